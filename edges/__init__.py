@@ -1,0 +1,1 @@
+"""Edges: what stands between a VPC and the outside."""

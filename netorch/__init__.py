@@ -1,0 +1,1 @@
+"""netorch: a VPC cloud on plain Linux hosts."""

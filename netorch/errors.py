@@ -1,0 +1,111 @@
+"""Every error netorch raises on purpose.
+
+    NetorchError                  exit 1
+    |-- SpecError                 exit 2   the text a user gave is wrong; carries every problem found
+    |-- ApiError                  exit 1   an action was refused; carries EC2's error code
+    |-- StoreError                exit 1
+    |   |-- Compacted                      the revision asked for is gone: list again, then watch
+    |   |-- FutureRevision                 the store is older than the reader: it was restored; list again
+    |   |-- Conflict                       another writer was faster more often than we retried
+    |   `-- StoreUnavailable               the back end cannot be reached or is damaged
+    |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
+    |-- KernelError               exit 1   the kernel refused; carries errno
+    |-- LabError                  exit 1   the lab cannot be built here; says what to install
+    `-- Unreachable               exit 2   a probe did not arrive (ping, doctor)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+
+class NetorchError(Exception):
+    """Base of all; the command line prints its text after `error:` and leaves with `exit_code`."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One mistake in a user's text: where it is, what was found there, what to do about it."""
+
+    path: str
+    what: str
+    fix: str
+    line: int = 0
+
+    def text(self, source: str) -> str:
+        """Return `vpc.yaml:12: $.vpcs[0].cidr: what is wrong; what to do`; the line is left out when unknown."""
+        where = f"{source}:{self.line}" if self.line else source
+        return f"{where}: {self.path}: {self.what}; {self.fix}"
+
+
+class SpecError(NetorchError):
+    """A vpc.yaml or topology file is wrong. Nothing was stored; the user mends the file and resubmits."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.text(source) for problem in self.problems))
+
+
+class ApiError(NetorchError):
+    """An action of `netorch.control` was refused. `code` is EC2's, e.g. InvalidSubnet.Conflict."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code}: {message}")
+
+
+class StoreError(NetorchError):
+    """The store could not do what was asked."""
+
+
+class Compacted(StoreError):
+    """The wanted revision has been compacted away; list the prefix again and watch from there."""
+
+    def __init__(self, compact_revision: int) -> None:
+        self.compact_revision = compact_revision
+        super().__init__(f"store: revisions up to {compact_revision} are compacted; list again")
+
+
+class FutureRevision(StoreError):
+    """The store has not reached the wanted revision: it was restored from a backup; list again."""
+
+
+class Conflict(StoreError):
+    """A transaction lost the race too often; try again when the other writers are done."""
+
+
+class StoreUnavailable(StoreError):
+    """The store's file or server cannot be used; the text says why and what to do."""
+
+
+class CompileError(NetorchError):
+    """A VPC cannot be turned into kernel objects; the rest of the host is not affected."""
+
+
+class KernelError(NetorchError):
+    """The kernel refused an operation. `errno` is the kernel's own number."""
+
+    def __init__(self, operation: str, errno: int, detail: str = "") -> None:
+        self.operation = operation
+        self.errno = errno
+        text = os.strerror(errno) if errno else "refused"
+        super().__init__(f"{operation}: {text} (errno {errno})" + (f": {detail}" if detail else ""))
+
+
+class LabError(NetorchError):
+    """The lab cannot run here; the text says which feature or package is missing and what to do."""
+
+
+class Unreachable(NetorchError):
+    """A probe did not arrive; the text says at which layer it died."""
+
+    exit_code = 2
