@@ -1,17 +1,17 @@
 """Every error netorch raises on purpose.
 
-    NetorchError                  exit 1
-    |-- SpecError                 exit 2   the text a user gave is wrong; carries every problem found
-    |-- ApiError                  exit 1   an action was refused; carries EC2's error code
-    |-- StoreError                exit 1
-    |   |-- Compacted                      the revision asked for is gone: list again, then watch
-    |   |-- FutureRevision                 the store is older than the reader: it was restored; list again
-    |   |-- Conflict                       another writer was faster more often than we retried
-    |   `-- StoreUnavailable               the back end cannot be reached or is damaged
-    |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
-    |-- KernelError               exit 1   the kernel refused; carries errno
-    |-- LabError                  exit 1   the lab cannot be built here; says what to install
-    `-- Unreachable               exit 2   a probe did not arrive (ping, doctor)
+NetorchError                  exit 1
+|-- SpecError                 exit 2   the text a user gave is wrong; carries every problem found
+|-- ApiError                  exit 1   an action was refused; carries EC2's error code
+|-- StoreError                exit 1
+|   |-- Compacted                      the revision asked for is gone: list again, then watch
+|   |-- FutureRevision                 the store is older than the reader: it was restored; list again
+|   |-- Conflict                       another writer was faster more often than we retried
+|   `-- StoreUnavailable               the back end cannot be reached or is damaged
+|-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
+|-- KernelError               exit 1   the kernel refused; carries errno
+|-- LabError                  exit 1   the lab cannot be built here; says what to install
+`-- Unreachable               exit 2   a probe did not arrive (ping, doctor)
 """
 
 from __future__ import annotations

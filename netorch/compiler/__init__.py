@@ -1,0 +1,1 @@
+"""Records of one VPC on one host -> the kernel objects that this host must hold. Pure."""

@@ -1,0 +1,122 @@
+"""What a compiler sees and what it must yield.
+
+A slice (all objects of one VPC on one host) is  vpc(view)  +  mapping(view, m) for each mapping m.
+`mapping` depends on nothing but its own mapping and the view's constants, so a changed mapping costs O(1):
+its old objects are released, its new ones taken; objects that several mappings share are counted.
+
+Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+from netorch.model.addr import packed
+from netorch.model.eni import Host, Instance, NetworkInterface
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.state.base import KernelObject
+
+VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
+PORT_MAC = "02:4e:54:ff:ff:01"  # the host's side of every port on every host: a moved instance keeps its ARP cache
+IPV6_GATEWAY = "fe80::1"
+
+
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not depend on any VPC."""
+
+    host: Host
+    underlay_ifname: str
+    underlay_mtu: int  # bytes
+
+    @property
+    def vtep(self) -> str:
+        """Return this host's underlay address."""
+        return self.host.underlay
+
+    @property
+    def vpc_mtu(self) -> int:
+        """Return the largest inner IP packet, in bytes."""
+        return self.underlay_mtu - VXLAN_OVERHEAD
+
+
+class Phase(Enum):
+    """How far an interface has come on this host."""
+
+    HELD = "held"  # its port is here
+    ARRIVING = "arriving"  # everything but the port is here
+    DEPARTING = "departing"  # its port is here until the other host takes it
+
+
+class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface that this host carries, with what it belongs to."""
+
+    eni: NetworkInterface
+    subnet: Subnet
+    instance: Instance
+    phase: Phase = Phase.HELD
+
+
+class VpcView(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one VPC that this host may know."""
+
+    host: HostView
+    vpc: Vpc
+    subnets: tuple[Subnet, ...]
+    route_tables: tuple[RouteTable, ...]
+    local: tuple[LocalEni, ...]
+    arriving: frozenset[str] = frozenset()  # addresses of ARRIVING interfaces: their routes still lead to the old host
+
+    @property
+    def vni(self) -> int:
+        """Return the VPC's network identifier."""
+        return self.vpc.vni
+
+    @property
+    def vrf(self) -> str:
+        """Return the VRF device's name."""
+        return f"vrf{self.vpc.vni}"
+
+    @property
+    def vxlan(self) -> str:
+        """Return the VXLAN device's name."""
+        return f"vx{self.vpc.vni}"
+
+    @property
+    def dual_stack(self) -> bool:
+        """Return whether IPv6 is switched on; device creation is quadratic with it, so not without need."""
+        return bool(self.vpc.ipv6_cidrs)
+
+
+class Compiler(Protocol):
+    """Turns some of the model's types into kernel objects. Stateless."""
+
+    name: str
+    reads: frozenset[type]
+
+    def host(self, view: HostView, /) -> Iterable[KernelObject]:
+        """Yield what stands on every host, VPCs or none."""
+        ...
+
+    def vpc(self, view: VpcView, /) -> Iterable[KernelObject]:
+        """Yield the VPC's objects that depend on no mapping."""
+        ...
+
+    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:
+        """Yield the objects of one mapping. Reads nothing of the view but `host`, `vpc` and `arriving`."""
+        ...
+
+
+def router_mac(vtep: str) -> str:
+    """Return a host's router MAC: 02:4e and the four bytes of its VTEP, so that a MAC names its host."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02\x4e" + packed(vtep))
+
+
+def ipv6_next_hop(vtep: str) -> str:
+    """Return the link-local address that stands for a VTEP in IPv6 routes, e.g. fe80::c000:20b for 192.0.2.11."""
+    high, low = packed(vtep)[:2].hex(), packed(vtep)[2:].hex()
+    return f"fe80::{int(high, 16):x}:{int(low, 16):x}"

@@ -1,0 +1,81 @@
+"""What the agent needs of a kernel: a dump of what is ours, operations, and word of what changed behind our back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from netorch.state.base import KernelObject, Key
+from netorch.state.op import Failure, Op
+
+
+class Underlay(msgspec.Struct, frozen=True, kw_only=True):
+    """What the compilers must know of the host's own network: the device that holds the VTEP address."""
+
+    ifname: str
+    mtu: int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The kernel now holds this object (new or changed)."""
+
+    obj: KernelObject
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The kernel no longer holds the object of this key."""
+
+    key: Key
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """Notifications were lost, or something changed that notifications do not describe: dump again.
+
+    `what` is "all" or "nft" (another program changed a table of ours, so only the tables must be dumped again).
+    """
+
+    what: str
+
+
+KernelEvent = Seen | Gone | Lost
+
+
+class Kernel(Protocol):
+    """One host's kernel: its underlay namespace and its fabric namespace, which is made when absent."""
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return every object that is ours, read from the kernel."""
+        ...
+
+    def dump_nft(self) -> dict[Key, KernelObject]:
+        """Return our tables and their elements only."""
+        ...
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out the operations in order; nft operations of equal rank in a row are one transaction.
+
+        A refused operation does not stop the others. An empty list means that everything was done.
+        """
+        ...
+
+    def underlay(self, vtep: str) -> Underlay | None:
+        """Return the device that holds the VTEP address, or None while there is none."""
+        ...
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `events` has something."""
+        ...
+
+    def events(self) -> list[KernelEvent]:
+        """Return what changed since the last call, other than by `apply`; never blocks."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets; everything in the kernel stays."""
+        ...

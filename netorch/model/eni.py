@@ -1,0 +1,90 @@
+"""Instances, their network interfaces, and the hosts that carry them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from netorch.model.vpc import Tags
+
+
+class Attachment(Enum):
+    """How an instance is plugged in."""
+
+    NETNS = "netns"  # netorch makes a network namespace named as the instance's id
+    EXISTING = "existing"  # somebody else's namespace, e.g. a container's; `netns` says which
+    TAP = "tap"  # a tap device for a virtual machine
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that owns network interfaces. Stored at `vpc/<vni>/i/<id>`."""
+
+    id: str
+    vni: int
+    name: str
+    attachment: Attachment = Attachment.NETNS
+    netns: str = ""  # for EXISTING: a name in /run/netns or an absolute path such as /proc/4711/ns/net
+    tags: Tags = {}
+
+
+class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`."""
+
+    id: str
+    vni: int
+    subnet: str
+    mac: str
+    address: str  # the primary private IPv4 address
+    ipv6_address: str = ""
+    instance: str = ""  # i-..., nothing: not attached
+    name: str = ""
+    tags: Tags = {}
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return every address that is mapped to this interface."""
+        return (self.address, self.ipv6_address) if self.ipv6_address else (self.address,)
+
+
+class Role(Enum):
+    """What a host is for."""
+
+    HYPERVISOR = "hypervisor"
+    EDGE = "edge"
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A machine that runs an agent. Stored at `host/<name>/spec`."""
+
+    name: str
+    underlay: str  # the VTEP: an IPv4 address of the underlay
+    role: Role = Role.HYPERVISOR
+    tags: Tags = {}
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """A host is to carry this interface. Stored at `host/<name>/want/<eni>`; the VNI is inside the ENI's id."""
+
+    eni: str
+
+
+class EniStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a host says of an interface. Stored at `hoststat/<host>/<eni>`."""
+
+    state: EniState
+    reason: str = ""
+
+
+class EniState(Enum):
+    """The states an agent reports."""
+
+    ATTACHED = "attached"
+    DEPARTING = "departing"  # its traffic is relayed to where it moves; the other host may take it
+    FAILED = "failed"
+
+
+class VpcStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a host says of a VPC that it cannot apply. Stored at `hoststat/<host>/vpc-<vni>`, absent when all is well."""
+
+    reason: str

@@ -1,0 +1,40 @@
+"""Ids: EC2's form (a prefix and 17 hex digits) whose first six digits are the VNI, so that the parent is found without an index.
+
+The random part is the caller's (`entropy`), so that everything here stays pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+Vni = NewType("Vni", int)
+
+# Below: room for the kernel's own table numbers (253-255) and for every VLAN id, so that no number is ever mistaken for one.
+VNI_FIRST: Final = 4097
+VNI_LAST: Final = 0xFFFFFE
+RANDOM_DIGITS: Final = 11
+KINDS: Final = ("vpc", "subnet", "rtb", "rtbassoc", "eni", "i")
+
+
+def make_id(kind: str, vni: int, entropy: int) -> str:
+    """Return e.g. `subnet-0013880a1b2c3d4e5`: six digits of VNI, eleven of `entropy` (its low 44 bits)."""
+    return f"{kind}-{vni:06x}{entropy & (16**RANDOM_DIGITS - 1):0{RANDOM_DIGITS}x}"
+
+
+def vni_of(resource_id: str) -> int:
+    """Return the VNI inside a valid id."""
+    return int(resource_id[-17:-11], 16)
+
+
+def is_id(text: str, kind: str = "") -> bool:
+    """Return whether `text` has the form of an id (of that kind)."""
+    head, dash, digits = text.rpartition("-")
+    if not dash or len(digits) != 17 or (head != kind if kind else head not in KINDS):
+        return False
+    return all(c in "0123456789abcdef" for c in digits)
+
+
+def port_name(eni_id: str) -> str:
+    """Return the host's side of an ENI's device: `v-`, the VNI, seven random digits; 15 characters, IFNAMSIZ - 1."""
+    digits = eni_id[-17:]
+    return f"v-{digits[:13]}"

@@ -1,0 +1,78 @@
+"""The store's keys: the only place that knows how they are spelled."""
+
+from __future__ import annotations
+
+
+def vpc_prefix(vni: int) -> str:
+    """Return the prefix of everything that describes a VPC: one prefix = one watch = ordered."""
+    return f"vpc/{vni:06x}/"
+
+
+def vpc(vni: int) -> str:
+    """Return the key of the VPC record itself."""
+    return f"vpc/{vni:06x}/vpc"
+
+
+def subnet(vni: int, resource_id: str) -> str:
+    """Return a subnet's key."""
+    return f"vpc/{vni:06x}/subnet/{resource_id}"
+
+
+def route_table(vni: int, resource_id: str) -> str:
+    """Return a route table's key."""
+    return f"vpc/{vni:06x}/rtb/{resource_id}"
+
+
+def eni(vni: int, resource_id: str) -> str:
+    """Return a network interface's key."""
+    return f"vpc/{vni:06x}/eni/{resource_id}"
+
+
+def instance(vni: int, resource_id: str) -> str:
+    """Return an instance's key."""
+    return f"vpc/{vni:06x}/i/{resource_id}"
+
+
+def map_prefix(vni: int) -> str:
+    """Return the prefix of all mappings of a VPC."""
+    return f"map/{vni:06x}/"
+
+
+def mapping(vni: int, address: str) -> str:
+    """Return the key of one mapping; `address` is canonical."""
+    return f"map/{vni:06x}/{address}"
+
+
+def host_prefix(name: str) -> str:
+    """Return the prefix of what a host is and what it is to carry."""
+    return f"host/{name}/"
+
+
+def host_spec(name: str) -> str:
+    """Return a host's own record."""
+    return f"host/{name}/spec"
+
+
+def want(host: str, eni_id: str) -> str:
+    """Return the key that asks `host` to carry an interface."""
+    return f"host/{host}/want/{eni_id}"
+
+
+def host_live(name: str) -> str:
+    """Return the key that a living agent keeps with a lease."""
+    return f"host/{name}/live"
+
+
+def eni_status(host: str, eni_id: str) -> str:
+    """Return the key of a host's word on an interface."""
+    return f"hoststat/{host}/{eni_id}"
+
+
+def vpc_status(host: str, vni: int) -> str:
+    """Return the key of a host's word on a VPC."""
+    return f"hoststat/{host}/vpc-{vni:06x}"
+
+
+def name(owner: str, kind: str, text: str) -> str:
+    """Return the key that makes a name unique for its owner."""
+    return f"name/{owner}/{kind}/{text}"

@@ -1,0 +1,1 @@
+"""Desired minus actual = ordered operations. Pure."""

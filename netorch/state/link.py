@@ -1,0 +1,177 @@
+"""Devices: VRF, VXLAN, ports; what is up; sysctls of devices and of the namespace."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
+
+VXLAN_PORT = 4789  # RFC 7348 section 5
+
+
+def link_key(ifname: str) -> Key:
+    """Return the key of the device of that name."""
+    return ("link", ifname)
+
+
+class Link(KernelObject, frozen=True, kw_only=True):
+    """A device in the fabric namespace."""
+
+    ifname: str
+
+    @property
+    def key(self) -> Key:
+        return link_key(self.ifname)
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_ifname(self.ifname)
+
+
+class HalfMade(Link, frozen=True, kw_only=True, tag=True):
+    """A device with a name of ours but without our mark, found in the fabric: making it was cut short. Never asked for."""
+
+    @property
+    def rank(self) -> int:
+        return Rank.PORT
+
+
+class Vrf(Link, frozen=True, kw_only=True, tag=True):
+    """A VRF device: one VPC's own routing table. Source: Documentation/networking/vrf.rst."""
+
+    table: int
+
+    @property
+    def rank(self) -> int:
+        return Rank.VRF
+
+
+class Vxlan(Link, frozen=True, kw_only=True, tag=True):
+    """A VXLAN device without learning, enslaved to its VRF; its UDP socket lives in the underlay namespace."""
+
+    vni: int
+    local: str  # the VTEP
+    lladdr: str  # the host's router MAC
+    mtu: int  # bytes of inner IP packet
+    vrf: str
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return isinstance(actual, Vxlan) and (actual.vni, actual.local) == (self.vni, self.local)
+
+    @property
+    def rank(self) -> int:
+        return Rank.VXLAN
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf)
+
+
+class Inside(msgspec.Struct, frozen=True, kw_only=True):
+    """What the instance finds on its side; set when the port is plugged, the customer's own affair afterwards."""
+
+    ifname: str
+    lladdr: str
+    addresses: tuple[str, ...]  # with prefix length
+    gateways: tuple[str, ...]  # default routes; at most one an IP version
+
+
+class VethPort(Link, frozen=True, kw_only=True, tag=True):
+    """A veth pair: our end in the VRF, the other one in the instance's namespace.
+
+    `netns` is a name in /run/netns or an absolute path. If `make_netns`, the namespace is made when absent and belongs to us.
+    The kernel's dump gives ifname, lladdr, mtu and vrf; the rest counts only when the port is plugged.
+    """
+
+    lladdr: str
+    mtu: int
+    vrf: str
+    netns: str
+    make_netns: bool
+    inside: Inside
+
+    def matches(self, actual: KernelObject) -> bool:
+        return isinstance(actual, VethPort) and (actual.lladdr, actual.mtu, actual.vrf) == (self.lladdr, self.mtu, self.vrf)
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return isinstance(actual, VethPort)
+
+    @property
+    def rank(self) -> int:
+        return Rank.PORT
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf)
+
+
+class TapPort(Link, frozen=True, kw_only=True, tag=True):
+    """A persistent tap device for a virtual machine's network card."""
+
+    lladdr: str
+    mtu: int
+    vrf: str
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return isinstance(actual, TapPort)
+
+    @property
+    def rank(self) -> int:
+        return Rank.PORT
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf)
+
+
+class AdminUp(KernelObject, frozen=True, kw_only=True, tag=True):
+    """A device is up. Apart from the device, so that everything that guards it comes in between."""
+
+    ifname: str
+
+    @property
+    def key(self) -> Key:
+        return ("up", self.ifname)
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.ifname)
+
+    @property
+    def rank(self) -> int:
+        return Rank.VRF_UP if self.ifname.startswith("vrf") else Rank.UP
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_ifname(self.ifname)
+
+
+class Sysctl(KernelObject, frozen=True, kw_only=True, tag=True):
+    """A value below /proc/sys/net in the fabric namespace; `ifname` when it is a device's own.
+
+    Deleting one does nothing: a device takes its sysctls along, and the namespace's own go with the namespace.
+    """
+
+    in_place: ClassVar[bool] = True
+
+    path: str  # e.g. ipv4/conf/v-001388abcdef0/proxy_arp
+    value: str
+    ifname: str = ""
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.path)
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.ifname) if self.ifname else None
+
+    @property
+    def rank(self) -> int:
+        return Rank.DEVICE_SYSCTL if self.ifname else Rank.SYSCTL
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_ifname(self.ifname) if self.ifname else HOST_SLICE

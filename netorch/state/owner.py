@@ -1,0 +1,30 @@
+"""How a freshly started agent, with no memory, recognises what is its own. Nothing unmarked is ever touched.
+
+| object                | mark                                                                                            |
+|-----------------------|-------------------------------------------------------------------------------------------------|
+| network namespace     | its name, `netorch-<host>`; an instance's is the instance's id                                    |
+| route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)    |
+| FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours                |
+| link                  | altname `netorch-<ifname>`, set last: a device of ours without it is half made and made again   |
+| address               | on a VRF device of ours: the device is ours                                                     |
+| nft                   | the tables named `netorch`; a fingerprint in a set's comment says what was loaded               |
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL: Final = 200  # RTPROT: 5-185 are taken, see /etc/iproute2/rt_protos and linux/rtnetlink.h
+ALTNAME_PREFIX: Final = "netorch-"
+NFT_TABLE: Final = "netorch"
+NETNS_PREFIX: Final = "netorch-"
+
+
+def altname(ifname: str) -> str:
+    """Return the mark of a link."""
+    return ALTNAME_PREFIX + ifname
+
+
+def fabric_netns(host: str) -> str:
+    """Return the name of the namespace that holds a host's VRFs, VXLAN devices and ports."""
+    return NETNS_PREFIX + host
