@@ -69,7 +69,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[Subnet, ...]
     route_tables: tuple[RouteTable, ...]
     local: tuple[LocalEni, ...]
-    arriving: frozenset[str] = frozenset()  # addresses of ARRIVING interfaces: their routes still lead to the old host
+    held: frozenset[str] = frozenset()  # addresses whose port is here (HELD, DEPARTING): the port's route wins over the mapping's
 
     @property
     def vni(self) -> int:
@@ -107,7 +107,7 @@ class Compiler(Protocol):
         ...
 
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:
-        """Yield the objects of one mapping. Reads nothing of the view but `host`, `vpc` and `arriving`."""
+        """Yield the objects of one mapping. Reads nothing of the view but `host`, `vpc` and `held`."""
         ...
 
 

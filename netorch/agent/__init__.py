@@ -1,0 +1,1 @@
+"""One host's daemon: follows the store, compiles, and keeps the kernel as the records say."""

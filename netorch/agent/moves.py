@@ -1,0 +1,120 @@
+"""How an interface moves from host A to host B without its traffic noticing.
+
+    control   mapping {host A, move to B}, B wants the interface
+    peers     accept B as its source beside A
+    A         routes its address to B as second best (the kernel itself relays once the port is gone), says DEPARTING
+    B         prepares everything but the port; waits for A's word and a moment for the peers; plugs the port
+    B         mapping {host B, move from A}: peers send to B
+    A         relays for a grace period, then forgets the interface: mapping {host B}
+
+Everything is read from records and kernel, so that either agent may die at any point and go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from netorch.agent.records import Records
+from netorch.compiler.base import Phase
+from netorch.model import keys
+from netorch.model.eni import EniState
+from netorch.model.ids import port_name, vni_of
+from netorch.model.mapping import Direction, Mapping
+
+SETTLE_S = 0.1  # after A's word, for peers that have not yet heard of B: hosts see a change 1 to 100 ms apart
+DEAD_S = 3.0  # A has not spoken for so long: it is taken for dead, and the interface is plugged without it
+GRACE_S = 2.0  # how long A relays what peers with an old mapping still send
+
+
+class Arrival(msgspec.Struct):
+    """The clock of one arrival: when it was first seen, when A's word came (seconds, monotonic)."""
+
+    seen_at: float
+    released_at: float | None = None
+
+    def due_at(self) -> float:
+        """Return when the port may be plugged, as far as is known now."""
+        return self.seen_at + DEAD_S if self.released_at is None else self.released_at + SETTLE_S
+
+
+def mapping_of(records: Records, eni_id: str) -> Mapping | None:
+    """Return the mapping that decides an interface's place: its primary address's."""
+    vpc = records.vpcs.get(vni_of(eni_id))
+    eni = vpc.enis.get(eni_id) if vpc is not None else None
+    return vpc.mappings.get(eni.address) if vpc is not None and eni is not None else None
+
+
+def is_arriving(mapping: Mapping, me: str) -> bool:
+    """Return whether the address is on its way to this host."""
+    return mapping.move is not None and mapping.move.direction is Direction.TO and mapping.move.host == me
+
+
+def has_left(mapping: Mapping, me: str) -> bool:
+    """Return whether the address has moved away from this host, which still relays for it."""
+    return mapping.move is not None and mapping.move.direction is Direction.FROM and mapping.move.host == me
+
+
+class Moves:
+    """The clocks of the moves that this host takes part in; everything else is derived."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._arrivals: dict[str, Arrival] = {}
+        self._left_at: dict[str, float] = {}
+
+    def phases(self, vni: int, ports: Collection[str], now: float) -> dict[str, Phase]:
+        """Return the phase of each interface of a VPC that is here; `ports` are the device names that the kernel holds."""
+        phases = {}
+        for eni_id in self._records.wants:
+            if vni_of(eni_id) != vni:
+                continue
+            mapping = mapping_of(self._records, eni_id)
+            phase = self._phase(eni_id, mapping, ports, now) if mapping is not None else None
+            if phase is not None:
+                phases[eni_id] = phase
+        return phases
+
+    def _phase(self, eni_id: str, mapping: Mapping, ports: Collection[str], now: float) -> Phase | None:
+        me = self._records.host_name
+        if mapping.host == me:
+            self._arrivals.pop(eni_id, None)
+            leaving = mapping.move is not None and mapping.move.direction is Direction.TO
+            return Phase.DEPARTING if leaving else Phase.HELD
+        if is_arriving(mapping, me):
+            arrival = self._arrivals.setdefault(eni_id, Arrival(now))
+            status = self._records.statuses.get(keys.eni_status(mapping.host, eni_id))
+            if arrival.released_at is None and status is not None and status.state is EniState.DEPARTING:
+                arrival.released_at = now
+            return Phase.HELD if port_name(eni_id) in ports or now >= arrival.due_at() else Phase.ARRIVING
+        if has_left(mapping, me):
+            self._left_at.setdefault(eni_id, now)
+        return None
+
+    def watched_prefixes(self) -> set[str]:
+        """Return the keys by which the hosts that release an interface to us say so."""
+        found = set()
+        for eni_id in self._records.wants:
+            mapping = mapping_of(self._records, eni_id)
+            if mapping is not None and is_arriving(mapping, self._records.host_name):
+                found.add(keys.eni_status(mapping.host, eni_id))
+        return found
+
+    def arrivals_due(self, now: float) -> set[int]:
+        """Return the VPCs with an arrival whose time has come, or whose interface is gone."""
+        return {vni_of(eni_id) for eni_id, arrival in self._arrivals.items() if now >= arrival.due_at()}
+
+    def departures_due(self, now: float) -> list[str]:
+        """Return the interfaces that were relayed long enough, and forget those that are no longer ours."""
+        for eni_id in [eni_id for eni_id in self._left_at if eni_id not in self._records.wants]:
+            del self._left_at[eni_id]
+        return [eni_id for eni_id, left_at in self._left_at.items() if now >= left_at + GRACE_S]
+
+    def next_deadline(self) -> float | None:
+        """Return when `arrivals_due` or `departures_due` may next have something."""
+        for eni_id in [eni_id for eni_id in self._arrivals if eni_id not in self._records.wants]:
+            del self._arrivals[eni_id]
+        deadlines = [arrival.due_at() for arrival in self._arrivals.values()]
+        deadlines += [left_at + GRACE_S for left_at in self._left_at.values()]
+        return min(deadlines, default=None)

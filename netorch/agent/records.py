@@ -1,0 +1,215 @@
+"""The records that this host watches, decoded: the only memory of the store that an agent has.
+
+`put` and `drop` edit it and say what became dirty; nothing here does I/O. A record that cannot be decoded poisons its VPC only:
+the VPC stays as it was last compiled, and the reason is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
+from netorch.model import keys
+from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, Want
+from netorch.model.ids import vni_of
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+
+# The part of a key behind vpc/<vni>/ -> the type that is stored there.
+VPC_TYPES: Final[dict[str, type]] = {
+    "vpc": Vpc,
+    "subnet": Subnet,
+    "rtb": RouteTable,
+    "eni": NetworkInterface,
+    "i": Instance,
+}
+
+
+class Dirty(msgspec.Struct, kw_only=True):
+    """What a change of records asks for. `mappings` maps (vni, address) to the mapping that was compiled before."""
+
+    host: bool = False
+    structures: set[int] = msgspec.field(default_factory=set)
+    mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.host or bool(self.structures) or bool(self.mappings)
+
+
+class VpcRecords:
+    """The decoded records of one VPC."""
+
+    def __init__(self) -> None:
+        self.vpc: Vpc | None = None
+        self.subnets: dict[str, Subnet] = {}
+        self.route_tables: dict[str, RouteTable] = {}
+        self.enis: dict[str, NetworkInterface] = {}
+        self.instances: dict[str, Instance] = {}
+        self.mappings: dict[str, Mapping] = {}
+        self.poison: dict[str, str] = {}  # key -> why it cannot be read
+
+    def table(self, kind: str) -> dict[str, Any]:
+        """Return the dictionary in which records of that kind stand."""
+        return {"subnet": self.subnets, "rtb": self.route_tables, "eni": self.enis, "i": self.instances}[kind]
+
+    def problem(self) -> str:
+        """Return why the VPC must not be compiled now, or nothing."""
+        if self.poison:
+            key = min(self.poison)
+            return f"{key}: {self.poison[key]}"
+        return "" if self.vpc is not None else "the VPC record is missing"
+
+
+class Records:
+    """Everything this host knows from the store."""
+
+    def __init__(self, host_name: str) -> None:
+        self.host_name = host_name
+        self.raw: dict[str, tuple[int, bytes]] = {}  # key -> (mod_revision, value)
+        self.host: Host | None = None
+        self.wants: set[str] = set()
+        self.vpcs: dict[int, VpcRecords] = {}
+        self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
+        self.dirty = Dirty()
+
+    def put(self, key: str, value: bytes, revision: int) -> None:
+        """Take in a record; one that is not newer than the known one changes nothing."""
+        known = self.raw.get(key)
+        if known is not None and revision <= known[0]:
+            return
+        self.raw[key] = (revision, value)
+        if known is None or known[1] != value:
+            self._set(key, value)
+
+    def drop(self, key: str, revision: int) -> None:
+        """Forget a record that was deleted at `revision`."""
+        known = self.raw.get(key)
+        if known is not None and known[0] < revision:
+            del self.raw[key]
+            self._set(key, None)
+
+    def replace(self, prefixes: Iterable[str], listed: dict[str, tuple[int, bytes]], revision: int) -> None:
+        """Make the records below `prefixes` equal to what a listing at `revision` returned."""
+        prefixes = tuple(prefixes)
+        for key in [key for key in self.raw if key.startswith(prefixes) and key not in listed]:
+            self.drop(key, revision)
+        for key, (modified, value) in listed.items():
+            self.put(key, value, modified)
+
+    def forget_vpc(self, vni: int) -> None:
+        """Forget a VPC that nothing on this host belongs to any more."""
+        for key in [key for key in self.raw if key.startswith((keys.vpc_prefix(vni), keys.map_prefix(vni)))]:
+            del self.raw[key]
+        self.vpcs.pop(vni, None)
+        self.dirty.structures.add(vni)
+
+    def take_dirty(self) -> Dirty:
+        """Return what became dirty since the last call."""
+        dirty, self.dirty = self.dirty, Dirty()
+        return dirty
+
+    def carried(self) -> set[int]:
+        """Return the VNIs that have something on this host."""
+        return {vni_of(eni) for eni in self.wants}
+
+    def _set(self, key: str, value: bytes | None) -> None:
+        root, _, rest = key.partition("/")
+        if root == "host":
+            self._set_host(key, rest.partition("/")[2], value)
+        elif root == "vpc":
+            self._set_vpc(key, rest, value)
+        elif root == "map":
+            self._set_mapping(key, rest, value)
+        elif root == "hoststat":
+            self._set_status(key, value)
+
+    def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
+        kind, _, name = rest.partition("/")
+        if kind == "spec":
+            self.host = msgspec.json.decode(value, type=Host) if value is not None else None
+            self.dirty.host = True
+        elif kind == "want":
+            if value is None:
+                self.wants.discard(name)
+            else:
+                self.wants.add(msgspec.json.decode(value, type=Want).eni)
+            self.dirty.structures.add(vni_of(name))
+
+    def _set_vpc(self, key: str, rest: str, value: bytes | None) -> None:
+        digits, _, tail = rest.partition("/")
+        kind, _, resource = tail.partition("/")
+        vni = int(digits, 16)
+        records = self.vpcs.setdefault(vni, VpcRecords())
+        self.dirty.structures.add(vni)
+        record = self._decode(records, key, VPC_TYPES.get(kind), value)
+        if kind == "vpc":
+            records.vpc = record
+        elif kind in VPC_TYPES:
+            if record is None:
+                records.table(kind).pop(resource, None)
+            else:
+                records.table(kind)[resource] = record
+
+    def _set_mapping(self, key: str, rest: str, value: bytes | None) -> None:
+        digits, _, address = rest.partition("/")
+        vni = int(digits, 16)
+        records = self.vpcs.setdefault(vni, VpcRecords())
+        before = records.mappings.get(address)
+        mapping = self._decode(records, key, Mapping, value)
+        if mapping is None:
+            records.mappings.pop(address, None)
+        else:
+            records.mappings[address] = mapping
+        self.dirty.mappings.setdefault((vni, address), before)
+        for either in (before, mapping):
+            # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
+            if either is not None and either.eni in self.wants:
+                self.dirty.structures.add(vni)
+
+    def _set_status(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self.statuses.pop(key, None)
+        else:
+            self.statuses[key] = msgspec.json.decode(value, type=EniStatus)
+        self.dirty.structures.add(vni_of(key.rpartition("/")[2]))
+
+    def _decode(self, records: VpcRecords, key: str, kind: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
+        records.poison.pop(key, None)
+        if value is None:
+            return None
+        if kind is None:
+            records.poison[key] = "a kind of resource that this agent does not know; upgrade it"
+            return None
+        try:
+            return msgspec.json.decode(value, type=kind)
+        except (msgspec.MsgspecError, ValueError) as error:
+            records.poison[key] = f"the record cannot be read: {error}"
+            return None
+
+    def local_enis(self, vni: int, phases: dict[str, Phase]) -> Iterator[LocalEni]:
+        """Yield the interfaces of a VPC that are here in some phase. Raises KeyError naming a record that is missing."""
+        records = self.vpcs[vni]
+        for eni_id in sorted(phases):
+            eni = records.enis[eni_id]
+            yield LocalEni(
+                eni=eni, subnet=records.subnets[eni.subnet], instance=records.instances[eni.instance], phase=phases[eni_id]
+            )
+
+    def view(self, vni: int, host: HostView, phases: dict[str, Phase]) -> VpcView:
+        """Return what the compilers may see of a VPC. Raises KeyError naming a record that is missing."""
+        records = self.vpcs[vni]
+        vpc = records.vpc
+        if vpc is None:
+            raise KeyError(keys.vpc(vni))
+        local = tuple(self.local_enis(vni, phases))
+        return VpcView(
+            host=host,
+            vpc=vpc,
+            subnets=tuple(records.subnets[name] for name in sorted(records.subnets)),
+            route_tables=tuple(records.route_tables[name] for name in sorted(records.route_tables)),
+            local=local,
+            held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
+        )
