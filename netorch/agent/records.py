@@ -53,7 +53,13 @@ class VpcRecords:
 
     def table(self, kind: str) -> dict[str, Any]:
         """Return the dictionary in which records of that kind stand."""
-        return {"subnet": self.subnets, "rtb": self.route_tables, "eni": self.enis, "i": self.instances}[kind]
+        tables: dict[str, dict[str, Any]] = {
+            "subnet": self.subnets,
+            "rtb": self.route_tables,
+            "eni": self.enis,
+            "i": self.instances,
+        }
+        return tables[kind]
 
     def problem(self) -> str:
         """Return why the VPC must not be compiled now, or nothing."""
@@ -104,7 +110,6 @@ class Records:
         for key in [key for key in self.raw if key.startswith((keys.vpc_prefix(vni), keys.map_prefix(vni)))]:
             del self.raw[key]
         self.vpcs.pop(vni, None)
-        self.dirty.structures.add(vni)
 
     def take_dirty(self) -> Dirty:
         """Return what became dirty since the last call."""

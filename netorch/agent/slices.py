@@ -118,4 +118,3 @@ class Slice:
 
 def _rests_on(obj: KernelObject, ifname: str | int) -> bool:
     return getattr(obj, "ifname", "") == ifname or obj.parent == ("link", ifname)
-

@@ -73,6 +73,11 @@ def vpc_status(host: str, vni: int) -> str:
     return f"hoststat/{host}/vpc-{vni:06x}"
 
 
+def agent_status(host: str) -> str:
+    """Return the key of an agent's word on itself."""
+    return f"hoststat/{host}/agent"
+
+
 def name(owner: str, kind: str, text: str) -> str:
     """Return the key that makes a name unique for its owner."""
     return f"name/{owner}/{kind}/{text}"

@@ -89,3 +89,15 @@ def slice_of_ifname(ifname: str) -> int:
         return int(digits, base)
     except ValueError:
         return HOST_SLICE
+
+
+def slice_of_key(key: Key) -> int:
+    """Return the VNI that a key names, or HOST_SLICE; for keys of which the object is already gone."""
+    kind = key[0]
+    if kind == "route":
+        return int(key[1])
+    if kind == "sysctl":
+        return max(slice_of_ifname(part) for part in str(key[1]).split("/"))
+    if kind in ("link", "up", "addr", "neigh", "fdb"):
+        return slice_of_ifname(str(key[1]))
+    return HOST_SLICE

@@ -1,0 +1,232 @@
+"""The agent's loop: wait, pull, compile, apply, report. One thread; the store's and the kernel's descriptors wake it.
+
+pull      store events edit the records, kernel events edit the slices: memory only
+compile   what became dirty
+apply     the only writes to the kernel
+report    what this host says of itself, moves that are complete
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+
+from netorch import __version__
+from netorch.agent.follow import Follower
+from netorch.agent.moves import Moves, is_arriving, mapping_of
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
+from netorch.agent.snapshot import Snapshot, SnapshotFile
+from netorch.compiler.base import Compiler, Phase
+from netorch.control.moves import complete_arrival, finish_departure
+from netorch.drivers.base import Kernel
+from netorch.errors import StoreError
+from netorch.model import keys
+from netorch.model.eni import EniState, EniStatus, VpcStatus
+from netorch.model.ids import port_name, vni_of
+from netorch.model.status import AgentStatus
+from netorch.state.base import HOST_SLICE
+from netorch.store.base import Store
+
+log = logging.getLogger(__name__)
+
+AUDIT_EVERY_S = 60.0
+SNAPSHOT_EVERY_S = 1.0
+# An audit or a snapshot costs O(state): it may take this part of the time, so a large host does them less often.
+SHARE = 50
+
+
+class Agent:
+    """One host's agent. `step` is one turn of the loop, for tests and for `run`."""
+
+    def __init__(
+        self,
+        host_name: str,
+        kernel: Kernel,
+        open_store: Callable[[], Store],
+        snapshot: SnapshotFile,
+        compilers: Sequence[Compiler],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.host_name = host_name
+        self.records = Records(host_name)
+        self.moves = Moves(self.records)
+        self.kernel = kernel
+        self.reconciler = Reconciler(self.records, self.moves, kernel, compilers)
+        self.follower = Follower(self.records, open_store, self._prefixes)
+        self.outbox = Outbox(host_name)
+        self._clock = clock
+        self._snapshot = snapshot
+        self._saved_revision = 0
+        self._save_at = 0.0
+        self._audit_at = 0.0
+        self._count_at = 0.0
+        self._counters: dict[str, int] = {}
+        self._started_at = time.time()
+        self._connected: Store | None = None
+        self._enis_said: dict[int, set[str]] = {}
+
+    def start(self) -> None:
+        """Read the kernel, then the store, or the snapshot of the last run while the store is away."""
+        now = self._clock()
+        self.reconciler.read_kernel()
+        self._audit_at = now + AUDIT_EVERY_S
+        saved = self._snapshot.load()
+        if saved is not None:
+            self.follower.uid, self.follower.revision = saved.uid, saved.revision
+        self.follower.pull(now)
+        if not self.follower.in_sync and saved is not None:
+            self.follower.boot(saved)
+            log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
+        self.turn()
+
+    def step(self, timeout_s: float) -> None:
+        """Wait for something to do, at most `timeout_s`, and do it."""
+        wait_s = max(0.0, min(timeout_s, self._next_deadline() - self._clock()))
+        poller = select.poll()
+        poller.register(self.kernel.fileno(), select.POLLIN)
+        store_fd = self.follower.fileno()
+        if store_fd is not None:
+            poller.register(store_fd, select.POLLIN)
+        poller.poll(wait_s * 1000)
+        self.turn()
+
+    def turn(self) -> None:
+        """Take in what has happened and act on it; never blocks for long."""
+        now = self._clock()
+        self._take_kernel_events(now)
+        self.follower.pull(now)
+        self.reconciler.compile(self.records.take_dirty(), now)
+        if self.follower.in_sync:
+            self.reconciler.drop_leftovers()
+        applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
+        self._complete_moves(now)
+        self._tell(applied, now)
+        self._save(now)
+
+    def close(self) -> None:
+        """Save what is known and let go; the kernel keeps everything."""
+        self._save(float("inf"))
+        self.kernel.close()
+        if self.follower.store is not None:
+            self.follower.store.close()
+
+    # --- in ------------------------------------------------------------------------------------------------------------------
+
+    def _prefixes(self) -> set[str]:
+        found = {keys.host_prefix(self.host_name)} | self.moves.watched_prefixes()
+        for vni in self.records.carried():
+            found |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
+        return found
+
+    def _take_kernel_events(self, now: float) -> None:
+        events = self.kernel.events()
+        if events:
+            self.reconciler.on_kernel(events)
+        if now >= self._audit_at or self.reconciler.retry_due(now):
+            started = self._clock()
+            differing = self.reconciler.read_kernel()
+            if differing and now >= self._audit_at:
+                log.info("audit found objects that differ count=%d", differing)
+            self._audit_at = now + max(AUDIT_EVERY_S, SHARE * (self._clock() - started))
+
+    def _next_deadline(self) -> float:
+        deadlines = [self._audit_at, self._count_at, self._clock() + LEASE_RENEW_S]
+        if self.follower.store is None:
+            deadlines.append(self.follower.retry_at)
+        for deadline in (self.moves.next_deadline(), self.reconciler.next_retry()):
+            if deadline is not None:
+                deadlines.append(deadline)
+        return min(deadlines)
+
+    # --- out -----------------------------------------------------------------------------------------------------------------
+
+    def _complete_moves(self, now: float) -> None:
+        store = self.follower.store
+        if store is None or not self.follower.in_sync:
+            return
+        try:
+            for vni, phases in self.reconciler.phases.items():
+                for eni_id, phase in phases.items():
+                    if phase is Phase.HELD and self._has_arrived(eni_id, vni):
+                        complete_arrival(store, self.host_name, eni_id)
+            for eni_id in self.moves.departures_due(now):
+                finish_departure(store, self.host_name, eni_id)
+        except StoreError as error:
+            log.warning("a move waits for the store reason=%r", str(error))
+
+    def _has_arrived(self, eni_id: str, vni: int) -> bool:
+        mapping = mapping_of(self.records, eni_id)
+        return mapping is not None and is_arriving(mapping, self.host_name) and self.reconciler.port_is_up(port_name(eni_id), vni)
+
+    def _tell(self, applied: set[int], now: float) -> None:
+        for slice_id in applied | self.reconciler.problems.keys() | self._enis_said.keys():
+            if slice_id != HOST_SLICE:
+                self._tell_vpc(slice_id)
+        if now >= self._count_at:
+            self._counters = self.kernel.counters()
+            self._count_at = now + COUNT_EVERY_S
+            self.outbox.say(keys.agent_status(self.host_name), self._status())
+        store = self.follower.store
+        if store is None or not self.follower.in_sync:
+            self._connected = None
+            return
+        try:
+            if store is not self._connected:
+                self.outbox.adopt(store)
+                self._connected = store
+            self.outbox.flush(store)
+            self.outbox.stay_alive(store, now)
+        except StoreError as error:
+            log.warning("status not written reason=%r", str(error))
+
+    def _tell_vpc(self, vni: int) -> None:
+        problem = self.reconciler.problems.get(vni, "")
+        self.outbox.say(keys.vpc_status(self.host_name, vni), VpcStatus(reason=problem) if problem else None)
+        phases = self.reconciler.phases.get(vni, {})
+        for eni_id in self._enis_said.pop(vni, set()) - phases.keys():
+            self.outbox.say(keys.eni_status(self.host_name, eni_id), None)
+        for eni_id, phase in phases.items():
+            status = self._eni_status(eni_id, phase, problem)
+            if status is not None:
+                self.outbox.say(keys.eni_status(self.host_name, eni_id), status)
+        if phases:
+            self._enis_said[vni] = set(phases)
+
+    def _eni_status(self, eni_id: str, phase: Phase, problem: str) -> EniStatus | None:
+        if phase is Phase.ARRIVING:
+            return None
+        if phase is Phase.DEPARTING and not problem:
+            return EniStatus(state=EniState.DEPARTING)
+        if self.reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
+            return EniStatus(state=EniState.ATTACHED)
+        return EniStatus(state=EniState.FAILED, reason=problem or "the port is not up")
+
+    def _status(self) -> AgentStatus:
+        reconciler = self.reconciler
+        return AgentStatus(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            vpcs=len(reconciler.phases),
+            enis=sum(len(phases) for phases in reconciler.phases.values()),
+            mappings=sum(len(vpc.mappings) for vpc in self.records.vpcs.values()),
+            objects=reconciler.object_count(),
+            writes=reconciler.writes,
+            repaired=reconciler.repaired,
+            counters=self._counters,
+            trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, ""),
+        )
+
+    def _save(self, now: float) -> None:
+        follower = self.follower
+        if not follower.in_sync or follower.revision == self._saved_revision or now < self._save_at:
+            return
+        started = self._clock()
+        self._snapshot.save(Snapshot(uid=follower.uid, revision=follower.revision, records=self.records.raw))
+        self._saved_revision = follower.revision
+        self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))

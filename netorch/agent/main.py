@@ -1,0 +1,70 @@
+"""The agent as a process: one per host, held by a lock; SIGTERM and SIGINT end it and leave the kernel as it is."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from netorch.agent.loop import Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.errors import NetorchError
+from netorch.store import open_store
+
+TURN_S = 30.0
+
+
+def run_agent(host_name: str, store_url: str, state_dir: Path, verbose: bool = False) -> None:
+    """Run the agent of `host_name` until a signal ends it.
+
+    Raises:
+      NetorchError: another agent of this host runs, or the state directory cannot be used.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    lock = _lock(state_dir / f"{host_name}.lock", host_name)
+    # Imported here: pyroute2 takes a second to import, and only this process needs it.
+    from netorch.drivers.linux import LinuxKernel
+
+    stopping = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    agent = Agent(
+        host_name,
+        LinuxKernel(host_name),
+        lambda: open_store(store_url),
+        SnapshotFile(state_dir / f"{host_name}.snapshot"),
+        load_compilers(),
+    )
+    agent.start()
+    while not stopping:
+        agent.step(TURN_S)
+    agent.close()
+    os.close(lock)
+
+
+def _lock(path: Path, host_name: str) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NetorchError(f"agent: {path}: {error.strerror}; choose another --state-dir") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise NetorchError(f"agent: an agent of host {host_name} runs already (it holds {path}); stop that one first") from None
+    return descriptor

@@ -1,0 +1,64 @@
+"""The records on local disk, from which a host boots while the store is away.
+
+One file, replaced by rename; the first 32 bytes are the SHA-256 of the rest, so that a damaged file is noticed and ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = 32
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Which store, up to which of its revisions, and every record as (mod_revision, value) by key."""
+
+    uid: str
+    revision: int
+    records: dict[str, tuple[int, bytes]]
+
+
+class SnapshotFile:
+    """Reads and replaces the snapshot of one host."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> Snapshot | None:
+        """Return the last snapshot; None when there is none or it is damaged."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("snapshot unreadable path=%s error=%s", self.path, error)
+            return None
+        digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(body).digest() != digest:
+            log.warning("snapshot damaged and ignored path=%s", self.path)
+            return None
+        try:
+            return msgspec.msgpack.decode(body, type=Snapshot)
+        except msgspec.MsgspecError as error:
+            log.warning("snapshot of another version ignored path=%s error=%s", self.path, error)
+            return None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replace the file; on a full or read-only disk the old one stays, and the reason is logged."""
+        body = msgspec.msgpack.encode(snapshot)
+        new = self.path.with_suffix(".new")
+        try:
+            with open(new, "wb") as file:
+                file.write(hashlib.sha256(body).digest() + body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, self.path)
+        except OSError as error:
+            log.warning("snapshot not written path=%s error=%s", self.path, error)

@@ -1,0 +1,21 @@
+"""What an agent says of itself, for `netorch status`."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Stored at `hoststat/<host>/agent`."""
+
+    version: str
+    pid: int
+    started_at: float  # seconds since 1970
+    vpcs: int = 0
+    enis: int = 0
+    mappings: int = 0
+    objects: int = 0  # kernel objects that are ours
+    writes: int = 0  # kernel operations since the agent started; stays 0 over a restart when nothing changed
+    repaired: int = 0  # of these, what somebody else had changed behind our back
+    counters: dict[str, int] = {}  # dropped packets by reason
+    trouble: str = ""  # why the host is not as it should be
