@@ -68,19 +68,15 @@ class Follower:
             self._disconnect(str(error), now)
 
     def _connect(self) -> None:
-        store = self._open_store()
-        try:
-            revision = store.revision()
-            if self.uid and (store.uid != self.uid or revision < self.revision):
-                found = f"revision {revision} of {store.uid}, after revision {self.revision} of {self.uid}"
-                raise StoreError(
-                    f"store: this is another or an older store ({found}); the host keeps what it has. "
-                    "If the store is right, stop the agent, remove its snapshot file and start it again"
-                )
-        except StoreError:
-            store.close()
-            raise
-        self.store, self.uid, self.trouble = store, store.uid, ""
+        self.store = self._open_store()  # before the check, so that a refused store is closed again
+        revision = self.store.revision()
+        if self.uid and (self.store.uid != self.uid or revision < self.revision):
+            found = f"revision {revision} of {self.store.uid}, after revision {self.revision} of {self.uid}"
+            raise StoreError(
+                f"store: this is another or an older store ({found}); the host keeps what it has. "
+                "If the store is right, stop the agent, remove its snapshot file and start it again"
+            )
+        self.uid, self.trouble = self.store.uid, ""
         self._pause_s = RETRY_FIRST_S
         self._watched = frozenset()
 
@@ -94,7 +90,7 @@ class Follower:
         if self.store is not None:
             self.store.close()
             self.store = None
-        self.retry_at = now + self._pause_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter against a thundering herd
+        self.retry_at = now + self._pause_s * random.uniform(0.5, 1.5)
         self._pause_s = min(self._pause_s * 2, RETRY_MAX_S)
 
     def _deliver(self) -> None:

@@ -84,14 +84,14 @@ class Agent:
             log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
         self.turn()
 
-    def step(self, timeout_s: float) -> None:
-        """Wait for something to do, at most `timeout_s`, and do it."""
+    def step(self, timeout_s: float, wake_fd: int | None = None) -> None:
+        """Wait for something to do, at most `timeout_s` or until `wake_fd` is readable, and do it."""
         wait_s = max(0.0, min(timeout_s, self._next_deadline() - self._clock()))
         poller = select.poll()
         poller.register(self.kernel.fileno(), select.POLLIN)
-        store_fd = self.follower.fileno()
-        if store_fd is not None:
-            poller.register(store_fd, select.POLLIN)
+        for descriptor in (self.follower.fileno(), wake_fd):
+            if descriptor is not None:
+                poller.register(descriptor, select.POLLIN)
         poller.poll(wait_s * 1000)
         self.turn()
 
@@ -138,10 +138,8 @@ class Agent:
         deadlines = [self._audit_at, self._count_at, self._clock() + LEASE_RENEW_S]
         if self.follower.store is None:
             deadlines.append(self.follower.retry_at)
-        for deadline in (self.moves.next_deadline(), self.reconciler.next_retry()):
-            if deadline is not None:
-                deadlines.append(deadline)
-        return min(deadlines)
+        others = (self.moves.next_deadline(), self.reconciler.next_retry())
+        return min(*deadlines, *(deadline for deadline in others if deadline is not None))
 
     # --- out -----------------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import select
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
@@ -34,14 +34,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, verbose: bool = F
     # Imported here: pyroute2 takes a second to import, and only this process needs it.
     from netorch.drivers.linux import LinuxKernel
 
-    stopping = False
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
     agent = Agent(
         host_name,
         LinuxKernel(host_name),
@@ -50,10 +43,23 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, verbose: bool = F
         load_compilers(),
     )
     agent.start()
-    while not stopping:
-        agent.step(TURN_S)
+    while not _readable(stop_fd):
+        agent.step(TURN_S, stop_fd)
     agent.close()
     os.close(lock)
+
+
+def _descriptor_of_signals(*signals: signal.Signals) -> int:
+    """Return a descriptor that becomes readable when one of the signals comes; a flag would be slept through by poll(2)."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer)
+    for number in signals:
+        signal.signal(number, lambda signum, frame: None)
+    return reader
+
+
+def _readable(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 def _lock(path: Path, host_name: str) -> int:

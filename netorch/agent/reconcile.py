@@ -1,8 +1,8 @@
 """Records -> slices -> operations -> kernel. The only caller of the kernel's `apply`.
 
-A VPC that cannot be compiled, or whose operations the kernel refuses, is a problem of its own: it keeps what it has, its problem is
-told, and it is tried again; the others go on. When the host's own part (the tables that verify and drop) cannot be applied, nothing
-else is: fail closed.
+A VPC that cannot be compiled, or whose operations the kernel refuses, is a problem of its own: it keeps what it has,
+its problem is told, and it is tried again; the others go on. When the host's own part (the tables that verify and drop)
+cannot be applied, nothing else is: fail closed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from netorch.compiler.registry import compile_host, compile_mapping, compile_vpc
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.errors import CompileError
 from netorch.plan.diff import diff
-from netorch.state.base import HOST_SLICE, Key, KernelObject, slice_of_key
+from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
 from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)

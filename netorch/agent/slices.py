@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netorch.state.base import Key, KernelObject
+from netorch.state.base import KernelObject, Key
 
 Objects = dict[Key, KernelObject]
 
