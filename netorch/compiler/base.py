@@ -15,7 +15,8 @@ from typing import Protocol
 
 import msgspec
 
-from netorch.model.addr import packed
+from netorch.errors import CompileError
+from netorch.model.addr import format_ip, packed
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -112,11 +113,17 @@ class Compiler(Protocol):
 
 
 def router_mac(vtep: str) -> str:
-    """Return a host's router MAC: 02:4e and the four bytes of its VTEP, so that a MAC names its host."""
-    return ":".join(f"{byte:02x}" for byte in b"\x02\x4e" + packed(vtep))
+    """Return a host's router MAC: 02:4e and the four bytes of its VTEP, so that a MAC names its host. Raises CompileError."""
+    return (b"\x02\x4e" + _four_bytes(vtep)).hex(":")
 
 
 def ipv6_next_hop(vtep: str) -> str:
-    """Return the link-local address that stands for a VTEP in IPv6 routes, e.g. fe80::c000:20b for 192.0.2.11."""
-    high, low = packed(vtep)[:2].hex(), packed(vtep)[2:].hex()
-    return f"fe80::{int(high, 16):x}:{int(low, 16):x}"
+    """Return the link-local address that stands for a VTEP in IPv6 routes, e.g. fe80::c000:20b. Raises CompileError."""
+    return format_ip(6, 0xFE80 << 112 | int.from_bytes(_four_bytes(vtep), "big"))
+
+
+def _four_bytes(vtep: str) -> bytes:
+    raw = packed(vtep)
+    if len(raw) != 4:
+        raise CompileError(f"underlay address {vtep}: an IPv6 underlay is not supported; give the host an IPv4 underlay address")
+    return raw

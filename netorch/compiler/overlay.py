@@ -1,0 +1,87 @@
+"""The overlay: the one place where a mapping becomes kernel entries.
+
+The walk of a packet from an instance here to 10.44.12.4 at the host with VTEP 192.0.2.12, in VPC 5000:
+
+    VRF's table    10.44.12.4/32 via 192.0.2.12 dev vx5000 onlink       the mapping
+    neighbour      192.0.2.12 on vx5000 -> 02:4e:c0:00:02:0c            its router MAC, the inner Ethernet destination
+    FDB of vx5000  02:4e:c0:00:02:0c -> 192.0.2.12                      the outer IP destination
+
+Neighbour and FDB entry stand once for each VTEP, the route once for each address. IPv6 differs in the next hop only: a route's
+next hop is of the route's own version, so a link-local address stands for the VTEP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+from netorch.compiler.base import HostView, VpcView, ipv6_next_hop, router_mac
+from netorch.model.mapping import Direction, Mapping
+from netorch.model.vpc import Vpc
+from netorch.state.base import KernelObject
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import IPV6_METRIC, Neighbour, Route
+from netorch.state.link import AdminUp, Vxlan
+from netorch.state.sysctls import VXLAN_V4, VXLAN_V6, device_sysctls
+
+# Worse than a port's route of either IP version (0 and IPV6_METRIC), which it stands behind.
+RELAY_METRIC: Final = 4096
+
+
+class OverlayCompiler:
+    """Yields the VXLAN device of a VPC, and of each mapping the way to its host."""
+
+    name: Final = "overlay"
+    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping})
+
+    def host(self, view: HostView, /) -> Iterator[KernelObject]:
+        """Yield nothing: a host without a VPC has no overlay."""
+        return iter(())
+
+    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield the VXLAN device, which never asks anybody for a neighbour: what is not mapped does not exist."""
+        vxlan = view.vxlan
+        yield Vxlan(
+            ifname=vxlan,
+            vni=view.vni,
+            local=view.host.vtep,
+            lladdr=router_mac(view.host.vtep),
+            mtu=view.host.vpc_mtu,
+            vrf=view.vrf,
+        )
+        yield from device_sysctls(VXLAN_V4, vxlan)
+        if view.dual_stack:
+            yield from device_sysctls(VXLAN_V6, vxlan)
+        yield AdminUp(ifname=vxlan)
+
+    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
+        """Yield the way to a remote address; to a local one only when it is about to leave.
+
+        While it moves away from here, the way to its next host stands behind the port's own route: the kernel itself relays from
+        the moment on that the port is gone. While it moves to here, the way is the ordinary one until the port is here, whose
+        route then has the same key.
+        """
+        if mapping.host == view.host.host.name:
+            move = mapping.move
+            if move is not None and move.direction is Direction.TO:
+                yield from _way(view, mapping.address, move.vtep, RELAY_METRIC, RELAY_METRIC)
+        elif mapping.address not in view.held:
+            yield from _way(view, mapping.address, mapping.vtep, 0, IPV6_METRIC)
+
+
+def _way(view: VpcView, address: str, vtep: str, metric4: int, metric6: int) -> tuple[KernelObject, ...]:
+    vxlan = view.vxlan
+    if ":" in address:
+        via, neighbour, fdb = _next_hop(vxlan, vtep, 6)
+        return Route(table=view.vni, dst=f"{address}/128", via=via, ifname=vxlan, metric=metric6), neighbour, fdb
+    via, neighbour, fdb = _next_hop(vxlan, vtep, 4)
+    return Route(table=view.vni, dst=f"{address}/32", via=via, ifname=vxlan, metric=metric4), neighbour, fdb
+
+
+@lru_cache(maxsize=65536)
+def _next_hop(vxlan: str, vtep: str, version: int) -> tuple[str, Neighbour, Fdb]:
+    """Return the next hop that stands for a VTEP, and its entries; few VTEPs serve many mappings, so they are kept."""
+    via = vtep if version == 4 else ipv6_next_hop(vtep)
+    mac = router_mac(vtep)
+    return via, Neighbour(ifname=vxlan, dst=via, lladdr=mac), Fdb(ifname=vxlan, lladdr=mac, dst=vtep)

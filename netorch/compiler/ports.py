@@ -1,0 +1,102 @@
+"""Ports: where an instance meets its VPC.
+
+The instance sees an ordinary subnet with a router at .1, but is alone on its wire: our end answers every ARP request for an
+address that has a route (proxy ARP, always with the same MAC, on every host), and everything is routed. IPv6 needs no such
+pretence: the instance has a /128 and a default route to fe80::1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, HostView, LocalEni, Phase, VpcView
+from netorch.compiler.vrf import router_address
+from netorch.model.addr import format_ip, parse_prefix
+from netorch.model.eni import Attachment, Instance, NetworkInterface
+from netorch.model.ids import port_name
+from netorch.model.mapping import Mapping
+from netorch.state.base import KernelObject, Key
+from netorch.state.l3 import IPV6_METRIC, Address, Neighbour, Route
+from netorch.state.link import AdminUp, Inside, TapPort, VethPort
+from netorch.state.sysctls import PORT_V4, PORT_V6, device_sysctls
+
+INSIDE_IFNAME: Final = "eth0"
+
+
+class PortCompiler:
+    """Yields the port of every interface that is here, and the routes to it."""
+
+    name: Final = "ports"
+    reads: Final[frozenset[type]] = frozenset({NetworkInterface, Instance})
+
+    def host(self, view: HostView, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
+    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield the ports; an arriving interface has none until the other host has let go of it."""
+        for item in view.local:
+            if item.phase is not Phase.ARRIVING:
+                yield from _port(view, item)
+
+    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
+
+def kept_keys(view: VpcView) -> frozenset[Key]:
+    """Return the keys of the ports that another host is about to take: neither to be removed, nor to be made again once taken."""
+    return frozenset(obj.key for item in view.local if item.phase is Phase.DEPARTING for obj in _port(view, item))
+
+
+def link_local(mac: str) -> str:
+    """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 4291 appendix A (modified EUI-64)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    interface_id = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
+    return format_ip(6, 0xFE80 << 112 | int.from_bytes(interface_id, "big"))
+
+
+def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
+    eni = item.eni
+    ifname = port_name(eni.id)
+    yield _device(view, item, ifname)
+    yield from device_sysctls(PORT_V4, ifname)
+    yield AdminUp(ifname=ifname)
+    yield Neighbour(ifname=ifname, dst=eni.address, lladdr=eni.mac)
+    yield Route(table=view.vni, dst=f"{eni.address}/32", ifname=ifname)
+    if not view.dual_stack:
+        return
+    yield from device_sysctls(PORT_V6, ifname)
+    yield Address(ifname=ifname, address=f"{IPV6_GATEWAY}/64")
+    yield Neighbour(ifname=ifname, dst=link_local(eni.mac), lladdr=eni.mac)
+    if eni.ipv6_address:
+        yield Neighbour(ifname=ifname, dst=eni.ipv6_address, lladdr=eni.mac)
+        yield Route(table=view.vni, dst=f"{eni.ipv6_address}/128", ifname=ifname, metric=IPV6_METRIC)
+
+
+def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
+    instance = item.instance
+    mtu = view.host.vpc_mtu
+    if instance.attachment is Attachment.TAP:
+        return TapPort(ifname=ifname, lladdr=PORT_MAC, mtu=mtu, vrf=view.vrf)
+    ours = instance.attachment is Attachment.NETNS
+    return VethPort(
+        ifname=ifname,
+        lladdr=PORT_MAC,
+        mtu=mtu,
+        vrf=view.vrf,
+        netns=instance.id if ours else instance.netns,
+        make_netns=ours,
+        inside=_inside(item, view.dual_stack),
+    )
+
+
+def _inside(item: LocalEni, dual_stack: bool) -> Inside:
+    eni, cidr = item.eni, item.subnet.cidr
+    addresses = [f"{eni.address}/{parse_prefix(cidr).length}"]
+    gateways = [router_address(cidr)]
+    if dual_stack and eni.ipv6_address:
+        addresses.append(f"{eni.ipv6_address}/128")
+        gateways.append(IPV6_GATEWAY)
+    return Inside(ifname=INSIDE_IFNAME, lladdr=eni.mac, addresses=tuple(addresses), gateways=tuple(gateways))

@@ -1,0 +1,59 @@
+"""The VRF of a VPC: its routing table, its router's addresses, a last route that lets nothing fall through to another table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netorch.compiler.base import HostView, VpcView
+from netorch.model.addr import format_ip, parse_prefix
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.state.base import KernelObject
+from netorch.state.l3 import UNREACHABLE_METRIC, Address, Route, Rule
+from netorch.state.link import AdminUp, Vrf
+from netorch.state.sysctls import VRF_V6, device_sysctls, host_sysctls
+
+LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
+# Behind the VRFs' own rule (1000), in front of the main table's (32766): no VPC's packet ever meets an address of the host's own.
+LOCAL_PRIORITY: Final = 32765
+
+
+class VrfCompiler:
+    """Yields the VRF of each VPC, and what the fabric namespace needs for any.
+
+    A route table with nothing but local routes asks for nothing: the mappings' routes are they.
+    """
+
+    name: Final = "vrf"
+    reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable})
+
+    def host(self, view: HostView, /) -> Iterator[KernelObject]:
+        """Yield the local table's rules and the namespace's sysctls."""
+        for version in (4, 6):
+            yield Rule(version=version, priority=LOCAL_PRIORITY, table=LOCAL_TABLE)
+        yield from host_sysctls()
+
+    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
+        vrf = view.vrf
+        yield Vrf(ifname=vrf, table=view.vni)
+        yield AdminUp(ifname=vrf)
+        yield Route(table=view.vni, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
+        if view.dual_stack:
+            yield from device_sysctls(VRF_V6, vrf)
+            yield Route(table=view.vni, dst="::/0", metric=UNREACHABLE_METRIC)
+        for subnet in view.subnets:
+            yield Address(ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
+            if view.dual_stack and subnet.ipv6_cidr:
+                yield Address(ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
+
+    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
+
+def router_address(cidr: str) -> str:
+    """Return the router's address in a subnet, the one after the network's own, e.g. 10.44.12.1 for 10.44.12.0/24."""
+    prefix = parse_prefix(cidr)
+    return format_ip(prefix.version, prefix.network + 1)
