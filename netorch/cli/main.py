@@ -1,0 +1,119 @@
+"""The `netorch` command. Commands are imported when they are called, so that `--help` and completion answer at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Final
+
+import click
+
+from netorch import __version__
+
+# name -> (module in netorch.cli, one line of help); the module holds a click command called `command`.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "plan": ("plan", "Show what applying a file would change."),
+    "apply": ("apply", "Make the cloud what a file says."),
+    "diff": ("diff", "Show how the cloud differs from a file, as text."),
+    "export": ("export", "Write the cloud as a file that `apply` takes."),
+    "schema": ("schema", "Print the JSON Schema of vpc.yaml, for editors."),
+    "vpc": ("vpc", "Create, list, show and delete VPCs."),
+    "subnet": ("subnet", "Create, list, show and delete subnets."),
+    "route-table": ("route_table", "Create, list, show and delete route tables."),
+    "eni": ("eni", "Create, list, show and delete network interfaces."),
+    "instance": ("instance", "Run, move, list, show and terminate instances."),
+    "host": ("host", "Create, list, show and delete hosts."),
+    "map": ("map", "Look into the mapping service: (VNI, address) -> host."),
+    "status": ("status", "Show hosts, agents, dropped packets and what is wrong."),
+    "drift": ("drift", "Show how this host's kernel differs from what it should hold."),
+    "ping": ("ping", "Ping from one instance to another, layer by layer."),
+    "doctor": ("doctor", "Say what this machine lacks, and what to do."),
+    "agent": ("agent", "Run this host's agent."),
+    "lab": ("lab", "Run a containerlab topology on this machine."),
+    "completion": ("completion", "Print the shell completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = importlib.import_module(f"netorch.cli.{entry[0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "NETORCH", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="netorch")
+@click.option("--store", metavar="URL", help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]")
+@click.option("--owner", metavar="NAME", help="Act as this customer; lists show everybody's when left out.")
+@click.option("--lab", metavar="NAME", help="Carry the command out inside a running lab.")
+@click.pass_context
+def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:
+    """VPCs on plain Linux hosts.
+
+    Exit codes: 0 done, 1 failed, 2 differs, unreachable or wrong input.
+    """
+    from netorch.cli.context import Session
+
+    if lab:
+        ctx.exit(_inside(lab, store, owner))
+    ctx.obj = Session(store=store, owner=owner)
+    ctx.call_on_close(ctx.obj.close)
+
+
+def _inside(lab: str, store: str | None, owner: str | None) -> int:
+    """Carry the same command line out in a lab's control context; return its exit code."""
+    from netorch.lab import exec_in
+
+    arguments = sys.argv[1:]
+    for index, argument in enumerate(arguments):
+        if argument == "--lab":
+            del arguments[index : index + 2]
+            break
+        if argument.startswith("--lab="):
+            del arguments[index]
+            break
+    return exec_in(lab, None, ["netorch", *arguments])
+
+
+def main() -> None:
+    """Run the command line; every error that is ours becomes one clear text and its documented exit code."""
+    from netorch.errors import NetorchError
+
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("aborted; nothing further was changed", err=True)
+        sys.exit(130)
+    except NetorchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone; that is its right. Python must not complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
