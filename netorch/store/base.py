@@ -1,0 +1,162 @@
+"""The store's contract, which is etcd's: every back end passes tests/contract/test_store.py.
+
+A store is a sorted map from keys to bytes with one number, its *revision*, that every transaction which changes something raises
+by one. Each key remembers the revision that created it and the one that last wrote it; a watch replays what happened since a
+revision, in order and without gaps, until that history is *compacted*. A revision means something only together with the store's
+`uid`: another uid is another history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    """One key as it stands at a revision; `lease` 0 means that it stays until it is deleted."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    lease: int = 0
+
+
+class Range(msgspec.Struct, frozen=True):
+    """All keys of a prefix, sorted, as they stood at `revision`: watch from `revision + 1` to keep them current."""
+
+    revision: int
+    kvs: tuple[KeyValue, ...]
+
+
+class Compare(msgspec.Struct, frozen=True):
+    """A condition of a transaction: the key was last written at `mod_revision`; 0: the key does not exist."""
+
+    key: str
+    mod_revision: int
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Write a key. An identical value is a change too: compare before you put."""
+
+    key: str
+    value: bytes
+    lease: int = 0
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Remove a key; removing what is not there changes nothing and takes no revision."""
+
+    key: str
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What one revision did to one key; `value` None (and create_revision 0): it was deleted."""
+
+    key: str
+    value: bytes | None
+    mod_revision: int
+    create_revision: int
+
+
+class TxnResult(msgspec.Struct, frozen=True):
+    """Whether the compares held and the operations were done, and the store's revision after that."""
+
+    succeeded: bool
+    revision: int
+
+
+class Watch(Protocol):
+    """A place in the store's history that moves forward."""
+
+    @property
+    def revision(self) -> int:
+        """Everything up to here has been delivered."""
+        ...
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `poll` may have something. It may be readable for nothing."""
+        ...
+
+    def poll(self) -> tuple[Event, ...]:
+        """Return what happened since the last call, without waiting: whole revisions in order, each event once.
+
+        A long history comes in several calls; the descriptor stays readable until all of it has come.
+
+        Raises:
+          Compacted: history between the last call and now is gone; list again. The watch is of no further use.
+          FutureRevision: the store has fallen behind what this watch has seen (restored from a backup); list again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the descriptor back; closing twice is harmless."""
+        ...
+
+
+class Store(Protocol):
+    """A store, connected. Its methods may be called from several threads.
+
+    Any method raises StoreUnavailable when the back end cannot be used; for `txn` the outcome is then unknown.
+    """
+
+    @property
+    def uid(self) -> str:
+        """The history that revisions count: changes when the database is another one."""
+        ...
+
+    def revision(self) -> int:
+        """Return the current revision; 1 in an empty store."""
+        ...
+
+    def get(self, key: str) -> KeyValue | None:
+        """Return the key as it stands now."""
+        ...
+
+    def list(self, prefix: str, revision: int = 0) -> Range:
+        """Return all keys with `prefix` as they stood at `revision` (0: now).
+
+        Raises:
+          Compacted: that revision is gone.
+          FutureRevision: that revision has not come.
+        """
+        ...
+
+    def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
+        """Do all `ops` in one revision if every compare holds, else nothing; durable when it returns.
+
+        Raises:
+          StoreError: more than 128 operations or compares, more than 1.5 MiB, a key twice, a lease that is gone.
+        """
+        ...
+
+    def watch(self, prefixes: Iterable[str], from_revision: int) -> Watch:
+        """Return a watch of all keys with any of `prefixes`; `from_revision` is the first it delivers and may lie ahead."""
+        ...
+
+    def grant(self, ttl_s: int) -> int:
+        """Return a new lease: keys put with it are deleted once it was not kept alive for `ttl_s` seconds."""
+        ...
+
+    def keep_alive(self, lease: int) -> int:
+        """Start the lease's time anew and return the seconds it has; 0: it is gone, and so are its keys."""
+        ...
+
+    def revoke(self, lease: int) -> None:
+        """End the lease and delete its keys now; a lease that is gone already is no error."""
+        ...
+
+    def compact(self, revision: int) -> None:
+        """Forget what stood before `revision`; the back end does this by itself for what is very old.
+
+        Raises:
+          Compacted: that was done already.
+          FutureRevision: that revision has not come.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up the connection."""
+        ...
