@@ -1,20 +1,32 @@
 """The difference of two sets of kernel objects as a list of operations in an order that the kernel accepts.
 
-    1. what must go before its successor can come (a device of another kind under the same name), with its children
+    1. what must go before its successor can come: a device of another kind under the same name
     2. births and changes in place, ascending rank: parents before children, policy before ports, mappings last
     3. deaths, descending rank; what a dying parent takes along is not mentioned
 
 Births stand before deaths so that a moved address is never without a home (make before break).
+
+Two things disturb objects that nobody meant to change:
+
+    a parent that goes           takes its children along, but for the devices in a VRF and the VRF's `unreachable` routes
+    a device that changes its VRF  is taken down and up by the kernel, which costs it its routes, neighbours and addresses
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from msgspec import structs
 
 from netorch.state.base import KernelObject, Key
+from netorch.state.l3 import Route
+from netorch.state.link import TapPort, VethPort, Vxlan
 from netorch.state.op import Create, Delete, Op, Replace
 
 Objects = Mapping[Key, KernelObject]
+
+_LOST_WHEN_DOWN: Final = frozenset({"route", "neigh", "addr"})
 
 
 def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[Op]:
@@ -23,73 +35,62 @@ def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[
     `keep` names objects that another host is about to take: they and their children are neither made, changed nor removed.
     Cost: O(len(desired) + len(actual)) comparisons; only what differs is sorted.
     """
-    doomed = {key for key, obj in desired.items() if _must_die_first(obj, actual.get(key)) and not _kept(obj, keep)}
+    differing = {
+        key: obj
+        for key, obj in desired.items()
+        if not ((found := actual.get(key)) is not None and (found is obj or obj.matches(found))) and not _kept(key, obj, keep)
+    }
+    doomed = {key: found for key, obj in differing.items() if (found := actual.get(key)) is not None and not obj.replaces(found)}
+    disturbed = _disturbed(differing, doomed, actual)
+    differing |= {key: desired[key] for key in disturbed if key in desired and not _kept(key, desired[key], keep)}
     births: list[Op] = []
-    for key, obj in desired.items():
-        if keep and _kept(obj, keep):
-            continue
-        found = actual.get(key)
-        if found is None or key in doomed or (doomed and _has_ancestor(found, doomed, actual)):
-            births.append(Create(obj))
-        elif not obj.matches(found):
-            births.append(Replace(found, obj))
-    deaths = {key: obj for key, obj in actual.items() if key not in desired and not (keep and _kept(obj, keep))}
+    for key, obj in differing.items():
+        found = disturbed[key] if key in disturbed else actual.get(key)
+        births.append(Create(obj) if found is None else Replace(found, obj))
+    deaths = {key: obj for key, obj in actual.items() if key not in desired and not _kept(key, obj, keep)}
     births.sort(key=_birth_order)
-    return [
-        *_funeral({key: actual[key] for key in doomed}, actual),
-        *births,
-        *_funeral(_survivors(deaths, doomed, actual), actual),
-    ]
+    return [*_funeral(doomed, doomed), *births, *_funeral(deaths, {**doomed, **deaths})]
 
 
-def _must_die_first(wanted: KernelObject, found: KernelObject | None) -> bool:
-    return found is not None and not wanted.matches(found) and not wanted.replaces(found)
+def _kept(key: Key, obj: KernelObject, keep: Collection[Key]) -> bool:
+    return bool(keep) and (key in keep or obj.parent in keep)
 
 
-def _kept(obj: KernelObject, keep: Collection[Key]) -> bool:
-    return obj.key in keep or (obj.parent is not None and obj.parent in keep)
-
-
-def _has_ancestor(obj: KernelObject, keys: Collection[Key], actual: Objects) -> bool:
-    parent = obj.parent
-    while parent is not None:
-        if parent in keys:
-            return True
-        above = actual.get(parent)
-        parent = above.parent if above is not None else None
-    return False
-
-
-def _survivors(deaths: dict[Key, KernelObject], doomed: set[Key], actual: Objects) -> dict[Key, KernelObject]:
-    """Return the deaths that the doomed objects do not take along anyway."""
-    if not doomed:
-        return deaths
-    return {key: obj for key, obj in deaths.items() if not _has_ancestor(obj, doomed, actual)}
-
-
-def _funeral(dying: dict[Key, KernelObject], actual: Objects) -> Iterator[Op]:
-    """Yield the deletions, highest rank first, without those that a dying parent takes along.
-
-    A device takes its routes, neighbours and addresses; a VRF does not take the devices in it, nor the routes of its table
-    that lead elsewhere, so only a parent that is a device proper counts.
-    """
-    for obj in sorted(dying.values(), key=_death_order):
+def _disturbed(differing: Objects, doomed: Objects, actual: Objects) -> dict[Key, KernelObject | None]:
+    """Return what is left, when the births begin or go on, of objects that are doomed or suffer by another's change."""
+    newborn = {key for key in differing if key not in actual}  # what stood on it before, if anything, went with the old one
+    restless = {key for key, obj in differing.items() if key in actual and key not in doomed and obj.parent != actual[key].parent}
+    left: dict[Key, KernelObject | None] = dict.fromkeys(doomed)
+    if not (newborn or doomed or restless):
+        return left
+    for key, obj in actual.items():
         parent = obj.parent
-        if parent is not None and parent in dying and _takes_along(dying[parent], obj):
-            continue
-        yield Delete(obj)
+        if key not in doomed and (parent in doomed or parent in newborn):
+            if not _outlives_parent(obj):
+                left[key] = None
+            elif isinstance(obj, Vxlan | VethPort | TapPort):
+                left[key] = structs.replace(obj, vrf="")
+                restless.add(key)
+    if restless:
+        left |= {key: None for key, obj in actual.items() if key[0] in _LOST_WHEN_DOWN and obj.parent in restless}
+    return left
 
 
-def _takes_along(parent: KernelObject, child: KernelObject) -> bool:
-    return child.key[0] in _GO_WITH_DEVICE if parent.key[0] == "link" else parent.key[0] == "nft-table"
+def _outlives_parent(obj: KernelObject) -> bool:
+    """Return whether the kernel leaves an object alone when its parent goes."""
+    return isinstance(obj, Vxlan | VethPort | TapPort) or (isinstance(obj, Route) and not obj.ifname)
 
 
-_GO_WITH_DEVICE = frozenset({"up", "sysctl", "addr", "neigh", "fdb"})
+def _funeral(dying: Objects, going: Objects) -> Iterator[Op]:
+    """Yield the deletions, highest rank first, without those that a parent among the `going` takes along."""
+    for obj in sorted(dying.values(), key=_death_order):
+        if obj.parent not in going or _outlives_parent(obj):
+            yield Delete(obj)
 
 
-def _birth_order(op: Op) -> tuple[int, str]:
-    return op.obj.rank, repr(op.obj.key)
+def _birth_order(op: Op) -> tuple[int, Key]:
+    return op.obj.rank, op.obj.key  # keys of one kind compare: they have the same types in the same places
 
 
-def _death_order(obj: KernelObject) -> tuple[int, str]:
-    return -obj.rank, repr(obj.key)
+def _death_order(obj: KernelObject) -> tuple[int, Key]:
+    return -obj.rank, obj.key

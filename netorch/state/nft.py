@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import ClassVar
 
 from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank
 
@@ -19,6 +20,8 @@ class NftTable(KernelObject, frozen=True, kw_only=True, tag=True):
 
     `text` is what stands between the braces. A changed text replaces the table and puts all elements back in one transaction.
     """
+
+    in_place: ClassVar[bool] = True
 
     scope: Scope
     family: str  # inet, arp, netdev
