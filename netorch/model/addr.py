@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 BITS = {4: 32, 6: 128}
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_LENGTHS = {str(length): length for length in range(BITS[6] + 1)}  # one spelling each: no 016, no digits of other scripts
+
+Label = TypeVar("Label", str, int)
 
 
 class AddressError(ValueError):
@@ -90,13 +94,13 @@ def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
     With `strict` host bits are an error, else they are cut off, as EC2 does with 100.68.0.18/18.
 
     Raises:
-      AddressError: no slash, no number, a length out of range, or host bits under `strict`.
+      AddressError: no slash, no number, leading zeros, a length out of range, or host bits under `strict`.
     """
-    head, slash, tail = text.partition("/")
-    if not slash or not tail.isascii() or not tail.isdigit():
+    head, _, tail = text.partition("/")
+    if tail not in _LENGTHS:
         raise AddressError(f"{text!r} is not a prefix in CIDR notation")
     version, value = parse_ip(head)
-    length = int(tail)
+    length = _LENGTHS[tail]
     if length > BITS[version]:
         raise AddressError(f"{text!r} has a prefix length over {BITS[version]}")
     host_bits = BITS[version] - length
@@ -106,15 +110,15 @@ def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
     return Prefix(version, network, length)
 
 
-def first_overlaps(prefixes: Iterable[tuple[Prefix, str]]) -> Iterator[tuple[str, str]]:
+def first_overlaps(prefixes: Iterable[tuple[Prefix, Label]]) -> Iterator[tuple[Label, Label]]:
     """Yield the labels of each prefix that overlaps one before it in address order, with that one's label.
 
     Cost: O(n log n): prefixes nest or are disjoint, so sorted ones need only be compared with the widest still open.
     """
-    open_prefix: Prefix | None = None
-    open_label = ""
+    version = last = -1
+    widest: list[Label] = []
     for prefix, label in sorted(prefixes):
-        if open_prefix is not None and open_prefix.version == prefix.version and prefix.network <= open_prefix.last:
-            yield open_label, label
+        if prefix.network <= last and prefix.version == version:
+            yield widest[0], label
         else:
-            open_prefix, open_label = prefix, label
+            version, last, widest = prefix.version, prefix.last, [label]

@@ -1,0 +1,237 @@
+"""Everything that is wrong with a declared cloud, at once. Pure; the rules for single values are in `netorch.model.rules`.
+
+Quotas are not looked at: whether a customer may have so many belongs to `netorch.control`, which knows what is stored already.
+A value that is wrong in itself is reported once and takes no further part, so that no mistake is reported twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from netorch.errors import Problem
+from netorch.model import rules
+from netorch.model.addr import Prefix, first_overlaps
+from netorch.model.check_instance import InstanceChecker, Subnets
+from netorch.model.cloud import (
+    DEFAULT_OWNER,
+    DEFAULT_SUBNET_CIDR,
+    DEFAULT_SUBNET_NAME,
+    DEFAULT_VPC_CIDR,
+    DEFAULT_VPC_NAME,
+    Cloud,
+    HostDecl,
+    InstanceDecl,
+    SubnetDecl,
+    VpcDecl,
+)
+from netorch.model.eni import Role
+from netorch.model.notes import Memo, Notes, Where
+from netorch.model.rules import Flaw, shown
+
+MAIN_ROUTE_TABLE: Final = "main"
+
+
+def default_vpc() -> VpcDecl:
+    """Return the VPC that instances at the top level land in when the file does not declare it."""
+    subnet = SubnetDecl(name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
+    return VpcDecl(name=DEFAULT_VPC_NAME, owner=DEFAULT_OWNER, cidrs=[DEFAULT_VPC_CIDR], subnets=[subnet])
+
+
+def check_cloud(cloud: Cloud) -> list[Problem]:
+    """Return every problem of a cloud, in the order of the file; nothing when it is valid.
+
+    Cost: linear, but for sorting each VPC's subnets.
+    """
+    checker = _Checker()
+    roles = checker.hosts(cloud.hosts)
+    vnis: dict[int, int] = {}
+    names: dict[tuple[str, str], int] = {}
+    lodger: int | None = None
+    for i, vpc in enumerate(cloud.vpcs):
+        other = names.setdefault((vpc.owner, vpc.name), i)
+        if other != i and vpc.name:
+            checker.add(
+                Flaw(f"{shown(vpc.name)} is also the name of vpcs[{other}] of owner {shown(vpc.owner)}", "rename one"),
+                ("vpcs", i, "name"),
+            )
+        if vpc.vni is not None and (other := vnis.setdefault(vpc.vni, i)) != i:
+            checker.add(
+                Flaw(f"{vpc.vni} is also the VNI of vpcs[{other}]", "choose another one, or leave it out"), ("vpcs", i, "vni")
+            )
+        lodgers: Sequence[InstanceDecl] = ()
+        if lodger is None and vpc.name == DEFAULT_VPC_NAME and vpc.owner == DEFAULT_OWNER:
+            lodger, lodgers = i, cloud.instances
+        checker.vpc(vpc, ("vpcs", i), roles, lodgers)
+    if lodger is None and cloud.instances:
+        checker.vpc(default_vpc(), (), roles, cloud.instances)
+    return checker.problems
+
+
+def check_vpc(vpc: VpcDecl) -> list[Problem]:
+    """Return every problem of one VPC by itself; paths begin at the VPC, hosts are not looked up."""
+    checker = _Checker()
+    checker.vpc(vpc, (), None, ())
+    return checker.problems
+
+
+class _Checker(Notes):
+    """Checks hosts and VPCs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._vpc_cidrs = Memo(rules.vpc_cidr)
+        self._cidrs = Memo(rules.subnet_cidr)
+        self._vpc_cidrs6 = Memo(rules.vpc_ipv6_cidr)
+        self._cidrs6 = Memo(rules.subnet_ipv6_cidr)
+        self._netns: dict[tuple[str, str], Where] = {}
+
+    def hosts(self, hosts: Sequence[HostDecl]) -> dict[str, Role] | None:
+        """Check the hosts; return their roles, or None when the file does not say which hosts there are."""
+        roles: dict[str, Role] = {}
+        vteps: dict[int, int] = {}
+        all_named = True
+        for i, host in enumerate(hosts):
+            where: Where = ("hosts", i)
+            if flaw := rules.host_name(host.name):
+                self.add(flaw, where, ("name",))
+                all_named = False
+            elif host.name in roles:
+                self.add(Flaw(f"{shown(host.name)} is the name of two hosts", "rename one"), where, ("name",))
+            roles.setdefault(host.name, host.role)
+            vtep = rules.underlay_address(host.underlay)
+            if isinstance(vtep, Flaw):
+                self.add(vtep, where, ("underlay",))
+            elif (other := vteps.setdefault(vtep, i)) != i:
+                self.add(
+                    Flaw(f"{host.underlay} is also the underlay address of hosts[{other}]", "give each host its own"),
+                    where,
+                    ("underlay",),
+                )
+            if host.tags:
+                self.tags(host.tags, where)
+        return roles if hosts and all_named else None
+
+    def vpc(self, vpc: VpcDecl, where: Where, roles: dict[str, Role] | None, lodgers: Sequence[InstanceDecl]) -> None:
+        """Check a VPC and all in it, and the top-level instances that land in it."""
+        if flaw := self.names[vpc.name]:
+            self.add(flaw, where, ("name",))
+        if flaw := self.names[vpc.owner]:
+            self.add(flaw, where, ("owner",))
+        if vpc.vni is not None and (flaw := rules.vni(vpc.vni)):
+            self.add(flaw, where, ("vni",))
+        if vpc.tags:
+            self.tags(vpc.tags, where)
+        if not vpc.cidrs:
+            self.add(Flaw("the VPC has no CIDR", "write one, e.g. [10.0.0.0/16]"), where, ("cidrs",))
+        blocks = self._blocks(vpc.cidrs, self._vpc_cidrs, where, "cidrs")
+        blocks6 = self._blocks(vpc.ipv6_cidrs, self._vpc_cidrs6, where, "ipv6_cidrs") if vpc.ipv6_cidrs else []
+        tables = self._route_tables(vpc, where) if vpc.route_tables else {}
+        subnets = self._subnets(vpc, where, blocks, blocks6, tables)
+        if vpc.instances or lodgers:
+            checker = InstanceChecker(self, vpc, subnets, roles, self._netns)
+            for j, instance in enumerate(vpc.instances):
+                checker.check(instance, (*where, "instances", j))
+            for j, instance in enumerate(lodgers):
+                checker.check(instance, ("instances", j))
+
+    def _blocks(self, cidrs: list[str], memo: Memo[Prefix | Flaw], where: Where, field: str) -> list[Prefix] | None:
+        """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds."""
+        if len(cidrs) > rules.MAX_CIDRS:
+            flaw = Flaw(f"the VPC has {len(cidrs)} CIDRs", f"keep at most {rules.MAX_CIDRS}, or make a second VPC")
+            self.add(flaw, where, (field,))
+        blocks: list[Prefix] = []
+        for k, text in enumerate(cidrs):
+            prefix = memo[text]
+            if isinstance(prefix, Flaw):
+                self.add(prefix, where, (field, k))
+            else:
+                blocks.append(prefix)
+        if len(blocks) < len(cidrs):
+            return None
+        if len(blocks) > 1:
+            self._overlaps(dict(enumerate(blocks)), where, field, "")
+        return blocks
+
+    def _overlaps(self, prefixes: dict[int, Prefix], where: Where, field: str, member: str) -> None:
+        for a, b in first_overlaps((prefix, index) for index, prefix in prefixes.items()):
+            first, second = min(a, b), max(a, b)
+            flaw = Flaw(f"{prefixes[second]} overlaps {prefixes[first]} of {field}[{first}]", "choose a range that is free")
+            self.add(flaw, where, (field, second, member) if member else (field, second))
+
+    def _route_tables(self, vpc: VpcDecl, where: Where) -> dict[str, int] | None:
+        """Check the route tables; return their names, or None when one has no usable name."""
+        tables: dict[str, int] = {}
+        all_named = True
+        for j, table in enumerate(vpc.route_tables):
+            here: Where = (*where, "route_tables", j)
+            if flaw := self.names[table.name]:
+                self.add(flaw, here, ("name",))
+                all_named = False
+            elif table.name == MAIN_ROUTE_TABLE:
+                self.add(
+                    Flaw("'main' is the table that every VPC has anyway", "remove this entry, or rename it"), here, ("name",)
+                )
+            elif (other := tables.setdefault(table.name, j)) != j:
+                self.add(Flaw(f"{shown(table.name)} is also the name of route_tables[{other}]", "rename one"), here, ("name",))
+            if table.tags:
+                self.tags(table.tags, here)
+        return tables if all_named else None
+
+    def _subnets(
+        self, vpc: VpcDecl, where: Where, blocks: list[Prefix] | None, blocks6: list[Prefix] | None, tables: dict[str, int] | None
+    ) -> Subnets:
+        subnets = Subnets()
+        names, v4 = subnets.by_name, subnets.v4
+        for j, subnet in enumerate(vpc.subnets):
+            if flaw := self.names[subnet.name]:
+                self.add(flaw, where, ("subnets", j, "name"))
+                subnets.all_named = False
+            elif (other := names.setdefault(subnet.name, j)) != j:
+                flaw = Flaw(f"{shown(subnet.name)} is also the name of subnets[{other}]", "rename one")
+                self.add(flaw, where, ("subnets", j, "name"))
+            prefix = self._cidrs[subnet.cidr]
+            if isinstance(prefix, Flaw):
+                self.add(prefix, where, ("subnets", j, "cidr"))
+            else:
+                v4[j] = prefix
+                if blocks is not None and not _inside(prefix, blocks):
+                    self.add(_outside(prefix, blocks, "CIDRs"), where, ("subnets", j, "cidr"))
+            if subnet.ipv6_cidr:
+                self._subnet_ipv6(subnet.ipv6_cidr, (*where, "subnets", j), blocks6, j, subnets)
+            if subnet.route_table and tables is not None and subnet.route_table not in tables:
+                self.add(_no_table(subnet.route_table, tables), where, ("subnets", j, "route_table"))
+            if subnet.tags:
+                self.tags(subnet.tags, (*where, "subnets", j))
+        if len(v4) > 1:
+            self._overlaps(v4, where, "subnets", "cidr")
+        if len(subnets.v6) > 1:
+            self._overlaps(subnets.v6, where, "subnets", "ipv6_cidr")
+        return subnets
+
+    def _subnet_ipv6(self, text: str, where: Where, blocks6: list[Prefix] | None, index: int, subnets: Subnets) -> None:
+        prefix = self._cidrs6[text]
+        if isinstance(prefix, Flaw):
+            self.add(prefix, where, ("ipv6_cidr",))
+            return
+        subnets.v6[index] = prefix
+        if blocks6 == []:
+            flaw = Flaw(f"{text} is in a VPC without IPv6", "give the VPC ipv6_cidrs, or leave ipv6_cidr out")
+            self.add(flaw, where, ("ipv6_cidr",))
+        elif blocks6 is not None and not _inside(prefix, blocks6):
+            self.add(_outside(prefix, blocks6, "IPv6 CIDRs"), where, ("ipv6_cidr",))
+
+
+def _inside(prefix: Prefix, blocks: Sequence[Prefix]) -> bool:
+    return any(block.contains(prefix) for block in blocks)
+
+
+def _outside(prefix: Prefix, blocks: Sequence[Prefix], noun: str) -> Flaw:
+    return Flaw(f"{prefix} is outside the VPC's {noun}", f"choose a range inside {' or '.join(map(str, blocks))}")
+
+
+def _no_table(name: str, tables: dict[str, int]) -> Flaw:
+    if name == MAIN_ROUTE_TABLE:
+        return Flaw("the main route table is not chosen by name", "leave route_table out")
+    fix = f"choose one of {', '.join(tables)}, or leave it out" if tables else "add it to the VPC's route_tables, or leave it out"
+    return Flaw(f"there is no route table {shown(name)}", fix)

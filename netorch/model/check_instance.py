@@ -1,0 +1,138 @@
+"""What is wrong with the instances of one VPC."""
+
+from __future__ import annotations
+
+from netorch.model import rules
+from netorch.model.addr import Prefix
+from netorch.model.cloud import InstanceDecl, VpcDecl
+from netorch.model.eni import Attachment, Role
+from netorch.model.notes import Notes, Where, path_of
+from netorch.model.rules import Flaw, shown
+
+
+class Subnets:
+    """The subnets of one VPC as its instances see them."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, int] = {}
+        self.all_named = True
+        self.v4: dict[int, Prefix] = {}
+        self.v6: dict[int, Prefix] = {}
+
+
+class InstanceChecker:
+    """Checks the instances of one VPC one after the other; remembers what the earlier ones hold.
+
+    `roles` are the hosts of the file, None when it does not say which hosts there are. `netns` outlives the VPC: two instances
+    share no namespace, whatever VPC they are in.
+    """
+
+    def __init__(
+        self, notes: Notes, vpc: VpcDecl, subnets: Subnets, roles: dict[str, Role] | None, netns: dict[tuple[str, str], Where]
+    ) -> None:
+        self._notes = notes
+        self._vpc = vpc
+        self._subnets = subnets
+        self._roles = roles
+        self._netns = netns
+        self._names: dict[str, Where] = {}
+        self._v4: dict[int, Where] = {}
+        self._v6: dict[int, Where] = {}
+        self._macs: dict[str, Where] = {}
+
+    def check(self, instance: InstanceDecl, where: Where) -> None:
+        """Report what is wrong with one instance."""
+        notes = self._notes
+        if flaw := notes.names[instance.name]:
+            notes.add(flaw, where, ("name",))
+        elif (other := self._names.setdefault(instance.name, where)) is not where:
+            flaw = Flaw(f"{shown(instance.name)} is also the name of {path_of(other)} in this VPC", "rename one")
+            notes.add(flaw, where, ("name",))
+        index = self._subnet_of(instance, where)
+        if instance.address:
+            self._address(instance.address, 4, where, index)
+        if instance.ipv6_address:
+            self._address(instance.ipv6_address, 6, where, index)
+        if instance.mac:
+            mac = rules.mac(instance.mac)
+            if isinstance(mac, Flaw):
+                notes.add(mac, where, ("mac",))
+            elif (other := self._macs.setdefault(mac, where)) is not where:
+                notes.add(Flaw(f"{instance.mac} is also the MAC of {path_of(other)}", "choose another one"), where, ("mac",))
+        if instance.host and self._roles is not None:
+            self._host(instance.host, where, self._roles)
+        if instance.netns or instance.attachment is Attachment.EXISTING:
+            self._attachment(instance, where)
+        if instance.tags:
+            notes.tags(instance.tags, where)
+
+    def _subnet_of(self, instance: InstanceDecl, where: Where) -> int | None:
+        """Return the index of an instance's subnet, or None when it cannot be told."""
+        subnets, vpc = self._subnets, self._vpc
+        if not instance.subnet and len(vpc.subnets) == 1:
+            return 0
+        index = subnets.by_name.get(instance.subnet)
+        if index is not None or (instance.subnet and not subnets.all_named):
+            return index
+        if instance.subnet:
+            what = f"VPC {shown(vpc.name)} has no subnet {shown(instance.subnet)}"
+        elif vpc.subnets:
+            what = f"VPC {shown(vpc.name)} has {len(vpc.subnets)} subnets, and none is chosen"
+        else:
+            what = f"VPC {shown(vpc.name)} has no subnet for an instance"
+        fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "add one to the VPC's subnets"
+        self._notes.add(Flaw(what, fix), where, ("subnet",))
+        return None
+
+    def _address(self, text: str, version: int, where: Where, index: int | None) -> None:
+        field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
+        value = rules.address(text, version)
+        if isinstance(value, Flaw):
+            self._notes.add(value, where, (field,))
+        elif (other := taken.setdefault(value, where)) is not where:
+            flaw = Flaw(f"{text} is also the address of {path_of(other)}", "choose another one, or leave it out")
+            self._notes.add(flaw, where, (field,))
+        elif index is not None and (flaw_ := self._misplaced(text, version, value, index)):
+            self._notes.add(flaw_, where, (field,))
+
+    def _misplaced(self, text: str, version: int, value: int, index: int) -> Flaw | None:
+        """Return why an address cannot be used in that subnet."""
+        subnet = self._vpc.subnets[index]
+        prefix = (self._subnets.v4 if version == 4 else self._subnets.v6).get(index)
+        if prefix is None:  # none, or a bad one that has been reported
+            if version == 4 or subnet.ipv6_cidr:
+                return None
+            return Flaw(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")
+        if not prefix.holds(version, value):
+            return Flaw(f"{text} is outside subnet {shown(subnet.name)}", f"choose one inside {prefix}, or leave it out")
+        if rules.is_reserved(prefix, value):
+            use = "its router" if value == prefix.network + 1 else "one of its first four or its last"
+            return Flaw(
+                f"{text} is reserved in {prefix}: {use}", f"choose {rules.first_free(prefix)} or a later one, or leave it out"
+            )
+        return None
+
+    def _host(self, name: str, where: Where, roles: dict[str, Role]) -> None:
+        role = roles.get(name)
+        if role is None:
+            flaw = Flaw(f"there is no host {shown(name)}", f"choose one of {', '.join(roles)}, or leave it out")
+            self._notes.add(flaw, where, ("host",))
+        elif role is not Role.HYPERVISOR:
+            flaw = Flaw(f"host {shown(name)} has the role {role.value}", "choose a hypervisor, or leave it out")
+            self._notes.add(flaw, where, ("host",))
+
+    def _attachment(self, instance: InstanceDecl, where: Where) -> None:
+        netns = instance.netns
+        flaw: Flaw | None
+        if instance.attachment is not Attachment.EXISTING:
+            what = f"{shown(netns)} is set, but the attachment is {instance.attachment.value}"
+            flaw = Flaw(what, "write attachment: existing, or remove netns")
+        elif not netns:
+            flaw = Flaw("the existing namespace is not named", "write a name in /run/netns or an absolute path")
+        else:
+            flaw = rules.netns(netns)
+            holder = self._netns.setdefault((instance.host, netns), where) if instance.host else where
+            if flaw is None and holder is not where:
+                flaw = Flaw(f"{shown(netns)} is also the namespace of {path_of(holder)}", "give each instance its own")
+        if flaw:
+            self._notes.add(flaw, where, ("netns",))

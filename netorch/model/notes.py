@@ -1,0 +1,61 @@
+"""Collecting problems while a cloud is checked: paths, the rules' results so far, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from netorch.errors import Problem
+from netorch.model import rules
+from netorch.model.rules import Flaw
+from netorch.model.vpc import Tags
+
+Where = tuple[str | int, ...]
+Value = TypeVar("Value")
+
+
+def path_of(where: Iterable[str | int]) -> str:
+    """Return e.g. `$.vpcs[0].tags["cost centre"]`."""
+    text = "$"
+    for step in where:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.replace("-", "_").isidentifier():
+            text += f".{step}"
+        else:
+            text += f'["{repr(step)[1:-1]}"]'
+    return text
+
+
+class Memo(dict[str, Value]):
+    """The results of one rule: customers use the same CIDRs, names and tags again and again, and a hit costs 30 ns."""
+
+    def __init__(self, rule: Callable[[str], Value]) -> None:
+        self._rule = rule
+
+    def __missing__(self, text: str) -> Value:
+        value = self[text] = self._rule(text)
+        return value
+
+
+class Notes:
+    """The problems found so far. Paths are built only when there is something to report: nearly always there is not."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.names = Memo(rules.name)
+        self._tag_keys = Memo(rules.tag_key)
+        self._tag_values = Memo(rules.tag_value)
+
+    def add(self, flaw: Flaw, *where: Where) -> None:
+        """Report a flaw at the path that the parts make."""
+        path = path_of(step for part in where for step in part)
+        self.problems.append(Problem(path=path, what=flaw.what, fix=flaw.fix))
+
+    def tags(self, tags: Tags, where: Where) -> None:
+        """Check the tags of the resource at `where`."""
+        if len(tags) > rules.MAX_TAGS:
+            self.add(Flaw(f"there are {len(tags)} tags", f"keep at most {rules.MAX_TAGS}"), where, ("tags",))
+        for key, value in tags.items():
+            if flaw := self._tag_keys[key] or self._tag_values[value]:
+                self.add(flaw, where, ("tags", key))

@@ -1,0 +1,242 @@
+"""What one value of a customer's request may be: names, CIDRs, addresses, MACs, tags. `check` applies them to a whole cloud.
+
+A rule returns the parsed value or a Flaw and never raises, because a file is told everything that is wrong with it at once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import AddressError, Prefix, format_ip, parse_ip, parse_prefix
+from netorch.model.ids import VNI_FIRST, VNI_LAST
+
+MAX_CIDRS: Final = 5  # of one family and VPC; EC2's default
+VPC_LENGTHS: Final = (16, 28)
+IPV6_VPC_LENGTH: Final = 56
+IPV6_SUBNET_LENGTH: Final = 64
+MAX_TAGS: Final = 50
+MAX_TAG_KEY: Final = 128
+MAX_TAG_VALUE: Final = 256
+RESERVED_TAG_PREFIXES: Final = ("aws:", "netorch:")
+PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with it would not hear its router
+
+NAME_RULE: Final = "use 1 to 255 letters, digits, '.', '_' and '-', a letter or digit first"
+HOST_NAME_RULE: Final = "use 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first"
+# No slash, space or leading dash: a name becomes part of store keys, file names and command lines. Nor an id, so that
+# `netorch vpc show X` knows which of the two X is; the kinds are left open, for those that are to come.
+NAME_PATTERN: Final = r"^(?![a-z]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
+HOST_NAME_PATTERN: Final = r"^(?![a-z]+-[0-9a-f]{17}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+MAC_PATTERN: Final = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
+_NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
+_HOST_NAME = re.compile(HOST_NAME_PATTERN.replace("$", r"\Z"))
+_MAC = re.compile(MAC_PATTERN.replace("$", r"\Z"))
+_ID_LIKE = re.compile(r"[a-z]+-[0-9a-f]{17}\Z")
+_NETNS = re.compile(r"[!-~]{1,255}\Z")
+
+# EC2 refuses the first four. Linux treats 240.0.0.0/4 as unicast, but other systems drop it. EC2's 198.19.0.0/16 is not here:
+# it is refused there as a secondary block only, because EC2's own services live in it.
+_UNUSABLE_V4: Final = tuple(
+    (parse_prefix(text), why)
+    for text, why in (
+        ("0.0.0.0/8", "this network (RFC 1122)"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved (RFC 1112)"),
+    )
+)
+_USABLE_V6: Final = tuple(parse_prefix(text) for text in ("2000::/3", "fc00::/7"))
+_EC2_SERVICES_V6: Final = parse_prefix("fd00:ec2::/32")
+
+
+class Flaw(msgspec.Struct, frozen=True):
+    """What is wrong with a value, with the value in it, and what to do about it."""
+
+    what: str
+    fix: str
+
+
+def shown(value: object) -> str:
+    """Return a value as an error text quotes it: on one line, cut at 60 characters."""
+    text = repr(value) if not isinstance(value, str) else "'" + repr(value)[1:-1] + "'"
+    return text if len(text) <= 62 else f"{text[:58]}...'"
+
+
+def name(text: str) -> Flaw | None:
+    """Return what is wrong with the name of a VPC, subnet, route table or instance, or of an owner."""
+    if _NAME.match(text):
+        return None
+    return _bad_name(text, NAME_RULE)
+
+
+def host_name(text: str) -> Flaw | None:
+    """Return what is wrong with a host's name: shorter than others, because it becomes part of a namespace's file name."""
+    if _HOST_NAME.match(text):
+        return None
+    return _bad_name(text, HOST_NAME_RULE)
+
+
+def _bad_name(text: str, rule: str) -> Flaw:
+    if not text:
+        return Flaw("the name is empty", rule)
+    if _ID_LIKE.match(text):
+        return Flaw(f"{shown(text)} looks like an id", "choose a name that is not letters, a dash and 17 hex digits")
+    return Flaw(f"{shown(text)} is not a name", rule)
+
+
+def _cidr(text: str, version: int, example: str) -> Prefix | Flaw:
+    """Return the prefix of that family, or why the text is none."""
+    try:
+        prefix = parse_prefix(text)
+    except AddressError:
+        return _bad_cidr(text, example)
+    if prefix.version != version:
+        return Flaw(f"{text} is IPv{prefix.version}", f"write an IPv{version} CIDR here, e.g. {example}")
+    return prefix
+
+
+def _bad_cidr(text: str, example: str) -> Flaw:
+    try:
+        network = parse_prefix(text, strict=False)
+    except AddressError:
+        return Flaw(f"{shown(text)} is not a CIDR", f"write a network address and a length, e.g. {example}")
+    return Flaw(f"{text} has host bits set", f"write {network}")
+
+
+def vpc_cidr(text: str) -> Prefix | Flaw:
+    """Return the prefix of a VPC's IPv4 CIDR, or what is wrong with it."""
+    prefix = _cidr(text, 4, "10.0.0.0/16")
+    if isinstance(prefix, Flaw):
+        return prefix
+    if not VPC_LENGTHS[0] <= prefix.length <= VPC_LENGTHS[1]:
+        return Flaw(f"{text} is a /{prefix.length}", f"a VPC's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
+    return _unusable(prefix) or prefix
+
+
+def subnet_cidr(text: str) -> Prefix | Flaw:
+    """Return the prefix of a subnet's IPv4 CIDR, or what is wrong with it whatever VPC it is in."""
+    prefix = _cidr(text, 4, "10.0.0.0/24")
+    if isinstance(prefix, Prefix) and not VPC_LENGTHS[0] <= prefix.length <= VPC_LENGTHS[1]:
+        return Flaw(f"{text} is a /{prefix.length}", f"a subnet's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
+    return prefix
+
+
+def vpc_ipv6_cidr(text: str) -> Prefix | Flaw:
+    """Return the prefix of a VPC's IPv6 CIDR, or what is wrong with it."""
+    prefix = _cidr(text, 6, "fd12:3456:789a:bc00::/56")
+    if isinstance(prefix, Flaw):
+        return prefix
+    if prefix.length != IPV6_VPC_LENGTH:
+        return Flaw(f"{text} is a /{prefix.length}", f"a VPC's IPv6 CIDR is a /{IPV6_VPC_LENGTH}")
+    if not any(usable.contains(prefix) for usable in _USABLE_V6):
+        return Flaw(f"{text} is not unicast of global or unique local scope", "choose it inside 2000::/3 or fc00::/7")
+    if _EC2_SERVICES_V6.contains(prefix):
+        return Flaw(f"{text} is inside {_EC2_SERVICES_V6}, which EC2 keeps for its services", "choose another one")
+    return prefix
+
+
+def subnet_ipv6_cidr(text: str) -> Prefix | Flaw:
+    """Return the prefix of a subnet's IPv6 CIDR, or what is wrong with it whatever VPC it is in."""
+    prefix = _cidr(text, 6, "fd12:3456:789a:bc01::/64")
+    if isinstance(prefix, Prefix) and prefix.length != IPV6_SUBNET_LENGTH:
+        return Flaw(f"{text} is a /{prefix.length}", f"a subnet's IPv6 CIDR is a /{IPV6_SUBNET_LENGTH}")
+    return prefix
+
+
+def _unusable(prefix: Prefix) -> Flaw | None:
+    for block, why in _UNUSABLE_V4:
+        if block.contains(prefix):
+            return Flaw(f"{prefix} is inside {block}: {why}", "choose another one, e.g. inside 10.0.0.0/8")
+    return None
+
+
+def address(text: str, version: int) -> int | Flaw:
+    """Return the value of an address of that family, or what is wrong with it whatever subnet it is in."""
+    try:
+        found, value = parse_ip(text)
+    except AddressError:
+        hint = f"write it without the length: {text.partition('/')[0]}" if "/" in text else f"write an IPv{version} address"
+        return Flaw(f"{shown(text)} is not an address", hint)
+    if found != version:
+        return Flaw(f"{text} is an IPv{found} address", f"write an IPv{version} address here")
+    return value
+
+
+def underlay_address(text: str) -> int | Flaw:
+    """Return the value of a host's VTEP address, or what is wrong with it."""
+    value = address(text, 4)
+    if isinstance(value, Flaw):
+        if ":" in text:
+            return Flaw(value.what, "give the host an IPv4 underlay address; VXLAN over IPv6 is not supported")
+        return value
+    for block, why in _UNUSABLE_V4:
+        if block.holds(4, value):
+            return Flaw(f"{text} is inside {block}: {why}", "write the unicast address that the other hosts reach this one at")
+    return value
+
+
+def reserved_addresses(prefix: Prefix) -> tuple[int, int, int, int, int]:
+    """Return the five addresses of a subnet that no interface gets: network, router, DNS, one for the future, the last."""
+    first = prefix.network
+    return first, first + 1, first + 2, first + 3, prefix.last
+
+
+def is_reserved(prefix: Prefix, value: int) -> bool:
+    """Return whether `value`, an address of the subnet, is one of its reserved ones."""
+    return value - prefix.network < 4 or value == prefix.last
+
+
+def first_free(prefix: Prefix) -> str:
+    """Return the lowest address of a subnet that an interface may have."""
+    return format_ip(prefix.version, prefix.network + 4)
+
+
+def mac(text: str) -> str | Flaw:
+    """Return the canonical form of a MAC that an interface may have, or what is wrong with it."""
+    if not _MAC.match(text):
+        return Flaw(f"{shown(text)} is not a MAC address", "write six pairs of hex digits, e.g. 02:00:00:00:00:01")
+    canonical = text.lower()
+    if int(text[:2], 16) & 1:
+        return Flaw(f"{text} is a multicast address", "make its first pair even, e.g. 02")
+    if canonical == "00:00:00:00:00:00":
+        return Flaw(f"{text} is no address", "write a unicast one, e.g. 02:00:00:00:00:01")
+    if canonical == PORT_MAC:
+        return Flaw(f"{text} is the router's own end of every port", "choose another one")
+    return canonical
+
+
+def vni(number: int) -> Flaw | None:
+    """Return what is wrong with a wished VNI."""
+    if VNI_FIRST <= number <= VNI_LAST:
+        return None
+    return Flaw(f"{number} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
+
+
+def tag_key(text: str) -> Flaw | None:
+    """Return what is wrong with the key of a tag."""
+    if not text:
+        return Flaw("the key of a tag is empty", f"use 1 to {MAX_TAG_KEY} printable characters")
+    if len(text) > MAX_TAG_KEY or not text.isprintable():
+        return Flaw(f"{shown(text)} is not the key of a tag", f"use 1 to {MAX_TAG_KEY} printable characters")
+    if text.lower().startswith(RESERVED_TAG_PREFIXES):
+        return Flaw(f"{shown(text)} begins with {shown(text.partition(':')[0] + ':')}, which is reserved", "choose another key")
+    return None
+
+
+def tag_value(text: str) -> Flaw | None:
+    """Return what is wrong with the value of a tag; it may be empty."""
+    if len(text) <= MAX_TAG_VALUE and (text.isprintable() or not text):
+        return None
+    return Flaw(f"{shown(text)} is not the value of a tag", f"use at most {MAX_TAG_VALUE} printable characters")
+
+
+def netns(text: str) -> Flaw | None:
+    """Return what is wrong with the namespace of an EXISTING attachment."""
+    if not _NETNS.match(text) or ("/" in text and not text.startswith("/")) or ".." in text.split("/") or text == ".":
+        return Flaw(f"{shown(text)} is not a network namespace", "write a name in /run/netns or an absolute path")
+    if text.rpartition("/")[2].startswith("netorch-"):
+        return Flaw(f"{shown(text)} is one of netorch's own namespaces", "name the instance's namespace")
+    return None
