@@ -134,7 +134,8 @@ def checksum(data: bytes) -> int:
     """Return the internet checksum. Source: RFC 1071."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    words: tuple[int, ...] = struct.unpack(f"!{len(data) // 2}H", data)
+    total = sum(words)
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 
@@ -152,7 +153,10 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 def ask(probes: Sequence[Probe], timeout_s: float = 1.0, tries: int = 1) -> list[Answer]:
     """Return an answer for each probe; all of them are under way at once, so many cost as much time as one.
 
-    An echo that stays without any answer is sent `tries` times, `timeout_s` apart. Raises KernelError for a namespace that is gone.
+    An echo that stays without any answer is sent `tries` times, `timeout_s` apart.
+
+    Raises:
+      KernelError: a namespace is gone.
     """
     pingers = [Pinger(p.netns, p.destination, source=p.source, dont_fragment=p.dont_fragment) for p in probes]
     try:

@@ -1,0 +1,322 @@
+"""A small cloud inside this kernel: hosts on a routed underlay, a store in a file, an agent per host.
+
+    hv1 eth0 --- to-hv1 spine to-hv2 --- eth0 hv2        each host holds its VTEP as a /32: the underlay routes, it does not switch
+
+Agents run as threads of this process (they are quick to start in a kernel where a fork costs 200 ms) or, for tests that kill them,
+as processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pyroute2 import IPRoute
+
+from netorch.agent.loop import Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.control.caller import Caller
+from netorch.control.cloud import apply_cloud
+from netorch.control.hosts import create_host
+from netorch.control.read import Inventory, read_inventory
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.drivers.probe import Pinger, Probe, ask
+from netorch.model.eni import EniState, Instance, NetworkInterface
+from netorch.model.ids import port_name
+from netorch.spec import load_cloud
+from netorch.state.owner import fabric_netns
+from netorch.store import open_store
+
+T = TypeVar("T")
+UNDERLAY_MTU = 1550
+
+
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 10.0) -> T:
+    """Return the condition's first true value. Fails naming `what` after the time is over."""
+    end = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout_s} s in vain for {what}; last value {value!r}")
+        time.sleep(0.01)
+
+
+class Host:
+    """One host: its underlay namespace and its VTEP."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.vtep = f"192.0.2.{10 + number}"
+        self.fd = netns.make(name)
+
+    @property
+    def fabric(self) -> str:
+        """Return the name of the namespace with the VRFs."""
+        return fabric_netns(self.name)
+
+    @contextmanager
+    def rtnl(self, *, fabric: bool = False) -> Iterator[IPRoute]:
+        """Open an rtnetlink socket in the underlay or the fabric namespace."""
+        descriptor = netns.find(self.fabric if fabric else self.name)
+        try:
+            with netns.inside(descriptor):
+                ipr = IPRoute()
+            with ipr:
+                yield ipr
+        finally:
+            os.close(descriptor)
+
+
+class AgentThread:
+    """An agent in a thread of this process, inside its host's namespace."""
+
+    def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
+        self._host = host
+        self._stop_reader, self._stop_writer = os.pipe()
+        self._failure: BaseException | None = None
+        self._ready = threading.Event()
+        with netns.inside(host.fd):
+            self.agent = Agent(
+                host.name,
+                LinuxKernel(host.name),
+                lambda: open_store(str(store_path)),
+                SnapshotFile(state_dir / f"{host.name}.snapshot"),
+                load_compilers(),
+            )
+        self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
+        self._thread.start()
+        assert self._ready.wait(30), f"agent of {host.name} did not start"
+        self.check()
+
+    def _run(self) -> None:
+        try:
+            netns._setns(self._host.fd)  # for the thread's whole life
+            self.agent.start()
+            self._ready.set()
+            while not self._stopping():
+                self.agent.step(1.0, self._stop_reader)
+            self.agent.close()
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    def _stopping(self) -> bool:
+        import select
+
+        return bool(select.select([self._stop_reader], [], [], 0)[0])
+
+    def check(self) -> None:
+        """Raise what the agent died of."""
+        if self._failure is not None:
+            raise AssertionError(f"agent of {self._host.name} died") from self._failure
+
+    def stop(self) -> None:
+        """Let the agent end as SIGTERM would."""
+        os.write(self._stop_writer, b"x")
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        self.check()
+        os.close(self._stop_reader)
+        os.close(self._stop_writer)
+
+
+class AgentProcess:
+    """An agent as a process of its own, to be killed."""
+
+    def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
+        self.log = state_dir / f"{host.name}.log"
+        command = [sys.executable, "-m", "netorch", "--store", str(store_path), "agent", "run", "--host", host.name]
+        command += ["--state-dir", str(state_dir)]
+        with netns.inside(host.fd), open(self.log, "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+        assert self._process.wait(20) == 0, self.log.read_text()
+
+
+class Traffic:
+    """Echoes every few milliseconds between two namespaces, in a thread, until told to stop."""
+
+    def __init__(self, source_netns: str, destination: str, interval_s: float = 0.005) -> None:
+        self._pinger = Pinger(source_netns, destination)
+        self._interval_s = interval_s
+        self._stopping = False
+        self.sent = 0
+        self._thread = threading.Thread(target=self._run, name="traffic")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self.sent += 1
+            self._pinger.send(self.sent)
+            time.sleep(self._interval_s)
+            self._pinger.receive()
+
+    def stop(self) -> int:
+        """Return how many echoes were lost."""
+        self._stopping = True
+        self._thread.join()
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end and self.lost():
+            self._pinger.receive()
+            time.sleep(0.01)
+        lost = self.lost()
+        self._pinger.close()
+        assert self.sent < 65535
+        return lost
+
+    def lost(self) -> int:
+        """Return how many echoes have no reply by now."""
+        return sum(not self._pinger.answer(sequence).ok for sequence in range(1, self.sent + 1))
+
+
+class World:
+    """The hosts, the store, the agents; removes all of it at the end."""
+
+    def __init__(self, directory: Path, host_names: Sequence[str] = ("hv1", "hv2", "hv3"), mtu: int = UNDERLAY_MTU) -> None:
+        self.directory = directory
+        self.store_path = directory / "netorch.db"
+        self.store = open_store(str(self.store_path))
+        self.caller = Caller(owner="default", operator=True)
+        self.agents: dict[str, AgentThread | AgentProcess] = {}
+        self.hosts = {name: Host(name, number) for number, name in enumerate(host_names, 1)}
+        self._spine = netns.make("spine")
+        self._cable(mtu)
+        for host in self.hosts.values():
+            create_host(self.store, self.caller, name=host.name, underlay=host.vtep)
+
+    def _cable(self, mtu: int) -> None:
+        with netns.inside(self._spine):
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+            spine = IPRoute()
+        with spine:
+            for host in self.hosts.values():
+                self._cable_host(spine, host, mtu)
+
+    def _cable_host(self, spine: IPRoute, host: Host, mtu: int) -> None:
+        port = f"to-{host.name}"
+        spine.link("add", ifname=port, kind="veth", mtu=mtu, peer={"ifname": "eth0", "net_ns_fd": host.name, "mtu": mtu})
+        index = spine.link_lookup(ifname=port)[0]
+        spine.addr("add", index=index, address="198.18.0.1", prefixlen=32)
+        spine.link("set", index=index, state="up")
+        spine.route("add", dst=f"{host.vtep}/32", oif=index, scope=253)
+        with host.rtnl() as ipr:
+            eth0 = ipr.link_lookup(ifname="eth0")[0]
+            ipr.link("set", index=ipr.link_lookup(ifname="lo")[0], state="up")
+            ipr.addr("add", index=eth0, address=host.vtep, prefixlen=32)
+            ipr.link("set", index=eth0, state="up")
+            ipr.route("add", dst="198.18.0.1/32", oif=eth0, scope=253)
+            ipr.route("add", dst="default", gateway="198.18.0.1", oif=eth0)
+
+    # --- agents and customers ------------------------------------------------------------------------------------------------
+
+    def start_agents(self, *names: str) -> None:
+        """Start the agents of these hosts (all when none is named) in threads."""
+        for name in names or self.hosts:
+            self.agents[name] = AgentThread(self.hosts[name], self.store_path, self.directory)
+
+    def start_process(self, name: str) -> AgentProcess:
+        """Start one host's agent as a process."""
+        agent = AgentProcess(self.hosts[name], self.store_path, self.directory)
+        self.agents[name] = agent
+        return agent
+
+    def agent(self, name: str) -> Agent:
+        """Return the agent that runs as a thread."""
+        thread = self.agents[name]
+        assert isinstance(thread, AgentThread)
+        thread.check()
+        return thread.agent
+
+    def stop_agent(self, name: str) -> None:
+        """Stop one host's agent; the kernel keeps everything."""
+        self.agents.pop(name).stop()
+
+    def apply(self, text: str, *, wait: bool = True) -> None:
+        """Apply a vpc.yaml and wait until every interface is attached."""
+        apply_cloud(self.store, self.caller, load_cloud("vpc.yaml", text))
+        if wait:
+            self.wait_attached()
+
+    def inventory(self) -> Inventory:
+        """Return what is in the store."""
+        return read_inventory(self.store, self.caller)
+
+    def wait_attached(self, timeout_s: float = 20.0) -> None:
+        """Wait until every wanted interface is where its mapping says, attached, and no move is under way."""
+        wait_for(self._all_attached, "all interfaces attached", timeout_s)
+
+    def _all_attached(self) -> bool:
+        for agent in self.agents.values():
+            if isinstance(agent, AgentThread):
+                agent.check()
+        inventory = self.inventory()
+        for mapping in inventory.mappings.values():
+            status = inventory.eni_statuses.get((mapping.host, mapping.eni))
+            if mapping.move is not None or status is None or status.state is not EniState.ATTACHED:
+                return False
+        return True
+
+    def instance(self, name: str) -> Instance:
+        """Return an instance by `vpc/name`."""
+        return self.inventory().find_instance(name)
+
+    def eni(self, name: str) -> NetworkInterface:
+        """Return the interface of an instance by `vpc/name`."""
+        return self.inventory().eni_of(self.instance(name).id)
+
+    def port(self, name: str) -> str:
+        """Return the name of an instance's port device."""
+        return port_name(self.eni(name).id)
+
+    # --- packets -------------------------------------------------------------------------------------------------------------
+
+    def reaches(self, source: str, destination: str, *, version: int = 4, tries: int = 3) -> bool:
+        """Return whether an echo from one instance to the address of another is answered."""
+        eni = self.eni(destination)
+        address = eni.address if version == 4 else eni.ipv6_address
+        return ask([Probe(netns=self.instance(source).id, destination=address)], 1.0, tries)[0].ok
+
+    def traffic(self, source: str, destination: str, interval_s: float = 0.005) -> Traffic:
+        """Start a stream of echoes from one instance to another."""
+        return Traffic(self.instance(source).id, self.eni(destination).address, interval_s)
+
+    def close(self) -> None:
+        """Stop everything and remove the namespaces."""
+        errors = []
+        for agent in self.agents.values():
+            try:
+                agent.stop()
+            except AssertionError as error:
+                errors.append(error)
+        for instance in self.inventory().instances.values():
+            netns.remove(instance.id)
+        for host in self.hosts.values():
+            netns.remove(host.fabric)
+            netns.remove(host.name)
+            os.close(host.fd)
+        netns.remove("spine")
+        os.close(self._spine)
+        self.store.close()
+        if errors:
+            raise errors[0]
