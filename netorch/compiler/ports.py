@@ -65,12 +65,10 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
     yield AdminUp(ifname=ifname)
     yield Neighbour(ifname=ifname, dst=eni.address, lladdr=eni.mac)
     yield Route(table=view.vni, dst=f"{eni.address}/32", ifname=ifname)
-    if not view.dual_stack:
-        return
-    yield from device_sysctls(PORT_V6, ifname)
-    yield Address(ifname=ifname, address=f"{IPV6_GATEWAY}/64")
-    yield Neighbour(ifname=ifname, dst=link_local(eni.mac), lladdr=eni.mac)
-    if eni.ipv6_address:
+    if view.dual_stack and eni.ipv6_address:
+        yield from device_sysctls(PORT_V6, ifname)
+        yield Address(ifname=ifname, address=f"{IPV6_GATEWAY}/64")
+        yield Neighbour(ifname=ifname, dst=link_local(eni.mac), lladdr=eni.mac)
         yield Neighbour(ifname=ifname, dst=eni.ipv6_address, lladdr=eni.mac)
         yield Route(table=view.vni, dst=f"{eni.ipv6_address}/128", ifname=ifname, metric=IPV6_METRIC)
 

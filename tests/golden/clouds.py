@@ -1,0 +1,161 @@
+"""Small clouds for tests: what a few lines of text describe, as the views that compilers see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from netorch.compiler.base import Compiler, HostView, LocalEni, Phase, VpcView
+from netorch.compiler.overlay import OverlayCompiler
+from netorch.compiler.ports import PortCompiler, kept_keys
+from netorch.compiler.registry import Objects, compile_host, compile_slice
+from netorch.compiler.vrf import VrfCompiler
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
+from netorch.model.ids import make_id
+from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.base import Key
+
+COMPILERS: Sequence[Compiler] = (VrfCompiler(), OverlayCompiler(), PortCompiler())
+
+
+class MoveCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The other host of a moving interface."""
+
+    direction: Direction
+    host: str
+
+
+class EniCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An interface with its instance. `plugged`: the port is already where the interface moves to."""
+
+    subnet: str
+    address: str
+    host: str
+    ipv6_address: str = ""
+    attachment: Attachment = Attachment.NETNS
+    netns: str = ""
+    move: MoveCase | None = None
+    plugged: bool = False
+
+
+class SubnetCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A subnet."""
+
+    cidr: str
+    ipv6_cidr: str = ""
+
+
+class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A VPC; subnets and interfaces by name."""
+
+    vni: int
+    cidrs: tuple[str, ...]
+    subnets: dict[str, SubnetCase]
+    enis: dict[str, EniCase]
+    ipv6_cidrs: tuple[str, ...] = ()
+
+    def record(self) -> Vpc:
+        """Return the VPC as it is stored."""
+        vpc_id = make_id("vpc", self.vni, 1)
+        return Vpc(id=vpc_id, vni=self.vni, owner="o", name="v", cidrs=self.cidrs, ipv6_cidrs=self.ipv6_cidrs)
+
+    def subnet(self, name: str) -> Subnet:
+        """Return a subnet as it is stored."""
+        case = self.subnets[name]
+        subnet_id = make_id("subnet", self.vni, sorted(self.subnets).index(name))
+        return Subnet(id=subnet_id, vni=self.vni, name=name, cidr=case.cidr, ipv6_cidr=case.ipv6_cidr)
+
+    def eni(self, name: str) -> NetworkInterface:
+        """Return an interface as it is stored. The random part of its id is its place in the order of names."""
+        case = self.enis[name]
+        place = sorted(self.enis).index(name) + 1
+        return NetworkInterface(
+            id=make_id("eni", self.vni, place << 16),
+            vni=self.vni,
+            subnet=self.subnet(case.subnet).id,
+            mac=f"02:00:00:00:{self.vni & 255:02x}:{place:02x}",
+            address=case.address,
+            ipv6_address=case.ipv6_address,
+            instance=self.instance(name).id,
+        )
+
+    def instance(self, name: str) -> Instance:
+        """Return the instance of an interface as it is stored."""
+        case = self.enis[name]
+        instance_id = make_id("i", self.vni, sorted(self.enis).index(name) + 1)
+        return Instance(id=instance_id, vni=self.vni, name=name, attachment=case.attachment, netns=case.netns)
+
+
+class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hosts by name with their VTEPs, and VPCs."""
+
+    hosts: dict[str, str]
+    vpcs: tuple[VpcCase, ...]
+
+
+def host_view(cloud: CloudCase, host: str) -> HostView:
+    """Return what compilers see of a host."""
+    return HostView(host=Host(name=host, underlay=cloud.hosts[host]), underlay_ifname="eth0", underlay_mtu=1500)
+
+
+def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
+    """Return what compilers see of a VPC on a host, or None when the host has nothing to do with it."""
+    local = tuple(
+        LocalEni(eni=vpc.eni(name), subnet=vpc.subnet(case.subnet), instance=vpc.instance(name), phase=phase)
+        for name, case in sorted(vpc.enis.items())
+        if (phase := _phase(case, host)) is not None
+    )
+    if not local and not any(_relays(case, host) for case in vpc.enis.values()):
+        return None
+    return VpcView(
+        host=host_view(cloud, host),
+        vpc=vpc.record(),
+        subnets=tuple(vpc.subnet(name) for name in sorted(vpc.subnets)),
+        route_tables=(),
+        local=local,
+        held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
+    )
+
+
+def mappings(cloud: CloudCase, vpc: VpcCase) -> Iterator[Mapping]:
+    """Yield the mapping of every address."""
+    for name, case in sorted(vpc.enis.items()):
+        eni = vpc.eni(name)
+        move = None
+        if case.move is not None:
+            move = Move(direction=case.move.direction, host=case.move.host, vtep=cloud.hosts[case.move.host])
+        for address in eni.addresses:
+            yield Mapping(
+                vni=vpc.vni, address=address, eni=eni.id, mac=eni.mac, host=case.host, vtep=cloud.hosts[case.host], move=move
+            )
+
+
+def compiled(cloud: CloudCase, host: str, compilers: Sequence[Compiler] = COMPILERS) -> Objects:
+    """Return everything that a host must hold."""
+    objects = compile_host(compilers, host_view(cloud, host))
+    for vpc in cloud.vpcs:
+        view = vpc_view(cloud, vpc, host)
+        if view is not None:
+            objects |= compile_slice(compilers, view, mappings(cloud, vpc))
+    return objects
+
+
+def kept(cloud: CloudCase, host: str) -> frozenset[Key]:
+    """Return the keys that the plan must leave alone on a host."""
+    views = [vpc_view(cloud, vpc, host) for vpc in cloud.vpcs]
+    return frozenset(key for view in views if view is not None for key in kept_keys(view))
+
+
+def _phase(case: EniCase, host: str) -> Phase | None:
+    move = case.move
+    if case.host == host:
+        return Phase.DEPARTING if move is not None and move.direction is Direction.TO else Phase.HELD
+    if move is not None and move.direction is Direction.TO and move.host == host:
+        return Phase.HELD if case.plugged else Phase.ARRIVING
+    return None
+
+
+def _relays(case: EniCase, host: str) -> bool:
+    return case.move is not None and case.move.direction is Direction.FROM and case.move.host == host

@@ -1,0 +1,66 @@
+"""Each case: a small cloud as YAML, what every host holds as text, and how each host gets from one step to the next.
+
+NETORCH_UPDATE_GOLDEN=1 writes the texts anew; read the difference before committing it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from netorch.plan.diff import diff
+from netorch.plan.explain import explain, explain_state
+from tests.golden.clouds import CloudCase, EniCase, VpcCase, compiled, kept
+
+CASES = sorted(Path(__file__).parent.glob("*.yaml"))
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of interfaces, by name."""
+
+    name: str
+    enis: dict[str, EniCase]
+
+
+class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
+    """A cloud and what happens to it."""
+
+    steps: tuple[Step, ...] = ()
+
+
+def after(cloud: CloudCase, step: Step) -> CloudCase:
+    """Return the cloud after a step."""
+    vpcs = tuple(changed(vpc, step) for vpc in cloud.vpcs)
+    return msgspec.structs.replace(cloud, vpcs=vpcs)
+
+
+def changed(vpc: VpcCase, step: Step) -> VpcCase:
+    """Return the VPC with the interfaces that the step names."""
+    return msgspec.structs.replace(vpc, enis=vpc.enis | {name: eni for name, eni in step.enis.items() if name in vpc.enis})
+
+
+def story(case: Case) -> str:
+    """Return every host's state at the beginning and its operations at each step."""
+    parts = [f"=== {host} ===\n{explain_state(compiled(case, host))}" for host in case.hosts]
+    before: CloudCase = case
+    for step in case.steps:
+        now = after(before, step)
+        for host in case.hosts:
+            ops = diff(compiled(now, host), compiled(before, host), kept(now, host))
+            parts.append(f"=== {host}: {step.name} ===\n{explain(ops)}")
+        before = now
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_compiled_state_is_as_written(path: Path) -> None:
+    case = msgspec.convert(yaml.safe_load(path.read_text()), Case)
+    text = story(case)
+    golden = path.with_suffix(".txt")
+    if os.environ.get("NETORCH_UPDATE_GOLDEN") == "1":
+        golden.write_text(text)
+    assert text == golden.read_text()
