@@ -101,7 +101,7 @@ class Ear:
             time.sleep(0.005)
 
 
-class _in:  # noqa: N801 - reads as a keyword
+class _in:
     """Let the calling thread be in a named namespace."""
 
     def __init__(self, name: str) -> None:

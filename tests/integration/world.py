@@ -19,17 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from netorch.control.cloud import apply_cloud
+from netorch.control.read import Inventory, read_inventory
+from netorch.drivers.linux import LinuxKernel
 from pyroute2 import IPRoute
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud
 from netorch.control.hosts import create_host
-from netorch.control.read import Inventory, read_inventory
 from netorch.drivers import netns
-from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.probe import Pinger, Probe, ask
 from netorch.model.eni import EniState, Instance, NetworkInterface
 from netorch.model.ids import port_name

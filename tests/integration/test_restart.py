@@ -1,0 +1,175 @@
+"""Agents come and go, the store comes and goes, hosts reboot; traffic does not notice."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+from netorch.agent.snapshot import SnapshotFile
+from netorch.drivers import netns
+from netorch.model import keys
+from tests.integration.world import AgentProcess, World, wait_for
+
+pytestmark = pytest.mark.root
+
+CLOUD = """
+vpcs:
+- name: acme
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances:
+  - {name: a, host: hv1, address: 10.44.12.4}
+  - {name: b, host: hv2, address: 10.44.12.5}
+"""
+
+
+def writes_of(world: World, host: str) -> int | None:
+    """Return how often a host's agent has written to its kernel since it started, as it says itself."""
+    status = world.inventory().agent_statuses.get(host)
+    return status.writes if status is not None else None
+
+
+def test_a_restart_with_nothing_changed_writes_nothing_and_loses_nothing(world: World) -> None:
+    world.start_agents("hv1", "hv2")
+    world.apply(CLOUD)
+    traffic = world.traffic("acme/a", "acme/b")
+    for _ in range(3):
+        world.stop_agent("hv1")
+        world.start_agents("hv1")
+        agent = world.agent("hv1")
+        wait_for(lambda a=agent: a.follower.in_sync, "in sync")  # type: ignore[misc]
+        assert agent.reconciler.writes == 0
+    assert traffic.stop() == 0
+
+
+def test_an_agent_killed_at_any_moment_loses_no_packet(world: World) -> None:
+    world.start_agents("hv2")
+    world.start_process("hv1")
+    world.apply(CLOUD)
+    traffic = world.traffic("acme/a", "acme/b")
+    chance = random.Random(4789)
+    for _ in range(4):
+        agent = world.agents["hv1"]
+        assert isinstance(agent, AgentProcess)
+        time.sleep(chance.uniform(0.0, 1.5))  # somewhere between its start and its idling
+        agent.kill()
+        world.start_process("hv1")
+    pid = world.agents["hv1"]._process.pid  # type: ignore[union-attr]
+    wait_for(lambda: _agent_of(world, "hv1") == pid, "the last agent to report", timeout_s=20)
+    assert traffic.stop() == 0
+    assert writes_of(world, "hv1") == 0
+
+
+def _agent_of(world: World, host: str) -> int | None:
+    status = world.inventory().agent_statuses.get(host)
+    return status.pid if status is not None else None
+
+
+def test_an_agent_killed_while_it_builds_is_completed_by_the_next(world: World) -> None:
+    world.start_agents("hv2")
+    chance = random.Random(7348)
+    many = "".join(f"\n  - {{name: n{n}, host: hv1, address: 10.44.12.{n}}}" for n in range(10, 22))
+    world.start_process("hv1")
+    world.apply(CLOUD + many.removeprefix("\n"), wait=False)
+    for _ in range(5):
+        time.sleep(chance.uniform(0.7, 1.6))
+        agent = world.agents["hv1"]
+        assert isinstance(agent, AgentProcess)
+        agent.kill()
+        world.start_process("hv1")
+    world.wait_attached()
+    assert all(world.reaches(f"acme/n{n}", "acme/b") for n in (10, 15, 21))
+
+
+def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snapshot(world: World) -> None:
+    world.start_agents()
+    world.apply(CLOUD)
+    wait_for(lambda: (world.directory / "hv1.snapshot").exists(), "the snapshot")
+    wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings")
+    world.stop_agent("hv1")
+    hidden = world.store_path.with_suffix(".hidden")
+    world.store_path.rename(hidden)  # the open store of this test and of the other agents goes on
+    traffic = world.traffic("acme/b", "acme/a")
+    time.sleep(0.2)
+    assert traffic.stop() == 0
+
+    _reboot(world, "hv1")
+    assert not world.reaches("acme/b", "acme/a", tries=1)
+    world.start_agents("hv1")
+    assert world.agent("hv1").follower.trouble
+    wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to come up from its snapshot")
+
+    world.store_path.unlink(missing_ok=True)
+    hidden.rename(world.store_path)
+    wait_for(lambda: world.agent("hv1").follower.in_sync, "the store to be back", timeout_s=30)
+
+
+def _snapshot_has_both(world: World) -> bool:
+    snapshot = SnapshotFile(world.directory / "hv1.snapshot").load()
+    return snapshot is not None and sum(key.startswith("map/") for key in snapshot.records) == 2
+
+
+def _reboot(world: World, host: str) -> None:
+    """Take everything off a host that a reboot takes."""
+    instance = world.instance("acme/a").id
+    netns.remove(instance)
+    netns.remove(world.hosts[host].fabric)
+
+
+def test_a_store_that_is_another_one_is_refused(world: World) -> None:
+    world.start_agents()
+    world.apply(CLOUD)
+    wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings")
+    world.stop_agent("hv1")
+    saved = SnapshotFile(world.directory / "hv1.snapshot").load()
+    assert saved is not None
+    other = type(saved)(uid="another-store", revision=saved.revision, records=saved.records)
+    SnapshotFile(world.directory / "hv1.snapshot").save(other)
+    world.start_agents("hv1")
+    assert "another or an older store" in world.agent("hv1").follower.trouble
+    assert world.reaches("acme/a", "acme/b")
+    assert world.agent("hv1").reconciler.writes == 0
+
+
+def test_a_poisoned_vpc_does_not_harm_another(world: World) -> None:
+    world.start_agents()
+    world.apply(CLOUD + CLOUD.replace("vpcs:\n", "").replace("acme", "globex"))
+    vni = world.inventory().find_vpc("acme").vni
+    key = keys.vpc(vni)
+    known = world.store.get(key)
+    assert known is not None
+    from netorch.store.base import Put
+
+    traffic = world.traffic("acme/a", "acme/b")
+    world.store.txn((), [Put(key, b'{"cidrs": 5}')])
+    wait_for(lambda: vni in world.agent("hv1").reconciler.problems, "the problem to be told")
+    reason = world.inventory().vpc_statuses
+    wait_for(lambda: ("hv1", vni) in world.inventory().vpc_statuses, f"the problem to be reported, {reason}")
+    globex = world.instance("globex/a").id
+    world.stop_agent("hv1")
+    world.start_agents("hv1")  # a fresh agent that has never compiled the poisoned VPC must not remove it
+    assert world.reaches("globex/a", "globex/b"), globex
+    world.apply(CLOUD.replace("vpcs:\n", "vpcs:\n").replace("acme", "globex") + "  - {name: c, host: hv1}\n", wait=False)
+    wait_for(lambda: world.reaches("globex/c", "globex/b"), "the other VPC to go on changing")
+    assert traffic.stop() == 0
+    world.store.txn((), [Put(key, known.value)])
+    wait_for(lambda: vni not in world.agent("hv1").reconciler.problems, "the problem to be gone")
+
+
+def test_a_snapshot_with_any_bit_flipped_or_cut_anywhere_is_noticed(tmp_path: os.PathLike[str]) -> None:
+    from pathlib import Path
+
+    from netorch.agent.snapshot import Snapshot
+
+    file = SnapshotFile(Path(tmp_path) / "x.snapshot")
+    file.save(Snapshot(uid="u", revision=3, records={"host/hv1/spec": (2, b"{}")}))
+    content = file.path.read_bytes()
+    assert file.load() is not None
+    for position in range(len(content)):
+        file.path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        assert file.load() is None
+        file.path.write_bytes(content[:position])
+        assert file.load() is None
