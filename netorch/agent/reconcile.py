@@ -60,8 +60,11 @@ class Reconciler:
         for event in events:
             match event:
                 case Seen(obj):
+                    wanted = self._slice(obj.slice_id).wanted(obj.key)
+                    self.repaired += wanted is not None and not wanted.matches(obj)
                     self._slice(obj.slice_id).seen(obj)
                 case Gone(key):
+                    self.repaired += self._slice(slice_of_key(key)).wanted(key) is not None
                     self._slice(slice_of_key(key)).gone(key)
                 case Lost("nft"):
                     self._adopt(self._kernel.dump_nft(), lambda key: str(key[0]).startswith("nft-"))

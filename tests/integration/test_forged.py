@@ -1,4 +1,4 @@
-"""Packets that nobody may send: forged VXLAN from strangers and lying hosts, and spoofing instances. Each is dropped and counted."""
+"""Packets that nobody may send: VXLAN from strangers and lying hosts, spoofing instances. Each is dropped and counted."""
 
 from __future__ import annotations
 

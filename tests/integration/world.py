@@ -1,9 +1,9 @@
 """A small cloud inside this kernel: hosts on a routed underlay, a store in a file, an agent per host.
 
-    hv1 eth0 --- to-hv1 spine to-hv2 --- eth0 hv2        each host holds its VTEP as a /32: the underlay routes, it does not switch
+    hv1 eth0 --- to-hv1 spine to-hv2 --- eth0 hv2      each host holds its VTEP as a /32: the underlay routes
 
-Agents run as threads of this process (they are quick to start in a kernel where a fork costs 200 ms) or, for tests that kill them,
-as processes.
+Agents run as threads of this process (they are quick to start in a kernel where a fork costs 200 ms) or, for tests that
+kill them, as processes.
 """
 
 from __future__ import annotations
