@@ -50,7 +50,7 @@ def check_cloud(cloud: Cloud) -> list[Problem]:
     lodger: int | None = None
     for i, vpc in enumerate(cloud.vpcs):
         other = names.setdefault((vpc.owner, vpc.name), i)
-        if other != i and vpc.name:
+        if other != i and not (checker.names[vpc.name] or checker.names[vpc.owner]):
             checker.add(
                 Flaw(f"{shown(vpc.name)} is also the name of vpcs[{other}] of owner {shown(vpc.owner)}", "rename one"),
                 ("vpcs", i, "name"),

@@ -74,12 +74,13 @@ class InstanceChecker:
         index = subnets.by_name.get(instance.subnet)
         if index is not None or (instance.subnet and not subnets.all_named):
             return index
+        name = "the VPC" if self._notes.names[vpc.name] else f"VPC {shown(vpc.name)}"
         if instance.subnet:
-            what = f"VPC {shown(vpc.name)} has no subnet {shown(instance.subnet)}"
+            what = f"{name} has no subnet {shown(instance.subnet)}"
         elif vpc.subnets:
-            what = f"VPC {shown(vpc.name)} has {len(vpc.subnets)} subnets, and none is chosen"
+            what = f"{name} has {len(vpc.subnets)} subnets, and none is chosen"
         else:
-            what = f"VPC {shown(vpc.name)} has no subnet for an instance"
+            what = f"{name} has no subnet for an instance"
         fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "add one to the VPC's subnets"
         self._notes.add(Flaw(what, fix), where, ("subnet",))
         return None

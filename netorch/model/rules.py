@@ -212,7 +212,8 @@ def vni(number: int) -> Flaw | None:
     """Return what is wrong with a wished VNI."""
     if VNI_FIRST <= number <= VNI_LAST:
         return None
-    return Flaw(f"{number} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
+    text = str(number) if abs(number) < 10**18 else "so large a number"  # Python refuses to print 4,300 digits
+    return Flaw(f"{text} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
 
 
 def tag_key(text: str) -> Flaw | None:

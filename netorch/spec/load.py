@@ -1,0 +1,158 @@
+"""vpc.yaml to a Cloud: quickly when the file is good, thoroughly when it is not.
+
+The quick way (a Rust parser, msgspec, the checks) knows no lines and stops at the first mistake; it only ever says yes.
+What it does not accept, the thorough way reads again from the text, and that one decides and says all that is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import yaml_rs
+
+from netorch.errors import Problem, SpecError
+from netorch.model.check import check_cloud
+from netorch.model.cloud import Cloud
+from netorch.model.notes import path_of
+from netorch.spec import jsontree, yamltree
+from netorch.spec.node import MAX_DEPTH, Node, walk
+from netorch.spec.shape import mend
+
+MAX_BYTES: Final = 64 << 20  # 50,000 VPCs
+_LONG_LINE: Final = 4096
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r") | {127})
+_CONTROL = re.compile("[" + re.escape(_CONTROLS.decode()) + "]")
+_DEEP_LINE = re.compile(r"(?:[-?:][ \t]+){32}")
+_DEEP_INDENT: Final = "\n" + " " * 128
+_TAG = re.compile(r"(?:^|[\s\[{,])!", re.MULTILINE)  # also true of some text and comments: then the thorough way decides
+_ALIAS_LIMITS = yaml_rs.AliasLimits(max_total_replayed_events=yamltree.MAX_ALIASED, max_replay_stack_depth=MAX_DEPTH)
+
+
+def load_cloud(path: str | Path, text: str | None = None) -> Cloud:
+    """Return the cloud that a file declares, or that `text` does if given; `path` is then only its name.
+
+    A name that ends in .json says that the text is JSON.
+
+    Raises:
+      SpecError: the file cannot be read, or is wrong; carries every problem.
+    Cost: the seed's 2,000 VPCs of 4 subnets: 60 ms as JSON, 100 ms as YAML; 2 s when something is wrong.
+    """
+    source = str(path)
+    data = _read(source) if text is None else _encode(source, text)
+    text = _decode(source, data)
+    is_json = source.lower().endswith(".json")
+    cloud = _quick(data, text, is_json)
+    return _thorough(source, text, is_json) if cloud is None else cloud
+
+
+def _read(source: str) -> bytes:
+    try:
+        with open(source, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise _failure(source, f"the file cannot be read: {why}", "check the path and its permissions") from error
+    if len(data) > MAX_BYTES:
+        raise _failure(source, f"the file is larger than {MAX_BYTES >> 20} MiB", "split it by VPC and apply the parts")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _encode(source: str, text: str) -> bytes:
+    try:
+        return text.removeprefix("\ufeff").encode()
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise _failure(source, "half of a surrogate pair stands here", "remove it", line) from error
+
+
+def _decode(source: str, data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _failure(source, f"the byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8", line) from error
+    if len(data.translate(None, _CONTROLS)) != len(data):
+        found = _CONTROL.search(text)
+        assert found
+        line = text.count("\n", 0, found.start()) + 1
+        raise _failure(source, f"the control character 0x{ord(found[0]):02x} stands here", "remove it", line)
+    return text
+
+
+def _failure(source: str, what: str, fix: str, line: int = 0) -> SpecError:
+    return SpecError(source, [Problem(path="$", what=what, fix=fix, line=line)])
+
+
+def _quick(data: bytes, text: str, is_json: bool) -> Cloud | None:
+    """Return the cloud of a file that has no mistake, else None."""
+    try:
+        values = jsontree.decode(data) if is_json else _yaml_values(text)
+        cloud = msgspec.convert(values, Cloud)
+    except (msgspec.ValidationError, yaml_rs.YAMLDecodeError):
+        return None
+    return None if check_cloud(cloud) else cloud
+
+
+def _yaml_values(text: str) -> object | None:
+    """Return the values of a YAML 1.2 text, or None when the parser cannot be trusted with it.
+
+    yaml_rs was chosen because it is the fastest by far (4 times json.loads; PyYAML's C loader takes 100 times) and refuses
+    repeated keys. But it drops tags, and its recursion dies of 20,000 levels: flow collections are limited, "- - - ..." is not.
+    """
+    if "!" in text and _TAG.search(text):
+        return None
+    if _DEEP_INDENT in text or (_has_long_line(text) and _DEEP_LINE.search(text)):
+        return None
+    values: object = yaml_rs.loads(text, parse_datetime=False, alias_limits=_ALIAS_LIMITS)
+    return values
+
+
+def _has_long_line(text: str) -> bool:
+    """Return whether a line is longer than _LONG_LINE. Cost: leaps, so next to nothing."""
+    at = 0
+    while at + _LONG_LINE < len(text):
+        newline = text.rfind("\n", at, at + _LONG_LINE)
+        if newline < 0:
+            return True
+        at = newline + 1
+    return False
+
+
+def _thorough(source: str, text: str, is_json: bool) -> Cloud:
+    """Return the cloud after all, or raise SpecError with everything that is wrong."""
+    node, problems = jsontree.read_json(text) if is_json else yamltree.read_yaml(text)
+    if not problems and (node is None or node.value is None):
+        raise _failure(source, "the file is empty", "declare a VPC: vpcs: [{name: demo, cidrs: [10.0.0.0/16]}]")
+    if node is None:
+        raise SpecError(source, problems)
+    values, misfits = mend(node, Cloud)
+    problems += misfits
+    cloud = msgspec.convert(values, Cloud)
+    known = {problem.path for problem in problems}
+    problems += [problem for problem in check_cloud(cloud) if known.isdisjoint(_and_parents(problem.path))]
+    if problems:
+        raise SpecError(source, _located(problems, node))
+    return cloud
+
+
+def _and_parents(path: str) -> list[str]:
+    """Return a path and those of everything around it but the root, from the inside out."""
+    paths = []
+    while path and path != "$":
+        paths.append(path)
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return paths
+
+
+def _located(problems: list[Problem], node: Node) -> list[Problem]:
+    """Return the problems in the order of the file, with the line of what they are about or of what should contain it."""
+    lines = {path_of(where): found.line for where, found in walk(node)}
+    located = []
+    for problem in problems:
+        line = problem.line or next((lines[path] for path in (*_and_parents(problem.path), "$") if path in lines), 0)
+        located.append(msgspec.structs.replace(problem, line=line))
+    return sorted(located, key=lambda problem: problem.line)

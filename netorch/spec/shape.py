@@ -1,0 +1,148 @@
+"""Which fields a file has and of which type: every mistake, where msgspec names the first only. Runs when msgspec has refused.
+
+The tree is not only judged but mended: what is wrong is replaced by a placeholder, so that the rest can be checked for sense as
+well, and one run tells everything. A placeholder is no valid value of any field; problems at its path are not reported again.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final
+
+from msgspec import inspect
+
+from netorch.errors import Problem
+from netorch.model.notes import Where, path_of
+from netorch.model.rules import shown
+from netorch.spec.node import Node
+from netorch.spec.yamltree import repeated_keys
+
+EXAMPLES: Final = {
+    "cidr": "10.0.1.0/24",
+    "cidrs": "[10.0.0.0/16]",
+    "name": "web",
+    "underlay": "192.0.2.11",
+}
+
+
+def mend(node: Node, type_: type) -> tuple[object, list[Problem]]:
+    """Return the values of a tree, fit for msgspec.convert to `type_`, and what was wrong with them."""
+    walker = _Walker()
+    return walker.fit(node, inspect.type_info(type_), ()), walker.problems
+
+
+class _Walker:
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def fit(self, node: Node, type_: inspect.Type, where: Where) -> object:
+        """Return the node's value if it is of that type, else report it and return a placeholder."""
+        value = node.value
+        match type_:
+            case inspect.StructType() if isinstance(value, dict):
+                return self._struct(node, value, type_, where)
+            case inspect.DictType() if isinstance(value, dict):
+                self.problems += repeated_keys(node, where)
+                return {key: self.fit(item, type_.value_type, (*where, key)) for key, item in value.items()}
+            case inspect.ListType() if isinstance(value, list):
+                return [self.fit(item, type_.item_type, (*where, index)) for index, item in enumerate(value)]
+            case inspect.StrType() if isinstance(value, str):
+                return value
+            case inspect.IntType() if isinstance(value, int) and not isinstance(value, bool):
+                return value
+            case inspect.EnumType() if value in [member.value for member in type_.cls]:
+                return value
+            case inspect.UnionType():
+                real = next(member for member in type_.types if not isinstance(member, inspect.NoneType))
+                return None if value is None else self.fit(node, real, where)
+        what, fix = _mismatch(node, type_)
+        self.problems.append(Problem(path=path_of(where), what=what, fix=fix, line=node.line))
+        return _placeholder(type_)
+
+    def _struct(self, node: Node, value: dict[str, Node], type_: inspect.StructType, where: Where) -> dict[str, object]:
+        self.problems += repeated_keys(node, where)
+        fields = {field.encode_name: field for field in type_.fields}
+        fitted: dict[str, object] = {}
+        for key, item in value.items():
+            if key in fields:
+                fitted[key] = self.fit(item, fields[key].type, (*where, key))
+            else:
+                fix = _unknown(key, [name for name in fields if name not in value], list(fields))
+                path = path_of((*where, key))
+                self.problems.append(Problem(path=path, what=f"there is no field {shown(key)} here", fix=fix, line=item.line))
+        for name, field in fields.items():
+            if field.required and name not in value:
+                fix = f"add it, e.g. {name}: {EXAMPLES[name]}" if name in EXAMPLES else "add it"
+                self.problems.append(Problem(path=path_of((*where, name)), what="the field is missing", fix=fix, line=node.line))
+                fitted[name] = _placeholder(field.type)
+        return fitted
+
+
+def _unknown(key: str, free: list[str], known: list[str]) -> str:
+    """Return advice for an unknown field: the field that was probably meant, else all that there are."""
+    close = get_close_matches(key.lower().replace("-", "_"), free, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"remove it; there are {', '.join(known)}"
+
+
+def _mismatch(node: Node, type_: inspect.Type) -> tuple[str, str]:
+    """Return what is found where a value of that type is needed, and how to write one."""
+    if node.value is None:
+        return "the field has no value", "write one, or remove the field"
+    found = _found(node)
+    match type_:
+        case inspect.StrType():
+            quotable = not isinstance(node.value, list | dict)
+            return f"{found} where text is needed", f'put it in quotes: "{node.text}"' if quotable else "write text"
+        case inspect.IntType():
+            digits = isinstance(node.value, str) and node.value.isascii() and node.value.isdigit()
+            return f"{found} where a whole number is needed", "remove the quotes" if digits else "write a whole number, e.g. 5000"
+        case inspect.EnumType():
+            choices = [str(member.value) for member in type_.cls]
+            close = get_close_matches(str(node.value).lower(), choices, n=1)
+            return f"{found} is none of {', '.join(choices)}", f"did you mean {close[0]}?" if close else "choose one of them"
+        case inspect.ListType():
+            if isinstance(node.value, str):
+                return f"{found} where a list is needed", f"put it in brackets: [{node.value}]"
+            return f"{found} where a list is needed", "begin each entry with '- '"
+        case inspect.StructType():
+            fields = [field.encode_name for field in type_.fields if field.required] or [
+                field.encode_name for field in type_.fields
+            ]
+            return f"{found} where a mapping is needed", f"write its fields: {', '.join(fields)}"
+        case _:
+            return f"{found} where a mapping is needed", "write 'key: value' pairs"
+
+
+def _found(node: Node) -> str:
+    match node.value:
+        case bool():
+            return f"found {node.text} (true or false)"
+        case int() | float():
+            return f"found the number {node.text if len(node.text) < 60 else node.text[:57] + '...'}"
+        case str():
+            return f"found {shown(node.value)}"
+        case list():
+            return "found a list"
+        case _:
+            return "found a mapping"
+
+
+def _placeholder(type_: inspect.Type) -> object:
+    """Return a value of that type that no field may have. A list gets an entry: its names are then known to be incomplete."""
+    match type_:
+        case inspect.StrType():
+            return "\0"
+        case inspect.ListType():
+            return [_placeholder(type_.item_type)]
+        case inspect.EnumType():
+            return next(iter(type_.cls)).value
+        case inspect.StructType():
+            return {field.encode_name: _placeholder(field.type) for field in type_.fields if field.required}
+        case inspect.UnionType():
+            return None
+        case inspect.DictType():
+            return {}
+        case _:
+            return 0

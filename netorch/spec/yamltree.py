@@ -1,0 +1,195 @@
+"""A YAML text to a tree with lines, by libyaml's events: slow (40 times json.loads), and only for files that are wrong.
+
+Strict where YAML is lax: repeated keys, tags, merge keys, second documents and keys that are no text are problems. Nesting is
+followed with a stack of our own, because libyaml's composer recurses in C and dies of 20,000 levels.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import yaml
+
+from netorch.errors import Problem
+from netorch.model.notes import path_of
+from netorch.model.rules import shown
+from netorch.spec.node import MAX_DEPTH, Node, scalar
+
+MAX_ALIASED: Final = 100_000  # values that aliases may stand for, altogether: a "billion laughs" has 10**9
+
+_SYNTAX_FIXES: Final = (
+    ("mapping values are not allowed", "put a value that contains ': ' in quotes, and mind the indentation"),
+    ("cannot start any token", "put a value that begins with such a character in quotes"),
+    ("expected ',' or", "close the bracket, and separate its entries by commas"),
+    ("could not find expected ':'", "write 'name: value', and mind the indentation"),
+    ("unexpected end of stream", "close the quotes"),
+    ("unknown escape character", "write a backslash twice, or use single quotes"),
+)
+
+
+class _Fatal(Exception):
+    """Reading cannot go on; carries the problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.what)
+
+
+class _Frame(msgspec.Struct):
+    """A list or mapping whose end has not come yet."""
+
+    node: Node
+    step: str | int | None = None
+    key: str | None = None
+    key_line: int = 0
+    keys: int = 0
+
+
+def read_yaml(text: str) -> tuple[Node | None, list[Problem]]:
+    """Return the only document of a text, and what is wrong with its YAML; no document if it cannot be read to its end."""
+    builder = _Builder()
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except _Fatal as fatal:
+        return None, [*builder.problems, fatal.problem]
+    except yaml.YAMLError as error:
+        return None, [*builder.problems, _syntax(error, text)]
+    return builder.root, builder.problems
+
+
+def _syntax(error: yaml.YAMLError, text: str) -> Problem:
+    """Return what libyaml says, with advice for the usual mistakes."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Problem(path="$", what=f"this is not YAML: {str(error).splitlines()[0]}", fix="save the file as plain text")
+    number = error.problem_mark.line
+    lines = text.splitlines()
+    line = lines[number] if number < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return Problem(path="$", what="a tab is used for indentation", fix="indent with spaces", line=number + 1)
+    said = error.problem or "a syntax error"
+    fix = next((fix for words, fix in _SYNTAX_FIXES if words in said), "correct this line, or what stands before it")
+    what = f"this is not YAML: {error.context + ', ' if error.context else ''}{said}"
+    return Problem(path="$", what=what, fix=fix, line=number + 1)
+
+
+class _Builder:
+    """Takes events, grows the tree."""
+
+    def __init__(self) -> None:
+        self.root: Node | None = None
+        self.problems: list[Problem] = []
+        self._stack: list[_Frame] = []
+        self._anchors: dict[str, Node] = {}
+        self._documents = 0
+        self._aliased = 0
+
+    def take(self, event: yaml.Event) -> None:
+        """Add one event to the tree."""
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.implicit[0] and not event.style
+            node = Node(value=scalar(event.value) if plain else event.value, line=line, text=event.value if plain else "")
+            self._begin(event, node)
+            self._place(node, line)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            node = Node(value={} if isinstance(event, yaml.MappingStartEvent) else [], line=line, repeated=[])
+            self._begin(event, node)
+            frame = _Frame(node)
+            if self._stack and isinstance(self._stack[-1].node.value, dict) and self._stack[-1].key is None:
+                raise _Fatal(self._problem("a list or mapping is used as a key", "use plain text as the key", line))
+            self._stack.append(frame)
+            if len(self._stack) > MAX_DEPTH:
+                raise _Fatal(
+                    Problem(path="$", what=f"the nesting is deeper than {MAX_DEPTH} levels", fix="a cloud needs 7", line=line)
+                )
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            node = self._stack.pop().node
+            self._place(node, node.line)
+        elif isinstance(event, yaml.AliasEvent):
+            self._place(self._alias(event.anchor, line), line)
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise _Fatal(
+                    Problem(path="$", what="a second document begins here", fix="keep one document in a file", line=line)
+                )
+
+    def _begin(self, event: yaml.NodeEvent, node: Node) -> None:
+        if event.anchor:
+            self._anchors[event.anchor] = node
+        tag = getattr(event, "tag", None)
+        if tag:
+            shown_tag = tag.replace("tag:yaml.org,2002:", "!!")
+            self.problems.append(
+                self._problem(f"the tag {shown_tag} is not supported", "remove it; put text in quotes", node.line)
+            )
+
+    def _alias(self, anchor: str | None, line: int) -> Node:
+        """Return what an alias stands for; the tree shares it."""
+        node = self._anchors.get(anchor or "")
+        if node is None:
+            raise _Fatal(self._problem(f"the alias *{anchor} has no anchor &{anchor} before it", "write the value out", line))
+        if any(frame.node is node for frame in self._stack):
+            raise _Fatal(self._problem(f"the alias *{anchor} stands inside what it refers to", "write the value out", line))
+        self._aliased += node.size
+        if self._aliased > MAX_ALIASED:
+            what = f"aliases stand for more than {MAX_ALIASED} values"
+            raise _Fatal(self._problem(what, "write the values out; is this a file you trust?", line))
+        return node
+
+    def _place(self, node: Node, line: int) -> None:
+        """Put a finished value where it belongs."""
+        if not self._stack:
+            self.root = node
+            return
+        frame = self._stack[-1]
+        frame.node.size += node.size
+        into = frame.node.value
+        if isinstance(into, list):
+            into.append(node)
+        elif isinstance(into, dict):
+            if frame.key is None:
+                self._key(frame, node, line)
+            else:
+                if frame.keys:  # a repeated key: the first value stays, the second is only reported
+                    frame.keys = 0
+                else:
+                    into[frame.key] = node if node.line == frame.key_line else msgspec.structs.replace(node, line=frame.key_line)
+                frame.key = None
+
+    def _key(self, frame: _Frame, node: Node, line: int) -> None:
+        into = frame.node.value
+        assert isinstance(into, dict)
+        key = node.value
+        if not isinstance(key, str):
+            text = node.text or "~"
+            if isinstance(key, list | dict):
+                raise _Fatal(self._problem("an alias to a list or mapping is used as a key", "use plain text as the key", line))
+            self.problems.append(self._problem(f"the key {text} is not text", f'put it in quotes: "{text}"', line))
+            key = text
+        elif key == "<<":
+            raise _Fatal(self._problem("the merge key << is not supported", "write the fields out", line))
+        frame.key, frame.key_line = key, line
+        if key in into:
+            frame.node.repeated.append((key, line))
+            frame.keys = 1
+
+    def _problem(self, what: str, fix: str, line: int) -> Problem:
+        """Return a problem of the place that is being read."""
+        where: list[str | int] = []
+        for frame in self._stack:
+            if isinstance(frame.node.value, list):
+                where.append(len(frame.node.value))
+            elif frame.key is not None:
+                where.append(frame.key)
+        return Problem(path=path_of(where), what=what, fix=fix, line=line)
+
+
+def repeated_keys(node: Node, where: tuple[str | int, ...]) -> list[Problem]:
+    """Return a problem for every key of a mapping that stands in it twice."""
+    return [
+        Problem(path=path_of((*where, key)), what=f"the key {shown(key)} stands here twice", fix="remove one of them", line=line)
+        for key, line in node.repeated
+    ]
