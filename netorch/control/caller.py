@@ -1,0 +1,38 @@
+"""Who acts, what time it is and where randomness comes from: all that an action takes from outside the store."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from netorch.model.cloud import DEFAULT_OWNER
+from netorch.model.ids import make_id
+
+_RANDOM_BITS = 44  # eleven hex digits, the part of an id behind the VNI
+
+
+def _random() -> int:
+    return secrets.randbits(_RANDOM_BITS)
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """The customer on whose behalf an action runs, or the operator, who sees every owner's resources.
+
+    Another owner's resource is answered as if it did not exist: nobody can probe for ids.
+    """
+
+    owner: str = DEFAULT_OWNER
+    operator: bool = False
+    now: Callable[[], float] = time.time  # seconds since 1970
+    entropy: Callable[[], int] = _random  # at least 44 fresh bits each time
+
+    def sees(self, owner: str) -> bool:
+        """Return whether a resource of that owner exists for this caller."""
+        return self.operator or owner == self.owner
+
+    def new_id(self, kind: str, vni: int) -> str:
+        """Return a fresh id of that kind inside a VPC."""
+        return make_id(kind, vni, self.entropy())

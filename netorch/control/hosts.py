@@ -1,0 +1,208 @@
+"""Hosts: the machines that carry interfaces."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control import checks
+from netorch.control.caller import Caller
+from netorch.control.refuse import in_use, invalid, not_found
+from netorch.control.writes import ABSENT, Writes, attempt
+from netorch.errors import ApiError
+from netorch.model import keys
+from netorch.model.eni import Host, Role
+from netorch.model.vpc import Tags
+from netorch.store.base import Store
+
+
+class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A host, with what the store knows of its condition."""
+
+    host: Host
+    live: bool  # its agent holds its lease
+    interfaces: int  # how many it is to carry
+
+
+class HostState(msgspec.Struct, kw_only=True):
+    """A host's records as read."""
+
+    host: Host
+    mod_revision: int
+    live: bool = False
+    draining: bool = False
+    wants: int = 0
+
+
+def vtep_key(underlay: str) -> str:
+    """Return the key that makes an underlay address unique."""
+    return f"alloc/vtep/{underlay}"
+
+
+def drain_key(name: str) -> str:
+    """Return the key that stands while a host is being deleted; whoever places an interface compares that it is absent."""
+    return f"alloc/drain/{name}"
+
+
+def create_host(
+    store: Store, caller: Caller, *, name: str, underlay: str, role: Role = Role.HYPERVISOR, tags: Tags | None = None
+) -> Host:
+    """Return a new host.
+
+    Raises:
+      ApiError: InvalidParameterValue for a bad or taken name, or an underlay address that is not IPv4 or another host's.
+    """
+    del caller  # hosts have no owner; the CLI lets operators in only
+    host = make_host(name=name, underlay=underlay, role=role, tags=tags)
+    writes = Writes()
+    create_writes(writes, host)
+    if writes.commit(store):
+        return host
+    if store.get(keys.host_spec(name)) is not None:
+        raise invalid(f"host {name!r}", "there is one of that name", "choose another name, or delete that one first")
+    raise invalid(f"host {name!r}", f"the underlay address {host.underlay} is another host's", "give each host its own")
+
+
+def make_host(*, name: str, underlay: str, role: Role, tags: Tags | None) -> Host:
+    """Return a host's record. Raises ApiError for a bad name or underlay address."""
+    where = f"host {name!r}"
+    return Host(
+        name=checks.host_name(where, name),
+        underlay=checks.underlay(underlay, f"{where}: underlay"),
+        role=role,
+        tags=checks.tags(where, tags),
+    )
+
+
+def create_writes(writes: Writes, host: Host) -> None:
+    """Add what stores a new host."""
+    writes.create(keys.host_spec(host.name), host)
+    writes.create(vtep_key(host.underlay), host.name)
+
+
+def delete_host(store: Store, caller: Caller, name: str) -> None:
+    """Delete a host that carries nothing.
+
+    Takes two transactions: the first keeps new interfaces away, so that none can slip in between the look and the deletion.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces.
+    """
+    del caller
+    spec = store.get(keys.host_spec(name))
+    if spec is None:
+        raise not_found("host", name)
+    host = msgspec.json.decode(spec.value, type=Host)
+    drain = Writes()
+    drain.expect(keys.host_spec(name), spec.mod_revision)
+    drain.put(drain_key(name), name)
+    if not drain.commit(store):
+        raise ApiError("IncorrectState", f"host {name}: was changed just now; try again")
+    wants = store.list(f"{keys.host_prefix(name)}want/").kvs
+    final = Writes()
+    final.drop(drain_key(name))
+    if not wants:
+        final.drop(keys.host_spec(name))
+        final.drop(vtep_key(host.underlay))
+    final.commit(store)
+    if wants:
+        raise in_use("host", name, f"{len(wants)} network interface(s)", "move or terminate its instances first")
+    _forget_status(store, name)
+
+
+def _forget_status(store: Store, name: str) -> None:
+    """Drop what the host's agent said last; nobody else would."""
+    left = [kv.key for kv in store.list(f"hoststat/{name}/").kvs]
+    for start in range(0, len(left), 100):
+        writes = Writes()
+        for key in left[start : start + 100]:
+            writes.drop(key)
+        writes.commit(store)
+
+
+def change_host(store: Store, caller: Caller, name: str, *, tags: Tags) -> Host:
+    """Return the host with new tags. Its name, role and underlay address never change. Raises ApiError."""
+    del caller
+
+    def decide() -> tuple[Writes, Host]:
+        writes = Writes()
+        state = _read_states(store, name).get(name)
+        if state is None:
+            raise not_found("host", name)
+        host = msgspec.structs.replace(state.host, tags=checks.tags(f"host {name}", tags))
+        if host != state.host:
+            writes.change(keys.host_spec(name), state.mod_revision, host)
+        return writes, host
+
+    return attempt(store, decide)
+
+
+def describe_hosts(store: Store, caller: Caller) -> list[HostInfo]:
+    """Return all hosts by name. Cost: O(hosts + interfaces)."""
+    del caller
+    states = read_hosts(store)
+    return [HostInfo(host=s.host, live=s.live, interfaces=s.wants) for _, s in sorted(states.items())]
+
+
+def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
+    """Return one host. Raises ApiError."""
+    del caller
+    state = _read_states(store, name).get(name)
+    if state is None:
+        raise not_found("host", name)
+    return HostInfo(host=state.host, live=state.live, interfaces=state.wants)
+
+
+def read_hosts(store: Store) -> dict[str, HostState]:
+    """Return every host's records by name. Cost: O(hosts + interfaces)."""
+    return _read_states(store, "")
+
+
+def read_host(store: Store, name: str) -> HostState:
+    """Return the records of a host that something is to be placed on, without counting what it carries. Raises ApiError."""
+    spec = store.get(keys.host_spec(name))
+    if spec is None:
+        raise not_found("host", name)
+    draining = store.get(drain_key(name)) is not None
+    host = msgspec.json.decode(spec.value, type=Host)
+    return HostState(host=host, mod_revision=spec.mod_revision, draining=draining)
+
+
+def place_on(writes: Writes, state: HostState) -> None:
+    """Let a transaction that puts an interface on this host fail when the host is, or is being, deleted. Raises ApiError."""
+    if state.draining:
+        what = "is being deleted; `netorch host delete` ends that, or choose another host"
+        raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
+    writes.expect(keys.host_spec(state.host.name), state.mod_revision)
+    writes.expect(drain_key(state.host.name), ABSENT)
+
+
+def least_loaded(hosts: dict[str, HostState]) -> HostState:
+    """Return the hypervisor that carries least; of equals, one whose agent lives, then the first by name.
+
+    Raises:
+      ApiError: InsufficientInstanceCapacity when there is no hypervisor.
+    """
+    fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.draining]
+    if not fit:
+        raise ApiError("InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create` makes one")
+    return min(fit, key=lambda state: (state.wants, not state.live, state.host.name))
+
+
+def _read_states(store: Store, name: str) -> dict[str, HostState]:
+    prefix = keys.host_prefix(name) if name else "host/"
+    states: dict[str, HostState] = {}
+    wants: dict[str, int] = {}
+    live: set[str] = set()
+    for kv in store.list(prefix).kvs:
+        _, host, kind = kv.key.split("/", 2)
+        if kind == "spec":
+            decoded = msgspec.json.decode(kv.value, type=Host)
+            states[host] = HostState(host=decoded, mod_revision=kv.mod_revision)
+        elif kind == "live":
+            live.add(host)
+        else:
+            wants[host] = wants.get(host, 0) + 1
+    drained = {kv.key.rpartition("/")[2] for kv in store.list(drain_key(name)).kvs}
+    for host, state in states.items():
+        state.live, state.wants, state.draining = host in live, wants.get(host, 0), host in drained
+    return states

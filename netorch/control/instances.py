@@ -1,0 +1,242 @@
+"""Instances: running and terminating them. Where one runs is the business of its interfaces' mappings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from netorch.control import checks
+from netorch.control.addresses import AddressPool, open_pool
+from netorch.control.caller import Caller
+from netorch.control.enis import (
+    attached_to,
+    choose_ipv6,
+    choose_mac,
+    create_writes,
+    delete_writes,
+    detach_writes,
+    map_to,
+    primary_eni_id,
+    room_for_interfaces,
+    unmap,
+)
+from netorch.control.hosts import HostState, least_loaded, place_on, read_host, read_hosts
+from netorch.control.records import Stored, mappings_of, read_instance, read_subnet, read_vpc, subnets_of
+from netorch.control.refuse import duplicate_name, invalid
+from netorch.control.vpcs import create_default_vpc
+from netorch.control.writes import Writes, attempt, take_name
+from netorch.errors import ApiError
+from netorch.model import keys, rules
+from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.store.alloc import holder_of
+from netorch.store.base import Store
+
+PER_TRANSACTION = 16  # an instance takes up to seven operations; the store takes 128
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A new instance with its interface and its host."""
+
+    instance: Instance
+    eni: NetworkInterface
+    host: Host
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance is to be; what is left out is chosen."""
+
+    name: str = ""
+    subnet: str = ""  # an id
+    vpc: str = ""  # an id: its only subnet
+    host: str = ""
+    address: str = ""
+    ipv6_address: str = ""
+    mac: str = ""
+    attachment: Attachment = Attachment.NETNS
+    netns: str = ""
+    tags: Tags = {}
+
+
+def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
+    """Return a new instance with one interface, mapped to a host that is to carry it.
+
+    Nothing said about the place: the owner's default VPC, which is made for the first one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidVpcID.NotFound, InvalidHostID.NotFound, InvalidIPAddress.InUse,
+        InsufficientFreeAddressesInSubnet, InsufficientInstanceCapacity, NetworkInterfaceLimitExceeded, InvalidParameterValue.
+    """
+    return run_instances(store, caller, wish, 1)[0]
+
+
+def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[Placed]:
+    """Return `count` new instances; of several, each name ends in its number, and transactions hold 16 of them each.
+
+    Raises:
+      ApiError: as `run_instance`; those of earlier transactions then run.
+    """
+    if count < 1:
+        raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
+    if count > 1 and (wish.address or wish.ipv6_address or wish.mac):
+        raise ApiError("InvalidParameterCombination", "instances: several cannot share an address or a MAC; leave these out")
+    _check_wish(wish)
+    subnet_id = _choose_subnet(store, caller, wish)
+    placed: list[Placed] = []
+    while len(placed) < count:
+        numbers = range(len(placed), min(count, len(placed) + PER_TRANSACTION))
+        names = [f"{wish.name}-{number}" if wish.name and count > 1 else wish.name for number in numbers]
+        placed += attempt(store, partial(_run, store, caller, wish, subnet_id, names))
+    return placed
+
+
+def _check_wish(wish: Wish) -> None:
+    where = f"instance {wish.name!r}"
+    if wish.name:
+        checks.name(where, wish.name)
+    checks.tags(where, wish.tags)
+    if wish.attachment is Attachment.EXISTING:
+        if flaw := rules.netns(wish.netns):
+            raise invalid(where, flaw.what, flaw.fix)
+    elif wish.netns:
+        raise invalid(where, f"netns {wish.netns!r} is set, but the attachment is {wish.attachment.value}", "leave one out")
+
+
+def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
+    if wish.subnet:
+        return wish.subnet
+    if wish.vpc:
+        vpc = read_vpc(store, caller, wish.vpc).record
+    else:
+        key = keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)
+        default = holder_of(store.get(key))
+        vpc = read_vpc(store, caller, default).record if default else _make_default_vpc(store, caller, key)
+    subnets = [stored.record for stored in subnets_of(store, vpc.vni).values()]
+    if len(subnets) == 1:
+        return subnets[0].id
+    for subnet in subnets:
+        if vpc.is_default and subnet.name == DEFAULT_SUBNET_NAME:
+            return subnet.id
+    names = ", ".join(sorted(subnet.name for subnet in subnets))
+    fix = f"choose one of its subnets: {names}" if names else "create a subnet in it first"
+    raise ApiError("MissingParameter", f"VPC {vpc.name} ({vpc.id}): no subnet is chosen; {fix}")
+
+
+def _make_default_vpc(store: Store, caller: Caller, key: str) -> Vpc:
+    try:
+        return create_default_vpc(store, caller)
+    except ApiError as error:
+        if error.code != "DefaultVpcAlreadyExists":
+            raise
+        return read_vpc(store, caller, holder_of(store.get(key))).record  # somebody else made it just now
+
+
+def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
+    vpc, subnet = read_subnet(store, caller, subnet_id)
+    room_for_interfaces(store, vpc.record, len(names))
+    pool = open_pool(store, subnet.record)
+    hosts = {wish.host: read_host(store, wish.host)} if wish.host else read_hosts(store)
+    writes = Writes()
+    writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+    writes.expect(keys.subnet(vpc.record.vni, subnet_id), subnet.mod_revision)
+    placed = []
+    for name in names:
+        if name and store.get(keys.name(vpc.record.id, "i", name)) is not None:
+            raise duplicate_name("i", name, f"VPC {vpc.record.name}")
+        state = _choose_host(hosts, wish.host)
+        place_on(writes, state)
+        state.wants += 1
+        instance = _draft_instance(caller, vpc.record, wish, name)
+        eni = _draft_eni(store, caller, subnet.record, pool, wish, instance)
+        instance_writes(writes, vpc.record, instance)
+        create_writes(writes, eni)
+        map_to(writes, eni, state.host)
+        placed.append(Placed(instance=instance, eni=eni, host=state.host))
+    pool.save(writes)
+    return writes, placed
+
+
+def _choose_host(hosts: dict[str, HostState], name: str) -> HostState:
+    if not name:
+        return least_loaded(hosts)
+    state = hosts[name]
+    if state.host.role is not Role.HYPERVISOR:
+        raise invalid(f"host {name}", f"its role is {state.host.role.value}", "choose a hypervisor")
+    return state
+
+
+def _draft_instance(caller: Caller, vpc: Vpc, wish: Wish, name: str) -> Instance:
+    instance_id = caller.new_id("i", vpc.vni)
+    return Instance(
+        id=instance_id,
+        vni=vpc.vni,
+        name=name or f"instance-{instance_id[-11:]}",
+        attachment=wish.attachment,
+        netns=wish.netns,
+        tags=wish.tags,
+    )
+
+
+def _draft_eni(
+    store: Store, caller: Caller, subnet: Subnet, pool: AddressPool, wish: Wish, instance: Instance
+) -> NetworkInterface:
+    return NetworkInterface(
+        id=primary_eni_id(instance.id),
+        vni=subnet.vni,
+        subnet=subnet.id,
+        mac=choose_mac(store, subnet.vni, wish.mac, caller),
+        address=pool.wished(wish.address, 4) if wish.address else pool.next(4),
+        ipv6_address=choose_ipv6(pool, wish.ipv6_address),
+        instance=instance.id,
+    )
+
+
+def instance_writes(writes: Writes, vpc: Vpc, instance: Instance) -> None:
+    """Add an instance's own record and the claim of its name."""
+    writes.create(keys.instance(vpc.vni, instance.id), instance)
+    writes.claim(take_name(vpc.id, "i", instance.name, instance.id))
+
+
+def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
+    """End an instance with the interface that came with it; others are detached and stay.
+
+    Raises:
+      ApiError: InvalidInstanceID.NotFound.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, instance = read_instance(store, caller, instance_id)
+        writes = Writes()
+        terminate_writes(writes, vpc.record, instance)
+        for eni in attached_to(store, instance.record):
+            mappings = mappings_of(store, eni.record)
+            if eni.record.id == primary_eni_id(instance_id):
+                delete_writes(writes, eni)
+                unmap(writes, eni.record.id, mappings)
+            else:
+                detach_writes(writes, eni, mappings)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def terminate_writes(writes: Writes, vpc: Vpc, instance: Stored[Instance]) -> None:
+    """Add the end of an instance's own record and of the claim of its name."""
+    writes.delete(keys.instance(vpc.vni, instance.record.id), instance.mod_revision)
+    writes.drop(keys.name(vpc.id, "i", instance.record.name))
+
+
+def change_instance(store: Store, caller: Caller, instance_id: str, *, tags: Tags) -> Instance:
+    """Return the instance with new tags. Raises ApiError: InvalidInstanceID.NotFound."""
+
+    def decide() -> tuple[Writes, Instance]:
+        _, instance = read_instance(store, caller, instance_id)
+        changed = msgspec.structs.replace(instance.record, tags=checks.tags(f"instance {instance_id}", tags))
+        writes = Writes()
+        if changed != instance.record:
+            writes.change(keys.instance(changed.vni, instance_id), instance.mod_revision, changed)
+        return writes, changed
+
+    return attempt(store, decide)

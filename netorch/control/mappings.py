@@ -1,0 +1,49 @@
+"""The mapping service as people ask it: where does this address of this VPC live?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control import checks
+from netorch.control.caller import Caller
+from netorch.control.records import Stored, get, read_vpc
+from netorch.control.refuse import not_found
+from netorch.errors import ApiError
+from netorch.model import keys
+from netorch.model.addr import packed, version_of
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import Vpc
+from netorch.store.base import Store
+
+
+def vpc_of(store: Store, caller: Caller, vni_or_id: int | str) -> Vpc:
+    """Return the VPC of a VNI or an id. Raises ApiError: InvalidVpcID.NotFound."""
+    if isinstance(vni_or_id, str):
+        return read_vpc(store, caller, vni_or_id).record
+    found = get(store, keys.vpc(vni_or_id), Vpc)
+    if found is None or not caller.sees(found.record.owner):
+        raise not_found("vpc", str(vni_or_id))
+    return found.record
+
+
+def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -> Stored[Mapping]:
+    """Return the mapping of an address; its `mod_revision` is the mapping's generation.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for no address, InvalidAddress.NotFound for one that nobody has.
+    """
+    vni = vpc_of(store, caller, vpc).vni
+    canonical = checks.address(address, f"VPC {vpc}", version_of(address))
+    found = get(store, keys.mapping(vni, canonical), Mapping)
+    if found is None:
+        text = f"VPC {vpc}: {canonical} is not mapped; `netorch map list` shows what is"
+        raise ApiError("InvalidAddress.NotFound", text)
+    return found
+
+
+def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:
+    """Return a VPC's mappings in address order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
+    vni = vpc_of(store, caller, vpc).vni
+    decode = msgspec.json.Decoder(Mapping).decode
+    found = [Stored(decode(kv.value), kv.mod_revision) for kv in store.list(keys.map_prefix(vni)).kvs]
+    return sorted(found, key=lambda mapping: (len(packed(mapping.record.address)), packed(mapping.record.address)))

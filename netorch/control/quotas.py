@@ -1,0 +1,28 @@
+"""How much an owner may have. EC2's defaults where a lab can live with them; `quota/<owner>` overrides them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.store.base import Store
+
+
+class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits of one owner. EC2's are 5 VPCs per region and 64,000 address units a VPC; ours let whole clouds into one lab."""
+
+    vpcs: int = 10_000
+    cidrs_per_vpc: int = 5  # EC2's, of each IP version
+    subnets_per_vpc: int = 200  # EC2's
+    route_tables_per_vpc: int = 200  # EC2's
+    interfaces_per_vpc: int = 64_000  # EC2's network address units
+
+
+def quota_key(owner: str) -> str:
+    """Return where an owner's own limits are stored."""
+    return f"quota/{owner}"
+
+
+def quotas_of(store: Store, owner: str) -> Quotas:
+    """Return an owner's limits: the defaults unless the operator stored others."""
+    stored = store.get(quota_key(owner))
+    return Quotas() if stored is None else msgspec.json.decode(stored.value, type=Quotas)

@@ -1,0 +1,111 @@
+"""Reading records: what one action needs to decide, each with the revision that its transaction then compares."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from netorch.control.caller import Caller
+from netorch.control.refuse import not_found
+from netorch.model import keys
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.store.base import Store
+
+T = TypeVar("T")
+
+
+class Stored(msgspec.Struct, Generic[T], frozen=True):
+    """A record as it was read."""
+
+    record: T
+    mod_revision: int
+
+
+def get(store: Store, key: str, kind: type[T]) -> Stored[T] | None:
+    """Return one record, or None."""
+    kv = store.get(key)
+    return None if kv is None else Stored(msgspec.json.decode(kv.value, type=kind), kv.mod_revision)
+
+
+def listed(store: Store, prefix: str, kind: type[T]) -> dict[str, Stored[T]]:
+    """Return the records below a prefix by the last part of their key, in the key's order."""
+    decode = msgspec.json.Decoder(kind).decode
+    return {kv.key[len(prefix) :]: Stored(decode(kv.value), kv.mod_revision) for kv in store.list(prefix).kvs}
+
+
+def read_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
+    """Return a VPC that the caller may see. Raises ApiError: InvalidVpcID.NotFound."""
+    found = get(store, keys.vpc(vni_of(vpc_id)), Vpc) if is_id(vpc_id, "vpc") else None
+    if found is None or found.record.id != vpc_id or not caller.sees(found.record.owner):
+        raise not_found("vpc", vpc_id)
+    return found
+
+
+def _read(store: Store, caller: Caller, kind: str, resource_id: str, key: str, of: type[T]) -> tuple[Stored[Vpc], Stored[T]]:
+    """Return a resource with its VPC. Raises ApiError when either is missing or another owner's."""
+    if not is_id(resource_id, kind):
+        raise not_found(kind, resource_id)
+    vpc = get(store, keys.vpc(vni_of(resource_id)), Vpc)
+    found = get(store, key, of)
+    if vpc is None or found is None or not caller.sees(vpc.record.owner):
+        raise not_found(kind, resource_id)
+    return vpc, found
+
+
+def _vni(resource_id: str, kind: str) -> int:
+    return vni_of(resource_id) if is_id(resource_id, kind) else 0
+
+
+def read_subnet(store: Store, caller: Caller, subnet_id: str) -> tuple[Stored[Vpc], Stored[Subnet]]:
+    """Return a subnet with its VPC. Raises ApiError: InvalidSubnetID.NotFound."""
+    return _read(store, caller, "subnet", subnet_id, keys.subnet(_vni(subnet_id, "subnet"), subnet_id), Subnet)
+
+
+def read_route_table(store: Store, caller: Caller, table_id: str) -> tuple[Stored[Vpc], Stored[RouteTable]]:
+    """Return a route table with its VPC. Raises ApiError: InvalidRouteTableID.NotFound."""
+    return _read(store, caller, "rtb", table_id, keys.route_table(_vni(table_id, "rtb"), table_id), RouteTable)
+
+
+def read_eni(store: Store, caller: Caller, eni_id: str) -> tuple[Stored[Vpc], Stored[NetworkInterface]]:
+    """Return a network interface with its VPC. Raises ApiError: InvalidNetworkInterfaceID.NotFound."""
+    return _read(store, caller, "eni", eni_id, keys.eni(_vni(eni_id, "eni"), eni_id), NetworkInterface)
+
+
+def read_instance(store: Store, caller: Caller, instance_id: str) -> tuple[Stored[Vpc], Stored[Instance]]:
+    """Return an instance with its VPC. Raises ApiError: InvalidInstanceID.NotFound."""
+    return _read(store, caller, "i", instance_id, keys.instance(_vni(instance_id, "i"), instance_id), Instance)
+
+
+def subnets_of(store: Store, vni: int) -> dict[str, Stored[Subnet]]:
+    """Return a VPC's subnets by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}subnet/", Subnet)
+
+
+def route_tables_of(store: Store, vni: int) -> dict[str, Stored[RouteTable]]:
+    """Return a VPC's route tables by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}rtb/", RouteTable)
+
+
+def enis_of(store: Store, vni: int) -> dict[str, Stored[NetworkInterface]]:
+    """Return a VPC's network interfaces by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}eni/", NetworkInterface)
+
+
+def instances_of(store: Store, vni: int) -> dict[str, Stored[Instance]]:
+    """Return a VPC's instances by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}i/", Instance)
+
+
+def mappings_of(store: Store, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:
+    """Return the mappings of an interface by key; none while it is not attached."""
+    found = {}
+    for address in eni.addresses:
+        key = keys.mapping(eni.vni, address)
+        mapping = get(store, key, Mapping)
+        if mapping is not None and mapping.record.eni == eni.id:
+            found[key] = mapping
+    return found

@@ -1,0 +1,179 @@
+"""Subnets: slices of a VPC's ranges from which interfaces get their addresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from netorch.control import checks
+from netorch.control.addresses import cursor_key, cursor_revision
+from netorch.control.caller import Caller
+from netorch.control.quotas import quotas_of
+from netorch.control.records import Stored, enis_of, read_route_table, read_subnet, read_vpc, route_tables_of, subnets_of
+from netorch.control.refuse import duplicate_name, in_use, over_quota
+from netorch.control.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model import keys, rules
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.store.base import Store
+
+
+class SubnetInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A subnet, with what is derived from others' records."""
+
+    subnet: Subnet
+    vpc: Vpc
+    route_table: str  # the id of the one in force: its own or the main one
+    available_addresses: int  # of its IPv4 range, without the reserved ones
+
+
+def create_subnet(
+    store: Store,
+    caller: Caller,
+    vpc_id: str,
+    *,
+    name: str,
+    cidr: str,
+    ipv6_cidr: str = "",
+    route_table: str = "",
+    tags: Tags | None = None,
+) -> Subnet:
+    """Return a new subnet of a VPC; `route_table` is an id, the main table when left out.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidSubnet.Range for a range outside the VPC's or outside /16 to /28,
+        InvalidSubnet.Conflict for one that overlaps another subnet, SubnetLimitExceeded, InvalidRouteTableID.NotFound,
+        InvalidParameterValue for a bad or taken name.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        stored = read_vpc(store, caller, vpc_id)
+        vpc = stored.record
+        subnet = Subnet(
+            id=caller.new_id("subnet", vpc.vni),
+            vni=vpc.vni,
+            name=checks.name(f"subnet {name!r}", name),
+            cidr=subnet_range(vpc, f"subnet {name!r}", cidr),
+            ipv6_cidr=subnet_range(vpc, f"subnet {name!r}", ipv6_cidr) if ipv6_cidr else "",
+            route_table=_own_table(store, caller, vpc, route_table),
+            tags=checks.tags(f"subnet {name!r}", tags),
+        )
+        others = [other.record for other in subnets_of(store, vpc.vni).values()]
+        limit = quotas_of(store, vpc.owner).subnets_per_vpc
+        if len(others) >= limit:
+            raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets")
+        fits_beside(subnet, others)
+        writes = Writes()
+        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        writes.create(keys.subnet(vpc.vni, subnet.id), subnet)
+        return writes, subnet
+
+    return attempt(store, decide)
+
+
+def subnet_range(vpc: Vpc, where: str, text: str) -> str:
+    """Return a subnet's IPv4 or IPv6 range in canonical form. Raises ApiError: InvalidSubnet.Range."""
+    code = "InvalidSubnet.Range"
+    prefix = checks.cidr(text, where, code, rules.subnet_ipv6_cidr if ":" in text else rules.subnet_cidr)
+    ranges = vpc.ipv6_cidrs if prefix.version == 6 else vpc.cidrs
+    if not any(parse_prefix(outer).contains(prefix) for outer in ranges):
+        inside = ", ".join(ranges) or f"none of IPv{prefix.version}; associate one first"
+        raise ApiError(code, f"{where}: {prefix} lies outside the VPC's ranges; they are {inside}")
+    return str(prefix)
+
+
+def fits_beside(subnet: Subnet, others: Iterable[Subnet]) -> None:
+    """Refuse a subnet whose name or ranges another one of the VPC has. Raises ApiError."""
+    own = ranges_of(subnet)
+    for other in others:
+        if other.name == subnet.name:
+            raise duplicate_name("subnet", subnet.name, "the VPC")
+        for theirs in ranges_of(other):
+            if any(theirs.overlaps(prefix) for prefix in own):
+                text = f"subnet {subnet.name!r}: overlaps {theirs} of subnet {other.name} ({other.id}); choose a free range"
+                raise ApiError("InvalidSubnet.Conflict", text)
+
+
+def ranges_of(subnet: Subnet) -> list[Prefix]:
+    """Return a subnet's ranges."""
+    return [parse_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text]
+
+
+def _own_table(store: Store, caller: Caller, vpc: Vpc, route_table: str) -> str:
+    """Return what a subnet stores for a table: its id, nothing for the main one. Raises ApiError."""
+    if not route_table:
+        return ""
+    owner, table = read_route_table(store, caller, route_table)
+    if owner.record.id != vpc.id:
+        raise ApiError("InvalidParameterValue", f"route table {route_table}: belongs to another VPC; choose one of {vpc.id}")
+    return "" if table.record.main else table.record.id
+
+
+def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
+    """Delete a subnet without interfaces.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound; DependencyViolation while network interfaces have addresses of it.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, subnet = read_subnet(store, caller, subnet_id)
+        vni = vpc.record.vni
+        cursor = cursor_revision(store, subnet_id)  # before the look: whoever adds an interface moves the cursor
+        users = [eni for eni in enis_of(store, vni).values() if eni.record.subnet == subnet_id]
+        if users:
+            raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
+        writes = Writes()
+        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        writes.delete(keys.subnet(vni, subnet_id), subnet.mod_revision)
+        writes.delete(cursor_key(subnet_id), cursor)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
+    """Return the subnet with another route table in force; nothing: the main one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        vpc, subnet = read_subnet(store, caller, subnet_id)
+        own = _own_table(store, caller, vpc.record, route_table)
+        changed = msgspec.structs.replace(subnet.record, route_table=own)
+        writes = Writes()
+        if changed != subnet.record:
+            writes.change(keys.vpc(changed.vni), vpc.mod_revision, vpc.record)
+            writes.change(keys.subnet(changed.vni, subnet_id), subnet.mod_revision, changed)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetInfo]:
+    """Return a VPC's subnets in address order. Raises ApiError: InvalidVpcID.NotFound. Cost: O(records of the VPC)."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    main = next((table_id for table_id, table in route_tables_of(store, vpc.vni).items() if table.record.main), "")
+    subnets: dict[str, Stored[Subnet]] = subnets_of(store, vpc.vni)
+    used = Counter(eni.record.subnet for eni in enis_of(store, vpc.vni).values())
+    infos = [
+        SubnetInfo(
+            subnet=stored.record,
+            vpc=vpc,
+            route_table=stored.record.route_table or main,
+            available_addresses=len(checks.usable(parse_prefix(stored.record.cidr))) - used[subnet_id],
+        )
+        for subnet_id, stored in subnets.items()
+    ]
+    return sorted(infos, key=lambda info: parse_prefix(info.subnet.cidr))
+
+
+def describe_subnet(store: Store, caller: Caller, subnet_id: str) -> SubnetInfo:
+    """Return one subnet. Raises ApiError: InvalidSubnetID.NotFound."""
+    vpc, _ = read_subnet(store, caller, subnet_id)
+    return next(info for info in describe_subnets(store, caller, vpc.record.id) if info.subnet.id == subnet_id)

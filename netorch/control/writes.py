@@ -1,0 +1,120 @@
+"""One store transaction in the making: what must still hold, and what is written if it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from netorch.model import keys
+from netorch.store.alloc import Claim, take
+from netorch.store.base import Compare, Delete, Put, Store
+from netorch.store.transact import Snapshot, retry
+
+ABSENT = 0  # the mod_revision of a key that does not exist
+
+T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
+
+
+class Writes:
+    """The compares and writes of one transaction; a key is compared and written at most once.
+
+    Every record that a decision was based on is compared, so that two callers cannot both be right.
+    """
+
+    def __init__(self) -> None:
+        self.expected: dict[str, int] = {}
+        self.values: dict[str, bytes | None] = {}  # None: deleted
+
+    def __len__(self) -> int:
+        return max(len(self.values), len(self.expected))
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+    def expect(self, key: str, mod_revision: int) -> None:
+        """Let the transaction fail unless the key was last written at `mod_revision` (0: does not exist)."""
+        self.expected[key] = mod_revision
+
+    def put(self, key: str, record: object) -> None:
+        """Write a record whatever stands there, e.g. below a prefix that another compare guards."""
+        self.values[key] = _encode(record)
+
+    def create(self, key: str, record: object) -> None:
+        """Write a record that must not exist yet."""
+        self.expect(key, ABSENT)
+        self.put(key, record)
+
+    def change(self, key: str, mod_revision: int, record: object) -> None:
+        """Write a record that must be as it was read."""
+        self.expect(key, mod_revision)
+        self.put(key, record)
+
+    def delete(self, key: str, mod_revision: int) -> None:
+        """Delete a record that must be as it was read."""
+        self.expect(key, mod_revision)
+        self.values[key] = None
+
+    def drop(self, key: str) -> None:
+        """Delete a key whatever stands there; one that does not exist is no error."""
+        self.values[key] = None
+
+    def claim(self, claim: Claim) -> None:
+        """Take or free something that `netorch.store.alloc` hands out."""
+        self.expect(claim.compare.key, claim.compare.mod_revision)
+        self.values[claim.op.key] = claim.op.value if isinstance(claim.op, Put) else None
+
+    def absorb(self, later: Writes) -> None:
+        """Append what comes after this, so that both commit as one: what this one writes needs no compare there."""
+        for key, mod_revision in later.expected.items():
+            if key not in self.values:
+                self.expected.setdefault(key, mod_revision)
+        self.values.update(later.values)
+
+    def size_with(self, later: Writes) -> int:
+        """Return how long this would be after `absorb(later)`. Cost: O(len(later))."""
+        values, expected = self.values, self.expected
+        ops = len(values) + sum(key not in values for key in later.values)
+        compares = len(expected) + sum(key not in expected and key not in values for key in later.expected)
+        return max(ops, compares)
+
+    def compares(self) -> list[Compare]:
+        """Return the conditions for the store."""
+        return [Compare(key, mod_revision) for key, mod_revision in self.expected.items()]
+
+    def ops(self) -> list[Put | Delete]:
+        """Return the operations for the store."""
+        return [Delete(key) if value is None else Put(key, value) for key, value in self.values.items()]
+
+    def commit(self, store: Store) -> bool:
+        """Commit, and return whether everything was as expected; if not, nothing was written."""
+        return store.txn(self.compares(), self.ops()).succeeded
+
+
+def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
+    """Return what `decide` returned when its writes were committed; it reads and decides anew after a lost race.
+
+    Raises:
+      Conflict: other writers were faster every time.
+    """
+    results: list[T] = []
+
+    def once(_snapshot: Snapshot) -> tuple[list[Compare], list[Put | Delete]]:
+        writes, result = decide()
+        results.append(result)
+        return writes.compares(), writes.ops()
+
+    retry(store, once)
+    return results[-1]
+
+
+def take_name(owner: str, kind: str, text: str, holder: str) -> Claim:
+    """Return what makes a name `holder`'s if nobody has it.
+
+    A freed name may be taken at once: ids tell the old holder and the new one apart.
+    """
+    claim = take(keys.name(owner, kind, text), None, holder, 0.0)
+    assert claim is not None  # nothing holds what is not there
+    return claim
