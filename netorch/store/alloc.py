@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.errors import StoreError, StoreUnavailable
+from netorch.errors import StoreError
 from netorch.model.ids import VNI_FIRST, VNI_LAST, Vni
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
@@ -156,5 +156,5 @@ def _next_vni(known: KeyValue | None) -> int:
 def _read(known: KeyValue) -> _Holding:
     try:
         return _holding.decode(known.value)
-    except msgspec.DecodeError as error:
-        raise StoreUnavailable(f"{known.key}: {known.value!r} is no allocation; put back what a backup holds") from error
+    except msgspec.DecodeError:  # held by somebody: handing a thing out twice is worse than not at all
+        return _Holding(holder=known.value.decode(errors="replace"))

@@ -1,0 +1,353 @@
+"""A store in one SQLite file, used by all processes of a machine at once: the command line writes, agents watch.
+
+Every write holds the lock of `<db>.rev` from before BEGIN until after COMMIT, and so does every checkpoint: SQLite before 3.51.3
+can damage a file when two connections checkpoint and commit at the same instant (sqlite.org/wal.html#walresetbug).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from netorch.errors import Compacted, FutureRevision, StoreError, StoreUnavailable
+from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Range, TxnResult
+from netorch.store.rules import (
+    KEEP_REVISIONS,
+    PrefixSet,
+    boot_clock,
+    check_compaction,
+    check_from_revision,
+    check_revision,
+    check_txn,
+    prefix_end,
+)
+from netorch.store.schema import open_database, translated
+from netorch.store.wakeup import Wakeup
+
+POLL_EVENTS: Final = 20_000  # about as many come from one poll: a long history is taken in bites
+_ABOVE_ALL: Final = b""  # SQLite orders every BLOB behind every TEXT
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_COLUMNS: Final = "key, value, create_rev, mod_rev, lease"
+_Row = tuple[Any, ...]  # what sqlite3 returns
+
+
+class _State(msgspec.Struct):
+    uid: str
+    revision: int
+    compacted: int
+
+
+class SqliteStore:
+    """A `Store` in the file `path`, which is made if it does not exist. Not for use in a child after fork."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = boot_clock, keep_revisions: int = KEEP_REVISIONS) -> None:
+        self.path = path.absolute()
+        self._clock = clock
+        self._keep = keep_revisions
+        self._lock = threading.RLock()
+        self._db, self._revision_file = open_database(self.path)
+        try:
+            self._file = os.stat(self.path)
+            with translated(self.path):
+                self._uid: str = self._db.execute("SELECT uid FROM meta").fetchone()[0]
+            self._adopt_leases()
+        except OSError as error:
+            self.close()
+            raise StoreUnavailable(f"store: {self.path}: {error.strerror}; connect again") from error
+        except StoreError:
+            self.close()
+            raise
+
+    @property
+    def uid(self) -> str:
+        """The history that revisions count."""
+        return self._uid
+
+    def revision(self) -> int:
+        """Return the current revision."""
+        with self._reading():
+            return self._state().revision
+
+    def get(self, key: str) -> KeyValue | None:
+        """Return the key as it stands now."""
+        with self._reading():
+            row = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE key = ?", (key,)).fetchone()
+            return KeyValue(*row) if row else None
+
+    def list(self, prefix: str, revision: int = 0) -> Range:
+        """Return all keys with `prefix` as they stood at `revision` (0: now)."""
+        with self._reading():
+            return self._list(prefix, revision)
+
+    def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
+        """Do all `ops` in one revision if every compare holds, else nothing; durable when it returns."""
+        check_txn(compares, ops)
+        with self._writing() as state:
+            known = self._rows({item.key for items in (compares, ops) for item in items})
+            for compare in compares:
+                row = known.get(compare.key)
+                if (row[3] if row else 0) != compare.mod_revision:
+                    return TxnResult(False, state.revision)
+            for lease in {op.lease for op in ops if isinstance(op, Put) and op.lease}:
+                if not self._db.execute("SELECT 1 FROM lease WHERE id = ?", (lease,)).fetchone():
+                    raise StoreError(f"store: lease {lease} is gone; grant a new one")
+            self._commit(state, ops, known)
+            return TxnResult(True, state.revision)
+
+    def watch(self, prefixes: Iterable[str], from_revision: int) -> SqliteWatch:
+        """Return a watch of all keys with any of `prefixes`."""
+        check_from_revision(from_revision)
+        with self._reading():  # a closed or replaced store is noticed here
+            state = self._state()
+        return SqliteWatch(self, PrefixSet(prefixes), from_revision, state.revision, Wakeup(self._revision_file.path))
+
+    def grant(self, ttl_s: int) -> int:
+        """Return a new lease."""
+        if ttl_s < 1:
+            raise StoreError(f"store: a lease of {ttl_s} s; give at least 1 s")
+        lease = secrets.randbits(62) + 1
+        with self._writing():
+            self._db.execute("INSERT INTO lease VALUES (?, ?, ?)", (lease, ttl_s, self._clock() + ttl_s))
+        return lease
+
+    def keep_alive(self, lease: int) -> int:
+        """Start the lease's time anew and return the seconds it has; 0: it is gone."""
+        with self._writing():
+            row = self._db.execute("SELECT ttl FROM lease WHERE id = ?", (lease,)).fetchone()
+            if row is None:
+                return 0
+            ttl_s: int = row[0]
+            self._db.execute("UPDATE lease SET deadline = ? WHERE id = ?", (self._clock() + ttl_s, lease))
+            return ttl_s
+
+    def revoke(self, lease: int) -> None:
+        """End the lease and delete its keys now."""
+        with self._writing() as state:
+            self._end_lease(state, lease)
+
+    def compact(self, revision: int) -> None:
+        """Forget what stood before `revision`."""
+        with self._writing() as state:
+            check_compaction(revision, state.compacted, state.revision)
+            self._db.execute("UPDATE meta SET compacted = ?", (revision,))
+        while self._forget():
+            pass  # bite by bite, so that other writers need not wait for all of it
+
+    def close(self) -> None:
+        """Give up the connection; its watches are of no further use."""
+        with self._lock:
+            # The last connection to close writes a checkpoint, hence the lock; without it the next one to open does that work.
+            with contextlib.suppress(StoreUnavailable), self._revision_file.locked(), translated(self.path):
+                self._db.close()
+            self._db.close()
+            self._revision_file.close()
+
+    def since(self, delivered: int, seen: int, prefixes: PrefixSet) -> tuple[int, int, tuple[Event, ...]]:
+        """Return the revision up to which the events tell, the store's own, and the events; for the store's watches."""
+        self._check_file()
+        with self._reading():
+            state = self._state()
+            if state.revision < seen:
+                raise FutureRevision(f"store: {self.path} is at revision {state.revision}, it was at {seen} before; list again")
+            if delivered >= state.revision:
+                return delivered, state.revision, ()
+            if delivered + 1 < state.compacted:
+                raise Compacted(state.compacted)
+            last = self._bite(delivered, state.revision)
+            rows = self._db.execute(
+                "SELECT key, value, rev, create_rev FROM log WHERE rev > ? AND rev <= ? ORDER BY rev, sub", (delivered, last)
+            ).fetchall()
+            return last, state.revision, tuple(Event(*row) for row in rows if row[0] in prefixes)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Show one state of the database to all that is read inside."""
+        with self._lock, translated(self.path):
+            self._expire_if_due()
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[_State]:
+        """Hold the writers' lock around one SQLite transaction, which is committed at the end; leases that are over end first."""
+        with self._lock, translated(self.path), self._revision_file.locked():
+            self._check_file()
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                state = self._state()
+                before = state.revision
+                self._end_due_leases(state)
+                yield state
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+            if state.revision != before:
+                self._revision_file.ring(state.revision)
+
+    def _state(self) -> _State:
+        state = _State(*self._db.execute("SELECT uid, rev, compacted FROM meta").fetchone())
+        if state.uid != self._uid:
+            raise StoreUnavailable(f"store: {self.path} holds another store now ({state.uid}, was {self._uid}); connect again")
+        return state
+
+    def _check_file(self) -> None:
+        """Raise StoreUnavailable when the path leads elsewhere: what is written here would be lost."""
+        try:
+            same = os.path.samestat(self._file, os.stat(self.path))
+        except OSError:
+            same = False
+        if not same or not self._revision_file.is_current():
+            raise StoreUnavailable(f"store: {self.path} was removed or replaced while in use; connect again")
+
+    def _list(self, prefix: str, revision: int) -> Range:
+        end = prefix_end(prefix)
+        span = (prefix, _ABOVE_ALL if end is None else end)
+        state = self._state()
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE key >= ? AND key < ? ORDER BY key", span).fetchall()
+        if not revision or revision == state.revision:
+            return Range(state.revision, tuple(KeyValue(*row) for row in rows))
+        check_revision(revision, state.compacted, state.revision)
+        found = {row[0]: row for row in rows}
+        undo = self._db.execute(
+            "SELECT key, old_value, old_create_rev, old_mod_rev, old_lease FROM log "
+            "WHERE rev > ? AND key >= ? AND key < ? ORDER BY rev DESC, sub DESC",
+            (revision, *span),
+        )
+        for row in undo.fetchall():
+            if row[1] is None:
+                found.pop(row[0], None)
+            else:
+                found[row[0]] = row
+        return Range(revision, tuple(KeyValue(*found[key]) for key in sorted(found)))
+
+    def _rows(self, keys: Iterable[str]) -> dict[str, _Row]:
+        wanted = msgspec.json.encode(list(keys)).decode()
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE key IN (SELECT value FROM json_each(?))", (wanted,))
+        return {row[0]: row for row in rows.fetchall()}
+
+    def _commit(self, state: _State, ops: Iterable[Put | Delete], known: dict[str, _Row]) -> None:
+        """Write one revision, unless there is nothing to change, and forget a little of what is very old."""
+        revision = state.revision + 1
+        current: list[_Row] = []
+        gone: list[_Row] = []
+        log: list[_Row] = []
+        for op in ops:
+            old = known.get(op.key)
+            before = old[1:] if old else (None, None, None, None)
+            if isinstance(op, Put):
+                created = old[2] if old else revision
+                current.append((op.key, op.value, created, revision, op.lease))
+                log.append((revision, len(log), op.key, op.value, created, *before))
+            elif old:
+                gone.append((op.key,))
+                log.append((revision, len(log), op.key, None, 0, *before))
+        if not log:
+            return
+        state.revision = revision
+        state.compacted = max(state.compacted, revision - self._keep)
+        self._db.executemany("REPLACE INTO cur VALUES (?, ?, ?, ?, ?)", current)
+        self._db.executemany("DELETE FROM cur WHERE key = ?", gone)
+        self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", log)
+        self._db.execute("UPDATE meta SET rev = ?, compacted = ?", (state.revision, state.compacted))
+        if state.compacted:
+            self._forget_bite(state.compacted, 2)  # two revisions for each new one: it catches up
+
+    def _forget(self) -> bool:
+        """Remove a bite of compacted history; return whether there was any."""
+        with self._writing() as state:
+            return self._forget_bite(state.compacted, 1000)
+
+    def _forget_bite(self, compacted: int, revisions: int) -> bool:
+        oldest = self._db.execute("SELECT min(rev) FROM log").fetchone()[0]
+        if oldest is None or oldest >= compacted:
+            return False
+        self._db.execute("DELETE FROM log WHERE rev < ?", (min(compacted, oldest + revisions),))
+        return True
+
+    def _bite(self, delivered: int, current: int) -> int:
+        """Return the last revision of at most about POLL_EVENTS events behind `delivered`, never half of one."""
+        row = self._db.execute(
+            "SELECT rev FROM log WHERE rev > ? ORDER BY rev LIMIT 1 OFFSET ?", (delivered, POLL_EVENTS)
+        ).fetchone()
+        return row[0] if row else current
+
+    def _adopt_leases(self) -> None:
+        """Give all leases their full time after the machine has restarted: the clock has, too."""
+        try:
+            boot = _BOOT_ID.read_text().strip()
+        except OSError:
+            boot = "unknown"
+        with self._lock, translated(self.path):
+            if self._db.execute("SELECT 1 FROM meta WHERE boot = ?", (boot,)).fetchone():
+                return
+            with self._revision_file.locked():
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("UPDATE lease SET deadline = ? + ttl", (self._clock(),))
+                self._db.execute("UPDATE meta SET boot = ?", (boot,))
+                self._db.execute("COMMIT")
+
+    def _expire_if_due(self) -> None:
+        if self._db.execute("SELECT 1 FROM lease WHERE deadline <= ? LIMIT 1", (self._clock(),)).fetchone():
+            with contextlib.suppress(StoreUnavailable), self._writing():  # a full disk must not stop readers
+                pass
+
+    def _end_due_leases(self, state: _State) -> None:
+        due = self._db.execute("SELECT id FROM lease WHERE deadline <= ? ORDER BY deadline", (self._clock(),)).fetchall()
+        for (lease,) in due:
+            self._end_lease(state, lease)
+
+    def _end_lease(self, state: _State, lease: int) -> None:
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE lease = ? AND lease <> 0 ORDER BY key", (lease,)).fetchall()
+        self._commit(state, [Delete(row[0]) for row in rows], {row[0]: row for row in rows})
+        self._db.execute("DELETE FROM lease WHERE id = ?", (lease,))
+
+
+class SqliteWatch:
+    """A watch of a SqliteStore."""
+
+    def __init__(self, store: SqliteStore, prefixes: PrefixSet, from_revision: int, seen: int, wakeup: Wakeup) -> None:
+        self._store = store
+        self._prefixes = prefixes
+        self._delivered = from_revision - 1
+        self._seen = seen  # the store's own revision: smaller than `_delivered` while the first one wanted lies ahead
+        self._wakeup = wakeup
+
+    @property
+    def revision(self) -> int:
+        """Everything up to here has been delivered."""
+        return self._delivered
+
+    @property
+    def notified(self) -> bool:
+        """Whether the kernel tells of commits; else they are found by polling."""
+        return self._wakeup.notified
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there may be something."""
+        return self._wakeup.fileno()
+
+    def poll(self) -> tuple[Event, ...]:
+        """Return what happened since the last call, without waiting."""
+        if self._wakeup.fileno() < 0:
+            raise StoreError("store: this watch is closed; open another")
+        self._wakeup.clear()  # before looking: what comes meanwhile wakes again
+        self._delivered, self._seen, events = self._store.since(self._delivered, self._seen, self._prefixes)
+        if self._delivered < self._seen:
+            self._wakeup.again()
+        return events
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._wakeup.close()

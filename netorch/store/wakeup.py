@@ -1,0 +1,169 @@
+"""How processes that share a database file tell each other about a commit: `<db>.rev`, eight bytes, written after it.
+
+The same file carries the lock that every writer holds. inotify on the database's own log fires before the commit can be seen;
+this one fires after. What can get lost (a writer killed between commit and signal, a file system without inotify) is found by a
+timer: once a second, or every 20 ms where no inotify instance is to be had (128 for each user by default).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import select
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from netorch.errors import StoreUnavailable
+
+LOCK_TIMEOUT_S: Final = 10.0
+IDLE_CHECK_S: Final = 1.0
+POLL_S: Final = 0.02
+_IN_MODIFY: Final = 0x2  # linux/inotify.h
+_NOW_NS: Final = 1  # zero would disarm the timer
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Timerspec(ctypes.Structure):
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("first_s", ctypes.c_long),
+        ("first_ns", ctypes.c_long),
+    )
+
+
+class RevisionFile:
+    """`<db>.rev`: the lock of the writers and the bell of the readers."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = Path(f"{database}.rev")
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"store: {self.path}: {error.strerror}; make it and its directory writable, or give another path"
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the writers' lock, among processes; threads that share this object need another one.
+
+        Raises:
+          StoreUnavailable: another process has held it for ten seconds.
+        """
+        self._lock()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def ring(self, revision: int) -> None:
+        """Wake every reader."""
+        with contextlib.suppress(OSError):  # the commit stands; readers find it by their timer
+            os.pwrite(self._fd, revision.to_bytes(8), 0)
+
+    def is_current(self) -> bool:
+        """Return whether the path still leads to the file that is locked here."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Give the descriptor back, and the lock with it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _lock(self) -> None:
+        if self._fd < 0:
+            raise StoreUnavailable(f"store: {self.path}: the store is closed; connect again")
+        pause = 0.0001
+        give_up = time.monotonic() + LOCK_TIMEOUT_S
+        while True:
+            try:
+                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise StoreUnavailable(
+                        f"store: {self.path}: locked by another process for {LOCK_TIMEOUT_S:.0f} s; find a stopped one with fuser"
+                    ) from None
+            except OSError as error:
+                raise StoreUnavailable(f"store: {self.path}: {error.strerror}; connect again") from error
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.002)
+
+
+class Wakeup:
+    """A descriptor that is readable after a commit of any process, and from time to time."""
+
+    def __init__(self, watched: Path) -> None:
+        self._inotify = _open_inotify(watched)
+        self._timer = _call("timerfd_create", time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        self._epoll = select.epoll()
+        self._epoll.register(self._timer, select.EPOLLIN)
+        if self._inotify >= 0:
+            self._epoll.register(self._inotify, select.EPOLLIN)
+        self.again()
+
+    @property
+    def notified(self) -> bool:
+        """Whether commits wake at once; else they are found by polling."""
+        return self._inotify >= 0
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 once closed."""
+        return -1 if self._epoll.closed else self._epoll.fileno()
+
+    def clear(self) -> None:
+        """Make the descriptor quiet until something new happens; look at the database after this, not before."""
+        for fd in (self._timer, self._inotify):
+            if fd >= 0:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 4096)
+
+    def again(self) -> None:
+        """Make the descriptor readable now: there is more than was taken."""
+        period = IDLE_CHECK_S if self._inotify >= 0 else POLL_S
+        spec = _Timerspec(int(period), int(period % 1 * 1e9), 0, _NOW_NS)
+        _call("timerfd_settime", self._timer, 0, ctypes.byref(spec), None)
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        if not self._epoll.closed:
+            self._epoll.close()
+            os.close(self._timer)
+            if self._inotify >= 0:
+                os.close(self._inotify)
+
+
+def _open_inotify(watched: Path) -> int:
+    """Return an inotify descriptor for writes to the file, or -1 when this user has no more of them."""
+    try:
+        fd = _call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENOMEM, errno.ENOSYS):
+            return -1
+        raise
+    try:
+        _call("inotify_add_watch", fd, os.fsencode(watched), _IN_MODIFY)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.ENOSPC, errno.ENOMEM):
+            return -1
+        raise StoreUnavailable(f"store: {watched}: {error.strerror}; connect again") from error
+    return fd
+
+
+def _call(function: str, *arguments: object) -> int:
+    result: int = getattr(_libc, function)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}")
+    return result
