@@ -1,0 +1,318 @@
+"""The kernel of a real host: its underlay namespace, which is the creating thread's own, and its fabric namespace.
+
+Operations come in the plan's order and are carried out in lanes: neighbouring operations of one lane share netlink messages.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import groupby, islice
+from typing import Final
+
+from netorch.drivers import netns, packed, sysctl
+from netorch.drivers.base import KernelEvent, Underlay
+from netorch.drivers.describe import describe
+from netorch.drivers.monitor import Monitor
+from netorch.drivers.nft import Nft
+from netorch.drivers.port import Ports, index_in, release
+from netorch.drivers.reading import read_all, read_link, read_names, read_routes, read_underlay
+from netorch.drivers.rtnl import ABSENT, Channel, Message, Refusal
+from netorch.errors import KernelError
+from netorch.state.base import KernelObject, Key
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Route, Rule
+from netorch.state.link import AdminUp, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state.op import Create, Delete, Failure, Op, Replace
+from netorch.state.owner import fabric_netns
+from netorch.state.sysctls import FABRIC
+
+_SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
+_NO_IPV6: Final = frozenset({errno.EACCES, errno.EOPNOTSUPP})
+
+
+class LinuxKernel:
+    """Implements `netorch.drivers.base.Kernel`. One thread at a time may use it; which one does not matter."""
+
+    def __init__(self, host: str) -> None:
+        """Open the host, and make its fabric namespace when it is absent.
+
+        Raises:
+          KernelError: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing, or so is a part of the kernel.
+        """
+        name = fabric_netns(host)
+        self._underlay_fd = netns.current()
+        self._fabric_fd = netns.make(name)
+        try:
+            self._underlay = Channel(self._underlay_fd)
+            self._fabric = Channel(self._fabric_fd)
+            self._fabric.one(packed.set_up("lo", up=True))
+            self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric.port)
+            self._monitor.learn(read_names(self._fabric), set())
+        except OSError as error:
+            raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
+        self._indexes: dict[str, int] = {}
+        self._ports = Ports(self._fabric_fd, self._fabric, self._index_of)
+        self._nft = {Scope.UNDERLAY: Nft(Scope.UNDERLAY, self._underlay_fd), Scope.FABRIC: Nft(Scope.FABRIC, self._fabric_fd)}
+        for nft in self._nft.values():
+            self._monitor.also(nft.fileno())
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return every object that is ours. Cost: ten dumps, whatever the number of objects."""
+        self._monitor.keep_name()
+        self._monitor.take()  # what is older than the dump is in it
+        try:
+            reading = read_all(self._fabric)
+            objects: list[KernelObject] = [*sysctl.read(self._fabric_fd, [path for path, _ in FABRIC]), *reading.objects]
+        except OSError as error:
+            raise KernelError("dump the fabric namespace", error.errno or 0, str(error)) from error
+        self._monitor.learn(reading.names, reading.up)
+        return {obj.key: obj for obj in objects} | self.dump_nft()
+
+    def dump_nft(self) -> dict[Key, KernelObject]:
+        """Return our tables and their elements only."""
+        return self._nft[Scope.UNDERLAY].dump() | self._nft[Scope.FABRIC].dump()
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out the operations in order and return the refused ones."""
+        failures: list[Failure] = []
+        self._monitor.drain()
+        self._indexes.clear()
+        for lane, group in groupby(ops, key=_lane):
+            while batch := list(islice(group, _SLICE)):
+                failures += self._carry_out(lane, batch)
+                self._skip_own(batch)
+        failed = {failure.op.obj.key for failure in failures}
+        self._monitor.settle([op.obj.key for op in ops if op.obj.key not in failed])
+        return failures
+
+    def underlay(self, vtep: str) -> Underlay | None:
+        """Return the device that holds the VTEP address, or None; from now on changes of it are events."""
+        try:
+            found = read_underlay(self._underlay, vtep)
+        except OSError as error:
+            raise KernelError(f"look for {vtep}", error.errno or 0, str(error)) from error
+        index, underlay = found if found is not None else (0, None)
+        self._monitor.vtep = (vtep, index, underlay.mtu if underlay is not None else 0)
+        return underlay
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `events` has something."""
+        return self._monitor.fileno()
+
+    def events(self) -> list[KernelEvent]:
+        """Return what changed since the last call, other than by `apply`; never blocks."""
+        events: list[KernelEvent] = self._monitor.take()
+        for nft in self._nft.values():
+            events += nft.events()
+        return events
+
+    def counters(self) -> dict[str, int]:
+        """Return the packets counted by our named nft counters."""
+        return self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
+
+    def close(self) -> None:
+        """Let go of sockets; everything in the kernel stays."""
+        for nft in self._nft.values():
+            nft.close()
+        self._monitor.close()
+        self._fabric.close()
+        self._underlay.close()
+        os.close(self._fabric_fd)
+        os.close(self._underlay_fd)
+
+    def _carry_out(self, lane: str, ops: list[Op]) -> list[Failure]:
+        handler: Callable[[list[Op]], list[Failure]] = {
+            "sysctl": lambda batch: sysctl.apply(self._fabric_fd, batch),
+            "vrf": self._make_links,
+            "vxlan": self._make_links,
+            "port": self._make_ports,
+            "bury": self._bury,
+            "packed": self._send_packed,
+            Scope.UNDERLAY.value: self._nft[Scope.UNDERLAY].apply,
+            Scope.FABRIC.value: self._nft[Scope.FABRIC].apply,
+        }[lane]
+        return handler(ops)
+
+    def _skip_own(self, ops: list[Op]) -> None:
+        """Read the notifications of our own changes of devices and FDBs away, and remember what they would have told."""
+        links: set[str] = set()
+        fdb: set[int] = set()
+        for op in ops:
+            obj = op.obj
+            if isinstance(obj, Link | AdminUp):
+                links.add(obj.ifname)
+                with suppress(LookupError):
+                    self._monitor.note_link(self._index_of(obj.ifname), obj.ifname)
+                if isinstance(obj, AdminUp) and not isinstance(op, Delete):
+                    self._monitor.note_up(obj.ifname)
+            elif isinstance(obj, Fdb):
+                with suppress(LookupError):
+                    fdb.add(self._index_of(obj.ifname))
+        if links or fdb:
+            self._monitor.drain(links, fdb)
+
+    def _index_of(self, ifname: str) -> int:
+        """Return a device's number, asked once an `apply`. Raises LookupError."""
+        index = self._indexes.get(ifname)
+        if index is None:
+            index = self._indexes[ifname] = index_in(self._fabric, ifname)
+        return index
+
+    def _make_links(self, ops: list[Op]) -> list[Failure]:
+        """Create VRF or VXLAN devices, each in one message, and mark them in a second batch; or change VXLAN devices."""
+        failures: list[Failure] = []
+        channel = self._fabric
+        messages: list[Message] = []
+        sent: list[Op] = []
+        for op in ops:
+            try:
+                messages.append(self._link_message(op))
+                sent.append(op)
+            except packed.NotPackable as error:
+                failures.append(_failure(op, error.refusal))
+            except LookupError:
+                failures.append(_failure(op, Refusal(errno.ENODEV, "there is no such VRF")))
+            if isinstance(op, Create) and isinstance(op.obj, Vxlan):
+                channel = self._underlay
+        refused = channel.batch(messages)
+        marks: list[Op] = []
+        for position, op in enumerate(sent):
+            refusal = refused.get(position)
+            if refusal is not None and not (refusal.errno == errno.EEXIST and self._stands(op.obj)):
+                failures.append(_failure(op, refusal))
+            elif refusal is None and isinstance(op, Create):
+                marks.append(op)
+        refused = self._fabric.batch([packed.mark(str(op.obj.key[1])) for op in marks])
+        return failures + [_failure(marks[position], refusal) for position, refusal in refused.items()]
+
+    def _link_message(self, op: Op) -> Message:
+        obj = op.obj
+        if isinstance(obj, Vxlan):
+            vrf = self._index_of(obj.vrf)
+            if isinstance(op, Replace):
+                return packed.set_link(obj.ifname, packed.lladdr(obj.lladdr), packed.mtu(obj.mtu), packed.master(vrf))
+            return packed.new_vxlan(obj, self._fabric_fd, vrf)
+        if isinstance(obj, Vrf):
+            return packed.new_vrf(obj)
+        raise packed.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
+
+    def _stands(self, obj: KernelObject) -> bool:
+        found = read_link(self._fabric, str(obj.key[1]))
+        return found is not None and found[1] is not None and obj.matches(found[1])
+
+    def _make_ports(self, ops: list[Op]) -> list[Failure]:
+        failures: list[Failure] = []
+        for op in ops:
+            try:
+                self._make_port(op)
+            except KernelError as error:
+                failures.append(Failure(op, error))
+        return failures
+
+    def _make_port(self, op: Op) -> None:
+        port = op.obj
+        if not isinstance(port, VethPort | TapPort):
+            raise KernelError(describe(op), errno.EINVAL, "not a port")
+        if isinstance(op, Create) and self._stands(port):
+            return
+        if isinstance(op, Replace):
+            self._ports.adjust(port)
+        elif isinstance(port, VethPort):
+            self._ports.plug(port)
+        else:
+            self._ports.make_tap(port)
+
+    def _bury(self, ops: list[Op]) -> list[Failure]:
+        """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
+        names = [str(op.obj.key[1]) for op in ops]
+        homes = {self._ports.alias_of(name) for name in names if name.startswith("v-")}
+        homes |= {op.obj.netns for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
+        if len(names) > 1:
+            self._fabric.batch([packed.set_link(name, packed.group(packed.DOOMED_GROUP)) for name in names])
+            self._fabric.batch([packed.del_group(packed.DOOMED_GROUP)])
+        # One by one what is left: a single device, or a group of which the kernel refused to delete one.
+        refused = self._fabric.batch([packed.del_link(name) for name in names])
+        for name in names:
+            self._indexes.pop(name, None)
+        failures = [_failure(ops[i], refusal) for i, refusal in refused.items() if refusal.errno not in ABSENT]
+        for home in homes - {""}:
+            try:
+                release(home)
+            except KernelError as error:
+                failures.append(Failure(next(op for op in ops if isinstance(op.obj, VethPort | HalfMade)), error))
+        return failures
+
+    def _send_packed(self, ops: list[Op]) -> list[Failure]:
+        messages: list[Message] = []
+        owners: list[Op] = []
+        failures: list[Failure] = []
+        for op in ops:
+            delete = isinstance(op, Delete)
+            try:
+                made = packed.pack(op.obj, self._index_of, delete=delete, replace=isinstance(op, Replace))
+            except LookupError:
+                if not delete:
+                    failures.append(_failure(op, Refusal(errno.ENODEV)))
+                continue
+            messages += made
+            owners += [op] * len(made)
+        refused = self._fabric.batch(messages)
+        hard = [(owners[i], refusal) for i, refusal in refused.items() if not _tolerated(owners[i], refusal.errno)]
+        standing = [item for item in hard if isinstance(item[0].obj, Route) and item[1].errno == errno.EEXIST]
+        failures += [_failure(op, refusal) for op, refusal in hard if (op, refusal) not in standing]
+        return failures + self._settle_routes(standing)
+
+    def _settle_routes(self, standing: list[tuple[Op, Refusal]]) -> list[Failure]:
+        """Replace routes of ours that stood in the way of new ones; equal ones are fine, foreign ones are failures."""
+        if not standing:
+            return []
+        ours = {route.key: route for route in read_routes(self._fabric, self._monitor.names)}
+        failures: list[Failure] = []
+        for op, refusal in standing:
+            found = ours.get(op.obj.key)
+            if found is None:
+                failures.append(_failure(op, Refusal(refusal.errno, "a route of somebody else's stands there; remove it")))
+            elif not op.obj.matches(found):
+                failures += self._send_packed([Replace(found, op.obj)])
+        return failures
+
+
+def _lane(op: Op) -> str:
+    match op.obj:
+        case NftTable() | NftElement():
+            return op.obj.scope.value
+        case Sysctl():
+            return "sysctl"
+        case Link() if isinstance(op, Delete):
+            return "bury"
+        case Vrf():
+            return "vrf"
+        case Vxlan():
+            return "vxlan" if isinstance(op, Create) else "vrf"
+        case Link():
+            return "port"
+        case _:
+            return "packed"
+
+
+def _tolerated(op: Op, number: int) -> bool:
+    """Return whether a refusal leaves things as they were asked for."""
+    match op:
+        case Create(Rule()):
+            return number in {errno.EEXIST, errno.ENOENT}  # ours is there; the kernel's own is gone already
+        case Delete(Rule()):
+            return number in ABSENT or number == errno.EEXIST
+        case Delete():
+            return number in ABSENT
+        case Create(AdminUp()) | Replace(_, AdminUp()):
+            return number in _NO_IPV6
+        case _:
+            return False
+
+
+def _failure(op: Op, refusal: Refusal) -> Failure:
+    return Failure(op, KernelError(describe(op), refusal.errno, refusal.detail))

@@ -1,0 +1,299 @@
+"""What changes in the kernel behind our back, from route netlink's notifications.
+
+Our own changes of routes, rules, neighbours and addresses are filtered out in the kernel by the number of our socket. Those of
+devices and FDB entries carry no number before Linux 6.2; `drain` skips them by name right after we made them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Collection, Container
+from contextlib import suppress
+from typing import Final
+
+from netorch.drivers import netns, packed, parsed
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
+from netorch.drivers.rtnl import F_REPLACE, attrs, open_socket, split
+from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_ifname
+from netorch.state.link import HalfMade, link_key
+from netorch.state.owner import PROTOCOL
+
+_LINK, _NEIGH, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 5, 7, 8
+_IPV6_ADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF = 9, 11, 19, 24, 25
+_FABRIC_GROUPS: Final = (
+    _LINK,
+    _NEIGH,
+    _IPV4_ADDR,
+    _IPV4_ROUTE,
+    _IPV4_RULE,
+    _IPV6_ADDR,
+    _IPV6_ROUTE,
+    _IPV6_RULE,
+    _IPV4_NETCONF,
+    _IPV6_NETCONF,
+)
+_UNDERLAY_GROUPS: Final = (_LINK, _IPV4_ADDR)
+_BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
+_RECV: Final = 1 << 16
+_NEW_NETNSID = 45
+_SO_ATTACH_FILTER = 26
+_IN_CREATE, _IN_DELETE, _IN_MOVED = 0x100, 0x200, 0xC0
+_IN_NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Monitor:
+    """Collects the events of one host's two namespaces until somebody takes them."""
+
+    def __init__(self, underlay_fd: int, fabric_fd: int, fabric_name: str, own_port: int) -> None:
+        self.names: dict[int, str] = {}  # of the fabric's devices, by number
+        self.vtep = ("", 0, 0)  # address, device number, MTU: what the underlay was last said to be
+        self._up: set[str] = set()
+        self._fabric_fd = fabric_fd
+        self._fabric_name = fabric_name
+        self._fabric = open_socket(fabric_fd, _mask(_FABRIC_GROUPS), _BUFFER)
+        _ignore_port(self._fabric, own_port)
+        self._underlay = open_socket(underlay_fd, _mask(_UNDERLAY_GROUPS))
+        self._names_fd = _watch_directory()
+        self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._pending: dict[Key, KernelEvent] = {}
+        self._lost: set[str] = set()
+        self._epoll = select.epoll()
+        for fd in (self._fabric.fileno(), self._underlay.fileno(), self._names_fd, self._ready):
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something to take."""
+        return self._epoll.fileno()
+
+    def also(self, fd: int) -> None:
+        """Let `fileno` be readable when `fd` is, too."""
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Close everything that was opened here."""
+        self._epoll.close()
+        self._fabric.close()
+        self._underlay.close()
+        os.close(self._names_fd)
+        os.close(self._ready)
+
+    def take(self) -> list[KernelEvent]:
+        """Return what happened since the last call, the last word on each object only."""
+        self.drain()
+        events: list[KernelEvent] = [*(Lost(what) for what in sorted(self._lost)), *self._pending.values()]
+        self._lost.clear()
+        self._pending = {}
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._ready)
+        return events
+
+    def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> None:
+        """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers."""
+        self._drain_names()
+        self._drain_underlay()
+        while (data := self._receive(self._fabric)) is not None:
+            for kind, flags, body in split(data):
+                handler = _HANDLERS.get(kind)
+                if handler is None or (kind in _LINKS and own_links and _name(body) in own_links):
+                    continue
+                if body[0] == packed.AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, 4)[0] in own_fdb:
+                    continue
+                handler(self, kind, flags, body)
+
+    def settle(self, keys: Collection[Key]) -> None:
+        """Forget earlier events of objects that we have set since, and wake the reader for the others."""
+        for key in keys:
+            self._pending.pop(key, None)
+        if self._pending or self._lost:
+            os.eventfd_write(self._ready, 1)
+
+    def learn(self, names: dict[int, str], up: set[str]) -> None:
+        """Take over what a dump showed: device names by number, and which of our devices are up."""
+        self.names = names
+        self._up = up
+
+    def note_up(self, ifname: str) -> None:
+        """Remember that we brought a device up, so that its fall is noticed."""
+        self._up.add(ifname)
+
+    def note_link(self, index: int, ifname: str) -> None:
+        """Remember the number of a device that we made."""
+        self.names[index] = ifname
+
+    def lose(self, what: str) -> None:
+        """Say that a dump is needed."""
+        self._lost.add(what)
+
+    def _seen(self, obj: KernelObject) -> None:
+        self._put(obj.key, Seen(obj))
+
+    def _gone(self, key: Key) -> None:
+        self._put(key, Gone(key))
+
+    def _put(self, key: Key, event: KernelEvent) -> None:
+        self._pending.pop(key, None)  # so that the order is that of the last words
+        self._pending[key] = event
+
+    def _receive(self, sock: socket.socket) -> bytes | None:
+        try:
+            return sock.recv(_RECV, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self._lost.add("all")  # the kernel dropped some; the socket itself stays usable
+            return b""
+
+    def _drain_names(self) -> None:
+        """Bind our namespace to its name again when somebody deleted or took the name."""
+        try:
+            os.read(self._names_fd, _RECV)
+        except BlockingIOError:
+            return
+        self.keep_name()
+
+    def keep_name(self) -> None:
+        """Make sure that the fabric's name in /run/netns means the namespace that we hold."""
+        if not netns.holds_name(self._fabric_fd, self._fabric_name):
+            netns.give_name(self._fabric_fd, self._fabric_name)
+
+    def _drain_underlay(self) -> None:
+        address, index, mtu = self.vtep
+        while (data := self._receive(self._underlay)) is not None:
+            for kind, _, body in split(data):
+                if kind in (packed.NEWADDR, packed.DELADDR):
+                    if address and attrs(body, 8).get(2) == socket.inet_aton(address):
+                        self._lost.add("underlay")
+                elif struct.unpack_from("=i", body, 4)[0] == index and (
+                    kind == packed.DELLINK or (kind == packed.NEWLINK and parsed.device(body).mtu != mtu)
+                ):
+                    self._lost.add("underlay")
+
+    def _on_link(self, kind: int, _flags: int, body: bytes) -> None:
+        dev = parsed.device(body)
+        if body[0] != 0:  # a bridge's or IPv6's word about the device, not the device's own
+            return
+        if kind == packed.DELLINK:
+            self._on_link_gone(dev, moved=_NEW_NETNSID in attrs(body, 16))
+            return
+        known = self.names.get(dev.index)
+        if known is not None and known != dev.ifname and slice_of_ifname(known) != HOST_SLICE:
+            self._lost.add("all")  # renamed
+        self.names[dev.index] = dev.ifname
+        objects = [obj for obj in parsed.device_objects(dev, self.names) if not isinstance(obj, HalfMade)]
+        for obj in objects:
+            self._seen(obj)
+        if objects and not dev.up:
+            self._gone(("up", dev.ifname))
+            if dev.ifname in self._up:
+                self._lost.add("all")  # its IPv4 routes went without a word
+        self._up.discard(dev.ifname)
+        if dev.up:
+            self._up.add(dev.ifname)
+
+    def _on_link_gone(self, dev: parsed.Device, *, moved: bool) -> None:
+        self.names.pop(dev.index, None)
+        self._up.discard(dev.ifname)
+        if slice_of_ifname(dev.ifname) == HOST_SLICE:
+            return
+        self._gone(link_key(dev.ifname))
+        self._gone(("up", dev.ifname))
+        if not moved:  # a port that another host took over was expected to go
+            self._lost.add("all")
+
+    def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
+        found = parsed.address(body, self.names)
+        if found is not None:
+            self._seen(found) if kind == packed.NEWADDR else self._gone(found.key)
+        elif kind == packed.DELADDR and (ifname := parsed.gateway_holder(body, self.names)):
+            self._gone(("up", ifname))
+
+    def _on_route(self, kind: int, flags: int, body: bytes) -> None:
+        foreign = body[5] != PROTOCOL
+        if foreign and not (kind == packed.NEWROUTE and flags & F_REPLACE):
+            return
+        if foreign:  # it may have replaced one of ours
+            body = body[:5] + bytes((PROTOCOL,)) + body[6:]
+        found = parsed.route(body, self.names)
+        if found is not None:
+            self._seen(found) if kind == packed.NEWROUTE and not foreign else self._gone(found.key)
+
+    def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
+        if body[0] == packed.AF_BRIDGE:
+            entry = parsed.fdb(body, self.names)
+            if entry is not None:
+                self._seen(entry) if kind == packed.NEWNEIGH else self._gone(entry.key)
+            return
+        found = parsed.neighbour(body, self.names)
+        if found is not None:
+            obj, permanent = found
+            self._seen(obj) if kind == packed.NEWNEIGH and permanent else self._gone(obj.key)
+
+    def _on_rule(self, kind: int, _flags: int, body: bytes) -> None:
+        obj, ours = parsed.rule(body)
+        if ours:
+            self._seen(obj) if kind == packed.NEWRULE else self._gone(obj.key)
+        elif kind == packed.NEWRULE and parsed.is_stock_local(obj):
+            self._lost.add("all")  # the local table stands in front again
+
+    def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
+        for obj in parsed.netconf(body, self.names):
+            self._seen(obj)
+
+
+_LINKS: Final = frozenset({packed.NEWLINK, packed.DELLINK})
+_HANDLERS: Final[dict[int, Callable[[Monitor, int, int, bytes], None]]] = {
+    packed.NEWLINK: Monitor._on_link,
+    packed.DELLINK: Monitor._on_link,
+    packed.NEWADDR: Monitor._on_address,
+    packed.DELADDR: Monitor._on_address,
+    packed.NEWROUTE: Monitor._on_route,
+    packed.DELROUTE: Monitor._on_route,
+    packed.NEWNEIGH: Monitor._on_neighbour,
+    packed.DELNEIGH: Monitor._on_neighbour,
+    packed.NEWRULE: Monitor._on_rule,
+    packed.DELRULE: Monitor._on_rule,
+    packed.NEWNETCONF: Monitor._on_netconf,
+}
+
+
+def _name(body: bytes) -> str:
+    """Return the device's name from a link message: the kernel puts it first."""
+    return body[20:36].split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _mask(groups: Collection[int]) -> int:
+    return sum(1 << (group - 1) for group in groups)
+
+
+def _ignore_port(sock: socket.socket, port: int) -> None:
+    """Let the kernel drop messages whose header names that port as their cause. Source: linux/filter.h, socket(7)."""
+    network_order = int.from_bytes(struct.pack("=I", port), "big")
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x20, 0, 0, 12),  # load nlmsg_pid
+            (0x15, 0, 1, network_order),  # ours?
+            (0x06, 0, 0, 0),  # drop
+            (0x06, 0, 0, 0xFFFFFFFF),  # keep
+        )
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+
+
+def _watch_directory() -> int:
+    """Return an inotify descriptor that tells when a name in /run/netns comes or goes."""
+    fd = int(_libc.inotify_init1(_IN_NONBLOCK))
+    if fd < 0 or _libc.inotify_add_watch(fd, bytes(netns.RUN_NETNS), _IN_CREATE | _IN_DELETE | _IN_MOVED) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(netns.RUN_NETNS))
+    return fd

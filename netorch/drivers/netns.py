@@ -1,0 +1,168 @@
+"""Network namespaces by name, without forks: unshare, setns and bind mounts in the calling thread.
+
+A namespace belongs to a thread, and only while `inside` is open; a socket opened there stays there for life. So nothing here
+needs a thread of its own: the caller steps in, opens or writes what it needs, and steps back before anything else can run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from netorch.errors import KernelError
+
+RUN_NETNS: Final = Path("/run/netns")
+_OWN: Final = "/proc/thread-self/ns/net"
+
+_CLONE_NEWNET: Final = 0x40000000
+_MS_BIND: Final = 0x1000
+_MS_REC: Final = 0x4000
+_MS_SHARED: Final = 0x100000
+_MNT_DETACH: Final = 2
+
+# What os.setns and os.unshare are from Python 3.12 on; mount(2) has no wrapper at all.
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p]
+
+
+@contextmanager
+def inside(fd: int) -> Iterator[None]:
+    """Let the calling thread be in another namespace. Code in the block must not yield to an event loop.
+
+    Raises:
+      OSError: `fd` is no network namespace, or CAP_SYS_ADMIN is missing.
+    """
+    back = current()
+    try:
+        _setns(fd)
+        try:
+            yield
+        finally:
+            _setns(back)
+    finally:
+        os.close(back)
+
+
+def current() -> int:
+    """Return a new descriptor of the calling thread's namespace."""
+    return os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def make(name: str) -> int:
+    """Return a descriptor of the namespace of that name in /run/netns, which is made when absent.
+
+    A file without a mount, as a process leaves that was killed between the two, is completed.
+
+    Raises:
+      KernelError: the kernel refused, most likely for want of CAP_SYS_ADMIN.
+    """
+    path = RUN_NETNS / name
+    try:
+        _share_directory()
+        if _is_netns(path):
+            return _open(path)
+        fd = _unnamed()
+        _bind(fd, path)
+    except OSError as error:
+        raise KernelError(f"make namespace {name}", error.errno or 0) from error
+    return fd
+
+
+def find(name_or_path: str) -> int:
+    """Return a descriptor of an existing namespace: a name in /run/netns, or an absolute path such as /proc/4711/ns/net.
+
+    Raises:
+      KernelError: there is no such namespace (any more).
+    """
+    path = RUN_NETNS / name_or_path  # an absolute path replaces the directory
+    try:
+        if _is_netns(path):
+            return _open(path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except OSError as error:
+        raise KernelError(f"open namespace {path}", error.errno or 0, "start the instance's namespace first") from error
+
+
+def holds_name(fd: int, name: str) -> bool:
+    """Return whether the name in /run/netns still means the namespace of `fd`."""
+    try:
+        return os.path.samestat(os.stat(RUN_NETNS / name), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def give_name(fd: int, name: str) -> None:
+    """Let a name in /run/netns mean the namespace of `fd`, whatever it meant before.
+
+    Raises:
+      KernelError: the kernel refused.
+    """
+    try:
+        _share_directory()
+        remove(name)
+        _bind(fd, RUN_NETNS / name)
+    except OSError as error:
+        raise KernelError(f"bind namespace {name}", error.errno or 0) from error
+
+
+def remove(name: str) -> None:
+    """Take the name away; the namespace dies with its last process, socket or descriptor. Absence is fine."""
+    path = RUN_NETNS / name
+    while _is_netns(path) and _libc.umount2(bytes(path), _MNT_DETACH) == 0:
+        pass  # several mounts may lie on top of each other
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+def _unnamed() -> int:
+    back = current()
+    try:
+        _check(_libc.unshare(_CLONE_NEWNET))
+        try:
+            return current()
+        finally:
+            _setns(back)
+    finally:
+        os.close(back)
+
+
+def _share_directory() -> None:
+    """Make /run/netns a shared mount as `ip netns add` does, so that names reach processes in other mount namespaces."""
+    RUN_NETNS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path = bytes(RUN_NETNS)
+    if _libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None) == 0:
+        return
+    _check(_libc.mount(path, path, b"none", _MS_BIND | _MS_REC, None))
+    _check(_libc.mount(b"", path, b"none", _MS_SHARED | _MS_REC, None))
+
+
+def _bind(fd: int, path: Path) -> None:
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    _check(_libc.mount(f"/proc/thread-self/fd/{fd}".encode(), bytes(path), b"none", _MS_BIND, None))
+
+
+def _is_netns(path: Path) -> bool:
+    """Return whether a namespace is mounted there (a plain file has the directory's device number)."""
+    try:
+        return path.stat().st_dev == Path(_OWN).stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _setns(fd: int) -> None:
+    _check(_libc.setns(fd, _CLONE_NEWNET))
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

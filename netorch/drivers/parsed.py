@@ -1,0 +1,280 @@
+"""Route netlink messages as kernel objects, ours only. Pure; the inverse stands in netorch.drivers.packed."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from netorch.drivers.packed import DOOMED_GROUP, IPV6_GATEWAY, LOCAL_TABLE
+from netorch.drivers.rtnl import attrs, each_attr, u32
+from netorch.model.ids import is_id
+from netorch.state.base import HOST_SLICE, KernelObject, slice_of_ifname
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Address, Neighbour, Route, Rule
+from netorch.state.link import VXLAN_PORT, AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, altname
+from netorch.state.sysctls import FABRIC
+
+Names = Mapping[int, str]  # device number -> name
+NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
+
+_IFINFO = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+_IFF_UP = 1
+_NUD_PERMANENT = 0x80
+_UNICAST, _UNREACHABLE = 1, 7
+_SCOPE_LINK = 253
+_FAMILY_OF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+# Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h (from 1), linux/ipv6.h (from 0)
+_PROXY_ARP, _DISABLE_IPV6 = 3 - 1, 26
+# Neighbour parameters. Source: linux/neighbour.h, NDTPA_*
+_PARMS: Final = {"ucast_solicit": 10, "mcast_solicit": 11, "proxy_delay": 13}
+
+NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
+
+
+class Device(msgspec.Struct, kw_only=True):
+    """A device as the kernel shows it."""
+
+    index: int
+    ifname: str
+    kind: str
+    up: bool
+    master: int
+    mtu: int
+    lladdr: str
+    alias: str
+    group: int
+    altnames: tuple[str, ...]
+    peer: int  # of a veth: the other end's number in its own namespace
+    netnsid: int | None  # the other namespace of a veth or VXLAN device, None when it is this one
+    data: bytes
+    proxy_arp: int
+    ipv6: bool | None  # None when the message does not say
+
+    @property
+    def marked(self) -> bool:
+        """Return whether the device is ours and complete."""
+        return altname(self.ifname) in self.altnames and self.group != DOOMED_GROUP
+
+
+def device(body: bytes) -> Device:
+    """Return the device of a NEWLINK or DELLINK message."""
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    found = attrs(body, _IFINFO.size)
+    info = attrs(found.get(18, b""))
+    conf = attrs(found.get(26, b""))
+    inet = attrs(conf.get(socket.AF_INET, b"")).get(1, b"")
+    inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(2, b"")
+    return Device(
+        index=index,
+        ifname=_text(found.get(3, b"")),
+        kind=_text(info.get(1, b"")),
+        up=bool(flags & _IFF_UP),
+        master=u32(found.get(10, b"")),
+        mtu=u32(found.get(4, b"")),
+        lladdr=found.get(1, b"").hex(":"),
+        alias=_text(found.get(20, b"")),
+        group=u32(found.get(27, b"")),
+        altnames=tuple(_text(value) for _, value in each_attr(found.get(52, b""))),
+        peer=u32(found.get(5, b"")),
+        netnsid=u32(found[37]) if 37 in found else None,
+        data=info.get(2, b""),
+        proxy_arp=_conf(inet, _PROXY_ARP) or 0,
+        ipv6=None if (disabled := _conf(inet6, _DISABLE_IPV6)) is None else not disabled,
+    )
+
+
+def link(dev: Device, names: Names) -> Link | None:
+    """Return the device as an object, HalfMade when it is not as we finish them, or None when it is foreign."""
+    if not dev.marked:
+        stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or doomed
+        ours = stray or (slice_of_ifname(dev.ifname) != HOST_SLICE and dev.kind in {"vrf", "vxlan", "veth", "tun"})
+        return HalfMade(ifname=dev.ifname) if ours else None
+    vrf = names.get(dev.master, "")
+    match dev.kind:
+        case "vrf":
+            return Vrf(ifname=dev.ifname, table=u32(attrs(dev.data).get(1, b"")))
+        case "vxlan":
+            return _vxlan(dev, vrf)
+        case "veth":
+            return VethPort(
+                ifname=dev.ifname,
+                lladdr=dev.lladdr,
+                mtu=dev.mtu,
+                vrf=vrf,
+                netns=dev.alias,
+                make_netns=is_id(dev.alias, "i"),
+                inside=NO_INSIDE,
+            )
+        case "tun":
+            return TapPort(ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+        case _:
+            return HalfMade(ifname=dev.ifname)
+
+
+def device_objects(dev: Device, names: Names, has_gateway: bool = True) -> Iterator[KernelObject]:
+    """Yield the device of ours, its up state and what the message says of its sysctls.
+
+    A port with IPv6 is up only with the gateway's address (`has_gateway`), which the kernel takes away with every fall.
+    """
+    found = link(dev, names)
+    if found is None:
+        return
+    yield found
+    if isinstance(found, HalfMade):
+        return
+    is_port = isinstance(found, VethPort | TapPort)
+    if dev.up and (has_gateway or not dev.ipv6 or not is_port):
+        yield AdminUp(ifname=dev.ifname)
+    if is_port:
+        yield Sysctl(path=f"ipv4/conf/{dev.ifname}/proxy_arp", value=str(dev.proxy_arp), ifname=dev.ifname)
+    if dev.ipv6:
+        yield Sysctl(path=f"ipv6/conf/{dev.ifname}/disable_ipv6", value="0", ifname=dev.ifname)
+
+
+def neighbour_sysctls(dev: Device, parms: NeighbourParms) -> Iterator[Sysctl]:
+    """Yield the neighbour sysctls of a marked device."""
+    if dev.kind == "vxlan":
+        for version in (4, 6) if dev.ipv6 else (4,):
+            for name in ("mcast_solicit", "ucast_solicit"):
+                yield _parm(dev, version, name, parms)
+    elif dev.kind in {"veth", "tun"}:
+        yield _parm(dev, 4, "proxy_delay", parms)
+
+
+def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
+    """Return whose parameters a neighbour table message tells, and the parameters."""
+    inner = attrs(attrs(body, 4).get(6, b""))
+    return (body[0], u32(inner.get(1, b""))), inner
+
+
+def route(body: bytes, names: Names) -> Route | None:
+    """Return the route, or None when it is foreign. One that is not of our making has no usable device or next hop."""
+    if body[5] != PROTOCOL:
+        return None
+    found = attrs(body, 12)
+    family = body[0]
+    dst = socket.inet_ntop(family, found[1]) if 1 in found else ("0.0.0.0" if family == socket.AF_INET else "::")
+    table, metric = u32(found.get(15, body[4:5])), u32(found.get(6, b""))
+    kind = body[7]
+    if kind == _UNREACHABLE:
+        return Route(table=table, dst=f"{dst}/{body[1]}", metric=metric)
+    via = socket.inet_ntop(family, found[5]) if 5 in found else ""
+    ifname = names.get(u32(found.get(4, b"")), "?") if kind == _UNICAST else f"type {kind}"
+    return Route(table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric)
+
+
+def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
+    """Return the neighbour of ours and whether it is permanent, as ours are; None when it is foreign."""
+    found = attrs(body, 12)
+    if found.get(12) != _OURS or 1 not in found:
+        return None
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "?")
+    obj = Neighbour(ifname=ifname, dst=socket.inet_ntop(body[0], found[1]), lladdr=found.get(2, b"").hex(":"))
+    return obj, body[8] == _NUD_PERMANENT
+
+
+def fdb(body: bytes, names: Names) -> Fdb | None:
+    """Return the permanent entry of a VXLAN device of ours, or None."""
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    if not ifname.startswith("vx") or slice_of_ifname(ifname) == HOST_SLICE or not body[8] & _NUD_PERMANENT:
+        return None
+    found = attrs(body, 12)
+    raw = found.get(1, b"")
+    if len(raw) not in (4, 16):
+        return None
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+    return Fdb(ifname=ifname, lladdr=found.get(2, b"").hex(":"), dst=socket.inet_ntop(family, raw))
+
+
+def address(body: bytes, names: Names) -> Address | None:
+    """Return the address of a VRF device of ours, or None."""
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    if not ifname.startswith("vrf") or slice_of_ifname(ifname) == HOST_SLICE or body[3] == _SCOPE_LINK:
+        return None
+    return Address(ifname=ifname, address=f"{_ip(body)}/{body[1]}")
+
+
+def gateway_holder(body: bytes, names: Names) -> str | None:
+    """Return the name of the port whose IPv6 gateway address this message is about, or None."""
+    if body[0] != socket.AF_INET6 or body[3] != _SCOPE_LINK:
+        return None
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    return ifname if ifname.startswith("v-") and _ip(body) == IPV6_GATEWAY else None
+
+
+def rule(body: bytes) -> tuple[Rule, bool]:
+    """Return the rule and whether it is ours."""
+    found = attrs(body, 12)
+    version = 4 if body[0] == socket.AF_INET else 6
+    obj = Rule(version=version, priority=u32(found.get(6, b"")), table=u32(found.get(15, body[4:5])))
+    return obj, found.get(21) == _OURS
+
+
+def is_stock_local(found: Rule) -> bool:
+    """Return whether this is the kernel's own `pref 0 lookup local`, which would show VPCs the host's addresses."""
+    return found.priority == 0 and found.table == LOCAL_TABLE
+
+
+def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
+    """Yield the sysctls of ours that a netconf message tells."""
+    found = attrs(body, 4)  # netconfmsg is one byte, padded
+    index = int.from_bytes(found.get(1, b""), sys.byteorder, signed=True)
+    if body[0] == socket.AF_INET and index > 0 and 5 in found:
+        ifname = names.get(index, "")
+        if ifname.startswith("v-"):
+            yield Sysctl(path=f"ipv4/conf/{ifname}/proxy_arp", value=str(u32(found[5])), ifname=ifname)
+    for (family, which, kind), path in _NETCONF.items():
+        if (body[0], index) == (family, which) and kind in found:
+            yield Sysctl(path=path, value=str(u32(found[kind])))
+
+
+_OURS: Final = bytes((PROTOCOL,))
+_ALL, _DEFAULT = -1, -2
+_FORWARDING, _RP_FILTER = 2, 3
+_NETCONF: Final = {
+    key: path
+    for key, path in {
+        (int(socket.AF_INET), _ALL, _FORWARDING): "ipv4/ip_forward",
+        (int(socket.AF_INET), _ALL, _RP_FILTER): "ipv4/conf/all/rp_filter",
+        (int(socket.AF_INET), _DEFAULT, _RP_FILTER): "ipv4/conf/default/rp_filter",
+        (int(socket.AF_INET6), _ALL, _FORWARDING): "ipv6/conf/all/forwarding",
+    }.items()
+    if path in dict(FABRIC)
+}
+
+
+def _vxlan(dev: Device, vrf: str) -> Link:
+    data = attrs(dev.data)
+    port = int.from_bytes(data.get(15, b""), "big")
+    if port != VXLAN_PORT or any(data.get(7, b"")) or dev.netnsid is None or 4 not in data:
+        return HalfMade(ifname=dev.ifname)  # somebody made it, with learning, another port or its socket in the fabric
+    local = socket.inet_ntop(socket.AF_INET, data[4])
+    return Vxlan(ifname=dev.ifname, vni=u32(data.get(1, b"")), local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+
+
+def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl:
+    raw = parms.get((int(_FAMILY_OF[version]), dev.index), {}).get(_PARMS[name], b"")
+    value = u32(raw) if len(raw) == 4 else u32(raw) // 10  # delays: milliseconds here, hundredths of a second in /proc
+    return Sysctl(path=f"ipv{version}/neigh/{dev.ifname}/{name}", value=str(value), ifname=dev.ifname)
+
+
+def _ip(body: bytes) -> str:
+    found = attrs(body, 8)
+    raw = found.get(2) or found.get(1, b"")
+    return socket.inet_ntop(body[0], raw)
+
+
+def _conf(array: bytes, position: int) -> int | None:
+    return int(_U32.unpack_from(array, 4 * position)[0]) if len(array) >= 4 * position + 4 else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")

@@ -1,0 +1,121 @@
+"""Reading everything that is ours from route netlink. Cost: one dump for each kind of object, whatever their number."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from netorch.drivers import packed, parsed
+from netorch.drivers.base import Underlay
+from netorch.drivers.rtnl import Channel, attr_u32, attrs
+from netorch.state.base import KernelObject
+from netorch.state.l3 import Route
+from netorch.state.link import AdminUp, HalfMade, Link
+from netorch.state.owner import PROTOCOL
+
+_T = TypeVar("_T")
+_AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_WITHOUT_STATISTICS = attr_u32(29, 8)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a dump showed."""
+
+    objects: list[KernelObject]
+    names: dict[int, str]  # of all devices, by number
+    up: set[str]  # names of our devices that are up
+
+
+def read_all(channel: Channel) -> Reading:
+    """Return our devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of a fabric namespace.
+
+    Raises:
+      OSError: the kernel refused to show something.
+    """
+    devices = [parsed.device(body) for _, _, body in channel.dump(packed.GETLINK, packed.link_header() + _WITHOUT_STATISTICS)]
+    names = {dev.index: dev.ifname for dev in devices}
+    addresses = _bodies(channel, packed.GETADDR, bytes(8))
+    objects = [*_devices(channel, devices, names, addresses), *_present(parsed.address(body, names) for body in addresses)]
+    objects += _rules(channel)
+    for body in _bodies(channel, packed.GETNEIGH, bytes(12)):
+        found = parsed.neighbour(body, names)
+        if found is not None and found[1]:
+            objects.append(found[0])
+    objects += _present(parsed.fdb(body, names) for body in _bodies(channel, packed.GETNEIGH, _family(packed.AF_BRIDGE)))
+    objects += read_routes(channel, names)
+    return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
+
+
+def read_routes(channel: Channel, names: parsed.Names) -> Iterator[Route]:
+    """Yield our routes of all tables and both IP versions; the kernel itself leaves out the foreign ones."""
+    for family in (_AF_INET, _AF_INET6):
+        request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(6)
+        yield from _present(parsed.route(body, names) for body in _bodies(channel, packed.GETROUTE, request))
+
+
+def read_names(channel: Channel) -> dict[int, str]:
+    """Return the names of all devices, by number."""
+    body = packed.link_header() + _WITHOUT_STATISTICS
+    return {dev.index: dev.ifname for dev in (parsed.device(answer) for answer in _bodies(channel, packed.GETLINK, body))}
+
+
+def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
+    """Return a device's number and the device as an object (None when it is foreign), or None when there is no such device."""
+    body = channel.get(packed.GETLINK, packed.get_link(ifname))
+    if body is None:
+        return None
+    dev = parsed.device(body)
+    names: dict[int, str] = {}
+    if dev.master:
+        above = channel.get(packed.GETLINK, packed.link_header(dev.master) + _WITHOUT_STATISTICS)
+        names = {dev.master: parsed.device(above).ifname} if above else {}
+    return dev.index, parsed.link(dev, names)
+
+
+def read_underlay(channel: Channel, vtep: str) -> tuple[int, Underlay] | None:
+    """Return the number and the description of the device that holds the VTEP address, or None."""
+    wanted = socket.inet_aton(vtep)
+    for body in _bodies(channel, packed.GETADDR, _family(_AF_INET, 8)):
+        if attrs(body, 8).get(2) == wanted:
+            index = int.from_bytes(body[4:8], sys.byteorder)
+            link = channel.get(packed.GETLINK, packed.link_header(index) + _WITHOUT_STATISTICS)
+            if link is not None:
+                dev = parsed.device(link)
+                return index, Underlay(ifname=dev.ifname, mtu=dev.mtu)
+    return None
+
+
+def _devices(
+    channel: Channel, devices: list[parsed.Device], names: parsed.Names, addresses: list[bytes]
+) -> Iterator[KernelObject]:
+    gateways = {parsed.gateway_holder(body, names) for body in addresses}
+    parms = dict(parsed.neighbour_parms(body) for body in _bodies(channel, packed.GETNEIGHTBL, bytes(4)))
+    for dev in devices:
+        objects = list(parsed.device_objects(dev, names, dev.ifname in gateways))
+        yield from objects
+        if objects and not isinstance(objects[0], HalfMade):
+            yield from parsed.neighbour_sysctls(dev, parms)
+
+
+def _rules(channel: Channel) -> Iterator[KernelObject]:
+    """Yield our rules. Ours for the local table counts as missing while the kernel's own still stands in front of it."""
+    for family in (_AF_INET, _AF_INET6):
+        rules = [parsed.rule(body) for body in _bodies(channel, packed.GETRULE, _family(family))]
+        stock = any(parsed.is_stock_local(found) for found, ours in rules if not ours)
+        yield from (found for found, ours in rules if ours and not (stock and found.table == packed.LOCAL_TABLE))
+
+
+def _bodies(channel: Channel, kind: int, body: bytes) -> list[bytes]:
+    return [answer for _, _, answer in channel.dump(kind, body)]
+
+
+def _family(family: int, length: int = 12) -> bytes:
+    return bytes((family,)) + bytes(length - 1)
+
+
+def _present(found: Iterable[_T | None]) -> Iterator[_T]:
+    return (obj for obj in found if obj is not None)
