@@ -1,0 +1,105 @@
+"""Random small clouds: VPCs with the same addresses, interfaces in every phase of a move, and what drift does to a kernel."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import strategies as st
+
+from netorch.compiler.base import PORT_MAC
+from netorch.compiler.registry import Objects
+from netorch.model.eni import Attachment
+from netorch.model.mapping import Direction
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Neighbour, Route
+from netorch.state.link import HalfMade, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.nft import NftElement, NftTable, Scope
+from tests.golden.clouds import CloudCase, EniCase, MoveCase, SubnetCase, VpcCase
+from tests.property.dict_kernel import DictKernel
+
+HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
+NAMES = ("a", "b", "c", "d")
+
+
+@st.composite
+def enis(draw: st.DrawFn, place: int, dual_stack: bool) -> EniCase:
+    """An interface in any phase, at an address that depends on its place alone."""
+    host = draw(st.sampled_from(sorted(HOSTS)))
+    other = draw(st.sampled_from(sorted(HOSTS.keys() - {host})))
+    move = draw(st.none() | st.sampled_from(Direction).map(lambda direction: MoveCase(direction, other)))
+    return EniCase(
+        subnet="s",
+        address=f"10.0.0.{place + 4}",
+        host=host,
+        ipv6_address=f"2001:db8::{place + 4:x}" if dual_stack and draw(st.booleans()) else "",
+        attachment=draw(st.sampled_from(Attachment)),
+        move=move,
+        plugged=draw(st.booleans()),
+    )
+
+
+@st.composite
+def vpcs(draw: st.DrawFn, vni: int) -> VpcCase:
+    """A VPC; all have the same addresses."""
+    dual_stack = draw(st.booleans())
+    names = draw(st.lists(st.sampled_from(NAMES), unique=True))
+    return VpcCase(
+        vni=vni,
+        cidrs=("10.0.0.0/16",),
+        ipv6_cidrs=("2001:db8::/56",) if dual_stack else (),
+        subnets={"s": SubnetCase("10.0.0.0/24", "2001:db8::/64" if dual_stack else "")},
+        enis={name: draw(enis(NAMES.index(name), dual_stack)) for name in names},
+    )
+
+
+@st.composite
+def clouds(draw: st.DrawFn) -> CloudCase:
+    """A cloud of up to three VPCs."""
+    vnis = draw(st.lists(st.sampled_from((5000, 5001, 0xABCDE)), unique=True, min_size=1))
+    return CloudCase(hosts=HOSTS, vpcs=tuple(draw(vpcs(vni)) for vni in vnis))
+
+
+def with_policy(objects: Objects, text: str = "chain a { }") -> Objects:
+    """Return the objects and, for each port, an element of a table: stands for what policy compilers add."""
+    table = NftTable(scope=Scope.FABRIC, family="inet", text=text)
+    ports = [obj for obj in objects.values() if isinstance(obj, VethPort | TapPort)]
+    elements = [NftElement(scope=Scope.FABRIC, family="inet", set="src4", items=(p.ifname,), vni=p.slice_id) for p in ports]
+    return {**objects, **{obj.key: obj for obj in (table, *elements)}}
+
+
+@st.composite
+def drifted(draw: st.DrawFn, objects: Objects) -> Objects:
+    """What a kernel may hold after others have meddled: objects lost with all that hangs on them, altered, or of another kind."""
+    kernel = DictKernel(objects)
+    if objects:
+        keys = st.sampled_from(sorted(objects, key=repr))
+        for key in draw(st.lists(keys, max_size=6)):
+            kernel.lose(key)
+        links = [key for key in sorted(objects, key=repr) if key[0] == "link"]
+        for key in draw(st.lists(st.sampled_from(links) | keys if links else keys, max_size=6)):
+            obj = kernel.objects.get(key)
+            if obj is not None:
+                kernel.objects[key] = draw(st.sampled_from(_variants(obj)))
+    return kernel.objects
+
+
+def _variants(obj: object) -> list:
+    replace = msgspec.structs.replace
+    match obj:
+        case Vrf():
+            return [replace(obj, table=4242), HalfMade(ifname=obj.ifname), obj]
+        case Vxlan():
+            changes = [{"local": "192.0.2.99"}, {"mtu": 1000}, {"vrf": ""}, {"lladdr": PORT_MAC}]
+            return [HalfMade(ifname=obj.ifname), *(replace(obj, **change) for change in changes)]
+        case VethPort() | TapPort():
+            tap = TapPort(ifname=obj.ifname, lladdr=PORT_MAC, mtu=obj.mtu, vrf=obj.vrf)
+            return [HalfMade(ifname=obj.ifname), tap, replace(obj, mtu=1000), replace(obj, vrf="")]
+        case Route() if obj.via:
+            return [replace(obj, via="192.0.2.99")]
+        case Neighbour():
+            return [replace(obj, lladdr="02:00:00:00:00:99")]
+        case Fdb():
+            return [replace(obj, dst="192.0.2.99")]
+        case NftTable():
+            return [replace(obj, text="chain z { }")]
+        case _:
+            return [obj]
