@@ -41,7 +41,12 @@ class Prefix(msgspec.Struct, frozen=True, order=True):
 
     def contains(self, other: Prefix) -> bool:
         """Return whether `other` lies inside this prefix (or is it)."""
-        return self.version == other.version and self.length <= other.length and self.network <= other.network <= self.last
+        host_bits = BITS[self.version] - self.length
+        return (
+            self.length <= other.length
+            and self.version == other.version
+            and other.network >> host_bits == self.network >> host_bits
+        )
 
     def overlaps(self, other: Prefix) -> bool:
         """Return whether the two share an address."""

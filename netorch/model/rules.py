@@ -158,7 +158,12 @@ def address(text: str, version: int) -> int | Flaw:
     try:
         found, value = parse_ip(text)
     except AddressError:
-        hint = f"write it without the length: {text.partition('/')[0]}" if "/" in text else f"write an IPv{version} address"
+        example = "10.0.1.4" if version == 4 else "fd12:3456:789a:bc01::4"
+        hint = (
+            f"write it without the length: {text.partition('/')[0]}"
+            if "/" in text
+            else f"write an IPv{version} address, e.g. {example}"
+        )
         return Flaw(f"{shown(text)} is not an address", hint)
     if found != version:
         return Flaw(f"{text} is an IPv{found} address", f"write an IPv{version} address here")

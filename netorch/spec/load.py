@@ -130,13 +130,12 @@ def _thorough(source: str, text: str, is_json: bool) -> Cloud:
     if node is None:
         raise SpecError(source, problems)
     values, misfits = mend(node, Cloud)
-    problems += misfits
-    cloud = msgspec.convert(values, Cloud)
-    known = {problem.path for problem in problems}
-    problems += [problem for problem in check_cloud(cloud) if known.isdisjoint(_and_parents(problem.path))]
+    for found in (misfits, check_cloud(msgspec.convert(values, Cloud))):
+        known = {problem.path for problem in problems}
+        problems += [problem for problem in found if known.isdisjoint(_and_parents(problem.path))]
     if problems:
         raise SpecError(source, _located(problems, node))
-    return cloud
+    return msgspec.convert(values, Cloud)
 
 
 def _and_parents(path: str) -> list[str]:

@@ -101,7 +101,8 @@ def _mismatch(node: Node, type_: inspect.Type) -> tuple[str, str]:
         case inspect.EnumType():
             choices = [str(member.value) for member in type_.cls]
             close = get_close_matches(str(node.value).lower(), choices, n=1)
-            return f"{found} is none of {', '.join(choices)}", f"did you mean {close[0]}?" if close else "choose one of them"
+            what = f"{found.removeprefix('found ')} is none of {', '.join(choices)}"
+            return what, f"did you mean {close[0]}?" if close else "choose one of them"
         case inspect.ListType():
             if isinstance(node.value, str):
                 return f"{found} where a list is needed", f"put it in brackets: [{node.value}]"
@@ -118,7 +119,7 @@ def _mismatch(node: Node, type_: inspect.Type) -> tuple[str, str]:
 def _found(node: Node) -> str:
     match node.value:
         case bool():
-            return f"found {node.text} (true or false)"
+            return f"found the truth value {node.text}"
         case int() | float():
             return f"found the number {node.text if len(node.text) < 60 else node.text[:57] + '...'}"
         case str():

@@ -70,6 +70,8 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
         return Problem(path="$", what="a tab is used for indentation", fix="indent with spaces", line=number + 1)
     said = error.problem or "a syntax error"
     fix = next((fix for words, fix in _SYNTAX_FIXES if words in said), "correct this line, or what stands before it")
+    if error.context_mark is not None and ("expected ',' or" in said or "end of stream" in said):
+        number = error.context_mark.line  # where the bracket or quote was opened, not where libyaml lost patience
     what = f"this is not YAML: {error.context + ', ' if error.context else ''}{said}"
     return Problem(path="$", what=what, fix=fix, line=number + 1)
 
@@ -123,7 +125,7 @@ class _Builder:
         if tag:
             shown_tag = tag.replace("tag:yaml.org,2002:", "!!")
             self.problems.append(
-                self._problem(f"the tag {shown_tag} is not supported", "remove it; put text in quotes", node.line)
+                self._problem(f"the tag {shown_tag} is not supported", "remove it, and put text in quotes", node.line)
             )
 
     def _alias(self, anchor: str | None, line: int) -> Node:
@@ -136,7 +138,7 @@ class _Builder:
         self._aliased += node.size
         if self._aliased > MAX_ALIASED:
             what = f"aliases stand for more than {MAX_ALIASED} values"
-            raise _Fatal(self._problem(what, "write the values out; is this a file you trust?", line))
+            raise _Fatal(self._problem(what, "write the values out", line))
         return node
 
     def _place(self, node: Node, line: int) -> None:
@@ -167,8 +169,8 @@ class _Builder:
             text = node.text or "~"
             if isinstance(key, list | dict):
                 raise _Fatal(self._problem("an alias to a list or mapping is used as a key", "use plain text as the key", line))
+            key = frame.key = text
             self.problems.append(self._problem(f"the key {text} is not text", f'put it in quotes: "{text}"', line))
-            key = text
         elif key == "<<":
             raise _Fatal(self._problem("the merge key << is not supported", "write the fields out", line))
         frame.key, frame.key_line = key, line
