@@ -23,7 +23,7 @@ from netorch.drivers.rtnl import ABSENT, Channel, Message, Refusal
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import Route, Rule
+from netorch.state.l3 import Address, Route, Rule
 from netorch.state.link import AdminUp, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable, Scope
 from netorch.state.op import Create, Delete, Failure, Op, Replace
@@ -31,7 +31,6 @@ from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import FABRIC
 
 _SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
-_NO_IPV6: Final = frozenset({errno.EACCES, errno.EOPNOTSUPP})
 
 
 class LinuxKernel:
@@ -308,8 +307,8 @@ def _tolerated(op: Op, number: int) -> bool:
             return number in ABSENT or number == errno.EEXIST
         case Delete():
             return number in ABSENT
-        case Create(AdminUp()) | Replace(_, AdminUp()):
-            return number in _NO_IPV6
+        case Create(Address()):
+            return number == errno.EEXIST
         case _:
             return False
 

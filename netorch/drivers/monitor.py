@@ -213,8 +213,6 @@ class Monitor:
         found = parsed.address(body, self.names)
         if found is not None:
             self._seen(found) if kind == packed.NEWADDR else self._gone(found.key)
-        elif kind == packed.DELADDR and (ifname := parsed.gateway_holder(body, self.names)):
-            self._gone(("up", ifname))
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
         foreign = body[5] != PROTOCOL

@@ -34,7 +34,6 @@ NEWLINKPROP = 108
 
 AF_BRIDGE: Final = 7
 DOOMED_GROUP: Final = 0x4E540001  # devices about to be deleted together; nobody else's group has this number
-IPV6_GATEWAY: Final = "fe80::1"
 LOCAL_TABLE: Final = 255
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -178,14 +177,17 @@ def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
 
 
 def new_address(index: int, address: str) -> Message:
-    """Return the addition of an address with prefix length, usable at once (no duplicate address detection)."""
+    """Return the addition of an address with prefix length, usable at once (no duplicate address detection).
+
+    Never with F_REPLACE: Linux 6.1 then takes the local route of an IPv6 /128 away.
+    """
     ip, _, length = address.partition("/")
     raw = packed(ip)
     local = attr(2, raw) + attr(1, raw)
     family, flags, scope = _family(raw), _IFA_F_NODAD if len(raw) == 16 else 0, 0
     if ip.startswith("fe80:"):
         scope = _SCOPE_LINK
-    return NEWADDR, F_CREATE | F_REPLACE, _IFADDR.pack(family, int(length), flags, scope, index) + local
+    return NEWADDR, F_CREATE | F_EXCL, _IFADDR.pack(family, int(length), flags, scope, index) + local
 
 
 def default_route(index: int, gateway: str) -> Message:
@@ -214,7 +216,7 @@ def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False, replace:
         case Rule():
             return _rule(obj, delete)
         case AdminUp():
-            return _admin(obj.ifname, index_of, up=not delete)
+            return [set_up(obj.ifname, up=not delete)]
         case _:
             raise TypeError(f"{type(obj).__name__} has no message")
 
@@ -273,13 +275,3 @@ def _rule(rule: Rule, delete: bool) -> list[Message]:
     if delete:
         return [(NEWRULE, F_CREATE | F_EXCL, stock), (DELRULE, 0, body)]
     return [(NEWRULE, F_CREATE | F_EXCL, body), (DELRULE, 0, stock)]
-
-
-def _admin(ifname: str, index_of: IndexOf, *, up: bool) -> list[Message]:
-    """Return the messages that set a device up or down; a port coming up gets the IPv6 gateway's address first.
-
-    A device going down loses that address, and one without IPv6 refuses it: so it belongs to being up, not to the port.
-    """
-    if up and ifname.startswith("v-"):
-        return [new_address(index_of(ifname), f"{IPV6_GATEWAY}/64"), set_up(ifname, up=True)]
-    return [set_up(ifname, up=up)]

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.drivers.packed import DOOMED_GROUP, IPV6_GATEWAY, LOCAL_TABLE
+from netorch.drivers.packed import DOOMED_GROUP, LOCAL_TABLE
 from netorch.drivers.rtnl import attrs, each_attr, u32
 from netorch.model.ids import is_id
 from netorch.state.base import HOST_SLICE, KernelObject, slice_of_ifname
@@ -28,7 +28,6 @@ _U32 = struct.Struct("=I")
 _IFF_UP = 1
 _NUD_PERMANENT = 0x80
 _UNICAST, _UNREACHABLE = 1, 7
-_SCOPE_LINK = 253
 _FAMILY_OF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 # Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h (from 1), linux/ipv6.h (from 0)
@@ -119,21 +118,17 @@ def link(dev: Device, names: Names) -> Link | None:
             return HalfMade(ifname=dev.ifname)
 
 
-def device_objects(dev: Device, names: Names, has_gateway: bool = True) -> Iterator[KernelObject]:
-    """Yield the device of ours, its up state and what the message says of its sysctls.
-
-    A port with IPv6 is up only with the gateway's address (`has_gateway`), which the kernel takes away with every fall.
-    """
+def device_objects(dev: Device, names: Names) -> Iterator[KernelObject]:
+    """Yield the device of ours, its up state and what the message says of its sysctls."""
     found = link(dev, names)
     if found is None:
         return
     yield found
     if isinstance(found, HalfMade):
         return
-    is_port = isinstance(found, VethPort | TapPort)
-    if dev.up and (has_gateway or not dev.ipv6 or not is_port):
+    if dev.up:
         yield AdminUp(ifname=dev.ifname)
-    if is_port:
+    if isinstance(found, VethPort | TapPort):
         yield Sysctl(path=f"ipv4/conf/{dev.ifname}/proxy_arp", value=str(dev.proxy_arp), ifname=dev.ifname)
     if dev.ipv6:
         yield Sysctl(path=f"ipv6/conf/{dev.ifname}/disable_ipv6", value="0", ifname=dev.ifname)
@@ -195,19 +190,11 @@ def fdb(body: bytes, names: Names) -> Fdb | None:
 
 
 def address(body: bytes, names: Names) -> Address | None:
-    """Return the address of a VRF device of ours, or None."""
+    """Return the address of a device of ours, or None."""
     ifname = names.get(_U32.unpack_from(body, 4)[0], "")
-    if not ifname.startswith("vrf") or slice_of_ifname(ifname) == HOST_SLICE or body[3] == _SCOPE_LINK:
+    if slice_of_ifname(ifname) == HOST_SLICE:
         return None
     return Address(ifname=ifname, address=f"{_ip(body)}/{body[1]}")
-
-
-def gateway_holder(body: bytes, names: Names) -> str | None:
-    """Return the name of the port whose IPv6 gateway address this message is about, or None."""
-    if body[0] != socket.AF_INET6 or body[3] != _SCOPE_LINK:
-        return None
-    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
-    return ifname if ifname.startswith("v-") and _ip(body) == IPV6_GATEWAY else None
 
 
 def rule(body: bytes) -> tuple[Rule, bool]:

@@ -156,7 +156,7 @@ def _furnish(port: VethPort, instance_fd: int, inside: Channel) -> None:
     messages = [packed.set_up("lo", up=True), packed.set_up(device.ifname, up=True)]
     messages += (packed.new_address(index, address) for address in device.addresses)
     messages += (packed.default_route(index, gateway) for gateway in device.gateways)
-    _run(inside, messages, what)
+    _run(inside, messages, what, (errno.EEXIST,))
 
 
 def _fabric_of(dev: parsed.Device, inside: Channel) -> str | None:

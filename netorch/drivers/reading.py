@@ -38,8 +38,8 @@ def read_all(channel: Channel) -> Reading:
     """
     devices = [parsed.device(body) for _, _, body in channel.dump(packed.GETLINK, packed.link_header() + _WITHOUT_STATISTICS)]
     names = {dev.index: dev.ifname for dev in devices}
-    addresses = _bodies(channel, packed.GETADDR, bytes(8))
-    objects = [*_devices(channel, devices, names, addresses), *_present(parsed.address(body, names) for body in addresses)]
+    objects = list(_devices(channel, devices, names))
+    objects += _present(parsed.address(body, names) for body in _bodies(channel, packed.GETADDR, bytes(8)))
     objects += _rules(channel)
     for body in _bodies(channel, packed.GETNEIGH, bytes(12)):
         found = parsed.neighbour(body, names)
@@ -89,13 +89,10 @@ def read_underlay(channel: Channel, vtep: str) -> tuple[int, Underlay] | None:
     return None
 
 
-def _devices(
-    channel: Channel, devices: list[parsed.Device], names: parsed.Names, addresses: list[bytes]
-) -> Iterator[KernelObject]:
-    gateways = {parsed.gateway_holder(body, names) for body in addresses}
+def _devices(channel: Channel, devices: list[parsed.Device], names: parsed.Names) -> Iterator[KernelObject]:
     parms = dict(parsed.neighbour_parms(body) for body in _bodies(channel, packed.GETNEIGHTBL, bytes(4)))
     for dev in devices:
-        objects = list(parsed.device_objects(dev, names, dev.ifname in gateways))
+        objects = list(parsed.device_objects(dev, names))
         yield from objects
         if objects and not isinstance(objects[0], HalfMade):
             yield from parsed.neighbour_sysctls(dev, parms)
