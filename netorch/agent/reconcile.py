@@ -15,7 +15,7 @@ from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Phase, VpcView
 from netorch.compiler.ports import kept_keys
-from netorch.compiler.registry import compile_host, compile_mapping, compile_vpc
+from netorch.compiler.registry import compile_host, compile_mapping, compile_slice, compile_vpc
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.errors import CompileError
 from netorch.plan.diff import diff
@@ -114,8 +114,11 @@ class Reconciler:
             else:
                 self._drop_vpc(vni)
         for vni, address in sorted(dirty.mappings):
-            if vni in self._views and self._compiled(vni):
-                self._compile_mapping(self._views[vni], address)
+            if vni in self._views and vni in self._records.vpcs:
+                try:
+                    self._compile_mapping(self._views[vni], address)
+                except CompileError as error:
+                    self._note(vni, str(error))
 
     def _compile_host(self) -> bool:
         """Compile the host's own slice; return whether what all VPCs see has changed."""
@@ -177,9 +180,6 @@ class Reconciler:
         mapping = self._records.vpcs[view.vni].mappings.get(address)
         objects = compile_mapping(self._compilers, view, mapping).values() if mapping is not None else ()
         self._slice(view.vni).set_mapping(address, objects)
-
-    def _compiled(self, vni: int) -> bool:
-        return vni in self._records.vpcs
 
     def _drop_vpc(self, vni: int) -> None:
         self._slice(vni).clear()
@@ -299,12 +299,7 @@ class Reconciler:
 
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired()`. For tests and the audit of audits."""
-        view = self._views[vni]
-        objects = dict(compile_vpc(self._compilers, view))
-        for mapping in self._records.vpcs[vni].mappings.values():
-            for key, obj in compile_mapping(self._compilers, view, mapping).items():
-                objects.setdefault(key, obj)
-        return objects
+        return compile_slice(self._compilers, self._views[vni], self._records.vpcs[vni].mappings.values())
 
 
 def _goes_with(obj: KernelObject, link: Key) -> bool:
