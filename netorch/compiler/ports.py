@@ -51,7 +51,7 @@ def kept_keys(view: VpcView) -> frozenset[Key]:
 
 
 def link_local(mac: str) -> str:
-    """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 4291 appendix A (modified EUI-64)."""
+    """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 2464 sections 4, 5."""
     raw = bytes.fromhex(mac.replace(":", ""))
     interface_id = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
     return format_ip(6, 0xFE80 << 112 | int.from_bytes(interface_id, "big"))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from netorch.plan.explain import explain, explain_state, object_text, op_text
+from netorch.state.base import KernelObject
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Neighbour, Route, Rule
+from netorch.state.link import HalfMade, Sysctl, TapPort, Vrf
+from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state.op import Create, Delete, Replace
+
+ROUTE = Route(table=5000, dst="10.44.12.4/32", via="192.0.2.11", ifname="vx5000")
+
+
+@pytest.mark.parametrize(
+    ("obj", "text"),
+    [
+        (Rule(version=6, priority=32765, table=255), "rule -6 pref 32765 lookup local"),
+        (Rule(version=4, priority=9, table=7), "rule pref 9 lookup 7"),
+        (Sysctl(path="ipv4/conf/vx5000/x", value="1", ifname="vx5000"), "sysctl net.ipv4.conf.vx5000.x = 1"),
+        (HalfMade(ifname="vx5000"), "link vx5000 half made"),
+        (TapPort(ifname="v-1", lladdr="m", mtu=1450, vrf=""), "link v-1 type tap address m mtu 1450 master none"),
+        (ROUTE, "route 10.44.12.4/32 via 192.0.2.11 dev vx5000"),
+        (Route(table=5000, dst="2001:db8::4/128", ifname="v-1", metric=1024), "route 2001:db8::4/128 dev v-1 metric 1024"),
+        (Route(table=5000, dst="0.0.0.0/0", metric=9), "route unreachable 0.0.0.0/0 table 5000 metric 9"),
+        (Neighbour(ifname="vx5000", dst="192.0.2.11", lladdr="m"), "neigh 192.0.2.11 lladdr m dev vx5000"),
+        (Fdb(ifname="vx5000", lladdr="m", dst="192.0.2.11"), "fdb m dst 192.0.2.11 dev vx5000"),
+        (
+            NftTable(scope=Scope.UNDERLAY, family="inet", text="a\nb\n"),
+            "nft table inet netorch in underlay (2 lines)",
+        ),
+        (
+            NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000", "1"), vni=5000, value="7"),
+            "nft element inet zone { vx5000 . 1 : 7 } in fabric",
+        ),
+    ],
+)
+def test_an_object_is_one_line(obj: KernelObject, text: str) -> None:
+    assert object_text(obj) == text
+
+
+def test_a_change_says_what_was_there_before() -> None:
+    old = Route(table=5000, dst="10.44.12.4/32", via="192.0.2.12", ifname="vx5000")
+    assert op_text(Replace(old, ROUTE)) == "~ route 10.44.12.4/32 via 192.0.2.11 dev vx5000 (was: via 192.0.2.12)"
+
+
+def test_a_change_that_the_line_does_not_show_is_told() -> None:
+    old, new = (NftTable(scope=Scope.FABRIC, family="inet", text=text) for text in ("a\n", "b\n"))
+    assert op_text(Replace(old, new)) == "~ nft table inet netorch in fabric (1 lines) (changed inside)"
+
+
+def test_operations_keep_their_order_and_states_are_sorted() -> None:
+    vrf = Vrf(ifname="vrf5000", table=5000)
+    rule = Rule(version=4, priority=32765, table=255)
+    assert explain([Delete(ROUTE), Create(vrf)]) == f"- {object_text(ROUTE)}\n+ link vrf5000 type vrf table 5000\n"
+    assert explain_state({obj.key: obj for obj in (ROUTE, vrf, rule)}) == "".join(
+        f"{object_text(obj)}\n" for obj in (rule, vrf, ROUTE)
+    )
+    assert explain([]) == ""
+
+
+def test_a_kind_without_a_text_is_an_error_that_names_it() -> None:
+    with pytest.raises(TypeError, match="KernelObject has no text"):
+        object_text(KernelObject())
