@@ -1,0 +1,36 @@
+"""`netorch agent run`."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import click
+
+from netorch.cli.context import Session, pass_session
+
+
+@click.group()
+def command() -> None:
+    """This host's agent."""
+
+
+@command.command()
+@click.option("--host", default=socket.gethostname, show_default="the machine's name", help="The host's name in the store.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/netorch"),
+    show_default=True,
+    help="Where the lock and the snapshot stand, from which the host boots while the store is away.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log each operation.")
+@pass_session
+def run(session: Session, host: str, state_dir: Path, verbose: bool) -> None:
+    """Keep this host's kernel as the store says, until SIGTERM.
+
+    Runs in the network namespace that holds the underlay address. The kernel keeps everything when the agent ends.
+    """
+    from netorch.agent.main import run_agent
+
+    run_agent(host, session.store_url, state_dir, verbose)
