@@ -1,0 +1,1 @@
+"""Throw-away networks of hosts on one machine."""
