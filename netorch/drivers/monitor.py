@@ -58,12 +58,13 @@ class Monitor:
         self._fabric_fd = fabric_fd
         self._fabric_name = fabric_name
         self._fabric = open_socket(fabric_fd, _mask(_FABRIC_GROUPS), _BUFFER)
-        _ignore_port(self._fabric, own_port)
+        _ignore(self._fabric, own_port)
         self._underlay = open_socket(underlay_fd, _mask(_UNDERLAY_GROUPS))
         self._names_fd = _watch_directory()
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pending: dict[Key, KernelEvent] = {}
         self._lost: set[str] = set()
+        self._view = memoryview(bytearray(_RECV))
         self._epoll = select.epoll()
         for fd in (self._fabric.fileno(), self._underlay.fileno(), self._names_fd, self._ready):
             self._epoll.register(fd, select.EPOLLIN)
@@ -143,7 +144,7 @@ class Monitor:
 
     def _receive(self, sock: socket.socket) -> bytes | None:
         try:
-            return sock.recv(_RECV, socket.MSG_DONTWAIT)
+            return bytes(self._view[: sock.recv_into(self._view, 0, socket.MSG_DONTWAIT)])
         except BlockingIOError:
             return None
         except OSError as error:
@@ -272,20 +273,33 @@ def _mask(groups: Collection[int]) -> int:
     return sum(1 << (group - 1) for group in groups)
 
 
-def _ignore_port(sock: socket.socket, port: int) -> None:
-    """Let the kernel drop messages whose header names that port as their cause. Source: linux/filter.h, socket(7)."""
-    network_order = int.from_bytes(struct.pack("=I", port), "big")
+def _ignore(sock: socket.socket, port: int) -> None:
+    """Let the kernel drop what that port caused, and the netconf messages that only announce a device or its end.
+
+    Source: linux/filter.h, socket(7). A netconf message of 36 bytes tells of one changed value.
+    """
+    word, half, equal, leave = 0x20, 0x28, 0x15, 0x06
     program = b"".join(
         struct.pack("=HBBI", *instruction)
         for instruction in (
-            (0x20, 0, 0, 12),  # load nlmsg_pid
-            (0x15, 0, 1, network_order),  # ours?
-            (0x06, 0, 0, 0),  # drop
-            (0x06, 0, 0, 0xFFFFFFFF),  # keep
+            (word, 0, 0, 12),  # nlmsg_pid
+            (equal, 5, 0, _network_order("=I", port)),
+            (half, 0, 0, 4),  # nlmsg_type
+            (equal, 3, 0, _network_order("=H", packed.DELNETCONF)),
+            (equal, 0, 3, _network_order("=H", packed.NEWNETCONF)),
+            (word, 0, 0, 0),  # nlmsg_len
+            (equal, 1, 0, _network_order("=I", 36)),
+            (leave, 0, 0, 0),
+            (leave, 0, 0, 0xFFFFFFFF),
         )
     )
     buffer = ctypes.create_string_buffer(program, len(program))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+
+
+def _network_order(layout: str, value: int) -> int:
+    """Return what a filter, which reads in network order, sees of a number in the host's order."""
+    return int.from_bytes(struct.pack(layout, value), "big")
 
 
 def _watch_directory() -> int:

@@ -45,7 +45,7 @@ _I32: Final = struct.Struct("=i")
 
 _CHUNK: Final = 200  # messages a sendmsg: more gains nothing, and their errors still fit the receive buffer
 _BUFFER: Final = 4 << 20  # bytes
-_RECV: Final = 1 << 18  # bytes; the kernel fills at most 32 KiB of a dump at a time
+_RECV: Final = 1 << 16  # bytes; the kernel fills at most 32 KiB of a dump at a time
 _DUMP_TRIES: Final = 5
 
 
@@ -124,6 +124,7 @@ class Channel:
     def __init__(self, fd: int) -> None:
         self.socket = open_socket(fd)
         self._sequence = 0
+        self._buffer = bytearray(_RECV)  # one for all: a new one for each answer would cost more than the answer
 
     @property
     def port(self) -> int:
@@ -176,7 +177,7 @@ class Channel:
         """
         self._sequence += 1
         self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST, self._sequence, 0) + body)
-        for answer, _, data in split(self.socket.recv(_RECV)):
+        for answer, _, data in split(self._receive()):
             if answer != _MSG_ERROR:
                 return data
             number = -_I32.unpack_from(data)[0]
@@ -195,17 +196,20 @@ class Channel:
         self.socket.send(b"".join(parts))
         seen = 0
         while seen != last:
-            data = self.socket.recv(_RECV)
+            data = self._receive()
             _, kind, flags, seen, _ = HEADER.unpack_from(data)
             number = -_I32.unpack_from(data, 16)[0]
             if kind == _MSG_ERROR and number:
                 refused[start + seen - first] = Refusal(number, _explanation(data, flags))
 
+    def _receive(self) -> bytes:
+        return bytes(memoryview(self._buffer)[: self.socket.recv_into(self._buffer)])
+
     def _collect(self) -> tuple[list[Answer], bool]:
         answers: list[Answer] = []
         torn = False
         while True:
-            for answer in split(self.socket.recv(_RECV)):
+            for answer in split(self._receive()):
                 kind, flags, body = answer
                 torn = torn or bool(flags & F_DUMP_INTR)
                 if kind in (_MSG_DONE, _MSG_ERROR):
