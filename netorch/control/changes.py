@@ -1,0 +1,90 @@
+"""What a plan is made of: the changes for people to read, and the transactions that make them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.control.writes import Writes
+
+MASS: Final = 10  # a plan that deletes more than half of at least so many needs to be allowed
+
+
+class Action(Enum):
+    """What happens to a resource."""
+
+    ADD = "add"
+    CHANGE = "change"
+    MOVE = "move"
+    REPLACE = "replace"  # deleted and made anew: what it was called stays, what it held (id, addresses, flows) goes
+    DELETE = "delete"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One attribute before and after; nothing where there is no such side."""
+
+    field: str
+    before: str
+    after: str
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to one resource."""
+
+    action: Action
+    kind: str  # host, vpc, route-table, subnet, instance
+    name: str
+    owner: str = ""
+    vpc: str = ""  # the VPC's name
+    resource_id: str = ""  # of the one that exists before
+    differences: tuple[Difference, ...] = ()
+    breaks: str = ""  # what stops working, for people
+    hosts: tuple[str, ...] = ()  # on which the kernel changes
+
+    @property
+    def path(self) -> str:
+        """Return e.g. `acme/web/db-1`: owner, VPC and name, as far as there are any."""
+        return "/".join(part for part in (self.owner, self.vpc, self.name) if part)
+
+
+class CloudPlan(msgspec.Struct, kw_only=True):
+    """What applying a cloud would do to the store as it stood at `revision`."""
+
+    revision: int
+    changes: tuple[Change, ...]
+    steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
+    existing: dict[str, int]  # how many VPCs and instances there are
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Return the hosts on which something changes."""
+        return tuple(sorted({host for change in self.changes for host in change.hosts}))
+
+    def counts(self) -> dict[Action, int]:
+        """Return how many changes of each action there are."""
+        counted = Counter(change.action for change in self.changes)
+        return {action: counted[action] for action in Action}
+
+    def mass_deletion(self) -> str:
+        """Return what the plan deletes too much of, e.g. `12 of 20 instances`, or nothing."""
+        for kind, total in self.existing.items():
+            deleted = sum(change.kind == kind and change.action is Action.DELETE for change in self.changes)
+            if total >= MASS and deleted * 2 > total:
+                return f"{deleted} of {total} {kind}s"
+        return ""
+
+
+def differences(**fields: tuple[object, object]) -> tuple[Difference, ...]:
+    """Return the attributes whose two sides differ, as texts."""
+    return tuple(Difference(name, _text(before), _text(after)) for name, (before, after) in fields.items() if before != after)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={value[key]}" for key in sorted(value))
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)

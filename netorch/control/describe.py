@@ -1,0 +1,164 @@
+"""Instances, interfaces as people ask for them: with their state; and look-ups of resources by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from netorch.control.caller import Caller
+from netorch.control.enis import primary_eni_id
+from netorch.control.read import Inventory, VpcRecords
+from netorch.control.records import Stored
+from netorch.control.refuse import NOUN, not_found
+from netorch.errors import ApiError
+from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import Direction, Mapping
+from netorch.model.vpc import Subnet, Vpc
+
+
+class InstanceState(Enum):
+    """Where an instance stands, as far as its hosts have said."""
+
+    PENDING = "pending"  # no host has said anything yet
+    RUNNING = "running"
+    MOVING = "moving"  # on its way to another host
+    FAILED = "failed"
+
+
+class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A network interface, with where it is."""
+
+    eni: NetworkInterface
+    subnet: Subnet
+    vpc: Vpc
+    mapping: Stored[Mapping] | None  # of the primary address; None: not attached
+    status: EniStatus | None  # what the host says; None: nothing yet
+
+
+class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance, with its interfaces (its own first) and its state."""
+
+    instance: Instance
+    vpc: Vpc
+    interfaces: tuple[InterfaceInfo, ...]
+    state: InstanceState
+    host: str
+    reason: str = ""  # of a failure, in the host's words
+
+
+def describe_interfaces(inventory: Inventory, caller: Caller) -> list[InterfaceInfo]:
+    """Return the interfaces that the caller may see, by VPC and address."""
+    return [
+        _interface(inventory, records, stored.record)
+        for records in _seen(inventory, caller)
+        for _, stored in sorted(records.enis.items(), key=lambda item: item[1].record.address)
+    ]
+
+
+def describe_instances(inventory: Inventory, caller: Caller) -> list[InstanceInfo]:
+    """Return the instances that the caller may see, by VPC and name."""
+    found: list[InstanceInfo] = []
+    for records in _seen(inventory, caller):
+        by_instance: dict[str, list[NetworkInterface]] = {}
+        for eni in records.enis.values():
+            by_instance.setdefault(eni.record.instance, []).append(eni.record)
+        instances = sorted((stored.record for stored in records.instances.values()), key=lambda instance: instance.name)
+        found += [_instance(inventory, records, instance, by_instance.get(instance.id, [])) for instance in instances]
+    return found
+
+
+def _seen(inventory: Inventory, caller: Caller) -> Iterator[VpcRecords]:
+    visible = [records for records in inventory.vpcs.values() if caller.sees(records.vpc.record.owner)]
+    yield from sorted(visible, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
+
+
+def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface) -> InterfaceInfo:
+    mapping = records.mappings.get(eni.address)
+    status = inventory.eni_status.get((mapping.record.host, eni.id)) if mapping is not None else None
+    subnet = records.subnets[eni.subnet].record
+    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status)
+
+
+def _instance(inventory: Inventory, records: VpcRecords, instance: Instance, enis: list[NetworkInterface]) -> InstanceInfo:
+    own = primary_eni_id(instance.id)
+    interfaces = tuple(_interface(inventory, records, eni) for eni in sorted(enis, key=lambda eni: (eni.id != own, eni.address)))
+    mapping = interfaces[0].mapping if interfaces else None
+    state, reason = _state(interfaces)
+    host = mapping.record.host if mapping is not None else ""
+    return InstanceInfo(instance=instance, vpc=records.vpc.record, interfaces=interfaces, state=state, host=host, reason=reason)
+
+
+def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
+    for interface in interfaces:
+        if interface.status is not None and interface.status.state is EniState.FAILED:
+            return InstanceState.FAILED, interface.status.reason
+    moves = [info.mapping.record.move for info in interfaces if info.mapping is not None and info.mapping.record.move is not None]
+    if any(move.direction is Direction.TO for move in moves):
+        return InstanceState.MOVING, ""
+    if not interfaces or any(info.status is None for info in interfaces):
+        return InstanceState.PENDING, ""
+    return InstanceState.RUNNING, ""
+
+
+_TABLES = {"subnet": "subnets", "rtb": "route_tables", "eni": "enis", "i": "instances"}
+
+
+def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
+    """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
+
+    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name. Other kinds are
+    those of ids: subnet, rtb, eni, i.
+
+    Raises:
+      ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
+    """
+    if is_id(text, kind):
+        found = _by_id(inventory, caller, kind, text)
+        if found is None:
+            raise not_found(kind, text)
+        return found
+    *scope, name = text.split("/")
+    candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
+    if not candidates:
+        raise not_found(kind, text)
+    if len(candidates) > 1:
+        names = ", ".join(sorted(candidates))
+        raise ApiError("InvalidParameterValue", f"{NOUN[kind]} {text!r}: several have that name; choose one of {names}")
+    return next(iter(candidates.values()))
+
+
+def _by_id(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any] | None:
+    records = inventory.vpcs.get(vni_of(text))
+    if records is None or not caller.sees(records.vpc.record.owner):
+        return None
+    if kind == "vpc":
+        return (records, records.vpc.record) if records.vpc.record.id == text else None
+    stored = getattr(records, _TABLES[kind]).get(text)
+    return (records, stored.record) if stored is not None else None
+
+
+def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iterator[tuple[str, tuple[VpcRecords, Any]]]:
+    for records in _seen(inventory, caller):
+        vpc = records.vpc.record
+        if kind == "vpc":
+            if vpc.name == name:
+                yield f"{vpc.owner}/{vpc.name}", (records, vpc)
+            continue
+        for stored in getattr(records, _TABLES[kind]).values():
+            if _name_of(records, stored.record) == name:
+                yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
+
+
+def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance) -> str:
+    if not record.name and isinstance(record, NetworkInterface) and record.instance:
+        return records.instances[record.instance].record.name
+    return record.name
+
+
+def _in_scope(path: str, scope: list[str]) -> bool:
+    parents = path.split("/")[:-1]
+    return len(scope) <= len(parents) and parents[len(parents) - len(scope) :] == scope

@@ -1,0 +1,151 @@
+"""What the planning of all VPCs of a cloud shares: what there is, what has been decided so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netorch.control.addresses import claim_key, cursor_key
+from netorch.control.caller import Caller
+from netorch.control.changes import Action, Change
+from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary_eni_id, unmap
+from netorch.control.hosts import HostState
+from netorch.control.instances import terminate_writes
+from netorch.control.read import Inventory, VpcRecords
+from netorch.control.records import Stored
+from netorch.control.writes import ABSENT, Writes
+from netorch.model import keys
+from netorch.model.addr import parse_prefix
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, VpcDecl
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.vpc import Tags
+from netorch.store.alloc import FreeVni, release
+
+SOURCE_TAG = "netorch:source"  # which file made a VPC, or an instance at the top level
+
+
+class Draft:
+    """A plan in the making."""
+
+    def __init__(self, inventory: Inventory, caller: Caller, source: str) -> None:
+        self.inventory = inventory
+        self.caller = caller
+        self.source = source
+        self.hosts: dict[str, HostState] = dict(inventory.hosts)  # with those that the plan adds
+        self.vnis: list[FreeVni] = []  # for the new VPCs, in their order
+        self.lodgers: set[str] = set()  # instances of the file's top level, by name
+        self.changes: list[Change] = []
+        self.steps: list[Writes] = []
+
+    def lodges_in(self, decl: VpcDecl) -> bool:
+        """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
+        return bool(self.lodgers) and decl.owner == DEFAULT_OWNER and decl.name == DEFAULT_VPC_NAME
+
+    def step(self) -> Writes:
+        """Return the next step, empty."""
+        writes = Writes()
+        self.steps.append(writes)
+        return writes
+
+    def revision_of(self, key: str) -> int:
+        """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
+        kv = self.inventory.raw.get(key)
+        return ABSENT if kv is None else kv.mod_revision
+
+
+def canonical(prefix: str) -> str:
+    """Return a valid prefix as it is stored; IPv4 ones can be written in one way only."""
+    return str(parse_prefix(prefix)) if ":" in prefix else prefix
+
+
+def visible_tags(tags: Tags) -> Tags:
+    """Return the tags that a customer set, without netorch's own."""
+    return {key: value for key, value in tags.items() if key != SOURCE_TAG}
+
+
+def own_tags(wanted: Tags, stored: Tags) -> Tags:
+    """Return the tags to store: those wanted, and netorch's own as they were."""
+    return {**wanted, SOURCE_TAG: stored[SOURCE_TAG]} if SOURCE_TAG in stored else wanted
+
+
+def carriers(records: VpcRecords) -> tuple[str, ...]:
+    """Return the hosts on which a VPC has something."""
+    return tuple(hosts_of(mapping.record for mapping in records.mappings.values()))
+
+
+def instance_hosts(records: VpcRecords, enis: Iterable[Stored[NetworkInterface]]) -> tuple[str, ...]:
+    """Return the hosts that carry these interfaces."""
+    return tuple(hosts_of(mapping.record for eni in enis for mapping in records.mappings_of(eni.record).values()))
+
+
+def enis_by_instance(records: VpcRecords) -> dict[str, list[Stored[NetworkInterface]]]:
+    """Return a VPC's interfaces by the instance they are attached to; nothing: not attached."""
+    found: dict[str, list[Stored[NetworkInterface]]] = {}
+    for eni in records.enis.values():
+        found.setdefault(eni.record.instance, []).append(eni)
+    return found
+
+
+def delete_instance(
+    writes: Writes, records: VpcRecords, instance: Stored[Instance], enis: Iterable[Stored[NetworkInterface]], *, whole: bool
+) -> None:
+    """Add the end of an instance with its own interface; other ones are detached, or with `whole` deleted too."""
+    terminate_writes(writes, records.vpc.record, instance)
+    for eni in enis:
+        mappings = records.mappings_of(eni.record)
+        if whole or eni.record.id == primary_eni_id(instance.record.id):
+            delete_writes(writes, eni)
+            unmap(writes, eni.record.id, mappings)
+        else:
+            detach_writes(writes, eni, mappings)
+
+
+def delete_vpc(draft: Draft, records: VpcRecords) -> None:
+    """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
+    vpc, vni = records.vpc.record, records.vni
+    by_instance = enis_by_instance(records)
+    for instance in records.instances.values():
+        delete_instance(draft.step(), records, instance, by_instance.get(instance.record.id, ()), whole=True)
+    for eni in by_instance.get("", ()):
+        writes = draft.step()
+        delete_writes(writes, eni)
+        for address in eni.record.addresses:
+            writes.drop(claim_key(vni, address))
+    for subnet_id, subnet in records.subnets.items():
+        delete_subnet(draft, records, subnet_id, subnet.mod_revision)
+    for table_id, table in records.route_tables.items():
+        if not table.record.main:
+            writes = draft.step()
+            writes.change(keys.vpc(vni), records.vpc.mod_revision, vpc)
+            writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+    writes = draft.step()
+    writes.delete(keys.vpc(vni), records.vpc.mod_revision)
+    main = records.main_table()
+    if main is not None:
+        writes.drop(keys.route_table(vni, main.id))
+    writes.drop(keys.name(vpc.owner, "vpc", vpc.name))
+    held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
+    if held is not None:
+        writes.claim(release(held, draft.caller.now()))
+
+
+def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revision: int) -> None:
+    """Add the deletion of a subnet that will be empty by then."""
+    writes = draft.step()
+    writes.change(keys.vpc(records.vni), records.vpc.mod_revision, records.vpc.record)
+    writes.delete(keys.subnet(records.vni, subnet_id), mod_revision)
+    writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
+
+
+def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE) -> Change:
+    """Return what people read of a VPC's deletion."""
+    vpc = records.vpc.record
+    count = len(records.instances)
+    return Change(
+        action=action,
+        kind="vpc",
+        owner=vpc.owner,
+        name=vpc.name,
+        resource_id=vpc.id,
+        breaks=f"{count} instance(s) end" if count else "",
+        hosts=carriers(records),
+    )

@@ -1,0 +1,242 @@
+"""What makes the instances of one VPC as declared: ends, tag changes, moves, new ones."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.addresses import AddressPool, Cursor, cursor_key
+from netorch.control.changes import Action, Change, Difference, differences
+from netorch.control.draft import SOURCE_TAG, Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
+from netorch.control.enis import create_writes, map_to, primary_eni_id
+from netorch.control.hosts import HostState, least_loaded, place_on
+from netorch.control.instances import instance_writes
+from netorch.control.moves import move_writes
+from netorch.control.read import VpcRecords
+from netorch.control.records import Stored
+from netorch.control.refuse import not_found
+from netorch.control.writes import ABSENT, Writes
+from netorch.errors import ApiError
+from netorch.model import keys
+from netorch.model.addr import canonical_ip
+from netorch.model.cloud import InstanceDecl, VpcDecl
+from netorch.model.eni import Attachment, Instance, NetworkInterface
+from netorch.model.mapping import Direction
+from netorch.model.vpc import Subnet
+from netorch.store.alloc import mac_address
+
+
+class InstancePlanner:
+    """The planning of one VPC's instances; deletions are planned before the VPC's structure, additions after it."""
+
+    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, gone_subnets: set[str]) -> None:
+        self._draft = draft
+        self._decl = decl
+        self._records = records
+        self._gone = gone_subnets
+        self._enis = enis_by_instance(records) if records.enis else {}
+        self._stored = {stored.record.name: stored for stored in records.instances.values()}
+        self._replaced: dict[str, tuple[Difference, ...]] = {}
+        self._used: set[str] = set()
+        self._macs: set[str] = set()
+
+    def plan_deletions(self) -> None:
+        """Add the ends of instances that are not declared, or that must be made anew."""
+        if not self._stored:
+            return
+        declared = {decl.name: decl for decl in self._decl.instances}
+        for name, stored in self._stored.items():
+            decl = declared.get(name)
+            if decl is None:
+                self._delete(stored)
+                self._note(Action.DELETE, stored, ())
+            elif why := self._unchangeable(stored.record, decl):
+                self._delete(stored)
+                self._replaced[name] = why
+
+    def _delete(self, stored: Stored[Instance]) -> None:
+        enis = self._enis.get(stored.record.id, [])
+        delete_instance(self._draft.step(), self._records, stored, enis, whole=False)
+        self._records.enis.pop(primary_eni_id(stored.record.id), None)
+
+    def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...], breaks: str = "") -> None:
+        change = Change(
+            action=action,
+            kind="instance",
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=stored.record.name,
+            resource_id=stored.record.id,
+            differences=diff,
+            breaks=breaks or ("its connections end" if action is Action.DELETE else ""),
+            hosts=instance_hosts(self._records, self._enis.get(stored.record.id, ())),
+        )
+        self._draft.changes.append(change)
+
+    def _unchangeable(self, instance: Instance, decl: InstanceDecl) -> tuple[Difference, ...]:
+        """Return why an instance must be made anew, or nothing."""
+        own = self._own(instance)
+        subnet = self._records.subnets[own.subnet].record
+        wish = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
+        fields: dict[str, tuple[object, object]] = {
+            "subnet": (subnet.name, wish),
+            "address": (own.address, decl.address or own.address),
+            "ipv6_address": (own.ipv6_address, canonical_ip(decl.ipv6_address) if decl.ipv6_address else own.ipv6_address),
+            "mac": (own.mac, decl.mac.lower() or own.mac),
+            "attachment": (instance.attachment.value, decl.attachment.value),
+            "netns": (instance.netns, decl.netns),
+        }
+        if own.subnet in self._gone and subnet.name == wish:
+            fields["subnet"] = (f"{subnet.name} {subnet.cidr}", wish)
+        if instance.attachment is Attachment.EXISTING and decl.host:
+            fields["host"] = (self._place(own), decl.host)
+        return differences(**fields)
+
+    def _own(self, instance: Instance) -> NetworkInterface:
+        return self._records.enis[primary_eni_id(instance.id)].record
+
+    def _place(self, eni: NetworkInterface) -> str:
+        """Return the host where an interface is or, when it moves, will be."""
+        mapping = self._records.mappings[eni.address].record
+        return mapping.move.host if mapping.move is not None and mapping.move.direction is Direction.TO else mapping.host
+
+    def plan_additions(self, subnets: dict[str, Subnet]) -> None:
+        """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be."""
+        new = []
+        for decl in self._decl.instances:
+            stored = self._stored.get(decl.name)
+            if stored is None or decl.name in self._replaced:
+                new.append(decl)
+            else:
+                self._plan_tags(stored, decl)
+                self._plan_move(stored, decl)
+        if new:
+            self._plan_new(new, subnets)
+
+    def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
+        instance = stored.record
+        changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags))
+        if changed != instance:
+            self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
+            self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
+
+    def _plan_move(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
+        here = self._place(self._own(stored.record))
+        if not decl.host or decl.host == here:
+            return
+        writes = Writes()
+        writes.expect(keys.instance(stored.record.vni, stored.record.id), stored.mod_revision)
+        target = self._host(decl.host)
+        self._place_on(writes, target)
+        for eni in self._enis[stored.record.id]:
+            move_writes(writes, eni.record, self._records.mappings_of(eni.record), target.host)
+        self._draft.steps.append(writes)
+        self._note(Action.MOVE, stored, differences(host=(here, decl.host)))
+        last = self._draft.changes[-1]
+        self._draft.changes[-1] = msgspec.structs.replace(last, hosts=tuple(sorted({*last.hosts, decl.host})))
+
+    def _host(self, name: str) -> HostState:
+        if not name:
+            return least_loaded(self._draft.hosts)
+        if name not in self._draft.hosts:
+            raise not_found("host", name)
+        return self._draft.hosts[name]
+
+    def _place_on(self, writes: Writes, state: HostState) -> None:
+        place_on(writes, state)
+        state.wants += 1
+
+    def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet]) -> None:
+        self._used = {address for eni in self._records.enis.values() for address in eni.record.addresses}
+        self._macs = {eni.record.mac for eni in self._records.enis.values()}
+        only = next(iter(subnets.values())) if len(subnets) == 1 else None
+        pools: dict[str, AddressPool] = {}
+        chosen = []
+        for decl in decls:  # wishes first: an address that is asked for by a later one is not given away
+            subnet = subnets[decl.subnet] if decl.subnet else only
+            if subnet is None:
+                text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
+                raise ApiError("MissingParameter", text)
+            pool = pools.get(subnet.id) or pools.setdefault(subnet.id, self._pool(subnet))
+            address = pool.wished(decl.address, 4) if decl.address else ""
+            ipv6_address = pool.wished(decl.ipv6_address, 6) if decl.ipv6_address else ""
+            if decl.mac:
+                self._take_mac(decl)
+            chosen.append((decl, pool, address, ipv6_address))
+        made = [(decl, pool, self._make(decl, pool, address, ipv6)) for decl, pool, address, ipv6 in chosen]
+        for decl, pool, (instance, eni) in made:
+            self._add(decl, pool, instance, eni)
+
+    def _pool(self, subnet: Subnet) -> AddressPool:
+        kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
+        cursor = msgspec.json.decode(kv.value, type=Cursor) if kv is not None else Cursor()
+        return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
+
+    def _take_mac(self, decl: InstanceDecl) -> None:
+        mac = decl.mac.lower()
+        if mac in self._macs:
+            text = f"instance {decl.name!r} in VPC {self._decl.name}: the MAC {mac} is in use there; choose another one"
+            raise ApiError("InvalidParameterValue", text)
+        self._macs.add(mac)
+
+    def _free_mac(self) -> str:
+        mac = mac_address(self._draft.caller.entropy())
+        while mac in self._macs:
+            mac = mac_address(self._draft.caller.entropy())
+        self._macs.add(mac)
+        return mac
+
+    def _make(self, decl: InstanceDecl, pool: AddressPool, address: str, ipv6_address: str) -> tuple[Instance, NetworkInterface]:
+        vni = self._records.vni
+        instance = Instance(
+            id=self._draft.caller.new_id("i", vni),
+            vni=vni,
+            name=decl.name,
+            attachment=decl.attachment,
+            netns=decl.netns,
+            tags={**decl.tags, SOURCE_TAG: self._draft.source} if self._is_lodger(decl) else decl.tags,
+        )
+        eni = NetworkInterface(
+            id=primary_eni_id(instance.id),
+            vni=vni,
+            subnet=pool.subnet.id,
+            mac=decl.mac.lower() or self._free_mac(),
+            address=address or pool.next(4),
+            ipv6_address=ipv6_address or (pool.next(6) if pool.dual_stack else ""),
+            instance=instance.id,
+        )
+        return instance, eni
+
+    def _is_lodger(self, decl: InstanceDecl) -> bool:
+        return self._draft.source != "" and decl.name in self._draft.lodgers and self._draft.lodges_in(self._decl)
+
+    def _add(self, decl: InstanceDecl, pool: AddressPool, instance: Instance, eni: NetworkInterface) -> None:
+        vpc = self._records.vpc
+        writes = self._draft.step()
+        writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+        writes.expect(keys.subnet(eni.vni, eni.subnet), self._records.subnets[eni.subnet].mod_revision)
+        state = self._host(decl.host)
+        self._place_on(writes, state)
+        instance_writes(writes, vpc.record, instance)
+        create_writes(writes, eni)
+        map_to(writes, eni, state.host)
+        pool.save(writes)
+        self._note_new(instance, eni, state.host.name)
+
+    def _note_new(self, instance: Instance, eni: NetworkInterface, host: str) -> None:
+        why = self._replaced.get(instance.name)
+        before = self._stored[instance.name] if why is not None else None
+        hosts = {host}
+        if before is not None:
+            hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
+        change = Change(
+            action=Action.ADD if before is None else Action.REPLACE,
+            kind="instance",
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=instance.name,
+            resource_id=before.record.id if before is not None else "",
+            differences=why or differences(address=("", eni.address), ipv6_address=("", eni.ipv6_address), host=("", host)),
+            breaks="its connections end; it gets a new id" if before is not None else "",
+            hosts=tuple(sorted(hosts)),
+        )
+        self._draft.changes.append(change)
