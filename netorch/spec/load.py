@@ -92,7 +92,7 @@ def _quick(data: bytes, text: str, is_json: bool) -> Cloud | None:
     try:
         values = jsontree.decode(data) if is_json else _yaml_values(text)
         cloud = msgspec.convert(values, Cloud)
-    except (msgspec.ValidationError, yaml_rs.YAMLDecodeError):
+    except msgspec.ValidationError:
         return None
     return None if check_cloud(cloud) else cloud
 
@@ -107,7 +107,10 @@ def _yaml_values(text: str) -> object | None:
         return None
     if _DEEP_INDENT in text or (_has_long_line(text) and _DEEP_LINE.search(text)):
         return None
-    values: object = yaml_rs.loads(text, parse_datetime=False, alias_limits=_ALIAS_LIMITS)
+    try:
+        values: object = yaml_rs.loads(text, parse_datetime=False, alias_limits=_ALIAS_LIMITS)
+    except (yaml_rs.YAMLDecodeError, TypeError):  # TypeError: a list or mapping is a key
+        return None
     return values
 
 
