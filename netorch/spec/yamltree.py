@@ -1,4 +1,4 @@
-"""A YAML text to a tree with lines, by libyaml's events: slow (40 times json.loads), and only for files that are wrong.
+"""A YAML text to a tree with lines, by libyaml's events: slow (45 times json.loads), so only for files that are wrong.
 
 Strict where YAML is lax: repeated keys, tags, merge keys, second documents and keys that are no text are problems. Nesting is
 followed with a stack of our own, because libyaml's composer recurses in C and dies of 20,000 levels.
