@@ -39,7 +39,7 @@ def default_vpc() -> VpcDecl:
 
 
 def check_cloud(cloud: Cloud) -> list[Problem]:
-    """Return every problem of a cloud, in the order of the file; nothing when it is valid.
+    """Return every problem of a cloud; nothing when it is valid.
 
     Cost: linear, but for sorting each VPC's subnets.
     """
@@ -51,14 +51,11 @@ def check_cloud(cloud: Cloud) -> list[Problem]:
     for i, vpc in enumerate(cloud.vpcs):
         other = names.setdefault((vpc.owner, vpc.name), i)
         if other != i and not (checker.names[vpc.name] or checker.names[vpc.owner]):
-            checker.add(
-                Flaw(f"{shown(vpc.name)} is also the name of vpcs[{other}] of owner {shown(vpc.owner)}", "rename one"),
-                ("vpcs", i, "name"),
-            )
-        if vpc.vni is not None and (other := vnis.setdefault(vpc.vni, i)) != i:
-            checker.add(
-                Flaw(f"{vpc.vni} is also the VNI of vpcs[{other}]", "choose another one, or leave it out"), ("vpcs", i, "vni")
-            )
+            what = f"{shown(vpc.name)} is also the name of vpcs[{other}] of owner {shown(vpc.owner)}"
+            checker.add(Flaw(what, "rename one"), ("vpcs", i, "name"))
+        if vpc.vni is not None and rules.vni(vpc.vni) is None and (other := vnis.setdefault(vpc.vni, i)) != i:
+            flaw = Flaw(f"{vpc.vni} is also the VNI of vpcs[{other}]", "choose another one, or leave it out")
+            checker.add(flaw, ("vpcs", i, "vni"))
         lodgers: Sequence[InstanceDecl] = ()
         if lodger is None and vpc.name == DEFAULT_VPC_NAME and vpc.owner == DEFAULT_OWNER:
             lodger, lodgers = i, cloud.instances
