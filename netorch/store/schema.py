@@ -82,8 +82,8 @@ def _check_path(path: Path) -> None:
 _CAUSES: Final = (
     ("SQLITE_FULL", "the disk is full", "free some space and try again"),
     ("SQLITE_READONLY", "the file or its directory cannot be written", "run as its owner, or give another path"),
-    ("SQLITE_CANTOPEN", "the file cannot be opened", "check the permissions of the file and of its directory"),
-    ("SQLITE_PERM", "the file cannot be opened", "check the permissions of the file and of its directory"),
+    ("SQLITE_CANTOPEN", "the file, or one beside it, cannot be opened for writing", "make it and its directory writable"),
+    ("SQLITE_PERM", "the file cannot be opened for writing", "make it and its directory writable"),
     ("SQLITE_NOTADB", "this is not a netorch store, or it is damaged", "give another path, or put back a backup"),
     ("SQLITE_CORRUPT", "the file is damaged", "put back a backup"),
     ("SQLITE_IOERR", "the disk does not answer as it should", "check the disk and its free space, then try again"),

@@ -1,0 +1,36 @@
+"""Runs pieces of Python in other processes, which share nothing with the test but files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def start(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """Return a Python process that runs `code` with `arguments` in sys.argv."""
+    command = [*wrapper, sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def run(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> str:
+    """Return what `code` printed; its failure is the test's."""
+    process = start(code, *arguments, wrapper=wrapper)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return output
+
+
+def in_user_namespace(preparation: str) -> tuple[str, ...]:
+    """Return a wrapper that makes its command root of a user and mount namespace of its own, after a shell `preparation`."""
+    return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", f'{preparation}\nexec "$0" "$@"')
+
+
+def user_namespaces_work() -> bool:
+    """Return whether this user may make user namespaces with mounts."""
+    return subprocess.run([*in_user_namespace("mount -t tmpfs none /mnt"), "true"], capture_output=True).returncode == 0

@@ -1,0 +1,176 @@
+"""Several processes on one SQLite file: nothing lost, nothing twice, everybody woken."""
+
+from __future__ import annotations
+
+import select
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netorch.store.base import Event, Put
+from netorch.store.sqlite import SqliteStore, SqliteWatch
+from tests.unit.store.processes import in_user_namespace, run, start, user_namespaces_work
+
+pytestmark = pytest.mark.slow
+
+COUNTER = """
+    import sys
+    from pathlib import Path
+    from netorch.store.base import Put
+    from netorch.store.sqlite import SqliteStore
+    from netorch.store.transact import retry
+
+    def attempt(snapshot):
+        known = snapshot.get("counter")
+        return [], [Put("counter", b"%d" % (int(known.value) + 1 if known else 1)), Put(sys.argv[2], b"")]
+
+    store = SqliteStore(Path(sys.argv[1]))
+    for _ in range(int(sys.argv[3])):
+        retry(store, attempt, tries=1000)
+    store.close()
+"""
+# Writes pairs of keys and says which revisions were acknowledged, until it is killed.
+ACKNOWLEDGED = """
+    import sys
+    from pathlib import Path
+    from netorch.store.base import Put
+    from netorch.store.sqlite import SqliteStore
+
+    store = SqliteStore(Path(sys.argv[1]), keep_revisions=200)
+    value = 0
+    while True:
+        value += 1
+        result = store.txn([], [Put(f"{sys.argv[2]}/a", b"%d" % value), Put(f"{sys.argv[2]}/b", b"%d" % value)])
+        print(result.revision, value, flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+def wait_for(watch: SqliteWatch, wanted: int, timeout_s: float = 20.0) -> list[Event]:
+    """Return `wanted` events, slept for on the descriptor as an agent does."""
+    poller, seen = select.poll(), list(watch.poll())
+    poller.register(watch.fileno(), select.POLLIN)
+    give_up = time.monotonic() + timeout_s
+    while len(seen) < wanted and time.monotonic() < give_up:
+        poller.poll(1000)
+        seen += watch.poll()
+    return seen
+
+
+def test_writers_in_several_processes_lose_no_update(path: Path, store: SqliteStore) -> None:
+    watch = store.watch(["counter"], 1)
+    writers = [start(COUNTER, path, f"writer/{n}", 60) for n in range(3)]
+    seen = wait_for(watch, 180)
+    assert [writer.communicate(timeout=20)[1] for writer in writers] == ["", "", ""]
+    assert [event.value for event in seen] == [b"%d" % n for n in range(1, 181)]
+    assert [event.mod_revision for event in seen] == list(range(2, 182))
+    watch.close()
+
+
+def test_a_commit_of_another_process_wakes_a_watch_before_its_timer_does(path: Path, store: SqliteStore) -> None:
+    watch = store.watch(["writer/"], 1)
+    assert watch.notified
+    watch.poll()
+    latencies = []
+    for _ in range(3):
+        run(COUNTER, path, "writer/0", 1)
+        committed = time.monotonic()
+        assert len(wait_for(watch, 1)) == 1
+        latencies.append(time.monotonic() - committed)
+    assert min(latencies) < 0.1  # a tenth of the timer's period, measured from after the process has ended
+    watch.close()
+
+
+def test_a_commit_whose_signal_was_lost_is_found_by_the_timer(path: Path, store: SqliteStore) -> None:
+    watch = store.watch(["k"], 1)
+    watch.poll()
+    other = SqliteStore(path)
+    other._revision_file.ring = lambda revision: None  # type: ignore[method-assign]  # as if killed right after COMMIT
+    other.txn([], [Put("k", b"")])
+    assert [event.key for event in wait_for(watch, 1)] == ["k"]
+    other.close()
+    watch.close()
+
+
+def test_killed_writers_lose_nothing_acknowledged_and_leave_no_halves(path: Path, store: SqliteStore) -> None:
+    watch = store.watch(["w"], 1)
+    seen: list[Event] = []
+    acknowledged: dict[int, tuple[str, int]] = {}
+    for generation in range(12):
+        names = [f"w{generation}{side}" for side in "lr"]
+        writers = [start(ACKNOWLEDGED, path, name) for name in names]
+        seen += wait_for(watch, 30 + generation)
+        for name, writer in zip(names, writers, strict=True):
+            writer.kill()
+            for line in writer.communicate()[0].splitlines(keepends=True):
+                if line.endswith("\n"):  # the last one may be half
+                    revision, value = map(int, line.split())
+                    assert acknowledged.setdefault(revision, (name, value)) == (name, value)
+        seen += watch.poll()
+    happened = {(event.mod_revision, event.key): event.value for event in seen}
+    assert len(happened) == len(seen)
+    assert sorted({event.mod_revision for event in seen}) == list(range(2, store.revision() + 1))
+    for known, (name, value) in acknowledged.items():
+        assert happened[known, f"{name}/a"] == happened[known, f"{name}/b"] == b"%d" % value
+    assert len(seen) == 2 * (store.revision() - 1)
+    assert {kv.key for kv in store.list("").kvs} == {event.key for event in seen}
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    raw.close()
+    watch.close()
+
+
+@pytest.mark.skipif(not user_namespaces_work(), reason="this user may not make user namespaces")
+def test_without_inotify_instances_a_watch_polls(path: Path, store: SqliteStore) -> None:
+    watching = start(
+        """
+        import select, sys, time
+        from pathlib import Path
+        from netorch.store.sqlite import SqliteStore
+
+        store = SqliteStore(Path(sys.argv[1]))
+        watch = store.watch(["k"], 1)
+        assert not watch.notified
+        watch.poll()
+        print("watching", flush=True)
+        seen, begun = [], time.process_time()
+        while len(seen) < 2:
+            select.select([watch], [], [])
+            seen += watch.poll()
+        print([event.key for event in seen], time.process_time() - begun < 0.2)
+        """,
+        path,
+        wrapper=in_user_namespace("echo 0 > /proc/sys/user/max_inotify_instances"),
+    )
+    assert watching.stdout is not None
+    assert watching.stdout.readline() == "watching\n"
+    store.txn([], [Put("k/1", b"")])
+    store.txn([], [Put("k/2", b"")])
+    output, errors = watching.communicate(timeout=20)
+    assert (output, errors) == ("['k/1', 'k/2'] True\n", "")
+
+
+def test_a_writer_that_stands_still_with_the_lock_is_named(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netorch.store.wakeup.LOCK_TIMEOUT_S", 0.05)
+    other = SqliteStore(path)
+    with store._revision_file.locked(), pytest.raises(Exception, match="locked by another process"):
+        other.txn([], [Put("k", b"")])
+    assert other.get("k") is None
+    assert other.txn([], [Put("k", b"")]).succeeded
+    other.close()
