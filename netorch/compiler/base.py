@@ -127,3 +127,10 @@ def _four_bytes(vtep: str) -> bytes:
     if len(raw) != 4:
         raise CompileError(f"underlay address {vtep}: an IPv6 underlay is not supported; give the host an IPv4 underlay address")
     return raw
+
+
+def link_local(mac: str) -> str:
+    """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 2464 sections 4, 5."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    interface_id = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
+    return format_ip(6, 0xFE80 << 112 | int.from_bytes(interface_id, "big"))

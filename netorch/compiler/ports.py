@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, HostView, LocalEni, Phase, VpcView
+from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, HostView, LocalEni, Phase, VpcView, link_local
 from netorch.compiler.vrf import router_address
-from netorch.model.addr import format_ip, parse_prefix
+from netorch.model.addr import parse_prefix
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
@@ -48,13 +48,6 @@ class PortCompiler:
 def kept_keys(view: VpcView) -> frozenset[Key]:
     """Return the keys of the ports that another host is about to take: neither to be removed, nor to be made again once taken."""
     return frozenset(obj.key for item in view.local if item.phase is Phase.DEPARTING for obj in _port(view, item))
-
-
-def link_local(mac: str) -> str:
-    """Return the link-local address that an IPv6 host makes of its MAC. Source: RFC 2464 sections 4, 5."""
-    raw = bytes.fromhex(mac.replace(":", ""))
-    interface_id = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
-    return format_ip(6, 0xFE80 << 112 | int.from_bytes(interface_id, "big"))
 
 
 def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:

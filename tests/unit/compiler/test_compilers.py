@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, Phase, VpcView, ipv6_next_hop, router_mac
+from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, Phase, VpcView, ipv6_next_hop, link_local, router_mac
 from netorch.compiler.overlay import OverlayCompiler
-from netorch.compiler.ports import PortCompiler, kept_keys, link_local
+from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import compile_host, compile_mapping, compile_vpc
 from netorch.compiler.vrf import VrfCompiler, router_address
 from netorch.errors import CompileError

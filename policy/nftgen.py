@@ -1,0 +1,189 @@
+"""The nftables skeletons of a host, as text, and the spelling of their elements.
+
+No connection tracking is loaded by anything here: every rule is one look-up in a hash, whatever the number of VPCs.
+
+UNDERLAY_INET, in the host's own namespace: who may send VXLAN packets to this host.
+
+* It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
+  no fragment gets round it, and none has to be judged without its inner header.
+* A look-up compares the outer source, all 64 bits of the VXLAN header (flags, VNI and everything reserved) and the inner
+  source. What is cut short, carries an inner VLAN tag, ARP or anything but IP, or comes over IPv6, matches nothing: dropped.
+* A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
+
+FABRIC_INET, where VRFs, VXLAN devices and ports are: what instances may send, and to whom.
+
+* `prerouting` stands before defragmentation (-400): fragments of spoofed packets are not kept either. A port's packets pass when
+  device, MAC and source address are one element; a port without elements is mute. Frames that are not IP have no receiver here:
+  nothing is bridged. DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local
+  packets are not forwarded, so nothing is needed against them.
+* `forward`: a packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would
+  never learn of it. The exception is an address that has just moved away.
+* `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
+  none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
+  made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
+  every honest instance sends it.
+
+FABRIC_ARP: an ARP packet passes when Ethernet source, sender MAC and sender address are the port's own; the rest is dropped,
+whatever the device. So nobody tells the host anything about others, and its neighbour entries are permanent in any case.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.model.addr import packed
+from netorch.state.nft import NftElement, NftTable, Scope
+
+_VXLAN_FLAGS: Final = 0x08  # "I": the VNI is valid; everything else in the header is reserved. Source: RFC 7348 section 5.
+
+# Offsets in bits from the UDP header: VXLAN header 64, inner ethertype 224, inner IP header 240.
+UNDERLAY_INET: Final = """
+set peers4 {
+    typeof ip saddr . @th,64,64 . @th,336,32
+}
+set peers6 {
+    typeof ip saddr . @th,64,64 . @th,304,128
+}
+set relay4 {
+    typeof ip saddr . @th,64,64 . @th,368,32
+}
+set relay6 {
+    typeof ip saddr . @th,64,64 . @th,432,128
+}
+set members {
+    typeof ip saddr . @th,64,64
+}
+counter unverified {
+}
+counter stranger {
+}
+chain input {
+    type filter hook input priority -10; policy accept;
+    udp dport 4789 goto verify
+}
+chain verify {
+    @th,224,16 0x0800 ip saddr . @th,64,64 . @th,336,32 @peers4 accept
+    @th,224,16 0x86dd ip saddr . @th,64,64 . @th,304,128 @peers6 accept
+    @th,224,16 0x0800 ip saddr . @th,64,64 . @th,368,32 @relay4 accept
+    @th,224,16 0x86dd ip saddr . @th,64,64 . @th,432,128 @relay6 accept
+    ip saddr . @th,64,64 @members counter name "unverified" drop
+    counter name "stranger" drop
+}
+"""
+
+FABRIC_INET: Final = """
+set src4 {
+    type ifname . ether_addr . ipv4_addr
+}
+set src6 {
+    type ifname . ether_addr . ipv6_addr
+}
+set transit4 {
+    type ifname . ipv4_addr
+}
+set transit6 {
+    type ifname . ipv6_addr
+}
+counter spoofed {
+}
+counter transit {
+}
+counter to_router {
+}
+chain prerouting {
+    type filter hook prerouting priority -450; policy accept;
+    iifname "v-*" goto fromport
+}
+chain fromport {
+    iifname . ether saddr . ip saddr @src4 accept
+    iifname . ether saddr . ip6 saddr @src6 accept
+    counter name "spoofed" drop
+}
+chain forward {
+    type filter hook forward priority -20; policy accept;
+    meta sdifname "vx*" oifname "vx*" goto relay
+}
+chain relay {
+    meta sdifname . ip daddr @transit4 accept
+    meta sdifname . ip6 daddr @transit6 accept
+    counter name "transit" drop
+}
+chain input {
+    type filter hook input priority 0; policy accept;
+    iifname "v-*" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    meta pkttype { broadcast, multicast } drop
+    iifname "v-*" icmpv6 type echo-request accept
+    meta sdifname "v-*" icmp type echo-request accept
+    meta sdifname "v-*" icmpv6 type echo-request accept
+    counter name "to_router" drop
+}
+"""
+
+FABRIC_ARP: Final = """
+set src {
+    type ifname . ether_addr . ipv4_addr
+}
+counter arp_spoofed {
+}
+chain input {
+    type filter hook input priority 0; policy accept;
+    iifname . ether saddr . arp saddr ip @src iifname . arp saddr ether . arp saddr ip @src accept
+    counter name "arp_spoofed" drop
+}
+"""
+
+
+def underlay_table() -> NftTable:
+    """Return the table that verifies VXLAN packets."""
+    return NftTable(scope=Scope.UNDERLAY, family="inet", text=UNDERLAY_INET)
+
+
+def fabric_tables() -> tuple[NftTable, NftTable]:
+    """Return the tables that keep instances to their own addresses, and to their own business."""
+    return (
+        NftTable(scope=Scope.FABRIC, family="inet", text=FABRIC_INET),
+        NftTable(scope=Scope.FABRIC, family="arp", text=FABRIC_ARP),
+    )
+
+
+def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:
+    """Return an element of `peers` (the address is the inner source) or of `relay` (the inner destination)."""
+    return _underlay(f"{kind}{6 if ':' in address else 4}", vni, vtep, vxlan_header(vni), raw(address))
+
+
+def member(vtep: str, vni: int) -> NftElement:
+    """Return the element that tells a mistaken or lying member of a VPC from a stranger to it."""
+    return _underlay("members", vni, vtep, vxlan_header(vni))
+
+
+def source(ifname: str, mac: str, address: str, vni: int) -> NftElement:
+    """Return the element that lets a port send from an address."""
+    return _fabric("inet", f"src{6 if ':' in address else 4}", vni, ifname, mac, address)
+
+
+def arp_source(ifname: str, mac: str, address: str, vni: int) -> NftElement:
+    """Return the element that lets a port speak ARP for an address."""
+    return _fabric("arp", "src", vni, ifname, mac, address)
+
+
+def transit(vxlan: str, address: str, vni: int) -> NftElement:
+    """Return the element that lets packets for a departed address go back to the fabric."""
+    return _fabric("inet", f"transit{6 if ':' in address else 4}", vni, vxlan, address)
+
+
+def vxlan_header(vni: int) -> str:
+    """Return the one VXLAN header that a VPC's packets may have."""
+    return hex(_VXLAN_FLAGS << 56 | vni << 8)
+
+
+def raw(address: str) -> str:
+    """Return an address as the number that nft wants for a raw payload field, hexadecimal as `nft list` shows it."""
+    return hex(int.from_bytes(packed(address), "big"))
+
+
+def _underlay(name: str, vni: int, *items: str) -> NftElement:
+    return NftElement(scope=Scope.UNDERLAY, family="inet", set=name, items=items, vni=vni)
+
+
+def _fabric(family: str, name: str, vni: int, *items: str) -> NftElement:
+    return NftElement(scope=Scope.FABRIC, family=family, set=name, items=items, vni=vni)

@@ -1,0 +1,55 @@
+"""Receive-side verification: only the host that an address is mapped to may send packets from that address.
+
+What a moving address means for each host (A old, B new; see netorch.model.mapping):
+
+    mapping             at A                           at B                             elsewhere
+    {A, move to B}      peers B, may send on to B      peers A, takes what A sends on   peers A and B
+    {B, move from A}    peers B, may send on to B      takes what A sends on            peers B
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netorch.compiler.base import HostView, VpcView
+from netorch.model.mapping import Direction, Mapping
+from netorch.state.base import KernelObject
+from netorch.state.nft import NftElement
+from policy import nftgen
+
+
+class Verify:
+    """Yields the underlay's table, and of each mapping the right to send from its address."""
+
+    name: Final = "verify"
+    reads: Final[frozenset[type]] = frozenset({Mapping})
+
+    def host(self, view: HostView, /) -> Iterator[KernelObject]:
+        """Yield the table, which drops all VXLAN packets as long as there are no mappings."""
+        yield nftgen.underlay_table()
+
+    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield nothing: without mappings nobody may send."""
+        return iter(())
+
+    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
+        """Yield who may send from the address, and while it moves who may send packets on."""
+        me = view.host.host.name
+        if mapping.host != me:
+            yield from _accept("peers", mapping.vtep, mapping)
+        move = mapping.move
+        if move is None:
+            return
+        other_is_me = move.host == me
+        if move.direction is Direction.TO and not other_is_me:
+            yield from _accept("peers", move.vtep, mapping)
+        old_host, old_vtep = (mapping.host, mapping.vtep) if move.direction is Direction.TO else (move.host, move.vtep)
+        if old_host == me:
+            yield nftgen.transit(view.vxlan, mapping.address, mapping.vni)
+        elif me in (mapping.host, move.host):
+            yield from _accept("relay", old_vtep, mapping)
+
+
+def _accept(kind: str, vtep: str, mapping: Mapping) -> tuple[NftElement, NftElement]:
+    return nftgen.sender(kind, vtep, mapping.vni, mapping.address), nftgen.member(vtep, mapping.vni)
