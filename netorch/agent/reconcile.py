@@ -232,6 +232,17 @@ class Reconciler:
             del self.slices[slice_id]
         return applied
 
+    def pending(self) -> list[Op]:
+        """Return what `apply` would do if it could touch everything; changes nothing."""
+        desired: Objects = {}
+        actual: Objects = {}
+        keep: set[Key] = set()
+        for target in self.slices.values():
+            desired.update(target.desired())
+            actual.update(target.actual)
+            keep |= target.keep
+        return diff(desired, actual, keep)
+
     def _may_touch(self, slice_id: int) -> bool:
         """Return whether the desired part is known: compiled once, or known to be nothing."""
         return slice_id in self._views or slice_id not in self._records.carried()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from netorch.control.caller import Caller
-    from netorch.control.read import Inventory
+    from netorch.control.read import Inventory, VpcRecords
     from netorch.store.base import Store
 
 DEFAULT_STORE = "/var/lib/netorch/netorch.db"
@@ -23,7 +21,7 @@ class Session:
 
     def __init__(self, store: str | None, owner: str | None) -> None:
         self.store_url = store or os.environ.get("NETORCH_STORE") or DEFAULT_STORE
-        self.owner = owner
+        self._owner = owner
         self._store: Store | None = None
 
     @property
@@ -32,24 +30,34 @@ class Session:
         if self._store is None:
             from netorch.store import open_store
 
-            if self.store_url == DEFAULT_STORE:
+            if self.store_url == DEFAULT_STORE and os.geteuid() == 0:
                 Path(self.store_url).parent.mkdir(parents=True, exist_ok=True)
             self._store = open_store(self.store_url)
         return self._store
 
     @property
     def caller(self) -> Caller:
-        """Return who acts: the owner that was named, or the default one."""
+        """Return who acts: the owner that was named, or the operator, who sees everybody's and creates as the default owner."""
         from netorch.control.caller import Caller
-        from netorch.model.cloud import DEFAULT_OWNER
 
-        return Caller(owner=self.owner or DEFAULT_OWNER, now=time.time, entropy=lambda: secrets.randbits(64))
+        return Caller(owner=self._owner) if self._owner else Caller(operator=True)
 
     def inventory(self) -> Inventory:
-        """Return a snapshot of the cloud, of one owner or of all."""
+        """Return the whole cloud as it stands now."""
         from netorch.control.read import read_inventory
 
-        return read_inventory(self.store, owner=self.owner)
+        return read_inventory(self.store)
+
+    def find(self, kind: str, text: str) -> tuple[VpcRecords, Any]:
+        """Return a resource by id or name, with its VPC's records. Raises ApiError."""
+        from netorch.control.describe import resolve
+
+        return resolve(self.inventory(), self.caller, kind, text)
+
+    def id_of(self, kind: str, text: str) -> str:
+        """Return the id of a resource that was named by id or name. Raises ApiError."""
+        found: str = self.find(kind, text)[1].id
+        return found
 
     def close(self) -> None:
         """Close the store if it was opened."""
@@ -59,3 +67,37 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Return `--tag key=value` options as tags."""
+    tags = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{value!r} is not key=value", context, parameter)
+        tags[key] = text
+    return tags
+
+
+tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
+
+
+def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is private
+    """Return a completion function that offers the names of a kind of resource."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        from netorch.control.describe import resource_names
+        from netorch.errors import NetorchError
+
+        root = context.find_root()
+        session = Session(root.params.get("store"), root.params.get("owner"))
+        try:
+            names = resource_names(session.inventory(), session.caller, kind)
+        except NetorchError:
+            return []
+        finally:
+            session.close()
+        return [name for name in names if name.startswith(incomplete)]
+
+    return offer

@@ -162,3 +162,19 @@ def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance) 
 def _in_scope(path: str, scope: list[str]) -> bool:
     parents = path.split("/")[:-1]
     return len(scope) <= len(parents) and parents[len(parents) - len(scope) :] == scope
+
+
+def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
+    """Return what `resolve` takes for each resource of a kind (an id's prefix, or `host`), for completion."""
+    if kind == "host":
+        return sorted(inventory.hosts)
+    names = []
+    for records in _seen(inventory, caller):
+        vpc = records.vpc.record
+        if kind == "vpc":
+            names.append(vpc.name)
+            continue
+        for stored in getattr(records, _TABLES[kind]).values():
+            name = _name_of(records, stored.record)
+            names.append(f"{vpc.name}/{name}" if name else stored.record.id)
+    return names

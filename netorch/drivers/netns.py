@@ -9,10 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from netorch.errors import KernelError
 
@@ -166,3 +166,17 @@ def _check(result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def exec_inside(name_or_path: str, argv: Sequence[str]) -> NoReturn:
+    """Become another program inside a namespace.
+
+    Raises:
+      KernelError: there is no such namespace, or no such program.
+    """
+    fd = find(name_or_path)
+    try:
+        _setns(fd)
+        os.execvp(argv[0], list(argv))
+    except OSError as error:
+        raise KernelError(f"run {argv[0]} in namespace {name_or_path}", error.errno or 0) from error

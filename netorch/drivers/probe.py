@@ -6,6 +6,7 @@ identifier and sequence number; ICMP errors that quote our echo are told as what
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import select
@@ -13,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -24,6 +26,8 @@ ECHO_REQUEST_V4, ECHO_REPLY_V4 = 8, 0  # RFC 792
 ECHO_REQUEST_V6, ECHO_REPLY_V6 = 128, 129  # RFC 4443
 _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: set DF and ignore what was learnt
 _IPV6_MTU_DISCOVER, _IPV6_PMTUDISC_PROBE = 23, 3
+_ETH_P_ALL = 0x0003  # linux/if_ether.h
+_SIOCGIFMTU = 0x8921  # linux/sockios.h
 _ECHO: Final = struct.Struct("!BBHHH")
 _ERRORS_V4: Final = {3: "unreachable", 11: "time exceeded", 5: "redirected"}
 _ERRORS_V6: Final = {1: "unreachable", 2: "packet too big", 3: "time exceeded"}
@@ -138,6 +142,44 @@ def checksum(data: bytes) -> int:
     total = sum(words)
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
+
+
+class Listener:
+    """Hears every frame that a device inside a namespace receives or sends, from now on."""
+
+    def __init__(self, netns: str, ifname: str) -> None:
+        descriptor = find(netns)
+        try:
+            with inside(descriptor):
+                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+                self._socket.bind((ifname, _ETH_P_ALL))
+        finally:
+            os.close(descriptor)
+        self._socket.setblocking(False)
+        self._frames: list[bytes] = []
+
+    def heard(self, needle: bytes) -> bool:
+        """Return whether a frame with these bytes in it has been heard by now."""
+        with suppress(BlockingIOError):
+            while True:
+                self._frames.append(self._socket.recv(65535))
+        return any(needle in frame for frame in self._frames)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def mtu_of(netns: str, ifname: str) -> int:
+    """Return the MTU, in bytes, of a device inside a namespace. Source: netdevice(7), SIOCGIFMTU."""
+    descriptor = find(netns)
+    try:
+        with inside(descriptor), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            answer = fcntl.ioctl(query, _SIOCGIFMTU, struct.pack("16si", ifname.encode(), 0) + bytes(20))
+    finally:
+        os.close(descriptor)
+    mtu: int = struct.unpack_from("16si", answer)[1]
+    return mtu
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):

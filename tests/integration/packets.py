@@ -9,10 +9,10 @@ import time
 from types import TracebackType
 
 from netorch.drivers import netns
-from netorch.drivers.probe import checksum
+from netorch.drivers.probe import Listener, checksum
 from netorch.model.addr import packed, version_of
 
-ETH_P_ALL, ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD
+ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 VXLAN_PORT = 4789
 
 
@@ -69,36 +69,26 @@ def send_frame(netns_name: str, ifname: str, frame: bytes) -> None:
         sender.send(frame)
 
 
-class Ear:
+class Ear(Listener):
     """Hears every frame that a device receives or sends inside a namespace."""
 
     def __init__(self, netns_name: str, ifname: str = "eth0") -> None:
-        with _in(netns_name):
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-            self._socket.bind((ifname, ETH_P_ALL))
-        self._socket.setblocking(False)
-        self._heard: list[bytes] = []
+        super().__init__(netns_name, ifname)
 
     def __enter__(self) -> Ear:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._socket.close()
+        self.close()
 
-    def heard(self, needle: bytes, within_s: float = 0.3) -> bool:
+    def hears(self, needle: bytes, within_s: float = 0.3) -> bool:
         """Return whether a frame with these bytes in it comes within the time."""
         end = time.monotonic() + within_s
-        while True:
-            try:
-                while True:
-                    self._heard.append(self._socket.recv(65535))
-            except BlockingIOError:
-                pass
-            if any(needle in frame for frame in self._heard):
-                return True
+        while not self.heard(needle):
             if time.monotonic() > end:
                 return False
             time.sleep(0.005)
+        return True
 
 
 class _in:

@@ -111,8 +111,8 @@ def test_forged_vxlan_is_dropped_and_counted(forgery: World, case: str) -> None:
     with Ear(victims[0]) as first, Ear(victims[1]) as second:
         send_vxlan(sender, outer, "192.0.2.11", vxlan(vni, inner(forgery, source, destination, payload)))
         wait_for(lambda: dropped(forgery, "hv1") == before + 1, "the drop to be counted")
-        assert not first.heard(payload)
-        assert not second.heard(payload)
+        assert not first.hears(payload)
+        assert not second.hears(payload)
 
 
 def test_an_honest_packet_made_by_the_same_means_arrives(forgery: World) -> None:
@@ -120,7 +120,7 @@ def test_an_honest_packet_made_by_the_same_means_arrives(forgery: World) -> None
         payload = b"honest " + os.urandom(8)
         with Ear(forgery.instance("acme/a").id) as ear:
             send_vxlan("hv2", "192.0.2.12", "192.0.2.11", vxlan(20000, inner(forgery, source, destination, payload)))
-            assert ear.heard(payload, within_s=2.0), source
+            assert ear.hears(payload, within_s=2.0), source
 
 
 MALFORMED = {
@@ -144,7 +144,7 @@ def test_malformed_vxlan_from_an_honest_host_is_dropped_and_counted(forgery: Wor
     with Ear(forgery.instance("acme/a").id) as ear:
         send_vxlan("hv2", "192.0.2.12", "192.0.2.11", MALFORMED[case](frame))
         wait_for(lambda: dropped(forgery, "hv1") == before + 1, "the drop to be counted")
-        assert not ear.heard(payload)
+        assert not ear.hears(payload)
 
 
 def spoofs(world: World) -> dict[str, bytes]:
@@ -189,7 +189,7 @@ def test_a_spoofing_instance_is_stopped_at_its_port(forgery: World, case: str) -
     with Ear(forgery.instance("acme/a").id) as ear:
         send_frame(forgery.instance("acme/b").id, "eth0", spoofs(forgery)[case])
         wait_for(lambda: dropped(forgery, "hv2") == before + 1, "the drop to be counted")
-        assert not ear.heard(b"spoof")
+        assert not ear.hears(b"spoof")
     assert forgery.reaches("acme/c", "acme/b")
 
 
@@ -200,8 +200,8 @@ def test_an_instance_cannot_speak_vxlan_to_a_host(forgery: World) -> None:
         for target in ("192.0.2.11", "192.0.2.12", "10.44.12.1", "198.18.0.1"):
             frame = ethernet(GATEWAY_MAC, b.mac, ETH_P_IP, udp(b.address, target, packet, dport=4789))
             send_frame(forgery.instance("acme/b").id, "eth0", frame)
-        assert not ear.heard(b"nested")
-        assert not wire.heard(b"nested", within_s=0.1)
+        assert not ear.hears(b"nested")
+        assert not wire.hears(b"nested", within_s=0.1)
 
 
 def test_a_frame_that_is_not_ip_goes_nowhere(forgery: World) -> None:
@@ -209,8 +209,8 @@ def test_a_frame_that_is_not_ip_goes_nowhere(forgery: World) -> None:
     with Ear(forgery.instance("acme/a").id) as ear, Ear("hv1", "eth0") as wire:
         for ethertype in (0x88CC, 0x0842, 0x8100, 0x88E5):
             send_frame(forgery.instance("acme/b").id, "eth0", ethernet("ff:ff:ff:ff:ff:ff", b.mac, ethertype, b"strange" * 10))
-        assert not ear.heard(b"strange")
-        assert not wire.heard(b"strange", within_s=0.1)
+        assert not ear.hears(b"strange")
+        assert not wire.hears(b"strange", within_s=0.1)
 
 
 def test_a_stranger_is_counted_while_no_vpc_is_on_the_host(world: World, tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def test_an_echo_is_heard_in_its_own_vpc_only(world: World) -> None:
         addresses = (source.address, eni.address) if version == 4 else (source.ipv6_address, eni.ipv6_address)
         assert world.reaches("acme/i0", f"acme/{target}", version=version)
         needle = packed(addresses[0]) + packed(addresses[1])
-        assert listeners["acme"].heard(needle)
-        assert not listeners["globex"].heard(needle, within_s=0.2)
+        assert listeners["acme"].hears(needle)
+        assert not listeners["globex"].hears(needle, within_s=0.2)
         for listener in listeners.values():
             listener.__exit__(None, None, None)
 

@@ -1,0 +1,79 @@
+"""`netorch diff`."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, pass_session
+from netorch.cli.planning import file_option, make_plan
+
+if TYPE_CHECKING:
+    from netorch.model.cloud import Cloud, InstanceDecl, VpcDecl
+
+
+@click.command()
+@file_option
+@pass_session
+@click.pass_context
+def command(context: click.Context, session: Session, path: Path) -> None:
+    """Show how the cloud differs from a file, as a unified diff of two vpc.yaml; `plan` says what would happen.
+
+    Only what the file names is compared. Exit codes: 0 no difference, 2 some.
+    """
+    from netorch.control.export import export_cloud
+    from netorch.spec import load_cloud
+    from netorch.spec.export import to_yaml
+
+    if not make_plan(session, path).changes:
+        return
+    found, wanted = _comparable(export_cloud(session.store), load_cloud(path))
+    lines = difflib.unified_diff(
+        to_yaml(found).splitlines(keepends=True), to_yaml(wanted).splitlines(keepends=True), "cloud", str(path)
+    )
+    for line in lines:
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[0])
+        click.echo(click.style(line, fg=colour), nl=False)
+    context.exit(2)
+
+
+def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
+    """Return both sides in one order, the stored one without what the file does not name, the file with its choices made."""
+    vpcs = {(vpc.owner, vpc.name): vpc for vpc in stored.vpcs}
+    hosts = {host.name for host in wanted.hosts}
+    named = [vpcs[key] for key in sorted((vpc.owner, vpc.name) for vpc in wanted.vpcs) if key in vpcs]
+    chosen = [_chosen(vpc, vpcs.get((vpc.owner, vpc.name))) for vpc in wanted.vpcs]
+    found = msgspec.structs.replace(
+        stored, hosts=[host for host in stored.hosts if host.name in hosts], vpcs=[_sorted(vpc) for vpc in named], instances=[]
+    )
+    ordered = sorted((_sorted(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name))
+    return found, msgspec.structs.replace(wanted, hosts=sorted(wanted.hosts, key=lambda host: host.name), vpcs=ordered)
+
+
+def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:
+    known = {instance.name: instance for instance in stored.instances} if stored is not None else {}
+    instances = [_filled(instance, known.get(instance.name)) for instance in vpc.instances]
+    vni = vpc.vni if vpc.vni is not None or stored is None else stored.vni
+    return msgspec.structs.replace(vpc, instances=instances, vni=vni)
+
+
+def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl:
+    """Return a declared instance with what was left to netorch as netorch has chosen it."""
+    if stored is None:
+        return instance
+    left_out = ("subnet", "host", "address", "ipv6_address", "mac")
+    fields = {name: getattr(stored, name) for name in left_out if not getattr(instance, name)}
+    return msgspec.structs.replace(instance, **fields)
+
+
+def _sorted(vpc: VpcDecl) -> VpcDecl:
+    return msgspec.structs.replace(
+        vpc,
+        route_tables=sorted(vpc.route_tables, key=lambda table: table.name),
+        subnets=sorted(vpc.subnets, key=lambda subnet: subnet.name),
+        instances=sorted(vpc.instances, key=lambda instance: instance.name),
+    )

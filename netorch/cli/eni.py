@@ -1,0 +1,124 @@
+"""`netorch eni`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.output import output_option, show_record, show_rows
+
+if TYPE_CHECKING:
+    from netorch.control.describe import InterfaceInfo
+
+COLUMNS = ("vpc", "address", "ipv6_address", "mac", "instance", "host", "state", "id")
+
+
+@click.group()
+def command() -> None:
+    """Elastic network interfaces: the holders of addresses and MACs."""
+
+
+def row(info: InterfaceInfo) -> dict[str, Any]:
+    """Return an interface as it is shown."""
+    mapping = info.mapping.record if info.mapping is not None else None
+    return {
+        **msgspec.structs.asdict(info.eni),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "subnet_name": info.subnet.name,
+        "host": mapping.host if mapping is not None else "",
+        "state": info.status.state.value if info.status is not None else ("pending" if mapping is not None else "available"),
+        "reason": info.status.reason if info.status is not None else "",
+    }
+
+
+def _rows(session: Session) -> list[dict[str, Any]]:
+    from netorch.control.describe import describe_interfaces
+
+    return [row(info) for info in describe_interfaces(session.inventory(), session.caller)]
+
+
+@command.command("list")
+@output_option
+@pass_session
+def list_(session: Session, output: str) -> None:
+    """List network interfaces."""
+    show_rows(_rows(session), COLUMNS, output)
+
+
+@command.command()
+@click.argument("eni", shell_complete=complete("eni"))
+@output_option
+@pass_session
+def show(session: Session, eni: str, output: str) -> None:
+    """Show a network interface."""
+    _show(session, session.id_of("eni", eni), output)
+
+
+def _show(session: Session, eni_id: str, output: str) -> None:
+    show_record(next(found for found in _rows(session) if found["id"] == eni_id), output)
+
+
+@command.command()
+@click.option("--subnet", required=True, shell_complete=complete("subnet"))
+@click.option("--name", default="")
+@click.option("--address", default="", help="The next free one when left out.")
+@click.option("--ipv6-address", default="")
+@click.option("--mac", default="")
+@tag_option
+@output_option
+@pass_session
+def create(
+    session: Session, subnet: str, name: str, address: str, ipv6_address: str, mac: str, tags: dict[str, str], output: str
+) -> None:
+    """Create a network interface that is not attached."""
+    from netorch.control.enis import create_network_interface
+
+    eni = create_network_interface(
+        session.store,
+        session.caller,
+        session.id_of("subnet", subnet),
+        name=name,
+        address=address,
+        ipv6_address=ipv6_address,
+        mac=mac,
+        tags=tags,
+    )
+    _show(session, eni.id, output)
+
+
+@command.command()
+@click.argument("eni", shell_complete=complete("eni"))
+@click.argument("instance", shell_complete=complete("i"))
+@pass_session
+def attach(session: Session, eni: str, instance: str) -> None:
+    """Attach an interface to an instance, on the instance's host."""
+    from netorch.control.enis import attach_network_interface
+
+    attach_network_interface(session.store, session.caller, session.id_of("eni", eni), session.id_of("i", instance))
+    click.echo(f"attached {eni} to {instance}")
+
+
+@command.command()
+@click.argument("eni", shell_complete=complete("eni"))
+@pass_session
+def detach(session: Session, eni: str) -> None:
+    """Detach an interface from its instance."""
+    from netorch.control.enis import detach_network_interface
+
+    detach_network_interface(session.store, session.caller, session.id_of("eni", eni))
+    click.echo(f"detached {eni}")
+
+
+@command.command()
+@click.argument("eni", shell_complete=complete("eni"))
+@pass_session
+def delete(session: Session, eni: str) -> None:
+    """Delete an interface that is not attached."""
+    from netorch.control.enis import delete_network_interface
+
+    resource_id = session.id_of("eni", eni)
+    delete_network_interface(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")

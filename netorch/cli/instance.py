@@ -1,0 +1,170 @@
+"""`netorch instance`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.output import output_option, show_record, show_rows
+from netorch.errors import NetorchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netorch.control.describe import InstanceInfo
+
+COLUMNS = ("name", "vpc", "address", "ipv6_address", "host", "state", "id")
+POLL_S = 0.05
+
+
+@click.group()
+def command() -> None:
+    """Instances: namespaces, containers and virtual machines with an address in a VPC."""
+
+
+def row(info: InstanceInfo) -> dict[str, Any]:
+    """Return an instance as it is shown."""
+    first = info.interfaces[0].eni if info.interfaces else None
+    return {
+        **msgspec.to_builtins(info.instance),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "address": first.address if first is not None else "",
+        "ipv6_address": first.ipv6_address if first is not None else "",
+        "mac": first.mac if first is not None else "",
+        "host": info.host,
+        "state": info.state.value,
+        "reason": info.reason,
+        "interfaces": [interface.eni.id for interface in info.interfaces],
+    }
+
+
+def _rows(session: Session) -> list[dict[str, Any]]:
+    from netorch.control.describe import describe_instances
+
+    return [row(info) for info in describe_instances(session.inventory(), session.caller)]
+
+
+def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: float) -> list[dict[str, Any]]:
+    """Return the rows of instances once all have reached a state. Raises NetorchError when one failed or time is over."""
+    end = time.monotonic() + timeout_s
+    while True:
+        rows = [found for found in _rows(session) if found["id"] in ids]
+        if all(found["state"] == state for found in rows):
+            return rows
+        failed = next((found for found in rows if found["state"] == "failed"), None)
+        if time.monotonic() > end:
+            late = failed or next(found for found in rows if found["state"] != state)
+            why = f": {late['reason']}" if late["reason"] else f"; is the agent of host {late['host']} running? `netorch status`"
+            raise NetorchError(f"instance {late['name']}: still {late['state']} after {timeout_s:g} s{why}")
+        time.sleep(POLL_S)
+
+
+@command.command("list")
+@output_option
+@pass_session
+def list_(session: Session, output: str) -> None:
+    """List instances."""
+    show_rows(_rows(session), COLUMNS, output)
+
+
+@command.command()
+@click.argument("instance", shell_complete=complete("i"))
+@output_option
+@pass_session
+def show(session: Session, instance: str, output: str) -> None:
+    """Show an instance."""
+    resource_id = session.id_of("i", instance)
+    show_record(next(found for found in _rows(session) if found["id"] == resource_id), output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", help="Its only subnet; the default VPC when nothing is said.", shell_complete=complete("vpc"))
+@click.option("--subnet", help="The subnet.", shell_complete=complete("subnet"))
+@click.option("--host", default="", help="The least loaded hypervisor when left out.", shell_complete=complete("host"))
+@click.option("--address", default="", help="The next free one when left out.")
+@click.option("--ipv6-address", default="")
+@click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
+@click.option("--netns", default="", help="With --attachment existing: a name in /run/netns or a path like /proc/PID/ns/net.")
+@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@tag_option
+@output_option
+@pass_session
+def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **wishes: Any) -> None:  # noqa: ANN401
+    """Run an instance. With nothing but a name it lands in the default VPC, on the least loaded host."""
+    from netorch.control.instances import Wish, run_instances
+    from netorch.model.eni import Attachment
+
+    wish = Wish(
+        name=name,
+        vpc=session.id_of("vpc", wishes["vpc"]) if wishes["vpc"] else "",
+        subnet=session.id_of("subnet", wishes["subnet"]) if wishes["subnet"] else "",
+        host=wishes["host"],
+        address=wishes["address"],
+        ipv6_address=wishes["ipv6_address"],
+        attachment=Attachment(wishes["attachment"]),
+        netns=wishes["netns"],
+        tags=wishes["tags"],
+    )
+    ids = [placed.instance.id for placed in run_instances(session.store, session.caller, wish, count)]
+    if wait:
+        wait_until(session, ids, "running", timeout)
+    show_rows([found for found in _rows(session) if found["id"] in ids], COLUMNS, output)
+
+
+@command.command()
+@click.argument("instance", shell_complete=complete("i"))
+@click.argument("host", shell_complete=complete("host"))
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has moved.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@pass_session
+def move(session: Session, instance: str, host: str, wait: bool, timeout: float) -> None:
+    """Move an instance to another host; its traffic goes on."""
+    from netorch.control.moves import move_instance
+
+    resource_id = session.id_of("i", instance)
+    move_instance(session.store, session.caller, resource_id, host)
+    if wait:
+        wait_until(session, [resource_id], "running", timeout)
+    click.echo(f"{instance} is on {host}" if wait else f"{instance} moves to {host}")
+
+
+@command.command()
+@click.argument("instance", shell_complete=complete("i"))
+@pass_session
+def terminate(session: Session, instance: str) -> None:
+    """Terminate an instance; its own interface and addresses go with it."""
+    from netorch.control.instances import terminate_instance
+
+    resource_id = session.id_of("i", instance)
+    terminate_instance(session.store, session.caller, resource_id)
+    click.echo(f"terminated {resource_id}")
+
+
+@command.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("instance", shell_complete=complete("i"))
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_session
+def exec_(session: Session, instance: str, argv: tuple[str, ...]) -> None:
+    """Run a command inside an instance's namespace; on the host that carries it.
+
+    Example: netorch instance exec acme/web-1 -- ping 10.44.13.5
+    """
+    from netorch.drivers.netns import exec_inside
+    from netorch.model.eni import Attachment
+
+    found = session.find("i", instance)[1]
+    if found.attachment is Attachment.TAP:
+        raise NetorchError(f"instance {instance}: a virtual machine has no namespace; log in to it instead")
+    session.close()
+    exec_inside(found.netns or found.id, argv)
+
+
+for _alias, _original in (("delete", terminate), ("create", run)):
+    command.add_command(_original, _alias)

@@ -1,0 +1,85 @@
+"""`netorch map`: the mapping service."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.output import cell, output_option, show_record, show_rows
+
+if TYPE_CHECKING:
+    from netorch.model.mapping import Mapping
+
+COLUMNS = ("vpc", "vni", "address", "host", "vtep", "mac", "generation", "move")
+
+
+@click.group()
+def command() -> None:
+    """The mapping service: (VNI, address) -> host. A generation is the store revision of the last change."""
+
+
+def row(vpc: str, mapping: Mapping, generation: int) -> dict[str, Any]:
+    """Return a mapping as it is shown."""
+    move = f"{mapping.move.direction.value} {mapping.move.host}" if mapping.move is not None else ""
+    return {"vpc": vpc, **msgspec.structs.asdict(mapping), "generation": generation, "move": move}
+
+
+@command.command()
+@click.argument("vpc", shell_complete=complete("vpc"))
+@click.argument("address")
+@output_option
+@pass_session
+def lookup(session: Session, vpc: str, address: str, output: str) -> None:
+    """Say where an address of a VPC (name, id or VNI) lives."""
+    from netorch.control.mappings import lookup_mapping
+
+    which: int | str = int(vpc) if vpc.isdigit() else session.id_of("vpc", vpc)
+    stored = lookup_mapping(session.store, session.caller, which, address)
+    show_record(row(vpc, stored.record, stored.mod_revision), output)
+
+
+@command.command("list")
+@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@output_option
+@pass_session
+def list_(session: Session, vpc: str | None, output: str) -> None:
+    """List mappings."""
+    from netorch.control.mappings import list_mappings
+    from netorch.control.vpcs import describe_vpcs
+
+    vpcs = [session.find("vpc", vpc)[1]] if vpc else describe_vpcs(session.store, session.caller)
+    rows = [
+        row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision)
+        for found in vpcs
+        for stored in list_mappings(session.store, session.caller, found.id)
+    ]
+    show_rows(rows, COLUMNS, output)
+
+
+@command.command()
+@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@pass_session
+def watch(session: Session, vpc: str | None, output: str) -> None:
+    """Follow changes of mappings, a line each, until interrupted."""
+    from netorch.model import keys
+    from netorch.model.mapping import Mapping
+
+    prefix = keys.map_prefix(session.find("vpc", vpc)[1].vni) if vpc else "map/"
+    follower = session.store.watch([prefix], session.store.revision() + 1)
+    while True:
+        select.select([follower.fileno()], [], [], 1.0)
+        for event in follower.poll():
+            _, digits, address = event.key.split("/", 2)
+            found = msgspec.json.decode(event.value, type=Mapping) if event.value is not None else None
+            fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
+            if found is not None and found.move is not None:
+                fact["move"] = f"{found.move.direction.value} {found.move.host}"
+            if output == "json":
+                click.echo(msgspec.json.encode(fact).decode())
+            else:
+                click.echo("  ".join(f"{name}={cell(value)}" for name, value in fact.items()))

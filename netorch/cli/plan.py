@@ -1,0 +1,29 @@
+"""`netorch plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from netorch.cli.context import Session, pass_session
+from netorch.cli.output import output_option, show_value
+from netorch.cli.planning import file_option, make_plan, plan_value, show_plan
+
+
+@click.command()
+@file_option
+@output_option
+@pass_session
+@click.pass_context
+def command(context: click.Context, session: Session, path: Path, output: str) -> None:
+    """Show what `apply` would change; changes nothing.
+
+    Exit codes: 0 nothing would change, 2 something would.
+    """
+    plan = make_plan(session, path)
+    if output == "table":
+        show_plan(plan)
+    else:
+        show_value(plan_value(plan), output)
+    context.exit(2 if plan.changes else 0)

@@ -1,0 +1,94 @@
+"""`netorch route-table`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.output import output_option, show_record, show_rows
+
+if TYPE_CHECKING:
+    from netorch.control.route_tables import RouteTableInfo
+
+COLUMNS = ("name", "vpc", "main", "routes", "subnets", "id")
+
+
+@click.group()
+def command() -> None:
+    """Route tables: each subnet has exactly one in force, the VPC's main one unless it names another."""
+
+
+def row(info: RouteTableInfo) -> dict[str, Any]:
+    """Return a route table as it is shown."""
+    return {
+        **msgspec.structs.asdict(info.table),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "routes": [f"{route.destination}->{route.target}" for route in info.routes],
+        "subnets": list(info.subnets),
+    }
+
+
+@command.command("list")
+@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@output_option
+@pass_session
+def list_(session: Session, vpc: str | None, output: str) -> None:
+    """List route tables."""
+    from netorch.control.route_tables import describe_route_tables
+    from netorch.control.vpcs import describe_vpcs
+
+    ids = [session.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(session.store, session.caller)]
+    infos = [info for vpc_id in ids for info in describe_route_tables(session.store, session.caller, vpc_id)]
+    show_rows([row(info) for info in infos], COLUMNS, output)
+
+
+@command.command()
+@click.argument("table", shell_complete=complete("rtb"))
+@output_option
+@pass_session
+def show(session: Session, table: str, output: str) -> None:
+    """Show a route table."""
+    from netorch.control.route_tables import describe_route_table
+
+    show_record(row(describe_route_table(session.store, session.caller, session.id_of("rtb", table))), output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@tag_option
+@output_option
+@pass_session
+def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
+    """Create a route table; its local routes are implicit."""
+    from netorch.control.route_tables import create_route_table, describe_route_table
+
+    table = create_route_table(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
+    show_record(row(describe_route_table(session.store, session.caller, table.id)), output)
+
+
+@command.command()
+@click.argument("table", shell_complete=complete("rtb"))
+@pass_session
+def delete(session: Session, table: str) -> None:
+    """Delete a route table that no subnet names; the main one cannot be deleted."""
+    from netorch.control.route_tables import delete_route_table
+
+    resource_id = session.id_of("rtb", table)
+    delete_route_table(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")
+
+
+@command.command()
+@click.argument("table", shell_complete=complete("rtb"))
+@click.argument("subnet", shell_complete=complete("subnet"))
+@pass_session
+def associate(session: Session, table: str, subnet: str) -> None:
+    """Put a route table in force for a subnet."""
+    from netorch.control.subnets import associate_route_table
+
+    changed = associate_route_table(session.store, session.caller, session.id_of("subnet", subnet), session.id_of("rtb", table))
+    click.echo(f"subnet {changed.name} ({changed.id}) uses {changed.route_table or 'the main table'}")

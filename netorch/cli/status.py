@@ -1,0 +1,59 @@
+"""`netorch status`: one screen that says whether all is well."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from netorch.cli.context import Session, pass_session
+from netorch.cli.output import output_option, print_table, show_value
+
+COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
+
+
+@click.command()
+@output_option
+@pass_session
+@click.pass_context
+def command(context: click.Context, session: Session, output: str) -> None:
+    """Show hosts and agents, what was dropped and why, and what is wrong.
+
+    Exit codes: 0 all is well, 2 something is wrong.
+    """
+    from netorch.control.health import read_health
+
+    health = read_health(session.store, time.time())
+    if output != "table":
+        show_value(health, output)
+        context.exit(2 if health.problems else 0)
+    print_table(COLUMNS, [[str(value) for value in _row(host).values()] for host in health.hosts])
+    reasons: dict[str, int] = {}
+    for host in health.hosts:
+        for reason, count in host.dropped.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    seen = "  ".join(f"{reason}={count}" for reason, count in sorted(reasons.items()) if count)
+    click.echo(f"\ndropped packets by reason: {seen or 'none'}")
+    counts = f"{health.vpcs} VPCs, {health.instances} instances, {health.mappings} mappings"
+    click.echo(f"store: revision {health.revision}, {counts}")
+    for problem in health.problems:
+        click.echo(click.style(f"problem: {problem}", fg="red"))
+    if not health.problems:
+        click.echo(click.style("all is well", fg="green"))
+    context.exit(2 if health.problems else 0)
+
+
+def _row(host: Any) -> dict[str, Any]:  # noqa: ANN401 - HostHealth, imported late
+    return {
+        "host": host.name,
+        "underlay": host.underlay,
+        "agent": host.agent,
+        "vpcs": host.vpcs,
+        "interfaces": f"{host.attached}/{host.interfaces}",
+        "mappings": host.mappings,
+        "objects": host.objects,
+        "writes": host.writes,
+        "repaired": host.repaired,
+        "dropped": sum(host.dropped.values()),
+    }

@@ -1,0 +1,121 @@
+"""`netorch vpc`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.output import output_option, show_record, show_rows
+from netorch.model.vpc import Vpc
+
+COLUMNS = ("name", "owner", "vni", "cidrs", "ipv6_cidrs", "id")
+
+
+@click.group()
+def command() -> None:
+    """Virtual private clouds: each has its own address space, on every host."""
+
+
+def row(vpc: Vpc) -> dict[str, Any]:
+    """Return a VPC as it is shown."""
+    return dict(msgspec.structs.asdict(vpc))
+
+
+@command.command("list")
+@output_option
+@pass_session
+def list_(session: Session, output: str) -> None:
+    """List VPCs."""
+    from netorch.control.vpcs import describe_vpcs
+
+    show_rows([row(vpc) for vpc in describe_vpcs(session.store, session.caller)], COLUMNS, output)
+
+
+@command.command()
+@click.argument("vpc", shell_complete=complete("vpc"))
+@output_option
+@pass_session
+def show(session: Session, vpc: str, output: str) -> None:
+    """Show a VPC and how much is in it."""
+    records, record = session.find("vpc", vpc)
+    counts = {
+        "subnets": len(records.subnets),
+        "route_tables": len(records.route_tables),
+        "instances": len(records.instances),
+        "network_interfaces": len(records.enis),
+        "mappings": len(records.mappings),
+    }
+    show_record({**row(record), **counts}, output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="IPv4, /16 to /28; repeatable.")
+@click.option("--ipv6-cidr", "ipv6_cidrs", multiple=True, metavar="CIDR", help="A /56; makes the VPC dual stack.")
+@click.option("--vni", type=int, help="Wish for a VNI.")
+@tag_option
+@output_option
+@pass_session
+def create(
+    session: Session,
+    name: str,
+    cidrs: tuple[str, ...],
+    ipv6_cidrs: tuple[str, ...],
+    vni: int | None,
+    tags: dict[str, str],
+    output: str,
+) -> None:
+    """Create a VPC with its main route table."""
+    from netorch.control.vpcs import create_vpc
+
+    vpc = create_vpc(session.store, session.caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
+    show_record(row(vpc), output)
+
+
+@command.command("create-default")
+@output_option
+@pass_session
+def create_default(session: Session, output: str) -> None:
+    """Create the default VPC, in which instances land that name no other."""
+    from netorch.control.vpcs import create_default_vpc
+
+    show_record(row(create_default_vpc(session.store, session.caller)), output)
+
+
+@command.command()
+@click.argument("vpc", shell_complete=complete("vpc"))
+@pass_session
+def delete(session: Session, vpc: str) -> None:
+    """Delete an empty VPC."""
+    from netorch.control.vpcs import delete_vpc
+
+    resource_id = session.id_of("vpc", vpc)
+    delete_vpc(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")
+
+
+@command.command("associate-cidr")
+@click.argument("vpc", shell_complete=complete("vpc"))
+@click.argument("cidr")
+@output_option
+@pass_session
+def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
+    """Add an address range to a VPC."""
+    from netorch.control.vpcs import associate_cidr
+
+    show_record(row(associate_cidr(session.store, session.caller, session.id_of("vpc", vpc), cidr)), output)
+
+
+@command.command("disassociate-cidr")
+@click.argument("vpc", shell_complete=complete("vpc"))
+@click.argument("cidr")
+@output_option
+@pass_session
+def disassociate(session: Session, vpc: str, cidr: str, output: str) -> None:
+    """Take an address range away that no subnet uses."""
+    from netorch.control.vpcs import disassociate_cidr
+
+    show_record(row(disassociate_cidr(session.store, session.caller, session.id_of("vpc", vpc), cidr)), output)

@@ -1,0 +1,96 @@
+"""What is well and what is not, from what the agents have said."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.hosts import HostState
+from netorch.control.read import Inventory, read_inventory
+from netorch.model.eni import EniState
+from netorch.model.status import AgentStatus
+from netorch.store.base import Store
+
+
+class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One host's condition."""
+
+    name: str
+    underlay: str
+    agent: str  # "running 3m", "silent" or "never seen"
+    vpcs: int
+    interfaces: int  # that it is to carry
+    attached: int  # that it says it carries
+    mappings: int
+    objects: int
+    writes: int
+    repaired: int
+    dropped: dict[str, int]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole cloud's condition; `problems` are sentences for people."""
+
+    revision: int
+    vpcs: int
+    instances: int
+    mappings: int
+    hosts: tuple[HostHealth, ...]
+    problems: tuple[str, ...]
+
+
+def read_health(store: Store, now: float) -> Health:
+    """Return the condition of everything at `now` (seconds since 1970). Cost: O(store)."""
+    inventory = read_inventory(store)
+    hosts = [_host(inventory, name, state, now) for name, state in sorted(inventory.hosts.items())]
+    return Health(
+        revision=inventory.revision,
+        vpcs=len(inventory.vpcs),
+        instances=sum(len(records.instances) for records in inventory.vpcs.values()),
+        mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
+        hosts=tuple(hosts),
+        problems=tuple(_problems(inventory)),
+    )
+
+
+def _host(inventory: Inventory, name: str, state: HostState, now: float) -> HostHealth:
+    said = inventory.agents.get(name)
+    status = said or AgentStatus(version="", pid=0, started_at=now)
+    states = [found.state for (host, _), found in inventory.eni_status.items() if host == name]
+    return HostHealth(
+        name=name,
+        underlay=state.host.underlay,
+        agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
+        vpcs=status.vpcs,
+        interfaces=state.wants,
+        attached=states.count(EniState.ATTACHED),
+        mappings=status.mappings,
+        objects=status.objects,
+        writes=status.writes,
+        repaired=status.repaired,
+        dropped=status.counters,
+    )
+
+
+def _problems(inventory: Inventory) -> list[str]:
+    problems = []
+    for name, state in sorted(inventory.hosts.items()):
+        status = inventory.agents.get(name)
+        if not state.live and state.wants:
+            problems.append(f"host {name}: its agent is not running, {state.wants} interfaces keep what they have; start it")
+        if status is not None and status.trouble:
+            problems.append(f"host {name}: {status.trouble}")
+    for (host, vni), degraded in sorted(inventory.vpc_status.items()):
+        records = inventory.vpcs.get(vni)
+        vpc = f"VPC {records.vpc.record.name}" if records is not None else f"VNI {vni}"
+        problems.append(f"host {host}: {vpc} is as it was before: {degraded.reason}")
+    for (host, eni), found in sorted(inventory.eni_status.items()):
+        if found.state is EniState.FAILED:
+            problems.append(f"host {host}: interface {eni}: {found.reason}")
+    return problems
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"

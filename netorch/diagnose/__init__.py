@@ -1,0 +1,1 @@
+"""Looking without touching: drift of a kernel, reachability layer by layer."""
