@@ -1,0 +1,140 @@
+"""What the running kernel can do, found by doing it: devices and rules are made in a throw-away namespace and die with it.
+
+Configuration files of a kernel are never asked: a module may be missing, blacklisted or forbidden to this user.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+TIMEOUT_S = 20.0
+_OWN_KERNEL = "use a kernel that has it, or let `netorch lab` boot the lab kernel (build it once with scripts/kernel)"
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that netorch needs of a machine. `detail` is the kernel's or the tool's own word when it is absent."""
+
+    name: str
+    present: bool
+    why_needed: str
+    what_to_do: str
+    detail: str = ""
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """How to find one feature: a shell command that succeeds, in a namespace of its own, only where it is present."""
+
+    name: str
+    command: str
+    why_needed: str
+    what_to_do: str = _OWN_KERNEL
+
+
+def _nft(ruleset: str) -> str:
+    return f"printf %s {shlex.quote(ruleset)} | nft -f -"
+
+
+PROBES = (
+    Probe(name="veth", command="ip link add p0 type veth peer name p1", why_needed="an instance's port"),
+    Probe(name="vrf", command="ip link add p2 type vrf table 5000", why_needed="one routing table per VPC"),
+    Probe(
+        name="vxlan",
+        command="ip link add p3 type vxlan id 5000 dstport 4789 local 127.0.0.1 nolearning",
+        why_needed="the tunnel between hosts",
+    ),
+    Probe(
+        name="nft inet",
+        command=_nft(
+            "table inet p { map z { typeof iifname : ct zone; }; "
+            "chain c { type filter hook prerouting priority -450; ct zone set iifname map @z; }; "
+            "chain d { type filter hook prerouting priority -300; udp dport 4789 notrack; }; }"
+        ),
+        why_needed="verification and anti-spoofing with conntrack zones",
+    ),
+    Probe(
+        name="nft arp",
+        command=_nft("table arp p { chain c { type filter hook input priority 0; arp saddr ether 02:00:00:00:00:01 drop; }; }"),
+        why_needed="anti-spoofing of ARP",
+    ),
+    Probe(
+        name="nft raw sets",
+        command=_nft("table inet q { set s { typeof ip saddr . @th,96,24 . @th,336,32; }; }"),
+        why_needed="matching the VNI and the inner source of a VXLAN packet",
+        what_to_do="use nft 1.0.6 or newer and kernel 6.1 or newer, or the lab kernel (build it once with scripts/kernel)",
+    ),
+)
+_TOOLS = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
+
+
+def probe_script(probes: Sequence[Probe] = PROBES) -> str:
+    """Return a shell script that tells of each probe `<name>\\t<exit status>\\t<what it said>`."""
+    lines = []
+    for probe in probes:
+        lines.append(f"said=$({{ {probe.command}; }} 2>&1); status=$?")
+        lines.append(f"printf '%s\\t%s\\t%s\\n' {shlex.quote(probe.name)} $status \"$(printf %s \"$said\" | tr '\\n\\t' '  ')\"")
+    return "\n".join(lines)
+
+
+def read_report(report: str, probes: Sequence[Probe] = PROBES) -> list[Feature]:
+    """Return the features from what the script told; one that it did not get to is absent."""
+    told = {}
+    for line in report.splitlines():
+        name, _, rest = line.partition("\t")
+        status, _, said = rest.partition("\t")
+        told[name] = (status == "0", said.strip())
+    features = []
+    for probe in probes:
+        present, said = told.get(probe.name, (False, "the probe did not run"))
+        features.append(
+            Feature(
+                name=probe.name,
+                present=present,
+                why_needed=probe.why_needed,
+                what_to_do=probe.what_to_do,
+                detail="" if present else said,
+            )
+        )
+    return features
+
+
+def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: bool | None = None) -> list[Feature]:
+    """Return what this machine has for this user, the tools first.
+
+    Cost: about 20 forks, 0.1 s. As an ordinary user everything is tried in a user namespace.
+    """
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    tools = [
+        Feature(
+            name=f"command {tool}",
+            present=which(tool) is not None or shutil.which(tool, path=path) is not None,
+            why_needed="making hosts and reading them",
+            what_to_do=f"apt-get install {package}",
+        )
+        for tool, package in _TOOLS.items()
+    ]
+    as_root = os.geteuid() == 0 if root is None else root
+    command = ["unshare", *([] if as_root else ["--user", "--map-root-user"]), "--net", "--", "sh", "-c", probe_script()]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env={"PATH": path}, check=False)
+        report, said = done.stdout, done.stderr.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        report, said = "", str(error)
+    namespace = Feature(
+        name="network namespaces" if as_root else "user and network namespaces",
+        present=bool(report),
+        why_needed="a host, and an instance, is a network namespace",
+        what_to_do="run as root" if not as_root else "give this container CAP_SYS_ADMIN",
+        detail="" if report else said,
+    )
+    return [*tools, namespace, *read_report(report)]
+
+
+def missing(features: Sequence[Feature]) -> list[Feature]:
+    """Return what is absent."""
+    return [feature for feature in features if not feature.present]

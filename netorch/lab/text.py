@@ -1,0 +1,39 @@
+"""The lab's own files (topology, expectations) from YAML to values: strict, with the line of each problem."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from netorch.errors import Problem, SpecError
+from netorch.model.notes import path_of
+from netorch.spec.node import Node, walk
+from netorch.spec.shape import mend
+from netorch.spec.yamltree import read_yaml
+
+
+def parse(path: str | Path, text: str | None = None) -> Node:
+    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name.
+
+    Raises:
+      SpecError: the file cannot be read, or is no YAML.
+    """
+    source = str(path)
+    if text is None:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            problem = Problem(path="$", what=f"the file cannot be read: {why}", fix="check the path")
+            raise SpecError(source, [problem]) from error
+    tree, problems = read_yaml(text)
+    if problems or tree is None:
+        raise SpecError(source, problems or [Problem(path="$", what="the file is empty", fix="see containerlab/quickstart")])
+    return tree
+
+
+def mended(tree: Node, type_: type) -> tuple[object, dict[str, int], list[Problem]]:
+    """Return values fit for `type_`, the line of each path, and what did not fit (and was replaced by a placeholder)."""
+    values, problems = mend(tree, type_)
+    lines = {path_of(where): node.line for where, node in walk(tree)}
+    return values, lines, problems
