@@ -188,7 +188,8 @@ class MemoryStore:
     def _expire(self) -> None:
         if self._leases:
             now = self._clock()
-            for lease in [lease for lease, held in self._leases.items() if held.deadline <= now]:
+            due = [(held.deadline, lease) for lease, held in self._leases.items() if held.deadline <= now]
+            for _, lease in sorted(due):
                 self._end_lease(lease)
 
     def _end_lease(self, lease: int) -> None:

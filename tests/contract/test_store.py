@@ -387,6 +387,19 @@ class TestLeases:
         assert store.revision() == 3
         assert store.keep_alive(lease) == 0
 
+    def test_revoking_no_lease_deletes_nothing(self, store: Store) -> None:
+        put(store, "a")
+        store.revoke(0)
+        assert store.get("a") is not None
+
+    def test_leases_end_in_the_order_of_their_times(self, store: Store, clock: Clock) -> None:
+        put(store, "late", lease=store.grant(20))
+        put(store, "early", lease=store.grant(10))
+        watch = store.watch([""], 4)
+        clock.now += 30
+        assert keys(watch.poll()) == [(4, "early"), (5, "late")]
+        watch.close()
+
     def test_a_put_with_an_ended_lease_is_refused(self, store: Store, clock: Clock) -> None:
         lease = store.grant(10)
         clock.now += 10

@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from netorch.errors import Compacted, FutureRevision
 from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Store, Watch
@@ -101,10 +101,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.end_lease(lease)
         self.deadlines.pop(lease, None)
 
-    @precondition(lambda self: self.deadlines)
-    @rule()
-    def wait_for_the_next_lease_to_end(self) -> None:
-        self._wait_until(min(self.deadlines.values()))
+    @rule(wait_s=st.integers(1, 6))
+    def wait(self, wait_s: int) -> None:
+        self._wait_until(self.now + wait_s)
 
     def _wait_until(self, moment: float) -> None:
         self.now = moment
