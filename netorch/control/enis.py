@@ -20,7 +20,7 @@ from netorch.control.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import keys
 from netorch.model.eni import Host, Instance, NetworkInterface, Want
-from netorch.model.ids import make_id, vni_of
+from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.alloc import mac_address
@@ -59,9 +59,8 @@ def create_network_interface(
         vpc, subnet = read_subnet(store, caller, subnet_id)
         room_for_interfaces(store, vpc.record, 1)
         pool = open_pool(store, subnet.record)
-        random = caller.entropy()
         eni = NetworkInterface(
-            id=make_id("eni", vpc.record.vni, random),
+            id=caller.new_id("eni", vpc.record.vni),
             vni=vpc.record.vni,
             subnet=subnet_id,
             mac=choose_mac(store, vpc.record.vni, mac, caller),

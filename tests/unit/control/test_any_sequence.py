@@ -1,0 +1,266 @@
+"""Random sequences of everybody's actions: whatever is refused and whatever is done, the records stay consistent."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import TypeVar
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from netorch.control import cloud, enis, hosts, instances, moves, route_tables, subnets, vpcs
+from netorch.control.caller import Caller
+from netorch.control.enis import primary_eni_id
+from netorch.control.instances import Wish
+from netorch.control.read import Inventory, read_inventory
+from netorch.errors import ApiError
+from netorch.model.addr import first_overlaps, parse_prefix
+from netorch.model.cloud import Cloud, InstanceDecl, SubnetDecl, VpcDecl
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import Direction
+from netorch.store.alloc import QUARANTINE_S
+from netorch.store.memory import MemoryStore
+
+T = TypeVar("T")
+HOSTS = ("hv1", "hv2", "hv3")
+NAMES = st.sampled_from(["a", "b", "c"])
+CIDRS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "10.0.0.0/27", "10.1.0.0/28"])
+SEED = st.integers(0, 1000)
+
+
+class Actions(RuleBasedStateMachine):
+    """Three owners of a cloud on three hosts, and the hosts' agents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore()
+        self.time = 0.0
+        counter = itertools.count(1)
+
+        def caller(owner: str, *, operator: bool = False) -> Caller:
+            def entropy() -> int:
+                return next(counter) * 0x9E3779B97F4A7C15
+
+            return Caller(owner=owner, operator=operator, now=lambda: self.time, entropy=entropy)
+
+        self.callers = {owner: caller(owner) for owner in ("acme", "globex", "default")}
+        self.operator = caller("default", operator=True)
+        self.freed: dict[int, float] = {}
+        self.seen: set[int] = set()
+
+    def try_to(self, act: Callable[[], object]) -> None:
+        with contextlib.suppress(ApiError):
+            act()
+
+    def one_of(self, found: dict[str, T] | list[T], seed: int) -> T | None:
+        values = list(found.values()) if isinstance(found, dict) else found
+        return values[seed % len(values)] if values else None
+
+    def vpc_id(self, seed: int) -> str:
+        records = self.one_of(list(read_inventory(self.store).vpcs.values()), seed)
+        return records.vpc.record.id if records is not None else "vpc-00100100000000000"
+
+    def some(self, kind: str, seed: int) -> str:
+        found = [resource_id for records in read_inventory(self.store).vpcs.values() for resource_id in getattr(records, kind)]
+        return self.one_of(sorted(found), seed) or "none"
+
+    @initialize()
+    def begin(self) -> None:
+        """Begin with enough for most actions to succeed."""
+        for name in HOSTS:
+            self.create_host(name)
+        for owner in ("acme", "globex"):
+            vpc = vpcs.create_vpc(self.store, self.callers[owner], name="a", cidrs=["10.0.0.0/16"], ipv6_cidrs=["fd00::/56"])
+            subnets.create_subnet(self.store, self.operator, vpc.id, name="a", cidr="10.0.0.0/28", ipv6_cidr="fd00::/64")
+
+    @rule(name=st.sampled_from(HOSTS))
+    def create_host(self, name: str) -> None:
+        underlay = f"192.0.2.{10 + HOSTS.index(name)}"
+        self.try_to(lambda: hosts.create_host(self.store, self.operator, name=name, underlay=underlay))
+
+    @rule(name=st.sampled_from(HOSTS))
+    def delete_host(self, name: str) -> None:
+        self.try_to(lambda: hosts.delete_host(self.store, self.operator, name))
+
+    @rule(owner=st.sampled_from(["acme", "globex"]), name=NAMES, cidr=CIDRS)
+    def create_vpc(self, owner: str, name: str, cidr: str) -> None:
+        self.try_to(lambda: vpcs.create_vpc(self.store, self.callers[owner], name=name, cidrs=[cidr], ipv6_cidrs=["fd00::/56"]))
+
+    @rule(seed=SEED)
+    def delete_vpc(self, seed: int) -> None:
+        self.try_to(lambda: vpcs.delete_vpc(self.store, self.operator, self.vpc_id(seed)))
+
+    @rule(seed=SEED, cidr=CIDRS, add=st.booleans())
+    def change_ranges(self, seed: int, cidr: str, add: bool) -> None:
+        act = vpcs.associate_cidr if add else vpcs.disassociate_cidr
+        self.try_to(lambda: act(self.store, self.operator, self.vpc_id(seed), cidr))
+
+    @rule(seed=SEED, name=NAMES, cidr=CIDRS, ipv6=st.sampled_from(["", "fd00::/64", "fd00:0:0:1::/64"]))
+    def create_subnet(self, seed: int, name: str, cidr: str, ipv6: str) -> None:
+        vpc = self.vpc_id(seed)
+        self.try_to(lambda: subnets.create_subnet(self.store, self.operator, vpc, name=name, cidr=cidr, ipv6_cidr=ipv6))
+
+    @rule(seed=SEED)
+    def delete_subnet(self, seed: int) -> None:
+        self.try_to(lambda: subnets.delete_subnet(self.store, self.operator, self.some("subnets", seed)))
+
+    @rule(seed=SEED, name=NAMES)
+    def create_table(self, seed: int, name: str) -> None:
+        self.try_to(lambda: route_tables.create_route_table(self.store, self.operator, self.vpc_id(seed), name=name))
+
+    @rule(seed=SEED, other=SEED)
+    def associate_table(self, seed: int, other: int) -> None:
+        subnet, table = self.some("subnets", seed), self.some("route_tables", other)
+        self.try_to(lambda: subnets.associate_route_table(self.store, self.operator, subnet, table))
+
+    @rule(seed=SEED)
+    def delete_table(self, seed: int) -> None:
+        self.try_to(lambda: route_tables.delete_route_table(self.store, self.operator, self.some("route_tables", seed)))
+
+    @rule(seed=SEED, address=st.sampled_from(["", "", "10.0.0.5", "10.0.0.20"]), host=st.sampled_from(["", *HOSTS]))
+    def run(self, seed: int, address: str, host: str) -> None:
+        wish = Wish(subnet=self.some("subnets", seed), address=address, host=host)
+        self.try_to(lambda: instances.run_instance(self.store, self.operator, wish))
+
+    @rule(owner=st.sampled_from(["acme", "globex"]), count=st.integers(1, 3))
+    def run_in_default_vpc(self, owner: str, count: int) -> None:
+        self.try_to(lambda: instances.run_instances(self.store, self.callers[owner], Wish(), count))
+
+    @rule(seed=SEED)
+    def terminate(self, seed: int) -> None:
+        self.try_to(lambda: instances.terminate_instance(self.store, self.operator, self.some("instances", seed)))
+
+    @rule(seed=SEED)
+    def create_interface(self, seed: int) -> None:
+        self.try_to(lambda: enis.create_network_interface(self.store, self.operator, self.some("subnets", seed)))
+
+    @rule(seed=SEED, other=SEED)
+    def attach(self, seed: int, other: int) -> None:
+        eni, instance = self.some("enis", seed), self.some("instances", other)
+        self.try_to(lambda: enis.attach_network_interface(self.store, self.operator, eni, instance))
+
+    @rule(seed=SEED, delete=st.booleans())
+    def detach_or_delete_interface(self, seed: int, delete: bool) -> None:
+        act: Callable[[MemoryStore, Caller, str], object]
+        act = enis.delete_network_interface if delete else enis.detach_network_interface
+        self.try_to(lambda: act(self.store, self.operator, self.some("enis", seed)))
+
+    @rule(seed=SEED, host=st.sampled_from(HOSTS))
+    def move(self, seed: int, host: str) -> None:
+        self.try_to(lambda: moves.move_instance(self.store, self.operator, self.some("instances", seed), host))
+
+    @rule(seed=SEED)
+    def cancel(self, seed: int) -> None:
+        self.try_to(lambda: moves.cancel_move(self.store, self.operator, self.some("instances", seed)))
+
+    @rule(seed=SEED, host=st.sampled_from(HOSTS), arrive=st.booleans())
+    def agent_steps(self, seed: int, host: str, arrive: bool) -> None:
+        eni = self.some("enis", seed)
+        if eni != "none":
+            (moves.complete_arrival if arrive else moves.finish_departure)(self.store, host, eni)
+
+    @rule(owner=st.sampled_from(["acme", "globex"]), name=NAMES, cidr=CIDRS, count=st.integers(0, 3), named=st.booleans())
+    def apply(self, owner: str, name: str, cidr: str, count: int, named: bool) -> None:
+        length = "28" if cidr.endswith("/16") else cidr.rpartition("/")[2]
+        subnet = SubnetDecl(name="s", cidr=f"{cidr.rpartition('/')[0]}/{length}")
+        runs = [InstanceDecl(name=f"i{n}", subnet="s") for n in range(count)]
+        decl = VpcDecl(name=name, owner=owner, cidrs=[cidr], subnets=[subnet], instances=runs)
+        wanted = Cloud(vpcs=[decl] if named else [])
+        try:
+            plan = cloud.plan_cloud(self.store, self.operator, wanted, source="f")
+        except ApiError:
+            return
+        cloud.apply_cloud(self.store, plan, allow_mass_delete=True)
+        assert cloud.plan_cloud(self.store, self.operator, wanted, source="f").changes == ()
+
+    @rule()
+    def an_hour_passes(self) -> None:
+        self.time += QUARANTINE_S
+
+    @invariant()
+    def vnis_are_not_used_again_within_the_quarantine(self) -> None:
+        now = set(read_inventory(self.store).vpcs)
+        for vni in self.seen - now:
+            self.freed[vni] = self.time
+        for vni in now - self.seen:
+            assert self.time - self.freed.pop(vni, -QUARANTINE_S) >= QUARANTINE_S
+        self.seen = now
+
+    @invariant()
+    def ranges_do_not_overlap_and_lie_inside(self) -> None:
+        for records in read_inventory(self.store).vpcs.values():
+            vpc = records.vpc.record
+            outer = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
+            inner = [
+                parse_prefix(text)
+                for stored in records.subnets.values()
+                for text in (stored.record.cidr, stored.record.ipv6_cidr)
+                if text
+            ]
+            assert list(first_overlaps((prefix, str(prefix)) for prefix in outer)) == []
+            assert list(first_overlaps((prefix, str(prefix)) for prefix in inner)) == []
+            assert all(any(range_.contains(prefix) for range_ in outer) for prefix in inner)
+
+    @invariant()
+    def nothing_dangles(self) -> None:
+        inventory = read_inventory(self.store)
+        wants = {kv.key for kv in self.store.list("host/").kvs if "/want/" in kv.key}
+        expected: set[str] = set()
+        for records in inventory.vpcs.values():
+            tables = set(records.route_tables) | {""}
+            assert [table.record.main for table in records.route_tables.values()].count(True) == 1
+            assert all(subnet.record.route_table in tables for subnet in records.subnets.values())
+            assert all(primary_eni_id(instance_id) in records.enis for instance_id in records.instances)
+            macs = [eni.record.mac for eni in records.enis.values()]
+            assert len(macs) == len(set(macs))
+            for eni in records.enis.values():
+                expected |= self.check_interface(inventory, eni.record)
+            held = [address for eni in records.enis.values() for address in eni.record.addresses if eni.record.instance]
+            assert sorted(held) == sorted(records.mappings)
+        assert wants == expected
+        assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
+        claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
+        free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.enis.values() if not eni.record.instance]
+        assert claims == {f"alloc/ip/{eni.vni:06x}/{address}" for eni in free for address in eni.addresses}
+
+    def check_interface(self, inventory: Inventory, eni: NetworkInterface) -> set[str]:
+        """Check an interface, and return the wants that it must have."""
+        records = inventory.vpcs[eni.vni]
+        subnet = records.subnets[eni.subnet].record
+        assert parse_prefix(subnet.cidr).contains(parse_prefix(f"{eni.address}/32"))
+        if not eni.instance:
+            return set()
+        assert eni.instance in records.instances
+        found = [records.mappings[address].record for address in eni.addresses]
+        assert {(m.eni, m.mac, m.host, m.move) for m in found} == {(eni.id, eni.mac, found[0].host, found[0].move)}
+        host, move = found[0].host, found[0].move
+        assert inventory.hosts[host].host.underlay == found[0].vtep
+        if move is not None:
+            assert inventory.hosts[move.host].host.underlay == move.vtep
+            assert move.direction in Direction
+        return {f"host/{name}/want/{eni.id}" for name in {host, move.host if move is not None else host}}
+
+    def teardown(self) -> None:
+        for instance in [kv.key for kv in self.store.list("vpc/").kvs if "/i/" in kv.key]:
+            instances.terminate_instance(self.store, self.operator, instance.rpartition("/")[2])
+        for eni in [kv.key for kv in self.store.list("vpc/").kvs if "/eni/" in kv.key]:
+            enis.delete_network_interface(self.store, self.operator, eni.rpartition("/")[2])
+        for records in read_inventory(self.store).vpcs.values():
+            for subnet in records.subnets:
+                subnets.delete_subnet(self.store, self.operator, subnet)
+            for table in [table.record for table in records.route_tables.values() if not table.record.main]:
+                route_tables.delete_route_table(self.store, self.operator, table.id)
+            vpcs.delete_vpc(self.store, self.operator, records.vpc.record.id)
+        for host in read_inventory(self.store).hosts:
+            hosts.delete_host(self.store, self.operator, host)
+        left = [kv for kv in self.store.list("").kvs if kv.key != "alloc/next-vni"]
+        assert all(kv.key.startswith("alloc/vni/") and "freed_at" in msgspec.json.decode(kv.value) for kv in left)
+
+
+TestActions = pytest.mark.slow(Actions.TestCase)
+TestActions.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from netorch.control import enis, instances, moves, vpcs
+from netorch.control.caller import Caller
+from netorch.control.changes import Action, CloudPlan
+from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.export import export_cloud
+from netorch.control.instances import Wish
+from netorch.control.read import VpcRecords, read_inventory
+from netorch.errors import Conflict
+from netorch.model.check import check_cloud
+from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, RouteTableDecl, SubnetDecl, VpcDecl
+from netorch.store.base import Store
+from tests.unit.control.conftest import refused
+
+HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
+SUBNETS = [
+    SubnetDecl(name="a", cidr="10.44.12.0/24", ipv6_cidr="fd00:0:0::/64"),
+    SubnetDecl(name="b", cidr="10.44.13.0/24", route_table="inner"),
+]
+INSTANCES = [
+    InstanceDecl(name="w1", subnet="a", host="hv1", address="10.44.12.4"),
+    InstanceDecl(name="w2", subnet="b", tags={"role": "web"}),
+]
+ACME = VpcDecl(
+    name="web",
+    owner="acme",
+    cidrs=["10.44.0.0/16"],
+    ipv6_cidrs=["fd00::/56"],
+    route_tables=[RouteTableDecl(name="inner")],
+    subnets=SUBNETS,
+    instances=INSTANCES,
+)
+CLOUD = Cloud(hosts=HOSTS, vpcs=[ACME, msgspec.structs.replace(ACME, owner="globex")])
+SOURCE = "/srv/vpc.yaml"
+
+
+def apply(store: Store, caller: Caller, cloud: Cloud, source: str = SOURCE) -> CloudPlan:
+    assert check_cloud(cloud) == []
+    plan = plan_cloud(store, caller, cloud, source=source)
+    apply_cloud(store, plan, allow_mass_delete=True)
+    again = plan_cloud(store, caller, cloud, source=source)
+    assert (again.changes, again.steps) == ((), ())
+    return plan
+
+
+def summary(plan: CloudPlan) -> list[tuple[str, str, str]]:
+    return [(change.action.value, change.kind, change.path) for change in plan.changes]
+
+
+def acme(**changes: object) -> Cloud:
+    """Return the cloud with a change in acme's VPC."""
+    return Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(ACME, **changes), CLOUD.vpcs[1]])
+
+
+def records(store: Store, owner: str = "acme", name: str = "web") -> VpcRecords:
+    found = read_inventory(store).vpc_named(owner, name)
+    assert found is not None
+    return found
+
+
+def test_a_first_apply_makes_what_the_file_says(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    for owner in ("acme", "globex"):
+        found = records(store, owner)
+        assert found.vpc.record.cidrs == ("10.44.0.0/16",)
+        assert found.mappings["10.44.12.4"].record.host == "hv1"
+        assert {eni.record.ipv6_address for eni in found.enis.values()} == {"fd00::4", ""}
+    assert records(store, "acme").vni != records(store, "globex").vni
+
+
+def test_applying_again_writes_nothing(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    before = store.revision()
+    assert apply_cloud(store, plan_cloud(store, operator, CLOUD, source=SOURCE)) == 0
+    assert store.revision() == before
+
+
+def test_an_exported_cloud_applies_as_unchanged(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    exported = export_cloud(store)
+    assert check_cloud(exported) == []
+    assert plan_cloud(store, operator, exported).changes == ()
+
+
+def test_what_is_planned_is_what_is_done(store: Store, operator: Caller) -> None:
+    plan = plan_cloud(store, operator, CLOUD)
+    assert store.list("vpc/").kvs == ()
+    apply_cloud(store, plan)
+    planned = {d.after for c in plan.changes if c.name == "w2" for d in c.differences if d.field == "address"}
+    assert {eni.record.address for eni in records(store).enis.values()} == {"10.44.12.4", *planned}
+    assert plan.hosts == ("hv1", "hv2")
+
+
+def test_an_instance_left_out_is_terminated(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    plan = apply(store, operator, acme(instances=INSTANCES[:1]))
+    assert summary(plan)[-1:] == [("delete", "instance", "acme/web/w2")]
+    assert [stored.record.name for stored in records(store).instances.values()] == ["w1"]
+
+
+def test_another_host_is_a_move(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    moved = [msgspec.structs.replace(INSTANCES[0], host="hv2"), INSTANCES[1]]
+    plan = plan_cloud(store, operator, acme(instances=moved))
+    assert summary(plan) == [("move", "instance", "acme/web/w1")]
+    assert plan.hosts == ("hv1", "hv2")
+    apply_cloud(store, plan)
+    mapping = records(store).mappings["10.44.12.4"].record
+    assert mapping.move is not None
+    assert (mapping.host, mapping.move.host) == ("hv1", "hv2")
+    assert plan_cloud(store, operator, acme(instances=moved)).changes == ()
+    with refused("IncorrectInstanceState", "is moving to hv2"):
+        plan_cloud(store, operator, acme())
+    moves.complete_arrival(store, "hv2", mapping.eni)
+    assert plan_cloud(store, operator, acme(instances=moved)).changes == ()
+
+
+def test_another_address_replaces_the_instance_only(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    plan = apply(store, operator, acme(instances=[msgspec.structs.replace(INSTANCES[0], address="10.44.12.9"), INSTANCES[1]]))
+    assert summary(plan) == [("replace", "instance", "acme/web/w1")]
+    assert plan.changes[0].breaks
+    assert set(records(store).mappings) == {"10.44.12.9", "10.44.13.4", "fd00::5"}
+
+
+def test_two_instances_may_swap_their_addresses(store: Store, operator: Caller) -> None:
+    pair = [InstanceDecl(name=n, subnet="a", address=f"10.44.12.{n[1]}") for n in ("w4", "w5")]
+    apply(store, operator, acme(instances=pair))
+    apply(
+        store,
+        operator,
+        acme(instances=[msgspec.structs.replace(one, address=f"10.44.12.{9 - int(one.name[1])}") for one in pair]),
+    )
+    enis_by_address = {eni.record.address: eni.record.instance for eni in records(store).enis.values()}
+    assert records(store).instances[enis_by_address["10.44.12.4"]].record.name == "w5"
+
+
+def test_another_range_replaces_subnet_and_instances(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    shifted = [SUBNETS[0], msgspec.structs.replace(SUBNETS[1], cidr="10.44.13.0/25")]
+    plan = apply(store, operator, acme(subnets=shifted))
+    assert sorted(summary(plan)) == [("replace", "instance", "acme/web/w2"), ("replace", "subnet", "acme/web/b")]
+
+
+def test_a_subnet_gets_ipv6_without_being_replaced(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    plan = apply(store, operator, acme(subnets=[SUBNETS[0], msgspec.structs.replace(SUBNETS[1], ipv6_cidr="fd00:0:0:1::/64")]))
+    assert summary(plan) == [("change", "subnet", "acme/web/b")]
+
+
+def test_ranges_tables_and_tags_change_in_place(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    before = records(store).vpc.record.id
+    changed = acme(
+        cidrs=["10.44.0.0/16", "10.45.0.0/16"],
+        tags={"team": "blue"},
+        route_tables=[],
+        subnets=[SUBNETS[0], msgspec.structs.replace(SUBNETS[1], route_table=""), SubnetDecl(name="c", cidr="10.45.0.0/24")],
+    )
+    plan = apply(store, operator, changed)
+    assert sorted(summary(plan)) == [
+        ("add", "subnet", "acme/web/c"),
+        ("change", "subnet", "acme/web/b"),
+        ("change", "vpc", "acme/web"),
+        ("delete", "route-table", "acme/web/inner"),
+    ]
+    assert records(store).vpc.record.id == before
+
+
+def test_another_vni_replaces_the_vpc_with_all_in_it(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    old = records(store).vni
+    apply(store, operator, acme(vni=7777))
+    assert records(store).vni == 7777
+    assert store.list(f"vpc/{old:06x}/").kvs == store.list(f"map/{old:06x}/").kvs == ()
+
+
+def test_a_vpc_is_deleted_only_by_the_file_that_made_it(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    vpcs.create_vpc(store, operator, name="by-hand", cidrs=["10.0.0.0/16"])
+    rest = Cloud(hosts=HOSTS, vpcs=CLOUD.vpcs[:1])
+    assert plan_cloud(store, operator, rest, source="/srv/other.yaml").changes == ()
+    assert plan_cloud(store, operator, rest).changes == ()
+    plan = apply(store, operator, rest)
+    assert summary(plan) == [("delete", "vpc", "globex/web")]
+    assert plan.changes[0].breaks == "2 instance(s) end"
+    assert [vpc.name for vpc in vpcs.describe_vpcs(store, operator)] == ["web", "by-hand"]
+
+
+def test_instances_of_the_top_level_live_beside_others_in_the_default_vpc(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="a"), InstanceDecl(name="b")]))
+    instances.run_instance(store, operator, Wish(name="by-hand"))
+    plan = apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="b")]))
+    assert summary(plan) == [("delete", "instance", "default/default/a")]
+    plan = apply(store, operator, Cloud(hosts=HOSTS))
+    assert summary(plan) == [("delete", "instance", "default/default/b")]
+    assert [stored.record.name for stored in records(store, "default", "default").instances.values()] == ["by-hand"]
+
+
+def test_a_plan_that_deletes_most_instances_must_be_allowed(store: Store, operator: Caller) -> None:
+    many = [InstanceDecl(name=f"w{n}", subnet="a") for n in range(12)]
+    apply(store, operator, acme(instances=many))
+    plan = plan_cloud(store, operator, acme(instances=many[:4]))
+    with refused("OperationNotPermitted", "8 of 14 instances"):
+        apply_cloud(store, plan)
+    assert len(records(store).instances) == 12
+    apply_cloud(store, plan_cloud(store, operator, acme(instances=many[:5])))
+    assert len(records(store).instances) == 5
+
+
+def test_a_large_vpc_takes_several_transactions_and_tells_its_progress(store: Store, operator: Caller) -> None:
+    many = [SubnetDecl(name=f"s{n}", cidr=f"10.44.{n}.0/24") for n in range(200)]
+    cloud = acme(subnets=many, route_tables=[], instances=[InstanceDecl(name=f"w{n}", subnet=f"s{n}") for n in range(40)])
+    told: list[tuple[int, int]] = []
+    plan = plan_cloud(store, operator, cloud)
+    assert apply_cloud(store, plan, lambda done, total: told.append((done, total))) == len(told) > 3
+    assert told[-1] == (len(plan.steps), len(plan.steps))
+    assert len(records(store).subnets) == 200
+    assert plan_cloud(store, operator, cloud).changes == ()
+
+
+def test_a_cloud_that_changed_after_the_plan_is_left_alone(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    plan = plan_cloud(store, operator, acme(instances=[], subnets=SUBNETS[:1]))
+    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "b")
+    enis.create_network_interface(store, operator, subnet.id)
+    before = store.revision()
+    with pytest.raises(Conflict, match="plan again"):
+        apply_cloud(store, plan, allow_mass_delete=True)
+    assert store.revision() == before
+
+
+def test_a_subnet_with_an_interface_that_no_file_can_name_is_not_deleted(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "b")
+    enis.create_network_interface(store, operator, subnet.id)
+    with refused("DependencyViolation", "subnet b"):
+        plan_cloud(store, operator, acme(instances=INSTANCES[:1], subnets=SUBNETS[:1]))
+    assert plan_cloud(store, operator, acme()).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("cloud", "code"),
+    [
+        (Cloud(hosts=[HostDecl(name="hv1", underlay="192.0.2.99")]), "InvalidParameterValue"),
+        (Cloud(hosts=[HostDecl(name="hv3", underlay="192.0.2.12")]), "InvalidParameterValue"),
+        (acme(cidrs=[f"10.{n}.0.0/16" for n in range(44, 50)]), "CidrLimitExceeded"),
+        (acme(instances=[InstanceDecl(name="new", subnet="b", address="10.44.13.4"), INSTANCES[1]]), "InvalidIPAddress.InUse"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_written(store: Store, operator: Caller, cloud: Cloud, code: str) -> None:
+    apply(store, operator, CLOUD)
+    with refused(code):
+        plan_cloud(store, operator, cloud)
+
+
+def test_deleting_everything_leaves_only_the_quarantine(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(vpcs=[msgspec.structs.replace(ACME, instances=[])]))
+    apply(store, operator, Cloud())
+    left = {kv.key.rpartition("/")[0] or kv.key for kv in store.list("").kvs}
+    assert left == {"alloc", "alloc/vni"}
+
+
+def test_counts_add_up(store: Store, operator: Caller) -> None:
+    counts = plan_cloud(store, operator, CLOUD).counts()
+    assert counts[Action.ADD] == 2 + 2 * (1 + 1 + 2 + 2)
+    assert sum(counts.values()) == counts[Action.ADD]

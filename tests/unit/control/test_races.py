@@ -1,0 +1,147 @@
+"""Two callers at once: the second acts between the first one's reads and its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from netorch.control import enis, hosts, instances, moves, route_tables, subnets, vpcs
+from netorch.control.caller import Caller
+from netorch.control.instances import Wish
+from netorch.errors import ApiError
+from netorch.model.addr import parse_prefix
+from netorch.model.vpc import Subnet
+from netorch.store.base import Compare, Delete, Put, Store, TxnResult
+from netorch.store.memory import MemoryStore
+from tests.unit.control.conftest import refused
+
+
+class Interrupted(MemoryStore):
+    """A store that lets somebody else act just before the next transaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], object] | None = None
+
+    def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            act()
+        return super().txn(compares, ops)
+
+
+@pytest.fixture
+def store() -> Interrupted:
+    return Interrupted()
+
+
+@pytest.fixture
+def subnet(store: Interrupted, acme: Caller, two_hosts: None) -> Subnet:
+    vpc = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
+    return subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.1.0/24")
+
+
+def vpc_id(store: Store, caller: Caller) -> str:
+    return vpcs.describe_vpcs(store, caller)[0].id
+
+
+def test_two_vpcs_made_at_once_have_two_vnis(store: Interrupted, acme: Caller, globex: Caller) -> None:
+    store.meanwhile = lambda: vpcs.create_vpc(store, globex, name="a", cidrs=["10.0.0.0/16"])
+    mine = vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"])
+    assert mine.vni != vpcs.describe_vpcs(store, globex)[0].vni
+
+
+def test_of_two_vpcs_of_one_name_the_later_is_refused(store: Interrupted, acme: Caller) -> None:
+    store.meanwhile = lambda: vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"])
+    with refused("InvalidParameterValue", "one of that name"):
+        vpcs.create_vpc(store, acme, name="a", cidrs=["10.1.0.0/16"])
+
+
+def test_of_two_overlapping_subnets_the_later_is_refused(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    vpc = vpc_id(store, acme)
+    store.meanwhile = lambda: subnets.create_subnet(store, acme, vpc, name="b", cidr="10.0.2.0/24")
+    with refused("InvalidSubnet.Conflict"):
+        subnets.create_subnet(store, acme, vpc, name="c", cidr="10.0.2.0/25")
+    ranges = [parse_prefix(info.subnet.cidr) for info in subnets.describe_subnets(store, acme, vpc)]
+    assert len(ranges) == 2
+
+
+def test_a_subnet_that_gets_an_interface_meanwhile_is_not_deleted(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    store.meanwhile = lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    with refused("DependencyViolation"):
+        subnets.delete_subnet(store, acme, subnet.id)
+
+
+def test_nothing_runs_in_a_subnet_that_is_deleted_meanwhile(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    store.meanwhile = lambda: subnets.delete_subnet(store, acme, subnet.id)
+    with refused("InvalidSubnetID.NotFound"):
+        instances.run_instance(store, acme, Wish(subnet=subnet.id))
+
+
+def test_a_vpc_that_gets_a_subnet_meanwhile_is_not_deleted(store: Interrupted, acme: Caller) -> None:
+    vpc = vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"])
+    store.meanwhile = lambda: subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.0.0/24")
+    with refused("DependencyViolation"):
+        vpcs.delete_vpc(store, acme, vpc.id)
+
+
+def test_two_instances_run_at_once_have_two_addresses(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    store.meanwhile = lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    assert instances.run_instance(store, acme, Wish(subnet=subnet.id)).eni.address == "10.0.1.5"
+
+
+def test_nothing_is_placed_on_a_host_that_is_deleted_meanwhile(
+    store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
+) -> None:
+    store.meanwhile = lambda: hosts.delete_host(store, operator, "hv1")
+    with refused("InvalidHostID.NotFound"):
+        instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+
+
+def test_a_host_that_gets_an_interface_meanwhile_is_not_deleted(
+    store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
+) -> None:
+    store.meanwhile = lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    with refused("DependencyViolation"):
+        hosts.delete_host(store, operator, "hv1")
+
+
+def test_of_two_default_vpcs_made_at_once_one_stays(store: Interrupted, acme: Caller, two_hosts: None) -> None:
+    store.meanwhile = lambda: vpcs.create_default_vpc(store, acme)
+    instances.run_instance(store, acme, Wish())
+    assert len(vpcs.describe_vpcs(store, acme)) == 1
+
+
+def test_an_interface_attached_meanwhile_is_not_left_behind(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    eni = enis.create_network_interface(store, acme, subnet.id)
+    store.meanwhile = lambda: enis.attach_network_interface(store, acme, eni.id, placed.instance.id)
+    instances.terminate_instance(store, acme, placed.instance.id)
+    assert store.list("map/").kvs == ()
+    assert [kv for kv in store.list("host/").kvs if "/want/" in kv.key] == []
+    enis.delete_network_interface(store, acme, eni.id)
+
+
+def test_a_table_that_is_associated_meanwhile_is_not_deleted(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    table = route_tables.create_route_table(store, acme, vpc_id(store, acme), name="t")
+    store.meanwhile = lambda: subnets.associate_route_table(store, acme, subnet.id, table.id)
+    with refused("DependencyViolation"):
+        route_tables.delete_route_table(store, acme, table.id)
+
+
+def test_an_arrival_loses_against_a_termination(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    moves.move_instance(store, acme, placed.instance.id, "hv2")
+    store.meanwhile = lambda: instances.terminate_instance(store, acme, placed.instance.id)
+    assert not moves.complete_arrival(store, "hv2", placed.eni.id)
+    assert store.list("map/").kvs == ()
+
+
+def test_of_two_moves_at_once_one_is_refused(store: Interrupted, acme: Caller, operator: Caller, subnet: Subnet) -> None:
+    hosts.create_host(store, operator, name="hv3", underlay="192.0.2.13")
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv3")
+    with pytest.raises(ApiError, match="moving to hv3"):
+        moves.move_instance(store, acme, placed.instance.id, "hv2")
+    assert store.list(f"host/hv2/want/{placed.eni.id}").kvs == ()
