@@ -11,6 +11,7 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
+from netorch.model.cloud import DEFAULT_OWNER
 
 if TYPE_CHECKING:
     from netorch.model.cloud import Cloud, InstanceDecl, VpcDecl
@@ -73,6 +74,7 @@ def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl
 def _sorted(vpc: VpcDecl) -> VpcDecl:
     return msgspec.structs.replace(
         vpc,
+        owner=DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner,  # msgspec leaves a default out by identity
         route_tables=sorted(vpc.route_tables, key=lambda table: table.name),
         subnets=sorted(vpc.subnets, key=lambda subnet: subnet.name),
         instances=sorted(vpc.instances, key=lambda instance: instance.name),

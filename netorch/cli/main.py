@@ -93,7 +93,8 @@ def _inside(lab: str, store: str | None, owner: str | None) -> int:
         if argument.startswith("--lab="):
             del arguments[index]
             break
-    return exec_in(lab, None, ["netorch", *arguments])
+    code: int = exec_in(lab, None, ["netorch", *arguments])
+    return code
 
 
 def main() -> None:
@@ -101,9 +102,8 @@ def main() -> None:
     from netorch.errors import NetorchError
 
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        result = cli.main(standalone_mode=False)  # the code that a command has left with, else what it returned
+        sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

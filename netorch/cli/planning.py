@@ -75,7 +75,7 @@ def _short(names: list[str]) -> str:
 
 def _change_text(change: Change) -> str:
     action = change.action.value
-    details = [_difference(item.field, item.before, item.after) for item in change.differences]
+    details = [_difference(item.field, item.before, item.after) for item in change.differences if item.before != item.after]
     if change.breaks:
         details.append(f"({change.breaks})")
     sign = click.style(f"{SIGNS[action]:<2}", fg=COLOURS[action])
