@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final
 
-from netorch.drivers import netns, packed, sysctl
+from netorch.drivers import netns, packed, parsed, sysctl
 from netorch.drivers.base import KernelEvent, Underlay
 from netorch.drivers.describe import describe
 from netorch.drivers.monitor import Monitor
@@ -62,7 +62,7 @@ class LinuxKernel:
     def dump(self) -> dict[Key, KernelObject]:
         """Return every object that is ours. Cost: ten dumps, whatever the number of objects."""
         self._monitor.keep_name()
-        self._monitor.take()  # what is older than the dump is in it
+        self._monitor.forget()
         try:
             reading = read_all(self._fabric)
             objects: list[KernelObject] = [*sysctl.read(self._fabric_fd, [path for path, _ in FABRIC]), *reading.objects]
@@ -151,6 +151,8 @@ class LinuxKernel:
             elif isinstance(obj, Fdb):
                 with suppress(LookupError):
                     fdb.add(self._index_of(obj.ifname))
+            elif isinstance(obj, Address) and isinstance(op, Delete) and parsed.takes_routes(obj):
+                self._monitor.lose("all")
         if links or fdb:
             self._monitor.drain(links, fdb)
 

@@ -95,6 +95,12 @@ class Monitor:
             os.eventfd_read(self._ready)
         return events
 
+    def forget(self) -> None:
+        """Drop what has arrived, because a dump is about to show it; but a dump shows nothing of the underlay."""
+        self.drain()
+        self._lost.discard("all")
+        self._pending = {}
+
     def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> None:
         """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers."""
         self._drain_names()
@@ -214,6 +220,8 @@ class Monitor:
         found = parsed.address(body, self.names)
         if found is not None:
             self._seen(found) if kind == packed.NEWADDR else self._gone(found.key)
+            if kind == packed.DELADDR and parsed.takes_routes(found):
+                self._lost.add("all")
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
         foreign = body[5] != PROTOCOL

@@ -197,6 +197,14 @@ def address(body: bytes, names: Names) -> Address | None:
     return Address(ifname=ifname, address=f"{_ip(body)}/{body[1]}")
 
 
+def takes_routes(gone: Address) -> bool:
+    """Return whether the end of this address may have taken routes along.
+
+    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. VRF devices have none of ours.
+    """
+    return ":" not in gone.address and not gone.ifname.startswith("vrf")
+
+
 def rule(body: bytes) -> tuple[Rule, bool]:
     """Return the rule and whether it is ours."""
     found = attrs(body, 12)

@@ -1,0 +1,114 @@
+"""A LinuxKernel of its own for each test, objects for it, and a foreigner who changes things behind its back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.state.base import KernelObject, Key
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
+from netorch.state.link import AdminUp, Inside, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.op import Create
+from netorch.state.owner import fabric_netns
+from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, host_sysctls
+
+VNI = 5000
+PORT = "v-0013880000001"
+TAP = "v-0013880000002"
+INSTANCE = "i-00138800000000001"
+PORT_MAC = "02:4e:54:ff:ff:01"
+ROUTER = "02:4e:c0:00:02:0c"
+
+VRF = Vrf(ifname="vrf5000", table=VNI)
+VXLAN = Vxlan(ifname="vx5000", vni=VNI, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1500, vrf="vrf5000")
+INSIDE = Inside(
+    ifname="eth0",
+    lladdr="02:00:00:00:00:11",
+    addresses=("10.0.0.11/24", "2001:db8::11/128"),
+    gateways=("10.0.0.1", "fe80::1"),
+)
+VETH = VethPort(ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", netns=INSTANCE, make_netns=True, inside=INSIDE)
+
+
+def vpc() -> list[KernelObject]:
+    """Return a dual-stack VPC with a port, a tap and a remote neighbour, in the order of birth."""
+    return [
+        VRF,
+        AdminUp(ifname="vrf5000"),
+        Route(table=VNI, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC),
+        Route(table=VNI, dst="::/0", metric=UNREACHABLE_METRIC),
+        VXLAN,
+        VETH,
+        TapPort(ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000"),
+        *device_sysctls(VRF_V6, "vrf5000"),
+        *device_sysctls(VXLAN_V4 + VXLAN_V6, "vx5000"),
+        *device_sysctls(PORT_V4 + PORT_V6, PORT),
+        *device_sysctls(PORT_V4, TAP),
+        Address(ifname="vrf5000", address="10.0.0.1/32"),
+        Address(ifname="vrf5000", address="2001:db8::1/128"),
+        Address(ifname=PORT, address="fe80::1/64"),
+        AdminUp(ifname="vx5000"),
+        AdminUp(ifname=PORT),
+        AdminUp(ifname=TAP),
+        Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER),
+        Neighbour(ifname="vx5000", dst="fe80::c000:20c", lladdr=ROUTER),
+        Fdb(ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12"),
+        Route(table=VNI, dst="10.0.0.11/32", ifname=PORT),
+        Route(table=VNI, dst="2001:db8::11/128", ifname=PORT, metric=IPV6_METRIC),
+        Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
+        Route(table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=IPV6_METRIC),
+    ]
+
+
+def host_objects() -> list[KernelObject]:
+    """Return what stands on every host."""
+    rules = [Rule(version=version, priority=32765, table=255) for version in (4, 6)]
+    return [*rules, *host_sysctls()]
+
+
+def create(kernel: LinuxKernel, *objects: KernelObject) -> None:
+    """Create the objects. Fails when the kernel refuses one."""
+    assert [str(failure.error) for failure in kernel.apply([Create(obj) for obj in objects])] == []
+
+
+def kinds(objects: dict[Key, KernelObject]) -> set[str]:
+    """Return the kinds of the keys."""
+    return {str(key[0]) for key in objects}
+
+
+@contextmanager
+def host(name: str) -> Iterator[LinuxKernel]:
+    """Yield the kernel of a new host; its namespaces are taken away afterwards."""
+    fd = netns.make(f"u-{name}")
+    try:
+        with netns.inside(fd):
+            kernel = LinuxKernel(name)
+        yield kernel
+        kernel.close()
+    finally:
+        os.close(fd)
+        for namespace in (f"u-{name}", fabric_netns(name), INSTANCE):
+            netns.remove(namespace)
+
+
+@contextmanager
+def restarted(name: str) -> Iterator[LinuxKernel]:
+    """Yield a second kernel object of the same host, with no memory."""
+    fd = netns.find(f"u-{name}")
+    with netns.inside(fd):
+        kernel = LinuxKernel(name)
+    os.close(fd)
+    yield kernel
+    kernel.close()
+
+
+def foreigner(namespace: str, command: str) -> str:
+    """Run `ip -n NAMESPACE COMMAND` (or bridge, when that is its first word) as an operator would."""
+    tool, _, rest = command.partition(" ")
+    words = [tool, "-n", namespace, *rest.split()] if tool == "bridge" else ["ip", "-n", namespace, *command.split()]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
