@@ -35,11 +35,11 @@ def row(vpc: str, mapping: Mapping, generation: int) -> dict[str, Any]:
 @pass_session
 def lookup(session: Session, vpc: str, address: str, output: str) -> None:
     """Say where an address of a VPC (name, id or VNI) lives."""
-    from netorch.control.mappings import lookup_mapping
+    from netorch.control.mappings import lookup_mapping, vpc_of
 
-    which: int | str = int(vpc) if vpc.isdigit() else session.id_of("vpc", vpc)
-    stored = lookup_mapping(session.store, session.caller, which, address)
-    show_record(row(vpc, stored.record, stored.mod_revision), output)
+    found = vpc_of(session.store, session.caller, int(vpc) if vpc.isdigit() else session.id_of("vpc", vpc))
+    stored = lookup_mapping(session.store, session.caller, found.id, address)
+    show_record(row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision), output)
 
 
 @command.command("list")

@@ -1,0 +1,181 @@
+"""The command line as its users meet it: outputs, exit codes, errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CLOUD = """
+hosts:
+- {name: hv1, underlay: 192.0.2.11}
+- {name: hv2, underlay: 192.0.2.12}
+vpcs:
+- name: acme
+  owner: acme
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances:
+  - {name: web-1, host: hv1, address: 10.44.12.4}
+  - {name: web-2, host: hv2}
+- name: globex
+  owner: globex
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances: [{name: web-1, host: hv1, address: 10.44.12.4}]
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the command line in an empty directory with a store of its own; fails on an unexpected exit code."""
+
+    def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "netorch", *arguments],
+            cwd=tmp_path,
+            env={"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    (tmp_path / "vpc.yaml").write_text(CLOUD)
+    return run
+
+
+def test_plan_and_diff_leave_with_2_until_the_file_is_applied(run: Run) -> None:
+    assert "Plan: 9 to add." in run("plan", code=2).stdout
+    assert "+  - name: acme" in run("diff", code=2).stdout
+    run("apply", "--yes", "--no-wait")
+    assert "No changes" in run("plan").stdout
+    assert run("diff").stdout == ""
+
+
+def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    changed = CLOUD.replace("{name: web-2, host: hv2}", "{name: web-2, host: hv1}\n  - {name: web-3}").replace(
+        "instances: [{name: web-1, host: hv1, address: 10.44.12.4}]", "instances: []"
+    )
+    (tmp_path / "vpc.yaml").write_text(changed)
+    out = run("plan", code=2).stdout
+    assert "host hv2 -> hv1" in out
+    assert "-  instance    globex/globex/web-1" in out
+    assert "blast radius: acme/acme globex/globex only" in out
+    assert "Plan: 1 to add, 1 to move, 1 to delete." in out
+    plan = json.loads(run("plan", "-o", "json", code=2).stdout)
+    assert {(c["action"], c["path"]) for c in plan["changes"]} == {
+        ("move", "acme/acme/web-2"),
+        ("add", "acme/acme/web-3"),
+        ("delete", "globex/globex/web-1"),
+    }
+
+
+def test_lists_are_columns_json_or_yaml(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    lines = run("instance", "list").stdout.splitlines()
+    assert lines[0].split() == ["NAME", "VPC", "ADDRESS", "IPV6_ADDRESS", "HOST", "STATE", "ID"]
+    assert len(lines) == 4
+    rows = json.loads(run("instance", "list", "-o", "json").stdout)
+    assert yaml.safe_load(run("instance", "list", "-o", "yaml").stdout) == rows
+    assert sorted((row["vpc"], row["name"], row["address"]) for row in rows) == [
+        ("acme/acme", "web-1", "10.44.12.4"),
+        ("acme/acme", "web-2", "10.44.12.5"),
+        ("globex/globex", "web-1", "10.44.12.4"),
+    ]
+
+
+def test_names_are_found_by_as_much_as_is_needed(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    assert "web-2" in run("instance", "show", "web-2").stdout
+    error = run("instance", "show", "web-1", code=1).stderr
+    assert "choose one of acme/acme/web-1, globex/globex/web-1" in error
+    shown = json.loads(run("instance", "show", "globex/web-1", "-o", "json").stdout)
+    assert json.loads(run("instance", "show", shown["id"], "-o", "json").stdout) == shown
+
+
+def test_an_owner_sees_nothing_of_another(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    theirs = json.loads(run("instance", "show", "globex/web-1", "-o", "json").stdout)["id"]
+    assert "NotFound" in run("--owner", "acme", "instance", "show", theirs, code=1).stderr
+    assert "globex" not in run("--owner", "acme", "vpc", "list").stdout
+
+
+def test_the_mapping_service_answers_by_name_and_by_vni(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    found = json.loads(run("map", "lookup", "acme", "10.44.12.5", "-o", "json").stdout)
+    assert (found["host"], found["vtep"]) == ("hv2", "192.0.2.12")
+    assert json.loads(run("map", "lookup", str(found["vni"]), "10.44.12.5", "-o", "json").stdout) == found
+    assert "not mapped" in run("map", "lookup", "acme", "10.44.12.99", code=1).stderr
+
+
+def test_every_noun_can_be_made_shown_listed_and_removed(run: Run) -> None:
+    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    run("vpc", "create", "lab", "--cidr", "10.0.0.0/16", "--tag", "team=net")
+    run("route-table", "create", "private", "--vpc", "lab")
+    run("subnet", "create", "a", "--vpc", "lab", "--cidr", "10.0.1.0/24", "--route-table", "private")
+    run("eni", "create", "--subnet", "a", "--address", "10.0.1.9", "--name", "spare")
+    run("instance", "run", "i1", "--subnet", "a", "--no-wait")
+    assert "private" in run("route-table", "list").stdout
+    assert json.loads(run("subnet", "show", "a", "-o", "json").stdout)["available_addresses"] == 249
+    assert "DependencyViolation" in run("vpc", "delete", "lab", code=1).stderr
+    assert "DependencyViolation" in run("host", "delete", "hv1", code=1).stderr
+    run("instance", "terminate", "i1")
+    run("eni", "delete", "spare")
+    run("subnet", "delete", "a")
+    run("route-table", "delete", "private")
+    run("vpc", "delete", "lab")
+    run("host", "delete", "hv1")
+    assert run("vpc", "list", "-o", "json").stdout == "[]\n"
+
+
+def test_an_instance_that_names_nothing_lands_in_the_default_vpc(run: Run) -> None:
+    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    row = json.loads(run("instance", "run", "solo", "--no-wait", "-o", "json").stdout)[0]
+    assert (row["vpc"], row["address"], row["host"]) == ("default/default", "172.31.0.4", "hv1")
+
+
+def test_status_says_what_is_wrong_and_leaves_with_2(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    out = run("status", code=2).stdout
+    assert "problem: host hv1: its agent is not running" in out
+    assert json.loads(run("status", "-o", "json", code=2).stdout)["instances"] == 3
+
+
+def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/8], subnet: []}]")
+    error = run("apply", "-f", "bad.yaml", code=2).stderr
+    assert "did you mean subnets" in error
+    assert "/16 to /28" in error
+    assert json.loads(run("vpc", "list", "-o", "json").stdout) == []
+    assert "check the path" in run("plan", "-f", "nope.yaml", code=2).stderr
+    assert "Did you mean 'vpc'" in run("vpx", code=2).stderr
+    assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=2).stderr
+
+
+def test_an_exported_cloud_applies_without_changes(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    (tmp_path / "again.yaml").write_text(run("export").stdout)
+    assert "No changes" in run("plan", "-f", "again.yaml").stdout
+
+
+def test_help_imports_none_of_the_heavy_libraries(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.argv = ['netorch', '--help']\nfrom netorch.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'pyroute2', 'nftables', 'rich', 'yaml', 'sqlite3'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Commands:" in done.stdout
