@@ -44,10 +44,15 @@ def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") 
     `source` says which file this is, e.g. its absolute path; without one, no VPC is ever deleted.
 
     Raises:
-      ApiError: something cannot be done, e.g. VpcLimitExceeded, InvalidIPAddress.InUse, IncorrectInstanceState for a move of an
-        instance that is moving, DependencyViolation for a subnet with interfaces that a file cannot name.
+      ApiError: something cannot be done, e.g. UnauthorizedOperation for another owner's VPC, VpcLimitExceeded,
+        InvalidIPAddress.InUse, IncorrectInstanceState for a move of an instance that is moving, DependencyViolation for a subnet
+        with interfaces that a file cannot name.
     Cost: O(store + cloud).
     """
+    for decl in cloud.vpcs:
+        if not caller.sees(decl.owner):
+            text = f"VPC {decl.owner}/{decl.name}: is not yours; leave it out, or let its owner or the operator apply it"
+            raise ApiError("UnauthorizedOperation", text)
     inventory = read_inventory(store)
     draft = Draft(inventory, caller, source)
     stored = {(records.vpc.record.owner, records.vpc.record.name): records for records in inventory.vpcs.values()}
@@ -124,7 +129,7 @@ def _plan_leftovers(draft: Draft, decls: list[VpcDecl]) -> None:
     named = {(decl.owner, decl.name) for decl in decls}
     for records in draft.inventory.vpcs.values():
         vpc = records.vpc.record
-        if vpc.tags.get(SOURCE_TAG) != draft.source or (vpc.owner, vpc.name) in named:
+        if vpc.tags.get(SOURCE_TAG) != draft.source or (vpc.owner, vpc.name) in named or not draft.caller.sees(vpc.owner):
             continue
         draft.changes.append(vpc_deletion(records))
         delete_vpc(draft, records)

@@ -20,7 +20,7 @@ from netorch.control.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import keys
 from netorch.model.eni import Host, Instance, NetworkInterface, Want
-from netorch.model.ids import vni_of
+from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.alloc import mac_address
@@ -57,10 +57,10 @@ def create_network_interface(
 
     def decide() -> tuple[Writes, NetworkInterface]:
         vpc, subnet = read_subnet(store, caller, subnet_id)
-        room_for_interfaces(store, vpc.record, 1)
+        ports = room_for_interfaces(store, vpc.record, 1)
         pool = open_pool(store, subnet.record)
         eni = NetworkInterface(
-            id=caller.new_id("eni", vpc.record.vni),
+            id=fresh_id(caller, "eni", vpc.record.vni, ports),
             vni=vpc.record.vni,
             subnet=subnet_id,
             mac=choose_mac(store, vpc.record.vni, mac, caller),
@@ -84,11 +84,29 @@ def _in_subnet(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet]) -> None
     writes.expect(keys.subnet(subnet.record.vni, subnet.record.id), subnet.mod_revision)
 
 
-def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> None:
-    """Refuse more interfaces than a VPC may have. Raises ApiError: NetworkInterfaceLimitExceeded. Cost: O(interfaces)."""
+def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
+    """Return the port names of a VPC that has room for so many more interfaces. Cost: O(interfaces).
+
+    Raises:
+      ApiError: NetworkInterfaceLimitExceeded.
+    """
     limit = quotas_of(store, vpc.owner).interfaces_per_vpc
-    if len(store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs) + count > limit:
+    found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
+    if len(found) + count > limit:
         raise over_quota("NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", limit, "network interfaces")
+    return {port_name(kv.key) for kv in found}
+
+
+def fresh_id(caller: Caller, kind: str, vni: int, ports: set[str]) -> str:
+    """Return the id of a new interface or of the instance that it comes with, and note its port's name in `ports`.
+
+    A port's name holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal.
+    """
+    while True:
+        found = caller.new_id(kind, vni)
+        if port_name(found) not in ports:
+            ports.add(port_name(found))
+            return found
 
 
 def choose_mac(store: Store, vni: int, wish: str, caller: Caller) -> str:
@@ -190,16 +208,19 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidNetworkInterface.InUse, InvalidInstanceID.NotFound,
-        InvalidParameterValue for another VPC's instance, IncorrectInstanceState while the instance moves.
+        InvalidParameterValue for another VPC's instance, AttachmentLimitExceeded, IncorrectInstanceState while it moves.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
-        _, eni = read_eni(store, caller, eni_id)
+        vpc, eni = read_eni(store, caller, eni_id)
         _, instance = read_instance(store, caller, instance_id)
         if eni.record.instance:
             raise _attached(eni.record, "detach it first")
         if vni_of(instance_id) != eni.record.vni:
             raise invalid(f"network interface {eni_id}", f"instance {instance_id} is in another VPC", "choose one of its own VPC")
+        limit = quotas_of(store, vpc.record.owner).interfaces_per_instance
+        if len(attached_to(store, instance.record)) >= limit:
+            raise over_quota("AttachmentLimitExceeded", f"instance {instance_id}", limit, "network interfaces")
         attached = msgspec.structs.replace(eni.record, instance=instance_id)
         writes = Writes()
         _on_host_of(writes, store, caller, instance.record, attached)

@@ -7,7 +7,7 @@ import msgspec
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.refuse import in_use, invalid, not_found
-from netorch.control.writes import ABSENT, Writes, attempt
+from netorch.control.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model import keys
 from netorch.model.eni import Host, Role
@@ -92,18 +92,21 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
     if spec is None:
         raise not_found("host", name)
     host = msgspec.json.decode(spec.value, type=Host)
+    changed = ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
     drain = Writes()
     drain.expect(keys.host_spec(name), spec.mod_revision)
     drain.put(drain_key(name), name)
-    if not drain.commit(store):
-        raise ApiError("IncorrectState", f"host {name}: was changed just now; try again")
+    drained = drain.commit(store)
+    if not drained:
+        raise changed
     wants = store.list(f"{keys.host_prefix(name)}want/").kvs
     final = Writes()
-    final.drop(drain_key(name))
+    final.delete(drain_key(name), drained)
     if not wants:
-        final.drop(keys.host_spec(name))
+        final.delete(keys.host_spec(name), spec.mod_revision)
         final.drop(vtep_key(host.underlay))
-    final.commit(store)
+    if not final.commit(store):
+        raise changed
     if wants:
         raise in_use("host", name, f"{len(wants)} network interface(s)", "move or terminate its instances first")
     _forget_status(store, name)
@@ -117,23 +120,6 @@ def _forget_status(store: Store, name: str) -> None:
         for key in left[start : start + 100]:
             writes.drop(key)
         writes.commit(store)
-
-
-def change_host(store: Store, caller: Caller, name: str, *, tags: Tags) -> Host:
-    """Return the host with new tags. Its name, role and underlay address never change. Raises ApiError."""
-    del caller
-
-    def decide() -> tuple[Writes, Host]:
-        writes = Writes()
-        state = _read_states(store, name).get(name)
-        if state is None:
-            raise not_found("host", name)
-        host = msgspec.structs.replace(state.host, tags=checks.tags(f"host {name}", tags))
-        if host != state.host:
-            writes.change(keys.host_spec(name), state.mod_revision, host)
-        return writes, host
-
-    return attempt(store, decide)
 
 
 def describe_hosts(store: Store, caller: Caller) -> list[HostInfo]:

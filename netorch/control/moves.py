@@ -119,7 +119,7 @@ def complete_arrival(store: Store, host: str, eni_id: str) -> bool:
         back = Move(direction=Direction.FROM, host=mapping.record.host, vtep=mapping.record.vtep)
         there = msgspec.structs.replace(mapping.record, host=host, vtep=state.host.underlay, move=back)
         writes.change(key, mapping.mod_revision, there)
-    return bool(writes) and writes.commit(store)
+    return bool(writes) and writes.commit(store) > 0
 
 
 def finish_departure(store: Store, host: str, eni_id: str) -> bool:
@@ -137,7 +137,7 @@ def finish_departure(store: Store, host: str, eni_id: str) -> bool:
         else:
             writes.expect(key, mapping.mod_revision)
     writes.drop(keys.want(host, eni_id))
-    return writes.commit(store)
+    return writes.commit(store) > 0
 
 
 def _host(store: Store, name: str) -> HostState | None:

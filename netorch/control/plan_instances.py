@@ -7,7 +7,7 @@ import msgspec
 from netorch.control.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.changes import Action, Change, Difference, differences
 from netorch.control.draft import SOURCE_TAG, Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
-from netorch.control.enis import create_writes, map_to, primary_eni_id
+from netorch.control.enis import create_writes, fresh_id, map_to, primary_eni_id
 from netorch.control.hosts import HostState, least_loaded, place_on
 from netorch.control.instances import instance_writes
 from netorch.control.moves import move_writes
@@ -20,6 +20,7 @@ from netorch.model import keys
 from netorch.model.addr import canonical_ip
 from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface
+from netorch.model.ids import port_name
 from netorch.model.mapping import Direction
 from netorch.model.vpc import Subnet
 from netorch.store.alloc import mac_address
@@ -38,6 +39,7 @@ class InstancePlanner:
         self._replaced: dict[str, tuple[Difference, ...]] = {}
         self._used: set[str] = set()
         self._macs: set[str] = set()
+        self._ports: set[str] = set()
 
     def plan_deletions(self) -> None:
         """Add the ends of instances that are not declared, or that must be made anew."""
@@ -148,6 +150,7 @@ class InstancePlanner:
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet]) -> None:
         self._used = {address for eni in self._records.enis.values() for address in eni.record.addresses}
         self._macs = {eni.record.mac for eni in self._records.enis.values()}
+        self._ports = {port_name(eni_id) for eni_id in self._records.enis}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         pools: dict[str, AddressPool] = {}
         chosen = []
@@ -188,7 +191,7 @@ class InstancePlanner:
     def _make(self, decl: InstanceDecl, pool: AddressPool, address: str, ipv6_address: str) -> tuple[Instance, NetworkInterface]:
         vni = self._records.vni
         instance = Instance(
-            id=self._draft.caller.new_id("i", vni),
+            id=fresh_id(self._draft.caller, "i", vni, self._ports),
             vni=vni,
             name=decl.name,
             attachment=decl.attachment,

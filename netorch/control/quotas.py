@@ -15,6 +15,7 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subnets_per_vpc: int = 200  # EC2's
     route_tables_per_vpc: int = 200  # EC2's
     interfaces_per_vpc: int = 64_000  # EC2's network address units
+    interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would not fit into one transaction
 
 
 def quota_key(owner: str) -> str:

@@ -88,9 +88,10 @@ class Writes:
         """Return the operations for the store."""
         return [Delete(key) if value is None else Put(key, value) for key, value in self.values.items()]
 
-    def commit(self, store: Store) -> bool:
-        """Commit, and return whether everything was as expected; if not, nothing was written."""
-        return store.txn(self.compares(), self.ops()).succeeded
+    def commit(self, store: Store) -> int:
+        """Commit, and return the revision; 0 when something was not as expected, and nothing was written."""
+        result = store.txn(self.compares(), self.ops())
+        return result.revision if result.succeeded else 0
 
 
 def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:

@@ -139,9 +139,18 @@ class Actions(RuleBasedStateMachine):
     def create_interface(self, seed: int) -> None:
         self.try_to(lambda: enis.create_network_interface(self.store, self.operator, self.some("subnets", seed)))
 
-    @rule(seed=SEED, other=SEED)
-    def attach(self, seed: int, other: int) -> None:
+    @rule(seed=SEED, other=SEED, fitting=st.booleans())
+    def attach(self, seed: int, other: int, fitting: bool) -> None:
         eni, instance = self.some("enis", seed), self.some("instances", other)
+        pairs = [
+            (eni_id, instance_id)
+            for records in read_inventory(self.store).vpcs.values()
+            for eni_id, stored in sorted(records.enis.items())
+            for instance_id in sorted(records.instances)
+            if not stored.record.instance
+        ]
+        if fitting and pairs:
+            eni, instance = pairs[seed % len(pairs)]
         self.try_to(lambda: enis.attach_network_interface(self.store, self.operator, eni, instance))
 
     @rule(seed=SEED, delete=st.booleans())
@@ -159,10 +168,19 @@ class Actions(RuleBasedStateMachine):
         self.try_to(lambda: moves.cancel_move(self.store, self.operator, self.some("instances", seed)))
 
     @rule(seed=SEED, host=st.sampled_from(HOSTS), arrive=st.booleans())
-    def agent_steps(self, seed: int, host: str, arrive: bool) -> None:
+    def an_agent_reports_anything(self, seed: int, host: str, arrive: bool) -> None:
         eni = self.some("enis", seed)
         if eni != "none":
             (moves.complete_arrival if arrive else moves.finish_departure)(self.store, host, eni)
+
+    @rule(seed=SEED)
+    def the_agent_whose_turn_it_is_reports(self, seed: int) -> None:
+        found = [stored.record for vpc in read_inventory(self.store).vpcs.values() for stored in vpc.mappings.values()]
+        mapping = self.one_of([mapping for mapping in found if mapping.move is not None], seed)
+        if mapping is not None and mapping.move is not None:
+            arriving = mapping.move.direction is Direction.TO
+            step = moves.complete_arrival if arriving else moves.finish_departure
+            assert step(self.store, mapping.move.host, mapping.eni)
 
     @rule(owner=st.sampled_from(["acme", "globex"]), name=NAMES, cidr=CIDRS, count=st.integers(0, 3), named=st.booleans())
     def apply(self, owner: str, name: str, cidr: str, count: int, named: bool) -> None:

@@ -269,3 +269,11 @@ def test_counts_add_up(store: Store, operator: Caller) -> None:
     counts = plan_cloud(store, operator, CLOUD).counts()
     assert counts[Action.ADD] == 2 + 2 * (1 + 1 + 2 + 2)
     assert sum(counts.values()) == counts[Action.ADD]
+
+
+def test_an_owner_applies_to_his_own_vpcs_only(store: Store, operator: Caller, globex: Caller) -> None:
+    apply(store, operator, CLOUD)
+    with refused("UnauthorizedOperation", "acme/web"):
+        plan_cloud(store, globex, CLOUD)
+    own = Cloud(hosts=HOSTS, vpcs=CLOUD.vpcs[1:])
+    assert plan_cloud(store, globex, own, source=SOURCE).changes == ()

@@ -3,17 +3,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import enis, instances, mappings, moves, subnets, vpcs
+from netorch.control import enis, hosts, instances, mappings, moves, subnets, vpcs
 from netorch.control.caller import Caller
 from netorch.control.describe import InstanceState, describe_instances, describe_interfaces, resolve
 from netorch.control.instances import Placed, Wish
 from netorch.control.read import read_inventory
 from netorch.model import keys
 from netorch.model.eni import Attachment, EniState, EniStatus
+from netorch.model.ids import port_name
 from netorch.model.mapping import Direction, Mapping
 from netorch.model.vpc import Subnet
 from netorch.store.base import Delete, Put, Store
-from tests.unit.control.conftest import refused
+from tests.unit.control.conftest import Clock, refused
 
 
 @pytest.fixture
@@ -270,3 +271,50 @@ def test_an_unmapped_address_is_not_found(store: Store, acme: Caller, globex: Ca
         mappings.lookup_mapping(store, acme, placed.eni.vni, "10.0.1.9")
     with refused("InvalidVpcID.NotFound", str(placed.eni.vni)):
         mappings.lookup_mapping(store, globex, placed.eni.vni, placed.eni.address)
+
+
+def test_a_bulk_of_dual_stack_instances_on_many_hosts_fits_into_transactions(
+    store: Store, operator: Caller, acme: Caller, subnet: Subnet
+) -> None:
+    for number in range(20, 50):
+        hosts.create_host(store, operator, name=f"hv{number}", underlay=f"192.0.2.{number}")
+    wide = subnets.create_subnet(
+        store, acme, vpc_of(subnet, store, acme), name="b", cidr="10.0.2.0/24", ipv6_cidr="fd00:1:0:1::/64"
+    )
+    before = store.revision()
+    placed = instances.run_instances(store, acme, Wish(name="w", subnet=wide.id), 100)
+    assert store.revision() == before + 9
+    assert len({one.eni.ipv6_address for one in placed}) == 100
+    assert len({one.host.name for one in placed}) == 32
+    assert [one.instance.name for one in placed[:2]] == ["w-0", "w-1"]
+
+
+def vpc_of(subnet: Subnet, store: Store, caller: Caller) -> str:
+    return subnets.describe_subnet(store, caller, subnet.id).vpc.id
+
+
+def test_an_instance_with_all_interfaces_it_may_have_is_terminated_at_once(
+    store: Store, operator: Caller, acme: Caller, subnet: Subnet
+) -> None:
+    wide = subnets.create_subnet(
+        store, acme, vpc_of(subnet, store, acme), name="b", cidr="10.0.2.0/24", ipv6_cidr="fd00:1:0:1::/64"
+    )
+    placed = instances.run_instance(store, acme, Wish(subnet=wide.id, host="hv1"))
+    made = [enis.create_network_interface(store, acme, wide.id) for _ in range(15)]
+    for eni in made[:14]:
+        enis.attach_network_interface(store, acme, eni.id, placed.instance.id)
+    with refused("AttachmentLimitExceeded", placed.instance.id):
+        enis.attach_network_interface(store, acme, made[14].id, placed.instance.id)
+    moves.move_instance(store, acme, placed.instance.id, "hv2")
+    before = store.revision()
+    instances.terminate_instance(store, acme, placed.instance.id)
+    assert store.revision() == before + 1
+    assert keys_below(store, "map/", "host/hv1/want/", "host/hv2/want/") == []
+
+
+def test_two_interfaces_of_a_vpc_never_share_a_port_name(store: Store, clock: Clock, subnet: Subnet) -> None:
+    numbers = iter([1 << 40, 1, (1 << 40) + 5, 3 << 40, 2])
+    caller = Caller(owner="acme", now=clock, entropy=lambda: next(numbers))
+    first = instances.run_instance(store, caller, Wish(subnet=subnet.id))
+    second = instances.run_instance(store, caller, Wish(subnet=subnet.id))
+    assert port_name(first.eni.id) != port_name(second.eni.id)

@@ -145,3 +145,18 @@ def test_of_two_moves_at_once_one_is_refused(store: Interrupted, acme: Caller, o
     with pytest.raises(ApiError, match="moving to hv3"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
     assert store.list(f"host/hv2/want/{placed.eni.id}").kvs == ()
+
+
+def test_of_two_deletions_of_a_host_neither_leaves_an_interface_behind(
+    store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
+) -> None:
+    instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+
+    def fail_and_run() -> None:
+        with refused("DependencyViolation"):
+            hosts.delete_host(store, operator, "hv1")
+
+    store.meanwhile = fail_and_run
+    with refused("DependencyViolation"):
+        hosts.delete_host(store, operator, "hv1")
+    assert instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1")).host.name == "hv1"
