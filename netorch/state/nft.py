@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from enum import Enum
 from typing import ClassVar
 
-from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank
+from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
 
 
 class Scope(Enum):
@@ -19,6 +21,7 @@ class NftTable(KernelObject, frozen=True, kw_only=True, tag=True):
     """A table named `netorch`: its sets, maps, counters, chains and rules, without elements.
 
     `text` is what stands between the braces. A changed text replaces the table and puts all elements back in one transaction.
+    A kernel does not keep texts: a dump has the text's `digest` in its place, or nothing when the table was altered.
     """
 
     in_place: ClassVar[bool] = True
@@ -26,6 +29,14 @@ class NftTable(KernelObject, frozen=True, kw_only=True, tag=True):
     scope: Scope
     family: str  # inet, arp, netdev
     text: str
+
+    @property
+    def digest(self) -> str:
+        """Return what stands for the text in a kernel."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
+
+    def matches(self, actual: KernelObject) -> bool:
+        return isinstance(actual, NftTable) and actual.text in (self.text, self.digest)
 
     @property
     def key(self) -> Key:
@@ -43,8 +54,8 @@ class NftTable(KernelObject, frozen=True, kw_only=True, tag=True):
 class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
     """An element of a set, or of a map when it has a `value`.
 
-    `items` are the parts of the (concatenated) key in nft's own notation: names, addresses, MACs, numbers.
-    `vni` is part of the key of every element, by an item or by a device's name, and is kept apart for speed.
+    `items` are the parts of the (concatenated) key in nft's own notation: names, addresses, MACs; numbers in hexadecimal.
+    `vni` is part of the key of every element, see `vni_of_items`, and is kept apart for speed.
     """
 
     scope: Scope
@@ -69,3 +80,14 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
     @property
     def slice_id(self) -> int:
         return self.vni
+
+
+def vni_of_items(items: Sequence[str]) -> int:
+    """Return the VNI in an element's key: in the device's name that comes first, or in the VXLAN header that comes second.
+
+    HOST_SLICE for what has neither. Source: RFC 7348 section 5: 32 bits of flags, 24 of VNI, 8 reserved.
+    """
+    vni = slice_of_ifname(items[0])
+    if vni == HOST_SLICE and len(items) > 1 and items[1].startswith("0x"):
+        vni = int(items[1], 16) >> 8 & 0xFFFFFF
+    return vni

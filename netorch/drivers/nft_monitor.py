@@ -1,0 +1,90 @@
+"""Word of what other programs do to our nftables tables: the kernel's notifications, ours sifted out before they are queued."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from typing import Final
+
+from netorch.state.owner import NFT_TABLE
+
+NETLINK_NETFILTER: Final = 12
+_SOL_NETLINK: Final = 270
+_NETLINK_ADD_MEMBERSHIP: Final = 1
+_NFNLGRP_NFTABLES: Final = 7
+_NFNL_SUBSYS_NFTABLES: Final = 10
+_SO_RCVBUFFORCE: Final = 33
+_SO_ATTACH_FILTER: Final = 26
+_QUEUE_BYTES: Final = 4 << 20
+_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_FIRST_ATTRIBUTE: Final = _HEADER.size + 4  # behind nfgenmsg; every nftables message but NEWGEN names its table there
+_OUR_NAME: Final = NFT_TABLE.encode() + b"\0"
+
+# Classic BPF, see linux/filter.h. Loads are big-endian, while netlink's numbers have the machine's own order.
+_LOAD_WORD: Final = 0x20
+_JUMP_IF_EQUAL: Final = 0x15
+_RETURN: Final = 0x06
+
+
+class NftMonitor:
+    """A socket that hears of commits to the namespace's ruleset, other than those sent from one netlink port."""
+
+    def __init__(self, own_port: int) -> None:
+        """Listen in the calling thread's namespace. Raises OSError."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+        self._socket.bind((0, 0))
+        _skip_port(self._socket, own_port)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `touched` has something to read."""
+        return self._socket.fileno()
+
+    def touched(self) -> bool:
+        """Return whether a table of ours was changed since the last call, or may have been; never blocks."""
+        found = False
+        while True:
+            try:
+                found |= _names_our_table(self._socket.recv(1 << 17))
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found = True  # notifications were lost; the socket goes on
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+def _names_our_table(datagram: bytes) -> bool:
+    offset = 0
+    while offset + _HEADER.size <= len(datagram):
+        length, kind, _, _, _ = _HEADER.unpack_from(datagram, offset)
+        if length < _HEADER.size:
+            return False
+        name = datagram[offset + _FIRST_ATTRIBUTE + 4 : offset + length]
+        if kind >> 8 == _NFNL_SUBSYS_NFTABLES and name.startswith(_OUR_NAME):
+            return True
+        offset += (length + 3) & ~3
+    return False
+
+
+def _skip_port(sock: socket.socket, port: int) -> None:
+    """Let the kernel not even queue what that port brought about: our own bulk changes would flood the socket."""
+    swapped = int.from_bytes(struct.pack("=I", port), "big")
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (_LOAD_WORD, 0, 0, 12),  # nlmsg_pid of the first message; all of a datagram are from one commit
+            (_JUMP_IF_EQUAL, 0, 1, swapped),
+            (_RETURN, 0, 0, 0),
+            (_RETURN, 0, 0, 0xFFFFFFFF),
+        )
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
