@@ -55,6 +55,7 @@ class Monitor:
         self.names: dict[int, str] = {}  # of the fabric's devices, by number
         self.vtep = ("", 0, 0)  # address, device number, MTU: what the underlay was last said to be
         self._up: set[str] = set()
+        self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
         self._fabric_fd = fabric_fd
         self._fabric_name = fabric_name
         self._fabric = open_socket(fabric_fd, _mask(_FABRIC_GROUPS), _BUFFER)
@@ -88,6 +89,9 @@ class Monitor:
     def take(self) -> list[KernelEvent]:
         """Return what happened since the last call, the last word on each object only."""
         self.drain()
+        if self._fallen:
+            self._lost.add("all")
+            self._fallen.clear()
         events: list[KernelEvent] = [*(Lost(what) for what in sorted(self._lost)), *self._pending.values()]
         self._lost.clear()
         self._pending = {}
@@ -99,6 +103,7 @@ class Monitor:
         """Drop what has arrived, because a dump is about to show it; but a dump shows nothing of the underlay."""
         self.drain()
         self._lost.discard("all")
+        self._fallen.clear()
         self._pending = {}
 
     def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> None:
@@ -118,7 +123,7 @@ class Monitor:
         """Forget earlier events of objects that we have set since, and wake the reader for the others."""
         for key in keys:
             self._pending.pop(key, None)
-        if self._pending or self._lost:
+        if self._pending or self._lost or self._fallen:
             os.eventfd_write(self._ready, 1)
 
     def learn(self, names: dict[int, str], up: set[str]) -> None:
@@ -201,7 +206,7 @@ class Monitor:
         if objects and not dev.up:
             self._gone(("up", dev.ifname))
             if dev.ifname in self._up:
-                self._lost.add("all")  # its IPv4 routes went without a word
+                self._fallen.add(dev.ifname)
         self._up.discard(dev.ifname)
         if dev.up:
             self._up.add(dev.ifname)
@@ -213,7 +218,9 @@ class Monitor:
             return
         self._gone(link_key(dev.ifname))
         self._gone(("up", dev.ifname))
-        if not moved:  # a port that another host took over was expected to go
+        if moved:  # a port that another host took over was expected to go, and it goes down first
+            self._fallen.discard(dev.ifname)
+        else:
             self._lost.add("all")
 
     def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
