@@ -97,7 +97,7 @@ class Bench:
         """Send packed messages. Fails when the kernel refuses one."""
         assert self.channel.batch(messages) == {}
 
-    def batch(self, lines: Sequence[str], tool: str = "ip", where: str = "") -> Callable[[], None]:
+    def batch(self, lines: Sequence[str], tool: str = "ip", where: str = "") -> Callable[[], object]:
         """Return what runs `ip -batch`, `bridge -batch` or `nft -f` on these lines in a namespace, by default the fabric."""
         file = self.directory / f"{tool}{len(os.listdir(self.directory))}"
         file.write_text("".join(f"{line}\n" for line in lines))
@@ -108,10 +108,13 @@ class Bench:
         return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def race(bench: Bench, objects: Sequence[KernelObject], tool: Callable[[], None]) -> dict[str, float]:
+def race(bench: Bench, objects: Sequence[KernelObject], tool: Callable[[], object]) -> dict[str, float]:
     """Return the best seconds of each way to make the objects, which are deleted again after each turn."""
     indexes = {name: bench.index_of(name) for name in {str(getattr(obj, "ifname", "")) for obj in objects}}
-    pack = lambda: [message for obj in objects for message in packed.pack(obj, indexes.__getitem__)]  # noqa: E731
+
+    def pack() -> list[Message]:
+        return [message for obj in objects for message in packed.pack(obj, indexes.__getitem__)]
+
     messages = pack()
     ways: dict[str, Callable[[], object]] = {
         "agent": lambda: bench.create(objects),
@@ -141,7 +144,7 @@ def entry_figures(bench: Bench) -> list[Figure]:
     neighbours = [Neighbour(ifname=vx, dst=address(i), lladdr=mac(i)) for i in numbers]
     fdb = [Fdb(ifname=vx, lladdr=mac(i), dst=REMOTE) for i in numbers]
     proto = f"proto {PROTOCOL}"
-    cases: list[tuple[str, Sequence[KernelObject], Callable[[], None]]] = [
+    cases: list[tuple[str, Sequence[KernelObject], Callable[[], object]]] = [
         ("route", routes, bench.batch([f"route add table {VNI} {r.dst} via {r.via} dev {vx} onlink {proto}" for r in routes])),
         (
             "neighbour",
