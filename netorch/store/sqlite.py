@@ -170,9 +170,13 @@ class SqliteStore:
     def _reading(self) -> Iterator[None]:
         """Show one state of the database to all that is read inside."""
         with self._lock, translated(self.path):
-            self._expire_if_due()
             self._db.execute("BEGIN")
             try:
+                if self._is_lease_due():
+                    self._db.execute("ROLLBACK")
+                    with contextlib.suppress(StoreUnavailable), self._writing():  # a full disk must not stop readers
+                        pass
+                    self._db.execute("BEGIN")
                 yield
             finally:
                 if self._db.in_transaction:
@@ -298,10 +302,8 @@ class SqliteStore:
                 self._db.execute("UPDATE meta SET boot = ?", (boot,))
                 self._db.execute("COMMIT")
 
-    def _expire_if_due(self) -> None:
-        if self._db.execute("SELECT 1 FROM lease WHERE deadline <= ? LIMIT 1", (self._clock(),)).fetchone():
-            with contextlib.suppress(StoreUnavailable), self._writing():  # a full disk must not stop readers
-                pass
+    def _is_lease_due(self) -> bool:
+        return self._db.execute("SELECT 1 FROM lease WHERE deadline <= ? LIMIT 1", (self._clock(),)).fetchone() is not None
 
     def _end_due_leases(self, state: _State) -> None:
         due = self._db.execute("SELECT id FROM lease WHERE deadline <= ? ORDER BY deadline", (self._clock(),)).fetchall()
