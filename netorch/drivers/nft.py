@@ -4,7 +4,7 @@ A table cannot be compared with its text: the kernel keeps expressions, not word
 two digests in the table itself, as the comment of an empty set: of the text, and of that listing without elements, handles and
 counts. A later process lists the table again: an equal listing means that nobody touched it since, and that the text was that.
 
-Never lists what is not ours: libnftables 1.0.6 aborts the process on some sets (conntrack zones in a concatenated key).
+Lists nothing but our own tables: foreign ones may be large, and libnftables aborts the process over what it cannot sort.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from netorch.state.owner import NFT_TABLE
 
 FINGERPRINT: Final = "fingerprint"  # the set's name
 _FD_SETSIZE: Final = 1024  # libnftables waits with select(2)
+_FAMILIES: Final = ("inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
 _CHUNK: Final = 5000  # operations in a transaction: some 300 kB of text
 _VOLATILE: Final = frozenset({"handle", "packets", "bytes", "elem"})
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+( [A-Za-z0-9_.-]+)?")
@@ -63,8 +64,10 @@ class Nft:
     def dump(self) -> dict[Key, KernelObject]:
         """Return our tables and the elements of all their sets and maps. Cost: about 5 us an element."""
         found: dict[Key, KernelObject] = {}
-        for family in self._families():
+        for family in _FAMILIES:
             listing = self._list(family)
+            if not listing:
+                continue
             table = NftTable(scope=self._scope, family=family, text=_sealed_text(listing))
             found[table.key] = table
             for element in self._elements(family, listing):
@@ -89,7 +92,7 @@ class Nft:
     def counters(self) -> dict[str, int]:
         """Return the packets of each named counter."""
         counts: dict[str, int] = {}
-        for family in self._families():
+        for family in _FAMILIES:
             for entry in self._read(f"list counters table {family} {NFT_TABLE}"):
                 if "counter" in entry:
                     counts[entry["counter"]["name"]] = entry["counter"]["packets"]
@@ -127,8 +130,7 @@ class Nft:
         """
         name = f"{table.family} {NFT_TABLE}"
         skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.text}\n}}\n"
-        there = table.family in self._families()
-        elements = list(self._elements(table.family, self._list(table.family))) if there else []
+        elements = list(self._elements(table.family, self._list(table.family)))
         error = self._run(skeleton + _commands(Create(element) for element in elements))
         if error and elements:
             error = self._run(skeleton)
@@ -152,10 +154,6 @@ class Nft:
             return [] if gone else [_failure(ops[0], error)]
         half = len(ops) // 2
         return self._apply_elements(ops[:half]) + self._apply_elements(ops[half:])
-
-    def _families(self) -> list[str]:
-        tables = [entry["table"] for entry in self._read("list tables") if "table" in entry]
-        return [table["family"] for table in tables if table["name"] == NFT_TABLE]
 
     def _list(self, family: str) -> Listing:
         return [entry for entry in self._read(f"list table {family} {NFT_TABLE}") if "metainfo" not in entry]
@@ -198,7 +196,7 @@ def _open_library() -> tuple[Any, int]:
     """Return libnftables' context, which keeps the namespace it was made in, and its netlink port. Raises OSError."""
     before = _netfilter_ports()
     library = nftables.Nftables()
-    library.cmd("list tables")  # a netlink socket has no port before it sends
+    library.cmd(f"list table arp {NFT_TABLE}")  # a netlink socket has no port before it sends
     opened = {fd: port for fd, port in _netfilter_ports().items() if before.get(fd) != port}
     if not opened:
         raise OSError(errno.EPERM, "libnftables opened no netlink socket")
@@ -291,7 +289,7 @@ def _first_line(error: str) -> str:
 
 def _errno_of(error: str) -> int:
     """Return the number of the errno whose text libnftables gives; EINVAL for its own complaints, e.g. of syntax."""
-    return _ERRNO.get(_first_line(error).rpartition(": ")[2], errno.EINVAL)
+    return _ERRNO.get(_first_line(error).partition("; did you mean")[0].rpartition(": ")[2], errno.EINVAL)
 
 
 def _failure(op: Op, error: str) -> Failure:
