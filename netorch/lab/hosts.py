@@ -1,0 +1,382 @@
+"""The hosts of a lab in the kernel that we run on: namespaces, cables, the nodes' own commands, and an agent on each host.
+
+A lab owns the namespaces named as its nodes, the fabrics `netorch-<host>` and instance namespaces that its agents make, and the
+processes inside them. `destroy` removes these, by what the lab's directory says, and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from netorch.drivers import netns
+from netorch.errors import LabError, NetorchError
+from netorch.lab.kernel import SYSTEM_PATH
+from netorch.lab.topology import Node, Topology, env_name
+from netorch.model import keys
+from netorch.model.eni import Attachment, Role
+from netorch.store import open_store
+from netorch.store.base import Store
+
+RECORD = "lab.json"
+AGENT_START_S = 60.0
+AGENT_STOP_S = 5.0
+POLL_S = 0.02
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A lab that stands: what `destroy` and everything else outside `build` knows of it."""
+
+    topology: Topology
+    file: str
+    agents: dict[str, int] = {}  # host -> process
+
+    def node(self, name: str) -> Node:
+        """Return a node.
+
+        Raises LabError when there is none of that name.
+        """
+        for node in self.topology.nodes:
+            if node.name == name:
+                return node
+        names = ", ".join(node.name for node in self.topology.nodes)
+        raise LabError(f"lab {self.topology.name}: there is no node {name!r}; there are {names}")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as it is shown. `agent` is running, dead, or empty where none belongs."""
+
+    node: str
+    role: str
+    underlay: str
+    agent: str
+    pid: int | None
+    links: list[str]
+
+
+def store_path(directory: Path) -> Path:
+    """Return where a lab's store stands."""
+    return directory / "store.db"
+
+
+def read_record(directory: Path) -> Record:
+    """Return the record of the lab in a directory. Raises LabError when there is none."""
+    try:
+        return msgspec.json.decode((directory / RECORD).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise LabError(f"lab {directory.name}: it is not up here ({error}); start it with netorch lab up FILE") from error
+
+
+def build(topology: Topology, directory: Path, file: str) -> Record:
+    """Build a lab and return when every agent follows the store. A lab that cannot be finished is taken down again.
+
+    Raises:
+      LabError: a node's command or an agent failed, or a namespace of a node's name exists.
+    """
+    for node in topology.nodes:
+        if (netns.RUN_NETNS / node.name).exists():
+            raise LabError(
+                f"lab {topology.name}: namespace {node.name} exists already; take the other lab down, or rename the node"
+            )
+    directory.mkdir(parents=True, exist_ok=False)
+    record = Record(topology=topology, file=file)
+    _write(record, directory)
+    try:
+        _make_namespaces(topology)
+        _make_links(topology)
+        _bring_up(topology)
+        for node in topology.nodes:
+            _run_commands(node, topology, directory)
+        store = open_store(str(store_path(directory)))
+        try:
+            register_hosts(store, topology)
+            record = msgspec.structs.replace(record, agents=_start_agents(topology, directory))
+            _write(record, directory)
+            _await_agents(store, record, directory)
+        finally:
+            store.close()
+    except BaseException:
+        destroy(directory)
+        raise
+    return record
+
+
+def _write(record: Record, directory: Path) -> None:
+    new = directory / f"{RECORD}.new"
+    new.write_bytes(msgspec.json.encode(record))
+    new.replace(directory / RECORD)
+
+
+def _make_namespaces(topology: Topology) -> None:
+    for node in topology.nodes:
+        os.close(netns.make(node.name))
+
+
+def _bring_up(topology: Topology) -> None:
+    """Set the loopback and the links of each node up. A peer cannot be born up: the kernel sets it up before it has its end."""
+    for node in topology.nodes:
+        ends = [end.interface for link in topology.links for end in (link.a, link.b) if end.node == node.name]
+        with in_node(node.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for interface in ("lo", *ends):
+                _set_up(sock, interface)
+
+
+def _set_up(sock: socket.socket, interface: str) -> None:
+    request = struct.pack("16sH22x", interface.encode(), 0)
+    flags = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)[0]
+    fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH22x", interface.encode(), flags | _IFF_UP))
+
+
+def link_batch(topology: Topology) -> str:
+    """Return the links as `ip -batch` reads them: both ends born in their namespace."""
+    return "".join(
+        f"link add name {link.a.interface} netns {link.a.node} mtu {link.mtu} type veth "
+        f"peer name {link.b.interface} netns {link.b.node} mtu {link.mtu}\n"
+        for link in topology.links
+    )
+
+
+def _make_links(topology: Topology) -> None:
+    if not topology.links:
+        return
+    done = subprocess.run(
+        ["ip", "-batch", "-"], input=link_batch(topology), capture_output=True, text=True, env=_base(), check=False
+    )
+    if done.returncode:
+        raise LabError(f"lab {topology.name}: the links cannot be made: {done.stderr.strip()}; see netorch doctor")
+
+
+def _base() -> dict[str, str]:
+    env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"}
+    env.pop("NETORCH_LAB", None)  # it sends the command line into a lab: these commands are inside already
+    return env
+
+
+def environment(directory: Path, node: Node | None) -> dict[str, str]:
+    """Return the environment of a command in the lab: a node's own, what containerlab adds to it, and the lab's store."""
+    env = _base()
+    # `netorch` is the one that runs this, also when its directory is not on the caller's PATH.
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    if node is not None:
+        env |= {**node.env, **{env_name(label): value for label, value in node.labels.items()}}
+        env["CLAB_LABEL_CLAB_NODE_NAME"] = node.name
+    env["NETORCH_STORE"] = str(store_path(directory))
+    return env
+
+
+@contextmanager
+def in_node(name: str) -> Iterator[None]:
+    """Let this thread, and what it starts, be in a node's namespace."""
+    descriptor = netns.find(name)
+    try:
+        with netns.inside(descriptor):
+            yield
+    finally:
+        os.close(descriptor)
+
+
+def _run_commands(node: Node, topology: Topology, directory: Path) -> None:
+    env = environment(directory, node)
+    for argv in node.exec:
+        try:
+            with in_node(node.name):
+                done = subprocess.run(argv, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL, check=False)
+        except OSError as error:
+            raise LabError(f"lab {topology.name}: {node.name}: {argv[0]}: {error.strerror}; install it, or mend exec") from error
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip()
+            what = f"{shlex.join(argv)!r} left with status {done.returncode}: {said}"
+            raise LabError(f"lab {topology.name}: {node.name}: {what}; mend exec in the topology file")
+
+
+def register_hosts(store: Store, topology: Topology) -> None:
+    """Store a record for each host with an agent."""
+    from netorch.control.caller import Caller
+    from netorch.control.hosts import create_host
+
+    for node in topology.nodes:
+        if node.role is not None and node.has_agent:
+            create_host(store, Caller(operator=True), name=node.name, underlay=node.underlay, role=Role(node.role.value))
+
+
+def agent_command(host: str, directory: Path) -> list[str]:
+    """Return the command line of a host's agent."""
+    return [sys.executable, "-P", "-m", "netorch", "agent", "run", "--host", host, "--state-dir", str(directory / "agents")]
+
+
+def agent_log(host: str, directory: Path) -> Path:
+    """Return where a host's agent logs."""
+    return directory / f"{host}.log"
+
+
+def start_agent(node: Node, directory: Path) -> int:
+    """Start a host's agent as a daemon and return its process."""
+    argv = agent_command(node.name, directory)
+    write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with in_node(node.name):
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            environment(directory, node),
+            setsid=True,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(agent_log(node.name, directory)), write, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+        )
+
+
+def _start_agents(topology: Topology, directory: Path) -> dict[str, int]:
+    return {node.name: start_agent(node, directory) for node in topology.nodes if node.has_agent}
+
+
+def _await_agents(store: Store, record: Record, directory: Path) -> None:
+    deadline = time.monotonic() + AGENT_START_S
+    waiting = dict(record.agents)
+    while waiting:
+        for host, pid in list(waiting.items()):
+            if store.get(keys.host_live(host)) is not None:
+                del waiting[host]
+            elif not alive(pid) or time.monotonic() > deadline:
+                log = agent_log(host, directory).read_text(errors="replace").strip().splitlines()
+                why = "ended" if not alive(pid) else f"did not follow the store within {AGENT_START_S:.0f} s"
+                raise LabError(
+                    f"lab {record.topology.name}: the agent of {host} {why}: {' | '.join(log[-5:])}; see netorch doctor"
+                )
+        time.sleep(POLL_S)
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def rows(record: Record) -> list[Row]:
+    """Return the lab's nodes as they are now."""
+    cables: dict[str, list[str]] = {node.name: [] for node in record.topology.nodes}
+    for link in record.topology.links:
+        for near, far in ((link.a, link.b), (link.b, link.a)):
+            cables[near.node].append(f"{near.interface} -- {far.node}:{far.interface}")
+    result = []
+    for node in record.topology.nodes:
+        pid = record.agents.get(node.name)
+        state = "" if pid is None else "running" if alive(pid) else "dead"
+        result.append(
+            Row(
+                node=node.name,
+                role=node.role.value if node.role else "",
+                underlay=node.underlay,
+                agent=state,
+                pid=pid,
+                links=cables[node.name],
+            )
+        )
+    return result
+
+
+def restart_agent(directory: Path, host: str) -> int:
+    """Start a host's agent again after it ended, and return its process. Raises LabError when it runs or has no agent."""
+    record = read_record(directory)
+    node = record.node(host)
+    pid = record.agents.get(host)
+    if pid is None or alive(pid):
+        why = "has no agent" if pid is None else f"has an agent, process {pid}; stop that one first"
+        raise LabError(f"lab {record.topology.name}: {host} {why}")
+    new = start_agent(node, directory)
+    _write(msgspec.structs.replace(record, agents={**record.agents, host: new}), directory)
+    return new
+
+
+def destroy(directory: Path) -> None:
+    """Stop a lab's processes and remove its namespaces and its directory. Raises LabError when there is no lab."""
+    record = read_record(directory)
+    stop(record.agents.values())
+    names = [*(node.name for node in record.topology.nodes), *(f"netorch-{host}" for host in record.agents)]
+    names += _instance_namespaces(directory)
+    _kill_inside(names)
+    for name in names:
+        netns.remove(name)
+    shutil.rmtree(directory)
+
+
+def stop(pids: Iterable[int]) -> None:
+    """End processes: politely, then not."""
+    pids = list(pids)
+    for number, patience_s in ((signal.SIGTERM, AGENT_STOP_S), (signal.SIGKILL, AGENT_STOP_S)):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + patience_s
+        while any(map(alive, pids)) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        pids = [pid for pid in pids if alive(pid)]
+
+
+def _instance_namespaces(directory: Path) -> list[str]:
+    from netorch.control.read import read_inventory
+
+    try:
+        store = open_store(str(store_path(directory)))
+        try:
+            inventory = read_inventory(store)
+        finally:
+            store.close()
+    except NetorchError:
+        return []  # a lab without a readable store has at least to go away
+    return [
+        instance.record.id
+        for vpc in inventory.vpcs.values()
+        for instance in vpc.instances.values()
+        if instance.record.attachment is Attachment.NETNS
+    ]
+
+
+def _kill_inside(names: Iterable[str]) -> None:
+    """Kill what still runs in the namespaces: a shell, a server that was tried out."""
+    inodes = set()
+    for name in names:
+        with suppress(OSError):
+            inodes.add((netns.RUN_NETNS / name).stat().st_ino)
+    victims = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _namespace(entry) in inodes]
+    for pid in victims:
+        if pid != os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _namespace(process: Path) -> int:
+    try:
+        return (process / "ns" / "net").stat().st_ino
+    except OSError:
+        return -1
+
+
+def run(record: Record, directory: Path, node: str | None, argv: list[str], env: Mapping[str, str] | None = None) -> int:
+    """Run a command with our terminal in a node's namespace, or beside all of them, and return its exit status."""
+    where = record.node(node) if node is not None else None
+    full = {**environment(directory, where), **(env or {})}
+    try:
+        if where is None:
+            return subprocess.run(argv, env=full, check=False).returncode
+        with in_node(where.name):
+            return subprocess.run(argv, env=full, check=False).returncode
+    except FileNotFoundError as error:
+        raise LabError(f"lab {record.topology.name}: {argv[0]}: there is no such command") from error
