@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from netorch.control.instances import move_instance
 
+from netorch.control.moves import move_instance
 from tests.integration.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -24,9 +24,7 @@ LOST_AT_MOST = 8  # of one echo each 5 ms: 40 ms, what a move by prepared netlin
 
 
 def settled(world: World, name: str, host: str) -> bool:
-    inventory = world.inventory()
-    eni = inventory.eni_of(inventory.find_instance(name).id)
-    mapping = inventory.mappings[(eni.vni, eni.address)]
+    mapping = world.mapping(name)
     return mapping.host == host and mapping.move is None
 
 
@@ -73,7 +71,7 @@ def test_a_changed_file_moves_adds_and_removes(world: World) -> None:
     world.apply(changed)
     assert settled(world, "acme/a", "hv3")
     assert world.reaches("acme/a", "acme/d")
-    assert gone not in world.inventory().instances
+    assert gone not in world.vpc("acme").instances
     wait_for(lambda: len(world.agent("hv1").reconciler.slices) == 1, "hv1 to be empty")
 
 

@@ -32,14 +32,15 @@ def test_instances_reach_their_own_vpc_and_nobody_else(world: World) -> None:
     vpcs = ["acme", "globex", "initech"]
     world.start_agents()
     world.apply(overlapping_vpcs(vpcs))
-    inventory = world.inventory()
-    instances = {f"{vpc}/i{number}": inventory.find_instance(f"{vpc}/i{number}") for vpc in vpcs for number in range(len(HOSTS))}
+    names = [f"{vpc}/i{number}" for vpc in vpcs for number in range(len(HOSTS))]
+    instances = {name: world.instance(name) for name in names}
+    enis = {name: world.eni(name) for name in names}
 
     for version in (4, 6):
         pairs = list(itertools.permutations(instances, 2))
         probes = []
         for source, target in pairs:
-            eni = inventory.eni_of(instances[target].id)
+            eni = enis[target]
             probes.append(Probe(netns=instances[source].id, destination=eni.address if version == 4 else eni.ipv6_address))
         answers = ask(probes, timeout_s=3.0, tries=2)
         for (source, target), answer in zip(pairs, answers, strict=True):

@@ -28,7 +28,7 @@ vpcs:
 
 def writes_of(world: World, host: str) -> int | None:
     """Return how often a host's agent has written to its kernel since it started, as it says itself."""
-    status = world.inventory().agent_statuses.get(host)
+    status = world.inventory().agents.get(host)
     return status.writes if status is not None else None
 
 
@@ -64,7 +64,7 @@ def test_an_agent_killed_at_any_moment_loses_no_packet(world: World) -> None:
 
 
 def _agent_of(world: World, host: str) -> int | None:
-    status = world.inventory().agent_statuses.get(host)
+    status = world.inventory().agents.get(host)
     return status.pid if status is not None else None
 
 
@@ -137,7 +137,7 @@ def test_a_store_that_is_another_one_is_refused(world: World) -> None:
 def test_a_poisoned_vpc_does_not_harm_another(world: World) -> None:
     world.start_agents()
     world.apply(CLOUD + CLOUD.replace("vpcs:\n", "").replace("acme", "globex"))
-    vni = world.inventory().find_vpc("acme").vni
+    vni = world.vpc("acme").vni
     key = keys.vpc(vni)
     known = world.store.get(key)
     assert known is not None
@@ -146,8 +146,8 @@ def test_a_poisoned_vpc_does_not_harm_another(world: World) -> None:
     traffic = world.traffic("acme/a", "acme/b")
     world.store.txn((), [Put(key, b'{"cidrs": 5}')])
     wait_for(lambda: vni in world.agent("hv1").reconciler.problems, "the problem to be told")
-    reason = world.inventory().vpc_statuses
-    wait_for(lambda: ("hv1", vni) in world.inventory().vpc_statuses, f"the problem to be reported, {reason}")
+    reason = world.inventory().vpc_status
+    wait_for(lambda: ("hv1", vni) in world.inventory().vpc_status, f"the problem to be reported, {reason}")
     globex = world.instance("globex/a").id
     world.stop_agent("hv1")
     world.start_agents("hv1")  # a fresh agent that has never compiled the poisoned VPC must not remove it

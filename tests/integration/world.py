@@ -19,20 +19,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from netorch.control.cloud import apply_cloud
-from netorch.control.read import Inventory, read_inventory
-from netorch.drivers.linux import LinuxKernel
 from pyroute2 import IPRoute
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.control.caller import Caller
+from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.describe import resolve
 from netorch.control.hosts import create_host
+from netorch.control.read import Inventory, VpcRecords, read_inventory
 from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.probe import Pinger, Probe, ask
 from netorch.model.eni import EniState, Instance, NetworkInterface
 from netorch.model.ids import port_name
+from netorch.model.mapping import Mapping
 from netorch.spec import load_cloud
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
@@ -254,13 +256,13 @@ class World:
 
     def apply(self, text: str, *, wait: bool = True) -> None:
         """Apply a vpc.yaml and wait until every interface is attached."""
-        apply_cloud(self.store, self.caller, load_cloud("vpc.yaml", text))
+        apply_cloud(self.store, plan_cloud(self.store, self.caller, load_cloud("vpc.yaml", text)))
         if wait:
             self.wait_attached()
 
     def inventory(self) -> Inventory:
         """Return what is in the store."""
-        return read_inventory(self.store, self.caller)
+        return read_inventory(self.store)
 
     def wait_attached(self, timeout_s: float = 20.0) -> None:
         """Wait until every wanted interface is where its mapping says, attached, and no move is under way."""
@@ -271,19 +273,34 @@ class World:
             if isinstance(agent, AgentThread):
                 agent.check()
         inventory = self.inventory()
-        for mapping in inventory.mappings.values():
-            status = inventory.eni_statuses.get((mapping.host, mapping.eni))
-            if mapping.move is not None or status is None or status.state is not EniState.ATTACHED:
-                return False
+        for records in inventory.vpcs.values():
+            for mapping in (stored.record for stored in records.mappings.values()):
+                status = inventory.eni_status.get((mapping.host, mapping.eni))
+                if mapping.move is not None or status is None or status.state is not EniState.ATTACHED:
+                    return False
         return True
+
+    def vpc(self, name: str) -> VpcRecords:
+        """Return the records of a VPC by name."""
+        records, _ = resolve(self.inventory(), self.caller, "vpc", name)
+        return records
 
     def instance(self, name: str) -> Instance:
         """Return an instance by `vpc/name`."""
-        return self.inventory().find_instance(name)
+        found = resolve(self.inventory(), self.caller, "i", name)[1]
+        assert isinstance(found, Instance)
+        return found
 
     def eni(self, name: str) -> NetworkInterface:
         """Return the interface of an instance by `vpc/name`."""
-        return self.inventory().eni_of(self.instance(name).id)
+        found = resolve(self.inventory(), self.caller, "eni", name)[1]
+        assert isinstance(found, NetworkInterface)
+        return found
+
+    def mapping(self, name: str) -> Mapping:
+        """Return the mapping of an instance's IPv4 address."""
+        records, eni = resolve(self.inventory(), self.caller, "eni", name)
+        return records.mappings[eni.address].record
 
     def port(self, name: str) -> str:
         """Return the name of an instance's port device."""
@@ -309,8 +326,9 @@ class World:
                 agent.stop()
             except AssertionError as error:
                 errors.append(error)
-        for instance in self.inventory().instances.values():
-            netns.remove(instance.id)
+        for records in self.inventory().vpcs.values():
+            for instance_id in records.instances:
+                netns.remove(instance_id)
         for host in self.hosts.values():
             netns.remove(host.fabric)
             netns.remove(host.name)
