@@ -33,7 +33,8 @@ class Gone(msgspec.Struct, frozen=True):
 class Lost(msgspec.Struct, frozen=True):
     """Notifications were lost, or something changed that notifications do not describe: dump again.
 
-    `what` is "all" or "nft" (another program changed a table of ours, so only the tables must be dumped again).
+    `what` is "all"; "nft" (another program changed a table of ours, so only the tables must be dumped again); or "underlay"
+    (the VTEP address came or went, or its device's MTU changed: ask `underlay` again, the dump shows nothing of it).
     """
 
     what: str

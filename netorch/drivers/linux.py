@@ -24,7 +24,7 @@ from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
-from netorch.state.link import AdminUp, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable, Scope
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import fabric_netns
@@ -244,7 +244,7 @@ class LinuxKernel:
             try:
                 release(home)
             except KernelError as error:
-                failures.append(Failure(next(op for op in ops if isinstance(op.obj, VethPort | HalfMade)), error))
+                failures.append(Failure(ops[0], error))
         return failures
 
     def _send_packed(self, ops: list[Op]) -> list[Failure]:

@@ -87,11 +87,13 @@ class Monitor:
         os.close(self._ready)
 
     def take(self) -> list[KernelEvent]:
-        """Return what happened since the last call, the last word on each object only."""
+        """Return what happened since the last call: the last word on each object, or that everything must be dumped again."""
         self.drain()
         if self._fallen:
             self._lost.add("all")
             self._fallen.clear()
+        if "all" in self._lost:
+            self._pending = {}  # older than the dump that is asked for
         events: list[KernelEvent] = [*(Lost(what) for what in sorted(self._lost)), *self._pending.values()]
         self._lost.clear()
         self._pending = {}
