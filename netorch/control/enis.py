@@ -16,7 +16,7 @@ from netorch.control.hosts import place_on, read_host
 from netorch.control.quotas import quotas_of
 from netorch.control.records import Stored, enis_of, mappings_of, read_eni, read_instance, read_subnet
 from netorch.control.refuse import invalid, over_quota
-from netorch.control.writes import ABSENT, Writes, attempt
+from netorch.control.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import keys
 from netorch.model.eni import Host, Instance, NetworkInterface, Want
@@ -146,8 +146,6 @@ def hold_addresses(writes: Writes, eni: NetworkInterface) -> None:
     """Add what holds the addresses of an interface that is not attached."""
     for address in eni.addresses:
         writes.create(claim_key(eni.vni, address), eni.id)
-        if keys.mapping(eni.vni, address) not in writes.values:
-            writes.expect(keys.mapping(eni.vni, address), ABSENT)
 
 
 def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
@@ -155,8 +153,6 @@ def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
     for address in eni.addresses:
         mapping = Mapping(vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay)
         writes.create(keys.mapping(eni.vni, address), mapping)
-        if claim_key(eni.vni, address) not in writes.values:
-            writes.expect(claim_key(eni.vni, address), ABSENT)
     writes.put(keys.want(host.name, eni.id), Want(eni=eni.id))
 
 

@@ -35,7 +35,7 @@ from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
-PER_TRANSACTION = 12  # an instance takes up to eight compares, and two for a host of its own; the store takes 128
+PER_TRANSACTION = 15  # an instance takes up to six compares, and two for a host of its own; the store takes 128
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
 
 
 def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[Placed]:
-    """Return `count` new instances; of several, each name ends in its number, and transactions hold 12 of them each.
+    """Return `count` new instances; of several, each name ends in its number, and transactions hold 15 of them each.
 
     Raises:
       ApiError: as `run_instance`; those of earlier transactions then run.

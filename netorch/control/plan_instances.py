@@ -155,8 +155,10 @@ class InstancePlanner:
         pools: dict[str, AddressPool] = {}
         chosen = []
         for decl in decls:  # wishes first: an address that is asked for by a later one is not given away
-            subnet = subnets[decl.subnet] if decl.subnet else only
-            if subnet is None:
+            subnet = subnets.get(decl.subnet) if decl.subnet else only
+            if subnet is None:  # a valid file says which, but a stored default VPC may have other subnets than a new one
+                if decl.subnet:
+                    raise not_found("subnet", decl.subnet)
                 text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
                 raise ApiError("MissingParameter", text)
             pool = pools.get(subnet.id) or pools.setdefault(subnet.id, self._pool(subnet))

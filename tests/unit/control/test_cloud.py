@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import enis, instances, moves, vpcs
+from netorch.control import enis, instances, moves, subnets, vpcs
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, CloudPlan
 from netorch.control.cloud import apply_cloud, plan_cloud
@@ -277,3 +277,16 @@ def test_an_owner_applies_to_his_own_vpcs_only(store: Store, operator: Caller, g
         plan_cloud(store, globex, CLOUD)
     own = Cloud(hosts=HOSTS, vpcs=CLOUD.vpcs[1:])
     assert plan_cloud(store, globex, own, source=SOURCE).changes == ()
+
+
+def test_a_default_vpc_without_its_subnet_is_no_place_to_land(store: Store, operator: Caller) -> None:
+    vpc = vpcs.create_default_vpc(store, operator)
+    (info,) = subnets.describe_subnets(store, operator, vpc.id)
+    subnets.delete_subnet(store, operator, info.subnet.id)
+    cloud = Cloud(hosts=HOSTS, instances=[InstanceDecl(name="a")])
+    with refused("MissingParameter", "'a' in VPC default"):
+        plan_cloud(store, operator, cloud)
+    for name in ("x", "y"):
+        subnets.create_subnet(store, operator, vpc.id, name=name, cidr="172.31.0.0/24" if name == "x" else "172.31.1.0/24")
+    with refused("InvalidSubnetID.NotFound", "'default'"):
+        plan_cloud(store, operator, cloud)

@@ -160,3 +160,40 @@ def test_of_two_deletions_of_a_host_neither_leaves_an_interface_behind(
     with refused("DependencyViolation"):
         hosts.delete_host(store, operator, "hv1")
     assert instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1")).host.name == "hv1"
+
+
+def test_nothing_is_placed_on_a_host_whose_deletion_begins_meanwhile(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    store.meanwhile = lambda: store.txn([], [Put(hosts.drain_key("hv1"), b'"hv1"')])
+    with refused("IncorrectState", "is being deleted"):
+        instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+
+
+def test_a_departure_does_not_undo_a_move_back(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv2"))
+    store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv1")
+    assert not moves.finish_departure(store, "hv1", placed.eni.id)
+    assert store.get(f"host/hv1/want/{placed.eni.id}") is not None
+
+
+def test_an_address_that_an_unattached_interface_takes_meanwhile_is_in_use(
+    store: Interrupted, acme: Caller, subnet: Subnet
+) -> None:
+    store.meanwhile = lambda: enis.create_network_interface(store, acme, subnet.id, address="10.0.1.9")
+    with refused("InvalidIPAddress.InUse"):
+        instances.run_instance(store, acme, Wish(subnet=subnet.id, address="10.0.1.9"))
+
+
+def test_a_host_is_not_deleted_when_another_deletion_let_interfaces_in_again(
+    store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
+) -> None:
+    def give_up_and_run() -> None:
+        store.txn([], [Delete(hosts.drain_key("hv1"))])
+        instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+
+    def before_the_next_one() -> None:
+        store.meanwhile = give_up_and_run
+
+    store.meanwhile = before_the_next_one
+    with refused("IncorrectState", "somebody else"):
+        hosts.delete_host(store, operator, "hv1")
+    assert hosts.describe_host(store, operator, "hv1").interfaces == 1
