@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 
@@ -71,3 +72,18 @@ def show(title: str, figures: Sequence[Figure]) -> int:
     for line in lines:
         print(f"  {line[0]:{name}}  {line[1]:>{value}}  {line[2]:>{goal}}  {line[3]:{verdict}}  {line[4]}".rstrip())
     return sum(not figure.met for figure in figures)
+
+
+def lab_underlay(host: str, vtep: str, mtu: int = 1550) -> str:
+    """Return the name of a new namespace with a device that holds the VTEP, as a host of the lab kernel has it."""
+    name = f"u-{host}"
+    for command in (
+        f"netns add {name}",
+        f"-n {name} link set lo up",
+        f"-n {name} link add eth0 mtu {mtu} type veth peer name eth1 mtu {mtu}",
+        f"-n {name} address add {vtep}/24 dev eth0",
+        f"-n {name} link set eth0 up",
+        f"-n {name} link set eth1 up",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    return name
