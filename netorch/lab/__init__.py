@@ -1,1 +1,25 @@
-"""Throw-away networks of hosts on one machine."""
+"""Throw-away networks of hosts on one machine, from a containerlab file.
+
+Loaded when first asked for: `python -m netorch.lab.kernel` needs nothing of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netorch.lab.features import Feature, probe_features
+    from netorch.lab.hosts import Row
+    from netorch.lab.session import Lab, Way, down, exec_in, inspect, list_labs, shell, up
+
+__all__ = ["Feature", "Lab", "Row", "Way", "down", "exec_in", "inspect", "list_labs", "probe_features", "shell", "up"]
+_MODULES = {"Feature": "features", "probe_features": "features", "Row": "hosts"}
+
+
+def __getattr__(name: str) -> object:
+    """Return one of the names above."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'session')}"), name)
+    return value

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -153,24 +153,20 @@ def link_batch(topology: Topology) -> str:
 def _make_links(topology: Topology) -> None:
     if not topology.links:
         return
-    done = subprocess.run(
-        ["ip", "-batch", "-"], input=link_batch(topology), capture_output=True, text=True, env=_base(), check=False
-    )
+    ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+    if ip is None:
+        raise LabError(f"lab {topology.name}: there is no command ip; apt-get install iproute2")
+    done = subprocess.run([ip, "-batch", "-"], input=link_batch(topology), capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"lab {topology.name}: the links cannot be made: {done.stderr.strip()}; see netorch doctor")
 
 
-def _base() -> dict[str, str]:
-    env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"}
+def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of a command in the lab: the caller's, a node's own, what containerlab adds, the lab's store."""
+    env = dict(base)
     env.pop("NETORCH_LAB", None)  # it sends the command line into a lab: these commands are inside already
-    return env
-
-
-def environment(directory: Path, node: Node | None) -> dict[str, str]:
-    """Return the environment of a command in the lab: a node's own, what containerlab adds to it, and the lab's store."""
-    env = _base()
     # `netorch` is the one that runs this, also when its directory is not on the caller's PATH.
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', '')}:{SYSTEM_PATH}"
     if node is not None:
         env |= {**node.env, **{env_name(label): value for label, value in node.labels.items()}}
         env["CLAB_LABEL_CLAB_NODE_NAME"] = node.name
@@ -369,14 +365,14 @@ def _namespace(process: Path) -> int:
         return -1
 
 
-def run(record: Record, directory: Path, node: str | None, argv: list[str], env: Mapping[str, str] | None = None) -> int:
+def run(record: Record, directory: Path, node: str | None, argv: Sequence[str]) -> int:
     """Run a command with our terminal in a node's namespace, or beside all of them, and return its exit status."""
     where = record.node(node) if node is not None else None
-    full = {**environment(directory, where), **(env or {})}
+    env = environment(directory, where)
     try:
         if where is None:
-            return subprocess.run(argv, env=full, check=False).returncode
+            return subprocess.run(argv, env=env, check=False).returncode
         with in_node(where.name):
-            return subprocess.run(argv, env=full, check=False).returncode
+            return subprocess.run(argv, env=env, check=False).returncode
     except FileNotFoundError as error:
         raise LabError(f"lab {record.topology.name}: {argv[0]}: there is no such command") from error

@@ -1,0 +1,189 @@
+"""The border between us and a lab that runs elsewhere: in the lab kernel, or in a user namespace.
+
+Unix sockets do not cross that border; files and one FIFO do. A request is a directory below the box with the file `request`; the
+FIFO `door` carries one line per event to the other side; what a command prints is appended to `out` and `err`, and `status` is
+written last. Our side reads these files by polling; the other side sleeps in read(2) until somebody is at the door.
+
+The other side never opens a name before a line at the door said that it is there: the guest's kernel would remember its absence.
+
+    run ID             start the request
+    data ID BASE64     bytes for its terminal
+    size ID ROWS COLS  its terminal's new size
+    signal ID NUMBER   a signal for it
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import termios
+import time
+import tty
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from netorch.errors import LabError
+from netorch.lab.kernel import HOST_ONLY_ENVIRONMENT, copy_new
+
+POLL_S = 0.01
+READY, FAILED = "ready", "failed"
+_CHUNK = 1024  # bytes of input in one line: a write of 4096 to a FIFO is atomic
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to run in the lab; an empty `argv` asks for the rows of `inspect`."""
+
+    argv: list[str]
+    node: str | None = None
+    cwd: str = "/"
+    env: dict[str, str] = {}
+    tty: bool = False
+    rows: int = 24
+    cols: int = 80
+
+
+class Box:
+    """Our side of the border. `alive` tells whether there still is somebody behind it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def make(self) -> None:
+        """Create the directory and its door."""
+        self.directory.mkdir(parents=True)
+        os.mkfifo(self.directory / "door", 0o600)
+
+    def knock(self, line: str) -> None:
+        """Send a line.
+
+        Raises:
+          LabError: nobody listens: the lab is gone.
+        """
+        try:
+            door = os.open(self.directory / "door", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise LabError(f"lab at {self.directory}: nobody answers; take it down and up again") from error
+        try:
+            data = f"{line}\n".encode()
+            while True:
+                try:
+                    os.write(door, data)
+                except BlockingIOError:
+                    select.select([], [door], [])
+                else:
+                    return
+        finally:
+            os.close(door)
+
+    def call(self, request: Request) -> int:
+        """Carry a request out with our terminal, and return its exit status."""
+        with self._post(request) as work, _signals_to(self, work.name):
+            if request.tty:
+                with _raw_terminal(self, work.name) as terminal:
+                    return self._await(work, terminal)
+            return self._await(work, None)
+
+    def ask(self, request: Request) -> bytes:
+        """Carry a request out and return what it printed."""
+        with self._post(request) as work:
+            while not (work / "status").exists():
+                time.sleep(POLL_S)
+                self._check()
+            return (work / "out").read_bytes()
+
+    @contextlib.contextmanager
+    def _post(self, request: Request) -> Iterator[Path]:
+        work = Path(tempfile.mkdtemp(prefix="work-", dir=self.directory))
+        try:
+            (work / "request").write_bytes(msgspec.json.encode(request))
+            (work / "out").touch()
+            (work / "err").touch()
+            self.knock(f"run {work.name}")
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _await(self, work: Path, terminal: int | None) -> int:
+        with (work / "out").open("rb") as out, (work / "err").open("rb") as err:
+            while True:
+                ended = (work / "status").exists()  # asked before reading: nothing comes after it
+                quiet = not copy_new(out, sys.stdout) | copy_new(err, sys.stderr)
+                if ended and quiet:
+                    return int((work / "status").read_text())
+                if terminal is None:
+                    if quiet:
+                        time.sleep(POLL_S)
+                elif select.select([terminal], [], [], POLL_S if quiet else 0)[0]:
+                    data = os.read(terminal, _CHUNK)
+                    self.knock(f"data {work.name} {base64.b64encode(data).decode()}")
+                if quiet:
+                    self._check()
+
+    def _check(self) -> None:
+        """Raise LabError when nobody is behind the door any more."""
+        try:
+            os.close(os.open(self.directory / "door", os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                raise LabError(f"lab at {self.directory}: it went away during the command") from error
+            raise
+
+
+def outside_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what a command in the lab inherits from us; names and places that mean something else there are left out."""
+    return {
+        name: value for name, value in environ.items() if name not in HOST_ONLY_ENVIRONMENT | {"NETORCH_LAB", "NETORCH_STORE"}
+    }
+
+
+def terminal_size(descriptor: int) -> tuple[int, int]:
+    """Return rows and columns of a terminal."""
+    rows, cols, _, _ = struct.unpack("HHHH", fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
+    return rows or 24, cols or 80
+
+
+@contextlib.contextmanager
+def _raw_terminal(box: Box, work: str) -> Iterator[int]:
+    """Hand every key to the other side's terminal, and tell it of changes of size."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+
+    def resized(_number: int, _frame: FrameType | None) -> None:
+        rows, cols = terminal_size(descriptor)
+        box.knock(f"size {work} {rows} {cols}")
+
+    old = signal.signal(signal.SIGWINCH, resized)
+    try:
+        tty.setraw(descriptor)
+        yield descriptor
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGWINCH, old)
+
+
+@contextlib.contextmanager
+def _signals_to(box: Box, work: str) -> Iterator[None]:
+    """Pass Ctrl-C and SIGTERM on to the command; its exit status then says how it took them."""
+
+    def passed(number: int, _frame: FrameType | None) -> None:
+        box.knock(f"signal {work} {number}")
+
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+    old = {number: signal.signal(number, passed) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,166 @@
+"""The other side of the border: builds a lab where it runs, then carries out what comes through the door on stdin.
+
+python -m netorch.lab.runner BOX     the box holds `topology.json`; see netorch.lab.box for the rest
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from netorch.errors import LabError
+from netorch.lab import hosts
+from netorch.lab.box import FAILED, READY, Request
+from netorch.lab.topology import from_json
+
+INSIDE = Path("/run/netorch/lab")  # of the guest or namespace: SQLite and sockets work there
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+
+
+class Runner:
+    """The requests that are being carried out."""
+
+    def __init__(self, box: Path, record: hosts.Record, directory: Path, own_kernel: bool) -> None:
+        self.box = box
+        self.record = record
+        self.directory = directory
+        self.own_kernel = own_kernel
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.terminals: dict[str, int] = {}
+
+    def serve(self, door: IO[bytes]) -> None:
+        """Do what each line says until the door is closed."""
+        for line in door:
+            verb, _, rest = line.decode().strip().partition(" ")
+            work, _, argument = rest.partition(" ")
+            if verb == "run":
+                self.start(work)
+            elif verb == "signal" and work in self.processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.processes[work].pid, int(argument))
+            elif verb == "data" and work in self.terminals:
+                os.write(self.terminals[work], base64.b64decode(argument))
+            elif verb == "size" and work in self.terminals:
+                rows, cols = argument.split()
+                _set_size(self.terminals[work], int(rows), int(cols))
+
+    def start(self, work: str) -> None:
+        """Start a request; a thread tells its end."""
+        if self.own_kernel:  # what the host changed since this kernel last looked, it would not see
+            _DROP_CACHES.write_text("3")
+        place = self.box / work
+        request = msgspec.json.decode((place / "request").read_bytes(), type=Request)
+        out = (place / "out").open("ab", buffering=0)
+        err = (place / "err").open("ab", buffering=0)
+        if not request.argv:
+            out.write(msgspec.json.encode(hosts.rows(hosts.read_record(self.directory))))
+            self._end(place, 0, out, err)
+            return
+        try:
+            process, terminal = self._spawn(request, out, err)
+        except (LabError, OSError) as error:
+            text = str(error) if isinstance(error, LabError) else f"{request.argv[0]}: {error.strerror}"
+            err.write(f"error: {text}\n".encode())
+            self._end(place, 127 if isinstance(error, FileNotFoundError) else 1, out, err)
+            return
+        self.processes[work] = process
+        if terminal is not None:
+            self.terminals[work] = terminal
+        threading.Thread(target=self._watch, args=(work, process, terminal, out, err), daemon=True).start()
+
+    def _spawn(self, request: Request, out: IO[bytes], err: IO[bytes]) -> tuple[subprocess.Popen[bytes], int | None]:
+        node = self.record.node(request.node) if request.node is not None else None
+        env = hosts.environment(self.directory, node, request.env)
+        cwd = request.cwd if Path(request.cwd).is_dir() else "/"
+        place = hosts.in_node(node.name) if node is not None else contextlib.nullcontext()
+        if not request.tty:
+            with place:
+                return subprocess.Popen(
+                    request.argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                ), None
+        master, slave = pty.openpty()
+        try:
+            _set_size(master, request.rows, request.cols)
+            with place:  # setsid makes the terminal the controlling one, so that Ctrl-C works in it
+                process = subprocess.Popen(
+                    ["setsid", "--ctty", "--wait", *request.argv], cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave
+                )
+        except BaseException:
+            os.close(master)
+            raise
+        finally:
+            os.close(slave)
+        return process, master
+
+    def _watch(self, work: str, process: subprocess.Popen[bytes], terminal: int | None, out: IO[bytes], err: IO[bytes]) -> None:
+        if terminal is not None:
+            for data in _everything(terminal):
+                out.write(data)
+        status = process.wait()
+        del self.processes[work]
+        if terminal is not None:
+            del self.terminals[work]
+            os.close(terminal)
+        self._end(self.box / work, status if status >= 0 else 128 - status, out, err)
+
+    def _end(self, place: Path, status: int, out: IO[bytes], err: IO[bytes]) -> None:
+        out.close()
+        err.close()
+        with contextlib.suppress(OSError):  # the one who asked may have left and cleared up
+            (place / "status.new").write_text(f"{status}\n")
+            (place / "status.new").rename(place / "status")
+
+
+def _everything(terminal: int) -> Iterator[bytes]:
+    """Yield what is written to a terminal until its last writer has gone."""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # EIO: the other side is closed
+            return
+        if not data:
+            return
+        yield data
+
+
+def _set_size(terminal: int, rows: int, cols: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+
+def main(box: Path, own_kernel: bool) -> int:
+    """Build the lab whose topology lies in the box, then serve requests until stdin ends."""
+    topology = from_json((box / "topology.json").read_bytes())
+    directory = INSIDE / topology.name
+    door = sys.stdin.buffer
+    if door.isatty():  # the guest's console: bytes as they come, no echo
+        tty.setraw(door.fileno())
+    try:
+        record = hosts.build(topology, directory, (box / "file").read_text())
+    except Exception as error:
+        if directory.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+        (box / FAILED).write_text(str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}")
+        raise
+    (box / READY).touch()
+    Runner(box, record, directory, own_kernel).serve(door)
+    hosts.destroy(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), "--own-kernel" in sys.argv[2:]))

@@ -1,0 +1,285 @@
+"""Labs by name, wherever they run: up, down, list, inspect, exec, shell.
+
+    native   root, and a kernel that has everything: hosts are namespaces of this machine
+    userns   an ordinary user whose kernel has everything: the same inside a user namespace
+    kernel   any other machine: the same inside the lab kernel
+
+A native lab's directory is /run/netorch/lab/NAME; the others have a box (netorch.lab.box) below the user's state directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from netorch.errors import LabError
+from netorch.lab import hosts
+from netorch.lab.box import FAILED, READY, Box, Request, outside_environment, terminal_size
+from netorch.lab.features import Feature, missing, probe_features
+from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel
+from netorch.lab.topology import Topology, load_topology, to_json
+
+NATIVE_ROOT = Path("/run/netorch/lab")
+UP_S = 120.0
+POLL_S = 0.02
+GUEST_MEMORY_MB = 1536
+_SESSION = "session.json"
+# In a fresh user namespace: our own /run and /sys, so that `ip netns` and the agents find what they expect.
+_USERNS_INIT = 'mount -t tmpfs none /run && mkdir -p /run/netns && mount -t sysfs none /sys; ip link set lo up; exec "$@"'
+
+
+class Way(Enum):
+    """Where a lab's hosts live."""
+
+    NATIVE = "native"
+    USERNS = "userns"
+    KERNEL = "kernel"
+
+
+class Lab(msgspec.Struct, frozen=True, kw_only=True):
+    """A lab that is up, or was when it was last heard of."""
+
+    name: str
+    way: Way
+    file: str
+    nodes: int
+    running: bool
+    ignored: tuple[str, ...] = ()
+
+
+class _Session(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands beside a box."""
+
+    name: str
+    way: Way
+    file: str
+    nodes: int
+    pid: int
+    started: str  # the process's start time by /proc: a pid alone may be another's by now
+
+
+def boxes_root() -> Path:
+    """Return the directory of the boxes of this user's labs."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(state, "netorch", "lab")
+
+
+def choose_way(features: Sequence[Feature], *, root: bool, kernel: Callable[[], object] = find_kernel) -> Way:
+    """Return where a lab can run here.
+
+    Raises LabError that names what is missing when it can run nowhere.
+    """
+    absent = missing(features)
+    if not absent:
+        return Way.NATIVE if root else Way.USERNS
+    tools = [feature for feature in absent if feature.name.startswith("command ")]
+    if tools:
+        raise LabError("lab: " + "; ".join(f"{feature.name} is missing: {feature.what_to_do}" for feature in tools))
+    try:
+        kernel()
+    except LabError as error:
+        names = ", ".join(feature.name for feature in absent)
+        raise LabError(f"lab: this kernel lacks {names}, and there is no lab kernel to use instead: {error}") from error
+    return Way.KERNEL
+
+
+def up(file: str | Path, way: Way | None = None, progress: Callable[[str], None] = lambda _text: None) -> Lab:
+    """Bring a lab up and return it when every agent follows the store.
+
+    Raises:
+      SpecError: the topology file is wrong.
+      LabError: it cannot run here, is up already, or did not come up; nothing of it is left.
+    """
+    topology = load_topology(file)
+    if _exists(topology.name):
+        raise LabError(f"lab {topology.name}: it is up already; take it down first: netorch lab down {topology.name}")
+    chosen = way or choose_way(probe_features(), root=os.geteuid() == 0)
+    path = str(Path(file).resolve())
+    if chosen is Way.NATIVE:
+        progress(f"building {len(topology.nodes)} nodes on this machine")
+        NATIVE_ROOT.mkdir(parents=True, exist_ok=True)
+        hosts.build(topology, NATIVE_ROOT / topology.name, path)
+    else:
+        progress(f"building {len(topology.nodes)} nodes in {'the lab kernel' if chosen is Way.KERNEL else 'a user namespace'}")
+        _up_in_box(topology, chosen, path)
+    return Lab(name=topology.name, way=chosen, file=path, nodes=len(topology.nodes), running=True, ignored=topology.ignored)
+
+
+def _up_in_box(topology: Topology, way: Way, file: str) -> None:
+    box = Box(boxes_root() / topology.name)
+    if box.directory.exists():  # of a lab that a reboot ended
+        shutil.rmtree(box.directory)
+    box.make()
+    (box.directory / "topology.json").write_bytes(to_json(topology))
+    (box.directory / "file").write_text(file)
+    pid = 0
+    try:
+        pid, last_words = _start(way, box.directory)
+        session = _Session(name=topology.name, way=way, file=file, nodes=len(topology.nodes), pid=pid, started=_started(pid))
+        (box.directory / _SESSION).write_bytes(msgspec.json.encode(session))
+        _await_ready(topology.name, box.directory, pid, last_words)
+    except BaseException:
+        if pid:
+            end_kernel(pid)
+        shutil.rmtree(box.directory, ignore_errors=True)
+        raise
+
+
+def _start(way: Way, box: Path) -> tuple[int, Callable[[], str]]:
+    """Start the other side and return the process that ends it all when killed, and how to learn its last words."""
+    runner = [sys.executable, "-P", "-m", "netorch.lab.runner", str(box)]
+    env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
+    env["PATH"] = f"{env.get('PATH', '')}:{SYSTEM_PATH}"
+    door = os.open(box / "door", os.O_RDWR)  # read-write: no end of file when the last caller hangs up
+    with os.fdopen(door, "r+b", buffering=0) as console:
+        if way is Way.KERNEL:
+            (box / "guest").mkdir()
+            command = ["sh", "-c", 'exec "$@" </dev/tty1', "sh", *runner, "--own-kernel"]
+            guest = boot(
+                command,
+                directory=box / "guest",
+                cwd=Path("/"),
+                env=env,
+                memory_mb=GUEST_MEMORY_MB,
+                share=[box],
+                outlive=True,
+                console=console,
+            )
+            guest.process.returncode = 0  # it outlives us: nobody will wait for it
+            return guest.process.pid, lambda: _tail(box / "guest" / "err") or guest.last_words()
+        command = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command += ["--", "sh", "-c", _USERNS_INIT, "sh", *runner]
+        with (box / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=console, stdout=log, stderr=log, env=env, start_new_session=True)
+        process.returncode = 0
+        return process.pid, lambda: _tail(box / "log")
+
+
+def _tail(file: Path) -> str:
+    try:
+        return " | ".join(file.read_text(errors="replace").strip().splitlines()[-4:])
+    except OSError:
+        return ""
+
+
+def _await_ready(name: str, box: Path, pid: int, last_words: Callable[[], str]) -> None:
+    deadline = time.monotonic() + UP_S
+    while not (box / READY).exists():
+        if (box / FAILED).exists():
+            raise LabError((box / FAILED).read_text())
+        if not hosts.alive(pid) or (box / "guest" / "status").exists():
+            raise LabError(f"lab {name}: it ended while coming up: {last_words()}; see netorch doctor")
+        if time.monotonic() > deadline:
+            raise LabError(f"lab {name}: it did not come up within {UP_S:.0f} s: {last_words()}; see netorch doctor")
+        time.sleep(POLL_S)
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in ticks since boot; nothing if it does not run."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _running(session: _Session) -> bool:
+    return hosts.alive(session.pid) and _started(session.pid) == session.started
+
+
+def _read_session(directory: Path) -> _Session | None:
+    try:
+        return msgspec.json.decode((directory / _SESSION).read_bytes(), type=_Session)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _exists(name: str) -> bool:
+    session = _read_session(boxes_root() / name)
+    return (NATIVE_ROOT / name / hosts.RECORD).exists() or (session is not None and _running(session))
+
+
+def list_labs() -> list[Lab]:
+    """Return this machine's native labs and this user's others, by name."""
+    labs = []
+    for file in NATIVE_ROOT.glob(f"*/{hosts.RECORD}"):
+        record = hosts.read_record(file.parent)
+        running = all(hosts.alive(pid) for pid in record.agents.values())
+        topology = record.topology
+        labs.append(Lab(name=topology.name, way=Way.NATIVE, file=record.file, nodes=len(topology.nodes), running=running))
+    for session in map(_read_session, (file.parent for file in boxes_root().glob(f"*/{_SESSION}"))):
+        if session is not None:
+            running = _running(session)
+            labs.append(Lab(name=session.name, way=session.way, file=session.file, nodes=session.nodes, running=running))
+    return sorted(labs, key=lambda lab: lab.name)
+
+
+def _find(name: str) -> Box | Path:
+    """Return a lab's box, or its directory when it is native. Raises LabError when there is no such lab."""
+    if (NATIVE_ROOT / name / hosts.RECORD).exists():
+        return NATIVE_ROOT / name
+    session = _read_session(boxes_root() / name)
+    if session is not None and _running(session):
+        return Box(boxes_root() / name)
+    names = ", ".join(lab.name for lab in list_labs() if lab.running) or "none"
+    raise LabError(f"lab {name}: it is not up (up are: {names}); start it with netorch lab up FILE")
+
+
+def down(name: str) -> None:
+    """Take a lab down, with everything that it made. Raises LabError when there is none."""
+    if (NATIVE_ROOT / name / hosts.RECORD).exists():
+        hosts.destroy(NATIVE_ROOT / name)
+        return
+    directory = boxes_root() / name
+    session = _read_session(directory)
+    if session is None:
+        _find(name)
+        return
+    if _running(session):
+        end_kernel(session.pid)
+    shutil.rmtree(directory)
+
+
+def inspect(name: str) -> list[hosts.Row]:
+    """Return a lab's nodes as they are now. Raises LabError when it is not up."""
+    place = _find(name)
+    if isinstance(place, Path):
+        return hosts.rows(hosts.read_record(place))
+    return msgspec.json.decode(place.ask(Request(argv=[])), type=list[hosts.Row])
+
+
+def exec_in(name: str, node: str | None, argv: Sequence[str]) -> int:
+    """Run a command in a node, or where all hosts and the store are in sight, with our stdout and stderr; return its status.
+
+    Raises LabError when the lab or the node does not exist.
+    """
+    place = _find(name)
+    if isinstance(place, Path):
+        return hosts.run(hosts.read_record(place), place, node, argv)
+    return place.call(_request(node, argv, interactive=False))
+
+
+def shell(name: str, node: str | None) -> int:
+    """Run an interactive shell in a node, or where all hosts are in sight, and return its status."""
+    argv = [os.environ.get("SHELL") or "/bin/sh"]
+    place = _find(name)
+    if isinstance(place, Path):
+        return hosts.run(hosts.read_record(place), place, node, argv)
+    return place.call(_request(node, argv, interactive=sys.stdin.isatty() and sys.stdout.isatty()))
+
+
+def _request(node: str | None, argv: Sequence[str], *, interactive: bool) -> Request:
+    rows, cols = terminal_size(sys.stdin.fileno()) if interactive else (24, 80)
+    env = outside_environment()
+    with contextlib.suppress(OSError):  # a pipe on the other side too: but who looks at it is at this terminal
+        if sys.stdout.isatty():
+            env.setdefault("COLUMNS", str(os.get_terminal_size(sys.stdout.fileno()).columns))
+    return Request(argv=list(argv), node=node, cwd=os.getcwd(), env=env, tty=interactive, rows=rows, cols=cols)
