@@ -90,10 +90,6 @@ class AddressPool:
         """Return whether interfaces of the subnet have an IPv6 address too."""
         return 6 in self._prefixes
 
-    def reserve(self, address: str) -> None:
-        """Keep an address from being given out next, because it is wished for by somebody who comes later."""
-        self._given.add(address)
-
     def wished(self, text: str, version: int) -> str:
         """Return the address that was asked for, in canonical form.
 

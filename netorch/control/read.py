@@ -72,13 +72,6 @@ class Inventory:
         self.agents: dict[str, AgentStatus] = {}
         self.raw: dict[str, KeyValue] = {}
 
-    def vpc_named(self, owner: str, name: str) -> VpcRecords | None:
-        """Return a VPC by its owner and name. Cost: O(VPCs)."""
-        for records in self.vpcs.values():
-            if records.vpc.record.name == name and records.vpc.record.owner == owner:
-                return records
-        return None
-
 
 def read_inventory(store: Store) -> Inventory:
     """Return everything. Cost: O(store), about 2 us a record.

@@ -95,11 +95,6 @@ def enis_of(store: Store, vni: int) -> dict[str, Stored[NetworkInterface]]:
     return listed(store, f"{keys.vpc_prefix(vni)}eni/", NetworkInterface)
 
 
-def instances_of(store: Store, vni: int) -> dict[str, Stored[Instance]]:
-    """Return a VPC's instances by id."""
-    return listed(store, f"{keys.vpc_prefix(vni)}i/", Instance)
-
-
 def mappings_of(store: Store, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:
     """Return the mappings of an interface by key; none while it is not attached."""
     found = {}
