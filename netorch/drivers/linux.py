@@ -49,7 +49,7 @@ class LinuxKernel:
             self._underlay = Channel(self._underlay_fd)
             self._fabric = Channel(self._fabric_fd)
             self._fabric.one(packed.set_up("lo", up=True))
-            self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric.port)
+            self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric)
             self._monitor.learn(read_names(self._fabric), set())
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
@@ -195,7 +195,9 @@ class LinuxKernel:
         if isinstance(obj, Vxlan):
             vrf = self._index_of(obj.vrf)
             if isinstance(op, Replace):
-                return packed.set_link(obj.ifname, packed.lladdr(obj.lladdr), packed.mtu(obj.mtu), packed.master(vrf))
+                # Linux forgets a device's neighbours when it is given a MAC, were it the one that it has.
+                mac = packed.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
+                return packed.set_link(obj.ifname, mac, packed.mtu(obj.mtu), packed.master(vrf))
             return packed.new_vxlan(obj, self._fabric_fd, vrf)
         if isinstance(obj, Vrf):
             return packed.new_vrf(obj)

@@ -18,7 +18,7 @@ from typing import Final
 
 from netorch.drivers import netns, packed, parsed
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
-from netorch.drivers.rtnl import F_REPLACE, attrs, open_socket, split
+from netorch.drivers.rtnl import F_REPLACE, Channel, attrs, open_socket, split
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_ifname
 from netorch.state.link import HalfMade, link_key
 from netorch.state.owner import PROTOCOL
@@ -51,15 +51,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Monitor:
     """Collects the events of one host's two namespaces until somebody takes them."""
 
-    def __init__(self, underlay_fd: int, fabric_fd: int, fabric_name: str, own_port: int) -> None:
+    def __init__(self, underlay_fd: int, fabric_fd: int, fabric_name: str, channel: Channel) -> None:
         self.names: dict[int, str] = {}  # of the fabric's devices, by number
         self.vtep = ("", 0, 0)  # address, device number, MTU: what the underlay was last said to be
         self._up: set[str] = set()
         self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
         self._fabric_fd = fabric_fd
         self._fabric_name = fabric_name
+        self._channel = channel
         self._fabric = open_socket(fabric_fd, _mask(_FABRIC_GROUPS), _BUFFER)
-        _ignore(self._fabric, own_port)
+        _ignore(self._fabric, channel.port)
         self._underlay = open_socket(underlay_fd, _mask(_UNDERLAY_GROUPS))
         self._names_fd = _watch_directory()
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -89,9 +90,7 @@ class Monitor:
     def take(self) -> list[KernelEvent]:
         """Return what happened since the last call: the last word on each object, or that everything must be dumped again."""
         self.drain()
-        if self._fallen:
-            self._lost.add("all")
-            self._fallen.clear()
+        self._judge_fallen()
         if "all" in self._lost:
             self._pending = {}  # older than the dump that is asked for
         events: list[KernelEvent] = [*(Lost(what) for what in sorted(self._lost)), *self._pending.values()]
@@ -165,6 +164,19 @@ class Monitor:
                 raise
             self._lost.add("all")  # the kernel dropped some; the socket itself stays usable
             return b""
+
+    def _judge_fallen(self) -> None:
+        """Ask for a dump when a device of ours is still there, but down.
+
+        A port that another host takes over goes down, too, some time before its farewell. The kernel answers our question
+        only when it is done with the move, so that the answer tells the one from the other.
+        """
+        for ifname in tuple(self._fallen):
+            if self._channel.get(packed.GETLINK, packed.get_link(ifname)) is not None:
+                self._lost.add("all")
+        if self._fallen:
+            self.drain()
+        self._fallen.clear()
 
     def _drain_names(self) -> None:
         """Bind our namespace to its name again when somebody deleted or took the name."""
