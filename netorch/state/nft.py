@@ -58,6 +58,8 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
     `vni` is part of the key of every element, see `vni_of_items`, and is kept apart for speed.
     """
 
+    in_place: ClassVar[bool] = True
+
     scope: Scope
     family: str
     set: str
