@@ -1,0 +1,178 @@
+"""Which elements a mapping and an interface mean, for each host that looks at them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
+from netorch.model.eni import Host, Instance, NetworkInterface
+from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.nft import NftElement, Scope, vni_of_items
+from policy import nftgen
+from policy.antispoof import AntiSpoof
+from policy.verify import Verify
+
+VNI = 5000
+VTEPS = {"a": "192.0.2.11", "b": "192.0.2.12", "c": "192.0.2.13"}
+ADDRESS, ADDRESS6 = "10.0.0.5", "2001:db8::5"
+TO_B = Move(direction=Direction.TO, host="b", vtep=VTEPS["b"])
+FROM_A = Move(direction=Direction.FROM, host="a", vtep=VTEPS["a"])
+ENI = NetworkInterface(
+    id="eni-00138800000000001",
+    vni=VNI,
+    subnet="subnet-00138800000000001",
+    mac="06:00:00:00:00:01",
+    address=ADDRESS,
+    ipv6_address=ADDRESS6,
+)
+PORT = "v-0013880000000"
+
+
+def view(host: str, *, ipv6: bool = True, local: tuple[LocalEni, ...] = ()) -> VpcView:
+    return VpcView(
+        host=HostView(host=Host(name=host, underlay=VTEPS[host]), underlay_ifname="eth0", underlay_mtu=1550),
+        vpc=Vpc(
+            id="vpc-00138800000000001",
+            vni=VNI,
+            owner="acme",
+            name="v",
+            cidrs=("10.0.0.0/16",),
+            ipv6_cidrs=("2001:db8::/56",) if ipv6 else (),
+        ),
+        subnets=(),
+        route_tables=(),
+        local=local,
+    )
+
+
+def local(phase: Phase) -> LocalEni:
+    return LocalEni(
+        eni=ENI,
+        subnet=Subnet(id=ENI.subnet, vni=VNI, name="s", cidr="10.0.0.0/24"),
+        instance=Instance(id="i-00138800000000001", vni=VNI, name="i"),
+        phase=phase,
+    )
+
+
+def rights(host: str, mapping: Mapping) -> set[tuple[str, str]]:
+    """Return (set, first item) of each element, without the look-ups that only tell members from strangers."""
+    elements = [obj for obj in Verify().mapping(view(host), mapping) if isinstance(obj, NftElement)]
+    assert all(obj.vni == VNI for obj in elements)
+    return {(obj.set, obj.items[0]) for obj in elements if obj.set != "members"}
+
+
+def mapping(host: str, move: Move | None = None, address: str = ADDRESS) -> Mapping:
+    return Mapping(vni=VNI, address=address, eni=ENI.id, mac=ENI.mac, host=host, vtep=VTEPS[host], move=move)
+
+
+RIGHTS = {
+    "settled": (
+        mapping("a"),
+        {"a": set(), "b": {("peers4", VTEPS["a"])}, "c": {("peers4", VTEPS["a"])}},
+    ),
+    "moving": (
+        mapping("a", TO_B),
+        {
+            "a": {("peers4", VTEPS["b"]), ("transit4", "vx5000")},
+            "b": {("peers4", VTEPS["a"]), ("relay4", VTEPS["a"])},
+            "c": {("peers4", VTEPS["a"]), ("peers4", VTEPS["b"])},
+        },
+    ),
+    "moved": (
+        mapping("b", FROM_A),
+        {
+            "a": {("peers4", VTEPS["b"]), ("transit4", "vx5000")},
+            "b": {("relay4", VTEPS["a"])},
+            "c": {("peers4", VTEPS["b"])},
+        },
+    ),
+    "settled again": (
+        mapping("b"),
+        {"a": {("peers4", VTEPS["b"])}, "b": set(), "c": {("peers4", VTEPS["b"])}},
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", RIGHTS)
+@pytest.mark.parametrize("host", sorted(VTEPS))
+def test_who_may_send_from_a_moving_address(stage: str, host: str) -> None:
+    record, wanted = RIGHTS[stage]
+    assert rights(host, record) == wanted[host]
+
+
+@pytest.mark.parametrize("stage", RIGHTS)
+def test_ipv6_has_the_same_rights_in_sets_of_its_own(stage: str) -> None:
+    record, wanted = RIGHTS[stage]
+    ipv6 = mapping(record.host, record.move, ADDRESS6)
+    for host in VTEPS:
+        assert rights(host, ipv6) == {(name.replace("4", "6"), first) for name, first in wanted[host]}
+
+
+@pytest.mark.parametrize("stage", RIGHTS)
+@pytest.mark.parametrize("host", sorted(VTEPS))
+def test_whoever_has_a_right_is_a_member(stage: str, host: str) -> None:
+    elements = [obj for obj in Verify().mapping(view(host), RIGHTS[stage][0]) if isinstance(obj, NftElement)]
+    senders = {obj.items[0] for obj in elements if obj.set in ("peers4", "relay4")}
+    assert {obj.items[0] for obj in elements if obj.set == "members"} == senders
+    assert VTEPS[host] not in senders
+
+
+def test_a_peer_is_outer_source_and_whole_vxlan_header_and_inner_source() -> None:
+    element = next(obj for obj in Verify().mapping(view("b"), mapping("a")) if isinstance(obj, NftElement))
+    assert element.items == ("192.0.2.11", "0x800000000138800", "0xa000005")
+    assert element.scope is Scope.UNDERLAY
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_port_may_send_from_its_own_addresses_in_every_phase(phase: Phase) -> None:
+    elements = {obj for obj in AntiSpoof().vpc(view("a", local=(local(phase),))) if isinstance(obj, NftElement)}
+    assert {(obj.family, obj.set, *obj.items) for obj in elements} == {
+        ("inet", "src4", PORT, ENI.mac, ADDRESS),
+        ("arp", "src", PORT, ENI.mac, ADDRESS),
+        ("inet", "src6", PORT, ENI.mac, ADDRESS6),
+        ("inet", "src6", PORT, ENI.mac, "fe80::400:ff:fe00:1"),
+        ("inet", "src6", PORT, ENI.mac, "::"),
+    }
+
+
+def test_without_ipv6_in_the_vpc_a_port_may_not_send_ipv6() -> None:
+    elements = AntiSpoof().vpc(view("a", ipv6=False, local=(local(Phase.HELD),)))
+    assert {obj.set for obj in elements if isinstance(obj, NftElement)} == {"src4", "src"}
+
+
+@pytest.mark.parametrize("host", sorted(VTEPS))
+def test_the_vni_can_be_read_from_every_element(host: str) -> None:
+    objects = [obj for record, _ in RIGHTS.values() for obj in Verify().mapping(view(host), record)]
+    objects += AntiSpoof().vpc(view(host, local=(local(Phase.HELD),)))
+    assert {vni_of_items(obj.items) for obj in objects if isinstance(obj, NftElement)} == {VNI}
+
+
+def test_every_set_of_the_elements_is_in_its_table() -> None:
+    host = view("a").host
+    tables = {(table.scope, table.family): table.text for table in (nftgen.underlay_table(), *nftgen.fabric_tables())}
+    assert {obj.key for obj in (*Verify().host(host), *AntiSpoof().host(host))} == {
+        ("nft-table", scope.value, family) for scope, family in tables
+    }
+    objects = [obj for record, _ in RIGHTS.values() for name in VTEPS for obj in Verify().mapping(view(name), record)]
+    objects += AntiSpoof().vpc(view("a", local=(local(Phase.HELD),)))
+    for obj in objects:
+        assert isinstance(obj, NftElement)
+        assert f"set {obj.set} {{" in tables[obj.scope, obj.family]
+
+
+@pytest.mark.parametrize("table", [nftgen.UNDERLAY_INET, nftgen.FABRIC_INET, nftgen.FABRIC_ARP])
+def test_a_chain_that_is_entered_for_good_ends_in_a_drop(table: str) -> None:
+    """A chain that runs out returns to its base chain, whose policy is to accept."""
+    entered = re.findall(r"goto (\w+)", table)
+    for name in entered or ["input"]:
+        body = re.search(rf"chain {name} {{\n(.*?)\n}}", table, re.DOTALL)
+        assert body is not None
+        assert re.fullmatch(r'counter name "\w+" drop', body.group(1).splitlines()[-1].strip())
+
+
+@pytest.mark.parametrize("table", [nftgen.UNDERLAY_INET, nftgen.FABRIC_INET, nftgen.FABRIC_ARP])
+def test_no_rule_calls_for_connection_tracking(table: str) -> None:
+    assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None
