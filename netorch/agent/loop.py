@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from netorch import __version__
 from netorch.agent.follow import Follower
-from netorch.agent.moves import Moves, is_arriving, mapping_of
+from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
@@ -28,6 +28,7 @@ from netorch.errors import StoreError
 from netorch.model import keys
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
+from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus
 from netorch.state.base import HOST_SLICE
 from netorch.store.base import Store
@@ -118,10 +119,7 @@ class Agent:
     # --- in ------------------------------------------------------------------------------------------------------------------
 
     def _prefixes(self) -> set[str]:
-        found = {keys.host_prefix(self.host_name)} | self.moves.watched_prefixes()
-        for vni in self.records.carried():
-            found |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
-        return found
+        return self.records.prefixes | self.moves.watched_prefixes()
 
     def _take_kernel_events(self, now: float) -> None:
         events = self.kernel.events()
@@ -148,21 +146,20 @@ class Agent:
         if store is None or not self.follower.in_sync:
             return
         try:
-            for vni, phases in self.reconciler.phases.items():
-                for eni_id, phase in phases.items():
-                    if phase is Phase.HELD and self._has_arrived(eni_id, vni):
-                        complete_arrival(store, self.host_name, eni_id)
+            for mapping in self.moves.arriving():
+                if self._has_arrived(mapping):
+                    complete_arrival(store, self.host_name, mapping.eni)
             for eni_id in self.moves.departures_due(now):
                 finish_departure(store, self.host_name, eni_id)
         except StoreError as error:
             log.warning("a move waits for the store reason=%r", str(error))
 
-    def _has_arrived(self, eni_id: str, vni: int) -> bool:
-        mapping = mapping_of(self.records, eni_id)
-        return mapping is not None and is_arriving(mapping, self.host_name) and self.reconciler.port_is_up(port_name(eni_id), vni)
+    def _has_arrived(self, mapping: Mapping) -> bool:
+        phase = self.reconciler.phases.get(mapping.vni, {}).get(mapping.eni)
+        return phase is Phase.HELD and self.reconciler.port_is_up(port_name(mapping.eni), mapping.vni)
 
     def _tell(self, applied: set[int], now: float) -> None:
-        for slice_id in applied | self.reconciler.problems.keys() | self._enis_said.keys():
+        for slice_id in applied | self.reconciler.problems.keys():
             if slice_id != HOST_SLICE:
                 self._tell_vpc(slice_id)
         if now >= self._count_at:

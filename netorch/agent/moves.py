@@ -67,9 +67,7 @@ class Moves:
     def phases(self, vni: int, ports: Collection[str], now: float) -> dict[str, Phase]:
         """Return the phase of each interface of a VPC that is here; `ports` are the device names that the kernel holds."""
         phases = {}
-        for eni_id in self._records.wants:
-            if vni_of(eni_id) != vni:
-                continue
+        for eni_id in self._records.wants_of(vni):
             mapping = mapping_of(self._records, eni_id)
             phase = self._phase(eni_id, mapping, ports, now) if mapping is not None else None
             if phase is not None:
@@ -94,12 +92,18 @@ class Moves:
 
     def watched_prefixes(self) -> set[str]:
         """Return the keys by which the hosts that release an interface to us say so."""
-        found = set()
-        for eni_id in self._records.wants:
-            mapping = mapping_of(self._records, eni_id)
-            if mapping is not None and is_arriving(mapping, self._records.host_name):
-                found.add(keys.eni_status(mapping.host, eni_id))
-        return found
+        return {keys.eni_status(mapping.host, mapping.eni) for mapping in self.arriving()}
+
+    def arriving(self) -> list[Mapping]:
+        """Return the deciding mappings of the interfaces that are on their way to this host."""
+        records = self._records
+        return [
+            mapping
+            for mapping in records.moving.values()
+            if mapping.eni in records.wants
+            and is_arriving(mapping, records.host_name)
+            and mapping_of(records, mapping.eni) is mapping
+        ]
 
     def arrivals_due(self, now: float) -> set[int]:
         """Return the VPCs with an arrival whose time has come, or whose interface is gone."""

@@ -94,7 +94,10 @@ class Reconciler:
         return differing
 
     def _slice(self, slice_id: int) -> Slice:
-        return self.slices.setdefault(slice_id, Slice())
+        found = self.slices.get(slice_id)
+        if found is None:
+            found = self.slices[slice_id] = Slice()
+        return found
 
     # --- what it should hold -------------------------------------------------------------------------------------------------
 

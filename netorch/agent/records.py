@@ -2,11 +2,13 @@
 
 `put` and `drop` edit it and say what became dirty; nothing here does I/O. A record that cannot be decoded poisons its VPC only:
 the VPC stays as it was last compiled, and the reason is told.
+
+A host may carry thousands of VPCs: one record's change must cost the same then as with ten, hence the indexes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from typing import Any, Final
 
 import msgspec
@@ -77,9 +79,13 @@ class Records:
         self.raw: dict[str, tuple[int, bytes]] = {}  # key -> (mod_revision, value)
         self.host: Host | None = None
         self.wants: set[str] = set()
+        self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
+        self.prefixes = {keys.host_prefix(host_name)}  # of all records that this host needs, but for `Moves.watched_prefixes`
         self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.dirty = Dirty()
+        self._wants_of: dict[int, set[str]] = {}
+        self._keys_of: dict[str, set[str]] = {}  # the first two parts of a key -> the known keys
 
     def put(self, key: str, value: bytes, revision: int) -> None:
         """Take in a record; one that is not newer than the known one changes nothing."""
@@ -87,6 +93,7 @@ class Records:
         if known is not None and revision <= known[0]:
             return
         self.raw[key] = (revision, value)
+        self._keys_of.setdefault(_family(key), set()).add(key)
         if known is None or known[1] != value:
             self._set(key, value)
 
@@ -94,31 +101,46 @@ class Records:
         """Forget a record that was deleted at `revision`."""
         known = self.raw.get(key)
         if known is not None and known[0] < revision:
-            del self.raw[key]
+            self._forget(key)
             self._set(key, None)
 
     def replace(self, prefixes: Iterable[str], listed: dict[str, tuple[int, bytes]], revision: int) -> None:
         """Make the records below `prefixes` equal to what a listing at `revision` returned."""
-        prefixes = tuple(prefixes)
-        for key in [key for key in self.raw if key.startswith(prefixes) and key not in listed]:
-            self.drop(key, revision)
+        for prefix in prefixes:
+            known = self._keys_of.get(_family(prefix), ())
+            for key in [key for key in known if key.startswith(prefix) and key not in listed]:
+                self.drop(key, revision)
         for key, (modified, value) in listed.items():
             self.put(key, value, modified)
 
     def forget_vpc(self, vni: int) -> None:
         """Forget a VPC that nothing on this host belongs to any more."""
-        for key in [key for key in self.raw if key.startswith((keys.vpc_prefix(vni), keys.map_prefix(vni)))]:
-            del self.raw[key]
-        self.vpcs.pop(vni, None)
+        for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni)):
+            for key in tuple(self._keys_of.get(_family(prefix), ())):
+                self._forget(key)
+        records = self.vpcs.pop(vni, None)
+        for address in records.mappings if records is not None else ():
+            self.moving.pop((vni, address), None)
+
+    def _forget(self, key: str) -> None:
+        del self.raw[key]
+        family = self._keys_of[_family(key)]
+        family.discard(key)
+        if not family:
+            del self._keys_of[_family(key)]
 
     def take_dirty(self) -> Dirty:
         """Return what became dirty since the last call."""
         dirty, self.dirty = self.dirty, Dirty()
         return dirty
 
-    def carried(self) -> set[int]:
-        """Return the VNIs that have something on this host."""
-        return {vni_of(eni) for eni in self.wants}
+    def carried(self) -> Set[int]:
+        """Return the VNIs that have something on this host, as a view: it changes with the records."""
+        return self._wants_of.keys()
+
+    def wants_of(self, vni: int) -> Collection[str]:
+        """Return the interfaces of a VPC that this host is to carry."""
+        return self._wants_of.get(vni, ())
 
     def _set(self, key: str, value: bytes | None) -> None:
         root, _, rest = key.partition("/")
@@ -137,11 +159,22 @@ class Records:
             self.host = msgspec.json.decode(value, type=Host) if value is not None else None
             self.dirty.host = True
         elif kind == "want":
-            if value is None:
-                self.wants.discard(name)
-            else:
-                self.wants.add(msgspec.json.decode(value, type=Want).eni)
-            self.dirty.structures.add(vni_of(name))
+            self._set_want(name if value is None else msgspec.json.decode(value, type=Want).eni, wanted=value is not None)
+
+    def _set_want(self, eni_id: str, *, wanted: bool) -> None:
+        vni = vni_of(eni_id)
+        self.dirty.structures.add(vni)
+        if wanted:
+            self.wants.add(eni_id)
+            self._wants_of.setdefault(vni, set()).add(eni_id)
+            self.prefixes |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
+            return
+        self.wants.discard(eni_id)
+        others = self._wants_of.get(vni, set())
+        others.discard(eni_id)
+        if not others:
+            self._wants_of.pop(vni, None)
+            self.prefixes -= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
 
     def _set_vpc(self, key: str, rest: str, value: bytes | None) -> None:
         digits, _, tail = rest.partition("/")
@@ -168,6 +201,10 @@ class Records:
             records.mappings.pop(address, None)
         else:
             records.mappings[address] = mapping
+        if mapping is not None and mapping.move is not None:
+            self.moving[vni, address] = mapping
+        else:
+            self.moving.pop((vni, address), None)
         self.dirty.mappings.setdefault((vni, address), before)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
@@ -218,3 +255,9 @@ class Records:
             local=local,
             held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
         )
+
+
+def _family(key: str) -> str:
+    """Return the first two parts of a key or a prefix, e.g. vpc/001388."""
+    root, _, rest = key.partition("/")
+    return f"{root}/{rest.partition('/')[0]}"
