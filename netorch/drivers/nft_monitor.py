@@ -8,6 +8,7 @@ import socket
 import struct
 from typing import Final
 
+from netorch.drivers.rtnl import SO_RCVBUFFORCE, enlarge
 from netorch.state.owner import NFT_TABLE
 
 NETLINK_NETFILTER: Final = 12
@@ -15,7 +16,6 @@ _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
 _NFNL_SUBSYS_NFTABLES: Final = 10
-_SO_RCVBUFFORCE: Final = 33
 _SO_ATTACH_FILTER: Final = 26
 _QUEUE_BYTES: Final = 4 << 20
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -36,7 +36,7 @@ class NftMonitor:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
         _skip_port(self._socket, own_port)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
+        enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
 
     def fileno(self) -> int:

@@ -36,7 +36,7 @@ _CAP_ACK: Final = 10
 _EXT_ACK: Final = 11
 _GET_STRICT_CHK: Final = 12
 _SO_SNDBUFFORCE: Final = 32
-_SO_RCVBUFFORCE: Final = 33
+SO_RCVBUFFORCE: Final = 33
 
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTR: Final = struct.Struct("=HH")
@@ -98,6 +98,14 @@ def u32(data: bytes) -> int:
     return int.from_bytes(data, sys.byteorder)
 
 
+def enlarge(sock: socket.socket, force: int, ask: int, size: int) -> None:
+    """Set the size of a buffer, in bytes. Root of a user namespace only gets what net.core.[rw]mem_max allows."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, ask, size)
+
+
 def open_socket(fd: int, groups: int = 0, receive: int = _BUFFER) -> socket.socket:
     """Return a route netlink socket in the namespace of `fd`, subscribed to the bit mask of `groups`.
 
@@ -107,8 +115,8 @@ def open_socket(fd: int, groups: int = 0, receive: int = _BUFFER) -> socket.sock
     with netns.inside(fd):
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive)
+        enlarge(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, _BUFFER)
+        enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, receive)
         for option in (_CAP_ACK, _EXT_ACK, _GET_STRICT_CHK):
             sock.setsockopt(_SOL_NETLINK, option, 1)
         sock.bind((0, groups))
