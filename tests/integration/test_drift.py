@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from netorch.drivers.nft import Nft
 from pyroute2 import IPRoute
 
 from netorch.drivers import netns
+from netorch.drivers.nft import Nft
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import Scope
 from tests.integration.world import World, wait_for
@@ -67,7 +67,7 @@ DAMAGES: dict[str, Damage] = {
     ),
     "the port's route is deleted": lambda w, ipr: ipr.route("del", dst="10.44.12.4/32", table=20000),
     "the last route is deleted": lambda w, ipr: ipr.route(
-        "del", dst="0.0.0.0/0", table=20000, type="unreachable", priority=4278198272
+        "del", dst="default", table=20000, type="unreachable", priority=4278198272
     ),
     "a neighbour is deleted": lambda w, ipr: ipr.neigh("del", dst="192.0.2.12", ifindex=index(ipr, "vx20000")),
     "a neighbour is altered": lambda w, ipr: ipr.neigh(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netorch.control.moves import move_instance
+from netorch.state.base import HOST_SLICE
 from tests.integration.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -28,26 +29,37 @@ def settled(world: World, name: str, host: str) -> bool:
     return mapping.host == host and mapping.move is None
 
 
+def move_round(world: World) -> None:
+    for target in ("hv3", "hv2", "hv1"):
+        move_instance(world.store, world.caller, world.instance("acme/a").id, target)
+        wait_for(lambda t=target: settled(world, "acme/a", t), f"the move to {target}")  # type: ignore[misc]
+
+
 def test_an_instance_moves_under_traffic_there_and_back(world: World) -> None:
-    world.start_agents()
+    for host in world.hosts:  # processes: threads of one interpreter would wait for each other in the middle of a move
+        world.start_process(host)
     world.apply(CLOUD)
     inbound = world.traffic("acme/b", "acme/a")
     outbound = world.traffic("acme/a", "acme/b")
     local = world.traffic("acme/c", "acme/a")
-    for target in ("hv3", "hv2", "hv1"):
-        move_instance(world.store, world.caller, world.instance("acme/a").id, target)
-        wait_for(lambda t=target: settled(world, "acme/a", t), f"the move to {target}")  # type: ignore[misc]
-        assert world.reaches("acme/b", "acme/a", version=6)
+    move_round(world)
     lost = {"inbound": inbound.stop(), "outbound": outbound.stop(), "from the old host": local.stop()}
     print(f"lost in three moves, an echo each 5 ms: {lost}")
     assert all(count <= 3 * LOST_AT_MOST for count in lost.values()), lost
+
+
+def test_after_moves_every_host_holds_what_it_would_compile_from_nothing(world: World) -> None:
+    world.start_agents()
+    world.apply(CLOUD)
+    move_round(world)
+    assert world.reaches("acme/b", "acme/a", version=6)
     world.wait_attached()
-    for name in world.hosts:
-        agent = world.agent(name).reconciler
-        for vni in agent.phases:
-            assert agent.recomputed(vni) == agent.slices[vni].desired()
     wait_for(lambda: not world.agent("hv3").reconciler.phases, "hv3 to be empty again")
-    assert len(world.agent("hv3").reconciler.slices) == 1
+    assert list(world.agent("hv3").reconciler.slices) == [HOST_SLICE]
+    for name in world.hosts:
+        reconciler = world.agent(name).reconciler
+        for vni in reconciler.phases:
+            assert reconciler.recomputed(vni) == reconciler.slices[vni].desired()
 
 
 def test_an_instance_leaves_a_dead_host(world: World) -> None:
