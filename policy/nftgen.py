@@ -2,13 +2,15 @@
 
 No connection tracking is loaded by anything here: every rule is one look-up in a hash, whatever the number of VPCs.
 
-UNDERLAY_INET, in the host's own namespace: who may send VXLAN packets to this host.
+UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host.
 
 * It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
   no fragment gets round it, and none has to be judged without its inner header.
-* A look-up compares the outer source, all 64 bits of the VXLAN header (flags, VNI and everything reserved) and the inner
-  source. What is cut short, carries an inner VLAN tag, ARP or anything but IP, or comes over IPv6, matches nothing: dropped.
+* A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
+  cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
+* VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
 * A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
+* Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
 
 FABRIC_INET, where VRFs, VXLAN devices and ports are: what instances may send, and to whom.
 
@@ -34,24 +36,25 @@ from typing import Final
 from netorch.model.addr import packed
 from netorch.state.nft import NftElement, NftTable, Scope
 
-_VXLAN_FLAGS: Final = 0x08  # "I": the VNI is valid; everything else in the header is reserved. Source: RFC 7348 section 5.
+_VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
 
-# Offsets in bits from the UDP header: VXLAN header 64, inner ethertype 224, inner IP header 240.
-UNDERLAY_INET: Final = """
+# Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
+# `accept` ends this chain only, not what the host's own tables have to say.
+UNDERLAY_IP: Final = """
 set peers4 {
-    typeof ip saddr . @th,64,64 . @th,336,32
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
 }
 set peers6 {
-    typeof ip saddr . @th,64,64 . @th,304,128
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128
 }
 set relay4 {
-    typeof ip saddr . @th,64,64 . @th,368,32
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,368,32
 }
 set relay6 {
-    typeof ip saddr . @th,64,64 . @th,432,128
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,432,128
 }
 set members {
-    typeof ip saddr . @th,64,64
+    typeof ip saddr . @th,64,32 . @th,96,32
 }
 counter unverified {
 }
@@ -59,14 +62,13 @@ counter stranger {
 }
 chain input {
     type filter hook input priority -10; policy accept;
-    udp dport 4789 goto verify
-}
-chain verify {
-    @th,224,16 0x0800 ip saddr . @th,64,64 . @th,336,32 @peers4 accept
-    @th,224,16 0x86dd ip saddr . @th,64,64 . @th,304,128 @peers6 accept
-    @th,224,16 0x0800 ip saddr . @th,64,64 . @th,368,32 @relay4 accept
-    @th,224,16 0x86dd ip saddr . @th,64,64 . @th,432,128 @relay6 accept
-    ip saddr . @th,64,64 @members counter name "unverified" drop
+    meta l4proto != udp accept
+    @th,16,16 != 4789 accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers4 accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 accept
+    ip saddr . @th,64,32 . @th,96,32 @members counter name "unverified" drop
     counter name "stranger" drop
 }
 """
@@ -135,7 +137,7 @@ chain input {
 
 def underlay_table() -> NftTable:
     """Return the table that verifies VXLAN packets."""
-    return NftTable(scope=Scope.UNDERLAY, family="inet", text=UNDERLAY_INET)
+    return NftTable(scope=Scope.UNDERLAY, family="ip", text=UNDERLAY_IP)
 
 
 def fabric_tables() -> tuple[NftTable, NftTable]:
@@ -148,12 +150,12 @@ def fabric_tables() -> tuple[NftTable, NftTable]:
 
 def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:
     """Return an element of `peers` (the address is the inner source) or of `relay` (the inner destination)."""
-    return _underlay(f"{kind}{6 if ':' in address else 4}", vni, vtep, vxlan_header(vni), raw(address))
+    return _underlay(f"{kind}{6 if ':' in address else 4}", vni, vtep, *vxlan_header(vni), raw(address))
 
 
 def member(vtep: str, vni: int) -> NftElement:
     """Return the element that tells a mistaken or lying member of a VPC from a stranger to it."""
-    return _underlay("members", vni, vtep, vxlan_header(vni))
+    return _underlay("members", vni, vtep, *vxlan_header(vni))
 
 
 def source(ifname: str, mac: str, address: str, vni: int) -> NftElement:
@@ -171,9 +173,9 @@ def transit(vxlan: str, address: str, vni: int) -> NftElement:
     return _fabric("inet", f"transit{6 if ':' in address else 4}", vni, vxlan, address)
 
 
-def vxlan_header(vni: int) -> str:
-    """Return the one VXLAN header that a VPC's packets may have."""
-    return hex(_VXLAN_FLAGS << 56 | vni << 8)
+def vxlan_header(vni: int) -> tuple[str, str]:
+    """Return the two words of the one VXLAN header that a VPC's packets may have."""
+    return _VXLAN_FLAGS, hex(vni << 8)
 
 
 def raw(address: str) -> str:
@@ -182,7 +184,7 @@ def raw(address: str) -> str:
 
 
 def _underlay(name: str, vni: int, *items: str) -> NftElement:
-    return NftElement(scope=Scope.UNDERLAY, family="inet", set=name, items=items, vni=vni)
+    return NftElement(scope=Scope.UNDERLAY, family="ip", set=name, items=items, vni=vni)
 
 
 def _fabric(family: str, name: str, vni: int, *items: str) -> NftElement:

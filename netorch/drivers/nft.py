@@ -34,7 +34,7 @@ from netorch.state.owner import NFT_TABLE
 
 FINGERPRINT: Final = "fingerprint"  # the set's name
 _FD_SETSIZE: Final = 1024  # libnftables waits with select(2)
-_FAMILIES: Final = ("inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
+_FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
 _CHUNK: Final = 5000  # operations in a transaction: some 300 kB of text
 _VOLATILE: Final = frozenset({"handle", "packets", "bytes", "elem"})
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+( [A-Za-z0-9_.-]+)?")

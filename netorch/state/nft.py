@@ -27,7 +27,7 @@ class NftTable(KernelObject, frozen=True, kw_only=True, tag=True):
     in_place: ClassVar[bool] = True
 
     scope: Scope
-    family: str  # inet, arp, netdev
+    family: str  # ip, inet, arp, netdev
     text: str
 
     @property
@@ -85,11 +85,11 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
 
 
 def vni_of_items(items: Sequence[str]) -> int:
-    """Return the VNI in an element's key: in the device's name that comes first, or in the VXLAN header that comes second.
+    """Return the VNI in an element's key: in a device's name that comes first, or in a VXLAN header that comes second.
 
-    HOST_SLICE for what has neither. Source: RFC 7348 section 5: 32 bits of flags, 24 of VNI, 8 reserved.
+    HOST_SLICE for what has neither. Source: RFC 7348 section 5: a word of flags, then 24 bits of VNI and 8 reserved ones.
     """
     vni = slice_of_ifname(items[0])
-    if vni == HOST_SLICE and len(items) > 1 and items[1].startswith("0x"):
-        vni = int(items[1], 16) >> 8 & 0xFFFFFF
+    if vni == HOST_SLICE and len(items) > 2 and items[2].startswith("0x"):
+        vni = int(items[2], 16) >> 8 & 0xFFFFFF
     return vni

@@ -113,13 +113,13 @@ def test_the_fabric_has_its_tables_of_two_families(fabric: Nft, home: int) -> No
 
 
 ALTERATIONS = {
-    "a rule removed": "flush chain inet netorch verify",
-    "a rule added": "insert rule inet netorch verify accept",
-    "a chain added": "add chain inet netorch extra",
-    "a policy changed": "chain inet netorch input { policy drop; }",
-    "a set added": "add set inet netorch extra { type mark; }",
-    "the fingerprint removed": "delete set inet netorch fingerprint",
-    "the table hidden": "add table inet netorch { flags dormant; }",
+    "a rule removed": "flush chain ip netorch input",
+    "a rule added": "insert rule ip netorch input accept",
+    "a chain added": "add chain ip netorch extra",
+    "a policy changed": "chain ip netorch input { policy drop; }",
+    "a set added": "add set ip netorch extra { type mark; }",
+    "the fingerprint removed": "delete set ip netorch fingerprint",
+    "the table hidden": "add table ip netorch { flags dormant; }",
 }
 
 
@@ -159,8 +159,8 @@ SEND_ONE = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).send
 
 def test_a_changed_element_is_noticed(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    somebody_else(f"delete element inet netorch peers4 {{ {' . '.join(ELEMENTS[0].items)} }}")
-    somebody_else(f"add element inet netorch peers4 {{ 192.0.2.99 . {nftgen.vxlan_header(VNI)} . 0x1 }}")
+    somebody_else(f"delete element ip netorch peers4 {{ {' . '.join(ELEMENTS[0].items)} }}")
+    somebody_else(f"add element ip netorch peers4 {{ 192.0.2.99 . {' . '.join(nftgen.vxlan_header(VNI))} . 0x1 }}")
     assert underlay.events() == [Lost("nft")]
     ops = diff(by_key(UNDERLAY, *ELEMENTS), underlay.dump())
     intruder = nftgen.sender("peers", "192.0.2.99", VNI, "0.0.0.1")
@@ -184,13 +184,13 @@ def test_changes_of_foreign_tables_are_no_events_and_they_stay(underlay: Nft, ho
     listing = subprocess.run(["ip", "netns", "exec", HOME, "nft", "list", "ruleset"], check=True, capture_output=True, text=True)
     assert "table inet other" in listing.stdout
     assert "table ip netorch-not-ours" in listing.stdout
-    assert "table inet netorch " not in listing.stdout
+    assert "table ip netorch " not in listing.stdout
 
 
 def test_events_wake_a_sleeper(underlay: Nft) -> None:
     load(underlay, UNDERLAY)
     assert select.select([underlay.fileno()], [], [], 0)[0] == []
-    somebody_else("flush chain inet netorch verify")
+    somebody_else("flush chain ip netorch input")
     assert select.select([underlay.fileno()], [], [], 2)[0] != []
 
 
@@ -203,7 +203,7 @@ def test_a_changed_text_keeps_the_elements(underlay: Nft, home: int) -> None:
 
 def test_elements_that_do_not_fit_a_new_text_cannot_hold_it_up(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    newer = NftTable(scope=Scope.UNDERLAY, family="inet", text="set peers4 {\n    type ipv4_addr\n}\n")
+    newer = NftTable(scope=Scope.UNDERLAY, family="ip", text="set peers4 {\n    type ipv4_addr\n}\n")
     assert underlay.apply([Replace(UNDERLAY, newer)]) == []
     assert underlay.events() == [Lost("nft")]
     assert list(underlay.dump()) == [newer.key]
@@ -248,10 +248,10 @@ def test_what_is_there_already_may_be_created(underlay: Nft) -> None:
 
 def test_a_map_is_read_as_it_was_written(underlay: Nft) -> None:
     text = "map zone {\n    typeof iifname : ct zone\n}\nmap out {\n    type ifname : verdict\n}\nchain c {\n}\n"
-    table = NftTable(scope=Scope.UNDERLAY, family="inet", text=text)
+    table = NftTable(scope=Scope.UNDERLAY, family="ip", text=text)
 
     def entry(name: str, value: str) -> NftElement:
-        return NftElement(scope=Scope.UNDERLAY, family="inet", set=name, items=("vx5000",), vni=VNI, value=value)
+        return NftElement(scope=Scope.UNDERLAY, family="ip", set=name, items=("vx5000",), vni=VNI, value=value)
 
     load(underlay, table, entry("zone", "0x7"), entry("out", "goto c"))
     assert diff(by_key(table, entry("zone", "0x7"), entry("out", "goto c")), underlay.dump()) == []

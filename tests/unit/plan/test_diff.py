@@ -132,10 +132,10 @@ def test_a_changed_table_is_replaced_and_keeps_its_elements() -> None:
     assert diff(state(*ALL), without(TABLE) | state(old)) == [Replace(old, TABLE)]
 
 
-def test_a_map_element_of_another_value_is_removed_before_it_is_added() -> None:
+def test_a_map_element_of_another_value_is_replaced_in_one_go() -> None:
     old = NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000",), vni=5000, value="1")
     new = NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000",), vni=5000, value="2")
-    assert diff(state(TABLE, new), state(TABLE, old)) == [Delete(old), Create(new)]
+    assert diff(state(TABLE, new), state(TABLE, old)) == [Replace(old, new)]
 
 
 def test_what_the_kernel_does_not_tell_of_a_port_is_no_difference() -> None:
