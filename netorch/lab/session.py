@@ -123,18 +123,18 @@ def _up_in_box(topology: Topology, way: Way, file: str) -> None:
     (box.directory / "file").write_text(file)
     pid = 0
     try:
-        pid, last_words = _start(way, box.directory)
+        pid, last_words = _start(way, box.directory, file)
         session = _Session(name=topology.name, way=way, file=file, nodes=len(topology.nodes), pid=pid, started=_started(pid))
         (box.directory / _SESSION).write_bytes(msgspec.json.encode(session))
         _await_ready(topology.name, box.directory, pid, last_words)
     except BaseException:
         if pid:
-            end_kernel(pid)
+            _end(way, pid)
         shutil.rmtree(box.directory, ignore_errors=True)
         raise
 
 
-def _start(way: Way, box: Path) -> tuple[int, Callable[[], str]]:
+def _start(way: Way, box: Path, file: str) -> tuple[int, Callable[[], str]]:
     """Start the other side and return the process that ends it all when killed, and how to learn its last words."""
     runner = [sys.executable, "-P", "-m", "netorch.lab.runner", str(box)]
     env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
@@ -150,7 +150,7 @@ def _start(way: Way, box: Path) -> tuple[int, Callable[[], str]]:
                 cwd=Path("/"),
                 env=env,
                 memory_mb=GUEST_MEMORY_MB,
-                share=[box],
+                share=[box, *hidden([Path(file).parent, Path.cwd()])],
                 outlive=True,
                 console=console,
             )
@@ -162,6 +162,16 @@ def _start(way: Way, box: Path) -> tuple[int, Callable[[], str]]:
             process = subprocess.Popen(command, stdin=console, stdout=log, stderr=log, env=env, start_new_session=True)
         process.returncode = 0
         return process.pid, lambda: _tail(box / "log")
+
+
+def hidden(directories: Sequence[Path]) -> list[Path]:
+    """Return those of the directories that the lab kernel does not see unless they are shared, without repetition."""
+    return sorted({path for path in directories if path.parts[1:2] and path.parts[1] in ("tmp", "run", "dev")})
+
+
+def _end(way: Way, pid: int) -> None:
+    """End the other side; `unshare` holds its namespaces and takes all of it along, but heeds no SIGTERM."""
+    end_kernel(pid, patience_s=2.0 if way is Way.KERNEL else 0.0)
 
 
 def _tail(file: Path) -> str:
@@ -244,7 +254,7 @@ def down(name: str) -> None:
         _find(name)
         return
     if _running(session):
-        end_kernel(session.pid)
+        _end(session.way, session.pid)
     shutil.rmtree(directory)
 
 
