@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from netorch.cli.output import output_option, show_rows
 
@@ -21,7 +22,7 @@ def up(topology: Path) -> None:
     from netorch import lab
 
     built = lab.up(topology)
-    show_rows(lab.inspect(built.name), ("node", "role", "underlay", "agent"), "table")
+    show_rows([msgspec.to_builtins(row) for row in lab.inspect(built.name)], ("node", "role", "underlay", "agent"), "table")
     click.echo(f"\nnext: netorch lab shell {built.name}, or netorch --lab {built.name} apply -f vpc.yaml")
 
 
@@ -41,7 +42,7 @@ def list_(output: str) -> None:
     """List running labs."""
     from netorch import lab
 
-    show_rows([found.row() for found in lab.list_labs()], ("name", "kernel", "nodes", "topology"), output)
+    show_rows([msgspec.to_builtins(found) for found in lab.list_labs()], ("name", "way", "running", "nodes", "file"), output)
 
 
 @command.command()
@@ -51,7 +52,7 @@ def inspect(name: str, output: str) -> None:
     """Show a lab's nodes."""
     from netorch import lab
 
-    show_rows(lab.inspect(name), ("node", "role", "underlay", "agent"), output)
+    show_rows([msgspec.to_builtins(row) for row in lab.inspect(name)], ("node", "role", "underlay", "agent", "links"), output)
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})
