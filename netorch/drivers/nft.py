@@ -25,6 +25,7 @@ import nftables
 from netorch.drivers import netns
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
+from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
@@ -58,6 +59,7 @@ class Nft:
             with netns.inside(netns_fd):
                 self._library, port = _open_library()
                 self._monitor = NftMonitor(port)
+                self._counters = CounterReader()
         except OSError as error:
             raise KernelError("open nftables", error.errno or 0, f"{error}; install libnftables1 and run as root") from error
 
@@ -90,13 +92,11 @@ class Nft:
         return failures
 
     def counters(self) -> dict[str, int]:
-        """Return the packets of each named counter."""
-        counts: dict[str, int] = {}
-        for family in _FAMILIES:
-            for entry in self._read(f"list counters table {family} {NFT_TABLE}"):
-                if "counter" in entry:
-                    counts[entry["counter"]["name"]] = entry["counter"]["packets"]
-        return counts
+        """Return the packets of each named counter. Raises KernelError."""
+        try:
+            return self._counters.read()
+        except OSError as error:
+            raise KernelError("read nft counters", error.errno or 0, str(error)) from error
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `events` may have something."""
@@ -111,6 +111,7 @@ class Nft:
     def close(self) -> None:
         """Let go of the sockets; the tables stay."""
         self._monitor.close()
+        self._counters.close()
         self._library = None
 
     def _apply_table(self, op: Op) -> Failure | None:
