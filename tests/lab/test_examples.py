@@ -1,0 +1,121 @@
+"""Every folder in containerlab/: its topology comes up, its vpc.yaml is applied, and real packets are held against expect.yaml."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netorch.control.caller import Caller
+from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.read import read_inventory
+from netorch.drivers.netns import RUN_NETNS
+from netorch.errors import LabError
+from netorch.lab import hosts
+from netorch.lab.expect import check, find_parties, load_expectations, matrix, observe
+from netorch.lab.topology import load_topology
+from netorch.spec import load_cloud
+from netorch.store import open_store
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+FOLDERS = sorted(file.parent for file in (Path(__file__).parents[2] / "containerlab").glob("*/*.clab.yml"))
+
+
+def namespaces() -> set[str]:
+    return {path.name for path in RUN_NETNS.iterdir()} if RUN_NETNS.exists() else set()
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
+def example(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    folder: Path = request.param
+    before = namespaces()
+    file = next(folder.glob("*.clab.yml"))
+    directory = tmp_path / "lab"
+    hosts.build(load_topology(file), directory, str(file))
+    try:
+        yield folder, directory
+    finally:
+        agents = hosts.read_record(directory).agents
+        hosts.destroy(directory)
+    assert namespaces() == before
+    assert not any(map(hosts.alive, agents.values()))
+    assert not directory.exists()
+
+
+def apply(folder: Path, directory: Path) -> None:
+    store = open_store(str(hosts.store_path(directory)))
+    try:
+        assert apply_cloud(store, plan_cloud(store, Caller(operator=True), load_cloud(folder / "vpc.yaml"))) > 0
+    finally:
+        store.close()
+
+
+def test_packets_go_where_they_are_expected_and_nowhere_else(example: tuple[Path, Path]) -> None:
+    folder, directory = example
+    apply(folder, directory)
+    expectations = load_expectations(folder / "expect.yaml")
+    store = open_store(str(hosts.store_path(directory)))
+    try:
+        parties = find_parties(expectations, read_inventory(store))
+        end = time.monotonic() + 60
+        while not all((RUN_NETNS / party.netns).exists() for party in parties):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        verdicts = check(expectations, read_inventory(store), timeout_s=30)
+    finally:
+        store.close()
+    assert [(v.echo, v.text) for v in verdicts if not v.ok] == []
+    assert {v.observed for v in verdicts} == {True, False}
+
+
+def test_an_agent_that_died_is_seen_and_can_be_started_again(example: tuple[Path, Path]) -> None:
+    _, directory = example
+    record = hosts.read_record(directory)
+    host, pid = next(iter(record.agents.items()))
+    with pytest.raises(LabError, match="stop that one first"):
+        hosts.restart_agent(directory, host)
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while hosts.alive(pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert {row.node: row.agent for row in hosts.rows(record)}[host] == "dead"
+    hosts.restart_agent(directory, host)
+    assert {row.node: row.agent for row in hosts.rows(hosts.read_record(directory))}[host] == "running"
+
+
+def test_a_node_whose_name_is_taken_is_refused_and_left_alone(example: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, _ = example
+    before = namespaces()
+    topology = load_topology(next(folder.glob("*.clab.yml")))
+    with pytest.raises(LabError, match="exists already"):
+        hosts.build(topology, tmp_path / "second", "again")
+    assert namespaces() == before
+
+
+def test_a_reply_from_somebody_else_is_not_taken_for_the_right_one(example: tuple[Path, Path]) -> None:
+    """The oracle itself: asked to find instances of different customers connected, it must not."""
+    folder, directory = example
+    apply(folder, directory)
+    islands = load_expectations(folder / "expect.yaml").islands
+    if len(islands) < 2:
+        pytest.skip("one island only")
+    merged = load_expectations("merged", f"islands: {{all: [{', '.join(name for names in islands.values() for name in names)}]}}")
+    store = open_store(str(hosts.store_path(directory)))
+    try:
+        parties = find_parties(merged, read_inventory(store))
+    finally:
+        store.close()
+    end = time.monotonic() + 60
+    while not all((RUN_NETNS / party.netns).exists() for party in parties):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    island_of = {name: island for island, names in islands.items() for name in names}
+    wrong = [v for v in observe(parties, matrix(merged, parties), timeout_s=8) if not v.ok]
+    assert wrong
+    assert all(island_of[v.echo.source] != island_of[v.echo.destination] for v in wrong)

@@ -1,0 +1,75 @@
+"""Commands inside the lab kernel, started from this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from netorch.errors import LabError
+from netorch.lab.kernel import find_kernel, run_in_kernel
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _kernel() -> None:
+    try:
+        find_kernel()
+    except LabError as error:
+        pytest.skip(str(error))
+
+
+def test_output_and_status_come_out_and_nothing_stays(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    inside, outside = tmp_path / "shared", tmp_path / "other"
+    inside.mkdir()
+    outside.mkdir()
+    script = f"echo out; echo err >&2; touch {inside}/kept; mkdir -p {outside}; touch {outside}/lost /etc/lost; exit 7"
+    assert run_in_kernel(["sh", "-c", script], share=[inside], timeout_s=60) == 7
+    assert capfd.readouterr() == ("out\n", "err\n")
+    assert [file.name for file in inside.iterdir()] == ["kept"]
+    assert not list(outside.iterdir())
+    assert not Path("/etc/lost").exists()
+
+
+def test_the_kernel_has_what_the_data_plane_needs(capfd: pytest.CaptureFixture[str]) -> None:
+    code = "from netorch.lab.features import *; print([f.name for f in missing(probe_features())])"
+    assert run_in_kernel([sys.executable, "-c", code], timeout_s=60) == 0
+    assert capfd.readouterr().out == "[]\n"
+
+
+def test_a_command_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(LabError, match=r"sleep 1000 still runs after 2\.0 s"):
+        run_in_kernel(["sleep", "1000"], timeout_s=2.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_guest_dies_with_whoever_started_it(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "netorch.lab.kernel", "--share", str(tmp_path)]
+    command += ["--", "sh", "-c", f"touch {tmp_path}/up; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as starter:
+        _until(lambda: (tmp_path / "up").exists())
+        guests = _guests(starter.pid)
+        assert guests
+        os.kill(starter.pid, number)
+        starter.wait()
+    _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in guests))
+
+
+def _guests(pid: int) -> list[int]:
+    """Return the processes below `pid`."""
+    found = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return found + [process for child in found for process in _guests(child)]
+
+
+def _until(condition: object, timeout_s: float = 30.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,62 @@
+"""expect.yaml: which cells it makes, and every mistake at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.errors import SpecError
+from netorch.lab.expect import Echo, Party, Verdict, load_expectations, matrix
+
+TEXT = """
+islands:
+  acme: [acme/a, acme/b]
+  globex: [globex/a]
+unreachable: [192.0.2.1, "2001:db8::1"]
+"""
+
+
+def party(name: str, *addresses: str) -> Party:
+    return Party(name=name, netns=name, addresses=addresses)
+
+
+PARTIES = [party("acme/a", "10.0.0.4", "fd00::4"), party("acme/b", "10.0.0.5"), party("globex/a", "10.0.0.4", "fd00::4")]
+
+
+def test_inside_an_island_all_is_expected_and_between_islands_nothing() -> None:
+    cells = matrix(load_expectations("e.yaml", TEXT), PARTIES)
+    expected = {(cell.source, cell.destination) for cell in cells if cell.expected}
+    assert expected == {("acme/a", "acme/b"), ("acme/b", "acme/a")}
+    assert {("acme/a", "globex/a"), ("globex/a", "acme/b")} < {(c.source, c.destination) for c in cells if not c.expected}
+
+
+def test_a_family_is_tried_where_both_have_it() -> None:
+    cells = matrix(load_expectations("e.yaml", TEXT), PARTIES)
+    assert [c.address for c in cells if (c.source, c.destination) == ("acme/a", "globex/a")] == ["10.0.0.4", "fd00::4"]
+    assert [c.address for c in cells if (c.source, c.destination) == ("acme/a", "acme/b")] == ["10.0.0.5"]
+    assert [c.address for c in cells if (c.source, c.destination) == ("acme/b", "")] == ["192.0.2.1"]
+
+
+def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
+    cell = Echo(source="acme/b", destination="globex/a", address="10.0.0.4", expected=False)
+    verdict = Verdict(echo=cell, observed=False, replied=True, heard_by=("acme/a",))
+    assert verdict.ok
+    assert verdict.text == "heard by acme/a, answered"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        ("islands: {}", "$.islands", "there is no island"),
+        ("islands: {a: [web]}", "$.islands.a[0]", "'web' names no instance; write <vpc>/<instance>"),
+        ("islands: {a: [x/y], b: [x/y]}", "$.islands.b[0]", "x/y is on island a already"),
+        ("islands: {a: [x/y]}\nunreachable: [host]", "$.unreachable[0]", "'host' is no IP address"),
+        ("islands: {a: [x/y]}\nreach: all", "$.reach", "there is no field 'reach' here"),
+        ("unreachable: []", "$.islands", "the field is missing"),
+        ("islands: {a: x/y}", "$.islands.a", ""),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, path: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_expectations("e.yaml", text)
+    found = {problem.path: f"{problem.what}; {problem.fix}" for problem in caught.value.problems}
+    assert said in found[path]

@@ -1,0 +1,58 @@
+"""What a kernel has: the script that asks it, and how the answer is read."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from netorch.errors import LabError
+from netorch.lab.features import Feature, Probe, missing, probe_script, read_report
+from netorch.lab.session import Way, choose_way
+
+PROBES = (
+    Probe(name="good", command="true", why_needed="a"),
+    Probe(name="bad", command="echo 'RTNETLINK: Unknown\tdevice' >&2; echo type; false", why_needed="b", what_to_do="c"),
+    Probe(name="after bad", command="printf '%s' \"it's\" >/dev/null", why_needed="d"),
+)
+
+
+def feature(name: str, present: bool) -> Feature:
+    return Feature(name=name, present=present, why_needed="", what_to_do="install it")
+
+
+def test_each_probe_is_told_of_with_what_it_said() -> None:
+    report = subprocess.run(["sh", "-c", probe_script(PROBES)], capture_output=True, text=True, check=True).stdout
+    good, bad, after = read_report(report, PROBES)
+    assert (good.present, good.detail) == (True, "")
+    assert (bad.present, bad.detail, bad.what_to_do) == (False, "RTNETLINK: Unknown device type", "c")
+    assert after.present
+
+
+def test_a_probe_that_never_ran_counts_as_absent() -> None:
+    features = read_report("good\t0\t\n", PROBES)
+    assert [feature.name for feature in missing(features)] == ["bad", "after bad"]
+    assert features[1].detail == "the probe did not run"
+
+
+@pytest.mark.parametrize(("root", "way"), [(True, Way.NATIVE), (False, Way.USERNS)])
+def test_a_kernel_that_has_everything_is_used_itself(root: bool, way: Way) -> None:
+    assert choose_way([feature("vrf", True)], root=root, kernel=lambda: None) is way
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_a_kernel_without_vrf_is_replaced_by_the_lab_kernel(root: bool) -> None:
+    assert choose_way([feature("vrf", False)], root=root, kernel=lambda: None) is Way.KERNEL
+
+
+def test_without_vrf_and_lab_kernel_both_are_named() -> None:
+    def none() -> None:
+        raise LabError("build it once with scripts/kernel")
+
+    with pytest.raises(LabError, match=r"lacks vrf.*scripts/kernel"):
+        choose_way([feature("vrf", False), feature("veth", True)], root=True, kernel=none)
+
+
+def test_a_missing_tool_is_no_reason_to_boot_a_kernel() -> None:
+    with pytest.raises(LabError, match="command nft is missing: install it"):
+        choose_way([feature("command nft", False), feature("nft inet", False)], root=True, kernel=lambda: None)
