@@ -144,8 +144,6 @@ class LinuxKernel:
             obj = op.obj
             if isinstance(obj, Link | AdminUp):
                 links.add(obj.ifname)
-                with suppress(LookupError):
-                    self._monitor.note_link(self._index_of(obj.ifname), obj.ifname)
                 if isinstance(obj, AdminUp) and not isinstance(op, Delete):
                     self._monitor.note_up(obj.ifname)
             elif isinstance(obj, Fdb):
@@ -154,7 +152,7 @@ class LinuxKernel:
             elif isinstance(obj, Address) and isinstance(op, Delete) and parsed.takes_routes(obj):
                 self._monitor.lose("all")
         if links or fdb:
-            self._monitor.drain(links, fdb)
+            self._indexes.update(self._monitor.drain(links, fdb))
 
     def _index_of(self, ifname: str) -> int:
         """Return a device's number, asked once an `apply`. Raises LookupError."""

@@ -107,18 +107,37 @@ class Monitor:
         self._fallen.clear()
         self._pending = {}
 
-    def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> None:
-        """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers."""
+    def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> dict[str, int]:
+        """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers.
+
+        Return the numbers of the skipped devices that stand: asking for them would cost more than all of this.
+        """
         self._drain_names()
         self._drain_underlay()
+        numbers: dict[str, int] = {}
         while (data := self._receive(self._fabric)) is not None:
             for kind, flags, body in split(data):
                 handler = _HANDLERS.get(kind)
-                if handler is None or (kind in _LINKS and own_links and _name(body) in own_links):
+                if handler is None:
+                    continue
+                if kind in _LINKS and own_links and (name := _name(body)) in own_links:
+                    self._note_own(kind, body, name, numbers)
                     continue
                 if body[0] == packed.AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, 4)[0] in own_fdb:
                     continue
                 handler(self, kind, flags, body)
+        return numbers
+
+    def _note_own(self, kind: int, body: bytes, name: str, numbers: dict[str, int]) -> None:
+        if body[0] != 0:
+            return
+        index: int = struct.unpack_from("=i", body, 4)[0]
+        if kind == packed.NEWLINK:
+            self.names[index] = name
+            numbers[name] = index
+        else:
+            self.names.pop(index, None)
+            numbers.pop(name, None)
 
     def settle(self, keys: Collection[Key]) -> None:
         """Forget earlier events of objects that we have set since, and wake the reader for the others."""
@@ -135,10 +154,6 @@ class Monitor:
     def note_up(self, ifname: str) -> None:
         """Remember that we brought a device up, so that its fall is noticed."""
         self._up.add(ifname)
-
-    def note_link(self, index: int, ifname: str) -> None:
-        """Remember the number of a device that we made."""
-        self.names[index] = ifname
 
     def lose(self, what: str) -> None:
         """Say that a dump is needed."""
