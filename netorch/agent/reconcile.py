@@ -19,6 +19,7 @@ from netorch.compiler.registry import compile_host, compile_mapping, compile_sli
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.errors import CompileError
 from netorch.plan.diff import diff
+from netorch.plan.explain import op_text
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
 from netorch.state.op import Delete, Failure, Op
 
@@ -259,6 +260,8 @@ class Reconciler:
         if not ops:
             return
         failures = self._kernel.apply(ops)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("applied:\n  %s", "\n  ".join(op_text(op) for op in ops))
         failed = {failure.op.obj.key: failure for failure in failures}
         for op in ops:
             if op.obj.key not in failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -48,6 +49,11 @@ def nft(world: World, scope: Scope, command: str) -> None:
     assert code == 0, error
 
 
+def ip(world: World, command: str) -> None:
+    """Run an ip command in the fabric of hv1."""
+    subprocess.run(["ip", "-n", world.hosts["hv1"].fabric, *command.split()], check=True)
+
+
 DAMAGES: dict[str, Damage] = {
     "the VRF is deleted": lambda w, ipr: ipr.link("del", index=index(ipr, "vrf20000")),
     "the VXLAN device is deleted": lambda w, ipr: ipr.link("del", index=index(ipr, "vx20000")),
@@ -65,10 +71,8 @@ DAMAGES: dict[str, Damage] = {
     "an IPv6 mapping route is deleted": lambda w, ipr: ipr.route(
         "del", dst="fd00:44:0:100::5/128", table=20000, family=10, oif=index(ipr, "vx20000")
     ),
-    "the port's route is deleted": lambda w, ipr: ipr.route("del", dst="10.44.12.4/32", table=20000),
-    "the last route is deleted": lambda w, ipr: ipr.route(
-        "del", dst="default", table=20000, type="unreachable", priority=4278198272
-    ),
+    "the port's route is deleted": lambda w, ipr: ip(w, "route del 10.44.12.4/32 table 20000"),
+    "the last route is deleted": lambda w, ipr: ip(w, "route del unreachable default table 20000 metric 4278198272"),
     "a neighbour is deleted": lambda w, ipr: ipr.neigh("del", dst="192.0.2.12", ifindex=index(ipr, "vx20000")),
     "a neighbour is altered": lambda w, ipr: ipr.neigh(
         "replace", dst="192.0.2.12", lladdr="02:00:00:00:00:01", ifindex=index(ipr, "vx20000"), state="permanent"
@@ -83,11 +87,9 @@ DAMAGES: dict[str, Damage] = {
         "del", index=index(ipr, "vrf20000"), address="10.44.12.1", prefixlen=32
     ),
     "proxy ARP is switched off": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/proxy_arp", "0"),  # type: ignore[func-returns-value]
-    "a peer element is deleted": lambda w, ipr: nft(
-        w, Scope.UNDERLAY, "delete element inet netorch peers4 { 192.0.2.12 . 20000 . 0x0a2c0c05 }"
-    ),
-    "a rule is added": lambda w, ipr: nft(w, Scope.UNDERLAY, "insert rule inet netorch verify accept"),
-    "the verifying table is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "delete table inet netorch"),
+    "a peer element is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "flush set ip netorch peers4"),
+    "a rule is added": lambda w, ipr: nft(w, Scope.UNDERLAY, "insert rule ip netorch input accept"),
+    "the verifying table is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "delete table ip netorch"),
     "the fabric's tables are flushed": lambda w, ipr: nft(w, Scope.FABRIC, "flush ruleset"),
     "a source element is deleted": lambda w, ipr: nft(w, Scope.FABRIC, "flush set inet netorch src4"),
     "the local rule returns": lambda w, ipr: ipr.rule("add", priority=0, table=255),

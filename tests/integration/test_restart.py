@@ -97,8 +97,8 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
     wait_for(lambda: (world.directory / "hv1.snapshot").exists(), "the snapshot")
     wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings")
     world.stop_agent("hv1")
-    hidden = world.store_path.with_suffix(".hidden")
-    world.store_path.rename(hidden)  # the open store of this test and of the other agents goes on
+    hidden = world.directory / "hidden"
+    world.store_path.parent.rename(hidden)
     traffic = world.traffic("acme/b", "acme/a")
     time.sleep(0.2)
     assert traffic.stop() == 0
@@ -109,8 +109,7 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
     assert world.agent("hv1").follower.trouble
     wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to come up from its snapshot")
 
-    world.store_path.unlink(missing_ok=True)
-    hidden.rename(world.store_path)
+    hidden.rename(world.store_path.parent)
     wait_for(lambda: world.agent("hv1").follower.in_sync, "the store to be back", timeout_s=30)
 
 

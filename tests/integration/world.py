@@ -156,7 +156,7 @@ class AgentProcess:
     def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
         self.log = state_dir / f"{host.name}.log"
         command = [sys.executable, "-m", "netorch", "--store", str(store_path), "agent", "run", "--host", host.name]
-        command += ["--state-dir", str(state_dir)]
+        command += ["--state-dir", str(state_dir), "--verbose"]
         with netns.inside(host.fd), open(self.log, "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -213,7 +213,8 @@ class World:
 
     def __init__(self, directory: Path, host_names: Sequence[str] = ("hv1", "hv2", "hv3"), mtu: int = UNDERLAY_MTU) -> None:
         self.directory = directory
-        self.store_path = directory / "netorch.db"
+        self.store_path = directory / "store" / "netorch.db"  # in a directory of its own, which a test may take away
+        self.store_path.parent.mkdir()
         self.store = open_store(str(self.store_path))
         self.caller = Caller(owner="default", operator=True)
         self.agents: dict[str, AgentThread | AgentProcess] = {}
