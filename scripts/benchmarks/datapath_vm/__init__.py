@@ -1,0 +1,1 @@
+"""What the data-path benchmark is made of: a virtual machine that counts instructions, topologies, traffic."""

@@ -1,0 +1,218 @@
+"""Two hosts with one instance each: hand-built plain VXLAN, netorch's own, and rulesets by hand on netorch's topology."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from netorch.agent.loop import Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.base import PORT_MAC
+from netorch.compiler.registry import load_compilers
+from netorch.control.caller import Caller
+from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
+from netorch.model.eni import Attachment
+from netorch.state.owner import fabric_netns
+from netorch.store import open_store
+
+VNI = 5_000
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """A host and the instance on it."""
+
+    host: str
+    underlay: str  # MAC of eth0
+    vtep: str
+    instance: str  # its namespace
+    address: str
+    mac: str
+
+
+SIDES = (
+    Side(
+        host="hv1", underlay="02:00:00:00:00:01", vtep="192.0.2.1", instance="i-1", address="10.44.12.4", mac="02:00:00:00:01:04"
+    ),
+    Side(
+        host="hv2", underlay="02:00:00:00:00:02", vtep="192.0.2.2", instance="i-2", address="10.44.12.5", mac="02:00:00:00:01:05"
+    ),
+)
+PAIRS = (SIDES, SIDES[::-1])  # (here, there)
+
+
+def run(*argv: str, text: str | None = None) -> str:
+    """Run a command and return what it prints. Raises RuntimeError with its own words."""
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def ip(namespace: str, *lines: str) -> None:
+    """Run lines of `ip` in a namespace."""
+    run("ip", "-n", namespace, "-batch", "-", text="\n".join(lines))
+
+
+def clear() -> None:
+    """Remove every namespace."""
+    for line in run("ip", "netns", "list").splitlines():
+        run("ip", "netns", "delete", line.split()[0])
+
+
+def underlay() -> None:
+    """Make hosts joined by a veth, with permanent neighbours, and the instances' namespaces."""
+    for side in SIDES:
+        run("ip", "netns", "add", side.host)
+        run("ip", "netns", "add", side.instance)
+    ends = (f"eth0 netns {side.host} mtu 1550 address {side.underlay}" for side in SIDES)
+    run(*"ip link add {} type veth peer {}".format(*ends).split())
+    for here, there in PAIRS:
+        ip(
+            here.host,
+            "link set lo up",
+            f"addr add {here.vtep}/24 dev eth0",
+            "link set eth0 addrgenmode none up",
+            f"neigh replace {there.vtep} lladdr {there.underlay} dev eth0 nud permanent",
+        )
+
+
+def build_plain() -> str:
+    """Build what one would type without netorch: a bridge with a VXLAN device and a veth; return where the sender's frames go."""
+    underlay()
+    for here, there in PAIRS:
+        ip(
+            here.host,
+            "link add br0 type bridge",
+            f"link add vx0 mtu 1500 type vxlan id {VNI} dstport 4789 local {here.vtep} nolearning",
+            f"link add port mtu 1500 type veth peer name eth0 mtu 1500 address {here.mac} netns {here.instance}",
+            "link set vx0 master br0",
+            "link set port master br0",
+            *(f"link set {name} addrgenmode none up" for name in ("br0", "vx0", "port")),
+        )
+        ip(here.instance, "link set eth0 addrgenmode none up")
+        run(*f"bridge -n {here.host} fdb add {there.mac} dev vx0 dst {there.vtep} self permanent".split())
+        run(*f"bridge -n {here.host} fdb add {there.mac} dev vx0 master static".split())
+    return SIDES[1].mac
+
+
+def cloud(others: int) -> Cloud:
+    """Return a VPC with the two instances, and as many other VPCs on both hosts, half of them with smaller VNIs."""
+    first = VNI - others // 2
+    return Cloud(
+        hosts=[HostDecl(name=side.host, underlay=side.vtep) for side in SIDES],
+        vpcs=[
+            VpcDecl(
+                name=f"vpc-{vni}",
+                owner="customer",
+                cidrs=["10.44.0.0/16"],
+                vni=vni,
+                subnets=[SubnetDecl(name="web", cidr="10.44.12.0/24")],
+                instances=[_instance(side, measured=vni == VNI) for side in SIDES],
+            )
+            for vni in range(first, first + others + 1)
+        ],
+    )
+
+
+def _instance(side: Side, measured: bool) -> InstanceDecl:
+    decl = InstanceDecl(name=f"on-{side.host}", host=side.host, address=side.address, attachment=Attachment.TAP)
+    if not measured:
+        return decl
+    return msgspec.structs.replace(decl, mac=side.mac, attachment=Attachment.EXISTING, netns=side.instance)
+
+
+def build_netorch(others: int = 0) -> str:
+    """Let the control plane and an agent for each host build the cloud; return where the sender's frames go."""
+    underlay()
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/netorch.db"
+        store = open_store(path)
+        apply_cloud(store, plan_cloud(store, Caller(operator=True), cloud(others)))
+        for side in SIDES:
+            descriptor = netns.find(side.host)
+            with netns.inside(descriptor):
+                kernel = LinuxKernel(side.host)
+            os.close(descriptor)
+            agent = Agent(side.host, kernel, lambda: open_store(path), SnapshotFile(Path(directory, side.host)), load_compilers())
+            agent.start()
+            if agent.reconciler.problems:
+                raise RuntimeError(f"agent of {side.host}: {agent.reconciler.problems}")
+            agent.close()
+    return PORT_MAC
+
+
+def without_rules() -> None:
+    """Take netorch's tables away."""
+    for side in SIDES:
+        for namespace in (side.host, fabric_netns(side.host)):
+            run("ip", "netns", "exec", namespace, "nft", "flush", "ruleset")
+
+
+def port_name_in(namespace: str) -> str:
+    """Return the name of the only port in a fabric."""
+    (line,) = (line for line in run("ip", "-n", namespace, "-br", "link").splitlines() if line.startswith("v-"))
+    return line.split("@")[0]
+
+
+# What an expert types for these two instances: the same checks, with values instead of sets.
+VERIFY_BY_HAND = """
+table inet hand {
+    chain verify {
+        type filter hook input priority -10; policy accept;
+        udp dport 4789 @th,224,16 0x0800 ip saddr %(peer)s @th,64,32 0x08000000 @th,96,32 %(vni)d @th,336,32 %(inner)s accept
+        udp dport 4789 drop
+    }
+}
+"""
+SPOOF_IN_PREROUTING = """
+table inet hand {
+    chain spoof {
+        type filter hook prerouting priority -450; policy accept;
+        iifname "%(port)s" ether saddr != %(mac)s drop
+        iifname "%(port)s" ip saddr != %(address)s drop
+    }
+}
+"""
+SPOOF_ON_THE_PORT = """
+table netdev hand {
+    chain spoof {
+        type filter hook ingress device "%(port)s" priority -450; policy accept;
+        ether saddr != %(mac)s drop
+        ip saddr != %(address)s drop
+    }
+}
+"""
+TRANSIT_BY_HAND = """
+table inet hand {
+    chain transit {
+        type filter hook forward priority 0; policy accept;
+        meta sdifname "vx%(number)d" oifname "vx%(number)d" drop
+    }
+}
+"""
+
+
+def rules_by_hand(on_the_port: bool) -> None:
+    """Load the ruleset by hand in place of netorch's."""
+    without_rules()
+    for here, there in PAIRS:
+        fabric = fabric_netns(here.host)
+        values = {
+            "peer": there.vtep,
+            "vni": VNI << 8,
+            "inner": "0x" + "".join(f"{int(part):02x}" for part in there.address.split(".")),
+            "port": port_name_in(fabric),
+            "mac": here.mac,
+            "address": here.address,
+            "number": VNI,
+        }
+        run("ip", "netns", "exec", here.host, "nft", "-f", "-", text=VERIFY_BY_HAND % values)
+        text = (SPOOF_ON_THE_PORT if on_the_port else SPOOF_IN_PREROUTING) + TRANSIT_BY_HAND
+        run("ip", "netns", "exec", fabric, "nft", "-f", "-", text=text % values)
