@@ -84,6 +84,8 @@ class LinuxKernel:
             while batch := list(islice(group, _SLICE)):
                 failures += self._carry_out(lane, batch)
                 self._skip_own(batch)
+        with suppress(KernelError):  # an instance that has vanished meanwhile needs no waking
+            self._ports.wake_taken()
         failed = {failure.op.obj.key for failure in failures}
         self._monitor.settle([op.obj.key for op in ops if op.obj.key not in failed])
         return failures

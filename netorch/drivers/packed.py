@@ -41,6 +41,7 @@ _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, pr
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _IFF_UP = 1
+_IFF_NOARP: Final = 0x80
 _NUD_PERMANENT = 0x80
 _NTF_SELF = 2
 _RTNH_F_ONLINK = 4
@@ -76,6 +77,14 @@ def set_link(ifname: str, *attributes: bytes) -> Message:
 def set_up(ifname: str, *, up: bool) -> Message:
     """Return the message that brings a device up or down."""
     return SETLINK, 0, link_header(0, int(up), _IFF_UP) + attr_text(3, ifname)
+
+
+def forget_neighbours(ifname: str) -> list[Message]:
+    """Return the messages after which a device knows no neighbour that it has learnt: ARP off and on again.
+
+    Source: net/ipv4/arp.c arp_netdev_event and net/ipv6/ndisc.c ndisc_netdev_event: a changed IFF_NOARP flushes the device.
+    """
+    return [(SETLINK, 0, link_header(0, flags, _IFF_NOARP) + attr_text(3, ifname)) for flags in (_IFF_NOARP, 0)]
 
 
 def mtu(value: int) -> bytes:

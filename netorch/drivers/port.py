@@ -36,6 +36,7 @@ class Ports:
         self._fabric_fd = fabric_fd
         self._channel = channel
         self._index_of = index_of
+        self._taken: list[VethPort] = []
 
     def plug(self, port: VethPort) -> None:
         """Make the port, or take it over when the instance is already plugged into another host's fabric.
@@ -117,6 +118,25 @@ class Ports:
             os.close(fd)
         self.adjust(port)
         _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+        self._taken.append(port)
+
+    def wake_taken(self) -> None:
+        """Let instances whose ports were taken over ask for their neighbours anew, now that somebody answers.
+
+        An instance that sent while its device had no carrier has asked in vain, and would ask again only a second later.
+
+        Raises:
+          KernelError: the instance's namespace is gone.
+        """
+        taken, self._taken = self._taken, []
+        for port in taken:
+            fd = netns.find(port.netns)
+            try:
+                with _channel(fd, f"open {port.netns}") as inside:
+                    what = f"flush neighbours of {port.inside.ifname} in {port.netns}"
+                    _run(inside, packed.forget_neighbours(port.inside.ifname), what)
+            finally:
+                os.close(fd)
 
 
 def release(name: str) -> None:

@@ -21,8 +21,8 @@ vpcs:
   - {name: b, host: hv2, address: 10.44.12.5, ipv6_address: 'fd00:44:0:100::5'}
   - {name: c, host: hv1, address: 10.44.12.6}
 """
-# Of one echo each 5 ms. The best of three moves is measured, because the port is away for as long as one agent needs a CPU that it
-# shares with everybody here; the worst must still be in the order of what moving a device by `ip` takes.
+# Of one echo each 5 ms. The best of three moves is measured, because the port is away for as long as one agent needs a CPU
+# that it shares with everybody here; the worst must still be in the order of what moving a device by `ip` takes.
 LOST_AT_BEST = 8
 LOST_AT_WORST = 60
 
