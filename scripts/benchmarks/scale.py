@@ -7,6 +7,7 @@ is no netlink (taps, sysctls) or goes through libnftables is counted apart. An a
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import subprocess
@@ -37,6 +38,7 @@ from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Link, Sysctl, TapPort, Vrf, Vxlan
+from netorch.state.nft import NftElement
 from netorch.state.op import Create, Delete, Failure, Op
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
@@ -45,6 +47,7 @@ from netorch.store.base import Put, Store
 VPCS = 2_000
 MEMORY_MB = 3_000
 CHANGES = 30
+ROUNDS = 2
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
 OPERATOR = Caller(operator=True)
 
@@ -214,6 +217,7 @@ class Raw:
 
     def build(self, objects: Sequence[KernelObject]) -> float:
         """Make a host's devices and entries; return the seconds of netlink alone. Taps and sysctls are made unclocked."""
+        self.seconds = 0.0
         self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname])
         vrfs = [obj for obj in objects if isinstance(obj, Vrf)]
         self.send(self.fabric, [packed.new_vrf(obj) for obj in vrfs] + [packed.mark(obj.ifname) for obj in vrfs])
@@ -237,7 +241,7 @@ class Raw:
         begin = time.perf_counter()
         refused = channel.batch(messages)
         self.seconds += time.perf_counter() - begin
-        assert not refused, refused
+        assert not refused, next(iter(refused.items()))
 
     def indexes(self, links: Sequence[Link]) -> dict[str, int]:
         """Return the numbers of devices."""
@@ -245,22 +249,23 @@ class Raw:
         return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
 
 
-def raw_seconds(underlay: str) -> float:
-    """Take the host down and build it again elsewhere by netlink alone; return the seconds of that."""
-    descriptor = netns.find(underlay)
-    with netns.inside(descriptor):
-        kernel = LinuxKernel("hv1")
-    os.close(descriptor)
+def take_down(kernel: LinuxKernel) -> list[KernelObject]:
+    """Delete all devices, what goes with them and what does not; return everything there was, in the order of birth."""
     objects = sorted(kernel.dump().values(), key=lambda obj: obj.rank)
-    assert kernel.apply([Delete(obj) for obj in reversed(objects) if isinstance(obj, Link)]) == []
-    kernel.close()
-    return Raw().build(objects)
+    lasting = [obj for obj in objects if isinstance(obj, Link | NftElement) or (isinstance(obj, Route) and not obj.ifname)]
+    assert kernel.apply([Delete(obj) for obj in reversed(lasting)]) == []
+    return objects
 
 
 def kernel_bytes() -> int:
     """Return what the kernel holds of the memory for itself."""
     values = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return sum(int(values[name].split()[0]) << 10 for name in ("Slab", "Percpu", "VmallocUsed"))
+
+
+def netlink_seconds(started: Started) -> float:
+    """Return what an agent needed for devices and entries, its reading of the notifications included."""
+    return started.applied_s - sum(started.lanes.get(lane, 0.0) for lane in ("port", "sysctl", "underlay", "fabric"))
 
 
 def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
@@ -297,10 +302,22 @@ def figures(vpcs: int, directory: Path) -> list[Figure]:
     agent = AgentProcess(underlay, path, directory)
     again = agent.started
     agent.end()
-    raw = raw_seconds(underlay)
-    other = sum(first.lanes.get(lane, 0.0) for lane in ("port", "sysctl", "underlay", "fabric"))
+    descriptor = netns.find(underlay)
+    with netns.inside(descriptor):
+        kernel = LinuxKernel("hv1")
+    os.close(descriptor)
+    objects = take_down(kernel)
+    other = Raw()
+    raw = math.inf
+    for _ in range(ROUNDS):
+        raw = min(raw, other.build(objects))
+        take_down(other.kernel)
+        agent = AgentProcess(underlay, path, directory)
+        first = min(first, agent.started, key=netlink_seconds)
+        agent.end()
+        take_down(kernel)
     lanes = ", ".join(f"{lane} {seconds:.2f}" for lane, seconds in sorted(first.lanes.items(), key=lambda item: -item[1]))
-    mine = first.applied_s - other
+    mine = netlink_seconds(first)
     rate = f"{vpcs / mine:,.0f} VPCs/s, raw {vpcs / raw:,.0f} VPCs/s"
     return [
         Figure(name="devices and entries: agent's way : raw netlink", value=mine / raw, unit="x", goal=1.5, note=rate),
