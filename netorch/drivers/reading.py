@@ -11,7 +11,7 @@ import msgspec
 
 from netorch.drivers import packed, parsed
 from netorch.drivers.base import Underlay
-from netorch.drivers.rtnl import Channel, attr_u32, attrs
+from netorch.drivers.rtnl import Channel, attr_u32, attrs, u32
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import AdminUp, HalfMade, Link
@@ -19,6 +19,7 @@ from netorch.state.owner import PROTOCOL
 
 _T = TypeVar("_T")
 _AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_RT_TABLE_MAIN = 254  # linux/rtnetlink.h
 _WITHOUT_STATISTICS = attr_u32(29, 8)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 
 
@@ -77,16 +78,39 @@ def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
 
 
 def read_underlay(channel: Channel, vtep: str) -> tuple[int, Underlay] | None:
-    """Return the number and the description of the device that holds the VTEP address, or None."""
+    """Return the number and the description of the device that carries packets of the VTEP address, or None.
+
+    That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
+    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
+    """
     wanted = socket.inet_aton(vtep)
     for body in _bodies(channel, packed.GETADDR, _family(_AF_INET, 8)):
         if attrs(body, 8).get(2) == wanted:
-            index = int.from_bytes(body[4:8], sys.byteorder)
-            link = channel.get(packed.GETLINK, packed.link_header(index) + _WITHOUT_STATISTICS)
-            if link is not None:
-                dev = parsed.device(link)
-                return index, Underlay(ifname=dev.ifname, mtu=dev.mtu)
+            holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
+            carriers = [holder] if holder is not None and not _is_virtual(holder) else list(_routed_devices(channel))
+            dev = min(carriers, key=lambda dev: dev.mtu, default=None)
+            return (dev.index, Underlay(ifname=dev.ifname, mtu=dev.mtu)) if dev is not None else None
     return None
+
+
+def _underlay_device(channel: Channel, index: int) -> parsed.Device | None:
+    link = channel.get(packed.GETLINK, packed.link_header(index) + _WITHOUT_STATISTICS)
+    return parsed.device(link) if link is not None else None
+
+
+def _is_virtual(dev: parsed.Device) -> bool:
+    return dev.ifname == "lo" or dev.kind == "dummy"
+
+
+def _routed_devices(channel: Channel) -> Iterator[parsed.Device]:
+    """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
+    indexes = set()
+    for body in _bodies(channel, packed.GETROUTE, _family(_AF_INET)):
+        found = attrs(body, 12)
+        if u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN and 4 in found:
+            indexes.add(u32(found[4]))
+    devices = (_underlay_device(channel, index) for index in indexes)
+    yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
 
 
 def _devices(channel: Channel, devices: list[parsed.Device], names: parsed.Names) -> Iterator[KernelObject]:
