@@ -36,7 +36,7 @@ def command(session: Session, path: Path, yes: bool, allow_mass_delete: bool, wa
     if losses and not yes and sys.stdin.isatty():
         click.confirm(f"{losses} resources will be deleted or replaced. Go on?", abort=True)
     done = apply_cloud(session.store, plan, _progress("committing"), allow_mass_delete=allow_mass_delete)
-    click.echo(f"Applied in {done} transactions.")
+    click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
     if wait and plan.hosts:
         _wait(session, timeout)
 

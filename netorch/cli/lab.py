@@ -79,3 +79,14 @@ def shell(context: click.Context, node: str | None, name: str) -> None:
     from netorch import lab
 
     context.exit(lab.shell(name, node))
+
+
+@command.command("restart-agent")
+@click.argument("name")
+@click.argument("host")
+@click.pass_context
+def restart_agent(context: click.Context, name: str, host: str) -> None:
+    """Start a host's agent again after it has ended, e.g. by kill -9."""
+    from netorch import lab
+
+    context.exit(lab.restart_agent(name, host))

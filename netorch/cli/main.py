@@ -28,11 +28,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Show hosts, agents, dropped packets and what is wrong."),
     "drift": ("drift", "Show how this host's kernel differs from what it should hold."),
     "ping": ("ping", "Ping from one instance to another, layer by layer."),
+    "check": ("check", "Hold packets to a file of expectations: who reaches whom."),
     "doctor": ("doctor", "Say what this machine lacks, and what to do."),
     "agent": ("agent", "Run this host's agent."),
     "lab": ("lab", "Run a containerlab topology on this machine."),
     "completion": ("completion", "Print the shell completion script."),
 }
+
+# What is never carried out inside a lab: it is about labs, or about the command line itself.
+OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
 
 class LazyGroup(click.Group):
@@ -75,7 +79,7 @@ def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | Non
     """
     from netorch.cli.context import Session
 
-    if lab:
+    if lab and ctx.invoked_subcommand not in OUTSIDE:
         ctx.exit(_inside(lab, store, owner))
     ctx.obj = Session(store=store, owner=owner)
     ctx.call_on_close(ctx.obj.close)

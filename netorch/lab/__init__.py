@@ -11,9 +11,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from netorch.lab.features import Feature, probe_features
     from netorch.lab.hosts import Row
-    from netorch.lab.session import Lab, Way, down, exec_in, inspect, list_labs, shell, up
+    from netorch.lab.session import Lab, Way, down, exec_in, inspect, list_labs, restart_agent, shell, up
 
-__all__ = ["Feature", "Lab", "Row", "Way", "down", "exec_in", "inspect", "list_labs", "probe_features", "shell", "up"]
+__all__ = [
+    "Feature",
+    "Lab",
+    "Row",
+    "Way",
+    "down",
+    "exec_in",
+    "inspect",
+    "list_labs",
+    "probe_features",
+    "restart_agent",
+    "shell",
+    "up",
+]
 _MODULES = {"Feature": "features", "probe_features": "features", "Row": "hosts"}
 
 

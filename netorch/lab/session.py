@@ -277,6 +277,18 @@ def exec_in(name: str, node: str | None, argv: Sequence[str]) -> int:
     return place.call(_request(node, argv, interactive=False))
 
 
+def restart_agent(name: str, host: str) -> int:
+    """Start a host's agent again after it has ended; return an exit status.
+
+    Raises LabError when the lab does not exist, or the agent runs.
+    """
+    place = _find(name)
+    if isinstance(place, Path):
+        hosts.restart_agent(place, host)
+        return 0
+    return place.call(_request(None, ["netorch", "lab", "restart-agent", name, host], interactive=False))
+
+
 def shell(name: str, node: str | None) -> int:
     """Run an interactive shell in a node, or where all hosts are in sight, and return its status."""
     argv = [os.environ.get("SHELL") or "/bin/sh"]

@@ -1,0 +1,33 @@
+"""`netorch doctor`."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from netorch.cli.output import output_option, print_table, show_value
+
+
+@click.command()
+@output_option
+@click.pass_context
+def command(context: click.Context, output: str) -> None:
+    """Try each feature that netorch needs of this machine, in a throw-away namespace; changes nothing.
+
+    Exit codes: 0 everything is there, 2 something is missing.
+    """
+    from netorch.lab import probe_features
+
+    features = probe_features()
+    missing = [feature for feature in features if not feature.present]
+    if output != "table":
+        show_value([msgspec.to_builtins(feature) for feature in features], output)
+    else:
+        rows = [[f.name, "yes" if f.present else "NO", f.why_needed] for f in features]
+        print_table(("feature", "present", "needed for"), rows)
+        for feature in missing:
+            detail = f" ({feature.detail})" if feature.detail else ""
+            click.echo(f"{click.style('missing', fg='red')} {feature.name}{detail}: {feature.what_to_do}")
+        if not missing:
+            click.echo(click.style("this machine has all that netorch needs", fg="green"))
+    context.exit(2 if missing else 0)
