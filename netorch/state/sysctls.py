@@ -27,6 +27,10 @@ FABRIC: Final[tuple[Template, ...]] = (
     # the instance's packets come from its port and its /32 route still leads to the old host.
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
+    # Without rp_filter the kernel still looks each source up, in case it is one of our own addresses; accept_local spares that
+    # second walk through rules and routes (fib_validate_source). nft is stricter: the source is exactly the sender's own.
+    ("ipv4/conf/all/accept_local", "1"),
+    ("ipv4/ip_early_demux", "0"),  # no socket here waits for packets, so looking for one before routing is in vain
     # The host's own services are not for instances; with udp_l3mdev_accept one could send VXLAN to its gateway's address.
     ("ipv4/tcp_l3mdev_accept", "0"),
     ("ipv4/udp_l3mdev_accept", "0"),
