@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod", "ethtool": "ethtool"}
+PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
 VIRTME = "virtme-ng==1.42"
 MODULES = ("veth", "bridge", "vxlan", "vrf", "dummy", "tun", "nf_tables", "nfnetlink", "nft_ct", "pktgen")
 ICOUNT = "-icount shift=0,sleep=off,align=off"
