@@ -1,0 +1,79 @@
+"""The indexes of the records: what they say must be what a walk over all records would find."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.agent.moves import Moves
+from netorch.agent.records import Records
+from netorch.model import keys
+from netorch.model.eni import NetworkInterface, Want
+from netorch.model.ids import make_id
+from netorch.model.mapping import Direction, Mapping, Move
+
+ENI = make_id("eni", 5000, 1)
+OTHER = make_id("eni", 5001, 2)
+ADDRESS = "10.44.12.4"
+
+
+def put(records: Records, key: str, record: msgspec.Struct, revision: int = 1) -> None:
+    records.put(key, msgspec.json.encode(record), revision)
+
+
+def mapping(move: Move | None = None, host: str = "hv2", vtep: str = "192.0.2.12") -> Mapping:
+    return Mapping(vni=5000, address=ADDRESS, eni=ENI, mac="06:00:00:00:00:01", host=host, vtep=vtep, move=move)
+
+
+def arriving() -> Records:
+    records = Records("hv1")
+    put(records, keys.want("hv1", ENI), Want(eni=ENI))
+    eni = NetworkInterface(id=ENI, vni=5000, subnet="subnet-1", instance="i-1", address=ADDRESS, mac="06:00:00:00:00:01")
+    put(records, keys.eni(5000, ENI), eni)
+    put(records, keys.mapping(5000, ADDRESS), mapping(Move(direction=Direction.TO, host="hv1", vtep="192.0.2.11")))
+    return records
+
+
+def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() -> None:
+    records = Records("hv1")
+    second = make_id("eni", 5000, 3)
+    for eni in (ENI, second, OTHER):
+        put(records, keys.want("hv1", eni), Want(eni=eni))
+    assert set(records.carried()) == {5000, 5001}
+    assert set(records.wants_of(5000)) == {ENI, second}
+    records.drop(keys.want("hv1", ENI), 2)
+    assert set(records.carried()) == {5000, 5001}
+    records.drop(keys.want("hv1", second), 3)
+    assert set(records.carried()) == {5001}
+    assert records.prefixes == {keys.host_prefix("hv1"), keys.vpc_prefix(5001), keys.map_prefix(5001)}
+
+
+def test_a_listing_removes_what_it_lacks_below_its_own_prefix_only() -> None:
+    records = Records("hv1")
+    put(records, keys.mapping(5000, ADDRESS), mapping())
+    put(records, keys.mapping(5000, "10.44.12.5"), mapping())
+    put(records, keys.mapping(5001, ADDRESS), mapping())
+    kept = keys.mapping(5000, ADDRESS)
+    records.replace([keys.map_prefix(5000)], {kept: records.raw[kept]}, 2)
+    assert set(records.raw) == {kept, keys.mapping(5001, ADDRESS)}
+    assert set(records.vpcs[5000].mappings) == {ADDRESS}
+
+
+def test_only_a_moving_interface_that_is_wanted_here_is_arriving() -> None:
+    records = arriving()
+    moves = Moves(records)
+    assert [found.eni for found in moves.arriving()] == [ENI]
+    assert moves.watched_prefixes() == {keys.eni_status("hv2", ENI)}
+    put(records, keys.mapping(5000, ADDRESS), mapping(host="hv1", vtep="192.0.2.11"), 2)
+    assert moves.arriving() == []
+    assert moves.watched_prefixes() == set()
+
+
+def test_a_forgotten_vpc_leaves_nothing_behind() -> None:
+    records = arriving()
+    records.drop(keys.want("hv1", ENI), 2)
+    records.forget_vpc(5000)
+    assert records.raw == {}
+    assert records.vpcs == {}
+    assert Moves(records).arriving() == []
+    put(records, keys.mapping(5000, ADDRESS), mapping(), 1)  # listed again when the VPC comes back
+    assert set(records.vpcs[5000].mappings) == {ADDRESS}
