@@ -5,7 +5,7 @@ from __future__ import annotations
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Op
 
@@ -23,6 +23,8 @@ def describe_object(obj: KernelObject) -> str:
             return _link(obj)
         case AdminUp():
             return f"up state of {obj.ifname}"
+        case Gro():
+            return f"gro {'on' if obj.on else 'off'} of {obj.ifname}"
         case Sysctl():
             return f"sysctl {obj.path}={obj.value}"
         case Route():

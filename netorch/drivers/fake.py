@@ -18,7 +18,7 @@ from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import AdminUp, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
+from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 
@@ -156,7 +156,7 @@ class FakeKernel:
                 raise _refusal(errno.EINVAL, "nobody asks for half a device")
             case Vxlan() | VethPort() | TapPort():
                 self._check_device(obj)
-            case AdminUp() | Address() | Neighbour() | Fdb():
+            case AdminUp() | Gro() | Address() | Neighbour() | Fdb():
                 self._need_device(obj.ifname)
             case Sysctl() if obj.ifname:
                 self._need_device(obj.ifname, errno.ENOENT)

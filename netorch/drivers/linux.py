@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final
 
-from netorch.drivers import netns, packed, parsed, sysctl
+from netorch.drivers import ethtool, netns, packed, parsed, sysctl
 from netorch.drivers.base import KernelEvent, Underlay
 from netorch.drivers.describe import describe
 from netorch.drivers.monitor import Monitor
@@ -24,7 +24,7 @@ from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
-from netorch.state.link import AdminUp, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable, Scope
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import fabric_netns
@@ -66,6 +66,7 @@ class LinuxKernel:
         try:
             reading = read_all(self._fabric)
             objects: list[KernelObject] = [*sysctl.read(self._fabric_fd, [path for path, _ in FABRIC]), *reading.objects]
+            objects += ethtool.read(self._fabric_fd, [obj.ifname for obj in reading.objects if isinstance(obj, Vxlan)])
         except OSError as error:
             raise KernelError("dump the fabric namespace", error.errno or 0, str(error)) from error
         self._monitor.learn(reading.names, reading.up)
@@ -128,6 +129,7 @@ class LinuxKernel:
     def _carry_out(self, lane: str, ops: list[Op]) -> list[Failure]:
         handler: Callable[[list[Op]], list[Failure]] = {
             "sysctl": lambda batch: sysctl.apply(self._fabric_fd, batch),
+            "gro": lambda batch: ethtool.apply(self._fabric_fd, batch),
             "vrf": self._make_links,
             "vxlan": self._make_links,
             "port": self._make_ports,
@@ -144,7 +146,7 @@ class LinuxKernel:
         fdb: set[int] = set()
         for op in ops:
             obj = op.obj
-            if isinstance(obj, Link | AdminUp):
+            if isinstance(obj, Link | AdminUp | Gro):
                 links.add(obj.ifname)
                 if isinstance(obj, AdminUp) and not isinstance(op, Delete):
                     self._monitor.note_up(obj.ifname)
@@ -290,6 +292,8 @@ def _lane(op: Op) -> str:
             return op.obj.scope.value
         case Sysctl():
             return "sysctl"
+        case Gro():
+            return "gro"
         case Link() if isinstance(op, Delete):
             return "bury"
         case Vrf():

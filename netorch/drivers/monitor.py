@@ -16,9 +16,9 @@ from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers import netns, packed, parsed
+from netorch.drivers import ethtool, netns, packed, parsed
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
-from netorch.drivers.rtnl import F_REPLACE, Channel, attrs, open_socket, split
+from netorch.drivers.rtnl import F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_ifname
 from netorch.state.link import HalfMade, link_key
 from netorch.state.owner import PROTOCOL
@@ -40,6 +40,7 @@ _FABRIC_GROUPS: Final = (
 _UNDERLAY_GROUPS: Final = (_LINK, _IPV4_ADDR)
 _BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
 _RECV: Final = 1 << 16
+_EVENT, _FEATURES = 44, 2  # IFLA_EVENT, IFLA_EVENT_FEATURES; source: linux/if_link.h
 _NEW_NETNSID = 45
 _SO_ATTACH_FILTER = 26
 _IN_CREATE, _IN_DELETE, _IN_MOVED = 0x100, 0x200, 0xC0
@@ -232,6 +233,9 @@ class Monitor:
         objects = [obj for obj in parsed.device_objects(dev, self.names) if not isinstance(obj, HalfMade)]
         for obj in objects:
             self._seen(obj)
+        if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
+            for gro in ethtool.read(self._fabric_fd, [dev.ifname]):
+                self._seen(gro)
         if objects and not dev.up:
             self._gone(("up", dev.ifname))
             if dev.ifname in self._up:

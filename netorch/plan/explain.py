@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, HalfMade, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Op, Replace
 
@@ -50,6 +50,8 @@ def object_text(obj: KernelObject) -> str:
             return _link_text(obj)
         case AdminUp():
             return f"link {obj.ifname} up"
+        case Gro():
+            return f"link {obj.ifname} gro {'on' if obj.on else 'off'}"
         case Address():
             return f"address {obj.address} dev {obj.ifname}"
         case Route():

@@ -98,6 +98,6 @@ def slice_of_key(key: Key) -> int:
         return int(key[1])
     if kind == "sysctl":
         return max(slice_of_ifname(part) for part in str(key[1]).split("/"))
-    if kind in ("link", "up", "addr", "neigh", "fdb"):
+    if kind in ("link", "up", "gro", "addr", "neigh", "fdb"):
         return slice_of_ifname(str(key[1]))
     return HOST_SLICE

@@ -1,4 +1,4 @@
-"""Devices: VRF, VXLAN, ports; what is up; sysctls of devices and of the namespace."""
+"""Devices: VRF, VXLAN, ports; what is up and what gathers packets; sysctls of devices and of the namespace."""
 
 from __future__ import annotations
 
@@ -142,6 +142,34 @@ class AdminUp(KernelObject, frozen=True, kw_only=True, tag=True):
     @property
     def rank(self) -> int:
         return Rank.VRF_UP if self.ifname.startswith("vrf") else Rank.UP
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_ifname(self.ifname)
+
+
+class Gro(KernelObject, frozen=True, kw_only=True, tag=True):
+    """Whether a device gathers packets of one stream before they are routed (generic receive offload).
+
+    Deleting it does nothing: a device takes its features along.
+    """
+
+    in_place: ClassVar[bool] = True
+
+    ifname: str
+    on: bool
+
+    @property
+    def key(self) -> Key:
+        return ("gro", self.ifname)
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.ifname)
+
+    @property
+    def rank(self) -> int:
+        return Rank.DEVICE_SYSCTL
 
     @property
     def slice_id(self) -> int:

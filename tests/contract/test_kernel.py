@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import subprocess
 from collections.abc import Iterator
@@ -11,14 +12,14 @@ from typing import Protocol
 import msgspec
 import pytest
 
-from netorch.drivers import netns
-from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost
+from netorch.drivers import ethtool, netns
+from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.drivers.fake import FakeKernel
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route
-from netorch.state.link import AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import fabric_netns
@@ -56,6 +57,7 @@ VPC: tuple[KernelObject, ...] = (
     VXLAN,
     VETH,
     TAP_PORT,
+    Gro(ifname="vx5000", on=False),
     *device_sysctls(VXLAN_V4, "vx5000"),
     *device_sysctls(PORT_V4, PORT),
     *device_sysctls(PORT_V4, TAP),
@@ -80,6 +82,10 @@ class Stand(Protocol):
         """Let somebody else remove an object of ours."""
         ...
 
+    def foreigner_switches(self, gro: Gro) -> None:
+        """Let somebody else switch a device's GRO."""
+        ...
+
     def foreigner_makes_route(self, route: Route) -> None:
         """Let somebody else make a route."""
         ...
@@ -98,6 +104,9 @@ class FakeStand:
 
     def foreigner_deletes(self, obj: KernelObject) -> None:
         self.fake.disturb(Delete(obj))
+
+    def foreigner_switches(self, gro: Gro) -> None:
+        self.fake.disturb(Create(gro))
 
     def foreigner_makes_route(self, route: Route) -> None:
         self.fake.foreign[route.key] = route
@@ -132,6 +141,11 @@ class LinuxStand:
                 self._run("nft", f"delete table {obj.family} netorch")
             case _:
                 raise AssertionError(obj)
+
+    def foreigner_switches(self, gro: Gro) -> None:
+        descriptor = netns.find(fabric_netns(HOST))
+        assert ethtool.apply(descriptor, [Create(gro)]) == []
+        os.close(descriptor)
 
     def foreigner_makes_route(self, route: Route) -> None:
         self._run("ip", "route", "add", "unreachable", route.dst, "table", str(route.table), "metric", str(route.metric))
@@ -222,6 +236,7 @@ ORPHANS: tuple[tuple[KernelObject, int], ...] = (
     (NEIGHBOUR, errno.ENODEV),
     (FDB, errno.ENODEV),
     (ADDRESS, errno.ENODEV),
+    (Gro(ifname="vx5000", on=False), errno.ENODEV),
     (AdminUp(ifname="vx5000"), errno.ENODEV),
     (ELEMENTS[0], errno.ENOENT),
     (ELEMENTS[2], errno.ENOENT),
@@ -344,6 +359,17 @@ def test_what_somebody_else_deletes_is_an_event_and_comes_back(stand: Stand, vic
     ops = missing(stand.kernel, *VPC)
     assert Create(victim) in ops
     assert stand.kernel.apply(ops) == []
+    assert missing(stand.kernel, *VPC) == []
+
+
+def test_an_offload_that_somebody_switches_is_an_event_and_switched_back(stand: Stand) -> None:
+    create(stand.kernel, *VPC)
+    stand.kernel.events()
+    on, off = Gro(ifname="vx5000", on=True), Gro(ifname="vx5000", on=False)
+    stand.foreigner_switches(on)
+    assert Seen(on) in events_of(stand.kernel)
+    assert missing(stand.kernel, *VPC) == [Replace(on, off)]
+    assert stand.kernel.apply([Replace(on, off)]) == []
     assert missing(stand.kernel, *VPC) == []
 
 

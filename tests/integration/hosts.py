@@ -12,7 +12,7 @@ from netorch.drivers.linux import LinuxKernel
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Inside, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, Inside, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.op import Create
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, host_sysctls
@@ -45,6 +45,7 @@ def vpc() -> list[KernelObject]:
         VXLAN,
         VETH,
         TapPort(ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000"),
+        Gro(ifname="vx5000", on=False),
         *device_sysctls(VRF_V6, "vrf5000"),
         *device_sysctls(VXLAN_V4 + VXLAN_V6, "vx5000"),
         *device_sysctls(PORT_V4 + PORT_V6, PORT),

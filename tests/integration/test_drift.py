@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from collections.abc import Callable
 import pytest
 from pyroute2 import IPRoute
 
-from netorch.drivers import netns
+from netorch.drivers import ethtool, netns
 from netorch.drivers.nft import Nft
 from netorch.state.base import KernelObject, Key
+from netorch.state.link import Gro
 from netorch.state.nft import Scope
+from netorch.state.op import Create
 from tests.integration.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -54,6 +57,13 @@ def ip(world: World, command: str) -> None:
     subprocess.run(["ip", "-n", world.hosts["hv1"].fabric, *command.split()], check=True)
 
 
+def gro(world: World, ifname: str, *, on: bool) -> None:
+    """Switch GRO of a device in the fabric of hv1."""
+    descriptor = netns.find(world.hosts["hv1"].fabric)
+    assert ethtool.apply(descriptor, [Create(Gro(ifname=ifname, on=on))]) == []
+    os.close(descriptor)
+
+
 DAMAGES: dict[str, Damage] = {
     "the VRF is deleted": lambda w, ipr: ipr.link("del", index=index(ipr, "vrf20000")),
     "the VXLAN device is deleted": lambda w, ipr: ipr.link("del", index=index(ipr, "vx20000")),
@@ -87,6 +97,7 @@ DAMAGES: dict[str, Damage] = {
         "del", index=index(ipr, "vrf20000"), address="10.44.12.1", prefixlen=32
     ),
     "proxy ARP is switched off": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/proxy_arp", "0"),  # type: ignore[func-returns-value]
+    "GRO is switched on": lambda w, ipr: gro(w, "vx20000", on=True),
     "a peer element is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "flush set ip netorch peers4"),
     "a rule is added": lambda w, ipr: nft(w, Scope.UNDERLAY, "insert rule ip netorch input accept"),
     "the verifying table is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "delete table ip netorch"),

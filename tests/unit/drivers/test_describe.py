@@ -7,7 +7,7 @@ import pytest
 from netorch.drivers.describe import describe
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, HalfMade, Sysctl, TapPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Sysctl, TapPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable, Scope
 from netorch.state.op import Create, Delete, Op, Replace
 
@@ -26,6 +26,7 @@ VXLAN = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.11", lladdr="02:00:00:00
         (Create(TapPort(ifname="v-1", lladdr="", mtu=1, vrf="vrf5000")), "create link v-1 type tap master vrf5000"),
         (Delete(HalfMade(ifname="vx5000")), "delete half made link vx5000"),
         (Create(AdminUp(ifname="vx5000")), "create up state of vx5000"),
+        (Create(Gro(ifname="vx5000", on=False)), "create gro off of vx5000"),
         (Create(Sysctl(path="ipv4/ip_forward", value="1")), "create sysctl ipv4/ip_forward=1"),
         (Create(Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="m")), "create neighbour 192.0.2.12 lladdr m dev vx5000"),
         (Delete(Fdb(ifname="vx5000", lladdr="m", dst="192.0.2.12")), "delete fdb entry m dev vx5000 dst 192.0.2.12"),

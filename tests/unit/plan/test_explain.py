@@ -6,7 +6,7 @@ from netorch.plan.explain import explain, explain_state, object_text, op_text
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route, Rule
-from netorch.state.link import HalfMade, Sysctl, TapPort, Vrf
+from netorch.state.link import Gro, HalfMade, Sysctl, TapPort, Vrf
 from netorch.state.nft import NftElement, NftTable, Scope
 from netorch.state.op import Create, Delete, Replace
 
@@ -19,6 +19,7 @@ ROUTE = Route(table=5000, dst="10.44.12.4/32", via="192.0.2.11", ifname="vx5000"
         (Rule(version=6, priority=32765, table=255), "rule -6 pref 32765 lookup local"),
         (Rule(version=4, priority=9, table=7), "rule pref 9 lookup 7"),
         (Sysctl(path="ipv4/conf/vx5000/x", value="1", ifname="vx5000"), "sysctl net.ipv4.conf.vx5000.x = 1"),
+        (Gro(ifname="vx5000", on=False), "link vx5000 gro off"),
         (HalfMade(ifname="vx5000"), "link vx5000 half made"),
         (TapPort(ifname="v-1", lladdr="m", mtu=1450, vrf=""), "link v-1 type tap address m mtu 1450 master none"),
         (ROUTE, "route 10.44.12.4/32 via 192.0.2.11 dev vx5000"),
