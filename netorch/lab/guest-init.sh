@@ -29,6 +29,7 @@ for family in ipv4 ipv6; do  # one neighbour table for all namespaces: a scan in
     echo 32768 >/proc/sys/net/$family/neigh/default/gc_thresh2
     echo 131072 >/proc/sys/net/$family/neigh/default/gc_thresh3
 done
+echo 4096 >/proc/sys/fs/inotify/max_user_instances  # every store that is watched takes one; 128 agents are a small lab
 ip link set lo up
 
 sh "$NETORCH_JOB/job" </dev/null >"$NETORCH_JOB/out" 2>"$NETORCH_JOB/err"

@@ -76,6 +76,11 @@ def memory_directory(memory_mb: int, candidates: Sequence[str] = ()) -> Path:
     )
 
 
+def hidden(directories: Sequence[Path]) -> list[Path]:
+    """Return those of the directories that the lab kernel does not see unless they are shared, without repetition."""
+    return sorted({path for path in directories if path.parts[1:2] and path.parts[1] in ("tmp", "run", "dev")})
+
+
 def guest_job(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
     """Return the shell text that becomes `argv` in the guest."""
     variables = {name: value for name, value in env.items() if name not in HOST_ONLY_ENVIRONMENT and name.isidentifier()}
@@ -156,7 +161,8 @@ def boot(
     kernel = find_kernel()
     memory = memory_directory(memory_mb)
     here = Path.cwd() if cwd is None else cwd
-    shares = [path.resolve() for path in (directory, *share)]
+    # Where we are and what runs us must be in sight, too.
+    shares = [path.resolve() for path in (directory, *share, *hidden([here.resolve(), Path(sys.prefix)]))]
     (directory / "init").write_bytes(resources.files(__package__).joinpath("guest-init.sh").read_bytes())
     (directory / "init").chmod(0o755)
     (directory / "job").write_text(guest_job(argv, here.resolve(), env))

@@ -25,7 +25,7 @@ from netorch.errors import LabError
 from netorch.lab import hosts
 from netorch.lab.box import FAILED, READY, Box, Request, outside_environment, terminal_size
 from netorch.lab.features import Feature, missing, probe_features
-from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel
+from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidden
 from netorch.lab.topology import Topology, load_topology, to_json
 
 NATIVE_ROOT = Path("/run/netorch/lab")
@@ -162,11 +162,6 @@ def _start(way: Way, box: Path, file: str) -> tuple[int, Callable[[], str]]:
             process = subprocess.Popen(command, stdin=console, stdout=log, stderr=log, env=env, start_new_session=True)
         process.returncode = 0
         return process.pid, lambda: _tail(box / "log")
-
-
-def hidden(directories: Sequence[Path]) -> list[Path]:
-    """Return those of the directories that the lab kernel does not see unless they are shared, without repetition."""
-    return sorted({path for path in directories if path.parts[1:2] and path.parts[1] in ("tmp", "run", "dev")})
 
 
 def _end(way: Way, pid: int) -> None:
