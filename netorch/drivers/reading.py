@@ -87,9 +87,10 @@ def read_underlay(channel: Channel, vtep: str) -> tuple[int, Underlay] | None:
     for body in _bodies(channel, packed.GETADDR, _family(_AF_INET, 8)):
         if attrs(body, 8).get(2) == wanted:
             holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
-            carriers = [holder] if holder is not None and not _is_virtual(holder) else list(_routed_devices(channel))
-            dev = min(carriers, key=lambda dev: dev.mtu, default=None)
-            return (dev.index, Underlay(ifname=dev.ifname, mtu=dev.mtu)) if dev is not None else None
+            if holder is not None and _is_virtual(holder):
+                # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
+                holder = min(_routed_devices(channel), key=lambda dev: dev.mtu, default=holder if holder.kind else None)
+            return (holder.index, Underlay(ifname=holder.ifname, mtu=holder.mtu)) if holder is not None else None
     return None
 
 

@@ -412,3 +412,15 @@ def test_bulk_is_as_fast_as_ip_batch(kernel: LinuxKernel, tmp_path: Path, capsys
                 end="",
             )
     assert kernel.events()[:1] != [Lost("all")]
+
+
+def test_a_vtep_on_the_loopback_has_the_mtu_of_the_device_that_carries_it(kernel: LinuxKernel) -> None:
+    foreigner("u-hv1", "addr add 192.0.2.11/32 dev lo")
+    foreigner("u-hv1", "link set lo up")
+    assert kernel.underlay("192.0.2.11") is None  # no way out yet
+    foreigner("u-hv1", "link add eth0 mtu 1550 type veth peer name other")
+    foreigner("u-hv1", "link set eth0 up")
+    foreigner("u-hv1", "route add 192.0.2.0/24 dev eth0")
+    found = kernel.underlay("192.0.2.11")
+    assert found is not None
+    assert (found.ifname, found.mtu) == ("eth0", 1550)
