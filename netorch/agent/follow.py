@@ -67,6 +67,15 @@ class Follower:
         except StoreError as error:
             self._disconnect(str(error), now)
 
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
     def _connect(self) -> None:
         self.store = self._open_store()  # before the check, so that a refused store is closed again
         revision = self.store.revision()
@@ -84,12 +93,7 @@ class Follower:
         if reason != self.trouble:
             log.warning("out of sync reason=%r", reason)
         self.trouble, self.in_sync = reason, False
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
-        if self.store is not None:
-            self.store.close()
-            self.store = None
+        self.close()
         self.retry_at = now + self._pause_s * random.uniform(0.5, 1.5)
         self._pause_s = min(self._pause_s * 2, RETRY_MAX_S)
 

@@ -113,8 +113,7 @@ class Agent:
         """Save what is known and let go; the kernel keeps everything."""
         self._save(float("inf"))
         self.kernel.close()
-        if self.follower.store is not None:
-            self.follower.store.close()
+        self.follower.close()
 
     # --- in ------------------------------------------------------------------------------------------------------------------
 
