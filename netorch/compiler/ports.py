@@ -83,11 +83,26 @@ def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
     )
 
 
+def inside_name(eni: NetworkInterface, instance: Instance) -> str:
+    """Return what the instance calls an interface: `eth0` the one that came with it, `eni` and seven digits the others."""
+    return INSIDE_IFNAME if _is_primary(eni, instance) else f"eni{eni.id[-11:-4]}"
+
+
+def _is_primary(eni: NetworkInterface, instance: Instance) -> bool:
+    return eni.id[-17:] == instance.id[-17:]
+
+
 def _inside(item: LocalEni, dual_stack: bool) -> Inside:
+    """Return what the instance finds. Only its own interface brings default routes; others reach their subnet."""
     eni, cidr = item.eni, item.subnet.cidr
     addresses = [f"{eni.address}/{parse_prefix(cidr).length}"]
     gateways = [router_address(cidr)]
     if dual_stack and eni.ipv6_address:
         addresses.append(f"{eni.ipv6_address}/128")
         gateways.append(IPV6_GATEWAY)
-    return Inside(ifname=INSIDE_IFNAME, lladdr=eni.mac, addresses=tuple(addresses), gateways=tuple(gateways))
+    return Inside(
+        ifname=inside_name(eni, item.instance),
+        lladdr=eni.mac,
+        addresses=tuple(addresses),
+        gateways=tuple(gateways) if _is_primary(eni, item.instance) else (),
+    )

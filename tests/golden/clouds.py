@@ -84,7 +84,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def instance(self, name: str) -> Instance:
         """Return the instance of an interface as it is stored."""
         case = self.enis[name]
-        instance_id = make_id("i", self.vni, sorted(self.enis).index(name) + 1)
+        instance_id = make_id("i", self.vni, sorted(self.enis).index(name) + 1 << 16)  # its own interface shares the random part
         return Instance(id=instance_id, vni=self.vni, name=name, attachment=case.attachment, netns=case.netns)
 
 

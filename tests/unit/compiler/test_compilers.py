@@ -179,7 +179,7 @@ def test_a_port_has_the_same_mac_everywhere_and_permanent_neighbours() -> None:
     mac = "02:00:00:00:88:01"
     device = next(obj for obj in objects if isinstance(obj, VethPort))
     assert (device.lladdr, device.mtu, device.vrf) == (PORT_MAC, 1450, "vrf5000")
-    assert (device.netns, device.make_netns) == ("i-00138800000000001", True)
+    assert (device.netns, device.make_netns) == ("i-00138800000010000", True)
     assert (device.inside.ifname, device.inside.lladdr) == ("eth0", mac)
     assert device.inside.addresses == ("10.0.12.4/24", f"{V6}/128")
     assert device.inside.gateways == ("10.0.12.1", IPV6_GATEWAY)
@@ -230,3 +230,14 @@ def test_a_departing_port_is_kept_with_all_that_is_its_own() -> None:
 def test_link_local_flips_the_universal_bit() -> None:
     assert link_local("02:00:00:00:88:01") == "fe80::ff:fe00:8801"
     assert link_local("34:56:78:9a:bc:de") == "fe80::3656:78ff:fe9a:bcde"  # the example of RFC 2464 section 4
+
+
+def test_a_second_interface_has_a_name_of_its_own_and_no_default_route() -> None:
+    view = view_of(settled("hv1"), "hv1")
+    first = view.local[0]
+    second = msgspec.structs.replace(first, eni=msgspec.structs.replace(first.eni, id="eni-0013880abcdef1234"))
+    both = msgspec.structs.replace(view, local=(first, second))
+    insides = {obj.inside.ifname: obj.inside for objects in ports(both).values() for obj in objects if isinstance(obj, VethPort)}
+    assert set(insides) == {"eth0", "eni0abcdef"}
+    assert insides["eth0"].gateways
+    assert insides["eni0abcdef"].gateways == ()
