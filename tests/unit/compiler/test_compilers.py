@@ -235,7 +235,8 @@ def test_link_local_flips_the_universal_bit() -> None:
 def test_a_second_interface_has_a_name_of_its_own_and_no_default_route() -> None:
     view = view_of(settled("hv1"), "hv1")
     first = view.local[0]
-    second = msgspec.structs.replace(first, eni=msgspec.structs.replace(first.eni, id="eni-0013880abcdef1234"))
+    other = {"id": "eni-0013880abcdef1234", "address": "10.0.12.44", "ipv6_address": ""}
+    second = msgspec.structs.replace(first, eni=msgspec.structs.replace(first.eni, **other))
     both = msgspec.structs.replace(view, local=(first, second))
     insides = {obj.inside.ifname: obj.inside for objects in ports(both).values() for obj in objects if isinstance(obj, VethPort)}
     assert set(insides) == {"eth0", "eni0abcdef"}
