@@ -19,7 +19,8 @@ FABRIC_INET, where VRFs, VXLAN devices and ports are: what instances may send, a
   nothing is bridged. DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local
   packets are not forwarded, so nothing is needed against them.
 * `forward`: a packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would
-  never learn of it. The exception is an address that has just moved away.
+  never learn of it. The exception is an address that has just moved away. Where a packet leaves is told by a number, the group
+  of the VXLAN devices: that is cheaper than to compare names, and every forwarded packet comes here.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
@@ -34,6 +35,7 @@ from __future__ import annotations
 from typing import Final
 
 from netorch.model.addr import packed
+from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import NftElement, NftTable, Scope
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
@@ -103,7 +105,7 @@ chain fromport {
 }
 chain forward {
     type filter hook forward priority -20; policy accept;
-    meta sdifname "vx*" oifname "vx*" goto relay
+    oifgroup VXLAN_GROUP meta sdifname "vx*" goto relay
 }
 chain relay {
     meta sdifname . ip daddr @transit4 accept
@@ -119,7 +121,7 @@ chain input {
     meta sdifname "v-*" icmpv6 type echo-request accept
     counter name "to_router" drop
 }
-"""
+""".replace("VXLAN_GROUP", hex(VXLAN_GROUP))
 
 FABRIC_ARP: Final = """
 set src {

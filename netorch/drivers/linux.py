@@ -199,7 +199,7 @@ class LinuxKernel:
             if isinstance(op, Replace):
                 # Linux forgets a device's neighbours when it is given a MAC, were it the one that it has.
                 mac = packed.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
-                return packed.set_link(obj.ifname, mac, packed.mtu(obj.mtu), packed.master(vrf))
+                return packed.set_link(obj.ifname, mac, packed.mtu(obj.mtu), packed.group(obj.group), packed.master(vrf))
             return packed.new_vxlan(obj, self._fabric_fd, vrf)
         if isinstance(obj, Vrf):
             return packed.new_vrf(obj)

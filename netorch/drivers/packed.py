@@ -163,6 +163,7 @@ def new_vxlan(vxlan: Vxlan, fabric_fd: int, vrf_index: int) -> Message:
         attr_text(3, vxlan.ifname),
         lladdr(vxlan.lladdr),
         mtu(vxlan.mtu),
+        group(vxlan.group),
         master(vrf_index),
         netns_fd(fabric_fd),
         nested(18, attr(1, b"vxlan"), data),

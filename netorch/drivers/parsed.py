@@ -252,7 +252,8 @@ def _vxlan(dev: Device, vrf: str) -> Link:
     if port != VXLAN_PORT or any(data.get(7, b"")) or dev.netnsid is None or 4 not in data:
         return HalfMade(ifname=dev.ifname)  # somebody made it, with learning, another port or its socket in the fabric
     local = socket.inet_ntop(socket.AF_INET, data[4])
-    return Vxlan(ifname=dev.ifname, vni=u32(data.get(1, b"")), local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+    vni = u32(data.get(1, b""))
+    return Vxlan(ifname=dev.ifname, vni=vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)
 
 
 def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl:

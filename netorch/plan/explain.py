@@ -74,7 +74,7 @@ def _link_text(obj: Vrf | Vxlan | VethPort | TapPort | HalfMade) -> str:
         case Vrf():
             return f"link {obj.ifname} type vrf table {obj.table}"
         case Vxlan():
-            common = f"address {obj.lladdr} mtu {obj.mtu} master {obj.vrf or 'none'}"
+            common = f"address {obj.lladdr} mtu {obj.mtu} group {obj.group:#x} master {obj.vrf or 'none'}"
             return f"link {obj.ifname} type vxlan id {obj.vni} local {obj.local} {common}"
         case VethPort():
             common = f"address {obj.lladdr} mtu {obj.mtu} master {obj.vrf or 'none'}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
 from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
 
 VXLAN_PORT = 4789  # RFC 7348 section 5
+VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
 
 
 def link_key(ifname: str) -> Key:
@@ -56,6 +57,7 @@ class Vxlan(Link, frozen=True, kw_only=True, tag=True):
     lladdr: str  # the host's router MAC
     mtu: int  # bytes of inner IP packet
     vrf: str
+    group: int = VXLAN_GROUP
 
     def replaces(self, actual: KernelObject) -> bool:
         return isinstance(actual, Vxlan) and (actual.vni, actual.local) == (self.vni, self.local)

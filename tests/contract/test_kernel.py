@@ -293,6 +293,7 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (NEIGHBOUR, msgspec.structs.replace(NEIGHBOUR, lladdr="02:4e:c0:00:02:0d")),
     (FDB, msgspec.structs.replace(FDB, dst="192.0.2.13")),
     (VXLAN, msgspec.structs.replace(VXLAN, mtu=1400)),
+    (VXLAN, msgspec.structs.replace(VXLAN, group=7)),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
     (TABLES[0], msgspec.structs.replace(TABLES[0], text=TABLES[0].text + "counter extra {\n}\n")),
 )

@@ -74,6 +74,7 @@ DAMAGES: dict[str, Damage] = {
     "the VXLAN device leaves its VRF": lambda w, ipr: ipr.link("set", index=index(ipr, "vx20000"), master=0),
     "the port leaves its VRF": lambda w, ipr: ipr.link("set", index=index(ipr, w.port("acme/a")), master=0),
     "the MTU is changed": lambda w, ipr: ipr.link("set", index=index(ipr, "vx20000"), mtu=1300),
+    "the device group is changed": lambda w, ipr: ipr.link("set", index=index(ipr, "vx20000"), group=7),
     "a mapping route is deleted": lambda w, ipr: ipr.route("del", dst="10.44.12.5/32", table=20000),
     "a mapping route is altered": lambda w, ipr: ipr.route(
         "replace", dst="10.44.12.5/32", table=20000, type="blackhole", proto=200

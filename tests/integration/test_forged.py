@@ -48,7 +48,7 @@ vpcs:
   - {name: a, host: hv1, address: 10.44.12.4}
   - {name: d, host: hv2, address: 10.44.12.7}
 """
-B6, A6 = "fd00:44:0:100::5", "fd00:44:0:100::4"
+B6, A6, C6 = "fd00:44:0:100::5", "fd00:44:0:100::4", "fd00:44:0:100::6"
 
 
 @pytest.fixture
@@ -202,6 +202,16 @@ def test_an_instance_cannot_speak_vxlan_to_a_host(forgery: World) -> None:
             send_frame(forgery.instance("acme/b").id, "eth0", frame)
         assert not ear.hears(b"nested")
         assert not wire.hears(b"nested", within_s=0.1)
+
+
+@pytest.mark.parametrize(("source", "destination"), [("10.44.12.5", "10.44.12.6"), (B6, C6)])
+def test_what_came_from_the_fabric_does_not_go_back_to_the_fabric(forgery: World, source: str, destination: str) -> None:
+    before = forgery.counters("hv1")["transit"]
+    with Ear("hv3") as wire:
+        frame = vxlan(20000, inner(forgery, source, destination, b"in transit"))
+        send_vxlan("hv2", "192.0.2.12", "192.0.2.11", frame)
+        wait_for(lambda: forgery.counters("hv1")["transit"] == before + 1, "the drop to be counted")
+        assert not wire.hears(b"in transit")
 
 
 def test_a_frame_that_is_not_ip_goes_nowhere(forgery: World) -> None:
