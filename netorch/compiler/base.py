@@ -96,8 +96,15 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 class Compiler(Protocol):
     """Turns some of the model's types into kernel objects. Stateless."""
 
-    name: str
-    reads: frozenset[type]
+    @property
+    def name(self) -> str:
+        """Return what it is called in errors."""
+        ...
+
+    @property
+    def reads(self) -> frozenset[type]:
+        """Return the stored types that it turns into kernel objects."""
+        ...
 
     def host(self, view: HostView, /) -> Iterable[KernelObject]:
         """Yield what stands on every host, VPCs or none."""

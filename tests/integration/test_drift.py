@@ -97,7 +97,7 @@ DAMAGES: dict[str, Damage] = {
     "the router's address is deleted": lambda w, ipr: ipr.addr(
         "del", index=index(ipr, "vrf20000"), address="10.44.12.1", prefixlen=32
     ),
-    "proxy ARP is switched off": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/proxy_arp", "0"),  # type: ignore[func-returns-value]
+    "proxy ARP is switched off": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/proxy_arp", "0"),
     "GRO is switched on": lambda w, ipr: gro(w, "vx20000", on=True),
     "a peer element is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "flush set ip netorch peers4"),
     "a rule is added": lambda w, ipr: nft(w, Scope.UNDERLAY, "insert rule ip netorch input accept"),

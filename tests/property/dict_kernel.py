@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -52,8 +53,9 @@ class DictKernel:
             return
         for child in [child for child in self.objects.values() if child.parent == key]:
             if child.key[0] == "link":
-                self._replace(msgspec.structs.replace(child, vrf=""))
-            elif child.key[0] != "route" or getattr(child, "ifname", ""):
+                orphan: Any = child
+                self._replace(msgspec.structs.replace(orphan, vrf=""))
+            elif not isinstance(child, Route) or child.ifname:
                 self.lose(child.key)
 
     def _replace(self, obj: KernelObject) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from netorch.compiler.base import PORT_MAC
 from netorch.compiler.registry import Objects
 from netorch.model.eni import Attachment
 from netorch.model.mapping import Direction
+from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route
 from netorch.state.link import HalfMade, TapPort, VethPort, Vrf, Vxlan
@@ -82,13 +85,13 @@ def drifted(draw: st.DrawFn, objects: Objects) -> Objects:
     return kernel.objects
 
 
-def _variants(obj: object) -> list:
+def _variants(obj: KernelObject) -> list[KernelObject]:
     replace = msgspec.structs.replace
     match obj:
         case Vrf():
             return [replace(obj, table=4242), HalfMade(ifname=obj.ifname), obj]
         case Vxlan():
-            changes = [{"local": "192.0.2.99"}, {"mtu": 1000}, {"vrf": ""}, {"lladdr": PORT_MAC}]
+            changes: list[dict[str, Any]] = [{"local": "192.0.2.99"}, {"mtu": 1000}, {"vrf": ""}, {"lladdr": PORT_MAC}]
             return [HalfMade(ifname=obj.ifname), *(replace(obj, **change) for change in changes)]
         case VethPort() | TapPort():
             tap = TapPort(ifname=obj.ifname, lladdr=PORT_MAC, mtu=obj.mtu, vrf=obj.vrf)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from netorch.compiler.registry import Objects, compile_host, compile_mapping, compile_slice, compile_vpc
 from netorch.model.mapping import Mapping
 from netorch.state.base import HOST_SLICE
+from netorch.state.l3 import Route
 from netorch.state.link import TapPort, VethPort, Vxlan
 from tests.golden.clouds import COMPILERS, CloudCase, VpcCase, compiled, host_view, mappings, vpc_view
 from tests.property.strategies import HOSTS, clouds, vpcs
@@ -102,4 +103,5 @@ def test_an_address_is_at_home_where_its_port_is_and_reached_from_everywhere_els
             for mapping in mappings(cloud, vpc):
                 length, metric = (128, 1024) if ":" in mapping.address else (32, 0)
                 route = objects[("route", vpc.vni, f"{mapping.address}/{length}", metric)]
+                assert isinstance(route, Route)
                 assert route.ifname in (ports if mapping.address in view.held else vxlans)

@@ -12,7 +12,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.link import AdminUp
 from netorch.state.nft import NftElement
 from netorch.state.op import Create, Delete
-from tests.golden.clouds import compiled, kept
+from tests.golden.clouds import CloudCase, compiled, kept
 from tests.property.dict_kernel import DictKernel
 from tests.property.strategies import HOSTS, clouds, drifted, with_policy
 
@@ -82,7 +82,7 @@ def test_births_ascend_and_deaths_descend(data: st.DataObject, host: str) -> Non
 
 
 @given(clouds(), hosts)
-def test_policy_stands_before_a_port_comes_up_and_the_port_before_its_route(cloud: object, host: str) -> None:
+def test_policy_stands_before_a_port_comes_up_and_the_port_before_its_route(cloud: CloudCase, host: str) -> None:
     born = [op.obj for op in diff(with_policy(compiled(cloud, host)), {}) if isinstance(op, Create)]
     place = {obj.key: i for i, obj in enumerate(born)}
     for obj in born:

@@ -22,7 +22,9 @@ VPC = VpcCase(
     enis={"a": EniCase("s", "10.0.0.4", "hv1"), "b": EniCase("s", "10.0.0.5", "hv2")},
 )
 CLOUD = CloudCase(hosts={"hv1": "192.0.2.11", "hv2": "192.0.2.12"}, vpcs=(VPC,))
-VIEW = vpc_view(CLOUD, VPC, "hv1")
+_view = vpc_view(CLOUD, VPC, "hv1")
+assert _view is not None
+VIEW = _view
 assert VIEW is not None
 REMOTE = next(mapping for mapping in mappings(CLOUD, VPC) if mapping.host == "hv2")
 

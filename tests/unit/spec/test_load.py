@@ -162,7 +162,7 @@ def test_a_value_that_breaks_a_rule_is_reported_where_it_stands(cloud: Cloud, da
     assert path in {problem.path for problem in caught.value.problems}
 
 
-_BROKEN = {
+_BROKEN: dict[str, list[Any]] = {
     "name": ["", "a/b", "x" * 256, 7, None, "eni-0013880a1b2c3d4e5"],
     "owner": ["", "a b", ["acme"]],
     "underlay": ["224.0.0.1", "10.0.0", "2001:db8::1", 1.5],
@@ -185,7 +185,7 @@ def _places(values: object, path: str) -> Iterator[tuple[str, Any, str, object]]
         if not path.endswith(".tags"):
             yield f"{path}.surprise", values, "surprise", 1
         for key, value in values.items():
-            for bad in _BROKEN.get(key, []) if not path.endswith(".tags") else []:
+            for bad in _BROKEN.get(str(key), ()) if not path.endswith(".tags") else []:
                 yield f"{path}.{key}", values, key, bad
             yield from _places(value, f"{path}.{key}")
     elif isinstance(values, list):
