@@ -9,14 +9,15 @@ A host may carry thousands of VPCs: one record's change must cost the same then 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Set
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
 from netorch.model import keys
-from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, Want
-from netorch.model.ids import vni_of
+from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
+from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
@@ -28,6 +29,14 @@ VPC_TYPES: Final[dict[str, type]] = {
     "eni": NetworkInterface,
     "i": Instance,
 }
+
+
+# Whatever bytes stand in the store: msgspec's own errors, values that are refused, JSON nested too deeply.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class MissingRecord(LookupError):
+    """A record that another one refers to is not there."""
 
 
 class Dirty(msgspec.Struct, kw_only=True):
@@ -78,6 +87,7 @@ class Records:
         self.host_name = host_name
         self.raw: dict[str, tuple[int, bytes]] = {}  # key -> (mod_revision, value)
         self.host: Host | None = None
+        self.host_flaw = ""  # why the host's record cannot be read; `host` is then the last one that could
         self.wants: set[str] = set()
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         self.prefixes = {keys.host_prefix(host_name)}  # of all records that this host needs, but for `Moves.watched_prefixes`
@@ -122,6 +132,14 @@ class Records:
         for address in records.mappings if records is not None else ():
             self.moving.pop((vni, address), None)
 
+    def forget_statuses(self, watched: Collection[str]) -> None:
+        """Forget what other hosts said of interfaces that are no longer watched: it may be outdated when they are again."""
+        for key in self.statuses.keys() - set(watched):
+            del self.statuses[key]
+        for family in [family for family in self._keys_of if family.startswith("hoststat/")]:
+            for key in [key for key in self._keys_of[family] if key not in watched]:
+                self._forget(key)
+
     def _forget(self, key: str) -> None:
         del self.raw[key]
         family = self._keys_of[_family(key)]
@@ -156,10 +174,17 @@ class Records:
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
         kind, _, name = rest.partition("/")
         if kind == "spec":
+            self._set_spec(key, value)
+        elif kind == "want" and is_id(name, "eni"):
+            # The key says it all; its value is not needed to know what must not be taken off the host.
+            self._set_want(name, wanted=value is not None)
+
+    def _set_spec(self, key: str, value: bytes | None) -> None:
+        self.dirty.host, self.host_flaw = True, ""
+        try:
             self.host = msgspec.json.decode(value, type=Host) if value is not None else None
-            self.dirty.host = True
-        elif kind == "want":
-            self._set_want(name if value is None else msgspec.json.decode(value, type=Want).eni, wanted=value is not None)
+        except UNREADABLE as error:
+            self.host_flaw = f"{key}: the record cannot be read: {error}"
 
     def _set_want(self, eni_id: str, *, wanted: bool) -> None:
         vni = vni_of(eni_id)
@@ -183,6 +208,8 @@ class Records:
         records = self.vpcs.setdefault(vni, VpcRecords())
         self.dirty.structures.add(vni)
         record = self._decode(records, key, VPC_TYPES.get(kind), value)
+        if key in records.poison:
+            return  # the last one that could be read stays
         if kind == "vpc":
             records.vpc = record
         elif kind in VPC_TYPES:
@@ -196,7 +223,12 @@ class Records:
         vni = int(digits, 16)
         records = self.vpcs.setdefault(vni, VpcRecords())
         before = records.mappings.get(address)
+        poisoned = key in records.poison
         mapping = self._decode(records, key, Mapping, value)
+        if poisoned or key in records.poison:
+            self.dirty.structures.add(vni)
+        if key in records.poison:
+            return  # the last one that could be read stays
         if mapping is None:
             records.mappings.pop(address, None)
         else:
@@ -212,10 +244,10 @@ class Records:
                 self.dirty.structures.add(vni)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
-        if value is None:
-            self.statuses.pop(key, None)
-        else:
-            self.statuses[key] = msgspec.json.decode(value, type=EniStatus)
+        self.statuses.pop(key, None)
+        if value is not None:
+            with suppress(*UNREADABLE):  # no word, then: the move goes on as with a host that says nothing
+                self.statuses[key] = msgspec.json.decode(value, type=EniStatus)
         self.dirty.structures.add(vni_of(key.rpartition("/")[2]))
 
     def _decode(self, records: VpcRecords, key: str, kind: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
@@ -227,25 +259,27 @@ class Records:
             return None
         try:
             return msgspec.json.decode(value, type=kind)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except UNREADABLE as error:
             records.poison[key] = f"the record cannot be read: {error}"
             return None
 
     def local_enis(self, vni: int, phases: dict[str, Phase]) -> Iterator[LocalEni]:
-        """Yield the interfaces of a VPC that are here in some phase. Raises KeyError naming a record that is missing."""
+        """Yield the interfaces of a VPC that are here in some phase. Raises MissingRecord."""
         records = self.vpcs[vni]
         for eni_id in sorted(phases):
-            eni = records.enis[eni_id]
-            yield LocalEni(
-                eni=eni, subnet=records.subnets[eni.subnet], instance=records.instances[eni.instance], phase=phases[eni_id]
-            )
+            try:
+                eni = records.enis[eni_id]
+                subnet, instance = records.subnets[eni.subnet], records.instances[eni.instance]
+            except KeyError as error:
+                raise MissingRecord(f"the record {error.args[0]} is missing") from error
+            yield LocalEni(eni=eni, subnet=subnet, instance=instance, phase=phases[eni_id])
 
     def view(self, vni: int, host: HostView, phases: dict[str, Phase]) -> VpcView:
-        """Return what the compilers may see of a VPC. Raises KeyError naming a record that is missing."""
+        """Return what the compilers may see of a VPC. Raises MissingRecord."""
         records = self.vpcs[vni]
         vpc = records.vpc
         if vpc is None:
-            raise KeyError(keys.vpc(vni))
+            raise MissingRecord(f"the record {keys.vpc(vni)} is missing")
         local = tuple(self.local_enis(vni, phases))
         return VpcView(
             host=host,
