@@ -18,13 +18,13 @@ from netorch import __version__
 from netorch.agent.follow import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import Records
+from netorch.agent.records import UNREADABLE, Records
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
 from netorch.agent.snapshot import Snapshot, SnapshotFile
 from netorch.compiler.base import Compiler, Phase
 from netorch.control.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel
-from netorch.errors import StoreError
+from netorch.errors import KernelError, StoreError
 from netorch.model import keys
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 AUDIT_EVERY_S = 60.0
 SNAPSHOT_EVERY_S = 1.0
+READ_AGAIN_S = 2.0  # after the kernel could not be read
 # An audit or a snapshot costs O(state): it may take this part of the time, so a large host does them less often.
 SHARE = 50
 
@@ -67,6 +68,7 @@ class Agent:
         self._audit_at = 0.0
         self._count_at = 0.0
         self._counters: dict[str, int] = {}
+        self._kernel_trouble = ""
         self._started_at = time.time()
         self._connected: Store | None = None
         self._enis_said: dict[int, set[str]] = {}
@@ -102,8 +104,6 @@ class Agent:
         self._take_kernel_events(now)
         self.follower.pull(now)
         self.reconciler.compile(self.records.take_dirty(), now)
-        if self.follower.in_sync:
-            self.reconciler.drop_leftovers()
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
         self._complete_moves(now)
         self._tell(applied, now)
@@ -121,21 +121,30 @@ class Agent:
         return self.records.prefixes | self.moves.watched_prefixes()
 
     def _take_kernel_events(self, now: float) -> None:
-        events = self.kernel.events()
-        if events:
-            self.reconciler.on_kernel(events)
-        if now >= self._audit_at or self.reconciler.retry_due(now):
-            started = self._clock()
-            differing = self.reconciler.read_kernel()
-            if differing and now >= self._audit_at:
-                log.info("audit found objects that differ count=%d", differing)
-            self._audit_at = now + max(AUDIT_EVERY_S, SHARE * (self._clock() - started))
+        retry = self.reconciler.retry_due(now)
+        try:
+            self.reconciler.on_kernel(self.kernel.events())
+            if now >= self._audit_at or retry:
+                self._read_kernel(now)
+        except KernelError as error:
+            log.warning("the kernel cannot be read reason=%r", str(error))
+            self._kernel_trouble = str(error)
+            self._audit_at = now + READ_AGAIN_S  # whatever was to be read is owed until then
+
+    def _read_kernel(self, now: float) -> None:
+        started = self._clock()
+        differing = self.reconciler.read_kernel()
+        if differing and now >= self._audit_at:
+            log.info("audit found objects that differ count=%d", differing)
+        self.records.dirty.host = True  # no dump shows the underlay device
+        self._kernel_trouble = ""
+        self._audit_at = now + max(AUDIT_EVERY_S, SHARE * (self._clock() - started))
 
     def _next_deadline(self) -> float:
         deadlines = [self._audit_at, self._count_at, self._clock() + LEASE_RENEW_S]
         if self.follower.store is None:
             deadlines.append(self.follower.retry_at)
-        others = (self.moves.next_deadline(), self.reconciler.next_retry())
+        others = (self.moves.next_deadline(self.follower.in_sync), self.reconciler.next_retry())
         return min(*deadlines, *(deadline for deadline in others if deadline is not None))
 
     # --- out -----------------------------------------------------------------------------------------------------------------
@@ -150,7 +159,7 @@ class Agent:
                     complete_arrival(store, self.host_name, mapping.eni)
             for eni_id in self.moves.departures_due(now):
                 finish_departure(store, self.host_name, eni_id)
-        except StoreError as error:
+        except (StoreError, *UNREADABLE) as error:  # the store's records are read anew there, whatever stands in them
             log.warning("a move waits for the store reason=%r", str(error))
 
     def _has_arrived(self, mapping: Mapping) -> bool:
@@ -162,8 +171,8 @@ class Agent:
             if slice_id != HOST_SLICE:
                 self._tell_vpc(slice_id)
         if now >= self._count_at:
-            self._counters = self.kernel.counters()
             self._count_at = now + COUNT_EVERY_S
+            self._count()
             self.outbox.say(keys.agent_status(self.host_name), self._status())
         store = self.follower.store
         if store is None or not self.follower.in_sync:
@@ -176,7 +185,14 @@ class Agent:
             self.outbox.flush(store)
             self.outbox.stay_alive(store, now)
         except StoreError as error:
+            self._connected = None  # what of it was written is for the store to say
             log.warning("status not written reason=%r", str(error))
+
+    def _count(self) -> None:
+        try:
+            self._counters = self.kernel.counters()
+        except KernelError as error:
+            log.warning("packets not counted reason=%r", str(error))
 
     def _tell_vpc(self, vni: int) -> None:
         problem = self.reconciler.problems.get(vni, "")
@@ -213,7 +229,7 @@ class Agent:
             writes=reconciler.writes,
             repaired=reconciler.repaired,
             counters=self._counters,
-            trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, ""),
+            trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, "") or self._kernel_trouble,
         )
 
     def _save(self, now: float) -> None:

@@ -26,6 +26,7 @@ from netorch.model.mapping import Direction, Mapping
 SETTLE_S = 0.1  # after A's word, for peers that have not yet heard of B: hosts see a change 1 to 100 ms apart
 DEAD_S = 3.0  # A has not spoken for so long: it is taken for dead, and the interface is plugged without it
 GRACE_S = 2.0  # how long A relays what peers with an old mapping still send
+AGAIN_S = 1.0  # between two attempts to tell the store that the relay has ended
 
 
 class Arrival(msgspec.Struct):
@@ -33,6 +34,7 @@ class Arrival(msgspec.Struct):
 
     seen_at: float
     released_at: float | None = None
+    plugged: bool = False  # its time has come; what is left is the kernel's and the store's affair
 
     def due_at(self) -> float:
         """Return when the port may be plugged, as far as is known now."""
@@ -62,22 +64,27 @@ class Moves:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._arrivals: dict[str, Arrival] = {}
-        self._left_at: dict[str, float] = {}
+        self._relays: dict[str, float] = {}  # interface that has left -> until when this host relays for it
 
     def phases(self, vni: int, ports: Collection[str], now: float) -> dict[str, Phase]:
         """Return the phase of each interface of a VPC that is here; `ports` are the device names that the kernel holds."""
         phases = {}
         for eni_id in self._records.wants_of(vni):
             mapping = mapping_of(self._records, eni_id)
-            phase = self._phase(eni_id, mapping, ports, now) if mapping is not None else None
+            phase = self._phase(eni_id, mapping, ports, now)
             if phase is not None:
                 phases[eni_id] = phase
         return phases
 
-    def _phase(self, eni_id: str, mapping: Mapping, ports: Collection[str], now: float) -> Phase | None:
+    def _phase(self, eni_id: str, mapping: Mapping | None, ports: Collection[str], now: float) -> Phase | None:
         me = self._records.host_name
-        if mapping.host == me:
+        if mapping is None or not is_arriving(mapping, me):
             self._arrivals.pop(eni_id, None)
+        if mapping is None or not has_left(mapping, me):
+            self._relays.pop(eni_id, None)
+        if mapping is None:
+            return None
+        if mapping.host == me:
             leaving = mapping.move is not None and mapping.move.direction is Direction.TO
             return Phase.DEPARTING if leaving else Phase.HELD
         if is_arriving(mapping, me):
@@ -85,9 +92,10 @@ class Moves:
             status = self._records.statuses.get(keys.eni_status(mapping.host, eni_id))
             if arrival.released_at is None and status is not None and status.state is EniState.DEPARTING:
                 arrival.released_at = now
-            return Phase.HELD if port_name(eni_id) in ports or now >= arrival.due_at() else Phase.ARRIVING
+            arrival.plugged = port_name(eni_id) in ports or now >= arrival.due_at()
+            return Phase.HELD if arrival.plugged else Phase.ARRIVING
         if has_left(mapping, me):
-            self._left_at.setdefault(eni_id, now)
+            self._relays.setdefault(eni_id, now + GRACE_S)
         return None
 
     def watched_prefixes(self) -> set[str]:
@@ -106,19 +114,23 @@ class Moves:
         ]
 
     def arrivals_due(self, now: float) -> set[int]:
-        """Return the VPCs with an arrival whose time has come, or whose interface is gone."""
-        return {vni_of(eni_id) for eni_id, arrival in self._arrivals.items() if now >= arrival.due_at()}
+        """Return the VPCs with an arrival whose time has come."""
+        self._forget_unwanted(self._arrivals)
+        return {vni_of(eni_id) for eni_id, arrival in self._arrivals.items() if not arrival.plugged and now >= arrival.due_at()}
 
     def departures_due(self, now: float) -> list[str]:
-        """Return the interfaces that were relayed long enough, and forget those that are no longer ours."""
-        for eni_id in [eni_id for eni_id in self._left_at if eni_id not in self._records.wants]:
-            del self._left_at[eni_id]
-        return [eni_id for eni_id, left_at in self._left_at.items() if now >= left_at + GRACE_S]
+        """Return the interfaces that were relayed long enough; again after a while if they are still ours."""
+        self._forget_unwanted(self._relays)
+        due = [eni_id for eni_id, until in self._relays.items() if now >= until]
+        for eni_id in due:
+            self._relays[eni_id] = now + AGAIN_S
+        return due
 
-    def next_deadline(self) -> float | None:
-        """Return when `arrivals_due` or `departures_due` may next have something."""
-        for eni_id in [eni_id for eni_id in self._arrivals if eni_id not in self._records.wants]:
-            del self._arrivals[eni_id]
-        deadlines = [arrival.due_at() for arrival in self._arrivals.values()]
-        deadlines += [left_at + GRACE_S for left_at in self._left_at.values()]
-        return min(deadlines, default=None)
+    def next_deadline(self, in_sync: bool) -> float | None:
+        """Return when `arrivals_due`, or `departures_due` if it can be told to the store, may next have something."""
+        deadlines = [arrival.due_at() for arrival in self._arrivals.values() if not arrival.plugged]
+        return min((*deadlines, *(self._relays.values() if in_sync else ())), default=None)
+
+    def _forget_unwanted(self, clocks: dict[str, Arrival] | dict[str, float]) -> None:
+        for eni_id in [eni_id for eni_id in clocks if eni_id not in self._records.wants]:
+            del clocks[eni_id]

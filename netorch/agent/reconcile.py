@@ -8,16 +8,17 @@ cannot be applied, nothing else is: fail closed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 
 from netorch.agent.moves import Moves
-from netorch.agent.records import Dirty, Records
+from netorch.agent.problems import STRUCTURE, Problems
+from netorch.agent.records import Dirty, MissingRecord, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Phase, VpcView
 from netorch.compiler.ports import kept_keys
 from netorch.compiler.registry import compile_host, compile_mapping, compile_slice, compile_vpc
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
-from netorch.errors import CompileError
+from netorch.errors import CompileError, KernelError
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
@@ -25,15 +26,13 @@ from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST_S = 0.5
-RETRY_MAX_S = 30.0
+LOOK_AGAIN_S = 2.0  # after the kernel could not even say which device holds the underlay address
 
 
 class Reconciler:
     """Holds the slices of this host and keeps the kernel equal to them."""
 
     def __init__(self, records: Records, moves: Moves, kernel: Kernel, compilers: Sequence[Compiler]) -> None:
-        self.problems: dict[int, str] = {}  # slice -> why it is not as it should be
         self.phases: dict[int, dict[str, Phase]] = {}
         self.slices: dict[int, Slice] = {}
         self.writes = 0
@@ -44,8 +43,13 @@ class Reconciler:
         self._kernel = kernel
         self._compilers = compilers
         self._views: dict[int, VpcView] = {}
-        self._retries: dict[int, tuple[float, float]] = {}  # slice -> (when, the pause after that)
-        self._host_problem = ""
+        self._problems = Problems()
+        self._look_again_at: float | None = None
+
+    @property
+    def problems(self) -> dict[int, str]:
+        """Return why slices are not as they should be."""
+        return self._problems.texts
 
     # --- what the kernel holds -----------------------------------------------------------------------------------------------
 
@@ -56,8 +60,14 @@ class Reconciler:
         """
         return self._adopt(self._kernel.dump(), lambda key: True)
 
-    def on_kernel(self, events: Iterable[KernelEvent]) -> None:
-        """Note what changed behind our back."""
+    def on_kernel(self, events: Sequence[KernelEvent]) -> None:
+        """Note what changed behind our back. Raises KernelError when the kernel cannot be read; read it all then."""
+        lost = {event.what for event in events if isinstance(event, Lost)}
+        if "underlay" in lost:
+            self._records.dirty.host = True
+        if lost - {"underlay", "nft"}:
+            self.read_kernel()  # newer than all the other events, which must not be applied to it
+            return
         for event in events:
             match event:
                 case Seen(obj):
@@ -67,12 +77,10 @@ class Reconciler:
                 case Gone(key):
                     self.repaired += self._slice(slice_of_key(key)).wanted(key) is not None
                     self._slice(slice_of_key(key)).gone(key)
-                case Lost("nft"):
-                    self._adopt(self._kernel.dump_nft(), lambda key: str(key[0]).startswith("nft-"))
-                case Lost("underlay"):
-                    self._records.dirty.host = True
-                case Lost(_):
-                    self.read_kernel()
+                case _:
+                    pass
+        if "nft" in lost:
+            self._adopt(self._kernel.dump_nft(), lambda key: str(key[0]).startswith("nft-"))
 
     def _adopt(self, dumped: Objects, covers: Callable[[Key], bool]) -> int:
         by_slice: dict[int, Objects] = {}
@@ -104,14 +112,15 @@ class Reconciler:
 
     def compile(self, dirty: Dirty, now: float) -> None:
         """Compile what the dirty records ask for; edits memory only, but for a look at the underlay device."""
-        everything = dirty.host and self._compile_host()
+        everything = False
+        if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
+            everything = self._compile_host(now)
         if self.host_view is None:
             return
         carried = self._records.carried()
         structures = dirty.structures | self._moves.arrivals_due(now)
         if everything:
             structures = structures | carried
-            self._views.clear()
         for vni in sorted(structures):
             if vni in carried:
                 self._compile_vpc(vni, now)
@@ -119,62 +128,61 @@ class Reconciler:
                 self._drop_vpc(vni)
         for vni, address in sorted(dirty.mappings):
             if vni in self._views and vni in self._records.vpcs:
-                try:
-                    self._compile_mapping(self._views[vni], address)
-                except CompileError as error:
-                    self._note(vni, str(error))
+                self._compile_mapping(self._views[vni], address)
 
-    def _compile_host(self) -> bool:
-        """Compile the host's own slice; return whether what all VPCs see has changed."""
-        host = self._records.host
-        underlay = self._kernel.underlay(host.underlay) if host is not None else None
-        if host is None:
-            self._host_problem = f"host {self._records.host_name} is not in the store; create it: netorch host create"
-        elif underlay is None:
-            self._host_problem = f"no device holds the underlay address {host.underlay}; waiting for it"
-        else:
-            self._host_problem = ""
-        if host is None or underlay is None:
-            self.problems[HOST_SLICE] = self._host_problem
-            return False  # the kernel keeps what it has
-        self.problems.pop(HOST_SLICE, None)
-        view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
-        if view == self.host_view:
-            return False
-        self.host_view = view
-        self._slice(HOST_SLICE).set_own(compile_host(self._compilers, view), frozenset())
-        return True
+    def _compile_host(self, now: float) -> bool:
+        """Compile the host's own slice; return whether what all VPCs see has changed. Flawed, the kernel keeps what it has."""
+        self._look_again_at = None
+        host, view, flaw = self._records.host, None, self._records.host_flaw
+        if not flaw and host is None:
+            flaw = f"host {self._records.host_name} is not in the store; create it: netorch host create"
+        elif not flaw and host is not None:
+            try:
+                underlay = self._kernel.underlay(host.underlay)
+            except KernelError as error:
+                flaw, self._look_again_at = str(error), now + LOOK_AGAIN_S
+            else:
+                if underlay is None:
+                    flaw = f"no device holds the underlay address {host.underlay}; waiting for it"
+                else:
+                    view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
+        changed = view is not None and view != self.host_view
+        if view is not None and changed:
+            try:
+                self._slice(HOST_SLICE).set_own(compile_host(self._compilers, view), frozenset())
+            except Exception as error:  # see _flaw_of
+                flaw, changed = _flaw_of(error), False
+            else:
+                self.host_view = view
+        self._problems.compiled(HOST_SLICE, STRUCTURE, flaw)
+        return changed
 
     def _compile_vpc(self, vni: int, now: float) -> None:
         assert self.host_view is not None
         target = self._slice(vni)
         ports = {str(key[1]) for key in target.actual if key[0] == "link"}
         phases = self._moves.phases(vni, ports, now)
-        problem = self._records.vpcs[vni].problem() if vni in self._records.vpcs else "no record of the VPC is here yet"
-        if not problem:
+        flaw = self._records.vpcs[vni].problem() if vni in self._records.vpcs else "no record of the VPC is here yet"
+        if not flaw:
             try:
                 view = self._records.view(vni, self.host_view, phases)
-                own = compile_vpc(self._compilers, view)
+                target.set_own(compile_vpc(self._compilers, view), kept_keys(view))
+            except Exception as error:  # see _flaw_of
+                flaw = _flaw_of(error)
+            else:
+                self.phases[vni] = phases
                 before = self._views.get(vni)
-                target.set_own(own, kept_keys(view))
                 self._views[vni] = view
                 self._compile_mappings(view, before)
-            except KeyError as error:
-                problem = f"the record {error.args[0]} is missing"
-            except CompileError as error:
-                problem = str(error)
-        self._note(vni, problem)
-        if not problem:
-            self.phases[vni] = phases
+        self._problems.compiled(vni, STRUCTURE, flaw)
 
     def _compile_mappings(self, view: VpcView, before: VpcView | None) -> None:
-        """Compile every mapping of a VPC that is new here, else those whose port came or went."""
+        """Compile the mappings whose port came or went, or all when what they are compiled with is new."""
         records = self._records.vpcs[view.vni]
         target = self._slice(view.vni)
-        if before is None:
-            for address in target.of_mapping.keys() - records.mappings.keys():
-                target.set_mapping(address, ())
-            addresses: Iterable[str] = records.mappings
+        addresses: Iterable[str]
+        if before is None or before.vpc != view.vpc or before.host != view.host:
+            addresses = target.of_mapping.keys() | records.mappings.keys()
         else:
             addresses = before.held ^ view.held
         for address in addresses:
@@ -182,30 +190,21 @@ class Reconciler:
 
     def _compile_mapping(self, view: VpcView, address: str) -> None:
         mapping = self._records.vpcs[view.vni].mappings.get(address)
-        objects = compile_mapping(self._compilers, view, mapping).values() if mapping is not None else ()
-        self._slice(view.vni).set_mapping(address, objects)
+        flaw = ""
+        try:
+            objects = compile_mapping(self._compilers, view, mapping).values() if mapping is not None else ()
+        except Exception as error:  # see _flaw_of
+            flaw = f"mapping {address}: {_flaw_of(error)}"
+        else:
+            self._slice(view.vni).set_mapping(address, objects)
+        self._problems.compiled(view.vni, address, flaw)
 
     def _drop_vpc(self, vni: int) -> None:
         self._slice(vni).clear()
         self._views.pop(vni, None)
         self.phases.pop(vni, None)
         self._records.forget_vpc(vni)
-        self._note(vni, "")
-
-    def _note(self, slice_id: int, problem: str) -> None:
-        if problem and self.problems.get(slice_id) != problem:
-            log.warning("degraded vni=%d problem=%r", slice_id, problem)
-        if problem:
-            self.problems[slice_id] = problem
-        elif self.problems.pop(slice_id, None) is not None:
-            log.info("repaired vni=%d", slice_id)
-
-    def drop_leftovers(self) -> None:
-        """Ask for nothing in slices of the kernel that no record explains: what an earlier run left behind."""
-        carried = self._records.carried()
-        for vni, target in self.slices.items():
-            if vni not in carried and vni != HOST_SLICE and not target.all_touched and target.actual:
-                target.clear()
+        self._problems.dropped(vni)
 
     # --- from one to the other -----------------------------------------------------------------------------------------------
 
@@ -217,21 +216,25 @@ class Reconciler:
         applied: set[int] = set()
         if host.dirty:
             applied.add(HOST_SLICE)
-            self._run(diff(*host.difference()), now, may_delete)
+            whole = {HOST_SLICE} if host.all_touched else set()
+            self._run(*host.difference(), host.keep, whole, now, may_delete)
         if self.problems.get(HOST_SLICE):
             return applied
         desired: Objects = {}
         actual: Objects = {}
         keep: set[Key] = set()
+        whole = set()
         for slice_id, target in self.slices.items():
             if not target.dirty or not self._may_touch(slice_id):
                 continue
+            if target.all_touched:
+                whole.add(slice_id)
             wanted, found = target.difference()
             desired.update(wanted)
             actual.update(found)
             keep |= target.keep
             applied.add(slice_id)
-        self._run(diff(desired, actual, keep), now, may_delete)
+        self._run(desired, actual, keep, whole, now, may_delete)
         for slice_id in [slice_id for slice_id in applied if slice_id and self.slices[slice_id].empty]:
             del self.slices[slice_id]
         return applied
@@ -251,29 +254,42 @@ class Reconciler:
         """Return whether the desired part is known: compiled once, or known to be nothing."""
         return slice_id in self._views or slice_id not in self._records.carried()
 
-    def _run(self, ops: list[Op], now: float, may_delete: bool) -> None:
+    def _run(
+        self, desired: Objects, actual: Objects, keep: Collection[Key], whole: Set[int], now: float, may_delete: bool
+    ) -> None:
+        """Carry out a difference. Slices of which something is refused are tried again later, as a whole.
+
+        `whole` names the slices of which everything was compared: only that ends a refusal, because a part of a slice says
+        nothing about the part that was refused.
+        """
+        ops = diff(desired, actual, keep)
         if not may_delete:
-            for op in ops:
-                if isinstance(op, Delete):
-                    self._slice(op.obj.slice_id).touch(op.obj.key)
-            ops = [op for op in ops if not isinstance(op, Delete)]
-        if not ops:
-            return
-        failures = self._kernel.apply(ops)
-        if log.isEnabledFor(logging.DEBUG):
+            # What is only removed to be made again, e.g. half a device, is not taken away.
+            withheld = [op for op in ops if isinstance(op, Delete) and op.obj.key not in desired]
+            for deletion in withheld:
+                self._slice(deletion.obj.slice_id).touch(deletion.obj.key)
+            ops = [op for op in ops if not isinstance(op, Delete) or op.obj.key in desired]
+        try:
+            failures = self._kernel.apply(ops) if ops else []
+        except KernelError as error:
+            failures = [
+                Failure(op, error) for op in ops
+            ]  # nobody knows which were done: the kernel is read before they are retried
+        if ops and log.isEnabledFor(logging.DEBUG):
             log.debug("applied:\n  %s", "\n  ".join(op_text(op) for op in ops))
-        failed = {failure.op.obj.key: failure for failure in failures}
+        refused: dict[int, list[Failure]] = {}
+        for failure in failures:
+            refused.setdefault(failure.op.obj.slice_id, []).append(failure)
+        failed = {failure.op.obj.key for failure in failures}
         for op in ops:
             if op.obj.key not in failed:
                 self._done(op)
         self.writes += len(ops) - len(failures)
-        for slice_id in {op.obj.slice_id for op in ops}:
-            refused = [failure for failure in failures if failure.op.obj.slice_id == slice_id]
-            if refused:
-                self._refused(slice_id, refused, now)
-            elif slice_id in self._retries:
-                del self._retries[slice_id]
-                self._note(slice_id, "")
+        for slice_id, found in refused.items():
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            self._problems.refused(slice_id, f"{found[0].error}{more}", now)
+        for slice_id in whole - refused.keys():
+            self._problems.taken(slice_id)
 
     def _done(self, op: Op) -> None:
         target = self._slice(op.obj.slice_id)
@@ -286,24 +302,17 @@ class Reconciler:
         else:
             target.actual[key] = op.obj
 
-    def _refused(self, slice_id: int, failures: Sequence[Failure], now: float) -> None:
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        self._note(slice_id, f"{failures[0].error}{more}")
-        pause = self._retries.get(slice_id, (0.0, RETRY_FIRST_S))[1]
-        self._retries[slice_id] = (now + pause, min(pause * 2, RETRY_MAX_S))
-
     def retry_due(self, now: float) -> bool:
         """Mark the slices whose retry is due; return whether there is one, in which case the kernel is to be read first."""
-        due = [slice_id for slice_id, (when, _) in self._retries.items() if when <= now]
+        due = self._problems.due(now)
         for slice_id in due:
-            pause = self._retries[slice_id][1]
-            self._retries[slice_id] = (now + pause, pause)
             self._slice(slice_id).all_touched = True
         return bool(due)
 
     def next_retry(self) -> float | None:
-        """Return when `retry_due` may next have something."""
-        return min((when for when, _ in self._retries.values()), default=None)
+        """Return when `retry_due` or `compile` may next have something."""
+        times = (self._problems.next_retry(), self._look_again_at)
+        return min((when for when in times if when is not None), default=None)
 
     def port_is_up(self, eni_ifname: str, vni: int) -> bool:
         """Return whether the kernel holds a port, up."""
@@ -317,6 +326,16 @@ class Reconciler:
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired()`. For tests and the audit of audits."""
         return compile_slice(self._compilers, self._views[vni], self._records.vpcs[vni].mappings.values())
+
+
+def _flaw_of(error: Exception) -> str:
+    """Return what a compiler, or whoever made its view, ran into.
+
+    Compilers are plug-ins and records come from outside: whatever one VPC makes them raise must not stop the others.
+    """
+    if isinstance(error, MissingRecord | CompileError):
+        return str(error)
+    return f"it cannot be compiled: {type(error).__name__}: {error}"
 
 
 def _goes_with(obj: KernelObject, link: Key) -> bool:

@@ -35,7 +35,6 @@ def pending_operations(host_name: str, store: Store) -> list[Op]:
         reconciler = Reconciler(records, moves, kernel, load_compilers())
         reconciler.read_kernel()
         reconciler.compile(records.take_dirty(), 0.0)
-        reconciler.drop_leftovers()
         if reconciler.problems:
             raise NetorchError("\n".join(f"drift: {problem}" for problem in reconciler.problems.values()))
         return reconciler.pending()
