@@ -86,7 +86,6 @@ class Follower:
                 "If the store is right, stop the agent, remove its snapshot file and start it again"
             )
         self.uid, self.trouble = self.store.uid, ""
-        self._pause_s = RETRY_FIRST_S
         self._watched = frozenset()
 
     def _disconnect(self, reason: str, now: float) -> None:
@@ -121,6 +120,7 @@ class Follower:
         if not self.in_sync:
             log.info("in sync revision=%d store=%s", self.revision, self.uid)
         self.in_sync = True
+        self._pause_s = RETRY_FIRST_S  # not before: a store that can be opened and not be read is asked less and less often
 
     def _list(self, prefixes: frozenset[str]) -> None:
         assert self.store is not None
@@ -140,3 +140,4 @@ class Follower:
             self._watch.close()
         self._watch = self.store.watch(sorted(prefixes), self.revision + 1)
         self._watched = prefixes
+        self._records.forget_statuses(prefixes)
