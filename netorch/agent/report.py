@@ -71,6 +71,7 @@ class Outbox:
         if now < self._renew_at:
             return
         if not self._lease or store.keep_alive(self._lease) == 0:
-            self._lease = store.grant(LEASE_TTL_S)
-            store.txn((), [Put(keys.host_live(self._host_name), b"{}", self._lease)])
+            lease = store.grant(LEASE_TTL_S)
+            store.txn((), [Put(keys.host_live(self._host_name), b"{}", lease)])
+            self._lease = lease  # not before the key stands: a lease without it says nothing
         self._renew_at = now + LEASE_RENEW_S
