@@ -60,10 +60,11 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
     yield Route(table=view.vni, dst=f"{eni.address}/32", ifname=ifname)
     if view.dual_stack and eni.ipv6_address:
         yield from device_sysctls(PORT_V6, ifname)
-        yield Address(ifname=ifname, address=f"{IPV6_GATEWAY}/64")
-        yield Neighbour(ifname=ifname, dst=link_local(eni.mac), lladdr=eni.mac)
-        yield Neighbour(ifname=ifname, dst=eni.ipv6_address, lladdr=eni.mac)
-        yield Route(table=view.vni, dst=f"{eni.ipv6_address}/128", ifname=ifname, metric=IPV6_METRIC)
+        # Not /64: whoever scanned that subnet would fill the neighbour table that all namespaces share.
+        yield Address(ifname=ifname, address=f"{IPV6_GATEWAY}/128")
+        for address in (link_local(eni.mac), eni.ipv6_address):
+            yield Neighbour(ifname=ifname, dst=address, lladdr=eni.mac)
+            yield Route(table=view.vni, dst=f"{address}/128", ifname=ifname, metric=IPV6_METRIC)
 
 
 def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:

@@ -52,7 +52,7 @@ def vpc() -> list[KernelObject]:
         *device_sysctls(PORT_V4, TAP),
         Address(ifname="vrf5000", address="10.0.0.1/32"),
         Address(ifname="vrf5000", address="2001:db8::1/128"),
-        Address(ifname=PORT, address="fe80::1/64"),
+        Address(ifname=PORT, address="fe80::1/128"),
         AdminUp(ifname="vx5000"),
         AdminUp(ifname=PORT),
         AdminUp(ifname=TAP),

@@ -192,8 +192,9 @@ def test_a_port_has_the_same_mac_everywhere_and_permanent_neighbours() -> None:
     assert {obj for obj in objects if isinstance(obj, Route)} == {
         Route(table=5000, dst="10.0.12.4/32", ifname="v-0013880000001"),
         Route(table=5000, dst=f"{V6}/128", ifname="v-0013880000001", metric=1024),
+        Route(table=5000, dst="fe80::ff:fe00:8801/128", ifname="v-0013880000001", metric=1024),
     }
-    assert Address(ifname="v-0013880000001", address="fe80::1/64") in objects
+    assert Address(ifname="v-0013880000001", address="fe80::1/128") in objects
     assert AdminUp(ifname="v-0013880000001") in objects
 
 
