@@ -103,7 +103,10 @@ class Agent:
         now = self._clock()
         self._take_kernel_events(now)
         self.follower.pull(now)
-        self.reconciler.compile(self.records.take_dirty(), now)
+        dirty = self.records.take_dirty()
+        if dirty.host:  # a host that was deleted has lost all that it had said; and once an audit
+            self._connected = None
+        self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
         self._complete_moves(now)
         self._tell(applied, now)

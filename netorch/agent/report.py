@@ -28,10 +28,9 @@ class Outbox:
         self._renew_at = 0.0
 
     def adopt(self, store: Store) -> None:
-        """Learn what an earlier run of this agent has written."""
+        """Learn what stands in the store: what an earlier run has written, and what somebody has removed."""
         self._written = {kv.key: kv.value for kv in store.list(f"hoststat/{self._host_name}/").kvs}
         self._changed = set(self._wanted) | {key for key in self._written if key not in self._wanted}
-        self._lease, self._renew_at = 0, 0.0
 
     def say(self, key: str, record: msgspec.Struct | None) -> None:
         """Have `record` written at `key`, or the key removed."""

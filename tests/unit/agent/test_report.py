@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netorch.agent.report import Outbox
+from netorch.control import hosts
 from netorch.errors import StoreError
 from netorch.model import keys
 from netorch.model.eni import VpcStatus
@@ -81,6 +82,15 @@ def test_what_was_written_though_the_answer_was_lost_is_not_written_again(world:
     wire.writes.clear()
     world.settle(10)
     assert [op.key for op in wire.writes].count(keys.eni_status("hv1", placed.eni.id)) == 1
+
+
+def test_a_host_that_is_deleted_and_made_again_says_everything_again(world: World) -> None:
+    world.settle(3)
+    hosts.delete_host(world.store, world.operator, "hv1")
+    world.turn()
+    world.create_host("hv1")
+    world.settle(3)
+    assert world.store.get(keys.agent_status("hv1")) is not None
 
 
 def test_what_an_earlier_run_said_and_is_no_longer_so_is_taken_back(world: World) -> None:
