@@ -1,0 +1,249 @@
+"""Random histories of a whole cloud: whatever customers, kernels, wires and crashes do, it settles as the records say."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from netorch.control import enis, hosts, instances, moves, subnets, vpcs
+from netorch.control.instances import Wish
+from netorch.control.read import read_inventory
+from netorch.drivers.base import Lost, Underlay
+from netorch.errors import ApiError, Compacted
+from netorch.model import keys
+from netorch.model.eni import EniState, EniStatus
+from netorch.state.l3 import Route
+from netorch.state.link import Vrf
+from netorch.state.op import Create, Delete, Replace
+from tests.unit.agent.world import World
+
+HOSTS = st.sampled_from(["hv1", "hv2", "hv3"])
+SEED = st.integers(0, 1000)
+KINDS = st.sampled_from(["link", "up", "addr", "neigh", "fdb", "route", "sysctl", "rule", "gro", "nft-table", "nft-element"])
+ERRNOS = st.sampled_from([errno.ENOBUFS, errno.EEXIST, errno.ENODEV, errno.EBUSY, errno.EPERM])
+
+
+class Histories(RuleBasedStateMachine):
+    """Three hosts with their agents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.world = World(Path(self.directory.name), "hv1", "hv2", "hv3")
+        self.names = 0
+
+    def try_to(self, act: Callable[[], object]) -> None:
+        with contextlib.suppress(ApiError):
+            act()
+
+    def some(self, kind: str, seed: int) -> str:
+        found = sorted(
+            resource_id for records in read_inventory(self.world.store).vpcs.values() for resource_id in getattr(records, kind)
+        )
+        return found[seed % len(found)] if found else "none"
+
+    @initialize()
+    def begin(self) -> None:
+        """Begin with two VPCs that have instances on two hosts."""
+        for ipv6 in ("", "fd00::/56"):
+            self.create_vpc(ipv6)
+            for host in ("hv1", "hv2"):
+                self.run(1, host)
+        self.world.turn()
+
+    # --- customers -----------------------------------------------------------------------------------------------------------
+
+    @rule(ipv6=st.sampled_from(["", "fd00::/56"]))
+    def create_vpc(self, ipv6: str) -> None:
+        self.names += 1
+        self.try_to(lambda: self.world.vpc(f"vpc-{self.names}", ipv6=ipv6))
+
+    @rule(seed=SEED)
+    def delete_vpc(self, seed: int) -> None:
+        world = self.world
+        inventory = read_inventory(world.store)
+        if not inventory.vpcs:
+            return
+        records = inventory.vpcs[sorted(inventory.vpcs)[seed % len(inventory.vpcs)]]
+        for instance in records.instances:
+            self.try_to(lambda which=instance: instances.terminate_instance(world.store, world.operator, which))
+        for eni in records.enis:
+            self.try_to(lambda which=eni: enis.delete_network_interface(world.store, world.operator, which))
+        for subnet in records.subnets:
+            self.try_to(lambda which=subnet: subnets.delete_subnet(world.store, world.operator, which))
+        self.try_to(lambda: vpcs.delete_vpc(world.store, world.operator, records.vpc.record.id))
+
+    @rule(seed=SEED, number=st.integers(1, 3))
+    def create_subnet(self, seed: int, number: int) -> None:
+        vpc = sorted(records.vpc.record.id for records in read_inventory(self.world.store).vpcs.values())
+        if vpc:
+            name, cidr = f"s{number}", f"10.0.{number}.0/24"
+            which = vpc[seed % len(vpc)]
+            self.try_to(lambda: subnets.create_subnet(self.world.store, self.world.operator, which, name=name, cidr=cidr))
+
+    @rule(seed=SEED, host=HOSTS)
+    def run(self, seed: int, host: str) -> None:
+        wish = Wish(subnet=self.some("subnets", seed), host=host)
+        self.try_to(lambda: instances.run_instance(self.world.store, self.world.operator, wish))
+
+    @rule(seed=SEED)
+    def terminate(self, seed: int) -> None:
+        self.try_to(lambda: instances.terminate_instance(self.world.store, self.world.operator, self.some("instances", seed)))
+
+    @rule(seed=SEED, host=HOSTS)
+    def move(self, seed: int, host: str) -> None:
+        self.try_to(lambda: moves.move_instance(self.world.store, self.world.operator, self.some("instances", seed), host))
+
+    @rule(seed=SEED)
+    def cancel(self, seed: int) -> None:
+        self.try_to(lambda: moves.cancel_move(self.world.store, self.world.operator, self.some("instances", seed)))
+
+    @rule(seed=SEED, other=SEED)
+    def attach(self, seed: int, other: int) -> None:
+        world = self.world
+
+        def act() -> None:
+            eni = enis.create_network_interface(world.store, world.operator, self.some("subnets", seed))
+            enis.attach_network_interface(world.store, world.operator, eni.id, self.some("instances", other))
+
+        self.try_to(act)
+
+    @rule(seed=SEED)
+    def detach(self, seed: int) -> None:
+        self.try_to(lambda: enis.detach_network_interface(self.world.store, self.world.operator, self.some("enis", seed)))
+
+    # --- hosts ---------------------------------------------------------------------------------------------------------------
+
+    @rule(host=HOSTS)
+    def delete_host_and_create_it_again(self, host: str) -> None:
+        self.try_to(lambda: hosts.delete_host(self.world.store, self.world.operator, host))
+        self.world.turn()
+        self.try_to(lambda: self.world.create_host(host))
+
+    @rule(host=HOSTS, mtu=st.sampled_from([0, 1550, 9000]))
+    def change_the_underlay(self, host: str, mtu: int) -> None:
+        kernel = self.world.kernels[host]
+        vtep = f"192.0.2.{10 + int(host[2:])}"
+        kernel.underlays = {vtep: Underlay(ifname="eth0", mtu=mtu)} if mtu else {}
+        kernel.tell(Lost("underlay"))
+
+    @rule(host=HOSTS)
+    def restart(self, host: str) -> None:
+        self.world.start(host)
+
+    @rule(host=HOSTS)
+    def kill(self, host: str) -> None:
+        self.world.kill(host)
+
+    @rule(host=HOSTS, kind=KINDS, number=ERRNOS, times=st.integers(1, 4))
+    def refuse(self, host: str, kind: str, number: int, times: int) -> None:
+        self.world.kernels[host].fail_next(kind, number, times)
+
+    @rule(host=HOSTS, seed=SEED)
+    def somebody_deletes(self, host: str, seed: int) -> None:
+        kernel = self.world.kernels[host]
+        if kernel.objects:
+            kernel.disturb(Delete(list(kernel.objects.values())[seed % len(kernel.objects)]))
+
+    @rule(host=HOSTS, seed=SEED)
+    def somebody_changes_a_route(self, host: str, seed: int) -> None:
+        kernel = self.world.kernels[host]
+        routes = [obj for obj in kernel.objects.values() if isinstance(obj, Route) and obj.via]
+        if routes:
+            old = routes[seed % len(routes)]
+            kernel.disturb(Replace(old, msgspec.structs.replace(old, via="192.0.2.99")))
+
+    @rule(host=HOSTS)
+    def somebody_leaves_a_vrf_behind(self, host: str) -> None:
+        self.world.kernels[host].disturb(Create(Vrf(ifname="vrf9999", table=9999)))
+
+    @rule(host=HOSTS, what=st.sampled_from(["all", "nft"]))
+    def lose_notifications(self, host: str, what: str) -> None:
+        self.world.kernels[host].tell(Lost(what))
+
+    # --- the store -----------------------------------------------------------------------------------------------------------
+
+    @rule(host=HOSTS, cut=st.booleans())
+    def cut_or_mend(self, host: str, cut: bool) -> None:
+        self.world.wires[host].cut = cut
+
+    @rule(host=HOSTS, calls=st.integers(0, 12), lose_answer=st.booleans())
+    def cut_soon(self, host: str, calls: int, lose_answer: bool) -> None:
+        wire = self.world.wires[host]
+        wire.cut_after, wire.lose_answer = calls, lose_answer
+
+    @rule()
+    def compact(self) -> None:
+        with contextlib.suppress(Compacted):  # done already
+            self.world.store.compact(self.world.store.revision())
+
+    # --- time ----------------------------------------------------------------------------------------------------------------
+
+    @rule(host=HOSTS)
+    def turn(self, host: str) -> None:
+        if host in self.world.agents:
+            self.world.turn(host, audits=False)
+
+    @rule(seconds=st.sampled_from([0.05, 0.5, 3.0, 20.0]))
+    def time_passes(self, seconds: float) -> None:
+        for _ in range(3):
+            self.world.clock.now += seconds / 3
+            self.world.turn(audits=False)
+
+    def teardown(self) -> None:
+        """Let everything be well again, wait, and look."""
+        world = self.world
+        try:
+            self._mend()
+            world.settle(40, audits=False)
+            self._check_words()
+            world.assert_settled()
+        finally:
+            for name in list(world.agents):
+                world.kill(name)
+            for kernel in world.kernels.values():
+                kernel.close()
+            self.directory.cleanup()
+
+    def _mend(self) -> None:
+        world = self.world
+        for name, kernel in world.kernels.items():
+            kernel._failures.clear()
+            world.wires[name].cut, world.wires[name].cut_after = False, None
+            if kernel.underlays == {}:
+                self.change_the_underlay(name, 1550)
+            if name not in world.agents:
+                world.start(name)
+
+    def _check_words(self) -> None:
+        world = self.world
+        inventory = read_inventory(world.store)
+        said = {kv.key: kv.value for kv in world.store.list("hoststat/").kvs}
+        expected = {keys.agent_status(name) for name in world.agents}
+        carried: dict[str, set[int]] = {name: set() for name in world.agents}
+        for vni, records in inventory.vpcs.items():
+            for stored in records.mappings.values():
+                mapping = stored.record
+                assert mapping.move is None
+                carried[mapping.host].add(vni)
+                key = keys.eni_status(mapping.host, mapping.eni)
+                expected.add(key)
+                assert msgspec.json.decode(said[key], type=EniStatus).state is EniState.ATTACHED
+        assert said.keys() == expected
+        for name, agent in world.agents.items():
+            assert agent.reconciler.slices.keys() == carried[name] | {0}
+            assert agent.records.vpcs.keys() == carried[name]
+            assert world.store.get(keys.host_live(name)) is not None
+
+
+TestHistories = pytest.mark.slow(Histories.TestCase)
+TestHistories.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
