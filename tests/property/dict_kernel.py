@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from netorch.state.base import KernelObject, Key
+from netorch.state.l3 import Route
 from netorch.state.op import Create, Delete, Op, Replace
 
 Objects = dict[Key, KernelObject]
