@@ -12,31 +12,36 @@ UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this hos
 * A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
 * Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
 
-FABRIC_INET, where VRFs, VXLAN devices and ports are: what instances may send, and to whom.
+FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
 
-* `prerouting` stands before defragmentation (-400): fragments of spoofed packets are not kept either. A port's packets pass when
-  device, MAC and source address are one element; a port without elements is mute. Frames that are not IP have no receiver here:
-  nothing is bridged. DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local
-  packets are not forwarded, so nothing is needed against them.
-* `forward`: a packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would
-  never learn of it. The exception is an address that has just moved away. Where a packet leaves is told by a number, the group
-  of the VXLAN devices: that is cheaper than to compare names, and every forwarded packet comes here.
+* Each port has a chain of its own at its ingress, before anything else of the kernel sees a packet: fragments of spoofed packets
+  are not kept, and nothing answers them. It compares MAC and address with literals, of IP and of ARP packets alike; that is the
+  cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
+  neither have no receiver here in any case, as nothing is bridged.
+* What passes bears a mark. The mark says "checked at its port", and FABRIC_INET lets nothing from a port pass without it, so that
+  a port without its chain is mute. An instance cannot set it: the mark of a packet does not survive the way out of a namespace.
+* DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
+  forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
+
+FABRIC_INET: to whom instances may send.
+
+* `forward`: the mark is taken off, lest it choose a route in the underlay. A packet that came from the fabric does not go back to
+  the fabric: its sender has an outdated mapping and would never learn of it. The exception is an address that has just moved
+  away. Where a packet leaves is told by a number, the group of the VXLAN devices: that is cheaper than to compare names.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
   every honest instance sends it.
-
-FABRIC_ARP: an ARP packet passes when Ethernet source, sender MAC and sender address are the port's own; the rest is dropped,
-whatever the device. So nobody tells the host anything about others, and its neighbour entries are permanent in any case.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from netorch.model.addr import packed
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state.nft import NftElement, NftTable, PortChain, Scope
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
 
@@ -75,66 +80,47 @@ chain input {
 }
 """
 
+_CHECKED: Final = "0x4e54"
+
+FABRIC_NETDEV: Final = """
+counter spoofed {
+}
+"""
+
 FABRIC_INET: Final = """
-set src4 {
-    type ifname . ether_addr . ipv4_addr
-}
-set src6 {
-    type ifname . ether_addr . ipv6_addr
-}
 set transit4 {
     type ifname . ipv4_addr
 }
 set transit6 {
     type ifname . ipv6_addr
 }
-counter spoofed {
+counter unchecked {
 }
 counter transit {
 }
 counter to_router {
 }
-chain prerouting {
-    type filter hook prerouting priority -450; policy accept;
-    iifname "v-*" goto fromport
-}
-chain fromport {
-    iifname . ether saddr . ip saddr @src4 accept
-    iifname . ether saddr . ip6 saddr @src6 accept
-    counter name "spoofed" drop
-}
 chain forward {
     type filter hook forward priority -20; policy accept;
-    oifgroup VXLAN_GROUP meta sdifname "vx*" goto relay
+    meta mark CHECKED meta mark set 0x0 accept
+    oifgroup VXLAN_GROUP goto relay
+    meta sdifname "v-*" counter name "unchecked" drop
 }
 chain relay {
     meta sdifname . ip daddr @transit4 accept
     meta sdifname . ip6 daddr @transit6 accept
+    meta sdifname "v-*" counter name "unchecked" drop
     counter name "transit" drop
 }
 chain input {
     type filter hook input priority 0; policy accept;
-    iifname "v-*" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     meta pkttype { broadcast, multicast } drop
-    iifname "v-*" icmpv6 type echo-request accept
-    meta sdifname "v-*" icmp type echo-request accept
-    meta sdifname "v-*" icmpv6 type echo-request accept
+    meta mark CHECKED icmp type echo-request accept
+    meta mark CHECKED icmpv6 type echo-request accept
     counter name "to_router" drop
 }
-""".replace("VXLAN_GROUP", hex(VXLAN_GROUP))
-
-FABRIC_ARP: Final = """
-set src {
-    type ifname . ether_addr . ipv4_addr
-}
-counter arp_spoofed {
-}
-chain input {
-    type filter hook input priority 0; policy accept;
-    iifname . ether saddr . arp saddr ip @src iifname . arp saddr ether . arp saddr ip @src accept
-    counter name "arp_spoofed" drop
-}
-"""
+""".replace("VXLAN_GROUP", hex(VXLAN_GROUP)).replace("CHECKED", _CHECKED)
 
 
 def underlay_table() -> NftTable:
@@ -146,8 +132,16 @@ def fabric_tables() -> tuple[NftTable, NftTable]:
     """Return the tables that keep instances to their own addresses, and to their own business."""
     return (
         NftTable(scope=Scope.FABRIC, family="inet", text=FABRIC_INET),
-        NftTable(scope=Scope.FABRIC, family="arp", text=FABRIC_ARP),
+        NftTable(scope=Scope.FABRIC, family="netdev", text=FABRIC_NETDEV),
     )
+
+
+def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
+    """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first."""
+    passes = [f"ip saddr {address}", *(f"ip6 saddr {source}" for source in ipv6)]
+    rules = [f"ether saddr {mac} {match} meta mark set {_CHECKED} accept" for match in passes]
+    rules.append(f"ether saddr {mac} arp saddr ether {mac} arp saddr ip {address} accept")
+    return PortChain(ifname=ifname, rules=(*rules, "counter name spoofed drop"))
 
 
 def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:
@@ -160,19 +154,10 @@ def member(vtep: str, vni: int) -> NftElement:
     return _underlay("members", vni, vtep, *vxlan_header(vni))
 
 
-def source(ifname: str, mac: str, address: str, vni: int) -> NftElement:
-    """Return the element that lets a port send from an address."""
-    return _fabric("inet", f"src{6 if ':' in address else 4}", vni, ifname, mac, address)
-
-
-def arp_source(ifname: str, mac: str, address: str, vni: int) -> NftElement:
-    """Return the element that lets a port speak ARP for an address."""
-    return _fabric("arp", "src", vni, ifname, mac, address)
-
-
 def transit(vxlan: str, address: str, vni: int) -> NftElement:
     """Return the element that lets packets for a departed address go back to the fabric."""
-    return _fabric("inet", f"transit{6 if ':' in address else 4}", vni, vxlan, address)
+    name = f"transit{6 if ':' in address else 4}"
+    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=(vxlan, address), vni=vni)
 
 
 def vxlan_header(vni: int) -> tuple[str, str]:
@@ -187,7 +172,3 @@ def raw(address: str) -> str:
 
 def _underlay(name: str, vni: int, *items: str) -> NftElement:
     return NftElement(scope=Scope.UNDERLAY, family="ip", set=name, items=items, vni=vni)
-
-
-def _fabric(family: str, name: str, vni: int, *items: str) -> NftElement:
-    return NftElement(scope=Scope.FABRIC, family=family, set=name, items=items, vni=vni)

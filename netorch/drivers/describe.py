@@ -6,7 +6,7 @@ from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable
+from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op
 
 
@@ -42,6 +42,8 @@ def describe_object(obj: KernelObject) -> str:
             return f"IPv{obj.version} rule pref {obj.priority} lookup {obj.table}"
         case NftTable():
             return f"nft table {obj.family} netorch ({obj.scope.value})"
+        case PortChain():
+            return f"nft chain netdev netorch {obj.ifname}"
         case NftElement():
             value = f" : {obj.value}" if obj.value else ""
             return f"nft element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)}{value} }} ({obj.scope.value})"

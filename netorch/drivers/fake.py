@@ -19,7 +19,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
-from netorch.state.nft import NftElement, NftTable
+from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 
 _DEFAULT_UNDERLAY = Underlay(ifname="eth0", mtu=1550)
@@ -47,7 +47,7 @@ class FakeKernel:
 
     def dump_nft(self) -> dict[Key, KernelObject]:
         """Return our tables and their elements only."""
-        return {key: obj for key, obj in self.objects.items() if isinstance(obj, NftTable | NftElement)}
+        return {key: obj for key, obj in self.objects.items() if isinstance(obj, NftTable | NftElement | PortChain)}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations in order and return the refused ones."""
@@ -96,7 +96,7 @@ class FakeKernel:
         before = self.objects.get(op.obj.key)
         self._carry_out(op)
         after = self.objects.get(op.obj.key)
-        if isinstance(op.obj, NftTable | NftElement):
+        if isinstance(op.obj, NftTable | NftElement | PortChain):
             self.tell(Lost("nft"))
         elif after is None and isinstance(op.obj, Link | AdminUp):
             self.tell(Lost("all"))
@@ -164,6 +164,10 @@ class FakeKernel:
                 self._need_device(obj.ifname)
                 if ("up", obj.ifname) not in self.objects:
                     raise _refusal(errno.ENETDOWN)
+            case PortChain():
+                self._need_device(obj.ifname, errno.ENOENT)
+                if ("nft-table", "fabric", "netdev") not in self.objects:
+                    raise _refusal(errno.ENOENT)
             case NftElement():
                 self._check_element(obj)
             case _:
@@ -201,7 +205,7 @@ class FakeKernel:
         elif isinstance(obj, AdminUp):
             self._shake(obj.ifname)
         elif isinstance(obj, NftTable):
-            self._drop(lambda child: child.parent == key)
+            self._drop(lambda child: child.parent == key or (obj.family == "netdev" and isinstance(child, PortChain)))
 
     def _shake(self, ifname: str) -> None:
         """Lose what a device loses by going down, and by changing its VRF, which lets it go down for a moment."""

@@ -4,6 +4,8 @@ A table cannot be compared with its text: the kernel keeps expressions, not word
 two digests in the table itself, as the comment of an empty set: of the text, and of that listing without elements, handles and
 counts. A later process lists the table again: an equal listing means that nobody touched it since, and that the text was that.
 
+The chains of ports are no part of that: they are read back in words and compared as they are, see nft_chains.
+
 Lists nothing but our own tables: foreign ones may be large, and libnftables aborts the process over what it cannot sort.
 """
 
@@ -22,14 +24,14 @@ from typing import Any, Final
 import msgspec
 import nftables
 
-from netorch.drivers import netns
+from netorch.drivers import netns, nft_chains
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
 from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftElement, NftTable, Scope, vni_of_items
+from netorch.state.nft import NftElement, NftTable, PortChain, Scope, vni_of_items
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import NFT_TABLE
 
@@ -64,7 +66,7 @@ class Nft:
             raise KernelError("open nftables", error.errno or 0, f"{error}; install libnftables1 and run as root") from error
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return our tables and the elements of all their sets and maps. Cost: about 5 us an element."""
+        """Return our tables, the elements of all their sets and maps, and the chains of ports. Cost: about 5 us an element."""
         found: dict[Key, KernelObject] = {}
         for family in _FAMILIES:
             listing = self._list(family)
@@ -72,12 +74,12 @@ class Nft:
                 continue
             table = NftTable(scope=self._scope, family=family, text=_sealed_text(listing))
             found[table.key] = table
-            for element in self._elements(family, listing):
-                found[element.key] = element
+            for obj in self._contents(family, listing):
+                found[obj.key] = obj
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in order, neighbouring elements in one transaction, and return the refused ones."""
+        """Carry out the operations in order, neighbouring elements and chains in one transaction, and return the refused ones."""
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
             batch = list(group)
@@ -88,7 +90,7 @@ class Nft:
                 failures += [_failure(op, "not made of words of nft") for op in strange]
                 sane = [op for op in batch if op not in strange] if strange else batch
                 for start in range(0, len(sane), _CHUNK):
-                    failures += self._apply_elements(sane[start : start + _CHUNK])
+                    failures += self._apply_contents(sane[start : start + _CHUNK])
         return failures
 
     def counters(self) -> dict[str, int]:
@@ -124,16 +126,16 @@ class Nft:
         return _failure(op, error) if error else None
 
     def _load(self, table: NftTable) -> str:
-        """Put the new table in the old one's place with all its elements, in one transaction; return libnftables' complaint.
+        """Put the new table in the old one's place with all that it holds, in one transaction; return libnftables' complaint.
 
-        When the elements do not fit the new text the table comes without them, so that it drops what it does not know, and
+        When its elements do not fit the new text the table comes without them, so that it drops what it does not know, and
         the agent is told to look.
         """
         name = f"{table.family} {NFT_TABLE}"
         skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.text}\n}}\n"
-        elements = list(self._elements(table.family, self._list(table.family)))
-        error = self._run(skeleton + _commands(Create(element) for element in elements))
-        if error and elements:
+        contents = list(self._contents(table.family, self._list(table.family)))
+        error = self._run(skeleton + _commands(Create(obj) for obj in contents))
+        if error and contents:
             error = self._run(skeleton)
             self._lost = True
         return error
@@ -142,7 +144,7 @@ class Nft:
         comment = f"{table.digest} {_digest(self._list(table.family))}"
         return self._run(f'add set {table.family} {NFT_TABLE} {FINGERPRINT} {{ type mark; comment "{comment}"; }}')
 
-    def _apply_elements(self, ops: Sequence[Op]) -> list[Failure]:
+    def _apply_contents(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out all in one transaction; if that is refused look for the culprits by halves.
 
         Cost: for n operations with k culprits about k * log2(n) transactions more.
@@ -154,10 +156,21 @@ class Nft:
             gone = isinstance(ops[0], Delete) and _errno_of(error) == errno.ENOENT
             return [] if gone else [_failure(ops[0], error)]
         half = len(ops) // 2
-        return self._apply_elements(ops[:half]) + self._apply_elements(ops[half:])
+        return self._apply_contents(ops[:half]) + self._apply_contents(ops[half:])
 
     def _list(self, family: str) -> Listing:
-        return [entry for entry in self._read(f"list table {family} {NFT_TABLE}") if "metainfo" not in entry]
+        command = f"list table {family} {NFT_TABLE}"
+        if family == nft_chains.FAMILY:
+            return nft_chains.parse_table(self._read(command))
+        output = self._read(command, as_json=True)
+        answer: dict[str, Listing] = msgspec.json.decode(output) if output else {"nftables": []}
+        return [entry for entry in answer["nftables"] if "metainfo" not in entry]
+
+    def _contents(self, family: str, listing: Listing) -> Iterator[NftElement | PortChain]:
+        if family == nft_chains.FAMILY:
+            yield from nft_chains.chains_of(listing)
+            return
+        yield from self._elements(family, listing)
 
     def _elements(self, family: str, listing: Listing) -> Iterator[NftElement]:
         for holder in [entry.get("set") or entry.get("map") or {} for entry in listing]:
@@ -173,18 +186,17 @@ class Nft:
                     value=_spell(value),
                 )
 
-    def _read(self, command: str) -> Listing:
-        """Return nft's JSON answer; nothing when what was to be listed has gone. Raises KernelError."""
-        self._library.set_json_output(True)
+    def _read(self, command: str, *, as_json: bool = False) -> str:
+        """Return nft's answer; nothing when what was to be listed has gone. Raises KernelError."""
+        self._library.set_json_output(as_json)
         try:
             code, output, error = self._library.cmd(command)
         finally:
             self._library.set_json_output(False)
         if code == 0:
-            answer: dict[str, Listing] = msgspec.json.decode(output) if output else {"nftables": []}
-            return answer["nftables"]
+            return str(output)
         if _errno_of(error) == errno.ENOENT:
-            return []
+            return ""
         raise KernelError(f"nft {command}", _errno_of(error), _first_line(error))
 
     def _run(self, commands: str) -> str:
@@ -220,19 +232,31 @@ def _netfilter_ports() -> dict[int, int]:
 
 
 def _commands(ops: Iterable[Op]) -> str:
-    """Return the operations on elements as text, neighbours of one set in one command."""
-    steps: list[tuple[str, NftElement]] = []
+    """Return the operations on elements and chains as text, neighbouring elements of one set in one command."""
+    steps: list[tuple[str, NftElement | PortChain]] = []
     for op in ops:
-        assert isinstance(op.obj, NftElement)
+        assert isinstance(op.obj, NftElement | PortChain)
         if isinstance(op, Replace):
-            assert isinstance(op.old, NftElement)
+            assert isinstance(op.old, NftElement | PortChain)
             steps.append(("delete", op.old))
         steps.append(("delete" if isinstance(op, Delete) else "add", op.obj))
     lines = []
-    for (verb, family, name), group in groupby(steps, key=lambda step: (step[0], step[1].family, step[1].set)):
-        body = ", ".join(_element_text(element, with_value=verb == "add") for _, element in group)
-        lines.append(f"{verb} element {family} {NFT_TABLE} {name} {{ {body} }}\n")
+    for (verb, holder), group in groupby(steps, key=lambda step: (step[0], _holder(step[1]))):
+        objects = [obj for _, obj in group]
+        lines += [
+            nft_chains.add_chain(obj) if verb == "add" else nft_chains.delete_chain(obj)
+            for obj in objects
+            if isinstance(obj, PortChain)
+        ]
+        body = ", ".join(_element_text(obj, with_value=verb == "add") for obj in objects if isinstance(obj, NftElement))
+        if body:
+            lines.append(f"{verb} element {holder} {{ {body} }}\n")
     return "".join(lines)
+
+
+def _holder(obj: NftElement | PortChain) -> str:
+    """Return the set of an element; of a chain its own name."""
+    return f"{obj.family} {NFT_TABLE} {obj.set}" if isinstance(obj, NftElement) else obj.ifname
 
 
 def _element_text(element: NftElement, *, with_value: bool) -> str:
@@ -241,7 +265,9 @@ def _element_text(element: NftElement, *, with_value: bool) -> str:
 
 
 def _is_words(obj: KernelObject) -> bool:
-    """Return whether an element is nothing but words: no text of a customer may become syntax."""
+    """Return whether an element or chain is nothing but words: no text of a customer may become syntax."""
+    if isinstance(obj, PortChain):
+        return all(_WORD.fullmatch(word) for text in (obj.ifname, *obj.rules) for word in text.split(" "))
     return isinstance(obj, NftElement) and all(map(_WORD.fullmatch, (obj.set, *obj.items, obj.value or "-")))
 
 
@@ -279,7 +305,7 @@ def _sealed_text(listing: Listing) -> str:
 
 
 def _digest(listing: Listing) -> str:
-    kept = [entry for entry in listing if entry.get("set", {}).get("name") != FINGERPRINT]
+    kept = [entry for entry in listing if entry.get("set", {}).get("name") != FINGERPRINT and not nft_chains.is_of_port(entry)]
     stable = [{kind: {k: v for k, v in body.items() if k not in _VOLATILE} for kind, body in entry.items()} for entry in kept]
     return hashlib.sha256(msgspec.json.encode(stable, order="deterministic")).hexdigest()[:32]
 

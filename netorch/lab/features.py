@@ -58,9 +58,12 @@ PROBES = (
         why_needed="verification and anti-spoofing with conntrack zones",
     ),
     Probe(
-        name="nft arp",
-        command=_nft("table arp p { chain c { type filter hook input priority 0; arp saddr ether 02:00:00:00:00:01 drop; }; }"),
-        why_needed="anti-spoofing of ARP",
+        name="nft netdev",
+        command=_nft(
+            'table netdev p { chain c { type filter hook ingress device "lo" priority -500; policy drop; '
+            "ether saddr 02:00:00:00:00:01 arp saddr ip 192.0.2.1 meta mark set 1 accept; }; }"
+        ),
+        why_needed="anti-spoofing at a port's ingress",
     ),
     Probe(
         name="nft raw sets",

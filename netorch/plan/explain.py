@@ -13,7 +13,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable
+from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
 
@@ -62,6 +62,8 @@ def object_text(obj: KernelObject) -> str:
             return f"fdb {obj.lladdr} dst {obj.dst} dev {obj.ifname}"
         case NftTable():
             return f"nft table {obj.family} netorch in {obj.scope.value} ({len(obj.text.splitlines())} lines)"
+        case PortChain():
+            return f"nft chain netdev {obj.ifname} {{ {'; '.join(obj.rules)} }}"
         case NftElement():
             value = f" : {obj.value}" if obj.value else ""
             return f"nft element {obj.family} {obj.set} {{ {' . '.join(obj.items)}{value} }} in {obj.scope.value}"

@@ -32,6 +32,7 @@ class Rank:
     VXLAN = 30
     PORT = 34
     DEVICE_SYSCTL = 36
+    NFT_CHAIN = 38
     NFT_ELEMENT = 40
     ADDRESS = 45
     UP = 50
@@ -98,6 +99,6 @@ def slice_of_key(key: Key) -> int:
         return int(key[1])
     if kind == "sysctl":
         return max(slice_of_ifname(part) for part in str(key[1]).split("/"))
-    if kind in ("link", "up", "gro", "addr", "neigh", "fdb"):
+    if kind in ("link", "up", "gro", "nft-chain", "addr", "neigh", "fdb"):
         return slice_of_ifname(str(key[1]))
     return HOST_SLICE

@@ -1,4 +1,4 @@
-"""nftables: whole tables (host-wide skeletons, as text) and the elements of their sets and maps (what a VPC adds)."""
+"""nftables: whole tables (host-wide skeletons, as text), and what a VPC adds: elements of sets and maps, chains of its ports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import Enum
 from typing import ClassVar
 
 from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
+from netorch.state.link import link_key
 
 
 class Scope(Enum):
@@ -49,6 +50,35 @@ class NftTable(KernelObject, frozen=True, kw_only=True, tag=True):
     @property
     def slice_id(self) -> int:
         return HOST_SLICE
+
+
+class PortChain(KernelObject, frozen=True, kw_only=True, tag=True):
+    """A chain at the ingress of one port: what comes from its instance passes these rules before the kernel looks at it.
+
+    It stands in the fabric's netdev table, has the device's name, and goes with the device; its policy is to drop. The rules are
+    in the words of `nft list` but for quotes and leading zeros, so that a dump gives them back.
+    """
+
+    in_place: ClassVar[bool] = True
+
+    ifname: str
+    rules: tuple[str, ...]
+
+    @property
+    def key(self) -> Key:
+        return ("nft-chain", self.ifname)
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.ifname)
+
+    @property
+    def rank(self) -> int:
+        return Rank.NFT_CHAIN
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_ifname(self.ifname)
 
 
 class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):

@@ -20,7 +20,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable
+from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
@@ -44,11 +44,12 @@ REMOTE_ROUTE = Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.
 ADDRESS = Address(ifname="vrf5000", address="10.0.0.1/32")
 TABLES = (nftgen.underlay_table(), *nftgen.fabric_tables())
 ELEMENTS = (
-    nftgen.source(PORT, MAC, "10.0.0.11", VNI),
-    nftgen.arp_source(PORT, MAC, "10.0.0.11", VNI),
+    nftgen.transit("vx5000", "10.0.0.11", VNI),
+    nftgen.transit("vx5000", "2001:db8::11", VNI),
     nftgen.sender("peers", "192.0.2.12", VNI, "10.0.0.12"),
     nftgen.member("192.0.2.12", VNI),
 )
+CHAIN = nftgen.port_chain(PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 VPC: tuple[KernelObject, ...] = (
     *TABLES,
     VRF,
@@ -61,6 +62,7 @@ VPC: tuple[KernelObject, ...] = (
     *device_sysctls(VXLAN_V4, "vx5000"),
     *device_sysctls(PORT_V4, PORT),
     *device_sysctls(PORT_V4, TAP),
+    CHAIN,
     *ELEMENTS,
     ADDRESS,
     AdminUp(ifname="vx5000"),
@@ -137,6 +139,8 @@ class LinuxStand:
                 self._run("ip", "addr", "del", obj.address, "dev", obj.ifname)
             case NftElement():
                 self._run("nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
+            case PortChain():
+                self._run("nft", f"flush chain netdev netorch {obj.ifname}; delete chain netdev netorch {obj.ifname}")
             case NftTable():
                 self._run("nft", f"delete table {obj.family} netorch")
             case _:
@@ -238,6 +242,7 @@ ORPHANS: tuple[tuple[KernelObject, int], ...] = (
     (ADDRESS, errno.ENODEV),
     (Gro(ifname="vx5000", on=False), errno.ENODEV),
     (AdminUp(ifname="vx5000"), errno.ENODEV),
+    (CHAIN, errno.ENOENT),
     (ELEMENTS[0], errno.ENOENT),
     (ELEMENTS[2], errno.ENOENT),
 )
@@ -295,6 +300,7 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (VXLAN, msgspec.structs.replace(VXLAN, mtu=1400)),
     (VXLAN, msgspec.structs.replace(VXLAN, group=7)),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
+    (CHAIN, nftgen.port_chain(PORT, MAC, "10.0.0.12", ())),
     (TABLES[0], msgspec.structs.replace(TABLES[0], text=TABLES[0].text + "counter extra {\n}\n")),
 )
 
@@ -306,17 +312,17 @@ def test_a_replaced_object_leaves_the_others_as_they_are(stand: Stand, old: Kern
     assert missing(stand.kernel, *(new if obj == old else obj for obj in VPC)) == []
 
 
-def test_a_replaced_table_keeps_its_elements(stand: Stand) -> None:
-    create(stand.kernel, *TABLES, *ELEMENTS)
+def test_a_replaced_table_keeps_what_it_holds(stand: Stand) -> None:
+    create(stand.kernel, VRF, VETH, *TABLES, CHAIN, *ELEMENTS)
     for table in TABLES:
         newer = msgspec.structs.replace(table, text=table.text + "counter extra {\n}\n")
         assert stand.kernel.apply([Replace(table, newer)]) == []
     found = stand.kernel.dump_nft()
-    assert {key: obj for key, obj in found.items() if isinstance(obj, NftElement)} == by_key(*ELEMENTS)
+    assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(CHAIN, *ELEMENTS)
 
 
-def test_a_deleted_table_takes_its_elements_along(stand: Stand) -> None:
-    create(stand.kernel, *TABLES, *ELEMENTS)
+def test_a_deleted_table_takes_along_what_it_holds(stand: Stand) -> None:
+    create(stand.kernel, VRF, VETH, *TABLES, CHAIN, *ELEMENTS)
     assert stand.kernel.apply([Delete(table) for table in TABLES]) == []
     assert stand.kernel.dump_nft() == {}
 
@@ -328,6 +334,14 @@ def test_a_device_takes_its_own_things_along(stand: Stand) -> None:
     assert not [obj for obj in found.values() if getattr(obj, "ifname", "") == "vx5000"]
     survivors = [obj for obj in VPC if getattr(obj, "ifname", "") != "vx5000"]
     assert missing(stand.kernel, *survivors) == []
+
+
+def test_a_port_that_is_made_again_has_no_chain_yet(stand: Stand) -> None:
+    create(stand.kernel, *VPC)
+    assert stand.kernel.apply([Delete(VETH), Create(VETH)]) == []
+    assert not there(stand.kernel, CHAIN)
+    assert stand.kernel.apply(missing(stand.kernel, *VPC)) == []
+    assert missing(stand.kernel, *VPC) == []
 
 
 def test_a_device_that_goes_down_loses_routes_and_neighbours(stand: Stand) -> None:
@@ -374,7 +388,7 @@ def test_an_offload_that_somebody_switches_is_an_event_and_switched_back(stand: 
     assert missing(stand.kernel, *VPC) == []
 
 
-@pytest.mark.parametrize("victim", [ELEMENTS[0], TABLES[1], TABLES[2]], ids=lambda obj: str(obj.key[:4]))
+@pytest.mark.parametrize("victim", [ELEMENTS[0], CHAIN, TABLES[1], TABLES[2]], ids=lambda obj: str(obj.key[:4]))
 def test_what_somebody_else_does_to_a_table_is_an_event_and_mended(stand: Stand, victim: KernelObject) -> None:
     create(stand.kernel, *VPC)
     stand.kernel.events()

@@ -103,7 +103,13 @@ DAMAGES: dict[str, Damage] = {
     "a rule is added": lambda w, ipr: nft(w, Scope.UNDERLAY, "insert rule ip netorch input accept"),
     "the verifying table is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "delete table ip netorch"),
     "the fabric's tables are flushed": lambda w, ipr: nft(w, Scope.FABRIC, "flush ruleset"),
-    "a source element is deleted": lambda w, ipr: nft(w, Scope.FABRIC, "flush set inet netorch src4"),
+    "the port's chain is flushed": lambda w, ipr: nft(w, Scope.FABRIC, f"flush chain netdev netorch {w.port('acme/a')}"),
+    "the port's chain is deleted": lambda w, ipr: nft(
+        w,
+        Scope.FABRIC,
+        f"flush chain netdev netorch {w.port('acme/a')}; delete chain netdev netorch {w.port('acme/a')}",
+    ),
+    "the ports' table is deleted": lambda w, ipr: nft(w, Scope.FABRIC, "delete table netdev netorch"),
     "the local rule returns": lambda w, ipr: ipr.rule("add", priority=0, table=255),
 }
 

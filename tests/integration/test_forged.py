@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import nftables
 import pytest
 from pyroute2 import IPRoute
 
 from netorch.compiler.base import router_mac
 from netorch.drivers import netns
+from netorch.drivers.probe import Probe, ask
 from netorch.model.ids import vni_of
 from tests.integration.packets import (
     ETH_P_ARP,
@@ -39,6 +41,7 @@ vpcs:
   instances:
   - {name: a, host: hv1, address: 10.44.12.4, ipv6_address: 'fd00:44:0:100::4'}
   - {name: b, host: hv2, address: 10.44.12.5, ipv6_address: 'fd00:44:0:100::5'}
+  - {name: e, host: hv2, address: 10.44.12.8}
   - {name: c, host: hv3, address: 10.44.12.6, ipv6_address: 'fd00:44:0:100::6'}
 - name: globex
   vni: 30000
@@ -191,6 +194,25 @@ def test_a_spoofing_instance_is_stopped_at_its_port(forgery: World, case: str) -
         wait_for(lambda: dropped(forgery, "hv2") == before + 1, "the drop to be counted")
         assert not ear.hears(b"spoof")
     assert forgery.reaches("acme/c", "acme/b")
+
+
+def test_a_port_without_its_chain_is_mute(forgery: World) -> None:
+    """Whatever took the chain away: with no agent there to mend it, nothing of the instance passes."""
+    forgery.stop_agent("hv2")
+    fabric = netns.find(forgery.hosts["hv2"].fabric)
+    with netns.inside(fabric):
+        nft = nftables.Nftables()
+    os.close(fabric)
+    assert forgery.reaches("acme/b", "acme/a")
+    port = forgery.port("acme/b")
+    assert nft.cmd(f"flush chain netdev netorch {port}; delete chain netdev netorch {port}")[0] == 0
+    before = forgery.counters("hv2")
+    far, near, router = "10.44.12.4", "10.44.12.8", "10.44.12.1"
+    probes = [Probe(netns=forgery.instance("acme/b").id, destination=address) for address in (far, near, A6, router)]
+    assert [answer.ok for answer in ask(probes)] == [False] * 4
+    after = forgery.counters("hv2")
+    assert after["unchecked"] >= before["unchecked"] + 2
+    assert after["to_router"] >= before["to_router"] + 1
 
 
 def test_an_instance_cannot_speak_vxlan_to_a_host(forgery: World) -> None:

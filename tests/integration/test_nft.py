@@ -27,6 +27,7 @@ pytestmark = pytest.mark.root
 HOME = "nft-test"
 VNI = 5000
 PORT, MAC = "v-0013880000001", "06:00:00:00:00:01"
+CHAIN = nftgen.port_chain(PORT, MAC, "10.44.12.4", ("2001:db8::4", "::"))
 UNDERLAY = nftgen.underlay_table()
 ELEMENTS = [
     nftgen.sender("peers", "192.0.2.12", VNI, "10.44.12.5"),
@@ -38,10 +39,6 @@ ELEMENTS = [
 ]
 FABRIC = nftgen.fabric_tables()
 FABRIC_ELEMENTS = [
-    nftgen.source(PORT, MAC, "10.44.12.4", VNI),
-    nftgen.source(PORT, MAC, "2001:db8::4", VNI),
-    nftgen.source(PORT, MAC, "::", VNI),
-    nftgen.arp_source(PORT, MAC, "10.44.12.4", VNI),
     nftgen.transit("vx5000", "10.44.12.4", VNI),
     nftgen.transit("vx5000", "2001:db8::4", VNI),
 ]
@@ -109,7 +106,31 @@ def test_the_fabric_has_its_tables_of_two_families(fabric: Nft, home: int) -> No
     wanted = by_key(*FABRIC, *FABRIC_ELEMENTS)
     load(fabric, *wanted.values())
     assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
-    assert fabric.counters() == {"spoofed": 0, "transit": 0, "to_router": 0, "arp_spoofed": 0}
+    assert fabric.counters() == {"spoofed": 0, "transit": 0, "to_router": 0, "unchecked": 0}
+
+
+CHAIN_ALTERATIONS = {
+    "its rules flushed": f"flush chain netdev netorch {PORT}",
+    "a rule added": f"insert rule netdev netorch {PORT} accept",
+    "its policy changed": f"chain netdev netorch {PORT} {{ policy accept; }}",
+    "deleted": f"flush chain netdev netorch {PORT}; delete chain netdev netorch {PORT}",
+    "moved behind others": f"flush chain netdev netorch {PORT}; delete chain netdev netorch {PORT}; "
+    f'add chain netdev netorch {PORT} {{ type filter hook ingress device "{PORT}" priority 7; }}',
+}
+
+
+@pytest.mark.parametrize("case", sorted(CHAIN_ALTERATIONS))
+def test_an_altered_chain_of_a_port_is_noticed_and_mended(fabric: Nft, home: int, case: str) -> None:
+    subprocess.run(["ip", "-n", HOME, "link", "add", PORT, "type", "dummy"], check=True)
+    wanted = by_key(*FABRIC, CHAIN)
+    load(fabric, *wanted.values())
+    assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
+    somebody_else(CHAIN_ALTERATIONS[case])
+    assert fabric.events() == [Lost("nft")]
+    ops = diff(wanted, fabric.dump())
+    assert [op.obj for op in ops] == [CHAIN]
+    assert fabric.apply(ops) == []
+    assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
 
 
 ALTERATIONS = {
