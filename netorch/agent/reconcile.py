@@ -115,17 +115,15 @@ class Reconciler:
         everything = False
         if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
             everything = self._compile_host(now)
-        if self.host_view is None:
-            return
         carried = self._records.carried()
         structures = dirty.structures | self._moves.arrivals_due(now)
         if everything:
             structures = structures | carried
         for vni in sorted(structures):
-            if vni in carried:
-                self._compile_vpc(vni, now)
-            else:
+            if vni not in carried:
                 self._drop_vpc(vni)
+            elif self.host_view is not None:  # else all are compiled once there is one
+                self._compile_vpc(vni, self.host_view, now)
         for vni, address in sorted(dirty.mappings):
             if vni in self._views and vni in self._records.vpcs:
                 self._compile_mapping(self._views[vni], address)
@@ -157,15 +155,14 @@ class Reconciler:
         self._problems.compiled(HOST_SLICE, STRUCTURE, flaw)
         return changed
 
-    def _compile_vpc(self, vni: int, now: float) -> None:
-        assert self.host_view is not None
+    def _compile_vpc(self, vni: int, host_view: HostView, now: float) -> None:
         target = self._slice(vni)
         ports = {str(key[1]) for key in target.actual if key[0] == "link"}
         phases = self._moves.phases(vni, ports, now)
         flaw = self._records.vpcs[vni].problem() if vni in self._records.vpcs else "no record of the VPC is here yet"
         if not flaw:
             try:
-                view = self._records.view(vni, self.host_view, phases)
+                view = self._records.view(vni, host_view, phases)
                 target.set_own(compile_vpc(self._compilers, view), kept_keys(view))
             except Exception as error:  # see _flaw_of
                 flaw = _flaw_of(error)

@@ -166,6 +166,7 @@ def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> N
     world.delete(keys.want("hv3", gone.eni.id))
     world.turn()
     assert kernel.objects == {}
+    assert gone.eni.vni not in world.agents["hv3"].records.vpcs
     assert "192.0.2.13" in world.agents["hv3"].reconciler.problems[0]
     kernel.underlays = {"192.0.2.13": Underlay(ifname="eth0", mtu=1550)}
     kernel.tell(Lost("underlay"))
