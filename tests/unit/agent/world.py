@@ -206,8 +206,15 @@ class World:
             if not audits:
                 agent._audit_at = float("inf")
             agent.turn()
+            self._assert_sleeps(agent)
             agent._audit_at = min(agent._audit_at, max(audit_at, self.clock.now)) if not audits else agent._audit_at
             self._plugged(name)
+
+    def _assert_sleeps(self, agent: Agent) -> None:
+        """Check that a turn has dealt with everything that was due, so that the agent never spins."""
+        deadlines = (agent.moves.next_deadline(agent.follower.in_sync), agent.reconciler.next_retry())
+        assert all(deadline > self.clock.now for deadline in deadlines if deadline is not None)
+        assert agent.follower.store is not None or agent.follower.retry_at > self.clock.now
 
     def _plugged(self, name: str) -> None:
         """Take from every other host the ports that this one has plugged, as hosts on one machine do."""
