@@ -32,6 +32,8 @@ FABRIC_INET: to whom instances may send.
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
   every honest instance sends it.
+* `output`: a router says nothing to other hosts. The errors that it would send back (no such address, too old) are in its own
+  name, for which no host may speak: the other one would count them as a lie of this host.
 """
 
 from __future__ import annotations
@@ -119,6 +121,10 @@ chain input {
     meta mark CHECKED icmp type echo-request accept
     meta mark CHECKED icmpv6 type echo-request accept
     counter name "to_router" drop
+}
+chain output {
+    type filter hook output priority 0; policy accept;
+    oifgroup VXLAN_GROUP drop
 }
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP)).replace("CHECKED", _CHECKED)
 
