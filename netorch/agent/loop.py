@@ -63,7 +63,7 @@ class Agent:
         self.outbox = Outbox(host_name)
         self._clock = clock
         self._snapshot = snapshot
-        self._saved_revision = 0
+        self._saved_changes = -1
         self._save_at = 0.0
         self._audit_at = 0.0
         self._count_at = 0.0
@@ -237,9 +237,10 @@ class Agent:
 
     def _save(self, now: float) -> None:
         follower = self.follower
-        if not follower.in_sync or follower.revision == self._saved_revision or now < self._save_at:
+        # The store's revision alone is no reason: it rises with every host's every word.
+        if not follower.in_sync or self.records.changes == self._saved_changes or now < self._save_at:
             return
         started = self._clock()
         self._snapshot.save(Snapshot(uid=follower.uid, revision=follower.revision, records=self.records.raw))
-        self._saved_revision = follower.revision
+        self._saved_changes = self.records.changes
         self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))

@@ -94,6 +94,7 @@ class Records:
         self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.dirty = Dirty()
+        self.changes = 0  # how often `raw` has changed
         self._wants_of: dict[int, set[str]] = {}
         self._keys_of: dict[str, set[str]] = {}  # the first two parts of a key -> the known keys
 
@@ -103,6 +104,7 @@ class Records:
         if known is not None and revision <= known[0]:
             return
         self.raw[key] = (revision, value)
+        self.changes += 1
         self._keys_of.setdefault(_family(key), set()).add(key)
         if known is None or known[1] != value:
             self._set(key, value)
@@ -142,6 +144,7 @@ class Records:
 
     def _forget(self, key: str) -> None:
         del self.raw[key]
+        self.changes += 1
         family = self._keys_of[_family(key)]
         family.discard(key)
         if not family:

@@ -85,6 +85,20 @@ def test_a_store_that_is_replaced_under_a_running_agent_is_refused(world: World)
     assert not world.agents["hv1"].follower.in_sync
 
 
+def test_a_snapshot_is_not_written_for_what_other_hosts_do(world: World) -> None:
+    (_, one), (_, two) = world.vpc("a"), world.vpc("b")
+    world.run(one, "hv1")
+    world.settle(3)
+    path = world.path / "hv1.snapshot"
+    path.unlink()
+    world.run(two, "hv2")
+    world.settle(5)
+    assert not path.exists()
+    world.run(one, "hv2")
+    world.settle(2)
+    assert path.exists()
+
+
 def test_a_damaged_snapshot_is_ignored(world: World) -> None:
     world.settle(2)
     path = world.path / "hv1.snapshot"
