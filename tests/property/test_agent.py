@@ -6,6 +6,7 @@ import contextlib
 import errno
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -75,11 +76,11 @@ class Histories(RuleBasedStateMachine):
             return
         records = inventory.vpcs[sorted(inventory.vpcs)[seed % len(inventory.vpcs)]]
         for instance in records.instances:
-            self.try_to(lambda which=instance: instances.terminate_instance(world.store, world.operator, which))
+            self.try_to(partial(instances.terminate_instance, world.store, world.operator, instance))
         for eni in records.enis:
-            self.try_to(lambda which=eni: enis.delete_network_interface(world.store, world.operator, which))
+            self.try_to(partial(enis.delete_network_interface, world.store, world.operator, eni))
         for subnet in records.subnets:
-            self.try_to(lambda which=subnet: subnets.delete_subnet(world.store, world.operator, which))
+            self.try_to(partial(subnets.delete_subnet, world.store, world.operator, subnet))
         self.try_to(lambda: vpcs.delete_vpc(world.store, world.operator, records.vpc.record.id))
 
     @rule(seed=SEED, number=st.integers(1, 3))
