@@ -26,7 +26,7 @@ from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 2.0  # after the kernel could not even say which device holds the underlay address
+LOOK_AGAIN_S = 2.0  # after the kernel could not say which device holds the underlay address, or none did
 
 
 class Reconciler:
@@ -140,8 +140,9 @@ class Reconciler:
             except KernelError as error:
                 flaw, self._look_again_at = str(error), now + LOOK_AGAIN_S
             else:
-                if underlay is None:
+                if underlay is None:  # asked again too: a route that makes a way for an address on the loopback is no event
                     flaw = f"no device holds the underlay address {host.underlay}; waiting for it"
+                    self._look_again_at = now + LOOK_AGAIN_S
                 else:
                     view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
         changed = view is not None and view != self.host_view
