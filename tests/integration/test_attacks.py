@@ -1,0 +1,386 @@
+"""A hostile instance, while others go about their business.
+
+acme/b is the attacker's instance. It shares hv2 with acme/e and with globex/b, another customer's instance that has all of its
+addresses. Whatever is sent must be heard by nobody; a harmless packet sent afterwards tells when there is nothing left to come.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from pyroute2 import IPRoute
+
+from netorch.compiler.base import PORT_MAC, link_local
+from netorch.drivers import netns
+from netorch.model.addr import packed
+from tests.integration.crafted import (
+    DESTINATION,
+    HOP_BY_HOP,
+    ROUTING,
+    advertise,
+    datagram,
+    extended,
+    framed,
+    icmpv6,
+    piece,
+    redirect,
+    router_advert,
+    send_frames,
+    send_giant,
+    solicit,
+    with_options,
+)
+from tests.integration.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, Ear, arp, ethernet, ip_packet, mac_bytes, udp
+from tests.integration.site import (
+    A4,
+    A6,
+    B4,
+    B6,
+    BROADCAST_MAC,
+    C4,
+    C6,
+    E4,
+    E6,
+    GATEWAY4,
+    GATEWAY6,
+    HV1,
+    HV2,
+    OTHER_MAC,
+    STRANGER,
+    Site,
+    attacked,
+)
+from tests.integration.world import wait_for
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The attacked cloud."""
+    with attacked(tmp_path_factory.mktemp("attacks")) as site:
+        yield site
+
+
+# --- an instance that sends in the name of others ---------------------------------------------------------------------------
+
+SPOOFED_PACKETS: dict[str, Callable[[bytes], bytes]] = {
+    "a first fragment": lambda p: piece(C4, A4, datagram(p + bytes(64)), more=True),
+    "a later fragment": lambda p: piece(C4, A4, p, offset=64),
+    "a tiny fragment": lambda p: piece(C4, A4, p[:8], more=True),
+    "fragment of an own and of another's source": lambda p: piece(E4, A4, p, offset=8),
+    "IPv6, a first fragment": lambda p: piece(C6, A6, datagram(p + bytes(64)), more=True),
+    "IPv6, a later fragment": lambda p: piece(C6, A6, p, offset=64),
+    "IPv6, an atomic fragment": lambda p: piece(C6, A6, datagram(p)),
+    "IPv6, destination options": lambda p: extended(C6, A6, [(DESTINATION, b"\1\4")], p),
+    "IPv6, a routing header": lambda p: extended(C6, B6, [(ROUTING, struct.pack("!BBI", 0, 1, 0) + packed(A6))], p),
+    "IPv6, a chain of headers": lambda p: extended(C6, A6, [(DESTINATION, b"\1\4")] * 8, p),
+    "a source route": lambda p: with_options(C4, GATEWAY4, b"\x83\x07\x04" + packed(A4), p),
+    "a multicast source": lambda p: udp("224.0.0.1", A4, p),
+    "a broadcast source": lambda p: udp("255.255.255.255", A4, p),
+    "a subnet's broadcast address as source": lambda p: udp("10.44.12.255", A4, p),
+    "a loopback source": lambda p: udp("127.0.0.1", A4, p),
+    "an automatic source": lambda p: udp("169.254.1.1", A4, p),
+    "a reserved source": lambda p: udp("240.0.0.1", A4, p),
+    "a host's source": lambda p: udp(HV1, A4, p),
+    "a victim that talks to itself": lambda p: udp(A4, A4, p),
+    "a victim that talks to itself, IPv6": lambda p: udp(A6, A6, p),
+    "the gateway's source, IPv6": lambda p: udp(GATEWAY6, A6, p),
+    "the gateway's link-local source": lambda p: udp("fe80::1", E6, p),
+    "an ICMP redirect of the gateway": lambda p: ip_packet(GATEWAY4, E4, 1, b"\5\1" + bytes(2) + packed(B4) + p),
+    "an IPv6 source that maps an IPv4 one": lambda p: udp("::ffff:10.44.12.6", A6, p),
+}
+
+
+@pytest.mark.parametrize("case", sorted(SPOOFED_PACKETS))
+def test_a_packet_in_anothers_name_is_dropped_and_counted(site: Site, case: str) -> None:
+    needle = b"spoof " + os.urandom(8)
+    before = site.dropped("hv2")
+    with site.nobody_hears(needle[:8] if "tiny" in case else needle, wire="hv2"):
+        send_frames(site.b, "eth0", [framed(site.mac["acme/b"], SPOOFED_PACKETS[case](needle))])
+    wait_for(lambda: site.dropped("hv2") > before, "the drop to be counted")
+
+
+COMPLAINTS: dict[str, bytes] = {  # what a router discards, and tells the source: RFC 8200 section 4.2, RFC 2675 section 3
+    "an unknown option": b"\xfe\x04\0\0\0\0",
+    "an unknown option, even to a multicast group": b"\xbe\x04\0\0\0\0",
+    "a jumbogram that is none": b"\xc2\x04\0\0\0\1",
+    "a jumbogram with a length of its own": b"\xc2\x04\0\1\0\0",
+}
+
+
+@pytest.mark.parametrize("case", sorted(COMPLAINTS))
+def test_a_router_complains_to_nobody_of_what_he_has_not_sent(site: Site, case: str) -> None:
+    needle = b"blamed " + os.urandom(8)
+    with site.nobody_hears(needle, wire="hv2"):
+        for source, target in ((E6, A6), (A6, E6), (C6, GATEWAY6)):
+            packet = extended(source, target, [(HOP_BY_HOP, COMPLAINTS[case])], needle)
+            send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet)])
+
+
+def test_loopback_and_multicast_ipv6_sources_are_dropped(site: Site) -> None:
+    needle = b"spoof " + os.urandom(8)
+    with site.nobody_hears(needle, wire="hv2"):
+        packets = [udp(source, target, needle) for source in ("::1", "ff02::1", "::") for target in (A6, E6, GATEWAY6)]
+        send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet) for packet in packets])
+
+
+@pytest.mark.parametrize("tags", ["81000000", "88a80000", "8100000081000000", "88a8000081000000", "810000050800", "8100e000"])
+def test_a_vlan_tag_hides_no_spoofed_source(site: Site, tags: str) -> None:
+    needle = b"tagged " + os.urandom(8)
+    mac = bytes.fromhex(PORT_MAC.replace(":", "") + site.mac["acme/b"].replace(":", "")) + bytes.fromhex(tags)
+    with site.nobody_hears(needle, wire="hv2"):
+        for ethertype, packet in (
+            (ETH_P_IP, udp(C4, A4, needle)),
+            (ETH_P_IP, udp(C4, E4, needle)),
+            (ETH_P_IPV6, udp(C6, E6, needle)),
+        ):
+            send_frames(site.b, "eth0", [mac + struct.pack("!H", ethertype) + packet])
+
+
+# --- an instance that sends, in its own name, whereto there is nobody --------------------------------------------------------
+
+NOWHERE4 = ["127.0.0.1", "127.9.9.9", "169.254.169.254", "0.0.0.1", "240.0.0.1", "255.255.255.255", "224.0.0.1", "239.1.1.1"]
+NOWHERE4 += ["10.44.12.255", "10.44.255.255", "10.44.12.0", "10.50.1.1", "10.50.1.4", HV1, HV2, "198.18.0.1", STRANGER]
+NOWHERE6 = ["::1", "ff02::1", "ff02::2", "ff05::2", "ff0e::1", "fe80::99", "::", "::ffff:10.44.12.4", "2001:db8::1"]
+NOWHERE6 += ["fd00:50:0:100::1", "fd00:50:0:100::4", "fd00:44:0:100::", "fe80::c000:20b"]
+
+
+@pytest.mark.parametrize("mac", [PORT_MAC, BROADCAST_MAC, "01:00:5e:00:00:01", "33:33:00:00:00:01", OTHER_MAC])
+def test_a_destination_outside_the_vpc_is_nowhere(site: Site, mac: str) -> None:
+    needle = b"nowhere " + os.urandom(8)
+    packets = [udp(B4, target, needle) for target in NOWHERE4] + [udp(B6, target, needle) for target in NOWHERE6]
+    with site.nobody_hears(needle, wire="hv2"):
+        send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet, to=mac) for packet in packets])
+
+
+@pytest.mark.parametrize("mac", [BROADCAST_MAC, "01:00:5e:00:00:01", OTHER_MAC])
+def test_a_frame_that_is_not_for_the_router_is_not_routed(site: Site, mac: str) -> None:
+    needle = b"flooded " + os.urandom(8)
+    packets = [udp(B4, A4, needle), udp(B4, E4, needle), udp(B6, A6, needle), udp(B6, E6, needle)]
+    with site.nobody_hears(needle, wire="hv2"):
+        send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet, to=mac) for packet in packets])
+
+
+def test_nobody_reaches_a_service_of_the_host(site: Site) -> None:
+    ports = (53, 179, 4789, 8472, 500)
+    host, needle = site.world.hosts["hv2"], b"service " + os.urandom(8)
+    with ExitStack() as stack:
+        listening = [stack.enter_context(opened) for place in (host.name, host.fabric) for opened in _services(place, ports)]
+        targets4 = [GATEWAY4, HV2, "198.18.0.1", "127.0.0.1", "255.255.255.255", "224.0.0.1"]
+        targets6 = [GATEWAY6, "fe80::1", link_local(PORT_MAC), ALL_ROUTERS, "ff02::1", "::1"]
+        with site.nobody_hears(needle):
+            for port in ports:
+                packets = [udp(B4, target, needle, dport=port) for target in targets4]
+                packets += [_syn(B4, target, port) for target in targets4]
+                packets += [udp(B6, target, needle, dport=port) for target in targets6]
+                packets += [udp(link_local(site.mac["acme/b"]), target, needle, dport=port) for target in targets6]
+                for mac in (PORT_MAC, BROADCAST_MAC):
+                    send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet, to=mac) for packet in packets])
+        for service in listening:
+            with pytest.raises(BlockingIOError):
+                service.accept() if service.type == socket.SOCK_STREAM else service.recv(2000)
+
+
+ALL_ROUTERS = "ff02::2"
+
+
+def _services(place: str, ports: tuple[int, ...]) -> Iterator[socket.socket]:
+    """Yield UDP and TCP sockets bound to any address in a namespace."""
+    fd = netns.find(place)
+    try:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            for port in ports:
+                with netns.inside(fd):
+                    service = socket.socket(socket.AF_INET6, kind)
+                if port in (4789, 8472) and kind == socket.SOCK_DGRAM:
+                    service.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # VXLAN has the IPv4 one
+                service.bind(("::", port))
+                if kind == socket.SOCK_STREAM:
+                    service.listen()
+                service.setblocking(False)
+                yield service
+    finally:
+        os.close(fd)
+
+
+def _syn(source: str, target: str, port: int) -> bytes:
+    return ip_packet(source, target, 6, struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 1000, 0, 0))
+
+
+# --- an instance that tells lies about neighbours ----------------------------------------------------------------------------
+
+
+def _lies(site: Site) -> list[bytes]:
+    """Return what acme/b claims about others: ARP in its own name only, neighbour discovery in every name."""
+    mac = site.mac["acme/b"]
+    own = link_local(mac)
+    packets = [solicit("::", target, mac) for target in ("fe80::1", GATEWAY6, A6, E6)]
+    for source in (own, B6, "fe80::1", GATEWAY6, E6, link_local(site.mac["acme/e"])):
+        for destination in ("", "fe80::1", GATEWAY6, E6, link_local(site.mac["acme/e"])):
+            for target in ("fe80::1", GATEWAY6, A6, E6, "fe80::c000:20b", "fe80::77"):
+                packets += [advertise(source, target, mac, destination), advertise(source, target, OTHER_MAC, destination)]
+                packets += [solicit(source, target, OTHER_MAC, destination)]
+            packets.append(router_advert(source, mac, destination))
+        packets += [redirect(source, victim, own, A6, mac) for victim in ("fe80::1", GATEWAY6, E6)]
+    frames = [framed(mac, packet) for packet in packets]
+    frames += [framed(mac, packet, to=f"33:33:{bytes(packet[36:40]).hex(':')}") for packet in packets if packet[24] == 0xFF]
+    for target in (GATEWAY4, A4, E4, "10.44.12.99", HV1):
+        for operation in (1, 2, 3, 4, 8, 9):
+            frames.append(ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(operation, mac, target, mac, target)))
+            frames.append(ethernet(PORT_MAC, mac, ETH_P_ARP, arp(operation, OTHER_MAC, B4, OTHER_MAC, target)))
+    return frames
+
+
+def test_lies_about_neighbours_are_believed_by_nobody(site: Site) -> None:
+    for version in (4, 6):
+        assert site.world.reaches("acme/b", "acme/e", version=version)
+    before = {name: _known(name) for name in (site.netns["acme/e"], "netorch-hv2")}
+    with Ear(site.netns["acme/e"]) as ear, Ear(site.netns["globex/b"]) as other:
+        send_frames(site.b, "eth0", _lies(site))
+        site.settle(ear)
+        for mac in (site.mac["acme/b"], OTHER_MAC):
+            assert not other.heard(mac_bytes(mac))
+            assert not ear.heard(ethernet(site.mac["acme/e"], mac, 0, b"")[:12])
+    assert {name: _known(name) for name in before} == before
+
+
+def test_the_router_answers_for_itself_only(site: Site) -> None:
+    mac = site.mac["acme/b"]
+    own = link_local(mac)
+    targets = [A6, E6, "fe80::c000:20b", link_local(site.mac["acme/e"]), "fd00:44:0:100::99"]
+    with Ear(site.b) as ear:
+        send_frames(site.b, "eth0", [framed(mac, solicit(own, target, mac)) for target in targets])
+        send_frames(site.b, "eth0", [framed(mac, solicit(own, "fe80::1", mac))])
+        assert ear.hears(packed("fe80::1") + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")))
+        for target in targets:
+            assert not ear.heard(packed(target) + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")))
+
+
+def test_the_link_local_gateway_answers_an_echo(site: Site) -> None:
+    own = link_local(site.mac["acme/b"])
+    needle = os.urandom(8)
+    with Ear(site.b) as ear:
+        send_frames(site.b, "eth0", [framed(site.mac["acme/b"], icmpv6(own, "fe80::1", 128, bytes(4) + needle))])
+        assert ear.hears(packed("fe80::1") + packed(own) + b"\x81", within_s=2.0)
+
+
+def _known(place: str) -> set[tuple[object, ...]]:
+    """Return a namespace's neighbours (but for how lately they were heard of), FDB entries and routes."""
+    fd = netns.find(place)
+    try:
+        with netns.inside(fd):
+            ipr = IPRoute()
+    finally:
+        os.close(fd)
+    found: set[tuple[object, ...]] = set()
+    with ipr:
+        for family in (socket.AF_INET, socket.AF_INET6, socket.AF_BRIDGE):
+            for entry in ipr.get_neighbours(family=family):
+                if not entry["state"] & 0x40:  # NUD_NOARP: what no device asks for, such as multicast
+                    attrs = [entry.get_attr(name) for name in ("NDA_DST", "NDA_LLADDR")]
+                    found.add((family, entry["ifindex"], *attrs, entry["state"] & 0x80))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for route in ipr.get_routes(family=family):
+                if route.get_attr("RTA_TABLE") != 255:  # RT_TABLE_LOCAL grows when an address has proved to be no duplicate
+                    found.add((family, route.get_attr("RTA_TABLE"), route.get_attr("RTA_DST"), route["dst_len"], route["type"]))
+    return found
+
+
+def test_floods_and_scans_leave_no_state_in_the_kernel(site: Site) -> None:
+    mac = site.mac["acme/b"]
+    own = link_local(mac)
+    before = {place: _known(place) for place in ("netorch-hv2", "netorch-hv1")}
+    scanned = [f"10.44.{number >> 3 & 255}.{number * 37 & 255}" for number in range(600)]
+    frames = [framed(mac, udp(B4, address, b"scan")) for address in scanned]
+    frames += [ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(1, mac, B4, "00:00:00:00:00:00", address)) for address in scanned]
+    frames += [ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(1, mac, address, mac, B4)) for address in scanned]
+    for number in range(300):
+        address, stranger, flood = (
+            f"fd00:44:0:100::f:{number:x}",
+            f"fe80::f:{number:x}",
+            f"06:00:00:01:{number >> 8:02x}:{number & 255:02x}",
+        )
+        frames += [framed(mac, udp(source, target, b"scan")) for source in (own, B6) for target in (address, stranger)]
+        frames += [framed(mac, icmpv6(B6, stranger, 128, bytes(8)))]
+        frames += [framed(mac, solicit(own, target, mac)) for target in (address, stranger)]
+        frames += [framed(mac, solicit(stranger, "fe80::1", mac)), framed(mac, advertise(stranger, stranger, flood, "fe80::1"))]
+        frames += [framed(flood, udp(B4, A4, b"flood")), framed(flood, udp(B6, A6, b"flood"))]
+    send_frames(site.b, "eth0", frames)
+    with Ear(site.netns["acme/a"]) as ear:
+        site.settle(ear)
+        assert not ear.heard(b"flood")
+    after = {place: _known(place) for place in before}
+    for place, known in before.items():
+        assert len(after[place] - known) == 0, (place, sorted(map(str, after[place] - known))[:5])
+        assert not known - after[place]
+
+
+def test_a_jumbo_frame_is_not_passed_on(site: Site) -> None:
+    needle = b"jumbo " + os.urandom(8)
+    _set_mtu(site.b, 9000)
+    try:
+        with site.nobody_hears(needle, wire="hv2"):
+            packets = [
+                udp(source, target, bytes(size) + needle)
+                for source, target in ((B4, A4), (B4, E4), (B6, E6))
+                for size in (1600, 8000)
+            ]
+            send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet) for packet in packets])
+    finally:
+        _set_mtu(site.b, 1500)
+
+
+TCP_V4, TCP_V6, UDP_L4 = 1, 4, 5  # VIRTIO_NET_HDR_GSO_*
+
+
+def _giants(source4: str, source6: str, needle: bytes) -> list[tuple[bytes, int, int]]:
+    """Return packets of 6,000 bytes, how they are to be segmented and the length of their headers."""
+    tcp = struct.pack("!HHIIBBHHH", 5000, 6000, 1, 1, 0x50, 0x18, 1000, 0, 0)
+    data = needle + bytes(6000)
+    return [
+        (ip_packet(source4, A4, 6, tcp + data), TCP_V4, 54),
+        (ip_packet(source6, A6, 6, tcp + data), TCP_V6, 74),
+        (ip_packet(source4, A4, 17, datagram(data)), UDP_L4, 42),
+    ]
+
+
+@pytest.mark.parametrize("segment_bytes", [100, 1400, 5000])
+def test_segmentation_hides_no_spoofed_source(site: Site, segment_bytes: int) -> None:
+    needle = b"giant " + os.urandom(8)
+    before = site.dropped("hv2")
+    with site.nobody_hears(needle, wire="hv2"):
+        for packet, kind, header_bytes in _giants(C4, C6, needle):
+            send_giant(site.b, "eth0", framed(site.mac["acme/b"], packet), kind, segment_bytes, header_bytes)
+    assert site.dropped("hv2") > before
+    honest = b"giant " + os.urandom(8)
+    with Ear(site.netns["acme/a"]) as ear:
+        for packet, kind, header_bytes in _giants(B4, B6, honest):
+            send_giant(site.b, "eth0", framed(site.mac["acme/b"], packet), kind, segment_bytes, header_bytes)
+        site.settle(ear)
+        assert ear.heard(honest)
+
+
+def test_what_a_router_is_asked_is_dropped_and_counted(site: Site) -> None:
+    ports = [*range(20, 60), 4789, 8472, 51820, 65535]
+    before = site.dropped("hv2")
+    frames = [framed(site.mac["acme/b"], udp(B4, GATEWAY4, b"asked", dport=port)) for port in ports]
+    frames += [framed(site.mac["acme/b"], udp(B6, GATEWAY6, b"asked", dport=port)) for port in ports]
+    with Ear(site.b) as ear, Ear(site.netns["acme/a"]) as other:
+        send_frames(site.b, "eth0", frames)
+        site.settle(other)
+        ear.heard(b"asked")
+        assert len([frame for frame in ear._frames if b"asked" in frame]) == len(frames)  # none came back in an ICMP error
+    wait_for(lambda: site.dropped("hv2") >= before + len(frames), "the drops to be counted")
+
+
+def _set_mtu(place: str, mtu: int) -> None:
+    fd = netns.find(place)
+    with netns.inside(fd), IPRoute() as ipr:
+        ipr.link("set", index=ipr.link_lookup(ifname="eth0")[0], mtu=mtu)
+    os.close(fd)
