@@ -178,7 +178,9 @@ class World:
         """Start a host's agent; an earlier one dies as by kill -9, its kernel and its snapshot stay."""
         self.kill(name)
         wire = self.wires.setdefault(name, Wire())
-        found = self.kernels.setdefault(name, kernel if kernel is not None else FakeKernel())
+        if name not in self.kernels:
+            self.kernels[name] = kernel if kernel is not None else FakeKernel()
+        found = self.kernels[name]
         agent = Agent(
             name,
             found,
