@@ -19,8 +19,6 @@ FABRIC: Final[tuple[Template, ...]] = (
     ("ipv6/conf/default/disable_ipv6", "1"),  # with IPv6 every device coming up walks all VRFs' tables: quadratic
     ("ipv6/conf/default/addr_gen_mode", "1"),  # none: no address that nobody asked for
     ("ipv6/conf/default/accept_ra", "0"),
-    # The kernel reads hop-by-hop options before nft's prerouting, and complains of them to whatever source they claim.
-    ("ipv6/max_hbh_length", "0"),
     ("ipv4/conf/all/send_redirects", "0"),  # in effect when either `all` or the device says so, hence both
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/all/accept_redirects", "0"),
