@@ -113,7 +113,7 @@ def test_forged_vxlan_is_dropped_and_counted(forgery: World, case: str) -> None:
     victims = [forgery.instance("acme/a").id, forgery.instance("globex/a").id]
     with Ear(victims[0]) as first, Ear(victims[1]) as second:
         send_vxlan(sender, outer, "192.0.2.11", vxlan(vni, inner(forgery, source, destination, payload)))
-        wait_for(lambda: dropped(forgery, "hv1") == before + 1, "the drop to be counted")
+        wait_for(lambda: dropped(forgery, "hv1") > before, "the drop to be counted")
         assert not first.hears(payload)
         assert not second.hears(payload)
 
@@ -146,7 +146,7 @@ def test_malformed_vxlan_from_an_honest_host_is_dropped_and_counted(forgery: Wor
     frame = inner(forgery, "10.44.12.5", "10.44.12.4", payload)
     with Ear(forgery.instance("acme/a").id) as ear:
         send_vxlan("hv2", "192.0.2.12", "192.0.2.11", MALFORMED[case](frame))
-        wait_for(lambda: dropped(forgery, "hv1") == before + 1, "the drop to be counted")
+        wait_for(lambda: dropped(forgery, "hv1") > before, "the drop to be counted")
         assert not ear.hears(payload)
 
 
@@ -191,7 +191,7 @@ def test_a_spoofing_instance_is_stopped_at_its_port(forgery: World, case: str) -
     before = dropped(forgery, "hv2")
     with Ear(forgery.instance("acme/a").id) as ear:
         send_frame(forgery.instance("acme/b").id, "eth0", spoofs(forgery)[case])
-        wait_for(lambda: dropped(forgery, "hv2") == before + 1, "the drop to be counted")
+        wait_for(lambda: dropped(forgery, "hv2") > before, "the drop to be counted")
         assert not ear.hears(b"spoof")
     assert forgery.reaches("acme/c", "acme/b")
 
@@ -251,4 +251,4 @@ def test_a_stranger_is_counted_while_no_vpc_is_on_the_host(world: World, tmp_pat
     before = dropped(world, "hv1")
     frame = inner(world, "10.44.12.5", "10.44.12.4", b"early")
     send_vxlan("hv2", "192.0.2.12", "192.0.2.11", vxlan(20000, frame))
-    wait_for(lambda: dropped(world, "hv1") == before + 1, "the drop to be counted")
+    wait_for(lambda: dropped(world, "hv1") > before, "the drop to be counted")
