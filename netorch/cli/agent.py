@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import click
 
-from netorch.cli.context import Session, pass_session
+from netorch.cli.context import Session, host_option, pass_session
 
 
 @click.group()
@@ -16,7 +15,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--host", default=socket.gethostname, show_default="the machine's name", help="The host's name in the store.")
+@host_option
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path),

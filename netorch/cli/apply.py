@@ -24,7 +24,10 @@ POLL_S = 0.05
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
 @pass_session
 def command(session: Session, path: Path, yes: bool, allow_mass_delete: bool, wait: bool, timeout: float) -> None:
-    """Make the cloud what a file says. What the file's VPCs hold and the file does not name is deleted."""
+    """Make the cloud what a file says. What the file's VPCs hold and the file does not name is deleted.
+
+    On a terminal it asks before anything is deleted or replaced; in a script it does not.
+    """
     from netorch.control.changes import Action
     from netorch.control.cloud import apply_cloud
 
@@ -34,7 +37,7 @@ def command(session: Session, path: Path, yes: bool, allow_mass_delete: bool, wa
         return
     losses = plan.counts()[Action.DELETE] + plan.counts()[Action.REPLACE]
     if losses and not yes and sys.stdin.isatty():
-        click.confirm(f"{losses} resources will be deleted or replaced. Go on?", abort=True)
+        click.confirm(f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Go on?", abort=True)
     done = apply_cloud(session.store, plan, _progress("committing"), allow_mass_delete=allow_mass_delete)
     click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
     if wait and plan.hosts:

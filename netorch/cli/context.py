@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,14 @@ def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple
     return tags
 
 
+host_option = click.option(
+    "--host",
+    envvar="NETORCH_HOST",
+    show_envvar=True,
+    default=socket.gethostname,
+    show_default="the machine's name",
+    help="The host's name in the store.",
+)
 tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
 
 
@@ -91,6 +100,8 @@ def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is p
         from netorch.errors import NetorchError
 
         root = context.find_root()
+        if root.params.get("lab"):  # its names are in another store, a second away
+            return []
         session = Session(root.params.get("store"), root.params.get("owner"))
         try:
             names = resource_names(session.inventory(), session.caller, kind)
@@ -98,6 +109,6 @@ def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is p
             return []
         finally:
             session.close()
-        return [name for name in names if name.startswith(incomplete)]
+        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
     return offer

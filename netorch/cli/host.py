@@ -23,8 +23,7 @@ def command() -> None:
 
 def row(info: HostInfo) -> dict[str, Any]:
     """Return a host as it is shown."""
-    record = msgspec.to_builtins(info.host)
-    return {**record, "role": info.host.role.value, "live": info.live, "interfaces": info.interfaces}
+    return {**msgspec.structs.asdict(info.host), "role": info.host.role.value, "live": info.live, "interfaces": info.interfaces}
 
 
 @command.command("list")

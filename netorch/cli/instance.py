@@ -30,7 +30,8 @@ def row(info: InstanceInfo) -> dict[str, Any]:
     """Return an instance as it is shown."""
     first = info.interfaces[0].eni if info.interfaces else None
     return {
-        **msgspec.to_builtins(info.instance),
+        **msgspec.structs.asdict(info.instance),
+        "attachment": info.instance.attachment.value,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "address": first.address if first is not None else "",
         "ipv6_address": first.ipv6_address if first is not None else "",
@@ -97,7 +98,9 @@ def show(session: Session, instance: str, output: str) -> None:
 @output_option
 @pass_session
 def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **wishes: Any) -> None:  # noqa: ANN401
-    """Run an instance. With nothing but a name it lands in the default VPC, on the least loaded host."""
+    """Run an instance.
+
+    With nothing but a name it lands in the default VPC, on the least loaded host."""
     from netorch.control.instances import Wish, run_instances
     from netorch.model.eni import Attachment
 
@@ -125,7 +128,10 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @pass_session
 def move(session: Session, instance: str, host: str, wait: bool, timeout: float) -> None:
-    """Move an instance to another host; its traffic goes on."""
+    """Move an instance to another host.
+
+    Its traffic goes on.
+    """
     from netorch.control.moves import move_instance
 
     resource_id = session.id_of("i", instance)
@@ -139,7 +145,10 @@ def move(session: Session, instance: str, host: str, wait: bool, timeout: float)
 @click.argument("instance", shell_complete=complete("i"))
 @pass_session
 def terminate(session: Session, instance: str) -> None:
-    """Terminate an instance; its own interface and addresses go with it."""
+    """Terminate an instance.
+
+    Its own interface and addresses go with it.
+    """
     from netorch.control.instances import terminate_instance
 
     resource_id = session.id_of("i", instance)
@@ -152,7 +161,9 @@ def terminate(session: Session, instance: str) -> None:
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_session
 def exec_(session: Session, instance: str, argv: tuple[str, ...]) -> None:
-    """Run a command inside an instance's namespace; on the host that carries it.
+    """Run a command inside an instance.
+
+    Runs in its namespace, so on the host that carries it, or in a lab.
 
     Example: netorch instance exec acme/web-1 -- ping 10.44.13.5
     """

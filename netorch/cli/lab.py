@@ -18,7 +18,10 @@ def command() -> None:
 @command.command()
 @click.argument("topology", type=click.Path(path_type=Path))
 def up(topology: Path) -> None:
-    """Build a lab from a containerlab file and start an agent on every hypervisor and edge."""
+    """Build a lab from a containerlab file.
+
+    Starts an agent on every hypervisor and edge.
+    """
     from netorch import lab
 
     built = lab.up(topology)
@@ -86,7 +89,10 @@ def shell(context: click.Context, node: str | None, name: str) -> None:
 @click.argument("host")
 @click.pass_context
 def restart_agent(context: click.Context, name: str, host: str) -> None:
-    """Start a host's agent again after it has ended, e.g. by kill -9."""
+    """Start a host's agent that has ended.
+
+    E.g. by kill -9.
+    """
     from netorch import lab
 
     context.exit(lab.restart_agent(name, host))

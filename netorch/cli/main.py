@@ -8,6 +8,7 @@ import sys
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from netorch import __version__
 
@@ -39,6 +40,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
 
+REST: Final = "netorch.rest"  # of the command line behind the command's name
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are needed."""
 
@@ -55,6 +59,12 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what follows the command's name, as it was written: it may be carried out inside a lab."""
+        rest = super().parse_args(ctx, args)
+        ctx.meta[REST] = list(rest)
+        return rest
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS:
@@ -75,29 +85,27 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:
     """VPCs on plain Linux hosts.
 
-    Exit codes: 0 done, 1 failed, 2 differs, unreachable or wrong input.
+    Each option above has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB.
+
+    Exit codes: 0 done, 1 failed or refused, 2 a difference, a problem, wrong usage or a wrong file, 130 interrupted.
     """
     from netorch.cli.context import Session
 
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False  # click itself does not look: https://no-color.org
     if lab and ctx.invoked_subcommand not in OUTSIDE:
-        ctx.exit(_inside(lab, store, owner))
+        given = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE  # a lab's store is its own
+        ctx.exit(_inside(lab, store if given else None, owner, [ctx.invoked_subcommand or "", *ctx.meta[REST]]))
     ctx.obj = Session(store=store, owner=owner)
     ctx.call_on_close(ctx.obj.close)
 
 
-def _inside(lab: str, store: str | None, owner: str | None) -> int:
-    """Carry the same command line out in a lab's control context; return its exit code."""
+def _inside(lab: str, store: str | None, owner: str | None, command: list[str]) -> int:
+    """Carry a command out in a lab's control context; return its exit code."""
     from netorch.lab import exec_in
 
-    arguments = sys.argv[1:]
-    for index, argument in enumerate(arguments):
-        if argument == "--lab":
-            del arguments[index : index + 2]
-            break
-        if argument.startswith("--lab="):
-            del arguments[index]
-            break
-    code: int = exec_in(lab, None, ["netorch", *arguments])
+    options = [*(["--store", store] if store else []), *(["--owner", owner] if owner else [])]
+    code: int = exec_in(lab, None, ["netorch", *options, *command])
     return code
 
 
@@ -111,8 +119,11 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("aborted; nothing further was changed", err=True)
+    except click.Abort as error:  # click's own, for a question that was answered with no as well as for Ctrl-C
+        interrupted = isinstance(error.__context__, KeyboardInterrupt)
+        click.echo("interrupted" if interrupted else "aborted; nothing was changed", err=True)
+        sys.exit(130 if interrupted else 1)
+    except KeyboardInterrupt:
         sys.exit(130)
     except NetorchError as error:
         click.echo(f"error: {error}", err=True)

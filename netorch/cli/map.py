@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from netorch.cli.output import cell, output_option, show_record, show_rows
 
 if TYPE_CHECKING:
     from netorch.model.mapping import Mapping
+    from netorch.store.base import Event
 
 COLUMNS = ("vpc", "vni", "address", "host", "vtep", "mac", "generation", "move")
 
@@ -67,19 +69,25 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
 def watch(session: Session, vpc: str | None, output: str) -> None:
     """Follow changes of mappings, a line each, until interrupted."""
     from netorch.model import keys
-    from netorch.model.mapping import Mapping
 
     prefix = keys.map_prefix(session.find("vpc", vpc)[1].vni) if vpc else "map/"
     follower = session.store.watch([prefix], session.store.revision() + 1)
-    while True:
-        select.select([follower.fileno()], [], [], 1.0)
-        for event in follower.poll():
-            _, digits, address = event.key.split("/", 2)
-            found = msgspec.json.decode(event.value, type=Mapping) if event.value is not None else None
-            fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
-            if found is not None and found.move is not None:
-                fact["move"] = f"{found.move.direction.value} {found.move.host}"
-            if output == "json":
-                click.echo(msgspec.json.encode(fact).decode())
-            else:
-                click.echo("  ".join(f"{name}={cell(value)}" for name, value in fact.items()))
+    with contextlib.closing(follower):
+        while True:
+            select.select([follower.fileno()], [], [], 1.0)
+            for event in follower.poll():
+                _print(event, output)
+
+
+def _print(event: Event, output: str) -> None:
+    from netorch.model.mapping import Mapping
+
+    _, digits, address = event.key.split("/", 2)
+    found = msgspec.json.decode(event.value, type=Mapping) if event.value is not None else None
+    fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
+    if found is not None and found.move is not None:
+        fact["move"] = f"{found.move.direction.value} {found.move.host}"
+    if output == "json":
+        click.echo(msgspec.json.encode(fact).decode())
+    else:
+        click.echo("  ".join(f"{name}={cell(value)}" for name, value in fact.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -53,19 +54,22 @@ def show_value(value: object, output: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: framed on a terminal, aligned columns in a pipe (rich takes a quarter second to import)."""
-    if sys.stdout.isatty():
+    """Print a table: framed on a terminal that is wide enough, else aligned columns (rich takes a quarter second to import)."""
+    widths = [max(len(text) for text in texts) for texts in zip(columns, *rows, strict=True)]
+    frame = 3 * len(columns) + 1
+    # Folded cells would tear ids apart, which are there to be copied.
+    if sys.stdout.isatty() and sum(widths) + frame <= shutil.get_terminal_size().columns:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(header_style="bold", highlight=True)
+        table = Table(header_style="bold")
         for column in columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(column)
         for row in rows:
-            table.add_row(*row)
-        Console().print(table)
+            table.add_row(*map(escape, row))
+        Console(highlight=False).print(table)
         return
-    widths = [max(len(column), *(len(row[i]) for row in rows)) if rows else len(column) for i, column in enumerate(columns)]
     for line in ([column.upper() for column in columns], *rows):
         click.echo("  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
 

@@ -74,7 +74,10 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @click.argument("table", shell_complete=complete("rtb"))
 @pass_session
 def delete(session: Session, table: str) -> None:
-    """Delete a route table that no subnet names; the main one cannot be deleted."""
+    """Delete a route table.
+
+    Neither the main one nor one that a subnet names can be deleted.
+    """
     from netorch.control.route_tables import delete_route_table
 
     resource_id = session.id_of("rtb", table)

@@ -35,7 +35,8 @@ def command(context: click.Context, session: Session, output: str) -> None:
             reasons[reason] = reasons.get(reason, 0) + count
     seen = "  ".join(f"{reason}={count}" for reason, count in sorted(reasons.items()) if count)
     click.echo(f"\ndropped packets by reason: {seen or 'none'}")
-    counts = f"{health.vpcs} VPCs, {health.instances} instances, {health.mappings} mappings"
+    counted = (("VPC", health.vpcs), ("instance", health.instances), ("mapping", health.mappings))
+    counts = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counted)
     click.echo(f"store: revision {health.revision}, {counts}")
     for problem in health.problems:
         click.echo(click.style(f"problem: {problem}", fg="red"))

@@ -79,7 +79,10 @@ def create(
 @output_option
 @pass_session
 def create_default(session: Session, output: str) -> None:
-    """Create the default VPC, in which instances land that name no other."""
+    """Create the default VPC.
+
+    Instances that name no VPC land in it; the first of them creates it, too.
+    """
     from netorch.control.vpcs import create_default_vpc
 
     show_record(row(create_default_vpc(session.store, session.caller)), output)

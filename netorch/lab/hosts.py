@@ -169,7 +169,7 @@ def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os
     env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', '')}:{SYSTEM_PATH}"
     if node is not None:
         env |= {**node.env, **{env_name(label): value for label, value in node.labels.items()}}
-        env["CLAB_LABEL_CLAB_NODE_NAME"] = node.name
+        env["CLAB_LABEL_CLAB_NODE_NAME"] = env["NETORCH_HOST"] = node.name
     env["NETORCH_STORE"] = str(store_path(directory))
     return env
 

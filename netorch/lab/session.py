@@ -269,7 +269,7 @@ def exec_in(name: str, node: str | None, argv: Sequence[str]) -> int:
     place = _find(name)
     if isinstance(place, Path):
         return hosts.run(hosts.read_record(place), place, node, argv)
-    return place.call(_request(node, argv, interactive=False))
+    return place.call(_request(node, argv, interactive=_at_terminal()))
 
 
 def restart_agent(name: str, host: str) -> int:
@@ -290,7 +290,14 @@ def shell(name: str, node: str | None) -> int:
     place = _find(name)
     if isinstance(place, Path):
         return hosts.run(hosts.read_record(place), place, node, argv)
-    return place.call(_request(node, argv, interactive=sys.stdin.isatty() and sys.stdout.isatty()))
+    if not _at_terminal():  # a box passes no pipe on
+        raise LabError(f"lab {name}: a shell needs a terminal; for one command use netorch lab exec {name} -- COMMAND")
+    return place.call(_request(node, argv, interactive=True))
+
+
+def _at_terminal() -> bool:
+    """Return whether a person sits before us: then so it looks to the command, which may ask, and colour what it prints."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _request(node: str | None, argv: Sequence[str], *, interactive: bool) -> Request:

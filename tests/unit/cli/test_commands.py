@@ -164,6 +164,23 @@ def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None
     assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=2).stderr
 
 
+def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -> None:
+    run("host", "create", "bare", "--underlay", "192.0.2.1")
+    run("host", "create", "tagged", "--underlay", "192.0.2.2", "--tag", "rack=1")
+    assert [row["tags"] for row in json.loads(run("host", "list", "-o", "json").stdout)] == [{}, {"rack": "1"}]
+    row = json.loads(run("instance", "run", "solo", "--no-wait", "-o", "json").stdout)[0]
+    assert (row["attachment"], row["netns"], row["tags"]) == ("netns", "", {})
+
+
+def test_drift_of_an_unknown_host_is_an_error_and_not_a_kernel_to_be_cleared(run: Run) -> None:
+    assert "host 'nope': does not exist" in run("drift", "--host", "nope", code=1).stderr
+
+
+@pytest.mark.parametrize("noun", ["vpc", "subnet", "route-table", "eni", "instance", "host", "map", "lab"])
+def test_no_line_of_help_is_cut_short(run: Run, noun: str) -> None:
+    assert "..." not in run(noun, "--help").stdout.split("Commands:")[1]
+
+
 def test_an_exported_cloud_applies_without_changes(run: Run, tmp_path: Path) -> None:
     run("apply", "--yes", "--no-wait")
     (tmp_path / "again.yaml").write_text(run("export").stdout)
