@@ -92,10 +92,9 @@ def guest_job(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
 class Guest:
     """One booted lab kernel, running one command. `directory` is shared with it and holds what it prints."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes], lifeline: int | None = None) -> None:
+    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
         self.directory = directory
         self.process = process
-        self._lifeline = lifeline  # what `_undertaker` waits at; held open as long as this process lives
 
     def status(self) -> int | None:
         """Return what the command left with; None while it runs.
@@ -119,11 +118,6 @@ class Guest:
         """End the kernel and every process of it."""
         end_kernel(self.process.pid)
         self.process.wait()
-        if self._lifeline is not None:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._lifeline, b"\n")  # nothing is left to bury, and the number may soon be another's
-            os.close(self._lifeline)
-            self._lifeline = None
 
 
 def end_kernel(pid: int, patience_s: float = 2.0) -> None:
@@ -193,24 +187,7 @@ def boot(
             pass_fds=[console.fileno()] if console else [],
             start_new_session=True,
         )
-    return Guest(directory, process, None if outlive else _undertaker(process.pid))
-
-
-def _undertaker(pid: int) -> int:
-    """Start somebody who kills a guest's whole group when this process is gone, however it went; return the pipe to hold.
-
-    The signal that the kernel gets at our death does not reach host processes that it was just tracing: they would stay stopped.
-    """
-    theirs, ours = os.pipe2(os.O_CLOEXEC)
-    script = 'read -r _ && exit; sleep 1; kill -KILL -- "-$0"'
-    actions = [
-        (os.POSIX_SPAWN_DUP2, theirs, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    os.posix_spawn("/bin/sh", ["sh", "-c", script, str(pid)], {"PATH": SYSTEM_PATH}, setsid=True, file_actions=actions)
-    os.close(theirs)
-    return ours
+    return Guest(directory, process)
 
 
 @contextlib.contextmanager
