@@ -16,6 +16,7 @@ from netorch.control.draft import (
     visible_tags,
     vpc_deletion,
 )
+from netorch.control.enis import primary_eni_id
 from netorch.control.plan_instances import InstancePlanner
 from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
@@ -159,8 +160,10 @@ class _Structure:
         return gone
 
     def _refuse_lodgers(self, subnet: Subnet) -> None:
+        """Refuse to delete a subnet with interfaces that no file names: all but those that came with their instance."""
         for eni in self._records.enis.values():
-            if eni.record.subnet == subnet.id and not eni.record.instance:
+            own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
+            if eni.record.subnet == subnet.id and not own:
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
 
     def _plan_tables(self) -> dict[str, str]:
