@@ -32,6 +32,10 @@ class AntiSpoof:
             if item.phase is not Phase.ARRIVING:
                 yield _chain(view, item)
 
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
         """Yield nothing."""
         return iter(())

@@ -1,6 +1,6 @@
 """The nftables skeletons of a host, as text, and the spelling of their elements.
 
-No connection tracking is loaded by anything here: every rule is one look-up in a hash, whatever the number of VPCs.
+Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the fabric only, not those of the host itself.
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host.
 
@@ -23,11 +23,21 @@ FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
 * DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
   forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
 
-FABRIC_INET: to whom instances may send.
+FABRIC_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
 
-* `forward`: the mark is taken off, lest it choose a route in the underlay. A packet that came from the fabric does not go back to
-  the fabric: its sender has an outdated mapping and would never learn of it. The exception is an address that has just moved
-  away. Where a packet leaves is told by a number, the group of the VXLAN devices: that is cheaper than to compare names.
+* `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
+  addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
+  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and the zone stays.
+* `forward`: the mark is taken off, lest it choose a route in the underlay, and used again only while the sender's chain runs. A
+  packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
+  The exception is an address that has just moved away. Where a packet leaves is told by a number, the group of the VXLAN devices:
+  that is cheaper than to compare names.
+* `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains). The
+  first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
+* What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
+  `tracked_sender` and `tracked_taker` hold the directions and marks with which a packet passes an end without being judged.
+  EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
+  A mark is set by a connection's first packet only. What belongs to no connection passes by untracked rules only.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
@@ -96,23 +106,93 @@ set transit4 {
 set transit6 {
     type ifname . ipv6_addr
 }
+set tracked_sender {
+    typeof ct direction . ct mark
+    elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
+}
+set tracked_taker {
+    typeof ct direction . ct mark
+    elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
+}
+map zone {
+    typeof iifname : ct zone
+}
+map sends {
+    type ifname : verdict
+}
+map takes {
+    type ifname : verdict
+}
+counter no_zone {
+}
 counter unchecked {
 }
 counter transit {
 }
 counter to_router {
 }
+counter no_policy {
+}
+counter invalid {
+}
+counter acl_egress {
+}
+counter acl_ingress {
+}
+counter sg_egress {
+}
+counter sg_ingress {
+}
+chain zones {
+    type filter hook prerouting priority -450; policy accept;
+    ct zone set iifname map @zone accept
+    counter name "no_zone" drop
+}
 chain forward {
-    type filter hook forward priority -20; policy accept;
-    meta mark CHECKED meta mark set 0x0 accept
+    type filter hook forward priority -20; policy drop;
+    meta mark CHECKED goto from_port
     oifgroup VXLAN_GROUP goto relay
     meta sdifname "v-*" counter name "unchecked" drop
+    goto deliver
+}
+chain from_port {
+    meta mark set 0x0
+    meta sdifname vmap @sends
+    counter name "no_policy" drop
 }
 chain relay {
     meta sdifname . ip daddr @transit4 accept
     meta sdifname . ip6 daddr @transit6 accept
     meta sdifname "v-*" counter name "unchecked" drop
     counter name "transit" drop
+}
+chain sent {
+    ct state invalid counter name "invalid" drop
+    ct state new ct mark set ct mark | 0x1
+    goto deliver
+}
+chain deliver {
+    meta mark set 0x0
+    oifgroup VXLAN_GROUP accept
+    oifname vmap @takes
+    counter name "no_policy" drop
+}
+chain taken {
+    ct state invalid counter name "invalid" drop
+    ct state new ct mark set ct mark | 0x2
+    accept
+}
+chain acl_refuses_sender {
+    counter name "acl_egress" drop
+}
+chain acl_refuses_taker {
+    counter name "acl_ingress" drop
+}
+chain sg_refuses_sender {
+    counter name "sg_egress" drop
+}
+chain sg_refuses_taker {
+    counter name "sg_ingress" drop
 }
 chain input {
     type filter hook input priority 0; policy accept;

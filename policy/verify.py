@@ -33,6 +33,10 @@ class Verify:
         """Yield nothing: without mappings nobody may send."""
         return iter(())
 
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
         """Yield who may send from the address, and while it moves who may send packets on."""
         me = view.host.host.name

@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
-STRUCTURE = ""  # the part of a slice that depends on no mapping; other parts are called by the mapping's address
+STRUCTURE = ""  # the part of a slice that depends on neither rules nor a mapping
+RULES = "rules"  # other parts are called by the mapping's address
 
 
 class Refusal(msgspec.Struct):

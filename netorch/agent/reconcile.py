@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
 
+import msgspec
+
 from netorch.agent.moves import Moves
-from netorch.agent.problems import STRUCTURE, Problems
+from netorch.agent.problems import RULES, STRUCTURE, Problems
 from netorch.agent.records import Dirty, MissingRecord, Records
 from netorch.agent.slices import Objects, Slice
+from netorch.agent.zones import Zones
 from netorch.compiler.base import Compiler, HostView, Phase, VpcView
 from netorch.compiler.ports import kept_keys
-from netorch.compiler.registry import compile_host, compile_mapping, compile_slice, compile_vpc
+from netorch.compiler.registry import compile_host, compile_mapping, compile_rules, compile_slice, compile_vpc
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.errors import CompileError, KernelError
 from netorch.plan.diff import diff
@@ -44,6 +47,7 @@ class Reconciler:
         self._compilers = compilers
         self._views: dict[int, VpcView] = {}
         self._problems = Problems()
+        self._zones = Zones()
         self._look_again_at: float | None = None
 
     @property
@@ -86,6 +90,7 @@ class Reconciler:
         by_slice: dict[int, Objects] = {}
         for key, obj in dumped.items():
             by_slice.setdefault(obj.slice_id, {})[key] = obj
+            self._zones.learn(obj)
         differing = 0
         for slice_id in self.slices.keys() | by_slice.keys():
             found = by_slice.get(slice_id, {})
@@ -124,6 +129,10 @@ class Reconciler:
                 self._drop_vpc(vni)
             elif self.host_view is not None:  # else all are compiled once there is one
                 self._compile_vpc(vni, self.host_view, now)
+        for vni in sorted(dirty.rules - structures):
+            if vni in self._views and vni in self._records.vpcs:
+                view = msgspec.structs.replace(self._views[vni], **self._records.vpcs[vni].rules())
+                self._compile_rules(view, self._records.vpcs[vni].problem())
         for vni, address in sorted(dirty.mappings):
             if vni in self._views and vni in self._records.vpcs:
                 self._compile_mapping(self._views[vni], address)
@@ -163,16 +172,26 @@ class Reconciler:
         flaw = self._records.vpcs[vni].problem() if vni in self._records.vpcs else "no record of the VPC is here yet"
         if not flaw:
             try:
-                view = self._records.view(vni, host_view, phases)
+                view = self._records.view(vni, host_view, phases, self._zones.of(vni))
                 target.set_own(compile_vpc(self._compilers, view), kept_keys(view))
             except Exception as error:  # see _flaw_of
                 flaw = _flaw_of(error)
             else:
                 self.phases[vni] = phases
                 before = self._views.get(vni)
-                self._views[vni] = view
+                self._compile_rules(view, "")
                 self._compile_mappings(view, before)
         self._problems.compiled(vni, STRUCTURE, flaw)
+
+    def _compile_rules(self, view: VpcView, flaw: str) -> None:
+        """Compile rules; those that cannot be compiled leave the last good ones in force, whatever else has changed."""
+        self._views[view.vni] = view
+        if not flaw:
+            try:
+                self._slice(view.vni).set_rules(compile_rules(self._compilers, view))
+            except Exception as error:  # see _flaw_of
+                flaw = _flaw_of(error)
+        self._problems.compiled(view.vni, RULES, flaw)
 
     def _compile_mappings(self, view: VpcView, before: VpcView | None) -> None:
         """Compile the mappings whose port came or went, or all when what they are compiled with is new."""
@@ -235,6 +254,7 @@ class Reconciler:
         self._run(desired, actual, keep, whole, now, may_delete)
         for slice_id in [slice_id for slice_id in applied if slice_id and self.slices[slice_id].empty]:
             del self.slices[slice_id]
+            self._zones.free(slice_id)  # not before nothing of the VPC is left in the kernel
         return applied
 
     def pending(self) -> list[Op]:

@@ -8,6 +8,7 @@ A host may carry thousands of VPCs: one record's change must cost the same then 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Set
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +20,7 @@ from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
 # The part of a key behind vpc/<vni>/ -> the type that is stored there.
@@ -28,8 +30,11 @@ VPC_TYPES: Final[dict[str, type]] = {
     "rtb": RouteTable,
     "eni": NetworkInterface,
     "i": Instance,
+    "sg": SecurityGroup,
+    "acl": NetworkAcl,
+    "pl": PrefixList,
 }
-
+RULE_KINDS: Final = frozenset({"sg", "acl", "pl"})  # a change of one of these leaves everything but rules as it is
 
 # Whatever bytes stand in the store: msgspec's own errors, values that are refused, JSON nested too deeply.
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -44,10 +49,11 @@ class Dirty(msgspec.Struct, kw_only=True):
 
     host: bool = False
     structures: set[int] = msgspec.field(default_factory=set)
+    rules: set[int] = msgspec.field(default_factory=set)
     mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return self.host or bool(self.structures) or bool(self.mappings)
+        return self.host or bool(self.structures) or bool(self.rules) or bool(self.mappings)
 
 
 class VpcRecords:
@@ -59,7 +65,11 @@ class VpcRecords:
         self.route_tables: dict[str, RouteTable] = {}
         self.enis: dict[str, NetworkInterface] = {}
         self.instances: dict[str, Instance] = {}
+        self.groups: dict[str, SecurityGroup] = {}
+        self.acls: dict[str, NetworkAcl] = {}
+        self.prefix_lists: dict[str, PrefixList] = {}
         self.mappings: dict[str, Mapping] = {}
+        self.classes: Counter[tuple[str, ...]] = Counter()  # how many mappings have each set of groups
         self.poison: dict[str, str] = {}  # key -> why it cannot be read
 
     def table(self, kind: str) -> dict[str, Any]:
@@ -69,8 +79,20 @@ class VpcRecords:
             "rtb": self.route_tables,
             "eni": self.enis,
             "i": self.instances,
+            "sg": self.groups,
+            "acl": self.acls,
+            "pl": self.prefix_lists,
         }
         return tables[kind]
+
+    def rules(self) -> dict[str, Any]:
+        """Return the fields of a view that only `rules` of a compiler reads."""
+        return {
+            "groups": tuple(self.groups[name] for name in sorted(self.groups)),
+            "acls": tuple(self.acls[name] for name in sorted(self.acls)),
+            "prefix_lists": tuple(self.prefix_lists[name] for name in sorted(self.prefix_lists)),
+            "classes": frozenset(self.classes),
+        }
 
     def problem(self) -> str:
         """Return why the VPC must not be compiled now, or nothing."""
@@ -209,8 +231,10 @@ class Records:
         kind, _, resource = tail.partition("/")
         vni = int(digits, 16)
         records = self.vpcs.setdefault(vni, VpcRecords())
-        self.dirty.structures.add(vni)
+        poisoned = key in records.poison
         record = self._decode(records, key, VPC_TYPES.get(kind), value)
+        only_rules = kind in RULE_KINDS and not poisoned and key not in records.poison
+        (self.dirty.rules if only_rules else self.dirty.structures).add(vni)
         if key in records.poison:
             return  # the last one that could be read stays
         if kind == "vpc":
@@ -241,10 +265,26 @@ class Records:
         else:
             self.moving.pop((vni, address), None)
         self.dirty.mappings.setdefault((vni, address), before)
+        self._count_class(vni, records, before, mapping)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
             if either is not None and either.eni in self.wants:
                 self.dirty.structures.add(vni)
+
+    def _count_class(self, vni: int, records: VpcRecords, before: Mapping | None, after: Mapping | None) -> None:
+        """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
+        old, new = (mapping.groups if mapping is not None else None for mapping in (before, after))
+        if old == new:
+            return
+        if old is not None:
+            records.classes[old] -= 1
+            if not records.classes[old]:
+                del records.classes[old]
+                self.dirty.rules.add(vni)
+        if new is not None:
+            records.classes[new] += 1
+            if records.classes[new] == 1:
+                self.dirty.rules.add(vni)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
         self.statuses.pop(key, None)
@@ -277,7 +317,7 @@ class Records:
                 raise MissingRecord(f"the record {error.args[0]} is missing") from error
             yield LocalEni(eni=eni, subnet=subnet, instance=instance, phase=phases[eni_id])
 
-    def view(self, vni: int, host: HostView, phases: dict[str, Phase]) -> VpcView:
+    def view(self, vni: int, host: HostView, phases: dict[str, Phase], zone: int) -> VpcView:
         """Return what the compilers may see of a VPC. Raises MissingRecord."""
         records = self.vpcs[vni]
         vpc = records.vpc
@@ -291,6 +331,8 @@ class Records:
             route_tables=tuple(records.route_tables[name] for name in sorted(records.route_tables)),
             local=local,
             held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
+            zone=zone,
+            **records.rules(),
         )
 
 

@@ -1,7 +1,7 @@
 """Desired and actual objects of one VPC on this host, and which keys may differ.
 
-The desired part is the VPC's own objects plus those of each mapping, counted by how many mappings ask for them, so that one
-changed mapping touches its own entries only. `recomputed` must always equal `desired`; the tests assert it everywhere.
+The desired part is the VPC's own objects, what its rules come to, and those of each mapping, counted by how many ask for them, so
+that one changed mapping touches its own entries only. `recomputed` must always equal `desired`; the tests assert it everywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ class Slice:
     """One VPC (or the host's own part) on this host."""
 
     def __init__(self) -> None:
-        self.own: Objects = {}  # what depends on no mapping
+        self.own: Objects = {}  # what depends on neither rules nor a mapping
+        self.rules: Objects = {}  # what rules come to
         self.shared: dict[Key, tuple[KernelObject, int]] = {}  # what mappings ask for, and how many do
         self.of_mapping: dict[str, tuple[KernelObject, ...]] = {}  # address -> what its mapping asked for
         self.actual: Objects = {}
@@ -27,11 +28,11 @@ class Slice:
 
     def desired(self) -> Objects:
         """Return everything that should exist. Cost: O(slice)."""
-        return {**{key: obj for key, (obj, _) in self.shared.items()}, **self.own}
+        return {**{key: obj for key, (obj, _) in self.shared.items()}, **self.rules, **self.own}
 
     def wanted(self, key: Key) -> KernelObject | None:
         """Return the desired object of a key, or None."""
-        own = self.own.get(key)
+        own = self.own.get(key) or self.rules.get(key)
         if own is not None:
             return own
         counted = self.shared.get(key)
@@ -42,6 +43,11 @@ class Slice:
         self.own = objects
         self.keep = keep
         self.all_touched = True
+
+    def set_rules(self, objects: Objects) -> None:
+        """Replace what rules come to. Cost: O(what they come to), whatever else the slice holds."""
+        old, self.rules = self.rules, objects
+        self.touched |= {key for key in old.keys() | objects.keys() if old.get(key) != objects.get(key)}
 
     def set_mapping(self, address: str, objects: Iterable[KernelObject]) -> None:
         """Replace what the mapping of an address asks for (nothing when it is gone). Cost: O(1)."""
@@ -66,6 +72,7 @@ class Slice:
     def clear(self) -> None:
         """Ask for nothing any more."""
         self.own = {}
+        self.rules = {}
         self.shared = {}
         self.of_mapping = {}
         self.keep = frozenset()
@@ -113,7 +120,7 @@ class Slice:
     @property
     def empty(self) -> bool:
         """Return whether nothing is wanted and nothing is there."""
-        return not self.own and not self.shared and not self.actual
+        return not self.own and not self.rules and not self.shared and not self.actual
 
 
 def _rests_on(obj: KernelObject, ifname: str | int) -> bool:

@@ -1,8 +1,9 @@
 """What a compiler sees and what it must yield.
 
-A slice (all objects of one VPC on one host) is  vpc(view)  +  mapping(view, m) for each mapping m.
+A slice (all objects of one VPC on one host) is  vpc(view)  +  rules(view)  +  mapping(view, m) for each mapping m.
 `mapping` depends on nothing but its own mapping and the view's constants, so a changed mapping costs O(1):
 its old objects are released, its new ones taken; objects that several mappings share are counted.
+`rules` is apart from `vpc`, so that a changed rule costs nothing for the interfaces that it is about.
 
 Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
 """
@@ -19,6 +20,7 @@ from netorch.errors import CompileError
 from netorch.model.addr import format_ip, packed
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 
@@ -71,6 +73,11 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     route_tables: tuple[RouteTable, ...]
     local: tuple[LocalEni, ...]
     held: frozenset[str] = frozenset()  # addresses whose port is here (HELD, DEPARTING): the port's route wins over the mapping's
+    zone: int = 1  # the conntrack zone that this host has chosen for the VPC, 1 to 65535
+    groups: tuple[SecurityGroup, ...] = ()
+    acls: tuple[NetworkAcl, ...] = ()
+    prefix_lists: tuple[PrefixList, ...] = ()
+    classes: frozenset[tuple[str, ...]] = frozenset()  # every set of groups that some mapping of the VPC has
 
     @property
     def vni(self) -> int:
@@ -111,7 +118,11 @@ class Compiler(Protocol):
         ...
 
     def vpc(self, view: VpcView, /) -> Iterable[KernelObject]:
-        """Yield the VPC's objects that depend on no mapping."""
+        """Yield the VPC's objects that depend on neither rules nor a mapping. Reads nothing of what `rules` reads alone."""
+        ...
+
+    def rules(self, view: VpcView, /) -> Iterable[KernelObject]:
+        """Yield what security groups, network ACLs and prefix lists come to for the interfaces that are here."""
         ...
 
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:

@@ -57,6 +57,10 @@ class OverlayCompiler:
             yield from device_sysctls(VXLAN_V6, vxlan)
         yield AdminUp(ifname=vxlan)
 
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
         """Yield the way to a remote address; to a local one only when it is about to leave.
 

@@ -40,6 +40,10 @@ class PortCompiler:
             if item.phase is not Phase.ARRIVING:
                 yield from _port(view, item)
 
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
         """Yield nothing."""
         return iter(())

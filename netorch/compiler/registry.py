@@ -57,8 +57,13 @@ def compile_host(compilers: Sequence[Compiler], view: HostView) -> Objects:
 
 
 def compile_vpc(compilers: Sequence[Compiler], view: VpcView) -> Objects:
-    """Return the objects of one VPC that depend on no mapping. Raises CompileError."""
+    """Return the objects of one VPC that depend on neither rules nor a mapping. Raises CompileError."""
     return _merge(((compiler.name, compiler.vpc(view)) for compiler in compilers), view.vni)
+
+
+def compile_rules(compilers: Sequence[Compiler], view: VpcView) -> Objects:
+    """Return what the VPC's rules come to on this host. Raises CompileError."""
+    return _merge(((compiler.name, compiler.rules(view)) for compiler in compilers), view.vni)
 
 
 def compile_mapping(compilers: Sequence[Compiler], view: VpcView, mapping: Mapping) -> Objects:
@@ -73,6 +78,7 @@ def compile_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iterab
       CompileError: as the others, and when a mapping wants something else than another mapping or the VPC itself.
     """
     parts: list[tuple[str, Iterable[KernelObject]]] = [(compiler.name, compiler.vpc(view)) for compiler in compilers]
+    parts += [(f"{compiler.name} (rules)", compiler.rules(view)) for compiler in compilers]
     for mapping in mappings:
         parts += [(f"{compiler.name} ({mapping.address})", compiler.mapping(view, mapping)) for compiler in compilers]
     return _merge(parts, view.vni)

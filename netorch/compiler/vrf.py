@@ -48,6 +48,10 @@ class VrfCompiler:
             if view.dual_stack and subnet.ipv6_cidr:
                 yield Address(ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
 
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield nothing."""
+        return iter(())
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
         """Yield nothing."""
         return iter(())

@@ -12,6 +12,7 @@ from netorch.errors import StoreUnavailable
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, VpcStatus
 from netorch.model.mapping import Mapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.status import AgentStatus
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.store.base import KeyValue, Store
@@ -22,6 +23,9 @@ _TYPES: Final[dict[str, type]] = {
     "rtb": RouteTable,
     "eni": NetworkInterface,
     "i": Instance,
+    "sg": SecurityGroup,
+    "acl": NetworkAcl,
+    "pl": PrefixList,
     "map": Mapping,
     "host": Host,
     "eni-status": EniStatus,
@@ -39,6 +43,9 @@ class VpcRecords(msgspec.Struct, kw_only=True):
     route_tables: dict[str, Stored[RouteTable]] = msgspec.field(default_factory=dict)
     enis: dict[str, Stored[NetworkInterface]] = msgspec.field(default_factory=dict)
     instances: dict[str, Stored[Instance]] = msgspec.field(default_factory=dict)
+    groups: dict[str, Stored[SecurityGroup]] = msgspec.field(default_factory=dict)
+    acls: dict[str, Stored[NetworkAcl]] = msgspec.field(default_factory=dict)
+    prefix_lists: dict[str, Stored[PrefixList]] = msgspec.field(default_factory=dict)
     mappings: dict[str, Stored[Mapping]] = msgspec.field(default_factory=dict)
 
     @property
@@ -123,6 +130,12 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, rest: str) -> None:
         records.enis[resource_id] = _stored(kv, kind)
     elif kind == "i":
         records.instances[resource_id] = _stored(kv, kind)
+    elif kind == "sg":
+        records.groups[resource_id] = _stored(kv, kind)
+    elif kind == "acl":
+        records.acls[resource_id] = _stored(kv, kind)
+    elif kind == "pl":
+        records.prefix_lists[resource_id] = _stored(kv, kind)
 
 
 def _take_mapping(inventory: Inventory, kv: KeyValue, rest: str) -> None:

@@ -31,7 +31,7 @@ from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftElement, NftTable, PortChain, Scope, vni_of_items
+from netorch.state.nft import NftElement, NftTable, PortChain, Scope, vni_of_element
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import NFT_TABLE
 
@@ -182,7 +182,7 @@ class Nft:
                     family=family,
                     set=holder["name"],
                     items=items,
-                    vni=vni_of_items(items),
+                    vni=vni_of_element(holder["name"], items),
                     value=_spell(value),
                 )
 

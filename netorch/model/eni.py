@@ -38,6 +38,7 @@ class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     address: str  # the primary private IPv4 address
     ipv6_address: str = ""
     instance: str = ""  # i-..., nothing: not attached
+    groups: tuple[str, ...] = ()  # sg-..., sorted; what none of them permits is refused, so none refuses everything
     name: str = ""
     tags: Tags = {}
 

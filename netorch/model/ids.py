@@ -13,7 +13,7 @@ Vni = NewType("Vni", int)
 VNI_FIRST: Final = 4097
 VNI_LAST: Final = 0xFFFFFE
 RANDOM_DIGITS: Final = 11
-KINDS: Final = ("vpc", "subnet", "rtb", "rtbassoc", "eni", "i")
+KINDS: Final = ("vpc", "subnet", "rtb", "rtbassoc", "eni", "i", "sg", "sgr", "acl", "pl", "fl")
 
 
 def make_id(kind: str, vni: int, entropy: int) -> str:

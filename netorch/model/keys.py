@@ -33,6 +33,21 @@ def instance(vni: int, resource_id: str) -> str:
     return f"vpc/{vni:06x}/i/{resource_id}"
 
 
+def security_group(vni: int, resource_id: str) -> str:
+    """Return a security group's key."""
+    return f"vpc/{vni:06x}/sg/{resource_id}"
+
+
+def network_acl(vni: int, resource_id: str) -> str:
+    """Return a network ACL's key."""
+    return f"vpc/{vni:06x}/acl/{resource_id}"
+
+
+def prefix_list(vni: int, resource_id: str) -> str:
+    """Return a prefix list's key."""
+    return f"vpc/{vni:06x}/pl/{resource_id}"
+
+
 def map_prefix(vni: int) -> str:
     """Return the prefix of all mappings of a VPC."""
     return f"map/{vni:06x}/"

@@ -39,4 +39,5 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mac: str
     host: str
     vtep: str  # the host's underlay address: the outer destination of packets to `address`, the outer source of its own
+    groups: tuple[str, ...] = ()  # the interface's: rules that refer to one of these mean this address
     move: Move | None = None

@@ -31,6 +31,7 @@ class Subnet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cidr: str
     ipv6_cidr: str = ""  # /64 or nothing
     route_table: str = ""  # rtb-...; nothing: the VPC's main table
+    acl: str = ""  # acl-...; nothing: the VPC's default ACL
     tags: Tags = {}
 
 

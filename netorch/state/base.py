@@ -26,6 +26,10 @@ class Rank:
     RULE = 10
     SYSCTL = 12
     NFT_TABLE = 15
+    NFT_SET = 16
+    NFT_RULES = 17
+    NFT_BORDER = 18  # chains that lead to other chains of their VPC
+    CONNTRACK_SYSCTL = 19  # they are there once a table needs connection tracking
     VRF = 20
     VRF_UP = 22
     DEFAULT_ROUTE = 25
@@ -92,6 +96,18 @@ def slice_of_ifname(ifname: str) -> int:
         return HOST_SLICE
 
 
+def slice_of_nft_name(name: str) -> int:
+    """Return the VNI in the name of a VPC's own chain or set, e.g. `class-001388.4`; HOST_SLICE for what all VPCs share."""
+    _, dash, rest = name.partition("-")
+    digits = rest[:6]
+    if not dash or len(digits) != 6 or rest[6:7] not in ("", "-", "."):
+        return HOST_SLICE
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return HOST_SLICE
+
+
 def slice_of_key(key: Key) -> int:
     """Return the VNI that a key names, or HOST_SLICE; for keys of which the object is already gone."""
     kind = key[0]
@@ -101,4 +117,6 @@ def slice_of_key(key: Key) -> int:
         return max(slice_of_ifname(part) for part in str(key[1]).split("/"))
     if kind in ("link", "up", "gro", "nft-chain", "addr", "neigh", "fdb"):
         return slice_of_ifname(str(key[1]))
+    if kind in ("nft-set", "nft-rules"):
+        return slice_of_nft_name(str(key[1]))
     return HOST_SLICE

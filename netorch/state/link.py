@@ -8,6 +8,7 @@ import msgspec
 
 from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
 
+CONNTRACK: Final = "netfilter/nf_conntrack"  # the paths of connection tracking's sysctls begin so
 VXLAN_PORT = 4789  # RFC 7348 section 5
 VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
 
@@ -200,7 +201,9 @@ class Sysctl(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def rank(self) -> int:
-        return Rank.DEVICE_SYSCTL if self.ifname else Rank.SYSCTL
+        if self.ifname:
+            return Rank.DEVICE_SYSCTL
+        return Rank.CONNTRACK_SYSCTL if self.path.startswith(CONNTRACK) else Rank.SYSCTL
 
     @property
     def slice_id(self) -> int:

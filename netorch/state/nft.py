@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
+import msgspec
+
+from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname, slice_of_nft_name
 from netorch.state.link import link_key
+
+VPC_TABLE: Final[Key] = ("nft-table", "fabric", "inet")  # where the chains and sets of VPCs stand
+BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
+ZONES: Final = "zone"  # the map from devices to conntrack zones
 
 
 class Scope(Enum):
@@ -81,11 +87,72 @@ class PortChain(KernelObject, frozen=True, kw_only=True, tag=True):
         return slice_of_ifname(self.ifname)
 
 
+class NftMap(KernelObject, frozen=True, kw_only=True, tag=True):
+    """An empty set or map of one VPC in the fabric's inet table; its elements are objects of their own."""
+
+    name: str  # carries the VNI, see `slice_of_nft_name`
+    spec: str  # what `nft list` shows of it but for the elements, lines joined by "; ", e.g. "type ipv4_addr : mark"
+
+    @property
+    def key(self) -> Key:
+        return ("nft-set", self.name)
+
+    @property
+    def parent(self) -> Key | None:
+        return VPC_TABLE
+
+    @property
+    def rank(self) -> int:
+        return Rank.NFT_SET
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_nft_name(self.name)
+
+
+class ChainSet(msgspec.Struct, frozen=True, kw_only=True):
+    """A set that one chain reads, with all its elements."""
+
+    name: str  # begins with the chain's name
+    spec: str  # as NftMap's, e.g. "type inet_proto . inet_service . ipv4_addr; flags interval"
+    elements: tuple[str, ...]  # sorted; as `nft -n list` shows them, e.g. "6 . 80-443 . 10.0.0.0/8"
+
+
+class NftChain(KernelObject, frozen=True, kw_only=True, tag=True):
+    """A chain of one VPC in the fabric's inet table, with the sets that only it reads.
+
+    All of it is one object, so that a change of rules is one change in place: no packet meets half of it. A change that leaves
+    `rules` as they are only adds and removes elements.
+    """
+
+    in_place: ClassVar[bool] = True
+
+    name: str  # carries the VNI
+    rules: tuple[str, ...]  # in the words of `nft -n list` but for quotes and leading zeros, as PortChain's
+    sets: tuple[ChainSet, ...] = ()  # by name
+
+    @property
+    def key(self) -> Key:
+        return ("nft-rules", self.name)
+
+    @property
+    def parent(self) -> Key | None:
+        return VPC_TABLE
+
+    @property
+    def rank(self) -> int:
+        return Rank.NFT_BORDER if self.name.startswith(BORDER) else Rank.NFT_RULES
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_nft_name(self.name)
+
+
 class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
     """An element of a set, or of a map when it has a `value`.
 
     `items` are the parts of the (concatenated) key in nft's own notation: names, addresses, MACs; numbers in hexadecimal.
-    `vni` is part of the key of every element, see `vni_of_items`, and is kept apart for speed.
+    `vni` is part of the key of every element, see `vni_of_element`, and is kept apart for speed.
     """
 
     in_place: ClassVar[bool] = True
@@ -103,7 +170,8 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def parent(self) -> Key | None:
-        return ("nft-table", self.scope.value, self.family)
+        own = slice_of_nft_name(self.set) != HOST_SLICE
+        return ("nft-set", self.set) if own else ("nft-table", self.scope.value, self.family)
 
     @property
     def rank(self) -> int:
@@ -114,12 +182,12 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
         return self.vni
 
 
-def vni_of_items(items: Sequence[str]) -> int:
-    """Return the VNI in an element's key: in a device's name that comes first, or in a VXLAN header that comes second.
+def vni_of_element(name: str, items: Sequence[str]) -> int:
+    """Return the VNI of an element: in its set's name, in a device's name that comes first, or in a VXLAN header behind that.
 
-    HOST_SLICE for what has neither. Source: RFC 7348 section 5: a word of flags, then 24 bits of VNI and 8 reserved ones.
+    HOST_SLICE for what has none. Source: RFC 7348 section 5: a word of flags, then 24 bits of VNI and 8 reserved ones.
     """
-    vni = slice_of_ifname(items[0])
+    vni = slice_of_nft_name(name) or slice_of_ifname(items[0])
     if vni == HOST_SLICE and len(items) > 2 and items[2].startswith("0x"):
         vni = int(items[2], 16) >> 8 & 0xFFFFFF
     return vni

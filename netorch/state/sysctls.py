@@ -34,6 +34,9 @@ FABRIC: Final[tuple[Template, ...]] = (
     # The host's own services are not for instances; with udp_l3mdev_accept one could send VXLAN to its gateway's address.
     ("ipv4/tcp_l3mdev_accept", "0"),
     ("ipv4/udp_l3mdev_accept", "0"),
+    ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
+    ("netfilter/nf_conntrack_acct", "1"),  # flow logs tell packets and bytes
+    ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own
 )
 
 PORT_V4: Final[tuple[Template, ...]] = (

@@ -192,6 +192,10 @@ class Strict:
             raise CompileError(view.vpc.tags["refuse"])
         return ()
 
+    def rules(self, view: VpcView, /) -> Iterable[KernelObject]:
+        """Yield nothing."""
+        return ()
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:
         """Yield an address for each mapping when the VPC asks for it."""
         if "mark" in view.vpc.tags:

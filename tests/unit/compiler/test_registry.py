@@ -43,6 +43,9 @@ class Fixed:
     def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
         return iter(self.objects)
 
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        return iter(())
+
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
         return iter(self.objects)
 

@@ -10,7 +10,7 @@ from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Subnet, Vpc
-from netorch.state.nft import NftElement, PortChain, Scope, vni_of_items
+from netorch.state.nft import NftElement, PortChain, Scope, vni_of_element
 from policy import nftgen
 from policy.antispoof import AntiSpoof
 from policy.verify import Verify
@@ -156,7 +156,7 @@ def test_without_ipv6_in_the_vpc_a_port_may_not_send_ipv6() -> None:
 @pytest.mark.parametrize("host", sorted(VTEPS))
 def test_the_vni_can_be_read_from_every_element(host: str) -> None:
     objects = [obj for record, _ in RIGHTS.values() for obj in Verify().mapping(view(host), record)]
-    assert {vni_of_items(obj.items) for obj in objects if isinstance(obj, NftElement)} == {VNI}
+    assert {vni_of_element(obj.set, obj.items) for obj in objects if isinstance(obj, NftElement)} == {VNI}
 
 
 def test_every_set_of_the_elements_is_in_its_table() -> None:

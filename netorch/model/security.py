@@ -1,0 +1,138 @@
+"""Security groups, network ACLs and prefix lists, as stored below `vpc/<vni>/`. A group's or ACL's rules stand in its own record.
+
+A protocol is its number (IANA), or -1 for all. What `from_port` and `to_port` mean depends on it, as in EC2:
+
+    tcp, udp       a range of ports, 0 to 65535
+    icmp, icmpv6   type and code, each -1 for any; a code needs a type
+    all others     nothing: both are -1
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from netorch.model.vpc import Tags
+
+ALL_PROTOCOLS: Final = -1
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58  # Source: IANA protocol numbers
+ANY: Final = -1  # type or code of ICMP
+PORT_LAST: Final = 65535
+DEFAULT_NAME: Final = "default"  # of the group and the ACL that come with a VPC
+ACL_NUMBER_LAST: Final = 32766  # EC2 shows its last rule, which denies everything, as 32767 or *
+DEFAULT_ACL_NUMBER: Final = 100  # of the one rule, each way and IP version, that a default ACL begins with
+
+
+class SecurityGroupRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One permission. The other end is exactly one of `cidr` (IPv4 or IPv6), `group` and `prefix_list`."""
+
+    id: str  # sgr-...
+    protocol: int
+    from_port: int = -1
+    to_port: int = -1
+    cidr: str = ""
+    group: str = ""  # sg-...: the private addresses of its members
+    prefix_list: str = ""  # pl-...
+    description: str = ""
+
+    @property
+    def peer(self) -> str:
+        """Return the other end, whichever it is."""
+        return self.cidr or self.group or self.prefix_list
+
+
+class SecurityGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stateful firewall of the interfaces that name it: what no rule of any of an interface's groups permits is refused."""
+
+    id: str
+    vni: int
+    name: str
+    description: str = ""
+    ingress: tuple[SecurityGroupRule, ...] = ()
+    egress: tuple[SecurityGroupRule, ...] = ()
+    # How often tracked flows were ended that the rules no longer permit; a change is what tells the agents to end them.
+    terminations: int = 0
+    tags: Tags = {}
+
+    @property
+    def is_default(self) -> bool:
+        """Return whether it came with the VPC, and cannot be deleted."""
+        return self.name == DEFAULT_NAME
+
+
+class AclEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a network ACL; of those that match a packet the one with the lowest number decides."""
+
+    number: int  # 1 to 32766, unique in its direction
+    allow: bool
+    protocol: int
+    cidr: str  # IPv4 or IPv6: of the source for ingress, of the destination for egress
+    from_port: int = -1
+    to_port: int = -1
+
+
+class NetworkAcl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stateless filter at the border of the subnets that name it. What no entry matches is denied."""
+
+    id: str
+    vni: int
+    name: str
+    ingress: tuple[AclEntry, ...] = ()  # by number
+    egress: tuple[AclEntry, ...] = ()
+    tags: Tags = {}
+
+    @property
+    def is_default(self) -> bool:
+        """Return whether it came with the VPC: subnets that name no ACL use it, and it cannot be deleted."""
+        return self.name == DEFAULT_NAME
+
+
+class PrefixListEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One CIDR of a prefix list."""
+
+    cidr: str
+    description: str = ""
+
+
+class PrefixList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """CIDRs of one IP version under one name. In rule quotas it counts as `max_entries` rules."""
+
+    id: str
+    vni: int
+    name: str
+    version: int  # 4 or 6
+    max_entries: int
+    entries: tuple[PrefixListEntry, ...] = ()
+    tags: Tags = {}
+
+
+def default_group(group_id: str, vni: int, rule_ids: tuple[str, str, str]) -> SecurityGroup:
+    """Return the group that comes with a VPC: its members reach each other, and it lets everything out."""
+    within, out4, out6 = rule_ids
+    return SecurityGroup(
+        id=group_id,
+        vni=vni,
+        name=DEFAULT_NAME,
+        description="default VPC security group",
+        ingress=(SecurityGroupRule(id=within, protocol=ALL_PROTOCOLS, group=group_id),),
+        egress=all_outbound((out4, out6)),
+    )
+
+
+def all_outbound(rule_ids: tuple[str, str]) -> tuple[SecurityGroupRule, SecurityGroupRule]:
+    """Return the outbound rules that every new group begins with."""
+    out4, out6 = rule_ids
+    return (
+        SecurityGroupRule(id=out4, protocol=ALL_PROTOCOLS, cidr="0.0.0.0/0"),
+        SecurityGroupRule(id=out6, protocol=ALL_PROTOCOLS, cidr="::/0"),
+    )
+
+
+def default_acl(acl_id: str, vni: int) -> NetworkAcl:
+    """Return the ACL that comes with a VPC: it allows everything, both ways."""
+    entries = (
+        AclEntry(number=DEFAULT_ACL_NUMBER, allow=True, protocol=ALL_PROTOCOLS, cidr="0.0.0.0/0"),
+        AclEntry(number=DEFAULT_ACL_NUMBER + 1, allow=True, protocol=ALL_PROTOCOLS, cidr="::/0"),
+    )
+    return NetworkAcl(id=acl_id, vni=vni, name=DEFAULT_NAME, ingress=entries, egress=entries)
