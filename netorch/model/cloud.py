@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from netorch.model.eni import Attachment, Role
+from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
 
 DEFAULT_OWNER = "default"
@@ -97,6 +98,16 @@ class NetworkAclDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ingress: list[AclEntryDecl] = []
     egress: list[AclEntryDecl] = []
     tags: Tags = {}
+
+
+# What a VPC has that does not declare its default group and ACL, and what a group may send that does not declare its egress.
+ALL_OUTBOUND = [EgressDecl(protocol="all", destination="0.0.0.0/0"), EgressDecl(protocol="all", destination="::/0")]
+DEFAULT_GROUP = SecurityGroupDecl(name=DEFAULT_NAME, ingress=[IngressDecl(protocol="all", source=f"sg-{DEFAULT_NAME}")])
+_EVERYTHING = [
+    AclEntryDecl(rule=DEFAULT_ACL_NUMBER, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0"),
+    AclEntryDecl(rule=DEFAULT_ACL_NUMBER + 1, action=AclAction.ALLOW, protocol="all", cidr="::/0"),
+]
+DEFAULT_ACL = NetworkAclDecl(name=DEFAULT_NAME, ingress=_EVERYTHING, egress=_EVERYTHING)
 
 
 class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

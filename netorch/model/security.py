@@ -21,6 +21,7 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58  # Source: IANA protocol numbers
 ANY: Final = -1  # type or code of ICMP
 PORT_LAST: Final = 65535
 DEFAULT_NAME: Final = "default"  # of the group and the ACL that come with a VPC
+DEFAULT_DESCRIPTION: Final = "default VPC security group"  # EC2's
 ACL_NUMBER_LAST: Final = 32766  # EC2 shows its last rule, which denies everything, as 32767 or *
 DEFAULT_ACL_NUMBER: Final = 100  # of the one rule, each way and IP version, that a default ACL begins with
 
@@ -127,14 +128,14 @@ def default_acl_id(vpc_id: str) -> str:
 
 def default_group(group_id: str, vni: int, rule_ids: tuple[str, str, str]) -> SecurityGroup:
     """Return the group that comes with a VPC: its members reach each other, and it lets everything out."""
-    within, out4, out6 = rule_ids
+    within, *out = rule_ids
     return SecurityGroup(
         id=group_id,
         vni=vni,
         name=DEFAULT_NAME,
-        description="default VPC security group",
+        description=DEFAULT_DESCRIPTION,
         ingress=(SecurityGroupRule(id=within, protocol=ALL_PROTOCOLS, group=group_id),),
-        egress=all_outbound((out4, out6)),
+        egress=all_outbound((out[0], out[1])),
     )
 
 
