@@ -109,10 +109,12 @@ set transit6 {
 }
 set tracked_sender {
     typeof ct direction . ct mark
+    size 4
     elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
 }
 set tracked_taker {
     typeof ct direction . ct mark
+    size 4
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
 }
 map zone {
@@ -154,7 +156,9 @@ chain forward {
     meta mark CHECKED goto from_port
     oifgroup VXLAN_GROUP goto relay
     meta sdifname "v-*" counter name "unchecked" drop
-    goto deliver
+    meta mark set 0x0
+    oifname vmap @takes
+    counter name "no_policy" drop
 }
 chain from_port {
     meta mark set 0x0
@@ -170,10 +174,10 @@ chain relay {
 chain sent {
     ct state invalid counter name "invalid" drop
     ct state new ct mark set ct mark | 0x1
+    meta mark set 0x0
     goto deliver
 }
 chain deliver {
-    meta mark set 0x0
     oifgroup VXLAN_GROUP accept
     oifname vmap @takes
     counter name "no_policy" drop

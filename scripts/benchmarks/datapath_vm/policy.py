@@ -45,6 +45,16 @@ def peers(count: int) -> list[Peer]:
     return [(PAIR, PORT, PORT), *others[1:]]
 
 
+def ports_of_one(count: int) -> list[Peer]:
+    """Return so many permissions with one CIDR, of which the first is needed."""
+    return [(PAIR, PORT, PORT), *((PAIR, 2000 + 7 * number, 2000 + 7 * number) for number in range(count - 1))]
+
+
+def networks_of_one(count: int) -> list[Peer]:
+    """Return so many permissions with one port, of which the first is needed."""
+    return [(PAIR, PORT, PORT), *((f"172.{16 + number % 16}.{number // 16}.0/24", PORT, PORT) for number in range(count - 1))]
+
+
 class Policy:
     """What the two instances' group and their subnets' ACL say; every change is compiled and applied before it returns."""
 
@@ -148,11 +158,11 @@ def _acl(acl_id: str) -> NetworkAcl:
 POLICY_BY_HAND = """
 table inet hand {
     set acl {
-        type inet_proto . inet_service . ipv4_addr; flags interval
+        type ipv4_addr . inet_service . inet_proto; flags interval
         elements = { %(acl)s }
     }
     set group {
-        type inet_proto . inet_service . ipv4_addr; flags interval
+        type ipv4_addr . inet_service . inet_proto; flags interval
         elements = { %(group)s }
     }
     chain zones {
@@ -164,16 +174,16 @@ table inet hand {
         meta sdifname vmap { "%(port)s" : goto leaves, "vx%(number)d" : goto arrives }
     }
     chain leaves {
-        ip daddr != %(subnet)s meta l4proto . th dport . ip daddr != @acl counter drop
+        ip daddr != %(subnet)s ip daddr . th dport . meta l4proto != @acl counter drop
         ct state established,related ct mark 1 accept
-        meta l4proto . th dport . ip daddr @group goto permitted
+        ip daddr . th dport . meta l4proto @group goto permitted
         counter drop
     }
     chain arrives {
         oifname != "%(port)s" counter drop
-        ip saddr != %(subnet)s meta l4proto . th dport . ip saddr != @acl counter drop
+        ip saddr != %(subnet)s ip saddr . th dport . meta l4proto != @acl counter drop
         ct state established,related ct mark 1 accept
-        meta l4proto . th dport . ip saddr @group goto permitted
+        ip saddr . th dport . meta l4proto @group goto permitted
         counter drop
     }
     chain permitted {
@@ -205,9 +215,9 @@ def values(here: Side, there: Side) -> dict[str, object]:
         "address": here.address,
         "number": VNI,
         "subnet": here.subnet,
-        "group": ", ".join(f"udp . {first}-{last} . {cidr}" for cidr, first, last in peers(FULL_RULES)),
+        "group": ", ".join(f"{cidr} . {first}-{last} . udp" for cidr, first, last in peers(FULL_RULES)),
         "acl": ", ".join(
-            f"udp . {low} . {addresses}" for addresses in ("10.44.0.0-10.44.98.255", "10.44.100.0-10.44.255.255", *ACL_OPEN)
+            f"{addresses} . {low} . udp" for addresses in ("10.44.0.0-10.44.98.255", "10.44.100.0-10.44.255.255", *ACL_OPEN)
         ),
     }
 
