@@ -19,7 +19,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
-from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.nft import NftElement, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 
 _DEFAULT_UNDERLAY = Underlay(ifname="eth0", mtu=1550)
@@ -185,6 +185,8 @@ class FakeKernel:
 
     def _check_element(self, element: NftElement) -> None:
         table = self.objects.get(element.parent or ())
+        if isinstance(table, NftMap):  # a VPC's own
+            return
         if not isinstance(table, NftTable) or re.search(rf"\b(set|map) {re.escape(element.set)} ", table.text) is None:
             raise _refusal(errno.ENOENT)
 
@@ -206,6 +208,9 @@ class FakeKernel:
             self._shake(obj.ifname)
         elif isinstance(obj, NftTable):
             self._drop(lambda child: child.parent == key or (obj.family == "netdev" and isinstance(child, PortChain)))
+            self._drop(lambda child: isinstance(child, NftElement) and child.parent not in self.objects)
+        elif isinstance(obj, NftMap):
+            self._drop(lambda child: child.parent == key)
 
     def _shake(self, ifname: str) -> None:
         """Lose what a device loses by going down, and by changing its VRF, which lets it go down for a moment."""
