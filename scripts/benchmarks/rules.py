@@ -137,9 +137,8 @@ def site(kind: str, wanted: Cloud) -> Iterator[tuple[Store, AgentProcess]]:
             netns.remove(namespace)
 
 
-def flips(store: Store, agent: AgentProcess, count: int) -> Result:
+def flips(group: Group, agent: AgentProcess, count: int) -> Result:
     """Return what it takes to add and remove one rule of so many."""
-    group = Group(store)
     all_but_one, everything = rules(count - 1), rules(count)
     group.also_permit(all_but_one)
     agent.hear(Applied)
@@ -213,9 +212,10 @@ def change_figures(kind: str, goal_ms: float) -> list[Figure]:
     by_rules: dict[int, Result] = {}
     for others in OTHERS:
         with site(kind, cloud(others, MEMBERS, LOCAL, Attachment.TAP)) as (store, agent):
-            by_others[others] = flips(store, agent, RULES[1])
+            group = Group(store)
+            by_others[others] = flips(group, agent, RULES[1])
             if others == OTHERS[0]:
-                by_rules = {count: flips(store, agent, count) for count in RULES}
+                by_rules = {count: flips(group, agent, count) for count in RULES}
     operations = set().union(*(result.operations for result in (*by_others.values(), *by_rules.values())))
     medians = [percentile(by_others[others].seconds, 50) for others in OTHERS]
     table = [
