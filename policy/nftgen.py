@@ -119,12 +119,15 @@ set tracked_taker {
 }
 map zone {
     typeof iifname : ct zone
+    size 65535
 }
 map sends {
     type ifname : verdict
+    size 65535
 }
 map takes {
     type ifname : verdict
+    size 65535
 }
 counter no_zone {
 }
@@ -148,6 +151,7 @@ counter sg_ingress {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
+    ct state new,established,related accept
     ct zone set iifname map @zone accept
     counter name "no_zone" drop
 }

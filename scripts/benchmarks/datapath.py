@@ -108,12 +108,21 @@ def part_figures(cost: dict[str, float]) -> list[Figure]:
     plain = cost["plain"]
     table = [
         Figure(name="plain VXLAN, a bridge by hand", value=1.0, note=_instructions(plain)),
-        Figure(name="no rules : plain", value=plain / cost["bare"], goal=0.93, at_least=True, digits=3, note=_instructions(cost["bare"])),
+        Figure(
+            name="no rules : plain",
+            value=plain / cost["bare"],
+            goal=0.93,
+            at_least=True,
+            digits=3,
+            note=_instructions(cost["bare"]),
+        ),
     ]
     for flow in Flow:
         full, hand = (cost[f"{name}, {flow.value}"] for name in ("full", "hand"))
         name = f"full policy, {flow.value}"
-        table.append(Figure(name=f"{name} : by hand", value=hand / full, goal=0.95, at_least=True, digits=3, note=_instructions(hand)))
+        table.append(
+            Figure(name=f"{name} : by hand", value=hand / full, goal=0.95, at_least=True, digits=3, note=_instructions(hand))
+        )
         table.append(Figure(name=f"{name} : plain", value=plain / full, digits=3, note=_instructions(full)))
     for flow in Flow:
         steps = {

@@ -41,7 +41,10 @@ Peer = tuple[str, int, int]  # CIDR, first and last UDP port
 
 def peers(count: int) -> list[Peer]:
     """Return so many different permissions, of which the first is the one that the two instances need."""
-    others = [(f"172.{16 + number % 16}.{number // 16}.0/24", 2000 + 7 * number, 2000 + 7 * number + number % 5) for number in range(count)]
+    others = [
+        (f"172.{16 + number % 16}.{number // 16}.0/24", 2000 + 7 * number, 2000 + 7 * number + number % 5)
+        for number in range(count)
+    ]
     return [(PAIR, PORT, PORT), *others[1:]]
 
 
@@ -64,9 +67,7 @@ class Policy:
         groups = [msgspec.json.decode(kv.value, type=SecurityGroup) for kv in found]
         self._group = next(group for group in groups if group.name == "measured")
         self._subnets = [
-            msgspec.json.decode(kv.value, type=Subnet)
-            for kv in site.store.list(keys.vpc_prefix(VNI)).kvs
-            if "/subnet/" in kv.key
+            msgspec.json.decode(kv.value, type=Subnet) for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/subnet/" in kv.key
         ]
         self._numbers = iter(range(1, 1 << 40))
 
