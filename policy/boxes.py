@@ -6,7 +6,8 @@ means nothing, and into stretches of addresses on which the rules agree for ACLs
 Source: net/netfilter/nft_set_pipapo.c, nft_pipapo_insert: -EEXIST, -ENOTEMPTY.
 
 The order of the fields decides how fast: the kernel goes from field to field with the boxes that match so far, one by one. So the
-address comes first, which the fewest boxes have in common, and the protocol last, which most have.
+address comes first, which the fewest boxes have in common, and the protocol last, which most have. A peer with many ports has a
+place in a set of its own, where the port comes first.
 Source: nft_pipapo_lookup, pipapo_refill.
 """
 
@@ -25,6 +26,7 @@ from policy.services import EVERYTHING, NOTHING, WITH_PORTS, Range, Services, ty
 ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 ICMP_OF = {4: ICMP, 6: ICMPV6}
 ICMP_WORD = {4: "icmp", 6: "icmpv6"}
+_FEW = 8  # ranges of ports of one peer
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -109,6 +111,9 @@ def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch]) -
         f"{chain}.port{version}", f"{peer} . th dport . meta l4proto", f"{address} . inet_service . inet_proto", kinds.ports
     )
     yield from _lookup(f"{chain}.net{version}", f"{peer} . meta l4proto", f"{address} . inet_proto", kinds.nets)
+    yield from _lookup(
+        f"{chain}.many{version}", f"th dport . meta l4proto . {peer}", f"inet_service . inet_proto . {address}", kinds.many_ports
+    )
     types = f"{address} . {word}_type . {word}_code"
     yield from _lookup(f"{chain}.icmp{version}", f"{peer} . {word} type . {word} code", types, kinds.types[ICMP_OF[version]])
 
@@ -118,6 +123,8 @@ def class_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Loo
     kinds = _sorted_by_kind((hex(number), permitted[number]) for number in permitted)
     port, net = "mark . inet_service . inet_proto", "mark . inet_proto"
     yield from _lookup(f"{chain}.peer_port", "meta mark . th dport . meta l4proto", port, kinds.ports)
+    many = "inet_service . inet_proto . mark"
+    yield from _lookup(f"{chain}.peer_many", "th dport . meta l4proto . meta mark", many, kinds.many_ports)
     yield from _lookup(f"{chain}.peer_net", "meta mark . meta l4proto", net, kinds.nets)
     for version, word in ICMP_WORD.items():
         types = f"mark . {word}_type . {word}_code"
@@ -136,6 +143,7 @@ class _Kinds(msgspec.Struct):
     """Elements by the fields of the packet that they need."""
 
     ports: list[str] = msgspec.field(default_factory=list)
+    many_ports: list[str] = msgspec.field(default_factory=list)  # of a peer with many; the peer comes last
     nets: list[str] = msgspec.field(default_factory=list)
     types: dict[int, list[str]] = msgspec.field(default_factory=lambda: {ICMP: [], ICMPV6: []})
 
@@ -146,7 +154,9 @@ def _sorted_by_kind(permitted: Iterable[tuple[str, Services]]) -> _Kinds:
     for peer, services in permitted:
         kinds.nets += [f"{peer} . {_span(protocols)}" for protocols in services.whole_ranges()]
         for protocol, ranges in services.some:
-            if protocol in WITH_PORTS:
+            if protocol in WITH_PORTS and len(ranges) > _FEW:
+                kinds.many_ports += [f"{_span(ports)} . {protocol} . {peer}" for ports in ranges]
+            elif protocol in WITH_PORTS:
                 kinds.ports += [f"{peer} . {_span(ports)} . {protocol}" for ports in ranges]
             else:
                 kinds.types[protocol] += [f"{peer} . {_span(types)} . {_span(codes)}" for types, codes in type_boxes(ranges)]

@@ -109,12 +109,12 @@ set transit6 {
 }
 set tracked_sender {
     typeof ct direction . ct mark
-    size 4
+    size 8
     elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
 }
 set tracked_taker {
     typeof ct direction . ct mark
-    size 4
+    size 8
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
 }
 map zone {

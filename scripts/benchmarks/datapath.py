@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 from common import Figure, percentile, show
 from datapath_vm.machine import run_in_machine
-from datapath_vm.policy import Policy, only_connections, peers, policy_by_hand, without_table
+from datapath_vm.policy import Policy, networks_of_one, only_connections, peers, policy_by_hand, ports_of_one, without_table
 from datapath_vm.topologies import Site, build_plain, clear
 from datapath_vm.traffic import Flow, check_refusal, check_spoofing, deafen_receiver, measure
 
@@ -33,6 +33,14 @@ LAB_RUNS = 25
 OTHERS = 1_499
 RULES = (10, 100, 1_000)
 MEMBERS = (10, 10_000)
+GROWING = {
+    "rules": RULES,
+    "ports of one network": RULES,
+    "networks with one port": RULES,
+    "untracked": RULES,
+    "groups": RULES,
+    "members": MEMBERS,
+}
 MEMORY_MB = 3_000
 
 Report = Callable[[str, list[float]], None]
@@ -75,22 +83,23 @@ def measure_parts(runs: int, report: Report) -> None:
 
 def measure_growth(runs: int, report: Report) -> None:
     """Report what a packet costs while rules and members grow a hundredfold and more."""
-    for count in RULES:
-        _measure_policy(f"{count} rules", lambda policy, n=count: policy.permit(peers(n)), runs, report)
-        _measure_policy(f"{count} untracked", lambda policy, n=count: policy.permit_untracked(n), runs, report)
-        _measure_policy(f"{count} groups", lambda policy, n=count: policy.permit_groups(n), runs, report)
-    for count in MEMBERS:
-        _measure_policy(f"{count} members", lambda policy, n=count: policy.permit_members(n), runs, report)
-
-
-def _measure_policy(name: str, change: Callable[[Policy], None], runs: int, report: Report) -> None:
-    site = Site()
-    deafen_receiver()
-    change(Policy(site))
-    site.close()
-    measure_flows(name, runs, report)
-    check_refusal(PORT_MAC)
-    clear()
+    changes: dict[str, Callable[[Policy, int], None]] = {
+        "rules": lambda policy, count: policy.permit(peers(count)),
+        "ports of one network": lambda policy, count: policy.permit(ports_of_one(count)),
+        "networks with one port": lambda policy, count: policy.permit(networks_of_one(count)),
+        "untracked": Policy.permit_untracked,
+        "groups": Policy.permit_groups,
+        "members": Policy.permit_members,
+    }
+    for what, sizes in GROWING.items():
+        for count in sizes:
+            site = Site()
+            deafen_receiver()
+            changes[what](Policy(site), count)
+            site.close()
+            measure_flows(f"{count} {what}", runs, report)
+            check_refusal(PORT_MAC)
+            clear()
 
 
 def measure_others(others: int, runs: int, report: Report) -> None:
@@ -142,7 +151,7 @@ def part_figures(cost: dict[str, float]) -> list[Figure]:
 def growth_figures(cost: dict[str, float]) -> list[Figure]:
     """Return how much more a packet costs with the most rules or members than with the fewest."""
     table = []
-    for what, sizes in (("rules", RULES), ("untracked", RULES), ("groups", RULES), ("members", MEMBERS)):
+    for what, sizes in GROWING.items():
         for flow in Flow:
             costs = [cost[f"{size} {what}, {flow.value}"] for size in sizes]
             note = " -> ".join(f"{value:,.0f}" for value in costs)

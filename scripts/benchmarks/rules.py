@@ -1,7 +1,7 @@
-"""How long one changed rule takes from the store to a host's kernel, what that grows with, and whether a packet is judged wrongly.
+"""How long one changed rule takes from the store to a host's kernel, what that grows with, and whether packets are misjudged.
 
-The VPC has 1,000 members of one group, 200 of them here; the agent is the real one in a process of its own. First with a kernel in
-memory on this machine, where the control plane alone counts, then inside the lab kernel, where system calls are an order of
+The VPC has 1,000 members of one group, 200 of them here; the agent is the real one in a process of its own. First with a kernel
+in memory on this machine, where the control plane alone counts, then inside the lab kernel, where system calls are an order of
 magnitude slower. There, too, a probe sends packets that are always permitted and packets that never are while rules change.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+
 from datapath_vm.topologies import (
     PAIRS,
     SIDES,
@@ -19,14 +20,12 @@ from datapath_vm.topologies import (
     without_rules,
 )
 from datapath_vm.traffic import PORT
-
 from netorch.model import keys
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
 from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import Subnet
 from netorch.state.owner import fabric_netns
-from netorch.store.base import Put
 
 EVERYONE = "0.0.0.0/0"
 PAIR = "10.44.0.0/16"  # both instances
@@ -149,8 +148,8 @@ def _acl(acl_id: str) -> NetworkAcl:
     return NetworkAcl(id=acl_id, vni=VNI, name="guarded", ingress=(denied, *allowed), egress=(denied, *allowed))
 
 
-# What an expert types for this host and its one instance under the policy of `Policy.full`. Equal in function to what netorch loads:
-# - VXLAN packets are verified and spoofing is stopped at the port, before anything is kept, as in `rules_by_hand`.
+# What an expert types for this host and its one instance under the policy of `Policy.full`, equal in function to what netorch loads:
+# - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept.
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
 # - A group's permission is needed for a connection's first packet only; a mark says that it was given.

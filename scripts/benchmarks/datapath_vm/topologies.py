@@ -12,7 +12,6 @@ import msgspec
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
-from netorch.compiler.base import PORT_MAC
 from netorch.compiler.registry import load_compilers
 from netorch.control.caller import Caller
 from netorch.control.cloud import apply_cloud, plan_cloud
@@ -211,13 +210,18 @@ def port_name_in(namespace: str) -> str:
     return line.split("@")[0]
 
 
-# What an expert types against spoofing for these two instances: the same checks, with values instead of sets.
+# What an expert types against spoofing: peers in a set, since a host has many, and the port's own addresses as values.
 VERIFY_BY_HAND = """
 table inet hand {
+    set peers {
+        typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
+        elements = { %(peer)s . 0x08000000 . %(vni)d . %(inner)s }
+    }
     chain verify {
         type filter hook input priority -10; policy accept;
-        udp dport 4789 @th,224,16 0x0800 ip saddr %(peer)s @th,64,32 0x08000000 @th,96,32 %(vni)d @th,336,32 %(inner)s accept
-        udp dport 4789 drop
+        udp dport != 4789 accept
+        @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers accept
+        udp dport 4789 counter drop
     }
 }
 """

@@ -105,6 +105,19 @@ def test_each_kind_of_service_has_a_set_of_its_own() -> None:
     }
 
 
+def test_a_peer_with_many_ports_is_looked_up_by_the_port_first() -> None:
+    permitted = {parse_prefix("10.0.0.0/8"): services(6, 22, 22)}
+    crowd = services(6, 1, 1)
+    for port in range(3, 21, 2):
+        crowd = crowd | services(6, port, port)
+    permitted[parse_prefix("192.0.2.0/24")] = crowd
+    found = {lookup.set.name: lookup.set.elements for lookup in lookups("c", 4, "ip saddr", union(permitted))}
+    assert found["c.port4"] == ("10.0.0.0/8 . 22 . 6",)
+    assert set(found["c.many4"]) == {f"{port} . 6 . 192.0.2.0/24" for port in range(1, 21, 2)}
+    (by_class,) = class_lookups("c", {7: crowd})
+    assert by_class.rule("accept") == "th dport . meta l4proto . meta mark @c.peer_many accept"
+
+
 def test_what_is_permitted_to_a_class_serves_both_ip_versions() -> None:
     permitted = {7: services(6, 22, 22) | services(1, 8, 0) | services(58, 128, 0), 9: EVERYTHING}
     found = {lookup.set.name: lookup.set.elements for lookup in class_lookups("c", permitted)}
