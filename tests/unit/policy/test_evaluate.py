@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from netorch.model.packet import ACK, SYN, Packet
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP, AclEntry
 from policy.connections import Connections
 from policy.evaluate import Judge, Policy, judge
 from tests.unit.policy.small import (
@@ -255,8 +255,8 @@ def test_what_was_refused_at_its_own_host_is_not_remembered_there() -> None:
 BOTH = [allow(100, ANYWHERE), allow(101, ANYWHERE6)]
 
 
-def with_back_acl(ingress: list[object], egress: list[object]) -> Policy:
-    made = acl(9, ingress, egress)  # type: ignore[arg-type] # entries of either kind
+def with_back_acl(ingress: list[AclEntry], egress: list[AclEntry]) -> Policy:
+    made = acl(9, ingress, egress)
     return vpc(OPEN, a=[1], b=[1], c=[1], acls=[made], back_acl=made.id)
 
 
@@ -271,7 +271,7 @@ def test_what_no_entry_matches_is_denied() -> None:
 
 def test_the_entry_with_the_lowest_number_that_matches_decides() -> None:
     entries = [allow(200, ANYWHERE), deny(100, f"{A}/32"), allow(50, f"{A}/32", TCP, 443, 443)]
-    policy = with_back_acl(entries, BOTH)  # type: ignore[arg-type] # a list of entries is one of objects
+    policy = with_back_acl(entries, BOTH)
     assert judge(policy, tcp(A, C)).passed
     verdict = judge(policy, tcp(A, C, 80))
     assert (verdict.refused_by, verdict.decided_by) == (Judge.RECEIVER_ACL, "100")
