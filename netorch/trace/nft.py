@@ -63,7 +63,7 @@ class Ruleset:
         self._sets = dict(sets)
 
     def run(self, hook: str, skb: Skb) -> Judgement:
-        """Return what the chains of a hook decide; may change the packet's marks. Raises TraceError for what cannot be followed."""
+        """Return what the chains of a hook decide; may change the packet's marks. Raises TraceError."""
         hits: list[Hit] = []
         for base in self._bases:
             if base.hook == hook:

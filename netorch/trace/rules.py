@@ -47,6 +47,8 @@ Sets = Mapping[str, Table]
 # A step returns False when the rule does not match, a verdict, or True to go on.
 Step = Callable[[Skb, Sets], "Verdict | bool"]
 _TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
+# What decides nothing about one packet alone -> how many words it takes. A single packet is within every limit.
+_UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
 _BITMASKS: Final = frozenset({"ct state"})
 
 
@@ -92,7 +94,7 @@ class _Parser:
     """Takes a rule's words off the front and turns them into steps."""
 
     def __init__(self, text: str) -> None:
-        self.words = [word.strip('"') for word in _TOKEN.findall(text)]
+        self.words: list[str] = [word.strip('"') for word in _TOKEN.findall(text)]
         self.steps: list[Step] = []
         self.counter = ""
 
@@ -104,15 +106,18 @@ class _Parser:
         elif head in ("goto", "jump"):
             self._always(Verdict(Word(self._take()), self._take()))
         elif head == "counter":
-            self._take("counter"), self._take("name")
+            self._take("counter")
+            self._take("name")
             self.counter = self._take()
+        elif head in _UNHEARD:
+            del self.words[: _UNHEARD[head]]
         elif self.words[1:3] == ["mark", "set"] or self.words[1:3] == ["zone", "set"]:
             self._assignment(f"{self._take()}_{self._take()}")
         else:
             self._match()
 
     def _take(self, wanted: str = "") -> str:
-        word = self.words.pop(0)
+        word: str = self.words.pop(0)
         if wanted and word != wanted:
             raise ValueError(f"{word!r} in place of {wanted!r}")
         return word

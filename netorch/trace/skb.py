@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import lru_cache
+from enum import Enum
+from functools import cache, lru_cache
 from typing import Final
 
 import msgspec
@@ -39,13 +40,21 @@ class Skb(msgspec.Struct, kw_only=True):
     th: bytes = b""  # from the transport header on, where a rule reads raw bytes
 
 
+class Kind(Enum):
+    """How a part of a packet is compared."""
+
+    NUMBER = "number"  # addresses too
+    NAME = "name"  # of a device; `*` at the end of a pattern stands for anything
+    MAC = "mac"
+
+
 class Field(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A part of a packet. `read` returns nothing when this packet has no such part: a rule that asks for it does not match."""
 
     words: str
     read: Callable[[Skb], Value | None]
     names: dict[str, int] = {}  # words for numbers
-    is_name: bool = False  # a device's name, where `*` at the end stands for anything
+    kind: Kind = Kind.NUMBER
 
 
 _PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132}
@@ -93,15 +102,15 @@ _FIELDS: Final = (
     Field(words="meta l4proto", read=lambda skb: skb.packet.protocol, names=_PROTOCOLS),
     Field(words="meta mark", read=lambda skb: skb.mark),
     Field(words="meta pkttype", read=lambda skb: skb.pkttype, names={"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2}),
-    Field(words="meta sdifname", read=lambda skb: skb.sdifname, is_name=True),
-    Field(words="iifname", read=lambda skb: skb.iifname, is_name=True),
-    Field(words="oifname", read=lambda skb: skb.oifname, is_name=True),
+    Field(words="meta sdifname", read=lambda skb: skb.sdifname, kind=Kind.NAME),
+    Field(words="iifname", read=lambda skb: skb.iifname, kind=Kind.NAME),
+    Field(words="oifname", read=lambda skb: skb.oifname, kind=Kind.NAME),
     Field(words="oifgroup", read=lambda skb: skb.oifgroup),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
     Field(words="ct direction", read=lambda skb: skb.ct_direction, names=CT_DIRECTIONS),
     Field(words="ct mark", read=lambda skb: skb.ct_mark),
-    Field(words="ether saddr", read=lambda skb: skb.ether_source),
-    Field(words="arp saddr ether", read=_never),
+    Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
+    Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
     Field(words="arp saddr ip", read=_never),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
@@ -117,7 +126,7 @@ _FIELDS: Final = (
 FIELDS: Final[dict[tuple[str, ...], Field]] = {tuple(field.words.split()): field for field in _FIELDS}
 
 
-@lru_cache(maxsize=None)
+@cache
 def raw_field(word: str) -> Field:
     """Return the field that a word such as `@th,16,16` means: offset and length in bits, from the transport header on."""
     _, offset, length = word.split(",")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netorch.model.addr import AddressError, parse_prefix
-from netorch.trace.skb import Field, Value, number_of
+from netorch.trace.skb import Field, Kind, Value, number_of
 
 Span = tuple[Value, Value]  # first and last; equal for a single value
 
@@ -13,15 +13,15 @@ Span = tuple[Value, Value]  # first and last; equal for a single value
 def parse_span(field: Field, text: str) -> Span:
     """Return the values that a text means for a field. Raises ValueError for what is neither."""
     text = text.strip('"')
-    if field.is_name:
+    if field.kind is Kind.MAC:
+        return text, text
+    if field.kind is Kind.NAME:
         return (text[:-1], text[:-1] + "\U0010ffff") if text.endswith("*") else (text, text)
     if text in field.names:
         return field.names[text], field.names[text]
     if "/" in text:
         prefix = parse_prefix(text)
         return prefix.network, prefix.last
-    if text.count(":") == 5 and "-" not in text and "::" not in text and field.words == "ether saddr":
-        return text, text
     first, dash, last = text.partition("-")
     return _number(first), _number(last if dash else first)
 
