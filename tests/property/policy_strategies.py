@@ -119,18 +119,25 @@ def rules(draw: st.DrawFn, number: int) -> SecurityGroupRule:
     return SecurityGroupRule(id=make_id("sgr", VNI, number), protocol=protocol, from_port=first, to_port=last, **{kind: peer})
 
 
+def _anything(number: int) -> tuple[SecurityGroupRule, ...]:
+    return tuple(
+        SecurityGroupRule(id=make_id("sgr", VNI, number + n), protocol=ALL_PROTOCOLS, cidr=cidr)
+        for n, cidr in enumerate(("0.0.0.0/0", "::/0"))
+    )
+
+
 @st.composite
 def groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
-    """Three groups with a few rules each way, or the ordinary ones that let everything out."""
+    """Three groups; each way a few rules, or anything, so that what others refuse is seen."""
     found = []
     for index, name in enumerate(GROUPS):
-        sides = [tuple(draw(rules(100 * index + 10 * side + n)) for n in range(draw(st.integers(0, 3)))) for side in (0, 1)]
-        if draw(st.booleans()):
-            out = (("0.0.0.0/0", 80), ("::/0", 81))
-            sides[1] = tuple(
-                SecurityGroupRule(id=make_id("sgr", VNI, 100 * index + n), protocol=ALL_PROTOCOLS, cidr=cidr) for cidr, n in out
-            )
-        found.append(SecurityGroup(id=name, vni=VNI, name=f"g{index}", ingress=sides[0], egress=sides[1]))
+        ingress, egress = (
+            _anything(100 * index + 50 * side)
+            if draw(st.booleans())
+            else tuple(draw(rules(100 * index + 50 * side + n)) for n in range(draw(st.integers(0, 4))))
+            for side in (0, 1)
+        )
+        found.append(SecurityGroup(id=name, vni=VNI, name=f"g{index}", ingress=ingress, egress=egress))
     return tuple(found)
 
 
@@ -138,13 +145,15 @@ def groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
 def entries(draw: st.DrawFn) -> tuple[AclEntry, ...]:
     """The entries of one direction of an ACL."""
     found = []
-    for number in range(draw(st.integers(0, 5))):
+    for number in range(draw(st.integers(0, 4))):
         cidr = draw(st.sampled_from(PEERS4 + PEERS6))
         protocol, first, last = draw(services(6 if ":" in cidr else 4))
         allow = draw(st.booleans())
         found.append(AclEntry(number=10 * number + 10, allow=allow, protocol=protocol, cidr=cidr, from_port=first, to_port=last))
-    last_word = (AclEntry(number=900, allow=True, protocol=ALL_PROTOCOLS, cidr="0.0.0.0/0"),) if draw(st.booleans()) else ()
-    return (*found, *last_word)
+    words = (
+        AclEntry(number=900 + n, allow=True, protocol=ALL_PROTOCOLS, cidr=cidr) for n, cidr in enumerate(("0.0.0.0/0", "::/0"))
+    )
+    return (*found, *(words if draw(st.sampled_from((True, True, False))) else ()))
 
 
 @st.composite
@@ -160,7 +169,7 @@ def policies(draw: st.DrawFn) -> Policy:
         cidrs = draw(st.lists(st.sampled_from(PEERS4 if version == 4 else PEERS6), unique=True, max_size=3))
         listed = tuple(PrefixListEntry(cidr=cidr) for cidr in cidrs)
         lists.append(PrefixList(id=name, vni=VNI, name=name[-1], version=version, max_entries=5, entries=listed))
-    interfaces = tuple(draw(interfaces_at(place)) for place in range(draw(st.integers(2, 5))))
+    interfaces = tuple(draw(interfaces_at(place)) for place in range(draw(st.integers(3, 5))))
     return Policy(
         subnets=subnets,
         interfaces=interfaces,
@@ -182,7 +191,7 @@ def interfaces_at(draw: st.DrawFn, place: int) -> NetworkInterface:
         address=f"{network}{place + 4}",
         ipv6_address=f"{network6}{place + 4:x}",
         instance=make_id("i", VNI, place + 1 << 16),
-        groups=tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), max_size=2)))),
+        groups=tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=2)))),
     )
 
 
