@@ -156,8 +156,10 @@ class _Walker:
             self._die(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}, which is not up", Code.PORT_MISSING)
         self._note(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}")
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan) else 0
-        self._judge(machine, Place.POLICY, machine.fabric, "forward", skb, f"{device} -> {out.ifname}")
-        self.marks[machine.name] = skb.ct_mark
+        try:
+            self._judge(machine, Place.POLICY, machine.fabric, "forward", skb, f"{device} -> {out.ifname}")
+        finally:
+            self.marks[machine.name] = skb.ct_mark
         if isinstance(out, Vxlan):
             return self._tunnel(machine, out, route.via)
         lladdr = machine.neighbour(out.ifname, destination)
