@@ -13,6 +13,9 @@ NOT_FOUND: Final = {
     "rtb": "InvalidRouteTableID.NotFound",
     "eni": "InvalidNetworkInterfaceID.NotFound",
     "i": "InvalidInstanceID.NotFound",
+    "sg": "InvalidGroup.NotFound",
+    "acl": "InvalidNetworkAclID.NotFound",
+    "pl": "InvalidPrefixListID.NotFound",
     "host": "InvalidHostID.NotFound",
 }
 NOUN: Final = {
@@ -21,9 +24,22 @@ NOUN: Final = {
     "rtb": "route table",
     "eni": "network interface",
     "i": "instance",
+    "sg": "security group",
+    "acl": "network ACL",
+    "pl": "prefix list",
     "host": "host",
 }
-LIST: Final = {"vpc": "vpc", "subnet": "subnet", "rtb": "route-table", "eni": "eni", "i": "instance", "host": "host"}
+LIST: Final = {
+    "vpc": "vpc",
+    "subnet": "subnet",
+    "rtb": "route-table",
+    "eni": "eni",
+    "i": "instance",
+    "sg": "sg",
+    "acl": "nacl",
+    "pl": "prefix-list",
+    "host": "host",
+}
 
 
 def not_found(kind: str, what: str) -> ApiError:

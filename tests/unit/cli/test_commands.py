@@ -71,7 +71,7 @@ def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_p
     (tmp_path / "vpc.yaml").write_text(changed)
     out = run("plan", code=2).stdout
     assert "host hv2 -> hv1" in out
-    assert "-  instance    globex/globex/web-1" in out
+    assert "-  instance       globex/globex/web-1" in out
     assert "blast radius: acme/acme globex/globex only" in out
     assert "Plan: 1 to add, 1 to move, 1 to delete." in out
     plan = json.loads(run("plan", "-o", "json", code=2).stdout)
