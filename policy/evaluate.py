@@ -200,8 +200,8 @@ def is_untracked(policy: Policy, eni: NetworkInterface, direction: Direction, pa
     if packet.protocol not in (TCP, UDP):
         return False
     everywhere = EVERYWHERE[0] if packet.version == 4 else EVERYWHERE[1]
-    here = [rule for rule in rules_of(policy, eni, direction) if rule.cidr == everywhere]
-    back = [rule for rule in rules_of(policy, eni, direction.other) if rule.cidr == everywhere]
+    here = [rule for rule in rules_of(policy, eni, direction) if everywhere in _cidrs(policy, rule)]
+    back = [rule for rule in rules_of(policy, eni, direction.other) if everywhere in _cidrs(policy, rule)]
     return any(_matches(rule, packet) for rule in here) and _all_ports(back, packet.protocol)
 
 
@@ -224,10 +224,14 @@ def _means(policy: Policy, rule: SecurityGroupRule, peer: str) -> bool:
     if rule.group:
         holder = policy.holder(peer)
         return holder is not None and rule.group in holder.groups
-    if rule.prefix_list:
-        lists = (found for found in policy.prefix_lists if found.id == rule.prefix_list)
-        return any(_inside(peer, entry.cidr) for found in lists for entry in found.entries)
-    return _inside(peer, rule.cidr)
+    return any(_inside(peer, cidr) for cidr in _cidrs(policy, rule))
+
+
+def _cidrs(policy: Policy, rule: SecurityGroupRule) -> list[str]:
+    """Return the CIDRs that a rule names, itself or in a prefix list."""
+    if rule.cidr:
+        return [rule.cidr]
+    return [entry.cidr for found in policy.prefix_lists if found.id == rule.prefix_list for entry in found.entries]
 
 
 # --- what both have -------------------------------------------------------------------------------------------------------------
