@@ -21,33 +21,33 @@ class Machine:
 
     def __init__(self, name: str, objects: Objects) -> None:
         self.name = name
-        self._objects = objects
+        self.objects = objects
 
     @cached_property
     def ports(self) -> Ruleset | None:
         """Return the chains at the ingress of ports."""
-        return table_of(self._objects, Scope.FABRIC, "netdev")
+        return table_of(self.objects, Scope.FABRIC, "netdev")
 
     @cached_property
     def fabric(self) -> Ruleset | None:
         """Return the table of policy."""
-        return table_of(self._objects, Scope.FABRIC, "inet")
+        return table_of(self.objects, Scope.FABRIC, "inet")
 
     @cached_property
     def underlay(self) -> Ruleset | None:
         """Return the table that verifies VXLAN packets."""
-        return table_of(self._objects, Scope.UNDERLAY, "ip")
+        return table_of(self.objects, Scope.UNDERLAY, "ip")
 
     @cached_property
     def vxlans(self) -> dict[tuple[int, str], Vxlan]:
         """Return the VXLAN devices by VNI and VTEP."""
-        return {(obj.vni, obj.local): obj for obj in self._objects.values() if isinstance(obj, Vxlan)}
+        return {(obj.vni, obj.local): obj for obj in self.objects.values() if isinstance(obj, Vxlan)}
 
     @cached_property
     def _routes(self) -> dict[tuple[int, int], dict[int, dict[int, Route]]]:
         """Return the best route by (table, IP version), prefix length, network."""
         found: dict[tuple[int, int], dict[int, dict[int, Route]]] = {}
-        for obj in self._objects.values():
+        for obj in self.objects.values():
             if isinstance(obj, Route):
                 prefix = parse_prefix(obj.dst)
                 same_length = found.setdefault((obj.table, prefix.version), {}).setdefault(prefix.length, {})
@@ -69,25 +69,25 @@ class Machine:
 
     def link(self, ifname: str) -> VethPort | TapPort | Vxlan | None:
         """Return a port or a VXLAN device that is there and up."""
-        found = self._objects.get(link_key(ifname))
-        return found if isinstance(found, VethPort | TapPort | Vxlan) and ("up", ifname) in self._objects else None
+        found = self.objects.get(link_key(ifname))
+        return found if isinstance(found, VethPort | TapPort | Vxlan) and ("up", ifname) in self.objects else None
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None when it is not there or not up."""
-        found = self._objects.get(link_key(vrf))
-        return found.table if isinstance(found, Vrf) and ("up", vrf) in self._objects else None
+        found = self.objects.get(link_key(vrf))
+        return found.table if isinstance(found, Vrf) and ("up", vrf) in self.objects else None
 
     def is_router(self, vrf: str, address: str) -> bool:
         """Return whether the VRF itself has an address."""
         length = 128 if ":" in address else 32
-        return isinstance(self._objects.get(("addr", vrf, f"{address}/{length}")), Address)
+        return isinstance(self.objects.get(("addr", vrf, f"{address}/{length}")), Address)
 
     def neighbour(self, ifname: str, address: str) -> str | None:
         """Return the MAC of a neighbour."""
-        found = self._objects.get(("neigh", ifname, address))
+        found = self.objects.get(("neigh", ifname, address))
         return found.lladdr if isinstance(found, Neighbour) else None
 
     def vtep_of(self, ifname: str, lladdr: str) -> str | None:
         """Return the VTEP behind a router MAC."""
-        found = self._objects.get(("fdb", ifname, lladdr))
+        found = self.objects.get(("fdb", ifname, lladdr))
         return found.dst if isinstance(found, Fdb) else None

@@ -17,7 +17,7 @@ which no two are alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -26,7 +26,7 @@ from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, PORT_LAST, TCP, UDP, AclEntry, SecurityGroupRule
 from netorch.trace.rulebook import Rulebook, Way, acl_entries, group_rules
-from netorch.trace.services import NOTHING, Spans, both, everything, holds, services_of, union, without
+from netorch.trace.services import NOTHING, Spans, both, everything, holds, services_of, text_of, union, without
 
 EPHEMERAL: Final = (1024, PORT_LAST)  # where answers go. Source: EC2's guide on network ACLs, "Ephemeral ports"
 _REQUESTS: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}  # type of ICMP -> type of its answer
@@ -46,9 +46,11 @@ class Class(msgspec.Struct, frozen=True):
 class Reach:
     """Every open flow of one VPC, computed when asked for."""
 
-    def __init__(self, book: Rulebook) -> None:
+    def __init__(self, book: Rulebook, also: Iterable[int] = ()) -> None:
+        """Index a VPC's records. `also` are protocols to tell apart though no rule names them, for comparisons."""
         self._book = book
-        self._protocols = sorted({ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, *(rule.protocol for rule in _all_rules(book))})
+        named = {rule.protocol for rule in _all_rules(book)}
+        self.protocols = sorted({ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, *named, *also})
         self._lookup = _lookup_of(book)
         self._group_parts: dict[tuple[tuple[str, ...], Way, Class], Services] = {}
         self._acl_parts: dict[tuple[str, Way, Class], Services] = {}
@@ -83,7 +85,7 @@ class Reach:
 
     def opens(self, source: Class, destination: Class, protocol: int, number: int) -> bool:
         """Return whether one service is open."""
-        named = protocol if protocol in self._protocols else ALL_PROTOCOLS
+        named = protocol if protocol in self.protocols else ALL_PROTOCOLS
         return holds(self.between(source, destination).get(named, NOTHING), number)
 
     def pairs(self) -> Iterator[tuple[Class, Class, Services]]:
@@ -99,7 +101,7 @@ class Reach:
     def _combine(self, parts: list[Services], version: int) -> Services:
         """Return what passes groups (the first two parts), ACLs on the way there (two more, if any) and back (two more)."""
         found = {}
-        for protocol in self._protocols:
+        for protocol in self.protocols:
             spans = both(parts[0][protocol], parts[1][protocol])
             if len(parts) > 2:
                 spans = both(spans, both(parts[2][protocol], parts[3][protocol]))
@@ -119,7 +121,7 @@ class Reach:
             about = [rule for rule in rules if rule.group in peer.groups or not peer.cidrs.isdisjoint(book.cidrs_of(rule))]
             services = {
                 protocol: union(span for rule in about for span in services_of(rule, protocol, peer.version))
-                for protocol in self._protocols
+                for protocol in self.protocols
             }
             self._group_parts[key] = self._part(services)
         return self._group_parts[key]
@@ -129,7 +131,7 @@ class Reach:
         key = (acl.id, way, peer)
         if key not in self._acl_parts:
             entries = [entry for entry in acl_entries(acl, way) if entry.cidr in peer.cidrs]
-            services = {protocol: _allowed(entries, protocol, peer.version) for protocol in self._protocols}
+            services = {protocol: _allowed(entries, protocol, peer.version) for protocol in self.protocols}
             self._acl_parts[key] = self._part(services)
         return self._acl_parts[key]
 
@@ -187,3 +189,15 @@ def _lookup_of(book: Rulebook) -> dict[tuple[int, int], dict[int, set[str]]]:
         prefix: Prefix = parse_prefix(text)
         lookup.setdefault((prefix.version, prefix.length), {}).setdefault(prefix.network, set()).add(text)
     return lookup
+
+
+def texts_of(services: Services, protocols: Iterable[int], version: int) -> tuple[str, ...]:
+    """Return services in the words of the command line; `all` when nothing of any protocol is missing.
+
+    The other IP version's ICMP, which nobody sends, is left out.
+    """
+    foreign = ICMPV6 if version == 4 else ICMP
+    if all(services.get(protocol) == everything(protocol, version) for protocol in protocols):
+        return ("all",)
+    ordered = sorted(services, key=lambda protocol: (protocol == ALL_PROTOCOLS, protocol))
+    return tuple(text_of(protocol, services[protocol], version) for protocol in ordered if protocol != foreign)
