@@ -11,7 +11,7 @@ from netorch.cli.output import output_option, print_table, show_value
 
 if TYPE_CHECKING:
     from netorch.diagnose.trace import Report
-    from netorch.trace.walk import Walk
+    from netorch.trace.walk import Hop, Walk
 
 _PASS, _DROP, _UNKNOWN = "pass", "DROP", "-"
 
@@ -76,9 +76,25 @@ def _rows(report: Report) -> list[list[str]]:
         return []
     longest = max(walks, key=lambda found: len(found.hops))
     return [
-        [hop.host, hop.place.value, hop.said, _cell(report.model, index), _cell(report.kernel, index), _probe_cell(report, index)]
+        [
+            hop.host,
+            hop.place.value,
+            _what(report, hop),
+            _cell(report.model, index),
+            _cell(report.kernel, index),
+            _probe_cell(report, index),
+        ]
         for index, hop in enumerate(longest.hops)
     ]
+
+
+def _what(report: Report, hop: Hop) -> str:
+    """Return what happens at a place; of policy, which rules of those that are judged there say so."""
+    if hop.place.value != "policy":
+        return hop.said
+    came, _, goes = hop.said.partition(" -> ")
+    sides = [("egress", came), ("ingress", goes)]
+    return "; ".join(report.rules[way] for way, device in sides if device.startswith("v-"))
 
 
 def _cell(found: Walk | None, index: int) -> str:
@@ -120,6 +136,7 @@ def _value(report: Report) -> dict[str, Any]:
         "rule": verdict.rule,
         "fix": verdict.fix,
         "disagreement": report.disagreement,
+        "rules": report.rules,
         "model": _walk_value(report.model, ""),
         "kernel": _walk_value(report.kernel, report.kernel_flaw),
         "probe": {

@@ -29,8 +29,9 @@ from netorch.model.packet import Packet, echo
 from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
-from netorch.trace.explain import Explanation, explain
+from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.machine import Machine
+from netorch.trace.rulebook import Way
 from netorch.trace.walk import Departure, Walk, walk
 
 _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
@@ -56,6 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     vpc: str
     packet: Packet | None
+    rules: dict[str, str] = {}  # what the records say at the sender ("egress") and at the receiver ("ingress")
     model: Walk | None = None
     kernel: Walk | None = None
     kernel_flaw: str = ""  # why there is no walk through kernels
@@ -96,12 +98,14 @@ def trace(
     kernel, kernel_flaw = _kernel_walk(hosts, machines, model, start, packet)
     live = _live(inventory, records, near, packet, hosts, timeout_s)
     cidrs = (*records.vpc.record.cidrs, *records.vpc.record.ipv6_cidrs)
-    verdict = explain(rulebook_of(records), packet, _decisive(model, kernel), names_of(records), cidrs)
+    book = rulebook_of(records)
+    verdict = explain(book, packet, _decisive(model, kernel), names_of(records), cidrs)
     return Report(
         source=source,
         destination=destination,
         vpc=name,
         packet=packet,
+        rules={way.value: policy_text(book, packet, way) for way in Way},
         model=model,
         kernel=kernel,
         kernel_flaw=kernel_flaw,

@@ -119,3 +119,17 @@ def service_text(packet: Packet) -> str:
 def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
     version, value = parse_ip(address)
     return any(parse_prefix(cidr).holds(version, value) for cidr in cidrs)
+
+
+def policy_text(book: Rulebook, packet: Packet, way: Way) -> str:
+    """Return what the records say of a packet at its sender (EGRESS) or receiver (INGRESS), by the names of rules."""
+    eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
+    if eni is None:
+        return f"{way.value}: nobody has the address"
+    acl, groups = ask_acl(book, eni, way, packet), ask_groups(book, eni, way, packet)
+    border = "inside the subnet" if acl.acl is None else f"ACL {acl.acl.name} entry {acl.number}"
+    if not acl.allows:
+        return f"{way.value}: {border} denies"
+    if groups.rule is None or groups.group is None:
+        return f"{way.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"
+    return f"{way.value}: {border}, group {groups.group.name} {groups.rule.id}"

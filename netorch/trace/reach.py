@@ -11,7 +11,7 @@ rules, prefix lists and ACL entries name. Flows are computed between classes and
 
 Cost: interfaces * distinct prefix lengths for the classes; then for every class what the rules of each set of groups and of each
 ACL say of it, groups * classes * rules; then a few look-ups for each two classes, since equal parts are combined once. It grows
-with the square of the classes, of which real clouds have some dozens, and at worst of the interfaces: two seconds for 1,000 of
+with the square of the classes, of which real clouds have some dozens, and at worst of the interfaces: some seconds for 1,000 of
 which no two are alike.
 """
 
