@@ -97,9 +97,8 @@ def trace(
     model = walk(machines, start, packet)
     kernel, kernel_flaw = _kernel_walk(hosts, machines, model, start, packet)
     live = _live(inventory, records, near, packet, hosts, timeout_s)
-    cidrs = (*records.vpc.record.cidrs, *records.vpc.record.ipv6_cidrs)
     book = rulebook_of(records)
-    verdict = explain(book, packet, _decisive(model, kernel), names_of(records), cidrs)
+    verdict = explain(book, records.vpc.record, packet, _decisive(model, kernel), names_of(records))
     return Report(
         source=source,
         destination=destination,
@@ -111,7 +110,7 @@ def trace(
         kernel_flaw=kernel_flaw,
         live=live,
         verdict=verdict,
-        disagreement=disagreement(model, kernel, live),
+        disagreement=disagreement(packet, model, kernel, live),
     )
 
 
@@ -134,7 +133,7 @@ def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
     return Packet(source=source, destination=address, protocol=protocol)
 
 
-def disagreement(model: Walk, kernel: Walk | None, live: Live) -> str:
+def disagreement(packet: Packet, model: Walk, kernel: Walk | None, live: Live) -> str:
     """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
     said = {"model": model.arrived}
     if kernel is not None:
@@ -142,7 +141,10 @@ def disagreement(model: Walk, kernel: Walk | None, live: Live) -> str:
     if live.arrived is not None:
         said["probe"] = live.arrived
     if len(set(said.values())) > 1:
-        return ", ".join(f"{who} says {'reachable' if value else 'unreachable'}" for who, value in said.items())
+        text = ", ".join(f"{who} says {'reachable' if value else 'unreachable'}" for who, value in said.items())
+        if live.arrived and not (packet.has_ports or packet.has_type):  # then every packet between the two is of one connection
+            text += f"; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
+        return text
     ends = {(found.host, found.code) for found in (model, kernel) if found is not None}
     if len(ends) > 1:
         return "model and kernel end the packet at different places"

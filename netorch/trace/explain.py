@@ -7,6 +7,7 @@ import msgspec
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.rulebook import Rulebook, Way
@@ -32,8 +33,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     fix: str = ""
 
 
-def explain(book: Rulebook, packet: Packet, found: Walk, name_of: dict[str, str], cidrs: tuple[str, ...]) -> Explanation:
-    """Return why a walk ended as it did. `name_of` gives interfaces the names that people know; `cidrs` are the VPC's."""
+def explain(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk, name_of: dict[str, str]) -> Explanation:
+    """Return why a walk ended as it did. `name_of` gives interfaces the names that people know."""
     if found.arrived:
         return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(book, packet))
     code = found.code or Code.DROPPED
@@ -43,9 +44,9 @@ def explain(book: Rulebook, packet: Packet, found: Walk, name_of: dict[str, str]
     if way is not None and eni is not None:
         name = name_of.get(eni.id, eni.id)
         if code is Code.ENI_SG_RULES_MISMATCH:
-            return _groups_refuse(ask_groups(book, eni, way, packet), packet, name, where)
-        return _acl_refuses(ask_acl(book, eni, way, packet), packet, name, where)
-    if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, cidrs):
+            return _groups_refuse(ask_groups(book, eni, way, packet), packet, vpc.name, name, where)
+        return _acl_refuses(ask_acl(book, eni, way, packet), packet, vpc.name, name, where)
+    if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, (*vpc.cidrs, *vpc.ipv6_cidrs)):
         code = Code.NO_MAPPING
     said = found.hops[-1].said
     return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=_ADVICE.get(code, "netorch drift"))
@@ -57,7 +58,7 @@ def _permitted_by(book: Rulebook, packet: Packet) -> str:
     return rule.id if rule is not None else ""
 
 
-def _groups_refuse(said: GroupsSay, packet: Packet, name: str, where: str) -> Explanation:
+def _groups_refuse(said: GroupsSay, packet: Packet, vpc: str, name: str, where: str) -> Explanation:
     peer, option = _peer(said.way, packet)
     if said.rule is not None:
         text = f"{where}: the records permit it ({said.rule.id}), but the host's chains refuse it"
@@ -70,11 +71,11 @@ def _groups_refuse(said: GroupsSay, packet: Packet, name: str, where: str) -> Ex
     preposition = "to" if said.way is Way.EGRESS else "from"
     text = f"{where}: {groups} no {said.way.value} rule that permits {service_text(packet)} {preposition} {peer}"
     host = f"{peer}/{128 if packet.version == 6 else 32}"
-    fix = f"netorch sg rule add {said.asked[0].name} {said.way.value} {service_words(packet)} --{option} {host}"
+    fix = f"netorch sg rule add {vpc}/{said.asked[0].name} {said.way.value} {service_words(packet)} --{option} {host}"
     return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
 
 
-def _acl_refuses(said: AclSays, packet: Packet, name: str, where: str) -> Explanation:
+def _acl_refuses(said: AclSays, packet: Packet, vpc: str, name: str, where: str) -> Explanation:
     peer, _ = _peer(said.way, packet)
     if said.acl is None or said.allows:
         text = f"{where}: the records allow it, but the host's chains deny it"
@@ -85,7 +86,7 @@ def _acl_refuses(said: AclSays, packet: Packet, name: str, where: str) -> Explan
     )
     host = f"{peer}/{128 if packet.version == 6 else 32}"
     number = _free_number(said)
-    fix = f"netorch nacl rule add {said.acl.name} {said.way.value} {number} allow {service_words(packet)} --cidr {host}"
+    fix = f"netorch nacl rule add {vpc}/{said.acl.name} {said.way.value} {number} allow {service_words(packet)} --cidr {host}"
     return Explanation(code=Code.SUBNET_ACL_RESTRICTION, sentence=text, rule=said.number, fix=fix)
 
 
@@ -112,8 +113,8 @@ def service_words(packet: Packet) -> str:
 
 
 def service_text(packet: Packet) -> str:
-    """Return a packet's protocol and port for people, e.g. `tcp/443`."""
-    return service_words(packet).replace(" ", "/", 1)
+    """Return a packet's protocol and port for people, e.g. `tcp/443` or `icmp 8/0`."""
+    return service_words(packet).replace(" ", "/") if packet.has_ports else service_words(packet)
 
 
 def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
