@@ -34,6 +34,7 @@ from netorch.trace.machine import Machine
 from netorch.trace.rulebook import Way
 from netorch.trace.walk import Departure, Walk, walk
 
+_HANDSHAKES = (33, 132)  # Source: IANA protocol numbers
 _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 
 
@@ -176,6 +177,8 @@ def _live(
     instance = records.instances[near.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
+    if packet.protocol in _HANDSHAKES:
+        return Live(why_not="the kernel tracks SCTP and DCCP by their own handshakes, which are not imitated")
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")

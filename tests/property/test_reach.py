@@ -26,14 +26,13 @@ TRACKED = Memory(standing=Standing.KNOWN, tracked=True)
 def probes(source: str, destination: str) -> list[Packet]:
     """Return packets that begin something, at every border."""
     version = 6 if ":" in source else 4
-    ends = {"source": source, "destination": destination}
-    found = [Packet(**ends, protocol=protocol) for protocol in OTHERS]
     icmp, kinds = (ICMP, (8, 13)) if version == 4 else (ICMPV6, (128,))
-    found += [Packet(**ends, protocol=icmp, icmp_type=kind, icmp_code=code) for kind in kinds for code in (0, 1, 2)]
+    found = [Packet(source=source, destination=destination, protocol=protocol) for protocol in OTHERS]
+    blank = msgspec.structs.replace(found[0], protocol=icmp)
+    found += [msgspec.structs.replace(blank, icmp_type=kind, icmp_code=code) for kind in kinds for code in (0, 1, 2)]
     ports = sorted({min(65535, port + step) for port in PORTS for step in (0, 1)})
-    found += [
-        Packet(**ends, protocol=protocol, destination_port=port, source_port=1024) for protocol in (TCP, UDP) for port in ports
-    ]
+    blank = msgspec.structs.replace(blank, source_port=1024)
+    found += [msgspec.structs.replace(blank, protocol=of, destination_port=port) for of in (TCP, UDP) for port in ports]
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 from netorch.errors import TraceError
 from netorch.model.packet import Packet, echo
 from netorch.state.base import KernelObject, Key
+from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, NftTable, Scope
 from netorch.trace.nft import Judgement, table_of
 from netorch.trace.rules import Verdict, Word, parse_rule
@@ -151,7 +152,7 @@ def test_a_chain_of_a_vpc_judges_by_its_own_sets_and_maps(packet: Packet, counte
 
 def test_a_tracked_answer_passes_without_being_judged() -> None:
     known = {"ct_state": CT_STATES["established"], "ct_direction": 1, "ct_mark": 2}
-    assert forward(*RULES, packet=udp(A, B, 9999), oifname="vx5000", oifgroup=nftgen.VXLAN_GROUP, **known).accepted
+    assert forward(*RULES, packet=udp(A, B, 9999), oifname="vx5000", oifgroup=VXLAN_GROUP, **known).accepted
     assert forward(*RULES, packet=udp(A, B, 9999), ct_state=CT_STATES["established"]).counter == "sg_egress"
 
 
@@ -166,7 +167,7 @@ def test_a_port_without_its_element_neither_sends_nor_receives() -> None:
 
 
 def test_an_unchecked_packet_of_a_port_is_dropped() -> None:
-    assert forward(*RULES, packet=tcp(A, B), mark=0, oifname="vx5000", oifgroup=nftgen.VXLAN_GROUP).counter == "unchecked"
+    assert forward(*RULES, packet=tcp(A, B), mark=0, oifname="vx5000", oifgroup=VXLAN_GROUP).counter == "unchecked"
 
 
 def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:

@@ -47,7 +47,7 @@ def sent(policy: Policy, packet: Packet, objects: dict[str, Objects] | None = No
     return walk(machines, start, packet)
 
 
-def without(policy: Policy, host: str, *key: object) -> dict[str, Objects]:
+def without(policy: Policy, host: str, *key: str | int) -> dict[str, Objects]:
     objects = compiled(policy)
     del objects[host][key]
     return objects
