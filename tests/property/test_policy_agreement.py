@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from netorch.compiler.registry import compile_host, compile_slice, load_compilers
 from netorch.model.ids import port_name
 from netorch.model.packet import ACK, ERRORS, Packet
-from netorch.model.security import ICMP, ICMPV6, TCP
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP
 from netorch.trace.machine import Machine
 from netorch.trace.walk import Ct, Departure, Walk, walk
 from policy.connections import Connections
 from policy.evaluate import Judge, Policy, Verdict, judge
 from tests.property.policy_strategies import HOSTS, PolicyCase, cases, groups, packets
+from tests.unit.policy.small import A, B, group, rule, udp, vpc
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +157,17 @@ def test_connections_live_and_die_as_the_oracle_says(data: st.DataObject) -> Non
             continue
         verdict, found = oracle.send(step), site.send(step)
         assert same(verdict, found), (step, verdict, found)
+
+
+@pytest.mark.parametrize("homes", [("hv1", "hv1"), ("hv1", "hv2")], ids=["together", "apart"])
+def test_a_stream_that_nobody_answers_outlives_the_rule_that_let_it_begin(homes: tuple[str, str]) -> None:
+    permitted, revoked = (
+        vpc(group(1), group(2, [rule(1, "10.0.0.0/16", UDP, 53, 53)] * number), a=[1], b=[2]) for number in (1, 0)
+    )
+    names = (eni.id for eni in permitted.interfaces)
+    case = PolicyCase(policy=permitted, homes=dict(zip(names, (*homes, "hv1"), strict=True)))
+    site = Site(case)
+    assert site.send(udp(A, B)).arrived
+    site.change(msgspec.structs.replace(case, policy=revoked))
+    assert site.send(udp(A, B)).arrived
+    assert site.send(udp(A, B, source_port=40001)).counter == "sg_ingress"
