@@ -55,6 +55,8 @@ def _show(report: Report) -> None:
             click.echo(f"{who}: {reason}")
     if report.live.shot is not None:
         click.echo(f"probe: {_live_text(report)}")
+    for host in report.silent:
+        click.echo(f"host {host}: its agent is not running, so it may hold something else than the model says")
     if report.disagreement:
         text = f"DISAGREEMENT: {report.disagreement}: drift (netorch drift) or a bug of netorch"
         click.echo(click.style(text, fg="red", bold=True), err=True)
@@ -63,8 +65,8 @@ def _show(report: Report) -> None:
         by = f", permitted by {verdict.rule}" if verdict.rule else ""
         click.echo(click.style(f"REACHABLE: {report.source} -> {report.destination}{by}", fg="green"))
         return
-    code = verdict.code.value if verdict.code is not None else "PROBE_UNHEARD"
-    click.echo(click.style(f"NOT REACHABLE: {code}: {verdict.sentence}", fg="red"))
+    assert verdict.code is not None
+    click.echo(click.style(f"NOT REACHABLE: {verdict.code.value}: {verdict.sentence}", fg="red"))
     if verdict.fix:
         click.echo(f"fix: {verdict.fix}")
 
@@ -137,6 +139,7 @@ def _value(report: Report) -> dict[str, Any]:
         "fix": verdict.fix,
         "disagreement": report.disagreement,
         "rules": report.rules,
+        "silent_hosts": list(report.silent),
         "model": _walk_value(report.model, ""),
         "kernel": _walk_value(report.kernel, report.kernel_flaw),
         "probe": {

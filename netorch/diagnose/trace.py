@@ -64,6 +64,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     kernel_flaw: str = ""  # why there is no walk through kernels
     live: Live = Live()
     verdict: Explanation
+    silent: tuple[str, ...] = ()  # hosts on the way whose agents do not run
     disagreement: str = ""
 
     @property
@@ -99,7 +100,9 @@ def trace(
     kernel, kernel_flaw = _kernel_walk(hosts, machines, model, start, packet)
     live = _live(inventory, records, near, packet, hosts, timeout_s)
     book = rulebook_of(records)
-    verdict = explain(book, records.vpc.record, packet, _decisive(model, kernel), names_of(records))
+    said = explain(book, records.vpc.record, packet, _decisive(model, kernel), names_of(records))
+    silent = sorted({hop.host for hop in model.hops if not inventory.hosts[hop.host].live})
+    verdict = _unheard(silent) if said.code is None and live.arrived is False else said
     return Report(
         source=source,
         destination=destination,
@@ -111,6 +114,7 @@ def trace(
         kernel_flaw=kernel_flaw,
         live=live,
         verdict=verdict,
+        silent=tuple(silent),
         disagreement=disagreement(packet, model, kernel, live),
     )
 
@@ -150,6 +154,14 @@ def disagreement(packet: Packet, model: Walk, kernel: Walk | None, live: Live) -
     if len(ends) > 1:
         return "model and kernel end the packet at different places"
     return ""
+
+
+def _unheard(silent: list[str]) -> Explanation:
+    """Return what to say of a live packet that did not arrive though nothing refuses it."""
+    if silent:
+        sentence = f"{Code.HOST_SILENT.text} ({', '.join(silent)})"
+        return Explanation(code=Code.HOST_SILENT, sentence=sentence, fix=f"start the agent of {silent[0]}; see netorch status")
+    return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix="netorch ping, layer by layer")
 
 
 def _decisive(model: Walk, kernel: Walk | None) -> Walk:

@@ -25,7 +25,11 @@ class Code(Enum):
     DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
     INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"
     PORT_MISSING = "PORT_MISSING", "the interface's port is not on its host, or is not up"
-    HOST_SILENT = "HOST_SILENT", "the host's agent is not running, so nobody knows what the host holds"
+    HOST_SILENT = (
+        "HOST_SILENT",
+        "the records permit it, but an agent on the way is not running, so its host may hold something else",
+    )
+    PROBE_UNHEARD = "PROBE_UNHEARD", "the records permit it, and yet the live packet did not arrive"
     HOST_UNKNOWN = "HOST_UNKNOWN", "the mapping leads to a VTEP at which no host carries the VPC"
     NEXT_HOP_MISSING = "NEXT_HOP_MISSING", "the route's next hop has no neighbour or FDB entry"
     SOURCE_SPOOFED = "SOURCE_SPOOFED", "the sender's MAC or address is not its interface's"

@@ -61,6 +61,7 @@ def test_a_trace_tells_the_rules_and_leaves_with_0_when_the_packet_arrives(run: 
     out = run("trace", "web-1", "db-1", "tcp/5432").stdout
     assert "ingress: ACL strict entry 200, group db sgr-" in out
     assert "kernel: not here: hv1, hv2" in out
+    assert "host hv1: its agent is not running" in out
     assert "REACHABLE: web-1 -> db-1, permitted by sgr-" in out
 
 
