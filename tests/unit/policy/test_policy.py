@@ -138,7 +138,7 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
             f"{own} ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
             f"{own} ip6 saddr :: meta mark set 0x4e54 accept",
             f"{own} arp saddr ether {ENI.mac} arp saddr ip {ADDRESS} accept",
-            "counter name spoofed drop",
+            "goto refuse_spoofed",
         ),
     )
 
@@ -171,16 +171,40 @@ def test_every_set_of_the_elements_is_in_its_table() -> None:
         assert f"set {obj.set} {{" in tables[obj.scope, obj.family]
 
 
-@pytest.mark.parametrize("table", [nftgen.UNDERLAY_IP, nftgen.FABRIC_INET])
-def test_a_chain_that_is_entered_for_good_ends_in_a_drop(table: str) -> None:
-    """A chain that runs out returns to its base chain, whose policy is to accept."""
-    entered = re.findall(r"goto (\w+)", table)
-    for name in entered or ["input"]:
-        body = re.search(rf"chain {name} {{\n(.*?)\n}}", table, re.DOTALL)
-        assert body is not None
-        assert re.fullmatch(r'counter name "\w+" drop', body.group(1).splitlines()[-1].strip())
+TABLES = {"underlay": nftgen.UNDERLAY_IP, "netdev": nftgen.FABRIC_NETDEV, "inet": nftgen.FABRIC_INET}
 
 
-@pytest.mark.parametrize("table", [nftgen.UNDERLAY_IP, nftgen.FABRIC_INET])
-def test_no_rule_calls_for_connection_tracking(table: str) -> None:
+def chains_of(table: str) -> dict[str, list[str]]:
+    """Return the rules of each chain of a skeleton."""
+    found = re.findall(r"^chain (\w+) \{\n(.*?)\n\}", table, re.DOTALL | re.MULTILINE)
+    return {name: [line.strip() for line in body.splitlines()] for name, body in found}
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
+    """A chain that runs out returns to its base chain, whose policy may be to accept."""
+    chains = chains_of(TABLES[table])
+    for name in re.findall(r"goto (\w+)", TABLES[table]):
+        assert re.fullmatch(r'counter name "\w+" drop|goto \w+|accept', chains[name][-1])
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_refusal_is_told_under_the_name_of_its_counter_before_it_is_counted(table: str) -> None:
+    text = TABLES[table]
+    told = re.findall(
+        r'log prefix "(\w+)" group \d+ snaplen 128 log prefix "(\w+)" group \d+ snaplen 128\n +counter name "(\w+)"', text
+    )
+    assert told
+    assert all(len(set(names)) == 1 for names in told)
+    assert {names[0] for names in told} == set(re.findall(r"^counter (\w+) \{", text, re.MULTILINE)) - {"no_zone", "to_router"}
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_flood_of_refusals_is_told_at_a_bounded_rate(table: str) -> None:
+    telling = [rule for rules in chains_of(TABLES[table]).values() for rule in rules if "log prefix" in rule]
+    assert all(rule.startswith("limit rate 2000/second burst 500 packets log ") for rule in telling)
+
+
+@pytest.mark.parametrize("table", [nftgen.UNDERLAY_IP, nftgen.FABRIC_NETDEV])
+def test_connections_are_tracked_in_the_fabric_only(table: str) -> None:
     assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None
