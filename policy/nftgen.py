@@ -71,12 +71,17 @@ _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI
 _TOLD_PER_S, _TOLD_BURST, _TOLD_BYTES = 2000, 500, 128  # whole headers fit, those of a VXLAN packet and of what is in it
 
 
-def _refusal(reason: str, chain: str = "", *rules: str) -> str:
-    """Return the chain that tells, counts and drops what is refused for one reason, after some rules of its own."""
+def _refusal(reason: str, chain: str = "", *rules: str, untold: str = "") -> str:
+    """Return the chain that tells, counts and drops what is refused for one reason, after some rules of its own.
+
+    A flood is told in part; `untold` is the counter of the rest.
+    """
     tell = " ".join(f'log prefix "{reason}" group {group} snaplen {_TOLD_BYTES}' for group in (FLOW_LOG_GROUP, LIVE_GROUP))
     limit = f"limit rate {_TOLD_PER_S}/second burst {_TOLD_BURST} packets"
-    lines = (*rules, f"{limit} {tell}", f'counter name "{reason}" drop')
-    return "\n    ".join((f"chain {chain or f'refuse_{reason}'} {{", *lines)) + "\n}"
+    drop = f'counter name "{reason}" drop'
+    rest = f'counter name "{untold}" {drop}' if untold else drop
+    lines = (f"chain {chain or f'refuse_{reason}'} {{", *rules, f"{limit} {tell} {drop}", rest)
+    return "\n    ".join(lines) + "\n}"
 
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
@@ -126,15 +131,18 @@ counter spoofed {{
 
 _MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}")
 
-_REFUSALS: Final = (
-    _refusal("unchecked"),
-    _refusal("transit"),
-    _refusal("invalid"),
-    _refusal("no_policy", "", *_MARK),
-    _refusal("acl_egress", "acl_refuses_sender", *_MARK),
-    _refusal("acl_ingress", "acl_refuses_taker", *_MARK),
-    _refusal("sg_egress", "sg_refuses_sender", *_MARK),
-    _refusal("sg_ingress", "sg_refuses_taker", *_MARK),
+_REFUSALS: Final = "\n".join(
+    _refusal(reason, chain, *_MARK, untold="untold")
+    for reason, chain in (
+        ("unchecked", ""),
+        ("transit", ""),
+        ("invalid", ""),
+        ("no_policy", ""),
+        ("acl_egress", "acl_refuses_sender"),
+        ("acl_ingress", "acl_refuses_taker"),
+        ("sg_egress", "sg_refuses_sender"),
+        ("sg_ingress", "sg_refuses_taker"),
+    )
 )
 
 FABRIC_INET: Final = (
@@ -181,6 +189,8 @@ counter acl_ingress {
 counter sg_egress {
 }
 counter sg_ingress {
+}
+counter untold {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
@@ -236,7 +246,7 @@ chain output {
 }
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP))
     .replace("CHECKED", _CHECKED)
-    .replace("REFUSALS", "\n".join(_REFUSALS))
+    .replace("REFUSALS", _REFUSALS)
 )
 
 
