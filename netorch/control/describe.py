@@ -15,6 +15,7 @@ from netorch.control.records import Stored
 from netorch.control.refuse import NOUN, not_found
 from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Direction, Mapping
 from netorch.model.vpc import Subnet, Vpc
@@ -104,14 +105,14 @@ def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
     return InstanceState.RUNNING, ""
 
 
-_TABLES = {"subnet": "subnets", "rtb": "route_tables", "eni": "enis", "i": "instances"}
+_TABLES = {"subnet": "subnets", "rtb": "route_tables", "eni": "enis", "i": "instances", "fl": "flow_logs"}
 
 
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name. Other kinds are
-    those of ids: subnet, rtb, eni, i.
+    those of ids: subnet, rtb, eni, i, fl.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
@@ -153,7 +154,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
 
-def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance) -> str:
+def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
     if not record.name and isinstance(record, NetworkInterface) and record.instance:
         return records.instances[record.instance].record.name
     return record.name

@@ -13,6 +13,7 @@ NOT_FOUND: Final = {
     "rtb": "InvalidRouteTableID.NotFound",
     "eni": "InvalidNetworkInterfaceID.NotFound",
     "i": "InvalidInstanceID.NotFound",
+    "fl": "InvalidFlowLogId.NotFound",
     "host": "InvalidHostID.NotFound",
 }
 NOUN: Final = {
@@ -21,9 +22,18 @@ NOUN: Final = {
     "rtb": "route table",
     "eni": "network interface",
     "i": "instance",
+    "fl": "flow log",
     "host": "host",
 }
-LIST: Final = {"vpc": "vpc", "subnet": "subnet", "rtb": "route-table", "eni": "eni", "i": "instance", "host": "host"}
+LIST: Final = {
+    "vpc": "vpc",
+    "subnet": "subnet",
+    "rtb": "route-table",
+    "eni": "eni",
+    "i": "instance",
+    "fl": "flow-log",
+    "host": "host",
+}
 
 
 def not_found(kind: str, what: str) -> ApiError:

@@ -13,7 +13,7 @@ import msgspec
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import enis_of, read_vpc, route_tables_of, subnets_of
+from netorch.control.records import enis_of, flow_logs_of, read_vpc, route_tables_of, subnets_of
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
 from netorch.control.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
@@ -159,7 +159,7 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> RouteTable:
 
 
 def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
-    """Delete an empty VPC with its main route table; its VNI stays unused for a while.
+    """Delete an empty VPC with its main route table and flow logs; its VNI stays unused for a while.
 
     Raises:
       ApiError: InvalidVpcID.NotFound; DependencyViolation while it has subnets, network interfaces or other route tables.
@@ -181,6 +181,8 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
         writes.delete(keys.vpc(vni), vpc.mod_revision)
         for table_id, table in tables.items():
             writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+        for log_id, log in flow_logs_of(store, vni).items():
+            writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
         writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
         held = store.get(vni_key(vni))
         if held is not None:

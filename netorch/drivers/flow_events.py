@@ -34,6 +34,7 @@ _GET_AND_ZERO: Final = 1 << 8 | 3  # IPCTNL_MSG_CT_GET_CTRZERO
 _QUEUE_BYTES: Final = 8 << 20  # some 10,000 events
 _READ_BYTES: Final = 1 << 16
 _ZONES_FILTERED: Final = 500  # with more, the filter would cost what it spares
+_PASS: Final = (0x06, 0, 0, 0xFFFFFFFF)  # of a filter: return everything
 
 
 class Happening(Flag):
@@ -59,17 +60,21 @@ class FlowEvents:
         Raises:
           KernelError: CAP_NET_ADMIN is missing, or the kernel has no ctnetlink.
         """
-        self._zones = frozenset(zones)
         try:
             self._socket = _open(fabric_fd)
             enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
-            if len(self._zones) <= _ZONES_FILTERED:
-                attach(self._socket, zone_filter(sorted(self._zones)))
+            self.narrow(zones)
             for group, happening in ((1, Happening.BEGIN), (3, Happening.END)):
                 if happening in what:
                     self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError as error:
             raise KernelError("listen to the connection tracker", error.errno or 0, str(error)) from error
+
+    def narrow(self, zones: Collection[int]) -> None:
+        """Hear of these zones from now on. Raises OSError."""
+        self._zones = frozenset(zones)
+        known = sorted(self._zones) if len(self._zones) <= _ZONES_FILTERED else None
+        attach(self._socket, zone_filter(known) if known is not None else [_PASS])
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `read` has something."""
@@ -160,7 +165,7 @@ def zone_filter(zones: Collection[int]) -> list[tuple[int, int, int, int]]:
         (0x48, 0, 0, 4),  # A = the half-word behind the attribute's header
     ]
     for zone in zones:
-        program += [(0x15, 0, 1, zone), (0x06, 0, 0, 0xFFFFFFFF)]
+        program += [(0x15, 0, 1, zone), _PASS]
     return [*program, (0x06, 0, 0, 0)]
 
 
