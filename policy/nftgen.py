@@ -32,8 +32,8 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
   The exception is an address that has just moved away. Where a packet leaves is told by a number, the group of the VXLAN devices:
   that is cheaper than to compare names.
-* `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains). The
-  first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
+* `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains).
+  The first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
 * What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
   `tracked_sender` and `tracked_taker` hold the directions and marks with which a packet passes an end without being judged.
   EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
@@ -122,6 +122,7 @@ chain input {
 """.replace("REFUSE_UNVERIFIED", _refusal("unverified")).replace("REFUSE_STRANGER", _refusal("stranger"))
 
 _CHECKED: Final = "0x4e54"
+JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
 
 FABRIC_NETDEV: Final = f"""
 counter spoofed {{

@@ -56,8 +56,8 @@ class Agent:
         open_store: Callable[[], Store],
         snapshot: SnapshotFile,
         compilers: Sequence[Compiler],
-        flow_logger: FlowLogger | None = None,
         clock: Callable[[], float] = time.monotonic,
+        flow_logger: FlowLogger | None = None,
     ) -> None:
         self.host_name = host_name
         self.records = Records(host_name)

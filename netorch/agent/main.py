@@ -45,7 +45,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
         lambda: open_store(store_url),
         SnapshotFile(state_dir / f"{host_name}.snapshot"),
         load_compilers(),
-        FlowLogger(KernelFlows(fabric_netns(host_name)), LogFiles(flow_log_dir, host_name)),
+        flow_logger=FlowLogger(KernelFlows(fabric_netns(host_name)), LogFiles(flow_log_dir, host_name)),
     )
     agent.start()
     while not _readable(stop_fd):

@@ -314,7 +314,7 @@ class Reconciler:
         key = op.obj.key
         if isinstance(op, Delete):
             target.actual.pop(key, None)
-            if key[0] == "link":
+            if key[0] in ("link", "nft-set"):
                 for child in [child for child, obj in target.actual.items() if _goes_with(obj, key)]:
                     del target.actual[child]
         else:
@@ -360,5 +360,5 @@ def _flaw_of(error: Exception) -> str:
     return f"it cannot be compiled: {type(error).__name__}: {error}"
 
 
-def _goes_with(obj: KernelObject, link: Key) -> bool:
-    return obj.parent == link or getattr(obj, "ifname", "") == link[1]
+def _goes_with(obj: KernelObject, parent: Key) -> bool:
+    return obj.parent == parent or getattr(obj, "ifname", "") == parent[1]

@@ -60,6 +60,12 @@ class Session:
         found: str = self.find(kind, text)[1].id
         return found
 
+    def vpc_ids(self, vpc: str | None) -> list[str]:
+        """Return the id of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
+        from netorch.control.vpcs import describe_vpcs
+
+        return [self.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(self.store, self.caller)]
+
     def close(self) -> None:
         """Close the store if it was opened."""
         if self._store is not None:
@@ -121,3 +127,9 @@ def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is p
         return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
     return offer
+
+
+vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+group_option = click.option(
+    "--security-group", "groups", multiple=True, shell_complete=complete("sg"), help="Repeatable; the default one when left out."
+)

@@ -12,9 +12,11 @@ import msgspec
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
 from netorch.model.cloud import DEFAULT_OWNER
+from netorch.model.normal import normal_acls, normal_groups, normal_lists, normal_memberships
+from netorch.model.security import DEFAULT_NAME
 
 if TYPE_CHECKING:
-    from netorch.model.cloud import Cloud, InstanceDecl, VpcDecl
+    from netorch.model.cloud import Cloud, InstanceDecl, SubnetDecl, VpcDecl
 
 
 @click.command()
@@ -75,7 +77,18 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
     return msgspec.structs.replace(
         vpc,
         owner=DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner,  # msgspec leaves a default out by identity
+        prefix_lists=normal_lists(vpc.prefix_lists),
+        security_groups=normal_groups(vpc.security_groups),
+        network_acls=normal_acls(vpc.network_acls),
         route_tables=sorted(vpc.route_tables, key=lambda table: table.name),
-        subnets=sorted(vpc.subnets, key=lambda subnet: subnet.name),
-        instances=sorted(vpc.instances, key=lambda instance: instance.name),
+        subnets=sorted(map(_plain_subnet, vpc.subnets), key=lambda subnet: subnet.name),
+        instances=sorted(map(_plain_instance, vpc.instances), key=lambda instance: instance.name),
     )
+
+
+def _plain_subnet(subnet: SubnetDecl) -> SubnetDecl:
+    return msgspec.structs.replace(subnet, network_acl="") if subnet.network_acl == DEFAULT_NAME else subnet
+
+
+def _plain_instance(instance: InstanceDecl) -> InstanceDecl:
+    return msgspec.structs.replace(instance, security_groups=normal_memberships(instance.security_groups))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
 from netorch.cli.output import output_option, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -67,11 +67,20 @@ def _show(session: Session, eni_id: str, output: str) -> None:
 @click.option("--address", default="", help="The next free one when left out.")
 @click.option("--ipv6-address", default="")
 @click.option("--mac", default="")
+@group_option
 @tag_option
 @output_option
 @pass_session
 def create(
-    session: Session, subnet: str, name: str, address: str, ipv6_address: str, mac: str, tags: dict[str, str], output: str
+    session: Session,
+    subnet: str,
+    name: str,
+    address: str,
+    ipv6_address: str,
+    mac: str,
+    groups: tuple[str, ...],
+    tags: dict[str, str],
+    output: str,
 ) -> None:
     """Create a network interface that is not attached."""
     from netorch.control.enis import create_network_interface
@@ -84,6 +93,7 @@ def create(
         address=address,
         ipv6_address=ipv6_address,
         mac=mac,
+        groups=[session.id_of("sg", group) for group in groups],
         tags=tags,
     )
     _show(session, eni.id, output)
@@ -110,6 +120,19 @@ def detach(session: Session, eni: str) -> None:
 
     detach_network_interface(session.store, session.caller, session.id_of("eni", eni))
     click.echo(f"detached {eni}")
+
+
+@command.command("set-groups")
+@click.argument("eni", shell_complete=complete("eni"))
+@click.argument("groups", nargs=-1, required=True, shell_complete=complete("sg"))
+@pass_session
+def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
+    """Put an interface into these security groups, and no others."""
+    from netorch.control.memberships import modify_interface_groups
+
+    ids = [session.id_of("sg", group) for group in groups]
+    changed = modify_interface_groups(session.store, session.caller, session.id_of("eni", eni), ids)
+    click.echo(f"{changed.id} is in {' '.join(changed.groups)}")
 
 
 @command.command()

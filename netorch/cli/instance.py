@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
 from netorch.cli.output import output_option, show_record, show_rows
 from netorch.errors import NetorchError
 
@@ -36,6 +36,7 @@ def row(info: InstanceInfo) -> dict[str, Any]:
         "address": first.address if first is not None else "",
         "ipv6_address": first.ipv6_address if first is not None else "",
         "mac": first.mac if first is not None else "",
+        "security_groups": list(first.groups) if first is not None else [],
         "host": info.host,
         "state": info.state.value,
         "reason": info.reason,
@@ -91,6 +92,7 @@ def show(session: Session, instance: str, output: str) -> None:
 @click.option("--ipv6-address", default="")
 @click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
 @click.option("--netns", default="", help="With --attachment existing: a name in /run/netns or a path like /proc/PID/ns/net.")
+@group_option
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
@@ -111,6 +113,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
         host=wishes["host"],
         address=wishes["address"],
         ipv6_address=wishes["ipv6_address"],
+        groups=tuple(session.id_of("sg", group) for group in wishes["groups"]),
         attachment=Attachment(wishes["attachment"]),
         netns=wishes["netns"],
         tags=wishes["tags"],
@@ -139,6 +142,22 @@ def move(session: Session, instance: str, host: str, wait: bool, timeout: float)
     if wait:
         wait_until(session, [resource_id], "running", timeout)
     click.echo(f"{instance} is on {host}" if wait else f"{instance} moves to {host}")
+
+
+@command.command("set-groups")
+@click.argument("instance", shell_complete=complete("i"))
+@click.argument("groups", nargs=-1, required=True, shell_complete=complete("sg"))
+@pass_session
+def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None:
+    """Put an instance into these security groups, and no others.
+
+    Its own interface is meant; others keep theirs.
+    """
+    from netorch.control.memberships import modify_instance_groups
+
+    ids = [session.id_of("sg", group) for group in groups]
+    changed = modify_instance_groups(session.store, session.caller, session.id_of("i", instance), ids)
+    click.echo(f"{instance} is in {' '.join(changed.groups)}")
 
 
 @command.command()

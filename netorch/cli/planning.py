@@ -10,7 +10,7 @@ import click
 from netorch.cli.context import Session
 
 if TYPE_CHECKING:
-    from netorch.control.changes import Change, CloudPlan
+    from netorch.control.changes import Change, CloudPlan, Difference
 
 SIGNS = {"add": "+", "change": "~", "move": ">", "replace": "-+", "delete": "-"}
 COLOURS = {"add": "green", "change": "yellow", "move": "cyan", "replace": "magenta", "delete": "red"}
@@ -75,14 +75,20 @@ def _short(names: list[str]) -> str:
 
 def _change_text(change: Change) -> str:
     action = change.action.value
-    details = [_difference(item.field, item.before, item.after) for item in change.differences if item.before != item.after]
+    details = [_difference(item) for item in change.differences if item.before != item.after and not item.member]
     if change.breaks:
         details.append(f"({change.breaks})")
     sign = click.style(f"{SIGNS[action]:<2}", fg=COLOURS[action])
-    return f"{sign} {change.kind:<11} {change.path:<28} {'  '.join(details)}".rstrip()
+    line = f"{sign} {change.kind:<14} {change.path:<28} {'  '.join(details)}".rstrip()
+    return "\n".join([line, *(_member(item) for item in change.differences if item.member)])
 
 
-def _difference(field: str, before: str, after: str) -> str:
-    if before and after:
-        return f"{field} {before} -> {after}"
-    return f"{field} {after}" if after else f"{field} {before} -> none"
+def _difference(item: Difference) -> str:
+    if item.before and item.after:
+        return f"{item.field} {item.before} -> {item.after}"
+    return f"{item.field} {item.after}" if item.after else f"{item.field} {item.before} -> none"
+
+
+def _member(item: Difference) -> str:
+    sign, colour = ("+", COLOURS["add"]) if item.after else ("-", COLOURS["delete"])
+    return f"       {item.field} {click.style(sign, fg=colour)} {item.after or item.before}"

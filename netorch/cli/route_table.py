@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
 from netorch.cli.output import output_option, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -32,16 +32,14 @@ def row(info: RouteTableInfo) -> dict[str, Any]:
 
 
 @command.command("list")
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@vpc_option
 @output_option
 @pass_session
 def list_(session: Session, vpc: str | None, output: str) -> None:
     """List route tables."""
     from netorch.control.route_tables import describe_route_tables
-    from netorch.control.vpcs import describe_vpcs
 
-    ids = [session.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(session.store, session.caller)]
-    infos = [info for vpc_id in ids for info in describe_route_tables(session.store, session.caller, vpc_id)]
+    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_route_tables(session.store, session.caller, vpc_id)]
     show_rows([row(info) for info in infos], COLUMNS, output)
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
 from netorch.cli.output import output_option, show_record, show_rows
 
 if TYPE_CHECKING:
     from netorch.control.subnets import SubnetInfo
 
-COLUMNS = ("name", "vpc", "cidr", "ipv6_cidr", "available_addresses", "route_table", "id")
+COLUMNS = ("name", "vpc", "cidr", "ipv6_cidr", "available_addresses", "route_table", "network_acl", "id")
 
 
 @click.group()
@@ -24,25 +24,25 @@ def command() -> None:
 def row(info: SubnetInfo) -> dict[str, Any]:
     """Return a subnet as it is shown."""
     record = msgspec.structs.asdict(info.subnet)
+    del record["acl"]  # shown as network_acl: the one in force
     return {
         **record,
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "route_table": info.route_table,
+        "network_acl": info.network_acl,
         "available_addresses": info.available_addresses,
     }
 
 
 @command.command("list")
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@vpc_option
 @output_option
 @pass_session
 def list_(session: Session, vpc: str | None, output: str) -> None:
     """List subnets."""
     from netorch.control.subnets import describe_subnets
-    from netorch.control.vpcs import describe_vpcs
 
-    ids = [session.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(session.store, session.caller)]
-    infos = [info for vpc_id in ids for info in describe_subnets(session.store, session.caller, vpc_id)]
+    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_subnets(session.store, session.caller, vpc_id)]
     show_rows([row(info) for info in infos], COLUMNS, output)
 
 
@@ -63,11 +63,20 @@ def show(session: Session, subnet: str, output: str) -> None:
 @click.option("--cidr", required=True, help="Inside one of the VPC's ranges, /16 to /28.")
 @click.option("--ipv6-cidr", default="", help="A /64 inside the VPC's /56.")
 @click.option("--route-table", default="", help="The main one when left out.", shell_complete=complete("rtb"))
+@click.option("--network-acl", default="", help="The default one when left out.", shell_complete=complete("acl"))
 @tag_option
 @output_option
 @pass_session
 def create(
-    session: Session, name: str, vpc: str, cidr: str, ipv6_cidr: str, route_table: str, tags: dict[str, str], output: str
+    session: Session,
+    name: str,
+    vpc: str,
+    cidr: str,
+    ipv6_cidr: str,
+    route_table: str,
+    network_acl: str,
+    tags: dict[str, str],
+    output: str,
 ) -> None:
     """Create a subnet."""
     from netorch.control.subnets import create_subnet, describe_subnet
@@ -80,6 +89,7 @@ def create(
         cidr=cidr,
         ipv6_cidr=ipv6_cidr,
         route_table=session.id_of("rtb", route_table) if route_table else "",
+        network_acl=session.id_of("acl", network_acl) if network_acl else "",
         tags=tags,
     )
     show_record(row(describe_subnet(session.store, session.caller, subnet.id)), output)

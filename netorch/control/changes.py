@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
@@ -29,13 +30,14 @@ class Difference(msgspec.Struct, frozen=True):
     field: str
     before: str
     after: str
+    member: bool = False  # one of the field's many, which comes or goes while the others stay
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to one resource."""
 
     action: Action
-    kind: str  # host, vpc, route-table, subnet, instance
+    kind: str  # host, vpc, prefix-list, security-group, network-acl, route-table, subnet, instance
     name: str
     owner: str = ""
     vpc: str = ""  # the VPC's name
@@ -80,6 +82,13 @@ class CloudPlan(msgspec.Struct, kw_only=True):
 def differences(**fields: tuple[object, object]) -> tuple[Difference, ...]:
     """Return the attributes whose two sides differ, as texts."""
     return tuple(Difference(name, _text(before), _text(after)) for name, (before, after) in fields.items() if before != after)
+
+
+def member_differences(field: str, before: Iterable[str], after: Iterable[str]) -> list[Difference]:
+    """Return which members of a field go and which come, each as a text."""
+    old, new = dict.fromkeys(before), dict.fromkeys(after)
+    gone = [Difference(field, text, "", member=True) for text in old if text not in new]
+    return gone + [Difference(field, "", text, member=True) for text in new if text not in old]
 
 
 def _text(value: object) -> str:

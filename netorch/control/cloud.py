@@ -22,8 +22,7 @@ from netorch.control.draft import SOURCE_TAG, Draft, delete_vpc, vpc_deletion
 from netorch.control.export import export_vpc
 from netorch.control.hosts import HostState
 from netorch.control.plan_vpc import plan_vpc
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.read import Inventory, VpcRecords, read_inventory
+from netorch.control.read import VpcRecords, read_inventory
 from netorch.control.refuse import over_quota
 from netorch.control.vpcs import wished_vni
 from netorch.control.writes import ABSENT, Writes
@@ -136,7 +135,7 @@ def _plan_leftovers(draft: Draft, decls: list[VpcDecl]) -> None:
 
 
 def _check_quotas(draft: Draft, decls: list[VpcDecl]) -> None:
-    quotas = {decl.owner: _quotas(draft.inventory, decl.owner) for decl in decls}
+    quotas = {decl.owner: draft.quotas_of(decl.owner) for decl in decls}
     totals = Counter(records.vpc.record.owner for records in draft.inventory.vpcs.values())
     known = {(records.vpc.record.owner, records.vpc.record.name) for records in draft.inventory.vpcs.values()}
     for change in draft.changes:
@@ -155,11 +154,6 @@ def _check_quotas(draft: Draft, decls: list[VpcDecl]) -> None:
             raise over_quota("RouteTableLimitExceeded", where, limits.route_tables_per_vpc, "route tables")
         if len(decl.instances) > limits.interfaces_per_vpc:
             raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces")
-
-
-def _quotas(inventory: Inventory, owner: str) -> Quotas:
-    kv = inventory.raw.get(quota_key(owner))
-    return Quotas() if kv is None else msgspec.json.decode(kv.value, type=Quotas)
 
 
 def _take_vnis(draft: Draft, store: Store, decls: list[VpcDecl], stored: dict[tuple[str, str], VpcRecords]) -> None:

@@ -105,14 +105,23 @@ def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
     return InstanceState.RUNNING, ""
 
 
-_TABLES = {"subnet": "subnets", "rtb": "route_tables", "eni": "enis", "i": "instances", "fl": "flow_logs"}
+_TABLES = {
+    "subnet": "subnets",
+    "rtb": "route_tables",
+    "eni": "enis",
+    "i": "instances",
+    "sg": "groups",
+    "acl": "acls",
+    "pl": "prefix_lists",
+    "fl": "flow_logs",
+}
 
 
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name. Other kinds are
-    those of ids: subnet, rtb, eni, i, fl.
+    those of ids: subnet, rtb, eni, i, sg, acl, pl, fl.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from netorch.control.addresses import claim_key, cursor_key
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, Change
 from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary_eni_id, unmap
+from netorch.control.groups import referred
 from netorch.control.hosts import HostState
 from netorch.control.instances import terminate_writes
+from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import Inventory, VpcRecords
 from netorch.control.records import Stored
+from netorch.control.uses import delete_unused, use_key
 from netorch.control.writes import ABSENT, Writes
 from netorch.model import keys
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, VpcDecl
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.vpc import Tags
 from netorch.store.alloc import FreeVni, release
 
@@ -39,6 +45,11 @@ class Draft:
     def lodges_in(self, decl: VpcDecl) -> bool:
         """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
         return bool(self.lodgers) and decl.owner == DEFAULT_OWNER and decl.name == DEFAULT_VPC_NAME
+
+    def quotas_of(self, owner: str) -> Quotas:
+        """Return an owner's limits."""
+        kv = self.inventory.raw.get(quota_key(owner))
+        return Quotas() if kv is None else msgspec.json.decode(kv.value, type=Quotas)
 
     def step(self) -> Writes:
         """Return the next step, empty."""
@@ -117,8 +128,15 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
             writes = draft.step()
             writes.change(keys.vpc(vni), records.vpc.mod_revision, vpc)
             writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+    _delete_policies(draft, records)
     writes = draft.step()
     writes.delete(keys.vpc(vni), records.vpc.mod_revision)
+    for default in records.groups.values():
+        if default.record.is_default:
+            writes.drop(keys.security_group(vni, default.record.id))
+    for acl in records.acls.values():
+        if acl.record.is_default:
+            writes.drop(keys.network_acl(vni, acl.record.id))
     main = records.main_table()
     if main is not None:
         writes.drop(keys.route_table(vni, main.id))
@@ -128,6 +146,43 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
     if held is not None:
         writes.claim(release(held, draft.caller.now()))
+
+
+def _delete_policies(draft: Draft, records: VpcRecords) -> None:
+    """Add the end of a VPC's groups, prefix lists and ACLs but for those that came with it."""
+    groups = records.groups.values()
+    own = [stored for stored in groups if not stored.record.is_default]
+    defaults = [stored for stored in groups if stored.record.is_default]
+    delete_filters(draft, own, list(records.prefix_lists.values()), defaults)
+    for acl_id, acl in records.acls.items():
+        if not acl.record.is_default:
+            writes = draft.step()
+            writes.change(keys.vpc(records.vni), records.vpc.mod_revision, records.vpc.record)
+            writes.delete(keys.network_acl(records.vni, acl_id), acl.mod_revision)
+
+
+def delete_filters(
+    draft: Draft,
+    groups: Sequence[Stored[SecurityGroup]],
+    lists: Sequence[Stored[PrefixList]],
+    referring: Sequence[Stored[SecurityGroup]] = (),
+) -> None:
+    """Add the end of groups and prefix lists that no interface uses; of their rules and of those of `referring` first."""
+    gone = {stored.record.id for stored in groups} | {stored.record.id for stored in lists}
+    for stored in (*groups, *referring):
+        group = stored.record
+        if referred(group) & gone - {group.id}:
+            empty = msgspec.structs.replace(group, ingress=(), egress=())
+            draft.step().change(keys.security_group(group.vni, group.id), stored.mod_revision, empty)
+    for stored in groups:
+        _delete_unused(draft, keys.security_group(stored.record.vni, stored.record.id), stored)
+    for found in lists:
+        _delete_unused(draft, keys.prefix_list(found.record.vni, found.record.id), found)
+
+
+def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Stored[PrefixList]) -> None:
+    resource_id = stored.record.id
+    delete_unused(draft.step(), key, resource_id, stored.mod_revision, draft.revision_of(use_key(resource_id)))
 
 
 def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revision: int) -> None:

@@ -5,13 +5,14 @@ An instance's own interface, which comes and goes with it, shares the random par
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from netorch.control import checks
 from netorch.control.addresses import AddressPool, claim_key, open_pool
 from netorch.control.caller import Caller
+from netorch.control.groups import choose_groups, join
 from netorch.control.hosts import place_on, read_host
 from netorch.control.quotas import quotas_of
 from netorch.control.records import Stored, enis_of, mappings_of, read_eni, read_instance, read_subnet
@@ -46,19 +47,22 @@ def create_network_interface(
     address: str = "",
     ipv6_address: str = "",
     mac: str = "",
+    groups: Sequence[str] = (),
     tags: Tags | None = None,
 ) -> NetworkInterface:
-    """Return a new interface that is not attached; addresses and MAC are chosen when left out.
+    """Return a new interface that is not attached; addresses, MAC and security groups are chosen when left out.
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet,
-        NetworkInterfaceLimitExceeded, InvalidParameterValue for a bad value or a MAC that is taken.
+        NetworkInterfaceLimitExceeded, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue for
+        a bad value or a MAC that is taken.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
         vpc, subnet = read_subnet(store, caller, subnet_id)
         ports = room_for_interfaces(store, vpc.record, 1)
         pool = open_pool(store, subnet.record)
+        chosen = choose_groups(store, caller, vpc.record, groups)
         eni = NetworkInterface(
             id=fresh_id(caller, "eni", vpc.record.vni, ports),
             vni=vpc.record.vni,
@@ -66,12 +70,14 @@ def create_network_interface(
             mac=choose_mac(store, vpc.record.vni, mac, caller),
             address=pool.wished(address, 4) if address else pool.next(4),
             ipv6_address=choose_ipv6(pool, ipv6_address),
+            groups=tuple(chosen),
             name=checks.name("network interface", name) if name else "",
             tags=checks.tags("network interface", tags),
         )
         writes = Writes()
         _in_subnet(writes, vpc, subnet)
         pool.save(writes)
+        join(writes, chosen)
         create_writes(writes, eni)
         hold_addresses(writes, eni)
         return writes, eni
@@ -151,7 +157,9 @@ def hold_addresses(writes: Writes, eni: NetworkInterface) -> None:
 def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
     """Add the mappings of an interface that nothing maps yet, and the wish that the host carries it."""
     for address in eni.addresses:
-        mapping = Mapping(vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay)
+        mapping = Mapping(
+            vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay, groups=eni.groups
+        )
         writes.create(keys.mapping(eni.vni, address), mapping)
     writes.put(keys.want(host.name, eni.id), Want(eni=eni.id))
 

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from netorch.control.acls import entries_of
 from netorch.control.draft import visible_tags
 from netorch.control.enis import primary_eni_id
+from netorch.control.groups import peer_names
 from netorch.control.read import Inventory, VpcRecords, read_inventory
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, RouteTableDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    Cloud,
+    EgressDecl,
+    HostDecl,
+    IngressDecl,
+    InstanceDecl,
+    NetworkAclDecl,
+    PrefixListDecl,
+    RouteTableDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
 from netorch.model.eni import Instance
 from netorch.model.mapping import Direction
+from netorch.model.normal import normal_acls, normal_groups, normal_lists, normal_memberships
+from netorch.model.rule_text import ports_text, protocol_text
+from netorch.model.security import (
+    AclEntry,
+    NetworkAcl,
+    PrefixList,
+    SecurityGroup,
+    SecurityGroupRule,
+    Way,
+)
 from netorch.model.vpc import Subnet
 from netorch.store.base import Store
 
@@ -34,6 +62,9 @@ def export_vpc(records: VpcRecords) -> VpcDecl:
     tables = sorted((stored.record for stored in records.route_tables.values()), key=lambda table: table.name)
     subnets = sorted((stored.record for stored in records.subnets.values()), key=lambda subnet: subnet.name)
     instances = sorted((stored.record for stored in records.instances.values()), key=lambda instance: instance.name)
+    names = peer_names(
+        (stored.record for stored in records.groups.values()), (stored.record for stored in records.prefix_lists.values())
+    )
     return VpcDecl(
         name=vpc.name,
         owner=vpc.owner,
@@ -41,15 +72,58 @@ def export_vpc(records: VpcRecords) -> VpcDecl:
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
         tags=visible_tags(vpc.tags),
+        prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.prefix_lists.values()),
+        security_groups=normal_groups(_group(stored.record, names) for stored in records.groups.values()),
+        network_acls=normal_acls(_acl(stored.record) for stored in records.acls.values()),
         route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
         subnets=[_subnet(records, subnet) for subnet in subnets],
         instances=[_instance(records, instance) for instance in instances],
     )
 
 
+def _prefix_list(record: PrefixList) -> PrefixListDecl:
+    cidrs = [entry.cidr for entry in record.entries]
+    return PrefixListDecl(name=record.name, cidrs=cidrs, max_entries=record.max_entries, tags=record.tags)
+
+
+def _group(record: SecurityGroup, names: dict[str, str]) -> SecurityGroupDecl:
+    return SecurityGroupDecl(
+        name=record.name,
+        description=record.description,
+        ingress=[IngressDecl(source=names.get(rule.peer, rule.peer), **_rule(rule)) for rule in record.ingress],
+        egress=[EgressDecl(destination=names.get(rule.peer, rule.peer), **_rule(rule)) for rule in record.egress],
+        tags=record.tags,
+    )
+
+
+def _rule(rule: SecurityGroupRule) -> dict[str, Any]:
+    return {"description": rule.description, **_traffic(rule)}
+
+
+def _traffic(rule: SecurityGroupRule | AclEntry) -> dict[str, Any]:
+    return {"protocol": protocol_text(rule.protocol), "ports": ports_text(rule.protocol, rule.from_port, rule.to_port)}
+
+
+def _acl(record: NetworkAcl) -> NetworkAclDecl:
+    ways = {way.value: [_entry(entry) for entry in entries_of(record, way)] for way in Way}
+    return NetworkAclDecl(name=record.name, tags=record.tags, **ways)
+
+
+def _entry(entry: AclEntry) -> AclEntryDecl:
+    action = AclAction.ALLOW if entry.allow else AclAction.DENY
+    return AclEntryDecl(rule=entry.number, action=action, cidr=entry.cidr, **_traffic(entry))
+
+
 def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
     table = records.route_tables[subnet.route_table].record.name if subnet.route_table else ""
-    return SubnetDecl(name=subnet.name, cidr=subnet.cidr, ipv6_cidr=subnet.ipv6_cidr, route_table=table, tags=subnet.tags)
+    return SubnetDecl(
+        name=subnet.name,
+        cidr=subnet.cidr,
+        ipv6_cidr=subnet.ipv6_cidr,
+        route_table=table,
+        network_acl=records.acls[subnet.acl].record.name if subnet.acl else "",
+        tags=subnet.tags,
+    )
 
 
 def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
@@ -63,6 +137,7 @@ def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
         address=eni.address,
         ipv6_address=eni.ipv6_address,
         mac=eni.mac,
+        security_groups=normal_memberships([records.groups[group_id].record.name for group_id in eni.groups]),
         attachment=instance.attachment,
         netns=instance.netns,
         tags=visible_tags(instance.tags),

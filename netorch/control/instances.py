@@ -22,6 +22,7 @@ from netorch.control.enis import (
     room_for_interfaces,
     unmap,
 )
+from netorch.control.groups import choose_groups, join
 from netorch.control.hosts import HostState, least_loaded, place_on, read_host, read_hosts
 from netorch.control.records import Stored, mappings_of, read_instance, read_subnet, read_vpc, subnets_of
 from netorch.control.refuse import duplicate_name, invalid
@@ -35,7 +36,9 @@ from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
-PER_TRANSACTION = 15  # an instance takes up to six compares, and two for a host of its own; the store takes 128
+# An instance takes up to six compares, and two for a host of its own, and all together up to 16 for their security groups; the
+# store takes 128.
+PER_TRANSACTION = 13
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +59,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     ipv6_address: str = ""
     mac: str = ""
+    groups: tuple[str, ...] = ()  # ids; the VPC's default group
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     tags: Tags = {}
@@ -68,13 +72,14 @@ def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidVpcID.NotFound, InvalidHostID.NotFound, InvalidIPAddress.InUse,
-        InsufficientFreeAddressesInSubnet, InsufficientInstanceCapacity, NetworkInterfaceLimitExceeded, InvalidParameterValue.
+        InsufficientFreeAddressesInSubnet, InsufficientInstanceCapacity, NetworkInterfaceLimitExceeded, InvalidGroup.NotFound,
+        SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue.
     """
     return run_instances(store, caller, wish, 1)[0]
 
 
 def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[Placed]:
-    """Return `count` new instances; of several, each name ends in its number, and transactions hold 15 of them each.
+    """Return `count` new instances; of several, each name ends in its number, and transactions hold 13 of them each.
 
     Raises:
       ApiError: as `run_instance`; those of earlier transactions then run.
@@ -138,10 +143,12 @@ def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[s
     vpc, subnet = read_subnet(store, caller, subnet_id)
     ports = room_for_interfaces(store, vpc.record, len(names))
     pool = open_pool(store, subnet.record)
+    groups = choose_groups(store, caller, vpc.record, wish.groups)
     hosts = {wish.host: read_host(store, wish.host)} if wish.host else read_hosts(store)
     writes = Writes()
     writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
     writes.expect(keys.subnet(vpc.record.vni, subnet_id), subnet.mod_revision)
+    join(writes, groups)
     placed = []
     for name in names:
         if name and store.get(keys.name(vpc.record.id, "i", name)) is not None:
@@ -150,7 +157,7 @@ def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[s
         place_on(writes, state)
         state.wants += 1
         instance = _draft_instance(caller, vpc.record, wish, name, ports)
-        eni = _draft_eni(store, caller, subnet.record, pool, wish, instance)
+        eni = _draft_eni(store, caller, subnet.record, pool, wish, instance, tuple(groups))
         instance_writes(writes, vpc.record, instance)
         create_writes(writes, eni)
         map_to(writes, eni, state.host)
@@ -181,7 +188,7 @@ def _draft_instance(caller: Caller, vpc: Vpc, wish: Wish, name: str, ports: set[
 
 
 def _draft_eni(
-    store: Store, caller: Caller, subnet: Subnet, pool: AddressPool, wish: Wish, instance: Instance
+    store: Store, caller: Caller, subnet: Subnet, pool: AddressPool, wish: Wish, instance: Instance, groups: tuple[str, ...]
 ) -> NetworkInterface:
     return NetworkInterface(
         id=primary_eni_id(instance.id),
@@ -191,6 +198,7 @@ def _draft_eni(
         address=pool.wished(wish.address, 4) if wish.address else pool.next(4),
         ipv6_address=choose_ipv6(pool, wish.ipv6_address),
         instance=instance.id,
+        groups=groups,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.addresses import AddressPool, Cursor, cursor_key
-from netorch.control.changes import Action, Change, Difference, differences
+from netorch.control.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.draft import SOURCE_TAG, Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
 from netorch.control.enis import create_writes, fresh_id, map_to, primary_eni_id
+from netorch.control.groups import join
 from netorch.control.hosts import HostState, least_loaded, place_on
 from netorch.control.instances import instance_writes
+from netorch.control.memberships import change_groups
 from netorch.control.moves import move_writes
+from netorch.control.plan_policy import PolicyPlanner
 from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
 from netorch.control.refuse import not_found
@@ -22,6 +25,7 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import Direction
+from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.store.alloc import mac_address
 
@@ -101,8 +105,8 @@ class InstancePlanner:
         mapping = self._records.mappings[eni.address].record
         return mapping.move.host if mapping.move is not None and mapping.move.direction is Direction.TO else mapping.host
 
-    def plan_additions(self, subnets: dict[str, Subnet]) -> None:
-        """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be."""
+    def plan_additions(self, subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
+        """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be, and so are its groups."""
         new = []
         for decl in self._decl.instances:
             stored = self._stored.get(decl.name)
@@ -110,9 +114,10 @@ class InstancePlanner:
                 new.append(decl)
             else:
                 self._plan_tags(stored, decl)
+                self._plan_groups(stored, policy.groups_of(decl.security_groups))
                 self._plan_move(stored, decl)
         if new:
-            self._plan_new(new, subnets)
+            self._plan_new(new, subnets, policy)
 
     def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
         instance = stored.record
@@ -120,6 +125,22 @@ class InstancePlanner:
         if changed != instance:
             self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
+
+    def _plan_groups(self, stored: Stored[Instance], groups: dict[str, Stored[SecurityGroup]]) -> None:
+        eni_id = primary_eni_id(stored.record.id)
+        eni = self._records.enis[eni_id]
+        before = eni.record
+        if before.groups == tuple(groups):
+            return
+        mappings = self._records.mappings_of(before)
+        changed = change_groups(self._draft.step(), eni, mappings, groups)
+        for mapping in mappings.values():  # what a move is planned with
+            moved_on = msgspec.structs.replace(mapping.record, groups=changed.groups)
+            self._records.mappings[moved_on.address] = Stored(moved_on, ABSENT)
+        self._records.enis[eni_id] = Stored(changed, ABSENT)
+        names = {found.record.id: found.record.name for found in (*self._records.groups.values(), *groups.values())}
+        sides = (tuple(names[group_id] for group_id in side) for side in (before.groups, changed.groups))
+        self._note(Action.CHANGE, stored, tuple(member_differences("security_groups", *sides)))
 
     def _plan_move(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
         here = self._place(self._own(stored.record))
@@ -147,7 +168,7 @@ class InstancePlanner:
         place_on(writes, state)
         state.wants += 1
 
-    def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet]) -> None:
+    def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
         self._used = {address for eni in self._records.enis.values() for address in eni.record.addresses}
         self._macs = {eni.record.mac for eni in self._records.enis.values()}
         self._ports = {port_name(eni_id) for eni_id in self._records.enis}
@@ -169,7 +190,7 @@ class InstancePlanner:
             chosen.append((decl, pool, address, ipv6_address))
         made = [(decl, pool, self._make(decl, pool, address, ipv6)) for decl, pool, address, ipv6 in chosen]
         for decl, pool, (instance, eni) in made:
-            self._add(decl, pool, instance, eni)
+            self._add(decl, pool, instance, eni, policy.groups_of(decl.security_groups))
 
     def _pool(self, subnet: Subnet) -> AddressPool:
         kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
@@ -214,13 +235,22 @@ class InstancePlanner:
     def _is_lodger(self, decl: InstanceDecl) -> bool:
         return self._draft.source != "" and decl.name in self._draft.lodgers and self._draft.lodges_in(self._decl)
 
-    def _add(self, decl: InstanceDecl, pool: AddressPool, instance: Instance, eni: NetworkInterface) -> None:
+    def _add(
+        self,
+        decl: InstanceDecl,
+        pool: AddressPool,
+        instance: Instance,
+        eni: NetworkInterface,
+        groups: dict[str, Stored[SecurityGroup]],
+    ) -> None:
         vpc = self._records.vpc
+        eni = msgspec.structs.replace(eni, groups=tuple(groups))
         writes = self._draft.step()
         writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
         writes.expect(keys.subnet(eni.vni, eni.subnet), self._records.subnets[eni.subnet].mod_revision)
         state = self._host(decl.host)
         self._place_on(writes, state)
+        join(writes, groups)
         instance_writes(writes, vpc.record, instance)
         create_writes(writes, eni)
         map_to(writes, eni, state.host)

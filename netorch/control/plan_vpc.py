@@ -18,6 +18,7 @@ from netorch.control.draft import (
 )
 from netorch.control.enis import primary_eni_id
 from netorch.control.plan_instances import InstancePlanner
+from netorch.control.plan_policy import PolicyPlanner
 from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
 from netorch.control.refuse import in_use
@@ -61,12 +62,14 @@ def _new_vpc(draft: Draft, decl: VpcDecl, action: Action) -> VpcRecords:
     )
     writes = draft.step()
     writes.claim(free.take(vpc.id))
-    main = create_writes(writes, vpc, caller)
+    basics = create_writes(writes, vpc, caller)
     if action is Action.ADD:
         added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
         draft.changes.append(Change(action=action, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added))
     records = VpcRecords(vpc=Stored(vpc, UNKNOWN))
-    records.route_tables[main.id] = Stored(main, UNKNOWN)
+    records.route_tables[basics.table.id] = Stored(basics.table, UNKNOWN)
+    records.groups[basics.group.id] = Stored(basics.group, UNKNOWN)
+    records.acls[basics.acl.id] = Stored(basics.acl, UNKNOWN)
     return records
 
 
@@ -78,6 +81,7 @@ class _Structure:
         self._decl = decl
         self._records = records
         self._new = new
+        self._making = draft.steps[-1] if new else None
         self._subnets = {stored.record.name: stored for stored in records.subnets.values()}
         self._tables = {stored.record.name: stored for stored in records.route_tables.values() if not stored.record.main}
         self._by_name: dict[str, Subnet] = {}  # as they will be
@@ -91,16 +95,20 @@ class _Structure:
             delete_subnet(self._draft, self._records, subnet_id, stored.mod_revision)
         if not self._new:
             self._plan_vpc()
+        policy = PolicyPlanner(self._draft, self._decl, self._records, self._guard)
+        policy.plan()
         table_ids = self._plan_tables()
         for decl in self._decl.subnets:
-            self._plan_subnet(decl, table_ids)
+            self._plan_subnet(decl, table_ids, policy.acl_ids)
         self._delete_tables()
-        instances.plan_additions(self._by_name)
+        policy.plan_acl_deletions()
+        instances.plan_additions(self._by_name, policy)
+        policy.plan_deletions()
 
     def _guard(self) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
-        if self._new and len(self._draft.steps[-1]) < MAX_OPS:
-            return self._draft.steps[-1]
+        if self._making is not None and len(self._making) < MAX_OPS:
+            return self._making
         writes = self._draft.step()
         writes.change(keys.vpc(self._records.vni), self._records.vpc.mod_revision, self._records.vpc.record)
         return writes
@@ -192,7 +200,7 @@ class _Structure:
                 self._guard().delete(keys.route_table(stored.record.vni, stored.record.id), stored.mod_revision)
                 self._note(Action.DELETE, "route-table", name, stored.record.id)
 
-    def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str]) -> None:
+    def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str], acl_ids: dict[str, str]) -> None:
         stored = self._subnets.get(decl.name)
         replaced = stored is not None and _other_range(stored.record, decl)
         wanted = Subnet(
@@ -202,6 +210,7 @@ class _Structure:
             cidr=decl.cidr,
             ipv6_cidr=canonical(decl.ipv6_cidr) if decl.ipv6_cidr else "",
             route_table=table_ids[decl.route_table] if decl.route_table else "",
+            acl=acl_ids[decl.network_acl] if decl.network_acl else "",
             tags=decl.tags,
         )
         self._by_name[decl.name] = wanted
@@ -214,13 +223,16 @@ class _Structure:
             self._records.subnets[wanted.id] = Stored(wanted, UNKNOWN)
         else:
             writes.change(key, stored.mod_revision, wanted)
-        self._note_subnet(stored, wanted, replaced)
+        tables = {table.record.id: table.record.name for table in self._tables.values()}
+        tables |= {table_id: name for name, table_id in table_ids.items()}
+        acls = {acl.record.id: acl.record.name for acl in self._records.acls.values()}
+        acls |= {acl_id: name for name, acl_id in acl_ids.items() if acl_id}
+        self._note_subnet(stored, wanted, replaced, tables | acls)
 
-    def _note_subnet(self, stored: Stored[Subnet] | None, wanted: Subnet, replaced: bool) -> None:
+    def _note_subnet(self, stored: Stored[Subnet] | None, wanted: Subnet, replaced: bool, names: dict[str, str]) -> None:
         if stored is None:
             self._note(Action.ADD, "subnet", wanted.name, cidr=("", wanted.cidr), ipv6_cidr=("", wanted.ipv6_cidr))
             return
-        names = {table.record.id: table.record.name for table in self._tables.values()}
         before = stored.record
         self._note(
             Action.REPLACE if replaced else Action.CHANGE,
@@ -229,7 +241,8 @@ class _Structure:
             before.id,
             cidr=(before.cidr, wanted.cidr),
             ipv6_cidr=(before.ipv6_cidr, wanted.ipv6_cidr),
-            route_table=(names.get(before.route_table, before.route_table), names.get(wanted.route_table, wanted.route_table)),
+            route_table=(names.get(before.route_table, ""), names.get(wanted.route_table, "")),
+            network_acl=(names.get(before.acl, ""), names.get(wanted.acl, "")),
             tags=(before.tags, wanted.tags),
         )
 

@@ -13,6 +13,7 @@ from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.store.base import Store
 
@@ -81,6 +82,21 @@ def read_instance(store: Store, caller: Caller, instance_id: str) -> tuple[Store
     return _read(store, caller, "i", instance_id, keys.instance(_vni(instance_id, "i"), instance_id), Instance)
 
 
+def read_group(store: Store, caller: Caller, group_id: str) -> tuple[Stored[Vpc], Stored[SecurityGroup]]:
+    """Return a security group with its VPC. Raises ApiError: InvalidGroup.NotFound."""
+    return _read(store, caller, "sg", group_id, keys.security_group(_vni(group_id, "sg"), group_id), SecurityGroup)
+
+
+def read_acl(store: Store, caller: Caller, acl_id: str) -> tuple[Stored[Vpc], Stored[NetworkAcl]]:
+    """Return a network ACL with its VPC. Raises ApiError: InvalidNetworkAclID.NotFound."""
+    return _read(store, caller, "acl", acl_id, keys.network_acl(_vni(acl_id, "acl"), acl_id), NetworkAcl)
+
+
+def read_prefix_list(store: Store, caller: Caller, list_id: str) -> tuple[Stored[Vpc], Stored[PrefixList]]:
+    """Return a prefix list with its VPC. Raises ApiError: InvalidPrefixListID.NotFound."""
+    return _read(store, caller, "pl", list_id, keys.prefix_list(_vni(list_id, "pl"), list_id), PrefixList)
+
+
 def read_flow_log(store: Store, caller: Caller, log_id: str) -> tuple[Stored[Vpc], Stored[FlowLog]]:
     """Return a flow log with its VPC. Raises ApiError: InvalidFlowLogId.NotFound."""
     return _read(store, caller, "fl", log_id, keys.flow_log(_vni(log_id, "fl"), log_id), FlowLog)
@@ -99,6 +115,21 @@ def subnets_of(store: Store, vni: int) -> dict[str, Stored[Subnet]]:
 def route_tables_of(store: Store, vni: int) -> dict[str, Stored[RouteTable]]:
     """Return a VPC's route tables by id."""
     return listed(store, f"{keys.vpc_prefix(vni)}rtb/", RouteTable)
+
+
+def groups_of(store: Store, vni: int) -> dict[str, Stored[SecurityGroup]]:
+    """Return a VPC's security groups by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}sg/", SecurityGroup)
+
+
+def acls_of(store: Store, vni: int) -> dict[str, Stored[NetworkAcl]]:
+    """Return a VPC's network ACLs by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}acl/", NetworkAcl)
+
+
+def prefix_lists_of(store: Store, vni: int) -> dict[str, Stored[PrefixList]]:
+    """Return a VPC's prefix lists by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}pl/", PrefixList)
 
 
 def enis_of(store: Store, vni: int) -> dict[str, Stored[NetworkInterface]]:

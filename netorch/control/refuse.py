@@ -13,6 +13,9 @@ NOT_FOUND: Final = {
     "rtb": "InvalidRouteTableID.NotFound",
     "eni": "InvalidNetworkInterfaceID.NotFound",
     "i": "InvalidInstanceID.NotFound",
+    "sg": "InvalidGroup.NotFound",
+    "acl": "InvalidNetworkAclID.NotFound",
+    "pl": "InvalidPrefixListID.NotFound",
     "fl": "InvalidFlowLogId.NotFound",
     "host": "InvalidHostID.NotFound",
 }
@@ -22,6 +25,9 @@ NOUN: Final = {
     "rtb": "route table",
     "eni": "network interface",
     "i": "instance",
+    "sg": "security group",
+    "acl": "network ACL",
+    "pl": "prefix list",
     "fl": "flow log",
     "host": "host",
 }
@@ -31,6 +37,9 @@ LIST: Final = {
     "rtb": "route-table",
     "eni": "eni",
     "i": "instance",
+    "sg": "sg",
+    "acl": "nacl",
+    "pl": "prefix-list",
     "fl": "flow-log",
     "host": "host",
 }

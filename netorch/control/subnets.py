@@ -11,12 +11,22 @@ from netorch.control import checks
 from netorch.control.addresses import cursor_key, cursor_revision
 from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
-from netorch.control.records import Stored, enis_of, read_route_table, read_subnet, read_vpc, route_tables_of, subnets_of
+from netorch.control.records import (
+    Stored,
+    enis_of,
+    read_acl,
+    read_route_table,
+    read_subnet,
+    read_vpc,
+    route_tables_of,
+    subnets_of,
+)
 from netorch.control.refuse import duplicate_name, in_use, over_quota
 from netorch.control.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.security import default_acl_id
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.base import Store
 
@@ -27,6 +37,7 @@ class SubnetInfo(msgspec.Struct, frozen=True, kw_only=True):
     subnet: Subnet
     vpc: Vpc
     route_table: str  # the id of the one in force: its own or the main one
+    network_acl: str  # likewise: its own or the default one
     available_addresses: int  # of its IPv4 range, without the reserved ones
 
 
@@ -39,14 +50,15 @@ def create_subnet(
     cidr: str,
     ipv6_cidr: str = "",
     route_table: str = "",
+    network_acl: str = "",
     tags: Tags | None = None,
 ) -> Subnet:
-    """Return a new subnet of a VPC; `route_table` is an id, the main table when left out.
+    """Return a new subnet of a VPC; `route_table` and `network_acl` are ids, the main table and default ACL when left out.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidSubnet.Range for a range outside the VPC's or outside /16 to /28,
         InvalidSubnet.Conflict for one that overlaps another subnet, SubnetLimitExceeded, InvalidRouteTableID.NotFound,
-        InvalidParameterValue for a bad or taken name.
+        InvalidNetworkAclID.NotFound, InvalidParameterValue for a bad or taken name.
     """
 
     def decide() -> tuple[Writes, Subnet]:
@@ -59,6 +71,7 @@ def create_subnet(
             cidr=subnet_range(vpc, f"subnet {name!r}", cidr),
             ipv6_cidr=subnet_range(vpc, f"subnet {name!r}", ipv6_cidr) if ipv6_cidr else "",
             route_table=_own_table(store, caller, vpc, route_table),
+            acl=_own_acl(store, caller, vpc, network_acl),
             tags=checks.tags(f"subnet {name!r}", tags),
         )
         others = [other.record for other in subnets_of(store, vpc.vni).values()]
@@ -112,6 +125,16 @@ def _own_table(store: Store, caller: Caller, vpc: Vpc, route_table: str) -> str:
     return "" if table.record.main else table.record.id
 
 
+def _own_acl(store: Store, caller: Caller, vpc: Vpc, network_acl: str) -> str:
+    """Return what a subnet stores for an ACL: its id, nothing for the default one. Raises ApiError."""
+    if not network_acl:
+        return ""
+    owner, acl = read_acl(store, caller, network_acl)
+    if owner.record.id != vpc.id:
+        raise ApiError("InvalidParameterValue", f"network ACL {network_acl}: belongs to another VPC; choose one of {vpc.id}")
+    return "" if acl.record.is_default else acl.record.id
+
+
 def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
     """Delete a subnet without interfaces.
 
@@ -145,14 +168,32 @@ def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_ta
     def decide() -> tuple[Writes, Subnet]:
         vpc, subnet = read_subnet(store, caller, subnet_id)
         own = _own_table(store, caller, vpc.record, route_table)
-        changed = msgspec.structs.replace(subnet.record, route_table=own)
-        writes = Writes()
-        if changed != subnet.record:
-            writes.change(keys.vpc(changed.vni), vpc.mod_revision, vpc.record)
-            writes.change(keys.subnet(changed.vni, subnet_id), subnet.mod_revision, changed)
-        return writes, changed
+        return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, route_table=own))
 
     return attempt(store, decide)
+
+
+def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_acl: str) -> Subnet:
+    """Return the subnet with another ACL at its border; nothing: the default one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidNetworkAclID.NotFound, InvalidParameterValue for another VPC's ACL.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        vpc, subnet = read_subnet(store, caller, subnet_id)
+        own = _own_acl(store, caller, vpc.record, network_acl)
+        return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, acl=own))
+
+    return attempt(store, decide)
+
+
+def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple[Writes, Subnet]:
+    writes = Writes()
+    if changed != subnet.record:
+        writes.change(keys.vpc(changed.vni), vpc.mod_revision, vpc.record)
+        writes.change(keys.subnet(changed.vni, changed.id), subnet.mod_revision, changed)
+    return writes, changed
 
 
 def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetInfo]:
@@ -166,6 +207,7 @@ def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetIn
             subnet=stored.record,
             vpc=vpc,
             route_table=stored.record.route_table or main,
+            network_acl=stored.record.acl or default_acl_id(vpc.id),
             available_addresses=len(checks.usable(parse_prefix(stored.record.cidr))) - used[subnet_id],
         )
         for subnet_id, stored in subnets.items()

@@ -1,6 +1,7 @@
 """VPCs and their address ranges.
 
-Whatever changes the structure of a VPC (its CIDRs, subnets, route tables) rewrites the VPC's own record, so that of two such
+Whatever changes the structure of a VPC (its CIDRs, subnets, route tables, ACLs; which security groups and prefix
+lists it has) rewrites the VPC's own record, so that of two such
 changes at the same time one fails and decides anew.
 """
 
@@ -10,10 +11,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from netorch.control import checks
+from netorch.control import acls, checks, groups
 from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import enis_of, flow_logs_of, read_vpc, route_tables_of, subnets_of
+from netorch.control.records import (
+    acls_of,
+    enis_of,
+    flow_logs_of,
+    groups_of,
+    prefix_lists_of,
+    read_vpc,
+    route_tables_of,
+    subnets_of,
+)
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
 from netorch.control.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
@@ -22,6 +32,7 @@ from netorch.model.addr import Prefix, first_overlaps, parse_prefix
 from netorch.model.check import MAIN_ROUTE_TABLE
 from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
 from netorch.model.ids import Vni
+from netorch.model.security import NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, holder_of, release, take, vni_key
 from netorch.store.base import Store
@@ -37,7 +48,7 @@ def create_vpc(
     vni: int | None = None,
     tags: Tags | None = None,
 ) -> Vpc:
-    """Return a new VPC with its main route table; `vni` is a wish.
+    """Return a new VPC with its main route table, default security group and default ACL; `vni` is a wish.
 
     Raises:
       ApiError: InvalidVpc.Range for a CIDR outside /16 to /28 or for two that overlap, VpcLimitExceeded, CidrLimitExceeded,
@@ -146,8 +157,16 @@ def vpc_ranges(
     return tuple(map(str, ranges)), tuple(map(str, ipv6_ranges))
 
 
-def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> RouteTable:
-    """Add what stores a new VPC, and return its main route table.
+class Basics(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes with every VPC."""
+
+    table: RouteTable  # the main one
+    group: SecurityGroup
+    acl: NetworkAcl
+
+
+def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
+    """Add what stores a new VPC, and return what comes with it.
 
     The claim of the VNI is compared, so nothing can stand below the VPC's prefix yet and its other records need no compare.
     """
@@ -155,32 +174,39 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> RouteTable:
     writes.claim(take_name(vpc.owner, "vpc", vpc.name, vpc.id))
     writes.put(keys.vpc(vpc.vni), vpc)
     writes.put(keys.route_table(vpc.vni, main.id), main)
-    return main
+    return Basics(table=main, group=groups.create_default(writes, caller, vpc), acl=acls.create_default(writes, vpc))
 
 
 def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
-    """Delete an empty VPC with its main route table and flow logs; its VNI stays unused for a while.
+    """Delete an empty VPC with its main route table, default group and ACL, and flow logs; its VNI stays unused for a while.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound; DependencyViolation while it has subnets, network interfaces or other route tables.
+      ApiError: InvalidVpcID.NotFound; DependencyViolation while it has subnets, network interfaces, or route tables, security
+        groups, network ACLs or prefix lists of the customer's own.
     """
 
     def decide() -> tuple[Writes, None]:
         vpc = read_vpc(store, caller, vpc_id)
         vni = vpc.record.vni
-        tables = route_tables_of(store, vni)
-        others = [table for table in tables.values() if not table.record.main]
+        tables, its_groups, its_acls = route_tables_of(store, vni), groups_of(store, vni), acls_of(store, vni)
         for found, noun in (
-            (subnets_of(store, vni), "subnet"),
-            (enis_of(store, vni), "network interface"),
-            (others, "route table"),
+            (len(subnets_of(store, vni)), "subnet"),
+            (len(enis_of(store, vni)), "network interface"),
+            (sum(not table.record.main for table in tables.values()), "route table"),
+            (sum(not group.record.is_default for group in its_groups.values()), "security group"),
+            (sum(not acl.record.is_default for acl in its_acls.values()), "network ACL"),
+            (len(prefix_lists_of(store, vni)), "prefix list"),
         ):
             if found:
-                raise in_use("vpc", vpc_id, f"{len(found)} {noun}(s)", f"delete its {noun}s first")
+                raise in_use("vpc", vpc_id, f"{found} {noun}(s)", f"delete its {noun}s first")
         writes = Writes()
         writes.delete(keys.vpc(vni), vpc.mod_revision)
         for table_id, table in tables.items():
             writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+        for group_id, group in its_groups.items():
+            writes.delete(keys.security_group(vni, group_id), group.mod_revision)
+        for acl_id, acl in its_acls.items():
+            writes.delete(keys.network_acl(vni, acl_id), acl.mod_revision)
         for log_id, log in flow_logs_of(store, vni).items():
             writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
         writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))

@@ -6,7 +6,7 @@ from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op
 
 
@@ -44,6 +44,10 @@ def describe_object(obj: KernelObject) -> str:
             return f"nft table {obj.family} netorch ({obj.scope.value})"
         case PortChain():
             return f"nft chain netdev netorch {obj.ifname}"
+        case NftMap():
+            return f"nft {'map' if ' : ' in obj.spec else 'set'} inet netorch {obj.name}"
+        case NftChain():
+            return f"nft chain inet netorch {obj.name}"
         case NftElement():
             value = f" : {obj.value}" if obj.value else ""
             return f"nft element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)}{value} }} ({obj.scope.value})"

@@ -25,7 +25,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
 from netorch.state.link import AdminUp, Gro, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, PortChain, Scope
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import FABRIC
@@ -290,7 +290,7 @@ def _lane(op: Op) -> str:
     match op.obj:
         case NftTable() | NftElement():
             return op.obj.scope.value
-        case PortChain():
+        case PortChain() | NftMap() | NftChain():
             return Scope.FABRIC.value
         case Sysctl():
             return "sysctl"

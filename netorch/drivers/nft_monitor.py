@@ -6,6 +6,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from netorch.drivers.rtnl import SO_RCVBUFFORCE, enlarge
@@ -29,13 +30,13 @@ _RETURN: Final = 0x06
 
 
 class NftMonitor:
-    """A socket that hears of commits to the namespace's ruleset, other than those sent from one netlink port."""
+    """A socket that hears of commits to the namespace's ruleset, other than those sent from our own netlink ports."""
 
-    def __init__(self, own_port: int) -> None:
+    def __init__(self, *own_ports: int) -> None:
         """Listen in the calling thread's namespace. Raises OSError."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
-        _skip_port(self._socket, own_port)
+        _skip_ports(self._socket, own_ports)
         enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
 
@@ -74,16 +75,16 @@ def _names_our_table(datagram: bytes) -> bool:
     return False
 
 
-def _skip_port(sock: socket.socket, port: int) -> None:
-    """Let the kernel not even queue what that port brought about: our own bulk changes would flood the socket."""
-    swapped = int.from_bytes(struct.pack("=I", port), "big")
+def _skip_ports(sock: socket.socket, ports: Sequence[int]) -> None:
+    """Let the kernel not even queue what those ports brought about: our own bulk changes would flood the socket."""
+    swapped = [int.from_bytes(struct.pack("=I", port), "big") for port in ports]
     program = b"".join(
         struct.pack("=HBBI", *instruction)
         for instruction in (
             (_LOAD_WORD, 0, 0, 12),  # nlmsg_pid of the first message; all of a datagram are from one commit
-            (_JUMP_IF_EQUAL, 0, 1, swapped),
-            (_RETURN, 0, 0, 0),
+            *((_JUMP_IF_EQUAL, len(ports) - place, 0, port) for place, port in enumerate(swapped)),
             (_RETURN, 0, 0, 0xFFFFFFFF),
+            (_RETURN, 0, 0, 0),
         )
     )
     buffer = ctypes.create_string_buffer(program, len(program))

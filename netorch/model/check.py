@@ -13,6 +13,7 @@ from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check_instance import InstanceChecker, Subnets
+from netorch.model.check_security import Policies, check_policies, no_such
 from netorch.model.cloud import (
     DEFAULT_OWNER,
     DEFAULT_SUBNET_CIDR,
@@ -124,9 +125,11 @@ class _Checker(Notes):
         blocks = self._blocks(vpc.cidrs, self._vpc_cidrs, where, "cidrs")
         blocks6 = self._blocks(vpc.ipv6_cidrs, self._vpc_cidrs6, where, "ipv6_cidrs") if vpc.ipv6_cidrs else []
         tables = self._route_tables(vpc, where) if vpc.route_tables else {}
+        policies = check_policies(self, vpc, where)
         subnets = self._subnets(vpc, where, blocks, blocks6, tables)
+        self._subnet_acls(vpc, where, policies)
         if vpc.instances or lodgers:
-            checker = InstanceChecker(self, vpc, subnets, roles, self._netns)
+            checker = InstanceChecker(self, vpc, subnets, policies.groups, roles, self._netns)
             for j, instance in enumerate(vpc.instances):
                 checker.check(instance, (*where, "instances", j))
             for j, instance in enumerate(lodgers):
@@ -205,6 +208,12 @@ class _Checker(Notes):
         if len(subnets.v6) > 1:
             self._overlaps(subnets.v6, where, "subnets", "ipv6_cidr")
         return subnets
+
+    def _subnet_acls(self, vpc: VpcDecl, where: Where, policies: Policies) -> None:
+        for j, subnet in enumerate(vpc.subnets):
+            if subnet.network_acl and policies.acls is not None and subnet.network_acl not in policies.acls:
+                flaw = no_such("network ACL", subnet.network_acl, policies.acls, "network_acls")
+                self.add(flaw, where, ("subnets", j, "network_acl"))
 
     def _subnet_ipv6(self, text: str, where: Where, blocks6: list[Prefix] | None, index: int, subnets: Subnets) -> None:
         prefix = self._cidrs6[text]

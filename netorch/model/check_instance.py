@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netorch.model import rules
 from netorch.model.addr import Prefix
+from netorch.model.check_security import Names, no_such
 from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Role
 from netorch.model.notes import Notes, Where, path_of
@@ -23,16 +24,24 @@ class Subnets:
 class InstanceChecker:
     """Checks the instances of one VPC one after the other; remembers what the earlier ones hold.
 
-    `roles` are the hosts of the file, None when it does not say which hosts there are. `netns` outlives the VPC: two instances
+    `groups` are the VPC's security groups, None when not all are known. `roles` are the hosts of the file, None when it does
+    not say which hosts there are. `netns` outlives the VPC: two instances
     share no namespace, whatever VPC they are in.
     """
 
     def __init__(
-        self, notes: Notes, vpc: VpcDecl, subnets: Subnets, roles: dict[str, Role] | None, netns: dict[tuple[str, str], Where]
+        self,
+        notes: Notes,
+        vpc: VpcDecl,
+        subnets: Subnets,
+        groups: Names | None,
+        roles: dict[str, Role] | None,
+        netns: dict[tuple[str, str], Where],
     ) -> None:
         self._notes = notes
         self._vpc = vpc
         self._subnets = subnets
+        self._groups = groups
         self._roles = roles
         self._netns = netns
         self._names: dict[str, Where] = {}
@@ -59,6 +68,8 @@ class InstanceChecker:
                 notes.add(mac, where, ("mac",))
             elif (other := self._macs.setdefault(mac, where)) is not where:
                 notes.add(Flaw(f"{instance.mac} is also the MAC of {path_of(other)}", "choose another one"), where, ("mac",))
+        if instance.security_groups:
+            self._security_groups(instance.security_groups, where)
         if instance.host and self._roles is not None:
             self._host(instance.host, where, self._roles)
         if instance.netns or instance.attachment is Attachment.EXISTING:
@@ -112,6 +123,14 @@ class InstanceChecker:
                 f"{text} is reserved in {prefix}: {use}", f"choose {rules.first_free(prefix)} or a later one, or leave it out"
             )
         return None
+
+    def _security_groups(self, names: list[str], where: Where) -> None:
+        for k, name in enumerate(names):
+            if name in names[:k]:
+                self._notes.add(Flaw(f"{shown(name)} stands here twice", "remove one"), where, ("security_groups", k))
+            elif self._groups is not None and name not in self._groups:
+                flaw = no_such("security group", name, self._groups, "security_groups")
+                self._notes.add(flaw, where, ("security_groups", k))
 
     def _host(self, name: str, where: Where, roles: dict[str, Role]) -> None:
         role = roles.get(name)

@@ -6,9 +6,12 @@ into records.
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
 from netorch.model.eni import Attachment, Role
+from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
 
 DEFAULT_OWNER = "default"
@@ -34,13 +37,87 @@ class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tags: Tags = {}
 
 
+class PrefixListDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """CIDRs of one IP version under a name, which rules write as `pl-<name>`."""
+
+    name: str
+    cidrs: list[str]
+    max_entries: int | None = None  # what it counts as in the quotas of rules; as many as there are when left out
+    tags: Tags = {}
+
+
+class IngressDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the members of a group may be sent."""
+
+    protocol: str | int
+    source: str  # a CIDR, sg-<name>, pl-<name>, or the id of a group or prefix list
+    ports: str | int = ""
+    description: str = ""
+
+
+class EgressDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the members of a group may send."""
+
+    protocol: str | int
+    destination: str  # as IngressDecl.source
+    ports: str | int = ""
+    description: str = ""
+
+
+class SecurityGroupDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A security group. The one named `default` comes with the VPC; left out, it has EC2's rules for it."""
+
+    name: str
+    description: str = ""
+    ingress: list[IngressDecl] = []
+    egress: list[EgressDecl] | msgspec.UnsetType = msgspec.UNSET  # left out: everything, as in EC2; []: nothing
+    tags: Tags = {}
+
+
+class AclAction(Enum):
+    """What an ACL does with what an entry matches."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class AclEntryDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One numbered line of a network ACL; `cidr` is the source for ingress, the destination for egress."""
+
+    rule: int
+    action: AclAction
+    protocol: str | int
+    cidr: str
+    ports: str | int = ""
+
+
+class NetworkAclDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A network ACL. The one named `default` comes with the VPC; left out, it allows everything, as in EC2."""
+
+    name: str
+    ingress: list[AclEntryDecl] = []
+    egress: list[AclEntryDecl] = []
+    tags: Tags = {}
+
+
+# What a VPC has that does not declare its default group and ACL, and what a group may send that does not declare its egress.
+ALL_OUTBOUND = [EgressDecl(protocol="all", destination="0.0.0.0/0"), EgressDecl(protocol="all", destination="::/0")]
+DEFAULT_GROUP = SecurityGroupDecl(name=DEFAULT_NAME, ingress=[IngressDecl(protocol="all", source=f"sg-{DEFAULT_NAME}")])
+_EVERYTHING = [
+    AclEntryDecl(rule=DEFAULT_ACL_NUMBER, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0"),
+    AclEntryDecl(rule=DEFAULT_ACL_NUMBER + 1, action=AclAction.ALLOW, protocol="all", cidr="::/0"),
+]
+DEFAULT_ACL = NetworkAclDecl(name=DEFAULT_NAME, ingress=_EVERYTHING, egress=_EVERYTHING)
+
+
 class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A subnet. `route_table` is a name; the main table when left out."""
+    """A subnet. `route_table` and `network_acl` are names; the main table and the default ACL when left out."""
 
     name: str
     cidr: str
     ipv6_cidr: str = ""
     route_table: str = ""
+    network_acl: str = ""
     tags: Tags = {}
 
 
@@ -48,7 +125,7 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """An instance with one interface.
 
     Left out: the subnet (the VPC's only one), the host (the least loaded hypervisor), the addresses (the next free ones),
-    the attachment (a namespace that netorch makes).
+    the security groups (the one named `default`), the attachment (a namespace that netorch makes).
     """
 
     name: str
@@ -57,6 +134,7 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     address: str = ""
     ipv6_address: str = ""
     mac: str = ""
+    security_groups: list[str] = []  # names
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     tags: Tags = {}
@@ -71,6 +149,9 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ipv6_cidrs: list[str] = []
     vni: int | None = None  # a wish, e.g. for a lab that is to look the same each time
     tags: Tags = {}
+    prefix_lists: list[PrefixListDecl] = []
+    security_groups: list[SecurityGroupDecl] = []
+    network_acls: list[NetworkAclDecl] = []
     route_tables: list[RouteTableDecl] = []
     subnets: list[SubnetDecl] = []
     instances: list[InstanceDecl] = []

@@ -20,6 +20,8 @@ IPV6_SUBNET_LENGTH: Final = 64
 MAX_TAGS: Final = 50
 MAX_TAG_KEY: Final = 128
 MAX_TAG_VALUE: Final = 256
+MAX_DESCRIPTION: Final = 255  # EC2's, of groups and of rules
+MAX_ENTRIES: Final = 1000  # EC2's, of a prefix list
 RESERVED_TAG_PREFIXES: Final = ("aws:", "netorch:")
 PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with it would not hear its router
 
@@ -34,6 +36,7 @@ _NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
 _HOST_NAME = re.compile(HOST_NAME_PATTERN.replace("$", r"\Z"))
 _MAC = re.compile(MAC_PATTERN.replace("$", r"\Z"))
 _ID_LIKE = re.compile(r"[a-z]+-[0-9a-f]{17}\Z")
+_ID_DIGITS = re.compile(r"[0-9a-f]{17}\Z")
 _NETNS = re.compile(r"[!-~]{1,255}\Z")
 
 # EC2 refuses the first four. Linux treats 240.0.0.0/4 as unicast, but other systems drop it. EC2's 198.19.0.0/16 is not here:
@@ -65,11 +68,32 @@ def shown(value: object) -> str:
     return text if len(text) <= 62 else f"{text[:58]}...'"
 
 
+def number_text(number: int) -> str:
+    """Return a number as an error text shows it."""
+    return str(number) if abs(number) < 10**18 else "so large a number"  # Python refuses to print 4,300 digits
+
+
 def name(text: str) -> Flaw | None:
     """Return what is wrong with the name of a VPC, subnet, route table or instance, or of an owner."""
     if _NAME.match(text):
         return None
     return _bad_name(text, NAME_RULE)
+
+
+def referable_name(text: str, prefix: str) -> Flaw | None:
+    """Return what is wrong with the name of a security group or prefix list: rules write it behind `prefix`, as an id is."""
+    if text.startswith(prefix):
+        return Flaw(f"{shown(text)} begins with {prefix}, as ids do", f"choose a name that does not begin with {prefix}")
+    if _ID_DIGITS.match(text):
+        return Flaw(f"{shown(text)} is 17 hex digits, as in ids", "choose another name")
+    return name(text)
+
+
+def description(text: str) -> Flaw | None:
+    """Return what is wrong with the description of a group or rule; it may be empty."""
+    if len(text) <= MAX_DESCRIPTION and (text.isprintable() or not text):
+        return None
+    return Flaw(f"{shown(text)} is not a description", f"use at most {MAX_DESCRIPTION} printable characters")
 
 
 def host_name(text: str) -> Flaw | None:
@@ -217,8 +241,7 @@ def vni(number: int) -> Flaw | None:
     """Return what is wrong with a wished VNI."""
     if VNI_FIRST <= number <= VNI_LAST:
         return None
-    text = str(number) if abs(number) < 10**18 else "so large a number"  # Python refuses to print 4,300 digits
-    return Flaw(f"{text} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
+    return Flaw(f"{number_text(number)} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
 
 
 def tag_key(text: str) -> Flaw | None:

@@ -9,6 +9,7 @@ A protocol is its number (IANA), or -1 for all. What `from_port` and `to_port` m
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 import msgspec
@@ -20,8 +21,16 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58  # Source: IANA protocol numbers
 ANY: Final = -1  # type or code of ICMP
 PORT_LAST: Final = 65535
 DEFAULT_NAME: Final = "default"  # of the group and the ACL that come with a VPC
+DEFAULT_DESCRIPTION: Final = "default VPC security group"  # EC2's
 ACL_NUMBER_LAST: Final = 32766  # EC2 shows its last rule, which denies everything, as 32767 or *
 DEFAULT_ACL_NUMBER: Final = 100  # of the one rule, each way and IP version, that a default ACL begins with
+
+
+class Way(Enum):
+    """Which of a group's or ACL's two lists of rules: each value is the name of its field."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
 
 
 class SecurityGroupRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,16 +116,26 @@ class PrefixList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
+def default_group_id(vpc_id: str) -> str:
+    """Return the id of the group that comes with a VPC; it shares the VPC's random part, so that nobody needs to search."""
+    return f"sg-{vpc_id[-17:]}"
+
+
+def default_acl_id(vpc_id: str) -> str:
+    """Return the id of the ACL that comes with a VPC."""
+    return f"acl-{vpc_id[-17:]}"
+
+
 def default_group(group_id: str, vni: int, rule_ids: tuple[str, str, str]) -> SecurityGroup:
     """Return the group that comes with a VPC: its members reach each other, and it lets everything out."""
-    within, out4, out6 = rule_ids
+    within, *out = rule_ids
     return SecurityGroup(
         id=group_id,
         vni=vni,
         name=DEFAULT_NAME,
-        description="default VPC security group",
+        description=DEFAULT_DESCRIPTION,
         ingress=(SecurityGroupRule(id=within, protocol=ALL_PROTOCOLS, group=group_id),),
-        egress=all_outbound((out4, out6)),
+        egress=all_outbound((out[0], out[1])),
     )
 
 

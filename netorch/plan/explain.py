@@ -13,7 +13,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
 
@@ -64,6 +64,11 @@ def object_text(obj: KernelObject) -> str:
             return f"nft table {obj.family} netorch in {obj.scope.value} ({len(obj.text.splitlines())} lines)"
         case PortChain():
             return f"nft chain netdev {obj.ifname} {{ {'; '.join(obj.rules)} }}"
+        case NftMap():
+            return f"nft {'map' if ' : ' in obj.spec else 'set'} inet {obj.name} {{ {obj.spec} }}"
+        case NftChain():
+            sets = "".join(f" @{held.name} {{ {', '.join(held.elements)} }}" for held in obj.sets)
+            return f"nft chain inet {obj.name} {{ {'; '.join(obj.rules)} }}{sets}"
         case NftElement():
             value = f" : {obj.value}" if obj.value else ""
             return f"nft element {obj.family} {obj.set} {{ {' . '.join(obj.items)}{value} }} in {obj.scope.value}"

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from netorch.model import cloud, rules
+from netorch.model import cloud, permission, rules
 from netorch.model.ids import VNI_FIRST, VNI_LAST
+from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -19,6 +20,27 @@ _NAME: Final[_Schema] = {"pattern": rules.NAME_PATTERN}
 _ADDRESS: Final[_Schema] = {"pattern": f"^{_IPV4}$"}
 _ADDRESS6: Final[_Schema] = {"pattern": f"^{_IPV6}$"}
 _CIDR: Final[_Schema] = {"pattern": f"^{_IPV4}/(1[6-9]|2[0-8])$", "examples": ["10.0.0.0/16"]}
+_PROTOCOL: Final[_Schema] = {"description": "tcp, udp, icmp, icmpv6, all, or a number from 0 to 255."}
+_PORTS: Final[_Schema] = {
+    "description": "443 or 8000-8080; for icmp and icmpv6 a type, 8, or type and code, 3/4; everything when left out."
+}
+_RULE_PROTOCOL: Final[_Schema] = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^({'|'.join(permission.PROTOCOLS)}|[0-9]{{1,3}})$"},
+        {"type": "integer", "minimum": 0, "maximum": permission.PROTOCOL_LAST},
+    ]
+}
+_RULE_PORTS: Final[_Schema] = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^$|{permission.PORTS_PATTERN}"},
+        {"type": "integer", "minimum": 0, "maximum": PORT_LAST},
+    ]
+}
+_PEER: Final[_Schema] = {
+    "pattern": f"^({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}}|(sg|pl)-.+)$",
+    "examples": ["0.0.0.0/0", "sg-web", "pl-offices"],
+}
+_DESCRIPTION: Final[_Schema] = {"description": "What it is for.", "maxLength": rules.MAX_DESCRIPTION}
 _TAGS: Final[_Schema] = {
     "description": "Free labels. The prefixes aws: and netorch: are reserved.",
     "maxProperties": rules.MAX_TAGS,
@@ -43,6 +65,51 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "role": {"description": "What the host is for: carrying instances, or leading out of the cloud."},
         "tags": _TAGS,
     },
+    cloud.PrefixListDecl: {
+        "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **_NAME, "not": {"pattern": "^pl-"}},
+        "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
+        "max_entries": {"description": "As what it counts in the quotas of rules; the number of its CIDRs when left out."},
+        "tags": _TAGS,
+    },
+    cloud.IngressDecl: {
+        "protocol": _PROTOCOL | _RULE_PROTOCOL,
+        "source": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **_PEER},
+        "ports": _PORTS | _RULE_PORTS,
+        "description": _DESCRIPTION,
+    },
+    cloud.EgressDecl: {
+        "protocol": _PROTOCOL | _RULE_PROTOCOL,
+        "destination": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **_PEER},
+        "ports": _PORTS | _RULE_PORTS,
+        "description": _DESCRIPTION,
+    },
+    cloud.SecurityGroupDecl: {
+        "name": {"description": "Its name, unique in the VPC; rules write sg- and this.", **_NAME, "not": {"pattern": "^sg-"}},
+        "description": _DESCRIPTION,
+        "ingress": {"description": "What its members may be sent; nothing else is let in."},
+        "egress": {"description": "What its members may send; everything when left out, nothing when empty."},
+        "tags": _TAGS,
+    },
+    cloud.AclEntryDecl: {
+        "rule": {
+            "description": "Of the entries that match a packet the one with the lowest number decides.",
+            "minimum": 1,
+            "maximum": ACL_NUMBER_LAST,
+        },
+        "action": {"description": "Whether what matches is allowed or denied."},
+        "protocol": _PROTOCOL | _RULE_PROTOCOL,
+        "cidr": {
+            "description": "The source for ingress, the destination for egress.",
+            "pattern": f"^({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}})$",
+        },
+        "ports": _PORTS | _RULE_PORTS,
+    },
+    cloud.NetworkAclDecl: {
+        "name": {"description": "The ACL's name, unique in the VPC.", **_NAME},
+        "ingress": {"description": "What may enter its subnets; what no entry matches is denied."},
+        "egress": {"description": "What may leave its subnets; what no entry matches is denied."},
+        "tags": _TAGS,
+    },
     cloud.RouteTableDecl: {
         "name": {"description": "The table's name, unique in the VPC; not main.", **_NAME},
         "tags": _TAGS,
@@ -52,6 +119,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **_CIDR},
         "ipv6_cidr": {"description": "A /64 inside one of the VPC's ipv6_cidrs.", **_cidr6(rules.IPV6_SUBNET_LENGTH)},
         "route_table": {"description": "The name of one of the VPC's route_tables; the main table when left out.", **_NAME},
+        "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **_NAME},
         "tags": _TAGS,
     },
     cloud.InstanceDecl: {
@@ -64,6 +132,10 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
         "ipv6_address": {"description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out.", **_ADDRESS6},
         "mac": {"description": "Its MAC address, unicast; a new one when left out.", "pattern": rules.MAC_PATTERN},
+        "security_groups": {
+            "description": "The names of its security groups; the default one when left out.",
+            "items": {"type": "string", **_NAME},
+        },
         "attachment": {"description": "A namespace that netorch makes, an existing one, or a tap device for a virtual machine."},
         "netns": {"description": "With attachment existing: a name in /run/netns or an absolute path."},
         "tags": _TAGS,
@@ -80,6 +152,9 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "ipv6_cidrs": {"description": "Up to five IPv6 ranges, /56.", "items": {"type": "string", **_cidr6(56)}, "maxItems": 5},
         "vni": {"description": "The wished VXLAN network identifier; a free one when left out."},
         "tags": _TAGS,
+        "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
+        "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
+        "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
         "route_tables": {"description": "Route tables besides the main one."},
         "subnets": {"description": "The VPC's subnets; they do not overlap."},
         "instances": {"description": "The instances in the VPC."},
@@ -99,6 +174,8 @@ def json_schema() -> _Schema:
         properties = definitions[type_.__name__]["properties"]
         for name, extra in fields.items():
             properties[name].update(extra)
+    entries = definitions["PrefixListDecl"]["properties"]["max_entries"]
+    entries["anyOf"] = [{"type": "integer", "minimum": 1, "maximum": rules.MAX_ENTRIES}, {"type": "null"}]
     vni = definitions["VpcDecl"]["properties"]["vni"]
     vni["anyOf"] = [{"type": "integer", "minimum": VNI_FIRST, "maximum": VNI_LAST}, {"type": "null"}]
     return {"$schema": DIALECT, "title": "netorch vpc.yaml", **reference, "$defs": definitions}

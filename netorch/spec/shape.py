@@ -18,9 +18,14 @@ from netorch.spec.node import Node
 from netorch.spec.yamltree import repeated_keys
 
 EXAMPLES: Final = {
+    "action": "allow",
     "cidr": "10.0.1.0/24",
     "cidrs": "[10.0.0.0/16]",
+    "destination": "0.0.0.0/0",
     "name": "web",
+    "protocol": "tcp",
+    "rule": "100",
+    "source": "10.0.0.0/8",
     "underlay": "192.0.2.11",
 }
 
@@ -53,8 +58,7 @@ class _Walker:
             case inspect.EnumType() if value in [member.value for member in type_.cls]:
                 return value
             case inspect.UnionType():
-                real = next(member for member in type_.types if not isinstance(member, inspect.NoneType))
-                return None if value is None else self.fit(node, real, where)
+                return None if value is None and type_.includes_none else self.fit(node, _member(type_, value), where)
         what, fix = _mismatch(node, type_)
         self.problems.append(Problem(path=path_of(where), what=what, fix=fix, line=node.line))
         return _placeholder(type_)
@@ -76,6 +80,13 @@ class _Walker:
                 self.problems.append(Problem(path=path_of((*where, name)), what="the field is missing", fix=fix, line=node.line))
                 fitted[name] = _placeholder(field.type)
         return fitted
+
+
+def _member(type_: inspect.UnionType, value: object) -> inspect.Type:
+    """Return the type of a union that a value is to have: a number's for numbers where text may stand, too."""
+    members = [member for member in type_.types if not isinstance(member, inspect.NoneType)]
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return next((member for member in members if isinstance(member, inspect.IntType) == number), members[0])
 
 
 def _unknown(key: str, free: list[str], known: list[str]) -> str:
@@ -142,7 +153,7 @@ def _placeholder(type_: inspect.Type) -> object:
         case inspect.StructType():
             return {field.encode_name: _placeholder(field.type) for field in type_.fields if field.required}
         case inspect.UnionType():
-            return None
+            return None if type_.includes_none else _placeholder(_member(type_, ""))
         case inspect.DictType():
             return {}
         case _:

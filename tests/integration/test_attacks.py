@@ -17,6 +17,7 @@ from pyroute2 import IPRoute
 
 from netorch.compiler.base import PORT_MAC, link_local
 from netorch.drivers import netns
+from netorch.drivers.probe import checksum
 from netorch.model.addr import packed
 from tests.integration.crafted import (
     DESTINATION,
@@ -341,13 +342,18 @@ TCP_V4, TCP_V6, UDP_L4 = 1, 4, 5  # VIRTIO_NET_HDR_GSO_*
 
 def _giants(source4: str, source6: str, needle: bytes) -> list[tuple[bytes, int, int]]:
     """Return packets of 6,000 bytes, how they are to be segmented and the length of their headers."""
-    tcp = struct.pack("!HHIIBBHHH", 5000, 6000, 1, 1, 0x50, 0x18, 1000, 0, 0)
     data = needle + bytes(6000)
     return [
-        (ip_packet(source4, A4, 6, tcp + data), TCP_V4, 54),
-        (ip_packet(source6, A6, 6, tcp + data), TCP_V6, 74),
+        (ip_packet(source4, A4, 6, _syn(source4, A4, len(data)) + data), TCP_V4, 54),
+        (ip_packet(source6, A6, 6, _syn(source6, A6, len(data)) + data), TCP_V6, 74),
         (ip_packet(source4, A4, 17, datagram(data)), UDP_L4, 42),
     ]
+
+
+def _syn(source: str, target: str, data_bytes: int) -> bytes:
+    """Return the header of a SYN with data: it needs no connection. The checksum is of the pseudo-header, for others to go on."""
+    pseudo = packed(source) + packed(target) + struct.pack("!II", 20 + data_bytes, 6)
+    return struct.pack("!HHIIBBHHH", 5000, 6000, 1, 0, 0x50, 0x02, 1000, checksum(pseudo) ^ 0xFFFF, 0)
 
 
 @pytest.mark.parametrize("segment_bytes", [100, 1400, 5000])

@@ -5,54 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-CLOUD = """
-hosts:
-- {name: hv1, underlay: 192.0.2.11}
-- {name: hv2, underlay: 192.0.2.12}
-vpcs:
-- name: acme
-  owner: acme
-  cidrs: [10.44.0.0/16]
-  subnets: [{name: app, cidr: 10.44.12.0/24}]
-  instances:
-  - {name: web-1, host: hv1, address: 10.44.12.4}
-  - {name: web-2, host: hv2}
-- name: globex
-  owner: globex
-  cidrs: [10.44.0.0/16]
-  subnets: [{name: app, cidr: 10.44.12.0/24}]
-  instances: [{name: web-1, host: hv1, address: 10.44.12.4}]
-"""
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run the command line in an empty directory with a store of its own; fails on an unexpected exit code."""
-
-    def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "netorch", *arguments],
-            cwd=tmp_path,
-            env={"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done
-
-    (tmp_path / "vpc.yaml").write_text(CLOUD)
-    return run
+from tests.unit.cli.conftest import CLOUD, Run
 
 
 def test_plan_and_diff_leave_with_2_until_the_file_is_applied(run: Run) -> None:
@@ -71,7 +29,7 @@ def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_p
     (tmp_path / "vpc.yaml").write_text(changed)
     out = run("plan", code=2).stdout
     assert "host hv2 -> hv1" in out
-    assert "-  instance    globex/globex/web-1" in out
+    assert "-  instance       globex/globex/web-1" in out
     assert "blast radius: acme/acme globex/globex only" in out
     assert "Plan: 1 to add, 1 to move, 1 to delete." in out
     plan = json.loads(run("plan", "-o", "json", code=2).stdout)
@@ -176,7 +134,9 @@ def test_drift_of_an_unknown_host_is_an_error_and_not_a_kernel_to_be_cleared(run
     assert "host 'nope': does not exist" in run("drift", "--host", "nope", code=1).stderr
 
 
-@pytest.mark.parametrize("noun", ["vpc", "subnet", "route-table", "eni", "instance", "host", "map", "lab"])
+@pytest.mark.parametrize(
+    "noun", ["vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance", "host", "map", "lab"]
+)
 def test_no_line_of_help_is_cut_short(run: Run, noun: str) -> None:
     assert "..." not in run(noun, "--help").stdout.split("Commands:")[1]
 

@@ -13,16 +13,46 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from netorch.control import cloud, enis, hosts, instances, moves, route_tables, subnets, vpcs
+from netorch.control import (
+    acls,
+    cloud,
+    enis,
+    groups,
+    hosts,
+    instances,
+    memberships,
+    moves,
+    permissions,
+    prefix_lists,
+    route_tables,
+    subnets,
+    vpcs,
+)
+from netorch.control.acls import Entry, entries_of
 from netorch.control.caller import Caller
 from netorch.control.enis import primary_eni_id
 from netorch.control.instances import Wish
-from netorch.control.read import Inventory, read_inventory
+from netorch.control.permissions import Peers, Permission, rules_of, words_of
+from netorch.control.quotas import Quotas
+from netorch.control.read import Inventory, VpcRecords, read_inventory
 from netorch.errors import ApiError
-from netorch.model.addr import first_overlaps, parse_prefix
-from netorch.model.cloud import Cloud, InstanceDecl, SubnetDecl, VpcDecl
+from netorch.model.addr import first_overlaps, parse_prefix, version_of
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    Cloud,
+    EgressDecl,
+    IngressDecl,
+    InstanceDecl,
+    NetworkAclDecl,
+    PrefixListDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import Direction
+from netorch.model.security import Way
 from netorch.store.alloc import QUARANTINE_S
 from netorch.store.memory import MemoryStore
 
@@ -31,6 +61,32 @@ HOSTS = ("hv1", "hv2", "hv3")
 NAMES = st.sampled_from(["a", "b", "c"])
 CIDRS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "10.0.0.0/27", "10.1.0.0/28"])
 SEED = st.integers(0, 1000)
+WAYS = st.sampled_from(Way)
+PEERS = st.sampled_from(["10.0.0.0/8", "::/0", "sg-a", "sg-b", "sg-default", "pl-a", "pl-b"])
+PROTOCOLS = st.sampled_from(["tcp", "all", "icmp"])
+SIZES = st.sampled_from([1, 2, 58, 60])
+
+# What a file may declare besides; both have a group that refers to itself through another one.
+FILTERS: list[dict[str, object]] = [
+    {
+        "security_groups": [
+            SecurityGroupDecl(name="a", ingress=[IngressDecl(protocol="all", source="sg-b")]),
+            SecurityGroupDecl(name="b", egress=[EgressDecl(protocol="tcp", ports=443, destination="sg-a")]),
+        ],
+        "network_acls": [NetworkAclDecl(name="a")],
+    },
+    {
+        "prefix_lists": [PrefixListDecl(name="a", cidrs=["10.0.0.0/8"], max_entries=58)],
+        "security_groups": [
+            SecurityGroupDecl(name="default", ingress=[IngressDecl(protocol="all", source="sg-c")]),
+            SecurityGroupDecl(name="c", ingress=[IngressDecl(protocol="all", source="sg-b")]),
+            SecurityGroupDecl(name="b", ingress=[IngressDecl(protocol="tcp", source=peer) for peer in ("sg-c", "pl-a")]),
+        ],
+        "network_acls": [
+            NetworkAclDecl(name="a", ingress=[AclEntryDecl(rule=100, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0")])
+        ],
+    },
+]
 
 
 class Actions(RuleBasedStateMachine):
@@ -122,9 +178,73 @@ class Actions(RuleBasedStateMachine):
     def delete_table(self, seed: int) -> None:
         self.try_to(lambda: route_tables.delete_route_table(self.store, self.operator, self.some("route_tables", seed)))
 
+    @rule(seed=SEED, name=NAMES)
+    def create_group(self, seed: int, name: str) -> None:
+        self.try_to(lambda: groups.create_security_group(self.store, self.operator, self.vpc_id(seed), name=name))
+
+    @rule(seed=SEED)
+    def delete_group(self, seed: int) -> None:
+        self.try_to(lambda: groups.delete_security_group(self.store, self.operator, self.some("groups", seed)))
+
+    @rule(seed=SEED, way=WAYS, protocol=PROTOCOLS, peer=PEERS, add=st.integers(0, 2))
+    def change_rules(self, seed: int, way: Way, protocol: str, peer: str, add: int) -> None:
+        act: Callable[[MemoryStore, Caller, str, Way, list[Permission]], object]
+        act = permissions.authorize if add else permissions.revoke
+        wish = Permission(protocol=protocol, peer=peer)
+        self.try_to(lambda: act(self.store, self.operator, self.some("groups", seed), way, [wish]))
+
+    @rule(seed=SEED, other=SEED, third=SEED, fitting=st.booleans())
+    def change_memberships(self, seed: int, other: int, third: int, fitting: bool) -> None:
+        eni, ids = self.some("enis", seed), [self.some("groups", other), self.some("groups", third)]
+        if fitting and eni != "none":
+            ids = [self.one_of(sorted(read_inventory(self.store).vpcs[int(eni[4:10], 16)].groups), other) or "none"]
+        self.try_to(lambda: memberships.modify_interface_groups(self.store, self.operator, eni, ids))
+
+    @rule(seed=SEED, name=NAMES, cidr=st.sampled_from(["10.0.0.0/8", "::/0"]), size=SIZES)
+    def create_prefix_list(self, seed: int, name: str, cidr: str, size: int) -> None:
+        vpc = self.vpc_id(seed)
+        self.try_to(
+            lambda: prefix_lists.create_prefix_list(self.store, self.operator, vpc, name=name, cidrs=[cidr], max_entries=size)
+        )
+
+    @rule(seed=SEED, size=SIZES)
+    def resize_prefix_list(self, seed: int, size: int) -> None:
+        found = self.some("prefix_lists", seed)
+        self.try_to(lambda: prefix_lists.modify_prefix_list(self.store, self.operator, found, max_entries=size))
+
+    @rule(seed=SEED)
+    def delete_prefix_list(self, seed: int) -> None:
+        self.try_to(lambda: prefix_lists.delete_prefix_list(self.store, self.operator, self.some("prefix_lists", seed)))
+
+    @rule(seed=SEED, name=NAMES)
+    def create_acl(self, seed: int, name: str) -> None:
+        self.try_to(lambda: acls.create_network_acl(self.store, self.operator, self.vpc_id(seed), name=name))
+
+    @rule(seed=SEED)
+    def delete_acl(self, seed: int) -> None:
+        self.try_to(lambda: acls.delete_network_acl(self.store, self.operator, self.some("acls", seed)))
+
+    @rule(seed=SEED, way=WAYS, number=st.integers(99, 101), act=st.sampled_from(["create", "replace", "delete"]))
+    def change_entries(self, seed: int, way: Way, number: int, act: str) -> None:
+        acl, entry = self.some("acls", seed), Entry(number=number, allow=False, protocol="tcp", ports=22, cidr="10.0.0.0/8")
+        acts: dict[str, Callable[[], object]] = {
+            "create": lambda: acls.create_network_acl_entry(self.store, self.operator, acl, way, entry),
+            "replace": lambda: acls.replace_network_acl_entry(self.store, self.operator, acl, way, entry),
+            "delete": lambda: acls.delete_network_acl_entry(self.store, self.operator, acl, way, number),
+        }
+        self.try_to(acts[act])
+
+    @rule(seed=SEED, other=SEED)
+    def associate_acl(self, seed: int, other: int) -> None:
+        subnet, acl = self.some("subnets", seed), self.some("acls", other)
+        self.try_to(lambda: subnets.associate_network_acl(self.store, self.operator, subnet, acl))
+
     @rule(seed=SEED, address=st.sampled_from(["", "", "10.0.0.5", "10.0.0.20"]), host=st.sampled_from(["", *HOSTS]))
     def run(self, seed: int, address: str, host: str) -> None:
-        wish = Wish(subnet=self.some("subnets", seed), address=address, host=host)
+        subnet = self.some("subnets", seed)
+        found = read_inventory(self.store).vpcs[int(subnet[7:13], 16)].groups if subnet != "none" else {}
+        group = self.one_of(sorted(found), seed)
+        wish = Wish(subnet=subnet, address=address, host=host, groups=(group,) if group is not None and seed % 2 else ())
         self.try_to(lambda: instances.run_instance(self.store, self.operator, wish))
 
     @rule(owner=st.sampled_from(["acme", "globex"]), count=st.integers(1, 3))
@@ -182,12 +302,21 @@ class Actions(RuleBasedStateMachine):
             step = moves.complete_arrival if arriving else moves.finish_departure
             assert step(self.store, mapping.move.host, mapping.eni)
 
-    @rule(owner=st.sampled_from(["acme", "globex"]), name=NAMES, cidr=CIDRS, count=st.integers(0, 3), named=st.booleans())
-    def apply(self, owner: str, name: str, cidr: str, count: int, named: bool) -> None:
+    @rule(
+        owner=st.sampled_from(["acme", "globex"]),
+        name=NAMES,
+        cidr=CIDRS,
+        count=st.integers(0, 3),
+        named=st.booleans(),
+        filtered=st.integers(0, 2),
+    )
+    def apply(self, owner: str, name: str, cidr: str, count: int, named: bool, filtered: int) -> None:
         length = "28" if cidr.endswith("/16") else cidr.rpartition("/")[2]
-        subnet = SubnetDecl(name="s", cidr=f"{cidr.rpartition('/')[0]}/{length}")
-        runs = [InstanceDecl(name=f"i{n}", subnet="s") for n in range(count)]
+        subnet = SubnetDecl(name="s", cidr=f"{cidr.rpartition('/')[0]}/{length}", network_acl="a" if filtered else "")
+        runs = [InstanceDecl(name=f"i{n}", subnet="s", security_groups=["b"][:filtered]) for n in range(count)]
         decl = VpcDecl(name=name, owner=owner, cidrs=[cidr], subnets=[subnet], instances=runs)
+        if filtered:
+            decl = msgspec.structs.replace(decl, **FILTERS[filtered - 1])
         wanted = Cloud(vpcs=[decl] if named else [])
         try:
             plan = cloud.plan_cloud(self.store, self.operator, wanted, source="f")
@@ -233,6 +362,7 @@ class Actions(RuleBasedStateMachine):
             tables = set(records.route_tables) | {""}
             assert [table.record.main for table in records.route_tables.values()].count(True) == 1
             assert all(subnet.record.route_table in tables for subnet in records.subnets.values())
+            self.check_filters(records)
             assert all(primary_eni_id(instance_id) in records.enis for instance_id in records.instances)
             macs = [eni.record.mac for eni in records.enis.values()]
             assert len(macs) == len(set(macs))
@@ -246,16 +376,42 @@ class Actions(RuleBasedStateMachine):
         free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.enis.values() if not eni.record.instance]
         assert claims == {f"alloc/ip/{eni.vni:06x}/{address}" for eni in free for address in eni.addresses}
 
+    def check_filters(self, records: VpcRecords) -> None:
+        """Check what groups, ACLs and prefix lists refer to, who refers to them, and how many there are."""
+        assert all(subnet.record.acl in {"", *records.acls} for subnet in records.subnets.values())
+        assert [acl.record.is_default for acl in records.acls.values()].count(True) == 1
+        assert [group.record.is_default for group in records.groups.values()].count(True) == 1
+        peers = Peers(records.groups, records.prefix_lists)
+        assert len(peers.names) == len(set(peers.names.values())) == len(records.groups) + len(records.prefix_lists)
+        for stored in records.groups.values():
+            group = stored.record
+            for found in (group.ingress, group.egress):
+                assert all(rule.peer in peers.names or rule.cidr for rule in found)
+                assert len({words_of(rule) for rule in found}) == len(found)
+            assert len({rule.id for rule in group.ingress + group.egress}) == len(group.ingress + group.egress)
+            for way, version in itertools.product(Way, (4, 6)):
+                assert peers.count(rules_of(group, way), version) <= Quotas().rules_per_group
+        for acl, way in itertools.product(records.acls.values(), Way):
+            numbers = [entry.number for entry in entries_of(acl.record, way)]
+            assert numbers == sorted(set(numbers))
+        for prefix_list in records.prefix_lists.values():
+            assert len(prefix_list.record.entries) <= prefix_list.record.max_entries
+            assert {version_of(entry.cidr) for entry in prefix_list.record.entries} == {prefix_list.record.version}
+
     def check_interface(self, inventory: Inventory, eni: NetworkInterface) -> set[str]:
         """Check an interface, and return the wants that it must have."""
         records = inventory.vpcs[eni.vni]
         subnet = records.subnets[eni.subnet].record
         assert parse_prefix(subnet.cidr).contains(parse_prefix(f"{eni.address}/32"))
+        assert eni.groups
+        assert set(eni.groups) <= set(records.groups)
+        assert list(eni.groups) == sorted(set(eni.groups))
         if not eni.instance:
             return set()
         assert eni.instance in records.instances
         found = [records.mappings[address].record for address in eni.addresses]
         assert {(m.eni, m.mac, m.host, m.move) for m in found} == {(eni.id, eni.mac, found[0].host, found[0].move)}
+        assert {m.groups for m in found} == {eni.groups}
         host, move = found[0].host, found[0].move
         assert inventory.hosts[host].host.underlay == found[0].vtep
         if move is not None:
@@ -273,6 +429,15 @@ class Actions(RuleBasedStateMachine):
                 subnets.delete_subnet(self.store, self.operator, subnet)
             for table in [table.record for table in records.route_tables.values() if not table.record.main]:
                 route_tables.delete_route_table(self.store, self.operator, table.id)
+            for group in [stored.record for stored in records.groups.values()]:
+                ids = [rule.id for rule in group.ingress + group.egress]
+                permissions.revoke_by_id(self.store, self.operator, group.id, ids)
+            for own in [stored.record for stored in records.groups.values() if not stored.record.is_default]:
+                groups.delete_security_group(self.store, self.operator, own.id)
+            for prefix_list in records.prefix_lists:
+                prefix_lists.delete_prefix_list(self.store, self.operator, prefix_list)
+            for acl in [stored.record for stored in records.acls.values() if not stored.record.is_default]:
+                acls.delete_network_acl(self.store, self.operator, acl.id)
             vpcs.delete_vpc(self.store, self.operator, records.vpc.record.id)
         for host in read_inventory(self.store).hosts:
             hosts.delete_host(self.store, self.operator, host)

@@ -6,11 +6,27 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from netorch.control import enis, hosts, instances, moves, route_tables, subnets, vpcs
+from netorch.control import (
+    acls,
+    enis,
+    groups,
+    hosts,
+    instances,
+    memberships,
+    moves,
+    permissions,
+    prefix_lists,
+    route_tables,
+    subnets,
+    vpcs,
+)
 from netorch.control.caller import Caller
 from netorch.control.instances import Wish
+from netorch.control.permissions import Permission
+from netorch.control.read import read_inventory
 from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
+from netorch.model.security import SecurityGroup, Way, default_group_id
 from netorch.model.vpc import Subnet
 from netorch.store.base import Compare, Delete, Put, Store, TxnResult
 from netorch.store.memory import MemoryStore
@@ -197,3 +213,136 @@ def test_a_host_is_not_deleted_when_another_deletion_let_interfaces_in_again(
     with refused("IncorrectState", "somebody else"):
         hosts.delete_host(store, operator, "hv1")
     assert hosts.describe_host(store, operator, "hv1").interfaces == 1
+
+
+@pytest.fixture
+def group(store: Interrupted, acme: Caller, subnet: Subnet) -> SecurityGroup:
+    return groups.create_security_group(store, acme, vpc_id(store, acme), name="g")
+
+
+def authorize(store: Store, caller: Caller, group_id: str, peer: str) -> None:
+    permissions.authorize(store, caller, group_id, Way.INGRESS, [Permission(protocol="tcp", peer=peer)])
+
+
+def test_a_group_that_an_interface_joins_meanwhile_is_not_deleted(
+    store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
+) -> None:
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    for join in (
+        lambda: memberships.modify_interface_groups(store, acme, placed.eni.id, [group.id]),
+        lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id, groups=(group.id,))),
+        lambda: enis.create_network_interface(store, acme, subnet.id, groups=[group.id]),
+    ):
+        store.meanwhile = join
+        with refused("DependencyViolation"):
+            groups.delete_security_group(store, acme, group.id)
+        memberships.modify_interface_groups(store, acme, placed.eni.id, [default_group_id(vpc_id(store, acme))])
+        for terminated in [kv.key.rpartition("/")[2] for kv in store.list("vpc/").kvs if "/i/" in kv.key]:
+            if terminated != placed.instance.id:
+                instances.terminate_instance(store, acme, terminated)
+
+
+def test_nothing_joins_a_group_that_is_deleted_meanwhile(
+    store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
+) -> None:
+    store.meanwhile = lambda: groups.delete_security_group(store, acme, group.id)
+    with refused("InvalidGroup.NotFound"):
+        instances.run_instance(store, acme, Wish(subnet=subnet.id, groups=(group.id,)))
+
+
+def test_a_group_that_a_rule_refers_to_meanwhile_is_not_deleted(store: Interrupted, acme: Caller, group: SecurityGroup) -> None:
+    default = default_group_id(vpc_id(store, acme))
+    store.meanwhile = lambda: authorize(store, acme, default, group.id)
+    with refused("DependencyViolation"):
+        groups.delete_security_group(store, acme, group.id)
+
+
+def test_no_rule_refers_to_a_group_that_is_deleted_meanwhile(store: Interrupted, acme: Caller, group: SecurityGroup) -> None:
+    store.meanwhile = lambda: groups.delete_security_group(store, acme, group.id)
+    with refused("InvalidGroup.NotFound"):
+        authorize(store, acme, default_group_id(vpc_id(store, acme)), group.id)
+
+
+def test_two_rules_added_at_once_are_both_there(store: Interrupted, acme: Caller, group: SecurityGroup) -> None:
+    store.meanwhile = lambda: authorize(store, acme, group.id, "10.0.0.0/8")
+    authorize(store, acme, group.id, "10.1.0.0/16")
+    assert len(groups.describe_security_group(store, acme, group.id).group.ingress) == 2
+
+
+def test_of_two_groups_of_one_name_made_at_once_the_later_is_refused(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    vpc = vpc_id(store, acme)
+    store.meanwhile = lambda: groups.create_security_group(store, acme, vpc, name="x")
+    with refused("InvalidGroup.Duplicate"):
+        groups.create_security_group(store, acme, vpc, name="x")
+
+
+def test_an_interface_that_moves_meanwhile_keeps_its_new_groups(
+    store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
+) -> None:
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv2")
+    memberships.modify_interface_groups(store, acme, placed.eni.id, [group.id])
+    assert moves.complete_arrival(store, "hv2", placed.eni.id)
+    mapping = read_inventory(store).vpcs[subnet.vni].mappings[placed.eni.address].record
+    assert (mapping.host, mapping.groups) == ("hv2", (group.id,))
+
+
+def test_an_interface_attached_meanwhile_is_mapped_with_its_new_groups(
+    store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
+) -> None:
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    spare = enis.create_network_interface(store, acme, subnet.id)
+    store.meanwhile = lambda: enis.attach_network_interface(store, acme, spare.id, placed.instance.id)
+    memberships.modify_interface_groups(store, acme, spare.id, [group.id])
+    assert read_inventory(store).vpcs[subnet.vni].mappings[spare.address].record.groups == (group.id,)
+
+
+def test_a_prefix_list_that_a_rule_refers_to_meanwhile_is_not_deleted(
+    store: Interrupted, acme: Caller, group: SecurityGroup
+) -> None:
+    found = prefix_lists.create_prefix_list(store, acme, vpc_id(store, acme), name="p", cidrs=["10.0.0.0/8"])
+    store.meanwhile = lambda: authorize(store, acme, group.id, found.id)
+    with refused("DependencyViolation"):
+        prefix_lists.delete_prefix_list(store, acme, found.id)
+
+
+@pytest.mark.parametrize("grows_first", [True, False])
+def test_a_list_that_grows_and_a_rule_that_is_added_stay_within_the_quota(
+    store: Interrupted, acme: Caller, group: SecurityGroup, grows_first: bool
+) -> None:
+    found = prefix_lists.create_prefix_list(store, acme, vpc_id(store, acme), name="p", cidrs=["10.0.0.0/8"], max_entries=59)
+    authorize(store, acme, group.id, found.id)
+
+    def grow() -> None:
+        prefix_lists.modify_prefix_list(store, acme, found.id, max_entries=60)
+
+    def add() -> None:
+        authorize(store, acme, group.id, "10.0.0.0/8")
+
+    store.meanwhile, later = (grow, add) if grows_first else (add, grow)
+    with refused("RulesPerSecurityGroupLimitExceeded"):
+        later()
+
+
+def test_of_two_lists_of_a_group_that_grow_at_once_one_is_refused(store: Interrupted, acme: Caller, group: SecurityGroup) -> None:
+    vpc = vpc_id(store, acme)
+    a, b = (prefix_lists.create_prefix_list(store, acme, vpc, name=name, cidrs=["10.0.0.0/8"]) for name in "ab")
+    authorize(store, acme, group.id, a.id)
+    authorize(store, acme, group.id, b.id)
+    store.meanwhile = lambda: prefix_lists.modify_prefix_list(store, acme, a.id, max_entries=40)
+    with refused("RulesPerSecurityGroupLimitExceeded"):
+        prefix_lists.modify_prefix_list(store, acme, b.id, max_entries=40)
+
+
+def test_an_acl_that_is_associated_meanwhile_is_not_deleted(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
+    acl = acls.create_network_acl(store, acme, vpc_id(store, acme), name="a")
+    store.meanwhile = lambda: subnets.associate_network_acl(store, acme, subnet.id, acl.id)
+    with refused("DependencyViolation"):
+        acls.delete_network_acl(store, acme, acl.id)
+
+
+def test_a_vpc_that_gets_a_group_meanwhile_is_not_deleted(store: Interrupted, acme: Caller) -> None:
+    vpc = vpcs.create_vpc(store, acme, name="b", cidrs=["10.0.0.0/16"])
+    store.meanwhile = lambda: groups.create_security_group(store, acme, vpc.id, name="x")
+    with refused("DependencyViolation"):
+        vpcs.delete_vpc(store, acme, vpc.id)

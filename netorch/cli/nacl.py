@@ -1,0 +1,206 @@
+"""`netorch nacl`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
+from netorch.cli.output import output_option, show_record, show_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netorch.control.acls import NetworkAclInfo
+
+COLUMNS = ("name", "vpc", "ingress", "egress", "subnets", "id")
+way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
+ENTRY_COLUMNS = ("way", "number", "action", "protocol", "ports", "cidr")
+
+
+@click.group()
+def command() -> None:
+    """Network ACLs: stateless filters at the borders of subnets."""
+
+
+def row(info: NetworkAclInfo) -> dict[str, Any]:
+    """Return a network ACL as it is shown."""
+    from netorch.model.security import Way
+
+    return {
+        **msgspec.structs.asdict(info.acl),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "subnets": list(info.subnets),
+        **{way.value: [entry for entry in _entry_rows(info) if entry["way"] == way.value] for way in Way},
+    }
+
+
+def _entry_rows(info: NetworkAclInfo) -> list[dict[str, Any]]:
+    from netorch.control.acls import entries_of
+    from netorch.model.rule_text import ports_text, protocol_text
+    from netorch.model.security import Way
+
+    return [
+        {
+            "way": way.value,
+            "number": entry.number,
+            "action": "allow" if entry.allow else "deny",
+            "protocol": protocol_text(entry.protocol),
+            "ports": ports_text(entry.protocol, entry.from_port, entry.to_port),
+            "cidr": entry.cidr,
+        }
+        for way in Way
+        for entry in entries_of(info.acl, way)
+    ]
+
+
+@command.command("list")
+@vpc_option
+@output_option
+@pass_session
+def list_(session: Session, vpc: str | None, output: str) -> None:
+    """List network ACLs."""
+    from netorch.control.acls import describe_network_acls
+
+    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_network_acls(session.store, session.caller, vpc_id)]
+    rows = [row(info) for info in infos]
+    if output == "table":
+        rows = [{**found, **{field: len(found[field]) for field in ("ingress", "egress")}} for found in rows]
+    show_rows(rows, COLUMNS, output)
+
+
+@command.command()
+@click.argument("acl", shell_complete=complete("acl"))
+@output_option
+@pass_session
+def show(session: Session, acl: str, output: str) -> None:
+    """Show a network ACL with its entries.
+
+    What none of them matches is denied.
+    """
+    _show(session, session.id_of("acl", acl), output)
+
+
+def _show(session: Session, acl_id: str, output: str) -> None:
+    from netorch.control.acls import describe_network_acl
+
+    info = describe_network_acl(session.store, session.caller, acl_id)
+    if output != "table":
+        show_record(row(info), output)
+        return
+    show_record({name: value for name, value in row(info).items() if name not in ("ingress", "egress")}, output)
+    click.echo()
+    show_rows(_entry_rows(info), ENTRY_COLUMNS, output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@tag_option
+@output_option
+@pass_session
+def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
+    """Create a network ACL.
+
+    It denies everything until it has entries.
+    """
+    from netorch.control.acls import create_network_acl
+
+    acl = create_network_acl(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
+    _show(session, acl.id, output)
+
+
+@command.command()
+@click.argument("acl", shell_complete=complete("acl"))
+@pass_session
+def delete(session: Session, acl: str) -> None:
+    """Delete a network ACL that no subnet uses."""
+    from netorch.control.acls import delete_network_acl
+
+    resource_id = session.id_of("acl", acl)
+    delete_network_acl(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")
+
+
+@command.command()
+@click.argument("acl", shell_complete=complete("acl"))
+@click.argument("subnet", shell_complete=complete("subnet"))
+@pass_session
+def associate(session: Session, acl: str, subnet: str) -> None:
+    """Put a network ACL in force for a subnet."""
+    from netorch.control.subnets import associate_network_acl
+
+    acl_id = session.id_of("acl", acl)
+    changed = associate_network_acl(session.store, session.caller, session.id_of("subnet", subnet), acl_id)
+    click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
+
+
+@command.group()
+def rule() -> None:
+    """The entries of network ACLs.
+
+    Of those that match a packet, the one with the lowest number decides.
+    """
+
+
+def _entry_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Return what makes a function a command that takes an entry of an ACL."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        for decorator in (
+            pass_session,
+            output_option,
+            click.option("--cidr", required=True, help="The source for ingress, the destination for egress."),
+            click.argument("ports", default=""),
+            click.argument("protocol"),
+            click.argument("action", type=click.Choice(["allow", "deny"])),
+            click.argument("number", type=int),
+            way_argument,
+            click.argument("acl", shell_complete=complete("acl")),
+        ):
+            function = decorator(function)
+        return rule.command(name)(function)
+
+    return decorate
+
+
+@_entry_command("add")
+def add(session: Session, acl: str, way: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
+    """Add an entry to a network ACL.
+
+    Example: netorch nacl rule add edge ingress 100 deny tcp 22 --cidr 10.0.0.0/8
+    """
+    from netorch.control.acls import Entry, create_network_acl_entry
+    from netorch.model.security import Way
+
+    entry = Entry(allow=action == "allow", **words)
+    changed = create_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Way(way), entry)
+    _show(session, changed.id, output)
+
+
+@_entry_command("replace")
+def replace(session: Session, acl: str, way: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
+    """Replace the entry of a network ACL that has a number."""
+    from netorch.control.acls import Entry, replace_network_acl_entry
+    from netorch.model.security import Way
+
+    entry = Entry(allow=action == "allow", **words)
+    changed = replace_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Way(way), entry)
+    _show(session, changed.id, output)
+
+
+@rule.command("remove")
+@click.argument("acl", shell_complete=complete("acl"))
+@way_argument
+@click.argument("number", type=int)
+@pass_session
+def remove(session: Session, acl: str, way: str, number: int) -> None:
+    """Remove an entry from a network ACL."""
+    from netorch.control.acls import delete_network_acl_entry
+    from netorch.model.security import Way
+
+    acl_id = session.id_of("acl", acl)
+    delete_network_acl_entry(session.store, session.caller, acl_id, Way(way), number)
+    click.echo(f"removed {way} entry {number} from {acl_id}")

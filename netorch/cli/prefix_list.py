@@ -1,0 +1,107 @@
+"""`netorch prefix-list`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
+from netorch.cli.output import output_option, show_record, show_rows
+
+if TYPE_CHECKING:
+    from netorch.control.prefix_lists import PrefixListInfo
+
+COLUMNS = ("name", "vpc", "version", "max_entries", "entries", "groups", "id")
+
+
+@click.group()
+def command() -> None:
+    """Prefix lists: CIDRs under one name, for the rules of security groups."""
+
+
+def row(info: PrefixListInfo) -> dict[str, Any]:
+    """Return a prefix list as it is shown."""
+    return {
+        **msgspec.structs.asdict(info.prefix_list),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "entries": [entry.cidr for entry in info.prefix_list.entries],
+        "groups": list(info.groups),
+    }
+
+
+@command.command("list")
+@vpc_option
+@output_option
+@pass_session
+def list_(session: Session, vpc: str | None, output: str) -> None:
+    """List prefix lists."""
+    from netorch.control.prefix_lists import describe_prefix_lists
+
+    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_prefix_lists(session.store, session.caller, vpc_id)]
+    show_rows([row(info) for info in infos], COLUMNS, output)
+
+
+@command.command()
+@click.argument("prefix_list", shell_complete=complete("pl"))
+@output_option
+@pass_session
+def show(session: Session, prefix_list: str, output: str) -> None:
+    """Show a prefix list."""
+    _show(session, session.id_of("pl", prefix_list), output)
+
+
+def _show(session: Session, list_id: str, output: str) -> None:
+    from netorch.control.prefix_lists import describe_prefix_list
+
+    show_record(row(describe_prefix_list(session.store, session.caller, list_id)), output)
+
+
+@command.command()
+@click.argument("name")
+@click.argument("cidrs", nargs=-1, required=True)
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@click.option("--max-entries", type=int, help="As what it counts in the quotas of rules; the number of its CIDRs.")
+@tag_option
+@output_option
+@pass_session
+def create(
+    session: Session, name: str, cidrs: tuple[str, ...], vpc: str, max_entries: int | None, tags: dict[str, str], output: str
+) -> None:
+    """Create a prefix list of one IP version."""
+    from netorch.control.prefix_lists import create_prefix_list
+
+    vpc_id = session.id_of("vpc", vpc)
+    made = create_prefix_list(session.store, session.caller, vpc_id, name=name, cidrs=cidrs, max_entries=max_entries, tags=tags)
+    _show(session, made.id, output)
+
+
+@command.command("set")
+@click.argument("prefix_list", shell_complete=complete("pl"))
+@click.argument("cidrs", nargs=-1)
+@click.option("--max-entries", type=int, help="As it was when left out.")
+@output_option
+@pass_session
+def set_(session: Session, prefix_list: str, cidrs: tuple[str, ...], max_entries: int | None, output: str) -> None:
+    """Set the CIDRs of a prefix list, or its size.
+
+    What is left out stays; the rules that refer to it follow.
+    """
+    from netorch.control.prefix_lists import modify_prefix_list
+
+    list_id = session.id_of("pl", prefix_list)
+    modify_prefix_list(session.store, session.caller, list_id, cidrs=cidrs or None, max_entries=max_entries)
+    _show(session, list_id, output)
+
+
+@command.command()
+@click.argument("prefix_list", shell_complete=complete("pl"))
+@pass_session
+def delete(session: Session, prefix_list: str) -> None:
+    """Delete a prefix list that no rule refers to."""
+    from netorch.control.prefix_lists import delete_prefix_list
+
+    resource_id = session.id_of("pl", prefix_list)
+    delete_prefix_list(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")

@@ -1,0 +1,222 @@
+"""`netorch sg`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
+from netorch.cli.output import output_option, show_record, show_rows
+
+if TYPE_CHECKING:
+    from netorch.control.groups import SecurityGroupInfo
+    from netorch.control.permissions import Permission
+    from netorch.model.security import Way
+
+COLUMNS = ("name", "vpc", "ingress", "egress", "interfaces", "id")
+RULE_COLUMNS = ("way", "protocol", "ports", "peer", "description", "id")
+
+
+@click.group()
+def command() -> None:
+    """Security groups: stateful firewalls of the interfaces that are in them."""
+
+
+def rule_rows(info: SecurityGroupInfo) -> list[dict[str, Any]]:
+    """Return a group's rules as they are shown."""
+    from netorch.control.permissions import rules_of
+    from netorch.model.rule_text import ports_text, protocol_text
+    from netorch.model.security import Way
+
+    return [
+        {
+            "id": rule.id,
+            "way": way.value,
+            "protocol": protocol_text(rule.protocol),
+            "ports": ports_text(rule.protocol, rule.from_port, rule.to_port),
+            "peer": info.names.get(rule.peer, rule.peer),
+            "peer_id": rule.group or rule.prefix_list,
+            "description": rule.description,
+        }
+        for way in Way
+        for rule in rules_of(info.group, way)
+    ]
+
+
+def row(info: SecurityGroupInfo) -> dict[str, Any]:
+    """Return a security group as it is shown."""
+    rules = rule_rows(info)
+    return {
+        **msgspec.structs.asdict(info.group),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "interfaces": list(info.interfaces),
+        "ingress": [rule for rule in rules if rule["way"] == "ingress"],
+        "egress": [rule for rule in rules if rule["way"] == "egress"],
+    }
+
+
+@command.command("list")
+@vpc_option
+@output_option
+@pass_session
+def list_(session: Session, vpc: str | None, output: str) -> None:
+    """List security groups."""
+    from netorch.control.groups import describe_security_groups
+
+    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_security_groups(session.store, session.caller, vpc_id)]
+    rows = [row(info) for info in infos]
+    if output == "table":
+        rows = [{**found, **{field: len(found[field]) for field in ("ingress", "egress", "interfaces")}} for found in rows]
+    show_rows(rows, COLUMNS, output)
+
+
+@command.command()
+@click.argument("group", shell_complete=complete("sg"))
+@output_option
+@pass_session
+def show(session: Session, group: str, output: str) -> None:
+    """Show a security group with its rules."""
+    _show(session, session.id_of("sg", group), output)
+
+
+def _show(session: Session, group_id: str, output: str) -> None:
+    from netorch.control.groups import describe_security_group
+
+    info = describe_security_group(session.store, session.caller, group_id)
+    if output != "table":
+        show_record(row(info), output)
+        return
+    show_record({name: value for name, value in row(info).items() if name not in ("ingress", "egress")}, output)
+    click.echo()
+    show_rows(rule_rows(info), RULE_COLUMNS, output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", required=True, shell_complete=complete("vpc"))
+@click.option("--description", default="")
+@tag_option
+@output_option
+@pass_session
+def create(session: Session, name: str, vpc: str, description: str, tags: dict[str, str], output: str) -> None:
+    """Create a security group: nothing may enter, everything may leave."""
+    from netorch.control.groups import create_security_group
+
+    vpc_id = session.id_of("vpc", vpc)
+    group = create_security_group(session.store, session.caller, vpc_id, name=name, description=description, tags=tags)
+    _show(session, group.id, output)
+
+
+@command.command()
+@click.argument("group", shell_complete=complete("sg"))
+@pass_session
+def delete(session: Session, group: str) -> None:
+    """Delete a security group that nothing refers to."""
+    from netorch.control.groups import delete_security_group
+
+    resource_id = session.id_of("sg", group)
+    delete_security_group(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")
+
+
+@command.group()
+def rule() -> None:
+    """The rules of security groups: each permits something."""
+
+
+@rule.command("list")
+@click.argument("group", shell_complete=complete("sg"))
+@output_option
+@pass_session
+def list_rules(session: Session, group: str, output: str) -> None:
+    """List the rules of a security group."""
+    from netorch.control.groups import describe_security_group
+
+    info = describe_security_group(session.store, session.caller, session.id_of("sg", group))
+    show_rows(rule_rows(info), RULE_COLUMNS, output)
+
+
+def _words(way: str, protocol: str, ports: str, source: str, destination: str, description: str = "") -> Permission:
+    """Return the rule that arguments and options say. Raises UsageError for the option that belongs to the other way."""
+    from netorch.control.permissions import Permission
+
+    right, wrong = ("--source", destination) if way == "ingress" else ("--destination", source)
+    peer = source if way == "ingress" else destination
+    if wrong or not peer:
+        raise click.UsageError(f"a rule for {way} needs {right}, e.g. {right} 10.0.0.0/8 or {right} sg-web, and nothing else")
+    return Permission(protocol=protocol, ports=ports, peer=peer, description=description)
+
+
+source_option = click.option("--source", default="", metavar="PEER", help="For ingress: a CIDR, sg-NAME, pl-NAME or an id.")
+destination_option = click.option(
+    "--destination", default="", metavar="PEER", help="For egress: a CIDR, sg-NAME, pl-NAME or an id."
+)
+way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
+
+
+@rule.command("add")
+@click.argument("group", shell_complete=complete("sg"))
+@way_argument
+@click.argument("protocol")
+@click.argument("ports", default="")
+@source_option
+@destination_option
+@click.option("--description", default="")
+@output_option
+@pass_session
+def add_rule(session: Session, /, group: str, way: str, output: str, **words: str) -> None:
+    """Add a rule to a security group.
+
+    PROTOCOL is tcp, udp, icmp, icmpv6, all or a number; PORTS is 443 or 8000-8080, of icmp a TYPE or TYPE/CODE.
+
+    Example: netorch sg rule add web ingress tcp 443 --source sg-lb
+    """
+    from netorch.control.permissions import authorize
+
+    group_id = session.id_of("sg", group)
+    (added,) = authorize(session.store, session.caller, group_id, _way(way), [_words(way, **words)])
+    if output == "table":
+        click.echo(f"added {added.id}")
+        return
+    from netorch.control.groups import describe_security_group
+
+    rows = rule_rows(describe_security_group(session.store, session.caller, group_id))
+    show_record(next(found for found in rows if found["id"] == added.id), output)
+
+
+def _way(text: str) -> Way:
+    from netorch.model.security import Way
+
+    return Way(text)
+
+
+@rule.command("remove")
+@click.argument("group", shell_complete=complete("sg"))
+@click.argument("words", nargs=-1, required=True, metavar="RULE_ID | WAY PROTOCOL [PORTS]")
+@source_option
+@destination_option
+@click.option("--terminate-established", is_flag=True, help="End the connections that no rule permits any more.")
+@pass_session
+def remove_rule(
+    session: Session, group: str, words: tuple[str, ...], source: str, destination: str, terminate_established: bool
+) -> None:
+    """Remove a rule from a security group, by its id or its words.
+
+    Connections that are established and tracked go on, unless they are to be terminated.
+
+    Example: netorch sg rule remove web ingress tcp 443 --source sg-lb
+    """
+    from netorch.control.permissions import revoke, revoke_by_id
+
+    group_id = session.id_of("sg", group)
+    if len(words) == 1:
+        revoke_by_id(session.store, session.caller, group_id, words, terminate_established=terminate_established)
+    elif len(words) <= 3 and words[0] in ("ingress", "egress"):
+        wish = _words(words[0], words[1], "".join(words[2:]), source, destination)
+        way = _way(words[0])
+        revoke(session.store, session.caller, group_id, way, [wish], terminate_established=terminate_established)
+    else:
+        raise click.UsageError("say which rule: its id, or ingress or egress, the protocol and the ports")
+    click.echo(f"removed the rule from {group_id}")

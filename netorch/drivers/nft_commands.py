@@ -1,0 +1,154 @@
+"""Operations on what stands in our tables, as nft commands; and which of them are about elements alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from typing import Final, NamedTuple
+
+from netorch.drivers import nft_chains
+from netorch.state.base import KernelObject
+from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap, PortChain
+from netorch.state.op import Create, Delete, Op, Replace
+from netorch.state.owner import NFT_TABLE
+
+FAMILY: Final = str(VPC_TABLE[2])
+_TABLE: Final = f"{FAMILY} {NFT_TABLE}"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SPEC: Final = re.compile(r"[a-z0-9_]+( [a-z0-9_.:,@]+)*(; [a-z0-9_]+( [a-z0-9_.:,@]+)*)*")
+_RULE: Final = re.compile(r"[A-Za-z0-9_.:@!=/,|-]+( [A-Za-z0-9_.:@!=/,|-]+)*")
+_KEY: Final = re.compile(r"[A-Za-z0-9_.:/-]+( \. [A-Za-z0-9_.:/-]+)*")
+_VALUE: Final = re.compile(r"[A-Za-z0-9_.:-]+( [A-Za-z0-9_.-]+)?")
+
+
+class Change(NamedTuple):
+    """One element that is to be added or deleted."""
+
+    add: bool
+    family: str
+    set: str
+    spec: str  # of the set, when the operation tells it
+    key: str  # e.g. "6 . 80-443 . 10.0.0.0/8"
+    value: str  # e.g. "goto send-001388-0000beef"; nothing in a set
+
+
+def of_elements(op: Op) -> bool:
+    """Return whether an operation adds and deletes elements, and nothing else."""
+    match op:
+        case Replace(NftChain() as old, NftChain() as new):
+            return old.rules == new.rules and _same_sets(old, new)
+        case _:
+            return isinstance(op.obj, NftElement)
+
+
+def element_changes(op: Op) -> list[Change]:
+    """Return the elements that an operation `of_elements` is about.
+
+    Deletions come first since an interval set refuses what overlaps with what it has.
+    """
+    match op:
+        case Replace(NftElement() as old, NftElement() as new):
+            return [_of_element(old, add=False), _of_element(new, add=True)]
+        case Create(NftElement() as new):
+            return [_of_element(new, add=True)]
+        case Delete(NftElement() as old):
+            return [_of_element(old, add=False)]
+        case Replace(NftChain() as was, NftChain() as wanted):
+            pairs = list(zip(was.sets, wanted.sets, strict=True))
+            deleted = [change for before, after in pairs for change in _missing(before, after, add=False)]
+            return deleted + [change for before, after in pairs for change in _missing(after, before, add=True)]
+        case _:
+            raise TypeError(f"nft: not about elements: {op}")
+
+
+def commands(ops: Iterable[Op]) -> str:
+    """Return the operations as text, neighbouring elements of one set in one command."""
+    steps = chain.from_iterable(map(_steps, ops))
+    return "".join(
+        f"{verb} {{ {', '.join(texts)} }}\n" if verb else "".join(texts)
+        for verb, texts in ((verb, [text for _, text in group]) for verb, group in groupby(steps, key=lambda step: step[0]))
+    )
+
+
+def is_words(obj: KernelObject) -> bool:
+    """Return whether an object is nothing but words of its place: no text of a customer may become syntax."""
+    match obj:
+        case PortChain():
+            return bool(_NAME.fullmatch(obj.ifname)) and all(map(_RULE.fullmatch, obj.rules))
+        case NftMap():
+            return bool(_NAME.fullmatch(obj.name) and _SPEC.fullmatch(obj.spec))
+        case NftChain():
+            own = all(held.name.startswith(f"{obj.name}.") and _is_set(held) for held in obj.sets)
+            return own and bool(_NAME.fullmatch(obj.name)) and all(map(_RULE.fullmatch, obj.rules))
+        case NftElement():
+            key = _NAME.fullmatch(obj.set) and _KEY.fullmatch(" . ".join(obj.items))
+            return bool(key) and (not obj.value or bool(_VALUE.fullmatch(obj.value)))
+        case _:
+            return False
+
+
+def _steps(op: Op) -> Iterator[tuple[str, str]]:
+    """Yield commands: `add element inet netorch zone` and an element, which share a command; or nothing and a whole one."""
+    if of_elements(op):
+        for change in element_changes(op):
+            verb = f"{'add' if change.add else 'delete'} element {change.family} {NFT_TABLE} {change.set}"
+            yield verb, f"{change.key} : {change.value}" if change.add and change.value else change.key
+        return
+    match op:
+        case Delete(PortChain() as port):
+            yield "", nft_chains.delete_chain(port)
+        case Create(PortChain() as port) | Replace(_, PortChain() as port):
+            yield "", nft_chains.add_chain(port)
+        case Create(NftMap() as held):
+            yield "", f"add {_kind(held)} {_TABLE} {held.name} {{ {held.spec}; }}\n"
+        case Delete(NftMap() as held):
+            yield "", f"delete {_kind(held)} {_TABLE} {held.name}\n"
+        case Create(NftChain() as new):
+            yield "", _begin(new) + _fill(new)
+        case Replace(NftChain() as old, NftChain() as new):
+            yield "", _begin(new) + _delete_sets(old) + _fill(new)
+        case Delete(NftChain() as old):
+            yield "", f"flush chain {_TABLE} {old.name}\ndelete chain {_TABLE} {old.name}\n{_delete_sets(old)}"
+        case _:
+            raise TypeError(f"nft: no command for {op}")
+
+
+def _begin(new: NftChain) -> str:
+    return f"add chain {_TABLE} {new.name}\nflush chain {_TABLE} {new.name}\n"
+
+
+def _fill(new: NftChain) -> str:
+    lines = []
+    for held in new.sets:
+        lines += [f"add set {_TABLE} {held.name} {{ {held.spec}; }}", f"flush set {_TABLE} {held.name}"]
+        if held.elements:
+            lines.append(f"add element {_TABLE} {held.name} {{ {', '.join(held.elements)} }}")
+    lines += [f"add rule {_TABLE} {new.name} {rule}" for rule in new.rules]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _delete_sets(old: NftChain) -> str:
+    return "".join(f"delete set {_TABLE} {held.name}\n" for held in old.sets)
+
+
+def _kind(held: NftMap) -> str:
+    return "map" if " : " in held.spec else "set"
+
+
+def _of_element(element: NftElement, *, add: bool) -> Change:
+    return Change(add, element.family, element.set, "", " . ".join(element.items), element.value)
+
+
+def _missing(one: ChainSet, other: ChainSet, *, add: bool) -> Iterator[Change]:
+    """Yield changes for the elements of one set that the other does not have."""
+    known = set(other.elements)
+    return (Change(add, FAMILY, one.name, one.spec, key, "") for key in one.elements if key not in known)
+
+
+def _same_sets(old: NftChain, new: NftChain) -> bool:
+    return [(held.name, held.spec) for held in old.sets] == [(held.name, held.spec) for held in new.sets]
+
+
+def _is_set(held: ChainSet) -> bool:
+    return bool(_NAME.fullmatch(held.name) and _SPEC.fullmatch(held.spec)) and all(map(_KEY.fullmatch, held.elements))

@@ -1,0 +1,60 @@
+"""Network ACLs: ordered entries that allow or deny, without memory, as one chain for each direction.
+
+The order is worked out here: the chain holds what is allowed in the end, in sets, and refuses the rest. So a packet costs the
+same whatever the number of entries.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from netorch.model.addr import parse_prefix
+from netorch.model.security import AclEntry, NetworkAcl
+from netorch.state.nft import NftChain
+from policy.boxes import Stretch, lookups, ordered
+from policy.services import EVERYTHING, services
+
+
+class Direction(Enum):
+    """As an interface sees it."""
+
+    OUT = "out"
+    IN = "in"
+
+
+def allows_everything(acl: NetworkAcl, direction: Direction) -> bool:
+    """Return whether an ACL lets every packet through, as one that nobody has touched does."""
+    return all(_is_all(stretches) for stretches in (_allowed(acl, direction, version) for version in (4, 6)))
+
+
+def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
+    """Return the chain that returns for what is allowed, and refuses everything else."""
+    far = "daddr" if direction is Direction.OUT else "saddr"
+    rules, sets = [], []
+    for version, word in ((4, "ip"), (6, "ip6")):
+        stretches = _allowed(acl, direction, version)
+        if _is_all(stretches):
+            rules.append(f"meta nfproto ipv{version} return")
+            continue
+        for lookup in lookups(name, version, f"{word} {far}", stretches):
+            rules.append(lookup.rule("return"))
+            sets.append(lookup.set)
+    rules.append("goto acl_refuses_sender" if direction is Direction.OUT else "goto acl_refuses_taker")
+    return NftChain(name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
+
+
+def _allowed(acl: NetworkAcl, direction: Direction, version: int) -> list[Stretch]:
+    entries: tuple[AclEntry, ...] = acl.egress if direction is Direction.OUT else acl.ingress
+    parsed = [(parse_prefix(entry.cidr), entry) for entry in sorted(entries, key=lambda entry: entry.number)]
+    return ordered(
+        version,
+        [
+            (prefix, services(entry.protocol, entry.from_port, entry.to_port), entry.allow)
+            for prefix, entry in parsed
+            if prefix.version == version
+        ],
+    )
+
+
+def _is_all(stretches: list[Stretch]) -> bool:
+    return len(stretches) == 1 and stretches[0].everywhere and stretches[0].services == EVERYTHING

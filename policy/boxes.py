@@ -1,0 +1,161 @@
+"""Sets with intervals: permissions as boxes (protocols x services x addresses) that share no packet.
+
+The kernel looks a packet up in a set of thousands of boxes as fast as in one of ten, but it refuses a box that overlaps another.
+So what a customer's rules say is taken apart: into what each prefix adds to those around it for groups, where the order of rules
+means nothing, and into stretches of addresses on which the rules agree for ACLs, where it decides.
+Source: net/netfilter/nft_set_pipapo.c, nft_pipapo_insert: -EEXIST, -ENOTEMPTY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from netorch.model.addr import BITS, Prefix, format_ip
+from netorch.model.security import ICMP, ICMPV6
+from netorch.state.nft import ChainSet
+from policy.services import EVERYTHING, NOTHING, WITH_PORTS, Range, Services, type_boxes
+
+ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+ICMP_OF = {4: ICMP, 6: ICMPV6}
+ICMP_WORD = {4: "icmp", 6: "icmpv6"}
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Addresses from first to last, and what is permitted with each of them."""
+
+    version: int
+    first: int
+    last: int
+    services: Services
+
+    @property
+    def text(self) -> str:
+        """Return the addresses as nft lists them: one, a prefix, or a range."""
+        size = self.last - self.first + 1
+        if size == 1:
+            return format_ip(self.version, self.first)
+        if size & (size - 1) == 0 and self.first % size == 0:
+            return f"{format_ip(self.version, self.first)}/{BITS[self.version] - size.bit_length() + 1}"
+        return f"{format_ip(self.version, self.first)}-{format_ip(self.version, self.last)}"
+
+    @property
+    def everywhere(self) -> bool:
+        """Return whether it covers all addresses of its version."""
+        return self.first == 0 and self.last == (1 << BITS[self.version]) - 1
+
+
+def union(permitted: Mapping[Prefix, Services]) -> list[Stretch]:
+    """Return the prefixes with what each permits beyond those around it. Cost: O(n log n) set operations."""
+    stretches = []
+    around: list[tuple[Prefix, Services]] = []  # the prefixes that hold the present one, each with all that holds for it
+    for prefix in sorted(permitted):
+        while around and not around[-1][0].contains(prefix):
+            around.pop()
+        known = around[-1][1] if around else NOTHING
+        beyond = permitted[prefix] - known
+        if beyond:
+            stretches.append(Stretch(prefix.version, prefix.network, prefix.last, beyond))
+        around.append((prefix, known | permitted[prefix]))
+    return stretches
+
+
+def ordered(version: int, entries: Sequence[tuple[Prefix, Services, bool]]) -> list[Stretch]:
+    """Return what ordered entries allow, each a prefix, services and whether it allows; neighbours that agree are joined.
+
+    Cost: O(n^2) set operations for n entries, of which an ACL has a few dozen.
+    """
+    borders = {0, 1 << BITS[version]}
+    for prefix, _, _ in entries:
+        borders |= {prefix.network, prefix.last + 1}
+    starts = sorted(borders)
+    stretches: list[Stretch] = []
+    for first, after in pairwise(starts):
+        allowed, open_ = NOTHING, EVERYTHING
+        for prefix, services, allow in entries:
+            if prefix.network <= first <= prefix.last:
+                decided = services & open_
+                allowed = allowed | decided if allow else allowed
+                open_ = open_ - decided
+        if stretches and stretches[-1].last == first - 1 and stretches[-1].services == allowed:
+            stretches[-1] = msgspec.structs.replace(stretches[-1], last=after - 1)
+        elif allowed:
+            stretches.append(Stretch(version, first, after - 1, allowed))
+    return stretches
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """A look-up of a packet in a set that one chain reads."""
+
+    match: str  # the packet's side, e.g. "meta l4proto . th dport . ip saddr"
+    set: ChainSet
+
+    def rule(self, verdict: str) -> str:
+        """Return the rule that gives a verdict to what is in the set."""
+        return f"{self.match} @{self.set.name} {verdict}"
+
+
+def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch]) -> Iterator[Lookup]:
+    """Yield the look-ups of one IP version; `peer` is `ip saddr`, `ip6 daddr` and so on. Sets without elements are left out."""
+    kinds = _sorted_by_kind((stretch.text, stretch.services) for stretch in stretches)
+    word, address = ICMP_WORD[version], ADDRESS[version]
+    yield from _lookup(
+        f"{chain}.port{version}", f"meta l4proto . th dport . {peer}", f"inet_proto . inet_service . {address}", kinds.ports
+    )
+    yield from _lookup(f"{chain}.net{version}", f"meta l4proto . {peer}", f"inet_proto . {address}", kinds.nets)
+    types = f"{word}_type . {word}_code . {address}"
+    yield from _lookup(f"{chain}.icmp{version}", f"{word} type . {word} code . {peer}", types, kinds.types[ICMP_OF[version]])
+
+
+def class_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Lookup]:
+    """Yield the look-ups by the other end's class, which the packet's mark tells; IPv4 and IPv6 share them."""
+    kinds = _sorted_by_kind(((hex(number), permitted[number]) for number in permitted), first=True)
+    port, net = "mark . inet_proto . inet_service", "mark . inet_proto"
+    yield from _lookup(f"{chain}.peer_port", "meta mark . meta l4proto . th dport", port, kinds.ports)
+    yield from _lookup(f"{chain}.peer_net", "meta mark . meta l4proto", net, kinds.nets)
+    for version, word in ICMP_WORD.items():
+        types = f"mark . {word}_type . {word}_code"
+        match = f"meta mark . {word} type . {word} code"
+        yield from _lookup(f"{chain}.peer_icmp{version}", match, types, kinds.types[ICMP_OF[version]])
+
+
+def port_lookup(chain: str, version: int, services: Services) -> Iterator[Lookup]:
+    """Yield the look-up of TCP and UDP ports alone, whatever the address."""
+    elements = [f"{protocol} . {_span(ports)}" for protocol in WITH_PORTS for ports in services.of(protocol)]
+    match = f"meta nfproto ipv{version} meta l4proto . th dport"
+    yield from _lookup(f"{chain}.free{version}", match, "inet_proto . inet_service", elements)
+
+
+class _Kinds(msgspec.Struct):
+    """Elements by the fields of the packet that they need."""
+
+    ports: list[str] = msgspec.field(default_factory=list)
+    nets: list[str] = msgspec.field(default_factory=list)
+    types: dict[int, list[str]] = msgspec.field(default_factory=lambda: {ICMP: [], ICMPV6: []})
+
+
+def _sorted_by_kind(permitted: Iterable[tuple[str, Services]], *, first: bool = False) -> _Kinds:
+    """Return the elements for peers and services; the peer is the last field of an element, or with `first` the first one."""
+    kinds = _Kinds()
+    for peer, services in permitted:
+        before, after = (f"{peer} . ", "") if first else ("", f" . {peer}")
+        kinds.nets += [f"{before}{_span(protocols)}{after}" for protocols in services.whole_ranges()]
+        for protocol, ranges in services.some:
+            if protocol in WITH_PORTS:
+                kinds.ports += [f"{before}{protocol} . {_span(ports)}{after}" for ports in ranges]
+            else:
+                boxes = type_boxes(ranges)
+                kinds.types[protocol] += [f"{before}{_span(types)} . {_span(codes)}{after}" for types, codes in boxes]
+    return kinds
+
+
+def _lookup(name: str, match: str, types: str, elements: list[str]) -> Iterator[Lookup]:
+    if elements:
+        yield Lookup(match, ChainSet(name=name, spec=f"type {types}; flags interval", elements=tuple(sorted(elements))))
+
+
+def _span(span: Range) -> str:
+    first, last = span
+    return str(first) if first == last else f"{first}-{last}"

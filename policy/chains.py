@@ -1,0 +1,147 @@
+"""Security groups and network ACLs as chains: what each interface here may send and receive.
+
+    sends   v-…  ->  border-<vni>-<subnet>-<class>-out  ->  acl-<vni>-<acl>-out, unless to the own subnet
+                                                        ->  send-<vni>-<class>
+    takes   v-…  ->  border-<vni>-<subnet>-<class>-in   ->  acl-<vni>-<acl>-in, unless from the own subnet
+                                                        ->  take-<vni>-<class>
+
+* A *class* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one set
+  of permissions, so a packet costs the same however many groups and rules there are.
+* A rule that refers to a group means the private addresses of its members. The map `class-<vni>.4` gives each address of the VPC
+  the number of its class; the chain then looks that number up among those whose classes hold the group. A member that comes, goes
+  or moves is one element of that map; a rule is a few elements of one chain's sets; neither costs what the other counts.
+* Of IPv4 and IPv6 each has its own sets. Only the numbers of classes, which are no addresses, serve both.
+* What nothing permits runs into the last rule, which refuses it.
+
+policy.nftgen tells the packet's way to these chains, and what `sent`, `taken` and `deliver` do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from netorch.compiler.base import HostView, LocalEni, VpcView
+from netorch.errors import CompileError
+from netorch.model.ids import port_name
+from netorch.model.mapping import Mapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import Subnet
+from netorch.state.base import KernelObject
+from netorch.state.nft import ZONES, NftChain, NftElement, NftMap, Scope
+from policy import nftgen
+from policy.acl import Direction, acl_chain, allows_everything
+from policy.groups import GroupRules, group_chain
+
+_CLASS_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
+
+
+class Chains:
+    """Yields the chains of a VPC's rules, who they are for, and the conntrack zone of its devices."""
+
+    name: Final = "chains"
+    reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
+
+    def host(self, view: HostView, /) -> Iterator[KernelObject]:
+        """Yield nothing: the table that holds the chains is antispoof's too."""
+        return iter(())
+
+    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield which zone each device belongs to, which chains judge each port, and the maps for the classes of addresses."""
+        for version in (4, 6) if view.dual_stack else (4,):
+            yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
+        ports = [port_name(item.eni.id) for item in view.local]
+        for device in (view.vrf, view.vxlan, *ports):
+            yield _fabric(view, ZONES, device, hex(view.zone))
+        for item, port in zip(view.local, ports, strict=True):
+            for direction in Direction:
+                yield _fabric(view, nftgen.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
+
+    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
+        """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
+        places = {(item.subnet.id, _groups(item)): item for item in view.local}
+        rules = GroupRules(view.groups, view.prefix_lists, {class_number(groups): groups for groups in _distinct(view.classes)})
+        for groups in sorted({groups for _, groups in places}):
+            for direction in Direction:
+                yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
+        acls = {subnet.id: _acl_of(view, subnet) for subnet in {item.subnet.id: item.subnet for item in places.values()}.values()}
+        for acl in {acl.id: acl for acl in acls.values()}.values():
+            for direction in Direction:
+                if not allows_everything(acl, direction):
+                    yield acl_chain(_acl_name(acl, direction), acl, direction)
+        for _, item in sorted(places.items()):
+            for direction in Direction:
+                yield _border(view, item, acls[item.subnet.id], direction)
+
+    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
+        """Yield the class of the address; one whose interface has no groups is in none that a rule could refer to."""
+        if mapping.groups:
+            version = 6 if ":" in mapping.address else 4
+            number = hex(class_number(mapping.groups))
+            yield _fabric(view, class_map(mapping.vni, version), mapping.address, number)
+
+
+def class_number(groups: tuple[str, ...]) -> int:
+    """Return the number of a set of groups: 1 to 2^32 - 1, the same on every host whatever other sets there are."""
+    digest = hashlib.sha256(" ".join(groups).encode()).digest()
+    return int.from_bytes(digest[:4], "big") or 1
+
+
+def class_map(vni: int, version: int) -> str:
+    """Return the name of the map from a VPC's addresses to the numbers of their classes."""
+    return f"class-{vni:06x}.{version}"
+
+
+def _distinct(classes: Iterable[tuple[str, ...]]) -> Iterable[tuple[str, ...]]:
+    """Return the classes. Raises CompileError for two with one number: a packet could not tell them apart."""
+    known: dict[int, tuple[str, ...]] = {}
+    for groups in sorted(classes):
+        other = known.setdefault(class_number(groups), groups)
+        if other is not groups:
+            text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {class_number(groups):#x}"
+            raise CompileError(f"chains: {text}; add a group to the interfaces of one of them")
+    return known.values()
+
+
+def _groups(item: LocalEni) -> tuple[str, ...]:
+    return item.eni.groups
+
+
+def _fabric(view: VpcView, name: str, item: str, value: str) -> NftElement:
+    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=(item,), vni=view.vni, value=value)
+
+
+def _group_chain_name(vni: int, groups: tuple[str, ...], direction: Direction) -> str:
+    verb = "send" if direction is Direction.OUT else "take"
+    return f"{verb}-{vni:06x}-{class_number(groups):08x}"
+
+
+def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
+    return f"acl-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}"
+
+
+def _border_name(view: VpcView, item: LocalEni, direction: Direction) -> str:
+    return f"border-{view.vni:06x}-{item.subnet.id[-11:]}-{class_number(_groups(item)):08x}-{direction.value}"
+
+
+def _acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
+    for acl in view.acls:
+        if acl.id == subnet.acl or (not subnet.acl and acl.is_default):
+            return acl
+    wanted = subnet.acl or "the default one"
+    raise CompileError(f"subnet {subnet.name} ({subnet.id}): its network ACL, {wanted}, is not there; associate one that is")
+
+
+def _border(view: VpcView, item: LocalEni, acl: NetworkAcl, direction: Direction) -> NftChain:
+    """Return the chain in front of a class's: what crosses the subnet's border meets its ACL first."""
+    rules = []
+    if not allows_everything(acl, direction):
+        far = "daddr" if direction is Direction.OUT else "saddr"
+        name = _acl_name(acl, direction)
+        rules.append(f"ip {far} != {item.subnet.cidr} jump {name}")
+        if view.dual_stack:
+            inside = item.subnet.ipv6_cidr
+            rules.append(f"ip6 {far} != {inside} jump {name}" if inside else f"meta nfproto ipv6 jump {name}")
+    rules.append(f"goto {_group_chain_name(view.vni, _groups(item), direction)}")
+    return NftChain(name=_border_name(view, item, direction), rules=tuple(rules))

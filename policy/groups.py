@@ -1,0 +1,134 @@
+"""Security groups: the union of what the groups of a class permit, as one chain for each direction.
+
+A permission for every address is *untracked* where EC2 does not track it: TCP or UDP, and the other direction permits all of that
+protocol to and from every address. Each packet of such a connection is judged anew, so that it ends when the rule goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import structs
+
+from netorch.compiler.base import VpcView
+from netorch.errors import CompileError
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.security import PrefixList, SecurityGroup, SecurityGroupRule
+from netorch.state.nft import ChainSet, NftChain
+from policy.acl import Direction
+from policy.boxes import Lookup, class_lookups, lookups, port_lookup, union
+from policy.services import EVERYTHING, LAST, NOTHING, WITH_PORTS, Services, services
+
+
+class GroupRules:
+    """The groups of a VPC with what their rules refer to: prefix lists, and the classes that hold a group."""
+
+    def __init__(
+        self, groups: Iterable[SecurityGroup], prefix_lists: Iterable[PrefixList], classes: Mapping[int, tuple[str, ...]]
+    ) -> None:
+        self._groups = {group.id: group for group in groups}
+        self._prefixes = {found.id: [parse_prefix(entry.cidr) for entry in found.entries] for found in prefix_lists}
+        self._classes: dict[str, list[int]] = {}
+        for number, members in classes.items():
+            for group in members:
+                self._classes.setdefault(group, []).append(number)
+
+    def of(self, groups: Sequence[str], direction: Direction) -> Iterator[SecurityGroupRule]:
+        """Yield the rules of these groups. Raises CompileError for a group that is not there."""
+        for group_id in groups:
+            group = self._groups.get(group_id)
+            if group is None:
+                raise CompileError(f"security group {group_id}: its record is missing; the last rules stay in force")
+            yield from group.egress if direction is Direction.OUT else group.ingress
+
+    def by_prefix(self, rules: Iterable[SecurityGroupRule]) -> dict[Prefix, Services]:
+        """Return what rules permit with each prefix. Raises CompileError for a prefix list that is not there."""
+        permitted: dict[Prefix, Services] = {}
+        for rule in rules:
+            for prefix in self._prefixes_of(rule):
+                permitted[prefix] = permitted.get(prefix, NOTHING) | _meant(rule)
+        return permitted
+
+    def by_class(self, rules: Iterable[SecurityGroupRule]) -> dict[int, Services]:
+        """Return what rules permit with the members of each class; a group without members permits nothing."""
+        permitted: dict[int, Services] = {}
+        for rule in rules:
+            for number in self._classes.get(rule.group, ()):
+                permitted[number] = permitted.get(number, NOTHING) | _meant(rule)
+        return permitted
+
+    def _prefixes_of(self, rule: SecurityGroupRule) -> Iterable[Prefix]:
+        if rule.cidr:
+            return (parse_prefix(rule.cidr),)
+        if not rule.prefix_list:
+            return ()
+        if rule.prefix_list not in self._prefixes:
+            raise CompileError(f"rule {rule.id}: prefix list {rule.prefix_list} is missing; the last rules stay in force")
+        return self._prefixes[rule.prefix_list]
+
+
+def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
+    """Return the chain that judges what interfaces with these groups send (OUT) or receive (IN). Raises CompileError."""
+    other_way = Direction.IN if direction is Direction.OUT else Direction.OUT
+    own = list(rules.of(groups, direction))
+    permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, other_way))
+    versions = (4, 6) if view.dual_stack else (4,)
+    closed = [version for version in versions if permitted.get(_anywhere(version), NOTHING) != EVERYTHING]
+    chain = _Chain(name, direction)
+    for version in versions:
+        chain.look_up(port_lookup(name, version, _untracked(permitted, answers, version)), chain.untracked)
+    chain.rules += [f"meta nfproto ipv{version} {chain.tracked}" for version in versions if version not in closed]
+    for version in closed:
+        known = union({prefix: found for prefix, found in permitted.items() if prefix.version == version})
+        free = _untracked(permitted, answers, version)
+        tracked = [structs.replace(found, services=found.services - free) if found.everywhere else found for found in known]
+        chain.look_up(lookups(name, version, chain.far(version), tracked), chain.tracked)
+    by_class = rules.by_class(own)
+    if by_class and closed:
+        chain.rules += [f"meta mark set {chain.far(version)} map @class-{view.vni:06x}.{version}" for version in closed]
+        chain.look_up(class_lookups(name, by_class), chain.tracked)
+    return chain.finished()
+
+
+class _Chain:
+    """A chain in the making."""
+
+    def __init__(self, name: str, direction: Direction) -> None:
+        sends = direction is Direction.OUT
+        self.untracked = "goto deliver" if sends else "accept"  # verdicts of policy.nftgen's skeleton
+        self.tracked = "goto sent" if sends else "goto taken"
+        known = "tracked_sender" if sends else "tracked_taker"
+        self.rules = [f"ct state established,related ct direction . ct mark @{known} {self.untracked}"]
+        self._name = name
+        self._address = "daddr" if sends else "saddr"
+        self._refusal = "goto sg_refuses_sender" if sends else "goto sg_refuses_taker"
+        self._sets: list[ChainSet] = []
+
+    def far(self, version: int) -> str:
+        """Return the address of the other end."""
+        return f"ip {self._address}" if version == 4 else f"ip6 {self._address}"
+
+    def look_up(self, found: Iterable[Lookup], verdict: str) -> None:
+        """Add look-ups that all lead to one verdict."""
+        for lookup in found:
+            self.rules.append(lookup.rule(verdict))
+            self._sets.append(lookup.set)
+
+    def finished(self) -> NftChain:
+        """Return the chain, which refuses what nothing permits."""
+        sets = sorted(self._sets, key=lambda found: found.name)
+        return NftChain(name=self._name, rules=(*self.rules, self._refusal), sets=tuple(sets))
+
+
+def _untracked(permitted: Mapping[Prefix, Services], answers: Mapping[Prefix, Services], version: int) -> Services:
+    """Return what is permitted with every address whose answers are permitted, too, whatever the port."""
+    back = answers.get(_anywhere(version), NOTHING)
+    return permitted.get(_anywhere(version), NOTHING).only(p for p in WITH_PORTS if back.of(p) == ((0, LAST),))
+
+
+def _anywhere(version: int) -> Prefix:
+    return Prefix(version, 0, 0)
+
+
+def _meant(rule: SecurityGroupRule) -> Services:
+    return services(rule.protocol, rule.from_port, rule.to_port)

@@ -1,0 +1,53 @@
+"""A command line with a store of its own, and a file for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CLOUD = """
+hosts:
+- {name: hv1, underlay: 192.0.2.11}
+- {name: hv2, underlay: 192.0.2.12}
+vpcs:
+- name: acme
+  owner: acme
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances:
+  - {name: web-1, host: hv1, address: 10.44.12.4}
+  - {name: web-2, host: hv2}
+- name: globex
+  owner: globex
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances: [{name: web-1, host: hv1, address: 10.44.12.4}]
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the command line in an empty directory with a store of its own; fails on an unexpected exit code."""
+
+    def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "netorch", *arguments],
+            cwd=tmp_path,
+            env={"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    (tmp_path / "vpc.yaml").write_text(CLOUD)
+    return run

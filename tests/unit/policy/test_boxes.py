@@ -1,0 +1,121 @@
+"""Boxes: no two share a packet, and together they hold what the rules say."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netorch.model.addr import Prefix, parse_ip, parse_prefix
+from policy.boxes import Stretch, class_lookups, lookups, ordered, union
+from policy.services import EVERYTHING, NOTHING, Services, services
+from tests.unit.policy.test_services import rules, sets
+
+PREFIXES = tuple(
+    parse_prefix(text)
+    for text in (
+        "0.0.0.0/0",
+        "10.0.0.0/8",
+        "10.0.0.0/9",
+        "10.1.0.0/16",
+        "10.1.2.0/24",
+        "10.1.2.3/32",
+        "128.0.0.0/1",
+        "255.0.0.0/8",
+    )
+)
+prefixes = st.sampled_from(PREFIXES)
+BORDERS = sorted({point for p in PREFIXES for point in (p.network - 1, p.network, p.last, p.last + 1) if 0 <= point < 1 << 32})
+entries = st.tuples(prefixes, rules.map(lambda rule: services(*rule)), st.booleans())
+
+
+def at(stretches: list[Stretch], address: int) -> Services:
+    """Return what the stretches permit with an address, whichever holds it."""
+    found = NOTHING
+    for stretch in stretches:
+        if stretch.first <= address <= stretch.last:
+            found = found | stretch.services
+    return found
+
+
+@given(st.dictionaries(prefixes, sets, max_size=6))
+def test_a_union_permits_with_an_address_what_any_prefix_around_it_permits(permitted: dict[Prefix, Services]) -> None:
+    stretches = union(permitted)
+    for address in BORDERS:
+        wanted = NOTHING
+        for prefix, found in permitted.items():
+            if prefix.holds(4, address):
+                wanted = wanted | found
+        assert at(stretches, address) == wanted
+
+
+@given(st.dictionaries(prefixes, sets, max_size=6))
+def test_no_two_boxes_of_a_union_overlap(permitted: dict[Prefix, Services]) -> None:
+    assert_disjoint(union(permitted))
+
+
+@given(st.lists(entries, max_size=6))
+def test_the_first_entry_that_matches_decides(listed: list[tuple[Prefix, Services, bool]]) -> None:
+    stretches = ordered(4, listed)
+    for address in BORDERS:
+        allowed = undecided = EVERYTHING
+        allowed = NOTHING
+        for prefix, found, allow in listed:
+            if prefix.holds(4, address):
+                allowed = allowed | (found & undecided) if allow else allowed
+                undecided = undecided - found
+        assert at(stretches, address) == allowed
+    assert_disjoint(stretches)
+
+
+def assert_disjoint(stretches: list[Stretch]) -> None:
+    for a, b in combinations(stretches, 2):
+        if a.first <= b.last and b.first <= a.last:
+            assert not a.services & b.services
+
+
+@given(st.lists(entries, max_size=6))
+def test_neighbours_that_agree_are_one(listed: list[tuple[Prefix, Services, bool]]) -> None:
+    stretches = ordered(4, listed)
+    for a, b in pairwise(stretches):
+        assert a.last < b.first
+        assert a.last + 1 < b.first or a.services != b.services
+
+
+def test_addresses_are_spelled_as_nft_lists_them() -> None:
+    def text(first: str, last: str) -> str:
+        version, low = parse_ip(first)
+        return Stretch(version, low, parse_ip(last)[1], EVERYTHING).text
+
+    assert text("10.0.0.1", "10.0.0.1") == "10.0.0.1"
+    assert text("10.0.0.0", "10.0.255.255") == "10.0.0.0/16"
+    assert text("10.0.0.1", "10.0.0.2") == "10.0.0.1-10.0.0.2"
+    assert text("0.0.0.0", "255.255.255.255") == "0.0.0.0/0"
+    assert text("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff") == "::/0"
+
+
+def test_each_kind_of_service_has_a_set_of_its_own() -> None:
+    permitted = {parse_prefix("10.0.0.0/8"): services(6, 80, 443) | services(1, 8, -1) | services(47, -1, -1)}
+    found = {lookup.set.name: lookup.set.elements for lookup in lookups("c", 4, "ip saddr", union(permitted))}
+    assert found == {
+        "c.port4": ("6 . 80-443 . 10.0.0.0/8",),
+        "c.net4": ("47 . 10.0.0.0/8",),
+        "c.icmp4": ("8 . 0-255 . 10.0.0.0/8",),
+    }
+
+
+def test_what_is_permitted_to_a_class_serves_both_ip_versions() -> None:
+    permitted = {7: services(6, 22, 22) | services(1, 8, 0) | services(58, 128, 0), 9: EVERYTHING}
+    found = {lookup.set.name: lookup.set.elements for lookup in class_lookups("c", permitted)}
+    assert found == {
+        "c.peer_port": ("0x7 . 6 . 22",),
+        "c.peer_net": ("0x9 . 0-255",),
+        "c.peer_icmp4": ("0x7 . 8 . 0",),
+        "c.peer_icmp6": ("0x7 . 128 . 0",),
+    }
+
+
+def test_icmp_of_one_ip_version_is_no_permission_in_the_other() -> None:
+    permitted = {parse_prefix("2001:db8::/32"): services(1, 8, -1)}
+    assert list(lookups("c", 6, "ip6 saddr", union(permitted))) == []
