@@ -6,6 +6,7 @@ Source: linux/netfilter/nfnetlink_conntrack.h, linux/netfilter/nf_conntrack_comm
 
 from __future__ import annotations
 
+import socket
 from typing import Final
 
 import msgspec
@@ -64,6 +65,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     started_s: float  # since 1970
     ended_s: float  # 0 while it lives
     tcp_state: int  # of enum tcp_conntrack: 3 established, 4 to 7 closing, 8 reset
+
+
+def address_text(address: bytes) -> str:
+    """Return an address as people write it."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def zone_of(body: bytes) -> int:

@@ -30,6 +30,7 @@ _F_REQUEST_DUMP: Final = 0x301
 _F_CREATE: Final = 0x400  # in an event: the connection is new
 _NEW: Final = 1 << 8 | 0  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW
 _DELETE: Final = 1 << 8 | 2
+_GET: Final = 1 << 8 | 1
 _GET_AND_ZERO: Final = 1 << 8 | 3  # IPCTNL_MSG_CT_GET_CTRZERO
 _QUEUE_BYTES: Final = 8 << 20  # some 10,000 events
 _READ_BYTES: Final = 1 << 16
@@ -54,8 +55,8 @@ class Read(msgspec.Struct, frozen=True):
 class FlowEvents:
     """A socket that hears of connections of some zones."""
 
-    def __init__(self, fabric_fd: int, what: Happening, zones: Collection[int]) -> None:
-        """Listen in the namespace of `fabric_fd`; to every zone when there are too many to tell apart.
+    def __init__(self, fabric_fd: int, what: Happening, zones: Collection[int] | None) -> None:
+        """Listen in the namespace of `fabric_fd`, to all zones when none are named.
 
         Raises:
           KernelError: CAP_NET_ADMIN is missing, or the kernel has no ctnetlink.
@@ -70,10 +71,10 @@ class FlowEvents:
         except OSError as error:
             raise KernelError("listen to the connection tracker", error.errno or 0, str(error)) from error
 
-    def narrow(self, zones: Collection[int]) -> None:
-        """Hear of these zones from now on. Raises OSError."""
-        self._zones = frozenset(zones)
-        known = sorted(self._zones) if len(self._zones) <= _ZONES_FILTERED else None
+    def narrow(self, zones: Collection[int] | None) -> None:
+        """Hear of these zones from now on, of all when none are named. Raises OSError."""
+        self._zones = frozenset(zones) if zones is not None else None
+        known = sorted(self._zones) if self._zones is not None and len(self._zones) <= _ZONES_FILTERED else None
         attach(self._socket, zone_filter(known) if known is not None else [_PASS])
 
     def fileno(self) -> int:
@@ -105,19 +106,20 @@ class FlowEvents:
 
 
 class FlowDump:
-    """One walk over the living connections, which takes their counts off them: each packet is told once, by a dump or an end.
+    """One walk over the living connections.
 
-    So nobody has to remember what was told before, and an agent that was killed goes on where it was. Who reads the counts
-    otherwise sees what has been counted since the last walk.
+    With `taking` it takes their counts off them: each packet is told once, by a walk or by an end. So nobody has to remember what
+    was told before, and an agent that was killed goes on where it was. Who reads the counts otherwise sees what has been counted
+    since the last such walk.
     """
 
-    def __init__(self, fabric_fd: int, zones: Collection[int]) -> None:
-        """Begin. Raises KernelError."""
-        self._zones = frozenset(zones)
+    def __init__(self, fabric_fd: int, zones: Collection[int] | None, *, taking: bool) -> None:
+        """Begin, over all zones when none are named. Raises KernelError."""
+        self._zones = frozenset(zones) if zones is not None else None
         self.done = False
         try:
             self._socket = _open(fabric_fd)
-            request = HEADER.pack(HEADER.size + ct_attrs.NFGENMSG_BYTES, _GET_AND_ZERO, _F_REQUEST_DUMP, 0, 0)
+            request = HEADER.pack(HEADER.size + ct_attrs.NFGENMSG_BYTES, _GET_AND_ZERO if taking else _GET, _F_REQUEST_DUMP, 0, 0)
             self._socket.send(request + bytes(ct_attrs.NFGENMSG_BYTES))
         except OSError as error:
             raise KernelError("dump the connection tracker", error.errno or 0, str(error)) from error
@@ -184,8 +186,8 @@ def _open(fabric_fd: int) -> socket.socket:
     return sock
 
 
-def _take(body: bytes, zones: frozenset[int], found: list[Connection]) -> None:
-    if ct_attrs.zone_of(body) in zones:
+def _take(body: bytes, zones: frozenset[int] | None, found: list[Connection]) -> None:
+    if zones is None or ct_attrs.zone_of(body) in zones:
         connection = ct_attrs.parse(body)
         if connection is not None:
             found.append(connection)

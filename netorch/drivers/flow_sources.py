@@ -96,7 +96,7 @@ class KernelFlows:
     def walk(self) -> None:
         """Begin to ask what the living connections have counted. Raises KernelError."""
         if self._fd is not None and self._walk is None:
-            self._walk = self._watched(FlowDump(self._fd, self._zones))
+            self._walk = self._watched(FlowDump(self._fd, self._zones, taking=True))
 
     @property
     def walking(self) -> bool:

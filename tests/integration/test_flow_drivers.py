@@ -112,7 +112,7 @@ def echo_once(size: int = 100) -> tuple[str, int]:
         _, sender = b.recvfrom(2000)
         b.sendto(bytes(size), sender)
         a.recv(2000)
-    return sender
+    return str(sender[0]), int(sender[1])
 
 
 def readable(fd: int, timeout_s: float = 2.0) -> bool:
@@ -154,7 +154,7 @@ def test_of_other_zones_nothing_is_heard(router: int) -> None:
 
 
 def walk(router: int) -> list[Connection]:
-    dump = FlowDump(router, {ZONE})
+    dump = FlowDump(router, {ZONE}, taking=True)
     found: list[Connection] = []
     while not dump.done:
         assert readable(dump.fileno())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from netorch.drivers.ct_attrs import Tuple
+from netorch.drivers.ct_attrs import Tuple, address_text
 from netorch.model.drop_reason import code_of
 from netorch.model.flow_log import FlowLog
 
@@ -64,11 +63,6 @@ def _common(log: FlowLog, interface: Interface, start_s: int, end_s: int, status
         "end": str(end_s),
         "log-status": status,
     }
-
-
-def address_text(address: bytes) -> str:
-    """Return an address as people write it."""
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def _source(record: FlowRecord) -> str:
