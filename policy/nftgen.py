@@ -264,11 +264,15 @@ def fabric_tables() -> tuple[NftTable, NftTable]:
     )
 
 
-def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
-    """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first."""
+def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str], *, idle: Iterable[str] = ()) -> PortChain:
+    """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first.
+
+    What comes from `idle` addresses is dropped without being counted: an instance without IPv6 solicits routers all the same.
+    """
     passes = [f"ip saddr {address}", *(f"ip6 saddr {source}" for source in ipv6)]
     rules = [f"ether saddr {mac} {match} meta mark set {_CHECKED} accept" for match in passes]
     rules.append(f"ether saddr {mac} arp saddr ether {mac} arp saddr ip {address} accept")
+    rules += [f"ether saddr {mac} ip6 saddr {source} drop" for source in idle]
     return PortChain(ifname=ifname, rules=(*rules, "goto refuse_spoofed"))
 
 

@@ -123,7 +123,8 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
-    list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of ids: subnet, rtb, eni, i, sg, acl, pl, fl.
+    list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.

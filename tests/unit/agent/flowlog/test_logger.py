@@ -91,7 +91,7 @@ def test_nothing_is_opened_without_flow_logs(bench: Bench) -> None:
 def test_a_new_log_asks_once_for_what_was_counted_before_it_and_forgets_it(bench: Bench) -> None:
     bench.configure()
     bench.logger.turn()
-    assert (bench.sources.zones, bench.sources.walking) == ({ZONE}, True)
+    assert (bench.sources.zones, bench.sources.walking) == (frozenset({ZONE}), True)
     bench.sources.heard = [counted(1000)]
     bench.turn(601)
     bench.sources.heard = [counted(3)]
