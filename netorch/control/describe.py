@@ -15,6 +15,7 @@ from netorch.control.records import Stored
 from netorch.control.refuse import NOUN, not_found
 from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Direction, Mapping
 from netorch.model.vpc import Subnet, Vpc
@@ -37,6 +38,7 @@ class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     vpc: Vpc
     mapping: Stored[Mapping] | None  # of the primary address; None: not attached
     status: EniStatus | None  # what the host says; None: nothing yet
+    groups: tuple[str, ...]  # the names of its security groups
 
 
 class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,8 @@ def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface)
     mapping = records.mappings.get(eni.address)
     status = inventory.eni_status.get((mapping.record.host, eni.id)) if mapping is not None else None
     subnet = records.subnets[eni.subnet].record
-    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status)
+    groups = tuple(sorted(records.groups[group_id].record.name for group_id in eni.groups))
+    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status, groups=groups)
 
 
 def _instance(inventory: Inventory, records: VpcRecords, instance: Instance, enis: list[NetworkInterface]) -> InstanceInfo:
@@ -112,14 +115,16 @@ _TABLES = {
     "sg": "groups",
     "acl": "acls",
     "pl": "prefix_lists",
+    "fl": "flow_logs",
 }
 
 
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
-    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name. Other kinds are
-    those of ids: subnet, rtb, eni, i, sg, acl, pl.
+    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
+    list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
@@ -130,6 +135,8 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
             raise not_found(kind, text)
         return found
     *scope, name = text.split("/")
+    if kind in ("sg", "pl"):
+        name = name.removeprefix(f"{kind}-")
     candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
     if not candidates:
         raise not_found(kind, text)
@@ -161,7 +168,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
 
-def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance) -> str:
+def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
     if not record.name and isinstance(record, NetworkInterface) and record.instance:
         return records.instances[record.instance].record.name
     return record.name

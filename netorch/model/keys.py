@@ -48,6 +48,11 @@ def prefix_list(vni: int, resource_id: str) -> str:
     return f"vpc/{vni:06x}/pl/{resource_id}"
 
 
+def flow_log(vni: int, resource_id: str) -> str:
+    """Return a flow log's key."""
+    return f"vpc/{vni:06x}/fl/{resource_id}"
+
+
 def map_prefix(vni: int) -> str:
     """Return the prefix of all mappings of a VPC."""
     return f"map/{vni:06x}/"
@@ -81,6 +86,11 @@ def host_live(name: str) -> str:
 def eni_status(host: str, eni_id: str) -> str:
     """Return the key of a host's word on an interface."""
     return f"hoststat/{host}/{eni_id}"
+
+
+def eni_flows(host: str, eni_id: str) -> str:
+    """Return the key of the connections of an interface that is on its way from a host."""
+    return f"hoststat/{host}/flows/{eni_id}"
 
 
 def vpc_status(host: str, vni: int) -> str:

@@ -16,6 +16,11 @@ VPC_TABLE: Final[Key] = ("nft-table", "fabric", "inet")  # where the chains and 
 BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
 ZONES: Final = "zone"  # the map from devices to conntrack zones
 
+# NFLOG groups to which refused packets are told, one listener each. Numbers nobody else is likely to use: "NT" and the next.
+FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
+LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
+REFUSED_ESTABLISHED: Final = 0x1  # the mark of a told packet that belongs to a connection which both ends have spoken on
+
 
 class Scope(Enum):
     """Which of a host's two namespaces a table stands in."""
@@ -180,6 +185,13 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
     @property
     def slice_id(self) -> int:
         return self.vni
+
+
+def freed_zone(obj: KernelObject) -> int:
+    """Return the conntrack zone that a VPC gives back when this object goes: that of its VXLAN device; 0 for anything else."""
+    if isinstance(obj, NftElement) and obj.set == ZONES and obj.items[0].startswith("vx"):
+        return int(obj.value, 0)
+    return 0
 
 
 def vni_of_element(name: str, items: Sequence[str]) -> int:

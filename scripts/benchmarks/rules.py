@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -191,8 +192,8 @@ def view(count: int) -> VpcView:
 def compile_figures() -> list[Figure]:
     """Return how the time to compile a group grows with its rules."""
     compilers = load_compilers()
-    views = {count: view(count) for count in RULES}
-    best = best_in_turns({str(count): lambda c=count: compile_rules(compilers, views[c]) for count in RULES}, ROUNDS)
+    actions = {str(count): partial(compile_rules, compilers, view(count)) for count in RULES}
+    best = best_in_turns(actions, ROUNDS)
     costs = [best[str(count)] for count in RULES]
     note = ", ".join(f"{cost * 1e3:.2f} ms" for cost in costs)
     name = f"compile a group of {RULES[0]} -> {RULES[-1]:,} rules each way, growth"

@@ -22,6 +22,8 @@ from typing import TypeVar
 import nftables
 from pyroute2 import IPRoute
 
+from netorch.agent.flowlog.files import LogFiles
+from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
@@ -31,6 +33,7 @@ from netorch.control.describe import resolve
 from netorch.control.hosts import create_host
 from netorch.control.read import Inventory, VpcRecords, read_inventory
 from netorch.drivers import netns
+from netorch.drivers.flow_sources import KernelFlows
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.probe import Pinger, Probe, ask
 from netorch.model.eni import EniState, Instance, NetworkInterface
@@ -111,6 +114,7 @@ class AgentThread:
                 lambda: open_store(str(store_path)),
                 SnapshotFile(state_dir / f"{host.name}.snapshot"),
                 load_compilers(),
+                flow_logger=FlowLogger(KernelFlows(host.fabric), LogFiles(state_dir / "flow-logs", host.name)),
             )
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
         self._thread.start()

@@ -148,7 +148,7 @@ def _acl(acl_id: str) -> NetworkAcl:
     return NetworkAcl(id=acl_id, vni=VNI, name="guarded", ingress=(denied, *allowed), egress=(denied, *allowed))
 
 
-# What an expert types for this host and its one instance under the policy of `Policy.full`, equal in function to what netorch loads:
+# What an expert types for this host and its one instance under `Policy.full`, equal in function to what netorch loads:
 # - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept.
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
