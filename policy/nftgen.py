@@ -27,8 +27,8 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
 
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
-  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and the zone stays, so it is
-  not looked up. The maps say how many elements they may have, for which the kernel has a table that is cheaper to ask.
+  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone.
+* Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
 * `forward`: the mark is taken off, lest it choose a route in the underlay, and used again only while the sender's chain runs. A
   packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
   The exception is an address that has just moved away. Where a packet leaves is told by a number, the group of the VXLAN devices:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -192,7 +192,7 @@ def view(count: int) -> VpcView:
 def compile_figures() -> list[Figure]:
     """Return how the time to compile a group grows with its rules."""
     compilers = load_compilers()
-    actions = {str(count): partial(compile_rules, compilers, view(count)) for count in RULES}
+    actions: dict[str, Callable[[], object]] = {str(count): partial(compile_rules, compilers, view(count)) for count in RULES}
     best = best_in_turns(actions, ROUNDS)
     costs = [best[str(count)] for count in RULES]
     note = ", ".join(f"{cost * 1e3:.2f} ms" for cost in costs)
