@@ -47,6 +47,7 @@ CHANGES = 200
 UPDATES = 1_000
 ROUNDS = 15
 MEMORY_MB = 2_500
+GOAL_MS = 20.0
 VNI = 5_000_000
 PERMITTED, REFUSED = 53, 54  # UDP ports
 PROBE_S = 0.001
@@ -210,7 +211,7 @@ def result_figure(name: str, result: Result, goal_ms: float | None) -> Figure:
     return Figure(name=name, value=percentile(result.seconds, 50) * 1e3, unit="ms", goal=goal_ms, note=note)
 
 
-def change_figures(kind: str, goal_ms: float) -> list[Figure]:
+def change_figures(kind: str, goal_ms: float, growth_goal: float | None) -> list[Figure]:
     """Return what a changed rule takes, by the number of other VPCs on the host and by the number of rules in the group."""
     by_others: dict[int, Result] = {}
     by_rules: dict[int, Result] = {}
@@ -334,10 +335,10 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         case ["--inside"]:
             missed = show("inside the lab kernel: packets judged while rules change", verdict_figures())
-            missed += show("inside the lab kernel, with LinuxKernel", change_figures("linux", 20.0))
+            missed += show("inside the lab kernel, with LinuxKernel", change_figures("linux", GOAL_MS, None))
             return int(missed > 0)
     missed = show("compilers", compile_figures())
-    missed += show("on this machine, with a kernel in memory", change_figures("fake", 20.0))
+    missed += show("on this machine, with a kernel in memory", change_figures("fake", GOAL_MS, 0.1))
     return int(missed > 0) | run_in_kernel([sys.executable, __file__, "--inside"], memory_mb=MEMORY_MB)
 
 
