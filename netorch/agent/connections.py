@@ -1,18 +1,19 @@
 """Connections that the kernel tracks, where a customer's wish or a move concerns them.
 
-Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end. The
-               kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, which is written
-               after the connections have ended: an agent that dies in between ends them when it comes back.
+Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end.
+               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, which is
+               written after the connections have ended: an agent that dies in between ends them when it comes back.
 
-Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word that
-               the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet of a
-               connection that began in between is lost until its sender repeats it, never let through.
+Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word
+               that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
+               of a connection that began in between is lost until its sender repeats it, never let through.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -61,10 +62,10 @@ class Connections:
     def turn(self, terminations: Collection[tuple[int, str]], arrived: Collection[str]) -> None:
         """Do what was asked for since the last turn, as far as the rules are in force; the rest is kept for a later one."""
         for vni, group in sorted(terminations):
-            if not self._in_force(vni) or not self._tried(lambda vni=vni, group=group: self._terminate(vni, group)):
+            if not self._in_force(vni) or not self._tried(partial(self._terminate, vni, group)):
                 self._records.dirty.terminations.add((vni, group))
         for eni_id in sorted(arrived):
-            if not self._in_force(vni_of(eni_id)) or not self._tried(lambda eni_id=eni_id: self._take_over(eni_id)):
+            if not self._in_force(vni_of(eni_id)) or not self._tried(partial(self._take_over, eni_id)):
                 self._records.dirty.handed_over.add(eni_id)
         self._tell_departing()
 
@@ -108,7 +109,7 @@ class Connections:
     def _tell_departing(self) -> None:
         leaving = dict(self._leaving())
         for eni_id, left in leaving.items():
-            if self._told.get(eni_id) is not left and self._tried(lambda eni_id=eni_id: self._tell(eni_id)):
+            if self._told.get(eni_id) is not left and self._tried(partial(self._tell, eni_id)):
                 self._told[eni_id] = left
         for eni_id in self._told.keys() - leaving.keys():
             del self._told[eni_id]

@@ -87,7 +87,7 @@ class Kernel(Protocol):
         ...
 
     def restore_flows(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel know connections that began elsewhere; what it knows already stays as it is."""
+        """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
         ...
 
     def close(self) -> None:

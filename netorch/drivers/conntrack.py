@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import ABSENT, F_CREATE, F_EXCL, Channel, Message, attr, attrs, nested
+from netorch.drivers.rtnl import ABSENT, F_CREATE, F_EXCL, Channel, Message, Refusal, attr, attrs, nested
 from netorch.errors import KernelError
 from netorch.state.flow import Flow
 
@@ -21,7 +21,7 @@ _CONNTRACK: Final = 1  # NFNL_SUBSYS_CTNETLINK
 _NEW, _GET, _DELETE = (_CONNTRACK << 8 | number for number in range(3))
 # Attributes: CTA_*, CTA_TUPLE_*, CTA_IP_*, CTA_PROTO_*, CTA_PROTOINFO_TCP_*, CTA_COUNTERS_*
 _ORIGINAL, _REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK = 1, 2, 3, 4, 7, 8
-_COUNTERS, _REPLY_COUNTERS, _ZONE, _TIMESTAMP = 9, 10, 18, 20
+_COUNTERS, _REPLY_COUNTERS, _ZONE, _TIMESTAMP, _MARK_MASK = 9, 10, 18, 20, 21
 _IP, _PROTO = 1, 2
 _V4_SOURCE, _V4_DESTINATION, _V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
@@ -63,11 +63,15 @@ class Conntrack:
         self._send("forget", [(_DELETE, 0, _identity(flow)) for flow in flows], ABSENT)
 
     def restore(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel know connections that it has not seen begin; what it knows already stays as it is. Raises KernelError.
+        """Let the kernel know connections that it has not seen begin. Raises KernelError.
 
-        Counts of packets and bytes begin anew.
+        Of those that it knows already it learns which ends track them. Counts of packets and bytes begin anew.
         """
-        self._send("restore", [(_NEW, F_CREATE | F_EXCL, _whole(flow)) for flow in flows], {errno.EEXIST})
+        unseen = list(flows)
+        refused = self._channel.batch([(_NEW, F_CREATE | F_EXCL, _whole(flow)) for flow in unseen])
+        known = [unseen[place] for place, refusal in refused.items() if refusal.errno == errno.EEXIST]
+        _check("restore", [refusal for refusal in refused.values() if refusal.errno != errno.EEXIST], len(unseen))
+        self._send("mark", [(_NEW, 0, _identity(flow) + _marked(flow)) for flow in known if flow.mark], ABSENT)
 
     def flush_zone(self, zone: int) -> None:
         """Let the kernel forget all connections of a zone. Raises KernelError."""
@@ -79,8 +83,18 @@ class Conntrack:
 
     def _send(self, verb: str, messages: list[Message], fine: Iterable[int]) -> None:
         refused = [refusal for refusal in self._channel.batch(messages).values() if refusal.errno not in fine]
-        if refused:
-            raise KernelError(f"{verb} {len(refused)} of {len(messages)} connections", refused[0].errno, refused[0].detail)
+        _check(verb, refused, len(messages))
+
+
+def _check(verb: str, refused: list[Refusal], count: int) -> None:
+    if refused:
+        raise KernelError(f"{verb} {len(refused)} of {count} connections", refused[0].errno, refused[0].detail)
+
+
+def _marked(flow: Flow) -> bytes:
+    """Return the attributes that set a connection's mark bits and leave the others as they are."""
+    bits = struct.pack(">I", flow.mark)
+    return attr(_MARK, bits) + attr(_MARK_MASK, bits)
 
 
 def _identity(flow: Flow) -> bytes:

@@ -92,9 +92,10 @@ class FakeKernel:
             self.tracked.pop(flow.key, None)
 
     def restore_flows(self, flows: Iterable[Flow]) -> None:
-        """Know connections that began elsewhere, with nothing counted yet."""
+        """Know connections that began elsewhere, with nothing counted yet; of known ones, which ends track them."""
         for flow in flows:
-            self.tracked.setdefault(flow.key, uncounted(flow))
+            known = self.tracked.setdefault(flow.key, uncounted(flow))
+            self.tracked[flow.key] = msgspec.structs.replace(known, mark=known.mark | flow.mark)
 
     def close(self) -> None:
         """Let go of the descriptor."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+BEGINNER_TRACKS: Final = 1  # bits of a connection's mark, see policy.nftgen: the end that began it tracks it
+OTHER_END_TRACKS: Final = 2
 
 FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 
@@ -40,3 +45,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 def uncounted(flow: Flow) -> Flow:
     """Return a connection as a kernel knows it that has not seen a packet of it."""
     return msgspec.structs.replace(flow, packets=0, bytes=0, reply_packets=0, reply_bytes=0, started_ns=0)
+
+
+class HandedOver(msgspec.Struct, frozen=True):
+    """The connections of an interface that is on its way from a host. Stored at `hoststat/<host>/flows/<eni>`."""
+
+    flows: tuple[Flow, ...]

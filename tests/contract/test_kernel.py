@@ -17,7 +17,7 @@ from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.drivers.fake import FakeKernel
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
-from netorch.state.flow import Flow
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
@@ -401,8 +401,14 @@ def test_restored_connections_are_known_and_forgotten_ones_are_not(stand: Stand)
 
 def test_a_connection_that_is_known_already_stays_as_it_is(stand: Stand) -> None:
     stand.kernel.restore_flows([FLOW])
-    stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=0)])
+    stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=0, timeout_s=1, tcp_state=1)])
     assert steady(stand.kernel.flows(7)) == steady([FLOW])
+
+
+def test_a_connection_that_is_known_already_learns_who_tracks_it(stand: Stand) -> None:
+    for mark in (BEGINNER_TRACKS, OTHER_END_TRACKS):
+        stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=mark)])
+    assert steady(stand.kernel.flows(7)) == steady([msgspec.structs.replace(FLOW, mark=BEGINNER_TRACKS | OTHER_END_TRACKS)])
 
 
 def test_a_zone_that_is_given_back_is_forgotten(stand: Stand) -> None:
