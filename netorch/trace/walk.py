@@ -137,12 +137,13 @@ class _Walker:
         table = machine.table_of_vrf(vrf)
         if table is None:
             self._die(machine.name, Place.ZONE, f"no VRF {vrf or 'of ' + device} is up", Code.PORT_MISSING)
+        skb.ct_state = CT_STATES["invalid"]  # what nft says of a packet that is in no connection yet
         for iifname in (device, vrf):
             skb.iifname = iifname
             said = f"{iifname} belongs to VPC {table}"
             self._judge(machine, Place.ZONE, machine.fabric, "prerouting", skb, said, silent=iifname == vrf)
+            self._recall(machine, skb)  # after the zone is known; the second time it is known already
         skb.sdifname = device
-        self._recall(machine, skb)
         destination = self._packet.destination
         if machine.is_router(vrf, destination):
             self._judge(machine, Place.ROUTER, machine.fabric, "input", skb, f"{destination} is the router")
