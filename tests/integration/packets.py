@@ -81,6 +81,11 @@ class Ear(Listener):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def forget(self) -> None:
+        """Forget what has been heard by now."""
+        self.heard(b"")
+        self._frames.clear()
+
     def hears(self, needle: bytes, within_s: float = 0.3) -> bool:
         """Return whether a frame with these bytes in it comes within the time."""
         end = time.monotonic() + within_s

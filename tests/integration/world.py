@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nftables
 from pyroute2 import IPRoute
@@ -96,6 +97,23 @@ class Host:
             os.close(descriptor)
 
 
+class AttentiveAgent(Agent):
+    """An agent of which others can tell whether it is in the middle of a turn."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.busy = threading.Lock()
+
+    def turn(self) -> None:
+        with self.busy:
+            super().turn()
+
+    def has_done(self, revision: int) -> bool:
+        """Return whether it has acted on all that the store held at a revision."""
+        with self.busy:
+            return self.follower.in_sync and self.follower.revision >= revision
+
+
 class AgentThread:
     """An agent in a thread of this process, inside its host's namespace."""
 
@@ -105,7 +123,7 @@ class AgentThread:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         with netns.inside(host.fd):
-            self.agent = Agent(
+            self.agent = AttentiveAgent(
                 host.name,
                 LinuxKernel(host.name),
                 lambda: open_store(str(store_path)),
@@ -285,6 +303,14 @@ class World:
     def wait_attached(self, timeout_s: float = 20.0) -> None:
         """Wait until every wanted interface is where its mapping says, attached, and no move is under way."""
         wait_for(self._all_attached, "all interfaces attached", timeout_s)
+
+    def settle(self) -> None:
+        """Wait until every agent, all of which are threads, has acted on what the store holds now."""
+        revision = self.store.revision()
+        for name, thread in self.agents.items():
+            assert isinstance(thread, AgentThread)
+            thread.check()
+            wait_for(partial(thread.agent.has_done, revision), f"the agent of {name} to act on revision {revision}")
 
     def _all_attached(self) -> bool:
         for agent in self.agents.values():
