@@ -38,6 +38,7 @@ _PLACES |= {"db-near": ("hv1", "db", 7), "db-far": ("hv2", "db", 8)}
 _SUBNETS = {"app": ("10.44.12", "fd00:44:0:100:"), "db": ("10.44.13", "fd00:44:0:101:")}
 NET4, NET6 = "10.44.0.0/16", "fd00:44:0:100::/56"
 _DEAF = "add table inet deaf\nadd chain inet deaf input { type filter hook input priority 0; policy drop; }"
+Cut = Callable[[Packet], list[bytes]]  # what is sent of a packet
 _sports = itertools.cycle(range(20000, 60000))
 
 
@@ -53,7 +54,10 @@ def vpc(name: str, groups: str, members: dict[str, str], acls: str = "", acl_of_
     lines = [f"- name: {name}", f"  owner: {name}", f"  cidrs: [{NET4}]", f"  ipv6_cidrs: ['{NET6}']"]
     lines += [f"  security_groups: [{groups}]", f"  network_acls: [{acls}]", f"  prefix_lists: [{prefix_lists}]", "  subnets:"]
     lines += ["  - {name: app, cidr: 10.44.12.0/24, ipv6_cidr: 'fd00:44:0:100::/64'}"]
-    lines += [f"  - {{name: db, cidr: 10.44.13.0/24, ipv6_cidr: 'fd00:44:0:101::/64', network_acl: '{acl_of_db}'}}", "  instances:"]
+    lines += [
+        f"  - {{name: db, cidr: 10.44.13.0/24, ipv6_cidr: 'fd00:44:0:101::/64', network_acl: '{acl_of_db}'}}",
+        "  instances:",
+    ]
     for member, chosen in members.items():
         host, subnet, _ = _PLACES[member]
         where = f"host: {host}, subnet: {subnet}, address: {address(member)}, ipv6_address: '{address(member, 6)}'"
@@ -80,6 +84,11 @@ def tcp(source: str, target: str, port: int, flags: str = "S", *, version: int =
 def udp(source: str, target: str, port: int, *, version: int = 4, sport: int = 0) -> Packet:
     """Return a UDP datagram; the first between its ports unless a source port is given."""
     return ip(source, target, version) / UDP(sport=sport or next(_sports), dport=port)
+
+
+def whole(packet: Packet) -> list[bytes]:
+    """Return a packet in one piece."""
+    return [bytes(packet)]
 
 
 class Policed:
@@ -125,12 +134,11 @@ class Policed:
         """Let an instance send whole packets as they are."""
         send_frames(self._netns[source], "eth0", [framed(self._macs[source], packet) for packet in packets])
 
-    def verdict(self, source: str, target: str, packet: Packet, cut: Callable[[Packet], list[Packet]] = lambda p: [p]) -> str:
+    def verdict(self, source: str, target: str, packet: Packet, cut: Cut = whole) -> str:
         """Return what becomes of a packet, sent in the pieces that `cut` makes of it: PASSED, or the counters it raises."""
         needle = os.urandom(NEEDLE_BYTES)
-        pieces = [bytes(piece) for piece in cut(packet / Raw(needle))]
         ear, before = self.ear(target), self.counters()
-        self.emit(source, pieces)
+        self.emit(source, cut(packet / Raw(needle)))
 
         def known() -> str:
             if ear.heard(needle):
@@ -208,10 +216,10 @@ def _deafen(place: str) -> None:
 class Talk:
     """A TCP connection, spoken by hand at both ends."""
 
-    def __init__(self, cloud: Policed, client: str, server: str, port: int, version: int = 4) -> None:
+    def __init__(self, cloud: Policed, client: str, server: str, port: int, version: int = 4, *, client_port: int = 0) -> None:
         self._cloud = cloud
         self._ends = (client, server)
-        self._ports = {client: next(_sports), server: port}
+        self._ports = {client: client_port or next(_sports), server: port}
         self._next = {client: 1000, server: 5000}
         self._version = version
 
@@ -230,4 +238,3 @@ class Talk:
         client, server = self._ends
         assert [self.says(client, "S"), self.says(server, "SA"), self.says(client, "A")] == [PASSED] * 3
         return self
-

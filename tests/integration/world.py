@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import nftables
 from pyroute2 import IPRoute
@@ -100,8 +100,8 @@ class Host:
 class AttentiveAgent(Agent):
     """An agent of which others can tell whether it is in the middle of a turn."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, host: str, kernel: LinuxKernel, store_path: Path, snapshot: SnapshotFile) -> None:
+        super().__init__(host, kernel, lambda: open_store(str(store_path)), snapshot, load_compilers())
         self.busy = threading.Lock()
 
     def turn(self) -> None:
@@ -123,13 +123,8 @@ class AgentThread:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         with netns.inside(host.fd):
-            self.agent = AttentiveAgent(
-                host.name,
-                LinuxKernel(host.name),
-                lambda: open_store(str(store_path)),
-                SnapshotFile(state_dir / f"{host.name}.snapshot"),
-                load_compilers(),
-            )
+            snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
+            self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
         self._thread.start()
         assert self._ready.wait(30), f"agent of {host.name} did not start"
