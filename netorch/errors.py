@@ -9,6 +9,7 @@ NetorchError                  exit 1
 |   |-- Conflict                       another writer was faster more often than we retried
 |   `-- StoreUnavailable               the back end cannot be reached or is damaged
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
+|-- TraceError                exit 1   a packet cannot be followed: a rule in words that `trace` does not know, a table of others
 |-- KernelError               exit 1   the kernel refused; carries errno
 |-- LabError                  exit 1   the lab cannot be built here; says what to install
 `-- Unreachable               exit 2   a probe did not arrive (ping, doctor)
@@ -89,6 +90,10 @@ class StoreUnavailable(StoreError):
 
 class CompileError(NetorchError):
     """A VPC cannot be turned into kernel objects; the rest of the host is not affected."""
+
+
+class TraceError(NetorchError):
+    """A packet cannot be followed through a host's objects; the text names the rule or the table. Nothing is guessed."""
 
 
 class KernelError(NetorchError):

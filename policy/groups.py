@@ -98,7 +98,8 @@ class _Chain:
         self.untracked = "goto deliver" if sends else "accept"  # verdicts of policy.nftgen's skeleton
         self.tracked = "goto sent" if sends else "goto taken"
         known = "tracked_sender" if sends else "tracked_taker"
-        self.rules = [f"ct state established,related ct direction . ct mark @{known} {self.untracked}"]
+        # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
+        self.rules = [f"ct direction . ct mark @{known} {self.untracked}"]
         self._name = name
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto sg_refuses_sender" if sends else "goto sg_refuses_taker"

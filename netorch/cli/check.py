@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_value
+
+if TYPE_CHECKING:
+    from netorch.lab.services import Outcome
 
 
 @click.command()
@@ -25,16 +29,17 @@ from netorch.cli.output import output_option, show_value
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, path: Path, timeout: float, output: str) -> None:
-    """Send an echo from every instance to every other, and compare who heard and answered with a file of expectations.
+    """Send an echo from every instance to every other, try services, and compare what is answered with a file of expectations.
 
     Runs where all instances are in sight, e.g. in a lab. Exit codes: 0 all is as expected, 2 something is not.
     """
     from netorch.lab.expect import check, load_expectations
 
-    verdicts = check(load_expectations(path), session.inventory(), timeout)
+    verdicts, outcomes = check(load_expectations(path), session.inventory(), timeout)
     wrong = [verdict for verdict in verdicts if not verdict.ok]
+    failed = [outcome for outcome in outcomes if not outcome.ok]
     if output != "table":
-        rows = [
+        rows: list[dict[str, object]] = [
             {
                 "source": v.echo.source,
                 "destination": v.echo.destination,
@@ -45,6 +50,7 @@ def command(context: click.Context, session: Session, path: Path, timeout: float
             }
             for v in verdicts
         ]
+        rows += [_flow_row(outcome) for outcome in outcomes]
         show_value(rows, output)
     else:
         _show_matrix([(v.echo.source, v.echo.destination, v.echo.address, v.echo.expected, v.observed) for v in verdicts])
@@ -54,7 +60,30 @@ def command(context: click.Context, session: Session, path: Path, timeout: float
         click.echo(
             f"{len(verdicts) - len(wrong)} of {len(verdicts)} echoes as expected (+ reached, . did not, ! not as expected)"
         )
-    context.exit(2 if wrong else 0)
+        for outcome in outcomes:
+            _show_flow(outcome)
+        if outcomes:
+            click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} flows as expected")
+    context.exit(2 if wrong or failed else 0)
+
+
+def _flow_row(outcome: Outcome) -> dict[str, object]:
+    flow = outcome.flow
+    return {
+        "source": flow.source,
+        "destination": flow.destination,
+        "address": outcome.address,
+        "service": flow.service,
+        "expected": flow.state.value == "open",
+        "observed": outcome.observed,
+    }
+
+
+def _show_flow(outcome: Outcome) -> None:
+    flow = outcome.flow
+    said = "open" if outcome.observed else "closed"
+    text = f"{flow.source} -> {flow.destination} {outcome.address} {flow.service}: {said}"
+    click.echo(text if outcome.ok else click.style(f"not as expected: {text}", fg="red"))
 
 
 def _show_matrix(cells: list[tuple[str, str, str, bool, bool]]) -> None:

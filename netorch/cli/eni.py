@@ -28,6 +28,7 @@ def row(info: InterfaceInfo) -> dict[str, Any]:
         **msgspec.structs.asdict(info.eni),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "subnet_name": info.subnet.name,
+        "security_groups": list(info.groups),
         "host": mapping.host if mapping is not None else "",
         "state": info.status.state.value if info.status is not None else ("pending" if mapping is not None else "available"),
         "reason": info.status.reason if info.status is not None else "",

@@ -28,7 +28,8 @@ def command() -> None:
 
 def row(info: InstanceInfo) -> dict[str, Any]:
     """Return an instance as it is shown."""
-    first = info.interfaces[0].eni if info.interfaces else None
+    own = info.interfaces[0] if info.interfaces else None
+    first = own.eni if own is not None else None
     return {
         **msgspec.structs.asdict(info.instance),
         "attachment": info.instance.attachment.value,
@@ -36,7 +37,7 @@ def row(info: InstanceInfo) -> dict[str, Any]:
         "address": first.address if first is not None else "",
         "ipv6_address": first.ipv6_address if first is not None else "",
         "mac": first.mac if first is not None else "",
-        "security_groups": list(first.groups) if first is not None else [],
+        "security_groups": list(own.groups) if own is not None else [],
         "host": info.host,
         "state": info.state.value,
         "reason": info.reason,

@@ -32,6 +32,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Show hosts, agents, dropped packets and what is wrong."),
     "drift": ("drift", "Show how this host's kernel differs from what it should hold."),
     "ping": ("ping", "Ping from one instance to another, layer by layer."),
+    "trace": ("trace", "Follow a packet: through model and kernels, and for real."),
+    "reach": ("reach", "Show who reaches whom, and what a file would open or close."),
     "check": ("check", "Hold packets to a file of expectations: who reaches whom."),
     "doctor": ("doctor", "Say what this machine lacks, and what to do."),
     "agent": ("agent", "Run this host's agent."),

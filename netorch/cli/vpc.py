@@ -44,6 +44,9 @@ def show(session: Session, vpc: str, output: str) -> None:
     counts = {
         "subnets": len(records.subnets),
         "route_tables": len(records.route_tables),
+        "security_groups": len(records.groups),
+        "network_acls": len(records.acls),
+        "prefix_lists": len(records.prefix_lists),
         "instances": len(records.instances),
         "network_interfaces": len(records.enis),
         "mappings": len(records.mappings),

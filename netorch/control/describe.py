@@ -37,6 +37,7 @@ class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     vpc: Vpc
     mapping: Stored[Mapping] | None  # of the primary address; None: not attached
     status: EniStatus | None  # what the host says; None: nothing yet
+    groups: tuple[str, ...]  # the names of its security groups
 
 
 class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,8 @@ def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface)
     mapping = records.mappings.get(eni.address)
     status = inventory.eni_status.get((mapping.record.host, eni.id)) if mapping is not None else None
     subnet = records.subnets[eni.subnet].record
-    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status)
+    groups = tuple(sorted(records.groups[group_id].record.name for group_id in eni.groups))
+    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status, groups=groups)
 
 
 def _instance(inventory: Inventory, records: VpcRecords, instance: Instance, enis: list[NetworkInterface]) -> InstanceInfo:
@@ -118,7 +120,8 @@ _TABLES = {
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
-    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name. Other kinds are
+    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
+    list may be written as in rules, `sg-web`: no name begins so. Other kinds are
     those of ids: subnet, rtb, eni, i, sg, acl, pl.
 
     Raises:
@@ -130,6 +133,8 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
             raise not_found(kind, text)
         return found
     *scope, name = text.split("/")
+    if kind in ("sg", "pl"):
+        name = name.removeprefix(f"{kind}-")
     candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
     if not candidates:
         raise not_found(kind, text)

@@ -255,14 +255,17 @@ class InstancePlanner:
         create_writes(writes, eni)
         map_to(writes, eni, state.host)
         pool.save(writes)
-        self._note_new(instance, eni, state.host.name)
+        self._note_new(instance, eni, state.host.name, tuple(sorted(decl.security_groups)))
 
-    def _note_new(self, instance: Instance, eni: NetworkInterface, host: str) -> None:
+    def _note_new(self, instance: Instance, eni: NetworkInterface, host: str, groups: tuple[str, ...]) -> None:
         why = self._replaced.get(instance.name)
         before = self._stored[instance.name] if why is not None else None
         hosts = {host}
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
+        added = differences(
+            address=("", eni.address), ipv6_address=("", eni.ipv6_address), host=("", host), security_groups=((), groups)
+        )
         change = Change(
             action=Action.ADD if before is None else Action.REPLACE,
             kind="instance",
@@ -270,7 +273,7 @@ class InstancePlanner:
             vpc=self._decl.name,
             name=instance.name,
             resource_id=before.record.id if before is not None else "",
-            differences=why or differences(address=("", eni.address), ipv6_address=("", eni.ipv6_address), host=("", host)),
+            differences=why or added,
             breaks="its connections end; it gets a new id" if before is not None else "",
             hosts=tuple(sorted(hosts)),
         )

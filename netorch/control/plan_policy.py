@@ -134,9 +134,10 @@ class PolicyPlanner:
             entries=entries,
             tags=decl.tags,
         )
+        if wanted == before:
+            return
         self._put(keys.prefix_list(wanted.vni, wanted.id), stored, wanted)
-        if wanted != before:
-            self._records.prefix_lists[wanted.id] = Stored(wanted, ABSENT)
+        self._records.prefix_lists[wanted.id] = Stored(wanted, ABSENT)
         self._note_change("prefix-list", before, wanted, member_differences("cidrs", _cidrs(before), _cidrs(wanted)))
 
     def _new_group(self, decl: SecurityGroupDecl) -> SecurityGroup:
@@ -157,13 +158,16 @@ class PolicyPlanner:
             tags=decl.tags,
         )
         peers.within_quota(wanted, self._quotas)
+        existed = decl.name in self._groups
         if wanted != before:
             change_rules(self._draft.step(), stored, wanted, peers)
             self._planned[decl.name] = Stored(wanted, ABSENT)
+        elif existed:
+            return
         members: list[Difference] = []
         for way in Way:
             members += member_differences(way.value, _rule_texts(before, way, self._names), _rule_texts(wanted, way, peers.names))
-        self._note_change("security-group", before if decl.name in self._groups else None, wanted, members)
+        self._note_change("security-group", before if existed else None, wanted, members)
 
     def _rules(
         self, group: SecurityGroup, way: Way, decls: Sequence[IngressDecl | EgressDecl], peers: Peers
@@ -188,8 +192,10 @@ class PolicyPlanner:
         for way, entries in ((Way.INGRESS, decl.ingress), (Way.EGRESS, decl.egress)):
             wanted = with_entries(wanted, way, [make_entry(where, _entry(entry)) for entry in entries])
         room_for_entries(wanted, self._quotas)
-        self._put(keys.network_acl(wanted.vni, wanted.id), stored, wanted)
         self.acl_ids[decl.name] = "" if wanted.is_default else wanted.id
+        if wanted == before:
+            return
+        self._put(keys.network_acl(wanted.vni, wanted.id), stored, wanted)
         members: list[Difference] = []
         for way in Way:
             members += member_differences(way.value, _entry_texts(before, way), _entry_texts(wanted, way))
@@ -198,12 +204,10 @@ class PolicyPlanner:
     def _put(self, key: str, stored: Stored[PrefixList] | Stored[NetworkAcl] | None, wanted: PrefixList | NetworkAcl) -> None:
         if stored is None:
             self._guard().put(key, wanted)
-        elif stored.record != wanted:
+        else:
             self._draft.step().change(key, stored.mod_revision, wanted)
 
     def _note_change(self, kind: str, before: Filter | None, wanted: Filter, members: list[Difference]) -> None:
-        if before == wanted:
-            return
         fields = {field: _sides(before, wanted, field) for field in ("description", "max_entries", "tags")}
         changed = (*differences(**fields), *members)
         self._note(Action.ADD if before is None else Action.CHANGE, kind, wanted, changed)

@@ -26,6 +26,7 @@ from netorch.control.vpcs import create_writes
 from netorch.control.writes import ABSENT, Writes
 from netorch.model import keys
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
+from netorch.model.security import DEFAULT_NAME
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.store.rules import MAX_OPS
 
@@ -231,7 +232,14 @@ class _Structure:
 
     def _note_subnet(self, stored: Stored[Subnet] | None, wanted: Subnet, replaced: bool, names: dict[str, str]) -> None:
         if stored is None:
-            self._note(Action.ADD, "subnet", wanted.name, cidr=("", wanted.cidr), ipv6_cidr=("", wanted.ipv6_cidr))
+            self._note(
+                Action.ADD,
+                "subnet",
+                wanted.name,
+                cidr=("", wanted.cidr),
+                ipv6_cidr=("", wanted.ipv6_cidr),
+                network_acl=("", names.get(wanted.acl, "")),
+            )
             return
         before = stored.record
         self._note(
@@ -242,7 +250,7 @@ class _Structure:
             cidr=(before.cidr, wanted.cidr),
             ipv6_cidr=(before.ipv6_cidr, wanted.ipv6_cidr),
             route_table=(names.get(before.route_table, ""), names.get(wanted.route_table, "")),
-            network_acl=(names.get(before.acl, ""), names.get(wanted.acl, "")),
+            network_acl=(names.get(before.acl, DEFAULT_NAME), names.get(wanted.acl, DEFAULT_NAME)),
             tags=(before.tags, wanted.tags),
         )
 

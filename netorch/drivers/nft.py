@@ -24,7 +24,7 @@ import nftables
 from netorch.drivers import netns, nft_commands, nft_elements
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
-from netorch.drivers.nft_commands import Change, commands, element_changes, is_words, of_elements
+from netorch.drivers.nft_commands import Change, commands, element_changes, is_deletable, is_words, of_elements
 from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_elements import ElementSocket, NotPackable
 from netorch.drivers.nft_listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text
@@ -88,7 +88,7 @@ class Nft:
             if of_tables:
                 failures += [failure for op in batch if (failure := self._apply_table(op)) is not None]
                 continue
-            strange = [op for op in batch if not is_words(op.obj)]
+            strange = [op for op in batch if not (is_deletable if isinstance(op, Delete) else is_words)(op.obj)]
             failures += [_failure(op, errno.EINVAL, "not made of words of nft") for op in strange]
             sane = [op for op in batch if op not in strange] if strange else batch
             for run in _runs(sane):

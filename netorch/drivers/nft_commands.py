@@ -63,12 +63,28 @@ def element_changes(op: Op) -> list[Change]:
 
 
 def commands(ops: Iterable[Op]) -> str:
-    """Return the operations as text, neighbouring elements of one set in one command."""
+    """Return the operations as text, neighbouring elements of one set in one command.
+
+    No element of a chain's set is ever deleted by name: libnftables 1.0.6 looks for marks in the wrong order of bytes there.
+    """
     steps = chain.from_iterable(map(_steps, ops))
     return "".join(
         f"{verb} {{ {', '.join(texts)} }}\n" if verb else "".join(texts)
         for verb, texts in ((verb, [text for _, text in group]) for verb, group in groupby(steps, key=lambda step: step[0]))
     )
+
+
+def is_deletable(obj: KernelObject) -> bool:
+    """Return whether an object can be named, whatever is in it: an operator may have put anything into a chain."""
+    match obj:
+        case PortChain():
+            return bool(_NAME.fullmatch(obj.ifname))
+        case NftMap():
+            return bool(_NAME.fullmatch(obj.name))
+        case NftChain():
+            return all(map(_NAME.fullmatch, (obj.name, *(held.name for held in obj.sets))))
+        case _:
+            return is_words(obj)
 
 
 def is_words(obj: KernelObject) -> bool:
@@ -90,7 +106,7 @@ def is_words(obj: KernelObject) -> bool:
 
 def _steps(op: Op) -> Iterator[tuple[str, str]]:
     """Yield commands: `add element inet netorch zone` and an element, which share a command; or nothing and a whole one."""
-    if of_elements(op):
+    if isinstance(op.obj, NftElement):
         for change in element_changes(op):
             verb = f"{'add' if change.add else 'delete'} element {change.family} {NFT_TABLE} {change.set}"
             yield verb, f"{change.key} : {change.value}" if change.add and change.value else change.key
@@ -98,8 +114,10 @@ def _steps(op: Op) -> Iterator[tuple[str, str]]:
     match op:
         case Delete(PortChain() as port):
             yield "", nft_chains.delete_chain(port)
-        case Create(PortChain() as port) | Replace(_, PortChain() as port):
+        case Create(PortChain() as port):
             yield "", nft_chains.add_chain(port)
+        case Replace(PortChain() as old_port, PortChain() as port):
+            yield "", nft_chains.delete_chain(old_port) + nft_chains.add_chain(port)
         case Create(NftMap() as held):
             yield "", f"add {_kind(held)} {_TABLE} {held.name} {{ {held.spec}; }}\n"
         case Delete(NftMap() as held):
@@ -109,7 +127,7 @@ def _steps(op: Op) -> Iterator[tuple[str, str]]:
         case Replace(NftChain() as old, NftChain() as new):
             yield "", _begin(new) + _delete_sets(old) + _fill(new)
         case Delete(NftChain() as old):
-            yield "", f"flush chain {_TABLE} {old.name}\ndelete chain {_TABLE} {old.name}\n{_delete_sets(old)}"
+            yield "", f"{_begin(old)}delete chain {_TABLE} {old.name}\n{_delete_sets(old)}"
         case _:
             raise TypeError(f"nft: no command for {op}")
 

@@ -5,7 +5,8 @@ more there are of others. A change of elements needs nothing of that but to know
 the set says of itself (its spec). What is not understood here is left to libnftables.
 
 A key is its parts one after the other, each filled up to four bytes. In a set of intervals it is two keys: all the first
-addresses, ports and so on, and all the last ones. Source: linux/netfilter/nf_tables.h, and nft_set_pipapo.c of the kernel.
+addresses, ports and so on, and all the last ones, in network order; marks too, which else have the machine's own order (nft
+puts a conversion into the rules that look there). Source: linux/netfilter/nf_tables.h, and nft_set_pipapo.c of the kernel.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def layout_of(spec: str) -> Layout:
     intervals = flags == ["flags interval"]
     if keyword not in ("type", "typeof") or (flags and not intervals) or (intervals and len(names) == 1):
         raise NotPackable(spec)  # an interval of one part is a pair of elements in a tree
-    return Layout(tuple(map(_field, names)), intervals, _value(value) if value else None)
+    return Layout(tuple(_field(name, intervals=intervals) for name in names), intervals, _value(value) if value else None)
 
 
 def _message(kind: int, flags: int, family: int, resource: bytes, body: bytes = b"") -> bytes:
@@ -163,28 +164,29 @@ def _single(field: Callable[[str], Ends], word: str) -> bytes:
     return first
 
 
-def _field(name: str) -> Callable[[str], Ends]:
+def _field(name: str, *, intervals: bool) -> Callable[[str], Ends]:
     if name in ("ifname", "iifname"):
         return _ifname
     if name in ("ipv4_addr", "ip saddr", "ip daddr"):
         return _addresses(socket.AF_INET, 4)
     if name == "ipv6_addr":
         return _addresses(socket.AF_INET6, 16)
+    if name == "mark":
+        return _numbers(4, "big" if intervals else sys.byteorder)
     if name in _NUMBERS:
-        return _numbers(*_NUMBERS[name])
+        return _numbers(_NUMBERS[name], "big")
     if name.startswith("@th,"):  # offset and length in bits
         return _numbers(int(name.rpartition(",")[2]) // 8, "big")
     raise NotPackable(name)
 
 
-_NUMBERS: Final = {
-    "inet_proto": (1, "big"),
-    "inet_service": (2, "big"),
-    "icmp_type": (1, "big"),
-    "icmp_code": (1, "big"),
-    "icmpv6_type": (1, "big"),
-    "icmpv6_code": (1, "big"),
-    "mark": (4, sys.byteorder),
+_NUMBERS: Final = {  # bytes
+    "inet_proto": 1,
+    "inet_service": 2,
+    "icmp_type": 1,
+    "icmp_code": 1,
+    "icmpv6_type": 1,
+    "icmpv6_code": 1,
 }
 
 

@@ -23,6 +23,7 @@ import msgspec
 from netorch.drivers import netns
 from netorch.drivers.probe import ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_REQUEST_V4, ECHO_REQUEST_V6, checksum
 from netorch.errors import LabError, Problem, SpecError
+from netorch.lab.services import FlowDecl, Outcome, check_flows, try_services
 from netorch.lab.text import mended, parse
 from netorch.model.notes import path_of
 
@@ -34,10 +35,11 @@ SETTLE_S = 0.5  # how long after the last expected echo an unexpected one may st
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True):
-    """A decoded expect.yaml: islands of instances, and addresses that answer nobody."""
+    """A decoded expect.yaml: islands of instances, addresses that answer nobody, services that can be used or not."""
 
     islands: dict[str, tuple[str, ...]]
     unreachable: tuple[str, ...] = ()
+    flows: tuple[FlowDecl, ...] = ()
 
     @property
     def instances(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class _FileText(msgspec.Struct, kw_only=True):
     islands: dict[str, list[str]]
     unreachable: list[str] = []
+    flows: list[FlowDecl] = []
 
 
 def load_expectations(path: str | Path, text: str | None = None) -> Expectations:
@@ -95,13 +98,13 @@ def load_expectations(path: str | Path, text: str | None = None) -> Expectations
     """
     values, lines, problems = mended(parse(path, text), _FileText)
     file = msgspec.convert(values, _FileText)
-    found = [*_check_islands(file.islands), *_check_addresses(file.unreachable)]
+    found = [*_check_islands(file.islands), *_check_addresses(file.unreachable), *_check_flows(file)]
     known = {problem.path for problem in problems}
     problems += [msgspec.structs.replace(p, line=lines.get(p.path, 0)) for p in found if p.path not in known]
     if problems:
         raise SpecError(str(path), sorted(problems, key=lambda problem: problem.line))
     islands = {name: tuple(members) for name, members in file.islands.items()}
-    return Expectations(islands=islands, unreachable=tuple(file.unreachable))
+    return Expectations(islands=islands, unreachable=tuple(file.unreachable), flows=tuple(file.flows))
 
 
 def _check_islands(islands: Mapping[str, Sequence[str]]) -> Iterable[Problem]:
@@ -125,6 +128,11 @@ def _check_addresses(addresses: Sequence[str]) -> Iterable[Problem]:
         except ValueError:
             path = path_of(("unreachable", index))
             yield Problem(path=path, what=f"{address!r} is no IP address", fix="write one, e.g. 192.0.2.11")
+
+
+def _check_flows(file: _FileText) -> Iterable[Problem]:
+    known = {name for members in file.islands.values() for name in members}
+    yield from check_flows(file.flows, known)
 
 
 def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party]:
@@ -267,12 +275,14 @@ def _note(n: int, is_reply: bool, party: str, cells: Sequence[Echo], heard: list
         replied[n] = True
 
 
-def check(expectations: Expectations, inventory: Inventory, timeout_s: float = 5.0) -> list[Verdict]:
-    """Return the whole matrix, expected against observed. Runs where the instances' namespaces are: in the lab's control context.
+def check(expectations: Expectations, inventory: Inventory, timeout_s: float = 5.0) -> tuple[list[Verdict], list[Outcome]]:
+    """Return the whole matrix and all flows, expected against observed. Runs where the instances' namespaces are: in the lab.
 
     Raises:
       LabError: an instance does not exist.
       KernelError: its namespace does not exist here, or we are not root.
     """
     parties = find_parties(expectations, inventory)
-    return observe(parties, matrix(expectations, parties), timeout_s)
+    echoes = observe(parties, matrix(expectations, parties), timeout_s)
+    places = {party.name: (party.netns, party.addresses) for party in parties}
+    return echoes, try_services(expectations.flows, places, timeout_s, SETTLE_S)

@@ -344,13 +344,13 @@ def _giants(source4: str, source6: str, needle: bytes) -> list[tuple[bytes, int,
     """Return packets of 6,000 bytes, how they are to be segmented and the length of their headers."""
     data = needle + bytes(6000)
     return [
-        (ip_packet(source4, A4, 6, _syn(source4, A4, len(data)) + data), TCP_V4, 54),
-        (ip_packet(source6, A6, 6, _syn(source6, A6, len(data)) + data), TCP_V6, 74),
+        (ip_packet(source4, A4, 6, _syn_of_giant(source4, A4, len(data)) + data), TCP_V4, 54),
+        (ip_packet(source6, A6, 6, _syn_of_giant(source6, A6, len(data)) + data), TCP_V6, 74),
         (ip_packet(source4, A4, 17, datagram(data)), UDP_L4, 42),
     ]
 
 
-def _syn(source: str, target: str, data_bytes: int) -> bytes:
+def _syn_of_giant(source: str, target: str, data_bytes: int) -> bytes:
     """Return the header of a SYN with data: it needs no connection. The checksum is of the pseudo-header, for others to go on."""
     pseudo = packed(source) + packed(target) + struct.pack("!II", 20 + data_bytes, 6)
     return struct.pack("!HHIIBBHHH", 5000, 6000, 1, 0, 0x50, 0x02, 1000, checksum(pseudo) ^ 0xFFFF, 0)

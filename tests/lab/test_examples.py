@@ -66,11 +66,12 @@ def test_packets_go_where_they_are_expected_and_nowhere_else(example: tuple[Path
         while not all((RUN_NETNS / party.netns).exists() for party in parties):
             assert time.monotonic() < end
             time.sleep(0.05)
-        verdicts = check(expectations, read_inventory(store), timeout_s=30)
+        verdicts, outcomes = check(expectations, read_inventory(store), timeout_s=30)
     finally:
         store.close()
     assert [(v.echo, v.text) for v in verdicts if not v.ok] == []
-    assert {v.observed for v in verdicts} == {True, False}
+    assert [(o.flow, o.address) for o in outcomes if not o.ok] == []
+    assert {v.observed for v in verdicts} | {o.observed for o in outcomes} == {True, False}
 
 
 def test_an_agent_that_died_is_seen_and_can_be_started_again(example: tuple[Path, Path]) -> None:

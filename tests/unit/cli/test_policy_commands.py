@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,10 +100,11 @@ def test_instances_and_interfaces_are_put_into_groups(lab: Run) -> None:
     ids = {name: value(lab, "sg", "create", name, "--vpc", "lab")["id"] for name in ("lb", "web")}
     lab("instance", "run", "i1", "--subnet", "a", "--no-wait", "--security-group", "web")
     lab("eni", "create", "--subnet", "a", "--name", "spare", "--security-group", "web", "--security-group", "lb")
-    assert value(lab, "instance", "show", "i1")["security_groups"] == [ids["web"]]
+    assert value(lab, "instance", "show", "i1")["security_groups"] == ["web"]
     assert value(lab, "eni", "show", "spare")["groups"] == sorted(ids.values(), key=str)
     lab("instance", "set-groups", "i1", "lb")
-    lab("eni", "set-groups", "spare", "lb")
+    lab("eni", "set-groups", "spare", "sg-lb")
+    assert value(lab, "eni", "show", "spare")["security_groups"] == ["lb"]
     assert len(value(lab, "sg", "show", "lb")["interfaces"]) == 2  # type: ignore[arg-type]
     assert "InvalidGroup.NotFound" in lab("instance", "set-groups", "i1", "nope", code=1).stderr
 
@@ -133,3 +136,29 @@ def test_a_plan_shows_the_rules_and_diff_only_what_differs(run: Run, tmp_path: P
     run("apply", "--yes", "--no-wait")
     (tmp_path / "again.yaml").write_text(run("export").stdout)
     assert "No changes" in run("plan", "-f", "again.yaml").stdout
+
+
+def test_names_are_completed(lab: Run, tmp_path: Path) -> None:
+    lab("sg", "create", "web", "--vpc", "lab")
+    lab("prefix-list", "create", "offices", "192.0.2.0/24", "--vpc", "lab")
+
+    def offered(*words: str) -> list[str]:
+        line = " ".join(["netorch", "--store", str(tmp_path / "db"), *words])
+        done = subprocess.run(
+            [sys.executable, "-c", "from netorch.cli.main import cli; cli(prog_name='netorch')"],
+            cwd=tmp_path,
+            env={
+                "_NETORCH_COMPLETE": "bash_complete",
+                "COMP_WORDS": line + " ",
+                "COMP_CWORD": str(len(line.split())),
+                "PATH": "/usr/bin:/bin",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return sorted(found.partition(",")[2] for found in done.stdout.splitlines())
+
+    assert offered("sg", "show") == ["lab/default", "lab/web"]
+    assert offered("nacl", "delete") == ["lab/default"]
+    assert offered("prefix-list", "set") == ["lab/offices"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -48,11 +49,18 @@ def terminal(tmp_path: Path) -> Terminal:
         )
         os.close(slave)
         screen = b""
-        while data := _read(master):
-            screen += data
-            if keys and b"[y/N]" in screen:  # before the question nobody listens
+        typed = False
+        while True:
+            if select.select([master], [], [], 2.0)[0]:
+                data = _read(master)
+                if not data:
+                    break
+                screen += data
+            elif typed:
+                typed = False  # a signal that comes while Python is busy may be lost: a person would type once more
+            if keys and not typed and b"[y/N]" in screen:  # before the question nobody listens
                 os.write(master, keys)
-                keys = b""
+                typed = True
         os.close(master)
         return process.wait(timeout=60), screen.decode()
 

@@ -28,25 +28,17 @@ from netorch.control import (
     subnets,
     vpcs,
 )
-from netorch.control.acls import Entry, entries_of
+from netorch.control.acls import Entry
 from netorch.control.caller import Caller
 from netorch.control.enis import primary_eni_id
 from netorch.control.instances import Wish
-from netorch.control.permissions import Peers, Permission, rules_of, words_of
-from netorch.control.quotas import Quotas
-from netorch.control.read import Inventory, VpcRecords, read_inventory
+from netorch.control.permissions import Permission
+from netorch.control.read import Inventory, read_inventory
 from netorch.errors import ApiError
-from netorch.model.addr import first_overlaps, parse_prefix, version_of
+from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.cloud import (
-    AclAction,
-    AclEntryDecl,
     Cloud,
-    EgressDecl,
-    IngressDecl,
     InstanceDecl,
-    NetworkAclDecl,
-    PrefixListDecl,
-    SecurityGroupDecl,
     SubnetDecl,
     VpcDecl,
 )
@@ -55,6 +47,7 @@ from netorch.model.mapping import Direction
 from netorch.model.security import Way
 from netorch.store.alloc import QUARANTINE_S
 from netorch.store.memory import MemoryStore
+from tests.unit.control.filters import FILTERS, check_filters
 
 T = TypeVar("T")
 HOSTS = ("hv1", "hv2", "hv3")
@@ -65,28 +58,6 @@ WAYS = st.sampled_from(Way)
 PEERS = st.sampled_from(["10.0.0.0/8", "::/0", "sg-a", "sg-b", "sg-default", "pl-a", "pl-b"])
 PROTOCOLS = st.sampled_from(["tcp", "all", "icmp"])
 SIZES = st.sampled_from([1, 2, 58, 60])
-
-# What a file may declare besides; both have a group that refers to itself through another one.
-FILTERS: list[dict[str, object]] = [
-    {
-        "security_groups": [
-            SecurityGroupDecl(name="a", ingress=[IngressDecl(protocol="all", source="sg-b")]),
-            SecurityGroupDecl(name="b", egress=[EgressDecl(protocol="tcp", ports=443, destination="sg-a")]),
-        ],
-        "network_acls": [NetworkAclDecl(name="a")],
-    },
-    {
-        "prefix_lists": [PrefixListDecl(name="a", cidrs=["10.0.0.0/8"], max_entries=58)],
-        "security_groups": [
-            SecurityGroupDecl(name="default", ingress=[IngressDecl(protocol="all", source="sg-c")]),
-            SecurityGroupDecl(name="c", ingress=[IngressDecl(protocol="all", source="sg-b")]),
-            SecurityGroupDecl(name="b", ingress=[IngressDecl(protocol="tcp", source=peer) for peer in ("sg-c", "pl-a")]),
-        ],
-        "network_acls": [
-            NetworkAclDecl(name="a", ingress=[AclEntryDecl(rule=100, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0")])
-        ],
-    },
-]
 
 
 class Actions(RuleBasedStateMachine):
@@ -362,7 +333,7 @@ class Actions(RuleBasedStateMachine):
             tables = set(records.route_tables) | {""}
             assert [table.record.main for table in records.route_tables.values()].count(True) == 1
             assert all(subnet.record.route_table in tables for subnet in records.subnets.values())
-            self.check_filters(records)
+            check_filters(records)
             assert all(primary_eni_id(instance_id) in records.enis for instance_id in records.instances)
             macs = [eni.record.mac for eni in records.enis.values()]
             assert len(macs) == len(set(macs))
@@ -375,28 +346,6 @@ class Actions(RuleBasedStateMachine):
         claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
         free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.enis.values() if not eni.record.instance]
         assert claims == {f"alloc/ip/{eni.vni:06x}/{address}" for eni in free for address in eni.addresses}
-
-    def check_filters(self, records: VpcRecords) -> None:
-        """Check what groups, ACLs and prefix lists refer to, who refers to them, and how many there are."""
-        assert all(subnet.record.acl in {"", *records.acls} for subnet in records.subnets.values())
-        assert [acl.record.is_default for acl in records.acls.values()].count(True) == 1
-        assert [group.record.is_default for group in records.groups.values()].count(True) == 1
-        peers = Peers(records.groups, records.prefix_lists)
-        assert len(peers.names) == len(set(peers.names.values())) == len(records.groups) + len(records.prefix_lists)
-        for stored in records.groups.values():
-            group = stored.record
-            for found in (group.ingress, group.egress):
-                assert all(rule.peer in peers.names or rule.cidr for rule in found)
-                assert len({words_of(rule) for rule in found}) == len(found)
-            assert len({rule.id for rule in group.ingress + group.egress}) == len(group.ingress + group.egress)
-            for way, version in itertools.product(Way, (4, 6)):
-                assert peers.count(rules_of(group, way), version) <= Quotas().rules_per_group
-        for acl, way in itertools.product(records.acls.values(), Way):
-            numbers = [entry.number for entry in entries_of(acl.record, way)]
-            assert numbers == sorted(set(numbers))
-        for prefix_list in records.prefix_lists.values():
-            assert len(prefix_list.record.entries) <= prefix_list.record.max_entries
-            assert {version_of(entry.cidr) for entry in prefix_list.record.entries} == {prefix_list.record.version}
 
     def check_interface(self, inventory: Inventory, eni: NetworkInterface) -> set[str]:
         """Check an interface, and return the wants that it must have."""

@@ -97,7 +97,9 @@ def rule_ids(store: Store) -> dict[str, str]:
 
 
 def test_a_first_apply_makes_groups_that_refer_to_each_other(store: Store, operator: Caller) -> None:
-    apply(store, operator, cloud())
+    plan = apply(store, operator, cloud())
+    told = {(change.name, item.field): item.after for change in plan.changes for item in change.differences}
+    assert (told["a", "network_acl"], told["w1", "security_groups"]) == ("edge", "lb web")
     vpc = records(store)
     by_name = {stored.record.name: stored.record for stored in vpc.groups.values()}
     assert set(by_name) == {"default", "lb", "web"}
@@ -192,6 +194,8 @@ def test_groups_that_refer_to_each_other_go_with_what_they_refer_to(store: Store
         instances=[msgspec.structs.replace(instance, security_groups=[]) for instance in VPC.instances],
     )
     plan = plan_cloud(store, operator, plain)
+    (subnet,) = [change for change in plan.changes if change.kind == "subnet"]
+    assert [(item.field, item.before, item.after) for item in subnet.differences] == [("network_acl", "edge", "default")]
     assert sorted(summary(plan)) == [
         ("change", "instance", "acme/web/w1"),
         ("change", "subnet", "acme/web/a"),

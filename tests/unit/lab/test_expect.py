@@ -52,6 +52,14 @@ def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
         ("islands: {a: [x/y]}\nunreachable: [host]", "$.unreachable[0]", "'host' is no IP address"),
         ("islands: {a: [x/y]}\nreach: all", "$.reach", "there is no field 'reach' here"),
         ("unreachable: []", "$.islands", "the field is missing"),
+        (
+            "islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/z, service: tcp/1}]",
+            "$.flows[0].destination",
+            "on no island",
+        ),
+        ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp}]", "$.flows[0].service", "write tcp/PORT"),
+        ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp/70000}]", "$.flows[0].service", "no service"),
+        ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y}]", "$.flows[0].service", "the field is missing"),
         ("islands: {a: x/y}", "$.islands.a", ""),
     ],
 )

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, RouteTableDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    Cloud,
+    EgressDecl,
+    HostDecl,
+    IngressDecl,
+    InstanceDecl,
+    NetworkAclDecl,
+    PrefixListDecl,
+    RouteTableDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
 from netorch.model.eni import Attachment, Role
 
 _ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -30,7 +45,9 @@ def hosts(draw: st.DrawFn) -> list[HostDecl]:
 
 
 @st.composite
-def instances(draw: st.DrawFn, vni: int, subnets: list[SubnetDecl], hypervisors: list[str]) -> list[InstanceDecl]:
+def instances(
+    draw: st.DrawFn, vni: int, subnets: list[SubnetDecl], hypervisors: list[str], groups: list[str]
+) -> list[InstanceDecl]:
     found = []
     for number, name in enumerate(draw(st.lists(names, max_size=4, unique=True))):
         index = draw(st.integers(0, len(subnets) - 1))
@@ -45,6 +62,7 @@ def instances(draw: st.DrawFn, vni: int, subnets: list[SubnetDecl], hypervisors:
                 address=f"{base}.{number + 4}" if draw(st.booleans()) else "",
                 ipv6_address=f"{base6}{number + 4:x}" if base6 and draw(st.booleans()) else "",
                 mac=f"02:00:00:00:{number:02X}:{index:02x}" if draw(st.booleans()) else "",
+                security_groups=draw(st.lists(st.sampled_from(groups), max_size=2, unique=True)),
                 attachment=attachment,
                 netns=f"/proc/{vni}{number}/ns/net" if attachment is Attachment.EXISTING else "",
                 tags=draw(tags),
@@ -53,16 +71,93 @@ def instances(draw: st.DrawFn, vni: int, subnets: list[SubnetDecl], hypervisors:
     return found
 
 
+CIDRS4 = st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "192.0.2.1/32"])
+PORTS = st.sampled_from(["", 0, 443, "443", "8000-8080"])
+Traffic = tuple[str | int, str | int]
+TRAFFIC: st.SearchStrategy[Traffic] = st.one_of(
+    st.tuples(st.sampled_from(["tcp", "udp", 6, "17"]), PORTS),
+    st.tuples(st.sampled_from(["icmp", 1]), st.sampled_from(["", 8, "3/4"])),
+    st.tuples(st.sampled_from(["all", 47, "0"]), st.just("")),
+)
+descriptions = st.text("abc: #'\"-0", max_size=10)
+filter_names = names.filter(lambda name: not name.startswith(("sg-", "pl-")))
+
+
+def _same(rule: tuple[Traffic, str, str]) -> tuple[int, str, str]:
+    """Return what two ways to write the same rule have in common."""
+    (protocol, ports), peer, _ = rule
+    number = {"tcp": 6, "udp": 17, "icmp": 1, "all": -1}.get(str(protocol), protocol)
+    return int(number), str(ports), peer
+
+
+@st.composite
+def security_groups(draw: st.DrawFn, lists: list[str]) -> list[SecurityGroupDecl]:
+    found = draw(st.lists(filter_names, max_size=3, unique=True))
+    references = ["sg-default", *(f"sg-{name}" for name in found), *(f"pl-{name}" for name in lists)]
+    peers = st.one_of(CIDRS4, st.sampled_from(references))
+    words = st.lists(st.tuples(TRAFFIC, peers, descriptions), max_size=3, unique_by=_same)
+    decls = []
+    for name in found:
+        ingress, egress = (
+            [(protocol, ports, peer, text) for (protocol, ports), peer, text in rules] for rules in (draw(words), draw(words))
+        )
+        decls.append(
+            SecurityGroupDecl(
+                name=name,
+                description=draw(descriptions),
+                ingress=[IngressDecl(protocol=a, ports=b, source=c, description=d) for a, b, c, d in ingress],
+                egress=[EgressDecl(protocol=a, ports=b, destination=c, description=d) for a, b, c, d in egress]
+                if draw(st.booleans())
+                else UNSET,
+                tags=draw(tags),
+            )
+        )
+    return decls
+
+
+@st.composite
+def network_acls(draw: st.DrawFn) -> list[NetworkAclDecl]:
+    entries = st.builds(
+        lambda rule, action, traffic, cidr: AclEntryDecl(
+            rule=rule, action=action, protocol=traffic[0], ports=traffic[1], cidr=cidr
+        ),
+        st.integers(1, 32766),
+        st.sampled_from(AclAction),
+        TRAFFIC,
+        CIDRS4,
+    )
+    some = st.lists(entries, max_size=3, unique_by=lambda entry: entry.rule)
+    found = draw(st.lists(st.one_of(names, st.just("default")), max_size=2, unique=True))
+    return [NetworkAclDecl(name=name, ingress=draw(some), egress=draw(some), tags=draw(tags)) for name in found]
+
+
+@st.composite
+def prefix_lists(draw: st.DrawFn) -> list[PrefixListDecl]:
+    return [
+        PrefixListDecl(
+            name=name,
+            cidrs=draw(st.lists(CIDRS4, min_size=1, max_size=3, unique=True)),
+            max_entries=draw(st.sampled_from([None, 3, 1000])),
+            tags=draw(tags),
+        )
+        for name in draw(st.lists(filter_names, max_size=2, unique=True))
+    ]
+
+
 @st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
     dual = draw(st.booleans())
     tables = [RouteTableDecl(name=table, tags=draw(tags)) for table in draw(st.lists(names, max_size=2, unique=True))]
+    lists = draw(prefix_lists())
+    groups = draw(security_groups([found.name for found in lists]))
+    acls = draw(network_acls())
     subnets = [
         SubnetDecl(
             name=subnet,
             cidr=f"10.{k // 8}.{k}.0/24",
             ipv6_cidr=f"fd00:1:0:{k:x}::/64" if dual and draw(st.booleans()) else "",
             route_table=draw(st.sampled_from(["", *(table.name for table in tables)])),
+            network_acl=draw(st.sampled_from(["", "default", *(acl.name for acl in acls)])),
             tags=draw(tags),
         )
         for k, subnet in enumerate(draw(st.lists(names, max_size=4, unique=True)))
@@ -74,9 +169,12 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         ipv6_cidrs=["fd00:1::/56"] if dual else [],
         vni=draw(st.sampled_from([None, vni])),
         tags=draw(tags),
+        prefix_lists=lists,
+        security_groups=groups,
+        network_acls=acls,
         route_tables=tables,
         subnets=subnets,
-        instances=draw(instances(vni, subnets, hypervisors)) if subnets else [],
+        instances=draw(instances(vni, subnets, hypervisors, ["default", *(group.name for group in groups)])) if subnets else [],
     )
 
 
@@ -87,5 +185,5 @@ def clouds(draw: st.DrawFn) -> Cloud:
     return Cloud(
         hosts=found,
         vpcs=[draw(vpcs(name, 5000 + i, hypervisors)) for i, name in enumerate(draw(st.lists(names, max_size=3, unique=True)))],
-        instances=draw(instances(4999, [SubnetDecl(name="default", cidr="172.31.0.0/20")], hypervisors)),
+        instances=draw(instances(4999, [SubnetDecl(name="default", cidr="172.31.0.0/20")], hypervisors, ["default"])),
     )

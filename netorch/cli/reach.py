@@ -1,0 +1,77 @@
+"""`netorch reach`: who reaches whom, and what a file would change about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.output import output_option, print_table, show_value
+
+if TYPE_CHECKING:
+    from netorch.diagnose.reach import Change, Flows
+
+_SHOWN = 4  # names in a cell
+
+
+@click.command()
+@click.option("--matrix", "whole", is_flag=True, help="Show every open flow.")
+@click.option("--diff", "differs", is_flag=True, help="Show the flows that a file would open or close.")
+@click.option(
+    "-f", "--file", "path", type=click.Path(path_type=Path), default=Path("vpc.yaml"), show_default=True, help="For --diff."
+)
+@click.option("--vpc", default="", metavar="VPC", shell_complete=complete("vpc"), help="Only this VPC.")
+@output_option
+@pass_session
+@click.pass_context
+def command(context: click.Context, session: Session, whole: bool, differs: bool, path: Path, vpc: str, output: str) -> None:
+    """Show who can open which flows to whom, from security groups and network ACLs as they are stored.
+
+    A flow is open when its first packet passes and its answer comes back: stateless ACLs must let answers through to all of ports
+    1024 to 65535. Instances that rules do not tell apart share a line.
+
+    Exit codes of --diff: 0 the file changes no flow, 2 it does.
+    """
+    if whole == differs:
+        raise click.UsageError("choose --matrix or --diff", context)
+    if whole:
+        from netorch.diagnose.reach import matrix
+
+        vni = session.find("vpc", vpc)[0].vni if vpc else None
+        flows = list(matrix(session.inventory(), session.caller, vni))
+        if output != "table":
+            show_value(flows, output)
+        else:
+            print_table(("vpc", "from", "to", "open"), [_row(found) for found in flows])
+        return
+    changes = _changes(session, path, vpc)
+    if output != "table":
+        show_value(changes, output)
+    elif not changes:
+        click.echo("No flow is opened or closed.")
+    else:
+        for change in changes:
+            sign, colour = ("+", "green") if change.opened else ("-", "red")
+            name, source, destination, services = _row(change.flows)
+            click.echo(click.style(f"{sign} {name}  {source} -> {destination}: {services}", fg=colour))
+    context.exit(2 if changes else 0)
+
+
+def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
+    from netorch.diagnose.reach import compare
+    from netorch.spec import load_cloud
+
+    changes = compare(session.store, session.caller, load_cloud(path), str(path.resolve()))
+    return [change for change in changes if not vpc or vpc in (change.flows.vpc, change.flows.vpc.partition("/")[2])]
+
+
+def _row(flows: Flows) -> tuple[str, str, str, str]:
+    version = " (IPv6)" if flows.version == 6 else ""
+    return flows.vpc + version, _short(flows.sources), _short(flows.destinations), "; ".join(flows.services)
+
+
+def _short(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,161 @@
+"""`netorch trace`: where a packet goes, and why it goes no further."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.output import output_option, print_table, show_value
+
+if TYPE_CHECKING:
+    from netorch.diagnose.trace import Report
+    from netorch.trace.walk import Hop, Walk
+
+_PASS, _DROP, _UNKNOWN = "pass", "DROP", "-"
+
+
+@click.command()
+@click.argument("source", shell_complete=complete("i"))
+@click.argument("destination", shell_complete=complete("i"))
+@click.argument("service", default="icmp", metavar="[PROTO/PORT]")
+@click.option("--timeout", type=float, default=1.0, show_default=True, metavar="SECONDS", help="For the live packet.")
+@output_option
+@pass_session
+@click.pass_context
+def command(
+    context: click.Context, session: Session, source: str, destination: str, service: str, timeout: float, output: str
+) -> None:
+    """Follow a packet that begins a connection: tcp/443, udp/53, icmp (the default) or the number of a protocol.
+
+    SOURCE is an instance or an interface's id, DESTINATION one of these or an address. Each place on the way is told three times:
+    as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live packet
+    from the source's namespace (probe).
+
+    Exit codes: 0 reachable, 2 unreachable.
+    """
+    from netorch.diagnose.trace import trace
+
+    report = trace(session.store, session.inventory(), session.caller, source, destination, service, timeout_s=timeout)
+    if output != "table":
+        show_value(_value(report), output)
+    else:
+        _show(report)
+    context.exit(0 if report.reachable else 2)
+
+
+def _show(report: Report) -> None:
+    rows = _rows(report)
+    if rows:
+        columns = ("", "host", "place", "what", "model", "kernel", "probe")
+        print_table(columns, [[str(number), *row] for number, row in enumerate(rows, 1)])
+    for reason, who in ((report.kernel_flaw, "kernel"), (report.live.why_not, "probe")):
+        if reason:
+            click.echo(f"{who}: {reason}")
+    if report.live.shot is not None:
+        click.echo(f"probe: {_live_text(report)}")
+    for host in report.silent:
+        click.echo(f"host {host}: its agent is not running, so it may hold something else than the model says")
+    if report.disagreement:
+        text = f"DISAGREEMENT: {report.disagreement}: drift (netorch drift) or a bug of netorch"
+        click.echo(click.style(text, fg="red", bold=True), err=True)
+    verdict = report.verdict
+    if report.reachable:
+        by = f", permitted by {verdict.rule}" if verdict.rule else ""
+        click.echo(click.style(f"REACHABLE: {report.source} -> {report.destination}{by}", fg="green"))
+        return
+    assert verdict.code is not None
+    click.echo(click.style(f"NOT REACHABLE: {verdict.code.value}: {verdict.sentence}", fg="red"))
+    if verdict.fix:
+        click.echo(f"fix: {verdict.fix}")
+
+
+def _rows(report: Report) -> list[list[str]]:
+    """Return host, place, what, and the three verdicts for each place on the longer of the two walks."""
+    walks = [found for found in (report.model, report.kernel) if found is not None]
+    if not walks:
+        return []
+    longest = max(walks, key=lambda found: len(found.hops))
+    return [
+        [
+            hop.host,
+            hop.place.value,
+            _what(report, hop),
+            _cell(report.model, index),
+            _cell(report.kernel, index),
+            _probe_cell(report, index),
+        ]
+        for index, hop in enumerate(longest.hops)
+    ]
+
+
+def _what(report: Report, hop: Hop) -> str:
+    """Return what happens at a place; of policy, which rules of those that are judged there say so."""
+    if hop.place.value != "policy":
+        return hop.said
+    came, _, goes = hop.said.partition(" -> ")
+    sides = [("egress", came), ("ingress", goes)]
+    return "; ".join(report.rules[way] for way, device in sides if device.startswith("v-"))
+
+
+def _cell(found: Walk | None, index: int) -> str:
+    if found is None or index >= len(found.hops):
+        return _UNKNOWN
+    return _PASS if found.hops[index].ok else _DROP
+
+
+def _probe_cell(report: Report, index: int) -> str:
+    """Return what the live packet shows of a place: all passed if it arrived, and of a drop the host that counted it."""
+    found = report.kernel or report.model
+    if report.live.arrived is None or found is None or index >= len(found.hops):
+        return _UNKNOWN
+    if report.live.arrived:
+        return _PASS
+    hop = found.hops[index]
+    counted = not hop.ok and (hop.host, found.counter) in report.live.drops
+    return _DROP if counted else _UNKNOWN
+
+
+def _live_text(report: Report) -> str:
+    live, shot = report.live, report.live.shot
+    assert shot is not None
+    if shot.arrived:
+        return "the packet arrived" + (f", {shot.answer}" if shot.answer else ", no answer")
+    counted = ", ".join(f"{counter} on {host}" for host, counter in live.drops)
+    return "the packet did not arrive" + (f"; counted: {counted}" if counted else "; no drop was counted here")
+
+
+def _value(report: Report) -> dict[str, Any]:
+    verdict, shot = report.verdict, report.live.shot
+    return {
+        "source": report.source,
+        "destination": report.destination,
+        "vpc": report.vpc,
+        "reachable": report.reachable,
+        "code": verdict.code.value if verdict.code is not None else "",
+        "sentence": verdict.sentence,
+        "rule": verdict.rule,
+        "fix": verdict.fix,
+        "disagreement": report.disagreement,
+        "rules": report.rules,
+        "silent_hosts": list(report.silent),
+        "model": _walk_value(report.model, ""),
+        "kernel": _walk_value(report.kernel, report.kernel_flaw),
+        "probe": {
+            "heard": shot.heard if shot is not None else None,
+            "answer": shot.answer if shot is not None else "",
+            "why_not": report.live.why_not,
+            "drops": [{"host": host, "counter": counter} for host, counter in report.live.drops],
+        },
+    }
+
+
+def _walk_value(found: Walk | None, flaw: str) -> dict[str, Any]:
+    if found is None:
+        return {"arrived": None, "why_not": flaw, "hops": []}
+    hops = [
+        {"host": hop.host, "place": hop.place.value, "said": hop.said, "passed": hop.ok, "rules": [hit.rule for hit in hop.hits]}
+        for hop in found.hops
+    ]
+    return {"arrived": found.arrived, "why_not": "", "counter": found.counter, "hops": hops}

@@ -1,0 +1,33 @@
+"""Stored records as the values that traces and matrices are computed from."""
+
+from __future__ import annotations
+
+from netorch.control.read import VpcRecords
+from netorch.model.ids import is_id
+from netorch.trace.rulebook import Rulebook
+
+
+def rulebook_of(records: VpcRecords) -> Rulebook:
+    """Return a VPC's rules with the interfaces that are attached: only these have addresses that are mapped."""
+    return Rulebook(
+        subnets=[stored.record for stored in records.subnets.values()],
+        interfaces=[stored.record for stored in records.enis.values() if records.mappings_of(stored.record)],
+        groups=[stored.record for stored in records.groups.values()],
+        acls=[stored.record for stored in records.acls.values()],
+        prefix_lists=[stored.record for stored in records.prefix_lists.values()],
+    )
+
+
+def names_of(records: VpcRecords) -> dict[str, str]:
+    """Return what people call each interface: its instance's name, with the address for one that was attached later."""
+    names = {}
+    for stored in records.enis.values():
+        eni = stored.record
+        instance = records.instances.get(eni.instance) if is_id(eni.instance, "i") else None
+        if instance is None:
+            names[eni.id] = eni.name or eni.id
+        elif eni.id[-17:] == eni.instance[-17:]:
+            names[eni.id] = instance.record.name
+        else:
+            names[eni.id] = f"{instance.record.name}:{eni.address}"
+    return names

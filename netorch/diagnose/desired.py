@@ -1,0 +1,55 @@
+"""What an agent would make of the store: its own code, stopped before the kernel."""
+
+from __future__ import annotations
+
+from netorch.agent.follow import Follower
+from netorch.agent.moves import Moves
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.slices import Objects
+from netorch.compiler.registry import load_compilers
+from netorch.drivers.base import Kernel
+from netorch.drivers.fake import FakeKernel
+from netorch.errors import NetorchError
+from netorch.model import keys
+from netorch.store.base import Store
+
+
+def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel: bool) -> Reconciler:
+    """Return a host's reconciler with everything compiled and nothing applied.
+
+    Raises:
+      NetorchError: the host is unknown, its underlay address is missing, or one of its VPCs cannot be compiled.
+    """
+    records = Records(host_name)
+    moves = Moves(records)
+
+    def prefixes() -> set[str]:
+        vpcs = {prefix for vni in records.carried() for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni))}
+        return {keys.host_prefix(host_name), *vpcs}
+
+    follower = Follower(records, lambda: store, prefixes)
+    follower.pull(0.0)
+    if not follower.in_sync:
+        raise NetorchError(f"host {host_name}: {follower.trouble}")
+    reconciler = Reconciler(records, moves, kernel, load_compilers())
+    if read_kernel:
+        reconciler.read_kernel()
+    reconciler.compile(records.take_dirty(), 0.0)
+    if reconciler.problems:
+        raise NetorchError("\n".join(f"host {host_name}: {problem}" for problem in reconciler.problems.values()))
+    return reconciler
+
+
+def desired_objects(host_name: str, store: Store) -> Objects:
+    """Return what a host must hold, from the store alone: nothing of the host is asked, which may be far away.
+
+    Raises:
+      NetorchError: the host is unknown, or one of its VPCs cannot be compiled.
+    """
+    kernel = FakeKernel()  # only asked for its underlay device, whose name and MTU decide nothing about a packet's way
+    try:
+        reconciler = compiled_agent(host_name, store, kernel, read_kernel=False)
+        return {key: obj for found in reconciler.slices.values() for key, obj in found.desired().items()}
+    finally:
+        kernel.close()

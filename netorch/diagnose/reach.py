@@ -1,0 +1,114 @@
+"""Who reaches whom in each VPC, and which flows another state of the cloud would open or close: from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from netorch.control.caller import Caller
+from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.read import Inventory, VpcRecords, read_inventory
+from netorch.diagnose.books import names_of, rulebook_of
+from netorch.model.cloud import Cloud
+from netorch.store.base import Put, Store
+from netorch.store.memory import MemoryStore
+from netorch.trace.reach import Class, Reach, Services, texts_of
+from netorch.trace.rulebook import Rulebook
+from netorch.trace.services import NOTHING, without
+
+
+class Flows(msgspec.Struct, frozen=True, kw_only=True):
+    """What every one of some interfaces can open to every one of others."""
+
+    vpc: str  # owner/name
+    version: int
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...]
+    services: tuple[str, ...]  # in the words of the command line, e.g. "tcp 22,443"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Flows that are opened, or closed."""
+
+    opened: bool
+    flows: Flows
+
+
+class _Vpc:
+    """One VPC's flows, with the names of its interfaces; a VPC that is not there has none."""
+
+    def __init__(self, records: VpcRecords | None, also: Iterable[int] = ()) -> None:
+        self.reach = Reach(rulebook_of(records), also) if records is not None else Reach(Rulebook((), (), (), (), ()), also)
+        self.classes: dict[tuple[str, int], Class] = {}  # by an interface's name and IP version
+        names = names_of(records) if records is not None else {}
+        for found, members in self.reach.members.items():
+            for eni in members:
+                self.classes[names[eni.id], found.version] = found
+
+    def between(self, source: Class | None, destination: Class | None) -> Services:
+        """Return the open services; none from or to what is not there."""
+        return self.reach.between(source, destination) if source is not None and destination is not None else {}
+
+
+def matrix(inventory: Inventory, caller: Caller, vni: int | None = None) -> Iterator[Flows]:
+    """Yield all open flows of the VPCs that the caller sees, or of one, grouped by interfaces that rules do not tell apart."""
+    for name, records in _visible(inventory, caller):
+        if vni is not None and records.vni != vni:
+            continue
+        names = names_of(records)
+        reach = Reach(rulebook_of(records))
+        for source, destination, services in reach.pairs():
+            sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
+            texts = texts_of(services, reach.protocols, source.version)
+            yield Flows(vpc=name, version=source.version, sources=sources, destinations=destinations, services=texts)
+
+
+def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Change]:
+    """Return the flows that a declared cloud would open and close in the stored one, which is copied, not changed.
+
+    Raises:
+      ApiError: the cloud cannot be applied.
+    """
+    copy = MemoryStore()
+    for kv in store.list("").kvs:
+        copy.txn([], [Put(kv.key, kv.value)])
+    apply_cloud(copy, plan_cloud(copy, caller, cloud, source=source), allow_mass_delete=True)
+    before, after = (dict(_visible(read_inventory(of), caller)) for of in (store, copy))
+    changes: list[Change] = []
+    for name in sorted(before.keys() | after.keys()):
+        new = _Vpc(after.get(name))
+        old = _Vpc(before.get(name), new.reach.protocols)
+        changes += _changes(name, old, _Vpc(after.get(name), old.reach.protocols))
+    return changes
+
+
+def _changes(name: str, before: _Vpc, after: _Vpc) -> Iterator[Change]:
+    """Yield a VPC's changes, between groups of interfaces that are alike before and alike after."""
+    joint: dict[tuple[int, Class | None, Class | None], list[str]] = {}
+    for member, version in sorted(before.classes.keys() | after.classes.keys()):
+        classes = before.classes.get((member, version)), after.classes.get((member, version))
+        joint.setdefault((version, *classes), []).append(member)
+    for (version, old_source, new_source), sources in joint.items():
+        for (other, old_destination, new_destination), destinations in joint.items():
+            if other != version or (sources is destinations and len(sources) == 1):
+                continue
+            old, new = before.between(old_source, old_destination), after.between(new_source, new_destination)
+            for opened, services in ((True, _more(new, old)), (False, _more(old, new))):
+                if services:
+                    texts = texts_of(services, after.reach.protocols, version)
+                    ends = {"sources": tuple(sources), "destinations": tuple(destinations)}
+                    yield Change(opened=opened, flows=Flows(vpc=name, version=version, services=texts, **ends))
+
+
+def _more(many: Services, few: Services) -> Services:
+    """Return what is among the first and not among the second."""
+    rest = ((protocol, without(spans, few.get(protocol, NOTHING))) for protocol, spans in many.items())
+    return {protocol: spans for protocol, spans in rest if spans}
+
+
+def _visible(inventory: Inventory, caller: Caller) -> Iterator[tuple[str, VpcRecords]]:
+    for records in sorted(inventory.vpcs.values(), key=lambda found: found.vni):
+        vpc = records.vpc.record
+        if caller.sees(vpc.owner):
+            yield f"{vpc.owner}/{vpc.name}", records

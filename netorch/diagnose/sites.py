@@ -1,0 +1,92 @@
+"""The hosts of a VPC as machines to walk through: as their agents would make them, and as kernels on this machine are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from netorch.control.read import VpcRecords
+from netorch.diagnose.desired import desired_objects
+from netorch.drivers.base import Kernel
+from netorch.drivers.netns import RUN_NETNS, find, inside
+from netorch.errors import KernelError, NetorchError
+from netorch.state.base import KernelObject, Key
+from netorch.state.nft import NftTable
+from netorch.state.owner import fabric_netns
+from netorch.store.base import Store
+from netorch.trace.machine import Machine, Objects
+
+
+def hosts_of(records: VpcRecords) -> list[str]:
+    """Return the hosts that carry something of a VPC."""
+    found = {stored.record.host for stored in records.mappings.values()}
+    moves = (stored.record.move for stored in records.mappings.values())
+    return sorted(found | {move.host for move in moves if move is not None})
+
+
+def modelled(store: Store, hosts: list[str]) -> tuple[dict[str, Machine], dict[str, str]]:
+    """Return the hosts as their agents would make them, and why some cannot be said."""
+    machines, flaws = {}, {}
+    for host in hosts:
+        try:
+            machines[host] = Machine(host, desired_objects(host, store))
+        except NetorchError as error:
+            flaws[host] = str(error)
+    return machines, flaws
+
+
+def dumped(hosts: list[str], desired: Mapping[str, Machine]) -> dict[str, Machine]:
+    """Return those of the hosts whose kernels are on this machine. Raises KernelError for one that cannot be read."""
+    machines = {}
+    for host in filter(is_here, hosts):
+        with _kernel(host) as kernel:
+            objects = kernel.dump()
+        texts = desired[host].objects if host in desired else {}
+        machines[host] = Machine(host, with_texts(objects, texts))
+    return machines
+
+
+def drop_counters(hosts: list[str]) -> dict[tuple[str, str], int]:
+    """Return the drop counters of those of the hosts that are on this machine, by host and counter."""
+    found = {}
+    for host in filter(is_here, hosts):
+        with _kernel(host) as kernel:
+            found.update({(host, name): count for name, count in kernel.counters().items()})
+    return found
+
+
+def is_here(host: str) -> bool:
+    """Return whether a host's fabric is on this machine. As in a lab, several may be."""
+    return (RUN_NETNS / fabric_netns(host)).exists()
+
+
+def with_texts(objects: Objects, desired: Objects) -> dict[Key, KernelObject]:
+    """Return dumped objects with the texts of tables, of which a kernel keeps digests, put back where they are known."""
+    return {key: desired[key] if _is_text_of(desired.get(key), obj) else obj for key, obj in objects.items()}
+
+
+def _is_text_of(table: KernelObject | None, dumped_object: KernelObject) -> bool:
+    return isinstance(table, NftTable) and table.matches(dumped_object)
+
+
+@contextmanager
+def _kernel(host: str) -> Iterator[Kernel]:
+    """Open a host's kernel: from its own namespace, which has its name in a lab, or else from the one that we are in."""
+    from netorch.drivers.linux import LinuxKernel
+
+    if (RUN_NETNS / host).exists():
+        descriptor = find(host)
+        try:
+            with inside(descriptor):
+                kernel = LinuxKernel(host)
+        except OSError as error:
+            raise KernelError(f"enter host {host}", error.errno or 0) from error
+        finally:
+            os.close(descriptor)
+    else:
+        kernel = LinuxKernel(host)
+    try:
+        yield kernel
+    finally:
+        kernel.close()

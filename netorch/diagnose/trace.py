@@ -1,0 +1,259 @@
+"""One packet, three times: through what the hosts should hold, through what they hold, and for real.
+
+model    a walk over what each host's agent would make of the store
+kernel   the same walk over the kernels of the hosts that are on this machine; the others are "not here"
+probe    a live packet from the source's own namespace: heard by an ear at the destination, or counted by a drop counter
+
+If they disagree, a kernel has drifted from the store or netorch has a bug; either way somebody must know.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.compiler.ports import inside_name
+from netorch.control.caller import Caller
+from netorch.control.describe import resolve
+from netorch.control.enis import primary_eni_id
+from netorch.control.read import Inventory, VpcRecords
+from netorch.diagnose import sites
+from netorch.diagnose.books import names_of, rulebook_of
+from netorch.drivers.first_packet import Shot, shoot
+from netorch.drivers.netns import RUN_NETNS
+from netorch.drivers.probe import Listener
+from netorch.errors import KernelError, NetorchError, TraceError
+from netorch.model.addr import AddressError, canonical_ip, version_of
+from netorch.model.eni import Attachment, NetworkInterface
+from netorch.model.ids import is_id, port_name
+from netorch.model.packet import Packet, echo
+from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP
+from netorch.store.base import Store
+from netorch.trace.codes import OF_COUNTER, Code
+from netorch.trace.explain import Explanation, explain, policy_text
+from netorch.trace.machine import Machine
+from netorch.trace.rulebook import Way
+from netorch.trace.walk import Departure, Walk, walk
+
+_HANDSHAKES = (33, 132)  # Source: IANA protocol numbers
+_PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live packet showed. `drops` are the counters of hosts on this machine that rose meanwhile."""
+
+    shot: Shot | None = None
+    why_not: str = ""  # why none was sent
+    drops: tuple[tuple[str, str], ...] = ()  # host, counter
+
+    @property
+    def arrived(self) -> bool | None:
+        """Return whether it arrived; None when none was sent."""
+        return self.shot.arrived if self.shot is not None else None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was found out about one packet."""
+
+    source: str
+    destination: str
+    vpc: str
+    packet: Packet | None
+    rules: dict[str, str] = {}  # what the records say at the sender ("egress") and at the receiver ("ingress")
+    model: Walk | None = None
+    kernel: Walk | None = None
+    kernel_flaw: str = ""  # why there is no walk through kernels
+    live: Live = Live()
+    verdict: Explanation
+    silent: tuple[str, ...] = ()  # hosts on the way whose agents do not run
+    disagreement: str = ""
+
+    @property
+    def reachable(self) -> bool:
+        """Return whether the packet arrives: as the live one did if one was sent, else as the walks say."""
+        if self.live.arrived is not None:
+            return self.live.arrived
+        return self.verdict.code is None
+
+
+def trace(
+    store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str, *, timeout_s: float
+) -> Report:
+    """Return what becomes of a packet from one instance or interface to another, or to an address.
+
+    Raises:
+      ApiError: an end does not exist.
+      NetorchError: the service cannot be read.
+    """
+    records, near = _interface(inventory, caller, source)
+    address, far = _destination(inventory, caller, records, destination)
+    name = records.vpc.record.name
+    flaw = _flaw(records, near, far, source, destination)
+    if flaw is not None:
+        return Report(source=source, destination=destination, vpc=name, packet=None, verdict=flaw)
+    packet = make_packet(near, address, service)
+    start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
+    hosts = sites.hosts_of(records)
+    machines, flaws = sites.modelled(store, hosts)
+    if start.host in flaws:
+        raise NetorchError(flaws[start.host])
+    model = walk(machines, start, packet)
+    kernel, kernel_flaw = _kernel_walk(hosts, machines, model, start, packet)
+    live = _live(inventory, records, near, packet, hosts, timeout_s)
+    book = rulebook_of(records)
+    said = explain(book, records.vpc.record, packet, _decisive(model, kernel), names_of(records))
+    silent = sorted({hop.host for hop in model.hops if not inventory.hosts[hop.host].live})
+    verdict = _unheard(silent) if said.code is None and live.arrived is False else said
+    return Report(
+        source=source,
+        destination=destination,
+        vpc=name,
+        packet=packet,
+        rules={way.value: policy_text(book, packet, way) for way in Way},
+        model=model,
+        kernel=kernel,
+        kernel_flaw=kernel_flaw,
+        live=live,
+        verdict=verdict,
+        silent=tuple(silent),
+        disagreement=disagreement(packet, model, kernel, live),
+    )
+
+
+def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
+    """Return the packet that a service such as `tcp/443`, `icmp` or `47` begins with. Raises NetorchError."""
+    version = version_of(address)
+    source = near.address if version == 4 else near.ipv6_address
+    if not source:
+        raise NetorchError(f"trace: {near.id} has no IPv{version} address; trace to an address of the other version")
+    word, slash, port = service.partition("/")
+    protocol = _PROTOCOLS.get(word, int(word) if word.isascii() and word.isdigit() and int(word) <= 255 else -1)
+    if protocol in (ICMP, ICMPV6) and not slash:
+        return echo(source, address)
+    if protocol in (TCP, UDP) and port.isascii() and port.isdigit() and int(port) <= PORT_LAST:
+        return Packet(source=source, destination=address, protocol=protocol, source_port=49152, destination_port=int(port))
+    if protocol < 0 or protocol in (TCP, UDP) or slash:
+        raise NetorchError(
+            f"trace: {service!r} is no service; write tcp/PORT, udp/PORT, icmp or the number of a protocol, 0 to 255"
+        )
+    return Packet(source=source, destination=address, protocol=protocol)
+
+
+def disagreement(packet: Packet, model: Walk, kernel: Walk | None, live: Live) -> str:
+    """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
+    said = {"model": model.arrived}
+    if kernel is not None:
+        said["kernel"] = kernel.arrived
+    if live.arrived is not None:
+        said["probe"] = live.arrived
+    if len(set(said.values())) > 1:
+        text = ", ".join(f"{who} says {'reachable' if value else 'unreachable'}" for who, value in said.items())
+        if live.arrived and not (packet.has_ports or packet.has_type):  # then every packet between the two is of one connection
+            text += f"; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
+        return text
+    ends = {(found.host, found.code) for found in (model, kernel) if found is not None}
+    if len(ends) > 1:
+        return "model and kernel end the packet at different places"
+    return ""
+
+
+def _unheard(silent: list[str]) -> Explanation:
+    """Return what to say of a live packet that did not arrive though nothing refuses it."""
+    if silent:
+        sentence = f"{Code.HOST_SILENT.text} ({', '.join(silent)})"
+        return Explanation(code=Code.HOST_SILENT, sentence=sentence, fix=f"start the agent of {silent[0]}; see netorch status")
+    return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix="netorch ping, layer by layer")
+
+
+def _decisive(model: Walk, kernel: Walk | None) -> Walk:
+    """Return the walk that says why: the kernels', if a packet dies there."""
+    return kernel if kernel is not None and not kernel.arrived else model
+
+
+def _kernel_walk(
+    hosts: list[str], machines: dict[str, Machine], model: Walk, start: Departure, packet: Packet
+) -> tuple[Walk | None, str]:
+    """Return the walk through the kernels here, if all hosts on the packet's way are."""
+    away = sorted({hop.host for hop in model.hops if not sites.is_here(hop.host)})
+    if away:
+        return None, f"not here: {', '.join(away)}"
+    try:
+        return walk(sites.dumped(hosts, machines), start, packet), ""
+    except (KernelError, TraceError) as error:
+        return None, str(error)
+
+
+def _live(
+    inventory: Inventory, records: VpcRecords, near: NetworkInterface, packet: Packet, hosts: list[str], timeout_s: float
+) -> Live:
+    """Send the packet from the source's namespace, with an ear at the destination's."""
+    instance = records.instances[near.instance].record
+    if instance.attachment is Attachment.TAP:
+        return Live(why_not="the source is a virtual machine, which cannot be entered from here")
+    if packet.protocol in _HANDSHAKES:
+        return Live(why_not="the kernel tracks SCTP and DCCP by their own handshakes, which are not imitated")
+    netns = instance.netns or instance.id
+    if not (RUN_NETNS / netns).exists():
+        return Live(why_not=f"the namespace of {instance.name} is not here")
+    ear = _ear(records, packet.destination)
+    try:
+        before = sites.drop_counters(hosts)
+        shot = shoot(netns, packet, ear, timeout_s)
+        after = sites.drop_counters(hosts)
+    except (KernelError, OSError) as error:
+        return Live(why_not=str(error))
+    finally:
+        if ear is not None:
+            ear.close()
+    drops = tuple(key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER)
+    return Live(shot=shot, drops=() if shot.arrived else drops)
+
+
+def _ear(records: VpcRecords, address: str) -> Listener | None:
+    mapping = records.mappings.get(address)
+    eni = records.enis[mapping.record.eni].record if mapping is not None else None
+    if eni is None or eni.instance not in records.instances:
+        return None
+    instance = records.instances[eni.instance].record
+    netns = instance.netns or instance.id
+    if instance.attachment is Attachment.TAP or not (RUN_NETNS / netns).exists():
+        return None
+    return Listener(netns, inside_name(eni, instance))
+
+
+def _interface(inventory: Inventory, caller: Caller, text: str) -> tuple[VpcRecords, NetworkInterface]:
+    """Return an interface by its id, or an instance's own one by the instance's name or id. Raises ApiError."""
+    if is_id(text, "eni"):
+        records, eni = resolve(inventory, caller, "eni", text)
+        return records, eni
+    records, instance = resolve(inventory, caller, "i", text)
+    own = records.enis.get(primary_eni_id(instance.id))
+    if own is None:
+        raise NetorchError(f"trace: {text} has no network interface of its own; name one: netorch eni list")
+    return records, own.record
+
+
+def _destination(
+    inventory: Inventory, caller: Caller, records: VpcRecords, text: str
+) -> tuple[str, tuple[VpcRecords, NetworkInterface] | None]:
+    """Return the address that is meant, and whose it is when an instance or interface was named."""
+    try:
+        return canonical_ip(text), None
+    except AddressError:
+        there, eni = _interface(inventory, caller, text)
+        return eni.address, (there, eni)
+
+
+def _flaw(
+    records: VpcRecords, near: NetworkInterface, far: tuple[VpcRecords, NetworkInterface] | None, source: str, destination: str
+) -> Explanation | None:
+    """Return why no packet can be on its way at all, or None."""
+    ends = [(records, near, source), *([(*far, destination)] if far is not None else [])]
+    if far is not None and far[0].vni != records.vni:
+        names = records.vpc.record.name, far[0].vpc.record.name
+        sentence = f"{source} is in VPC {names[0]}, {destination} in {names[1]}: {Code.DIFFERENT_VPCS.text}"
+        return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence)
+    for of, eni, name in ends:
+        if not of.mappings_of(eni):
+            sentence = f"{name}: {Code.INTERFACE_NOT_ATTACHED.text}"
+            return Explanation(code=Code.INTERFACE_NOT_ATTACHED, sentence=sentence, fix=f"netorch eni attach {eni.id}")
+    return None

@@ -1,0 +1,76 @@
+"""A packet between two addresses of a VPC, as far as rules, routes and chains look at it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import version_of
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+
+ABSENT: Final = -1  # a field that packets of this protocol do not have
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10  # Source: RFC 9293 section 3.1
+ECHO_REQUEST: Final = {4: 8, 6: 128}  # by IP version. Source: RFC 792, RFC 4443
+ECHO_REPLY: Final = {4: 0, 6: 129}
+ERRORS: Final = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset({1, 2, 3, 4})}  # ICMP types that quote another packet
+# What may begin an exchange, beside echo requests: timestamp, information and mask requests; node information queries.
+_REQUESTS: Final = {4: frozenset({8, 13, 15, 17}), 6: frozenset({128, 139})}
+_ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
+
+
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """One packet. Ports are those of TCP and UDP, type and code those of the ICMP of its own IP version."""
+
+    source: str
+    destination: str
+    protocol: int
+    source_port: int = ABSENT
+    destination_port: int = ABSENT
+    icmp_type: int = ABSENT
+    icmp_code: int = ABSENT
+    flags: int = SYN  # of TCP
+    quoted: Packet | None = None  # by an ICMP error
+
+    @property
+    def version(self) -> int:
+        """Return 4 or 6."""
+        return version_of(self.source)
+
+    @property
+    def has_ports(self) -> bool:
+        """Return whether it is TCP or UDP."""
+        return self.protocol in (TCP, UDP)
+
+    @property
+    def has_type(self) -> bool:
+        """Return whether it is the ICMP of its own IP version; the other one's number is just a number there."""
+        return self.protocol == (ICMP if self.version == 4 else ICMPV6)
+
+    @property
+    def begins(self) -> bool:
+        """Return whether it may be the first packet of a connection."""
+        if self.protocol == TCP:
+            return self.flags & (SYN | ACK | RST | FIN) == SYN
+        return not self.has_type or self.icmp_type in _REQUESTS[self.version]
+
+    def answer(self) -> Packet:
+        """Return what the other end sends back to a packet that begins a connection."""
+        icmp_type = _ANSWER_TO[self.version].get(self.icmp_type, ABSENT) if self.has_type else ABSENT
+        return msgspec.structs.replace(
+            self,
+            source=self.destination,
+            destination=self.source,
+            source_port=self.destination_port,
+            destination_port=self.source_port,
+            icmp_type=icmp_type,
+            flags=SYN | ACK,
+        )
+
+
+def echo(source: str, destination: str) -> Packet:
+    """Return a ping."""
+    version = version_of(source)
+    protocol = ICMP if version == 4 else ICMPV6
+    return Packet(source=source, destination=destination, protocol=protocol, icmp_type=ECHO_REQUEST[version], icmp_code=0)

@@ -1,0 +1,79 @@
+"""Which rule or entry decides about a packet, found in the records: names for what a drop counter only counts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.model.addr import parse_ip, parse_prefix
+from netorch.model.eni import NetworkInterface
+from netorch.model.packet import Packet
+from netorch.model.security import AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
+from netorch.trace.rulebook import Rulebook, Way, acl_entries, group_rules
+from netorch.trace.services import holds, service, services_of
+
+
+class GroupsSay(msgspec.Struct, frozen=True, kw_only=True):
+    """What an interface's groups say: the first rule that permits, with its group, or neither."""
+
+    eni: NetworkInterface
+    way: Way
+    asked: tuple[SecurityGroup, ...]
+    group: SecurityGroup | None = None
+    rule: SecurityGroupRule | None = None
+
+
+class AclSays(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subnet's ACL says; no entry means that the last one, `*`, decides. `acl` is None inside a subnet."""
+
+    way: Way
+    acl: NetworkAcl | None
+    entry: AclEntry | None = None
+
+    @property
+    def allows(self) -> bool:
+        """Return whether the packet passes."""
+        return self.acl is None or (self.entry is not None and self.entry.allow)
+
+    @property
+    def number(self) -> str:
+        """Return the deciding entry's number, as EC2 shows it."""
+        return str(self.entry.number) if self.entry is not None else "*"
+
+
+def ask_groups(book: Rulebook, eni: NetworkInterface, way: Way, packet: Packet) -> GroupsSay:
+    """Return what the groups of the sender (EGRESS) or receiver (INGRESS) say of a packet that begins a connection."""
+    peer = packet.destination if way is Way.EGRESS else packet.source
+    asked = tuple(book.groups_of(eni))
+    for group in asked:
+        for rule in group_rules(group, way):
+            if _is_about(rule, packet) and _includes(book, rule, peer):
+                return GroupsSay(eni=eni, way=way, asked=asked, group=group, rule=rule)
+    return GroupsSay(eni=eni, way=way, asked=asked)
+
+
+def ask_acl(book: Rulebook, eni: NetworkInterface, way: Way, packet: Packet) -> AclSays:
+    """Return what the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) says of a packet."""
+    peer = packet.destination if way is Way.EGRESS else packet.source
+    subnet = book.subnets[eni.subnet]
+    if any(_within(peer, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr):
+        return AclSays(way=way, acl=None)
+    acl = book.acl_of(eni.subnet)
+    for entry in acl_entries(acl, way):
+        if _within(peer, entry.cidr) and _is_about(entry, packet):
+            return AclSays(way=way, acl=acl, entry=entry)
+    return AclSays(way=way, acl=acl)
+
+
+def _is_about(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:
+    return holds(services_of(rule, packet.protocol, packet.version), service(packet))
+
+
+def _includes(book: Rulebook, rule: SecurityGroupRule, peer: str) -> bool:
+    holder = book.holders.get(peer)
+    if rule.group:
+        return holder is not None and rule.group in holder.groups
+    return any(_within(peer, cidr) for cidr in book.cidrs_of(rule))
+
+
+def _within(address: str, cidr: str) -> bool:
+    return parse_prefix(cidr).holds(*parse_ip(address))

@@ -1,0 +1,62 @@
+"""Why a packet does not arrive, as a code: EC2 Reachability Analyzer's where it has one, ours in the same style."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+
+class Code(Enum):
+    """What ended a packet. The value is the code itself; the text says what it means."""
+
+    def __new__(cls, value: str, text: str) -> Code:
+        """Return a member that knows its text."""
+        member = object.__new__(cls)
+        member._value_ = value
+        return member
+
+    def __init__(self, value: str, text: str) -> None:
+        self.text = text
+
+    ENI_SG_RULES_MISMATCH = "ENI_SG_RULES_MISMATCH", "no rule of the interface's security groups permits it"
+    SUBNET_ACL_RESTRICTION = "SUBNET_ACL_RESTRICTION", "the subnet's network ACL denies it"
+    NO_ROUTE_TO_DESTINATION = "NO_ROUTE_TO_DESTINATION", "the route table has no route to the address"
+    NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
+    DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
+    INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"
+    PORT_MISSING = "PORT_MISSING", "the interface's port is not on its host, or is not up"
+    HOST_SILENT = (
+        "HOST_SILENT",
+        "the records permit it, but an agent on the way is not running, so its host may hold something else",
+    )
+    PROBE_UNHEARD = "PROBE_UNHEARD", "the records permit it, and yet the live packet did not arrive"
+    HOST_UNKNOWN = "HOST_UNKNOWN", "the mapping leads to a VTEP at which no host carries the VPC"
+    NEXT_HOP_MISSING = "NEXT_HOP_MISSING", "the route's next hop has no neighbour or FDB entry"
+    SOURCE_SPOOFED = "SOURCE_SPOOFED", "the sender's MAC or address is not its interface's"
+    MAPPING_VIOLATION = "MAPPING_VIOLATION", "the sending host may not speak for the source address"
+    NOT_A_MEMBER = "NOT_A_MEMBER", "the sending host carries nothing of the VPC"
+    STALE_MAPPING = "STALE_MAPPING", "the address is not on this host: the sending host has an outdated mapping"
+    INVALID_CONNECTION_STATE = "INVALID_CONNECTION_STATE", "it belongs to no known connection and cannot begin one"
+    ROUTER_ANSWERS_PINGS_ONLY = "ROUTER_ANSWERS_PINGS_ONLY", "it is for the router, which answers nothing but pings"
+    POLICY_NOT_IN_PLACE = "POLICY_NOT_IN_PLACE", "the interface's rules are not on its host (yet)"
+    PORT_UNGUARDED = "PORT_UNGUARDED", "the port has no chain that checks its sources, so it is mute"
+    ZONE_NOT_IN_PLACE = "ZONE_NOT_IN_PLACE", "the device belongs to no VPC's connection tracking zone (yet)"
+    DROPPED = "DROPPED", "a rule that has no name of its own drops it"
+
+
+# Named counters of netorch's tables -> what they count.
+OF_COUNTER: Final[dict[str, Code]] = {
+    "spoofed": Code.SOURCE_SPOOFED,
+    "unverified": Code.MAPPING_VIOLATION,
+    "stranger": Code.NOT_A_MEMBER,
+    "no_zone": Code.ZONE_NOT_IN_PLACE,
+    "unchecked": Code.PORT_UNGUARDED,
+    "transit": Code.STALE_MAPPING,
+    "to_router": Code.ROUTER_ANSWERS_PINGS_ONLY,
+    "no_policy": Code.POLICY_NOT_IN_PLACE,
+    "invalid": Code.INVALID_CONNECTION_STATE,
+    "acl_egress": Code.SUBNET_ACL_RESTRICTION,
+    "acl_ingress": Code.SUBNET_ACL_RESTRICTION,
+    "sg_egress": Code.ENI_SG_RULES_MISMATCH,
+    "sg_ingress": Code.ENI_SG_RULES_MISMATCH,
+}

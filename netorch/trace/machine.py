@@ -1,0 +1,93 @@
+"""One host's objects, arranged for look-ups: links, routes, next hops, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from netorch.model.addr import BITS, parse_ip, parse_prefix
+from netorch.state.base import KernelObject, Key
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Address, Neighbour, Route
+from netorch.state.link import TapPort, VethPort, Vrf, Vxlan, link_key
+from netorch.state.nft import Scope
+from netorch.trace.nft import Ruleset, table_of
+
+Objects = Mapping[Key, KernelObject]
+
+
+class Machine:
+    """What a host holds, desired or dumped; nothing is changed."""
+
+    def __init__(self, name: str, objects: Objects) -> None:
+        self.name = name
+        self.objects = objects
+
+    @cached_property
+    def ports(self) -> Ruleset | None:
+        """Return the chains at the ingress of ports."""
+        return table_of(self.objects, Scope.FABRIC, "netdev")
+
+    @cached_property
+    def fabric(self) -> Ruleset | None:
+        """Return the table of policy."""
+        return table_of(self.objects, Scope.FABRIC, "inet")
+
+    @cached_property
+    def underlay(self) -> Ruleset | None:
+        """Return the table that verifies VXLAN packets."""
+        return table_of(self.objects, Scope.UNDERLAY, "ip")
+
+    @cached_property
+    def vxlans(self) -> dict[tuple[int, str], Vxlan]:
+        """Return the VXLAN devices by VNI and VTEP."""
+        return {(obj.vni, obj.local): obj for obj in self.objects.values() if isinstance(obj, Vxlan)}
+
+    @cached_property
+    def _routes(self) -> dict[tuple[int, int], dict[int, dict[int, Route]]]:
+        """Return the best route by (table, IP version), prefix length, network."""
+        found: dict[tuple[int, int], dict[int, dict[int, Route]]] = {}
+        for obj in self.objects.values():
+            if isinstance(obj, Route):
+                prefix = parse_prefix(obj.dst)
+                same_length = found.setdefault((obj.table, prefix.version), {}).setdefault(prefix.length, {})
+                known = same_length.get(prefix.network)
+                if known is None or obj.metric < known.metric:
+                    same_length[prefix.network] = obj
+        return found
+
+    def route(self, table: int, address: str) -> Route | None:
+        """Return the route to an address: of the longest prefixes the one with the lowest metric."""
+        version, value = parse_ip(address)
+        by_length = self._routes.get((table, version), {})
+        for length in sorted(by_length, reverse=True):
+            host_bits = BITS[version] - length
+            route = by_length[length].get(value >> host_bits << host_bits)
+            if route is not None:
+                return route
+        return None
+
+    def link(self, ifname: str) -> VethPort | TapPort | Vxlan | None:
+        """Return a port or a VXLAN device that is there and up."""
+        found = self.objects.get(link_key(ifname))
+        return found if isinstance(found, VethPort | TapPort | Vxlan) and ("up", ifname) in self.objects else None
+
+    def table_of_vrf(self, vrf: str) -> int | None:
+        """Return the routing table of a VRF, or None when it is not there or not up."""
+        found = self.objects.get(link_key(vrf))
+        return found.table if isinstance(found, Vrf) and ("up", vrf) in self.objects else None
+
+    def is_router(self, vrf: str, address: str) -> bool:
+        """Return whether the VRF itself has an address."""
+        length = 128 if ":" in address else 32
+        return isinstance(self.objects.get(("addr", vrf, f"{address}/{length}")), Address)
+
+    def neighbour(self, ifname: str, address: str) -> str | None:
+        """Return the MAC of a neighbour."""
+        found = self.objects.get(("neigh", ifname, address))
+        return found.lladdr if isinstance(found, Neighbour) else None
+
+    def vtep_of(self, ifname: str, lladdr: str) -> str | None:
+        """Return the VTEP behind a router MAC."""
+        found = self.objects.get(("fdb", ifname, lladdr))
+        return found.dst if isinstance(found, Fdb) else None

@@ -1,0 +1,178 @@
+"""What one of netorch's nft tables does with a packet: its chains and sets, put together from a host's objects.
+
+Follows the kernel: base chains of a hook in the order of their priority, `goto` without return, a look-up that finds nothing ends
+its rule, and a base chain's policy has the last word. Source: nft(8), nf_tables_core.c.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from netorch.errors import TraceError
+from netorch.state.base import KernelObject, Key
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope
+from netorch.trace.rules import Hit, Verdict, Word, parse_rule
+from netorch.trace.skb import Skb
+from netorch.trace.values import Table, split_element
+
+_BLOCK: Final = re.compile(r"(set|map|chain|counter) (\S+) \{")
+_HOOK: Final = re.compile(r"type filter hook (\w+)(?: device \S+)? priority (-?\d+); policy (\w+);")
+_MAX_STEPS: Final = 1000  # more than any packet needs; ends a loop of chains
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hook decided, and the rules that led there."""
+
+    accepted: bool
+    hits: tuple[Hit, ...] = ()
+
+    @property
+    def counter(self) -> str:
+        """Return the named counter that counted the end of a dropped packet."""
+        return self.hits[-1].counter if self.hits else ""
+
+
+class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a hook enters a table."""
+
+    name: str
+    hook: str
+    priority: int
+    accepts: bool  # the policy
+
+
+class Skeleton(msgspec.Struct, frozen=True, kw_only=True):
+    """A table's text, taken apart."""
+
+    chains: dict[str, tuple[str, ...]]
+    bases: tuple[BaseChain, ...]
+    elements: dict[str, tuple[tuple[tuple[str, ...], str], ...]]  # by set
+
+
+class Ruleset:
+    """A table with everything that stands in it."""
+
+    def __init__(self, chains: Mapping[str, tuple[str, ...]], bases: Iterable[BaseChain], sets: Mapping[str, Table]) -> None:
+        self._chains = dict(chains)
+        self._bases = sorted(bases, key=lambda base: base.priority)
+        self._sets = dict(sets)
+
+    def run(self, hook: str, skb: Skb) -> Judgement:
+        """Return what the chains of a hook decide; may change the packet's marks. Raises TraceError."""
+        hits: list[Hit] = []
+        for base in self._bases:
+            if base.hook == hook:
+                verdict = self._follow(base.name, skb, hits)
+                if verdict is Word.DROP or (verdict is None and not base.accepts):
+                    if verdict is None:
+                        hits.append(Hit(chain=base.name, rule="policy drop"))
+                    return Judgement(accepted=False, hits=tuple(hits))
+        return Judgement(accepted=True, hits=tuple(hits))
+
+    def _follow(self, chain: str, skb: Skb, hits: list[Hit]) -> Word | None:
+        """Return ACCEPT or DROP, or None when a chain ends without either."""
+        stack: list[tuple[str, int]] = []
+        place, steps = 0, 0
+        while True:
+            steps += 1
+            rules = self._rules(chain)
+            if steps > _MAX_STEPS:
+                raise TraceError(f"chain {chain}: leads round in circles; look for drift: netorch drift")
+            if place >= len(rules):
+                if not stack:
+                    return None
+                chain, place = stack.pop()
+                continue
+            verdict = self._apply(chain, rules[place], skb, hits)
+            place += 1
+            if verdict is None:
+                continue
+            if verdict.word in (Word.ACCEPT, Word.DROP):
+                return verdict.word
+            if verdict.word is Word.JUMP:
+                stack.append((chain, place))
+            chain, place = (verdict.chain, 0) if verdict.chain else (chain, len(rules))
+
+    def _rules(self, chain: str) -> tuple[str, ...]:
+        if chain not in self._chains:
+            raise TraceError(f"chain {chain}: a rule leads there, and it does not exist; look for drift: netorch drift")
+        return self._chains[chain]
+
+    def _apply(self, chain: str, text: str, skb: Skb, hits: list[Hit]) -> Verdict | None:
+        rule = parse_rule(text)
+        verdict = rule.judge(skb, self._sets)
+        if verdict is not None:
+            hits.append(Hit(chain=chain, rule=text, counter=rule.counter))
+        return verdict
+
+
+def table_of(objects: Mapping[Key, KernelObject], scope: Scope, family: str) -> Ruleset | None:
+    """Return one of a host's tables, or None when it has none. Raises TraceError for one whose text is not known.
+
+    Cost: O(objects).
+    """
+    table = objects.get(("nft-table", scope.value, family))
+    if not isinstance(table, NftTable):
+        return None
+    if "{" not in table.text:
+        raise TraceError(
+            f"nft table {family} netorch in {scope.value}: altered by somebody, or of another version; see netorch drift"
+        )
+    skeleton = parse_skeleton(table.text)
+    chains, bases = dict(skeleton.chains), list(skeleton.bases)
+    sets = {name: Table(elements) for name, elements in skeleton.elements.items()}
+    own = table.key == ("nft-table", Scope.FABRIC.value, "inet")
+    for obj in objects.values():
+        match obj:
+            case NftMap() if own:
+                sets.setdefault(obj.name, Table(()))
+            case NftChain() if own:
+                chains[obj.name] = obj.rules
+                for chain_set in obj.sets:
+                    sets[chain_set.name] = Table(map(split_element, chain_set.elements))
+            case NftElement() if obj.scope is scope and obj.family == family:
+                sets.setdefault(obj.set, Table(())).add(obj.items, obj.value)
+            case PortChain() if family == "netdev":
+                chains[obj.ifname] = obj.rules
+                bases.append(BaseChain(name=obj.ifname, hook=obj.ifname, priority=0, accepts=False))
+            case _:
+                pass
+    return Ruleset(chains, bases, sets)
+
+
+@lru_cache(maxsize=16)
+def parse_skeleton(text: str) -> Skeleton:
+    """Return what a table's text says. Raises TraceError for a line that is not known."""
+    chains: dict[str, tuple[str, ...]] = {}
+    elements: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {}
+    bases = []
+    for kind, name, lines in _blocks(text):
+        if kind == "chain":
+            hook = _HOOK.fullmatch(lines[0]) if lines else None
+            if hook is not None:
+                bases.append(BaseChain(name=name, hook=hook[1], priority=int(hook[2]), accepts=hook[3] == "accept"))
+            chains[name] = tuple(lines[1:] if hook is not None else lines)
+        elif kind in ("set", "map"):
+            listed = " ".join(lines).partition("elements = {")[2].rpartition("}")[0]
+            elements[name] = tuple(split_element(element) for element in listed.split(",") if element.strip())
+    return Skeleton(chains=chains, bases=tuple(bases), elements=elements)
+
+
+def _blocks(text: str) -> Iterable[tuple[str, str, list[str]]]:
+    head: re.Match[str] | None = None
+    lines: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if head is None and line:
+            head, lines = _BLOCK.fullmatch(line), []
+            if head is None:
+                raise TraceError(f"nft table: {line!r} cannot be followed; trace knows netorch's own tables only")
+        elif head is not None and line == "}":
+            yield head[1], head[2], lines
+            head = None
+        elif line:
+            lines.append(line)

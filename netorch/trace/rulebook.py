@@ -1,0 +1,61 @@
+"""The records of one VPC that decide who may speak to whom, indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from netorch.model.eni import NetworkInterface
+from netorch.model.security import AclEntry, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule
+from netorch.model.vpc import Subnet
+
+
+class Way(Enum):
+    """Which rules of an interface are meant."""
+
+    EGRESS = "egress"
+    INGRESS = "ingress"
+
+
+class Rulebook:
+    """Subnets, attached interfaces, groups, ACLs and prefix lists of one VPC."""
+
+    def __init__(
+        self,
+        subnets: Iterable[Subnet],
+        interfaces: Iterable[NetworkInterface],
+        groups: Iterable[SecurityGroup],
+        acls: Iterable[NetworkAcl],
+        prefix_lists: Iterable[PrefixList],
+    ) -> None:
+        self.subnets = {subnet.id: subnet for subnet in subnets}
+        self.interfaces = {eni.id: eni for eni in interfaces}
+        self.groups = {group.id: group for group in groups}
+        self.acls = {acl.id: acl for acl in acls}
+        self.prefix_lists = {found.id: found for found in prefix_lists}
+        self.holders = {address: eni for eni in self.interfaces.values() for address in eni.addresses}
+        self._default_acl = next((acl.id for acl in self.acls.values() if acl.is_default), "")
+
+    def acl_of(self, subnet_id: str) -> NetworkAcl:
+        """Return a subnet's ACL: the one that it names, or the VPC's default."""
+        return self.acls[self.subnets[subnet_id].acl or self._default_acl]
+
+    def groups_of(self, eni: NetworkInterface) -> list[SecurityGroup]:
+        """Return an interface's groups."""
+        return [self.groups[name] for name in eni.groups if name in self.groups]
+
+    def cidrs_of(self, rule: SecurityGroupRule) -> tuple[str, ...]:
+        """Return the CIDRs that a rule means, its own or its prefix list's; none for a rule that refers to a group."""
+        found = self.prefix_lists.get(rule.prefix_list)
+        listed = (entry.cidr for entry in found.entries) if found is not None else ()
+        return (rule.cidr,) if rule.cidr else tuple(listed)
+
+
+def group_rules(group: SecurityGroup, way: Way) -> tuple[SecurityGroupRule, ...]:
+    """Return a group's rules of one way."""
+    return group.egress if way is Way.EGRESS else group.ingress
+
+
+def acl_entries(acl: NetworkAcl, way: Way) -> tuple[AclEntry, ...]:
+    """Return an ACL's entries of one way, the first that decides first."""
+    return tuple(sorted(acl.egress if way is Way.EGRESS else acl.ingress, key=lambda entry: entry.number))

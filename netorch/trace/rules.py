@@ -1,0 +1,243 @@
+"""One rule in nft's words, as steps that a packet goes through. The words are those that netorch's own tables are made of.
+
+A word that is not known is an error that names the rule: a trace that guesses is worse than none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from netorch.errors import TraceError
+from netorch.trace.skb import FIELDS, Field, Skb, Value, raw_field
+from netorch.trace.values import Table, parse_span
+
+
+class Word(Enum):
+    """What a verdict says."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    RETURN = "return"
+    GOTO = "goto"
+    JUMP = "jump"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a rule decides; `chain` is where GOTO and JUMP lead."""
+
+    word: Word
+    chain: str = ""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule that decided something about a packet."""
+
+    chain: str
+    rule: str
+    counter: str = ""  # the named counter that counted the packet here
+
+
+Sets = Mapping[str, Table]
+# A step returns False when the rule does not match, a verdict, or True to go on.
+Step = Callable[[Skb, Sets], "Verdict | bool"]
+_TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
+# What decides nothing about one packet alone -> how many words it takes. A single packet is within every limit.
+_UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
+_BITMASKS: Final = frozenset({"ct state"})
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """A parsed rule."""
+
+    text: str
+    steps: tuple[Step, ...]
+    counter: str = ""
+
+    def judge(self, skb: Skb, sets: Sets) -> Verdict | None:
+        """Return what the rule decides about a packet, or None; may change the packet's marks."""
+        for step in self.steps:
+            outcome = step(skb, sets)
+            if outcome is False:
+                return None
+            if isinstance(outcome, Verdict):
+                return outcome
+        return None
+
+
+@lru_cache(maxsize=65536)
+def parse_rule(text: str) -> Rule:
+    """Return a rule. Raises TraceError for words that are not known."""
+    parser = _Parser(text)
+    try:
+        while parser.words:
+            parser.statement()
+    except (ValueError, IndexError, KeyError) as error:
+        raise TraceError(f"rule {text!r}: cannot be followed: {error}; trace knows netorch's own rules only") from error
+    return Rule(text=text, steps=tuple(parser.steps), counter=parser.counter)
+
+
+def parse_verdict(text: str) -> Verdict | None:
+    """Return the verdict that a text means, or None when it is something else."""
+    word, _, chain = text.partition(" ")
+    if word not in {known.value for known in Word}:
+        return None
+    return Verdict(Word(word), chain)
+
+
+class _Parser:
+    """Takes a rule's words off the front and turns them into steps."""
+
+    def __init__(self, text: str) -> None:
+        self.words: list[str] = [word.strip('"') for word in _TOKEN.findall(text)]
+        self.steps: list[Step] = []
+        self.counter = ""
+
+    def statement(self) -> None:
+        """Take one match or action."""
+        head = self.words[0]
+        if head in ("accept", "drop", "return"):
+            self._always(Verdict(Word(self._take())))
+        elif head in ("goto", "jump"):
+            self._always(Verdict(Word(self._take()), self._take()))
+        elif head == "counter":
+            self._take("counter")
+            self._take("name")
+            self.counter = self._take()
+        elif head in _UNHEARD:
+            del self.words[: _UNHEARD[head]]
+        elif self.words[1:3] == ["mark", "set"] or self.words[1:3] == ["zone", "set"]:
+            self._assignment(f"{self._take()}_{self._take()}")
+        else:
+            self._match()
+
+    def _take(self, wanted: str = "") -> str:
+        word: str = self.words.pop(0)
+        if wanted and word != wanted:
+            raise ValueError(f"{word!r} in place of {wanted!r}")
+        return word
+
+    def _always(self, verdict: Verdict) -> None:
+        self.steps.append(lambda skb, sets: verdict)
+
+    def _assignment(self, target: str) -> None:
+        self._take("set")
+        attribute = {"meta_mark": "mark", "ct_mark": "ct_mark", "ct_zone": "ct_zone"}[target]
+        if self.words[0][0].isdigit():
+            number = int(self._take(), 0)
+            self.steps.append(lambda skb, sets: _assign(skb, attribute, number))
+            return
+        fields = self._fields()
+        if self._take() == "map":
+            name = self._take().removeprefix("@")
+            self.steps.append(lambda skb, sets: _assign(skb, attribute, _mapped(skb, sets, fields, name)))
+        else:  # the only operator in use is |
+            bits = int(self._take(), 0)
+            self.steps.append(lambda skb, sets: _assign(skb, attribute, _or(fields[0].read(skb), bits)))
+
+    def _fields(self) -> tuple[Field, ...]:
+        fields = [self._field()]
+        while self.words and self.words[0] == ".":
+            self._take()
+            fields.append(self._field())
+        return tuple(fields)
+
+    def _field(self) -> Field:
+        if self.words[0].startswith("@th,"):
+            return raw_field(self._take())
+        for length in (3, 2, 1):
+            field = FIELDS.get(tuple(self.words[:length]))
+            if field is not None:
+                del self.words[:length]
+                return field
+        raise ValueError(f"{' '.join(self.words[:2])!r} is not known")
+
+    def _match(self) -> None:
+        fields = self._fields()
+        word = self._take()
+        if word == "vmap":
+            name = self._take().removeprefix("@")
+            self.steps.append(lambda skb, sets: _verdict(skb, sets, fields, name))
+        elif word.startswith("@"):
+            name = word[1:]
+            self.steps.append(lambda skb, sets: _look_up(skb, sets, fields, name) is not None)
+        else:
+            wanted = word not in ("!=",)
+            texts = self._values(self._take() if word in ("!=", "==") else word)
+            self.steps.append(_comparison(fields[0], texts, wanted=wanted))
+
+    def _values(self, first: str) -> list[str]:
+        """Return the values of a list, in braces or not, whose first word has been taken."""
+        braces = first == "{"
+        texts = [self._take() if braces else first]
+        while self.words and self.words[0] == ",":
+            self._take()
+            texts.append(self._take())
+        if braces:
+            self._take("}")
+        return texts
+
+
+def _comparison(field: Field, texts: list[str], *, wanted: bool) -> Step:
+    spans = [parse_span(field, text) for text in texts]
+    if field.words in _BITMASKS:
+        bits = sum(int(first) for first, _ in spans)
+        return lambda skb, sets: bool(_number(field.read(skb)) & bits) is wanted
+
+    def compare(skb: Skb, sets: Sets) -> bool:
+        value = field.read(skb)
+        if value is None:
+            return False
+        # Both ends of a span are of the field's kind, and so is the value.
+        return any(first <= value <= last for first, last in spans) is wanted  # type: ignore[operator]
+
+    return compare
+
+
+def _values_of(skb: Skb, fields: tuple[Field, ...]) -> tuple[Value, ...] | None:
+    values = tuple(value for field in fields if (value := field.read(skb)) is not None)
+    return values if len(values) == len(fields) else None
+
+
+def _look_up(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> str | None:
+    table = sets.get(name)
+    if table is None:
+        raise TraceError(f"set {name}: a rule reads it, and it is not there; look for drift: netorch drift")
+    values = _values_of(skb, fields)
+    if values is None:
+        return None
+    try:
+        return table.find(fields, values)
+    except ValueError as error:
+        raise TraceError(f"set {name}: an element cannot be read: {error}; trace knows netorch's own sets only") from error
+
+
+def _verdict(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> Verdict | bool:
+    text = _look_up(skb, sets, fields, name)
+    return False if text is None else parse_verdict(text) or False
+
+
+def _mapped(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> int | None:
+    text = _look_up(skb, sets, fields, name)
+    return None if text is None else int(text, 0)
+
+
+def _assign(skb: Skb, attribute: str, value: int | None) -> bool:
+    """Set a mark, and go on; a look-up that found nothing ends the rule, as in the kernel."""
+    if value is None:
+        return False
+    setattr(skb, attribute, value)
+    return True
+
+
+def _or(value: Value | None, bits: int) -> int:
+    return _number(value) | bits
+
+
+def _number(value: Value | None) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,167 @@
+"""A packet as a hook of the kernel sees it, and the words by which nft rules name its parts."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from enum import Enum
+from functools import cache, lru_cache
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import packed
+from netorch.model.packet import Packet
+from netorch.model.security import ICMP, ICMPV6, UDP
+from netorch.state.link import VXLAN_PORT
+
+Value = int | str
+ETHERTYPE: Final = {4: 0x0800, 6: 0x86DD}
+# Source: linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT and IP_CT_NEW ...
+CT_STATES: Final = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+CT_DIRECTIONS: Final = {"original": 0, "reply": 1}
+
+
+class Skb(msgspec.Struct, kw_only=True):
+    """A packet on its way through one host. What rules may set is changed in place."""
+
+    packet: Packet
+    iifname: str = ""
+    oifname: str = ""
+    sdifname: str = ""  # the device behind a VRF's, at which the packet arrived
+    oifgroup: int = 0
+    ether_source: str = ""
+    pkttype: int = 0
+    mark: int = 0
+    ct_state: int = CT_STATES["new"]
+    ct_direction: int = 0
+    ct_mark: int = 0
+    ct_zone: int = 0
+    th: bytes = b""  # from the transport header on, where a rule reads raw bytes
+
+
+class Kind(Enum):
+    """How a part of a packet is compared."""
+
+    NUMBER = "number"  # addresses too
+    NAME = "name"  # of a device; `*` at the end of a pattern stands for anything
+    MAC = "mac"
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A part of a packet. `read` returns nothing when this packet has no such part: a rule that asks for it does not match."""
+
+    words: str
+    read: Callable[[Skb], Value | None]
+    names: dict[str, int] = {}  # words for numbers
+    kind: Kind = Kind.NUMBER
+
+
+_PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132}
+_ICMP: Final = {"echo-reply": 0, "destination-unreachable": 3, "redirect": 5, "echo-request": 8, "time-exceeded": 11}
+_ICMPV6: Final = {
+    "destination-unreachable": 1,
+    "packet-too-big": 2,
+    "time-exceeded": 3,
+    "echo-request": 128,
+    "echo-reply": 129,
+    "nd-router-solicit": 133,
+    "nd-router-advert": 134,
+    "nd-neighbor-solicit": 135,
+    "nd-neighbor-advert": 136,
+}
+
+
+def _address(end: str, version: int) -> Callable[[Skb], int | None]:
+    def read(skb: Skb) -> int | None:
+        return number_of(getattr(skb.packet, end)) if skb.packet.version == version else None
+
+    return read
+
+
+def _ports(end: str) -> Callable[[Skb], int | None]:
+    def read(skb: Skb) -> int | None:
+        return getattr(skb.packet, end) if skb.packet.has_ports else None
+
+    return read
+
+
+def _icmp(part: str, protocol: int) -> Callable[[Skb], int | None]:
+    def read(skb: Skb) -> int | None:
+        return getattr(skb.packet, part) if skb.packet.has_type and skb.packet.protocol == protocol else None
+
+    return read
+
+
+def _never(skb: Skb) -> None:
+    """Return nothing: packets that are followed here are never ARP."""
+
+
+_FIELDS: Final = (
+    Field(words="meta nfproto", read=lambda skb: {4: 2, 6: 10}[skb.packet.version], names={"ipv4": 2, "ipv6": 10}),
+    Field(words="meta l4proto", read=lambda skb: skb.packet.protocol, names=_PROTOCOLS),
+    Field(words="meta mark", read=lambda skb: skb.mark),
+    Field(words="meta pkttype", read=lambda skb: skb.pkttype, names={"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2}),
+    Field(words="meta sdifname", read=lambda skb: skb.sdifname, kind=Kind.NAME),
+    Field(words="iifname", read=lambda skb: skb.iifname, kind=Kind.NAME),
+    Field(words="oifname", read=lambda skb: skb.oifname, kind=Kind.NAME),
+    Field(words="oifgroup", read=lambda skb: skb.oifgroup),
+    Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
+    Field(words="ct direction", read=lambda skb: skb.ct_direction, names=CT_DIRECTIONS),
+    Field(words="ct mark", read=lambda skb: skb.ct_mark),
+    Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
+    Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
+    Field(words="arp saddr ip", read=_never),
+    Field(words="ip saddr", read=_address("source", 4)),
+    Field(words="ip daddr", read=_address("destination", 4)),
+    Field(words="ip6 saddr", read=_address("source", 6)),
+    Field(words="ip6 daddr", read=_address("destination", 6)),
+    Field(words="th sport", read=_ports("source_port")),
+    Field(words="th dport", read=_ports("destination_port")),
+    Field(words="icmp type", read=_icmp("icmp_type", ICMP), names=_ICMP),
+    Field(words="icmp code", read=_icmp("icmp_code", ICMP)),
+    Field(words="icmpv6 type", read=_icmp("icmp_type", ICMPV6), names=_ICMPV6),
+    Field(words="icmpv6 code", read=_icmp("icmp_code", ICMPV6)),
+)
+FIELDS: Final[dict[tuple[str, ...], Field]] = {tuple(field.words.split()): field for field in _FIELDS}
+
+
+@cache
+def raw_field(word: str) -> Field:
+    """Return the field that a word such as `@th,16,16` means: offset and length in bits, from the transport header on."""
+    _, offset, length = word.split(",")
+    first, last = int(offset), int(offset) + int(length)
+
+    def read(skb: Skb) -> int | None:
+        bits = len(skb.th) * 8
+        if last > bits:
+            return None
+        return int.from_bytes(skb.th, "big") >> (bits - last) & ((1 << (last - first)) - 1)
+
+    return Field(words=word, read=read)
+
+
+@lru_cache(maxsize=65536)
+def number_of(address: str) -> int:
+    """Return an address as a number."""
+    return int.from_bytes(packed(address), "big")
+
+
+def encapsulated(packet: Packet, vni: int) -> bytes:
+    """Return a packet in VXLAN, from the UDP header on, as far as its inner addresses. Source: RFC 7348 section 5."""
+    udp = struct.pack("!HHHH", 49152, VXLAN_PORT, 0, 0)
+    vxlan = struct.pack("!II", 0x08000000, vni << 8)
+    ethernet = bytes(12) + struct.pack("!H", ETHERTYPE[packet.version])
+    if packet.version == 4:
+        network = struct.pack("!BBHHHBBH", 0x45, 0, 20, 0, 0, 63, packet.protocol, 0)
+    else:
+        network = struct.pack("!IHBB", 6 << 28, 0, packet.protocol, 63)
+    return udp + vxlan + ethernet + network + packed(packet.source) + packed(packet.destination)
+
+
+def arriving(packet: Packet, outer_source: str, outer_destination: str, vni: int) -> Skb:
+    """Return the VXLAN packet that carries another one, as the receiving host's underlay sees it."""
+    outer = Packet(
+        source=outer_source, destination=outer_destination, protocol=UDP, source_port=49152, destination_port=VXLAN_PORT
+    )
+    return Skb(packet=outer, th=encapsulated(packet, vni))

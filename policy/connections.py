@@ -1,0 +1,92 @@
+"""What becomes of packets one after the other: connections that are tracked, or not, and rules that change meanwhile.
+
+A host remembers the connections of its own interfaces; two interfaces on one host share what it remembers. A connection is
+remembered from its first packet on, if that left its host, or arrived when both ends are on one host. Time is not modelled:
+nothing expires, and nothing is closed.
+
+An ICMP error belongs to the connection that it quotes when it goes from one end of it to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from netorch.model.packet import ERRORS, Packet
+from policy.evaluate import Judge, Memory, Policy, Standing, Verdict, first_sight, judge
+
+FlowKey = tuple[object, ...]
+_AT_SENDER = (Judge.SENDER_ACL, Judge.SENDER_GROUPS, Judge.NOBODY_THERE)
+
+
+class Flow(msgspec.Struct):
+    """A connection as one host remembers it."""
+
+    begun_by: str
+    answered: bool = False
+    tracked_by: set[str] = msgspec.field(default_factory=set)  # addresses of the ends that track it
+
+
+class Connections:
+    """Predicts a sequence of packets of one VPC. `homes` says on which host each address is; assign `policy` to change rules."""
+
+    def __init__(self, policy: Policy, homes: Mapping[str, str]) -> None:
+        self.policy = policy
+        self._homes = homes
+        self._flows: dict[tuple[str, FlowKey], Flow] = {}
+
+    def send(self, packet: Packet) -> Verdict:
+        """Return what becomes of the next packet."""
+        here, there = self._homes.get(packet.source, ""), self._homes.get(packet.destination, "")
+        at_sender = self._memory(here, packet.source, packet)
+        at_receiver = self._memory(there, packet.destination, packet)
+        verdict = judge(self.policy, packet, at_sender=at_sender, at_receiver=at_receiver)
+        if verdict.refused_by not in _AT_SENDER:
+            arrived = verdict.passed
+            if arrived or here != there or (here, _key(packet)) in self._flows:
+                self._remember(here, packet, packet.source if verdict.sender_tracks else "")
+            if arrived:
+                self._remember(there, packet, packet.destination if verdict.receiver_tracks else "")
+        return verdict
+
+    def _memory(self, home: str, end: str, packet: Packet) -> Memory:
+        quoted = packet.quoted
+        if quoted is not None:
+            flow = self._flows.get((home, _key(quoted))) if _is_error_about(packet, quoted) else None
+            return Memory(standing=Standing.KNOWN, tracked=end in flow.tracked_by) if flow is not None else first_sight(packet)
+        flow = self._flows.get((home, _key(packet)))
+        if flow is None:
+            return first_sight(packet)
+        unanswered = not flow.answered and packet.source == flow.begun_by
+        return Memory(standing=Standing.NEW if unanswered else Standing.KNOWN, tracked=end in flow.tracked_by)
+
+    def _remember(self, home: str, packet: Packet, tracker: str) -> None:
+        if packet.quoted is not None:
+            return
+        flow = self._flows.get((home, _key(packet)))
+        if flow is None:
+            if not packet.begins:
+                return
+            flow = self._flows[home, _key(packet)] = Flow(begun_by=packet.source)
+        flow.answered = flow.answered or packet.source != flow.begun_by
+        if tracker:
+            flow.tracked_by.add(tracker)
+
+
+def _is_error_about(packet: Packet, quoted: Packet) -> bool:
+    ends = (packet.source, packet.destination)
+    return packet.has_type and packet.icmp_type in ERRORS[packet.version] and ends == (quoted.destination, quoted.source)
+
+
+def _key(packet: Packet) -> FlowKey:
+    """Return what packets of one connection, in both directions, have in common.
+
+    TCP and UDP: both addresses and ports. ICMP: who asks whom, and what for. All else: both addresses.
+    """
+    if packet.has_type:
+        if packet.begins:
+            return (packet.protocol, packet.source, packet.destination, packet.answer().icmp_type)
+        return (packet.protocol, packet.destination, packet.source, packet.icmp_type)
+    ends = sorted([(packet.source, packet.source_port), (packet.destination, packet.destination_port)])
+    return (packet.protocol, *ends)

@@ -1,0 +1,255 @@
+"""What the rules mean, as EC2 says it: which packets pass, who refuses the others. The oracle that compiled chains are held to.
+
+Nothing here knows of nftables. It is as short and as slow as the rules' own words: every rule is looked at for every packet.
+
+A packet passes four judges in this order; the first that refuses ends it:
+
+    the sender's ACL        egress, when the other end is outside the sender's subnet; every packet, answers too
+    the sender's groups     egress
+    the receiver's ACL      ingress, when the other end is outside the receiver's subnet
+    the receiver's groups   ingress
+
+A side's groups let a packet pass for one of three reasons:
+
+    tracked      it belongs to a connection that this side tracks, whatever the rules say by now
+    untracked    a rule of that kind permits it, whatever connection it belongs to; see `is_untracked`
+    permitted    a rule permits it, and it begins a connection or belongs to a known one; a new one is tracked from now on
+
+Interfaces are those that are attached: a rule that refers to a group means the addresses of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import Prefix, parse_ip, parse_prefix
+from netorch.model.eni import NetworkInterface
+from netorch.model.packet import Packet
+from netorch.model.security import (
+    ALL_PROTOCOLS,
+    ANY,
+    PORT_LAST,
+    TCP,
+    UDP,
+    AclEntry,
+    NetworkAcl,
+    PrefixList,
+    SecurityGroup,
+    SecurityGroupRule,
+)
+from netorch.model.vpc import Subnet
+
+EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The records of one VPC that decide who may speak to whom."""
+
+    subnets: tuple[Subnet, ...]
+    interfaces: tuple[NetworkInterface, ...]
+    groups: tuple[SecurityGroup, ...]
+    acls: tuple[NetworkAcl, ...]
+    prefix_lists: tuple[PrefixList, ...] = ()
+
+    def holder(self, address: str) -> NetworkInterface | None:
+        """Return the interface that has an address."""
+        return next((eni for eni in self.interfaces if address in eni.addresses), None)
+
+    def subnet_of(self, eni: NetworkInterface) -> Subnet:
+        """Return an interface's subnet."""
+        return next(subnet for subnet in self.subnets if subnet.id == eni.subnet)
+
+    def acl_of(self, subnet: Subnet) -> NetworkAcl:
+        """Return a subnet's ACL: the one that it names, or the VPC's default."""
+        return next(acl for acl in self.acls if acl.id == subnet.acl or (not subnet.acl and acl.is_default))
+
+
+class Direction(Enum):
+    """Which rules of an interface a packet is held to."""
+
+    EGRESS = "egress"
+    INGRESS = "ingress"
+
+    @property
+    def other(self) -> Direction:
+        """Return the opposite direction."""
+        return Direction.INGRESS if self is Direction.EGRESS else Direction.EGRESS
+
+
+class Judge(Enum):
+    """Who refused a packet."""
+
+    SENDER_ACL = "sender's ACL"
+    SENDER_GROUPS = "sender's groups"
+    RECEIVER_ACL = "receiver's ACL"
+    RECEIVER_GROUPS = "receiver's groups"
+    NOBODY_THERE = "nobody has the address"
+
+
+class Standing(Enum):
+    """What a side knows of the connection that a packet belongs to."""
+
+    NEW = "new"  # the packet begins one
+    KNOWN = "known"  # it belongs to one, or is an ICMP error about one
+    STRANGE = "strange"  # it belongs to none and cannot begin one
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What one side remembers when a packet comes by."""
+
+    standing: Standing
+    tracked: bool = False  # this side tracks the connection
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a packet.
+
+    `decided_by` is the rule or the ACL entry that decided: an sgr- id, an entry's number, or `*` for an ACL's last word; nothing
+    when no rule permits, or when a connection passed because it is tracked.
+    """
+
+    refused_by: Judge | None = None
+    decided_by: str = ""
+    strange: bool = False  # a rule would permit it, but it belongs to no connection and cannot begin one
+    sender_tracks: bool = False  # from now on, because of this packet
+    receiver_tracks: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Return whether it arrived."""
+        return self.refused_by is None
+
+
+def first_sight(packet: Packet) -> Memory:
+    """Return what a side knows that remembers nothing."""
+    return Memory(standing=Standing.NEW if packet.begins else Standing.STRANGE)
+
+
+def judge(policy: Policy, packet: Packet, *, at_sender: Memory | None = None, at_receiver: Memory | None = None) -> Verdict:
+    """Return what becomes of a packet, given what each side remembers; nothing, unless said otherwise."""
+    sender, receiver = policy.holder(packet.source), policy.holder(packet.destination)
+    if sender is None or receiver is None:
+        return Verdict(refused_by=Judge.NOBODY_THERE)
+    tracks = {Direction.EGRESS: False, Direction.INGRESS: False}
+    sides = (
+        (sender, Direction.EGRESS, at_sender, Judge.SENDER_ACL, Judge.SENDER_GROUPS),
+        (receiver, Direction.INGRESS, at_receiver, Judge.RECEIVER_ACL, Judge.RECEIVER_GROUPS),
+    )
+    for eni, direction, memory, acl_judge, groups_judge in sides:
+        allowed, entry = acl_decision(policy, eni, direction, packet)
+        if not allowed:
+            return Verdict(refused_by=acl_judge, decided_by=entry, sender_tracks=tracks[Direction.EGRESS])
+        remembered = memory or first_sight(packet)
+        if remembered.tracked or is_untracked(policy, eni, direction, packet):
+            continue
+        rule = permitting_rule(policy, eni, direction, packet)
+        if rule is None or remembered.standing is Standing.STRANGE:
+            found = rule.id if rule is not None else ""
+            sender_tracks = tracks[Direction.EGRESS]
+            return Verdict(refused_by=groups_judge, decided_by=found, strange=bool(found), sender_tracks=sender_tracks)
+        tracks[direction] = remembered.standing is Standing.NEW
+    return Verdict(sender_tracks=tracks[Direction.EGRESS], receiver_tracks=tracks[Direction.INGRESS])
+
+
+# --- network ACLs ---------------------------------------------------------------------------------------------------------------
+
+
+def acl_decision(policy: Policy, eni: NetworkInterface, direction: Direction, packet: Packet) -> tuple[bool, str]:
+    """Return whether an interface's ACL lets a packet across its subnet's border, and the entry that says so."""
+    subnet = policy.subnet_of(eni)
+    peer = packet.destination if direction is Direction.EGRESS else packet.source
+    if any(_inside(peer, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr):
+        return True, ""
+    acl = policy.acl_of(subnet)
+    entries = acl.egress if direction is Direction.EGRESS else acl.ingress
+    for entry in sorted(entries, key=lambda entry: entry.number):
+        if _inside(peer, entry.cidr) and _matches(entry, packet):
+            return entry.allow, str(entry.number)
+    return False, "*"
+
+
+# --- security groups ------------------------------------------------------------------------------------------------------------
+
+
+def rules_of(policy: Policy, eni: NetworkInterface, direction: Direction) -> Iterator[SecurityGroupRule]:
+    """Yield the rules of an interface's groups in one direction: they add up."""
+    for group in policy.groups:
+        if group.id in eni.groups:
+            yield from group.egress if direction is Direction.EGRESS else group.ingress
+
+
+def permitting_rule(policy: Policy, eni: NetworkInterface, direction: Direction, packet: Packet) -> SecurityGroupRule | None:
+    """Return a rule that permits a packet, or None."""
+    peer = packet.destination if direction is Direction.EGRESS else packet.source
+    for rule in rules_of(policy, eni, direction):
+        if _matches(rule, packet) and _means(policy, rule, peer):
+            return rule
+    return None
+
+
+def is_untracked(policy: Policy, eni: NetworkInterface, direction: Direction, packet: Packet) -> bool:
+    """Return whether a packet passes whatever connection it belongs to.
+
+    EC2 does not track a TCP or UDP flow that a rule permits for everywhere (0.0.0.0/0, or ::/0 for IPv6) when rules of the
+    other direction permit every port to everywhere: whatever the answer, it passes anyhow.
+    """
+    if packet.protocol not in (TCP, UDP):
+        return False
+    everywhere = EVERYWHERE[0] if packet.version == 4 else EVERYWHERE[1]
+    here = [rule for rule in rules_of(policy, eni, direction) if everywhere in _cidrs(policy, rule)]
+    back = [rule for rule in rules_of(policy, eni, direction.other) if everywhere in _cidrs(policy, rule)]
+    return any(_matches(rule, packet) for rule in here) and _all_ports(back, packet.protocol)
+
+
+def _all_ports(rules: Iterable[SecurityGroupRule], protocol: int) -> bool:
+    ranges = [
+        (0, PORT_LAST) if rule.protocol == ALL_PROTOCOLS else (rule.from_port, rule.to_port)
+        for rule in rules
+        if rule.protocol in (ALL_PROTOCOLS, protocol)
+    ]
+    reached = -1
+    for first, last in sorted(ranges):
+        if first > reached + 1:
+            break
+        reached = max(reached, last)
+    return reached == PORT_LAST
+
+
+def _means(policy: Policy, rule: SecurityGroupRule, peer: str) -> bool:
+    """Return whether a rule's other end is, or includes, an address."""
+    if rule.group:
+        holder = policy.holder(peer)
+        return holder is not None and rule.group in holder.groups
+    return any(_inside(peer, cidr) for cidr in _cidrs(policy, rule))
+
+
+def _cidrs(policy: Policy, rule: SecurityGroupRule) -> list[str]:
+    """Return the CIDRs that a rule names, itself or in a prefix list."""
+    if rule.cidr:
+        return [rule.cidr]
+    return [entry.cidr for found in policy.prefix_lists if found.id == rule.prefix_list for entry in found.entries]
+
+
+# --- what both have -------------------------------------------------------------------------------------------------------------
+
+
+def _matches(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:
+    """Return whether a packet has a rule's protocol, and its ports, or its type and code."""
+    if rule.protocol == ALL_PROTOCOLS:
+        return True
+    if rule.protocol != packet.protocol:
+        return False
+    if packet.has_ports:
+        return rule.from_port <= packet.destination_port <= rule.to_port
+    if packet.has_type:
+        return rule.from_port in (ANY, packet.icmp_type) and rule.to_port in (ANY, packet.icmp_code)
+    return rule.from_port == ANY and rule.to_port == ANY
+
+
+def _inside(address: str, cidr: str) -> bool:
+    prefix: Prefix = parse_prefix(cidr)
+    return prefix.holds(*parse_ip(address))

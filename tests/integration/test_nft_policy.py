@@ -1,0 +1,255 @@
+"""VPCs' own chains, sets and maps in a real kernel: found again as they were made, changed without a moment of absence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from netorch.drivers import netns
+from netorch.drivers.base import Lost
+from netorch.drivers.nft import Nft
+from netorch.plan.diff import diff
+from netorch.state.base import KernelObject, Key
+from netorch.state.nft import ChainSet, NftChain, NftMap, NftTable, Scope
+from netorch.state.op import Create, Delete, Op, Replace
+from policy import nftgen
+from tests import chains
+
+pytestmark = pytest.mark.root
+
+HOME = "nft-policy-test"
+PORT = "v-0013880000001"
+SKELETON = nftgen.fabric_tables()[0]
+ALL = (SKELETON, *chains.POLICY, *chains.verdicts(PORT), chains.element("zone", "vx5000", value="0x7"))
+
+
+@pytest.fixture
+def nft() -> Iterator[Nft]:
+    """Our tables in a network namespace of the test's own."""
+    fd = netns.make(HOME)
+    nft = Nft(Scope.FABRIC, fd)
+    yield nft
+    nft.close()
+    netns.remove(HOME)
+    os.close(fd)
+
+
+def by_key(*objects: KernelObject) -> dict[Key, KernelObject]:
+    return {obj.key: obj for obj in objects}
+
+
+def load(nft: Nft, *objects: KernelObject) -> None:
+    assert [str(failure.error) for failure in nft.apply([Create(obj) for obj in objects])] == []
+
+
+def somebody_else(*commands: str) -> None:
+    """Change the ruleset as an operator would."""
+    for command in commands:
+        subprocess.run(["ip", "netns", "exec", HOME, "nft", command], check=True)
+
+
+def fresh_dump() -> dict[Key, KernelObject]:
+    """Return what a process without memory finds."""
+    fd = netns.find(HOME)
+    nft = Nft(Scope.FABRIC, fd)
+    try:
+        return nft.dump()
+    finally:
+        nft.close()
+        os.close(fd)
+
+
+def with_elements(chain: NftChain, name: str, *elements: str) -> NftChain:
+    """Return the chain with other elements in one of its sets."""
+    sets = tuple(
+        msgspec.structs.replace(held, elements=tuple(sorted(elements))) if held.name == f"{chain.name}.{name}" else held
+        for held in chain.sets
+    )
+    return msgspec.structs.replace(chain, sets=sets)
+
+
+def test_every_form_of_rule_and_set_is_found_as_it_was_made(nft: Nft) -> None:
+    load(nft, *ALL)
+    found = fresh_dump()
+    assert diff(by_key(*ALL), found) == []
+    assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(*ALL[1:])
+    assert nft.events() == []
+
+
+def test_creating_again_what_is_there_is_no_error(nft: Nft) -> None:
+    load(nft, *ALL)
+    load(nft, *ALL)
+    assert diff(by_key(*ALL), nft.dump()) == []
+
+
+def test_all_of_a_vpc_goes_in_the_order_of_a_plan(nft: Nft) -> None:
+    load(nft, *ALL)
+    assert nft.apply(diff(by_key(SKELETON), nft.dump())) == []
+    assert list(fresh_dump()) == [SKELETON.key]
+    assert nft.apply([Delete(obj) for obj in reversed(ALL[1:])]) == []
+
+
+WIDER = ("6 . 80-65535 . 10.0.0.0/7", "17 . 53 . 0.0.0.0/0")
+CHANGES = {
+    "elements that overlap the old ones": (chains.SEND_CHAIN, with_elements(chains.SEND_CHAIN, "port4", *WIDER)),
+    "no elements at all": (chains.SEND_CHAIN, with_elements(chains.SEND_CHAIN, "icmp4")),
+    "other elements of many kinds": (
+        chains.TAKE_CHAIN,
+        with_elements(
+            with_elements(with_elements(chains.TAKE_CHAIN, "port6", "6 . 1 . ::/0"), "peer_icmp6", "0x1 . 0-255 . 0-255"),
+            "peer_port",
+            "0xdeadbeef . 17 . 7-9",
+        ),
+    ),
+    "fewer rules and sets": (
+        chains.TAKE_CHAIN,
+        NftChain(name=chains.TAKE, rules=(*chains.TAKE_CHAIN.rules[:3], "drop"), sets=chains.TAKE_CHAIN.sets[:2]),
+    ),
+    "more rules and sets": (
+        chains.ACL_CHAIN,
+        NftChain(
+            name=chains.ACL,
+            rules=(f"meta l4proto . ip daddr @{chains.ACL}.net4 return", *chains.ACL_CHAIN.rules),
+            sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"),
+        ),
+    ),
+    "a set of another type": (
+        chains.ACL_CHAIN,
+        NftChain(
+            name=chains.ACL,
+            rules=(f"meta l4proto @{chains.ACL}.port4 return",),
+            sets=(ChainSet(name=f"{chains.ACL}.port4", spec="type inet_proto; flags interval", elements=("1-5", "17")),),
+        ),
+    ),
+    "where it leads": (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.SEND}",))),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CHANGES))
+def test_a_chain_changes_in_place(nft: Nft, case: str) -> None:
+    old, new = CHANGES[case]
+    load(nft, *ALL)
+    assert nft.apply([Replace(old, new)]) == []
+    wanted = by_key(*ALL, new)
+    assert diff(wanted, fresh_dump()) == []
+    assert nft.apply([Replace(new, old)]) == []
+    assert diff(by_key(*ALL), nft.dump()) == []
+    assert nft.events() == []
+
+
+ALTERATIONS: dict[str, tuple[str, Key]] = {
+    "a rule flushed": (f"flush chain inet netorch {chains.SEND}", chains.SEND_CHAIN.key),
+    "a rule added": (f"insert rule inet netorch {chains.ACL} accept", chains.ACL_CHAIN.key),
+    "an element of a chain's set added": (
+        f"add element inet netorch {chains.TAKE}.port4 {{ 6 . 1-9 . 10.9.9.0/24 }}",
+        chains.TAKE_CHAIN.key,
+    ),
+    "an element of a chain's set deleted": (
+        f"delete element inet netorch {chains.TAKE}.icmp4 {{ 3 . 4 . 10.0.0.0/30 }}",
+        chains.TAKE_CHAIN.key,
+    ),
+    "an element deleted": ("delete element inet netorch class-001388.4 { 10.0.0.11 }", chains.PEERS[0].key),
+    "an intruder among the classes": (
+        "add element inet netorch class-001388.6 { 2001:db8::66 : 0xbeef }",
+        ("nft-element", "fabric", "inet", "class-001388.6", "2001:db8::66"),
+    ),
+    "a chain added": ("add chain inet netorch send-001388-00000bad { accept; }", ("nft-rules", "send-001388-00000bad")),
+    "a set added": ("add set inet netorch send-001388-00000bad.port4 { type mark; }", ("nft-rules", "send-001388-00000bad")),
+    "a map added": ("add map inet netorch class-001389.4 { type mark : verdict; }", ("nft-set", "class-001389.4")),
+    "a shared chain added": ("add chain inet netorch extra { accept; }", SKELETON.key),
+    "a shared rule flushed": ("flush chain inet netorch sg_refuses_sender", SKELETON.key),
+    "a shared set widened": ("add element inet netorch tracked_sender { original . 0x0 }", SKELETON.key),
+}
+
+
+@pytest.mark.parametrize("case", sorted(ALTERATIONS))
+def test_an_operators_hand_is_noticed_and_mended(nft: Nft, case: str) -> None:
+    load(nft, *ALL)
+    command, key = ALTERATIONS[case]
+    somebody_else(command)
+    assert nft.events() == [Lost("nft")]
+    ops = diff(by_key(*ALL), nft.dump())
+    assert [op.obj.key for op in ops] == [key]
+    assert nft.apply(ops) == []
+    assert diff(by_key(*ALL), fresh_dump()) == []
+    assert nft.events() == []
+
+
+def test_a_deleted_chain_comes_back_with_its_sets(nft: Nft) -> None:
+    load(nft, *ALL)
+    somebody_else(
+        f"flush chain inet netorch {chains.ACL}; flush chain inet netorch {chains.BORDER}; delete chain inet netorch {chains.ACL}"
+    )
+    assert nft.apply(diff(by_key(*ALL), nft.dump())) == []
+    assert diff(by_key(*ALL), fresh_dump()) == []
+
+
+def test_strange_things_in_our_table_do_not_hide_the_rest(nft: Nft) -> None:
+    load(nft, *ALL)
+    somebody_else(
+        'add chain inet netorch log-001388 { log prefix "a; } drop" comment "}, {"; }',
+        "add quota inet netorch extra { over 5 mbytes; }",
+        'add element inet netorch class-001388.4 { 10.0.0.66 comment "a : b, c }" : 0x1 }',
+        "add set inet netorch slow-001388 { type ipv4_addr . mark; flags interval,timeout; }",
+        "add element inet netorch slow-001388 { 10.0.0.1-10.0.0.7 . 5-9 timeout 1h }",
+    )
+    assert nft.apply(diff(by_key(*ALL), nft.dump())) == []
+    assert nft.apply(diff(by_key(*ALL), nft.dump())) == []
+    assert diff(by_key(*ALL), fresh_dump()) == []
+
+
+def test_a_changed_skeleton_keeps_what_the_vpcs_have(nft: Nft) -> None:
+    load(nft, *ALL)
+    newer = msgspec.structs.replace(SKELETON, text=SKELETON.text + "counter extra {\n}\n")
+    assert nft.apply([Replace(SKELETON, newer)]) == []
+    assert diff(by_key(*ALL, newer), fresh_dump()) == []
+    assert nft.events() == []
+
+
+def refusals(nft: Nft, *ops: Op) -> list[tuple[KernelObject, int]]:
+    return [(failure.op.obj, failure.error.errno) for failure in nft.apply(ops)]
+
+
+def test_the_bad_objects_of_one_vpc_do_not_stop_the_others(nft: Nft) -> None:
+    name = "send-00138a-00000001"
+    overlap = ChainSet(
+        name=f"{name}.net4",
+        spec="type inet_proto . ipv4_addr; flags interval",
+        elements=("0-255 . 10.0.0.0/8", "6 . 0.0.0.0/0"),
+    )
+    lost = NftChain(name=name, rules=("goto nowhere",))
+    torn = NftChain(name="send-00138a-00000002", rules=("accept", "no such words"))
+    crossed = NftChain(name="send-00138a-00000003", rules=("accept",), sets=(msgspec.structs.replace(overlap, name="x"),))
+    inject = NftChain(name="send-00138a-00000004", rules=("accept; flush ruleset",))
+    quoted = NftMap(name="class-00138a.4", spec='type mark : mark; comment "x" } flush ruleset')
+    pit = chains.element("takes", "v-00138a0000001", value="goto nowhere")
+    bad = (lost, torn, crossed, inject, quoted, pit)
+    good = list(ALL[1:])
+    for place, obj in enumerate(bad[:-1]):
+        good.insert(2 * place + 1, obj)
+    load(nft, SKELETON)
+    refused = refusals(nft, *map(Create, (*good, pit)))
+    assert {obj.key for obj, _ in refused} == {obj.key for obj in bad}
+    assert {number for obj, number in refused if obj in (lost, pit)} == {errno.ENOENT}
+    assert diff(by_key(*ALL), fresh_dump()) == []
+
+
+def test_what_is_in_use_is_not_deleted(nft: Nft) -> None:
+    load(nft, *ALL)
+    assert refusals(nft, Delete(chains.ACL_CHAIN)) == [(chains.ACL_CHAIN, errno.EBUSY)]
+    assert refusals(nft, Delete(chains.TAKE_CHAIN)) == [(chains.TAKE_CHAIN, errno.EBUSY)]
+    assert refusals(nft, Delete(chains.MAPS[0])) == [(chains.MAPS[0], errno.EBUSY)]
+    assert diff(by_key(*ALL), nft.dump()) == []
+
+
+def test_an_element_that_maps_to_something_else_is_in_the_way(nft: Nft) -> None:
+    load(nft, *ALL)
+    other = msgspec.structs.replace(chains.PEERS[0], value="0x1")
+    assert refusals(nft, Create(other)) == [(other, errno.EEXIST)]
+    assert nft.apply([Replace(chains.PEERS[0], other)]) == []
+    assert diff(by_key(*ALL, other), nft.dump()) == []

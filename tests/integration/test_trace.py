@@ -1,0 +1,90 @@
+"""Model, kernel and live packet tell the same story, and say so when they do not."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from netorch.control.caller import Caller
+from netorch.control.read import read_inventory
+from netorch.diagnose.trace import Report, trace
+from netorch.state.nft import Scope
+from netorch.store import open_store
+from netorch.trace.codes import Code
+from tests.integration.test_drift import nft
+from tests.integration.world import World
+
+pytestmark = pytest.mark.root
+
+CLOUD = """
+vpcs:
+- name: acme
+  vni: 20000
+  cidrs: [10.44.0.0/16]
+  ipv6_cidrs: ['fd00:44:0:100::/56']
+  security_groups:
+  - {name: web, ingress: [{protocol: tcp, ports: 443, source: 10.44.0.0/16}, {protocol: icmpv6, source: '::/0'}]}
+  - {name: db, ingress: [{protocol: udp, ports: 53, source: sg-web}, {protocol: 47, source: sg-web}]}
+  network_acls:
+  - name: strict
+    ingress:
+    - {rule: 100, action: deny, protocol: tcp, ports: 22, cidr: 0.0.0.0/0}
+    - {rule: 200, action: allow, protocol: all, cidr: 0.0.0.0/0}
+    egress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}]
+  subnets:
+  - {name: app, cidr: 10.44.12.0/24, ipv6_cidr: 'fd00:44:0:100::/64'}
+  - {name: db, cidr: 10.44.13.0/24, network_acl: strict}
+  instances:
+  - {name: a, subnet: app, host: hv1, address: 10.44.12.4, ipv6_address: 'fd00:44:0:100::4', security_groups: [web]}
+  - {name: b, subnet: app, host: hv2, address: 10.44.12.5, ipv6_address: 'fd00:44:0:100::5', security_groups: [web]}
+  - {name: c, subnet: db, host: hv2, address: 10.44.13.4, security_groups: [db]}
+"""
+
+
+@pytest.fixture
+def steady(world: World) -> World:
+    """hv1 and hv2, in steady state."""
+    world.start_agents("hv1", "hv2")
+    world.apply(CLOUD)
+    return world
+
+
+def traced(world: World, source: str, destination: str, service: str) -> Report:
+    with closing(open_store(str(world.store_path))) as store:
+        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
+
+
+STORIES = [
+    ("a", "b", "tcp/443", None, ""),
+    ("a", "b", "tcp/80", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
+    ("a", "fd00:44:0:100::5", "icmp", None, ""),
+    ("a", "c", "udp/53", None, ""),
+    ("a", "c", "47", None, ""),
+    ("a", "c", "50", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
+    ("a", "c", "tcp/22", Code.SUBNET_ACL_RESTRICTION, "acl_ingress"),
+    ("b", "c", "icmp", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
+    ("a", "10.44.12.99", "icmp", Code.NO_MAPPING, ""),
+]
+
+
+def test_model_kernel_and_live_packet_agree(steady: World) -> None:
+    for source, destination, service, code, counter in STORIES:
+        found = traced(steady, source, destination, service)
+        assert found.disagreement == "", (source, destination, service)
+        assert found.kernel_flaw == found.live.why_not == ""
+        assert (found.verdict.code, found.reachable) == (code, code is None)
+        # What instances' own kernels send meanwhile, of IPv6 above all, may be counted beside it.
+        assert not counter or ("hv2", counter) in found.live.drops
+
+
+def test_a_kernel_that_has_drifted_is_named(steady: World) -> None:
+    steady.stop_agent("hv1")
+    port = steady.port("acme/a")
+    nft(steady, Scope.FABRIC, f'delete element inet netorch sends {{ "{port}" }}')
+    found = traced(steady, "a", "b", "tcp/443")
+    assert found.model is not None
+    assert found.model.arrived
+    assert (found.verdict.code, found.reachable) == (Code.POLICY_NOT_IN_PLACE, False)
+    assert ("hv1", "no_policy") in found.live.drops
+    assert found.disagreement == "model says reachable, kernel says unreachable, probe says unreachable"

@@ -1,0 +1,220 @@
+"""Random VPCs with rules, and packets that hit the rules' borders: for oracle, walk and real packets alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from hypothesis import strategies as st
+
+from netorch.compiler.base import HostView, LocalEni, VpcView
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
+from netorch.model.ids import make_id
+from netorch.model.mapping import Mapping
+from netorch.model.packet import Packet
+from netorch.model.security import (
+    ALL_PROTOCOLS,
+    ICMP,
+    ICMPV6,
+    PORT_LAST,
+    TCP,
+    UDP,
+    AclEntry,
+    NetworkAcl,
+    PrefixList,
+    PrefixListEntry,
+    SecurityGroup,
+    SecurityGroupRule,
+    default_acl,
+)
+from netorch.model.vpc import Subnet, Vpc
+from policy.evaluate import Policy
+
+VNI = 5000
+HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12"}
+FRONT, BACK = make_id("subnet", VNI, 1), make_id("subnet", VNI, 2)
+CIDRS = {FRONT: ("10.0.0.0/24", "2001:db8::/64"), BACK: ("10.0.1.0/24", "2001:db8:0:1::/64")}
+GROUPS = tuple(make_id("sg", VNI, number) for number in range(1, 4))
+LISTS = tuple(make_id("pl", VNI, number) for number in range(1, 3))
+PORTS = (0, 1, 22, 23, 443, 1023, 1024, 40000, 65534, PORT_LAST)
+TYPES = (0, 3, 8, 13, 128, 129)
+OTHERS = (0, 2, 47, 132, 255)
+PEERS4 = ("0.0.0.0/0", "10.0.0.0/16", "10.0.0.0/23", "10.0.0.0/24", "10.0.1.0/24", "10.0.0.4/30", "10.0.0.5/32", "10.0.1.6/32")
+PEERS6 = ("::/0", "2001:db8::/32", "2001:db8::/64", "2001:db8::4/126", "2001:db8:0:1::6/128")
+
+
+class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A VPC whose interfaces stand on hosts."""
+
+    policy: Policy
+    homes: dict[str, str]  # interface -> host
+
+    def home_of_address(self) -> dict[str, str]:
+        """Return the host of every address."""
+        return {address: self.homes[eni.id] for eni in self.policy.interfaces for address in eni.addresses}
+
+    def mappings(self) -> Iterator[Mapping]:
+        """Yield the mapping of every address."""
+        for eni in self.policy.interfaces:
+            host = self.homes[eni.id]
+            for address in eni.addresses:
+                yield Mapping(vni=VNI, address=address, eni=eni.id, mac=eni.mac, host=host, vtep=HOSTS[host], groups=eni.groups)
+
+    def view(self, host: str) -> VpcView:
+        """Return what the compilers of a host see."""
+        policy = self.policy
+        subnets = {subnet.id: subnet for subnet in policy.subnets}
+        local = tuple(
+            LocalEni(eni=eni, subnet=subnets[eni.subnet], instance=_instance(eni))
+            for eni in policy.interfaces
+            if self.homes[eni.id] == host
+        )
+        return VpcView(
+            host=HostView(host=Host(name=host, underlay=HOSTS[host]), underlay_ifname="eth0", underlay_mtu=1500),
+            vpc=Vpc(
+                id=make_id("vpc", VNI, 1),
+                vni=VNI,
+                owner="o",
+                name="v",
+                cidrs=("10.0.0.0/16",),
+                ipv6_cidrs=("2001:db8::/56",),
+            ),
+            subnets=policy.subnets,
+            route_tables=(),
+            local=local,
+            held=frozenset(address for item in local for address in item.eni.addresses),
+            zone=7,
+            groups=policy.groups,
+            acls=policy.acls,
+            prefix_lists=policy.prefix_lists,
+            classes=frozenset(eni.groups for eni in policy.interfaces),
+        )
+
+
+def _instance(eni: NetworkInterface) -> Instance:
+    return Instance(id=f"i-{eni.id[-17:]}", vni=VNI, name=f"n{eni.id[-6]}", attachment=Attachment.NETNS)
+
+
+@st.composite
+def services(draw: st.DrawFn, version: int) -> tuple[int, int, int]:
+    """A protocol with what a rule may say of it."""
+    protocol = draw(st.sampled_from((ALL_PROTOCOLS, TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, 47)))
+    if protocol in (TCP, UDP):
+        first, last = sorted((draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS))))
+        return (protocol, 0, PORT_LAST) if draw(st.booleans()) else (protocol, first, last)
+    if protocol in (ICMP, ICMPV6):
+        kind = draw(st.sampled_from((-1, *TYPES)))
+        return protocol, kind, draw(st.sampled_from((-1, 0, 1))) if kind >= 0 else -1
+    return protocol, -1, -1
+
+
+@st.composite
+def rules(draw: st.DrawFn, number: int) -> SecurityGroupRule:
+    """A rule to or from a CIDR, a group or a prefix list."""
+    kind = draw(st.sampled_from(("cidr", "cidr", "group", "prefix_list")))
+    choices = {"cidr": PEERS4 + PEERS6, "group": GROUPS, "prefix_list": LISTS}[kind]
+    peer = draw(st.sampled_from(choices))
+    version = 6 if ":" in peer else 4 if kind == "cidr" else draw(st.sampled_from((4, 6)))
+    protocol, first, last = draw(services(version))
+    return SecurityGroupRule(id=make_id("sgr", VNI, number), protocol=protocol, from_port=first, to_port=last, **{kind: peer})
+
+
+def _anything(number: int) -> tuple[SecurityGroupRule, ...]:
+    return tuple(
+        SecurityGroupRule(id=make_id("sgr", VNI, number + n), protocol=ALL_PROTOCOLS, cidr=cidr)
+        for n, cidr in enumerate(("0.0.0.0/0", "::/0"))
+    )
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
+    """Three groups; each way a few rules, or anything, so that what others refuse is seen."""
+    found = []
+    for index, name in enumerate(GROUPS):
+        ingress, egress = (
+            _anything(100 * index + 50 * side)
+            if draw(st.booleans())
+            else tuple(draw(rules(100 * index + 50 * side + n)) for n in range(draw(st.integers(0, 4))))
+            for side in (0, 1)
+        )
+        found.append(SecurityGroup(id=name, vni=VNI, name=f"g{index}", ingress=ingress, egress=egress))
+    return tuple(found)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> tuple[AclEntry, ...]:
+    """The entries of one direction of an ACL."""
+    found = []
+    for number in range(draw(st.integers(0, 4))):
+        cidr = draw(st.sampled_from(PEERS4 + PEERS6))
+        protocol, first, last = draw(services(6 if ":" in cidr else 4))
+        allow = draw(st.booleans())
+        found.append(AclEntry(number=10 * number + 10, allow=allow, protocol=protocol, cidr=cidr, from_port=first, to_port=last))
+    words = (
+        AclEntry(number=900 + n, allow=True, protocol=ALL_PROTOCOLS, cidr=cidr) for n, cidr in enumerate(("0.0.0.0/0", "::/0"))
+    )
+    return (*found, *(words if draw(st.sampled_from((True, True, False))) else ()))
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """A VPC of two subnets and up to five interfaces, in any mixture of three groups."""
+    named = NetworkAcl(id=make_id("acl", VNI, 2), vni=VNI, name="strict", ingress=draw(entries()), egress=draw(entries()))
+    acl = st.sampled_from(("", named.id))
+    subnets = tuple(
+        Subnet(id=name, vni=VNI, name=name[-1], cidr=cidr, ipv6_cidr=ipv6, acl=draw(acl)) for name, (cidr, ipv6) in CIDRS.items()
+    )
+    lists = []
+    for name, version in zip(LISTS, (4, 6), strict=True):
+        cidrs = draw(st.lists(st.sampled_from(PEERS4 if version == 4 else PEERS6), unique=True, max_size=3))
+        listed = tuple(PrefixListEntry(cidr=cidr) for cidr in cidrs)
+        lists.append(PrefixList(id=name, vni=VNI, name=name[-1], version=version, max_entries=5, entries=listed))
+    interfaces = tuple(draw(interfaces_at(place)) for place in range(draw(st.integers(3, 5))))
+    return Policy(
+        subnets=subnets,
+        interfaces=interfaces,
+        groups=draw(groups()),
+        acls=(default_acl(make_id("acl", VNI, 1), VNI), named),
+        prefix_lists=tuple(lists),
+    )
+
+
+@st.composite
+def interfaces_at(draw: st.DrawFn, place: int) -> NetworkInterface:
+    """An interface at an address that depends on its place alone."""
+    subnet, network, network6 = ((FRONT, "10.0.0.", "2001:db8::"), (BACK, "10.0.1.", "2001:db8:0:1::"))[place % 2]
+    return NetworkInterface(
+        id=make_id("eni", VNI, place + 1 << 16),
+        vni=VNI,
+        subnet=subnet,
+        mac=f"06:00:00:00:00:{place + 1:02x}",
+        address=f"{network}{place + 4}",
+        ipv6_address=f"{network6}{place + 4:x}",
+        instance=make_id("i", VNI, place + 1 << 16),
+        groups=tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=2)))),
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> PolicyCase:
+    """A VPC on two hosts."""
+    policy = draw(policies())
+    return PolicyCase(policy=policy, homes={eni.id: draw(st.sampled_from(sorted(HOSTS))) for eni in policy.interfaces})
+
+
+@st.composite
+def packets(draw: st.DrawFn, policy: Policy) -> Packet:
+    """A packet between two different interfaces that may begin a connection, at the borders that rules have."""
+    sender, receiver = draw(st.permutations(policy.interfaces))[:2]
+    version = draw(st.sampled_from((4, 6)))
+    source, destination = ((eni.address if version == 4 else eni.ipv6_address) for eni in (sender, receiver))
+    protocol = draw(st.sampled_from((TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, *OTHERS)))
+    if protocol in (TCP, UDP):
+        port = draw(st.sampled_from(PORTS))
+        source_port = draw(st.sampled_from((1024, 40000, PORT_LAST)))
+        return Packet(source=source, destination=destination, protocol=protocol, source_port=source_port, destination_port=port)
+    if protocol in (ICMP, ICMPV6):
+        kind = draw(st.sampled_from((8, 13) if version == 4 else (128,)))
+        code = draw(st.sampled_from((0, 1)))
+        return Packet(source=source, destination=destination, protocol=protocol, icmp_type=kind, icmp_code=code)
+    return Packet(source=source, destination=destination, protocol=protocol)

@@ -1,0 +1,56 @@
+"""What `reach` says is open is what the oracle lets through, first packet and answer, for every pair and every border."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import msgspec
+import pytest
+from hypothesis import given
+
+from netorch.model.packet import Packet
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.trace.reach import EPHEMERAL, Reach
+from netorch.trace.rulebook import Rulebook
+from netorch.trace.services import service
+from policy.evaluate import Memory, Policy, Standing, judge
+from tests.property.policy_strategies import OTHERS, PORTS, policies
+
+pytestmark = pytest.mark.slow
+
+# Every border between answers that ACLs of these strategies may tell apart, and one port between each two.
+ANSWERED_AT = sorted({port for port in (*PORTS, *(p + 1 for p in PORTS)) if EPHEMERAL[0] <= port <= EPHEMERAL[1]})
+TRACKED = Memory(standing=Standing.KNOWN, tracked=True)
+
+
+def probes(source: str, destination: str) -> list[Packet]:
+    """Return packets that begin something, at every border."""
+    version = 6 if ":" in source else 4
+    icmp, kinds = (ICMP, (8, 13)) if version == 4 else (ICMPV6, (128,))
+    found = [Packet(source=source, destination=destination, protocol=protocol) for protocol in OTHERS]
+    blank = msgspec.structs.replace(found[0], protocol=icmp)
+    found += [msgspec.structs.replace(blank, icmp_type=kind, icmp_code=code) for kind in kinds for code in (0, 1, 2)]
+    ports = sorted({min(65535, port + step) for port in PORTS for step in (0, 1)})
+    blank = msgspec.structs.replace(blank, source_port=1024)
+    found += [msgspec.structs.replace(blank, protocol=of, destination_port=port) for of in (TCP, UDP) for port in ports]
+    return found
+
+
+def is_open(policy: Policy, packet: Packet) -> bool:
+    """Return whether a packet and every answer to it pass."""
+    if not judge(policy, packet).passed:
+        return False
+    sources = ANSWERED_AT if packet.has_ports else [packet.source_port]
+    answers = [msgspec.structs.replace(packet, source_port=port).answer() for port in sources]
+    return all(judge(policy, answer, at_sender=TRACKED, at_receiver=TRACKED).passed for answer in answers)
+
+
+@given(policies())
+def test_what_reach_says_is_what_the_oracle_lets_through(policy: Policy) -> None:
+    reach = Reach(Rulebook(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists))
+    for sender, receiver in permutations(policy.interfaces, 2):
+        for version, source, destination in zip((4, 6), sender.addresses, receiver.addresses, strict=True):
+            classes = reach.class_of(sender, version), reach.class_of(receiver, version)
+            for packet in probes(source, destination):
+                found = reach.opens(*classes, packet.protocol, service(packet))
+                assert found == is_open(policy, packet), packet

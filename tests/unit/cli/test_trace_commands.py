@@ -1,0 +1,146 @@
+"""`trace` and `reach` as their users meet them, on a machine that carries none of the hosts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+CLOUD = """
+hosts:
+  - {name: hv1, underlay: 192.0.2.11}
+  - {name: hv2, underlay: 192.0.2.12}
+vpcs:
+  - name: acme
+    owner: acme
+    cidrs: [10.44.0.0/16]
+    security_groups:
+      - name: web
+        ingress:
+          - {protocol: tcp, ports: 443, source: 0.0.0.0/0}
+      - name: db
+        ingress:
+          - {protocol: tcp, ports: 5432, source: sg-web}
+    network_acls:
+      - name: strict
+        ingress:
+          - {rule: 100, action: deny, protocol: udp, cidr: 0.0.0.0/0}
+          - {rule: 200, action: allow, protocol: all, cidr: 0.0.0.0/0}
+        egress:
+          - {rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}
+    subnets:
+      - {name: app, cidr: 10.44.12.0/24}
+      - {name: db, cidr: 10.44.13.0/24, network_acl: strict}
+    instances:
+      - {name: web-1, subnet: app, host: hv1, address: 10.44.12.4, security_groups: [web]}
+      - {name: web-2, subnet: app, host: hv2, address: 10.44.12.5, security_groups: [web]}
+      - {name: db-1, subnet: db, host: hv2, address: 10.44.13.4, security_groups: [db]}
+  - name: globex
+    owner: globex
+    cidrs: [10.44.0.0/16]
+    subnets:
+      - {name: app, cidr: 10.44.12.0/24}
+    instances:
+      - {name: lone, subnet: app, host: hv1, address: 10.44.12.4}
+"""
+
+
+@pytest.fixture
+def cloud(run: Run, tmp_path: Path) -> Path:
+    path = tmp_path / "vpc.yaml"
+    path.write_text(CLOUD)
+    run("apply", "--yes", "--no-wait")
+    return path
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_trace_tells_the_rules_and_leaves_with_0_when_the_packet_arrives(run: Run) -> None:
+    out = run("trace", "web-1", "db-1", "tcp/5432").stdout
+    assert "ingress: ACL strict entry 200, group db sgr-" in out
+    assert "kernel: not here: hv1, hv2" in out
+    assert "host hv1: its agent is not running" in out
+    assert "REACHABLE: web-1 -> db-1, permitted by sgr-" in out
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize(
+    ("destination", "service", "code", "fix"),
+    [
+        ("db-1", "tcp/22", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/db ingress tcp 22 --source 10.44.12.4/32"),
+        ("db-1", "icmp", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/db ingress icmp 8/0 --source 10.44.12.4/32"),
+        ("db-1", "47", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/db ingress 47 --source 10.44.12.4/32"),
+        (
+            "db-1",
+            "udp/53",
+            "SUBNET_ACL_RESTRICTION",
+            "netorch nacl rule add acme/strict ingress 99 allow udp 53 --cidr 10.44.12.4/32",
+        ),
+        ("10.44.12.99", "icmp", "NO_MAPPING", "look who has which address: netorch map list"),
+        ("198.51.100.1", "icmp", "NO_ROUTE_TO_DESTINATION", "choose an address inside the VPC: netorch route-table list"),
+        ("lone", "icmp", "DIFFERENT_VPCS", ""),
+    ],
+)
+def test_a_packet_that_dies_has_a_code_and_a_fix(run: Run, destination: str, service: str, code: str, fix: str) -> None:
+    said = json.loads(run("trace", "web-1", destination, service, "-o", "json", code=2).stdout)
+    assert (said["reachable"], said["code"], said["fix"]) == (False, code, fix)
+
+
+@pytest.mark.usefixtures("cloud")
+def test_the_command_of_a_fix_makes_the_packet_arrive(run: Run) -> None:
+    for service in ("tcp/22", "udp/53", "udp/53", "icmp", "47"):  # udp meets the ACL first, then the group
+        said = json.loads(run("trace", "web-1", "db-1", service, "-o", "json", code=2).stdout)
+        run(*said["fix"].split()[1:])
+    for service in ("tcp/22", "udp/53", "icmp", "47"):
+        run("trace", "web-1", "db-1", service)
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("service", ["tcp", "tcp/65536", "http", "icmp/8", "256", "47/1", "udp/-1"])
+def test_a_service_that_is_none_is_refused(run: Run, service: str) -> None:
+    assert f"{service!r} is no service" in run("trace", "web-1", "db-1", service, code=1).stderr
+
+
+@pytest.mark.usefixtures("cloud")
+def test_an_interface_that_is_not_attached_is_said_to_be_so(run: Run) -> None:
+    eni = json.loads(run("eni", "create", "--subnet", "acme/app", "-o", "json").stdout)["id"]
+    assert "INTERFACE_NOT_ATTACHED" in run("trace", "web-1", eni, code=2).stdout
+
+
+@pytest.mark.usefixtures("cloud")
+def test_the_matrix_has_every_open_flow_and_no_other(run: Run) -> None:
+    rows = json.loads(run("reach", "--matrix", "--vpc", "acme", "-o", "json").stdout)
+    assert {(*row["sources"], "->", *row["destinations"], *row["services"]) for row in rows} == {
+        ("web-1", "web-2", "->", "web-1", "web-2", "tcp 443"),
+        ("web-1", "web-2", "->", "db-1", "tcp 5432"),
+        ("db-1", "->", "web-1", "web-2", "tcp 443"),
+    }
+
+
+def test_a_file_that_changes_no_flow_leaves_with_0(run: Run, cloud: Path) -> None:
+    cloud.write_text(CLOUD.replace("name: acme\n    owner", "name: acme\n    tags: {stage: test}\n    owner"))
+    assert run("reach", "--diff", "-f", str(cloud)).stdout == "No flow is opened or closed.\n"
+
+
+def test_a_file_that_changes_flows_tells_them_and_changes_nothing(run: Run, cloud: Path) -> None:
+    cloud.write_text(CLOUD.replace("ports: 443", "ports: 440-442").replace("ports: 5432", "ports: 5432-5433"))
+    out = run("reach", "--diff", "-f", str(cloud), code=2).stdout
+    assert "+ acme/acme  web-1, web-2 -> db-1: tcp 5433\n" in out
+    assert "+ acme/acme  db-1 -> web-1, web-2: tcp 440-442\n" in out
+    assert "- acme/acme  db-1 -> web-1, web-2: tcp 443\n" in out
+    assert "5432" not in out
+    assert run("trace", "web-2", "web-1", "tcp/443")
+
+
+def test_an_instance_that_a_file_takes_away_loses_its_flows(run: Run, cloud: Path) -> None:
+    line = next(line for line in CLOUD.splitlines() if "name: web-2" in line)
+    cloud.write_text(CLOUD.replace(line + "\n", ""))
+    out = run("reach", "--diff", "-f", str(cloud), code=2).stdout
+    assert sorted(out.splitlines()) == [
+        "- acme/acme  db-1 -> web-2: tcp 443",
+        "- acme/acme  web-1 -> web-2: tcp 443",
+        "- acme/acme  web-2 -> db-1: tcp 5432",
+        "- acme/acme  web-2 -> web-1: tcp 443",
+    ]

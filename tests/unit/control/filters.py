@@ -1,0 +1,66 @@
+"""What a file may declare of groups, ACLs and prefix lists, and what must hold of those that are stored."""
+
+from __future__ import annotations
+
+import itertools
+
+from netorch.control.acls import entries_of
+from netorch.control.permissions import Peers, rules_of, words_of
+from netorch.control.quotas import Quotas
+from netorch.control.read import VpcRecords
+from netorch.model.addr import version_of
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    EgressDecl,
+    IngressDecl,
+    NetworkAclDecl,
+    PrefixListDecl,
+    SecurityGroupDecl,
+)
+from netorch.model.security import Way
+
+# What a file may declare besides; groups that refer to each other.
+FILTERS: list[dict[str, object]] = [
+    {
+        "security_groups": [
+            SecurityGroupDecl(name="a", ingress=[IngressDecl(protocol="all", source="sg-b")]),
+            SecurityGroupDecl(name="b", egress=[EgressDecl(protocol="tcp", ports=443, destination="sg-a")]),
+        ],
+        "network_acls": [NetworkAclDecl(name="a")],
+    },
+    {
+        "prefix_lists": [PrefixListDecl(name="a", cidrs=["10.0.0.0/8"], max_entries=58)],
+        "security_groups": [
+            SecurityGroupDecl(name="default", ingress=[IngressDecl(protocol="all", source="sg-c")]),
+            SecurityGroupDecl(name="c", ingress=[IngressDecl(protocol="all", source="sg-b")]),
+            SecurityGroupDecl(name="b", ingress=[IngressDecl(protocol="tcp", source=peer) for peer in ("sg-c", "pl-a")]),
+        ],
+        "network_acls": [
+            NetworkAclDecl(name="a", ingress=[AclEntryDecl(rule=100, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0")])
+        ],
+    },
+]
+
+
+def check_filters(records: VpcRecords) -> None:
+    """Check what groups, ACLs and prefix lists refer to, who refers to them, and how many there are."""
+    assert all(subnet.record.acl in {"", *records.acls} for subnet in records.subnets.values())
+    assert [acl.record.is_default for acl in records.acls.values()].count(True) == 1
+    assert [group.record.is_default for group in records.groups.values()].count(True) == 1
+    peers = Peers(records.groups, records.prefix_lists)
+    assert len(peers.names) == len(set(peers.names.values())) == len(records.groups) + len(records.prefix_lists)
+    for stored in records.groups.values():
+        group = stored.record
+        for found in (group.ingress, group.egress):
+            assert all(rule.peer in peers.names or rule.cidr for rule in found)
+            assert len({words_of(rule) for rule in found}) == len(found)
+        assert len({rule.id for rule in group.ingress + group.egress}) == len(group.ingress + group.egress)
+        for way, version in itertools.product(Way, (4, 6)):
+            assert peers.count(rules_of(group, way), version) <= Quotas().rules_per_group
+    for acl, way in itertools.product(records.acls.values(), Way):
+        numbers = [entry.number for entry in entries_of(acl.record, way)]
+        assert numbers == sorted(set(numbers))
+    for prefix_list in records.prefix_lists.values():
+        assert len(prefix_list.record.entries) <= prefix_list.record.max_entries
+        assert {version_of(entry.cidr) for entry in prefix_list.record.entries} == {prefix_list.record.version}

@@ -1,0 +1,195 @@
+"""The interpreter of nft's words: what rules and tables do with a packet, and that nothing is guessed."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.errors import TraceError
+from netorch.model.packet import Packet, echo
+from netorch.state.base import KernelObject, Key
+from netorch.state.link import VXLAN_GROUP
+from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, NftTable, Scope
+from netorch.trace.nft import Judgement, table_of
+from netorch.trace.rules import Verdict, Word, parse_rule
+from netorch.trace.skb import CT_STATES, Skb, arriving
+from netorch.trace.values import Table, split_element
+from policy import nftgen
+from tests.unit.policy.small import A6, B6, A, B, tcp, udp
+
+VNI = 5000
+PORT_A, PORT_B = "v-0013880000001", "v-0013880000002"
+
+
+def judged(rule: str, packet: Packet, **sets: list[str]) -> bool:
+    """Return whether a rule that ends in `accept` matches a packet."""
+    tables = {name: Table(map(split_element, elements)) for name, elements in sets.items()}
+    return parse_rule(f"{rule} accept").judge(Skb(packet=packet), tables) == Verdict(Word.ACCEPT)
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet", "matches"),
+    [
+        ("meta l4proto 6", tcp(A, B), True),
+        ("meta l4proto tcp", udp(A, B), False),
+        ("meta l4proto != udp", tcp(A, B), True),
+        ("meta nfproto ipv6", echo(A6, B6), True),
+        ("ip saddr 10.0.0.10", tcp(A, B), True),
+        ("ip saddr != 10.0.0.0/24", tcp(A, B), False),
+        ("ip saddr != 10.0.0.0/24", echo(A6, B6), False),
+        ("ip6 daddr 2001:db8::/64", echo(A6, B6), True),
+        ("th dport 400-500", tcp(A, B, 443), True),
+        ("th dport { 22, 443 }", tcp(A, B, 443), True),
+        ("th dport 443", echo(A, B), False),
+        ("icmp type echo-request", echo(A, B), True),
+        ("icmp type echo-request", echo(A6, B6), False),
+        ("icmpv6 type { nd-neighbor-solicit, echo-request }", echo(A6, B6), True),
+        ("ct state established,related", tcp(A, B), False),
+        ("ct state 0x8", tcp(A, B), True),
+        ('meta sdifname "v-*"', tcp(A, B), False),
+    ],
+)
+def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matches: bool) -> None:
+    assert judged(rule, packet) is matches
+
+
+@pytest.mark.parametrize(("port", "matches"), [(79, False), (80, True), (443, True), (444, False)])
+def test_a_concatenation_is_looked_up_in_boxes(port: int, matches: bool) -> None:
+    elements = ["6 . 80-443 . 10.0.0.0/24", "17 . 53 . 0.0.0.0/0"]
+    assert judged("meta l4proto . th dport . ip daddr @s", tcp(A, B, port), s=elements) is matches
+
+
+def test_a_part_that_the_packet_does_not_have_is_in_no_set() -> None:
+    assert not judged("meta l4proto . th dport . ip daddr @s", echo(A, B), s=["0-255 . 0-65535 . 0.0.0.0/0"])
+    assert not judged("icmp type . icmp code . ip daddr @s", tcp(A, B), s=["0-255 . 0-255 . 0.0.0.0/0"])
+
+
+def test_a_map_sets_the_mark_and_one_without_the_key_ends_the_rule() -> None:
+    rule = parse_rule("meta mark set ip daddr map @class")
+    known, unknown = Skb(packet=tcp(A, B), mark=1), Skb(packet=tcp(B, A), mark=1)
+    sets = {"class": Table([split_element(f"{B} : 0x7")])}
+    rule.judge(known, sets)
+    rule.judge(unknown, sets)
+    assert (known.mark, unknown.mark) == (7, 1)
+
+
+def test_a_bit_is_added_to_a_connections_mark() -> None:
+    skb = Skb(packet=tcp(A, B), ct_mark=2)
+    parse_rule("ct state new ct mark set ct mark | 0x1").judge(skb, {})
+    assert skb.ct_mark == 3
+
+
+@pytest.mark.parametrize(
+    "rule", ["ip ttl 1 drop", "meta l4proto 6 reject", "counter packets 0 bytes 0 drop", "fib saddr type local"]
+)
+def test_a_word_that_is_not_known_is_an_error_that_names_the_rule(rule: str) -> None:
+    with pytest.raises(TraceError, match=rule):
+        parse_rule(rule)
+
+
+def test_a_set_that_is_missing_is_an_error() -> None:
+    with pytest.raises(TraceError, match="set gone"):
+        judged("meta l4proto @gone", tcp(A, B))
+
+
+# --- whole tables ------------------------------------------------------------------------------------------------------------
+
+
+def objects(*found: KernelObject) -> dict[Key, KernelObject]:
+    return {obj.key: obj for obj in (*found, *nftgen.fabric_tables(), nftgen.underlay_table())}
+
+
+def forward(*found: KernelObject, packet: Packet, **fields: object) -> Judgement:
+    table = table_of(objects(*found), Scope.FABRIC, "inet")
+    assert table is not None
+    skb = Skb(packet=packet, mark=0x4E54, iifname="vrf5000", sdifname=PORT_A, oifname=PORT_B)
+    for name, value in fields.items():
+        setattr(skb, name, value)
+    return table.run("forward", skb)
+
+
+def element(name: str, *items: str, value: str = "") -> NftElement:
+    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=items, vni=VNI, value=value)
+
+
+SEND = NftChain(
+    name="send-001388-00000007",
+    rules=(
+        "ct direction . ct mark @tracked_sender goto deliver",
+        "meta l4proto . th dport . ip daddr @send-001388-00000007.port4 goto sent",
+        "meta mark set ip daddr map @class-001388.4",
+        "meta mark . meta l4proto . th dport @send-001388-00000007.peer_port goto sent",
+        "goto sg_refuses_sender",
+    ),
+    sets=(
+        ChainSet(
+            name="send-001388-00000007.peer_port", spec="type mark . inet_proto . inet_service", elements=("0x9 . 17 . 53",)
+        ),
+        ChainSet(
+            name="send-001388-00000007.port4",
+            spec="type inet_proto . inet_service . ipv4_addr; flags interval",
+            elements=("6 . 443 . 10.0.0.0/24",),
+        ),
+    ),
+)
+TAKE = NftChain(name="take-001388-00000007", rules=("meta nfproto 2 goto taken", "goto sg_refuses_taker"))
+RULES = (
+    SEND,
+    TAKE,
+    NftMap(name="class-001388.4", spec="type ipv4_addr : mark"),
+    element("class-001388.4", B, value="0x9"),
+    element("sends", PORT_A, value="goto send-001388-00000007"),
+    element("takes", PORT_B, value="goto take-001388-00000007"),
+)
+
+
+@pytest.mark.parametrize(
+    ("packet", "counter"), [(tcp(A, B), ""), (udp(A, B), ""), (udp(A, B, 54), "sg_egress"), (tcp(A, B, 80), "sg_egress")]
+)
+def test_a_chain_of_a_vpc_judges_by_its_own_sets_and_maps(packet: Packet, counter: str) -> None:
+    judgement = forward(*RULES, packet=packet)
+    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+
+
+def test_a_tracked_answer_passes_without_being_judged() -> None:
+    known = {"ct_state": CT_STATES["established"], "ct_direction": 1, "ct_mark": 2}
+    assert forward(*RULES, packet=udp(A, B, 9999), oifname="vx5000", oifgroup=VXLAN_GROUP, **known).accepted
+    assert forward(*RULES, packet=udp(A, B, 9999), ct_state=CT_STATES["established"]).counter == "sg_egress"
+
+
+def test_what_belongs_to_no_connection_is_invalid_where_a_rule_would_permit_it() -> None:
+    assert forward(*RULES, packet=tcp(A, B), ct_state=CT_STATES["invalid"]).counter == "invalid"
+
+
+def test_a_port_without_its_element_neither_sends_nor_receives() -> None:
+    without = [obj for obj in RULES if not (isinstance(obj, NftElement) and obj.set == "takes")]
+    assert forward(*without, packet=tcp(A, B)).counter == "no_policy"
+    assert forward(packet=tcp(A, B)).counter == "no_policy"
+
+
+def test_an_unchecked_packet_of_a_port_is_dropped() -> None:
+    assert forward(*RULES, packet=tcp(A, B), mark=0, oifname="vx5000", oifgroup=VXLAN_GROUP).counter == "unchecked"
+
+
+def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:
+    peer, vtep = nftgen.sender("peers", "192.0.2.11", VNI, A), "192.0.2.12"
+    peer6 = nftgen.sender("peers", "192.0.2.11", VNI, A6)
+    table = table_of(objects(peer, peer6, nftgen.member("192.0.2.11", VNI)), Scope.UNDERLAY, "ip")
+    assert table is not None
+    ends = ("192.0.2.11", vtep, VNI)
+    assert table.run("input", arriving(echo(A, B), *ends)).accepted
+    assert table.run("input", arriving(echo(A6, B6), *ends)).accepted
+    assert table.run("input", arriving(echo(B, A), *ends)).counter == "unverified"
+    assert table.run("input", arriving(echo(A, B), "192.0.2.66", vtep, VNI)).counter == "stranger"
+    assert table.run("input", arriving(echo(A, B), "192.0.2.11", vtep, VNI + 1)).counter == "stranger"
+
+
+def test_a_table_that_somebody_altered_is_not_followed() -> None:
+    altered = NftTable(scope=Scope.FABRIC, family="inet", text="")
+    with pytest.raises(TraceError, match="altered"):
+        table_of({altered.key: altered}, Scope.FABRIC, "inet")
+
+
+def test_a_chain_that_leads_round_in_circles_is_an_error() -> None:
+    loop = NftChain(name="send-001388-00000007", rules=("goto send-001388-00000007",))
+    with pytest.raises(TraceError, match="circles"):
+        forward(loop, element("sends", PORT_A, value="goto send-001388-00000007"), packet=tcp(A, B))
