@@ -81,10 +81,11 @@ class Ear(Listener):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def forget(self) -> None:
-        """Forget what has been heard by now."""
+    def take(self) -> list[bytes]:
+        """Return the frames that have been heard since the last call, and forget them."""
         self.heard(b"")
-        self._frames.clear()
+        frames, self._frames = self._frames, []
+        return frames
 
     def hears(self, needle: bytes, within_s: float = 0.3) -> bool:
         """Return whether a frame with these bytes in it comes within the time."""

@@ -15,15 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import nftables
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from netorch.control.describe import resolve
+from netorch.control.memberships import modify_instance_groups
 from netorch.control.permissions import Permission, authorize, revoke
 from netorch.drivers import netns
 from netorch.model.security import SecurityGroup, Way
+from netorch.store.base import Put
 from tests.integration.crafted import framed, send_frames
 from tests.integration.packets import Ear
 from tests.integration.world import World, wait_for
@@ -127,8 +130,12 @@ class Policed:
         """Return the ear at an instance, which has forgotten what it heard before."""
         if name not in self._ears:
             self._ears[name] = Ear(self._netns[name])
-        self._ears[name].forget()
+        self._ears[name].take()
         return self._ears[name]
+
+    def forget(self, name: str) -> None:
+        """Take away the ear at an instance that is gone."""
+        self._ears.pop(name).close()
 
     def emit(self, source: str, packets: Sequence[bytes]) -> None:
         """Let an instance send whole packets as they are."""
@@ -181,6 +188,18 @@ class Policed:
         """Take rules from a group, and wait until they are not in force."""
         revoke(self.world.store, self.world.caller, self.group(name).id, way, permissions)
         self.settle()
+
+    def regroup(self, name: str, *groups: str) -> None:
+        """Put an instance into groups of its VPC, and wait until it is."""
+        vpc = name.partition("/")[0]
+        ids = [self.group(f"{vpc}/{group}").id for group in groups]
+        modify_instance_groups(self.world.store, self.world.caller, self.world.instance(name).id, ids)
+        self.settle()
+
+    def write(self, key: str, record: object) -> None:
+        """Write a record past all that guards the store; bytes as they are."""
+        value = record if isinstance(record, bytes) else msgspec.json.encode(record)
+        assert self.world.store.txn((), (Put(key, value),)).succeeded
 
     def close(self) -> None:
         """Close the ears."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from scapy.layers.inet import ICMP
@@ -39,7 +40,8 @@ APP4, APP6 = "10.44.12.0/24", "fd00:44:0:100::/64"
 GROUPS = f"""
   {{name: open, ingress: [
     {{protocol: tcp, source: {NET4}}}, {{protocol: udp, source: {NET4}}}, {{protocol: icmp, source: {NET4}}},
-    {{protocol: tcp, ports: 0-5899, source: '{NET6}'}}, {{protocol: udp, source: '{NET6}'}}, {{protocol: icmpv6, source: '{NET6}'}}]}}
+    {{protocol: tcp, ports: 0-5899, source: '{NET6}'}}, {{protocol: udp, source: '{NET6}'}},
+    {{protocol: icmpv6, source: '{NET6}'}}]}}
 """
 BORDER = f"""
   {{name: border, ingress: [
@@ -116,25 +118,21 @@ def test_the_acl_is_judged_before_the_groups(lab: Policed, server: str) -> None:
 
 @pytest.mark.parametrize("server", [DB_NEAR, DB_FAR])
 def test_entries_that_come_and_go_are_in_force_at_once(lab: Policed, server: str) -> None:
-    store, caller, border = lab.world.store, lab.world.caller, acl(lab, "border")
-    entry = Entry(number=50, allow=False, protocol="tcp", cidr=f"{address(CLIENT)}/32", ports="4000-4010")
+    ends, border = (lab.world.store, lab.world.caller), acl(lab, "border").id
+    shut = Entry(number=50, allow=False, protocol="tcp", cidr=f"{address(CLIENT)}/32", ports="4000-4010")
+    wide = Entry(number=50, allow=True, protocol="tcp", cidr=f"{address(CLIENT)}/32")
+    changes = (
+        partial(create_network_acl_entry, *ends, border, Way.INGRESS, shut),
+        partial(replace_network_acl_entry, *ends, border, Way.INGRESS, wide),
+        partial(delete_network_acl_entry, *ends, border, Way.INGRESS, 50),
+    )
     verdicts = []
-    create_network_acl_entry(store, caller, border.id, Way.INGRESS, entry)
-    for change in (lambda: None, lambda: _allow(lab, border.id), lambda: _delete(lab, border.id)):
+    for change in changes:
         change()
         lab.settle()
         verdicts.append([lab.verdict(CLIENT, server, tcp(CLIENT, server, port)) for port in (4010, 4011, 80)])
     refused = "acl_ingress"
     assert verdicts == [[refused, PASSED, refused], [PASSED, PASSED, PASSED], [PASSED, PASSED, refused]]
-
-
-def _allow(lab: Policed, acl_id: str) -> None:
-    entry = Entry(number=50, allow=True, protocol="tcp", cidr=f"{address(CLIENT)}/32")
-    replace_network_acl_entry(lab.world.store, lab.world.caller, acl_id, Way.INGRESS, entry)
-
-
-def _delete(lab: Policed, acl_id: str) -> None:
-    delete_network_acl_entry(lab.world.store, lab.world.caller, acl_id, Way.INGRESS, 50)
 
 
 # --- no memory ---------------------------------------------------------------------------------------------------------------

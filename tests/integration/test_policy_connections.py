@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet import TCP
 
-from netorch.control.memberships import modify_instance_groups
 from netorch.control.permissions import Permission
 from netorch.model.security import Way
 from tests.integration.policed import (
@@ -184,27 +183,19 @@ def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(l
 @pytest.mark.parametrize("server", SERVERS)
 def test_leaving_a_group_leaves_tracked_connections_and_ends_the_others(lab: Policed, server: str) -> None:
     tracked, free = (Talk(lab, CLIENT, server, port).opens() for port in (TRACKED, FREE))
-    instance = lab.world.instance(server)
-    regroup(lab, instance.id, "acme/mute")
+    lab.regroup(server, "mute")
     assert [tracked.says(CLIENT, "PA"), tracked.says(server, "PA")] == [PASSED] * 2
     assert free.says(CLIENT, "PA") == "sg_ingress"
     assert free.says(server, "PA") == "sg_egress"
     assert Talk(lab, CLIENT, server, TRACKED).says(CLIENT, "S") == "sg_ingress"
-    regroup(lab, instance.id, "acme/servers")
+    lab.regroup(server, "servers")
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_client_that_may_send_nothing_any_more_keeps_its_tracked_connections(lab: Policed, server: str) -> None:
     """The client's end is tracked, for nobody may begin a connection to it."""
     talk = Talk(lab, CLIENT, server, TRACKED).opens()
-    client = lab.world.instance(CLIENT)
-    regroup(lab, client.id, "acme/mute")
+    lab.regroup(CLIENT, "mute")
     assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2
     assert Talk(lab, CLIENT, server, TRACKED).says(CLIENT, "S") == "sg_egress"
-    regroup(lab, client.id, "acme/clients")
-
-
-def regroup(lab: Policed, instance_id: str, group: str) -> None:
-    """Put an instance into one group."""
-    modify_instance_groups(lab.world.store, lab.world.caller, instance_id, [lab.group(group).id])
-    lab.settle()
+    lab.regroup(CLIENT, "clients")
