@@ -1,0 +1,164 @@
+"""Probes: packets of known verdicts, sent without a pause while something changes; none of the verdicts may ever be wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import msgspec
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from netorch.drivers import netns
+from tests.integration.crafted import framed
+from tests.integration.packets import udp
+from tests.integration.world import wait_for
+
+_ETH_P_ALL = 0x0003  # linux/if_ether.h
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_SIGN_BYTES = 8
+_COUNT = struct.Struct("!IIHH")  # a number, and complements of it and of the source port: one checksum serves all packets
+_ALL_ONES = 0xFFFFFFFF
+_TAIL = slice(-_SIGN_BYTES - _COUNT.size, -_COUNT.size)
+
+
+class End(msgspec.Struct, frozen=True):
+    """An instance as a probe knows it: it may have no port yet, or none any more."""
+
+    netns: str
+    mac: str
+    addresses: dict[int, str]  # by IP version
+
+
+class Probe(msgspec.Struct):
+    """A stream of UDP packets, each of which begins a connection. `permitted` says whether all of them are to pass, or none."""
+
+    source: End
+    target: End
+    port: int
+    permitted: bool
+    version: int = 4
+    sent: int = 0
+    arrived: set[int] = msgspec.field(default_factory=set)
+    sign: bytes = msgspec.field(default_factory=lambda: os.urandom(_SIGN_BYTES))
+    _parts: tuple[bytes, bytes] = (b"", b"")  # a frame before its source port, and from there to its count
+
+    def __post_init__(self) -> None:
+        addresses = self.source.addresses[self.version], self.target.addresses[self.version]
+        packet = udp(*addresses, self.sign + _COUNT.pack(0, _ALL_ONES, _ALL_ONES >> 16, 0), sport=0, dport=self.port)
+        frame = framed(self.source.mac, packet)
+        at = 14 + (20 if self.version == 4 else 40)
+        self._parts = frame[:at], frame[at + 2 : -_COUNT.size]
+
+    def frame(self) -> bytes:
+        """Return the next packet as its sender puts it on the wire."""
+        sport = 1024 + self.sent % 64000
+        counts = _COUNT.pack(self.sent, self.sent ^ _ALL_ONES, sport ^ _ALL_ONES >> 16, 0)
+        return self._parts[0] + sport.to_bytes(2, "big") + self._parts[1] + counts
+
+    @property
+    def wrong(self) -> int:
+        """Return how many packets met another verdict than they should."""
+        return self.sent - len(self.arrived) if self.permitted else len(self.arrived)
+
+
+class Prober:
+    """Sends one packet of each probe in turn, in a thread, until told to stop; hears every device of the targets' namespaces."""
+
+    def __init__(self, probes: Sequence[Probe], interval_s: float) -> None:
+        self.probes = probes
+        self._by_sign = {probe.sign: probe for probe in probes}
+        self._interval_s = interval_s
+        self._stopping = False
+        places = {end.netns for probe in probes for end in (probe.source, probe.target)}
+        self._sockets = {place: _packet_socket(place) for place in places}
+        self._thread = threading.Thread(target=self._run, name="prober")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            due = time.monotonic() + self._interval_s
+            for probe in self.probes:
+                with suppress(OSError):  # there is no port, or it is down
+                    self._sockets[probe.source.netns].sendto(probe.frame(), ("eth0", 0))
+                    probe.sent += 1
+            self._hear()
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _hear(self) -> None:
+        for place, ear in self._sockets.items():
+            with suppress(OSError):  # EAGAIN: that was all; ENETDOWN: a device is gone
+                while True:
+                    frame, (_, _, kind, *_) = ear.recvfrom(65535)
+                    if kind != socket.PACKET_OUTGOING and frame[_TAIL] in self._by_sign:
+                        probe = self._by_sign[frame[_TAIL]]
+                        assert probe.target.netns == place
+                        probe.arrived.add(_COUNT.unpack(frame[-_COUNT.size :])[0])
+
+    def passes(self) -> bool:
+        """Return whether, of each permitted probe, a packet has arrived that was sent after this call."""
+        before = {probe.sign: probe.sent for probe in self.probes}
+        permitted = [probe for probe in self.probes if probe.permitted]
+
+        def newer() -> bool:
+            return all(max(probe.arrived, default=-1) >= before[probe.sign] for probe in permitted)
+
+        return wait_for(newer, "a packet of each permitted probe", timeout_s=20.0)
+
+    def stop(self) -> None:
+        """Stop sending, and count what is still under way."""
+        self._stopping = True
+        self._thread.join()
+        self._hear()
+        for opened in self._sockets.values():
+            opened.close()
+
+    def wrong(self) -> dict[str, int]:
+        """Return the wrong verdicts by probe."""
+        found: Counter[str] = Counter()
+        for probe in self.probes:
+            found[f"IPv{probe.version} to {probe.target.addresses[probe.version]} port {probe.port}"] += probe.wrong
+        return {name: count for name, count in found.items() if count}
+
+
+@contextmanager
+def probing(probes: Sequence[Probe], interval_s: float = 0.001) -> Iterator[Prober]:
+    """Send probes during the block, from before it begins until something has passed after its end."""
+    prober = Prober(probes, interval_s)
+    try:
+        prober.passes()
+        yield prober
+        prober.passes()
+    finally:
+        prober.stop()
+
+
+def raise_device(end: End) -> None:
+    """Bring an instance's device up before anybody else does, with its MAC, if it is there."""
+    fd = netns.find(end.netns)
+    try:
+        with netns.inside(fd), IPRoute() as ipr:
+            for index in ipr.link_lookup(ifname="eth0"):
+                with suppress(NetlinkError):
+                    ipr.link("set", index=index, state="up", address=end.mac)
+    finally:
+        os.close(fd)
+
+
+def _packet_socket(place: str) -> socket.socket:
+    """Return a socket that sends through, and hears, whatever devices the namespace has at the time."""
+    fd = netns.find(place)
+    try:
+        with netns.inside(fd):
+            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    finally:
+        os.close(fd)
+    opened.setblocking(False)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 23)
+    return opened
