@@ -7,8 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -18,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from netorch.drivers import netns
 from tests.integration.crafted import framed
 from tests.integration.packets import udp
-from tests.integration.world import wait_for
+from tests.integration.world import World, wait_for
 
 _ETH_P_ALL = 0x0003  # linux/if_ether.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -34,6 +33,12 @@ class End(msgspec.Struct, frozen=True):
     netns: str
     mac: str
     addresses: dict[int, str]  # by IP version
+
+
+def end_of(world: World, name: str) -> End:
+    """Return an instance by `vpc/name` as a probe knows it."""
+    eni = world.eni(name)
+    return End(world.instance(name).id, eni.mac, {4: eni.address, 6: eni.ipv6_address})
 
 
 class Probe(msgspec.Struct):
@@ -56,6 +61,9 @@ class Probe(msgspec.Struct):
         at = 14 + (20 if self.version == 4 else 40)
         self._parts = frame[:at], frame[at + 2 : -_COUNT.size]
 
+    def __str__(self) -> str:
+        return f"{self.source.addresses[self.version]} to {self.target.addresses[self.version]} port {self.port}"
+
     def frame(self) -> bytes:
         """Return the next packet as its sender puts it on the wire."""
         sport = 1024 + self.sent % 64000
@@ -71,8 +79,9 @@ class Probe(msgspec.Struct):
 class Prober:
     """Sends one packet of each probe in turn, in a thread, until told to stop; hears every device of the targets' namespaces."""
 
-    def __init__(self, probes: Sequence[Probe], interval_s: float) -> None:
+    def __init__(self, probes: Sequence[Probe], interval_s: float, on_failure: Callable[[End], None] = lambda end: None) -> None:
         self.probes = probes
+        self._on_failure = on_failure
         self._by_sign = {probe.sign: probe for probe in probes}
         self._interval_s = interval_s
         self._stopping = False
@@ -85,8 +94,11 @@ class Prober:
         while not self._stopping:
             due = time.monotonic() + self._interval_s
             for probe in self.probes:
-                with suppress(OSError):  # there is no port, or it is down
+                try:
                     self._sockets[probe.source.netns].sendto(probe.frame(), ("eth0", 0))
+                except OSError:  # there is no port, or it is down
+                    self._on_failure(probe.source)
+                else:
                     probe.sent += 1
             self._hear()
             time.sleep(max(0.0, due - time.monotonic()))
@@ -121,14 +133,15 @@ class Prober:
 
     def wrong(self) -> dict[str, int]:
         """Return the wrong verdicts by probe."""
-        found: Counter[str] = Counter()
-        for probe in self.probes:
-            found[f"IPv{probe.version} to {probe.target.addresses[probe.version]} port {probe.port}"] += probe.wrong
-        return {name: count for name, count in found.items() if count}
+        return {str(probe): probe.wrong for probe in self.probes if probe.wrong}
+
+    def leaked(self) -> dict[str, int]:
+        """Return how much of what is refused has arrived, by probe."""
+        return {str(probe): probe.wrong for probe in self.probes if probe.wrong and not probe.permitted}
 
 
 @contextmanager
-def probing(probes: Sequence[Probe], interval_s: float = 0.001) -> Iterator[Prober]:
+def probing(probes: Sequence[Probe], interval_s: float) -> Iterator[Prober]:
     """Send probes during the block, from before it begins until something has passed after its end."""
     prober = Prober(probes, interval_s)
     try:

@@ -26,7 +26,7 @@ from tests.integration.policed import (
     tcp,
     vpc,
 )
-from tests.integration.probing import End, Probe, probing
+from tests.integration.probing import Probe, end_of, probing
 from tests.integration.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -52,17 +52,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
         yield lab
 
 
-def end(lab: Policed, name: str) -> End:
-    """Return an instance as a probe knows it."""
-    return End(lab.world.instance(name).id, lab.world.eni(name).mac, {version: address(name, version) for version in (4, 6)})
-
-
 def standing_probes(lab: Policed) -> list[Probe]:
     """Return probes of ports that stay permitted, or refused, on each path, IPv4 and IPv6."""
-    ends = [(CLIENT, server) for server in (*SERVERS, DB_FAR)]
+    client = end_of(lab.world, CLIENT)
     return [
-        Probe(end(lab, source), end(lab, server), port, permitted=port == OPEN, version=version)
-        for source, server in ends
+        Probe(client, end_of(lab.world, server), port, permitted=port == OPEN, version=version)
+        for server in (*SERVERS, DB_FAR)
         for version in (4, 6)
         for port in (OPEN, SHUT)
     ]
@@ -93,7 +88,7 @@ def other_changes(lab: Policed) -> list[Callable[[], object]]:
 
 def wrong_verdicts(lab: Policed, changes: Sequence[Callable[[], object]], updates: int) -> tuple[int, dict[str, int]]:
     """Return how many probes were sent during so many updates, one each millisecond, and which met a wrong verdict."""
-    with probing(standing_probes(lab)) as prober:
+    with probing(standing_probes(lab), 0.001) as prober:
         for number in range(updates):
             changes[number % len(changes)]()
             lab.settle()
@@ -106,6 +101,19 @@ def test_no_verdict_is_wrong_while_other_rules_change(lab: Policed) -> None:
     assert wrong == {}
     print(f"{sent} probes during {9 * len(changes)} updates")
     assert sent > 1000
+
+
+def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
+    rule, other = Permission(protocol="udp", ports=OPEN, peer=NET6), Permission(protocol="udp", ports=SHUT, peer=NET4)
+    moment = [
+        lambda: lab.revoke("acme/servers", Way.INGRESS, rule),
+        lambda: lab.allow("acme/servers", Way.INGRESS, rule, other),
+        lambda: lab.revoke("acme/servers", Way.INGRESS, other),
+    ]
+    _, wrong = wrong_verdicts(lab, moment, len(moment))
+    lost = [f"{address(CLIENT, 6)} to {address(server, 6)} port {OPEN}" for server in (*SERVERS, DB_FAR)]
+    leaked = [f"{address(CLIENT)} to {address(server)} port {SHUT}" for server in SERVERS]  # the third has an ACL before it
+    assert sorted(wrong) == sorted(lost + leaked)
 
 
 # --- a customer whose rules are broken ---------------------------------------------------------------------------------------
