@@ -134,8 +134,9 @@ class Policed:
         return self._ears[name]
 
     def forget(self, name: str) -> None:
-        """Take away the ear at an instance that is gone."""
-        self._ears.pop(name).close()
+        """Take away the ear at an instance whose device is gone."""
+        if name in self._ears:
+            self._ears.pop(name).close()
 
     def emit(self, source: str, packets: Sequence[bytes]) -> None:
         """Let an instance send whole packets as they are."""

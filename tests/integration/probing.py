@@ -52,12 +52,14 @@ class Probe(msgspec.Struct):
     sent: int = 0
     arrived: set[int] = msgspec.field(default_factory=set)
     sign: bytes = msgspec.field(default_factory=lambda: os.urandom(_SIGN_BYTES))
+    size: int = 0  # of a frame, in bytes
     _parts: tuple[bytes, bytes] = (b"", b"")  # a frame before its source port, and from there to its count
 
     def __post_init__(self) -> None:
         addresses = self.source.addresses[self.version], self.target.addresses[self.version]
         packet = udp(*addresses, self.sign + _COUNT.pack(0, _ALL_ONES, _ALL_ONES >> 16, 0), sport=0, dport=self.port)
         frame = framed(self.source.mac, packet)
+        self.size = len(frame)
         at = 14 + (20 if self.version == 4 else 40)
         self._parts = frame[:at], frame[at + 2 : -_COUNT.size]
 
@@ -108,10 +110,14 @@ class Prober:
             with suppress(OSError):  # EAGAIN: that was all; ENETDOWN: a device is gone
                 while True:
                     frame, (_, _, kind, *_) = ear.recvfrom(65535)
-                    if kind != socket.PACKET_OUTGOING and frame[_TAIL] in self._by_sign:
-                        probe = self._by_sign[frame[_TAIL]]
-                        assert probe.target.netns == place
-                        probe.arrived.add(_COUNT.unpack(frame[-_COUNT.size :])[0])
+                    if kind != socket.PACKET_OUTGOING:
+                        self._count(place, frame)
+
+    def _count(self, place: str, frame: bytes) -> None:
+        probe = self._by_sign.get(frame[_TAIL])
+        if probe is not None and len(frame) == probe.size:  # what is longer quotes it: an instance has no such port
+            assert probe.target.netns == place
+            probe.arrived.add(_COUNT.unpack(frame[-_COUNT.size :])[0])
 
     def passes(self) -> bool:
         """Return whether, of each permitted probe, a packet has arrived that was sent after this call."""
@@ -122,6 +128,11 @@ class Prober:
             return all(max(probe.arrived, default=-1) >= before[probe.sign] for probe in permitted)
 
         return wait_for(newer, "a packet of each permitted probe", timeout_s=20.0)
+
+    def goes_round(self) -> None:
+        """Wait until a packet of each probe has been sent that was not begun before this call."""
+        before = [probe.sent for probe in self.probes]
+        wait_for(lambda: all(probe.sent > sent + 1 for probe, sent in zip(self.probes, before, strict=True)), "the probes")
 
     def stop(self) -> None:
         """Stop sending, and count what is still under way."""

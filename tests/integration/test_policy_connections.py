@@ -158,6 +158,16 @@ def test_a_tracked_connection_outlives_its_rule(lab: Policed, server: str, versi
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_tracked_stream_that_nobody_answers_outlives_its_rule(lab: Policed, server: str, version: int) -> None:
+    stream = udp(CLIENT, server, TRACKED, version=version)
+    assert lab.verdict(CLIENT, server, stream) == PASSED
+    rules = both(TRACKED, "udp")
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert lab.verdict(CLIENT, server, stream) == PASSED
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_untracked_connection_ends_with_its_rule(lab: Policed, server: str, version: int) -> None:
     talk = Talk(lab, CLIENT, server, FREE, version).opens()
     rules = both(FREE, nets=("0.0.0.0/0", "::/0"))

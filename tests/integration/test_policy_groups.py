@@ -19,7 +19,8 @@ from netorch.control.prefix_lists import modify_prefix_list
 from netorch.model import keys
 from netorch.model.mapping import Mapping
 from netorch.model.security import TCP, SecurityGroupRule, Way
-from netorch.store.base import Delete
+from netorch.store.base import Delete, Put
+from netorch.store.rules import MAX_OPS
 from tests.integration.packets import Ear
 from tests.integration.policed import (
     CLIENT,
@@ -198,13 +199,20 @@ def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: 
     assert verdicts == {key: PASSED if key[1] % 100 == 0 and key[2] == 0 else "sg_ingress" for key in verdicts}
 
 
+def batches(ops: list[Put] | list[Delete]) -> Iterator[tuple[Put | Delete, ...]]:
+    """Yield operations in as many as one transaction takes."""
+    for first in range(0, len(ops), MAX_OPS):
+        yield tuple(ops[first : first + MAX_OPS])
+
+
 def test_a_group_of_two_thousand_members_means_each_of_them_and_nobody_else(lab: Policed) -> None:
     """Packets for its absent members leave for the host that is said to have them; packets for others do not."""
     crowd, sample = lab.group("acme/servers").id, lab.world.mapping(FAR)
     members = [f"10.44.{14 + number // 250}.{number % 250 + 1}" for number in range(2001)]
-    for number, member in enumerate(members):
-        groups = (crowd,) if number < 2000 else (lab.group("acme/others").id,)
-        lab.write(keys.mapping(sample.vni, member), msgspec.structs.replace(sample, address=member, groups=groups))
+    groups = dict.fromkeys(members, (crowd,)) | {members[2000]: (lab.group("acme/others").id,)}
+    records = [msgspec.structs.replace(sample, address=member, groups=groups[member]) for member in members]
+    for some in batches([Put(keys.mapping(sample.vni, found.address), msgspec.json.encode(found)) for found in records]):
+        lab.world.store.txn((), some)
     lab.settle()
     with Ear("spine", "to-hv1") as wire:
         needles = {}
@@ -215,7 +223,7 @@ def test_a_group_of_two_thousand_members_means_each_of_them_and_nobody_else(lab:
             lab.emit(CLIENT, [bytes(packet / Raw(needles[member]))])
         assert [wire.hears(needles[member]) for member in needles] == [True, True, True, False]
     assert answers(lab, CLIENT, FAR) == {PASSED}
-    for member in members:
-        lab.world.store.txn((), (Delete(keys.mapping(sample.vni, member)),))
+    for some in batches([Delete(keys.mapping(sample.vni, member)) for member in members]):
+        lab.world.store.txn((), some)
     lab.settle()
     assert answers(lab, CLIENT, FAR) == {PASSED}

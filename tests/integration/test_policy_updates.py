@@ -92,6 +92,7 @@ def wrong_verdicts(lab: Policed, changes: Sequence[Callable[[], object]], update
         for number in range(updates):
             changes[number % len(changes)]()
             lab.settle()
+            prober.goes_round()
     return sum(probe.sent for probe in prober.probes), prober.wrong()
 
 
