@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import struct
@@ -25,6 +26,7 @@ _SIGN_BYTES = 8
 _COUNT = struct.Struct("!IIHH")  # a number, and complements of it and of the source port: one checksum serves all packets
 _ALL_ONES = 0xFFFFFFFF
 _TAIL = slice(-_SIGN_BYTES - _COUNT.size, -_COUNT.size)
+_sports = itertools.cycle(range(1024, 65536))  # of all probes: none takes up where an earlier one has left a connection
 
 
 class End(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class Probe(msgspec.Struct):
 
     def frame(self) -> bytes:
         """Return the next packet as its sender puts it on the wire."""
-        sport = 1024 + self.sent % 64000
+        sport = next(_sports)
         counts = _COUNT.pack(self.sent, self.sent ^ _ALL_ONES, sport ^ _ALL_ONES >> 16, 0)
         return self._parts[0] + sport.to_bytes(2, "big") + self._parts[1] + counts
 
