@@ -43,5 +43,7 @@ class AntiSpoof:
 
 def _chain(view: VpcView, item: LocalEni) -> PortChain:
     eni = item.eni
-    ipv6 = (eni.ipv6_address, link_local(eni.mac), UNSPECIFIED) if view.dual_stack and eni.ipv6_address else ()
-    return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, ipv6)
+    own = (link_local(eni.mac), UNSPECIFIED)
+    if view.dual_stack and eni.ipv6_address:
+        return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, (eni.ipv6_address, *own))
+    return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, (), idle=own)

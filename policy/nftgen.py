@@ -42,6 +42,9 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
   every honest instance sends it.
+* A refusal has a chain of its own, which tells the packet's first bytes to whoever listens and counts it. The counter's name is
+  the reason in both. In front of it stands whether the connection tracker has counted the packet for a connection, as far as it
+  shows, so that flow logs can take it off again. What nobody listens to costs the two look-ups of the listener.
 * `output`: a router says nothing to other hosts. The errors that it would send back (no such address, too old) are in its own
   name, for which no host may speak: the other one would count them as a lie of this host.
 """
@@ -53,9 +56,33 @@ from typing import Final
 
 from netorch.model.addr import packed
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import NftElement, NftTable, PortChain, Scope
+from netorch.state.nft import (
+    FLOW_LOG_GROUP,
+    LIVE_GROUP,
+    REFUSED_ESTABLISHED,
+    NftElement,
+    NftTable,
+    PortChain,
+    Scope,
+)
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
+
+_TOLD_PER_S, _TOLD_BURST, _TOLD_BYTES = 2000, 500, 128  # whole headers fit, those of a VXLAN packet and of what is in it
+
+
+def _refusal(reason: str, chain: str = "", *rules: str, untold: str = "") -> str:
+    """Return the chain that tells, counts and drops what is refused for one reason, after some rules of its own.
+
+    A flood is told in part; `untold` is the counter of the rest.
+    """
+    tell = " ".join(f'log prefix "{reason}" group {group} snaplen {_TOLD_BYTES}' for group in (FLOW_LOG_GROUP, LIVE_GROUP))
+    limit = f"limit rate {_TOLD_PER_S}/second burst {_TOLD_BURST} packets"
+    drop = f'counter name "{reason}" drop'
+    rest = f'counter name "{untold}" {drop}' if untold else drop
+    lines = (f"chain {chain or f'refuse_{reason}'} {{", *rules, f"{limit} {tell} {drop}", rest)
+    return "\n    ".join(lines) + "\n}"
+
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
@@ -79,6 +106,8 @@ counter unverified {
 }
 counter stranger {
 }
+REFUSE_UNVERIFIED
+REFUSE_STRANGER
 chain input {
     type filter hook input priority -10; policy accept;
     meta l4proto != udp accept
@@ -87,20 +116,38 @@ chain input {
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 accept
     @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 accept
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 accept
-    ip saddr . @th,64,32 . @th,96,32 @members counter name "unverified" drop
-    counter name "stranger" drop
+    ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
+    goto refuse_stranger
 }
-"""
+""".replace("REFUSE_UNVERIFIED", _refusal("unverified")).replace("REFUSE_STRANGER", _refusal("stranger"))
 
 _CHECKED: Final = "0x4e54"
 JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
 
-FABRIC_NETDEV: Final = """
-counter spoofed {
-}
+FABRIC_NETDEV: Final = f"""
+counter spoofed {{
+}}
+{_refusal("spoofed")}
 """
 
-FABRIC_INET: Final = """
+_MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}")
+
+_REFUSALS: Final = "\n".join(
+    _refusal(reason, chain, *_MARK, untold="untold")
+    for reason, chain in (
+        ("unchecked", ""),
+        ("transit", ""),
+        ("invalid", ""),
+        ("no_policy", ""),
+        ("acl_egress", "acl_refuses_sender"),
+        ("acl_ingress", "acl_refuses_taker"),
+        ("sg_egress", "sg_refuses_sender"),
+        ("sg_ingress", "sg_refuses_taker"),
+    )
+)
+
+FABRIC_INET: Final = (
+    """
 set transit4 {
     type ifname . ipv4_addr
 }
@@ -144,6 +191,8 @@ counter sg_egress {
 }
 counter sg_ingress {
 }
+counter untold {
+}
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct zone set iifname map @zone accept
@@ -153,22 +202,22 @@ chain forward {
     type filter hook forward priority -20; policy drop;
     meta mark CHECKED goto from_port
     oifgroup VXLAN_GROUP goto relay
-    meta sdifname "v-*" counter name "unchecked" drop
+    meta sdifname "v-*" goto refuse_unchecked
     goto deliver
 }
 chain from_port {
     meta mark set 0x0
     meta sdifname vmap @sends
-    counter name "no_policy" drop
+    goto refuse_no_policy
 }
 chain relay {
     meta sdifname . ip daddr @transit4 accept
     meta sdifname . ip6 daddr @transit6 accept
-    meta sdifname "v-*" counter name "unchecked" drop
-    counter name "transit" drop
+    meta sdifname "v-*" goto refuse_unchecked
+    goto refuse_transit
 }
 chain sent {
-    ct state invalid counter name "invalid" drop
+    ct state invalid goto refuse_invalid
     ct state new ct mark set ct mark | 0x1
     goto deliver
 }
@@ -176,25 +225,14 @@ chain deliver {
     meta mark set 0x0
     oifgroup VXLAN_GROUP accept
     oifname vmap @takes
-    counter name "no_policy" drop
+    goto refuse_no_policy
 }
 chain taken {
-    ct state invalid counter name "invalid" drop
+    ct state invalid goto refuse_invalid
     ct state new ct mark set ct mark | 0x2
     accept
 }
-chain acl_refuses_sender {
-    counter name "acl_egress" drop
-}
-chain acl_refuses_taker {
-    counter name "acl_ingress" drop
-}
-chain sg_refuses_sender {
-    counter name "sg_egress" drop
-}
-chain sg_refuses_taker {
-    counter name "sg_ingress" drop
-}
+REFUSALS
 chain input {
     type filter hook input priority 0; policy accept;
     meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
@@ -207,7 +245,10 @@ chain output {
     type filter hook output priority 0; policy accept;
     oifgroup VXLAN_GROUP drop
 }
-""".replace("VXLAN_GROUP", hex(VXLAN_GROUP)).replace("CHECKED", _CHECKED)
+""".replace("VXLAN_GROUP", hex(VXLAN_GROUP))
+    .replace("CHECKED", _CHECKED)
+    .replace("REFUSALS", _REFUSALS)
+)
 
 
 def underlay_table() -> NftTable:
@@ -223,12 +264,16 @@ def fabric_tables() -> tuple[NftTable, NftTable]:
     )
 
 
-def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
-    """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first."""
+def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str], *, idle: Iterable[str] = ()) -> PortChain:
+    """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first.
+
+    What comes from `idle` addresses is dropped without being counted: an instance without IPv6 solicits routers all the same.
+    """
     passes = [f"ip saddr {address}", *(f"ip6 saddr {source}" for source in ipv6)]
     rules = [f"ether saddr {mac} {match} meta mark set {_CHECKED} accept" for match in passes]
     rules.append(f"ether saddr {mac} arp saddr ether {mac} arp saddr ip {address} accept")
-    return PortChain(ifname=ifname, rules=(*rules, "counter name spoofed drop"))
+    rules += [f"ether saddr {mac} ip6 saddr {source} drop" for source in idle]
+    return PortChain(ifname=ifname, rules=(*rules, "goto refuse_spoofed"))
 
 
 def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:

@@ -3,6 +3,7 @@
 pull      store events edit the records, kernel events edit the slices: memory only
 compile   what became dirty
 apply     the only writes to the kernel
+observe   traffic, for the flow logs
 report    what this host says of itself, moves that are complete
 """
 
@@ -15,10 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from netorch import __version__
+from netorch.agent.flowlog.logger import FlowLogger
+from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.follow import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import UNREADABLE, Records
+from netorch.agent.records import UNREADABLE, Dirty, Records
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
 from netorch.agent.snapshot import Snapshot, SnapshotFile
 from netorch.compiler.base import Compiler, Phase
@@ -26,6 +29,7 @@ from netorch.control.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError
 from netorch.model import keys
+from netorch.model.drop_reason import UNTOLD
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
@@ -53,6 +57,7 @@ class Agent:
         snapshot: SnapshotFile,
         compilers: Sequence[Compiler],
         clock: Callable[[], float] = time.monotonic,
+        flow_logger: FlowLogger | None = None,
     ) -> None:
         self.host_name = host_name
         self.records = Records(host_name)
@@ -61,6 +66,7 @@ class Agent:
         self.reconciler = Reconciler(self.records, self.moves, kernel, compilers)
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.outbox = Outbox(host_name)
+        self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot
         self._saved_changes = -1
@@ -72,6 +78,7 @@ class Agent:
         self._started_at = time.time()
         self._connected: Store | None = None
         self._enis_said: dict[int, set[str]] = {}
+        self._logged: set[int] = set()  # VPCs with flow logs, when they were last looked at
 
     def start(self) -> None:
         """Read the kernel, then the store, or the snapshot of the last run while the store is away."""
@@ -92,7 +99,8 @@ class Agent:
         wait_s = max(0.0, min(timeout_s, self._next_deadline() - self._clock()))
         poller = select.poll()
         poller.register(self.kernel.fileno(), select.POLLIN)
-        for descriptor in (self.follower.fileno(), wake_fd):
+        flows_fd = self.flow_logger.fileno() if self.flow_logger is not None else None
+        for descriptor in (self.follower.fileno(), flows_fd, wake_fd):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
         poller.poll(wait_s * 1000)
@@ -109,12 +117,15 @@ class Agent:
         self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
         self._complete_moves(now)
+        self._observe(dirty)
         self._tell(applied, now)
         self._save(now)
 
     def close(self) -> None:
         """Save what is known and let go; the kernel keeps everything."""
         self._save(float("inf"))
+        if self.flow_logger is not None:
+            self.flow_logger.close()
         self.kernel.close()
         self.follower.close()
 
@@ -147,8 +158,20 @@ class Agent:
         deadlines = [self._audit_at, self._count_at, self._clock() + LEASE_RENEW_S]
         if self.follower.store is None:
             deadlines.append(self.follower.retry_at)
-        others = (self.moves.next_deadline(self.follower.in_sync), self.reconciler.next_retry())
+        wait_s = self.flow_logger.wait_s() if self.flow_logger is not None else None
+        flows_at = self._clock() + wait_s if wait_s is not None else None
+        others = (self.moves.next_deadline(self.follower.in_sync), self.reconciler.next_retry(), flows_at)
         return min(*deadlines, *(deadline for deadline in others if deadline is not None))
+
+    def _observe(self, dirty: Dirty) -> None:
+        if self.flow_logger is None:
+            return
+        if dirty.flow_logs or not self._logged.isdisjoint(dirty.structures) or (dirty.host and self._logged):
+            targets = targets_of(self.records, self.reconciler.phases)
+            self._logged = set(self.records.logged)
+            zones = {vni: self.reconciler.zone_of(vni) for vni in {target.log.vni for target in targets}}
+            self.flow_logger.configure(targets, zones)
+        self.flow_logger.turn()
 
     # --- out -----------------------------------------------------------------------------------------------------------------
 
@@ -194,6 +217,8 @@ class Agent:
     def _count(self) -> None:
         try:
             self._counters = self.kernel.counters()
+            if self.flow_logger is not None:
+                self.flow_logger.note_untold(self._counters.get(UNTOLD, 0))
         except KernelError as error:
             log.warning("packets not counted reason=%r", str(error))
 

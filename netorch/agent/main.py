@@ -10,16 +10,19 @@ import signal
 import sys
 from pathlib import Path
 
+from netorch.agent.flowlog.files import LogFiles
+from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.errors import NetorchError
+from netorch.state.owner import fabric_netns
 from netorch.store import open_store
 
 TURN_S = 30.0
 
 
-def run_agent(host_name: str, store_url: str, state_dir: Path, verbose: bool = False) -> None:
+def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Path, verbose: bool = False) -> None:
     """Run the agent of `host_name` until a signal ends it.
 
     Raises:
@@ -32,6 +35,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, verbose: bool = F
     )
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
     # Imported here: pyroute2 takes a second to import, and only this process needs it.
+    from netorch.drivers.flow_sources import KernelFlows
     from netorch.drivers.linux import LinuxKernel
 
     stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
@@ -41,6 +45,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, verbose: bool = F
         lambda: open_store(store_url),
         SnapshotFile(state_dir / f"{host_name}.snapshot"),
         load_compilers(),
+        flow_logger=FlowLogger(KernelFlows(fabric_netns(host_name)), LogFiles(flow_log_dir, host_name)),
     )
     agent.start()
     while not _readable(stop_fd):

@@ -337,6 +337,10 @@ class Reconciler:
         target = self.slices.get(vni)
         return target is not None and ("up", eni_ifname) in target.actual
 
+    def zone_of(self, vni: int) -> int:
+        """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
+        return self._zones.of(vni)
+
     def object_count(self) -> int:
         """Return how many kernel objects are ours."""
         return sum(len(target.actual) for target in self.slices.values())

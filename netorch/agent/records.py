@@ -18,6 +18,7 @@ import msgspec
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
@@ -33,6 +34,7 @@ VPC_TYPES: Final[dict[str, type]] = {
     "sg": SecurityGroup,
     "acl": NetworkAcl,
     "pl": PrefixList,
+    "fl": FlowLog,
 }
 RULE_KINDS: Final = frozenset({"sg", "acl", "pl"})  # a change of one of these leaves everything but rules as it is
 
@@ -51,9 +53,10 @@ class Dirty(msgspec.Struct, kw_only=True):
     structures: set[int] = msgspec.field(default_factory=set)
     rules: set[int] = msgspec.field(default_factory=set)
     mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
+    flow_logs: bool = False
 
     def __bool__(self) -> bool:
-        return self.host or bool(self.structures) or bool(self.rules) or bool(self.mappings)
+        return self.host or bool(self.structures) or bool(self.rules) or bool(self.mappings) or self.flow_logs
 
 
 class VpcRecords:
@@ -68,6 +71,7 @@ class VpcRecords:
         self.groups: dict[str, SecurityGroup] = {}
         self.acls: dict[str, NetworkAcl] = {}
         self.prefix_lists: dict[str, PrefixList] = {}
+        self.flow_logs: dict[str, FlowLog] = {}
         self.mappings: dict[str, Mapping] = {}
         self.classes: Counter[tuple[str, ...]] = Counter()  # how many mappings have each set of groups
         self.poison: dict[str, str] = {}  # key -> why it cannot be read
@@ -82,6 +86,7 @@ class VpcRecords:
             "sg": self.groups,
             "acl": self.acls,
             "pl": self.prefix_lists,
+            "fl": self.flow_logs,
         }
         return tables[kind]
 
@@ -115,6 +120,7 @@ class Records:
         self.prefixes = {keys.host_prefix(host_name)}  # of all records that this host needs, but for `Moves.watched_prefixes`
         self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
+        self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
         self.changes = 0  # how often `raw` has changed
         self._wants_of: dict[int, set[str]] = {}
@@ -153,6 +159,7 @@ class Records:
             for key in tuple(self._keys_of.get(_family(prefix), ())):
                 self._forget(key)
         records = self.vpcs.pop(vni, None)
+        self.logged.discard(vni)
         for address in records.mappings if records is not None else ():
             self.moving.pop((vni, address), None)
 
@@ -233,6 +240,9 @@ class Records:
         records = self.vpcs.setdefault(vni, VpcRecords())
         poisoned = key in records.poison
         record = self._decode(records, key, VPC_TYPES.get(kind), value)
+        if kind == "fl":  # changes nothing in the kernel
+            self._set_flow_log(vni, records, resource, record)
+            return
         only_rules = kind in RULE_KINDS and not poisoned and key not in records.poison
         (self.dirty.rules if only_rules else self.dirty.structures).add(vni)
         if key in records.poison:
@@ -244,6 +254,19 @@ class Records:
                 records.table(kind).pop(resource, None)
             else:
                 records.table(kind)[resource] = record
+
+    def _set_flow_log(self, vni: int, records: VpcRecords, resource: str, record: FlowLog | None) -> None:
+        """Keep a flow log; one that cannot be read is left out, and poisons nothing: the VPC's packets do not depend on it."""
+        records.poison.pop(keys.flow_log(vni, resource), None)
+        if record is None:
+            records.flow_logs.pop(resource, None)
+        else:
+            records.flow_logs[resource] = record
+        self.dirty.flow_logs = True
+        if records.flow_logs:
+            self.logged.add(vni)
+        else:
+            self.logged.discard(vni)
 
     def _set_mapping(self, key: str, rest: str, value: bytes | None) -> None:
         digits, _, address = rest.partition("/")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from netorch.cli.context import Session, host_option, pass_session
+from netorch.cli.context import Session, flow_log_option, host_option, pass_session
 
 
 @click.group()
@@ -23,13 +23,14 @@ def command() -> None:
     show_default=True,
     help="Where the lock and the snapshot stand, from which the host boots while the store is away.",
 )
+@flow_log_option
 @click.option("-v", "--verbose", is_flag=True, help="Log each operation.")
 @pass_session
-def run(session: Session, host: str, state_dir: Path, verbose: bool) -> None:
+def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, verbose: bool) -> None:
     """Keep this host's kernel as the store says, until SIGTERM.
 
     Runs in the network namespace that holds the underlay address. The kernel keeps everything when the agent ends.
     """
     from netorch.agent.main import run_agent
 
-    run_agent(host, session.store_url, state_dir, verbose)
+    run_agent(host, session.store_url, state_dir, flow_log_dir, verbose)

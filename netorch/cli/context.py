@@ -95,6 +95,15 @@ host_option = click.option(
     show_default="the machine's name",
     help="The host's name in the store.",
 )
+flow_log_option = click.option(
+    "--flow-log-dir",
+    envvar="NETORCH_FLOW_LOG_DIR",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=Path("/var/log/netorch/flow-logs"),
+    show_default=True,
+    help="Where flow logs stand, a directory for each owner.",
+)
 tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
 
 

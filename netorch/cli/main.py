@@ -29,6 +29,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "instance": ("instance", "Run, move, list, show and terminate instances."),
     "host": ("host", "Create, list, show and delete hosts."),
     "map": ("map", "Look into the mapping service: (VNI, address) -> host."),
+    "flow-log": ("flow_log", "Create, list, show, delete and read flow logs."),
+    "flows": ("flows", "Watch flows begin and packets be refused, with the reason."),
     "status": ("status", "Show hosts, agents, dropped packets and what is wrong."),
     "drift": ("drift", "Show how this host's kernel differs from what it should hold."),
     "ping": ("ping", "Ping from one instance to another, layer by layer."),

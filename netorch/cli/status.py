@@ -9,6 +9,7 @@ import click
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, print_table, show_value
+from netorch.model.drop_reason import UNTOLD, text_of
 
 COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
 
@@ -29,12 +30,7 @@ def command(context: click.Context, session: Session, output: str) -> None:
         show_value(health, output)
         context.exit(2 if health.problems else 0)
     print_table(COLUMNS, [[str(value) for value in _row(host).values()] for host in health.hosts])
-    reasons: dict[str, int] = {}
-    for host in health.hosts:
-        for reason, count in host.dropped.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    seen = "  ".join(f"{reason}={count}" for reason, count in sorted(reasons.items()) if count)
-    click.echo(f"\ndropped packets by reason: {seen or 'none'}")
+    _show_drops(health)
     counted = (("VPC", health.vpcs), ("instance", health.instances), ("mapping", health.mappings))
     counts = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counted)
     click.echo(f"store: revision {health.revision}, {counts}")
@@ -43,6 +39,21 @@ def command(context: click.Context, session: Session, output: str) -> None:
     if not health.problems:
         click.echo(click.style("all is well", fg="green"))
     context.exit(2 if health.problems else 0)
+
+
+def _show_drops(health: Any) -> None:  # noqa: ANN401 - Health, imported late
+    """Print each host's counts by reason, in words."""
+    found = [
+        (host.name, reason, str(count), text_of(reason))
+        for host in health.hosts
+        for reason, count in sorted(host.dropped.items())
+        if count and reason != UNTOLD
+    ]
+    click.echo()
+    if found:
+        print_table(("host", "dropped", "packets", "why"), found)
+    else:
+        click.echo("dropped packets: none")
 
 
 def _row(host: Any) -> dict[str, Any]:  # noqa: ANN401 - HostHealth, imported late
@@ -56,5 +67,5 @@ def _row(host: Any) -> dict[str, Any]:  # noqa: ANN401 - HostHealth, imported la
         "objects": host.objects,
         "writes": host.writes,
         "repaired": host.repaired,
-        "dropped": sum(host.dropped.values()),
+        "dropped": sum(count for reason, count in host.dropped.items() if reason != UNTOLD),
     }

@@ -15,6 +15,7 @@ from netorch.control.records import Stored
 from netorch.control.refuse import NOUN, not_found
 from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Direction, Mapping
 from netorch.model.vpc import Subnet, Vpc
@@ -114,6 +115,7 @@ _TABLES = {
     "sg": "groups",
     "acl": "acls",
     "pl": "prefix_lists",
+    "fl": "flow_logs",
 }
 
 
@@ -121,8 +123,8 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
-    list may be written as in rules, `sg-web`: no name begins so. Other kinds are
-    those of ids: subnet, rtb, eni, i, sg, acl, pl.
+    list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
@@ -166,7 +168,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
 
-def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance) -> str:
+def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
     if not record.name and isinstance(record, NetworkInterface) and record.instance:
         return records.instances[record.instance].record.name
     return record.name

@@ -140,6 +140,8 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     main = records.main_table()
     if main is not None:
         writes.drop(keys.route_table(vni, main.id))
+    for log_id in records.flow_logs:
+        writes.drop(keys.flow_log(vni, log_id))
     writes.drop(keys.name(vpc.owner, "vpc", vpc.name))
     held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
     if held is not None:

@@ -18,6 +18,7 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cidrs_per_vpc: int = 5  # EC2's, of each IP version
     subnets_per_vpc: int = 200  # EC2's
     route_tables_per_vpc: int = 200  # EC2's
+    flow_logs_per_resource: int = 2  # EC2's
     interfaces_per_vpc: int = 64_000  # EC2's network address units
     interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would not fit into one transaction
     groups_per_vpc: int = 2500  # EC2's, of a region

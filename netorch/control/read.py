@@ -11,6 +11,7 @@ from netorch.control.records import Stored
 from netorch.errors import StoreUnavailable
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, VpcStatus
+from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.status import AgentStatus
@@ -26,6 +27,7 @@ _TYPES: Final[dict[str, type]] = {
     "sg": SecurityGroup,
     "acl": NetworkAcl,
     "pl": PrefixList,
+    "fl": FlowLog,
     "map": Mapping,
     "host": Host,
     "eni-status": EniStatus,
@@ -46,6 +48,7 @@ class VpcRecords(msgspec.Struct, kw_only=True):
     groups: dict[str, Stored[SecurityGroup]] = msgspec.field(default_factory=dict)
     acls: dict[str, Stored[NetworkAcl]] = msgspec.field(default_factory=dict)
     prefix_lists: dict[str, Stored[PrefixList]] = msgspec.field(default_factory=dict)
+    flow_logs: dict[str, Stored[FlowLog]] = msgspec.field(default_factory=dict)
     mappings: dict[str, Stored[Mapping]] = msgspec.field(default_factory=dict)
 
     @property
@@ -136,6 +139,8 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, rest: str) -> None:
         records.acls[resource_id] = _stored(kv, kind)
     elif kind == "pl":
         records.prefix_lists[resource_id] = _stored(kv, kind)
+    elif kind == "fl":
+        records.flow_logs[resource_id] = _stored(kv, kind)
 
 
 def _take_mapping(inventory: Inventory, kv: KeyValue, rest: str) -> None:

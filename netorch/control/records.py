@@ -10,6 +10,7 @@ from netorch.control.caller import Caller
 from netorch.control.refuse import not_found
 from netorch.model import keys
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
@@ -94,6 +95,16 @@ def read_acl(store: Store, caller: Caller, acl_id: str) -> tuple[Stored[Vpc], St
 def read_prefix_list(store: Store, caller: Caller, list_id: str) -> tuple[Stored[Vpc], Stored[PrefixList]]:
     """Return a prefix list with its VPC. Raises ApiError: InvalidPrefixListID.NotFound."""
     return _read(store, caller, "pl", list_id, keys.prefix_list(_vni(list_id, "pl"), list_id), PrefixList)
+
+
+def read_flow_log(store: Store, caller: Caller, log_id: str) -> tuple[Stored[Vpc], Stored[FlowLog]]:
+    """Return a flow log with its VPC. Raises ApiError: InvalidFlowLogId.NotFound."""
+    return _read(store, caller, "fl", log_id, keys.flow_log(_vni(log_id, "fl"), log_id), FlowLog)
+
+
+def flow_logs_of(store: Store, vni: int) -> dict[str, Stored[FlowLog]]:
+    """Return a VPC's flow logs by id."""
+    return listed(store, f"{keys.vpc_prefix(vni)}fl/", FlowLog)
 
 
 def subnets_of(store: Store, vni: int) -> dict[str, Stored[Subnet]]:

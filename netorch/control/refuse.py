@@ -16,6 +16,7 @@ NOT_FOUND: Final = {
     "sg": "InvalidGroup.NotFound",
     "acl": "InvalidNetworkAclID.NotFound",
     "pl": "InvalidPrefixListID.NotFound",
+    "fl": "InvalidFlowLogId.NotFound",
     "host": "InvalidHostID.NotFound",
 }
 NOUN: Final = {
@@ -27,6 +28,7 @@ NOUN: Final = {
     "sg": "security group",
     "acl": "network ACL",
     "pl": "prefix list",
+    "fl": "flow log",
     "host": "host",
 }
 LIST: Final = {
@@ -38,6 +40,7 @@ LIST: Final = {
     "sg": "sg",
     "acl": "nacl",
     "pl": "prefix-list",
+    "fl": "flow-log",
     "host": "host",
 }
 

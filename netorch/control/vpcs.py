@@ -14,7 +14,16 @@ import msgspec
 from netorch.control import acls, checks, groups
 from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import acls_of, enis_of, groups_of, prefix_lists_of, read_vpc, route_tables_of, subnets_of
+from netorch.control.records import (
+    acls_of,
+    enis_of,
+    flow_logs_of,
+    groups_of,
+    prefix_lists_of,
+    read_vpc,
+    route_tables_of,
+    subnets_of,
+)
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
 from netorch.control.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
@@ -169,7 +178,7 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
 
 
 def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
-    """Delete an empty VPC with its main route table, default security group and ACL; its VNI stays unused for a while.
+    """Delete an empty VPC with its main route table, default group and ACL, and flow logs; its VNI stays unused for a while.
 
     Raises:
       ApiError: InvalidVpcID.NotFound; DependencyViolation while it has subnets, network interfaces, or route tables, security
@@ -198,6 +207,8 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
             writes.delete(keys.security_group(vni, group_id), group.mod_revision)
         for acl_id, acl in its_acls.items():
             writes.delete(keys.network_acl(vni, acl_id), acl.mod_revision)
+        for log_id, log in flow_logs_of(store, vni).items():
+            writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
         writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
         held = store.get(vni_key(vni))
         if held is not None:

@@ -26,12 +26,11 @@ from netorch.model.addr import AddressError, canonical_ip, version_of
 from netorch.model.eni import Attachment, NetworkInterface
 from netorch.model.ids import is_id, port_name
 from netorch.model.packet import Packet, echo
-from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP
+from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Way
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.machine import Machine
-from netorch.trace.rulebook import Way
 from netorch.trace.walk import Departure, Walk, walk
 
 _HANDSHAKES = (33, 132)  # Source: IANA protocol numbers

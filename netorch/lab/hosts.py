@@ -171,6 +171,7 @@ def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os
         env |= {**node.env, **{env_name(label): value for label, value in node.labels.items()}}
         env["CLAB_LABEL_CLAB_NODE_NAME"] = env["NETORCH_HOST"] = node.name
     env["NETORCH_STORE"] = str(store_path(directory))
+    env["NETORCH_FLOW_LOG_DIR"] = str(directory / "flow-logs")
     return env
 
 

@@ -48,6 +48,11 @@ def prefix_list(vni: int, resource_id: str) -> str:
     return f"vpc/{vni:06x}/pl/{resource_id}"
 
 
+def flow_log(vni: int, resource_id: str) -> str:
+    """Return a flow log's key."""
+    return f"vpc/{vni:06x}/fl/{resource_id}"
+
+
 def map_prefix(vni: int) -> str:
     """Return the prefix of all mappings of a VPC."""
     return f"map/{vni:06x}/"

@@ -16,6 +16,11 @@ VPC_TABLE: Final[Key] = ("nft-table", "fabric", "inet")  # where the chains and 
 BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
 ZONES: Final = "zone"  # the map from devices to conntrack zones
 
+# NFLOG groups to which refused packets are told, one listener each. Numbers nobody else is likely to use: "NT" and the next.
+FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
+LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
+REFUSED_ESTABLISHED: Final = 0x1  # the mark of a told packet that belongs to a connection which both ends have spoken on
+
 
 class Scope(Enum):
     """Which of a host's two namespaces a table stands in."""

@@ -36,6 +36,7 @@ FABRIC: Final[tuple[Template, ...]] = (
     ("ipv4/udp_l3mdev_accept", "0"),
     ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
     ("netfilter/nf_conntrack_acct", "1"),  # flow logs tell packets and bytes
+    ("netfilter/nf_conntrack_timestamp", "1"),  # and when a flow began
     ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own
 )
 

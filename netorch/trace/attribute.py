@@ -7,8 +7,8 @@ import msgspec
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet
-from netorch.model.security import AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
-from netorch.trace.rulebook import Rulebook, Way, acl_entries, group_rules
+from netorch.model.security import AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule, Way
+from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import holds, service, services_of
 
 

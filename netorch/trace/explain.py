@@ -6,11 +6,11 @@ import msgspec
 
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP, Way
 from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
-from netorch.trace.rulebook import Rulebook, Way
+from netorch.trace.rulebook import Rulebook
 from netorch.trace.walk import Walk
 
 _SIDE = {"sg_egress": Way.EGRESS, "acl_egress": Way.EGRESS, "sg_ingress": Way.INGRESS, "acl_ingress": Way.INGRESS}

@@ -24,8 +24,8 @@ import msgspec
 
 from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
-from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, PORT_LAST, TCP, UDP, AclEntry, SecurityGroupRule
-from netorch.trace.rulebook import Rulebook, Way, acl_entries, group_rules
+from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, PORT_LAST, TCP, UDP, AclEntry, SecurityGroupRule, Way
+from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import NOTHING, Spans, both, everything, holds, services_of, text_of, union, without
 
 EPHEMERAL: Final = (1024, PORT_LAST)  # where answers go. Source: EC2's guide on network ACLs, "Ephemeral ports"

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
 
 from netorch.model.eni import NetworkInterface
-from netorch.model.security import AclEntry, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule
+from netorch.model.security import AclEntry, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule, Way
 from netorch.model.vpc import Subnet
-
-
-class Way(Enum):
-    """Which rules of an interface are meant."""
-
-    EGRESS = "egress"
-    INGRESS = "ingress"
 
 
 class Rulebook:

@@ -113,6 +113,18 @@ def test_who_gets_a_terminated_members_address_is_no_member(lab: Policed) -> Non
 
 
 @pytest.mark.parametrize("server", SERVERS)
+def test_who_gets_a_terminated_members_address_gets_none_of_its_connections(lab: Policed, server: str) -> None:
+    lab.regroup(DB_FAR, "friends")
+    stream = udp(DB_FAR, server, 150)
+    assert lab.verdict(DB_FAR, server, stream) == PASSED
+    terminate_instance(lab.world.store, lab.world.caller, lab.world.instance(DB_FAR).id)
+    lab.settle()
+    lab.forget(DB_FAR)
+    lab.apply(TEXT)
+    assert lab.verdict(DB_FAR, server, stream) == "sg_ingress"
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_rules_of_all_groups_of_an_interface_count(lab: Policed, server: str) -> None:
     rule = Permission(protocol="tcp", ports=777, peer="sg-friends")
     lab.allow("acme/others", Way.INGRESS, rule)

@@ -23,6 +23,8 @@ from typing import TypeVar
 import nftables
 from pyroute2 import IPRoute
 
+from netorch.agent.flowlog.files import LogFiles
+from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
@@ -32,6 +34,7 @@ from netorch.control.describe import resolve
 from netorch.control.hosts import create_host
 from netorch.control.read import Inventory, VpcRecords, read_inventory
 from netorch.drivers import netns
+from netorch.drivers.flow_sources import KernelFlows
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.probe import Pinger, Probe, ask
 from netorch.model.eni import EniState, Instance, NetworkInterface
@@ -100,8 +103,8 @@ class Host:
 class AttentiveAgent(Agent):
     """An agent of which others can tell whether it is in the middle of a turn."""
 
-    def __init__(self, host: str, kernel: LinuxKernel, store_path: Path, snapshot: SnapshotFile) -> None:
-        super().__init__(host, kernel, lambda: open_store(str(store_path)), snapshot, load_compilers())
+    def __init__(self, host: str, kernel: LinuxKernel, store_path: Path, snapshot: SnapshotFile, flow_logger: FlowLogger) -> None:
+        super().__init__(host, kernel, lambda: open_store(str(store_path)), snapshot, load_compilers(), flow_logger=flow_logger)
         self.busy = threading.Lock()
 
     def turn(self) -> None:
@@ -123,8 +126,9 @@ class AgentThread:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         with netns.inside(host.fd):
+            flow_logger = FlowLogger(KernelFlows(host.fabric), LogFiles(state_dir / "flow-logs", host.name))
             snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
-            self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot)
+            self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
         self._thread.start()
         assert self._ready.wait(30), f"agent of {host.name} did not start"

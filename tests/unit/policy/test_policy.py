@@ -138,7 +138,7 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
             f"{own} ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
             f"{own} ip6 saddr :: meta mark set 0x4e54 accept",
             f"{own} arp saddr ether {ENI.mac} arp saddr ip {ADDRESS} accept",
-            "counter name spoofed drop",
+            "goto refuse_spoofed",
         ),
     )
 
@@ -150,7 +150,7 @@ def test_an_interface_that_is_still_elsewhere_has_no_chain() -> None:
 def test_without_ipv6_in_the_vpc_a_port_may_not_send_ipv6() -> None:
     (chain,) = AntiSpoof().vpc(view("a", ipv6=False, local=(local(Phase.HELD),)))
     assert isinstance(chain, PortChain)
-    assert not [rule for rule in chain.rules if "ip6" in rule]
+    assert {rule.split()[-1] for rule in chain.rules if "ip6" in rule} == {"drop"}
 
 
 @pytest.mark.parametrize("host", sorted(VTEPS))
@@ -171,5 +171,39 @@ def test_every_set_of_the_elements_is_in_its_table() -> None:
         assert f"set {obj.set} {{" in tables[obj.scope, obj.family]
 
 
-def test_no_rule_of_the_underlay_calls_for_connection_tracking() -> None:
-    assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", nftgen.UNDERLAY_IP) is None
+TABLES = {"underlay": nftgen.UNDERLAY_IP, "netdev": nftgen.FABRIC_NETDEV, "inet": nftgen.FABRIC_INET}
+
+
+def chains_of(table: str) -> dict[str, list[str]]:
+    """Return the rules of each chain of a skeleton."""
+    found = re.findall(r"^chain (\w+) \{\n(.*?)\n\}", table, re.DOTALL | re.MULTILINE)
+    return {name: [line.strip() for line in body.splitlines()] for name, body in found}
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
+    """A chain that runs out returns to its base chain, whose policy may be to accept."""
+    chains = chains_of(TABLES[table])
+    for name in re.findall(r"goto (\w+)", TABLES[table]):
+        assert re.fullmatch(r'(counter name "\w+" )+drop|goto \w+|accept', chains[name][-1])
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_refusal_is_told_to_both_listeners_under_the_name_of_its_counter(table: str) -> None:
+    rules = [rule for rules in chains_of(TABLES[table]).values() for rule in rules if "log prefix" in rule]
+    told = [set(re.findall(r'(?:prefix|counter name) "(\w+)"', rule)) for rule in rules]
+    assert all(len(names) == 1 and rule.endswith(" drop") for names, rule in zip(told, rules, strict=True))
+    counters = set(re.findall(r"^counter (\w+) \{", TABLES[table], re.MULTILINE))
+    assert set().union(*told) == counters - {"no_zone", "to_router", "untold"}
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_flood_of_refusals_is_told_at_a_bounded_rate(table: str) -> None:
+    telling = [rule for rules in chains_of(TABLES[table]).values() for rule in rules if "log prefix" in rule]
+    assert telling
+    assert all(rule.startswith("limit rate 2000/second burst 500 packets log ") for rule in telling)
+
+
+@pytest.mark.parametrize("table", [nftgen.UNDERLAY_IP, nftgen.FABRIC_NETDEV])
+def test_connections_are_tracked_in_the_fabric_only(table: str) -> None:
+    assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None

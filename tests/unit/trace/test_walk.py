@@ -7,12 +7,12 @@ import pytest
 from netorch.compiler.registry import compile_host, compile_slice, load_compilers
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
-from netorch.model.security import TCP, UDP
+from netorch.model.security import TCP, UDP, Way
 from netorch.state.base import KernelObject, Key
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.machine import Machine
-from netorch.trace.rulebook import Rulebook, Way
+from netorch.trace.rulebook import Rulebook
 from netorch.trace.walk import Departure, Place, Walk, walk
 from policy.evaluate import Policy
 from policy.nftgen import sender

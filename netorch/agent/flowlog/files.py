@@ -1,0 +1,104 @@
+"""Flow logs as files: DIRECTORY/<owner>/<vpc>/<flow log>/<host>.log, of which each owner may be given the own directory to read.
+
+A file that has grown to its limit becomes <host>.log.1, the one before it .2, and so on; the oldest goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from netorch.agent.flowlog.ledger import Finished
+from netorch.errors import NetorchError
+
+log = logging.getLogger(__name__)
+
+FILE_BYTES: Final = 16 << 20
+OLD_FILES: Final = 4
+_DIRECTORY_MODE, _FILE_MODE = 0o750, 0o640
+
+
+def log_directory(root: Path, owner: str, vpc: str, flow_log: str) -> Path:
+    """Return where a flow log's files stand, one per host and its older ones."""
+    return root / owner / vpc / flow_log
+
+
+class LogFiles:
+    """The files of one host."""
+
+    def __init__(self, root: Path, host: str, file_bytes: int = FILE_BYTES) -> None:
+        self._root = root
+        self._name = f"{host}.log"
+        self._file_bytes = file_bytes
+        self._trouble = ""
+
+    def exists(self, owner: str, vpc: str, flow_log: str) -> bool:
+        """Return whether this host has written to a log before."""
+        return (log_directory(self._root, owner, vpc, flow_log) / self._name).exists()
+
+    def append(self, finished: Finished) -> bool:
+        """Write the lines of an interval; return whether that was possible. A full disk is not worth the agent."""
+        directory = log_directory(self._root, finished.owner, finished.vpc, finished.log.id)
+        try:
+            self._make(directory)
+            path = directory / self._name
+            self._rotate(path)
+            data = "".join(f"{line}\n" for line in finished.lines).encode()
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
+            try:
+                size = os.fstat(descriptor).st_size
+                if os.write(descriptor, data) < len(data):
+                    os.ftruncate(descriptor, size)  # no half lines
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._tell(f"{directory}: {error.strerror}")
+            return False
+        self._tell("")
+        return True
+
+    def _make(self, directory: Path) -> None:
+        if not directory.is_dir():
+            self._root.mkdir(parents=True, exist_ok=True)
+            for parent in reversed([directory, *directory.parents[: len(directory.relative_to(self._root).parts) - 1]]):
+                with suppress(FileExistsError):
+                    parent.mkdir(mode=_DIRECTORY_MODE)
+
+    def _rotate(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            if path.stat().st_size < self._file_bytes:
+                return
+            for number in range(OLD_FILES - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    os.replace(f"{path}.{number}", f"{path}.{number + 1}")
+            os.replace(path, f"{path}.1")
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("flow logs cannot be written reason=%r", trouble)
+        self._trouble = trouble
+
+
+def read_lines(directory: Path, host: str | None = None) -> Iterator[str]:
+    """Yield the lines of a flow log, of one host or of all in turn, oldest first.
+
+    Raises:
+      NetorchError: a file may not be read by this user.
+    """
+    names = sorted(path.name for path in directory.glob(f"{host or '*'}.log")) if directory.is_dir() else []
+    for name in names:
+        for suffix in (*(f".{number}" for number in range(OLD_FILES, 0, -1)), ""):
+            path = directory / f"{name}{suffix}"
+            try:
+                with path.open(encoding="ascii", errors="replace") as file:
+                    yield from (line.rstrip("\n") for line in file)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise NetorchError(f"flow log: {path}: {error.strerror}; read it as a user who may") from error

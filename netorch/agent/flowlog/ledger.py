@@ -1,0 +1,273 @@
+"""Aggregation: what was observed becomes, at the end of each interval, one line per interface, flow, direction and action.
+
+    a connection's counts      ACCEPT lines of both ends that are here, for both directions
+    a refused packet           a REJECT line of the end that refused it
+    nothing                    NODATA, a line per interface
+    something was left out     SKIPDATA, a line per interface beside those of what is known
+
+A connection counts its packets before anybody judges them. So a refused packet of a connection that is known is taken off the
+counts of those ends that it did not pass. That is EC2's example of a group that accepts a ping and an ACL that rejects its reply:
+an ACCEPT line of the request, a REJECT line of the reply.
+
+No I/O and no clock: the caller says what time it is. Memory is bounded by the number of lines, see `Limits`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+import msgspec
+
+from netorch.agent.flowlog.lines import FlowRecord, Interface, flow_line, status_line
+from netorch.agent.flowlog.unlogged import is_unlogged
+from netorch.drivers.ct_attrs import SEEN_REPLY, Connection, Tuple
+from netorch.drivers.packet_headers import ACK, FIN, RST, SYN, Headers
+from netorch.model.flow_log import FlowLog, Traffic
+from netorch.model.security import ICMP, ICMPV6, TCP
+
+_CLOSING: Final = range(4, 8)  # enum tcp_conntrack: FIN_WAIT to TIME_WAIT
+_RESET: Final = 8  # CLOSE
+
+K = TypeVar("K")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How many flows are remembered at a time: of a host, and of one interface, so that nobody takes the others' place."""
+
+    host: int = 100_000
+    interface: int = 10_000
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow log with the interfaces on this host that it covers, and the addresses of which no traffic is logged."""
+
+    log: FlowLog
+    interfaces: tuple[Interface, ...]
+    services: frozenset[bytes]
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The lines of one log's interval."""
+
+    log: FlowLog
+    owner: str
+    vpc: str
+    lines: tuple[str, ...]
+
+
+class Entry(msgspec.Struct):
+    """What was seen of one flow in an interval. `off_` is what others have refused of what the connection counted."""
+
+    packets: int
+    bytes: int
+    start_s: float
+    end_s: float
+    tcp_flags: int
+    off_packets: int = 0
+    off_bytes: int = 0
+
+
+FlowKey = tuple[str, Tuple, bool, str]  # interface, flow, egress, reason
+
+
+class Book:
+    """One log's running interval."""
+
+    def __init__(self, target: Target, now: float, *, counting: bool) -> None:
+        self.target = target
+        self.counting = counting  # connections' counts are those of the log's time; before, they are of what was before it
+        self.start_s = now
+        self.interfaces: dict[str, Interface] = {}  # those that are here, and those that have left since the interval began
+        self.entries: dict[FlowKey, Entry] = {}
+        self.skipped: set[str] = set()  # interfaces of which something was left out
+
+    def end_s(self) -> float:
+        """Return when the interval ends: intervals begin at multiples of their length, but for the first."""
+        length = self.target.log.interval_s
+        return (self.start_s // length + 1) * length
+
+
+class Ledger:
+    """All flow logs of a host."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self._limits = limits
+        self._books: dict[str, Book] = {}
+        self._at: dict[tuple[int, bytes], list[tuple[Book, Interface]]] = {}
+        self._count = 0
+        self._of_interface: Counter[str] = Counter()
+
+    @property
+    def books(self) -> dict[str, Book]:
+        """Return the running intervals by log."""
+        return self._books
+
+    def configure(self, targets: Iterable[Target], now: float, resumed: frozenset[str] = frozenset()) -> list[Finished]:
+        """Log these from now on, and return the last lines of those that are gone.
+
+        Of a log in `resumed` an earlier run has written: what came between is left out, and said so.
+        """
+        wanted = {target.log.id: target for target in targets}
+        finished = []
+        for gone in sorted(self._books.keys() - wanted.keys()):
+            finished.append(_write(self._books[gone], now))
+            self._forget(self._books.pop(gone))
+        for log_id, target in wanted.items():
+            book = self._books.get(log_id)
+            if book is None:
+                book = self._books[log_id] = Book(target, now, counting=log_id in resumed)
+                if log_id in resumed:
+                    self.skip(log_id)
+            book.target = target
+        self._index()
+        return finished
+
+    def _index(self) -> None:
+        self._at = {}
+        for book in self._books.values():
+            book.interfaces |= {interface.id: interface for interface in book.target.interfaces}
+            for interface in book.target.interfaces:
+                for address in interface.addresses:
+                    self._at.setdefault((interface.vni, address), []).append((book, interface))
+
+    def accept(self, vni: int, connection: Connection, now: float) -> None:
+        """Take in what a connection has counted since it was last told."""
+        for flow, counts in ((connection.original, connection.original_counts), (connection.reply, connection.reply_counts)):
+            if not counts.packets:
+                continue
+            plain = _without_icmp_ports(flow)
+            for address, egress in ((flow.source, True), (flow.destination, False)):
+                for book, interface in self._at.get((vni, address), ()):
+                    if book.counting and not is_unlogged(flow, book.target.services):
+                        start_s = max(book.start_s, connection.started_s)
+                        flags = _flags_of(connection, flow, fresh=connection.started_s >= book.start_s)
+                        entry = Entry(counts.packets, counts.bytes, start_s, connection.ended_s or now, flags)
+                        self._add(book, (interface.id, plain, egress, ""), entry)
+
+    def refuse(self, vni: int, packet: Headers, reason: str, now: float, *, established: bool) -> None:
+        """Take in a refused packet; `established`: its connection has counted it."""
+        flow = packet.tuple
+        plain = _without_icmp_ports(flow)
+        here = (vni, flow.source) in self._at
+        by_sender = not reason.endswith("_ingress") and here
+        flags = packet.tcp_flags & (FIN | SYN | RST | (ACK if packet.tcp_flags & SYN else 0))
+        for address, egress in ((flow.source, True), (flow.destination, False)):
+            for book, interface in self._at.get((vni, address), ()):
+                if is_unlogged(flow, book.target.services):
+                    continue
+                if egress == by_sender:
+                    seen = Entry(1, packet.length, now, now, flags)
+                    self._add(book, (interface.id, plain, egress, reason), seen)
+                if established and (by_sender or not egress):  # this end had no part in what the connection counted
+                    off = Entry(0, 0, now, now, 0, off_packets=1, off_bytes=packet.length)
+                    self._add(book, (interface.id, plain, egress, ""), off)
+
+    def lose(self) -> None:
+        """Say that something was left out, and nobody knows what."""
+        for log_id in self._books:
+            self.skip(log_id)
+
+    def skip(self, log_id: str) -> None:
+        """Say that something of one log was left out."""
+        book = self._books[log_id]
+        book.skipped.update(interface.id for interface in book.target.interfaces)
+
+    def count_from_now(self, log_ids: Iterable[str]) -> None:
+        """Begin to believe in counts: they were just taken off the connections, so the next are of the log's time."""
+        for log_id in log_ids:
+            if log_id in self._books:
+                self._books[log_id].counting = True
+
+    def next_end(self) -> float | None:
+        """Return when an interval ends next; None without flow logs."""
+        return min((book.end_s() for book in self._books.values()), default=None)
+
+    def finish(self, now: float, *, everything: bool = False) -> list[Finished]:
+        """Return the lines of the intervals that have ended (with `everything`: of all), and begin new ones."""
+        finished = []
+        for log_id, book in list(self._books.items()):
+            backwards = now < book.start_s  # the clock was set back
+            end_s = book.end_s()
+            if not (everything or backwards or now >= end_s):
+                continue
+            until = now if everything or backwards or now - end_s > book.target.log.interval_s else end_s
+            finished.append(_write(book, until))
+            self._forget(book)
+            self._books[log_id] = Book(book.target, until, counting=book.counting)
+        if finished:
+            self._index()
+        return finished
+
+    def _add(self, book: Book, key: FlowKey, seen: Entry) -> None:
+        if book.target.log.traffic is not Traffic.ALL and (book.target.log.traffic is Traffic.REJECT) != bool(key[3]):
+            return
+        entry = book.entries.get(key)
+        if entry is None:
+            if self._count >= self._limits.host or self._of_interface[key[0]] >= self._limits.interface:
+                book.skipped.add(key[0])
+                return
+            self._count += 1
+            self._of_interface[key[0]] += 1
+            book.entries[key] = seen
+            return
+        entry.packets += seen.packets
+        entry.bytes += seen.bytes
+        entry.off_packets += seen.off_packets
+        entry.off_bytes += seen.off_bytes
+        entry.start_s = min(entry.start_s, seen.start_s)
+        entry.end_s = max(entry.end_s, seen.end_s)
+        entry.tcp_flags |= seen.tcp_flags
+
+    def _forget(self, book: Book) -> None:
+        self._count -= len(book.entries)
+        self._of_interface.subtract(key[0] for key in book.entries)
+        self._of_interface += Counter()  # without those that are 0
+
+
+def _write(book: Book, until: float) -> Finished:
+    log, interfaces, silent = book.target.log, book.interfaces, set(book.interfaces)
+    lines = []
+    start_s, end_s = int(book.start_s), int(max(until, book.start_s))
+    for (eni, flow, egress, reason), entry in book.entries.items():
+        packets = entry.packets - entry.off_packets
+        if packets <= 0:
+            continue
+        silent.discard(eni)
+        record = FlowRecord(
+            tuple=flow,
+            egress=egress,
+            reason=reason,
+            packets=packets,
+            bytes=max(entry.bytes - entry.off_bytes, 0),
+            start_s=min(max(int(entry.start_s), start_s), end_s),
+            end_s=min(max(int(entry.end_s), start_s), end_s),
+            tcp_flags=entry.tcp_flags,
+        )
+        lines.append(flow_line(log, interfaces[eni], record))
+    skipped = book.skipped & interfaces.keys()
+    lines += [status_line(log, interfaces[eni], start_s, end_s, "SKIPDATA") for eni in sorted(skipped)]
+    lines += [status_line(log, interfaces[eni], start_s, end_s, "NODATA") for eni in sorted(silent - skipped)]
+    first = book.target.interfaces[0]
+    return Finished(log=log, owner=first.owner, vpc=first.vpc, lines=tuple(lines))
+
+
+def _without_icmp_ports(flow: Tuple) -> Tuple:
+    if flow.protocol in (ICMP, ICMPV6):
+        return Tuple(flow.source, flow.destination, flow.protocol, 0, 0)
+    return flow
+
+
+def _flags_of(connection: Connection, flow: Tuple, *, fresh: bool) -> int:
+    """Return the flags of TCP that a connection's packets must have had, from its state: nobody looks at each packet."""
+    if flow.protocol != TCP:
+        return 0
+    flags = 0
+    if fresh and flow is connection.original:
+        flags |= SYN
+    if fresh and flow is connection.reply and connection.status & SEEN_REPLY:
+        flags |= SYN | ACK
+    if connection.tcp_state in _CLOSING:
+        flags |= FIN
+    return flags | (RST if connection.tcp_state == _RESET else 0)

@@ -1,0 +1,151 @@
+"""The flow logs of a host at work: sources to ledger, and at the end of an interval ledger to files.
+
+At an interval's end the living connections are asked for their counts, in a walk; at the walk's end lines are written.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from netorch.agent.flowlog.files import LogFiles
+from netorch.agent.flowlog.ledger import Ledger, Target
+from netorch.drivers.flow_sources import FlowSources, Heard
+from netorch.errors import KernelError
+from netorch.model.drop_reason import code_of
+from netorch.state.base import HOST_SLICE, slice_of_ifname
+from netorch.state.nft import REFUSED_ESTABLISHED
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 10.0  # after the kernel refused to tell
+
+
+class FlowLogger:
+    """Owned by the agent's loop, which calls `turn` when `fileno` is readable and at `wait_s`."""
+
+    def __init__(self, sources: FlowSources, files: LogFiles, clock: Callable[[], float] = time.time) -> None:
+        self._sources = sources
+        self._files = files
+        self._clock = clock
+        self._ledger = Ledger()
+        self._vni_of: dict[int, int] = {}  # zone -> VNI
+        self._listening: frozenset[int] = frozenset()
+        self._fresh: set[str] = set()  # logs whose connections have counts from before them
+        self._walking_for: set[str] = set()
+        self._retry_at = 0.0
+        self._untold: int | None = None
+        self._trouble = ""
+
+    def configure(self, targets: Iterable[Target], zones: Mapping[int, int]) -> None:
+        """Log these from now on; `zones` are those of their VPCs, by VNI."""
+        wanted = list(targets)
+        new = [target for target in wanted if target.log.id not in self._ledger.books]
+        resumed = frozenset(target.log.id for target in new if self._has_file(target))
+        for finished in self._ledger.configure(wanted, self._clock(), resumed):
+            self._files.append(finished)
+        self._fresh |= {target.log.id for target in new} - resumed
+        self._vni_of = {zone: vni for vni, zone in zones.items()}
+        self._retry_at = 0.0
+        self._listen()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something to take in."""
+        return self._sources.fileno()
+
+    def wait_s(self) -> float | None:
+        """Return in how many seconds something is to be done; None: not before something happens."""
+        end = self._ledger.next_end()
+        if end is None:
+            return None
+        if not self._listening or self._sources.walking:
+            return RETRY_S
+        return max(0.0, end - self._clock())
+
+    def turn(self) -> None:
+        """Take in a part of what has happened, and write what has come to its end; never blocks for long."""
+        if not self._ledger.books:
+            return
+        try:
+            self._listen()
+            self._take()
+            self._advance()
+        except (KernelError, OSError) as error:
+            self._fail(str(error))
+
+    def note_untold(self, count: int) -> None:
+        """Take in how many refused packets the kernel has not told one by one since it began to count."""
+        if self._untold is not None and count > self._untold:
+            self._ledger.lose()
+        self._untold = count
+
+    def close(self) -> None:
+        """Write what is known of the running intervals. What living connections have counted waits for the next run."""
+        if self._ledger.books and self._listening:
+            self._absorb(self._sources.read())
+            self._write(everything=True)
+        self._sources.close()
+
+    def _has_file(self, target: Target) -> bool:
+        first = target.interfaces[0]
+        return self._files.exists(first.owner, first.vpc, target.log.id)
+
+    def _listen(self) -> None:
+        wanted = frozenset(self._vni_of) if self._ledger.books else frozenset()
+        if wanted == self._listening or self._clock() < self._retry_at:
+            return
+        try:
+            self._sources.listen(wanted)
+        except (KernelError, OSError) as error:
+            self._fail(str(error))
+            return
+        self._listening = wanted
+        self._trouble = ""
+
+    def _fail(self, reason: str) -> None:
+        if reason != self._trouble:
+            log.warning("flow logs miss traffic reason=%r", reason)
+        self._trouble = reason
+        self._retry_at = self._clock() + RETRY_S
+        self._listening = frozenset()
+        self._ledger.lose()
+        self._sources.listen(())
+
+    def _take(self) -> None:
+        was_walking = self._sources.walking
+        self._absorb(self._sources.read())
+        if was_walking and not self._sources.walking:
+            self._ledger.count_from_now(self._walking_for)
+            self._fresh -= self._walking_for
+            self._walking_for = set()
+            self._write()
+
+    def _absorb(self, heard: Heard) -> None:
+        now = self._clock()
+        if heard.lost:
+            self._ledger.lose()
+        for connection in heard.connections:
+            vni = self._vni_of.get(connection.zone)
+            if vni is not None:
+                self._ledger.accept(vni, connection, now)
+        for packet in heard.refused:
+            vni = slice_of_ifname(packet.indev)
+            headers = packet.headers if code_of(packet.reason) else None  # else it is no customer's business
+            if vni != HOST_SLICE and headers is not None:
+                established = bool(packet.mark & REFUSED_ESTABLISHED)
+                self._ledger.refuse(vni, headers, packet.reason, packet.at_s or now, established=established)
+
+    def _advance(self) -> None:
+        end = self._ledger.next_end()
+        due = end is not None and self._clock() >= end
+        if (due or self._fresh) and self._listening and not self._sources.walking:
+            self._walking_for = set(self._fresh)
+            self._sources.walk()
+        elif due and not self._listening:
+            self._write()
+
+    def _write(self, *, everything: bool = False) -> None:
+        for finished in self._ledger.finish(self._clock(), everything=everything):
+            if not self._files.append(finished):
+                self._ledger.skip(finished.log.id)

@@ -1,0 +1,44 @@
+"""Which flow logs concern this host, and which of its interfaces each covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from netorch.agent.flowlog.ledger import Target
+from netorch.agent.flowlog.lines import Interface
+from netorch.agent.flowlog.unlogged import service_addresses
+from netorch.agent.records import Records, VpcRecords
+from netorch.compiler.base import Phase
+from netorch.model import rules
+from netorch.model.addr import packed
+from netorch.model.eni import NetworkInterface
+from netorch.model.vpc import Vpc
+
+
+def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]]) -> list[Target]:
+    """Return the flow logs with the interfaces that are here. Cost: O(records of the VPCs that have flow logs)."""
+    return [target for vni in sorted(records.logged) for target in _of_vpc(records.vpcs[vni], phases.get(vni, {}))]
+
+
+def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase]) -> Iterator[Target]:
+    vpc = records.vpc
+    if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory's
+        return
+    here = [eni for eni_id, eni in sorted(records.enis.items()) if phases.get(eni_id, Phase.ARRIVING) is not Phase.ARRIVING]
+    services = service_addresses(records.subnets.values())
+    for _, log in sorted(records.flow_logs.items()):
+        covered = tuple(_interface(vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))
+        if covered:
+            yield Target(log=log, interfaces=covered, services=services)
+
+
+def _interface(vpc: Vpc, eni: NetworkInterface) -> Interface:
+    return Interface(
+        id=eni.id,
+        owner=vpc.owner,
+        vni=vpc.vni,
+        vpc=vpc.id,
+        subnet=eni.subnet,
+        instance=eni.instance,
+        addresses=tuple(map(packed, eni.addresses)),
+    )

@@ -1,0 +1,135 @@
+"""`netorch flow-log`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, flow_log_option, pass_session, tag_option
+from netorch.cli.output import output_option, show_record, show_rows, show_value
+
+if TYPE_CHECKING:
+    from netorch.control.flow_logs import FlowLogInfo
+
+COLUMNS = ("name", "vpc", "resource", "traffic", "interval_s", "id")
+
+
+@click.group()
+def command() -> None:
+    """Flow logs: who spoke to whom, and what was refused, as EC2 records it."""
+
+
+def row(info: FlowLogInfo) -> dict[str, Any]:
+    """Return a flow log as it is shown."""
+    return {
+        **msgspec.to_builtins(info.log),
+        "traffic": info.log.traffic.value,
+        "interval_s": info.log.interval_s,
+        "format": " ".join(f"${{{field}}}" for field in info.log.format),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+    }
+
+
+@command.command("list")
+@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@output_option
+@pass_session
+def list_(session: Session, vpc: str | None, output: str) -> None:
+    """List flow logs."""
+    from netorch.control.flow_logs import describe_flow_logs
+    from netorch.control.vpcs import describe_vpcs
+
+    ids = [session.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(session.store, session.caller)]
+    infos = [info for vpc_id in ids for info in describe_flow_logs(session.store, session.caller, vpc_id)]
+    show_rows([row(info) for info in infos], COLUMNS, output)
+
+
+@command.command()
+@click.argument("log", shell_complete=complete("fl"))
+@output_option
+@pass_session
+def show(session: Session, log: str, output: str) -> None:
+    """Show a flow log; its lines are shown by `read`."""
+    from netorch.control.flow_logs import describe_flow_log
+
+    show_record(row(describe_flow_log(session.store, session.caller, session.id_of("fl", log))), output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", help="Log all interfaces of this VPC.", shell_complete=complete("vpc"))
+@click.option("--subnet", help="Log all interfaces of this subnet.", shell_complete=complete("subnet"))
+@click.option("--eni", help="Log this interface.", shell_complete=complete("eni"))
+@click.option("--traffic", type=click.Choice(["ACCEPT", "REJECT", "ALL"], case_sensitive=False), default="ALL", show_default=True)
+@click.option("--interval", "interval_s", type=int, default=600, show_default=True, metavar="SECONDS", help="Of aggregation.")
+@click.option("--format", "log_format", default="", metavar="FIELDS", help="As EC2's: '${version} ${srcaddr}'.")
+@tag_option
+@output_option
+@pass_session
+def create(
+    session: Session,
+    name: str,
+    vpc: str | None,
+    subnet: str | None,
+    eni: str | None,
+    traffic: str,
+    interval_s: int,
+    log_format: str,
+    tags: dict[str, str],
+    output: str,
+) -> None:
+    """Create a flow log of a VPC, a subnet or an interface."""
+    from netorch.control.flow_logs import create_flow_log, describe_flow_log
+    from netorch.model.flow_log import Traffic
+
+    given = [(kind, text) for kind, text in (("vpc", vpc), ("subnet", subnet), ("eni", eni)) if text]
+    if len(given) != 1:
+        raise click.UsageError("Say what is to be logged: exactly one of --vpc, --subnet and --eni.")
+    log = create_flow_log(
+        session.store,
+        session.caller,
+        session.id_of(*given[0]),
+        name=name,
+        traffic=Traffic(traffic.upper()),
+        interval_s=interval_s,
+        log_format=log_format,
+        tags=tags,
+    )
+    show_record(row(describe_flow_log(session.store, session.caller, log.id)), output)
+
+
+@command.command()
+@click.argument("log", shell_complete=complete("fl"))
+@pass_session
+def delete(session: Session, log: str) -> None:
+    """Delete a flow log; what it has written stays."""
+    from netorch.control.flow_logs import delete_flow_log
+
+    resource_id = session.id_of("fl", log)
+    delete_flow_log(session.store, session.caller, resource_id)
+    click.echo(f"deleted {resource_id}")
+
+
+@command.command()
+@click.argument("log", shell_complete=complete("fl"))
+@click.option("--host", help="Only what this host has written.", shell_complete=complete("host"))
+@flow_log_option
+@output_option
+@pass_session
+def read(session: Session, log: str, host: str | None, flow_log_dir: Path, output: str) -> None:
+    """Print the lines of a flow log that this machine holds, host by host, oldest first; below a head with the fields' names."""
+    from netorch.agent.flowlog.files import log_directory, read_lines
+    from netorch.control.flow_logs import describe_flow_log
+
+    info = describe_flow_log(session.store, session.caller, session.id_of("fl", log))
+    directory = log_directory(flow_log_dir, info.vpc.owner, info.vpc.id, info.log.id)
+    lines = read_lines(directory, host)
+    if output != "table":
+        show_value([dict(zip(info.log.format, line.split(), strict=False)) for line in lines], output)
+        return
+    click.echo(" ".join(info.log.format))
+    for line in lines:
+        click.echo(line)

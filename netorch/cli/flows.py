@@ -1,0 +1,66 @@
+"""`netorch flows`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session
+
+if TYPE_CHECKING:
+    from netorch.diagnose.flows import Seen
+
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Show what begins and what is refused, until Ctrl-C.")
+@click.option("--verdict", type=click.Choice(["accept", "drop"]), help="Only these.")
+@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@click.option("--instance", help="Only to or from this instance.", shell_complete=complete("i"))
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="json: one a line."
+)
+@pass_session
+def command(session: Session, follow: bool, verdict: str | None, vpc: str | None, instance: str | None, output: str) -> None:
+    """Show the connections that live now on this host, or in a lab on all its hosts.
+
+    With -f: connections as they begin, and refused packets with the reason. Packets without a route are not among them: the
+    router answers those with an ICMP error.
+    """
+    from netorch.diagnose.flows import Wanted, Watcher
+
+    vni = session.find("vpc", vpc)[0].vni if vpc else 0
+    name = ""
+    if instance:
+        records, found = session.find("i", instance)
+        vni, name = records.vni, found.name
+    if verdict == "drop" and not follow:
+        raise click.UsageError("Refused packets leave nothing behind: watch for them with -f.")
+    watcher = Watcher(session.inventory(), session.caller, Wanted(verdict=verdict or "", vni=vni, instance=name))
+    if follow:
+        watcher.listen()
+    for seen in watcher.follow() if follow else watcher.living():
+        click.echo(msgspec.json.encode(seen).decode() if output == "json" else text_of(seen))
+
+
+def text_of(seen: Seen) -> str:
+    """Return one line for people."""
+    protocol = _PROTOCOLS.get(seen.protocol, str(seen.protocol))
+    source, destination = _end(seen.source, seen.source_port), _end(seen.destination, seen.destination_port)
+    names = f"({seen.source_instance or '?'} -> {seen.destination_instance or '?'})"
+    verdict = click.style("DROP  ", fg="red") if seen.verdict == "drop" else click.style("ACCEPT", fg="green")
+    clock = time.strftime("%H:%M:%S", time.localtime(seen.at_s))
+    icmp = f" {seen.icmp}" if seen.icmp else ""
+    lost = f" [{seen.lost} before it were not told]" if seen.lost else ""
+    why = f" {seen.reason}: {seen.why}" if seen.reason else ""
+    return f"{clock} {seen.host} {verdict} {seen.vpc or '-'} {protocol}{icmp} {source} > {destination} {names}{why}{lost}"
+
+
+def _end(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

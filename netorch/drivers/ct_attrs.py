@@ -1,0 +1,125 @@
+"""What the connection tracker says of one connection: the attributes of ctnetlink's events and dumps.
+
+Addresses are kept as the bytes that they come as: most connections that are heard of are compared and added, few are shown.
+Source: linux/netfilter/nfnetlink_conntrack.h, linux/netfilter/nf_conntrack_common.h.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import msgspec
+
+from netorch.drivers.rtnl import attrs
+from netorch.model.security import ICMP, ICMPV6
+
+NFGENMSG_BYTES: Final = 4  # in front of the attributes
+SEEN_REPLY: Final = 0x2  # bits of a connection's status: IPS_SEEN_REPLY, IPS_ASSURED
+ASSURED: Final = 0x4
+
+# CTA_*
+_ORIGINAL, _REPLY, STATUS, _PROTOINFO, _MARK = 1, 2, 3, 4, 8
+_COUNTS_ORIGINAL, _COUNTS_REPLY, _ID, ZONE, _TIMES = 9, 10, 12, 18, 20
+_IP, _PROTO = 1, 2  # CTA_TUPLE_*
+_V4_SOURCE, _V4_DESTINATION, _V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4  # CTA_IP_*
+_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3  # CTA_PROTO_*
+_ICMP_ID, _ICMP_TYPE, _ICMP_CODE, _ICMPV6_ID, _ICMPV6_TYPE, _ICMPV6_CODE = 4, 5, 6, 7, 8, 9
+_PACKETS, _BYTES = 1, 2  # CTA_COUNTERS_*
+_START, _STOP = 1, 2  # CTA_TIMESTAMP_*
+_TCP, _TCP_STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
+
+
+class Tuple(msgspec.Struct, frozen=True):
+    """Packets in one direction. Of ICMP the source port is the identifier, the destination port type * 256 + code."""
+
+    source: bytes  # 4 or 16
+    destination: bytes
+    protocol: int
+    source_port: int
+    destination_port: int
+
+    def reversed(self) -> Tuple:
+        """Return the other direction, for protocols whose ports are ports."""
+        return Tuple(self.destination, self.source, self.protocol, self.destination_port, self.source_port)
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Packets, and bytes from the IP header on."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection, as the kernel shows it. What it does not show is 0: counts need nf_conntrack_acct, times ..._timestamp."""
+
+    original: Tuple
+    reply: Tuple
+    zone: int
+    mark: int
+    id: int
+    status: int
+    original_counts: Counts
+    reply_counts: Counts
+    started_s: float  # since 1970
+    ended_s: float  # 0 while it lives
+    tcp_state: int  # of enum tcp_conntrack: 3 established, 4 to 7 closing, 8 reset
+
+
+def address_text(address: bytes) -> str:
+    """Return an address as people write it."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+
+
+def zone_of(body: bytes) -> int:
+    """Return the zone of a message's connection."""
+    return int.from_bytes(attrs(body, NFGENMSG_BYTES).get(ZONE, b""), "big")
+
+
+def parse(body: bytes) -> Connection | None:
+    """Return the connection of a message behind its netlink header; None for what is none."""
+    found = attrs(body, NFGENMSG_BYTES)
+    if _ORIGINAL not in found or _REPLY not in found:
+        return None
+    times = attrs(found.get(_TIMES, b""))
+    protoinfo = attrs(attrs(found.get(_PROTOINFO, b"")).get(_TCP, b""))
+    return Connection(
+        original=_tuple(found[_ORIGINAL]),
+        reply=_tuple(found[_REPLY]),
+        zone=_number(found.get(ZONE)),
+        mark=_number(found.get(_MARK)),
+        id=_number(found.get(_ID)),
+        status=_number(found.get(STATUS)),
+        original_counts=_counts(found.get(_COUNTS_ORIGINAL)),
+        reply_counts=_counts(found.get(_COUNTS_REPLY)),
+        started_s=_number(times.get(_START)) / 1e9,
+        ended_s=_number(times.get(_STOP)) / 1e9,
+        tcp_state=_number(protoinfo.get(_TCP_STATE)),
+    )
+
+
+def _tuple(data: bytes) -> Tuple:
+    parts = attrs(data)
+    ip, proto = attrs(parts.get(_IP, b"")), attrs(parts.get(_PROTO, b""))
+    protocol = _number(proto.get(_NUMBER))
+    if protocol == ICMP:
+        ports = _number(proto.get(_ICMP_ID)), _number(proto.get(_ICMP_TYPE)) << 8 | _number(proto.get(_ICMP_CODE))
+    elif protocol == ICMPV6:
+        ports = _number(proto.get(_ICMPV6_ID)), _number(proto.get(_ICMPV6_TYPE)) << 8 | _number(proto.get(_ICMPV6_CODE))
+    else:
+        ports = _number(proto.get(_SOURCE_PORT)), _number(proto.get(_DESTINATION_PORT))
+    source = ip.get(_V4_SOURCE) or ip.get(_V6_SOURCE, b"")
+    destination = ip.get(_V4_DESTINATION) or ip.get(_V6_DESTINATION, b"")
+    return Tuple(source, destination, protocol, *ports)
+
+
+def _counts(data: bytes | None) -> Counts:
+    if data is None:
+        return Counts()
+    parts = attrs(data)
+    return Counts(_number(parts.get(_PACKETS)), _number(parts.get(_BYTES)))
+
+
+def _number(data: bytes | None) -> int:
+    return int.from_bytes(data or b"", "big")

@@ -1,0 +1,81 @@
+"""Flow logs: what EC2's record of a VPC's, a subnet's or an interface's traffic is, and the fields of its lines.
+
+Source: the Amazon VPC guide, "Flow log records". The version of a line is the highest of its fields' versions.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.model.rules import Flaw, shown
+from netorch.model.vpc import Tags
+
+INTERVAL_FIRST_S: Final = 10  # EC2 knows 60 and 600 s only; in a lab nobody waits so long
+INTERVAL_LAST_S: Final = 600
+LOGGED_KINDS: Final = ("vpc", "subnet", "eni")
+
+# field -> the version that brought it. region to sublocation-id, and the two service names, mean nothing here: always "-".
+FIELDS: Final = {
+    **dict.fromkeys(("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport", "protocol"), 2),
+    **dict.fromkeys(("packets", "bytes", "start", "end", "action", "log-status"), 2),
+    **dict.fromkeys(("vpc-id", "subnet-id", "instance-id", "tcp-flags", "type", "pkt-srcaddr", "pkt-dstaddr"), 3),
+    **dict.fromkeys(("region", "az-id", "sublocation-type", "sublocation-id"), 4),
+    **dict.fromkeys(("pkt-src-aws-service", "pkt-dst-aws-service", "flow-direction", "traffic-path"), 5),
+    "reject-reason": 8,
+}
+DEFAULT_FORMAT: Final = tuple(field for field, version in FIELDS.items() if version == 2)
+
+_WORD: Final = re.compile(r"\$\{([a-z-]+)\}|([a-z-]+)")
+
+
+class Traffic(Enum):
+    """Which traffic a log records."""
+
+    ACCEPT = "ACCEPT"
+    REJECT = "REJECT"
+    ALL = "ALL"
+
+
+class FlowLog(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record of traffic. Stored at `vpc/<vni>/fl/<id>`."""
+
+    id: str
+    vni: int
+    name: str
+    resource: str  # vpc-, subnet- or eni-: each of its interfaces has lines of its own
+    traffic: Traffic = Traffic.ALL
+    interval_s: int = INTERVAL_LAST_S  # of aggregation: a flow has one line per interval
+    format: tuple[str, ...] = DEFAULT_FORMAT
+    tags: Tags = {}
+
+    @property
+    def version(self) -> int:
+        """Return what stands in the field `version`."""
+        return max(FIELDS[field] for field in self.format)
+
+
+def parse_format(text: str) -> tuple[str, ...] | Flaw:
+    """Return the fields of a format as EC2 writes it, `${version} ${vpc-id}`, or without the signs; or what is wrong with it."""
+    fields = []
+    for word in text.split():
+        found = _WORD.fullmatch(word)
+        field = (found.group(1) or found.group(2)) if found else word
+        if field not in FIELDS:
+            return Flaw(f"{shown(word)} is no field of a flow log", f"choose among {', '.join(FIELDS)}")
+        fields.append(field)
+    if not fields:
+        return Flaw("the format is empty", "name fields, e.g. '${version} ${srcaddr} ${dstaddr} ${action}', or leave it out")
+    if len(set(fields)) < len(fields):
+        return Flaw("the format names a field twice", "name each field once")
+    return tuple(fields)
+
+
+def interval(seconds: int) -> Flaw | None:
+    """Return what is wrong with an aggregation interval."""
+    if INTERVAL_FIRST_S <= seconds <= INTERVAL_LAST_S:
+        return None
+    return Flaw(f"an interval of {seconds} s", f"choose {INTERVAL_FIRST_S} to {INTERVAL_LAST_S} s; EC2's are 60 and 600")
