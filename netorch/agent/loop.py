@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from netorch import __version__
+from netorch.agent.connections import Connections
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.follow import Follower
@@ -66,6 +67,7 @@ class Agent:
         self.reconciler = Reconciler(self.records, self.moves, kernel, compilers)
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.outbox = Outbox(host_name)
+        self.connections = Connections(self.records, self.reconciler, kernel, self.outbox)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot
@@ -92,6 +94,8 @@ class Agent:
         if not self.follower.in_sync and saved is not None:
             self.follower.boot(saved)
             log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
+        if saved is not None:
+            self.connections.recall(saved)
         self.turn()
 
     def step(self, timeout_s: float, wake_fd: int | None = None) -> None:
@@ -116,6 +120,7 @@ class Agent:
             self._connected = None
         self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
+        self.connections.turn(dirty.terminations, dirty.handed_over)
         self._complete_moves(now)
         self._observe(dirty)
         self._tell(applied, now)

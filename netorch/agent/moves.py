@@ -99,8 +99,16 @@ class Moves:
         return None
 
     def watched_prefixes(self) -> set[str]:
-        """Return the keys by which the hosts that release an interface to us say so."""
-        return {keys.eni_status(mapping.host, mapping.eni) for mapping in self.arriving()}
+        """Return the keys by which the hosts that release an interface to us say so, and tell its connections."""
+        watched = set()
+        for mapping in self.arriving():
+            watched |= {keys.eni_status(mapping.host, mapping.eni), keys.eni_flows(mapping.host, mapping.eni)}
+        me = self._records.host_name
+        for mapping in self._records.moving.values():  # what has come: the former host tells once more when it has let go
+            move = mapping.move
+            if mapping.host == me and move is not None and move.direction is Direction.FROM:
+                watched.add(keys.eni_flows(move.host, mapping.eni))
+        return watched
 
     def arriving(self) -> list[Mapping]:
         """Return the deciding mappings of the interfaces that are on their way to this host."""

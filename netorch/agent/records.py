@@ -23,6 +23,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.state.flow import HandedOver
 
 # The part of a key behind vpc/<vni>/ -> the type that is stored there.
 VPC_TYPES: Final[dict[str, type]] = {
@@ -54,9 +55,12 @@ class Dirty(msgspec.Struct, kw_only=True):
     rules: set[int] = msgspec.field(default_factory=set)
     mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
     flow_logs: bool = False
+    terminations: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, group) of which connections are to end
+    handed_over: set[str] = msgspec.field(default_factory=set)  # interfaces whose connections have come
 
     def __bool__(self) -> bool:
-        return self.host or bool(self.structures) or bool(self.rules) or bool(self.mappings) or self.flow_logs
+        sets = (self.structures, self.rules, self.mappings, self.terminations, self.handed_over)
+        return self.host or self.flow_logs or any(map(bool, sets))
 
 
 class VpcRecords:
@@ -120,6 +124,7 @@ class Records:
         self.prefixes = {keys.host_prefix(host_name)}  # of all records that this host needs, but for `Moves.watched_prefixes`
         self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
+        self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
         self.changes = 0  # how often `raw` has changed
@@ -170,6 +175,8 @@ class Records:
         for family in [family for family in self._keys_of if family.startswith("hoststat/")]:
             for key in [key for key in self._keys_of[family] if key not in watched]:
                 self._forget(key)
+                if "/flows/" in key:
+                    self.handed_over.pop(key.rpartition("/")[2], None)
 
     def _forget(self, key: str) -> None:
         del self.raw[key]
@@ -250,10 +257,12 @@ class Records:
         if kind == "vpc":
             records.vpc = record
         elif kind in VPC_TYPES:
-            if record is None:
-                records.table(kind).pop(resource, None)
-            else:
-                records.table(kind)[resource] = record
+            table = records.table(kind)
+            before = table.pop(resource, None)
+            if record is not None:
+                table[resource] = record
+            if isinstance(before, SecurityGroup) and record is not None and record.terminations > before.terminations:
+                self.dirty.terminations.add((vni, resource))
 
     def _set_flow_log(self, vni: int, records: VpcRecords, resource: str, record: FlowLog | None) -> None:
         """Keep a flow log; one that cannot be read is left out, and poisons nothing: the VPC's packets do not depend on it."""
@@ -310,11 +319,22 @@ class Records:
                 self.dirty.rules.add(vni)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
+        eni_id = key.rpartition("/")[2]
+        if "/flows/" in key:
+            self._set_flows(eni_id, value)
+            return
         self.statuses.pop(key, None)
         if value is not None:
             with suppress(*UNREADABLE):  # no word, then: the move goes on as with a host that says nothing
                 self.statuses[key] = msgspec.json.decode(value, type=EniStatus)
-        self.dirty.structures.add(vni_of(key.rpartition("/")[2]))
+        self.dirty.structures.add(vni_of(eni_id))
+
+    def _set_flows(self, eni_id: str, value: bytes | None) -> None:
+        self.handed_over.pop(eni_id, None)
+        if value is not None:
+            with suppress(*UNREADABLE):  # its connections must begin anew, then
+                self.handed_over[eni_id] = msgspec.json.decode(value, type=HandedOver)
+                self.dirty.handed_over.add(eni_id)
 
     def _decode(self, records: VpcRecords, key: str, kind: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
         records.poison.pop(key, None)

@@ -165,5 +165,7 @@ def _take_status(inventory: Inventory, kv: KeyValue, host: str, what: str) -> No
         inventory.agents[host] = _stored(kv, "agent").record
     elif what.startswith("vpc-"):
         inventory.vpc_status[host, int(what[4:], 16)] = _stored(kv, "vpc-status").record
+    elif what.startswith("flows/"):
+        inventory.raw[kv.key] = kv
     else:
         inventory.eni_status[host, what] = _stored(kv, "eni-status").record

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from netorch.state.base import KernelObject, Key
+from netorch.state.flow import Flow
 from netorch.state.op import Failure, Op
 
 
@@ -75,6 +76,18 @@ class Kernel(Protocol):
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}."""
+        ...
+
+    def flows(self, zone: int) -> tuple[Flow, ...]:
+        """Return the tracked connections of a conntrack zone of the fabric."""
+        ...
+
+    def forget_flows(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel forget connections; one that is gone already is fine."""
+        ...
+
+    def restore_flows(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
         ...
 
     def close(self) -> None:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, Underlay
 from netorch.drivers.describe import describe
+from netorch.drivers.fake_nft import NFT, check_birth, check_death, goes_with
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
+from netorch.state.flow import Flow, FlowKey, uncounted
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
-from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.nft import NftElement, NftMap, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 
 _DEFAULT_UNDERLAY = Underlay(ifname="eth0", mtu=1550)
@@ -35,6 +36,7 @@ class FakeKernel:
         self.namespaces: set[str] = set()  # those that instances bring along
         self.applied: list[Op] = []  # every operation that was carried out
         self.packets: dict[str, int] = {}  # what `counters` returns
+        self.tracked: dict[FlowKey, Flow] = {}  # the connections, of all zones
         self.underlays = underlays
         self._failures: dict[str, list[int]] = {}
         self._events: list[KernelEvent] = []
@@ -47,7 +49,7 @@ class FakeKernel:
 
     def dump_nft(self) -> dict[Key, KernelObject]:
         """Return our tables and their elements only."""
-        return {key: obj for key, obj in self.objects.items() if isinstance(obj, NftTable | NftElement | PortChain)}
+        return {key: obj for key, obj in self.objects.items() if isinstance(obj, NFT)}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations in order and return the refused ones."""
@@ -80,6 +82,21 @@ class FakeKernel:
         """Return `packets`."""
         return dict(self.packets)
 
+    def flows(self, zone: int) -> tuple[Flow, ...]:
+        """Return the connections of a zone."""
+        return tuple(flow for flow in self.tracked.values() if flow.zone == zone)
+
+    def forget_flows(self, flows: Iterable[Flow]) -> None:
+        """Forget connections."""
+        for flow in flows:
+            self.tracked.pop(flow.key, None)
+
+    def restore_flows(self, flows: Iterable[Flow]) -> None:
+        """Know connections that began elsewhere, with nothing counted yet; of known ones, which ends track them."""
+        for flow in flows:
+            known = self.tracked.setdefault(flow.key, uncounted(flow))
+            self.tracked[flow.key] = msgspec.structs.replace(known, mark=known.mark | flow.mark)
+
     def close(self) -> None:
         """Let go of the descriptor."""
         os.close(self._ready)
@@ -96,7 +113,7 @@ class FakeKernel:
         before = self.objects.get(op.obj.key)
         self._carry_out(op)
         after = self.objects.get(op.obj.key)
-        if isinstance(op.obj, NftTable | NftElement | PortChain):
+        if isinstance(op.obj, NFT):
             self.tell(Lost("nft"))
         elif after is None and isinstance(op.obj, Link | AdminUp):
             self.tell(Lost("all"))
@@ -130,7 +147,9 @@ class FakeKernel:
 
     def _carry_out(self, op: Op) -> None:
         if isinstance(op, Delete):
+            check_death(op.obj, self.objects)
             self._lose(op.obj.key)
+            self.forget_flows([flow for flow in self.tracked.values() if flow.zone == freed_zone(op.obj)])
             return
         obj = op.obj
         if obj.key in self.foreign:
@@ -168,10 +187,8 @@ class FakeKernel:
                 self._need_device(obj.ifname, errno.ENOENT)
                 if ("nft-table", "fabric", "netdev") not in self.objects:
                     raise _refusal(errno.ENOENT)
-            case NftElement():
-                self._check_element(obj)
             case _:
-                pass
+                check_birth(obj, self.objects)
 
     def _check_device(self, link: Vxlan | VethPort | TapPort) -> None:
         if not isinstance(self.objects.get(link_key(link.vrf)), Vrf):
@@ -182,11 +199,6 @@ class FakeKernel:
             for other in (*self.objects.values(), *self.foreign.values()):
                 if isinstance(other, Vxlan) and other.vni == link.vni and other.ifname != link.ifname:
                     raise _refusal(errno.EEXIST, f"{other.ifname} has the VNI {link.vni}")
-
-    def _check_element(self, element: NftElement) -> None:
-        table = self.objects.get(element.parent or ())
-        if not isinstance(table, NftTable) or re.search(rf"\b(set|map) {re.escape(element.set)} ", table.text) is None:
-            raise _refusal(errno.ENOENT)
 
     def _need_device(self, ifname: str, number: int = errno.ENODEV) -> None:
         if link_key(ifname) not in self.objects and link_key(ifname) not in self.foreign:
@@ -204,8 +216,8 @@ class FakeKernel:
             self._drop(lambda child: getattr(child, "ifname", "") == ifname)
         elif isinstance(obj, AdminUp):
             self._shake(obj.ifname)
-        elif isinstance(obj, NftTable):
-            self._drop(lambda child: child.parent == key or (obj.family == "netdev" and isinstance(child, PortChain)))
+        elif isinstance(obj, NftTable | NftMap):
+            self._drop(lambda child: goes_with(key, child))
 
     def _shake(self, ifname: str) -> None:
         """Lose what a device loses by going down, and by changing its VRF, which lets it go down for a moment."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final
 
 from netorch.drivers import ethtool, netns, packed, parsed, sysctl
 from netorch.drivers.base import KernelEvent, Underlay
+from netorch.drivers.conntrack import Conntrack
 from netorch.drivers.describe import describe
 from netorch.drivers.monitor import Monitor
 from netorch.drivers.nft import Nft
@@ -22,10 +23,11 @@ from netorch.drivers.reading import read_all, read_link, read_names, read_routes
 from netorch.drivers.rtnl import ABSENT, Channel, Message, Refusal
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
+from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
 from netorch.state.link import AdminUp, Gro, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import FABRIC
@@ -48,6 +50,7 @@ class LinuxKernel:
         try:
             self._underlay = Channel(self._underlay_fd)
             self._fabric = Channel(self._fabric_fd)
+            self._conntrack = Conntrack(self._fabric_fd)
             self._fabric.one(packed.set_up("lo", up=True))
             self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric)
             self._monitor.learn(read_names(self._fabric), set())
@@ -116,8 +119,21 @@ class LinuxKernel:
         """Return the packets counted by our named nft counters."""
         return self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
 
+    def flows(self, zone: int) -> tuple[Flow, ...]:
+        """Return the tracked connections of a conntrack zone of the fabric."""
+        return self._conntrack.dump(zone)
+
+    def forget_flows(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel forget connections."""
+        self._conntrack.forget(flows)
+
+    def restore_flows(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel know connections that began elsewhere."""
+        self._conntrack.restore(flows)
+
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""
+        self._conntrack.close()
         for nft in self._nft.values():
             nft.close()
         self._monitor.close()
@@ -136,9 +152,21 @@ class LinuxKernel:
             "bury": self._bury,
             "packed": self._send_packed,
             Scope.UNDERLAY.value: self._nft[Scope.UNDERLAY].apply,
-            Scope.FABRIC.value: self._nft[Scope.FABRIC].apply,
+            Scope.FABRIC.value: self._change_fabric_nft,
         }[lane]
         return handler(ops)
+
+    def _change_fabric_nft(self, ops: list[Op]) -> list[Failure]:
+        """Change tables, and forget the connections of each zone that a VPC gives back: the next one must not inherit them."""
+        failures = self._nft[Scope.FABRIC].apply(ops)
+        failed = {failure.op.obj.key for failure in failures}
+        for op in ops:
+            if isinstance(op, Delete) and op.obj.key not in failed and (zone := freed_zone(op.obj)):
+                try:
+                    self._conntrack.flush_zone(zone)
+                except KernelError as error:
+                    failures.append(Failure(op, error))
+        return failures
 
     def _skip_own(self, ops: list[Op]) -> None:
         """Read the notifications of our own changes of devices and FDBs away, and remember what they would have told."""

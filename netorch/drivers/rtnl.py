@@ -106,14 +106,14 @@ def enlarge(sock: socket.socket, force: int, ask: int, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, ask, size)
 
 
-def open_socket(fd: int, groups: int = 0, receive: int = _BUFFER) -> socket.socket:
-    """Return a route netlink socket in the namespace of `fd`, subscribed to the bit mask of `groups`.
+def open_socket(fd: int, groups: int = 0, receive: int = _BUFFER, protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+    """Return a netlink socket in the namespace of `fd`, subscribed to the bit mask of `groups`.
 
     Raises:
       OSError: no permission, or `fd` is no namespace.
     """
     with netns.inside(fd):
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:
         enlarge(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, _BUFFER)
         enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, receive)
@@ -127,10 +127,10 @@ def open_socket(fd: int, groups: int = 0, receive: int = _BUFFER) -> socket.sock
 
 
 class Channel:
-    """A route netlink socket in one namespace. Not for use by two threads at once."""
+    """A netlink socket in one namespace. Not for use by two threads at once."""
 
-    def __init__(self, fd: int) -> None:
-        self.socket = open_socket(fd)
+    def __init__(self, fd: int, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self.socket = open_socket(fd, protocol=protocol)
         self._sequence = 0
         self._buffer = bytearray(_RECV)  # one for all: a new one for each answer would cost more than the answer
 

@@ -88,6 +88,11 @@ def eni_status(host: str, eni_id: str) -> str:
     return f"hoststat/{host}/{eni_id}"
 
 
+def eni_flows(host: str, eni_id: str) -> str:
+    """Return the key of the connections of an interface that is on its way from a host."""
+    return f"hoststat/{host}/flows/{eni_id}"
+
+
 def vpc_status(host: str, vni: int) -> str:
     """Return the key of a host's word on a VPC."""
     return f"hoststat/{host}/vpc-{vni:06x}"

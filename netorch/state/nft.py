@@ -187,6 +187,13 @@ class NftElement(KernelObject, frozen=True, kw_only=True, tag=True):
         return self.vni
 
 
+def freed_zone(obj: KernelObject) -> int:
+    """Return the conntrack zone that a VPC gives back when this object goes: that of its VXLAN device; 0 for anything else."""
+    if isinstance(obj, NftElement) and obj.set == ZONES and obj.items[0].startswith("vx"):
+        return int(obj.value, 0)
+    return 0
+
+
 def vni_of_element(name: str, items: Sequence[str]) -> int:
     """Return the VNI of an element: in its set's name, in a device's name that comes first, or in a VXLAN header behind that.
 

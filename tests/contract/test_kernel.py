@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -17,14 +17,16 @@ from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.drivers.fake import FakeKernel
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.nft import NftChain, NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from policy import nftgen
+from tests import chains
 
 HOST = "contract"
 VNI = 5000
@@ -50,6 +52,27 @@ ELEMENTS = (
     nftgen.member("192.0.2.12", VNI),
 )
 CHAIN = nftgen.port_chain(PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
+ZONE = chains.element("zone", "vx5000", value="0x7")
+FLOW = Flow(
+    zone=7,
+    protocol=6,
+    source="10.0.0.11",
+    destination="10.0.0.12",
+    sport=40000,
+    dport=443,
+    mark=3,
+    timeout_s=1000,
+    replied=True,
+    assured=True,
+    tcp_state=3,
+)
+FLOWS = (
+    FLOW,
+    Flow(zone=7, protocol=17, source="2001:db8::11", destination="2001:db8::12", sport=53, dport=53, timeout_s=100),
+    Flow(zone=7, protocol=1, source="10.0.0.11", destination="10.0.0.12", icmp_id=77, icmp_type=8, mark=1, timeout_s=90),
+    Flow(zone=7, protocol=58, source="2001:db8::11", destination="2001:db8::12", icmp_id=7, icmp_type=128, timeout_s=90),
+    Flow(zone=7, protocol=47, source="10.0.0.11", destination="10.0.0.12", timeout_s=90, replied=True),
+)
 VPC: tuple[KernelObject, ...] = (
     *TABLES,
     VRF,
@@ -62,8 +85,11 @@ VPC: tuple[KernelObject, ...] = (
     *device_sysctls(VXLAN_V4, "vx5000"),
     *device_sysctls(PORT_V4, PORT),
     *device_sysctls(PORT_V4, TAP),
+    *chains.POLICY,
     CHAIN,
     *ELEMENTS,
+    *chains.verdicts(PORT),
+    ZONE,
     ADDRESS,
     AdminUp(ifname="vx5000"),
     AdminUp(ifname=PORT),
@@ -245,6 +271,9 @@ ORPHANS: tuple[tuple[KernelObject, int], ...] = (
     (CHAIN, errno.ENOENT),
     (ELEMENTS[0], errno.ENOENT),
     (ELEMENTS[2], errno.ENOENT),
+    (chains.MAPS[0], errno.ENOENT),
+    (chains.ACL_CHAIN, errno.ENOENT),
+    (chains.PEERS[0], errno.ENOENT),
 )
 
 
@@ -301,6 +330,9 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (VXLAN, msgspec.structs.replace(VXLAN, group=7)),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
     (CHAIN, nftgen.port_chain(PORT, MAC, "10.0.0.12", ())),
+    (chains.PEERS[0], msgspec.structs.replace(chains.PEERS[0], value="0x7")),
+    (chains.ACL_CHAIN, msgspec.structs.replace(chains.ACL_CHAIN, sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"))),
+    (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.SEND}",))),
     (TABLES[0], msgspec.structs.replace(TABLES[0], text=TABLES[0].text + "counter extra {\n}\n")),
 )
 
@@ -319,6 +351,75 @@ def test_a_replaced_table_keeps_what_it_holds(stand: Stand) -> None:
         assert stand.kernel.apply([Replace(table, newer)]) == []
     found = stand.kernel.dump_nft()
     assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(CHAIN, *ELEMENTS)
+
+
+def test_a_replaced_table_keeps_the_policies_of_vpcs(stand: Stand) -> None:
+    create(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT), ZONE)
+    newer = msgspec.structs.replace(TABLES[1], text=TABLES[1].text + "counter extra {\n}\n")
+    assert stand.kernel.apply([Replace(TABLES[1], newer)]) == []
+    assert missing(stand.kernel, newer, *chains.POLICY, *chains.verdicts(PORT), ZONE) == []
+
+
+def test_what_leads_nowhere_is_refused(stand: Stand) -> None:
+    pit = msgspec.structs.replace(chains.verdicts(PORT)[0], value="goto nowhere")
+    blind = NftChain(name="acl-001388-00000000002-out", rules=("ip daddr @nowhere accept",))
+    create(stand.kernel, *TABLES)
+    assert refusals(stand.kernel, Create(chains.BORDER_CHAIN)) == [(chains.BORDER_CHAIN, errno.ENOENT)]
+    assert refusals(stand.kernel, Create(blind)) == [(blind, errno.ENOENT)]
+    assert refusals(stand.kernel, Create(pit)) == [(pit, errno.ENOENT)]
+    assert not any(there(stand.kernel, obj) for obj in (chains.BORDER_CHAIN, blind, pit))
+
+
+def test_what_something_leads_to_is_not_deleted(stand: Stand) -> None:
+    create(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT))
+    for used in (chains.MAPS[0], chains.ACL_CHAIN, chains.TAKE_CHAIN):
+        assert refusals(stand.kernel, Delete(used)) == [(used, errno.EBUSY)]
+    assert missing(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT)) == []
+
+
+def test_a_deleted_map_takes_along_its_elements(stand: Stand) -> None:
+    create(stand.kernel, *TABLES, chains.MAPS[0], chains.PEERS[0])
+    assert stand.kernel.apply([Delete(chains.MAPS[0])]) == []
+    assert not there(stand.kernel, chains.PEERS[0])
+
+
+def steady(flows: Iterable[Flow]) -> set[Flow]:
+    """Return connections without the time that they have left, which passes."""
+    return {msgspec.structs.replace(flow, timeout_s=0) for flow in flows}
+
+
+def test_restored_connections_are_known_and_forgotten_ones_are_not(stand: Stand) -> None:
+    stranger = msgspec.structs.replace(FLOW, zone=8)
+    stand.kernel.restore_flows([*FLOWS, stranger])
+    stand.kernel.restore_flows([FLOW])
+    assert steady(stand.kernel.flows(7)) == steady(FLOWS)
+    stand.kernel.forget_flows(FLOWS[1:])
+    stand.kernel.forget_flows(FLOWS[1:])
+    assert steady(stand.kernel.flows(7)) == steady([FLOW])
+    assert steady(stand.kernel.flows(8)) == steady([stranger])
+
+
+def test_a_connection_that_is_known_already_stays_as_it_is(stand: Stand) -> None:
+    stand.kernel.restore_flows([FLOW])
+    stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=0, timeout_s=1, tcp_state=1)])
+    assert steady(stand.kernel.flows(7)) == steady([FLOW])
+
+
+def test_a_connection_that_is_known_already_learns_who_tracks_it(stand: Stand) -> None:
+    for mark in (BEGINNER_TRACKS, OTHER_END_TRACKS):
+        stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=mark)])
+    assert steady(stand.kernel.flows(7)) == steady([msgspec.structs.replace(FLOW, mark=BEGINNER_TRACKS | OTHER_END_TRACKS)])
+
+
+def test_a_zone_that_is_given_back_is_forgotten(stand: Stand) -> None:
+    stranger = msgspec.structs.replace(FLOW, zone=8)
+    create(stand.kernel, *TABLES, ZONE, chains.element("zone", PORT, value="0x7"))
+    stand.kernel.restore_flows([*FLOWS, stranger])
+    assert stand.kernel.apply([Delete(chains.element("zone", PORT, value="0x7"))]) == []
+    assert len(stand.kernel.flows(7)) == len(FLOWS)
+    assert stand.kernel.apply([Delete(ZONE)]) == []
+    assert stand.kernel.flows(7) == ()
+    assert steady(stand.kernel.flows(8)) == steady([stranger])
 
 
 def test_a_deleted_table_takes_along_what_it_holds(stand: Stand) -> None:
@@ -388,7 +489,7 @@ def test_an_offload_that_somebody_switches_is_an_event_and_switched_back(stand: 
     assert missing(stand.kernel, *VPC) == []
 
 
-@pytest.mark.parametrize("victim", [ELEMENTS[0], CHAIN, TABLES[1], TABLES[2]], ids=lambda obj: str(obj.key[:4]))
+@pytest.mark.parametrize("victim", [ELEMENTS[0], CHAIN, chains.PEERS[0], TABLES[1], TABLES[2]], ids=lambda obj: str(obj.key[:4]))
 def test_what_somebody_else_does_to_a_table_is_an_event_and_mended(stand: Stand, victim: KernelObject) -> None:
     create(stand.kernel, *VPC)
     stand.kernel.events()

@@ -62,7 +62,7 @@ def test_only_a_moving_interface_that_is_wanted_here_is_arriving() -> None:
     records = arriving()
     moves = Moves(records)
     assert [found.eni for found in moves.arriving()] == [ENI]
-    assert moves.watched_prefixes() == {keys.eni_status("hv2", ENI)}
+    assert moves.watched_prefixes() == {keys.eni_status("hv2", ENI), keys.eni_flows("hv2", ENI)}
     put(records, keys.mapping(5000, ADDRESS), mapping(host="hv1", vtep="192.0.2.11"), 2)
     assert moves.arriving() == []
     assert moves.watched_prefixes() == set()

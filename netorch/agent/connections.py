@@ -1,0 +1,174 @@
+"""Connections that the kernel tracks, where a customer's wish or a move concerns them.
+
+Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end.
+               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, which is
+               written after the connections have ended: an agent that dies in between ends them when it comes back.
+
+Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word
+               that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
+               of a connection that began in between is lost until its sender repeats it, never let through.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from netorch.agent.moves import has_left
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import UNREADABLE, Records
+from netorch.agent.report import Outbox
+from netorch.agent.snapshot import Snapshot
+from netorch.compiler.base import Phase
+from netorch.drivers.base import Kernel
+from netorch.errors import KernelError
+from netorch.model import keys
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import vni_of
+from netorch.model.packet import Packet
+from netorch.model.security import ICMP, ICMPV6, SecurityGroup, Way
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver, uncounted
+from netorch.trace.attribute import ask_groups
+from netorch.trace.rulebook import Rulebook
+
+log = logging.getLogger(__name__)
+
+HANDED_OVER: Final = 3000  # connections of one interface: a record of the store holds so many
+
+
+class Connections:
+    """What is still to be done for connections of this host."""
+
+    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, outbox: Outbox) -> None:
+        self._records = records
+        self._reconciler = reconciler
+        self._kernel = kernel
+        self._outbox = outbox
+        self._told: dict[str, bool] = {}  # interface on its way from here -> whether it had left when its connections were told
+
+    def recall(self, saved: Snapshot) -> None:
+        """Note the terminations that were wished since the last run saved its records."""
+        for key, (_, value) in saved.records.items():
+            root, vni, kind, *rest = [*key.split("/"), "", "", ""]
+            records = self._records.vpcs.get(int(vni, 16)) if root == "vpc" and kind == "sg" else None
+            group = records.groups.get(rest[0]) if records is not None else None
+            if group is not None and _terminations(value) < group.terminations:
+                self._records.dirty.terminations.add((group.vni, group.id))
+
+    def turn(self, terminations: Collection[tuple[int, str]], arrived: Collection[str]) -> None:
+        """Do what was asked for since the last turn, as far as the rules are in force; the rest is kept for a later one."""
+        for vni, group in sorted(terminations):
+            if not self._in_force(vni) or not self._tried(partial(self._terminate, vni, group)):
+                self._records.dirty.terminations.add((vni, group))
+        for eni_id in sorted(arrived):
+            if not self._in_force(vni_of(eni_id)) or not self._tried(partial(self._take_over, eni_id)):
+                self._records.dirty.handed_over.add(eni_id)
+        self._tell_departing()
+
+    def _in_force(self, vni: int) -> bool:
+        return not self._reconciler.problems.get(vni)
+
+    def _tried(self, act: Callable[[], None]) -> bool:
+        """Return whether it could be done; if not it is told, and tried again."""
+        try:
+            act()
+        except KernelError as error:
+            log.warning("connections reason=%r", str(error))
+            return False
+        return True
+
+    def _terminate(self, vni: int, group_id: str) -> None:
+        records = self._records.vpcs.get(vni)
+        if records is None:
+            return
+        local = [records.enis[name] for name in self._reconciler.phases.get(vni, ()) if name in records.enis]
+        members = {address: eni for eni in local if group_id in eni.groups for address in eni.addresses}
+        if not members:
+            return
+        book = Rulebook(
+            records.subnets.values(),
+            (eni for eni in records.enis.values() if eni.address in records.mappings),
+            records.groups.values(),
+            records.acls.values(),
+            records.prefix_lists.values(),
+        )
+        doomed = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni)) if _outlived(book, members, flow)]
+        self._kernel.forget_flows(doomed)
+        log.info("ended connections count=%d group=%s", len(doomed), group_id)
+
+    def _take_over(self, eni_id: str) -> None:
+        said = self._records.handed_over.get(eni_id)
+        if said is not None and eni_id in self._records.wants:
+            zone = self._reconciler.zone_of(vni_of(eni_id))
+            self._kernel.restore_flows(msgspec.structs.replace(flow, zone=zone) for flow in said.flows)
+
+    def _tell_departing(self) -> None:
+        leaving = dict(self._leaving())
+        for eni_id, left in leaving.items():
+            if self._told.get(eni_id) is not left and self._tried(partial(self._tell, eni_id)):
+                self._told[eni_id] = left
+        for eni_id in self._told.keys() - leaving.keys():
+            del self._told[eni_id]
+            self._outbox.say(keys.eni_flows(self._records.host_name, eni_id), None)
+
+    def _leaving(self) -> Iterator[tuple[str, bool]]:
+        """Yield the interfaces that are on their way from here, and whether they have left. Cost: O(moves)."""
+        me = self._records.host_name
+        for mapping in self._records.moving.values():
+            if mapping.eni not in self._records.wants:
+                continue
+            if has_left(mapping, me):
+                yield mapping.eni, True
+            elif self._reconciler.phases.get(mapping.vni, {}).get(mapping.eni) is Phase.DEPARTING:
+                yield mapping.eni, False
+
+    def _tell(self, eni_id: str) -> None:
+        vni = vni_of(eni_id)
+        eni = self._records.vpcs[vni].enis.get(eni_id)
+        own = eni.addresses if eni is not None else ()
+        flows = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni)) if {flow.source, flow.destination} & {*own}]
+        if len(flows) > HANDED_OVER:
+            log.warning("interface %s: %d of %d connections are left behind", eni_id, len(flows) - HANDED_OVER, len(flows))
+            flows = sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER]
+        said = HandedOver(flows=tuple(map(uncounted, flows)))
+        self._outbox.say(keys.eni_flows(self._records.host_name, eni_id), said)
+
+
+def _outlived(book: Rulebook, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
+    """Return whether a member tracks a connection that no rule of its groups permits any more."""
+    ends = (flow.source, BEGINNER_TRACKS, Way.EGRESS), (flow.destination, OTHER_END_TRACKS, Way.INGRESS)
+    return any(
+        flow.mark & bit and ask_groups(book, members[address], way, _packet(flow)).rule is None
+        for address, bit, way in ends
+        if address in members
+    )
+
+
+def _packet(flow: Flow) -> Packet:
+    """Return the packet that began a connection."""
+    if flow.protocol in (ICMP, ICMPV6):
+        return Packet(
+            source=flow.source,
+            destination=flow.destination,
+            protocol=flow.protocol,
+            icmp_type=flow.icmp_type,
+            icmp_code=flow.icmp_code,
+        )
+    return Packet(
+        source=flow.source,
+        destination=flow.destination,
+        protocol=flow.protocol,
+        source_port=flow.sport,
+        destination_port=flow.dport,
+    )
+
+
+def _terminations(value: bytes) -> int:
+    try:
+        return msgspec.json.decode(value, type=SecurityGroup).terminations
+    except UNREADABLE:
+        return 0

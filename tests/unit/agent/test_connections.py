@@ -1,0 +1,211 @@
+"""Connections: ended when a customer says so, and taken along by an interface that moves; whoever dies in between."""
+
+from __future__ import annotations
+
+import errno
+
+import msgspec
+import pytest
+
+from netorch.control import groups, moves, permissions
+from netorch.control.instances import Placed
+from netorch.control.permissions import Permission
+from netorch.drivers.fake import FakeKernel
+from netorch.model import keys
+from netorch.model.security import ALL_PROTOCOLS, TCP, Way
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver
+from tests.unit.agent.world import World
+
+BOTH = BEGINNER_TRACKS | OTHER_END_TRACKS
+
+
+def zone(world: World, host: str, vpc: Vpc) -> int:
+    return world.agents[host].reconciler.zone_of(vpc.vni)
+
+
+def flow(world: World, host: str, vpc: Vpc, source: str, destination: str, dport: int, mark: int = BOTH) -> Flow:
+    """Let a host's kernel track a connection, and return it."""
+    made = Flow(
+        zone=zone(world, host, vpc),
+        protocol=TCP,
+        source=source,
+        destination=destination,
+        sport=40000,
+        dport=dport,
+        mark=mark,
+        timeout_s=100,
+        replied=True,
+        tcp_state=3,
+    )
+    world.kernels[host].restore_flows([made])
+    return made
+
+
+def tracked(kernel: FakeKernel) -> set[tuple[str, str, int]]:
+    return {(found.source, found.destination, found.dport) for found in kernel.tracked.values()}
+
+
+class Shop:
+    """A server in a group of its own that permits two ports, and a client."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.vpc, self.subnet = world.vpc("a")
+        self.server, self.client = world.run(self.subnet, "hv1"), world.run(self.subnet, "hv2")
+        default = next(iter(self.server.eni.groups))
+        self.group = default
+        store, operator = world.store, world.operator
+        (inside,) = groups.describe_security_group(store, operator, default).group.ingress
+        permissions.revoke_by_id(store, operator, default, [inside.id])
+        wanted = [Permission(protocol="tcp", ports=str(port), peer="10.0.0.0/16") for port in (22, 443)]
+        self.rules = {rule.from_port: rule.id for rule in permissions.authorize(store, operator, default, Way.INGRESS, wanted)}
+        world.settle(2)
+
+    def revoke(self, port: int, *, terminate: bool) -> None:
+        permissions.revoke_by_id(
+            self.world.store, self.world.operator, self.group, [self.rules[port]], terminate_established=terminate
+        )
+
+
+@pytest.fixture
+def shop(world: World) -> Shop:
+    return Shop(world)
+
+
+def from_client(shop: Shop, port: int, host: str = "hv1", mark: int = BOTH) -> tuple[str, str, int]:
+    found = flow(shop.world, host, shop.vpc, shop.client.eni.address, shop.server.eni.address, port, mark)
+    return found.source, found.destination, found.dport
+
+
+def test_a_revoked_rule_leaves_its_connections_alone(shop: Shop) -> None:
+    ssh, https = from_client(shop, 22), from_client(shop, 443)
+    shop.revoke(22, terminate=False)
+    shop.world.settle(3)
+    assert tracked(shop.world.kernels["hv1"]) == {ssh, https}
+
+
+def test_a_termination_ends_what_no_rule_permits_any_more_and_nothing_else(shop: Shop) -> None:
+    from_client(shop, 22)
+    https = from_client(shop, 443)
+    there = from_client(shop, 22, host="hv2", mark=BEGINNER_TRACKS)  # at the client's host, where egress still permits it
+    shop.revoke(22, terminate=True)
+    shop.world.turn()
+    assert tracked(shop.world.kernels["hv1"]) == {https}
+    assert tracked(shop.world.kernels["hv2"]) == {there}
+
+
+def test_what_an_end_does_not_track_is_not_its_to_end(shop: Shop) -> None:
+    loose = from_client(shop, 22, mark=BEGINNER_TRACKS)
+    shop.revoke(22, terminate=True)
+    shop.world.turn()
+    assert tracked(shop.world.kernels["hv1"]) == {loose}
+
+
+def test_a_termination_waits_for_an_agent_that_is_dead(shop: Shop) -> None:
+    from_client(shop, 22)
+    shop.world.kill("hv1")
+    shop.revoke(22, terminate=True)
+    shop.world.start("hv1")
+    assert tracked(shop.world.kernels["hv1"]) == set()
+
+
+def test_a_termination_waits_until_the_rules_are_in_force(shop: Shop) -> None:
+    ssh = from_client(shop, 22)
+    shop.world.kernels["hv1"].fail_next("nft-rules", errno.ENOMEM, times=2)
+    shop.revoke(22, terminate=True)
+    shop.world.turn()
+    assert tracked(shop.world.kernels["hv1"]) == {ssh}
+    shop.world.settle(5)
+    assert tracked(shop.world.kernels["hv1"]) == set()
+
+
+def test_another_vpcs_connections_with_the_same_addresses_go_on(shop: Shop) -> None:
+    world = shop.world
+    other, subnet = world.vpc("b")
+    world.run(subnet, "hv1")
+    world.settle(2)
+    from_client(shop, 22)
+    twin = flow(world, "hv1", other, shop.client.eni.address, shop.server.eni.address, 22)
+    shop.revoke(22, terminate=True)
+    world.turn()
+    assert set(world.kernels["hv1"].tracked) == {twin.key}
+
+
+def moved(world: World, vpc: Vpc, subnet: Subnet) -> Placed:
+    """Return an instance that has two connections on hv1 and is asked to move to hv2."""
+    placed = world.run(subnet, "hv1")
+    world.settle(2)
+    flow(world, "hv1", vpc, placed.eni.address, "10.0.0.200", 443, BEGINNER_TRACKS)
+    flow(world, "hv1", vpc, "10.0.0.201", placed.eni.address, 22, OTHER_END_TRACKS)
+    flow(world, "hv1", vpc, "10.0.0.202", "10.0.0.203", 22)  # somebody else's
+    moves.move_instance(world.store, world.operator, placed.instance.id, "hv2")
+    return placed
+
+
+def test_a_moved_interface_finds_its_connections_and_no_others(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    world.run(subnet, "hv2")
+    _, elsewhere = world.vpc("b")  # its zone on hv2 is another one than on hv1
+    world.run(elsewhere, "hv1")
+    placed = moved(world, vpc, subnet)
+    world.settle(10)
+    address = placed.eni.address
+    assert tracked(world.kernels["hv2"]) == {(address, "10.0.0.200", 443), ("10.0.0.201", address, 22)}
+    assert {found.zone for found in world.kernels["hv2"].tracked.values()} == {zone(world, "hv2", vpc)}
+    assert {found.mark for found in world.kernels["hv2"].tracked.values()} == {BEGINNER_TRACKS, OTHER_END_TRACKS}
+    assert world.store.get(keys.eni_flows("hv1", placed.eni.id)) is None
+    world.assert_settled()
+
+
+def test_connections_are_there_before_the_port_is(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    world.run(subnet, "hv2")
+    placed = moved(world, vpc, subnet)
+    port = ("link", "v-" + placed.eni.id[4:17])
+    while port not in world.kernels["hv2"].objects:
+        assert world.clock.now < 1100
+        seen = tracked(world.kernels["hv2"])
+        world.turn()
+        world.clock.now += 0.01
+    assert len(seen) == 2
+
+
+def test_a_connection_that_begins_while_the_interface_moves_comes_after(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    placed = moved(world, vpc, subnet)
+    world.turn("hv1")  # has told of two
+    late = flow(world, "hv1", vpc, placed.eni.address, "10.0.0.204", 80, BEGINNER_TRACKS)
+    world.settle(10)
+    assert (late.source, late.destination, late.dport) in tracked(world.kernels["hv2"])
+
+
+@pytest.mark.parametrize("restarts", ["hv1", "hv2"])
+def test_connections_come_along_whoever_restarts(world: World, restarts: str) -> None:
+    vpc, subnet = world.vpc("a")
+    moved(world, vpc, subnet)
+    for _ in range(60):
+        world.turn()
+        world.start(restarts)
+        world.clock.now += 0.05
+    world.settle(10)
+    assert len(tracked(world.kernels["hv2"])) == 2
+
+
+def test_damaged_words_of_connections_do_not_stop_a_move(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    placed = moved(world, vpc, subnet)
+    world.turn("hv1")
+    key = keys.eni_flows("hv1", placed.eni.id)
+    found = world.store.get(key)
+    assert found is not None
+    assert len(msgspec.json.decode(found.value, type=HandedOver).flows) == 2
+    world.put(key, b"{")
+    world.settle(10)
+    world.assert_settled()
+
+
+def test_the_default_group_permits_nothing_from_outside(shop: Shop) -> None:
+    """The oracle of these tests: the rule that was revoked first is gone."""
+    group = groups.describe_security_group(shop.world.store, shop.world.operator, shop.group).group
+    assert not [rule for rule in group.ingress if rule.protocol == ALL_PROTOCOLS]
