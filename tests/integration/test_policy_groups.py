@@ -112,7 +112,6 @@ def test_who_gets_a_terminated_members_address_is_no_member(lab: Policed) -> Non
     assert {answer for server in SERVERS for answer in answers(lab, DB_FAR, server)} == {"sg_ingress"}
 
 
-@pytest.mark.xfail(strict=True, reason="hosts remember an address's connections when its interface is gone")
 @pytest.mark.parametrize("server", SERVERS)
 def test_who_gets_a_terminated_members_address_gets_none_of_its_connections(lab: Policed, server: str) -> None:
     lab.regroup(DB_FAR, "friends")

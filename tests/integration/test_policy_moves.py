@@ -157,7 +157,6 @@ def test_an_untracked_connection_goes_on_after_a_move(lab: Policed) -> None:
     assert [talk.says(FAR, "PA"), talk.says(CLIENT, "PA")] == [PASSED] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="an instance leaves the connections behind that its old host remembers")
 def test_a_tracked_connection_goes_on_after_a_move(lab: Policed) -> None:
     talk = Talk(lab, CLIENT, NEAR, 80).opens()
     move(lab.world, "hv2")
