@@ -76,11 +76,13 @@ def stored_scripts() -> dict[str, Script]:
 
 
 @st.composite
-def scripts(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = policies(5)) -> Script:
+def scripts(draw: st.DrawFn) -> Script:
     """Packets of a few connections in any order, with a change of the rules somewhere between."""
-    policy = draw(policies)
+    policy = draw(policies(5))
     begun = draw(st.lists(packets(policy), min_size=1, max_size=6, unique_by=_ends))
-    steps = [Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun))))))) for _ in range(draw(st.integers(2, 24)))]
+    steps = [
+        Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun))))))) for _ in range(draw(st.integers(2, 24)))
+    ]
     if draw(st.booleans()):
         steps.insert(draw(st.integers(1, len(steps))), Step(groups=draw(groups())))
     front, back = policy.subnets

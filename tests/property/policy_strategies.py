@@ -62,7 +62,9 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
         for eni in self.policy.interfaces:
             host = self.homes[eni.id]
             for address in eni.addresses:
-                yield Mapping(vni=self.vni, address=address, eni=eni.id, mac=eni.mac, host=host, vtep=HOSTS[host], groups=eni.groups)
+                yield Mapping(
+                    vni=self.vni, address=address, eni=eni.id, mac=eni.mac, host=host, vtep=HOSTS[host], groups=eni.groups
+                )
 
     def view(self, host: str) -> VpcView:
         """Return what the compilers of a host see."""
@@ -123,9 +125,9 @@ def rules(draw: st.DrawFn, number: int) -> SecurityGroupRule:
     return SecurityGroupRule(id=make_id("sgr", VNI, number), protocol=protocol, from_port=first, to_port=last, **{kind: peer})
 
 
-def _anything(number: int) -> tuple[SecurityGroupRule, ...]:
+def anything(number: int, vni: int = VNI) -> tuple[SecurityGroupRule, ...]:
     return tuple(
-        SecurityGroupRule(id=make_id("sgr", VNI, number + n), protocol=ALL_PROTOCOLS, cidr=cidr)
+        SecurityGroupRule(id=make_id("sgr", vni, number + n), protocol=ALL_PROTOCOLS, cidr=cidr)
         for n, cidr in enumerate(("0.0.0.0/0", "::/0"))
     )
 
@@ -136,7 +138,7 @@ def groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
     found = []
     for index, name in enumerate(GROUPS):
         ingress, egress = (
-            _anything(100 * index + 50 * side)
+            anything(100 * index + 50 * side)
             if draw(st.booleans())
             else tuple(draw(rules(100 * index + 50 * side + n)) for n in range(draw(st.integers(0, 4))))
             for side in (0, 1)

@@ -10,7 +10,8 @@ import msgspec
 
 from netorch.compiler.registry import compile_host, compile_slice, load_compilers
 from netorch.model.ids import port_name
-from netorch.model.packet import Packet
+from netorch.model.packet import ACK, SYN, Packet
+from netorch.model.security import TCP
 from netorch.trace.machine import Machine
 from netorch.trace.walk import Ct, Departure, Walk, walk
 from policy.evaluate import Judge, Verdict
@@ -31,6 +32,7 @@ class Flow(msgspec.Struct):
 
     begun_by: str
     answered: bool = False
+    accepted: bool = False  # of TCP, by SYN and ACK
     mark: int = 0
 
 
@@ -63,7 +65,9 @@ class Site:
                 flow = self._flows[host, _key(packet)] = Flow(begun_by=packet.source)
             if flow is not None and packet.quoted is None:
                 flow.mark = mark
-                flow.answered = flow.answered or (confirmed and packet.source != flow.begun_by)
+                if packet.source != flow.begun_by:
+                    flow.answered = True
+                    flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
         return found
 
     def _seen(self, host: str, packet: Packet) -> Ct:
@@ -71,6 +75,8 @@ class Site:
         if flow is None:
             return Ct(state="new" if packet.begins else "invalid")
         direction = "original" if packet.source == flow.begun_by else "reply"
+        if packet.quoted is None and packet.protocol == TCP and direction == "original" and not (packet.begins or flow.accepted):
+            return Ct(state="invalid")
         if packet.quoted is not None:
             return Ct(state="related", direction=direction, mark=flow.mark)
         known = flow.answered or direction == "reply"
@@ -90,7 +96,7 @@ def _key(packet: Packet) -> object:
     if packet.has_type:
         asking = packet if packet.begins else packet.answer()
         kind = packet.answer().icmp_type if packet.begins else packet.icmp_type
-        return (packet.protocol, asking.source, asking.destination, kind)
+        return (packet.protocol, asking.source, asking.destination, kind, packet.icmp_code)
     ends = [(packet.source, packet.source_port), (packet.destination, packet.destination_port)]
     return (packet.protocol, *sorted(ends))
 
