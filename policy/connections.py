@@ -1,10 +1,10 @@
 """What becomes of packets one after the other: connections that are tracked, or not, and rules that change meanwhile.
 
 A host remembers the connections of its own interfaces; two interfaces on one host share what it remembers. A connection is
-remembered from its first packet on, if that left its host, or arrived when both ends are on one host. What comes later counts when
-it comes to the host, be it refused there. Time is not modelled: nothing expires, and nothing is closed.
+remembered from its first packet on, if that left its host, or arrived when both ends are on one host. Later packets count when
+they come to the host, be they refused there. Time is not modelled: nothing expires, and nothing is closed.
 
-Who begins a TCP connection says no more than SYN until the other end has accepted it: what else it sends belongs to no connection.
+Who begins a TCP connection says no more than SYN until the other end has accepted it: what else it sends is of no connection.
 
 An ICMP error belongs to the connection that it quotes when it goes from one end of it to the other.
 """

@@ -30,7 +30,6 @@ def test_a_packet_that_begins_a_connection_ends_as_the_oracle_says(data: st.Data
 
 def play(script: Script) -> None:
     """Send a script's packets, one after the other, and fail when oracle, walk and what the script says differ."""
-    note(script.text())
     site, oracle = Site(script.case), Connections(script.policy, script.case.home_of_address())
     for number, step in enumerate(script.steps):
         if step.groups is not None:
@@ -45,6 +44,7 @@ def play(script: Script) -> None:
 
 @given(scripts())
 def test_connections_live_and_die_as_the_oracle_says(script: Script) -> None:
+    note(script.text())
     play(script)
 
 

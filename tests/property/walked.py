@@ -57,13 +57,14 @@ class Site:
         sender = self._case.policy.holder(packet.source)
         assert sender is not None
         start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
-        found = walk(self.machines, start, packet, {host: self._seen(host, packet) for host in HOSTS})
+        seen = {host: self._seen(host, packet) for host in HOSTS}
+        found = walk(self.machines, start, packet, seen)
         for host, mark in found.marks.items():
             flow = self._flows.get((host, _key(packet)))
             confirmed = found.arrived or host != found.host
             if flow is None and packet.begins and confirmed:
                 flow = self._flows[host, _key(packet)] = Flow(begun_by=packet.source)
-            if flow is not None and packet.quoted is None:
+            if flow is not None and packet.quoted is None and seen[host].state != "invalid":
                 flow.mark = mark
                 if packet.source != flow.begun_by:
                     flow.answered = True
