@@ -15,7 +15,7 @@ import re
 import select
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -167,12 +167,17 @@ class Arena:
         """Return where each token has been heard when all markers have arrived."""
         heard: dict[bytes, list[Place]] = {}
         places = {ear: place for place, ear in self._ears.items()}
+
+        def hear(ears: Iterable[socket.socket]) -> None:
+            for ear in ears:
+                for token in _tokens(ear):
+                    heard.setdefault(token, []).append(places[ear])
+
         while any(place not in heard.get(token, []) for token, place in markers.items()):
             ready, _, _ = select.select(list(places), [], [], _PATIENCE_S)
             assert ready, "no marker arrives"
-            for ear in ready:
-                for token in _tokens(ear):
-                    heard.setdefault(token, []).append(places[ear])
+            hear(ready)
+        hear(places)  # one that had nothing yet when the others were ready
         return heard
 
 
