@@ -4,6 +4,11 @@ The kernel looks a packet up in a set of thousands of boxes as fast as in one of
 So what a customer's rules say is taken apart: into what each prefix adds to those around it for groups, where the order of rules
 means nothing, and into stretches of addresses on which the rules agree for ACLs, where it decides.
 Source: net/netfilter/nft_set_pipapo.c, nft_pipapo_insert: -EEXIST, -ENOTEMPTY.
+
+The order of the fields decides how fast: the kernel goes from field to field with the boxes that match so far, one by one. So the
+address comes first, which the fewest boxes have in common, and the protocol last, which most have. A peer with many ports has a
+place in a set of its own, where the port comes first.
+Source: nft_pipapo_lookup, pipapo_refill.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from policy.services import EVERYTHING, NOTHING, WITH_PORTS, Range, Services, ty
 ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 ICMP_OF = {4: ICMP, 6: ICMPV6}
 ICMP_WORD = {4: "icmp", 6: "icmpv6"}
+_FEW = 8  # ranges of ports of one peer
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -89,7 +95,7 @@ def ordered(version: int, entries: Sequence[tuple[Prefix, Services, bool]]) -> l
 class Lookup(msgspec.Struct, frozen=True):
     """A look-up of a packet in a set that one chain reads."""
 
-    match: str  # the packet's side, e.g. "meta l4proto . th dport . ip saddr"
+    match: str  # the packet's side, e.g. "ip saddr . th dport . meta l4proto"
     set: ChainSet
 
     def rule(self, verdict: str) -> str:
@@ -102,18 +108,23 @@ def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch]) -
     kinds = _sorted_by_kind((stretch.text, stretch.services) for stretch in stretches)
     word, address = ICMP_WORD[version], ADDRESS[version]
     yield from _lookup(
-        f"{chain}.port{version}", f"meta l4proto . th dport . {peer}", f"inet_proto . inet_service . {address}", kinds.ports
+        f"{chain}.port{version}", f"{peer} . th dport . meta l4proto", f"{address} . inet_service . inet_proto", kinds.ports
     )
-    yield from _lookup(f"{chain}.net{version}", f"meta l4proto . {peer}", f"inet_proto . {address}", kinds.nets)
-    types = f"{word}_type . {word}_code . {address}"
-    yield from _lookup(f"{chain}.icmp{version}", f"{word} type . {word} code . {peer}", types, kinds.types[ICMP_OF[version]])
+    yield from _lookup(f"{chain}.net{version}", f"{peer} . meta l4proto", f"{address} . inet_proto", kinds.nets)
+    yield from _lookup(
+        f"{chain}.many{version}", f"th dport . meta l4proto . {peer}", f"inet_service . inet_proto . {address}", kinds.many_ports
+    )
+    types = f"{address} . {word}_type . {word}_code"
+    yield from _lookup(f"{chain}.icmp{version}", f"{peer} . {word} type . {word} code", types, kinds.types[ICMP_OF[version]])
 
 
 def class_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Lookup]:
     """Yield the look-ups by the other end's class, which the packet's mark tells; IPv4 and IPv6 share them."""
-    kinds = _sorted_by_kind(((hex(number), permitted[number]) for number in permitted), first=True)
-    port, net = "mark . inet_proto . inet_service", "mark . inet_proto"
-    yield from _lookup(f"{chain}.peer_port", "meta mark . meta l4proto . th dport", port, kinds.ports)
+    kinds = _sorted_by_kind((hex(number), permitted[number]) for number in permitted)
+    port, net = "mark . inet_service . inet_proto", "mark . inet_proto"
+    yield from _lookup(f"{chain}.peer_port", "meta mark . th dport . meta l4proto", port, kinds.ports)
+    many = "inet_service . inet_proto . mark"
+    yield from _lookup(f"{chain}.peer_many", "th dport . meta l4proto . meta mark", many, kinds.many_ports)
     yield from _lookup(f"{chain}.peer_net", "meta mark . meta l4proto", net, kinds.nets)
     for version, word in ICMP_WORD.items():
         types = f"mark . {word}_type . {word}_code"
@@ -123,31 +134,32 @@ def class_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Loo
 
 def port_lookup(chain: str, version: int, services: Services) -> Iterator[Lookup]:
     """Yield the look-up of TCP and UDP ports alone, whatever the address."""
-    elements = [f"{protocol} . {_span(ports)}" for protocol in WITH_PORTS for ports in services.of(protocol)]
-    match = f"meta nfproto ipv{version} meta l4proto . th dport"
-    yield from _lookup(f"{chain}.free{version}", match, "inet_proto . inet_service", elements)
+    elements = [f"{_span(ports)} . {protocol}" for protocol in WITH_PORTS for ports in services.of(protocol)]
+    match = f"meta nfproto ipv{version} th dport . meta l4proto"
+    yield from _lookup(f"{chain}.free{version}", match, "inet_service . inet_proto", elements)
 
 
 class _Kinds(msgspec.Struct):
     """Elements by the fields of the packet that they need."""
 
     ports: list[str] = msgspec.field(default_factory=list)
+    many_ports: list[str] = msgspec.field(default_factory=list)  # of a peer with many; the peer comes last
     nets: list[str] = msgspec.field(default_factory=list)
     types: dict[int, list[str]] = msgspec.field(default_factory=lambda: {ICMP: [], ICMPV6: []})
 
 
-def _sorted_by_kind(permitted: Iterable[tuple[str, Services]], *, first: bool = False) -> _Kinds:
-    """Return the elements for peers and services; the peer is the last field of an element, or with `first` the first one."""
+def _sorted_by_kind(permitted: Iterable[tuple[str, Services]]) -> _Kinds:
+    """Return the elements for peers and services."""
     kinds = _Kinds()
     for peer, services in permitted:
-        before, after = (f"{peer} . ", "") if first else ("", f" . {peer}")
-        kinds.nets += [f"{before}{_span(protocols)}{after}" for protocols in services.whole_ranges()]
+        kinds.nets += [f"{peer} . {_span(protocols)}" for protocols in services.whole_ranges()]
         for protocol, ranges in services.some:
-            if protocol in WITH_PORTS:
-                kinds.ports += [f"{before}{protocol} . {_span(ports)}{after}" for ports in ranges]
+            if protocol in WITH_PORTS and len(ranges) > _FEW:
+                kinds.many_ports += [f"{_span(ports)} . {protocol} . {peer}" for ports in ranges]
+            elif protocol in WITH_PORTS:
+                kinds.ports += [f"{peer} . {_span(ports)} . {protocol}" for ports in ranges]
             else:
-                boxes = type_boxes(ranges)
-                kinds.types[protocol] += [f"{before}{_span(types)} . {_span(codes)}{after}" for types, codes in boxes]
+                kinds.types[protocol] += [f"{peer} . {_span(types)} . {_span(codes)}" for types, codes in type_boxes(ranges)]
     return kinds
 
 

@@ -27,7 +27,8 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
 
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
-  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and the zone stays.
+  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone.
+* Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
 * `forward`: the mark is taken off, lest it choose a route in the underlay, and used again only while the sender's chain runs. A
   packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
   The exception is an address that has just moved away. Where a packet leaves is told by a number, the group of the VXLAN devices:
@@ -156,20 +157,25 @@ set transit6 {
 }
 set tracked_sender {
     typeof ct direction . ct mark
+    size 8
     elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
 }
 set tracked_taker {
     typeof ct direction . ct mark
+    size 8
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
 }
 map zone {
     typeof iifname : ct zone
+    size 65535
 }
 map sends {
     type ifname : verdict
+    size 65535
 }
 map takes {
     type ifname : verdict
+    size 65535
 }
 counter no_zone {
 }
@@ -195,6 +201,7 @@ counter untold {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
+    ct state new,established,related accept
     ct zone set iifname map @zone accept
     counter name "no_zone" drop
 }
@@ -203,7 +210,9 @@ chain forward {
     meta mark CHECKED goto from_port
     oifgroup VXLAN_GROUP goto relay
     meta sdifname "v-*" goto refuse_unchecked
-    goto deliver
+    meta mark set 0x0
+    oifname vmap @takes
+    goto refuse_no_policy
 }
 chain from_port {
     meta mark set 0x0
@@ -219,10 +228,10 @@ chain relay {
 chain sent {
     ct state invalid goto refuse_invalid
     ct state new ct mark set ct mark | 0x1
+    meta mark set 0x0
     goto deliver
 }
 chain deliver {
-    meta mark set 0x0
     oifgroup VXLAN_GROUP accept
     oifname vmap @takes
     goto refuse_no_policy

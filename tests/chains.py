@@ -12,18 +12,18 @@ ACL = "acl-001388-00000000001-out"
 BORDER = "border-001388-00000000001-0000beef-out"
 
 _SETS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "free4": ("inet_proto . inet_service", ("17 . 0-65535", "6 . 80-443")),
-    "free6": ("inet_proto . inet_service", ("6 . 80",)),
-    "icmp4": ("icmp_type . icmp_code . ipv4_addr", ("3 . 4 . 10.0.0.0/30", "8 . 0-255 . 10.0.0.0/8")),
-    "icmp6": ("icmpv6_type . icmpv6_code . ipv6_addr", ("0-255 . 0-255 . ::1", "128 . 0 . 2001:db8::/32")),
-    "net4": ("inet_proto . ipv4_addr", ("0-255 . 10.1.0.0-10.1.2.255", "47 . 10.5.0.0/16", "50-51 . 0.0.0.0/1")),
-    "net6": ("inet_proto . ipv6_addr", ("1-57 . ::/0", "132 . 2001:db8::-2001:db8::5")),
+    "free4": ("inet_service . inet_proto", ("0-65535 . 17", "80-443 . 6")),
+    "free6": ("inet_service . inet_proto", ("80 . 6",)),
+    "icmp4": ("ipv4_addr . icmp_type . icmp_code", ("10.0.0.0/30 . 3 . 4", "10.0.0.0/8 . 8 . 0-255")),
+    "icmp6": ("ipv6_addr . icmpv6_type . icmpv6_code", ("2001:db8::/32 . 128 . 0", "::1 . 0-255 . 0-255")),
+    "net4": ("ipv4_addr . inet_proto", ("0.0.0.0/1 . 50-51", "10.1.0.0-10.1.2.255 . 0-255", "10.5.0.0/16 . 47")),
+    "net6": ("ipv6_addr . inet_proto", ("2001:db8::-2001:db8::5 . 132", "::/0 . 1-57")),
     "peer_icmp4": ("mark . icmp_type . icmp_code", ("0x10 . 3 . 4", "0xbeef . 8 . 0-255")),
     "peer_icmp6": ("mark . icmpv6_type . icmpv6_code", ("0xbeef . 128 . 0",)),
     "peer_net": ("mark . inet_proto", ("0x10 . 47", "0xbeef . 0-255")),
-    "peer_port": ("mark . inet_proto . inet_service", ("0x10 . 6 . 22", "0xdeadbeef . 17 . 0-65535")),
-    "port4": ("inet_proto . inet_service . ipv4_addr", ("17 . 53 . 0.0.0.0/0", "6 . 22 . 10.0.0.1", "6 . 80-443 . 10.0.0.0/8")),
-    "port6": ("inet_proto . inet_service . ipv6_addr", ("17 . 0-65535 . ::-2001::5", "6 . 80-443 . 2001:db8::/32")),
+    "peer_port": ("mark . inet_service . inet_proto", ("0x10 . 22 . 6", "0xdeadbeef . 0-65535 . 17")),
+    "port4": ("ipv4_addr . inet_service . inet_proto", ("0.0.0.0/0 . 53 . 17", "10.0.0.0/8 . 80-443 . 6", "10.0.0.1 . 22 . 6")),
+    "port6": ("ipv6_addr . inet_service . inet_proto", ("2001:db8::/32 . 80-443 . 6", "::-2001::5 . 0-65535 . 17")),
 }
 
 MAPS = (
@@ -50,19 +50,19 @@ def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -
     """Return a chain that judges what a class sends (way daddr) or takes (saddr), with all rules that there can be."""
     rules = (
         f"ct state established,related ct direction . ct mark @{end} {free}",
-        f"meta nfproto ipv4 meta l4proto . th dport @{name}.free4 {free}",
-        f"meta nfproto ipv6 meta l4proto . th dport @{name}.free6 {free}",
+        f"meta nfproto ipv4 th dport . meta l4proto @{name}.free4 {free}",
+        f"meta nfproto ipv6 th dport . meta l4proto @{name}.free6 {free}",
         f"meta nfproto ipv4 goto {passed}",
         f"meta nfproto ipv6 goto {passed}",
-        f"meta l4proto . th dport . ip {way} @{name}.port4 goto {passed}",
-        f"meta l4proto . th dport . ip6 {way} @{name}.port6 goto {passed}",
-        f"meta l4proto . ip {way} @{name}.net4 goto {passed}",
-        f"meta l4proto . ip6 {way} @{name}.net6 goto {passed}",
-        f"icmp type . icmp code . ip {way} @{name}.icmp4 goto {passed}",
-        f"icmpv6 type . icmpv6 code . ip6 {way} @{name}.icmp6 goto {passed}",
+        f"ip {way} . th dport . meta l4proto @{name}.port4 goto {passed}",
+        f"ip6 {way} . th dport . meta l4proto @{name}.port6 goto {passed}",
+        f"ip {way} . meta l4proto @{name}.net4 goto {passed}",
+        f"ip6 {way} . meta l4proto @{name}.net6 goto {passed}",
+        f"ip {way} . icmp type . icmp code @{name}.icmp4 goto {passed}",
+        f"ip6 {way} . icmpv6 type . icmpv6 code @{name}.icmp6 goto {passed}",
         f"meta mark set ip {way} map @class-001388.4",
         f"meta mark set ip6 {way} map @class-001388.6",
-        f"meta mark . meta l4proto . th dport @{name}.peer_port goto {passed}",
+        f"meta mark . th dport . meta l4proto @{name}.peer_port goto {passed}",
         f"meta mark . meta l4proto @{name}.peer_net goto {passed}",
         f"meta mark . icmp type . icmp code @{name}.peer_icmp4 goto {passed}",
         f"meta mark . icmpv6 type . icmpv6 code @{name}.peer_icmp6 goto {passed}",
@@ -76,8 +76,8 @@ TAKE_CHAIN = judge(TAKE, "saddr", "tracked_taker", "accept", "taken", "sg_refuse
 ACL_CHAIN = NftChain(
     name=ACL,
     rules=(
-        f"meta l4proto . th dport . ip daddr @{ACL}.port4 return",
-        f"meta l4proto . ip6 daddr @{ACL}.net6 return",
+        f"ip daddr . th dport . meta l4proto @{ACL}.port4 return",
+        f"ip6 daddr . meta l4proto @{ACL}.net6 return",
         "goto acl_refuses_sender",
     ),
     sets=chain_sets(ACL, "net6", "port4"),

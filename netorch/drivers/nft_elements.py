@@ -118,7 +118,8 @@ def pack(changes: Iterable[Change], specs: Callable[[Change], str]) -> bytes:
 @lru_cache(maxsize=256)
 def layout_of(spec: str) -> Layout:
     """Return how elements of a set with this spec are packed. Raises NotPackable."""
-    declaration, *flags = spec.split("; ")
+    declaration, *others = spec.split("; ")
+    flags = [word for word in others if not word.startswith("size ")]  # says nothing of an element
     keyword, _, types = declaration.partition(" ")
     keys, _, value = types.partition(" : ")
     names = keys.split(" . ")

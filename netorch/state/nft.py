@@ -119,8 +119,8 @@ class ChainSet(msgspec.Struct, frozen=True, kw_only=True):
     """A set that one chain reads, with all its elements."""
 
     name: str  # begins with the chain's name
-    spec: str  # as NftMap's, e.g. "type inet_proto . inet_service . ipv4_addr; flags interval"
-    elements: tuple[str, ...]  # sorted; as `nft -n list` shows them, e.g. "6 . 80-443 . 10.0.0.0/8"
+    spec: str  # as NftMap's, e.g. "type ipv4_addr . inet_service . inet_proto; flags interval"
+    elements: tuple[str, ...]  # sorted; as `nft -n list` shows them, e.g. "10.0.0.0/8 . 80-443 . 6"
 
 
 class NftChain(KernelObject, frozen=True, kw_only=True, tag=True):

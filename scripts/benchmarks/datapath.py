@@ -1,8 +1,11 @@
-"""Instructions a packet between two instances on two hosts: netorch against plain VXLAN and against rules by hand.
+"""Instructions a packet between two instances on two hosts: netorch's policy against plain VXLAN and against rules by hand.
 
-64-byte UDP, one way, same subnet; both hosts are namespaces of one kernel with one processor. Instructions are counted by QEMU in
-Debian's stock kernel, unaffected by other load; the median of several runs. Microseconds are those of the lab kernel, the least
-of several runs: other load does affect them. netorch's topology and rules are built by its control plane and its agents.
+64-byte UDP, one way, between two subnets; both hosts are namespaces of one kernel with one processor. Instructions are counted by
+QEMU in Debian's stock kernel, unaffected by other load; the median of several runs. Microseconds are those of the lab kernel, the
+least of several runs: other load does affect them. netorch's topology and rules are built by its control plane and its agents.
+
+Packets are those of an answered connection, whose rules have been asked already; of one that goes one way, each of which is
+judged; and first packets of connections. Groups grow at both ends at once, so that a packet meets the rules twice.
 """
 
 from __future__ import annotations
@@ -16,76 +19,170 @@ from pathlib import Path
 import msgspec
 from common import Figure, percentile, show
 from datapath_vm.machine import run_in_machine
-from datapath_vm.topologies import build_netorch, build_plain, clear, rules_by_hand, without_rules
-from datapath_vm.traffic import check_spoofing, deafen_receiver, measure
+from datapath_vm.policy import Policy, networks_of_one, only_connections, peers, policy_by_hand, ports_of_one, without_table
+from datapath_vm.topologies import Site, build_plain, clear
+from datapath_vm.traffic import Flow, check_refusal, check_spoofing, deafen_receiver, measure
 
+from netorch.compiler.base import PORT_MAC
 from netorch.lab.kernel import run_in_kernel
 
 PACKETS = 4_000
 RUNS = 7
+GROWTH_RUNS = 3
 LAB_RUNS = 25
 OTHERS = 1_499
+RULES = (10, 100, 1_000)
+MEMBERS = (10, 10_000)
+GROWING = {
+    "rules": RULES,
+    "ports of one network": RULES,
+    "networks with one port": RULES,
+    "untracked": RULES,
+    "groups": RULES,
+    "members": MEMBERS,
+}
 MEMORY_MB = 3_000
 
+Report = Callable[[str, list[float]], None]
 
-def measure_all(runs: int, others: int, report: Callable[[str, list[float]], None]) -> None:
-    """Build one topology after another and report the nanoseconds a packet of each run."""
+
+def measure_flows(name: str, runs: int, report: Report) -> None:
+    """Report what a packet of each kind costs."""
+    for flow in Flow:
+        report(f"{name}, {flow.value}", measure(PORT_MAC, PACKETS, runs, flow))
+
+
+def measure_parts(runs: int, report: Report) -> None:
+    """Report plain VXLAN, the full policy, the policy without one part after another, and what is written by hand."""
     clear()
     target = build_plain()
     deafen_receiver()
     report("plain", measure(target, PACKETS, runs))
     clear()
-    target = build_netorch()
+    site = Site()
+    policy = Policy(site)
     deafen_receiver()
-    report("netorch", measure(target, PACKETS, runs))
-    check_spoofing(target, expected=0)
-    rules_by_hand(on_the_port=False)
-    report("hand", measure(target, PACKETS, runs))
-    check_spoofing(target, expected=0)
-    rules_by_hand(on_the_port=True)
-    report("hand on the port", measure(target, PACKETS, runs))
-    check_spoofing(target, expected=0)
-    without_rules()
-    report("without rules", measure(target, PACKETS, runs))
+    policy.full()
+    measure_flows("full", runs, report)
+    check_spoofing(PORT_MAC)
+    check_refusal(PORT_MAC)
+    policy.without_acl()
+    measure_flows("no ACL", runs, report)
+    site.close()
+    only_connections()
+    measure_flows("connections", runs, report)
+    for family, name in (("inet", "stateless"), ("netdev", "verified"), ("ip", "bare")):
+        without_table(family)
+        report(name, measure(PORT_MAC, PACKETS, runs))
+    policy_by_hand()
+    measure_flows("hand", runs, report)
+    check_spoofing(PORT_MAC)
+    check_refusal(PORT_MAC)
     clear()
-    if others:
-        target = build_netorch(others)
-        deafen_receiver()
-        report("others", measure(target, PACKETS, runs))
-        clear()
 
 
-def figures(best: dict[str, float]) -> list[Figure]:
-    """Return the ratios, from what a packet costs in each topology."""
-    plain, netorch, bare, hand, port = (best[name] for name in ("plain", "netorch", "without rules", "hand", "hand on the port"))
-    cost = "{:,.0f} instructions".format
+def measure_growth(runs: int, report: Report) -> None:
+    """Report what a packet costs while rules and members grow a hundredfold and more."""
+    changes: dict[str, Callable[[Policy, int], None]] = {
+        "rules": lambda policy, count: policy.permit(peers(count)),
+        "ports of one network": lambda policy, count: policy.permit(ports_of_one(count)),
+        "networks with one port": lambda policy, count: policy.permit(networks_of_one(count)),
+        "untracked": Policy.permit_untracked,
+        "groups": Policy.permit_groups,
+        "members": Policy.permit_members,
+    }
+    for what, sizes in GROWING.items():
+        for count in sizes:
+            site = Site()
+            deafen_receiver()
+            changes[what](Policy(site), count)
+            site.close()
+            measure_flows(f"{count} {what}", runs, report)
+            check_refusal(PORT_MAC)
+            clear()
+
+
+def measure_others(others: int, runs: int, report: Report) -> None:
+    """Report what a packet costs with many other VPCs on both hosts."""
+    site = Site(others)
+    deafen_receiver()
+    Policy(site).full()
+    site.close()
+    measure_flows("others", runs, report)
+    clear()
+
+
+def part_figures(cost: dict[str, float]) -> list[Figure]:
+    """Return what policy costs as a whole and part by part, in instructions a packet and as ratios."""
+    plain = cost["plain"]
     table = [
-        Figure(name="plain VXLAN, a bridge by hand", value=1.0, note=cost(plain)),
-        Figure(name="netorch without rules : plain", value=plain / bare, goal=0.93, at_least=True, digits=3, note=cost(bare)),
-        Figure(name="netorch : rules by hand", value=hand / netorch, goal=0.95, at_least=True, digits=3, note=cost(hand)),
-        Figure(name="netorch : rules by hand, spoofing on the port", value=port / netorch, digits=3, note=cost(port)),
-        Figure(name="netorch : plain", value=plain / netorch, digits=3, note=cost(netorch)),
+        Figure(name="plain VXLAN, a bridge by hand", value=1.0, note=_instructions(plain)),
+        Figure(
+            name="no rules : plain",
+            value=plain / cost["bare"],
+            goal=0.93,
+            at_least=True,
+            digits=3,
+            note=_instructions(cost["bare"]),
+        ),
     ]
-    if "others" in best:
-        more = (best["others"] / netorch - 1) * 100
-        name = f"1 -> {OTHERS + 1:,} VPCs on both hosts"
-        table.append(Figure(name=name, value=more, unit="% more", goal=2.0, note=cost(best["others"])))
+    for flow in Flow:
+        full, hand = (cost[f"{name}, {flow.value}"] for name in ("full", "hand"))
+        name = f"full policy, {flow.value}"
+        table.append(
+            Figure(name=f"{name} : by hand", value=hand / full, goal=0.95, at_least=True, digits=3, note=_instructions(hand))
+        )
+        table.append(Figure(name=f"{name} : plain", value=plain / full, digits=3, note=_instructions(full)))
+    for flow in Flow:
+        steps = {
+            "ACLs": ("full", "no ACL"),
+            "groups": ("no ACL", "connections"),
+            "zones and connections": ("connections", "stateless"),
+        }
+        for name, (more, less) in steps.items():
+            without = cost[less] if less in cost else cost[f"{less}, {flow.value}"]
+            share = (cost[f"{more}, {flow.value}"] - without) / plain * 100
+            table.append(Figure(name=f"{name}, {flow.value}", value=share, unit="% of plain", digits=1))
+    for name, more, less in (("spoofing", "stateless", "verified"), ("verification", "verified", "bare")):
+        table.append(Figure(name=name, value=(cost[more] - cost[less]) / plain * 100, unit="% of plain", digits=1))
     return table
 
 
-def lab_figures(best: dict[str, float]) -> list[Figure]:
-    """Return the microseconds of each topology."""
-    return [Figure(name=name, value=value / 1000, unit="us") for name, value in best.items()]
+def growth_figures(cost: dict[str, float]) -> list[Figure]:
+    """Return how much more a packet costs with the most rules or members than with the fewest."""
+    table = []
+    for what, sizes in GROWING.items():
+        for flow in Flow:
+            costs = [cost[f"{size} {what}, {flow.value}"] for size in sizes]
+            note = " -> ".join(f"{value:,.0f}" for value in costs)
+            name = f"{sizes[0]} -> {sizes[-1]:,} {what}, {flow.value}"
+            table.append(Figure(name=name, value=(costs[-1] / costs[0] - 1) * 100, unit="% more", goal=10.0, note=note))
+    for flow in Flow:
+        others, alone = (cost[f"{name}, {flow.value}"] for name in ("others", "full"))
+        name = f"1 -> {OTHERS + 1:,} VPCs on both hosts, {flow.value}"
+        table.append(Figure(name=name, value=(others / alone - 1) * 100, unit="% more", goal=2.0, note=_instructions(others)))
+    return table
+
+
+def _instructions(count: float) -> str:
+    return f"{count:,.0f} instructions"
 
 
 def inside(where: str) -> int:
     """Measure in the kernel that runs us: print a line of JSON for each topology, or in the lab kernel the table."""
     if where == "machine":
-        measure_all(RUNS, OTHERS, lambda name, values: print(msgspec.json.encode((name, values)).decode(), flush=True))
+
+        def report(name: str, values: list[float]) -> None:
+            print(msgspec.json.encode((name, values)).decode(), flush=True)
+
+        measure_parts(RUNS, report)
+        measure_growth(GROWTH_RUNS, report)
+        measure_others(OTHERS, RUNS, report)
         return 0
     best: dict[str, float] = {}
-    measure_all(LAB_RUNS, 0, lambda name, values: best.update({name: min(values)}))
-    show("lab kernel, wall time a packet, both hosts", lab_figures(best))
+    measure_parts(LAB_RUNS, lambda name, values: best.update({name: min(values)}))
+    figures = [Figure(name=name, value=value / 1000, unit="us") for name, value in best.items()]
+    show("lab kernel, wall time a packet, both hosts", figures)
     return 0
 
 
@@ -97,11 +194,10 @@ def main(arguments: list[str]) -> int:
         out = Path(directory, "out")
         run_in_machine([sys.executable, __file__, "--inside", "machine"], out)
         lines = [msgspec.json.decode(line, type=tuple[str, list[float]]) for line in out.read_bytes().splitlines()]
-    best = {name: statistics.median(values) for name, values in lines}
+    cost = {name: statistics.median(values) for name, values in lines}
     spread = max(percentile(values, 75) / percentile(values, 25) - 1 for _, values in lines)
-    missed = show(
-        f"instructions a packet, both hosts, stock kernel (middle half of the runs within {spread * 100:.1f} %)", figures(best)
-    )
+    title = f"instructions a packet, both hosts, stock kernel (middle half of the runs within {spread * 100:.1f} %)"
+    missed = show(title, part_figures(cost) + growth_figures(cost))
     status = run_in_kernel([sys.executable, __file__, "--inside", "lab"], memory_mb=MEMORY_MB)
     return 1 if missed or status else 0
 

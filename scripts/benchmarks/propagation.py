@@ -70,10 +70,11 @@ def cloud(vpcs: int) -> Cloud:
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """When the kernel had answered, by the monotonic clock, and to how many operations."""
+    """When the kernel had answered, by the monotonic clock, to how many operations, and how long that took."""
 
     at: float
     operations: int
+    seconds: float
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -128,10 +129,11 @@ def run_agent(kind: str, path: str, state_dir: str) -> None:
     applied = agent.reconciler.apply
 
     def apply(now: float, may_delete: bool) -> set[int]:
-        before = agent.reconciler.writes
+        before, begin = agent.reconciler.writes, time.monotonic()
         result = applied(now, may_delete)
         if agent.reconciler.writes != before:
-            tell(Applied(at=time.monotonic(), operations=agent.reconciler.writes - before))
+            end = time.monotonic()
+            tell(Applied(at=end, operations=agent.reconciler.writes - before, seconds=end - begin))
         return result
 
     agent.reconciler.apply = apply  # type: ignore[method-assign]

@@ -94,16 +94,16 @@ def test_all_of_a_vpc_goes_in_the_order_of_a_plan(nft: Nft) -> None:
     assert nft.apply([Delete(obj) for obj in reversed(ALL[1:])]) == []
 
 
-WIDER = ("6 . 80-65535 . 10.0.0.0/7", "17 . 53 . 0.0.0.0/0")
+WIDER = ("0.0.0.0/0 . 53 . 17", "10.0.0.0/7 . 80-65535 . 6")
 CHANGES = {
     "elements that overlap the old ones": (chains.SEND_CHAIN, with_elements(chains.SEND_CHAIN, "port4", *WIDER)),
     "no elements at all": (chains.SEND_CHAIN, with_elements(chains.SEND_CHAIN, "icmp4")),
     "other elements of many kinds": (
         chains.TAKE_CHAIN,
         with_elements(
-            with_elements(with_elements(chains.TAKE_CHAIN, "port6", "6 . 1 . ::/0"), "peer_icmp6", "0x1 . 0-255 . 0-255"),
+            with_elements(with_elements(chains.TAKE_CHAIN, "port6", "::/0 . 1 . 6"), "peer_icmp6", "0x1 . 0-255 . 0-255"),
             "peer_port",
-            "0xdeadbeef . 17 . 7-9",
+            "0xdeadbeef . 7-9 . 17",
         ),
     ),
     "fewer rules and sets": (
@@ -114,7 +114,7 @@ CHANGES = {
         chains.ACL_CHAIN,
         NftChain(
             name=chains.ACL,
-            rules=(f"meta l4proto . ip daddr @{chains.ACL}.net4 return", *chains.ACL_CHAIN.rules),
+            rules=(f"ip daddr . meta l4proto @{chains.ACL}.net4 return", *chains.ACL_CHAIN.rules),
             sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"),
         ),
     ),
@@ -146,7 +146,7 @@ ALTERATIONS: dict[str, tuple[str, Key]] = {
     "a rule flushed": (f"flush chain inet netorch {chains.SEND}", chains.SEND_CHAIN.key),
     "a rule added": (f"insert rule inet netorch {chains.ACL} accept", chains.ACL_CHAIN.key),
     "an element of a chain's set added": (
-        f"add element inet netorch {chains.TAKE}.port4 {{ 6 . 1-9 . 10.9.9.0/24 }}",
+        f"add element inet netorch {chains.TAKE}.port4 {{ 10.9.9.0/24 . 1-9 . 6 }}",
         chains.TAKE_CHAIN.key,
     ),
     "an element of a chain's set deleted": (
@@ -219,8 +219,8 @@ def test_the_bad_objects_of_one_vpc_do_not_stop_the_others(nft: Nft) -> None:
     name = "send-00138a-00000001"
     overlap = ChainSet(
         name=f"{name}.net4",
-        spec="type inet_proto . ipv4_addr; flags interval",
-        elements=("0-255 . 10.0.0.0/8", "6 . 0.0.0.0/0"),
+        spec="type ipv4_addr . inet_proto; flags interval",
+        elements=("0.0.0.0/0 . 6", "10.0.0.0/8 . 0-255"),
     )
     lost = NftChain(name=name, rules=("goto nowhere",))
     torn = NftChain(name="send-00138a-00000002", rules=("accept", "no such words"))

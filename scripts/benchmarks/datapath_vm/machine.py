@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod"}
 VIRTME = "virtme-ng==1.42"
-MODULES = ("veth", "bridge", "vxlan", "vrf", "dummy", "tun", "nf_tables", "nfnetlink", "nft_ct", "pktgen")
+MODULES = ("veth", "bridge", "vxlan", "vrf", "dummy", "tun", "nf_tables", "nfnetlink", "nft_ct", "nf_conntrack_netlink", "pktgen")
 ICOUNT = "-icount shift=0,sleep=off,align=off"
 MEMORY = "3G"
 

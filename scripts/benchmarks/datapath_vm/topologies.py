@@ -1,26 +1,28 @@
-"""Two hosts with one instance each: hand-built plain VXLAN, netorch's own, and rulesets by hand on netorch's topology."""
+"""Two hosts with one instance each: hand-built plain VXLAN, and netorch's own with parts of a ruleset by hand for it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
-from netorch.compiler.base import PORT_MAC
 from netorch.compiler.registry import load_compilers
 from netorch.control.caller import Caller
 from netorch.control.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
+from netorch.store.base import Put
+from netorch.store.rules import MAX_OPS
 
 VNI = 5_000
 
@@ -32,16 +34,29 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     underlay: str  # MAC of eth0
     vtep: str
     instance: str  # its namespace
+    subnet: str
     address: str
     mac: str
 
 
 SIDES = (
     Side(
-        host="hv1", underlay="02:00:00:00:00:01", vtep="192.0.2.1", instance="i-1", address="10.44.12.4", mac="02:00:00:00:01:04"
+        host="hv1",
+        underlay="02:00:00:00:00:01",
+        vtep="192.0.2.1",
+        instance="i-1",
+        subnet="10.44.12.0/24",
+        address="10.44.12.4",
+        mac="02:00:00:00:01:04",
     ),
     Side(
-        host="hv2", underlay="02:00:00:00:00:02", vtep="192.0.2.2", instance="i-2", address="10.44.12.5", mac="02:00:00:00:01:05"
+        host="hv2",
+        underlay="02:00:00:00:00:02",
+        vtep="192.0.2.2",
+        instance="i-2",
+        subnet="10.44.13.0/24",
+        address="10.44.13.5",
+        mac="02:00:00:00:01:05",
     ),
 )
 PAIRS = (SIDES, SIDES[::-1])  # (here, there)
@@ -113,7 +128,8 @@ def cloud(others: int) -> Cloud:
                 owner="customer",
                 cidrs=["10.44.0.0/16"],
                 vni=vni,
-                subnets=[SubnetDecl(name="web", cidr="10.44.12.0/24")],
+                subnets=[SubnetDecl(name=f"of-{side.host}", cidr=side.subnet) for side in SIDES],
+                security_groups=[_GROUP],
                 instances=[_instance(side, measured=vni == VNI) for side in SIDES],
             )
             for vni in range(first, first + others + 1)
@@ -121,31 +137,64 @@ def cloud(others: int) -> Cloud:
     )
 
 
+_GROUP = SecurityGroupDecl(name="measured", ingress=[IngressDecl(protocol="all", source="sg-measured")])
+
+
 def _instance(side: Side, measured: bool) -> InstanceDecl:
-    decl = InstanceDecl(name=f"on-{side.host}", host=side.host, address=side.address, attachment=Attachment.TAP)
+    decl = InstanceDecl(
+        name=f"on-{side.host}",
+        subnet=f"of-{side.host}",
+        host=side.host,
+        address=side.address,
+        security_groups=[_GROUP.name],
+        attachment=Attachment.TAP,
+    )
     if not measured:
         return decl
     return msgspec.structs.replace(decl, mac=side.mac, attachment=Attachment.EXISTING, netns=side.instance)
 
 
-def build_netorch(others: int = 0) -> str:
-    """Let the control plane and an agent for each host build the cloud; return where the sender's frames go."""
-    underlay()
-    with tempfile.TemporaryDirectory() as directory:
-        path = f"{directory}/netorch.db"
-        store = open_store(path)
-        apply_cloud(store, plan_cloud(store, Caller(operator=True), cloud(others)))
+class Site:
+    """The cloud as the control plane and an agent for each host have built it, and keep it."""
+
+    def __init__(self, others: int = 0) -> None:
+        underlay()
+        self._directory = tempfile.TemporaryDirectory()
+        path = f"{self._directory.name}/netorch.db"
+        self.store = open_store(path)
+        apply_cloud(self.store, plan_cloud(self.store, Caller(operator=True), cloud(others)))
+        self._agents: list[Agent] = []
         for side in SIDES:
             descriptor = netns.find(side.host)
             with netns.inside(descriptor):
                 kernel = LinuxKernel(side.host)
             os.close(descriptor)
-            agent = Agent(side.host, kernel, lambda: open_store(path), SnapshotFile(Path(directory, side.host)), load_compilers())
+            snapshot = SnapshotFile(Path(self._directory.name, side.host))
+            agent = Agent(side.host, kernel, lambda: open_store(path), snapshot, load_compilers())
+            self._agents.append(agent)
             agent.start()
-            if agent.reconciler.problems:
-                raise RuntimeError(f"agent of {side.host}: {agent.reconciler.problems}")
+        self._check()
+
+    def put(self, records: Sequence[tuple[str, msgspec.Struct]], *, apply: bool = True) -> None:
+        """Write records, and have the agents act on them."""
+        for start in range(0, len(records), MAX_OPS):
+            self.store.txn((), [Put(key, msgspec.json.encode(record)) for key, record in records[start : start + MAX_OPS]])
+        if apply:
+            for agent in self._agents:
+                agent.turn()
+            self._check()
+
+    def close(self) -> None:
+        """End the agents; what they have built stays."""
+        for agent in self._agents:
             agent.close()
-    return PORT_MAC
+        self.store.close()
+        self._directory.cleanup()
+
+    def _check(self) -> None:
+        for agent in self._agents:
+            if agent.reconciler.problems:
+                raise RuntimeError(f"agent of {agent.host_name}: {agent.reconciler.problems}")
 
 
 def without_rules() -> None:
@@ -161,22 +210,18 @@ def port_name_in(namespace: str) -> str:
     return line.split("@")[0]
 
 
-# What an expert types for these two instances: the same checks, with values instead of sets.
+# What an expert types against spoofing: peers in a set, since a host has many, and the port's own addresses as values.
 VERIFY_BY_HAND = """
 table inet hand {
+    set peers {
+        typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
+        elements = { %(peer)s . 0x08000000 . %(vni)d . %(inner)s }
+    }
     chain verify {
         type filter hook input priority -10; policy accept;
-        udp dport 4789 @th,224,16 0x0800 ip saddr %(peer)s @th,64,32 0x08000000 @th,96,32 %(vni)d @th,336,32 %(inner)s accept
-        udp dport 4789 drop
-    }
-}
-"""
-SPOOF_IN_PREROUTING = """
-table inet hand {
-    chain spoof {
-        type filter hook prerouting priority -450; policy accept;
-        iifname "%(port)s" ether saddr != %(mac)s drop
-        iifname "%(port)s" ip saddr != %(address)s drop
+        udp dport != 4789 accept
+        @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers accept
+        udp dport 4789 counter drop
     }
 }
 """
@@ -189,30 +234,8 @@ table netdev hand {
     }
 }
 """
-TRANSIT_BY_HAND = """
-table inet hand {
-    chain transit {
-        type filter hook forward priority 0; policy accept;
-        meta sdifname "vx%(number)d" oifname "vx%(number)d" drop
-    }
-}
-"""
 
 
-def rules_by_hand(on_the_port: bool) -> None:
-    """Load the ruleset by hand in place of netorch's."""
-    without_rules()
-    for here, there in PAIRS:
-        fabric = fabric_netns(here.host)
-        values = {
-            "peer": there.vtep,
-            "vni": VNI << 8,
-            "inner": "0x" + "".join(f"{int(part):02x}" for part in there.address.split(".")),
-            "port": port_name_in(fabric),
-            "mac": here.mac,
-            "address": here.address,
-            "number": VNI,
-        }
-        run("ip", "netns", "exec", here.host, "nft", "-f", "-", text=VERIFY_BY_HAND % values)
-        text = (SPOOF_ON_THE_PORT if on_the_port else SPOOF_IN_PREROUTING) + TRANSIT_BY_HAND
-        run("ip", "netns", "exec", fabric, "nft", "-f", "-", text=text % values)
+def load_in(namespace: str, text: str) -> None:
+    """Load nft commands in a namespace."""
+    run("ip", "netns", "exec", namespace, "nft", "-f", "-", text=text)

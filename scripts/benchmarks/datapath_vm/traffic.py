@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import struct
+from enum import Enum
 from pathlib import Path
 
-from datapath_vm.topologies import SIDES, ip
+from datapath_vm.topologies import SIDES, Side, ip
 from netorch.drivers import netns
+from netorch.state.owner import fabric_netns
 
 PKTGEN = Path("/proc/self/net/pktgen")  # of the namespace that this process is in
-SETTINGS = "pkt_size 60|delay 0|udp_src_min 1000|udp_src_max 1000|udp_dst_min 9|udp_dst_max 9"  # 60 bytes and a checksum: 64
+PORT = 9
+SETTINGS = "pkt_size 60|delay 0"  # 60 bytes and a checksum: 64
 FOREIGN_MAC = "02:00:00:00:ff:ff"
 FORGED = "10.44.12.77"
+SOURCE = 1000
+NEW_SOURCE = 2000  # and upwards, a new one for each packet
+REFUSED_PORT = 10
+_FLUSH = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 1, 0, 0, socket.AF_UNSPEC, 0, 0)  # CTNETLINK, DELETE of everything, REQUEST
+
+
+class Flow(Enum):
+    """What the sent packets are to connection tracking."""
+
+    ANSWERED = "answered"  # of one connection that has seen an answer
+    ONE_WAY = "one way"  # of one connection that has not: each is judged by the rules
+    NEW = "new"  # each is the first of its connection
 
 
 def deafen_receiver() -> None:
@@ -21,14 +38,26 @@ def deafen_receiver() -> None:
     ip(receiver, "link set eth0 down", f"link set eth0 address {FOREIGN_MAC}", "link set eth0 up")
 
 
-def send(count: int, dst_mac: str, source: str = SIDES[0].address) -> float:
-    """Send packets and return the nanoseconds of one."""
-    sender, receiver = SIDES
+def send(
+    count: int,
+    dst_mac: str,
+    *,
+    ends: tuple[Side, Side] = (SIDES[0], SIDES[1]),
+    source: str = "",
+    ports: tuple[int, int] = (SOURCE, PORT),
+    each_new: bool = False,
+) -> float:
+    """Send packets and return the nanoseconds of one. `each_new` takes a higher source port for each."""
+    sender, receiver = ends
+    source = source or sender.address
+    first, port = ports
+    last = first + count if each_new else first
     descriptor = netns.find(sender.instance)
     with netns.inside(descriptor):
         (PKTGEN / "kpktgend_0").write_text("rem_device_all\n")
         (PKTGEN / "kpktgend_0").write_text("add_device eth0\n")
         own = f"|count {count}|src_mac {sender.mac}|dst_mac {dst_mac}|src_min {source}|src_max {source}"
+        own += f"|udp_src_min {first}|udp_src_max {last}|udp_dst_min {port}|udp_dst_max {port}"
         for line in (SETTINGS + own + f"|dst_min {receiver.address}|dst_max {receiver.address}").split("|"):
             (PKTGEN / "eth0").write_text(line + "\n")
         (PKTGEN / "pgctrl").write_text("start\n")
@@ -40,9 +69,9 @@ def send(count: int, dst_mac: str, source: str = SIDES[0].address) -> float:
     return int(match[1]) * 1000 / count
 
 
-def received() -> int:
-    """Return how many frames the receiver's device has counted."""
-    descriptor = netns.find(SIDES[1].instance)
+def received(side: Side = SIDES[1]) -> int:
+    """Return how many frames an instance's device has counted."""
+    descriptor = netns.find(side.instance)
     with netns.inside(descriptor):
         lines = Path("/proc/self/net/dev").read_text().splitlines()
     os.close(descriptor)
@@ -50,13 +79,37 @@ def received() -> int:
     return int(line.split(":")[1].split()[1])
 
 
-def measure(dst_mac: str, count: int, runs: int) -> list[float]:
+def forget_flows() -> None:
+    """Have both fabrics forget their connections."""
+    for side in SIDES:
+        descriptor = netns.find(fabric_netns(side.host))
+        with netns.inside(descriptor), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netfilter:
+            netfilter.send(_FLUSH)
+        os.close(descriptor)
+
+
+def begin(flow: Flow, dst_mac: str) -> None:
+    """Have connections be what the flow says, before its packets are sent. Raises RuntimeError when no answer comes."""
+    forget_flows()
+    if flow is Flow.ANSWERED:
+        sender, receiver = SIDES
+        send(1, dst_mac)
+        before = received(sender)
+        send(1, dst_mac, ends=(receiver, sender), ports=(PORT, SOURCE))
+        if received(sender) == before:
+            raise RuntimeError("datapath: the answer to a packet did not arrive")
+
+
+def measure(dst_mac: str, count: int, runs: int, flow: Flow | None = None) -> list[float]:
     """Return the nanoseconds a packet of several runs. Raises RuntimeError when runs in which all arrive do not come about."""
     send(count // 4, dst_mac)
     values: list[float] = []
     for _ in range(3 * runs):
+        if flow is not None:
+            begin(flow, dst_mac)
         before = received()
-        value = send(count, dst_mac)
+        each_new = flow is Flow.NEW
+        value = send(count, dst_mac, ports=(NEW_SOURCE if each_new else SOURCE, PORT), each_new=each_new)
         if received() - before == count:  # else the queue before the receiver ran over
             values.append(value)
         if len(values) == runs:
@@ -64,9 +117,18 @@ def measure(dst_mac: str, count: int, runs: int) -> list[float]:
     raise RuntimeError(f"datapath: only {len(values)} of {3 * runs} runs brought all {count} packets to the receiver")
 
 
-def check_spoofing(dst_mac: str, expected: int) -> None:
-    """Raise RuntimeError unless of 100 packets with a forged source so many arrive."""
+def check_spoofing(dst_mac: str) -> None:
+    """Raise RuntimeError when packets with a forged source arrive."""
+    _check_nothing_arrives(dst_mac, "with a forged source", source=FORGED)
+
+
+def check_refusal(dst_mac: str) -> None:
+    """Raise RuntimeError when packets that no rule permits arrive."""
+    _check_nothing_arrives(dst_mac, "that no rule permits", port=REFUSED_PORT)
+
+
+def _check_nothing_arrives(dst_mac: str, what: str, source: str = "", port: int = PORT) -> None:
     before = received()
-    send(100, dst_mac, FORGED)
-    if received() - before != expected:
-        raise RuntimeError(f"datapath: {received() - before} of 100 packets with a forged source arrived instead of {expected}")
+    send(100, dst_mac, source=source, ports=(SOURCE, port))
+    if received() != before:
+        raise RuntimeError(f"datapath: {received() - before} of 100 packets {what} arrived")

@@ -99,17 +99,30 @@ def test_each_kind_of_service_has_a_set_of_its_own() -> None:
     permitted = {parse_prefix("10.0.0.0/8"): services(6, 80, 443) | services(1, 8, -1) | services(47, -1, -1)}
     found = {lookup.set.name: lookup.set.elements for lookup in lookups("c", 4, "ip saddr", union(permitted))}
     assert found == {
-        "c.port4": ("6 . 80-443 . 10.0.0.0/8",),
-        "c.net4": ("47 . 10.0.0.0/8",),
-        "c.icmp4": ("8 . 0-255 . 10.0.0.0/8",),
+        "c.port4": ("10.0.0.0/8 . 80-443 . 6",),
+        "c.net4": ("10.0.0.0/8 . 47",),
+        "c.icmp4": ("10.0.0.0/8 . 8 . 0-255",),
     }
+
+
+def test_a_peer_with_many_ports_is_looked_up_by_the_port_first() -> None:
+    permitted = {parse_prefix("10.0.0.0/8"): services(6, 22, 22)}
+    crowd = services(6, 1, 1)
+    for port in range(3, 21, 2):
+        crowd = crowd | services(6, port, port)
+    permitted[parse_prefix("192.0.2.0/24")] = crowd
+    found = {lookup.set.name: lookup.set.elements for lookup in lookups("c", 4, "ip saddr", union(permitted))}
+    assert found["c.port4"] == ("10.0.0.0/8 . 22 . 6",)
+    assert set(found["c.many4"]) == {f"{port} . 6 . 192.0.2.0/24" for port in range(1, 21, 2)}
+    (by_class,) = class_lookups("c", {7: crowd})
+    assert by_class.rule("accept") == "th dport . meta l4proto . meta mark @c.peer_many accept"
 
 
 def test_what_is_permitted_to_a_class_serves_both_ip_versions() -> None:
     permitted = {7: services(6, 22, 22) | services(1, 8, 0) | services(58, 128, 0), 9: EVERYTHING}
     found = {lookup.set.name: lookup.set.elements for lookup in class_lookups("c", permitted)}
     assert found == {
-        "c.peer_port": ("0x7 . 6 . 22",),
+        "c.peer_port": ("0x7 . 22 . 6",),
         "c.peer_net": ("0x9 . 0-255",),
         "c.peer_icmp4": ("0x7 . 8 . 0",),
         "c.peer_icmp6": ("0x7 . 128 . 0",),

@@ -1,0 +1,235 @@
+"""Policy for the two instances: records of groups, ACLs and members that grow, and a ruleset by hand that does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from datapath_vm.topologies import (
+    PAIRS,
+    SIDES,
+    SPOOF_ON_THE_PORT,
+    VERIFY_BY_HAND,
+    VNI,
+    Side,
+    Site,
+    load_in,
+    port_name_in,
+    run,
+    without_rules,
+)
+from datapath_vm.traffic import PORT
+from netorch.model import keys
+from netorch.model.ids import make_id
+from netorch.model.mapping import Mapping
+from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
+from netorch.model.vpc import Subnet
+from netorch.state.owner import fabric_netns
+
+EVERYONE = "0.0.0.0/0"
+PAIR = "10.44.0.0/16"  # both instances
+THIRD = ("hv3", "192.0.2.3")  # a host that only stands in mappings
+FULL_RULES = 50  # EC2's quota is 60 a direction
+LOW = (1, 1023)  # the ports that ACLs let in and out
+ACL_CLOSED = "10.44.99.0/24"
+ACL_OPEN = [f"10.{100 + number}.0.0/16" for number in range(8)]
+
+Peer = tuple[str, int, int]  # CIDR, first and last UDP port
+
+
+def peers(count: int) -> list[Peer]:
+    """Return so many different permissions, of which the first is the one that the two instances need."""
+    others = [
+        (f"172.{16 + number % 16}.{number // 16}.0/24", 2000 + 7 * number, 2000 + 7 * number + number % 5)
+        for number in range(count)
+    ]
+    return [(PAIR, PORT, PORT), *others[1:]]
+
+
+def ports_of_one(count: int) -> list[Peer]:
+    """Return so many permissions with one CIDR, of which the first is needed."""
+    return [(PAIR, PORT, PORT), *((PAIR, 2000 + 7 * number, 2000 + 7 * number) for number in range(count - 1))]
+
+
+def networks_of_one(count: int) -> list[Peer]:
+    """Return so many permissions with one port, of which the first is needed."""
+    return [(PAIR, PORT, PORT), *((f"172.{16 + number % 16}.{number // 16}.0/24", PORT, PORT) for number in range(count - 1))]
+
+
+class Policy:
+    """What the two instances' group and their subnets' ACL say; every change is compiled and applied before it returns."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        found = [kv for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/sg/" in kv.key]
+        groups = [msgspec.json.decode(kv.value, type=SecurityGroup) for kv in found]
+        self._group = next(group for group in groups if group.name == "measured")
+        self._subnets = [
+            msgspec.json.decode(kv.value, type=Subnet) for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/subnet/" in kv.key
+        ]
+        self._numbers = iter(range(1, 1 << 40))
+
+    def full(self) -> None:
+        """Have fifty permissions a direction, and ACLs with ten entries a direction between the subnets."""
+        self.permit(peers(FULL_RULES))
+        self._site.put([(keys.network_acl(VNI, self._acl_id), _acl(self._acl_id))])
+        self._associate(self._acl_id)
+
+    def without_acl(self) -> None:
+        """Have the default ACL, which allows everything."""
+        self._associate("")
+
+    def permit(self, permitted: Iterable[Peer]) -> None:
+        """Let members send to and receive from these, and nobody else."""
+        rules = [self._rule(cidr=cidr, ports=(first, last)) for cidr, first, last in permitted]
+        self._replace(rules, rules)
+
+    def permit_untracked(self, count: int) -> None:
+        """Let members receive so many UDP ports from everyone, one by one, and send everything: EC2 tracks none of that."""
+        ports = [PORT, *(2000 + 2 * number for number in range(count - 1))]
+        self._replace([self._rule(cidr=EVERYONE, ports=(port, port)) for port in ports], [self._rule(cidr=EVERYONE)])
+
+    def permit_groups(self, count: int) -> None:
+        """Let members reach members, and the one member that each of so many other groups has."""
+        others = []
+        for number in range(count - 1):
+            other = SecurityGroup(id=self._id("sg"), vni=VNI, name=f"g{number}")
+            self._site.put([(keys.security_group(VNI, other.id), other)], apply=False)
+            others.append(other.id)
+        self.add_members([(other,) for other in others])
+        rules = [self._rule(group=group, ports=(PORT, PORT)) for group in (self._group.id, *others)]
+        self._replace(rules, rules)
+
+    def permit_members(self, count: int) -> None:
+        """Let members reach members, of which there are so many."""
+        rules = [self._rule(group=self._group.id, ports=(PORT, PORT))]
+        self._replace(rules, rules)
+        self.add_members([(self._group.id,)] * (count - len(SIDES)))
+
+    def add_members(self, groups: list[tuple[str, ...]]) -> None:
+        """Have one more address on a third host for each of these sets of groups."""
+        host, vtep = THIRD
+        records: list[tuple[str, msgspec.Struct]] = []
+        for one in groups:
+            number = next(self._numbers)
+            address = f"10.44.{64 + (number >> 8)}.{number & 255}"
+            mac = f"02:00:00:01:{number >> 8:02x}:{number & 255:02x}"
+            mapping = Mapping(vni=VNI, address=address, eni=self._id("eni"), mac=mac, host=host, vtep=vtep, groups=one)
+            records.append((keys.mapping(VNI, address), mapping))
+        self._site.put(records)
+
+    @property
+    def _acl_id(self) -> str:
+        return make_id("acl", VNI, 0xAC1)
+
+    def _id(self, kind: str) -> str:
+        return make_id(kind, VNI, 0xBE7C00000 + next(self._numbers))
+
+    def _rule(self, cidr: str = "", group: str = "", ports: tuple[int, int] = (-1, -1)) -> SecurityGroupRule:
+        return SecurityGroupRule(id=self._id("sgr"), protocol=UDP, from_port=ports[0], to_port=ports[1], cidr=cidr, group=group)
+
+    def _replace(self, ingress: list[SecurityGroupRule], egress: list[SecurityGroupRule]) -> None:
+        group = msgspec.structs.replace(self._group, ingress=tuple(ingress), egress=tuple(egress))
+        self._site.put([(keys.security_group(VNI, group.id), group)])
+
+    def _associate(self, acl_id: str) -> None:
+        changed = [msgspec.structs.replace(subnet, acl=acl_id) for subnet in self._subnets]
+        self._site.put([(keys.subnet(VNI, subnet.id), subnet) for subnet in changed])
+
+
+def _acl(acl_id: str) -> NetworkAcl:
+    """Return an ACL that allows UDP to low ports of our own addresses but for one /24, and of eight other networks."""
+    denied = AclEntry(number=100, allow=False, protocol=UDP, cidr=ACL_CLOSED, from_port=LOW[0], to_port=LOW[1])
+    allowed = [
+        AclEntry(number=110 + number, allow=True, protocol=UDP, cidr=cidr, from_port=LOW[0], to_port=LOW[1])
+        for number, cidr in enumerate((PAIR, *ACL_OPEN))
+    ]
+    return NetworkAcl(id=acl_id, vni=VNI, name="guarded", ingress=(denied, *allowed), egress=(denied, *allowed))
+
+
+# What an expert types for this host and its one instance under `Policy.full`, equal in function to what netorch loads:
+# - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept.
+# - The VPC has its own conntrack zone, known from the device before defragmentation.
+# - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
+# - A group's permission is needed for a connection's first packet only; a mark says that it was given.
+# - What comes from the fabric does not go back to it, what is not permitted is dropped and counted.
+# It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
+POLICY_BY_HAND = """
+table inet hand {
+    set acl {
+        type ipv4_addr . inet_service . inet_proto; flags interval
+        elements = { %(acl)s }
+    }
+    set group {
+        type ipv4_addr . inet_service . inet_proto; flags interval
+        elements = { %(group)s }
+    }
+    chain zones {
+        type filter hook prerouting priority -450; policy accept;
+        ct zone set iifname map { "%(port)s" : 1, "vx%(number)d" : 1, "vrf%(number)d" : 1 }
+    }
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        meta sdifname vmap { "%(port)s" : goto leaves, "vx%(number)d" : goto arrives }
+    }
+    chain leaves {
+        ip daddr != %(subnet)s ip daddr . th dport . meta l4proto != @acl counter drop
+        ct state established,related ct mark 1 accept
+        ip daddr . th dport . meta l4proto @group goto permitted
+        counter drop
+    }
+    chain arrives {
+        oifname != "%(port)s" counter drop
+        ip saddr != %(subnet)s ip saddr . th dport . meta l4proto != @acl counter drop
+        ct state established,related ct mark 1 accept
+        ip saddr . th dport . meta l4proto @group goto permitted
+        counter drop
+    }
+    chain permitted {
+        ct state invalid counter drop
+        ct state new ct mark set 1
+        accept
+    }
+}
+"""
+
+
+def policy_by_hand() -> None:
+    """Load the ruleset by hand that does what `Policy.full` asks for, in place of netorch's."""
+    without_rules()
+    for here, there in PAIRS:
+        load_in(here.host, VERIFY_BY_HAND % values(here, there))
+        load_in(fabric_netns(here.host), (SPOOF_ON_THE_PORT + POLICY_BY_HAND) % values(here, there))
+
+
+def values(here: Side, there: Side) -> dict[str, object]:
+    """Return what fills the texts by hand in."""
+    low = f"{LOW[0]}-{LOW[1]}"
+    return {
+        "peer": there.vtep,
+        "vni": VNI << 8,
+        "inner": "0x" + "".join(f"{int(part):02x}" for part in there.address.split(".")),
+        "port": port_name_in(fabric_netns(here.host)),
+        "mac": here.mac,
+        "address": here.address,
+        "number": VNI,
+        "subnet": here.subnet,
+        "group": ", ".join(f"{cidr} . {first}-{last} . udp" for cidr, first, last in peers(FULL_RULES)),
+        "acl": ", ".join(
+            f"{addresses} . {low} . udp" for addresses in ("10.44.0.0-10.44.98.255", "10.44.100.0-10.44.255.255", *ACL_OPEN)
+        ),
+    }
+
+
+def only_connections() -> None:
+    """Leave of the fabric's inet table nothing but zones and connection tracking."""
+    for side in SIDES:
+        load_in(fabric_netns(side.host), "flush chain inet netorch forward\nchain inet netorch forward { policy accept; }\n")
+
+
+def without_table(family: str) -> None:
+    """Take one of netorch's tables away: `inet` and `netdev` of the fabric, `ip` of the underlay."""
+    for side in SIDES:
+        namespace = side.host if family == "ip" else fabric_netns(side.host)
+        run("ip", "netns", "exec", namespace, "nft", "delete", "table", family, "netorch")
