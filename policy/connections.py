@@ -1,8 +1,10 @@
 """What becomes of packets one after the other: connections that are tracked, or not, and rules that change meanwhile.
 
 A host remembers the connections of its own interfaces; two interfaces on one host share what it remembers. A connection is
-remembered from its first packet on, if that left its host, or arrived when both ends are on one host. Time is not modelled:
-nothing expires, and nothing is closed.
+remembered from its first packet on, if that left its host, or arrived when both ends are on one host. Later packets count when
+they come to the host, be they refused there. Time is not modelled: nothing expires, and nothing is closed.
+
+Who begins a TCP connection says no more than SYN until the other end has accepted it: what else it sends is of no connection.
 
 An ICMP error belongs to the connection that it quotes when it goes from one end of it to the other.
 """
@@ -13,11 +15,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from netorch.model.packet import ERRORS, Packet
+from netorch.model.packet import ACK, ERRORS, SYN, Packet
+from netorch.model.security import TCP
 from policy.evaluate import Judge, Memory, Policy, Standing, Verdict, first_sight, judge
 
 FlowKey = tuple[object, ...]
-_AT_SENDER = (Judge.SENDER_ACL, Judge.SENDER_GROUPS, Judge.NOBODY_THERE)
+AT_SENDER = (Judge.SENDER_ACL, Judge.SENDER_GROUPS, Judge.NOBODY_THERE)
 
 
 class Flow(msgspec.Struct):
@@ -25,7 +28,12 @@ class Flow(msgspec.Struct):
 
     begun_by: str
     answered: bool = False
+    accepted: bool = False  # of TCP: the other end has said SYN and ACK
     tracked_by: set[str] = msgspec.field(default_factory=set)  # addresses of the ends that track it
+
+    def is_too_early(self, packet: Packet) -> bool:
+        """Return whether its beginner goes on before the other end has accepted it."""
+        return packet.protocol == TCP and packet.source == self.begun_by and not (packet.begins or self.accepted)
 
 
 class Connections:
@@ -42,7 +50,9 @@ class Connections:
         at_sender = self._memory(here, packet.source, packet)
         at_receiver = self._memory(there, packet.destination, packet)
         verdict = judge(self.policy, packet, at_sender=at_sender, at_receiver=at_receiver)
-        if verdict.refused_by not in _AT_SENDER:
+        self._follow(here, packet)
+        if verdict.refused_by not in AT_SENDER:
+            self._follow(there, packet)
             arrived = verdict.passed
             if arrived or here != there or (here, _key(packet)) in self._flows:
                 self._remember(here, packet, packet.source if verdict.sender_tracks else "")
@@ -56,10 +66,16 @@ class Connections:
             flow = self._flows.get((home, _key(quoted))) if _is_error_about(packet, quoted) else None
             return Memory(standing=Standing.KNOWN, tracked=end in flow.tracked_by) if flow is not None else first_sight(packet)
         flow = self._flows.get((home, _key(packet)))
-        if flow is None:
+        if flow is None or flow.is_too_early(packet):
             return first_sight(packet)
         unanswered = not flow.answered and packet.source == flow.begun_by
         return Memory(standing=Standing.NEW if unanswered else Standing.KNOWN, tracked=end in flow.tracked_by)
+
+    def _follow(self, home: str, packet: Packet) -> None:
+        flow = self._flows.get((home, _key(packet)))
+        if flow is not None and packet.quoted is None and packet.source != flow.begun_by:
+            flow.answered = True
+            flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
 
     def _remember(self, home: str, packet: Packet, tracker: str) -> None:
         if packet.quoted is not None:
@@ -69,7 +85,6 @@ class Connections:
             if not packet.begins:
                 return
             flow = self._flows[home, _key(packet)] = Flow(begun_by=packet.source)
-        flow.answered = flow.answered or packet.source != flow.begun_by
         if tracker:
             flow.tracked_by.add(tracker)
 
@@ -82,11 +97,11 @@ def _is_error_about(packet: Packet, quoted: Packet) -> bool:
 def _key(packet: Packet) -> FlowKey:
     """Return what packets of one connection, in both directions, have in common.
 
-    TCP and UDP: both addresses and ports. ICMP: who asks whom, and what for. All else: both addresses.
+    TCP and UDP: both addresses and ports. ICMP: who asks whom, and what for, code and all. All else: both addresses.
     """
     if packet.has_type:
         if packet.begins:
-            return (packet.protocol, packet.source, packet.destination, packet.answer().icmp_type)
-        return (packet.protocol, packet.destination, packet.source, packet.icmp_type)
+            return (packet.protocol, packet.source, packet.destination, packet.answer().icmp_type, packet.icmp_code)
+        return (packet.protocol, packet.destination, packet.source, packet.icmp_type, packet.icmp_code)
     ends = sorted([(packet.source, packet.source_port), (packet.destination, packet.destination_port)])
     return (packet.protocol, *ends)

@@ -7,12 +7,15 @@ Terminations   A group's `terminations` has grown: connections that its members 
 Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word
                that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
                of a connection that began in between is lost until its sender repeats it, never let through.
+
+Ends           An address that its interface has no more has no connections either: who gets it next has begun none of them. What
+               ended while no agent was here is seen by comparing with the snapshot.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import partial
 from typing import Final
 
@@ -20,7 +23,7 @@ import msgspec
 
 from netorch.agent.moves import has_left
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import UNREADABLE, Records
+from netorch.agent.records import UNREADABLE, Dirty, Records
 from netorch.agent.report import Outbox
 from netorch.agent.snapshot import Snapshot
 from netorch.compiler.base import Phase
@@ -29,6 +32,7 @@ from netorch.errors import KernelError
 from netorch.model import keys
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
+from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.packet import Packet
 from netorch.model.security import ICMP, ICMPV6, SecurityGroup, Way
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver, uncounted
@@ -51,20 +55,31 @@ class Connections:
         self._told: dict[str, bool] = {}  # interface on its way from here -> whether it had left when its connections were told
 
     def recall(self, saved: Snapshot) -> None:
-        """Note the terminations that were wished since the last run saved its records."""
+        """Note the terminations that were wished, and the addresses that ended, since the last run saved its records."""
         for key, (_, value) in saved.records.items():
             root, vni, kind, *rest = [*key.split("/"), "", "", ""]
+            if root == "map" and self._has_ended(int(vni, 16), kind, value):
+                self._records.dirty.ended.add((int(vni, 16), kind))
             records = self._records.vpcs.get(int(vni, 16)) if root == "vpc" and kind == "sg" else None
             group = records.groups.get(rest[0]) if records is not None else None
             if group is not None and _terminations(value) < group.terminations:
                 self._records.dirty.terminations.add((group.vni, group.id))
 
-    def turn(self, terminations: Collection[tuple[int, str]], arrived: Collection[str]) -> None:
+    def _has_ended(self, vni: int, address: str, value: bytes) -> bool:
+        records = self._records.vpcs.get(vni)
+        now = records.mappings.get(address) if records is not None else None
+        return now is None or now.eni != _owner(value)
+
+    def turn(self, dirty: Dirty) -> None:
         """Do what was asked for since the last turn, as far as the rules are in force; the rest is kept for a later one."""
-        for vni, group in sorted(terminations):
+        for vni in sorted({vni for vni, _ in dirty.ended}):
+            addresses = {address for owner, address in dirty.ended if owner == vni}
+            if not self._tried(partial(self._forget, vni, addresses)):
+                self._records.dirty.ended |= {(vni, address) for address in addresses}
+        for vni, group in sorted(dirty.terminations):
             if not self._in_force(vni) or not self._tried(partial(self._terminate, vni, group)):
                 self._records.dirty.terminations.add((vni, group))
-        for eni_id in sorted(arrived):
+        for eni_id in sorted(dirty.handed_over):
             if not self._in_force(vni_of(eni_id)) or not self._tried(partial(self._take_over, eni_id)):
                 self._records.dirty.handed_over.add(eni_id)
         self._tell_departing()
@@ -99,6 +114,12 @@ class Connections:
         doomed = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni)) if _outlived(book, members, flow)]
         self._kernel.forget_flows(doomed)
         log.info("ended connections count=%d group=%s", len(doomed), group_id)
+
+    def _forget(self, vni: int, addresses: Set[str]) -> None:
+        """End the connections of addresses. Of a VPC that is gone from here the kernel has forgotten them with the zone."""
+        if vni in self._reconciler.phases:
+            flows = self._kernel.flows(self._reconciler.zone_of(vni))
+            self._kernel.forget_flows(flow for flow in flows if {flow.source, flow.destination} & addresses)
 
     def _take_over(self, eni_id: str) -> None:
         said = self._records.handed_over.get(eni_id)
@@ -165,6 +186,13 @@ def _packet(flow: Flow) -> Packet:
         source_port=flow.sport,
         destination_port=flow.dport,
     )
+
+
+def _owner(value: bytes) -> str:
+    try:
+        return msgspec.json.decode(value, type=EniMapping).eni
+    except UNREADABLE:
+        return ""
 
 
 def _terminations(value: bytes) -> int:

@@ -120,7 +120,7 @@ class Agent:
             self._connected = None
         self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
-        self.connections.turn(dirty.terminations, dirty.handed_over)
+        self.connections.turn(dirty)
         self._complete_moves(now)
         self._observe(dirty)
         self._tell(applied, now)

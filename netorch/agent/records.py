@@ -57,9 +57,10 @@ class Dirty(msgspec.Struct, kw_only=True):
     flow_logs: bool = False
     terminations: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, group) of which connections are to end
     handed_over: set[str] = msgspec.field(default_factory=set)  # interfaces whose connections have come
+    ended: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, address) that its interface has no more
 
     def __bool__(self) -> bool:
-        sets = (self.structures, self.rules, self.mappings, self.terminations, self.handed_over)
+        sets = (self.structures, self.rules, self.mappings, self.terminations, self.handed_over, self.ended)
         return self.host or self.flow_logs or any(map(bool, sets))
 
 
@@ -297,6 +298,8 @@ class Records:
         else:
             self.moving.pop((vni, address), None)
         self.dirty.mappings.setdefault((vni, address), before)
+        if before is not None and (mapping is None or mapping.eni != before.eni):
+            self.dirty.ended.add((vni, address))
         self._count_class(vni, records, before, mapping)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.

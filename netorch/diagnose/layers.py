@@ -44,6 +44,11 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     records: VpcRecords
 
     @property
+    def spoken(self) -> str:
+        """Return what one types for the instance."""
+        return f"{self.records.vpc.record.name}/{self.instance.name}"
+
+    @property
     def netns(self) -> str:
         """Return the namespace of the instance."""
         return self.instance.netns or self.instance.id
@@ -150,7 +155,7 @@ def _overlay_layer(near: End, far: End, target: str, count: int, timeout_s: floa
         if listener is not None:
             listener.close()
     where = "the request arrived, its reply did not" if arrived else "the request did not arrive"
-    advice = f"{where}; dropped packets by reason: netorch status"
+    advice = f"{where}; find out why: netorch trace {near.spoken} {far.spoken}"
     return Layer(name="overlay", ok=False, text=f"{text}: {', '.join(errors)}", advice=advice)
 
 

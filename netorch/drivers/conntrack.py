@@ -12,29 +12,42 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
+from netorch.drivers.ct_attrs import (
+    ASSURED,
+    ICMP_PARTS,
+    IP,
+    MARK,
+    MARK_MASK,
+    NUMBER,
+    ORIGINAL,
+    PROTO,
+    PROTOINFO,
+    REPLY,
+    SEEN_REPLY,
+    SOURCE_PORT,
+    STATUS,
+    TCP_INFO,
+    TCP_STATE,
+    TIMEOUT,
+    V4_SOURCE,
+    V6_SOURCE,
+    ZONE,
+    Connection,
+    address_text,
+    parse,
+    zone_of,
+)
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import ABSENT, F_CREATE, F_EXCL, Channel, Message, Refusal, attr, attrs, nested
+from netorch.drivers.rtnl import ABSENT, F_CREATE, F_EXCL, Channel, Message, Refusal, attr, nested
 from netorch.errors import KernelError
 from netorch.state.flow import Flow
 
 _CONNTRACK: Final = 1  # NFNL_SUBSYS_CTNETLINK
 _NEW, _GET, _DELETE = (_CONNTRACK << 8 | number for number in range(3))
-# Attributes: CTA_*, CTA_TUPLE_*, CTA_IP_*, CTA_PROTO_*, CTA_PROTOINFO_TCP_*, CTA_COUNTERS_*
-_ORIGINAL, _REPLY, _STATUS, _PROTOINFO, _TIMEOUT, _MARK = 1, 2, 3, 4, 7, 8
-_COUNTERS, _REPLY_COUNTERS, _ZONE, _TIMESTAMP, _MARK_MASK = 9, 10, 18, 20, 21
-_IP, _PROTO = 1, 2
-_V4_SOURCE, _V4_DESTINATION, _V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4
-_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
-_TCP, _TCP_STATE, _TCP_FLAGS, _TCP_REPLY_FLAGS = 1, 1, 4, 5
-_PACKETS, _BYTES, _START = 1, 2, 1
-_REPLIED, _ASSURED, _CONFIRMED = 2, 4, 8  # IPS_*
+_TCP_FLAGS, _TCP_REPLY_FLAGS = 4, 5  # CTA_PROTOINFO_TCP_FLAGS_*
+_CONFIRMED: Final = 8  # IPS_CONFIRMED
 _LIBERAL: Final = 0x08  # IP_CT_TCP_FLAG_BE_LIBERAL: nobody told the table the windows, so none is outside of them
 _ANSWERS: Final = {8: 0, 13: 14, 128: 129}  # echo and timestamp, by ICMP type
-
-_ICMP: Final = {  # protocol -> the attributes of its id, type and code
-    socket.IPPROTO_ICMP: (4, 5, 6),
-    socket.IPPROTO_ICMPV6: (7, 8, 9),
-}
 
 
 class Conntrack:
@@ -54,9 +67,8 @@ class Conntrack:
             answers = self._channel.dump(_GET, bytes(4))
         except OSError as error:
             raise KernelError(f"dump conntrack zone {zone}", error.errno or 0, str(error)) from error
-        wanted = struct.pack(">H", zone)
-        bodies = [attrs(body, 4) for _, _, body in answers]
-        return tuple(_flow(found, zone) for found in bodies if found.get(_ZONE, b"\0\0")[:2] == wanted)
+        bodies = (body for _, _, body in answers if zone_of(body) == zone)
+        return tuple(_flow(found) for found in map(parse, bodies) if found is not None)
 
     def forget(self, flows: Iterable[Flow]) -> None:
         """Let the kernel forget connections; one that is gone already is fine. Raises KernelError."""
@@ -94,81 +106,70 @@ def _check(verb: str, refused: list[Refusal], count: int) -> None:
 def _marked(flow: Flow) -> bytes:
     """Return the attributes that set a connection's mark bits and leave the others as they are."""
     bits = struct.pack(">I", flow.mark)
-    return attr(_MARK, bits) + attr(_MARK_MASK, bits)
+    return attr(MARK, bits) + attr(MARK_MASK, bits)
 
 
 def _identity(flow: Flow) -> bytes:
     """Return the header and the attributes that name a connection."""
     family = socket.AF_INET6 if ":" in flow.source else socket.AF_INET
-    return bytes((family, 0, 0, 0)) + _tuple(_ORIGINAL, flow) + attr(_ZONE, struct.pack(">H", flow.zone))
+    return bytes((family, 0, 0, 0)) + _tuple(ORIGINAL, flow) + attr(ZONE, struct.pack(">H", flow.zone))
 
 
 def _whole(flow: Flow) -> bytes:
-    status = _CONFIRMED | (_REPLIED if flow.replied else 0) | (_ASSURED if flow.assured else 0)
-    parts = [_identity(flow), _tuple(_REPLY, flow)]
+    status = _CONFIRMED | (SEEN_REPLY if flow.replied else 0) | (ASSURED if flow.assured else 0)
+    parts = [_identity(flow), _tuple(REPLY, flow)]
     parts += [attr(kind, struct.pack(">I", value)) for kind, value in _numbers(flow, status)]
     if flow.protocol == socket.IPPROTO_TCP:
         flags = bytes((_LIBERAL, _LIBERAL))  # value, mask
-        state = attr(_TCP_STATE, bytes((flow.tcp_state,)))
-        parts.append(nested(_PROTOINFO, nested(_TCP, state, attr(_TCP_FLAGS, flags), attr(_TCP_REPLY_FLAGS, flags))))
+        state = attr(TCP_STATE, bytes((flow.tcp_state,)))
+        parts.append(nested(PROTOINFO, nested(TCP_INFO, state, attr(_TCP_FLAGS, flags), attr(_TCP_REPLY_FLAGS, flags))))
     return b"".join(parts)
 
 
 def _numbers(flow: Flow, status: int) -> tuple[tuple[int, int], ...]:
-    return (_STATUS, status), (_TIMEOUT, flow.timeout_s), (_MARK, flow.mark)
+    return (STATUS, status), (TIMEOUT, flow.timeout_s), (MARK, flow.mark)
 
 
 def _tuple(kind: int, flow: Flow) -> bytes:
     """Return one direction of a connection: the original, or the reply to it."""
-    reply = kind == _REPLY
+    reply = kind == REPLY
     ends = (flow.destination, flow.source) if reply else (flow.source, flow.destination)
     ports = (flow.dport, flow.sport) if reply else (flow.sport, flow.dport)
-    family, first = (socket.AF_INET6, _V6_SOURCE) if ":" in flow.source else (socket.AF_INET, _V4_SOURCE)
+    family, first = (socket.AF_INET6, V6_SOURCE) if ":" in flow.source else (socket.AF_INET, V4_SOURCE)
     addresses = [attr(first + place, socket.inet_pton(family, end)) for place, end in enumerate(ends)]
-    proto = [attr(_NUMBER, bytes((flow.protocol,)))]
-    if flow.protocol in _ICMP:
-        kinds = _ICMP[flow.protocol]
+    proto = [attr(NUMBER, bytes((flow.protocol,)))]
+    if flow.protocol in ICMP_PARTS:
+        kinds = ICMP_PARTS[flow.protocol]
         icmp_type = _ANSWERS.get(flow.icmp_type, flow.icmp_type) if reply else flow.icmp_type
         values = (struct.pack(">H", flow.icmp_id), bytes((icmp_type,)), bytes((flow.icmp_code,)))
         proto += [attr(part, value) for part, value in zip(kinds, values, strict=True)]
     else:
-        proto += [attr(_SOURCE_PORT + place, struct.pack(">H", port)) for place, port in enumerate(ports)]
-    return nested(kind, nested(_IP, *addresses), nested(_PROTO, *proto))
+        proto += [attr(SOURCE_PORT + place, struct.pack(">H", port)) for place, port in enumerate(ports)]
+    return nested(kind, nested(IP, *addresses), nested(PROTO, *proto))
 
 
-def _flow(found: dict[int, bytes], zone: int) -> Flow:
-    original = attrs(found[_ORIGINAL])
-    ip, proto = attrs(original[_IP]), attrs(original[_PROTO])
-    v6 = _V6_SOURCE in ip
-    first, family = (_V6_SOURCE, socket.AF_INET6) if v6 else (_V4_SOURCE, socket.AF_INET)
-    protocol = proto[_NUMBER][0]
-    icmp = [_number(proto, kind) for kind in _ICMP.get(protocol, (0, 0, 0))]
-    status = _number(found, _STATUS)
-    counters, reply = attrs(found.get(_COUNTERS, b"")), attrs(found.get(_REPLY_COUNTERS, b""))
-    tcp = attrs(attrs(found.get(_PROTOINFO, b"")).get(_TCP, b""))
+def _flow(found: Connection) -> Flow:
+    ends = found.original
+    icmp = ends.protocol in ICMP_PARTS
+    kind, code = divmod(ends.destination_port, 256) if icmp else (0, 0)
     return Flow(
-        zone=zone,
-        protocol=protocol,
-        source=socket.inet_ntop(family, ip[first]),
-        destination=socket.inet_ntop(family, ip[first + 1]),
-        sport=_number(proto, _SOURCE_PORT),
-        dport=_number(proto, _DESTINATION_PORT),
-        icmp_id=icmp[0],
-        icmp_type=icmp[1],
-        icmp_code=icmp[2],
-        mark=_number(found, _MARK),
-        timeout_s=_number(found, _TIMEOUT),
-        replied=bool(status & _REPLIED),
-        assured=bool(status & _ASSURED),
-        tcp_state=_number(tcp, _TCP_STATE),
-        packets=_number(counters, _PACKETS),
-        bytes=_number(counters, _BYTES),
-        reply_packets=_number(reply, _PACKETS),
-        reply_bytes=_number(reply, _BYTES),
-        started_ns=_number(attrs(found.get(_TIMESTAMP, b"")), _START),
+        zone=found.zone,
+        protocol=ends.protocol,
+        source=address_text(ends.source),
+        destination=address_text(ends.destination),
+        sport=0 if icmp else ends.source_port,
+        dport=0 if icmp else ends.destination_port,
+        icmp_id=ends.source_port if icmp else 0,
+        icmp_type=kind,
+        icmp_code=code,
+        mark=found.mark,
+        timeout_s=found.timeout_s,
+        replied=bool(found.status & SEEN_REPLY),
+        assured=bool(found.status & ASSURED),
+        tcp_state=found.tcp_state,
+        packets=found.original_counts.packets,
+        bytes=found.original_counts.bytes,
+        reply_packets=found.reply_counts.packets,
+        reply_bytes=found.reply_counts.bytes,
+        started_ns=round(found.started_s * 1e9),
     )
-
-
-def _number(found: dict[int, bytes], kind: int) -> int:
-    """Return a number of any length in network order, 0 when it is not there."""
-    return int.from_bytes(found.get(kind, b""), "big")

@@ -19,15 +19,15 @@ SEEN_REPLY: Final = 0x2  # bits of a connection's status: IPS_SEEN_REPLY, IPS_AS
 ASSURED: Final = 0x4
 
 # CTA_*
-_ORIGINAL, _REPLY, STATUS, _PROTOINFO, _MARK = 1, 2, 3, 4, 8
-_COUNTS_ORIGINAL, _COUNTS_REPLY, _ID, ZONE, _TIMES = 9, 10, 12, 18, 20
-_IP, _PROTO = 1, 2  # CTA_TUPLE_*
-_V4_SOURCE, _V4_DESTINATION, _V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4  # CTA_IP_*
-_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3  # CTA_PROTO_*
-_ICMP_ID, _ICMP_TYPE, _ICMP_CODE, _ICMPV6_ID, _ICMPV6_TYPE, _ICMPV6_CODE = 4, 5, 6, 7, 8, 9
+ORIGINAL, REPLY, STATUS, PROTOINFO, TIMEOUT, MARK = 1, 2, 3, 4, 7, 8
+_COUNTS_ORIGINAL, _COUNTS_REPLY, _ID, ZONE, _TIMES, MARK_MASK = 9, 10, 12, 18, 20, 21
+IP, PROTO = 1, 2  # CTA_TUPLE_*
+V4_SOURCE, _V4_DESTINATION, V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4  # CTA_IP_*
+NUMBER, SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3  # CTA_PROTO_*
+ICMP_PARTS: Final = {ICMP: (4, 5, 6), ICMPV6: (7, 8, 9)}  # CTA_PROTO_ICMP_ID, _TYPE, _CODE, and those of ICMPv6
 _PACKETS, _BYTES = 1, 2  # CTA_COUNTERS_*
 _START, _STOP = 1, 2  # CTA_TIMESTAMP_*
-_TCP, _TCP_STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
+TCP_INFO, TCP_STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
 
 
 class Tuple(msgspec.Struct, frozen=True):
@@ -60,6 +60,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     mark: int
     id: int
     status: int
+    timeout_s: int
     original_counts: Counts
     reply_counts: Counts
     started_s: float  # since 1970
@@ -80,36 +81,36 @@ def zone_of(body: bytes) -> int:
 def parse(body: bytes) -> Connection | None:
     """Return the connection of a message behind its netlink header; None for what is none."""
     found = attrs(body, NFGENMSG_BYTES)
-    if _ORIGINAL not in found or _REPLY not in found:
+    if ORIGINAL not in found or REPLY not in found:
         return None
     times = attrs(found.get(_TIMES, b""))
-    protoinfo = attrs(attrs(found.get(_PROTOINFO, b"")).get(_TCP, b""))
+    protoinfo = attrs(attrs(found.get(PROTOINFO, b"")).get(TCP_INFO, b""))
     return Connection(
-        original=_tuple(found[_ORIGINAL]),
-        reply=_tuple(found[_REPLY]),
+        original=_tuple(found[ORIGINAL]),
+        reply=_tuple(found[REPLY]),
         zone=_number(found.get(ZONE)),
-        mark=_number(found.get(_MARK)),
+        mark=_number(found.get(MARK)),
         id=_number(found.get(_ID)),
         status=_number(found.get(STATUS)),
+        timeout_s=_number(found.get(TIMEOUT)),
         original_counts=_counts(found.get(_COUNTS_ORIGINAL)),
         reply_counts=_counts(found.get(_COUNTS_REPLY)),
         started_s=_number(times.get(_START)) / 1e9,
         ended_s=_number(times.get(_STOP)) / 1e9,
-        tcp_state=_number(protoinfo.get(_TCP_STATE)),
+        tcp_state=_number(protoinfo.get(TCP_STATE)),
     )
 
 
 def _tuple(data: bytes) -> Tuple:
     parts = attrs(data)
-    ip, proto = attrs(parts.get(_IP, b"")), attrs(parts.get(_PROTO, b""))
-    protocol = _number(proto.get(_NUMBER))
-    if protocol == ICMP:
-        ports = _number(proto.get(_ICMP_ID)), _number(proto.get(_ICMP_TYPE)) << 8 | _number(proto.get(_ICMP_CODE))
-    elif protocol == ICMPV6:
-        ports = _number(proto.get(_ICMPV6_ID)), _number(proto.get(_ICMPV6_TYPE)) << 8 | _number(proto.get(_ICMPV6_CODE))
+    ip, proto = attrs(parts.get(IP, b"")), attrs(parts.get(PROTO, b""))
+    protocol = _number(proto.get(NUMBER))
+    if protocol in ICMP_PARTS:
+        identifier, kind, code = (_number(proto.get(part)) for part in ICMP_PARTS[protocol])
+        ports = identifier, kind << 8 | code
     else:
-        ports = _number(proto.get(_SOURCE_PORT)), _number(proto.get(_DESTINATION_PORT))
-    source = ip.get(_V4_SOURCE) or ip.get(_V6_SOURCE, b"")
+        ports = _number(proto.get(SOURCE_PORT)), _number(proto.get(_DESTINATION_PORT))
+    source = ip.get(V4_SOURCE) or ip.get(V6_SOURCE, b"")
     destination = ip.get(_V4_DESTINATION) or ip.get(_V6_DESTINATION, b"")
     return Tuple(source, destination, protocol, *ports)
 

@@ -1,8 +1,8 @@
 """What `nft list table` shows, as objects: chains, sets and elements of VPCs and ports, and a digest of all the rest.
 
-Tables are read as text with all symbols as numbers: libnftables takes five times as long to make JSON of many rules, and shows
-in it neither what is a comment nor what is a rule's order of words. Only two words are put back in place of their numbers, since
-a rule is written with them: the state of a connection, and the family of a packet.
+Tables are read as text with all symbols as numbers: libnftables takes five times as long to make JSON of many rules. Only two
+kinds of words are put back in place of their numbers, since rules are written with them: the state of a connection, and the
+family of a packet.
 
 A set of a VPC whose name has a dot belongs to the chain of the name before the dot, be that chain there or not.
 """

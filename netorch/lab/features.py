@@ -58,6 +58,16 @@ PROBES = (
         why_needed="verification and anti-spoofing with conntrack zones",
     ),
     Probe(
+        name="nft conntrack",
+        command=_nft(
+            "table inet r { set s { type mark . inet_proto . inet_service; flags interval; elements = { 1 . 6 . 22-23 }; }; "
+            "chain c { type filter hook forward priority 0; ct state new ct mark set ct mark | 1; "
+            "meta mark . meta l4proto . th dport @s log group 1; }; }"
+        )
+        + " && test -e /proc/sys/net/netfilter/nf_conntrack_acct",
+        why_needed="security groups and flow logs",
+    ),
+    Probe(
         name="nft netdev",
         command=_nft(
             'table netdev p { chain c { type filter hook ingress device "lo" priority -500; policy drop; '

@@ -20,7 +20,7 @@ _REQUESTS: Final = {4: frozenset({8, 13, 15, 17}), 6: frozenset({128, 139})}
 _ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
 
 
-class Packet(msgspec.Struct, frozen=True, kw_only=True):
+class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One packet. Ports are those of TCP and UDP, type and code those of the ICMP of its own IP version."""
 
     source: str

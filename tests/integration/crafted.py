@@ -28,12 +28,21 @@ def framed(mac: str, packet: bytes, *, to: str = PORT_MAC) -> bytes:
     return ethernet(to, mac, ETH_P_IPV6 if packet[0] >> 4 == 6 else ETH_P_IP, packet)
 
 
-def piece(source: str, destination: str, payload: bytes, *, offset: int = 0, more: bool = False, ident: int = 77) -> bytes:
-    """Return one fragment of a UDP packet; the offset is in bytes, a multiple of 8."""
+def piece(
+    source: str,
+    destination: str,
+    payload: bytes,
+    *,
+    offset: int = 0,
+    more: bool = False,
+    ident: int = 77,
+    protocol: int = UDP,
+) -> bytes:
+    """Return one fragment of a packet; the offset is in bytes, a multiple of 8."""
     if version_of(source) == 6:
-        header = struct.pack("!BBHI", UDP, 0, offset | more, ident)
+        header = struct.pack("!BBHI", protocol, 0, offset | more, ident)
         return ip_packet(source, destination, FRAGMENT, header + payload)
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), ident, more << 13 | offset >> 3, 64, UDP, 0)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), ident, more << 13 | offset >> 3, 64, protocol, 0)
     header += packed(source) + packed(destination)
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 

@@ -81,6 +81,12 @@ class Ear(Listener):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def take(self) -> list[bytes]:
+        """Return the frames that have been heard since the last call, and forget them."""
+        self.heard(b"")
+        frames, self._frames = self._frames, []
+        return frames
+
     def hears(self, needle: bytes, within_s: float = 0.3) -> bool:
         """Return whether a frame with these bytes in it comes within the time."""
         end = time.monotonic() + within_s

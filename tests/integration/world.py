@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,6 +100,23 @@ class Host:
             os.close(descriptor)
 
 
+class AttentiveAgent(Agent):
+    """An agent of which others can tell whether it is in the middle of a turn."""
+
+    def __init__(self, host: str, kernel: LinuxKernel, store_path: Path, snapshot: SnapshotFile, flow_logger: FlowLogger) -> None:
+        super().__init__(host, kernel, lambda: open_store(str(store_path)), snapshot, load_compilers(), flow_logger=flow_logger)
+        self.busy = threading.Lock()
+
+    def turn(self) -> None:
+        with self.busy:
+            super().turn()
+
+    def has_done(self, revision: int) -> bool:
+        """Return whether it has acted on all that the store held at a revision."""
+        with self.busy:
+            return self.follower.in_sync and self.follower.revision >= revision
+
+
 class AgentThread:
     """An agent in a thread of this process, inside its host's namespace."""
 
@@ -108,14 +126,9 @@ class AgentThread:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         with netns.inside(host.fd):
-            self.agent = Agent(
-                host.name,
-                LinuxKernel(host.name),
-                lambda: open_store(str(store_path)),
-                SnapshotFile(state_dir / f"{host.name}.snapshot"),
-                load_compilers(),
-                flow_logger=FlowLogger(KernelFlows(host.fabric), LogFiles(state_dir / "flow-logs", host.name)),
-            )
+            flow_logger = FlowLogger(KernelFlows(host.fabric), LogFiles(state_dir / "flow-logs", host.name))
+            snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
+            self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
         self._thread.start()
         assert self._ready.wait(30), f"agent of {host.name} did not start"
@@ -163,6 +176,11 @@ class AgentProcess:
         command += ["--state-dir", str(state_dir), "--verbose"]
         with netns.inside(host.fd), open(self.log, "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """Return the number of the process."""
+        return self._process.pid
 
     def kill(self) -> None:
         """kill -9."""
@@ -289,6 +307,14 @@ class World:
     def wait_attached(self, timeout_s: float = 20.0) -> None:
         """Wait until every wanted interface is where its mapping says, attached, and no move is under way."""
         wait_for(self._all_attached, "all interfaces attached", timeout_s)
+
+    def settle(self) -> None:
+        """Wait until every agent, all of which are threads, has acted on what the store holds now."""
+        revision = self.store.revision()
+        for name, thread in self.agents.items():
+            assert isinstance(thread, AgentThread)
+            thread.check()
+            wait_for(partial(thread.agent.has_done, revision), f"the agent of {name} to act on revision {revision}")
 
     def _all_attached(self) -> bool:
         for agent in self.agents.values():

@@ -32,8 +32,7 @@ from policy.evaluate import Policy
 
 VNI = 5000
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12"}
-FRONT, BACK = make_id("subnet", VNI, 1), make_id("subnet", VNI, 2)
-CIDRS = {FRONT: ("10.0.0.0/24", "2001:db8::/64"), BACK: ("10.0.1.0/24", "2001:db8:0:1::/64")}
+CIDRS = (("10.0.0.0/24", "2001:db8::/64"), ("10.0.1.0/24", "2001:db8:0:1::/64"))  # of the two subnets
 GROUPS = tuple(make_id("sg", VNI, number) for number in range(1, 4))
 LISTS = tuple(make_id("pl", VNI, number) for number in range(1, 3))
 PORTS = (0, 1, 22, 23, 443, 1023, 1024, 40000, 65534, PORT_LAST)
@@ -53,12 +52,19 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
         """Return the host of every address."""
         return {address: self.homes[eni.id] for eni in self.policy.interfaces for address in eni.addresses}
 
+    @property
+    def vni(self) -> int:
+        """Return the VPC's network identifier."""
+        return self.policy.subnets[0].vni
+
     def mappings(self) -> Iterator[Mapping]:
         """Yield the mapping of every address."""
         for eni in self.policy.interfaces:
             host = self.homes[eni.id]
             for address in eni.addresses:
-                yield Mapping(vni=VNI, address=address, eni=eni.id, mac=eni.mac, host=host, vtep=HOSTS[host], groups=eni.groups)
+                yield Mapping(
+                    vni=self.vni, address=address, eni=eni.id, mac=eni.mac, host=host, vtep=HOSTS[host], groups=eni.groups
+                )
 
     def view(self, host: str) -> VpcView:
         """Return what the compilers of a host see."""
@@ -72,8 +78,8 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
         return VpcView(
             host=HostView(host=Host(name=host, underlay=HOSTS[host]), underlay_ifname="eth0", underlay_mtu=1500),
             vpc=Vpc(
-                id=make_id("vpc", VNI, 1),
-                vni=VNI,
+                id=make_id("vpc", self.vni, 1),
+                vni=self.vni,
                 owner="o",
                 name="v",
                 cidrs=("10.0.0.0/16",),
@@ -92,7 +98,7 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _instance(eni: NetworkInterface) -> Instance:
-    return Instance(id=f"i-{eni.id[-17:]}", vni=VNI, name=f"n{eni.id[-6]}", attachment=Attachment.NETNS)
+    return Instance(id=f"i-{eni.id[-17:]}", vni=eni.vni, name=f"n{eni.id[-6]}", attachment=Attachment.NETNS)
 
 
 @st.composite
@@ -119,9 +125,9 @@ def rules(draw: st.DrawFn, number: int) -> SecurityGroupRule:
     return SecurityGroupRule(id=make_id("sgr", VNI, number), protocol=protocol, from_port=first, to_port=last, **{kind: peer})
 
 
-def _anything(number: int) -> tuple[SecurityGroupRule, ...]:
+def anything(number: int, vni: int = VNI) -> tuple[SecurityGroupRule, ...]:
     return tuple(
-        SecurityGroupRule(id=make_id("sgr", VNI, number + n), protocol=ALL_PROTOCOLS, cidr=cidr)
+        SecurityGroupRule(id=make_id("sgr", vni, number + n), protocol=ALL_PROTOCOLS, cidr=cidr)
         for n, cidr in enumerate(("0.0.0.0/0", "::/0"))
     )
 
@@ -132,7 +138,7 @@ def groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
     found = []
     for index, name in enumerate(GROUPS):
         ingress, egress = (
-            _anything(100 * index + 50 * side)
+            anything(100 * index + 50 * side)
             if draw(st.booleans())
             else tuple(draw(rules(100 * index + 50 * side + n)) for n in range(draw(st.integers(0, 4))))
             for side in (0, 1)
@@ -157,19 +163,17 @@ def entries(draw: st.DrawFn) -> tuple[AclEntry, ...]:
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Policy:
+def policies(draw: st.DrawFn, fewest: int = 3) -> Policy:
     """A VPC of two subnets and up to five interfaces, in any mixture of three groups."""
     named = NetworkAcl(id=make_id("acl", VNI, 2), vni=VNI, name="strict", ingress=draw(entries()), egress=draw(entries()))
     acl = st.sampled_from(("", named.id))
-    subnets = tuple(
-        Subnet(id=name, vni=VNI, name=name[-1], cidr=cidr, ipv6_cidr=ipv6, acl=draw(acl)) for name, (cidr, ipv6) in CIDRS.items()
-    )
+    subnets = subnets_of(VNI, draw(acl), draw(acl))
     lists = []
     for name, version in zip(LISTS, (4, 6), strict=True):
         cidrs = draw(st.lists(st.sampled_from(PEERS4 if version == 4 else PEERS6), unique=True, max_size=3))
         listed = tuple(PrefixListEntry(cidr=cidr) for cidr in cidrs)
         lists.append(PrefixList(id=name, vni=VNI, name=name[-1], version=version, max_entries=5, entries=listed))
-    interfaces = tuple(draw(interfaces_at(place)) for place in range(draw(st.integers(3, 5))))
+    interfaces = tuple(interface_at(place, draw(memberships())) for place in range(draw(st.integers(fewest, 5))))
     return Policy(
         subnets=subnets,
         interfaces=interfaces,
@@ -179,19 +183,33 @@ def policies(draw: st.DrawFn) -> Policy:
     )
 
 
+def subnets_of(vni: int, front_acl: str = "", back_acl: str = "") -> tuple[Subnet, Subnet]:
+    """Return the two subnets, with these ACLs."""
+    front, back = (
+        Subnet(id=make_id("subnet", vni, number), vni=vni, name=str(number), cidr=cidr, ipv6_cidr=ipv6, acl=acl)
+        for (number, (cidr, ipv6)), acl in zip(enumerate(CIDRS, 1), (front_acl, back_acl), strict=True)
+    )
+    return front, back
+
+
 @st.composite
-def interfaces_at(draw: st.DrawFn, place: int) -> NetworkInterface:
-    """An interface at an address that depends on its place alone."""
-    subnet, network, network6 = ((FRONT, "10.0.0.", "2001:db8::"), (BACK, "10.0.1.", "2001:db8:0:1::"))[place % 2]
+def memberships(draw: st.DrawFn) -> tuple[str, ...]:
+    """The groups of one interface; seldom none."""
+    return tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=2))))
+
+
+def interface_at(place: int, groups: tuple[str, ...], vni: int = VNI) -> NetworkInterface:
+    """Return an interface at an address that depends on its place alone; even places are in the first subnet."""
+    network, network6 = (("10.0.0.", "2001:db8::"), ("10.0.1.", "2001:db8:0:1::"))[place % 2]
     return NetworkInterface(
-        id=make_id("eni", VNI, place + 1 << 16),
-        vni=VNI,
-        subnet=subnet,
+        id=make_id("eni", vni, place + 1 << 16),
+        vni=vni,
+        subnet=make_id("subnet", vni, place % 2 + 1),
         mac=f"06:00:00:00:00:{place + 1:02x}",
         address=f"{network}{place + 4}",
         ipv6_address=f"{network6}{place + 4:x}",
-        instance=make_id("i", VNI, place + 1 << 16),
-        groups=tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=2)))),
+        instance=make_id("i", vni, place + 1 << 16),
+        groups=groups,
     )
 
 

@@ -7,7 +7,7 @@ import errno
 import msgspec
 import pytest
 
-from netorch.control import groups, moves, permissions
+from netorch.control import groups, instances, moves, permissions
 from netorch.control.instances import Placed
 from netorch.control.permissions import Permission
 from netorch.drivers.fake import FakeKernel
@@ -209,3 +209,21 @@ def test_the_default_group_permits_nothing_from_outside(shop: Shop) -> None:
     """The oracle of these tests: the rule that was revoked first is gone."""
     group = groups.describe_security_group(shop.world.store, shop.world.operator, shop.group).group
     assert not [rule for rule in group.ingress if rule.protocol == ALL_PROTOCOLS]
+
+
+def test_an_address_loses_its_connections_with_its_interface_on_every_host(shop: Shop) -> None:
+    other = shop.world.run(shop.subnet, "hv2")
+    shop.world.settle(2)
+    from_client(shop, 443)
+    kept = flow(shop.world, "hv1", shop.vpc, other.eni.address, shop.server.eni.address, 443)
+    instances.terminate_instance(shop.world.store, shop.world.operator, shop.client.instance.id)
+    shop.world.turn()
+    assert tracked(shop.world.kernels["hv1"]) == {(kept.source, kept.destination, kept.dport)}
+
+
+def test_an_address_that_ended_while_the_agent_was_dead_has_no_connections_when_it_comes_back(shop: Shop) -> None:
+    from_client(shop, 443)
+    shop.world.kill("hv1")
+    instances.terminate_instance(shop.world.store, shop.world.operator, shop.client.instance.id)
+    shop.world.start("hv1")
+    assert tracked(shop.world.kernels["hv1"]) == set()

@@ -8,7 +8,7 @@ from netorch.drivers.describe import describe
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, HalfMade, Sysctl, TapPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, PortChain, Scope
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope
 from netorch.state.op import Create, Delete, Op, Replace
 
 ROUTE = Route(table=5000, dst="10.0.0.5/32", ifname="vx5000", via="192.0.2.12")
@@ -34,6 +34,8 @@ VXLAN = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.11", lladdr="02:00:00:00
         (Create(Rule(version=6, priority=32765, table=255)), "create IPv6 rule pref 32765 lookup 255"),
         (Create(NftTable(scope=Scope.FABRIC, family="inet", text="")), "create nft table inet netorch (fabric)"),
         (Create(PortChain(ifname="v-1", rules=())), "create nft chain netdev netorch v-1"),
+        (Delete(NftMap(name="class-001388.4", spec="type a : mark")), "delete nft map inet netorch class-001388.4"),
+        (Create(NftChain(name="c", rules=("drop",))), "create nft chain inet netorch c"),
         (
             Create(NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000",), vni=5000, value="7")),
             "create nft element inet netorch zone { vx5000 : 7 } (fabric)",

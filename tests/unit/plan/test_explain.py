@@ -7,7 +7,7 @@ from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route, Rule
 from netorch.state.link import Gro, HalfMade, Sysctl, TapPort, Vrf
-from netorch.state.nft import NftElement, NftTable, PortChain, Scope
+from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, NftTable, PortChain, Scope
 from netorch.state.op import Create, Delete, Replace
 
 ROUTE = Route(table=5000, dst="10.44.12.4/32", via="192.0.2.11", ifname="vx5000")
@@ -32,6 +32,11 @@ ROUTE = Route(table=5000, dst="10.44.12.4/32", via="192.0.2.11", ifname="vx5000"
             "nft table inet netorch in underlay (2 lines)",
         ),
         (PortChain(ifname="v-1", rules=("a b accept", "drop")), "nft chain netdev v-1 { a b accept; drop }"),
+        (NftMap(name="class-001388.4", spec="type a : mark"), "nft map inet class-001388.4 { type a : mark }"),
+        (
+            NftChain(name="c", rules=("a @c.s", "drop"), sets=(ChainSet(name="c.s", spec="type mark", elements=("0x1", "0x2")),)),
+            "nft chain inet c { a @c.s; drop } @c.s { 0x1, 0x2 }",
+        ),
         (
             NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000", "1"), vni=5000, value="7"),
             "nft element inet zone { vx5000 . 1 : 7 } in fabric",

@@ -64,6 +64,7 @@ def connection(
         zone=1,
         mark=0,
         id=1,
+        timeout_s=100,
         status=SEEN_REPLY if answered[0] else 0,
         original_counts=Counts(*sent),
         reply_counts=Counts(*answered),

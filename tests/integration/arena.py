@@ -1,0 +1,211 @@
+"""Two real hosts on which scripts of packets are played one after the other, as fast as a kernel can be given other rules.
+
+Two VPCs with the same addresses, ports and hosts stand there at once: the script's, and one that permits everything. Whatever is
+sent in the first is sent in the second too, a moment before: a connection or a packet of one that were taken for the other's
+would be seen at once.
+
+Nothing sleeps. The kernel works packets off in the order in which they were sent, so when a marker has arrived that was sent last
+and on the longest way, in the VPC that permits everything, everything has arrived that will.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import nftables
+
+from netorch.compiler.registry import compile_host, compile_slice, load_compilers
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.model.ids import make_id
+from netorch.model.packet import Packet
+from netorch.model.security import SecurityGroup
+from netorch.plan.diff import diff
+from netorch.state.base import KernelObject, Key
+from policy.connections import AT_SENDER, Connections
+from policy.evaluate import Verdict
+from tests.integration.policy_frames import can_be_sent, frame
+from tests.integration.world import World
+from tests.property.policy_scripts import PLACES, Script
+from tests.property.policy_strategies import HOSTS, anything, interface_at
+from tests.property.walked import ARRIVES, end_of
+from tests.unit.policy.small import udp
+
+OPEN_VNI: Final = 6000
+_PATIENCE_S: Final = 10.0
+_ETH_P_ALL, _PACKET_IGNORE_OUTGOING, _SOL_PACKET = 3, 23, 263  # linux/if_ether.h, linux/if_packet.h, linux/socket.h
+# Instances say nothing of themselves: what arrives is heard, and then dropped.
+_DEAF: Final = "table inet deaf { chain input { type filter hook input priority 0; policy drop; }; }"
+_NOISE: Final = frozenset({"untold", "to_router"})  # how much of a flood was not told; solicitations of routers
+
+Place = tuple[int, int]  # VNI and place
+_LONGEST_WAYS: Final = ((0, 2), (3, 1))  # from host to host, both ways
+
+
+class Batch(msgspec.Struct):
+    """Packets that have been sent since the rules changed last, and what must become of them."""
+
+    before: dict[str, dict[str, int]]  # counters by host
+    sent: dict[bytes, Packet] = {}  # by token
+    arrivals: dict[bytes, list[Place]] = {}
+    refusals: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)  # by host and counter
+
+
+def open_script() -> Script:
+    """Return the VPC that permits everything."""
+    name = make_id("sg", OPEN_VNI, 1)
+    group = SecurityGroup(id=name, vni=OPEN_VNI, name="open", ingress=anything(0, OPEN_VNI), egress=anything(50, OPEN_VNI))
+    return Script(vni=OPEN_VNI, memberships=((name,),) * len(PLACES), groups=(group,), steps=())
+
+
+class Arena:
+    """The hosts, the instances, and an ear at each of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._world = World(directory, tuple(HOSTS))
+        self._compilers = load_compilers()
+        self._kernels: dict[str, LinuxKernel] = {}
+        for name, host in self._world.hosts.items():
+            with netns.inside(host.fd):
+                self._kernels[name] = LinuxKernel(name)
+        self._held: dict[str, dict[Key, KernelObject]] = {name: {} for name in self._kernels}
+        self._open = open_script()
+        self._plays = self.sent = 0
+        self._ears: dict[Place, socket.socket] = {}
+
+    def play(self, script: Script) -> None:
+        """Play a script. Fails when a packet does not end as the oracle and, if it does, the script say."""
+        self._plays += 1
+        oracle, of_open = (Connections(one.policy, one.case.home_of_address()) for one in (script, self._open))
+        self._load(script)
+        batch = Batch(before=self._counters())
+        for step in script.steps:
+            if step.groups is not None:
+                self._finish(batch)
+                script = script.changed(step.groups)
+                oracle.policy = script.policy
+                self._load(script)
+                batch = Batch(before=self._counters())
+            if step.send is not None and can_be_sent(step.send):
+                self._send(batch, OPEN_VNI, step.send, of_open.send(step.send))
+                verdict = oracle.send(step.send)
+                assert step.ends in ("", end_of(verdict)), (step, verdict)
+                self._send(batch, script.vni, step.send, verdict)
+        self._finish(batch)
+
+    def close(self) -> None:
+        """Remove everything, once it is sure that the kernels hold what they were given and nothing else."""
+        try:
+            for name, kernel in self._kernels.items():
+                assert diff(self._held[name], kernel.dump()) == []
+        finally:
+            for ear in self._ears.values():
+                ear.close()
+            for kernel in self._kernels.values():
+                kernel.close()
+            self._world.close()
+
+    def _load(self, script: Script) -> None:
+        """Let the hosts hold what a script begins with. Each play has conntrack zones of its own."""
+        zone = self._plays % 30000 * 2 + 1
+        for name, kernel in self._kernels.items():
+            wanted = compile_host(self._compilers, script.case.view(name).host)
+            for number, one in enumerate((script, self._open), zone):
+                view = msgspec.structs.replace(one.case.view(name), zone=number)
+                wanted |= compile_slice(self._compilers, view, one.case.mappings())
+            failures = kernel.apply(diff(wanted, self._held[name]))
+            self._held[name] = kernel.dump() if failures else wanted
+            assert [str(failure.error) for failure in failures] == []
+        for vni, place in product((script.vni, OPEN_VNI), range(len(PLACES))):
+            if (vni, place) not in self._ears:
+                self._ears[vni, place] = _ear(interface_at(place, (), vni).instance)
+
+    def _counters(self) -> dict[str, dict[str, int]]:
+        return {name: kernel.counters() for name, kernel in self._kernels.items()}
+
+    def _send(self, batch: Batch, vni: int, packet: Packet, verdict: Verdict) -> None:
+        here, there = _place_of(packet.source), _place_of(packet.destination)
+        token = self._emit(vni, packet)
+        end = end_of(verdict)
+        batch.sent[token] = packet
+        batch.arrivals[token] = [(vni, there)] if end == ARRIVES else []
+        if end != ARRIVES:
+            batch.refusals[PLACES[here if verdict.refused_by in AT_SENDER else there], end] += 1
+
+    def _emit(self, vni: int, packet: Packet) -> bytes:
+        self.sent += 1
+        token = b"token%08x" % self.sent
+        place = _place_of(packet.source)
+        self._ears[vni, place].send(frame(packet, interface_at(place, ()).mac, token))
+        return token
+
+    def _finish(self, batch: Batch) -> None:
+        """Wait until everything has arrived, and compare."""
+        heard = self._listen({self._emit(OPEN_VNI, udp(_address(a), _address(b))): (OPEN_VNI, b) for a, b in _LONGEST_WAYS})
+        wrong = [
+            f"{packet}: expected at {batch.arrivals[token]}, heard at {heard.get(token, [])}"
+            for token, packet in batch.sent.items()
+            if heard.get(token, []) != batch.arrivals[token]
+        ]
+        counted = {(host, name): n for host, counters in self._counters().items() for name, n in counters.items()}
+        risen = {key: n - batch.before[key[0]].get(key[1], 0) for key, n in counted.items() if key[1] not in _NOISE}
+        risen = {key: n for key, n in risen.items() if n}
+        assert not wrong, "\n".join(wrong)
+        assert risen == batch.refusals, f"refused {risen}, expected {dict(batch.refusals)}"
+
+    def _listen(self, markers: dict[bytes, Place]) -> dict[bytes, list[Place]]:
+        """Return where each token has been heard when all markers have arrived."""
+        heard: dict[bytes, list[Place]] = {}
+        places = {ear: place for place, ear in self._ears.items()}
+
+        def hear(ears: Iterable[socket.socket]) -> None:
+            for ear in ears:
+                for token in _tokens(ear):
+                    heard.setdefault(token, []).append(places[ear])
+
+        while any(place not in heard.get(token, []) for token, place in markers.items()):
+            ready, _, _ = select.select(list(places), [], [], _PATIENCE_S)
+            assert ready, "no marker arrives"
+            hear(ready)
+        hear(places)  # one that had nothing yet when the others were ready
+        return heard
+
+
+def _ear(instance: str) -> socket.socket:
+    """Return a socket that sends frames as an instance and hears those that it receives, which nothing answers."""
+    fd = netns.find(instance)
+    try:
+        with netns.inside(fd):
+            code, _, error = nftables.Nftables().cmd(_DEAF)
+            assert code == 0, error
+            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            ear.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            ear.bind(("eth0", _ETH_P_ALL))
+    finally:
+        os.close(fd)
+    ear.setblocking(False)
+    return ear
+
+
+def _tokens(ear: socket.socket) -> Iterator[bytes]:
+    with suppress(BlockingIOError):
+        while True:
+            yield from re.findall(rb"token[0-9a-f]{8}", ear.recv(65535))
+
+
+def _place_of(address: str) -> int:
+    return next(place for place in range(len(PLACES)) if address in interface_at(place, ()).addresses)
+
+
+def _address(place: int) -> str:
+    return interface_at(place, ()).address

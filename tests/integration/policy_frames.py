@@ -1,0 +1,58 @@
+"""Packets of the policy's oracle as frames that an instance sends. Each carries a token, which tells where it arrives."""
+
+from __future__ import annotations
+
+import struct
+
+from netorch.drivers.probe import checksum
+from netorch.model.addr import packed
+from netorch.model.packet import ACK, SYN, Packet
+from netorch.model.security import TCP, UDP
+from tests.integration.crafted import framed
+from tests.integration.packets import ip_packet
+
+# Every packet of a flow repeats the same bytes of its streams, as a retransmission does, and acknowledges the other's SYN only.
+_SEQUENCE, _WINDOW = 1000, 65535
+_ICMP_ID = 1
+SCTP, HOP_BY_HOP = 132, 0
+
+
+def can_be_sent(packet: Packet) -> bool:
+    """Return whether the oracle's packet is all there is to tell of a real one.
+
+    SCTP has a handshake that it does not tell. IPv6 has no protocol 0: the number means a header in front of another.
+    """
+    return packet.protocol != SCTP and (packet.version, packet.protocol) != (6, HOP_BY_HOP)
+
+
+def frame(packet: Packet, mac: str, token: bytes) -> bytes:
+    """Return the frame of a packet whose sender has this MAC."""
+    return framed(mac, _ip(packet, token))
+
+
+def _ip(packet: Packet, payload: bytes) -> bytes:
+    return ip_packet(packet.source, packet.destination, packet.protocol, _body(packet, payload))
+
+
+def _body(packet: Packet, payload: bytes) -> bytes:
+    if packet.protocol == TCP:
+        answer = _SEQUENCE + 1 if packet.flags & ACK else 0
+        first = _SEQUENCE if packet.flags & SYN else _SEQUENCE + 1
+        ports = (packet.source_port, packet.destination_port)
+        return _summed(packet, struct.pack("!HHIIBBHHH", *ports, first, answer, 0x50, packet.flags, _WINDOW, 0, 0) + payload, 16)
+    if packet.protocol == UDP:
+        ports = (packet.source_port, packet.destination_port)
+        return _summed(packet, struct.pack("!HHHH", *ports, 8 + len(payload), 0) + payload, 6)
+    if packet.has_type:
+        head = struct.pack("!BBH", packet.icmp_type, packet.icmp_code, 0)
+        if packet.quoted is not None:
+            return _summed(packet, head + bytes(4) + _ip(packet.quoted, bytes(8)) + payload, 2)
+        return _summed(packet, head + struct.pack("!HH", _ICMP_ID, 1) + payload, 2)
+    return bytes(4) + payload  # a GRE header, of the plainest kind
+
+
+def _summed(packet: Packet, body: bytes, place: int) -> bytes:
+    """Return the body with its checksum; ICMP for IPv4 has no pseudo header."""
+    pseudo = packed(packet.source) + packed(packet.destination) + struct.pack("!II", len(body), packet.protocol)
+    covered = body if packet.has_type and packet.version == 4 else pseudo + body
+    return body[:place] + struct.pack("!H", checksum(covered) or 0xFFFF) + body[place + 2 :]

@@ -1,0 +1,211 @@
+"""Connections: what begins one, what belongs to one, and what a revoked rule does to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import TCP
+
+from netorch.control.permissions import Permission
+from netorch.model.security import Way
+from tests.integration.policed import (
+    CLIENT,
+    FAR,
+    NEAR,
+    NET4,
+    NET6,
+    PASSED,
+    PATHS,
+    SERVERS,
+    Policed,
+    Talk,
+    cloud,
+    ip,
+    policed,
+    tcp,
+    udp,
+    vpc,
+)
+
+pytestmark = pytest.mark.root
+
+TRACKED, FREE, SHUT = 8000, 9000, 7000
+_BOTH = "{{protocol: {0}, ports: {1}, source: {2}}}, {{protocol: {0}, ports: {1}, source: '{3}'}}"
+_RULES = ", ".join(
+    _BOTH.format(protocol, port, *nets)
+    for protocol in ("tcp", "udp")
+    for port, nets in ((TRACKED, (NET4, NET6)), (FREE, ("0.0.0.0/0", "::/0")))
+)
+GROUPS = f"{{name: clients}}, {{name: mute, egress: []}}, {{name: servers, ingress: [{_RULES}]}}"
+_client_ports = itertools.count(40000)  # where an earlier packet was refused, the sender's host knows its connection
+MEMBERS = {"client": "clients", "near": "servers", "far": "servers"}
+GLOBEX = "{name: clients}, {name: servers, ingress: [{protocol: tcp, ports: 7000, source: 10.44.0.0/16}]}"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
+    """Servers with a port that is tracked and one that is not; another VPC with the same addresses and other rules."""
+    text = cloud(vpc("acme", GROUPS, MEMBERS), vpc("globex", GLOBEX, MEMBERS))
+    with policed(tmp_path_factory.mktemp("connections"), text) as lab:
+        yield lab
+
+
+def both(port: int, protocol: str = "tcp", nets: tuple[str, str] = (NET4, NET6)) -> list[Permission]:
+    """Return a permission for each IP version."""
+    return [Permission(protocol=protocol, ports=port, peer=net) for net in nets]
+
+
+# --- what begins a connection ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_handshake_opens_a_connection_both_ways(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, TRACKED, version).opens()
+    assert [talk.says(server, "PA"), talk.says(CLIENT, "PA"), talk.says(server, "FA"), talk.says(CLIENT, "FA")] == [PASSED] * 4
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("flags", ["A", "SA", "PA", "FA", "R", "RA"])
+def test_a_tracked_permission_takes_up_no_connection_in_the_middle(lab: Policed, server: str, version: int, flags: str) -> None:
+    assert lab.verdict(CLIENT, server, tcp(CLIENT, server, TRACKED, flags, version=version)) == "invalid"
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("flags", ["", "F", "SF", "SR", "FPU", "SFRPAU"])
+def test_flags_that_no_connection_has_are_refused(lab: Policed, server: str, version: int, flags: str) -> None:
+    assert lab.verdict(CLIENT, server, tcp(CLIENT, server, TRACKED, flags, version=version)) == "invalid"
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("flags", ["S", "A", "SA", "R"])
+def test_from_a_servers_port_nobody_reaches_a_client(lab: Policed, server: str, version: int, flags: str) -> None:
+    """What looks like an answer is none unless it was asked for."""
+    segment = tcp(server, CLIENT, next(_client_ports), flags, version=version, sport=TRACKED)
+    assert lab.verdict(server, CLIENT, segment) == ("sg_ingress" if flags == "S" else "invalid")
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_refused_connection_cannot_be_answered_into_being(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, SHUT, version)
+    assert talk.says(CLIENT, "S") == "sg_ingress"
+    assert talk.says(server, "SA") != PASSED
+    assert talk.says(CLIENT, "A") != PASSED
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_both_ends_may_open_at_once_if_each_may_open(lab: Policed, server: str, version: int) -> None:
+    """Here one of them may not: its SYN arrives all the same, as part of the connection that the other one opens."""
+    refused = Talk(lab, server, CLIENT, 41000, version)
+    assert refused.says(server, "S") == "sg_ingress"
+    talk = Talk(lab, CLIENT, server, TRACKED, version)
+    assert [talk.says(CLIENT, "S"), talk.says(server, "S"), talk.says(CLIENT, "SA"), talk.says(server, "SA")] == [PASSED] * 4
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_answer_over_udp_passes_to_the_port_that_asked_and_no_other(lab: Policed, server: str, version: int) -> None:
+    assert lab.verdict(CLIENT, server, udp(CLIENT, server, TRACKED, version=version, sport=3000)) == PASSED
+    assert lab.verdict(server, CLIENT, udp(server, CLIENT, 3000, version=version, sport=TRACKED)) == PASSED
+    assert lab.verdict(server, CLIENT, udp(server, CLIENT, 3001, version=version, sport=TRACKED)) == "sg_ingress"
+    assert lab.verdict(server, CLIENT, udp(server, CLIENT, 3000, version=version, sport=TRACKED + 1)) == "sg_ingress"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_third_instance_cannot_answer_for_another(lab: Policed, version: int) -> None:
+    for asked, liar in ((NEAR, FAR), (FAR, NEAR)):
+        question = udp(CLIENT, asked, TRACKED, version=version)
+        assert lab.verdict(CLIENT, asked, question) == PASSED
+        assert lab.verdict(liar, CLIENT, udp(liar, CLIENT, question.sport, version=version, sport=TRACKED)) == "sg_ingress"
+
+
+# --- two VPCs ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_one_five_tuple_in_two_vpcs_is_two_connections(lab: Policed, server: str) -> None:
+    """Open in one VPC and refused in the other: neither sees the other's state, whichever came first."""
+    place = server.rpartition("/")[2]
+    for port, here, there in ((TRACKED, "acme", "globex"), (SHUT, "globex", "acme")):
+        ends = [(f"{name}/client", f"{name}/{place}") for name in (here, there)]
+        (client, opened), (stranger, refused) = ends
+        syn = ip(client, opened) / TCP(sport=2222, dport=port, flags="S", seq=1)
+        ack = ip(client, opened) / TCP(sport=2222, dport=port, flags="A", seq=14, ack=1)
+        answer = ip(opened, client) / TCP(sport=port, dport=2222, flags="SA", seq=1, ack=14)
+        assert lab.verdict(stranger, refused, syn) == "sg_ingress"
+        assert [lab.verdict(client, opened, syn), lab.verdict(opened, client, answer)] == [PASSED] * 2
+        assert lab.verdict(stranger, refused, syn) == "sg_ingress"
+        assert lab.verdict(refused, stranger, answer) == "invalid"
+        assert lab.verdict(stranger, refused, ack) == "invalid"
+
+
+# --- a rule that goes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_tracked_connection_outlives_its_rule(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, TRACKED, version).opens()
+    question = udp(CLIENT, server, TRACKED, version=version)
+    answer = udp(server, CLIENT, question.sport, version=version, sport=TRACKED)
+    assert [lab.verdict(CLIENT, server, question), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
+    rules = both(TRACKED) + both(TRACKED, "udp")
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2
+    assert [lab.verdict(CLIENT, server, question), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
+    assert Talk(lab, CLIENT, server, TRACKED, version).says(CLIENT, "S") == "sg_ingress"
+    assert lab.verdict(CLIENT, server, udp(CLIENT, server, TRACKED, version=version)) == "sg_ingress"
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_tracked_stream_that_nobody_answers_outlives_its_rule(lab: Policed, server: str, version: int) -> None:
+    stream = udp(CLIENT, server, TRACKED, version=version)
+    assert lab.verdict(CLIENT, server, stream) == PASSED
+    rules = both(TRACKED, "udp")
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert lab.verdict(CLIENT, server, stream) == PASSED
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_untracked_connection_ends_with_its_rule(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, FREE, version).opens()
+    rules = both(FREE, nets=("0.0.0.0/0", "::/0"))
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert talk.says(CLIENT, "PA") == "sg_ingress"
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+    assert talk.says(CLIENT, "PA") == PASSED
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(lab: Policed, server: str, version: int) -> None:
+    """It goes on as long as some rule permits its packets, and ends with the last one."""
+    talk = Talk(lab, CLIENT, server, FREE, version).opens()
+    everywhere, narrow = both(FREE, nets=("0.0.0.0/0", "::/0")), both(FREE)
+    lab.allow("acme/servers", Way.INGRESS, *narrow)
+    lab.revoke("acme/servers", Way.INGRESS, *everywhere)
+    assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2
+    lab.revoke("acme/servers", Way.INGRESS, *narrow)
+    assert talk.says(CLIENT, "PA") == "sg_ingress"
+    lab.allow("acme/servers", Way.INGRESS, *everywhere)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_leaving_a_group_leaves_tracked_connections_and_ends_the_others(lab: Policed, server: str) -> None:
+    tracked, free = (Talk(lab, CLIENT, server, port).opens() for port in (TRACKED, FREE))
+    lab.regroup(server, "mute")
+    assert [tracked.says(CLIENT, "PA"), tracked.says(server, "PA")] == [PASSED] * 2
+    assert free.says(CLIENT, "PA") == "sg_ingress"
+    assert free.says(server, "PA") == "sg_egress"
+    assert Talk(lab, CLIENT, server, TRACKED).says(CLIENT, "S") == "sg_ingress"
+    lab.regroup(server, "servers")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_client_that_may_send_nothing_any_more_keeps_its_tracked_connections(lab: Policed, server: str) -> None:
+    """The client's end is tracked, for nobody may begin a connection to it."""
+    talk = Talk(lab, CLIENT, server, TRACKED).opens()
+    lab.regroup(CLIENT, "mute")
+    assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2
+    assert Talk(lab, CLIENT, server, TRACKED).says(CLIENT, "S") == "sg_egress"
+    lab.regroup(CLIENT, "clients")

@@ -1,0 +1,241 @@
+"""Fragments and extension headers: policy judges whole packets, however they are cut, whatever stands before the port."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import UDP, fragment
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    fragment6,
+)
+from scapy.packet import Packet, Raw
+
+from netorch.control.permissions import Permission
+from netorch.model.security import Way
+from tests.integration.crafted import datagram, piece
+from tests.integration.policed import (
+    CLIENT,
+    NET6,
+    PASSED,
+    PATHS,
+    SERVERS,
+    Cut,
+    Policed,
+    address,
+    cloud,
+    ip,
+    policed,
+    tcp,
+    udp,
+    vpc,
+)
+
+pytestmark = pytest.mark.root
+
+OPEN, SHUT = 6000, 6001
+GROUPS = """
+  {name: clients},
+  {name: servers, egress: [], ingress: [
+    {protocol: udp, ports: 6000, source: 10.44.0.0/16}, {protocol: udp, ports: 6000, source: 'fd00:44:0:100::/56'},
+    {protocol: tcp, ports: 6000, source: 10.44.0.0/16}, {protocol: tcp, ports: 6000, source: 'fd00:44:0:100::/56'}]}
+"""
+MEMBERS = {"client": "clients", "near": "servers", "far": "servers"}
+_idents = itertools.count(100)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
+    """Two VPCs with equal addresses, whose servers may be sent UDP and TCP to one port."""
+    vpcs = [vpc(name, GROUPS, MEMBERS) for name in ("acme", "globex")]
+    with policed(tmp_path_factory.mktemp("fragments"), cloud(*vpcs)) as lab:
+        yield lab
+
+
+def pieces(packet: Packet, size: int = 1000) -> list[bytes]:
+    """Return a packet in fragments with a fresh identification."""
+    if packet.version == 4:
+        packet.id = next(_idents)
+        return [bytes(part) for part in fragment(packet, size)]
+    whole = IPv6(bytes(packet))  # with its checksum
+    upper = whole.payload
+    header = IPv6ExtHdrFragment(id=next(_idents), nh=whole.nh)
+    whole.remove_payload()
+    whole.nh, whole.plen = 44, None
+    return [bytes(part) for part in fragment6(whole / header / upper, size)]
+
+
+def backwards(packet: Packet) -> list[bytes]:
+    """Return the fragments, the last one first."""
+    return pieces(packet)[::-1]
+
+
+def doubled(packet: Packet) -> list[bytes]:
+    """Return the fragments, each twice but for the last one."""
+    *most, last = pieces(packet)
+    return [*itertools.chain.from_iterable((part, part) for part in most), last]
+
+
+def tiny(packet: Packet) -> list[bytes]:
+    """Return a first fragment with nothing but the ports, and a second one with everything else."""
+    head, body = (20, bytes(packet)[20:]) if packet.version == 4 else (40, bytes(packet)[40:])
+    ident = next(_idents)
+    protocol = packet.proto if head == 20 else packet.nh
+    cuts = ((0, body[:8], True), (8, body[8:], False))
+    return [piece(packet.src, packet.dst, part, offset=at, more=more, ident=ident, protocol=protocol) for at, part, more in cuts]
+
+
+def wanted(port: int) -> str:
+    return PASSED if port == OPEN else "sg_ingress"
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("port", [OPEN, SHUT])
+@pytest.mark.parametrize("cut", [pieces, backwards, doubled])
+def test_a_large_datagram_in_fragments_is_judged_as_one(lab: Policed, server: str, version: int, port: int, cut: Cut) -> None:
+    large = udp(CLIENT, server, port, version=version) / Raw(bytes(8000))
+    assert lab.verdict(CLIENT, server, large, cut) == wanted(port)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("port", [OPEN, SHUT])
+def test_a_header_in_two_fragments_is_judged_as_one(lab: Policed, server: str, port: int) -> None:
+    segment = tcp(CLIENT, server, port) / Raw(bytes(204))  # a length that leaves the needle whole, if it is cut anew
+    assert lab.verdict(CLIENT, server, segment, tiny) == wanted(port)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("port", [OPEN, SHUT])
+def test_a_first_fragment_of_ipv6_without_a_whole_header_is_dropped(lab: Policed, server: str, port: int) -> None:
+    """As RFC 8200 section 4.5 wants it."""
+    assert lab.verdict(CLIENT, server, tcp(CLIENT, server, port, version=6) / Raw(bytes(204)), tiny) == "invalid"
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_part_of_a_permitted_datagram_does_not_pass(lab: Policed, server: str, version: int) -> None:
+    source, target = address(CLIENT, version), address(server, version)
+    needle = os.urandom(16)
+    body = datagram(needle * 8, sport=7, dport=OPEN)
+    first, tiny_first = (piece(source, target, part, more=True, ident=next(_idents)) for part in (body[:64], body[:8]))
+    later = [piece(source, target, body[64:], offset=64, ident=next(_idents)) for _ in range(2)]
+    assert lab.vanishes(
+        CLIENT, server, [first, later[0], tiny_first, later[1]], needle, udp(CLIENT, server, OPEN, version=version)
+    )
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_fragments_that_overlap_do_not_pass(lab: Policed, server: str, version: int) -> None:
+    """Neither an open port that a later fragment makes a shut one, nor the reverse, nor a payload written over."""
+    source, target = address(CLIENT, version), address(server, version)
+    needle = os.urandom(16)
+    packets = []
+    for ports in ((OPEN, SHUT), (SHUT, OPEN), (OPEN, OPEN)):
+        ident = next(_idents)
+        for cut, (port, (start, end)) in enumerate(zip((*ports, ports[0]), ((0, 64), (0, 72), (64, 136)), strict=True)):
+            body = datagram(needle * 8, sport=7, dport=port)
+            packets.append(piece(source, target, body[start:end], offset=start, more=cut < 2, ident=ident))
+    assert lab.vanishes(CLIENT, server, packets, needle, udp(CLIENT, server, OPEN, version=version))
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_fragments_of_two_vpcs_are_not_put_together(lab: Policed, server: str, version: int) -> None:
+    """The first half of acme's datagram and the second half of globex's agree in addresses and identification."""
+    source, target = address(CLIENT, version), address(server, version)
+    ident, needles = next(_idents), {"acme": os.urandom(16), "globex": os.urandom(16)}
+    bodies = {name: datagram(needle * 8, sport=7, dport=OPEN) for name, needle in needles.items()}
+    firsts = {name: piece(source, target, body[:64], more=True, ident=ident) for name, body in bodies.items()}
+    lasts = {name: piece(source, target, body[64:], offset=64, ident=ident) for name, body in bodies.items()}
+    place = server.rpartition("/")[2]
+    marker = udp(CLIENT, server, OPEN, version=version)
+    other = lab.ear(f"globex/{place}")
+    assert lab.vanishes(CLIENT, server, [firsts["acme"]], needles["acme"], marker)
+    lab.emit("globex/client", [lasts["globex"]])
+    lab.emit("globex/client", [firsts["globex"]])
+    assert other.hears(needles["globex"], within_s=5.0)
+    assert not other.heard(needles["acme"])
+    ear = lab.ear(server)
+    lab.emit(CLIENT, [lasts["acme"]])
+    assert ear.hears(needles["acme"], within_s=5.0)
+    assert not ear.heard(needles["globex"])
+
+
+# --- IPv6 headers before the port --------------------------------------------------------------------------------------------
+
+HEADERS: dict[str, list[Packet]] = {
+    "hop-by-hop": [IPv6ExtHdrHopByHop()],
+    "destination options": [IPv6ExtHdrDestOpt()],
+    "routing": [IPv6ExtHdrRouting(type=0, segleft=0)],
+    "an atomic fragment": [IPv6ExtHdrFragment(id=5)],
+    "all of them": [IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt(), IPv6ExtHdrRouting(type=0, segleft=0), IPv6ExtHdrDestOpt()],
+    "eight of them": [IPv6ExtHdrDestOpt() for _ in range(8)],
+}
+
+
+def behind(headers: list[Packet], server: str, port: int) -> Packet:
+    """Return an IPv6 datagram behind extension headers."""
+    packet = ip(CLIENT, server, 6)
+    for header in headers:
+        packet = packet / header.copy()
+    return packet / UDP(sport=next(_idents) + 10000, dport=port)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("port", [OPEN, SHUT])
+@pytest.mark.parametrize("case", sorted(HEADERS))
+def test_the_port_behind_extension_headers_decides(lab: Policed, server: str, port: int, case: str) -> None:
+    assert lab.verdict(CLIENT, server, behind(HEADERS[case], server, port)) == wanted(port)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_first_fragment_full_of_extension_headers_hides_no_port(lab: Policed, server: str) -> None:
+    needle = os.urandom(16)
+    packet = behind([IPv6ExtHdrDestOpt() for _ in range(3)], server, SHUT) / Raw(needle)
+    assert lab.vanishes(CLIENT, server, pieces(packet, 64), needle[:8], udp(CLIENT, server, OPEN, version=6))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("kind", [135, 139, 140, 253, 254])
+def test_what_is_no_extension_header_is_a_protocol_without_a_rule(lab: Policed, server: str, kind: int) -> None:
+    """Mobility, HIP, shim6, and the numbers for experiments."""
+    packet = ip(CLIENT, server, 6)
+    packet.nh = kind
+    assert lab.verdict(CLIENT, server, packet / Raw(bytes((17, 0)) + bytes(6) + bytes(UDP(sport=7, dport=OPEN)))) == "sg_ingress"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_packet_without_a_next_header_belongs_to_nothing(lab: Policed, server: str) -> None:
+    """Not even a rule of its number permits it, for no flow can be made of it."""
+    rule = Permission(protocol=59, peer=NET6)
+    lab.allow("acme/servers", Way.INGRESS, rule)
+    packet = ip(CLIENT, server, 6)
+    packet.nh = 59
+    assert lab.verdict(CLIENT, server, packet / Raw(bytes(UDP(sport=7, dport=OPEN)))) == "invalid"
+    lab.revoke("acme/servers", Way.INGRESS, rule)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_jumbogram_does_not_pass(lab: Policed, server: str) -> None:
+    needle = os.urandom(16)
+    body = datagram(needle, sport=7, dport=OPEN)
+    jumbo = ip(CLIENT, server, 6) / Raw(struct.pack("!BBBBI", 17, 0, 0xC2, 4, len(body) + 8) + body)
+    jumbo.nh, jumbo.plen = 0, 0
+    assert lab.vanishes(CLIENT, server, [bytes(jumbo)], needle, udp(CLIENT, server, OPEN, version=6))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("port", [OPEN, SHUT])
+def test_the_port_behind_an_authentication_header_decides_in_ipv6(lab: Policed, server: str, port: int) -> None:
+    """There it is an extension header (RFC 8200 section 4); in IPv4 it is a protocol."""
+    packet = ip(CLIENT, server, 6)
+    packet.nh = 51
+    header = bytes((17, 4)) + bytes(22)  # RFC 4302: next header, length in words less two
+    body = UDP(sport=next(_idents) + 10000, dport=port, chksum=0xFFFF)
+    assert lab.verdict(CLIENT, server, packet / Raw(header + bytes(body))) in (wanted(port), "invalid")

@@ -1,0 +1,160 @@
+"""Rules change while packets are sent: no verdict is wrong for a moment, and nobody's flaw is another one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import pytest
+
+from netorch.control.acls import Entry, create_network_acl_entry, delete_network_acl_entry
+from netorch.control.describe import resolve
+from netorch.control.permissions import Permission, authorize
+from netorch.model import keys
+from netorch.model.security import TCP, SecurityGroupRule, Way
+from tests.integration.policed import (
+    CLIENT,
+    DB_FAR,
+    NET4,
+    NET6,
+    PASSED,
+    SERVERS,
+    Policed,
+    address,
+    cloud,
+    policed,
+    tcp,
+    vpc,
+)
+from tests.integration.probing import Probe, end_of, probing
+from tests.integration.world import wait_for
+
+pytestmark = pytest.mark.root
+
+OPEN, SHUT = 6000, 6001
+_OPEN = f"{{protocol: udp, ports: {OPEN}, source: {NET4}}}, {{protocol: udp, ports: {OPEN}, source: '{NET6}'}}"
+_TCP = f"{{protocol: tcp, ports: 8000, source: {NET4}}}"
+GROUPS = f"{{name: clients}}, {{name: others}}, {{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}]}}"
+ACLS = """
+  {name: border,
+   ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}, {rule: 101, action: allow, protocol: all, cidr: '::/0'},
+     {rule: 10, action: deny, protocol: udp, ports: 6001, cidr: 0.0.0.0/0}],
+   egress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}]}
+"""
+MEMBERS = {"client": "clients", "near": "servers", "far": "servers", "db-near": "others", "db-far": "servers"}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
+    """Two VPCs with the same addresses and rules."""
+    vpcs = [vpc(name, GROUPS, MEMBERS, ACLS, "border") for name in ("acme", "globex")]
+    with policed(tmp_path_factory.mktemp("updates"), cloud(*vpcs)) as lab:
+        yield lab
+
+
+def standing_probes(lab: Policed) -> list[Probe]:
+    """Return probes of ports that stay permitted, or refused, on each path, IPv4 and IPv6."""
+    client = end_of(lab.world, CLIENT)
+    return [
+        Probe(client, end_of(lab.world, server), port, permitted=port == OPEN, version=version)
+        for server in (*SERVERS, DB_FAR)
+        for version in (4, 6)
+        for port in (OPEN, SHUT)
+    ]
+
+
+def other_changes(lab: Policed) -> list[Callable[[], object]]:
+    """Return changes that undo each other in pairs; none of them is about the ports that are probed."""
+    ends, border = (lab.world.store, lab.world.caller), resolve(lab.world.inventory(), lab.world.caller, "acl", "acme/border")[1]
+    wide = [Permission(protocol="udp", ports="7000-7999", peer=net) for net in (NET4, NET6)]
+    narrow = [Permission(protocol="udp", ports=SHUT, peer="10.44.99.0/24"), Permission(protocol="icmp", peer="sg-clients")]
+    free = [Permission(protocol="tcp", peer="0.0.0.0/0"), Permission(protocol="tcp", peer="::/0")]
+    entry = Entry(number=5, allow=False, protocol="tcp", cidr="10.44.12.0/25", ports="1-100")
+    return [
+        lambda: lab.allow("acme/servers", Way.INGRESS, *wide),
+        lambda: lab.allow("acme/servers", Way.INGRESS, *narrow),
+        lambda: lab.allow("globex/servers", Way.INGRESS, Permission(protocol="udp", ports=SHUT, peer=NET4)),
+        lambda: lab.regroup("acme/db-near", "servers", "clients"),
+        lambda: create_network_acl_entry(*ends, border.id, Way.INGRESS, entry),
+        lambda: lab.allow("acme/clients", Way.INGRESS, *free),
+        lambda: lab.revoke("acme/servers", Way.INGRESS, *wide),
+        lambda: lab.revoke("acme/servers", Way.INGRESS, *narrow),
+        lambda: lab.revoke("globex/servers", Way.INGRESS, Permission(protocol="udp", ports=SHUT, peer=NET4)),
+        lambda: lab.regroup("acme/db-near", "others"),
+        lambda: delete_network_acl_entry(*ends, border.id, Way.INGRESS, entry.number),
+        lambda: lab.revoke("acme/clients", Way.INGRESS, *free),
+    ]
+
+
+def wrong_verdicts(lab: Policed, changes: Sequence[Callable[[], object]], updates: int) -> tuple[int, dict[str, int]]:
+    """Return how many probes were sent during so many updates, one each millisecond, and which met a wrong verdict."""
+    with probing(standing_probes(lab), 0.001) as prober:
+        for number in range(updates):
+            changes[number % len(changes)]()
+            lab.settle()
+            prober.goes_round()
+    return sum(probe.sent for probe in prober.probes), prober.wrong()
+
+
+def test_no_verdict_is_wrong_while_other_rules_change(lab: Policed) -> None:
+    changes = other_changes(lab)
+    sent, wrong = wrong_verdicts(lab, changes, updates=9 * len(changes))
+    assert wrong == {}
+    print(f"{sent} probes during {9 * len(changes)} updates")
+    assert sent > 1000
+
+
+def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
+    rule, other = Permission(protocol="udp", ports=OPEN, peer=NET6), Permission(protocol="udp", ports=SHUT, peer=NET4)
+    moment = [
+        lambda: lab.revoke("acme/servers", Way.INGRESS, rule),
+        lambda: lab.allow("acme/servers", Way.INGRESS, rule, other),
+        lambda: lab.revoke("acme/servers", Way.INGRESS, other),
+    ]
+    _, wrong = wrong_verdicts(lab, moment, len(moment))
+    lost = [f"{address(CLIENT, 6)} to {address(server, 6)} port {OPEN}" for server in (*SERVERS, DB_FAR)]
+    leaked = [f"{address(CLIENT)} to {address(server)} port {SHUT}" for server in SERVERS]  # the third has an ACL before it
+    assert sorted(wrong) == sorted(lost + leaked)
+
+
+# --- a customer whose rules are broken ---------------------------------------------------------------------------------------
+
+FLAWS: dict[str, SecurityGroupRule | bytes] = {
+    "a record that cannot be read": b"{",
+    "a record of another shape": b'{"id": 7}',
+    "a CIDR that is none": SecurityGroupRule(id="sgr-1", protocol=TCP, from_port=1, to_port=2, cidr="10.44.0.0/99"),
+    "a prefix list that is missing": SecurityGroupRule(id="sgr-1", protocol=TCP, prefix_list="pl-0"),
+    "a range that ends before it begins": SecurityGroupRule(
+        id="sgr-1", protocol=TCP, from_port=9, to_port=3, cidr="10.44.0.0/16"
+    ),
+    "a port that is none": SecurityGroupRule(id="sgr-1", protocol=TCP, from_port=70000, to_port=70001, cidr="10.44.0.0/16"),
+    "a protocol that is none": SecurityGroupRule(id="sgr-1", protocol=300, cidr="10.44.0.0/16"),
+}
+
+
+def verdicts(lab: Policed, vpc_name: str, *ports: int) -> list[str]:
+    """Return what becomes of a client's first packets to ports of both servers."""
+    client, servers = f"{vpc_name}/client", (f"{vpc_name}/near", f"{vpc_name}/far")
+    return [lab.verdict(client, server, tcp(client, server, port)) for server in servers for port in ports]
+
+
+@pytest.mark.parametrize("flaw", sorted(FLAWS))
+def test_a_flaw_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_else(lab: Policed, flaw: str) -> None:
+    group, rule = lab.group("acme/servers"), FLAWS[flaw]
+    key, more = keys.security_group(group.vni, group.id), Permission(protocol="tcp", ports=8001, peer=NET4)
+    broken = rule if isinstance(rule, bytes) else msgspec.structs.replace(group, ingress=(*group.ingress[:2], rule), egress=())
+    globex = lab.group("globex/servers").id
+    lab.write(key, broken)
+    wait_for(lab.problems, "the flaw to be told")
+    assert verdicts(lab, "acme", 8000, 8001) == [PASSED, "sg_ingress"] * 2
+    authorize(lab.world.store, lab.world.caller, globex, Way.INGRESS, [more])
+    lab.world.settle()
+    assert verdicts(lab, "globex", 8000, 8001) == [PASSED, PASSED] * 2
+    assert verdicts(lab, "acme", 8000, 8001) == [PASSED, "sg_ingress"] * 2
+    lab.write(key, group)
+    lab.world.settle()
+    wait_for(lambda: not lab.problems(), "the flaw to be forgotten")
+    lab.allow("acme/servers", Way.INGRESS, more)
+    assert verdicts(lab, "acme", 8000, 8001) == [PASSED, PASSED] * 2
+    lab.revoke("acme/servers", Way.INGRESS, more)
+    lab.revoke("globex/servers", Way.INGRESS, more)

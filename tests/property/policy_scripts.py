@@ -1,0 +1,120 @@
+"""Scripts: the records of a VPC on two hosts, and what happens there one after the other. Drawn at random, or stored as YAML.
+
+The interfaces stand at fixed places, so that any two scripts can be played on the same hosts one after the other.
+tests/policy_cases holds those that are played always: cases that once were answered differently, and hard ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from hypothesis import strategies as st
+
+from netorch.model.ids import make_id
+from netorch.model.packet import ACK, ERRORS, Packet
+from netorch.model.security import ICMP, ICMPV6, TCP, NetworkAcl, PrefixList, SecurityGroup, default_acl
+from policy.evaluate import Policy
+from tests.property.policy_strategies import PolicyCase, groups, interface_at, packets, policies, subnets_of
+
+CASES = Path(__file__).parent.parent / "policy_cases"
+PLACES = ("hv1", "hv1", "hv2", "hv2", "hv1")  # any two subnets or one, on any two hosts or one
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happens: a packet is sent, or other groups stand from now on."""
+
+    send: Packet | None = None
+    groups: tuple[SecurityGroup, ...] | None = None
+    ends: str = ""  # what becomes of the packet: `arrives` or the counter of its refusal; when left out, what the oracle says
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A VPC, and what happens in it."""
+
+    vni: int
+    title: str = ""
+    memberships: tuple[tuple[str, ...], ...]  # the groups of the interfaces, by place
+    groups: tuple[SecurityGroup, ...] = ()
+    acls: tuple[NetworkAcl, ...] = ()  # beside the default one
+    subnet_acls: tuple[str, str] = ("", "")
+    prefix_lists: tuple[PrefixList, ...] = ()
+    steps: tuple[Step, ...]
+
+    @property
+    def policy(self) -> Policy:
+        """Return the records that decide at the beginning."""
+        return Policy(
+            subnets=subnets_of(self.vni, *self.subnet_acls),
+            interfaces=tuple(interface_at(place, held, self.vni) for place, held in enumerate(self.memberships)),
+            groups=self.groups,
+            acls=(default_acl(make_id("acl", self.vni, 1), self.vni), *self.acls),
+            prefix_lists=self.prefix_lists,
+        )
+
+    @property
+    def case(self) -> PolicyCase:
+        """Return the VPC on its hosts."""
+        policy = self.policy
+        return PolicyCase(policy=policy, homes=dict(zip((eni.id for eni in policy.interfaces), PLACES, strict=False)))
+
+    def changed(self, groups: tuple[SecurityGroup, ...]) -> Script:
+        """Return the script of the same VPC with other groups."""
+        return msgspec.structs.replace(self, groups=groups)
+
+    def text(self) -> str:
+        """Return the script as it is stored."""
+        return msgspec.yaml.encode(self).decode()
+
+
+@cache
+def stored_scripts() -> dict[str, Script]:
+    """Return the stored scripts by the names of their files."""
+    return {path.stem: msgspec.yaml.decode(path.read_bytes(), type=Script) for path in sorted(CASES.glob("*.yaml"))}
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> Script:
+    """Packets of a few connections in any order, with a change of the rules somewhere between."""
+    policy = draw(policies(5))
+    begun = draw(st.lists(packets(policy), min_size=1, max_size=6, unique_by=_ends))
+    steps = [
+        Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun))))))) for _ in range(draw(st.integers(2, 24)))
+    ]
+    if draw(st.booleans()):
+        steps.insert(draw(st.integers(1, len(steps))), Step(groups=draw(groups())))
+    front, back = policy.subnets
+    return Script(
+        vni=front.vni,
+        memberships=tuple(eni.groups for eni in policy.interfaces),
+        groups=policy.groups,
+        acls=policy.acls[1:],
+        subnet_acls=(front.acl, back.acl),
+        prefix_lists=policy.prefix_lists,
+        steps=tuple(steps),
+    )
+
+
+def packets_of(first: Packet) -> Iterator[Packet]:
+    """Yield what belongs to a connection: its first packet, an answer, more of both, ICMP errors of both ends about it."""
+    yield first
+    yield first.answer()
+    if first.protocol == TCP:
+        yield msgspec.structs.replace(first, flags=ACK)
+        yield msgspec.structs.replace(first.answer(), flags=ACK)
+    icmp = ICMP if first.version == 4 else ICMPV6
+    for quoted in (first, first.answer()):
+        kind = min(ERRORS[first.version])
+        yield Packet(
+            source=quoted.destination, destination=quoted.source, protocol=icmp, icmp_type=kind, icmp_code=1, quoted=quoted
+        )
+
+
+def _ends(packet: Packet) -> object:
+    """Return what no two connections of a script share, lest one begin as the other's answer."""
+    if packet.has_type:
+        return packet
+    ends = sorted([(packet.source, packet.source_port), (packet.destination, packet.destination_port)])
+    return packet.protocol, *ends

@@ -1,0 +1,114 @@
+"""The hosts of a case in thought: packets walk through what the compilers yield.
+
+The oracle (policy.evaluate, policy.connections) reads the records; the walk (netorch.trace) reads compiled objects. They share no
+code but the packet. Connection tracking is imitated here, as the kernel does it and without time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.compiler.registry import compile_host, compile_slice, load_compilers
+from netorch.model.ids import port_name
+from netorch.model.packet import ACK, SYN, Packet
+from netorch.model.security import TCP
+from netorch.trace.machine import Machine
+from netorch.trace.walk import Ct, Departure, Walk, walk
+from policy.evaluate import Judge, Verdict
+from tests.property.policy_strategies import HOSTS, PolicyCase
+
+COMPILERS = load_compilers()
+ARRIVES = "arrives"
+COUNTERS = {
+    Judge.SENDER_ACL: "acl_egress",
+    Judge.SENDER_GROUPS: "sg_egress",
+    Judge.RECEIVER_ACL: "acl_ingress",
+    Judge.RECEIVER_GROUPS: "sg_ingress",
+}
+
+
+class Flow(msgspec.Struct):
+    """A connection as a host's kernel remembers it."""
+
+    begun_by: str
+    answered: bool = False
+    accepted: bool = False  # of TCP, by SYN and ACK
+    mark: int = 0
+
+
+class Site:
+    """The hosts of a case: what their compilers yield, and what their kernels remember."""
+
+    def __init__(self, case: PolicyCase) -> None:
+        self._case = case
+        self._flows: dict[tuple[str, object], Flow] = {}
+        self.machines = _compiled(case)
+
+    def change(self, case: PolicyCase) -> None:
+        """Give the hosts what other rules come to; they keep their connections."""
+        self._case, self.machines = case, _compiled(case)
+
+    def forget(self) -> None:
+        """Let the kernels forget all connections."""
+        self._flows.clear()
+
+    def send(self, packet: Packet) -> Walk:
+        """Return the next packet's way."""
+        sender = self._case.policy.holder(packet.source)
+        assert sender is not None
+        start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
+        seen = {host: self._seen(host, packet) for host in HOSTS}
+        found = walk(self.machines, start, packet, seen)
+        for host, mark in found.marks.items():
+            flow = self._flows.get((host, _key(packet)))
+            confirmed = found.arrived or host != found.host
+            if flow is None and packet.begins and confirmed:
+                flow = self._flows[host, _key(packet)] = Flow(begun_by=packet.source)
+            if flow is not None and packet.quoted is None and seen[host].state != "invalid":
+                flow.mark = mark
+                if packet.source != flow.begun_by:
+                    flow.answered = True
+                    flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
+        return found
+
+    def _seen(self, host: str, packet: Packet) -> Ct:
+        flow = self._flows.get((host, _key(packet.quoted or packet)))
+        if flow is None:
+            return Ct(state="new" if packet.begins else "invalid")
+        direction = "original" if packet.source == flow.begun_by else "reply"
+        if packet.quoted is None and packet.protocol == TCP and direction == "original" and not (packet.begins or flow.accepted):
+            return Ct(state="invalid")
+        if packet.quoted is not None:
+            return Ct(state="related", direction=direction, mark=flow.mark)
+        known = flow.answered or direction == "reply"
+        return Ct(state="established" if known else "new", direction=direction, mark=flow.mark)
+
+
+def _compiled(case: PolicyCase) -> dict[str, Machine]:
+    mappings = list(case.mappings())
+    machines = {}
+    for host in HOSTS:
+        view = case.view(host)
+        machines[host] = Machine(host, compile_host(COMPILERS, view.host) | compile_slice(COMPILERS, view, mappings))
+    return machines
+
+
+def _key(packet: Packet) -> object:
+    if packet.has_type:
+        asking = packet if packet.begins else packet.answer()
+        kind = packet.answer().icmp_type if packet.begins else packet.icmp_type
+        return (packet.protocol, asking.source, asking.destination, kind, packet.icmp_code)
+    ends = [(packet.source, packet.source_port), (packet.destination, packet.destination_port)]
+    return (packet.protocol, *sorted(ends))
+
+
+def end_of(verdict: Verdict) -> str:
+    """Return the counter of a packet that the oracle refuses, or `arrives`."""
+    if verdict.refused_by is None:
+        return ARRIVES
+    return "invalid" if verdict.strange else COUNTERS[verdict.refused_by]
+
+
+def end_of_walk(found: Walk) -> str:
+    """Return the counter of a packet that is refused on its walk, or `arrives`."""
+    return ARRIVES if found.arrived else found.counter
