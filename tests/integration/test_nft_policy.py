@@ -150,7 +150,7 @@ ALTERATIONS: dict[str, tuple[str, Key]] = {
         chains.TAKE_CHAIN.key,
     ),
     "an element of a chain's set deleted": (
-        f"delete element inet netorch {chains.TAKE}.icmp4 {{ 3 . 4 . 10.0.0.0/30 }}",
+        f"delete element inet netorch {chains.TAKE}.icmp4 {{ 10.0.0.0/30 . 3 . 4 }}",
         chains.TAKE_CHAIN.key,
     ),
     "an element deleted": ("delete element inet netorch class-001388.4 { 10.0.0.11 }", chains.PEERS[0].key),
