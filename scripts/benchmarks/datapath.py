@@ -4,8 +4,8 @@
 QEMU in Debian's stock kernel, unaffected by other load; the median of several runs. Microseconds are those of the lab kernel, the
 least of several runs: other load does affect them. netorch's topology and rules are built by its control plane and its agents.
 
-Packets are those of an answered connection, whose rules have been asked already; of one that goes one way, each of which is
-judged; and first packets of connections. Groups grow at both ends at once, so that a packet meets the rules twice.
+Packets are those of an answered connection, whose rules have been asked already; of one that goes one way; and first packets of
+connections, each of which is judged. Groups grow at both ends at once, so that a packet meets the rules twice.
 """
 
 from __future__ import annotations

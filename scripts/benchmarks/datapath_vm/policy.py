@@ -152,7 +152,7 @@ def _acl(acl_id: str) -> NetworkAcl:
 # - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept.
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
-# - A group's permission is needed for a connection's first packet only; a mark says that it was given.
+# - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
 # - What comes from the fabric does not go back to it, what is not permitted is dropped and counted.
 # It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
 POLICY_BY_HAND = """
@@ -175,14 +175,14 @@ table inet hand {
     }
     chain leaves {
         ip daddr != %(subnet)s ip daddr . th dport . meta l4proto != @acl counter drop
-        ct state established,related ct mark 1 accept
+        ct mark 1 accept
         ip daddr . th dport . meta l4proto @group goto permitted
         counter drop
     }
     chain arrives {
         oifname != "%(port)s" counter drop
         ip saddr != %(subnet)s ip saddr . th dport . meta l4proto != @acl counter drop
-        ct state established,related ct mark 1 accept
+        ct mark 1 accept
         ip saddr . th dport . meta l4proto @group goto permitted
         counter drop
     }

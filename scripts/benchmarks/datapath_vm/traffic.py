@@ -28,7 +28,7 @@ class Flow(Enum):
     """What the sent packets are to connection tracking."""
 
     ANSWERED = "answered"  # of one connection that has seen an answer
-    ONE_WAY = "one way"  # of one connection that has not: each is judged by the rules
+    ONE_WAY = "one way"  # of one connection that has not
     NEW = "new"  # each is the first of its connection
 
 
