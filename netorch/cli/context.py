@@ -60,6 +60,15 @@ class Session:
         found: str = self.find(kind, text)[1].id
         return found
 
+    def id_beside(self, kind: str, text: str, vni: int) -> str:
+        """Return the id of a resource of the VPC with this number, where its bare name is enough. Raises ApiError."""
+        from netorch.model.ids import is_id
+
+        if "/" in text or is_id(text, kind):
+            return self.id_of(kind, text)
+        vpc = self.inventory().vpcs[vni].vpc.record
+        return self.id_of(kind, f"{vpc.owner}/{vpc.name}/{text}")
+
     def vpc_ids(self, vpc: str | None) -> list[str]:
         """Return the id of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
         from netorch.control.vpcs import describe_vpcs

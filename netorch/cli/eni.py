@@ -131,8 +131,9 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     """Put an interface into these security groups, and no others."""
     from netorch.control.memberships import modify_interface_groups
 
-    ids = [session.id_of("sg", group) for group in groups]
-    changed = modify_interface_groups(session.store, session.caller, session.id_of("eni", eni), ids)
+    found = session.find("eni", eni)[1]
+    ids = [session.id_beside("sg", group, found.vni) for group in groups]
+    changed = modify_interface_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{changed.id} is in {' '.join(changed.groups)}")
 
 

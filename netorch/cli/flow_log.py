@@ -63,7 +63,7 @@ def show(session: Session, log: str, output: str) -> None:
 @click.option("--vpc", help="Log all interfaces of this VPC.", shell_complete=complete("vpc"))
 @click.option("--subnet", help="Log all interfaces of this subnet.", shell_complete=complete("subnet"))
 @click.option("--eni", help="Log this interface.", shell_complete=complete("eni"))
-@click.option("--traffic", type=click.Choice(["ACCEPT", "REJECT", "ALL"], case_sensitive=False), default="ALL", show_default=True)
+@click.option("--traffic", type=click.Choice(["accept", "reject", "all"], case_sensitive=False), default="all", show_default=True)
 @click.option("--interval", "interval_s", type=int, default=600, show_default=True, metavar="SECONDS", help="Of aggregation.")
 @click.option("--format", "log_format", default="", metavar="FIELDS", help="As EC2's: '${version} ${srcaddr}'.")
 @tag_option

@@ -156,8 +156,9 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
     """
     from netorch.control.memberships import modify_instance_groups
 
-    ids = [session.id_of("sg", group) for group in groups]
-    changed = modify_instance_groups(session.store, session.caller, session.id_of("i", instance), ids)
+    found = session.find("i", instance)[1]
+    ids = [session.id_beside("sg", group, found.vni) for group in groups]
+    changed = modify_instance_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{instance} is in {' '.join(changed.groups)}")
 
 

@@ -132,8 +132,9 @@ def associate(session: Session, acl: str, subnet: str) -> None:
     """Put a network ACL in force for a subnet."""
     from netorch.control.subnets import associate_network_acl
 
-    acl_id = session.id_of("acl", acl)
-    changed = associate_network_acl(session.store, session.caller, session.id_of("subnet", subnet), acl_id)
+    found = session.find("subnet", subnet)[1]
+    acl_id = session.id_beside("acl", acl, found.vni)
+    changed = associate_network_acl(session.store, session.caller, found.id, acl_id)
     click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
 
 

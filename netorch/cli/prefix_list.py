@@ -62,7 +62,7 @@ def _show(session: Session, list_id: str, output: str) -> None:
 @click.argument("name")
 @click.argument("cidrs", nargs=-1, required=True)
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
-@click.option("--max-entries", type=int, help="As what it counts in the quotas of rules; the number of its CIDRs.")
+@click.option("--max-entries", type=int, help="What it counts for in rule quotas; as many as its CIDRs if left out.")
 @tag_option
 @output_option
 @pass_session

@@ -88,7 +88,7 @@ def _show(session: Session, group_id: str, output: str) -> None:
     if output != "table":
         show_record(row(info), output)
         return
-    show_record({name: value for name, value in row(info).items() if name not in ("ingress", "egress")}, output)
+    show_record({name: value for name, value in row(info).items() if name not in ("ingress", "egress", "terminations")}, output)
     click.echo()
     show_rows(rule_rows(info), RULE_COLUMNS, output)
 
@@ -211,9 +211,9 @@ def remove_rule(
     from netorch.control.permissions import revoke, revoke_by_id
 
     group_id = session.id_of("sg", group)
-    if len(words) == 1:
+    if len(words) == 1 and words[0] not in ("ingress", "egress"):
         revoke_by_id(session.store, session.caller, group_id, words, terminate_established=terminate_established)
-    elif len(words) <= 3 and words[0] in ("ingress", "egress"):
+    elif 2 <= len(words) <= 3 and words[0] in ("ingress", "egress"):
         wish = _words(words[0], words[1], "".join(words[2:]), source, destination)
         way = _way(words[0])
         revoke(session.store, session.caller, group_id, way, [wish], terminate_established=terminate_established)

@@ -110,7 +110,7 @@ def refuse_users(group: SecurityGroup, enis: Iterable[Stored[NetworkInterface]],
     members = [eni.record.id for eni in enis if group.id in eni.record.groups]
     if members:
         more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-        raise in_use("sg", where, f"interface {members[0]}{more}", "give them other groups first")
+        raise in_use("sg", where, f"interface {members[0]}{more}", "give each other groups first")
     for other in others:
         if other.record.id != group.id and group.id in referred(other.record):
             raise in_use("sg", where, f"a rule of {other.record.name} ({other.record.id})", "revoke that rule first")

@@ -81,7 +81,7 @@ def trace(
 
     Raises:
       ApiError: an end does not exist.
-      NetorchError: the service cannot be read.
+      NetorchError: the service cannot be read, or both ends are one.
     """
     records, near = _interface(inventory, caller, source)
     address, far = _destination(inventory, caller, records, destination)
@@ -89,6 +89,8 @@ def trace(
     flaw = _flaw(records, near, far, source, destination)
     if flaw is not None:
         return Report(source=source, destination=destination, vpc=name, packet=None, verdict=flaw)
+    if address in (near.address, near.ipv6_address):
+        raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
     packet = make_packet(near, address, service)
     start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
     hosts = sites.hosts_of(records)

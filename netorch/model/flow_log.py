@@ -16,7 +16,6 @@ from netorch.model.vpc import Tags
 
 INTERVAL_FIRST_S: Final = 10  # EC2 knows 60 and 600 s only; in a lab nobody waits so long
 INTERVAL_LAST_S: Final = 600
-LOGGED_KINDS: Final = ("vpc", "subnet", "eni")
 
 # field -> the version that brought it. region to sublocation-id, and the two service names, mean nothing here: always "-".
 FIELDS: Final = {

@@ -115,6 +115,21 @@ def test_a_name_that_several_vpcs_have_needs_its_vpc(lab: Run) -> None:
     assert "default/other" in lab("sg", "show", "other/default").stdout
 
 
+def test_groups_and_acls_are_those_of_the_vpc_of_what_they_are_given_to(lab: Run) -> None:
+    lab("vpc", "create", "other", "--cidr", "10.0.0.0/16")
+    lab("instance", "run", "i1", "--subnet", "a", "--host", "hv1", "--no-wait")
+    lab("sg", "create", "web", "--vpc", "lab")
+    lab("sg", "create", "web", "--vpc", "other")
+    ours = value(lab, "sg", "show", "lab/web")["id"]
+    assert lab("instance", "set-groups", "i1", "web").stdout == f"i1 is in {ours}\n"
+    assert lab("eni", "set-groups", "i1", "sg-web").stdout.endswith(f"is in {ours}\n")
+    lab("nacl", "associate", "default", "a")
+
+
+def test_a_way_alone_is_no_rule(lab: Run) -> None:
+    assert "say which rule" in lab("sg", "rule", "remove", "lab/default", "ingress", code=2).stderr
+
+
 def test_a_plan_shows_the_rules_and_diff_only_what_differs(run: Run, tmp_path: Path) -> None:
     policy = """\
   security_groups:

@@ -104,6 +104,12 @@ def test_a_service_that_is_none_is_refused(run: Run, service: str) -> None:
 
 
 @pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("destination", ["web-1", "10.44.12.4"])
+def test_a_trace_of_an_instance_to_itself_is_refused(run: Run, destination: str) -> None:
+    assert "one interface" in run("trace", "web-1", destination, "tcp/443", code=1).stderr
+
+
+@pytest.mark.usefixtures("cloud")
 def test_an_interface_that_is_not_attached_is_said_to_be_so(run: Run) -> None:
     eni = json.loads(run("eni", "create", "--subnet", "acme/app", "-o", "json").stdout)["id"]
     assert "INTERFACE_NOT_ATTACHED" in run("trace", "web-1", eni, code=2).stdout
