@@ -33,7 +33,7 @@ def command(
     as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live packet
     from the source's namespace (probe).
 
-    Exit codes: 0 reachable, 2 unreachable.
+    Exit codes: 0 reachable, 2 unreachable, or model, kernels and probe disagree.
     """
     from netorch.diagnose.trace import trace
 
@@ -42,7 +42,7 @@ def command(
         show_value(_value(report), output)
     else:
         _show(report)
-    context.exit(0 if report.reachable else 2)
+    context.exit(0 if report.reachable and not report.disagreement else 2)
 
 
 def _show(report: Report) -> None:

@@ -29,7 +29,7 @@ from netorch.model.packet import Packet, echo
 from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Way
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
-from netorch.trace.explain import Explanation, explain, policy_text
+from netorch.trace.explain import Explanation, explain, explain_answer, policy_text
 from netorch.trace.machine import Machine
 from netorch.trace.walk import Departure, Walk, walk
 
@@ -63,12 +63,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     kernel_flaw: str = ""  # why there is no walk through kernels
     live: Live = Live()
     verdict: Explanation
+    answer: Explanation | None = None  # why the answer to a packet that arrives does not, by the records
     silent: tuple[str, ...] = ()  # hosts on the way whose agents do not run
     disagreement: str = ""
 
     @property
     def reachable(self) -> bool:
-        """Return whether the packet arrives: as the live one did if one was sent, else as the walks say."""
+        """Return whether packet and answer arrive: the packet as the live one did if one was sent, else as the walks say."""
+        if self.answer is not None:
+            return False
         if self.live.arrived is not None:
             return self.live.arrived
         return self.verdict.code is None
@@ -104,6 +107,7 @@ def trace(
     said = explain(book, records.vpc.record, packet, _decisive(model, kernel), names_of(records))
     silent = sorted({hop.host for hop in model.hops if not inventory.hosts[hop.host].live})
     verdict = _unheard(silent) if said.code is None and live.arrived is False else said
+    answer = explain_answer(book, records.vpc.record, packet, names_of(records)) if verdict.code is None else None
     return Report(
         source=source,
         destination=destination,
@@ -114,7 +118,8 @@ def trace(
         kernel=kernel,
         kernel_flaw=kernel_flaw,
         live=live,
-        verdict=verdict,
+        verdict=answer or verdict,
+        answer=answer,
         silent=tuple(silent),
         disagreement=disagreement(packet, model, kernel, live),
     )

@@ -13,6 +13,7 @@ from netorch.trace.codes import Code
 from netorch.trace.rulebook import Rulebook
 from netorch.trace.walk import Walk
 
+_ANSWER_PORTS = "1024-65535"  # see EPHEMERAL in netorch.trace.reach
 _SIDE = {"sg_egress": Way.EGRESS, "acl_egress": Way.EGRESS, "sg_ingress": Way.INGRESS, "acl_ingress": Way.INGRESS}
 _NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 _ADVICE = {
@@ -45,11 +46,26 @@ def explain(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk, name_of: dict
         name = name_of.get(eni.id, eni.id)
         if code is Code.ENI_SG_RULES_MISMATCH:
             return _groups_refuse(ask_groups(book, eni, way, packet), packet, vpc.name, name, where)
-        return _acl_refuses(ask_acl(book, eni, way, packet), packet, vpc.name, name, where)
+        return _acl_refuses(ask_acl(book, eni, way, packet), packet, vpc.name, name, where, service_words(packet))
     if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, (*vpc.cidrs, *vpc.ipv6_cidrs)):
         code = Code.NO_MAPPING
     said = found.hops[-1].said
     return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=_ADVICE.get(code, "netorch drift"))
+
+
+def explain_answer(book: Rulebook, vpc: Vpc, packet: Packet, name_of: dict[str, str]) -> Explanation | None:
+    """Return which ACL refuses the answer to a packet that arrives, or None. Groups let answers pass; ACLs know no questions."""
+    sender, receiver = book.holders.get(packet.source), book.holders.get(packet.destination)
+    if not (packet.has_ports or packet.has_type) or sender is None or receiver is None:
+        return None
+    answer = packet.answer()
+    words = f"{_NAMES[packet.protocol]} {_ANSWER_PORTS}" if packet.has_ports else service_words(answer)
+    for eni, way in ((receiver, Way.EGRESS), (sender, Way.INGRESS)):
+        said = ask_acl(book, eni, way, answer)
+        if not said.allows:
+            where = f"{packet.destination} is reached, but its answer is refused"
+            return _acl_refuses(said, answer, vpc.name, name_of.get(eni.id, eni.id), where, words)
+    return None
 
 
 def _permitted_by(book: Rulebook, packet: Packet) -> str:
@@ -75,7 +91,8 @@ def _groups_refuse(said: GroupsSay, packet: Packet, vpc: str, name: str, where: 
     return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
 
 
-def _acl_refuses(said: AclSays, packet: Packet, vpc: str, name: str, where: str) -> Explanation:
+def _acl_refuses(said: AclSays, packet: Packet, vpc: str, name: str, where: str, words: str) -> Explanation:
+    """Return the explanation of an ACL's refusal; `words` are the services that the fix allows."""
     peer, _ = _peer(said.way, packet)
     if said.acl is None or said.allows:
         text = f"{where}: the records allow it, but the host's chains deny it"
@@ -86,7 +103,7 @@ def _acl_refuses(said: AclSays, packet: Packet, vpc: str, name: str, where: str)
     )
     host = f"{peer}/{128 if packet.version == 6 else 32}"
     number = _free_number(said)
-    fix = f"netorch nacl rule add {vpc}/{said.acl.name} {said.way.value} {number} allow {service_words(packet)} --cidr {host}"
+    fix = f"netorch nacl rule add {vpc}/{said.acl.name} {said.way.value} {number} allow {words} --cidr {host}"
     return Explanation(code=Code.SUBNET_ACL_RESTRICTION, sentence=text, rule=said.number, fix=fix)
 
 

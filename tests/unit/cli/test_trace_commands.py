@@ -89,6 +89,17 @@ def test_a_packet_that_dies_has_a_code_and_a_fix(run: Run, destination: str, ser
 
 
 @pytest.mark.usefixtures("cloud")
+def test_an_answer_that_an_acl_refuses_is_no_way_back(run: Run) -> None:
+    run("nacl", "rule", "remove", "acme/strict", "egress", "100")
+    said = json.loads(run("trace", "web-1", "db-1", "tcp/5432", "-o", "json", code=2).stdout)
+    assert (said["reachable"], said["code"]) == (False, "SUBNET_ACL_RESTRICTION")
+    assert said["sentence"].startswith("10.44.13.4 is reached, but its answer is refused")
+    assert said["fix"] == "netorch nacl rule add acme/strict egress 10 allow tcp 1024-65535 --cidr 10.44.12.4/32"
+    run(*said["fix"].removeprefix("netorch ").split())
+    run("trace", "web-1", "db-1", "tcp/5432")
+
+
+@pytest.mark.usefixtures("cloud")
 def test_the_command_of_a_fix_makes_the_packet_arrive(run: Run) -> None:
     for service in ("tcp/22", "udp/53", "udp/53", "icmp", "47"):  # udp meets the ACL first, then the group
         said = json.loads(run("trace", "web-1", "db-1", service, "-o", "json", code=2).stdout)
