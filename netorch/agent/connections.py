@@ -1,8 +1,8 @@
 """Connections that the kernel tracks, where a customer's wish or a move concerns them.
 
 Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end.
-               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, which is
-               written after the connections have ended: an agent that dies in between ends them when it comes back.
+               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, and so
+               does what could not be ended before it was written: an agent that dies in between ends them when it comes back.
 
 Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word
                that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
@@ -55,7 +55,8 @@ class Connections:
         self._told: dict[str, bool] = {}  # interface on its way from here -> whether it had left when its connections were told
 
     def recall(self, saved: Snapshot) -> None:
-        """Note the terminations that were wished, and the addresses that ended, since the last run saved its records."""
+        """Note the terminations that the last run owed or never saw, and the addresses that ended since it saved its records."""
+        self._records.dirty.terminations |= set(saved.terminations)
         for key, (_, value) in saved.records.items():
             root, vni, kind, *rest = [*key.split("/"), "", "", ""]
             if root == "map" and self._has_ended(int(vni, 16), kind, value):

@@ -120,6 +120,21 @@ def test_a_termination_waits_until_the_rules_are_in_force(shop: Shop) -> None:
     assert tracked(shop.world.kernels["hv1"]) == set()
 
 
+def test_a_termination_that_waits_for_its_vpc_outlives_the_agent(shop: Shop) -> None:
+    world, key = shop.world, keys.subnet(shop.vpc.vni, shop.subnet.id)
+    from_client(shop, 22)
+    good = world.store.get(key)
+    assert good is not None
+    world.put(key, b"{")
+    shop.revoke(22, terminate=True)
+    world.settle(3)
+    world.start("hv1")
+    assert len(tracked(world.kernels["hv1"])) == 1
+    world.put(key, good.value)
+    world.settle(3)
+    assert tracked(world.kernels["hv1"]) == set()
+
+
 def test_another_vpcs_connections_with_the_same_addresses_go_on(shop: Shop) -> None:
     world = shop.world
     other, subnet = world.vpc("b")
@@ -224,7 +239,9 @@ def test_a_host_that_lies_of_an_interfaces_connections_gives_others_none(world: 
     assert {(found.source, found.mark) for found in world.kernels["hv2"].tracked.values()} == {(mine, BEGINNER_TRACKS)}
 
 
-@pytest.mark.parametrize("change", [{"protocol": 300}, {"destination": "x"}, {"destination": "::1"}, {"sport": -1}, {"icmp_type": 1 << 40}])
+@pytest.mark.parametrize(
+    "change", [{"protocol": 300}, {"destination": "x"}, {"destination": "::1"}, {"sport": -1}, {"icmp_type": 1 << 40}]
+)
 def test_words_of_connections_that_are_none_are_left_out(world: World, change: dict[str, object]) -> None:
     vpc, subnet = world.vpc("a")
     placed = moved(world, vpc, subnet)
