@@ -1,8 +1,8 @@
 """Connections that the kernel tracks, where a customer's wish or a move concerns them.
 
 Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end.
-               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, which is
-               written after the connections have ended: an agent that dies in between ends them when it comes back.
+               The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, and so
+               does what could not be ended before it was written: an agent that dies in between ends them when it comes back.
 
 Moves          What an interface's connections may do is known where it has been. The old host writes them down beside its word
                that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
@@ -55,7 +55,8 @@ class Connections:
         self._told: dict[str, bool] = {}  # interface on its way from here -> whether it had left when its connections were told
 
     def recall(self, saved: Snapshot) -> None:
-        """Note the terminations that were wished, and the addresses that ended, since the last run saved its records."""
+        """Note the terminations that the last run owed or never saw, and the addresses that ended since it saved its records."""
+        self._records.dirty.terminations |= set(saved.terminations)
         for key, (_, value) in saved.records.items():
             root, vni, kind, *rest = [*key.split("/"), "", "", ""]
             if root == "map" and self._has_ended(int(vni, 16), kind, value):
@@ -117,15 +118,18 @@ class Connections:
 
     def _forget(self, vni: int, addresses: Set[str]) -> None:
         """End the connections of addresses. Of a VPC that is gone from here the kernel has forgotten them with the zone."""
-        if vni in self._reconciler.phases:
+        if vni in self._records.carried():
             flows = self._kernel.flows(self._reconciler.zone_of(vni))
             self._kernel.forget_flows(flow for flow in flows if {flow.source, flow.destination} & addresses)
 
     def _take_over(self, eni_id: str) -> None:
+        """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
         said = self._records.handed_over.get(eni_id)
-        if said is not None and eni_id in self._records.wants:
+        eni = self._records.vpcs[vni_of(eni_id)].enis.get(eni_id)
+        if said is not None and eni is not None and eni_id in self._records.wants:
             zone = self._reconciler.zone_of(vni_of(eni_id))
-            self._kernel.restore_flows(msgspec.structs.replace(flow, zone=zone) for flow in said.flows)
+            own = [_own_part(flow, eni) for flow in said.flows]
+            self._kernel.restore_flows(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
 
     def _tell_departing(self) -> None:
         leaving = dict(self._leaving())
@@ -157,6 +161,13 @@ class Connections:
             flows = sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER]
         said = HandedOver(flows=tuple(map(uncounted, flows)))
         self._outbox.say(keys.eni_flows(self._records.host_name, eni_id), said)
+
+
+def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
+    """Return a connection with what an interface's own ends know of it; what the other end knows is not its to say."""
+    begins = BEGINNER_TRACKS if flow.source in eni.addresses else 0
+    answers = OTHER_END_TRACKS if flow.destination in eni.addresses else 0
+    return msgspec.structs.replace(flow, mark=flow.mark & (begins | answers))
 
 
 def _outlived(book: Rulebook, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:

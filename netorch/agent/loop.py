@@ -271,6 +271,7 @@ class Agent:
         if not follower.in_sync or self.records.changes == self._saved_changes or now < self._save_at:
             return
         started = self._clock()
-        self._snapshot.save(Snapshot(uid=follower.uid, revision=follower.revision, records=self.records.raw))
+        owed = tuple(sorted(self.records.dirty.terminations))  # `connections.turn` put them back
+        self._snapshot.save(Snapshot(uid=follower.uid, revision=follower.revision, records=self.records.raw, terminations=owed))
         self._saved_changes = self.records.changes
         self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))

@@ -23,6 +23,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     revision: int
     records: dict[str, tuple[int, bytes]]
+    terminations: tuple[tuple[int, str], ...] = ()  # (VNI, group) of which connections were still to end
 
 
 class SnapshotFile:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from netorch.model.addr import parse_ip
+
 BEGINNER_TRACKS: Final = 1  # bits of a connection's mark, see policy.nftgen: the end that began it tracks it
 OTHER_END_TRACKS: Final = 2
+
+# What other hosts say of connections is read with these limits: it is packed into messages for the kernel.
+_Byte = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
+_Port = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+_Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
 
 FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 
@@ -15,20 +22,20 @@ FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """A tracked connection, seen from the one who began it. Nothing is translated: replies have the same ends, turned round."""
 
-    zone: int  # the conntrack zone of its VPC on this host
-    protocol: int
+    zone: _Port  # the conntrack zone of its VPC on this host
+    protocol: _Byte
     source: str
     destination: str
-    sport: int = 0
-    dport: int = 0
-    icmp_id: int = 0
-    icmp_type: int = 0
-    icmp_code: int = 0
-    mark: int = 0  # bit 1: who began it tracks it; bit 2: the other end does
-    timeout_s: int = 0  # until the kernel forgets it, unless a packet comes
+    sport: _Port = 0
+    dport: _Port = 0
+    icmp_id: _Port = 0
+    icmp_type: _Byte = 0
+    icmp_code: _Byte = 0
+    mark: _Word = 0  # bit 1: who began it tracks it; bit 2: the other end does
+    timeout_s: _Word = 0  # until the kernel forgets it, unless a packet comes
     replied: bool = False
     assured: bool = False  # the last to be dropped when the table is full
-    tcp_state: int = 0  # source: linux/netfilter/nf_conntrack_tcp.h; 3 is established
+    tcp_state: _Byte = 0  # source: linux/netfilter/nf_conntrack_tcp.h; 3 is established
     packets: int = 0  # from the source
     bytes: int = 0
     reply_packets: int = 0
@@ -51,3 +58,9 @@ class HandedOver(msgspec.Struct, frozen=True):
     """The connections of an interface that is on its way from a host. Stored at `hoststat/<host>/flows/<eni>`."""
 
     flows: tuple[Flow, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse ends that are no addresses, or not of one IP version. Raises ValueError."""
+        for flow in self.flows:
+            if parse_ip(flow.source)[0] != parse_ip(flow.destination)[0]:
+                raise ValueError(f"connection {flow.source} -> {flow.destination}: the ends have different IP versions")

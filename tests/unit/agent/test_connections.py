@@ -120,6 +120,21 @@ def test_a_termination_waits_until_the_rules_are_in_force(shop: Shop) -> None:
     assert tracked(shop.world.kernels["hv1"]) == set()
 
 
+def test_a_termination_that_waits_for_its_vpc_outlives_the_agent(shop: Shop) -> None:
+    world, key = shop.world, keys.subnet(shop.vpc.vni, shop.subnet.id)
+    from_client(shop, 22)
+    good = world.store.get(key)
+    assert good is not None
+    world.put(key, b"{")
+    shop.revoke(22, terminate=True)
+    world.settle(3)
+    world.start("hv1")
+    assert len(tracked(world.kernels["hv1"])) == 1
+    world.put(key, good.value)
+    world.settle(3)
+    assert tracked(world.kernels["hv1"]) == set()
+
+
 def test_another_vpcs_connections_with_the_same_addresses_go_on(shop: Shop) -> None:
     world = shop.world
     other, subnet = world.vpc("b")
@@ -205,6 +220,41 @@ def test_damaged_words_of_connections_do_not_stop_a_move(world: World) -> None:
     world.assert_settled()
 
 
+def test_a_host_that_lies_of_an_interfaces_connections_gives_others_none(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    victim = world.run(subnet, "hv2")
+    placed = moved(world, vpc, subnet)
+    world.turn("hv1")
+    key = keys.eni_flows("hv1", placed.eni.id)
+    stored = world.store.get(key)
+    assert stored is not None
+    one = msgspec.json.decode(stored.value, type=HandedOver).flows[0]
+    mine, his = placed.eni.address, victim.eni.address
+    lies = [
+        msgspec.structs.replace(one, source="10.0.0.201", destination=his, dport=22, mark=BOTH),
+        msgspec.structs.replace(one, source=mine, destination=his, dport=22, mark=BOTH),
+    ]
+    world.put(key, msgspec.json.encode(HandedOver(flows=tuple(lies))))
+    world.turn("hv2")
+    assert {(found.source, found.mark) for found in world.kernels["hv2"].tracked.values()} == {(mine, BEGINNER_TRACKS)}
+
+
+@pytest.mark.parametrize(
+    "change", [{"protocol": 300}, {"destination": "x"}, {"destination": "::1"}, {"sport": -1}, {"icmp_type": 1 << 40}]
+)
+def test_words_of_connections_that_are_none_are_left_out(world: World, change: dict[str, object]) -> None:
+    vpc, subnet = world.vpc("a")
+    placed = moved(world, vpc, subnet)
+    world.turn("hv1")
+    key = keys.eni_flows("hv1", placed.eni.id)
+    stored = world.store.get(key)
+    assert stored is not None
+    one = msgspec.json.decode(stored.value, type=HandedOver).flows[0]
+    world.put(key, msgspec.json.encode({"flows": [msgspec.to_builtins(one) | change]}))
+    world.turn("hv2")
+    assert tracked(world.kernels["hv2"]) == set()
+
+
 def test_the_default_group_permits_nothing_from_outside(shop: Shop) -> None:
     """The oracle of these tests: the rule that was revoked first is gone."""
     group = groups.describe_security_group(shop.world.store, shop.world.operator, shop.group).group
@@ -226,4 +276,17 @@ def test_an_address_that_ended_while_the_agent_was_dead_has_no_connections_when_
     shop.world.kill("hv1")
     instances.terminate_instance(shop.world.store, shop.world.operator, shop.client.instance.id)
     shop.world.start("hv1")
+    assert tracked(shop.world.kernels["hv1"]) == set()
+
+
+def test_an_address_that_ended_loses_its_connections_though_the_vpc_cannot_be_compiled_yet(shop: Shop) -> None:
+    from_client(shop, 443)
+    shop.world.kill("hv1")
+    instances.terminate_instance(shop.world.store, shop.world.operator, shop.client.instance.id)
+    record = shop.world.store.get(keys.subnet(shop.vpc.vni, shop.subnet.id))
+    assert record is not None
+    shop.world.put(keys.subnet(shop.vpc.vni, shop.subnet.id), b"{")
+    shop.world.start("hv1")
+    shop.world.put(keys.subnet(shop.vpc.vni, shop.subnet.id), record.value)
+    shop.world.settle(3)
     assert tracked(shop.world.kernels["hv1"]) == set()
