@@ -62,7 +62,9 @@ class Chains:
         """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
         places = {(item.subnet.id, _groups(item)): item for item in view.local}
         rules = GroupRules(view.groups, view.prefix_lists, {class_number(groups): groups for groups in _distinct(view.classes)})
-        for groups in sorted({groups for _, groups in places}):
+        local = sorted({groups for _, groups in places})
+        rules.check_size(local)
+        for groups in local:
             for direction in Direction:
                 yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
         acls = {subnet.id: _acl_of(view, subnet) for subnet in {item.subnet.id: item.subnet for item in places.values()}.values()}

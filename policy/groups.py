@@ -7,6 +7,7 @@ protocol to and from every address. Each packet of such a connection is judged a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from msgspec import structs
 
@@ -18,6 +19,8 @@ from netorch.state.nft import ChainSet, NftChain
 from policy.acl import Direction
 from policy.boxes import Lookup, class_lookups, lookups, port_lookup, union
 from policy.services import EVERYTHING, LAST, NOTHING, WITH_PORTS, Services, services
+
+MOST_ENTRIES: Final = 200_000  # of a VPC on one host: about a second of an agent's time
 
 
 class GroupRules:
@@ -48,6 +51,23 @@ class GroupRules:
             for prefix in self._prefixes_of(rule):
                 permitted[prefix] = permitted.get(prefix, NOTHING) | _meant(rule)
         return permitted
+
+    def check_size(self, local: Iterable[Sequence[str]]) -> None:
+        """Check that what rules refer to groups for stays within what an agent handles beside its other customers' VPCs.
+
+        It grows with classes here, rules and classes that hold the groups, each of which a customer may have many of.
+
+        Raises:
+          CompileError: it is more than MOST_ENTRIES.
+        """
+        sizes = {
+            group_id: sum(len(self._classes.get(rule.group, ())) for rule in group.ingress + group.egress if rule.group)
+            for group_id, group in self._groups.items()
+        }
+        total = sum(sizes.get(group_id, 0) for groups in local for group_id in groups)
+        if total > MOST_ENTRIES:
+            text = f"rules that refer to groups come to {total} entries on this host, more than {MOST_ENTRIES}"
+            raise CompileError(f"security groups: {text}; give interfaces fewer different sets of groups, or rules CIDRs")
 
     def by_class(self, rules: Iterable[SecurityGroupRule]) -> dict[int, Services]:
         """Return what rules permit with the members of each class; a group without members permits nothing."""

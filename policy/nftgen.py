@@ -18,6 +18,8 @@ FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
   are not kept, and nothing answers them. It compares MAC and address with literals, of IP and of ARP packets alike; that is the
   cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
   neither have no receiver here in any case, as nothing is bridged.
+* An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
+  packets to its own address only, and in one piece, lest the quotation come in another one.
 * What passes bears a mark. The mark says "checked at its port", and FABRIC_INET lets nothing from a port pass without it, so that
   a port without its chain is mute. An instance cannot set it: the mark of a packet does not survive the way out of a namespace.
 * DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
@@ -126,6 +128,16 @@ _CHECKED: Final = "0x4e54"
 JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
 
 FABRIC_NETDEV: Final = f"""
+set icmp_errors {{
+    type icmp_type
+    size 8
+    elements = {{ 3, 4, 5, 11, 12 }}
+}}
+set icmpv6_errors {{
+    type icmpv6_type
+    size 8
+    elements = {{ 1, 2, 3, 4 }}
+}}
 counter spoofed {{
 }}
 {_refusal("spoofed")}
@@ -278,11 +290,21 @@ def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str], *, idle
 
     What comes from `idle` addresses is dropped without being counted: an instance without IPv6 solicits routers all the same.
     """
-    passes = [f"ip saddr {address}", *(f"ip6 saddr {source}" for source in ipv6)]
-    rules = [f"ether saddr {mac} {match} meta mark set {_CHECKED} accept" for match in passes]
+    addresses = tuple(ipv6)
+    rules = [*_errors("icmp", f"ether saddr {mac} ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)}")]
+    if addresses:
+        own = f"ether saddr {mac} ip6 saddr {addresses[0]} exthdr frag 0 @th,256,128 {raw(addresses[0])}"
+        rules += _errors("icmpv6", own)
+    passes = [f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses)]
+    rules += [f"ether saddr {mac} {match} meta mark set {_CHECKED} accept" for match in passes]
     rules.append(f"ether saddr {mac} arp saddr ether {mac} arp saddr ip {address} accept")
     rules += [f"ether saddr {mac} ip6 saddr {source} drop" for source in idle]
     return PortChain(ifname=ifname, rules=(*rules, "goto refuse_spoofed"))
+
+
+def _errors(word: str, own: str) -> tuple[str, str]:
+    """Return the rules for ICMP errors: those that are whole and about a packet to the interface's own address pass."""
+    return f"{word} type @{word}_errors {own} meta mark set {_CHECKED} accept", f"{word} type @{word}_errors goto refuse_spoofed"
 
 
 def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:

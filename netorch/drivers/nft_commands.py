@@ -17,7 +17,7 @@ FAMILY: Final = str(VPC_TABLE[2])
 _TABLE: Final = f"{FAMILY} {NFT_TABLE}"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SPEC: Final = re.compile(r"[a-z0-9_]+( [a-z0-9_.:,@]+)*(; [a-z0-9_]+( [a-z0-9_.:,@]+)*)*")
-_RULE: Final = re.compile(r"[A-Za-z0-9_.:@!=/,|-]+( [A-Za-z0-9_.:@!=/,|-]+)*")
+_RULE: Final = re.compile(r"[A-Za-z0-9_.:@!=/,|&-]+( [A-Za-z0-9_.:@!=/,|&-]+)*")
 _KEY: Final = re.compile(r"[A-Za-z0-9_.:/-]+( \. [A-Za-z0-9_.:/-]+)*")
 _VALUE: Final = re.compile(r"[A-Za-z0-9_.:-]+( [A-Za-z0-9_.-]+)?")
 

@@ -150,7 +150,7 @@ class _Parser:
     def _field(self) -> Field:
         if self.words[0].startswith("@th,"):
             return raw_field(self._take())
-        for length in (3, 2, 1):
+        for length in (4, 3, 2, 1):
             field = FIELDS.get(tuple(self.words[:length]))
             if field is not None:
                 del self.words[:length]

@@ -114,6 +114,8 @@ _FIELDS: Final = (
     Field(words="arp saddr ip", read=_never),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
+    Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole
+    Field(words="exthdr frag", read=lambda skb: 0 if skb.packet.version == 6 else None),
     Field(words="ip6 saddr", read=_address("source", 6)),
     Field(words="ip6 daddr", read=_address("destination", 6)),
     Field(words="th sport", read=_ports("source_port")),
@@ -133,10 +135,11 @@ def raw_field(word: str) -> Field:
     first, last = int(offset), int(offset) + int(length)
 
     def read(skb: Skb) -> int | None:
-        bits = len(skb.th) * 8
+        th = skb.th or _quotation(skb.packet)
+        bits = len(th) * 8
         if last > bits:
             return None
-        return int.from_bytes(skb.th, "big") >> (bits - last) & ((1 << (last - first)) - 1)
+        return int.from_bytes(th, "big") >> (bits - last) & ((1 << (last - first)) - 1)
 
     return Field(words=word, read=read)
 
@@ -147,16 +150,29 @@ def number_of(address: str) -> int:
     return int.from_bytes(packed(address), "big")
 
 
+def _quotation(packet: Packet) -> bytes:
+    """Return an ICMP error from its type on, as far as the addresses of the packet that it quotes; nothing for other packets."""
+    about = packet.quoted
+    if about is None:
+        return b""
+    return struct.pack("!BB6x", packet.icmp_type, packet.icmp_code) + _network(about)
+
+
+def _network(packet: Packet) -> bytes:
+    """Return an IP header without options, as far as rules read it."""
+    if packet.version == 4:
+        fixed = struct.pack("!BBHHHBBH", 0x45, 0, 20, 0, 0, 63, packet.protocol, 0)
+    else:
+        fixed = struct.pack("!IHBB", 6 << 28, 0, packet.protocol, 63)
+    return fixed + packed(packet.source) + packed(packet.destination)
+
+
 def encapsulated(packet: Packet, vni: int) -> bytes:
     """Return a packet in VXLAN, from the UDP header on, as far as its inner addresses. Source: RFC 7348 section 5."""
     udp = struct.pack("!HHHH", 49152, VXLAN_PORT, 0, 0)
     vxlan = struct.pack("!II", 0x08000000, vni << 8)
     ethernet = bytes(12) + struct.pack("!H", ETHERTYPE[packet.version])
-    if packet.version == 4:
-        network = struct.pack("!BBHHHBBH", 0x45, 0, 20, 0, 0, 63, packet.protocol, 0)
-    else:
-        network = struct.pack("!IHBB", 6 << 28, 0, packet.protocol, 63)
-    return udp + vxlan + ethernet + network + packed(packet.source) + packed(packet.destination)
+    return udp + vxlan + ethernet + _network(packet)
 
 
 def arriving(packet: Packet, outer_source: str, outer_destination: str, vni: int) -> Skb:

@@ -234,6 +234,16 @@ def test_an_error_about_a_tracked_flow_comes_back(lab: Policed, server: str, ver
         assert lab.verdict(server, CLIENT, back / error / Raw(bytes(flow))) == PASSED
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_nobody_complains_of_packets_that_were_addressed_to_others(lab: Policed, version: int) -> None:
+    flow = udp(CLIENT, FAR, 6000, version=version)
+    assert lab.verdict(CLIENT, FAR, flow) == PASSED
+    answer = ip(FAR, CLIENT, version) / UDP(sport=6000, dport=flow[UDP].sport)
+    for target, about in ((CLIENT, flow), (FAR, answer)):
+        for error in errors(version):
+            assert lab.verdict(NEAR, target, ip(NEAR, target, version) / error / Raw(bytes(about))) == "spoofed"
+
+
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_error_about_a_refused_flow_does_not_come_back(lab: Policed, server: str, version: int) -> None:
     flow = udp(CLIENT, server, 6001, version=version)

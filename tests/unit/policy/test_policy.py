@@ -133,6 +133,12 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
     assert chain == PortChain(
         ifname=PORT,
         rules=(
+            f"icmp type @icmp_errors {own} ip saddr {ADDRESS} ip frag-off & 16383 == 0 @th,192,32 0xa000005"
+            " meta mark set 0x4e54 accept",
+            "icmp type @icmp_errors goto refuse_spoofed",
+            f"icmpv6 type @icmpv6_errors {own} ip6 saddr {ADDRESS6} exthdr frag 0"
+            " @th,256,128 0x20010db8000000000000000000000005 meta mark set 0x4e54 accept",
+            "icmpv6 type @icmpv6_errors goto refuse_spoofed",
             f"{own} ip saddr {ADDRESS} meta mark set 0x4e54 accept",
             f"{own} ip6 saddr {ADDRESS6} meta mark set 0x4e54 accept",
             f"{own} ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
