@@ -157,11 +157,21 @@ class LinuxKernel:
         return handler(ops)
 
     def _change_fabric_nft(self, ops: list[Op]) -> list[Failure]:
-        """Change tables, and forget the connections of each zone that a VPC gives back: the next one must not inherit them."""
-        failures = self._nft[Scope.FABRIC].apply(ops)
+        """Change tables, and forget the connections of each zone that a VPC gives back: the next one must not inherit them.
+
+        Before the zone is given back, which is the only memory of it, lest who dies in between forget it with them; and after,
+        for what has begun meanwhile.
+        """
+        failures = self._forget_freed_zones(ops)
+        kept = {failure.op.obj.key for failure in failures}
+        failures += self._nft[Scope.FABRIC].apply([op for op in ops if op.obj.key not in kept])
         failed = {failure.op.obj.key for failure in failures}
+        return failures + self._forget_freed_zones(op for op in ops if op.obj.key not in failed)
+
+    def _forget_freed_zones(self, ops: Iterable[Op]) -> list[Failure]:
+        failures = []
         for op in ops:
-            if isinstance(op, Delete) and op.obj.key not in failed and (zone := freed_zone(op.obj)):
+            if isinstance(op, Delete) and (zone := freed_zone(op.obj)):
                 try:
                     self._conntrack.flush_zone(zone)
                 except KernelError as error:
