@@ -125,11 +125,16 @@ class Connections:
     def _take_over(self, eni_id: str) -> None:
         """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
         said = self._records.handed_over.get(eni_id)
-        eni = self._records.vpcs[vni_of(eni_id)].enis.get(eni_id)
+        eni = self._interface(eni_id)
         if said is not None and eni is not None and eni_id in self._records.wants:
             zone = self._reconciler.zone_of(vni_of(eni_id))
             own = [_own_part(flow, eni) for flow in said.flows]
             self._kernel.restore_flows(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
+
+    def _interface(self, eni_id: str) -> NetworkInterface | None:
+        """Return an interface's record; there is none any more when its VPC has gone meanwhile."""
+        records = self._records.vpcs.get(vni_of(eni_id))
+        return records.enis.get(eni_id) if records is not None else None
 
     def _tell_departing(self) -> None:
         leaving = dict(self._leaving())
@@ -153,7 +158,7 @@ class Connections:
 
     def _tell(self, eni_id: str) -> None:
         vni = vni_of(eni_id)
-        eni = self._records.vpcs[vni].enis.get(eni_id)
+        eni = self._interface(eni_id)
         own = eni.addresses if eni is not None else ()
         flows = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni)) if {flow.source, flow.destination} & {*own}]
         if len(flows) > HANDED_OVER:

@@ -12,6 +12,7 @@ from netorch.control.instances import Placed
 from netorch.control.permissions import Permission
 from netorch.drivers.fake import FakeKernel
 from netorch.model import keys
+from netorch.model.ids import make_id
 from netorch.model.security import ALL_PROTOCOLS, TCP, Way
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver
@@ -290,3 +291,13 @@ def test_an_address_that_ended_loses_its_connections_though_the_vpc_cannot_be_co
     shop.world.put(keys.subnet(shop.vpc.vni, shop.subnet.id), record.value)
     shop.world.settle(3)
     assert tracked(shop.world.kernels["hv1"]) == set()
+
+
+def test_words_of_connections_of_an_interface_whose_vpc_has_gone_meanwhile_mean_nothing(world: World) -> None:
+    eni_id = make_id("eni", 4097, 1)
+    agent = world.agents["hv2"]
+    agent.records.handed_over[eni_id] = HandedOver(flows=())
+    agent.records.dirty.handed_over.add(eni_id)
+    world.turn("hv2")
+    assert not agent.records.dirty.handed_over
+    assert tracked(world.kernels["hv2"]) == set()
