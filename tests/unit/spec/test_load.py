@@ -179,13 +179,22 @@ _BROKEN: dict[str, list[Any]] = {
 }
 
 
+def _broken(path: str, key: str) -> list[Any]:
+    """Return values that a field cannot have; an entry of a network ACL may name any CIDR without host bits."""
+    if path.endswith(".tags"):
+        return []
+    if key == "cidr" and ".network_acls[" in path:
+        return ["10.0.0.1/24", "", 10]
+    return _BROKEN.get(key, [])
+
+
 def _places(values: object, path: str) -> Iterator[tuple[str, Any, str, object]]:
     """Yield (path, container, key, bad value) for every field that we know how to break; every mapping gets an unknown one."""
     if isinstance(values, dict):
         if not path.endswith(".tags"):
             yield f"{path}.surprise", values, "surprise", 1
         for key, value in values.items():
-            for bad in _BROKEN.get(str(key), ()) if not path.endswith(".tags") else []:
+            for bad in _broken(path, str(key)):
                 yield f"{path}.{key}", values, key, bad
             yield from _places(value, f"{path}.{key}")
     elif isinstance(values, list):
