@@ -11,9 +11,9 @@ from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.rulebook import Rulebook
+from netorch.trace.services import EPHEMERAL
 from netorch.trace.walk import Walk
 
-_ANSWER_PORTS = "1024-65535"  # see EPHEMERAL in netorch.trace.reach
 _SIDE = {"sg_egress": Way.EGRESS, "acl_egress": Way.EGRESS, "sg_ingress": Way.INGRESS, "acl_ingress": Way.INGRESS}
 _NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 _ADVICE = {
@@ -59,7 +59,7 @@ def explain_answer(book: Rulebook, vpc: Vpc, packet: Packet, name_of: dict[str, 
     if not (packet.has_ports or packet.has_type) or sender is None or receiver is None:
         return None
     answer = packet.answer()
-    words = f"{_NAMES[packet.protocol]} {_ANSWER_PORTS}" if packet.has_ports else service_words(answer)
+    words = f"{_NAMES[packet.protocol]} {EPHEMERAL[0]}-{EPHEMERAL[1]}" if packet.has_ports else service_words(answer)
     for eni, way in ((receiver, Way.EGRESS), (sender, Way.INGRESS)):
         said = ask_acl(book, eni, way, answer)
         if not said.allows:

@@ -24,11 +24,10 @@ import msgspec
 
 from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
-from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, PORT_LAST, TCP, UDP, AclEntry, SecurityGroupRule, Way
+from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, SecurityGroupRule, Way
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
-from netorch.trace.services import NOTHING, Spans, both, everything, holds, services_of, text_of, union, without
+from netorch.trace.services import EPHEMERAL, NOTHING, Spans, both, everything, holds, services_of, text_of, union, without
 
-EPHEMERAL: Final = (1024, PORT_LAST)  # where answers go. Source: EC2's guide on network ACLs, "Ephemeral ports"
 _REQUESTS: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}  # type of ICMP -> type of its answer
 
 Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names

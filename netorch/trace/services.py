@@ -15,6 +15,7 @@ from netorch.model.security import ALL_PROTOCOLS, ANY, ICMP, ICMPV6, PORT_LAST, 
 Spans = tuple[tuple[int, int], ...]  # first and last, in order, neither touching nor overlapping
 NOTHING: Final[Spans] = ()
 _CODES: Final = 256
+EPHEMERAL: Final = (1024, PORT_LAST)  # where answers go. Source: EC2's guide on network ACLs, "Ephemeral ports"
 _NAMES: Final = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 
 
