@@ -10,9 +10,9 @@ from hypothesis import given
 
 from netorch.model.packet import Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, UDP
-from netorch.trace.reach import EPHEMERAL, Reach
+from netorch.trace.reach import Reach
 from netorch.trace.rulebook import Rulebook
-from netorch.trace.services import service
+from netorch.trace.services import EPHEMERAL, service
 from policy.evaluate import Memory, Policy, Standing, judge
 from tests.property.policy_strategies import OTHERS, PORTS, policies
 
