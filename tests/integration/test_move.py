@@ -60,6 +60,7 @@ def test_after_moves_every_host_holds_what_it_would_compile_from_nothing(world: 
     world.wait_attached()
     wait_for(lambda: not world.agent("hv3").reconciler.phases, "hv3 to be empty again")
     assert list(world.agent("hv3").reconciler.slices) == [HOST_SLICE]
+    world.settle()
     for name in world.hosts:
         reconciler = world.agent(name).reconciler
         for vni in reconciler.phases:

@@ -111,6 +111,11 @@ class AttentiveAgent(Agent):
         with self.busy:
             super().turn()
 
+    def audit(self) -> None:
+        """Read the whole kernel anew, between two turns."""
+        with self.busy:
+            self.reconciler.read_kernel()
+
     def has_done(self, revision: int) -> bool:
         """Return whether it has acted on all that the store held at a revision."""
         with self.busy:
@@ -283,7 +288,7 @@ class World:
         self.agents[name] = agent
         return agent
 
-    def agent(self, name: str) -> Agent:
+    def agent(self, name: str) -> AttentiveAgent:
         """Return the agent that runs as a thread."""
         thread = self.agents[name]
         assert isinstance(thread, AgentThread)
