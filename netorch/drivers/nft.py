@@ -78,7 +78,7 @@ class Nft:
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations, neighbouring ones but for tables in as few transactions as may be; return the refused ones."""
+        """Carry out the operations, neighbouring ones (but for tables) in as few transactions as may be; return those refused."""
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
             batch = list(group)
