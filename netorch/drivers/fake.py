@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -82,9 +82,10 @@ class FakeKernel:
         """Return `packets`."""
         return dict(self.packets)
 
-    def flows(self, zone: int) -> tuple[Flow, ...]:
-        """Return the connections of a zone."""
-        return tuple(flow for flow in self.tracked.values() if flow.zone == zone)
+    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
+        """Return the connections of a zone, or those of some addresses in it."""
+        found = (flow for flow in self.tracked.values() if flow.zone == zone)
+        return tuple(flow for flow in found if addresses is None or not {flow.source, flow.destination}.isdisjoint(addresses))
 
     def forget_flows(self, flows: Iterable[Flow]) -> None:
         """Forget connections."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final
@@ -119,9 +119,9 @@ class LinuxKernel:
         """Return the packets counted by our named nft counters."""
         return self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
 
-    def flows(self, zone: int) -> tuple[Flow, ...]:
-        """Return the tracked connections of a conntrack zone of the fabric."""
-        return self._conntrack.dump(zone)
+    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
+        """Return the tracked connections of a conntrack zone of the fabric, or those of some addresses in it."""
+        return self._conntrack.dump(zone, addresses)
 
     def forget_flows(self, flows: Iterable[Flow]) -> None:
         """Let the kernel forget connections."""

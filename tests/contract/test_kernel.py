@@ -399,6 +399,21 @@ def test_restored_connections_are_known_and_forgotten_ones_are_not(stand: Stand)
     assert steady(stand.kernel.flows(8)) == steady([stranger])
 
 
+def test_connections_are_told_by_the_addresses_that_are_their_ends(stand: Stand) -> None:
+    elsewhere = msgspec.structs.replace(FLOW, zone=8)
+    others = [msgspec.structs.replace(flow, source=flow.source + "0", destination=flow.destination + "0") for flow in FLOWS]
+    stand.kernel.restore_flows([*FLOWS, *others, elsewhere])
+    for ends in (["10.0.0.11"], ["10.0.0.12"], ["10.0.0.11", "10.0.0.12"]):
+        assert steady(stand.kernel.flows(7, ends)) == steady(flow for flow in FLOWS if ":" not in flow.source)
+        assert len(stand.kernel.flows(7, ends)) == 3  # each once
+    assert steady(stand.kernel.flows(7, ["2001:db8::12"])) == steady(flow for flow in FLOWS if ":" in flow.source)
+    assert steady(stand.kernel.flows(7, ["10.0.0.12", "2001:db8::11"])) == steady(FLOWS)
+    many = [f"10.9.9.{number}" for number in range(20)]
+    assert steady(stand.kernel.flows(7, [*many, "10.0.0.110"])) == steady(flow for flow in others if ":" not in flow.source)
+    assert steady(stand.kernel.flows(8, ["10.0.0.12"])) == steady([elsewhere])
+    assert stand.kernel.flows(7, []) == stand.kernel.flows(7, many) == ()
+
+
 def test_a_connection_that_is_known_already_stays_as_it_is(stand: Stand) -> None:
     stand.kernel.restore_flows([FLOW])
     stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=0, timeout_s=1, tcp_state=1)])
