@@ -29,7 +29,11 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
 
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
-  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone.
+  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
+  then begins a connection, and nothing else, is looked up among the zones that hold more connections than are free on this host
+  (netorch.agent.allowance): `zone` knows no VRF, so all that is of a connection already has left by the first rule and all that
+  comes for the first time by the second. It is refused here, before policy is asked, since that is the sooner the cheaper, and
+  an echo to the router takes room too. Elements of `over_allowance` expire: without an agent nobody is refused for ever.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
 * `forward`: the mark is taken off, lest it choose a route in the underlay, and used again only while the sender's chain runs. A
   packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
@@ -148,6 +152,7 @@ _MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUS
 _REFUSALS: Final = "\n".join(
     _refusal(reason, chain, *_MARK, untold="untold")
     for reason, chain in (
+        ("allowance", ""),
         ("unchecked", ""),
         ("transit", ""),
         ("invalid", ""),
@@ -177,7 +182,16 @@ set tracked_taker {
     size 8
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
 }
+set over_allowance {
+    typeof ct zone
+    size 65535
+    timeout 10s
+}
 map zone {
+    typeof iifname : ct zone
+    size 65535
+}
+map zone_again {
     typeof iifname : ct zone
     size 65535
 }
@@ -190,6 +204,8 @@ map takes {
     size 65535
 }
 counter no_zone {
+}
+counter allowance {
 }
 counter unchecked {
 }
@@ -213,8 +229,10 @@ counter untold {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
-    ct state new,established,related accept
+    ct state established,related accept
     ct zone set iifname map @zone accept
+    ct state new ct zone @over_allowance goto refuse_allowance
+    ct zone set iifname map @zone_again accept
     counter name "no_zone" drop
 }
 chain forward {

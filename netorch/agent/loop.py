@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from netorch import __version__
+from netorch.agent.allowance import Allowance
 from netorch.agent.connections import Connections
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.flowlog.targets import targets_of
@@ -68,6 +69,7 @@ class Agent:
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.outbox = Outbox(host_name)
         self.connections = Connections(self.records, self.reconciler, kernel, self.outbox)
+        self.allowance = Allowance(kernel)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot
@@ -121,6 +123,7 @@ class Agent:
         self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
         self.connections.turn(dirty)
+        self.allowance.turn(now)
         self._complete_moves(now)
         self._observe(dirty)
         self._tell(applied, now)
@@ -160,7 +163,7 @@ class Agent:
         self._audit_at = now + max(AUDIT_EVERY_S, SHARE * (self._clock() - started))
 
     def _next_deadline(self) -> float:
-        deadlines = [self._audit_at, self._count_at, self._clock() + LEASE_RENEW_S]
+        deadlines = [self._audit_at, self._count_at, self.allowance.look_at, self._clock() + LEASE_RENEW_S]
         if self.follower.store is None:
             deadlines.append(self.follower.retry_at)
         wait_s = self.flow_logger.wait_s() if self.flow_logger is not None else None
@@ -262,6 +265,8 @@ class Agent:
             writes=reconciler.writes,
             repaired=reconciler.repaired,
             counters=self._counters,
+            table_percent=self.allowance.percent,
+            refused=tuple(vni for vni in sorted(reconciler.phases) if reconciler.zone_of(vni) in self.allowance.refused),
             trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, "") or self._kernel_trouble,
         )
 

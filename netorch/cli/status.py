@@ -31,6 +31,9 @@ def command(context: click.Context, session: Session, output: str) -> None:
         context.exit(2 if health.problems else 0)
     print_table(COLUMNS, [[str(value) for value in _row(host).values()] for host in health.hosts])
     _show_drops(health)
+    for host in health.hosts:
+        if host.table_percent:
+            click.echo(f"host {host.name}: its connection table is {host.table_percent} % full")
     counted = (("VPC", health.vpcs), ("instance", health.instances), ("mapping", health.mappings))
     counts = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counted)
     click.echo(f"store: revision {health.revision}, {counts}")

@@ -25,6 +25,7 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
     writes: int
     repaired: int
     dropped: dict[str, int]
+    table_percent: int  # how full its connection table is, where it is more than half; else 0
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         writes=status.writes,
         repaired=status.repaired,
         dropped=status.counters,
+        table_percent=status.table_percent,
     )
 
 
@@ -79,14 +81,20 @@ def _problems(inventory: Inventory) -> list[str]:
             problems.append(f"host {name}: its agent is not running, {state.wants} interfaces keep what they have; start it")
         if status is not None and status.trouble:
             problems.append(f"host {name}: {status.trouble}")
+        for vni in status.refused if status is not None else ():
+            refused = f"{_vpc(inventory, vni)} holds more connections than are free, and may begin no other for now"
+            problems.append(f"host {name}: {refused}; see netorch flows")
     for (host, vni), degraded in sorted(inventory.vpc_status.items()):
-        records = inventory.vpcs.get(vni)
-        vpc = f"VPC {records.vpc.record.name}" if records is not None else f"VNI {vni}"
-        problems.append(f"host {host}: {vpc} is as it was before: {degraded.reason}")
+        problems.append(f"host {host}: {_vpc(inventory, vni)} is as it was before: {degraded.reason}")
     for (host, eni), found in sorted(inventory.eni_status.items()):
         if found.state is EniState.FAILED:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
     return problems
+
+
+def _vpc(inventory: Inventory, vni: int) -> str:
+    records = inventory.vpcs.get(vni)
+    return f"VPC {records.vpc.record.name}" if records is not None else f"VNI {vni}"
 
 
 def _age(seconds: float) -> str:

@@ -11,8 +11,8 @@ from netorch.diagnose.desired import desired_objects
 from netorch.drivers.base import Kernel
 from netorch.drivers.netns import RUN_NETNS, find, inside
 from netorch.errors import KernelError, NetorchError
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftTable
+from netorch.state.base import HOST_SLICE, KernelObject, Key
+from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable, Scope
 from netorch.state.owner import fabric_netns
 from netorch.store.base import Store
 from netorch.trace.machine import Machine, Objects
@@ -41,7 +41,7 @@ def dumped(hosts: list[str], desired: Mapping[str, Machine]) -> dict[str, Machin
     machines = {}
     for host in filter(is_here, hosts):
         with _kernel(host) as kernel:
-            objects = kernel.dump()
+            objects = kernel.dump() | _refusals(kernel)
         texts = desired[host].objects if host in desired else {}
         machines[host] = Machine(host, with_texts(objects, texts))
     return machines
@@ -64,6 +64,15 @@ def is_here(host: str) -> bool:
 def with_texts(objects: Objects, desired: Objects) -> dict[Key, KernelObject]:
     """Return dumped objects with the texts of tables, of which a kernel keeps digests, put back where they are known."""
     return {key: desired[key] if _is_text_of(desired.get(key), obj) else obj for key, obj in objects.items()}
+
+
+def _refusals(kernel: Kernel) -> dict[Key, KernelObject]:
+    """Return the zones that may begin no connection now; they expire, so that a dump does not show them."""
+    name, scope, family = OVER_ALLOWANCE, Scope.FABRIC, str(VPC_TABLE[2])
+    found = [
+        NftElement(scope=scope, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in kernel.refused_zones()
+    ]
+    return {element.key: element for element in found}
 
 
 def _is_text_of(table: KernelObject | None, dumped_object: KernelObject) -> bool:

@@ -149,6 +149,9 @@ def disagreement(packet: Packet, model: Walk, kernel: Walk | None, live: Live) -
     said = {"model": model.arrived}
     if kernel is not None:
         said["kernel"] = kernel.arrived
+        if kernel.code is Code.CONNECTION_ALLOWANCE:  # the model knows nothing of how many connections there are
+            model = kernel
+            del said["model"]
     if live.arrived is not None:
         said["probe"] = live.arrived
     if len(set(said.values())) > 1:

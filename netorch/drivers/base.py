@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,13 @@ class Underlay(msgspec.Struct, frozen=True, kw_only=True):
 
     ifname: str
     mtu: int
+
+
+class TableUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How many connections the fabric's table holds, and how many it may hold at most; 0: as many as there are."""
+
+    held: int
+    most: int
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -75,7 +82,10 @@ class Kernel(Protocol):
         ...
 
     def counters(self) -> dict[str, int]:
-        """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}."""
+        """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}.
+
+        Beside them, as "table_full", those that the connection tracker could not take up.
+        """
         ...
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
@@ -91,6 +101,22 @@ class Kernel(Protocol):
 
     def restore_flows(self, flows: Iterable[Flow]) -> None:
         """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
+        ...
+
+    def table_use(self) -> TableUse:
+        """Return how full the fabric's connection table is."""
+        ...
+
+    def sample_zones(self, size: int) -> dict[int, int]:
+        """Return how many of `size` connections, drawn by lot, each zone has; of all that live if there are fewer."""
+        ...
+
+    def refused_zones(self) -> frozenset[int]:
+        """Return the zones that may begin no connection now."""
+        ...
+
+    def refuse_zones(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds from now on."""
         ...
 
     def close(self) -> None:

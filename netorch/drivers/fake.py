@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from itertools import islice
 
 import msgspec
 
-from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, Underlay
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, TableUse, Underlay
 from netorch.drivers.describe import describe
 from netorch.drivers.fake_nft import NFT, check_birth, check_death, goes_with
 from netorch.errors import KernelError
@@ -20,7 +22,7 @@ from netorch.state.flow import Flow, FlowKey, uncounted
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
-from netorch.state.nft import NftElement, NftMap, NftTable, PortChain, freed_zone
+from netorch.state.nft import VPC_TABLE, NftElement, NftMap, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 
 _DEFAULT_UNDERLAY = Underlay(ifname="eth0", mtu=1550)
@@ -37,6 +39,8 @@ class FakeKernel:
         self.applied: list[Op] = []  # every operation that was carried out
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.tracked: dict[FlowKey, Flow] = {}  # the connections, of all zones
+        self.most_tracked = 1 << 18
+        self.refused: frozenset[int] = frozenset()  # zones; a test lets their time pass
         self.underlays = underlays
         self._failures: dict[str, list[int]] = {}
         self._events: list[KernelEvent] = []
@@ -97,6 +101,24 @@ class FakeKernel:
         for flow in flows:
             known = self.tracked.setdefault(flow.key, uncounted(flow))
             self.tracked[flow.key] = msgspec.structs.replace(known, mark=known.mark | flow.mark)
+
+    def table_use(self) -> TableUse:
+        """Return how many connections there are."""
+        return TableUse(held=len(self.tracked), most=self.most_tracked)
+
+    def sample_zones(self, size: int) -> dict[int, int]:
+        """Return how many of the first connections each zone has."""
+        return Counter(flow.zone for flow in islice(self.tracked.values(), size))
+
+    def refused_zones(self) -> frozenset[int]:
+        """Return `refused`."""
+        return self.refused
+
+    def refuse_zones(self, zones: Set[int]) -> None:
+        """Set `refused`, where there is a table for it."""
+        if VPC_TABLE not in self.objects:
+            raise KernelError("change elements", errno.ENOENT)
+        self.refused = frozenset(zones)
 
     def close(self) -> None:
         """Let go of the descriptor."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final
 
 from netorch.drivers import ethtool, netns, packed, parsed, sysctl
-from netorch.drivers.base import KernelEvent, Underlay
+from netorch.drivers.base import KernelEvent, TableUse, Underlay
 from netorch.drivers.conntrack import Conntrack
+from netorch.drivers.ct_table import ConnectionTable, refusing
 from netorch.drivers.describe import describe
 from netorch.drivers.monitor import Monitor
 from netorch.drivers.nft import Nft
@@ -51,6 +52,7 @@ class LinuxKernel:
             self._underlay = Channel(self._underlay_fd)
             self._fabric = Channel(self._fabric_fd)
             self._conntrack = Conntrack(self._fabric_fd)
+            self._table = ConnectionTable(self._fabric_fd)
             self._fabric.one(packed.set_up("lo", up=True))
             self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric)
             self._monitor.learn(read_names(self._fabric), set())
@@ -116,8 +118,9 @@ class LinuxKernel:
         return events
 
     def counters(self) -> dict[str, int]:
-        """Return the packets counted by our named nft counters."""
-        return self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
+        """Return the packets counted by our named nft counters, and those that the connection tracker could not take up."""
+        counted = self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
+        return counted | {"table_full": self._table.turned_away()}
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
         """Return the tracked connections of a conntrack zone of the fabric, or those of some addresses in it."""
@@ -131,9 +134,26 @@ class LinuxKernel:
         """Let the kernel know connections that began elsewhere."""
         self._conntrack.restore(flows)
 
+    def table_use(self) -> TableUse:
+        """Return how full the fabric's connection table is."""
+        return self._table.use()
+
+    def sample_zones(self, size: int) -> dict[int, int]:
+        """Return how many of some connections each zone has."""
+        return self._table.sample(size)
+
+    def refused_zones(self) -> frozenset[int]:
+        """Return the zones that may begin no connection now."""
+        return self._table.refused()
+
+    def refuse_zones(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        self._nft[Scope.FABRIC].commit(refusing(zones))
+
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""
         self._conntrack.close()
+        self._table.close()
         for nft in self._nft.values():
             nft.close()
         self._monitor.close()

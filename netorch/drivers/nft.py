@@ -99,6 +99,12 @@ class Nft:
         except OSError as error:
             raise KernelError("read nft counters", error.errno or 0, str(error)) from error
 
+    def commit(self, messages: bytes) -> None:
+        """Carry out a packed transaction, which is then no event. Raises KernelError."""
+        number = self._elements.commit(messages)
+        if number:
+            raise KernelError("change elements", number)
+
     def fileno(self) -> int:
         """Return a descriptor that is readable when `events` may have something."""
         return self._monitor.fileno()

@@ -15,20 +15,21 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple
 
 from netorch.drivers.nft_commands import Change
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import F_ACK, F_CREATE, F_REQUEST, HEADER, attr, attr_text, enlarge, nested
+from netorch.drivers.rtnl import F_ACK, F_CREATE, F_REQUEST, HEADER, attr, attr_text, attrs, each_attr, enlarge, nested
 from netorch.state.owner import NFT_TABLE
 
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NFTABLES: Final = 10  # NFNL_SUBSYS_NFTABLES
-_NEW_ELEMENT: Final = _NFTABLES << 8 | 12
-_DELETE_ELEMENT: Final = _NFTABLES << 8 | 14
+NEW_ELEMENTS: Final = _NFTABLES << 8 | 12
+GET_ELEMENTS: Final = _NFTABLES << 8 | 13
+_DELETE_ELEMENTS: Final = _NFTABLES << 8 | 14
 _FAMILIES: Final = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5}  # NFPROTO_*
 # Attributes: NFTA_SET_ELEM_LIST_*, NFTA_SET_ELEM_*, NFTA_DATA_*, NFTA_VERDICT_*
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ITEM = 1, 2, 3, 1
@@ -106,13 +107,38 @@ def pack(changes: Iterable[Change], specs: Callable[[Change], str]) -> bytes:
         items = list(group)
         layout = layout_of(specs(items[0]))
         packed = [_element(change, layout) for change in items]
-        head = attr_text(_LIST_TABLE, NFT_TABLE) + attr_text(_LIST_SET, name)
-        kind, flags = (_NEW_ELEMENT, F_CREATE | F_ACK) if add else (_DELETE_ELEMENT, F_ACK)
+        head = _set_name(name)
+        kind, flags = (NEW_ELEMENTS, F_CREATE | F_ACK) if add else (_DELETE_ELEMENTS, F_ACK)
         for start in range(0, len(packed), _PER_MESSAGE):
             body = head + nested(_LIST_ELEMENTS, *packed[start : start + _PER_MESSAGE])
             messages.append(_message(kind, flags, _FAMILIES[family], bytes(2), body))
     messages.append(_message(_BATCH_END, 0, 0, struct.pack(">H", _NFTABLES)))
     return b"".join(messages)
+
+
+def refill(family: str, name: str, keys: Iterable[bytes]) -> bytes:
+    """Return a transaction that puts these keys into a set in place of all that are there; their time begins anew."""
+    head, number = _set_name(name), _FAMILIES[family]
+    elements = [nested(_LIST_ITEM, nested(_KEY, attr(_VALUE, key))) for key in keys]
+    messages = [
+        _message(_BATCH_BEGIN, 0, 0, struct.pack(">H", _NFTABLES)),
+        _message(_DELETE_ELEMENTS, F_ACK, number, bytes(2), head),
+    ]
+    for start in range(0, len(elements), _PER_MESSAGE):
+        body = head + nested(_LIST_ELEMENTS, *elements[start : start + _PER_MESSAGE])
+        messages.append(_message(NEW_ELEMENTS, F_CREATE | F_ACK, number, bytes(2), body))
+    return b"".join((*messages, _message(_BATCH_END, 0, 0, struct.pack(">H", _NFTABLES))))
+
+
+def of_set(family: str, name: str) -> bytes:
+    """Return the body of a request for the elements of a set."""
+    return bytes((_FAMILIES[family], 0, 0, 0)) + _set_name(name)
+
+
+def keys_in(body: bytes) -> Iterator[bytes]:
+    """Yield the keys in an answer to such a request."""
+    for _, item in each_attr(attrs(body, 4).get(_LIST_ELEMENTS, b"")):
+        yield attrs(attrs(item)[_KEY])[_VALUE]
 
 
 @lru_cache(maxsize=256)
@@ -127,6 +153,10 @@ def layout_of(spec: str) -> Layout:
     if keyword not in ("type", "typeof") or (flags and not intervals) or (intervals and len(names) == 1):
         raise NotPackable(spec)  # an interval of one part is a pair of elements in a tree
     return Layout(tuple(_field(name, intervals=intervals) for name in names), intervals, _value(value) if value else None)
+
+
+def _set_name(name: str) -> bytes:
+    return attr_text(_LIST_TABLE, NFT_TABLE) + attr_text(_LIST_SET, name)
 
 
 def _message(kind: int, flags: int, family: int, resource: bytes, body: bytes = b"") -> bytes:

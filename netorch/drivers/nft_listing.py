@@ -109,10 +109,10 @@ def sealed_text(scope: Scope, family: str, blocks: Iterable[Block]) -> str:
 
 
 def digest(scope: Scope, family: str, blocks: Iterable[Block]) -> str:
-    """Return a digest of a table's skeleton: of all that names no VPC, elements included."""
+    """Return a digest of a table's skeleton: of all that names no VPC, elements included unless they expire by themselves."""
     shared = (scope, family) != (Scope(VPC_TABLE[1]), VPC_TABLE[2])
     kept = [
-        (block.kind, block.name, block.comment, block.lines, sorted(text for text in block.elements if not _vni(block, text)))
+        (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
         for block in blocks
         if block.name != FINGERPRINT and not is_of_port(block) and (shared or not _is_of_vpc(block))
     ]
@@ -135,6 +135,12 @@ def _elements_of(scope: Scope, family: str, block: Block) -> Iterator[NftElement
         vni = vni_of_element(block.name, items)
         if vni != HOST_SLICE:
             yield NftElement(scope=scope, family=family, set=block.name, items=items, vni=vni, value=_hexadecimal(value))
+
+
+def _lasting(block: Block) -> Iterator[str]:
+    """Yield the elements of no VPC that stay until somebody removes them."""
+    expiring = any(line.startswith("timeout ") for line in block.lines)
+    return (text for text in block.elements if not expiring and not _vni(block, text))
 
 
 def _vni(block: Block, text: str) -> int:

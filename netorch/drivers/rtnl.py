@@ -177,6 +177,16 @@ class Channel:
                 break
         return answers
 
+    def stream(self, kind: int, body: bytes) -> Iterator[Answer]:
+        """Yield the answers to a dump request as they come. Who does not take all of them must close the channel.
+
+        Raises:
+          OSError: the kernel refused.
+        """
+        self._sequence += 1
+        self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST | F_DUMP, self._sequence, 0) + body)
+        return (answer for answer in self._answers() if answer[0] != _MSG_DONE)
+
     def get(self, kind: int, body: bytes) -> bytes | None:
         """Return the body of the one answer to a request, or None when there is no such object.
 
@@ -214,18 +224,20 @@ class Channel:
         return bytes(memoryview(self._buffer)[: self.socket.recv_into(self._buffer)])
 
     def _collect(self) -> tuple[list[Answer], bool]:
-        answers: list[Answer] = []
-        torn = False
+        answers = list(self._answers())
+        return answers[:-1], any(flags & F_DUMP_INTR for _, flags, _ in answers)
+
+    def _answers(self) -> Iterator[Answer]:
+        """Yield what answers a dump request; the last says that it is done. Raises OSError."""
         while True:
             for answer in split(self._receive()):
-                kind, flags, body = answer
-                torn = torn or bool(flags & F_DUMP_INTR)
+                kind, _, body = answer
+                number = -_I32.unpack_from(body)[0] if kind in (_MSG_DONE, _MSG_ERROR) else 0
+                if number:
+                    raise OSError(number, "dump refused by the kernel")
+                yield answer
                 if kind in (_MSG_DONE, _MSG_ERROR):
-                    number = -_I32.unpack_from(body)[0]
-                    if number:
-                        raise OSError(number, "dump refused by the kernel")
-                    return answers, torn
-                answers.append(answer)
+                    return
 
 
 ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})

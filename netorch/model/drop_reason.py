@@ -21,6 +21,10 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "unverified": DropReason("a host sent for an address that is not mapped to it: a mapping violation"),
     "stranger": DropReason("somebody sent VXLAN packets who carries nothing of that VPC, or none that were well-formed"),
     "no_zone": DropReason("a packet came from a device that belongs to no VPC yet"),
+    "allowance": DropReason(
+        "a packet would begin a connection in a VPC that holds more connections on its host than are free", "ConnectionAllowance"
+    ),
+    "table_full": DropReason("a packet would begin a connection, and the host's connection table was full"),
     "unchecked": DropReason("a port has no check of its source addresses yet, so it is mute"),
     "transit": DropReason("a host sent here for an address that is not here: its mapping is out of date"),
     "to_router": DropReason("an instance asked the router for something else than an echo, or a host sent to a router's address"),

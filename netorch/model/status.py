@@ -18,4 +18,6 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     writes: int = 0  # kernel operations since the agent started; stays 0 over a restart when nothing changed
     repaired: int = 0  # of these, what somebody else had changed behind our back
     counters: dict[str, int] = {}  # dropped packets by reason
+    table_percent: int = 0  # how full the connection table is, where it is more than half
+    refused: tuple[int, ...] = ()  # VNIs of the VPCs that hold so much of it that they may begin no connection
     trouble: str = ""  # why the host is not as it should be

@@ -41,6 +41,11 @@ class Code(Enum):
     POLICY_NOT_IN_PLACE = "POLICY_NOT_IN_PLACE", "the interface's rules are not on its host (yet)"
     PORT_UNGUARDED = "PORT_UNGUARDED", "the port has no chain that checks its sources, so it is mute"
     ZONE_NOT_IN_PLACE = "ZONE_NOT_IN_PLACE", "the device belongs to no VPC's connection tracking zone (yet)"
+    CONNECTION_ALLOWANCE = (
+        "CONNECTION_ALLOWANCE",
+        "the VPC holds more connections on the host than are free there, so it can begin no other for now",
+    )
+    CONNECTION_TABLE_FULL = "CONNECTION_TABLE_FULL", "the host's connection table is full"
     DROPPED = "DROPPED", "a rule that has no name of its own drops it"
 
 
@@ -50,6 +55,8 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "unverified": Code.MAPPING_VIOLATION,
     "stranger": Code.NOT_A_MEMBER,
     "no_zone": Code.ZONE_NOT_IN_PLACE,
+    "allowance": Code.CONNECTION_ALLOWANCE,
+    "table_full": Code.CONNECTION_TABLE_FULL,
     "unchecked": Code.PORT_UNGUARDED,
     "transit": Code.STALE_MAPPING,
     "to_router": Code.ROUTER_ANSWERS_PINGS_ONLY,

@@ -20,6 +20,8 @@ _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
     Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
     Code.NO_MAPPING: "look who has which address: netorch map list",
+    Code.CONNECTION_ALLOWANCE: "end connections that are not needed, or move instances to another host",
+    Code.CONNECTION_TABLE_FULL: "move instances to another host, or raise its net.netfilter.nf_conntrack_max",
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }

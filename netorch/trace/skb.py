@@ -108,6 +108,7 @@ _FIELDS: Final = (
     Field(words="oifgroup", read=lambda skb: skb.oifgroup),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
     Field(words="ct direction", read=lambda skb: skb.ct_direction, names=CT_DIRECTIONS),
+    Field(words="ct zone", read=lambda skb: skb.ct_zone),
     Field(words="ct mark", read=lambda skb: skb.ct_mark),
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),

@@ -15,6 +15,7 @@ import pytest
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.drivers.fake import FakeKernel
+from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow
@@ -424,6 +425,36 @@ def test_a_connection_that_is_known_already_learns_who_tracks_it(stand: Stand) -
     for mark in (BEGINNER_TRACKS, OTHER_END_TRACKS):
         stand.kernel.restore_flows([msgspec.structs.replace(FLOW, mark=mark)])
     assert steady(stand.kernel.flows(7)) == steady([msgspec.structs.replace(FLOW, mark=BEGINNER_TRACKS | OTHER_END_TRACKS)])
+
+
+def test_zones_are_counted_and_a_full_table_is_told(stand: Stand) -> None:
+    before = stand.kernel.table_use()
+    elsewhere = msgspec.structs.replace(FLOW, zone=8)
+    stand.kernel.restore_flows([*FLOWS, elsewhere])
+    assert stand.kernel.table_use().held == before.held + len(FLOWS) + 1
+    assert stand.kernel.table_use().most == before.most > 1000
+    assert stand.kernel.sample_zones(100) == {7: len(FLOWS), 8: 1}
+    assert sum(stand.kernel.sample_zones(3).values()) == 3
+
+
+def test_zones_are_refused_in_place_of_those_that_were(stand: Stand) -> None:
+    with pytest.raises(KernelError):
+        stand.kernel.refuse_zones({7})
+    create(stand.kernel, *TABLES)
+    assert stand.kernel.refused_zones() == frozenset()
+    for zones in ({7, 0x1234}, {7}, {7, 8}, set(), set(range(1, 1001))):
+        stand.kernel.refuse_zones(zones)
+        assert stand.kernel.refused_zones() == zones
+
+
+def test_a_refused_zone_is_no_object_and_no_drift(stand: Stand) -> None:
+    create(stand.kernel, *TABLES, ZONE)
+    dumped = stand.kernel.dump()
+    stand.kernel.events()
+    stand.kernel.refuse_zones({7})
+    assert stand.kernel.dump() == dumped
+    assert missing(stand.kernel, *TABLES) == []
+    assert stand.kernel.events() == []
 
 
 def test_a_zone_that_is_given_back_is_forgotten(stand: Stand) -> None:

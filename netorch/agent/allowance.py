@@ -1,0 +1,96 @@
+"""A host's connection table is everybody's: no VPC may fill it, and no packet of a connection that is known pays for that.
+
+    a VPC that holds more connections than are free on its host may begin no other
+
+Nobody is refused while the table is at most half full, so nobody need be counted then. One greedy VPC gets half of the table, two
+get a third each, k get a part in k + 1, and as much as that stays free: it is the threshold by which switches share their buffers
+(Choudhury and Hahne, Dynamic queue length thresholds, 1998). Somebody may be quicker than we look, so that nothing is free: then
+those are left alone who hold little, an eighth of an equal part, since the kernel makes room for them by ending what nobody has
+answered. A refused VPC begins connections again when it holds a fifth less than it might, lest it flap.
+
+The kernel refuses (`zones` in policy.nftgen) and forgets: elements expire, so without an agent everybody may fill the table
+again, and nobody is locked out. Their set is the only memory, so an agent that is started anew goes on where the last one was.
+
+Refused alternatives: `ct count` walks the connections of a zone for every new one, and grows with them; a fixed part for each
+VPC is waste on a host with few of them and too much on one with many.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Set
+from typing import Final
+
+from netorch.drivers.base import Kernel, TableUse
+from netorch.errors import KernelError
+
+log = logging.getLogger(__name__)
+
+# A look costs the kernel's two numbers. From a quarter on it comes oftener: nobody opens a quarter of a table in that time.
+LOOK_EVERY_S: Final = 1.0
+LOOK_SOON_S: Final = 0.1
+REFRESH_S: Final = 3.0  # elements expire after 10
+SAMPLE: Final = 2000  # connections, some 2 ms; what is estimated from them is wrong by 1 % of the table
+_LITTLE: Final = 1 / 8  # of an equal part
+_AGAIN: Final = 0.8  # of the allowance: a refused VPC that holds no more may begin connections again
+
+
+def over_allowance(held: Mapping[int, float], most: int, refused: Set[int]) -> frozenset[int]:
+    """Return who holds too many connections: of what each holds, of what the table holds at most, and of who is refused now."""
+    allowance = max(most - sum(held.values()), _LITTLE * most / (len(held) + 1))
+    return frozenset(who for who, count in held.items() if count > allowance * (_AGAIN if who in refused else 1))
+
+
+class Allowance:
+    """Watches the table of one host; `look_at` is when it wants its next turn."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.look_at = 0.0
+        self.refused: frozenset[int] = frozenset()  # zones
+        self.use = TableUse(held=0, most=0)
+        self._kernel = kernel
+        self._read = False  # whether it is known who was refused when we came
+        self._refresh_at = 0.0
+        self._trouble = ""
+
+    @property
+    def percent(self) -> int:
+        """Return how full the table is, where it is more than half; else 0."""
+        use = self.use
+        return 100 * use.held // use.most if 2 * use.held > use.most > 0 else 0
+
+    def turn(self, now: float) -> None:
+        """Look at the table when it is time to, and let the kernel refuse those who hold too much of it."""
+        if now < self.look_at:
+            return
+        self.look_at = now + LOOK_EVERY_S
+        try:
+            self._look(now)
+        except KernelError as error:
+            if str(error) != self._trouble:
+                log.warning("connections are not limited reason=%r", str(error))
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+
+    def _look(self, now: float) -> None:
+        self.use = use = self._kernel.table_use()
+        if not self._read:
+            self.refused, self._read = self._kernel.refused_zones(), True
+        if 4 * use.held > use.most > 0:
+            self.look_at = now + LOOK_SOON_S
+        over: frozenset[int] = frozenset()
+        if 2 * use.held > use.most > 0 or (self.refused and use.most):
+            over = over_allowance(self._held(use), use.most, self.refused)
+        if over != self.refused or (over and now >= self._refresh_at):
+            self._kernel.refuse_zones(over)
+            self._refresh_at = now + REFRESH_S
+        if over != self.refused:
+            log.info("new connections refused zones=%s table=%d/%d", sorted(over), use.held, use.most)
+            self.refused = over
+
+    def _held(self, use: TableUse) -> dict[int, float]:
+        """Return how many connections each zone holds, as far as a sample tells."""
+        sample = self._kernel.sample_zones(SAMPLE)
+        scale = use.held / max(1, sum(sample.values()))
+        return {zone: count * scale for zone, count in sample.items()}

@@ -1,0 +1,224 @@
+"""A connection table shared by VPCs: who may begin no other, for how long, and what is told of it."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netorch.agent.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance
+from netorch.control.health import read_health
+from netorch.drivers.fake import FakeKernel
+from netorch.errors import KernelError
+from netorch.model.vpc import Vpc
+from netorch.state.flow import Flow
+from netorch.state.nft import VPC_TABLE
+from policy import nftgen
+from tests.unit.agent.world import World
+
+MOST = 10_000
+HELD = st.dictionaries(st.integers(1, 20), st.integers(1, 3000), max_size=6).filter(lambda held: sum(held.values()) <= MOST)
+REFUSED = st.frozensets(st.integers(1, 20))
+NOBODY: frozenset[int] = frozenset()
+A, B = "10.0.0.4", "10.0.0.5"
+
+
+# --- who is refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "over"),
+    [
+        ({1: 5000}, set()),
+        ({1: 5001}, {1}),
+        ({1: 4500, 2: 1000}, set()),
+        ({1: 4500, 2: 1001}, {1}),
+        ({1: 3333, 2: 3333}, set()),
+        ({1: 3334, 2: 3334}, {1, 2}),
+        ({1: 9900, 2: 100}, {1}),
+        ({1: 6000, 2: 4000}, {1, 2}),
+    ],
+    ids=str,
+)
+def test_who_holds_more_than_is_free_and_more_than_little_is_refused(held: dict[int, float], over: set[int]) -> None:
+    assert over_allowance(held, MOST, NOBODY) == over
+
+
+@given(HELD)
+def test_nobody_who_holds_little_is_refused_however_full_the_table(held: dict[int, float]) -> None:
+    modest = {who for who, count in held.items() if count <= MOST / (len(held) + 1) / 8}
+    assert not over_allowance(held, MOST, NOBODY) & modest
+
+
+@given(HELD)
+def test_nobody_is_refused_while_the_table_is_half_empty(held: dict[int, float]) -> None:
+    assert over_allowance(held, 2 * int(sum(held.values())), NOBODY) == NOBODY
+
+
+@given(HELD)
+def test_who_holds_as_much_as_one_who_is_refused_is_refused_too(held: dict[int, float]) -> None:
+    over = over_allowance(held, MOST, NOBODY)
+    assert all(who in over for who in held for loser in over if held[who] >= held[loser])
+
+
+@given(HELD, REFUSED)
+def test_a_decision_stands_while_nothing_changes(held: dict[int, float], refused: frozenset[int]) -> None:
+    over = over_allowance(held, MOST, refused)
+    assert over_allowance(held, MOST, NOBODY) <= over <= held.keys()
+    assert over_allowance(held, MOST, over) == over
+
+
+@given(HELD)
+def test_who_is_refused_is_not_let_go_for_a_connection_that_ends(held: dict[int, float]) -> None:
+    over = over_allowance(held, MOST, NOBODY)
+    for who in over:
+        assert over_allowance(held | {who: held[who] - 1}, MOST, over) == over
+
+
+@given(st.lists(st.integers(0, 4)), st.sets(st.integers(0, 4), min_size=1))
+def test_in_whatever_order_five_are_greedy_a_part_of_the_table_stays_free(order: list[int], greedy: set[int]) -> None:
+    most, step = 6400, 40
+    held: dict[int, float] = {}
+    refused = NOBODY
+    for who in [turn for turn in order for _ in range(most // step)] + sorted(greedy) * (most // step):
+        if who in greedy and who not in refused:
+            held[who] = held.get(who, 0) + step
+        refused = over_allowance(held, most, refused)
+    assert most - sum(held.values()) > 0
+
+
+def test_those_who_are_greedy_at_once_get_equal_parts_and_one_stays_free() -> None:
+    held: dict[int, float] = {1: 0, 2: 0, 3: 0}
+    for who in [1, 2, 3] * MOST:
+        held[who] += who not in over_allowance(held, MOST, NOBODY)
+    assert all(abs(count - MOST / 4) < 3 for count in (*held.values(), MOST - sum(held.values())))
+
+
+# --- an agent that watches ---------------------------------------------------------------------------------------------------
+
+
+def connections(zone: int, count: int) -> list[Flow]:
+    return [Flow(zone=zone, protocol=17, source=A, destination=B, sport=sport, timeout_s=30) for sport in range(count)]
+
+
+def fill(kernel: FakeKernel, held: dict[int, int]) -> None:
+    """Let a kernel hold so many connections of each zone, and no others."""
+    kernel.tracked.clear()
+    kernel.restore_flows(flow for zone, count in held.items() for flow in connections(zone, count))
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    kernel = FakeKernel(nftgen.fabric_tables())
+    kernel.most_tracked = 100
+    return kernel
+
+
+def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKernel) -> None:
+    allowance = Allowance(kernel)
+    for now, held, refused in (
+        (0.0, {1: 40, 2: 5}, set()),
+        (1.0, {1: 60, 2: 5}, {1}),
+        (2.0, {1: 50, 2: 5}, {1}),
+        (3.0, {1: 45, 2: 1}, {1}),
+        (4.0, {1: 40, 2: 1}, set()),
+        (5.0, {1: 60, 2: 5}, {1}),
+        (6.0, {}, set()),
+    ):
+        fill(kernel, held)
+        allowance.turn(now)
+        assert kernel.refused == allowance.refused == refused, now
+    fill(kernel, {3: 90})
+    allowance.turn(10.0)
+    kernel.refused = frozenset()  # their time is over, as after a table was loaded anew
+    allowance.turn(14.0)
+    assert kernel.refused == {3}
+
+
+def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
+    fill(kernel, {1: 60})
+    Allowance(kernel).turn(0.0)
+    fill(kernel, {1: 45})  # less than are free, but not yet so much less
+    Allowance(kernel).turn(0.0)
+    assert kernel.refused == {1}
+
+
+def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> None:
+    fill(kernel, {1: 60})
+    allowance = Allowance(kernel)
+    allowance.turn(0.0)
+    kernel.most_tracked = 0
+    allowance.turn(1.0)
+    assert kernel.refused == NOBODY
+    assert allowance.percent == 0
+
+
+def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_full_one(kernel: FakeKernel) -> None:
+    allowance = Allowance(kernel)
+    for held, wait_s in (({1: 25}, LOOK_EVERY_S), ({1: 26}, LOOK_SOON_S)):
+        fill(kernel, held)
+        now = allowance.look_at
+        allowance.turn(now)
+        assert allowance.look_at == now + wait_s
+    kernel.most_tracked = 10 * SAMPLE
+    fill(kernel, {1: 2 * SAMPLE, 2: 5 * SAMPLE})  # the fake shows those of 1 first
+    allowance.turn(10.0)
+    assert kernel.refused == {1}
+
+
+def test_a_kernel_that_refuses_is_asked_again(kernel: FakeKernel, caplog: pytest.LogCaptureFixture) -> None:
+    fill(kernel, {1: 60})
+    table = kernel.objects.pop(VPC_TABLE)
+    allowance = Allowance(kernel)
+    for now in (0.0, 1.0, 2.0):
+        allowance.turn(now)
+    assert allowance.refused == NOBODY
+    assert len(caplog.records) == 1
+    kernel.objects[VPC_TABLE] = table
+    allowance.turn(3.0)
+    assert kernel.refused == {1}
+
+
+# --- in an agent -------------------------------------------------------------------------------------------------------------
+
+
+def zone(world: World, vpc: Vpc) -> int:
+    return world.agents["hv1"].reconciler.zone_of(vpc.vni)
+
+
+def problems(world: World) -> tuple[str, ...]:
+    return read_health(world.store, world.clock.now).problems
+
+
+def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: World) -> None:
+    (greedy, there), (modest, here) = world.vpc("greedy"), world.vpc("modest", "10.1.0.0/16")
+    world.run(there, "hv1")
+    world.run(here, "hv1")
+    world.settle(3)
+    kernel = world.kernels["hv1"]
+    kernel.most_tracked = 100
+    fill(kernel, {zone(world, greedy): 70, zone(world, modest): 10})
+    world.settle(3)
+    (host,) = (host for host in read_health(world.store, world.clock.now).hosts if host.name == "hv1")
+    assert host.table_percent == 80
+    assert problems(world) == (
+        "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows",
+    )
+    world.assert_settled()  # no object, and nothing that is written anew
+    fill(kernel, {})
+    world.settle(3)
+    assert problems(world) == ()
+    assert kernel.refused == NOBODY
+
+
+def test_a_table_that_cannot_be_read_stops_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deaf() -> None:
+        raise KernelError("read how full the connection table is", errno.EPERM)
+
+    monkeypatch.setattr(world.kernels["hv1"], "table_use", deaf)
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(3)
+    world.assert_host_settled("hv1")
