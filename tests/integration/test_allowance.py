@@ -1,0 +1,225 @@
+"""One VPC fills a host's connection table with real packets; the others, and what it has begun already, do not notice."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from netorch.control.caller import Caller
+from netorch.control.health import read_health
+from netorch.diagnose.flows import Wanted, Watcher
+from netorch.diagnose.trace import trace
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.model.status import AgentStatus
+from netorch.store import open_store
+from netorch.trace.codes import Code
+from tests.integration.world import AgentProcess, World, wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+CLOUD = """
+vpcs:
+- name: greedy
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances:
+  - {name: a, host: hv1, address: 10.44.12.4}
+  - {name: b, host: hv1, address: 10.44.12.5}
+  - {name: far, host: hv2, address: 10.44.12.6}
+- name: modest
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances:
+  - {name: a, host: hv1, address: 10.44.12.4}
+  - {name: b, host: hv1, address: 10.44.12.5}
+"""
+MOST = 400
+TALK, FILL = 7000, 7001  # ports: on one they speak, on the other connections only begin
+SYSCTLS = Path("/proc/sys/net/netfilter")
+
+
+class Ends:
+    """Sockets in instances, by which these really speak."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._open: list[socket.socket] = []
+        self._listeners: dict[str, tuple[socket.socket, socket.socket]] = {}
+
+    def open(self, name: str, kind: socket.SocketKind) -> socket.socket:
+        """Return a socket in an instance."""
+        fd = netns.find(self._world.instance(name).id)
+        try:
+            with netns.inside(fd):
+                made = socket.socket(socket.AF_INET, kind)
+        finally:
+            os.close(fd)
+        made.settimeout(0.3)
+        self._open.append(made)
+        return made
+
+    def address(self, name: str, port: int = TALK) -> tuple[str, int]:
+        return self._world.eni(name).address, port
+
+    def listen(self, name: str) -> None:
+        """Let an instance answer on TCP, and hear on UDP."""
+        for port in (FILL, TALK):
+            stream, datagrams = self.open(name, socket.SOCK_STREAM), self.open(name, socket.SOCK_DGRAM)
+            for made in (stream, datagrams):
+                made.bind(self.address(name, port))
+            stream.listen(500)
+            self._listeners[name] = stream, datagrams
+
+    def hears(self, name: str, source: str) -> bool:
+        """Return whether a datagram that begins a connection arrives."""
+        self.open(source, socket.SOCK_DGRAM).sendto(b"hello", self.address(name))
+        try:
+            return self._listeners[name][1].recv(100) == b"hello"
+        except TimeoutError:
+            return False
+
+    def connects(self, source: str, name: str) -> tuple[socket.socket, socket.socket]:
+        """Return both ends of a new TCP connection."""
+        client = self.open(source, socket.SOCK_STREAM)
+        client.connect(self.address(name))
+        self._open.append(self._listeners[name][0].accept()[0])
+        return client, self._open[-1]
+
+    def fill(self, source: str, name: str, count: int) -> None:
+        """Begin so many connections, half of them by TCP."""
+        for number in range(count):
+            if number % 2:
+                self.open(source, socket.SOCK_DGRAM).sendto(b"fill", self.address(name, FILL))
+            else:
+                made = self.open(source, socket.SOCK_STREAM)
+                made.setblocking(False)
+                made.connect_ex(self.address(name, FILL))
+
+    def close(self) -> None:
+        for made in self._open:
+            made.close()
+
+
+@pytest.fixture
+def small_table() -> Iterator[None]:
+    """A kernel whose connection tables hold few connections."""
+    path = SYSCTLS / "nf_conntrack_max"
+    before = path.read_text()
+    path.write_text(str(MOST))
+    yield
+    path.write_text(before)
+
+
+@contextmanager
+def fabric_kernel(world: World) -> Iterator[LinuxKernel]:
+    """Open hv1's kernel beside its agent."""
+    with netns.inside(world.hosts["hv1"].fd):
+        kernel = LinuxKernel("hv1")
+    try:
+        yield kernel
+    finally:
+        kernel.close()
+
+
+@pytest.fixture
+def ends(world: World, small_table: None) -> Iterator[Ends]:
+    """The cloud, whose agents are a process and a thread; datagrams that nobody answers are remembered for ten minutes."""
+    world.start_agents("hv2")
+    world.start_process("hv1")
+    world.apply(CLOUD)
+    fabric = netns.find(world.hosts["hv1"].fabric)
+    with netns.inside(fabric):
+        (SYSCTLS / "nf_conntrack_udp_timeout").write_text("600")
+    os.close(fabric)
+    ends = Ends(world)
+    ends.listen("greedy/b")
+    ends.listen("modest/b")
+    yield ends
+    ends.close()
+
+
+def refused(world: World) -> bool:
+    return world.counters("hv1").get("allowance", 0) > 0
+
+
+def said_by(world: World, agent: AgentProcess) -> AgentStatus | None:
+    """Return what an agent has said of itself; None while what was said is another one's."""
+    status = world.inventory().agents.get("hv1")
+    return status if status is not None and status.pid == agent.pid else None
+
+
+def problems(world: World) -> tuple[str, ...]:
+    return read_health(world.store, time.time()).problems
+
+
+def test_a_vpc_that_fills_the_table_is_refused_and_nobody_and_nothing_else(world: World, ends: Ends) -> None:
+    client, server = ends.connects("greedy/a", "greedy/b")
+    ends.fill("greedy/a", "greedy/b", 300)
+    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
+    assert refused(world)
+    with pytest.raises(TimeoutError):
+        ends.connects("greedy/a", "greedy/b")
+    client.send(b"still here")
+    assert server.recv(100) == b"still here"
+    server.send(b"so am I")
+    assert client.recv(100) == b"so am I"
+    for _ in range(5):
+        assert ends.hears("modest/b", "modest/a")
+        ends.connects("modest/a", "modest/b")
+    assert world.counters("hv1")["table_full"] == 0
+
+
+def test_a_refusal_is_told_by_status_flows_and_trace(world: World, ends: Ends) -> None:
+    ends.fill("greedy/a", "greedy/b", 250)
+    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
+    text = "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows"
+    wait_for(lambda: text in problems(world), "the problem in status")
+    (host,) = (host for host in read_health(world.store, time.time()).hosts if host.name == "hv1")
+    assert 50 < host.table_percent <= 100
+    watcher = Watcher(world.inventory(), world.caller, Wanted(verdict="drop"))
+    watcher.listen()
+    assert not ends.hears("greedy/b", "greedy/a")
+    seen = {(one.vpc, one.host, one.source_instance, one.destination_instance, one.reason) for one in watcher.follow(1.0)}
+    watcher.close()
+    assert seen == {("default/greedy", "hv1", "a", "b", "allowance")}
+    with closing(open_store(str(world.store_path))) as store:
+        report = trace(store, world.inventory(), Caller(operator=True), "greedy/a", "greedy/b", "udp/7000", timeout_s=1.0)
+        other = trace(store, world.inventory(), Caller(operator=True), "modest/a", "modest/b", "udp/7000", timeout_s=1.0)
+    assert (report.verdict.code, report.disagreement) == (Code.CONNECTION_ALLOWANCE, "")
+    assert set(report.live.drops) == {("hv1", "allowance")}
+    assert (other.verdict.code, other.disagreement) == (None, "")
+
+
+def test_a_packet_from_another_host_is_refused_where_the_table_is_full(world: World, ends: Ends) -> None:
+    ends.fill("greedy/a", "greedy/b", 250)
+    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
+    before = world.counters("hv1")["allowance"]
+    assert not ends.hears("greedy/b", "greedy/far")
+    assert world.counters("hv1")["allowance"] == before + 1
+    assert world.counters("hv2")["allowance"] == 0
+
+
+def test_nobody_is_refused_for_long_without_an_agent_and_the_next_one_goes_on(world: World, ends: Ends) -> None:
+    ends.fill("greedy/a", "greedy/b", 250)
+    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
+    agent = world.agents["hv1"]
+    assert isinstance(agent, AgentProcess)
+    agent.kill()
+    wait_for(lambda: ends.hears("greedy/b", "greedy/a"), "the end of the refusal", timeout_s=30)
+    agent = world.start_process("hv1")
+    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the next refusal", timeout_s=30)
+    status = wait_for(lambda: said_by(world, agent), "the agent's word")
+    assert status is not None
+    assert (status.writes, status.repaired) == (0, 0)
+    with fabric_kernel(world) as kernel:
+        (zone,) = kernel.refused_zones()
+        kernel.forget_flows(kernel.flows(zone))
+    wait_for(lambda: ends.hears("greedy/b", "greedy/a"), "room for the VPC again")
+    wait_for(lambda: not problems(world), "nothing wrong in status")
