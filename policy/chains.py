@@ -29,7 +29,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.state.base import KernelObject
-from netorch.state.nft import ZONES, ZONES_AGAIN, NftChain, NftElement, NftMap, Scope
+from netorch.state.nft import ZONES, NftChain, NftElement, NftMap, Scope
 from policy import nftgen
 from policy.acl import Direction, acl_chain, allows_everything
 from policy.groups import GroupRules, group_chain
@@ -52,9 +52,10 @@ class Chains:
         for version in (4, 6) if view.dual_stack else (4,):
             yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
         ports = [port_name(item.eni.id) for item in view.local]
-        for device in (view.vxlan, *ports):
-            yield _fabric(view, ZONES, device, hex(view.zone))
-        yield _fabric(view, ZONES_AGAIN, view.vrf, hex(view.zone))
+        yield _fabric(view, ZONES, view.vxlan, hex(view.zone))
+        yield _fabric(view, nftgen.VRF_ZONES, view.vrf, hex(view.zone))
+        for port in ports:
+            yield _fabric(view, nftgen.PORT_ZONES, port, hex(view.zone))
         for item, port in zip(view.local, ports, strict=True):
             for direction in Direction:
                 yield _fabric(view, nftgen.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")

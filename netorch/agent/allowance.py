@@ -90,7 +90,10 @@ class Allowance:
             self.refused = over
 
     def _held(self, use: TableUse) -> dict[int, float]:
-        """Return how many connections each zone holds, as far as a sample tells."""
+        """Return how many connections each zone holds, as far as a sample tells.
+
+        A sample of everything is taken as it is: the table holds what has expired, too, until the kernel comes by.
+        """
         sample = self._kernel.sample_zones(SAMPLE)
-        scale = use.held / max(1, sum(sample.values()))
+        scale = use.held / SAMPLE if sum(sample.values()) >= SAMPLE else 1
         return {zone: count * scale for zone, count in sample.items()}

@@ -49,7 +49,7 @@ Step = Callable[[Skb, Sets], "Verdict | bool"]
 _TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
 # What decides nothing about one packet alone -> how many words it takes. A single packet is within every limit.
 _UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
-_BITMASKS: Final = frozenset({"ct state"})
+_BITMASKS: Final = frozenset({"ct state", "ct status"})
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ Value = int | str
 ETHERTYPE: Final = {4: 0x0800, 6: 0x86DD}
 # Source: linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT and IP_CT_NEW ...
 CT_STATES: Final = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_KNOWN: Final = CT_STATES["established"] | CT_STATES["related"]
+_CONFIRMED: Final = 8  # IPS_CONFIRMED: the packet is not the first of its connection
 CT_DIRECTIONS: Final = {"original": 0, "reply": 1}
 
 
@@ -108,11 +110,13 @@ _FIELDS: Final = (
     Field(words="oifgroup", read=lambda skb: skb.oifgroup),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
     Field(words="ct direction", read=lambda skb: skb.ct_direction, names=CT_DIRECTIONS),
+    Field(words="ct status", read=lambda skb: _CONFIRMED if skb.ct_state & _KNOWN else 0, names={"confirmed": _CONFIRMED}),
     Field(words="ct zone", read=lambda skb: skb.ct_zone),
     Field(words="ct mark", read=lambda skb: skb.ct_mark),
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
     Field(words="arp saddr ip", read=_never),
+    Field(words="ip protocol", read=lambda skb: skb.packet.protocol if skb.packet.version == 4 else None, names=_PROTOCOLS),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
     Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole

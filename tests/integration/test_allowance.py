@@ -77,9 +77,10 @@ class Ends:
             stream.listen(500)
             self._listeners[name] = stream, datagrams
 
-    def hears(self, name: str, source: str) -> bool:
-        """Return whether a datagram that begins a connection arrives."""
-        self.open(source, socket.SOCK_DGRAM).sendto(b"hello", self.address(name))
+    def hears(self, name: str, source: str | socket.socket) -> bool:
+        """Return whether a datagram arrives, which begins a connection unless it is sent from a socket that has sent already."""
+        sender = self.open(source, socket.SOCK_DGRAM) if isinstance(source, str) else source
+        sender.sendto(b"hello", self.address(name))
         try:
             return self._listeners[name][1].recv(100) == b"hello"
         except TimeoutError:
@@ -161,6 +162,9 @@ def problems(world: World) -> tuple[str, ...]:
 
 def test_a_vpc_that_fills_the_table_is_refused_and_nobody_and_nothing_else(world: World, ends: Ends) -> None:
     client, server = ends.connects("greedy/a", "greedy/b")
+    stream = ends.open("greedy/a", socket.SOCK_DGRAM)
+    stream.connect(ends.address("greedy/b"))
+    assert ends.hears("greedy/b", stream)
     ends.fill("greedy/a", "greedy/b", 300)
     wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
     assert refused(world)
@@ -170,6 +174,7 @@ def test_a_vpc_that_fills_the_table_is_refused_and_nobody_and_nothing_else(world
     assert server.recv(100) == b"still here"
     server.send(b"so am I")
     assert client.recv(100) == b"so am I"
+    assert ends.hears("greedy/b", stream)  # nobody has answered it, and yet it is no new connection
     for _ in range(5):
         assert ends.hears("modest/b", "modest/a")
         ends.connects("modest/a", "modest/b")
