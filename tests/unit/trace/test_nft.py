@@ -8,7 +8,7 @@ from netorch.errors import TraceError
 from netorch.model.packet import Packet, echo
 from netorch.state.base import KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, NftTable, Scope
+from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable, Scope
 from netorch.trace.nft import Judgement, table_of
 from netorch.trace.rules import Verdict, Word, parse_rule
 from netorch.trace.skb import CT_STATES, Skb, arriving
@@ -181,6 +181,20 @@ def test_only_a_checked_packet_of_a_port_has_a_zone(device: str, mark: int, coun
     table = table_of(objects(*zones), Scope.FABRIC, "inet")
     assert table is not None
     judgement = table.run("prerouting", Skb(packet=tcp(A, B), mark=mark, iifname=device, ct_state=CT_STATES["invalid"]))
+    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+
+
+@pytest.mark.parametrize(
+    ("state", "zone", "counter"),
+    [("new", 7, "allowance"), ("new", 8, ""), ("established", 7, ""), ("related", 7, ""), ("invalid", 7, "")],
+)
+def test_only_what_begins_a_connection_in_a_zone_over_its_allowance_is_refused(state: str, zone: int, counter: str) -> None:
+    table = table_of(
+        objects(element(OVER_ALLOWANCE, "0x7"), element("vrf_zone", "vrf5000", value=hex(zone))), Scope.FABRIC, "inet"
+    )
+    assert table is not None
+    skb = Skb(packet=tcp(A, B), mark=0x4E54, iifname="vrf5000", ct_state=CT_STATES[state], ct_zone=zone)
+    judgement = table.run("prerouting", skb)
     assert (judgement.accepted, judgement.counter) == (not counter, counter)
 
 

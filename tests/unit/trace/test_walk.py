@@ -9,6 +9,7 @@ from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.security import TCP, UDP, Way
 from netorch.state.base import KernelObject, Key
+from netorch.state.nft import OVER_ALLOWANCE, NftElement, Scope
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.machine import Machine
@@ -105,6 +106,16 @@ def test_a_port_without_its_chain_is_mute() -> None:
 def test_a_device_without_a_zone_lets_nothing_through() -> None:
     found = sent(ALL, ping(A, B), without(ALL, "hv2", "nft-element", "fabric", "inet", "zone", f"vx{VNI}"))
     assert (found.code, found.host) == (Code.ZONE_NOT_IN_PLACE, "hv2")
+
+
+@pytest.mark.parametrize("host", ["hv1", "hv2"])
+def test_a_vpc_over_its_allowance_begins_no_connection_there(host: str) -> None:
+    objects = compiled(ALL)
+    (zone,) = {obj.value for key, obj in objects[host].items() if key[3:4] == ("vrf_zone",) and isinstance(obj, NftElement)}
+    refused = NftElement(scope=Scope.FABRIC, family="inet", set=OVER_ALLOWANCE, items=(zone,), vni=0)
+    objects[host][refused.key] = refused
+    found = sent(ALL, ping(A, B), objects)
+    assert (found.code, found.host, found.counter) == (Code.CONNECTION_ALLOWANCE, host, "allowance")
 
 
 def test_a_next_hop_without_its_entries_ends_the_packet() -> None:

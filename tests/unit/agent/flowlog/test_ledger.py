@@ -87,6 +87,17 @@ def test_what_the_receiver_refuses_the_sender_has_sent() -> None:
     ]
 
 
+def test_what_a_host_refuses_for_its_own_sake_is_the_senders_where_it_is_here_and_else_the_receivers() -> None:
+    for source, destination in ((A, FAR), (FAR, A)):
+        ledger = ledger_of(HERE)
+        ledger.refuse(VNI, packet(flow(source, destination)), "allowance", 620, established=False)
+        line = f"eni-1 {source} {destination} 1 60 REJECT ConnectionAllowance OK"
+        assert table(finish(ledger), *WHAT, "reject-reason", "log-status") == [line]
+    ledger = ledger_of(HERE, OTHER)
+    ledger.refuse(VNI, packet(flow(A, B)), "allowance", 620, established=False)
+    assert table(finish(ledger), "interface-id", "action") == ["eni-1 REJECT", "eni-2 -"]
+
+
 def test_what_the_sender_may_not_send_the_receiver_never_saw() -> None:
     ledger = ledger_of(HERE, OTHER)
     ledger.accept(VNI, connection(flow(A, B), sent=(5, 500)), 630)
