@@ -18,7 +18,7 @@ VPC is waste on a host with few of them and too much on one with many.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Final
 
 from netorch.drivers.base import Kernel, TableUse
@@ -44,11 +44,13 @@ def over_allowance(held: Mapping[int, float], most: int, refused: Set[int]) -> f
 class Allowance:
     """Watches the table of one host; `look_at` is when it wants its next turn."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, vnis_of: Callable[[Set[int]], tuple[int, ...]]) -> None:
+        """Watch a kernel's table; `vnis_of` names the VPCs of zones for people."""
         self.look_at = 0.0
         self.refused: frozenset[int] = frozenset()  # zones
         self.use = TableUse(held=0, most=0)
         self._kernel = kernel
+        self._vnis_of = vnis_of
         self._read = False  # whether it is known who was refused when we came
         self._refresh_at = 0.0
         self._trouble = ""
@@ -86,7 +88,7 @@ class Allowance:
             self._kernel.refuse_zones(over)
             self._refresh_at = now + REFRESH_S
         if over != self.refused:
-            log.info("new connections refused zones=%s table=%d/%d", sorted(over), use.held, use.most)
+            log.info("new connections refused vnis=%s table=%d/%d", self._vnis_of(over), use.held, use.most)
             self.refused = over
 
     def _held(self, use: TableUse) -> dict[int, float]:

@@ -69,7 +69,7 @@ class Agent:
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.outbox = Outbox(host_name)
         self.connections = Connections(self.records, self.reconciler, kernel, self.outbox)
-        self.allowance = Allowance(kernel)
+        self.allowance = Allowance(kernel, self.reconciler.vnis_of)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot
@@ -266,7 +266,7 @@ class Agent:
             repaired=reconciler.repaired,
             counters=self._counters,
             table_percent=self.allowance.percent,
-            refused=tuple(vni for vni in sorted(reconciler.phases) if reconciler.zone_of(vni) in self.allowance.refused),
+            refused=reconciler.vnis_of(self.allowance.refused),
             trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, "") or self._kernel_trouble,
         )
 

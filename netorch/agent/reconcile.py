@@ -341,6 +341,10 @@ class Reconciler:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
         return self._zones.of(vni)
 
+    def vnis_of(self, zones: Set[int]) -> tuple[int, ...]:
+        """Return the VPCs that have these conntrack zones on this host."""
+        return self._zones.vnis(zones)
+
     def object_count(self) -> int:
         """Return how many kernel objects are ours."""
         return sum(len(target.actual) for target in self.slices.values())

@@ -6,6 +6,8 @@ a restarted agent learns it: with another number, every connection of the VPC wo
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from netorch.errors import CompileError
 from netorch.state.base import KernelObject
 from netorch.state.nft import ZONES, NftElement
@@ -38,6 +40,10 @@ class Zones:
                 zone = zone % ZONE_LAST + 1
             self._take(vni, zone)
         return self._of[vni]
+
+    def vnis(self, zones: Set[int]) -> tuple[int, ...]:
+        """Return the VPCs that have these zones. Cost: O(VPCs), unless there are none."""
+        return tuple(sorted(vni for vni, zone in self._of.items() if zone in zones)) if zones else ()
 
     def free(self, vni: int) -> None:
         """Give a VPC's zone back; the kernel forgets its connections when the zone's element is removed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netorch.control.caller import Caller
-from netorch.control.health import read_health
+from netorch.control.health import HostHealth, read_health
 from netorch.diagnose.flows import Wanted, Watcher
 from netorch.diagnose.trace import trace
 from netorch.drivers import netns
@@ -103,6 +103,17 @@ class Ends:
                 made.setblocking(False)
                 made.connect_ex(self.address(name, FILL))
 
+    def settle(self, source: str, name: str, count: int) -> None:
+        """Begin so many connections on which both ends have spoken, so that the kernel ends none of them to make room."""
+        for _ in range(count):
+            self.connects(source, name)
+
+    def flood(self, source: str, name: str, count: int) -> None:
+        """Begin so many connections from one socket, quicker than anybody looks; they need not be closed."""
+        sender = self.open(source, socket.SOCK_DGRAM)
+        for number in range(count):
+            sender.sendto(b"fill", self.address(name, 10000 + number))
+
     def close(self) -> None:
         for made in self._open:
             made.close()
@@ -110,12 +121,14 @@ class Ends:
 
 @pytest.fixture
 def small_table() -> Iterator[None]:
-    """A kernel whose connection tables hold few connections."""
-    path = SYSCTLS / "nf_conntrack_max"
-    before = path.read_text()
-    path.write_text(str(MOST))
+    """A kernel whose connection tables hold few connections, and are not spread wider than they usually are."""
+    wanted = {SYSCTLS / "nf_conntrack_max": str(MOST), SYSCTLS / "nf_conntrack_buckets": "512"}
+    before = {path: path.read_text() for path in wanted}
+    for path, value in wanted.items():
+        path.write_text(value)
     yield
-    path.write_text(before)
+    for path, value in before.items():
+        path.write_text(value)
 
 
 @contextmanager
@@ -156,6 +169,10 @@ def said_by(world: World, agent: AgentProcess) -> AgentStatus | None:
     return status if status is not None and status.pid == agent.pid else None
 
 
+def hv1(world: World) -> HostHealth:
+    return next(host for host in read_health(world.store, time.time()).hosts if host.name == "hv1")
+
+
 def problems(world: World) -> tuple[str, ...]:
     return read_health(world.store, time.time()).problems
 
@@ -186,8 +203,7 @@ def test_a_refusal_is_told_by_status_flows_and_trace(world: World, ends: Ends) -
     wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
     text = "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows"
     wait_for(lambda: text in problems(world), "the problem in status")
-    (host,) = (host for host in read_health(world.store, time.time()).hosts if host.name == "hv1")
-    assert 50 < host.table_percent <= 100
+    assert 50 < hv1(world).table_percent <= 100
     watcher = Watcher(world.inventory(), world.caller, Wanted(verdict="drop"))
     watcher.listen()
     assert not ends.hears("greedy/b", "greedy/a")
@@ -209,6 +225,29 @@ def test_a_packet_from_another_host_is_refused_where_the_table_is_full(world: Wo
     assert not ends.hears("greedy/b", "greedy/far")
     assert world.counters("hv1")["allowance"] == before + 1
     assert world.counters("hv2")["allowance"] == 0
+
+
+def test_who_holds_little_begins_connections_in_a_table_that_somebody_was_quick_to_fill(world: World, ends: Ends) -> None:
+    ends.connects("modest/a", "modest/b")
+    ends.flood("greedy/a", "greedy/b", 2 * MOST)
+    with fabric_kernel(world) as kernel:
+        wait_for(kernel.refused_zones, "a refusal")
+        for _ in range(5):
+            ends.connects("modest/a", "modest/b")
+            assert len(kernel.refused_zones()) == 1
+        assert kernel.table_use().held > 0.9 * MOST
+
+
+def test_what_a_full_table_turns_away_is_counted(world: World, ends: Ends) -> None:
+    agent = world.agents["hv1"]
+    assert isinstance(agent, AgentProcess)
+    agent.kill()
+    with pytest.raises(TimeoutError):
+        ends.settle("greedy/a", "greedy/b", 2 * MOST)
+    assert world.counters("hv1")["table_full"] > 0
+    world.start_process("hv1")
+    wait_for(lambda: hv1(world).dropped.get("table_full"), "the counter in status", timeout_s=30)
+    wait_for(lambda: hv1(world).table_percent == 100, "how full the table is, in status")
 
 
 def test_nobody_is_refused_for_long_without_an_agent_and_the_next_one_goes_on(world: World, ends: Ends) -> None:

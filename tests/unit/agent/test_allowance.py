@@ -117,7 +117,7 @@ def kernel() -> FakeKernel:
 
 
 def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKernel) -> None:
-    allowance = Allowance(kernel)
+    allowance = Allowance(kernel, tuple)
     for now, held, refused in (
         (0.0, {1: 40, 2: 5}, set()),
         (1.0, {1: 60, 2: 5}, {1}),
@@ -139,15 +139,15 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
 
 def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    Allowance(kernel).turn(0.0)
+    Allowance(kernel, tuple).turn(0.0)
     fill(kernel, {1: 45})  # less than are free, but not yet so much less
-    Allowance(kernel).turn(0.0)
+    Allowance(kernel, tuple).turn(0.0)
     assert kernel.refused == {1}
 
 
 def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    allowance = Allowance(kernel)
+    allowance = Allowance(kernel, tuple)
     allowance.turn(0.0)
     kernel.most_tracked = 0
     allowance.turn(1.0)
@@ -156,7 +156,7 @@ def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> 
 
 
 def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_full_one(kernel: FakeKernel) -> None:
-    allowance = Allowance(kernel)
+    allowance = Allowance(kernel, tuple)
     for held, wait_s in (({1: 25}, LOOK_EVERY_S), ({1: 26}, LOOK_SOON_S)):
         fill(kernel, held)
         now = allowance.look_at
@@ -171,7 +171,7 @@ def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_f
 def test_a_kernel_that_refuses_is_asked_again(kernel: FakeKernel, caplog: pytest.LogCaptureFixture) -> None:
     fill(kernel, {1: 60})
     table = kernel.objects.pop(VPC_TABLE)
-    allowance = Allowance(kernel)
+    allowance = Allowance(kernel, tuple)
     for now in (0.0, 1.0, 2.0):
         allowance.turn(now)
     assert allowance.refused == NOBODY
