@@ -7,7 +7,8 @@ NetorchError                  exit 1
 |   |-- Compacted                      the revision asked for is gone: list again, then watch
 |   |-- FutureRevision                 the store is older than the reader: it was restored; list again
 |   |-- Conflict                       another writer was faster more often than we retried
-|   `-- StoreUnavailable               the back end cannot be reached or is damaged
+|   |-- StoreUnavailable               the back end cannot be reached or is damaged
+|   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is mended
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
 |-- TraceError                exit 1   a packet cannot be followed: a rule in words that `trace` does not know, a table of others
 |-- KernelError               exit 1   the kernel refused; carries errno
@@ -86,6 +87,15 @@ class Conflict(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store's file or server cannot be used; the text says why and what to do."""
+
+
+class UnreadableRecord(StoreError):
+    """The value of a key is not what should stand there; everything else goes on, and the operator mends it."""
+
+    def __init__(self, key: str, what: str) -> None:
+        self.key = key
+        self.what = what
+        super().__init__(f"{key}: the record cannot be read: {what}; `netorch store check` tells how to mend it")
 
 
 class CompileError(NetorchError):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from netorch.control.caller import Caller
     from netorch.control.read import Inventory, VpcRecords
+    from netorch.model.vpc import Vpc
     from netorch.store.base import Store
+
+T = TypeVar("T")
 
 DEFAULT_STORE = "/var/lib/netorch/netorch.db"
 
@@ -24,6 +29,7 @@ class Session:
         self.store_url = store or os.environ.get("NETORCH_STORE") or DEFAULT_STORE
         self._owner = owner
         self._store: Store | None = None
+        self._warned = False
 
     @property
     def store(self) -> Store:
@@ -44,10 +50,16 @@ class Session:
         return Caller(owner=self._owner) if self._owner else Caller(operator=True)
 
     def inventory(self) -> Inventory:
-        """Return the whole cloud as it stands now."""
+        """Return the whole cloud as it stands now; say once what is left out of it, because it cannot be read."""
         from netorch.control.read import read_inventory
 
-        return read_inventory(self.store)
+        inventory = read_inventory(self.store)
+        left_out = {f"VPC {q.path}": q.error for q in inventory.quarantined.values() if q.is_known_to(self.caller)}
+        left_out |= {f"host {name}": error for name, error in inventory.quarantined_hosts.items()}
+        for what, error in left_out.items() if not self._warned else ():
+            click.echo(f"warning: {what} is left out: {error}", err=True)
+        self._warned = True
+        return inventory
 
     def find(self, kind: str, text: str) -> tuple[VpcRecords, Any]:
         """Return a resource by id or name, with its VPC's records. Raises ApiError."""
@@ -69,11 +81,15 @@ class Session:
         vpc = self.inventory().vpcs[vni].vpc.record
         return self.id_of(kind, f"{vpc.owner}/{vpc.name}/{text}")
 
-    def vpc_ids(self, vpc: str | None) -> list[str]:
-        """Return the id of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
-        from netorch.control.vpcs import describe_vpcs
+    def vpcs(self, vpc: str | None) -> list[Vpc]:
+        """Return the VPC that was named, or every one that the caller sees. Raises ApiError."""
+        from netorch.control.describe import describe_vpcs
 
-        return [self.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(self.store, self.caller)]
+        return [self.find("vpc", vpc)[1]] if vpc else describe_vpcs(self.inventory(), self.caller)
+
+    def of_vpcs(self, vpc: str | None, describe: Callable[[Store, Caller, str], list[T]]) -> list[T]:
+        """Return what `describe` finds in the VPC that was named, or in every one that the caller sees. Raises ApiError."""
+        return [found for record in self.vpcs(vpc) for found in describe(self.store, self.caller, record.id)]
 
     def close(self) -> None:
         """Close the store if it was opened."""
@@ -121,6 +137,7 @@ def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is p
 
     def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         from netorch.control.describe import resource_names
+        from netorch.control.read import read_inventory
         from netorch.errors import NetorchError
 
         root = context.find_root()
@@ -128,7 +145,7 @@ def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is p
             return []
         session = Session(root.params.get("store"), root.params.get("owner"))
         try:
-            names = resource_names(session.inventory(), session.caller, kind)
+            names = resource_names(read_inventory(session.store), session.caller, kind)
         except NetorchError:
             return []
         finally:

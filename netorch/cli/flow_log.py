@@ -40,11 +40,8 @@ def row(info: FlowLogInfo) -> dict[str, Any]:
 def list_(session: Session, vpc: str | None, output: str) -> None:
     """List flow logs."""
     from netorch.control.flow_logs import describe_flow_logs
-    from netorch.control.vpcs import describe_vpcs
 
-    ids = [session.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(session.store, session.caller)]
-    infos = [info for vpc_id in ids for info in describe_flow_logs(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    show_rows([row(info) for info in session.of_vpcs(vpc, describe_flow_logs)], COLUMNS, output)
 
 
 @command.command()

@@ -33,7 +33,7 @@ def list_(session: Session, output: str) -> None:
     """List hosts."""
     from netorch.control.hosts import describe_hosts
 
-    show_rows([row(info) for info in describe_hosts(session.store, session.caller)], COLUMNS, output)
+    show_rows([row(info) for info in describe_hosts(session.inventory().hosts)], COLUMNS, output)
 
 
 @command.command()

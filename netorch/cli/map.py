@@ -51,12 +51,10 @@ def lookup(session: Session, vpc: str, address: str, output: str) -> None:
 def list_(session: Session, vpc: str | None, output: str) -> None:
     """List mappings."""
     from netorch.control.mappings import list_mappings
-    from netorch.control.vpcs import describe_vpcs
 
-    vpcs = [session.find("vpc", vpc)[1]] if vpc else describe_vpcs(session.store, session.caller)
     rows = [
         row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision)
-        for found in vpcs
+        for found in session.vpcs(vpc)
         for stored in list_mappings(session.store, session.caller, found.id)
     ]
     show_rows(rows, COLUMNS, output)
@@ -80,10 +78,17 @@ def watch(session: Session, vpc: str | None, output: str) -> None:
 
 
 def _print(event: Event, output: str) -> None:
+    from netorch.control.decode import decode
+    from netorch.errors import UnreadableRecord
     from netorch.model.mapping import Mapping
+    from netorch.store.base import KeyValue
 
     _, digits, address = event.key.split("/", 2)
-    found = msgspec.json.decode(event.value, type=Mapping) if event.value is not None else None
+    try:
+        found = decode(KeyValue(event.key, event.value, 0, 0), Mapping) if event.value is not None else None
+    except UnreadableRecord as error:
+        click.echo(f"warning: {error}", err=True)
+        return
     fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
     if found is not None and found.move is not None:
         fact["move"] = f"{found.move.direction.value} {found.move.host}"

@@ -64,7 +64,7 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
     """List network ACLs."""
     from netorch.control.acls import describe_network_acls
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_network_acls(session.store, session.caller, vpc_id)]
+    infos = session.of_vpcs(vpc, describe_network_acls)
     rows = [row(info) for info in infos]
     if output == "table":
         rows = [{**found, **{field: len(found[field]) for field in ("ingress", "egress")}} for found in rows]

@@ -39,8 +39,7 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
     """List prefix lists."""
     from netorch.control.prefix_lists import describe_prefix_lists
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_prefix_lists(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    show_rows([row(info) for info in session.of_vpcs(vpc, describe_prefix_lists)], COLUMNS, output)
 
 
 @command.command()

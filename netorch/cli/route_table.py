@@ -39,8 +39,7 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
     """List route tables."""
     from netorch.control.route_tables import describe_route_tables
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_route_tables(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    show_rows([row(info) for info in session.of_vpcs(vpc, describe_route_tables)], COLUMNS, output)
 
 
 @command.command()

@@ -65,7 +65,7 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
     """List security groups."""
     from netorch.control.groups import describe_security_groups
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_security_groups(session.store, session.caller, vpc_id)]
+    infos = session.of_vpcs(vpc, describe_security_groups)
     rows = [row(info) for info in infos]
     if output == "table":
         rows = [{**found, **{field: len(found[field]) for field in ("ingress", "egress", "interfaces")}} for found in rows]

@@ -42,8 +42,7 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
     """List subnets."""
     from netorch.control.subnets import describe_subnets
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_subnets(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    show_rows([row(info) for info in session.of_vpcs(vpc, describe_subnets)], COLUMNS, output)
 
 
 @command.command()

@@ -29,9 +29,7 @@ def row(vpc: Vpc) -> dict[str, Any]:
 @pass_session
 def list_(session: Session, output: str) -> None:
     """List VPCs."""
-    from netorch.control.vpcs import describe_vpcs
-
-    show_rows([row(vpc) for vpc in describe_vpcs(session.store, session.caller)], COLUMNS, output)
+    show_rows([row(vpc) for vpc in session.vpcs(None)], COLUMNS, output)
 
 
 @command.command()

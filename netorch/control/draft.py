@@ -9,6 +9,7 @@ import msgspec
 from netorch.control.addresses import claim_key, cursor_key
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, Change
+from netorch.control.decode import decode
 from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary_eni_id, unmap
 from netorch.control.groups import referred
 from netorch.control.hosts import HostState
@@ -49,7 +50,7 @@ class Draft:
     def quotas_of(self, owner: str) -> Quotas:
         """Return an owner's limits."""
         kv = self.inventory.raw.get(quota_key(owner))
-        return Quotas() if kv is None else msgspec.json.decode(kv.value, type=Quotas)
+        return Quotas() if kv is None else decode(kv, Quotas)
 
     def step(self) -> Writes:
         """Return the next step, empty."""

@@ -72,7 +72,8 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
 
 
 def _problems(inventory: Inventory) -> list[str]:
-    problems = []
+    problems = [str(error) for error in inventory.unreadable]
+    problems += [f"VPC {found.path}: is in quarantine, nothing is changed in it" for found in inventory.quarantined.values()]
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
         if not state.live and state.wants:

@@ -6,6 +6,7 @@ import msgspec
 
 from netorch.control.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.decode import decode
 from netorch.control.draft import SOURCE_TAG, Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
 from netorch.control.enis import create_writes, fresh_id, map_to, primary_eni_id
 from netorch.control.groups import join
@@ -160,6 +161,7 @@ class InstancePlanner:
     def _host(self, name: str) -> HostState:
         if not name:
             return least_loaded(self._draft.hosts)
+        self._draft.inventory.check_host(name)
         if name not in self._draft.hosts:
             raise not_found("host", name)
         return self._draft.hosts[name]
@@ -194,7 +196,7 @@ class InstancePlanner:
 
     def _pool(self, subnet: Subnet) -> AddressPool:
         kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
-        cursor = msgspec.json.decode(kv.value, type=Cursor) if kv is not None else Cursor()
+        cursor = decode(kv, Cursor) if kv is not None else Cursor()
         return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
 
     def _take_mac(self, decl: InstanceDecl) -> None:

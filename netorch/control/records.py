@@ -7,7 +7,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from netorch.control.caller import Caller
+from netorch.control.decode import decode
 from netorch.control.refuse import not_found
+from netorch.errors import UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
@@ -15,7 +17,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.store.base import Store
+from netorch.store.base import KeyValue, Store
 
 T = TypeVar("T")
 
@@ -27,33 +29,48 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
     mod_revision: int
 
 
+def stored(kv: KeyValue, kind: type[T]) -> Stored[T]:
+    """Return the record of a key. Raises UnreadableRecord."""
+    return Stored(decode(kv, kind), kv.mod_revision)
+
+
 def get(store: Store, key: str, kind: type[T]) -> Stored[T] | None:
-    """Return one record, or None."""
+    """Return one record, or None. Raises UnreadableRecord."""
     kv = store.get(key)
-    return None if kv is None else Stored(msgspec.json.decode(kv.value, type=kind), kv.mod_revision)
+    return None if kv is None else stored(kv, kind)
 
 
 def listed(store: Store, prefix: str, kind: type[T]) -> dict[str, Stored[T]]:
-    """Return the records below a prefix by the last part of their key, in the key's order."""
-    decode = msgspec.json.Decoder(kind).decode
-    return {kv.key[len(prefix) :]: Stored(decode(kv.value), kv.mod_revision) for kv in store.list(prefix).kvs}
+    """Return the records below a prefix by the last part of their key, in the key's order. Raises UnreadableRecord."""
+    return {kv.key[len(prefix) :]: stored(kv, kind) for kv in store.list(prefix).kvs}
 
 
 def read_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
     """Return a VPC that the caller may see. Raises ApiError: InvalidVpcID.NotFound."""
-    found = get(store, keys.vpc(vni_of(vpc_id)), Vpc) if is_id(vpc_id, "vpc") else None
-    if found is None or found.record.id != vpc_id or not caller.sees(found.record.owner):
+    found = seen_vpc(store, caller, vni_of(vpc_id)) if is_id(vpc_id, "vpc") else None
+    if found is None or found.record.id != vpc_id:
         raise not_found("vpc", vpc_id)
     return found
+
+
+def seen_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc] | None:
+    """Return the VPC of a VNI if the caller may see it; of a damaged one nobody knows that, so only the operator hears of it."""
+    try:
+        found = get(store, keys.vpc(vni), Vpc)
+    except UnreadableRecord:
+        if caller.operator:
+            raise
+        return None
+    return found if found is not None and caller.sees(found.record.owner) else None
 
 
 def _read(store: Store, caller: Caller, kind: str, resource_id: str, key: str, of: type[T]) -> tuple[Stored[Vpc], Stored[T]]:
     """Return a resource with its VPC. Raises ApiError when either is missing or another owner's."""
     if not is_id(resource_id, kind):
         raise not_found(kind, resource_id)
-    vpc = get(store, keys.vpc(vni_of(resource_id)), Vpc)
-    found = get(store, key, of)
-    if vpc is None or found is None or not caller.sees(vpc.record.owner):
+    vpc = seen_vpc(store, caller, vni_of(resource_id))
+    found = get(store, key, of) if vpc is not None else None
+    if vpc is None or found is None:
         raise not_found(kind, resource_id)
     return vpc, found
 

@@ -218,17 +218,6 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
     attempt(store, decide)
 
 
-def describe_vpcs(store: Store, caller: Caller) -> list[Vpc]:
-    """Return the VPCs that the caller may see, by owner and name. Cost: O(records of the caller's VPCs)."""
-    prefix = "name/" if caller.operator else f"name/{caller.owner}/vpc/"
-    found = []
-    for kv in store.list(prefix).kvs:
-        _, owner, kind, _ = kv.key.split("/", 3)
-        if kind == "vpc" and caller.sees(owner):
-            found.append(read_vpc(store, caller, holder_of(kv)).record)
-    return found
-
-
 def describe_vpc(store: Store, caller: Caller, vpc_id: str) -> Vpc:
     """Return one VPC. Raises ApiError: InvalidVpcID.NotFound."""
     return read_vpc(store, caller, vpc_id).record

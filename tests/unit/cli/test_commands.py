@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netorch.store.base import Put
+from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run
 
 
@@ -156,3 +158,29 @@ def test_help_imports_none_of_the_heavy_libraries(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Commands:" in done.stdout
+
+
+def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    subnet = json.loads(run("subnet", "show", "acme/app", "-o", "json").stdout)
+    key, store = f"vpc/{subnet['vni']:06x}/subnet/{subnet['id']}", SqliteStore(tmp_path / "db")
+    store.txn([], [Put(key, b'{"id": 7}')])
+    revision = store.revision()
+    store.close()
+    listed = run("subnet", "list")
+    assert "globex/globex" in listed.stdout
+    assert "acme/acme" not in listed.stdout
+    assert f"warning: VPC acme/acme is left out: {key}: the record cannot be read" in listed.stderr
+    assert run("--owner", "globex", "instance", "list").stderr == ""
+    for command in (("vpc", "show", "acme"), ("subnet", "show", subnet["id"]), ("plan",), ("apply", "--yes")):
+        assert key in run(*command, code=1).stderr
+    assert f"problem: {key}: the record cannot be read" in run("status", code=2).stdout
+    assert "name: acme" not in run("export", code=2).stdout
+    assert key in run("store", "check", code=2).stdout
+    assert run("store", "get", key).stdout == '{"id": 7}\n'
+    assert "UnauthorizedOperation" in run("--owner", "globex", "store", "get", key, code=1).stderr
+    assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["id"] == subnet["id"]
+    assert "DependencyViolation" in run("store", "delete", key, code=1).stderr
+    run("store", "put", key, "--revision", str(revision - 1))
+    assert run("store", "check").stdout == "every record can be read\n"
+    assert "No changes" in run("plan").stdout
