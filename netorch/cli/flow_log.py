@@ -10,6 +10,7 @@ import msgspec
 
 from netorch.cli.context import Session, complete, flow_log_option, pass_session, tag_option
 from netorch.cli.output import output_option, show_record, show_rows, show_value
+from netorch.model.flow_log import format_text
 
 if TYPE_CHECKING:
     from netorch.control.flow_logs import FlowLogInfo
@@ -28,7 +29,7 @@ def row(info: FlowLogInfo) -> dict[str, Any]:
         **msgspec.to_builtins(info.log),
         "traffic": info.log.traffic.value,
         "interval_s": info.log.interval_s,
-        "format": " ".join(f"${{{field}}}" for field in info.log.format),
+        "format": format_text(info.log.format),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
     }
 

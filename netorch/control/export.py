@@ -14,9 +14,11 @@ from netorch.model.cloud import (
     AclEntryDecl,
     Cloud,
     EgressDecl,
+    FlowLogDecl,
     HostDecl,
     IngressDecl,
     InstanceDecl,
+    LoggedTraffic,
     NetworkAclDecl,
     PrefixListDecl,
     RouteTableDecl,
@@ -25,8 +27,9 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Instance
+from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import Direction
-from netorch.model.normal import normal_acls, normal_groups, normal_lists, normal_memberships
+from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
     AclEntry,
@@ -76,6 +79,7 @@ def export_vpc(records: VpcRecords) -> VpcDecl:
         security_groups=normal_groups(_group(stored.record, names) for stored in records.groups.values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.acls.values()),
         route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
+        flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         instances=[_instance(records, instance) for instance in instances],
     )
@@ -114,6 +118,22 @@ def _entry(entry: AclEntry) -> AclEntryDecl:
     return AclEntryDecl(rule=entry.number, action=action, cidr=entry.cidr, **_traffic(entry))
 
 
+def _flow_logs(records: VpcRecords, resource: str) -> list[FlowLogDecl]:
+    return normal_flow_logs(
+        _flow_log(stored.record) for stored in records.flow_logs.values() if stored.record.resource == resource
+    )
+
+
+def _flow_log(record: FlowLog) -> FlowLogDecl:
+    return FlowLogDecl(
+        name=record.name,
+        traffic=LoggedTraffic[record.traffic.name],
+        interval=record.interval_s,
+        format=format_text(record.format),
+        tags=record.tags,
+    )
+
+
 def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
     table = records.route_tables[subnet.route_table].record.name if subnet.route_table else ""
     return SubnetDecl(
@@ -123,6 +143,7 @@ def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
         route_table=table,
         network_acl=records.acls[subnet.acl].record.name if subnet.acl else "",
         tags=subnet.tags,
+        flow_logs=_flow_logs(records, subnet.id),
     )
 
 
@@ -141,4 +162,5 @@ def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
         attachment=instance.attachment,
         netns=instance.netns,
         tags=visible_tags(instance.tags),
+        flow_logs=_flow_logs(records, eni.id),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from netorch.control import checks
@@ -55,15 +57,13 @@ def create_flow_log(
             resource=resource,
             traffic=traffic,
             interval_s=_interval(where, interval_s),
-            format=_format(where, log_format),
+            format=log_fields(where, log_format),
             tags=checks.tags(where, tags),
         )
         others = [other.record for other in flow_logs_of(store, vpc.vni).values()]
         if any(other.name == name for other in others):
             raise duplicate_name("fl", name, "the VPC")
-        _fits_beside(
-            log, [other for other in others if other.resource == resource], quotas_of(store, vpc.owner).flow_logs_per_resource
-        )
+        fits_beside(log, others, quotas_of(store, vpc.owner).flow_logs_per_resource)
         writes = Writes()
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
         writes.create(keys.flow_log(vpc.vni, log.id), log)
@@ -87,14 +87,17 @@ def _interval(where: str, seconds: int) -> int:
     return seconds
 
 
-def _format(where: str, text: str) -> tuple[str, ...]:
+def log_fields(where: str, text: str) -> tuple[str, ...]:
+    """Return the fields of a format, EC2's default ones of none. Raises ApiError: InvalidParameterValue."""
     fields = flow_log.parse_format(text) if text else flow_log.DEFAULT_FORMAT
     if isinstance(fields, Flaw):
         raise invalid(where, fields.what, fields.fix)
     return fields
 
 
-def _fits_beside(log: FlowLog, others: list[FlowLog], limit: int) -> None:
+def fits_beside(log: FlowLog, others: Iterable[FlowLog], limit: int) -> None:
+    """Refuse a log that says what another one of the same resource says, or that is one too many. Raises ApiError."""
+    others = [other for other in others if other.resource == log.resource]
     for other in others:
         if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
             text = f"flow log {log.name!r}: {other.name} ({other.id}) records the same of {log.resource}; use that one"

@@ -42,6 +42,7 @@ class InstancePlanner:
         self._enis = enis_by_instance(records) if records.enis else {}
         self._stored = {stored.record.name: stored for stored in records.instances.values()}
         self._replaced: dict[str, tuple[Difference, ...]] = {}
+        self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
         self._used: set[str] = set()
         self._macs: set[str] = set()
         self._ports: set[str] = set()
@@ -114,6 +115,7 @@ class InstancePlanner:
             if stored is None or decl.name in self._replaced:
                 new.append(decl)
             else:
+                self.interfaces[decl.name] = primary_eni_id(stored.record.id)
                 self._plan_tags(stored, decl)
                 self._plan_groups(stored, policy.groups_of(decl.security_groups))
                 self._plan_move(stored, decl)
@@ -247,6 +249,7 @@ class InstancePlanner:
     ) -> None:
         vpc = self._records.vpc
         eni = msgspec.structs.replace(eni, groups=tuple(groups))
+        self.interfaces[decl.name] = eni.id
         writes = self._draft.step()
         writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
         writes.expect(keys.subnet(eni.vni, eni.subnet), self._records.subnets[eni.subnet].mod_revision)

@@ -17,6 +17,7 @@ from netorch.control.draft import (
     vpc_deletion,
 )
 from netorch.control.enis import primary_eni_id
+from netorch.control.plan_flow_logs import FlowLogPlanner
 from netorch.control.plan_instances import InstancePlanner
 from netorch.control.plan_policy import PolicyPlanner
 from netorch.control.read import VpcRecords
@@ -105,6 +106,7 @@ class _Structure:
         policy.plan_acl_deletions()
         instances.plan_additions(self._by_name, policy)
         policy.plan_deletions()
+        FlowLogPlanner(self._draft, self._decl, self._records).plan(self._by_name, instances.interfaces)
 
     def _guard(self) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""

@@ -23,6 +23,21 @@ def test_plan_and_diff_leave_with_2_until_the_file_is_applied(run: Run) -> None:
     assert run("diff").stdout == ""
 
 
+def test_flow_logs_come_and_go_with_the_file(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    declared = CLOUD.replace(
+        "  owner: acme\n", "  owner: acme\n  flow_logs: [{name: all, format: srcaddr dstaddr, interval: 60}]\n"
+    )
+    (tmp_path / "vpc.yaml").write_text(declared)
+    assert "+  flow-log       acme/acme/all" in run("plan", code=2).stdout
+    assert '+        format: "${srcaddr} ${dstaddr}"' in run("diff", code=2).stdout
+    run("apply", "--yes", "--no-wait")
+    assert run("diff").stdout == ""
+    assert json.loads(run("flow-log", "show", "acme/all", "-o", "json").stdout)["interval_s"] == 60
+    (tmp_path / "vpc.yaml").write_text(CLOUD)
+    assert "-  flow-log       acme/acme/all" in run("plan", code=2).stdout
+
+
 def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_path: Path) -> None:
     run("apply", "--yes", "--no-wait")
     changed = CLOUD.replace("{name: web-2, host: hv2}", "{name: web-2, host: hv1}\n  - {name: web-3}").replace(
