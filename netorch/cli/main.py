@@ -44,6 +44,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "completion": ("completion", "Print the shell completion script."),
 }
 
+WRONG_USAGE: Final = 64  # EX_USAGE of sysexits.h; click's own is 2, which here means that a command has found a difference
+
 # What is never carried out inside a lab: it is about labs, or about the command line itself.
 OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
@@ -95,7 +97,8 @@ def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | Non
 
     Each option above has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB.
 
-    Exit codes: 0 done, 1 failed or refused, 2 a difference, a problem, wrong usage or a wrong file, 130 interrupted.
+    Exit codes: 0 done; 2 done, and a difference or a problem was found; 1 failed or refused; 64 wrong usage; 65 a wrong or
+    missing file; 130 interrupted.
     """
     from netorch.cli.context import Session
 
@@ -126,7 +129,7 @@ def main() -> None:
         sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(WRONG_USAGE if isinstance(error, click.UsageError) else 1)
     except click.Abort as error:  # click's own, for a question that was answered with no as well as for Ctrl-C
         interrupted = isinstance(error.__context__, KeyboardInterrupt)
         click.echo("interrupted" if interrupted else "aborted; nothing was changed", err=True)

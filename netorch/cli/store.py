@@ -63,7 +63,7 @@ def get(session: Session, key: str, revision: int) -> None:
 @command.command()
 @click.argument("key")
 @click.option("--revision", type=int, help="What stood there then.")
-@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="What a file holds.")
+@click.option("-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What a file holds.")
 @pass_session
 @click.pass_context
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:

@@ -23,6 +23,30 @@ def test_plan_and_diff_leave_with_2_until_the_file_is_applied(run: Run) -> None:
     assert run("diff").stdout == ""
 
 
+FINDERS = [
+    ("plan", "-f"),
+    ("diff", "-f"),
+    ("reach", "--diff", "-f"),
+    ("apply", "--yes", "-f"),
+    ("check", "-f"),
+]
+
+
+@pytest.mark.parametrize("command", FINDERS, ids=lambda command: str(command[0]))
+def test_an_error_is_never_taken_for_a_difference(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "bad.yaml").write_text("vpcs: [{name: 7}]")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for file in ("bad.yaml", "binary.yaml", "nope.yaml", "."):
+        assert run(*command, file, code=65).stderr.startswith("error: ")
+    assert "No such option" in run(*command, "bad.yaml", "--nonsense", code=64).stderr
+    assert "requires an argument" in run(*command, code=64).stderr
+
+
+@pytest.mark.parametrize("words", ["", "vpc", "vpc show", "instance lost", "status extra", "trace one", "reach", "-o json"])
+def test_wrong_usage_has_a_code_of_its_own(run: Run, words: str) -> None:
+    assert "Usage: " in run(*words.split(), code=64).stderr
+
+
 def test_flow_logs_come_and_go_with_the_file(run: Run, tmp_path: Path) -> None:
     run("apply", "--yes", "--no-wait")
     declared = CLOUD.replace(
@@ -130,13 +154,13 @@ def test_status_says_what_is_wrong_and_leaves_with_2(run: Run) -> None:
 
 def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/8], subnet: []}]")
-    error = run("apply", "-f", "bad.yaml", code=2).stderr
+    error = run("apply", "-f", "bad.yaml", code=65).stderr
     assert "did you mean subnets" in error
     assert "/16 to /28" in error
     assert json.loads(run("vpc", "list", "-o", "json").stdout) == []
-    assert "check the path" in run("plan", "-f", "nope.yaml", code=2).stderr
-    assert "Did you mean 'vpc'" in run("vpx", code=2).stderr
-    assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=2).stderr
+    assert "check the path" in run("plan", "-f", "nope.yaml", code=65).stderr
+    assert "Did you mean 'vpc'" in run("vpx", code=64).stderr
+    assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=64).stderr
 
 
 def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -> None:
