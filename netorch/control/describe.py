@@ -149,7 +149,7 @@ def _by_id(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[
         return None
     if kind == "vpc":
         return (records, records.vpc.record) if records.vpc.record.id == text else None
-    stored = getattr(records, TABLES[kind][0]).get(text)
+    stored = getattr(records, TABLES[kind]).get(text)
     return (records, stored.record) if stored is not None else None
 
 
@@ -160,7 +160,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
             if vpc.name == name:
                 yield f"{vpc.owner}/{vpc.name}", (records, vpc)
             continue
-        for stored in getattr(records, TABLES[kind][0]).values():
+        for stored in getattr(records, TABLES[kind]).values():
             if _name_of(records, stored.record) == name:
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
@@ -194,7 +194,7 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
         if kind == "vpc":
             names.append(vpc.name)
             continue
-        for stored in getattr(records, TABLES[kind][0]).values():
+        for stored in getattr(records, TABLES[kind]).values():
             name = _name_of(records, stored.record)
             names.append(f"{vpc.name}/{name}" if name else stored.record.id)
     return names

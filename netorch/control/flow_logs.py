@@ -9,15 +9,16 @@ import msgspec
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
-from netorch.control.records import Stored, flow_logs_of, read_eni, read_flow_log, read_subnet, read_vpc
+from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, invalid, over_quota
 from netorch.control.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import flow_log, keys
+from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog, Traffic
 from netorch.model.ids import is_id
 from netorch.model.rules import Flaw
-from netorch.model.vpc import Tags, Vpc
+from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.base import Store
 
 
@@ -60,7 +61,7 @@ def create_flow_log(
             format=log_fields(where, log_format),
             tags=checks.tags(where, tags),
         )
-        others = [other.record for other in flow_logs_of(store, vpc.vni).values()]
+        others = [other.record for other in read_all(store, FlowLog, vpc.vni).values()]
         if any(other.name == name for other in others):
             raise duplicate_name("fl", name, "the VPC")
         fits_beside(log, others, quotas_of(store, vpc.owner).flow_logs_per_resource)
@@ -75,9 +76,9 @@ def create_flow_log(
 def _vpc_of(store: Store, caller: Caller, resource: str) -> Stored[Vpc]:
     """Return the VPC of what is to be logged. Raises ApiError."""
     if is_id(resource, "subnet"):
-        return read_subnet(store, caller, resource)[0]
+        return read(store, caller, Subnet, resource)[0]
     if is_id(resource, "eni"):
-        return read_eni(store, caller, resource)[0]
+        return read(store, caller, NetworkInterface, resource)[0]
     return read_vpc(store, caller, resource)
 
 
@@ -110,7 +111,7 @@ def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
     """Delete a flow log; its lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
 
     def decide() -> tuple[Writes, None]:
-        vpc, log = read_flow_log(store, caller, log_id)
+        vpc, log = read(store, caller, FlowLog, log_id)
         writes = Writes()
         writes.delete(keys.flow_log(vpc.record.vni, log_id), log.mod_revision)
         return writes, None
@@ -121,11 +122,11 @@ def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
 def describe_flow_logs(store: Store, caller: Caller, vpc_id: str) -> list[FlowLogInfo]:
     """Return a VPC's flow logs by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    logs = sorted((stored.record for stored in flow_logs_of(store, vpc.vni).values()), key=lambda log: log.name)
+    logs = sorted((stored.record for stored in read_all(store, FlowLog, vpc.vni).values()), key=lambda log: log.name)
     return [FlowLogInfo(log=log, vpc=vpc) for log in logs]
 
 
 def describe_flow_log(store: Store, caller: Caller, log_id: str) -> FlowLogInfo:
     """Return one flow log. Raises ApiError: InvalidFlowLogId.NotFound."""
-    vpc, log = read_flow_log(store, caller, log_id)
+    vpc, log = read(store, caller, FlowLog, log_id)
     return FlowLogInfo(log=log.record, vpc=vpc.record)

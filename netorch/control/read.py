@@ -14,7 +14,7 @@ import msgspec
 from netorch.control.caller import Caller
 from netorch.control.decode import decode
 from netorch.control.hosts import HostState, drain_key
-from netorch.control.records import Stored, stored
+from netorch.control.records import KIND_OF, Stored, stored
 from netorch.errors import UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, VpcStatus
@@ -29,16 +29,16 @@ from netorch.store.base import KeyValue, Store
 
 _VNI: Final = re.compile("[0-9a-f]{6}")
 
-# The kind in a key below `vpc/<vni>/` -> the field of VpcRecords, and what is stored there.
-TABLES: Final[dict[str, tuple[str, type]]] = {
-    "subnet": ("subnets", Subnet),
-    "rtb": ("route_tables", RouteTable),
-    "eni": ("enis", NetworkInterface),
-    "i": ("instances", Instance),
-    "sg": ("groups", SecurityGroup),
-    "acl": ("acls", NetworkAcl),
-    "pl": ("prefix_lists", PrefixList),
-    "fl": ("flow_logs", FlowLog),
+TYPE_OF: Final = {kind: of for of, kind in KIND_OF.items()}
+TABLES: Final = {  # the kind in a key below `vpc/<vni>/` -> the field of VpcRecords
+    "subnet": "subnets",
+    "rtb": "route_tables",
+    "eni": "enis",
+    "i": "instances",
+    "sg": "groups",
+    "acl": "acls",
+    "pl": "prefix_lists",
+    "fl": "flow_logs",
 }
 
 
@@ -175,8 +175,7 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str) -> None:
     elif (records := inventory.vpcs.get(vni)) is None or kind not in TABLES:
         inventory.raw[kv.key] = kv
     else:
-        table, of = TABLES[kind]
-        getattr(records, table)[resource_id] = stored(kv, of)
+        getattr(records, TABLES[kind])[resource_id] = stored(kv, TYPE_OF[kind])
 
 
 def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:

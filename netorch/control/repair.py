@@ -10,7 +10,7 @@ from typing import Final
 from netorch.control.addresses import Cursor, cursor_key
 from netorch.control.decode import decode
 from netorch.control.quotas import Quotas, quota_key
-from netorch.control.read import TABLES
+from netorch.control.read import TYPE_OF
 from netorch.control.refuse import invalid
 from netorch.errors import ApiError, Conflict, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
@@ -30,7 +30,7 @@ def kind_of(key: str) -> type | None:
     _, _, what = rest.partition("/")
     if root == "vpc":
         kind, _, _ = what.partition("/")
-        return Vpc if kind == "vpc" else TABLES[kind][1] if kind in TABLES else None
+        return Vpc if kind == "vpc" else TYPE_OF.get(kind)
     if root == "map":
         return Mapping
     if root == "host":

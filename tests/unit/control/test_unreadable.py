@@ -18,7 +18,17 @@ from netorch.control.read import read_inventory
 from netorch.control.subnets import describe_subnet
 from netorch.errors import UnreadableRecord
 from netorch.model import keys
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, NetworkAclDecl, PrefixListDecl, RouteTableDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import (
+    Cloud,
+    FlowLogDecl,
+    HostDecl,
+    InstanceDecl,
+    NetworkAclDecl,
+    PrefixListDecl,
+    RouteTableDecl,
+    SubnetDecl,
+    VpcDecl,
+)
 from netorch.model.eni import EniState, EniStatus
 from netorch.model.status import AgentStatus
 from netorch.store.base import Put, Store
@@ -36,6 +46,7 @@ def _vpc(owner: str) -> VpcDecl:
         prefix_lists=[PrefixListDecl(name="offices", cidrs=["203.0.113.0/24"])],
         network_acls=[NetworkAclDecl(name="strict")],
         route_tables=[RouteTableDecl(name="side")],
+        flow_logs=[FlowLogDecl(name="all")],
         subnets=[SubnetDecl(name="app", cidr="10.0.1.0/24")],
         instances=[InstanceDecl(name="web-1", host="hv1")],
     )
@@ -49,9 +60,6 @@ def two_vpcs(store: Store, operator: Caller) -> None:
     """Make two owners' VPCs that are called and filled alike, acme's from a file that says no more than that."""
     apply_cloud(store, plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=[_vpc("globex")])))
     apply_cloud(store, plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml"))
-    for owner in ("acme", "globex"):
-        vpc = resolve(read_inventory(store), operator, "vpc", f"{owner}/web")[1]
-        flow_logs.create_flow_log(store, operator, vpc.id, name="all")
 
 
 def _key(store: Store, kind: str, owner: str = "acme") -> str:
