@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option, vpc_option
+from netorch.cli.nouns import of_vpc
 from netorch.cli.output import output_option, show_record, show_rows
 from netorch.errors import NetorchError
 
@@ -67,11 +68,12 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 
 
 @command.command("list")
+@vpc_option
 @output_option
 @pass_session
-def list_(session: Session, output: str) -> None:
+def list_(session: Session, vpc: str | None, output: str) -> None:
     """List instances."""
-    show_rows(_rows(session), COLUMNS, output)
+    show_rows(of_vpc(session, vpc, _rows(session)), COLUMNS, output)
 
 
 @command.command()

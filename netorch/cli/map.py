@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.context import Session, complete, pass_session, vpc_option
 from netorch.cli.output import cell, output_option, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def lookup(session: Session, vpc: str, address: str, output: str) -> None:
 
 
 @command.command("list")
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@vpc_option
 @output_option
 @pass_session
 def list_(session: Session, vpc: str | None, output: str) -> None:
@@ -61,7 +61,7 @@ def list_(session: Session, vpc: str | None, output: str) -> None:
 
 
 @command.command()
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@vpc_option
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @pass_session
 def watch(session: Session, vpc: str | None, output: str) -> None:

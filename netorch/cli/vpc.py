@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Delete, add_delete
 from netorch.cli.output import output_option, show_record, show_rows
 from netorch.model.vpc import Vpc
 
@@ -89,16 +90,13 @@ def create_default(session: Session, output: str) -> None:
     show_record(row(create_default_vpc(session.store, session.caller)), output)
 
 
-@command.command()
-@click.argument("vpc", shell_complete=complete("vpc"))
-@pass_session
-def delete(session: Session, vpc: str) -> None:
-    """Delete an empty VPC."""
+def _delete() -> Delete:
     from netorch.control.vpcs import delete_vpc
 
-    resource_id = session.id_of("vpc", vpc)
-    delete_vpc(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    return delete_vpc
+
+
+add_delete(command, "vpc", "VPC", "Delete an empty VPC.", _delete)
 
 
 @command.command("associate-cidr")

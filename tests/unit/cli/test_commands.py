@@ -95,6 +95,14 @@ def test_lists_are_columns_json_or_yaml(run: Run) -> None:
     ]
 
 
+def test_lists_are_of_one_vpc_when_it_is_named(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    for noun in ("instance", "eni", "subnet", "map", "sg"):
+        rows = json.loads(run(noun, "list", "--vpc", "globex", "-o", "json").stdout)
+        assert {row["vpc"] for row in rows} == {"globex/globex"}
+        assert "InvalidVpcID.NotFound" in run(noun, "list", "--vpc", "none", code=1).stderr
+
+
 def test_names_are_found_by_as_much_as_is_needed(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     assert "web-2" in run("instance", "show", "web-2").stdout

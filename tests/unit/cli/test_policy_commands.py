@@ -55,6 +55,14 @@ def test_a_rule_is_added_in_the_words_of_the_manual_and_removed_by_id_or_by_word
     assert "default VPC security group" in lab("sg", "show", "default").stdout
 
 
+def test_rules_are_listed_alike_for_groups_and_acls(lab: Run) -> None:
+    for noun in ("sg", "nacl"):
+        rules = json.loads(lab(noun, "rule", "list", "default", "-o", "json").stdout)
+        shown = value(lab, noun, "show", "default")
+        assert rules == shown["ingress"] + shown["egress"]  # type: ignore[operator]
+        assert lab(noun, "rule", "list", "default").stdout in lab(noun, "show", "default").stdout
+
+
 def test_the_option_of_the_other_way_is_wrong_usage(lab: Run) -> None:
     assert (
         "needs --source"
