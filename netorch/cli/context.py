@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from netorch.control.caller import Caller
     from netorch.control.read import Inventory, VpcRecords
+    from netorch.errors import UnreadableRecord
     from netorch.model.vpc import Vpc
     from netorch.store.base import Store
 
@@ -49,17 +50,29 @@ class Session:
 
         return Caller(owner=self._owner) if self._owner else Caller(operator=True)
 
+    def operator_only(self, what: str) -> None:
+        """Refuse a command that is no customer's. Raises ApiError: UnauthorizedOperation."""
+        from netorch.errors import ApiError
+
+        if not self.caller.operator:
+            raise ApiError("UnauthorizedOperation", f"{what}: is the operator's; leave --owner and NETORCH_OWNER out")
+
     def inventory(self) -> Inventory:
         """Return the whole cloud as it stands now; say once what is left out of it, because it cannot be read."""
         from netorch.control.read import read_inventory
 
         inventory = read_inventory(self.store)
-        left_out = {f"VPC {q.path}": q.error for q in inventory.quarantined.values() if q.is_known_to(self.caller)}
-        left_out |= {f"host {name}": error for name, error in inventory.quarantined_hosts.items()}
-        for what, error in left_out.items() if not self._warned else ():
-            click.echo(f"warning: {what} is left out: {error}", err=True)
+        if not self._warned:
+            for what, error in self.left_out(inventory).items():
+                click.echo(f"warning: {what} is left out: {error}", err=True)
         self._warned = True
         return inventory
+
+    def left_out(self, inventory: Inventory) -> dict[str, UnreadableRecord]:
+        """Return what the caller may see, but is left out because it cannot be read."""
+        vpcs = {f"VPC {found.path}": found.error for found in inventory.quarantined.values() if found.is_known_to(self.caller)}
+        hosts = {f"host {name}": error for name, error in inventory.quarantined_hosts.items()}
+        return vpcs | hosts if self.caller.operator else vpcs
 
     def find(self, kind: str, text: str) -> tuple[VpcRecords, Any]:
         """Return a resource by id or name, with its VPC's records. Raises ApiError."""
@@ -112,23 +125,6 @@ def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple
     return tags
 
 
-host_option = click.option(
-    "--host",
-    envvar="NETORCH_HOST",
-    show_envvar=True,
-    default=socket.gethostname,
-    show_default="the machine's name",
-    help="The host's name in the store.",
-)
-flow_log_option = click.option(
-    "--flow-log-dir",
-    envvar="NETORCH_FLOW_LOG_DIR",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    default=Path("/var/log/netorch/flow-logs"),
-    show_default=True,
-    help="Where flow logs stand, a directory for each owner.",
-)
 tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
 
 
@@ -150,11 +146,30 @@ def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is p
             return []
         finally:
             session.close()
-        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+        paths = [name for name in names if name.startswith(incomplete)]
+        return sorted({*paths} or {last for name in names if (last := name.rpartition("/")[2]).startswith(incomplete)})
 
     return offer
 
 
+host_option = click.option(
+    "--host",
+    envvar="NETORCH_HOST",
+    show_envvar=True,
+    default=socket.gethostname,
+    show_default="the machine's name",
+    shell_complete=complete("host"),
+    help="The host's name in the store.",
+)
+flow_log_option = click.option(
+    "--flow-log-dir",
+    envvar="NETORCH_FLOW_LOG_DIR",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=Path("/var/log/netorch/flow-logs"),
+    show_default=True,
+    help="Where flow logs stand, a directory for each owner.",
+)
 vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
 group_option = click.option(
     "--security-group", "groups", multiple=True, shell_complete=complete("sg"), help="Repeatable; the default one when left out."

@@ -17,8 +17,10 @@ COLUMNS = ("name", "role", "underlay", "live", "interfaces")
 
 
 @click.group()
-def command() -> None:
+@pass_session
+def command(session: Session) -> None:
     """Hosts: the machines that run an agent."""
+    session.operator_only("hosts")
 
 
 def row(info: HostInfo) -> dict[str, Any]:

@@ -125,7 +125,9 @@ def main() -> None:
     from netorch.errors import NetorchError
 
     try:
-        result = cli.main(standalone_mode=False)  # the code that a command has left with, else what it returned
+        result = cli.main(
+            prog_name="netorch", standalone_mode=False
+        )  # the code that a command has left with, else what it returned
         sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         error.show()

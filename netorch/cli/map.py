@@ -74,7 +74,15 @@ def watch(session: Session, vpc: str | None, output: str) -> None:
         while True:
             select.select([follower.fileno()], [], [], 1.0)
             for event in follower.poll():
-                _print(event, output)
+                if session.caller.operator or _is_seen(session, event):
+                    _print(event, output)
+
+
+def _is_seen(session: Session, event: Event) -> bool:
+    """Return whether a mapping is of a VPC that the caller may see."""
+    from netorch.control.records import seen_vpc
+
+    return seen_vpc(session.store, session.caller, int(event.key.split("/")[1], 16)) is not None
 
 
 def _print(event: Event, output: str) -> None:

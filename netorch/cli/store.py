@@ -8,7 +8,6 @@ import click
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_rows
-from netorch.errors import ApiError
 
 COLUMNS = ("key", "revision", "found")
 
@@ -26,8 +25,7 @@ def command(session: Session) -> None:
 
     with a revision before that of the damage, or what a backup holds.
     """
-    if not session.caller.operator:
-        raise ApiError("UnauthorizedOperation", "store: is the operator's; leave --owner out")
+    session.operator_only("the store")
 
 
 @command.command()

@@ -90,6 +90,9 @@ def _plan_hosts(draft: Draft, decls: list[HostDecl]) -> None:
     for decl in decls:
         host = host_actions.make_host(name=decl.name, underlay=decl.underlay, role=decl.role, tags=decl.tags)
         state = draft.hosts.get(decl.name)
+        if not draft.caller.operator and (state is None or state.host != host):
+            text = f"host {host.name!r}: hosts are the operator's; leave it out, or let the operator apply it"
+            raise ApiError("UnauthorizedOperation", text)
         other = vteps.setdefault(host.underlay, decl.name)
         if other != decl.name:
             text = f"host {decl.name!r}: the underlay address {host.underlay} is host {other!r}'s; give each host its own"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netorch.control.acls import entries_of
+from netorch.control.caller import Caller
 from netorch.control.draft import visible_tags
 from netorch.control.enis import primary_eni_id
 from netorch.control.groups import peer_names
@@ -48,14 +49,15 @@ def export_cloud(store: Store) -> Cloud:
 
     Interfaces besides an instance's own are left out: a vpc.yaml has no words for them.
     """
-    return export_inventory(read_inventory(store))
+    return export_inventory(read_inventory(store), Caller(operator=True))
 
 
-def export_inventory(inventory: Inventory) -> Cloud:
-    """Return the declaration of an inventory."""
-    states = [inventory.hosts[name].host for name in sorted(inventory.hosts)]
+def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
+    """Return the declaration of what the caller may see of an inventory; hosts are the operator's."""
+    states = [inventory.hosts[name].host for name in sorted(inventory.hosts) if caller.operator]
     hosts = [HostDecl(name=host.name, underlay=host.underlay, role=host.role, tags=host.tags) for host in states]
-    records = sorted(inventory.vpcs.values(), key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
+    seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
+    records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     return Cloud(hosts=hosts, vpcs=[export_vpc(vpc) for vpc in records])
 
 

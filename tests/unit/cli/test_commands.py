@@ -116,7 +116,48 @@ def test_an_owner_sees_nothing_of_another(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     theirs = json.loads(run("instance", "show", "globex/web-1", "-o", "json").stdout)["id"]
     assert "NotFound" in run("--owner", "acme", "instance", "show", theirs, code=1).stderr
-    assert "globex" not in run("--owner", "acme", "vpc", "list").stdout
+    nouns = ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance", "map", "flow-log")
+    for command in [(noun, "list") for noun in nouns] + [("export",), ("reach", "--matrix")]:
+        assert "globex" not in run("--owner", "acme", *command).stdout
+    assert "192.0.2.1" not in run("--owner", "acme", "export").stdout
+
+
+@pytest.mark.parametrize("words", ["host list", "host delete hv1", "status", "drift", "store check", "check"])
+def test_what_is_the_operators_is_no_customers(run: Run, words: str) -> None:
+    run("apply", "--yes", "--no-wait")
+    assert "UnauthorizedOperation" in run("--owner", "acme", *words.split(), code=1).stderr
+
+
+def test_a_customer_declares_no_hosts_but_may_name_those_there_are(run: Run, tmp_path: Path) -> None:
+    own = CLOUD[: CLOUD.index("- name: globex")]
+    (tmp_path / "vpc.yaml").write_text(own)
+    assert "UnauthorizedOperation: host 'hv1'" in run("--owner", "acme", "plan", code=1).stderr
+    run("apply", "--yes", "--no-wait")
+    assert "No changes" in run("--owner", "acme", "plan").stdout
+    (tmp_path / "vpc.yaml").write_text(own.replace("192.0.2.12", "192.0.2.99"))
+    assert "UnauthorizedOperation: host 'hv2'" in run("--owner", "acme", "plan", code=1).stderr
+
+
+def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+
+    def completed(*words: str) -> list[str]:
+        environment = {
+            "NETORCH_STORE": str(tmp_path / "db"),
+            "_NETORCH_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("netorch", *words)),
+            "COMP_CWORD": str(len(words)),
+            "PATH": "/usr/bin:/bin",
+        }
+        done = subprocess.run([sys.executable, "-m", "netorch"], env=environment, capture_output=True, text=True, check=True)
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert completed("vp") == ["vpc"]
+    assert completed("instance", "show", "acme/w") == ["acme/web-1", "acme/web-2"]
+    assert completed("instance", "show", "web-") == ["web-1", "web-2"]
+    assert completed("instance", "move", "web-1", "hv") == ["hv1", "hv2"]
+    assert completed("--owner", "globex", "instance", "show", "") == ["globex/web-1"]
+    assert completed("plan", "-o", "j") == ["json"]
 
 
 def test_the_mapping_service_answers_by_name_and_by_vni(run: Run) -> None:
@@ -180,7 +221,14 @@ def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -
 
 
 def test_drift_of_an_unknown_host_is_an_error_and_not_a_kernel_to_be_cleared(run: Run) -> None:
-    assert "host 'nope': does not exist" in run("drift", "--host", "nope", code=1).stderr
+    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    for host, found in (
+        ("nope", "host 'nope': is none of the store's"),
+        ("hv1", "nothing here has its underlay address 192.0.2.11"),
+    ):
+        said = run("drift", "--host", host, code=1).stderr
+        assert found in said
+        assert "run this on a host" in said
 
 
 @pytest.mark.parametrize(
