@@ -85,12 +85,17 @@ class Session:
         found: str = self.find(kind, text)[1].id
         return found
 
-    def id_beside(self, kind: str, text: str, vni: int) -> str:
-        """Return the id of a resource of the VPC with this number, where its bare name is enough. Raises ApiError."""
-        from netorch.model.ids import is_id
+    def id_beside(self, kind: str, text: str, beside: str) -> str:
+        """Return the id of a resource of the VPC that the id `beside` belongs to, where its bare name is enough.
 
-        if "/" in text or is_id(text, kind):
+        Raises:
+          ApiError: it does not exist. Nothing to be beside: as for `id_of`.
+        """
+        from netorch.model.ids import is_id, vni_of
+
+        if not beside or "/" in text or is_id(text, kind):
             return self.id_of(kind, text)
+        vni = vni_of(beside)
         vpc = self.inventory().vpcs[vni].vpc.record
         return self.id_of(kind, f"{vpc.owner}/{vpc.name}/{text}")
 

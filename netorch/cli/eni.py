@@ -88,15 +88,16 @@ def create(
     """Create a network interface that is not attached."""
     from netorch.control.enis import create_network_interface
 
+    subnet_id = session.id_of("subnet", subnet)
     eni = create_network_interface(
         session.store,
         session.caller,
-        session.id_of("subnet", subnet),
+        subnet_id,
         name=name,
         address=address,
         ipv6_address=ipv6_address,
         mac=mac,
-        groups=[session.id_of("sg", group) for group in groups],
+        groups=[session.id_beside("sg", group, subnet_id) for group in groups],
         tags=tags,
     )
     _show(session, eni.id, output)
@@ -134,7 +135,7 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     from netorch.control.memberships import modify_interface_groups
 
     found = session.find("eni", eni)[1]
-    ids = [session.id_beside("sg", group, found.vni) for group in groups]
+    ids = [session.id_beside("sg", group, found.id) for group in groups]
     changed = modify_interface_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{changed.id} is in {' '.join(changed.groups)}")
 

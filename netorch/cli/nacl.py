@@ -93,9 +93,9 @@ def associate(session: Session, acl: str, subnet: str) -> None:
     """Put a network ACL in force for a subnet."""
     from netorch.control.subnets import associate_network_acl
 
-    found = session.find("subnet", subnet)[1]
-    acl_id = session.id_beside("acl", acl, found.vni)
-    changed = associate_network_acl(session.store, session.caller, found.id, acl_id)
+    subnet_id = session.id_of("subnet", subnet)
+    acl_id = session.id_beside("acl", acl, subnet_id)
+    changed = associate_network_acl(session.store, session.caller, subnet_id, acl_id)
     click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
 
 

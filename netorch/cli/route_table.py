@@ -64,5 +64,7 @@ def associate(session: Session, table: str, subnet: str) -> None:
     """Put a route table in force for a subnet."""
     from netorch.control.subnets import associate_route_table
 
-    changed = associate_route_table(session.store, session.caller, session.id_of("subnet", subnet), session.id_of("rtb", table))
+    subnet_id = session.id_of("subnet", subnet)
+    table_id = session.id_beside("rtb", table, subnet_id)
+    changed = associate_route_table(session.store, session.caller, subnet_id, table_id)
     click.echo(f"subnet {changed.name} ({changed.id}) uses {changed.route_table or 'the main table'}")

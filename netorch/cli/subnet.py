@@ -69,15 +69,16 @@ def create(
     """Create a subnet."""
     from netorch.control.subnets import create_subnet
 
+    vpc_id = session.id_of("vpc", vpc)
     subnet = create_subnet(
         session.store,
         session.caller,
-        session.id_of("vpc", vpc),
+        vpc_id,
         name=name,
         cidr=cidr,
         ipv6_cidr=ipv6_cidr,
-        route_table=session.id_of("rtb", route_table) if route_table else "",
-        network_acl=session.id_of("acl", network_acl) if network_acl else "",
+        route_table=session.id_beside("rtb", route_table, vpc_id) if route_table else "",
+        network_acl=session.id_beside("acl", network_acl, vpc_id) if network_acl else "",
         tags=tags,
     )
     NOUN.show(session, subnet.id, output)

@@ -46,6 +46,7 @@ def show(session: Session, vpc: str, output: str) -> None:
         "security_groups": len(records.groups),
         "network_acls": len(records.acls),
         "prefix_lists": len(records.prefix_lists),
+        "flow_logs": len(records.flow_logs),
         "instances": len(records.instances),
         "network_interfaces": len(records.enis),
         "mappings": len(records.mappings),

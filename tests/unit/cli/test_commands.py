@@ -221,14 +221,15 @@ def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -
 
 
 def test_drift_of_an_unknown_host_is_an_error_and_not_a_kernel_to_be_cleared(run: Run) -> None:
-    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    run("host", "create", "nowhere", "--underlay", "192.0.2.11")
     for host, found in (
         ("nope", "host 'nope': is none of the store's"),
-        ("hv1", "nothing here has its underlay address 192.0.2.11"),
+        ("nowhere", "its namespace netorch-nowhere is not on this machine"),
     ):
         said = run("drift", "--host", host, code=1).stderr
         assert found in said
         assert "run this on a host" in said
+    assert not Path("/run/netns/netorch-nowhere").exists()
 
 
 @pytest.mark.parametrize(

@@ -185,3 +185,18 @@ def test_names_are_completed(lab: Run, tmp_path: Path) -> None:
     assert offered("sg", "show") == ["lab/default", "lab/web"]
     assert offered("nacl", "delete") == ["lab/default"]
     assert offered("prefix-list", "set") == ["lab/offices"]
+
+
+def test_a_bare_name_means_what_is_in_the_same_vpc(run: Run) -> None:
+    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    for vpc in ("one", "two"):
+        run("vpc", "create", vpc, "--cidr", "10.0.0.0/16")
+        run("route-table", "create", "side", "--vpc", vpc)
+        run("nacl", "create", "strict", "--vpc", vpc)
+        run("sg", "create", "web", "--vpc", vpc)
+        run("subnet", "create", "a", "--vpc", vpc, "--cidr", "10.0.1.0/24", "--route-table", "side", "--network-acl", "strict")
+    run("route-table", "associate", "side", "two/a")
+    run("eni", "create", "--subnet", "two/a", "--security-group", "web")
+    run("instance", "run", "i", "--vpc", "two", "--subnet", "a", "--security-group", "web", "--no-wait")
+    assert value(run, "instance", "show", "i")["security_groups"] == ["web"]
+    assert value(run, "sg", "show", "one/web")["interfaces"] == []
