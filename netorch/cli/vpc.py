@@ -38,8 +38,9 @@ def list_(session: Session, output: str) -> None:
 @output_option
 @pass_session
 def show(session: Session, vpc: str, output: str) -> None:
-    """Show a VPC and how much is in it."""
+    """Show a VPC, how much is in it, and on which hosts it could not be made as it should be, and why."""
     records, record = session.find("vpc", vpc)
+    told = sorted(session.inventory().vpc_status.items())
     counts = {
         "subnets": len(records.subnets),
         "route_tables": len(records.route_tables),
@@ -51,7 +52,8 @@ def show(session: Session, vpc: str, output: str) -> None:
         "network_interfaces": len(records.enis),
         "mappings": len(records.mappings),
     }
-    show_record({**row(record), **counts}, output)
+    degraded = [f"{host}: {status.reason}" for (host, vni), status in told if vni == record.vni]
+    show_record({**row(record), **counts, "degraded": degraded}, output)
 
 
 @command.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netorch.model import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run
@@ -280,3 +281,14 @@ def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -
     run("store", "put", key, "--revision", str(revision - 1))
     assert run("store", "check").stdout == "every record can be read\n"
     assert "No changes" in run("plan").stdout
+
+
+def test_an_owner_is_told_why_a_vpc_is_degraded(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    shown = json.loads(run("--owner", "acme", "vpc", "show", "acme", "-o", "json").stdout)
+    assert shown["degraded"] == []
+    store = SqliteStore(tmp_path / "db")
+    store.txn([], [Put(keys.vpc_status("hv1", shown["vni"]), b'{"reason": "too many entries"}')])
+    store.close()
+    assert "degraded            hv1: too many entries" in run("--owner", "acme", "vpc", "show", "acme").stdout
+    assert "too many" not in run("--owner", "globex", "vpc", "show", "globex").stdout
