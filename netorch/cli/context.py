@@ -48,7 +48,7 @@ class Session:
         """Return who acts: the owner that was named, or the operator, who sees everybody's and creates as the default owner."""
         from netorch.control.caller import Caller
 
-        return Caller(owner=self._owner) if self._owner else Caller(operator=True)
+        return Caller(owner=self._owner) if self._owner is not None else Caller(operator=True)
 
     def operator_only(self, what: str) -> None:
         """Refuse a command that is no customer's. Raises ApiError: UnauthorizedOperation."""

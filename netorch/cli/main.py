@@ -86,10 +86,22 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _check_owner(context: click.Context, parameter: click.Parameter, owner: str | None) -> str | None:
+    """Return the owner; an empty one, of a variable that is not set, must not make its user the operator."""
+    if owner is not None:
+        from netorch.model import rules
+
+        if flaw := rules.name(owner):
+            raise click.BadParameter(f"{flaw.what}; {flaw.fix}", context, parameter)
+    return owner
+
+
 @click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "NETORCH", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netorch")
 @click.option("--store", metavar="URL", help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]")
-@click.option("--owner", metavar="NAME", help="Act as this customer; lists show everybody's when left out.")
+@click.option(
+    "--owner", metavar="NAME", callback=_check_owner, help="Act as this customer; lists show everybody's when left out."
+)
 @click.option("--lab", metavar="NAME", help="Carry the command out inside a running lab.")
 @click.pass_context
 def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:

@@ -79,7 +79,7 @@ def _problems(inventory: Inventory) -> list[str]:
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
         if not state.live and state.wants:
-            problems.append(f"host {name}: its agent is not running, {state.wants} interfaces keep what they have; start it")
+            problems.append(f"host {name}: its agent is not running, {state.wants} interface(s) keep what they have; start it")
         if status is not None and status.trouble:
             problems.append(f"host {name}: {status.trouble}")
     for (host, vni), degraded in sorted(inventory.vpc_status.items()):

@@ -114,6 +114,7 @@ class FlowLogPlanner:
         log = after or before
         assert log is not None
         sides = (self._words(before), self._words(after))
+        fields = sides[0] if after is not None else ("of",)  # what goes needs no more words than where it was
         change = Change(
             action=action,
             kind="flow-log",
@@ -121,7 +122,7 @@ class FlowLogPlanner:
             vpc=self._decl.name,
             name=log.name,
             resource_id=before.id if before is not None else "",
-            differences=differences(**{field: (sides[0][field], sides[1][field]) for field in sides[0]}),
+            differences=differences(**{field: (sides[0][field], sides[1][field]) for field in fields}),
             breaks="it gets a new id and new files" if action is Action.REPLACE else "",
             hosts=carriers(self._records),
         )

@@ -129,6 +129,11 @@ def test_what_is_the_operators_is_no_customers(run: Run, words: str) -> None:
     assert "UnauthorizedOperation" in run("--owner", "acme", *words.split(), code=1).stderr
 
 
+@pytest.mark.parametrize("owner", ["", "a/b", "-"])
+def test_an_owner_that_is_none_is_not_the_operator(run: Run, owner: str) -> None:
+    assert "Invalid value for '--owner'" in run("--owner", owner, "vpc", "list", code=64).stderr
+
+
 def test_a_customer_declares_no_hosts_but_may_name_those_there_are(run: Run, tmp_path: Path) -> None:
     own = CLOUD[: CLOUD.index("- name: globex")]
     (tmp_path / "vpc.yaml").write_text(own)
