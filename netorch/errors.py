@@ -89,12 +89,12 @@ class StoreUnavailable(StoreError):
 
 
 class UnreadableRecord(StoreError):
-    """The value of a key is not what should stand there; everything else goes on, and the operator mends it."""
+    """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator mends it."""
 
     def __init__(self, key: str, what: str) -> None:
         self.key = key
         self.what = what
-        super().__init__(f"{key}: the record cannot be read: {what}; `netorch store check` tells how to mend it")
+        super().__init__(f"{key}: the record {what}; `netorch store check` tells how to mend it")
 
 
 class CompileError(NetorchError):

@@ -15,7 +15,7 @@ COLUMNS = ("key", "revision", "found")
 @click.group()
 @pass_session
 def command(session: Session) -> None:
-    """The store itself: find records that cannot be read, and mend them.
+    """The store itself: find records that cannot be read or are missing, and mend them.
 
     A VPC or host with such a record is left alone by all other commands until it is mended: put back what stood there before,
 
@@ -33,17 +33,18 @@ def command(session: Session) -> None:
 @pass_session
 @click.pass_context
 def check(context: click.Context, session: Session, output: str) -> None:
-    """List the records that cannot be read, and since which revision.
+    """List the records that cannot be read or are missing, and since which revision (0: too long ago to know).
 
     Exit codes: 0 there are none, 2 there are some.
     """
     from netorch.control.repair import damaged
 
-    rows = [{"key": kv.key, "revision": kv.mod_revision, "found": error.what} for kv, error in damaged(session.store)]
+    found = damaged(session.store).items()
+    rows = [{"key": key, "revision": revision, "found": error.what} for key, (revision, error) in found]
     if rows or output != "table":
         show_rows(rows, COLUMNS, output)
     else:
-        click.echo("every record can be read")
+        click.echo("every record is there and can be read")
     context.exit(2 if rows else 0)
 
 

@@ -21,5 +21,5 @@ def decode(kv: KeyValue, kind: type[T]) -> T:
     try:
         value: T = decoder.decode(kv.value)
     except UNREADABLE as error:
-        raise UnreadableRecord(kv.key, str(error)) from error
+        raise UnreadableRecord(kv.key, f"cannot be read: {error}") from error
     return value

@@ -1,7 +1,8 @@
 """The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
 
-A VPC of which one record cannot be read is in quarantine: it is none of the cloud's VPCs, who asks for it is told which record it
-is, and no plan touches it. So is a host. What hosts say (`hoststat/`) counts as not said.
+A VPC of which one record cannot be read, or is missing though others refer to it, is in quarantine: it is none of the cloud's
+VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`) counts as not
+said.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from netorch.control.caller import Caller
 from netorch.control.decode import decode
 from netorch.control.hosts import HostState, drain_key
 from netorch.control.records import KIND_OF, Stored, stored
+from netorch.control.references import first_missing
 from netorch.errors import UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, VpcStatus
@@ -76,7 +78,7 @@ class VpcRecords(msgspec.Struct, kw_only=True):
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
-    """A VPC of which something cannot be read."""
+    """A VPC of which something cannot be read or is missing."""
 
     vni: int
     owner: str  # empty, as is the name, when the VPC's own record and its name's are both damaged
@@ -147,6 +149,10 @@ def read_inventory(store: Store) -> Inventory:
                 inventory.quarantined_hosts[owner] = error
             elif root != "hoststat":
                 damaged[int(owner, 16)] = error
+    for vni, records in inventory.vpcs.items():
+        if vni not in damaged and (missing := first_missing(records)) is not None:
+            inventory.unreadable.append(missing)
+            damaged[vni] = missing
     _quarantine(inventory, damaged)
     for name, state in inventory.hosts.items():
         state.wants = wants.get(name, 0)

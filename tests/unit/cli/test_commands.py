@@ -284,7 +284,7 @@ def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -
     assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["id"] == subnet["id"]
     assert "DependencyViolation" in run("store", "delete", key, code=1).stderr
     run("store", "put", key, "--revision", str(revision - 1))
-    assert run("store", "check").stdout == "every record can be read\n"
+    assert run("store", "check").stdout == "every record is there and can be read\n"
     assert "No changes" in run("plan").stdout
 
 

@@ -26,12 +26,13 @@ from netorch.model.cloud import (
     NetworkAclDecl,
     PrefixListDecl,
     RouteTableDecl,
+    SecurityGroupDecl,
     SubnetDecl,
     VpcDecl,
 )
 from netorch.model.eni import EniState, EniStatus
 from netorch.model.status import AgentStatus
-from netorch.store.base import Put, Store
+from netorch.store.base import Delete, Put, Store
 from tests.unit.control.conftest import refused
 
 GARBAGE = [b"", b"{", b"\xff\x00", b"[]", b'{"id": 7}', b"[" * 100_000]
@@ -215,13 +216,54 @@ def test_damaged_limits_and_cursors_stop_whom_they_bind(store: Store, operator: 
 def test_what_stood_there_before_is_put_back(store: Store, operator: Caller, two_vpcs: None, kind: str) -> None:
     key, before = _key(store, kind), read_inventory(store)
     value = _damage(store, key)
-    ((kv, error),) = repair.damaged(store)
-    assert (kv.key, error.key) == (key, key)
+    ((found, (revision, error)),) = repair.damaged(store).items()
+    assert (found, error.key) == (key, key)
     assert repair.as_it_was(store, key) == b"{"
-    repair.put_back(store, key, repair.as_it_was(store, key, kv.mod_revision - 1))
+    repair.put_back(store, key, repair.as_it_was(store, key, revision - 1))
     assert repair.as_it_was(store, key) == value
     assert read_inventory(store).vpcs.keys() == before.vpcs.keys()
     assert not plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml").changes
+
+
+@pytest.mark.parametrize("kind", ["subnet", "eni", "i", "map"])
+def test_a_record_that_others_refer_to_is_missed_and_put_back(store: Store, operator: Caller, two_vpcs: None, kind: str) -> None:
+    key = _key(store, kind)
+    store.txn([], [Delete(key)])
+    store.txn([], [Put("quota/globex", b"{}")])
+    inventory = read_inventory(store)
+    assert [vpc.owner for vpc in describe_vpcs(inventory, operator)] == ["globex"]
+    assert len(describe_instances(inventory, operator)) == 1
+    with pytest.raises(UnreadableRecord, match=f"{key}: the record is missing, and .* refers to it"):
+        resolve(inventory, operator, "vpc", "acme/web")
+    with pytest.raises(UnreadableRecord, match=key):
+        plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml")
+    ((found, (revision, _)),) = repair.damaged(store).items()
+    assert found == key
+    repair.put_back(store, key, repair.as_it_was(store, key, revision - 1))
+    assert not plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml").changes
+    with refused("InvalidParameterValue"):
+        repair.put_back(store, key, b"{}")
+
+
+def test_no_step_of_a_plan_leaves_anything_missing(store: Store, operator: Caller, two_vpcs: None) -> None:
+    other = msgspec.structs.replace(
+        _vpc("acme"),
+        network_acls=[NetworkAclDecl(name="other")],
+        route_tables=[RouteTableDecl(name="other")],
+        security_groups=[SecurityGroupDecl(name="web")],
+        subnets=[SubnetDecl(name="app", cidr="10.0.2.0/24", route_table="other", network_acl="other")],
+        instances=[InstanceDecl(name="web-1", host="hv2", security_groups=["web"]), InstanceDecl(name="web-2")],
+    )
+    for vpcs_now in ([other], [_vpc("acme")], []):
+        plan = plan_cloud(store, operator, Cloud(vpcs=vpcs_now), source="acme.yaml")
+        written: dict[str, int] = {}
+        for step in plan.steps:  # one by one, as they come when a plan fills many transactions
+            for key in step.expected.keys() & written.keys():
+                step.expected[key] = written[key]
+            revision = step.commit(store)
+            assert revision
+            written |= {key: revision if value is not None else 0 for key, value in step.values.items()}
+            assert read_inventory(store).unreadable == []
 
 
 def test_only_damaged_records_are_mended_and_only_with_the_right_kind(store: Store, operator: Caller, two_vpcs: None) -> None:
@@ -254,4 +296,4 @@ def test_every_record_of_a_full_store_has_a_kind(store: Store, operator: Caller,
     store.txn([], [Put(key, msgspec.json.encode(record)) for key, record in told.items()])
     silent = {kv.key.split("/")[0] for kv in store.list("").kvs if repair.kind_of(kv.key) is None}
     assert silent == {"alloc", "name", "host"}  # who holds what, and wants, which count by their key
-    assert repair.damaged(store) == []
+    assert repair.damaged(store) == {}
