@@ -38,7 +38,10 @@ def list_(session: Session, output: str) -> None:
 @output_option
 @pass_session
 def show(session: Session, vpc: str, output: str) -> None:
-    """Show a VPC, how much is in it, and on which hosts it could not be made as it should be, and why."""
+    """Show a VPC and how much is in it.
+
+    Degraded: the hosts on which it could not be made as it should be, and why.
+    """
     records, record = session.find("vpc", vpc)
     told = sorted(session.inventory().vpc_status.items())
     counts = {
