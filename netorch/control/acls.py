@@ -15,7 +15,7 @@ from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, permission
 from netorch.model.addr import AddressError, parse_prefix, version_of
@@ -61,7 +61,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         checked = checks.name(where, name)
         acl = NetworkAcl(id=caller.new_id("acl", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.network_acl(vpc.vni, acl.id), acl)
         return writes, acl
 
@@ -97,7 +97,7 @@ def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
         if users:
             raise in_use("acl", acl_id, f"subnet(s) {', '.join(users)}", "associate them with another ACL first")
         writes = Writes()
-        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.delete(keys.network_acl(vni, acl_id), stored.mod_revision)
         return writes, None
 

@@ -18,7 +18,7 @@ from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import Inventory, VpcRecords
 from netorch.control.records import Stored
 from netorch.control.uses import delete_unused, use_key
-from netorch.control.writes import ABSENT, Writes
+from netorch.control.writes import ABSENT, Writes, guard_structure
 from netorch.model import keys
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, VpcDecl
@@ -127,7 +127,7 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     for table_id, table in records.route_tables.items():
         if not table.record.main:
             writes = draft.step()
-            writes.change(keys.vpc(vni), records.vpc.mod_revision, vpc)
+            guard_structure(writes, records.vpc)
             writes.delete(keys.route_table(vni, table_id), table.mod_revision)
     _delete_policies(draft, records)
     writes = draft.step()
@@ -158,7 +158,7 @@ def _delete_policies(draft: Draft, records: VpcRecords) -> None:
     for acl_id, acl in records.acls.items():
         if not acl.record.is_default:
             writes = draft.step()
-            writes.change(keys.vpc(records.vni), records.vpc.mod_revision, records.vpc.record)
+            guard_structure(writes, records.vpc)
             writes.delete(keys.network_acl(records.vni, acl_id), acl.mod_revision)
 
 
@@ -189,7 +189,7 @@ def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Store
 def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revision: int) -> None:
     """Add the deletion of a subnet that will be empty by then."""
     writes = draft.step()
-    writes.change(keys.vpc(records.vni), records.vpc.mod_revision, records.vpc.record)
+    guard_structure(writes, records.vpc)
     writes.delete(keys.subnet(records.vni, subnet_id), mod_revision)
     writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
 

@@ -11,7 +11,7 @@ from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, invalid, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import flow_log, keys
 from netorch.model.eni import NetworkInterface
@@ -66,7 +66,7 @@ def create_flow_log(
             raise duplicate_name("fl", name, "the VPC")
         fits_beside(log, others, quotas_of(store, vpc.owner).flow_logs_per_resource)
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.flow_log(vpc.vni, log.id), log)
         return writes, log
 

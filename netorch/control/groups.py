@@ -12,7 +12,7 @@ from netorch.control.quotas import Quotas, quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import in_use, invalid, over_quota
 from netorch.control.uses import delete_unused, use, use_revision
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.eni import NetworkInterface
@@ -62,7 +62,7 @@ def create_security_group(
             tags=checks.tags(where, tags),
         )
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.security_group(vpc.vni, group.id), group)
         return writes, group
 

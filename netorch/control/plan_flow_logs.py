@@ -16,7 +16,7 @@ from netorch.control.flow_logs import fits_beside, log_fields
 from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
 from netorch.control.refuse import duplicate_name
-from netorch.control.writes import ABSENT
+from netorch.control.writes import ABSENT, guard_structure
 from netorch.model import flow_log, keys
 from netorch.model.cloud import FlowLogDecl, VpcDecl
 from netorch.model.flow_log import FlowLog
@@ -100,7 +100,7 @@ class FlowLogPlanner:
             return
         vpc = self._records.vpc
         writes = self._draft.step()
-        writes.change(keys.vpc(wanted.vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         stays = stored is not None and stored.record.id == wanted.id
         if stored is not None and not stays:
             writes.delete(keys.flow_log(wanted.vni, stored.record.id), stored.mod_revision)

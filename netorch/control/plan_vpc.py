@@ -24,7 +24,7 @@ from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
 from netorch.control.refuse import in_use
 from netorch.control.vpcs import create_writes
-from netorch.control.writes import ABSENT, Writes
+from netorch.control.writes import ABSENT, Writes, guard_structure
 from netorch.model import keys
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.security import DEFAULT_NAME
@@ -113,7 +113,7 @@ class _Structure:
         if self._making is not None and len(self._making) < MAX_OPS:
             return self._making
         writes = self._draft.step()
-        writes.change(keys.vpc(self._records.vni), self._records.vpc.mod_revision, self._records.vpc.record)
+        guard_structure(writes, self._records.vpc)
         return writes
 
     def _note(self, action: Action, kind: str, name: str, resource_id: str = "", **fields: tuple[object, object]) -> None:

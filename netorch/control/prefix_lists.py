@@ -14,7 +14,7 @@ from netorch.control.quotas import Quotas, quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
 from netorch.control.uses import delete_unused, use_key, use_revision
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
@@ -70,7 +70,7 @@ def create_prefix_list(
             tags=checks.tags(where, tags),
         )
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.prefix_list(vpc.vni, made.id), made)
         return writes, made
 

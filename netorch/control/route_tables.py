@@ -9,7 +9,7 @@ from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
 from netorch.control.records import read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.model import keys
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.store.base import Store
@@ -50,7 +50,7 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         checked = checks.name(where, name)
         table = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.route_table(vpc.vni, table.id), table)
         return writes, table
 
@@ -73,7 +73,7 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
         if users:
             raise in_use("rtb", table_id, f"subnet(s) {', '.join(users)}", "associate them with another table first")
         writes = Writes()
-        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.delete(keys.route_table(vni, table_id), table.mod_revision)
         return writes, None
 

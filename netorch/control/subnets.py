@@ -13,7 +13,7 @@ from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.addr import Prefix, parse_prefix
@@ -72,7 +72,7 @@ def create_subnet(
             raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets")
         fits_beside(subnet, others)
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.subnet(vpc.vni, subnet.id), subnet)
         return writes, subnet
 
@@ -142,7 +142,7 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
         writes = Writes()
-        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.delete(keys.subnet(vni, subnet_id), subnet.mod_revision)
         writes.delete(cursor_key(subnet_id), cursor)
         return writes, None
@@ -183,7 +183,7 @@ def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_
 def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple[Writes, Subnet]:
     writes = Writes()
     if changed != subnet.record:
-        writes.change(keys.vpc(changed.vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.change(keys.subnet(changed.vni, changed.id), subnet.mod_revision, changed)
     return writes, changed
 
