@@ -1,12 +1,14 @@
 """A host's connection table is everybody's: no VPC may fill it, and no packet of a connection that is known pays for that.
 
-    a VPC that holds more connections than are free on its host may begin no other
+    a VPC that holds more connections than are free on its host may begin no other;
+    nor may an owner's VPCs that hold more than four times as many together
 
 Nobody is refused while the table is at most half full, so nobody need be counted then. One greedy VPC gets half of the table, two
 get a third each, k get a part in k + 1, and as much as that stays free: it is the threshold by which switches share their buffers
-(Choudhury and Hahne, Dynamic queue length thresholds, 1998). Somebody may be quicker than we look, so that nothing is free: then
-those are left alone who hold little, an eighth of an equal part, since the kernel makes room for them by ending what nobody has
-answered. A refused VPC begins connections again when it holds a fifth less than it might, lest it flap.
+(Choudhury and Hahne, Dynamic queue length thresholds, 1998). An owner of many VPCs gets four fifths. Somebody may be quicker than
+we look, so that nothing is free; or a greedy VPC may have a modest sister. So a VPC that holds little is left alone: an eighth of
+the table, divided by all VPCs of the host. In a full table the kernel makes room for it by ending what nobody has answered. A
+refused VPC begins connections again when it holds a fifth less than it might, lest it flap.
 
 The kernel refuses (`zones` in policy.nftgen) and forgets: elements expire, so without an agent everybody may fill the table
 again, and nobody is locked out. Their set is the only memory, so an agent that is started anew goes on where the last one was.
@@ -18,11 +20,13 @@ VPC is waste on a host with few of them and too much on one with many.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Final
 
 from netorch.drivers.base import Kernel, TableUse
 from netorch.errors import KernelError
+from netorch.model.vpc import Vpc
 
 log = logging.getLogger(__name__)
 
@@ -31,26 +35,40 @@ LOOK_EVERY_S: Final = 1.0
 LOOK_SOON_S: Final = 0.1
 REFRESH_S: Final = 3.0  # elements expire after 10
 SAMPLE: Final = 2000  # connections, some 2 ms; what is estimated from them is wrong by 1 % of the table
-_LITTLE: Final = 1 / 8  # of an equal part
+_OF_OWNER: Final = 4  # times what is free: what an owner's VPCs may hold together
+_LITTLE: Final = 1 / 8  # of the table: so much is for those who hold little, all together
 _AGAIN: Final = 0.8  # of the allowance: a refused VPC that holds no more may begin connections again
 
 
-def over_allowance(held: Mapping[int, float], most: int, refused: Set[int]) -> frozenset[int]:
-    """Return who holds too many connections: of what each holds, of what the table holds at most, and of who is refused now."""
-    allowance = max(most - sum(held.values()), _LITTLE * most / (len(held) + 1))
-    return frozenset(who for who, count in held.items() if count > allowance * (_AGAIN if who in refused else 1))
+def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: int, refused: Set[int]) -> frozenset[int]:
+    """Return the zones that hold too many connections.
+
+    `held` says how many each holds, `owners` whose each zone of the host is, `most` how many connections the table holds at most,
+    and `refused` who is refused now. A zone without an owner is its own.
+    """
+    together: defaultdict[str | int, float] = defaultdict(float)
+    for zone, count in held.items():
+        together[owners.get(zone, zone)] += count
+    free, little = most - sum(held.values()), _LITTLE * most / (len(owners.keys() | held.keys()) + 1)
+
+    def is_over(zone: int) -> bool:
+        part = _AGAIN if zone in refused else 1
+        weight = max(held[zone], together[owners.get(zone, zone)] / _OF_OWNER)
+        return held[zone] > little * part and weight > free * part
+
+    return frozenset(filter(is_over, held))
 
 
 class Allowance:
     """Watches the table of one host; `look_at` is when it wants its next turn."""
 
-    def __init__(self, kernel: Kernel, vnis_of: Callable[[Set[int]], tuple[int, ...]]) -> None:
-        """Watch a kernel's table; `vnis_of` names the VPCs of zones for people."""
+    def __init__(self, kernel: Kernel, vpcs: Callable[[], Mapping[int, Vpc]]) -> None:
+        """Watch a kernel's table; `vpcs` returns the VPCs of the host by zone."""
         self.look_at = 0.0
         self.refused: frozenset[int] = frozenset()  # zones
         self.use = TableUse(held=0, most=0)
         self._kernel = kernel
-        self._vnis_of = vnis_of
+        self._vpcs = vpcs
         self._read = False  # whether it is known who was refused when we came
         self._refresh_at = 0.0
         self._trouble = ""
@@ -60,6 +78,11 @@ class Allowance:
         """Return how full the table is, where it is more than half; else 0."""
         use = self.use
         return 100 * use.held // use.most if 2 * use.held > use.most > 0 else 0
+
+    @property
+    def vnis(self) -> tuple[int, ...]:
+        """Return the VPCs that may begin no connection now."""
+        return tuple(sorted(vpc.vni for zone, vpc in self._vpcs().items() if zone in self.refused)) if self.refused else ()
 
     def turn(self, now: float) -> None:
         """Look at the table when it is time to, and let the kernel refuse those who hold too much of it."""
@@ -83,13 +106,14 @@ class Allowance:
             self.look_at = now + LOOK_SOON_S
         over: frozenset[int] = frozenset()
         if 2 * use.held > use.most > 0 or (self.refused and use.most):
-            over = over_allowance(self._held(use), use.most, self.refused)
+            owners = {zone: vpc.owner for zone, vpc in self._vpcs().items()}
+            over = over_allowance(self._held(use), owners, use.most, self.refused)
         if over != self.refused or (over and now >= self._refresh_at):
             self._kernel.refuse_zones(over)
             self._refresh_at = now + REFRESH_S
         if over != self.refused:
-            log.info("new connections refused vnis=%s table=%d/%d", self._vnis_of(over), use.held, use.most)
             self.refused = over
+            log.info("new connections refused vnis=%s table=%d/%d", self.vnis, use.held, use.most)
 
     def _held(self, use: TableUse) -> dict[int, float]:
         """Return how many connections each zone holds, as far as a sample tells.

@@ -36,6 +36,7 @@ from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus
+from netorch.model.vpc import Vpc
 from netorch.state.base import HOST_SLICE
 from netorch.store.base import Store
 
@@ -69,7 +70,7 @@ class Agent:
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.outbox = Outbox(host_name)
         self.connections = Connections(self.records, self.reconciler, kernel, self.outbox)
-        self.allowance = Allowance(kernel, self.reconciler.vnis_of)
+        self.allowance = Allowance(kernel, self._vpcs)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot
@@ -136,6 +137,11 @@ class Agent:
             self.flow_logger.close()
         self.kernel.close()
         self.follower.close()
+
+    def _vpcs(self) -> dict[int, Vpc]:
+        """Return the VPCs of this host by conntrack zone. Cost: O(VPCs)."""
+        known = ((zone, self.records.vpcs.get(vni)) for zone, vni in self.reconciler.vnis().items())
+        return {zone: records.vpc for zone, records in known if records is not None and records.vpc is not None}
 
     # --- in ------------------------------------------------------------------------------------------------------------------
 
@@ -266,7 +272,7 @@ class Agent:
             repaired=reconciler.repaired,
             counters=self._counters,
             table_percent=self.allowance.percent,
-            refused=reconciler.vnis_of(self.allowance.refused),
+            refused=self.allowance.vnis,
             trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, "") or self._kernel_trouble,
         )
 

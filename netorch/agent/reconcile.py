@@ -8,7 +8,7 @@ cannot be applied, nothing else is: fail closed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -341,9 +341,9 @@ class Reconciler:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
         return self._zones.of(vni)
 
-    def vnis_of(self, zones: Set[int]) -> tuple[int, ...]:
-        """Return the VPCs that have these conntrack zones on this host."""
-        return self._zones.vnis(zones)
+    def vnis(self) -> Mapping[int, int]:
+        """Return the VPCs of this host by conntrack zone."""
+        return self._zones.vnis()
 
     def object_count(self) -> int:
         """Return how many kernel objects are ours."""

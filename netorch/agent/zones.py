@@ -6,7 +6,7 @@ a restarted agent learns it: with another number, every connection of the VPC wo
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping
 
 from netorch.errors import CompileError
 from netorch.state.base import KernelObject
@@ -20,7 +20,7 @@ class Zones:
 
     def __init__(self) -> None:
         self._of: dict[int, int] = {}
-        self._taken: set[int] = set()
+        self._taken: dict[int, int] = {}
         self._last = 0
 
     def learn(self, obj: KernelObject) -> None:
@@ -41,15 +41,15 @@ class Zones:
             self._take(vni, zone)
         return self._of[vni]
 
-    def vnis(self, zones: Set[int]) -> tuple[int, ...]:
-        """Return the VPCs that have these zones. Cost: O(VPCs), unless there are none."""
-        return tuple(sorted(vni for vni, zone in self._of.items() if zone in zones)) if zones else ()
+    def vnis(self) -> Mapping[int, int]:
+        """Return the VPCs by zone."""
+        return self._taken
 
     def free(self, vni: int) -> None:
         """Give a VPC's zone back; the kernel forgets its connections when the zone's element is removed."""
-        self._taken.discard(self._of.pop(vni, 0))
+        self._taken.pop(self._of.pop(vni, 0), None)
 
     def _take(self, vni: int, zone: int) -> None:
         self._of[vni] = zone
-        self._taken.add(zone)
+        self._taken[zone] = vni
         self._last = zone

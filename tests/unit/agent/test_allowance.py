@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping, Set
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,11 @@ NOBODY: frozenset[int] = frozenset()
 A, B = "10.0.0.4", "10.0.0.5"
 
 
+def decide(held: dict[int, float], most: int, refused: Set[int], owners: Mapping[int, str] | None = None) -> frozenset[int]:
+    """Return who is refused; unless owners are given, each has its own."""
+    return over_allowance(held, owners or {who: str(who) for who in held}, most, refused)
+
+
 # --- who is refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -43,38 +49,38 @@ A, B = "10.0.0.4", "10.0.0.5"
     ids=str,
 )
 def test_who_holds_more_than_is_free_and_more_than_little_is_refused(held: dict[int, float], over: set[int]) -> None:
-    assert over_allowance(held, MOST, NOBODY) == over
+    assert decide(held, MOST, NOBODY) == over
 
 
 @given(HELD)
 def test_nobody_who_holds_little_is_refused_however_full_the_table(held: dict[int, float]) -> None:
     modest = {who for who, count in held.items() if count <= MOST / (len(held) + 1) / 8}
-    assert not over_allowance(held, MOST, NOBODY) & modest
+    assert not decide(held, MOST, NOBODY) & modest
 
 
 @given(HELD)
 def test_nobody_is_refused_while_the_table_is_half_empty(held: dict[int, float]) -> None:
-    assert over_allowance(held, 2 * int(sum(held.values())), NOBODY) == NOBODY
+    assert decide(held, 2 * int(sum(held.values())), NOBODY) == NOBODY
 
 
 @given(HELD)
 def test_who_holds_as_much_as_one_who_is_refused_is_refused_too(held: dict[int, float]) -> None:
-    over = over_allowance(held, MOST, NOBODY)
+    over = decide(held, MOST, NOBODY)
     assert all(who in over for who in held for loser in over if held[who] >= held[loser])
 
 
 @given(HELD, REFUSED)
 def test_a_decision_stands_while_nothing_changes(held: dict[int, float], refused: frozenset[int]) -> None:
-    over = over_allowance(held, MOST, refused)
-    assert over_allowance(held, MOST, NOBODY) <= over <= held.keys()
-    assert over_allowance(held, MOST, over) == over
+    over = decide(held, MOST, refused)
+    assert decide(held, MOST, NOBODY) <= over <= held.keys()
+    assert decide(held, MOST, over) == over
 
 
 @given(HELD)
 def test_who_is_refused_is_not_let_go_for_a_connection_that_ends(held: dict[int, float]) -> None:
-    over = over_allowance(held, MOST, NOBODY)
+    over = decide(held, MOST, NOBODY)
     for who in over:
-        assert over_allowance(held | {who: held[who] - 1}, MOST, over) == over
+        assert decide(held | {who: held[who] - 1}, MOST, over) == over
 
 
 @given(st.lists(st.integers(0, 4)), st.sets(st.integers(0, 4), min_size=1))
@@ -85,15 +91,37 @@ def test_in_whatever_order_five_are_greedy_a_part_of_the_table_stays_free(order:
     for who in [turn for turn in order for _ in range(most // step)] + sorted(greedy) * (most // step):
         if who in greedy and who not in refused:
             held[who] = held.get(who, 0) + step
-        refused = over_allowance(held, most, refused)
+        refused = decide(held, most, refused)
     assert most - sum(held.values()) > 0
 
 
 def test_those_who_are_greedy_at_once_get_equal_parts_and_one_stays_free() -> None:
     held: dict[int, float] = {1: 0, 2: 0, 3: 0}
     for who in [1, 2, 3] * MOST:
-        held[who] += who not in over_allowance(held, MOST, NOBODY)
+        held[who] += who not in decide(held, MOST, NOBODY)
     assert all(abs(count - MOST / 4) < 3 for count in (*held.values(), MOST - sum(held.values())))
+
+
+def test_an_owner_of_many_vpcs_is_refused_in_those_that_hold_more_than_little() -> None:
+    held: dict[int, float] = dict.fromkeys(range(1, 7), 900) | {7: 10, 8: 100}  # and 1000 are free
+    owners = dict.fromkeys(range(1, 8), "a") | {8: "b"}
+    assert decide(held, 6510, NOBODY) == NOBODY
+    assert decide(held, 6510, NOBODY, owners) == set(range(1, 7))
+    assert decide(held, 6900, NOBODY, owners) == NOBODY
+
+
+@given(st.lists(st.integers(0, 19), max_size=30))
+def test_an_owner_never_fills_the_table_however_many_vpcs_it_has(order: list[int]) -> None:
+    most, step = 20_000, 10
+    held: dict[int, float] = {}
+    refused = NOBODY
+    for who in [*order, *range(20)]:
+        for _ in range(most // step):
+            if who in refused:
+                break
+            held[who] = held.get(who, 0) + step
+            refused = decide(held, most, refused, dict.fromkeys(range(20), "a"))
+    assert sum(held.values()) <= most * (4 / 5 + 1 / 8)
 
 
 # --- an agent that watches ---------------------------------------------------------------------------------------------------
@@ -117,7 +145,7 @@ def kernel() -> FakeKernel:
 
 
 def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKernel) -> None:
-    allowance = Allowance(kernel, tuple)
+    allowance = Allowance(kernel, dict)
     for now, held, refused in (
         (0.0, {1: 40, 2: 5}, set()),
         (1.0, {1: 60, 2: 5}, {1}),
@@ -139,15 +167,15 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
 
 def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    Allowance(kernel, tuple).turn(0.0)
+    Allowance(kernel, dict).turn(0.0)
     fill(kernel, {1: 45})  # less than are free, but not yet so much less
-    Allowance(kernel, tuple).turn(0.0)
+    Allowance(kernel, dict).turn(0.0)
     assert kernel.refused == {1}
 
 
 def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    allowance = Allowance(kernel, tuple)
+    allowance = Allowance(kernel, dict)
     allowance.turn(0.0)
     kernel.most_tracked = 0
     allowance.turn(1.0)
@@ -156,7 +184,7 @@ def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> 
 
 
 def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_full_one(kernel: FakeKernel) -> None:
-    allowance = Allowance(kernel, tuple)
+    allowance = Allowance(kernel, dict)
     for held, wait_s in (({1: 25}, LOOK_EVERY_S), ({1: 26}, LOOK_SOON_S)):
         fill(kernel, held)
         now = allowance.look_at
@@ -171,7 +199,7 @@ def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_f
 def test_a_kernel_that_refuses_is_asked_again(kernel: FakeKernel, caplog: pytest.LogCaptureFixture) -> None:
     fill(kernel, {1: 60})
     table = kernel.objects.pop(VPC_TABLE)
-    allowance = Allowance(kernel, tuple)
+    allowance = Allowance(kernel, dict)
     for now in (0.0, 1.0, 2.0):
         allowance.turn(now)
     assert allowance.refused == NOBODY
@@ -199,10 +227,10 @@ def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: Worl
     world.settle(3)
     kernel = world.kernels["hv1"]
     kernel.most_tracked = 100
-    fill(kernel, {zone(world, greedy): 70, zone(world, modest): 10})
+    fill(kernel, {zone(world, greedy): 70, zone(world, modest): 5})
     world.settle(3)
     (host,) = (host for host in read_health(world.store, world.clock.now).hosts if host.name == "hv1")
-    assert host.table_percent == 80
+    assert host.table_percent == 75
     assert problems(world) == (
         "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows",
     )
