@@ -170,8 +170,7 @@ class Channel:
           OSError: the kernel refused.
         """
         for attempt in range(_DUMP_TRIES):
-            self._sequence += 1
-            self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST | F_DUMP, self._sequence, 0) + body)
+            self._ask(kind, F_DUMP, body)
             answers, torn = self._collect()
             if not torn or attempt == _DUMP_TRIES - 1:
                 break
@@ -183,8 +182,7 @@ class Channel:
         Raises:
           OSError: the kernel refused.
         """
-        self._sequence += 1
-        self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST | F_DUMP, self._sequence, 0) + body)
+        self._ask(kind, F_DUMP, body)
         return (answer for answer in self._answers() if answer[0] != _MSG_DONE)
 
     def get(self, kind: int, body: bytes) -> bytes | None:
@@ -193,8 +191,7 @@ class Channel:
         Raises:
           OSError: the kernel refused for another reason than absence.
         """
-        self._sequence += 1
-        self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST, self._sequence, 0) + body)
+        self._ask(kind, 0, body)
         for answer, _, data in split(self._receive()):
             if answer != _MSG_ERROR:
                 return data
@@ -203,6 +200,10 @@ class Channel:
                 return None
             raise OSError(number, "refused by the kernel")
         return None
+
+    def _ask(self, kind: int, flags: int, body: bytes) -> None:
+        self._sequence += 1
+        self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST | flags, self._sequence, 0) + body)
 
     def _send(self, messages: Sequence[Message], start: int, refused: dict[int, Refusal]) -> None:
         first = self._sequence + 1

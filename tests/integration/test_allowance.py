@@ -61,7 +61,7 @@ class Ends:
                 made = socket.socket(socket.AF_INET, kind)
         finally:
             os.close(fd)
-        made.settimeout(0.3)
+        made.settimeout(1.0)
         self._open.append(made)
         return made
 

@@ -103,7 +103,7 @@ def test_those_who_are_greedy_at_once_get_equal_parts_and_one_stays_free() -> No
 
 
 def test_an_owner_of_many_vpcs_is_refused_in_those_that_hold_more_than_little() -> None:
-    held: dict[int, float] = dict.fromkeys(range(1, 7), 900) | {7: 10, 8: 100}  # and 1000 are free
+    held: dict[int, float] = dict.fromkeys(range(1, 7), 900.0) | {7: 10.0, 8: 100.0}  # and 1000 are free
     owners = dict.fromkeys(range(1, 8), "a") | {8: "b"}
     assert decide(held, 6510, NOBODY) == NOBODY
     assert decide(held, 6510, NOBODY, owners) == set(range(1, 7))
