@@ -68,6 +68,14 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
+def packet_of(source: str, destination: str, protocol: int, source_port: int, service: int) -> Packet:
+    """Return a packet as a kernel tells of a connection: `service` is the destination port, or 256 * type + code of ICMP."""
+    if protocol in (ICMP, ICMPV6):
+        kind, code = divmod(service, 256)
+        return Packet(source=source, destination=destination, protocol=protocol, icmp_type=kind, icmp_code=code)
+    return Packet(source=source, destination=destination, protocol=protocol, source_port=source_port, destination_port=service)
+
+
 def echo(source: str, destination: str) -> Packet:
     """Return a ping."""
     version = version_of(source)

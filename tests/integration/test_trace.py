@@ -78,13 +78,25 @@ def test_model_kernel_and_live_packet_agree(steady: World) -> None:
         assert not counter or ("hv2", counter) in found.live.drops
 
 
+def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(steady: World) -> None:
+    steady.apply(
+        CLOUD.replace("egress: [{rule: 100, action: allow, protocol: all", "egress: [{rule: 100, action: allow, protocol: tcp")
+    )
+    found = traced(steady, "a", "c", "udp/53")
+    assert (found.disagreement, found.kernel_flaw) == ("", "")
+    assert (found.live.arrived, found.live.answered, found.reachable) == (True, False, False)
+    assert found.kernel is not None
+    assert found.kernel.back is not None
+    assert (found.verdict.code, found.kernel.back.counter) == (Code.SUBNET_ACL_RESTRICTION, "acl_egress")
+
+
 def test_a_kernel_that_has_drifted_is_named(steady: World) -> None:
     steady.stop_agent("hv1")
     port = steady.port("acme/a")
     nft(steady, Scope.FABRIC, f'delete element inet netorch sends {{ "{port}" }}')
     found = traced(steady, "a", "b", "tcp/443")
     assert found.model is not None
-    assert found.model.arrived
+    assert found.model.there.arrived
     assert (found.verdict.code, found.reachable) == (Code.POLICY_NOT_IN_PLACE, False)
     assert ("hv1", "no_policy") in found.live.drops
     assert found.disagreement == "model says reachable, kernel says unreachable, probe says unreachable"
