@@ -35,7 +35,7 @@ from netorch.trace.explain import Explanation, explain_round_trip, policy_text
 from netorch.trace.machine import Machine
 from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
 
-_HANDSHAKES = (33, 132)  # Source: IANA protocol numbers
+_DCCP = 33  # Source: IANA protocol numbers
 _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 
 
@@ -210,8 +210,8 @@ def _live(
     instance = records.instances[near.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
-    if packet.protocol in _HANDSHAKES:
-        return Live(why_not="the kernel tracks SCTP and DCCP by their own handshakes, which are not imitated")
+    if packet.protocol == _DCCP:
+        return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")

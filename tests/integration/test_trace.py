@@ -25,7 +25,8 @@ vpcs:
   ipv6_cidrs: ['fd00:44:0:100::/56']
   security_groups:
   - {name: web, ingress: [{protocol: tcp, ports: 443, source: 10.44.0.0/16}, {protocol: icmpv6, source: '::/0'}]}
-  - {name: db, ingress: [{protocol: udp, ports: 53, source: sg-web}, {protocol: 47, source: sg-web}]}
+  - name: db
+    ingress: [{protocol: udp, ports: 53, source: sg-web}, {protocol: 47, source: sg-web}, {protocol: 132, source: sg-web}]
   network_acls:
   - name: strict
     ingress:
@@ -61,6 +62,8 @@ STORIES = [
     ("a", "fd00:44:0:100::5", "icmp", None, ""),
     ("a", "c", "udp/53", None, ""),
     ("a", "c", "47", None, ""),
+    ("a", "c", "132", None, ""),
+    ("c", "b", "132", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
     ("a", "c", "50", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
     ("a", "c", "tcp/22", Code.SUBNET_ACL_RESTRICTION, "acl_ingress"),
     ("b", "c", "icmp", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
