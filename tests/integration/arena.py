@@ -90,13 +90,13 @@ class Arena:
         self._load(script)
         batch = Batch(before=self._counters())
         for step in script.steps:
-            if step.groups is not None:
+            if step.send is None:
                 self._finish(batch)
-                script = script.changed(step.groups)
+                script = script.changed(step)
                 oracle.policy = script.policy
                 self._load(script)
                 batch = Batch(before=self._counters())
-            if step.send is not None and can_be_sent(step.send):
+            elif can_be_sent(step.send):
                 self._send(batch, OPEN_VNI, step.send, of_open.send(step.send))
                 verdict = oracle.send(step.send)
                 assert step.ends in ("", end_of(verdict)), (step, verdict)
