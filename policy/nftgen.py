@@ -30,6 +30,8 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
   as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone.
+  What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
+  a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
 * `forward`: the mark is taken off, lest it choose a route in the underlay, and used again only while the sender's chain runs. A
   packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
@@ -214,6 +216,7 @@ counter untold {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state new,established,related accept
+    meta nfproto ipv6 meta l4proto ah notrack accept
     ct zone set iifname map @zone accept
     counter name "no_zone" drop
 }

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from netorch.model.addr import version_of
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.model.security import AH, ICMP, ICMPV6, TCP, UDP
 
 ABSENT: Final = -1  # a field that packets of this protocol do not have
 
@@ -46,6 +46,11 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def has_type(self) -> bool:
         """Return whether it is the ICMP of its own IP version; the other one's number is just a number there."""
         return self.protocol == (ICMP if self.version == 4 else ICMPV6)
+
+    @property
+    def has_connection(self) -> bool:
+        """Return whether it can be of a connection: one with an authentication header of IPv6 is of none, see policy.nftgen."""
+        return self.protocol != AH or self.version == 4
 
     @property
     def begins(self) -> bool:

@@ -170,7 +170,8 @@ class _Walker:
             skb.iifname = iifname
             said = f"{iifname} belongs to VPC {table}"
             self._judge(machine, Place.ZONE, machine.fabric, "prerouting", skb, said, silent=iifname == vrf)
-            self._recall(machine, skb)  # after the zone is known; the second time it is known already
+            if skb.is_tracked:
+                self._recall(machine, skb)  # after the zone is known; the second time it is known already
         skb.sdifname = device
         destination = self._packet.destination
         if machine.is_router(vrf, destination):

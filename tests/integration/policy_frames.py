@@ -8,7 +8,7 @@ from netorch.drivers.probe import checksum
 from netorch.drivers.sctp import init
 from netorch.model.addr import packed
 from netorch.model.packet import ACK, SYN, Packet
-from netorch.model.security import SCTP, TCP, UDP
+from netorch.model.security import AH, SCTP, TCP, UDP
 from tests.integration.crafted import framed
 from tests.integration.packets import ip_packet
 
@@ -17,12 +17,13 @@ _SEQUENCE, _WINDOW = 1000, 65535
 _ICMP_ID = 1
 _PORT = 5000  # where the oracle's packet has none: both ends'
 _UDP_LITE = 136
-_HEADERS = (0, 51)  # protocols whose numbers mean a header in front of another in IPv6
+_HOP_BY_HOP = 0  # means a header in front of another in IPv6, whatever rules say of protocol 0
+_EXPERIMENTAL = 253  # Source: RFC 3692
 
 
 def can_be_sent(packet: Packet) -> bool:
     """Return whether the oracle's packet is all there is to tell of a real one."""
-    return packet.version == 4 or packet.protocol not in _HEADERS
+    return packet.version == 4 or packet.protocol != _HOP_BY_HOP
 
 
 def frame(packet: Packet, mac: str, token: bytes) -> bytes:
@@ -52,6 +53,8 @@ def _body(packet: Packet, payload: bytes) -> bytes:
         return init(_PORT, _PORT, payload)
     if packet.protocol == _UDP_LITE:
         return _summed(packet, struct.pack("!HHHH", _PORT, _PORT, 0, 0) + payload, 6)  # 0: the checksum covers all of it
+    if packet.protocol == AH:
+        return struct.pack("!BB10x", _EXPERIMENTAL, 1) + payload  # RFC 4302: next header, length in words less two
     return bytes(4) + payload  # a GRE header, of the plainest kind
 
 

@@ -151,16 +151,30 @@ def test_sctp_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -
     lab.revoke("acme/servers", Way.INGRESS, rule)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_an_authenticated_packet_of_ipv4_needs_a_rule_of_its_own(lab: Policed, server: str) -> None:
-    header = bytes((6, 4)) + bytes(22)  # RFC 4302: next header TCP, 24 bytes
-    packet = ip(CLIENT, server)
-    packet.proto = 51
-    hidden = packet / Raw(header + bytes(TCP(sport=1, dport=8000, flags="S")))
+def authenticated(source: str, target: str, version: int, hidden: Packet) -> Packet:
+    """Return what is hidden behind an authentication header. Source: RFC 4302: next header, length in words less two."""
+    header = ip(source, target, version)
+    setattr(header, "proto" if version == 4 else "nh", 51)
+    return header / Raw(bytes((6, 4)) + bytes(22) + bytes(hidden))
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_authenticated_packet_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -> None:
+    hidden = authenticated(CLIENT, server, version, TCP(sport=1, dport=8000, flags="S"))
     assert lab.verdict(CLIENT, server, hidden) == "sg_ingress"
-    rule = Permission(protocol=51, peer=NET4)
+    rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
     lab.allow("acme/servers", Way.INGRESS, rule)
     assert lab.verdict(CLIENT, server, hidden) == PASSED
+    lab.revoke("acme/servers", Way.INGRESS, rule)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_permitted_authentication_header_opens_no_port_for_those_without(lab: Policed, server: str, version: int) -> None:
+    rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
+    lab.allow("acme/servers", Way.INGRESS, rule)
+    segment = TCP(sport=22, dport=22, flags="S")
+    assert lab.verdict(CLIENT, server, authenticated(CLIENT, server, version, segment)) == PASSED
+    assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / segment) == "sg_ingress"
     lab.revoke("acme/servers", Way.INGRESS, rule)
 
 
