@@ -137,8 +137,8 @@ set icmp_errors {{
 }}
 set icmpv6_errors {{
     type icmpv6_type
-    size 8
-    elements = {{ 1, 2, 3, 4 }}
+    flags interval
+    elements = {{ 0-127 }}
 }}
 counter spoofed {{
 }}

@@ -13,7 +13,8 @@ ABSENT: Final = -1  # a field that packets of this protocol do not have
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10  # Source: RFC 9293 section 3.1
 ECHO_REQUEST: Final = {4: 8, 6: 128}  # by IP version. Source: RFC 792, RFC 4443
-ERRORS: Final = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset({1, 2, 3, 4})}  # ICMP types that quote another packet
+# ICMP types that quote another packet; of IPv6 all below 128, used or not. Source: RFC 792, RFC 4443 section 2.1
+ERRORS: Final = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset(range(128))}
 # What may begin an exchange, beside echo requests: timestamp, information and mask requests; node information queries.
 _REQUESTS: Final = {4: frozenset({8, 13, 15, 17}), 6: frozenset({128, 139})}
 _ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}

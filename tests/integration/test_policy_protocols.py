@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig, ICMPv6Unknown
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
@@ -234,7 +234,12 @@ def errors(version: int) -> list[Packet]:
     """Return the ICMP errors that tell a sender something it must know."""
     if version == 4:
         return [ICMP(type=3, code=3), ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11)]
-    return [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400)]
+    return [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400), *unknown_errors()]
+
+
+def unknown_errors() -> list[Packet]:
+    """Return ICMPv6 errors that nobody has defined: all types below 128 are errors. Source: RFC 4443 section 2.1."""
+    return [ICMPv6Unknown(type=kind, msgbody=bytes(4)) for kind in (0, 5, 100, 127)]
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)

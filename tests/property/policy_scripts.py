@@ -123,7 +123,7 @@ def packets_of(first: Packet) -> Iterator[Packet]:
         yield msgspec.structs.replace(first.answer(), flags=ACK)
     icmp = ICMP if first.version == 4 else ICMPV6
     for quoted in (first, first.answer()):
-        kind = min(ERRORS[first.version])
+        kind = max(ERRORS[first.version])
         yield Packet(
             source=quoted.destination, destination=quoted.source, protocol=icmp, icmp_type=kind, icmp_code=1, quoted=quoted
         )
