@@ -15,9 +15,8 @@ FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10  # Source: RFC 9293 section 3.1
 ECHO_REQUEST: Final = {4: 8, 6: 128}  # by IP version. Source: RFC 792, RFC 4443
 # ICMP types that quote another packet; of IPv6 all below 128, used or not. Source: RFC 792, RFC 4443 section 2.1
 ERRORS: Final = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset(range(128))}
-# What may begin an exchange, beside echo requests: timestamp, information and mask requests; node information queries.
-_REQUESTS: Final = {4: frozenset({8, 13, 15, 17}), 6: frozenset({128, 139})}
-_ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
+# ICMP that begins an exchange, with the type of its answer: echo, timestamp, information and mask requests; node information.
+ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,11 +57,11 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return whether it may be the first packet of a connection."""
         if self.protocol == TCP:
             return self.flags & (SYN | ACK | RST | FIN) == SYN
-        return not self.has_type or self.icmp_type in _REQUESTS[self.version]
+        return not self.has_type or self.icmp_type in ANSWER_TO[self.version]
 
     def answer(self) -> Packet:
         """Return what the other end sends back to a packet that begins a connection."""
-        icmp_type = _ANSWER_TO[self.version].get(self.icmp_type, ABSENT) if self.has_type else ABSENT
+        icmp_type = ANSWER_TO[self.version].get(self.icmp_type, ABSENT) if self.has_type else ABSENT
         return msgspec.structs.replace(
             self,
             source=self.destination,

@@ -6,16 +6,15 @@ import msgspec
 
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP, Way
+from netorch.model.security import Way
 from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.rulebook import Rulebook
-from netorch.trace.services import EPHEMERAL
+from netorch.trace.services import EPHEMERAL, name_of
 from netorch.trace.walk import RoundTrip, Walk
 
 _SIDE = {"sg_egress": Way.EGRESS, "acl_egress": Way.EGRESS, "sg_ingress": Way.INGRESS, "acl_ingress": Way.INGRESS}
-_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
     Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
@@ -119,7 +118,7 @@ def _peer(way: Way, packet: Packet) -> tuple[str, str]:
 
 def service_words(packet: Packet) -> str:
     """Return a packet's protocol and port as the command line takes them, e.g. `tcp 443`."""
-    name = _NAMES.get(packet.protocol, str(packet.protocol))
+    name = name_of(packet.protocol)
     if packet.has_ports:
         return f"{name} {packet.destination_port}"
     return f"{name} {packet.icmp_type}/{packet.icmp_code}" if packet.has_type else name
@@ -127,7 +126,7 @@ def service_words(packet: Packet) -> str:
 
 def _answer_words(packet: Packet) -> str:
     """Return the services that an ACL must let back, whichever port the one who asks has chosen."""
-    return f"{_NAMES[packet.protocol]} {EPHEMERAL[0]}-{EPHEMERAL[1]}" if packet.has_ports else service_words(packet)
+    return f"{name_of(packet.protocol)} {EPHEMERAL[0]}-{EPHEMERAL[1]}" if packet.has_ports else service_words(packet)
 
 
 def service_text(packet: Packet) -> str:

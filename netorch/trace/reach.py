@@ -19,12 +19,12 @@ which no two are alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 import msgspec
 
 from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
+from netorch.model.packet import ANSWER_TO
 from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, SecurityGroupRule, Way
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import (
@@ -40,8 +40,6 @@ from netorch.trace.services import (
     union,
     without,
 )
-
-_REQUESTS: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}  # type of ICMP -> type of its answer
 
 Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names
 
@@ -163,7 +161,7 @@ def _answered(protocol: int, version: int, spans: Spans, back: Spans) -> Spans:
         return spans if both((EPHEMERAL,), back) == (EPHEMERAL,) else NOTHING
     if protocol != (ICMP if version == 4 else ICMPV6):
         return both(spans, back)
-    for request, answer in _REQUESTS[version].items():
+    for request, answer in ANSWER_TO[version].items():
         refused = without(((answer * 256, answer * 256 + 255),), back)  # by code, which is the request's
         shift = (request - answer) * 256
         spans = without(spans, tuple((first + shift, last + shift) for first, last in refused))
