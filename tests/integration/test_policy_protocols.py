@@ -160,7 +160,10 @@ def authenticated(source: str, target: str, version: int, hidden: Packet) -> Pac
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_authenticated_packet_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -> None:
-    hidden = authenticated(CLIENT, server, version, TCP(sport=1, dport=8000, flags="S"))
+    """Even if what it hides is of a connection that is known."""
+    segment = TCP(sport=1, dport=8000, flags="S")
+    assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / segment) == PASSED
+    hidden = authenticated(CLIENT, server, version, segment)
     assert lab.verdict(CLIENT, server, hidden) == "sg_ingress"
     rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
     lab.allow("acme/servers", Way.INGRESS, rule)
