@@ -78,7 +78,7 @@ class Connections:
             flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
 
     def _remember(self, home: str, packet: Packet, tracker: str) -> None:
-        if packet.quoted is not None:
+        if packet.quoted is not None or not packet.has_connection:
             return
         flow = self._flows.get((home, _key(packet)))
         if flow is None:

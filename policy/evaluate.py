@@ -195,8 +195,11 @@ def is_untracked(policy: Policy, eni: NetworkInterface, direction: Direction, pa
     """Return whether a packet passes whatever connection it belongs to.
 
     EC2 does not track a TCP or UDP flow that a rule permits for everywhere (0.0.0.0/0, or ::/0 for IPv6) when rules of the
-    other direction permit every port to everywhere: whatever the answer, it passes anyhow.
+    other direction permit every port to everywhere: whatever the answer, it passes anyhow. We cannot track what has an
+    authentication header of IPv6, which EC2 does.
     """
+    if not packet.has_connection:
+        return permitting_rule(policy, eni, direction, packet) is not None
     if packet.protocol not in (TCP, UDP):
         return False
     everywhere = EVERYWHERE[0] if packet.version == 4 else EVERYWHERE[1]

@@ -31,6 +31,8 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
   as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
   belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
+  What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
+  a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
 * What begins a connection, the second time and nothing else, is looked up among the zones that hold more connections than are
   free on this host (netorch.agent.allowance). All that belongs to one that is known has left by the first rule, in whichever
   direction and answered or not, and all that comes for the first time by the next two. It is refused before policy is asked: an
@@ -144,8 +146,8 @@ set icmp_errors {{
 }}
 set icmpv6_errors {{
     type icmpv6_type
-    size 8
-    elements = {{ 1, 2, 3, 4 }}
+    flags interval
+    elements = {{ 0-127 }}
 }}
 counter spoofed {{
 }}
@@ -239,12 +241,18 @@ counter untold {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct status confirmed accept
+    meta nfproto ipv6 meta l4proto ah goto authenticated
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
     ct state new ct zone @over_allowance goto refuse_allowance
     ct zone set iifname map @vrf_zone accept
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
     counter name "no_zone" drop
+}
+chain authenticated {
+    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
+    notrack
+    accept
 }
 chain forward {
     type filter hook forward priority -20; policy drop;

@@ -33,8 +33,7 @@ from netorch.model import keys
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, SecurityGroup, Way
+from netorch.model.security import SecurityGroup, Way
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver, uncounted
 from netorch.trace.attribute import ask_groups
 from netorch.trace.rulebook import Rulebook
@@ -178,28 +177,9 @@ def _outlived(book: Rulebook, members: Mapping[str, NetworkInterface], flow: Flo
     """Return whether a member tracks a connection that no rule of its groups permits any more."""
     ends = (flow.source, BEGINNER_TRACKS, Way.EGRESS), (flow.destination, OTHER_END_TRACKS, Way.INGRESS)
     return any(
-        flow.mark & bit and ask_groups(book, members[address], way, _packet(flow)).rule is None
+        flow.mark & bit and ask_groups(book, members[address], way, flow.first_packet).rule is None
         for address, bit, way in ends
         if address in members
-    )
-
-
-def _packet(flow: Flow) -> Packet:
-    """Return the packet that began a connection."""
-    if flow.protocol in (ICMP, ICMPV6):
-        return Packet(
-            source=flow.source,
-            destination=flow.destination,
-            protocol=flow.protocol,
-            icmp_type=flow.icmp_type,
-            icmp_code=flow.icmp_code,
-        )
-    return Packet(
-        source=flow.source,
-        destination=flow.destination,
-        protocol=flow.protocol,
-        source_port=flow.sport,
-        destination_port=flow.dport,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from netorch.cli.output import output_option, print_table, show_value
 
 if TYPE_CHECKING:
     from netorch.diagnose.trace import Report
-    from netorch.trace.walk import Hop, Walk
+    from netorch.trace.walk import Hop, RoundTrip, Walk
 
 _PASS, _DROP, _UNKNOWN = "pass", "DROP", "-"
 
@@ -31,7 +32,8 @@ def command(
 
     SOURCE is an instance or an interface's id, DESTINATION one of these or an address. Each place on the way is told three times:
     as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live packet
-    from the source's namespace (probe).
+    from the source's namespace (probe). Of a packet that arrives the answer is followed back in the same way: reachable means
+    that both pass.
 
     Exit codes: 0 reachable, 2 unreachable, or model, kernels and probe disagree.
     """
@@ -46,10 +48,11 @@ def command(
 
 
 def _show(report: Report) -> None:
-    rows = _rows(report)
-    if rows:
-        columns = ("", "host", "place", "what", "model", "kernel", "probe")
-        print_table(columns, [[str(number), *row] for number, row in enumerate(rows, 1)])
+    if report.model is not None:
+        _show_way(report, report.model.there, _there(report.kernel), report.rules, _probe_cell)
+        if report.model.back is not None:
+            click.echo("the answer:")
+            _show_way(report, report.model.back, _back(report.kernel), report.answer_rules, _answer_cell)
     for reason, who in ((report.kernel_flaw, "kernel"), (report.live.why_not, "probe")):
         if reason:
             click.echo(f"{who}: {reason}")
@@ -71,32 +74,41 @@ def _show(report: Report) -> None:
         click.echo(f"fix: {verdict.fix}")
 
 
-def _rows(report: Report) -> list[list[str]]:
-    """Return host, place, what, and the three verdicts for each place on the longer of the two walks."""
-    walks = [found for found in (report.model, report.kernel) if found is not None]
-    if not walks:
-        return []
-    longest = max(walks, key=lambda found: len(found.hops))
-    return [
+def _there(found: RoundTrip | None) -> Walk | None:
+    return found.there if found is not None else None
+
+
+def _back(found: RoundTrip | None) -> Walk | None:
+    return found.back if found is not None else None
+
+
+def _show_way(
+    report: Report, model: Walk, kernel: Walk | None, rules: dict[str, str], probe: Callable[[Report, int], str]
+) -> None:
+    """Print host, place, what happens, and the three verdicts for each place on the longer of two walks."""
+    longest = kernel if kernel is not None and len(kernel.hops) > len(model.hops) else model
+    rows = [
         [
+            str(index + 1),
             hop.host,
             hop.place.value,
-            _what(report, hop),
-            _cell(report.model, index),
-            _cell(report.kernel, index),
-            _probe_cell(report, index),
+            _what(rules, hop),
+            _cell(model, index),
+            _cell(kernel, index),
+            probe(report, index),
         ]
         for index, hop in enumerate(longest.hops)
     ]
+    print_table(("", "host", "place", "what", "model", "kernel", "probe"), rows)
 
 
-def _what(report: Report, hop: Hop) -> str:
+def _what(rules: dict[str, str], hop: Hop) -> str:
     """Return what happens at a place; of policy, which rules of those that are judged there say so."""
     if hop.place.value != "policy":
         return hop.said
     came, _, goes = hop.said.partition(" -> ")
     sides = [("egress", came), ("ingress", goes)]
-    return "; ".join(report.rules[way] for way, device in sides if device.startswith("v-"))
+    return "; ".join(rules[way] for way, device in sides if device.startswith("v-"))
 
 
 def _cell(found: Walk | None, index: int) -> str:
@@ -107,14 +119,19 @@ def _cell(found: Walk | None, index: int) -> str:
 
 def _probe_cell(report: Report, index: int) -> str:
     """Return what the live packet shows of a place: all passed if it arrived, and of a drop the host that counted it."""
-    found = report.kernel or report.model
-    if report.live.arrived is None or found is None or index >= len(found.hops):
+    ways = report.kernel or report.model
+    if report.live.arrived is None or ways is None or index >= len(ways.there.hops):
         return _UNKNOWN
     if report.live.arrived:
         return _PASS
-    hop = found.hops[index]
-    counted = not hop.ok and (hop.host, found.counter) in report.live.drops
+    hop = ways.there.hops[index]
+    counted = not hop.ok and (hop.host, ways.there.counter) in report.live.drops
     return _DROP if counted else _UNKNOWN
+
+
+def _answer_cell(report: Report, index: int) -> str:
+    """Return what the live packet shows of a place on the way back: all passed if an answer came."""
+    return _PASS if report.live.answered else _UNKNOWN
 
 
 def _live_text(report: Report) -> str:
@@ -140,8 +157,13 @@ def _value(report: Report) -> dict[str, Any]:
         "disagreement": report.disagreement,
         "rules": report.rules,
         "silent_hosts": list(report.silent),
-        "model": _walk_value(report.model, ""),
-        "kernel": _walk_value(report.kernel, report.kernel_flaw),
+        "model": _walk_value(_there(report.model), ""),
+        "kernel": _walk_value(_there(report.kernel), report.kernel_flaw),
+        "answer": {
+            "rules": report.answer_rules,
+            "model": _walk_value(_back(report.model), ""),
+            "kernel": _walk_value(_back(report.kernel), report.kernel_flaw),
+        },
         "probe": {
             "heard": shot.heard if shot is not None else None,
             "answer": shot.answer if shot is not None else "",

@@ -74,7 +74,12 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Cha
     for kv in store.list("").kvs:
         copy.txn([], [Put(kv.key, kv.value)])
     apply_cloud(copy, plan_cloud(copy, caller, cloud, source=source), allow_mass_delete=True)
-    before, after = (dict(_visible(read_inventory(of), caller)) for of in (store, copy))
+    return differences(read_inventory(store), read_inventory(copy), caller)
+
+
+def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[Change]:
+    """Return the flows that are open in one state of the cloud and not in the other, in the VPCs that the caller sees."""
+    before, after = (dict(_visible(state, caller)) for state in (old_state, new_state))
     changes: list[Change] = []
     for name in sorted(before.keys() | after.keys()):
         new = _Vpc(after.get(name))

@@ -6,8 +6,8 @@ from netorch.control.read import VpcRecords
 from netorch.diagnose.books import rulebook_of
 from netorch.drivers.ct_attrs import Tuple, address_text
 from netorch.model.eni import NetworkInterface
-from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, Way
+from netorch.model.packet import Packet, packet_of
+from netorch.model.security import Way
 from netorch.trace.attribute import ask_acl
 from netorch.trace.rulebook import Rulebook
 
@@ -17,26 +17,16 @@ def explain_refusal(records: VpcRecords, flow: Tuple, reason: str) -> str:
     kind, _, direction = reason.partition("_")
     if kind not in ("sg", "acl"):
         return ""
-    book, way, packet = rulebook_of(records), Way(direction), packet_of(flow)
+    book, way, packet = rulebook_of(records), Way(direction), _packet(flow)
     eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
     if eni is None:
         return ""
     return _groups(book, eni) if kind == "sg" else _entry(book, eni, way, packet)
 
 
-def packet_of(flow: Tuple) -> Packet:
-    """Return the packet that the kernel tells of."""
-    source, destination = address_text(flow.source), address_text(flow.destination)
-    if flow.protocol in (ICMP, ICMPV6):
-        kind, code = divmod(flow.destination_port, 256)
-        return Packet(source=source, destination=destination, protocol=flow.protocol, icmp_type=kind, icmp_code=code)
-    return Packet(
-        source=source,
-        destination=destination,
-        protocol=flow.protocol,
-        source_port=flow.source_port,
-        destination_port=flow.destination_port,
-    )
+def _packet(flow: Tuple) -> Packet:
+    ends = address_text(flow.source), address_text(flow.destination)
+    return packet_of(*ends, flow.protocol, flow.source_port, flow.destination_port)
 
 
 def _groups(book: Rulebook, eni: NetworkInterface) -> str:

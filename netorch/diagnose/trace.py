@@ -4,6 +4,8 @@ model    a walk over what each host's agent would make of the store
 kernel   the same walk over the kernels of the hosts that are on this machine; the others are "not here"
 probe    a live packet from the source's own namespace: heard by an ear at the destination, or counted by a drop counter
 
+Where the packet arrives the answer is followed too; that one came back in truth is known if the receiver answers.
+
 If they disagree, a kernel has drifted from the store or netorch has a bug; either way somebody must know.
 """
 
@@ -29,11 +31,11 @@ from netorch.model.packet import Packet, echo
 from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Way
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
-from netorch.trace.explain import Explanation, explain, explain_answer, policy_text
+from netorch.trace.explain import Explanation, explain_round_trip, policy_text
 from netorch.trace.machine import Machine
-from netorch.trace.walk import Departure, Walk, walk
+from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
 
-_HANDSHAKES = (33, 132)  # Source: IANA protocol numbers
+_DCCP = 33  # Source: IANA protocol numbers
 _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 
 
@@ -49,31 +51,35 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether it arrived; None when none was sent."""
         return self.shot.arrived if self.shot is not None else None
 
+    @property
+    def answered(self) -> bool:
+        """Return whether an answer has come back; that none has may mean that nobody answers."""
+        return self.shot is not None and bool(self.shot.answer)
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was found out about one packet."""
+    """Everything that was found out about one packet, and about the answer to it if it arrives."""
 
     source: str
     destination: str
     vpc: str
     packet: Packet | None
     rules: dict[str, str] = {}  # what the records say at the sender ("egress") and at the receiver ("ingress")
-    model: Walk | None = None
-    kernel: Walk | None = None
+    answer_rules: dict[str, str] = {}
+    model: RoundTrip | None = None
+    kernel: RoundTrip | None = None
     kernel_flaw: str = ""  # why there is no walk through kernels
     live: Live = Live()
     verdict: Explanation
-    answer: Explanation | None = None  # why the answer to a packet that arrives does not, by the records
     silent: tuple[str, ...] = ()  # hosts on the way whose agents do not run
     disagreement: str = ""
 
     @property
     def reachable(self) -> bool:
-        """Return whether packet and answer arrive: the packet as the live one did if one was sent, else as the walks say."""
-        if self.answer is not None:
-            return False
-        if self.live.arrived is not None:
-            return self.live.arrived
+        """Return whether packet and answer arrive: as far as live ones did, and else as the walks say."""
+        if self.live.arrived and self.model is not None:
+            back = decisive(self.model, self.kernel).back
+            return self.live.answered or back is None or back.arrived
         return self.verdict.code is None
 
 
@@ -100,26 +106,24 @@ def trace(
     machines, flaws = sites.modelled(store, hosts)
     if start.host in flaws:
         raise NetorchError(flaws[start.host])
-    model = walk(machines, start, packet)
-    kernel, kernel_flaw = _kernel_walk(hosts, machines, model, start, packet)
+    model = round_trip(machines, start, packet)
+    kernel, kernel_flaw = _by_kernels(hosts, machines, model, start, packet)
     live = _live(inventory, records, near, packet, hosts, timeout_s)
     book = rulebook_of(records)
-    said = explain(book, records.vpc.record, packet, _decisive(model, kernel), names_of(records))
-    silent = sorted({hop.host for hop in model.hops if not inventory.hosts[hop.host].live})
-    verdict = _unheard(silent) if said.code is None and live.arrived is False else said
-    answer = explain_answer(book, records.vpc.record, packet, names_of(records)) if verdict.code is None else None
+    said = explain_round_trip(book, records.vpc.record, packet, decisive(model, kernel), names_of(records))
+    silent = sorted(host for host in _hosts_on(model) if not inventory.hosts[host].live)
     return Report(
         source=source,
         destination=destination,
         vpc=name,
         packet=packet,
         rules={way.value: policy_text(book, packet, way) for way in Way},
+        answer_rules={way.value: policy_text(book, packet.answer(), way, is_answer=True) for way in Way},
         model=model,
         kernel=kernel,
         kernel_flaw=kernel_flaw,
         live=live,
-        verdict=answer or verdict,
-        answer=answer,
+        verdict=_unheard(silent) if said.code is None and live.arrived is False else said,
         silent=tuple(silent),
         disagreement=disagreement(packet, model, kernel, live),
     )
@@ -144,25 +148,31 @@ def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
     return Packet(source=source, destination=address, protocol=protocol)
 
 
-def disagreement(packet: Packet, model: Walk, kernel: Walk | None, live: Live) -> str:
+def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
     """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
+    text = _contradiction(model.there, kernel.there if kernel is not None else None, live.arrived, "reachable", "unreachable")
+    if text and live.arrived and not (packet.has_ports or packet.has_type):  # every packet between the two is of one connection
+        return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
+    if text or model.back is None:
+        return text
+    answered = True if live.answered else None
+    return _contradiction(model.back, kernel.back if kernel is not None else None, answered, "answered", "not answered")
+
+
+def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str, no: str) -> str:
+    """Return how model, kernels and the live packet differ about one way."""
     said = {"model": model.arrived}
     if kernel is not None:
         said["kernel"] = kernel.arrived
         if kernel.code is Code.CONNECTION_ALLOWANCE:  # the model knows nothing of how many connections there are
             model = kernel
             del said["model"]
-    if live.arrived is not None:
-        said["probe"] = live.arrived
+    if live is not None:
+        said["probe"] = live
     if len(set(said.values())) > 1:
-        text = ", ".join(f"{who} says {'reachable' if value else 'unreachable'}" for who, value in said.items())
-        if live.arrived and not (packet.has_ports or packet.has_type):  # then every packet between the two is of one connection
-            text += f"; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
-        return text
+        return ", ".join(f"{who} says {yes if value else no}" for who, value in said.items())
     ends = {(found.host, found.code) for found in (model, kernel) if found is not None}
-    if len(ends) > 1:
-        return "model and kernel end the packet at different places"
-    return ""
+    return "model and kernel end the packet at different places" if len(ends) > 1 else ""
 
 
 def _unheard(silent: list[str]) -> Explanation:
@@ -173,20 +183,25 @@ def _unheard(silent: list[str]) -> Explanation:
     return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix="netorch ping, layer by layer")
 
 
-def _decisive(model: Walk, kernel: Walk | None) -> Walk:
-    """Return the walk that says why: the kernels', if a packet dies there."""
-    return kernel if kernel is not None and not kernel.arrived else model
+def decisive(model: RoundTrip, kernel: RoundTrip | None) -> RoundTrip:
+    """Return the ways that say why: those through kernels, if a packet dies there."""
+    return kernel if kernel is not None and not kernel.succeeded else model
 
 
-def _kernel_walk(
-    hosts: list[str], machines: dict[str, Machine], model: Walk, start: Departure, packet: Packet
-) -> tuple[Walk | None, str]:
-    """Return the walk through the kernels here, if all hosts on the packet's way are."""
-    away = sorted({hop.host for hop in model.hops if not sites.is_here(hop.host)})
+def _hosts_on(found: RoundTrip) -> set[str]:
+    """Return the hosts that packet and answer pass."""
+    return {hop.host for way in (found.there, found.back) if way is not None for hop in way.hops}
+
+
+def _by_kernels(
+    hosts: list[str], machines: dict[str, Machine], model: RoundTrip, start: Departure, packet: Packet
+) -> tuple[RoundTrip | None, str]:
+    """Return the ways through the kernels here, if all hosts on them are, or why there are none."""
+    away = sorted(host for host in _hosts_on(model) if not sites.is_here(host))
     if away:
         return None, f"not here: {', '.join(away)}"
     try:
-        return walk(sites.dumped(hosts, machines), start, packet), ""
+        return round_trip(sites.dumped(hosts, machines), start, packet), ""
     except (KernelError, TraceError) as error:
         return None, str(error)
 
@@ -198,8 +213,8 @@ def _live(
     instance = records.instances[near.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
-    if packet.protocol in _HANDSHAKES:
-        return Live(why_not="the kernel tracks SCTP and DCCP by their own handshakes, which are not imitated")
+    if packet.protocol == _DCCP:
+        return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")

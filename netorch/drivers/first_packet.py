@@ -1,14 +1,15 @@
 """A live packet of any protocol from inside a namespace: what `netorch trace` sends, and what came of it.
 
-TCP is a real connection attempt that is given up once answered, UDP one datagram, ICMP an echo, anything else an empty packet of
-that protocol. An answer proves arrival, a refusal by the receiver too; where the receiver's namespace is at hand, an ear there
-says whether the packet itself arrived.
+TCP is a real connection attempt that is given up once answered, UDP one datagram, ICMP an echo, SCTP the request for an
+association, from another port each time, and anything else an empty packet of that protocol. An answer proves arrival, a refusal
+by the receiver too; where the receiver's namespace is at hand, an ear there says whether the packet itself arrived.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import random
 import select
 import socket
 import struct
@@ -19,11 +20,13 @@ import msgspec
 
 from netorch.drivers.netns import find, inside
 from netorch.drivers.probe import Listener, Probe, ask
+from netorch.drivers.sctp import init
 from netorch.errors import KernelError
 from netorch.model.addr import packed
 from netorch.model.packet import Packet
-from netorch.model.security import TCP, UDP
+from netorch.model.security import SCTP, TCP, UDP
 
+_DISCARD = 9  # Source: IANA port numbers
 _LOOK_S = 0.02
 _HEARD_S = 0.2  # how long an answer may take once the packet was heard
 _ANSWERS = {0: "answered", errno.ECONNREFUSED: "refused by the receiver itself: nobody listens"}
@@ -76,11 +79,15 @@ def _open(netns: str, packet: Packet) -> socket.socket:
         with suppress(BlockingIOError):  # TCP: the attempt is under way
             sender.connect((packet.destination, packet.destination_port if packet.has_ports else 0))
         if packet.protocol != TCP:
-            sender.send(b"netorch")
+            sender.send(_init() if packet.protocol == SCTP else b"netorch")
     except OSError as error:
         sender.close()
         raise KernelError(f"send from {packet.source} to {packet.destination}", error.errno or 0) from error
     return sender
+
+
+def _init() -> bytes:
+    return init(random.randint(49152, 65535), _DISCARD, b"netorch")  # noqa: S311: no secret
 
 
 def _wait(sender: socket.socket, packet: Packet, ear: Listener | None, ports: bytes, timeout_s: float) -> Shot:

@@ -7,16 +7,16 @@ from typing import Final
 import msgspec
 
 from netorch.model.addr import version_of
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.model.security import AH, ICMP, ICMPV6, TCP, UDP
 
 ABSENT: Final = -1  # a field that packets of this protocol do not have
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10  # Source: RFC 9293 section 3.1
 ECHO_REQUEST: Final = {4: 8, 6: 128}  # by IP version. Source: RFC 792, RFC 4443
-ERRORS: Final = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset({1, 2, 3, 4})}  # ICMP types that quote another packet
-# What may begin an exchange, beside echo requests: timestamp, information and mask requests; node information queries.
-_REQUESTS: Final = {4: frozenset({8, 13, 15, 17}), 6: frozenset({128, 139})}
-_ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
+# ICMP types that quote another packet; of IPv6 all below 128, used or not. Source: RFC 792, RFC 4443 section 2.1
+ERRORS: Final = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset(range(128))}
+# ICMP that begins an exchange, with the type of its answer: echo, timestamp, information and mask requests; node information.
+ANSWER_TO: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,15 +48,20 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.protocol == (ICMP if self.version == 4 else ICMPV6)
 
     @property
+    def has_connection(self) -> bool:
+        """Return whether it can be of a connection: one with an authentication header of IPv6 is of none, see policy.nftgen."""
+        return self.protocol != AH or self.version == 4
+
+    @property
     def begins(self) -> bool:
         """Return whether it may be the first packet of a connection."""
         if self.protocol == TCP:
             return self.flags & (SYN | ACK | RST | FIN) == SYN
-        return not self.has_type or self.icmp_type in _REQUESTS[self.version]
+        return not self.has_type or self.icmp_type in ANSWER_TO[self.version]
 
     def answer(self) -> Packet:
         """Return what the other end sends back to a packet that begins a connection."""
-        icmp_type = _ANSWER_TO[self.version].get(self.icmp_type, ABSENT) if self.has_type else ABSENT
+        icmp_type = ANSWER_TO[self.version].get(self.icmp_type, ABSENT) if self.has_type else ABSENT
         return msgspec.structs.replace(
             self,
             source=self.destination,
@@ -66,6 +71,14 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             icmp_type=icmp_type,
             flags=SYN | ACK,
         )
+
+
+def packet_of(source: str, destination: str, protocol: int, source_port: int, service: int) -> Packet:
+    """Return a packet as a kernel tells of a connection: `service` is the destination port, or 256 * type + code of ICMP."""
+    if protocol in (ICMP, ICMPV6):
+        kind, code = divmod(service, 256)
+        return Packet(source=source, destination=destination, protocol=protocol, icmp_type=kind, icmp_code=code)
+    return Packet(source=source, destination=destination, protocol=protocol, source_port=source_port, destination_port=service)
 
 
 def echo(source: str, destination: str) -> Packet:

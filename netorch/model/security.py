@@ -17,7 +17,7 @@ import msgspec
 from netorch.model.vpc import Tags
 
 ALL_PROTOCOLS: Final = -1
-ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58  # Source: IANA protocol numbers
+ICMP, TCP, UDP, AH, ICMPV6, SCTP = 1, 6, 17, 51, 58, 132  # Source: IANA protocol numbers
 ANY: Final = -1  # type or code of ICMP
 PORT_LAST: Final = 65535
 DEFAULT_NAME: Final = "default"  # of the group and the ACL that come with a VPC

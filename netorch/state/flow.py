@@ -7,6 +7,8 @@ from typing import Annotated, Final
 import msgspec
 
 from netorch.model.addr import parse_ip
+from netorch.model.packet import Packet, packet_of
+from netorch.model.security import ICMP, ICMPV6
 
 BEGINNER_TRACKS: Final = 1  # bits of a connection's mark, see policy.nftgen: the end that began it tracks it
 OTHER_END_TRACKS: Final = 2
@@ -47,6 +49,12 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         """Return what tells it from all others."""
         ports = (self.sport, self.dport)
         return (self.zone, self.protocol, self.source, self.destination, *ports, self.icmp_id, self.icmp_type, self.icmp_code)
+
+    @property
+    def first_packet(self) -> Packet:
+        """Return the packet that began it."""
+        service = self.icmp_type << 8 | self.icmp_code if self.protocol in (ICMP, ICMPV6) else self.dport
+        return packet_of(self.source, self.destination, self.protocol, self.sport, service)
 
 
 def uncounted(flow: Flow) -> Flow:

@@ -35,6 +35,9 @@ FABRIC: Final[tuple[Template, ...]] = (
     ("ipv4/tcp_l3mdev_accept", "0"),
     ("ipv4/udp_l3mdev_accept", "0"),
     ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
+    # The receiver checks what it gets. Here it would cost a look at every byte on each host, and no packet of UDP-Lite would
+    # pass: the kernel takes its checksum for one of UDP. Source: nf_conntrack_proto_udp.c, udplite_error.
+    ("netfilter/nf_conntrack_checksum", "0"),
     ("netfilter/nf_conntrack_acct", "1"),  # flow logs tell packets and bytes
     ("netfilter/nf_conntrack_timestamp", "1"),  # and when a flow began
     ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own

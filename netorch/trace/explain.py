@@ -6,16 +6,15 @@ import msgspec
 
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP, Way
+from netorch.model.security import Way
 from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.rulebook import Rulebook
-from netorch.trace.services import EPHEMERAL
-from netorch.trace.walk import Walk
+from netorch.trace.services import EPHEMERAL, name_of
+from netorch.trace.walk import RoundTrip, Walk
 
 _SIDE = {"sg_egress": Way.EGRESS, "acl_egress": Way.EGRESS, "sg_ingress": Way.INGRESS, "acl_ingress": Way.INGRESS}
-_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6"}
 _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
     Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
@@ -36,7 +35,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     fix: str = ""
 
 
-def explain(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk, name_of: dict[str, str]) -> Explanation:
+def explain(
+    book: Rulebook, vpc: Vpc, packet: Packet, found: Walk, name_of: dict[str, str], *, is_answer: bool = False
+) -> Explanation:
     """Return why a walk ended as it did. `name_of` gives interfaces the names that people know."""
     if found.arrived:
         return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(book, packet))
@@ -48,26 +49,20 @@ def explain(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk, name_of: dict
         name = name_of.get(eni.id, eni.id)
         if code is Code.ENI_SG_RULES_MISMATCH:
             return _groups_refuse(ask_groups(book, eni, way, packet), packet, vpc.name, name, where)
-        return _acl_refuses(ask_acl(book, eni, way, packet), packet, vpc.name, name, where, service_words(packet))
+        words = _answer_words(packet) if is_answer else service_words(packet)
+        return _acl_refuses(ask_acl(book, eni, way, packet), packet, vpc.name, name, where, words)
     if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, (*vpc.cidrs, *vpc.ipv6_cidrs)):
         code = Code.NO_MAPPING
     said = found.hops[-1].said
     return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=_ADVICE.get(code, "netorch drift"))
 
 
-def explain_answer(book: Rulebook, vpc: Vpc, packet: Packet, name_of: dict[str, str]) -> Explanation | None:
-    """Return which ACL refuses the answer to a packet that arrives, or None. Groups let answers pass; ACLs know no questions."""
-    sender, receiver = book.holders.get(packet.source), book.holders.get(packet.destination)
-    if not (packet.has_ports or packet.has_type) or sender is None or receiver is None:
-        return None
-    answer = packet.answer()
-    words = f"{_NAMES[packet.protocol]} {EPHEMERAL[0]}-{EPHEMERAL[1]}" if packet.has_ports else service_words(answer)
-    for eni, way in ((receiver, Way.EGRESS), (sender, Way.INGRESS)):
-        said = ask_acl(book, eni, way, answer)
-        if not said.allows:
-            where = f"{packet.destination} is reached, but its answer is refused"
-            return _acl_refuses(said, answer, vpc.name, name_of.get(eni.id, eni.id), where, words)
-    return None
+def explain_round_trip(book: Rulebook, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str]) -> Explanation:
+    """Return why a packet, or the answer to it, ended as it did."""
+    if found.back is None or found.back.arrived:
+        return explain(book, vpc, packet, found.there, name_of)
+    said = explain(book, vpc, packet.answer(), found.back, name_of, is_answer=True)
+    return msgspec.structs.replace(said, sentence=f"{packet.destination} is reached, but its answer dies {said.sentence}")
 
 
 def _permitted_by(book: Rulebook, packet: Packet) -> str:
@@ -125,10 +120,15 @@ def _peer(way: Way, packet: Packet) -> tuple[str, str]:
 
 def service_words(packet: Packet) -> str:
     """Return a packet's protocol and port as the command line takes them, e.g. `tcp 443`."""
-    name = _NAMES.get(packet.protocol, str(packet.protocol))
+    name = name_of(packet.protocol)
     if packet.has_ports:
         return f"{name} {packet.destination_port}"
     return f"{name} {packet.icmp_type}/{packet.icmp_code}" if packet.has_type else name
+
+
+def _answer_words(packet: Packet) -> str:
+    """Return the services that an ACL must let back, whichever port the one who asks has chosen."""
+    return f"{name_of(packet.protocol)} {EPHEMERAL[0]}-{EPHEMERAL[1]}" if packet.has_ports else service_words(packet)
 
 
 def service_text(packet: Packet) -> str:
@@ -141,15 +141,18 @@ def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
     return any(parse_prefix(cidr).holds(version, value) for cidr in cidrs)
 
 
-def policy_text(book: Rulebook, packet: Packet, way: Way) -> str:
+def policy_text(book: Rulebook, packet: Packet, way: Way, *, is_answer: bool = False) -> str:
     """Return what the records say of a packet at its sender (EGRESS) or receiver (INGRESS), by the names of rules."""
     eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
     if eni is None:
         return f"{way.value}: nobody has the address"
-    acl, groups = ask_acl(book, eni, way, packet), ask_groups(book, eni, way, packet)
+    acl = ask_acl(book, eni, way, packet)
     border = "inside the subnet" if acl.acl is None else f"ACL {acl.acl.name} entry {acl.number}"
     if not acl.allows:
         return f"{way.value}: {border} denies"
+    if is_answer:
+        return f"{way.value}: {border}, groups let answers pass"
+    groups = ask_groups(book, eni, way, packet)
     if groups.rule is None or groups.group is None:
         return f"{way.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"
     return f"{way.value}: {border}, group {groups.group.name} {groups.rule.id}"

@@ -3,7 +3,8 @@
 A flow is open when its first packet passes (ACL and groups of the sender, ACL and groups of the receiver) and its answer comes
 back. Groups are stateful, ACLs are not: they must let the answer through too. The answer to TCP and UDP goes to the port that the
 sender chose, so ACLs must allow all of 1024 to 65535 back; the answer to an ICMP request has a type of its own; that to any other
-protocol is of the same. Of ICMP only requests begin anything: that other types are among the services says nothing about them.
+protocol is of the same. An authentication header of IPv6, which is in no connection, is looked at as if it were in one. Of ICMP
+only requests begin anything: that other types are among the services says nothing about them.
 Route tables are not looked at: a VPC's own routes are always there.
 
 Interfaces that rules cannot tell apart are one class: same groups, same subnet, addresses inside the same CIDRs of all those that
@@ -18,17 +19,27 @@ which no two are alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 import msgspec
 
 from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
+from netorch.model.packet import ANSWER_TO
 from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, SecurityGroupRule, Way
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
-from netorch.trace.services import EPHEMERAL, NOTHING, Spans, both, everything, holds, services_of, text_of, union, without
-
-_REQUESTS: Final = {4: {8: 0, 13: 14, 15: 16, 17: 18}, 6: {128: 129, 139: 140}}  # type of ICMP -> type of its answer
+from netorch.trace.services import (
+    EPHEMERAL,
+    NOTHING,
+    Spans,
+    both,
+    everything,
+    holds,
+    name_of,
+    services_of,
+    text_of,
+    union,
+    without,
+)
 
 Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names
 
@@ -150,7 +161,7 @@ def _answered(protocol: int, version: int, spans: Spans, back: Spans) -> Spans:
         return spans if both((EPHEMERAL,), back) == (EPHEMERAL,) else NOTHING
     if protocol != (ICMP if version == 4 else ICMPV6):
         return both(spans, back)
-    for request, answer in _REQUESTS[version].items():
+    for request, answer in ANSWER_TO[version].items():
         refused = without(((answer * 256, answer * 256 + 255),), back)  # by code, which is the request's
         shift = (request - answer) * 256
         spans = without(spans, tuple((first + shift, last + shift) for first, last in refused))
@@ -193,10 +204,15 @@ def _lookup_of(book: Rulebook) -> dict[tuple[int, int], dict[int, set[str]]]:
 def texts_of(services: Services, protocols: Iterable[int], version: int) -> tuple[str, ...]:
     """Return services in the words of the command line; `all` when nothing of any protocol is missing.
 
-    The other IP version's ICMP, which nobody sends, is left out.
+    The last of them, `all others`, names the protocols that are closed. The other IP version's ICMP, which nobody sends, is left
+    out.
     """
     foreign = ICMPV6 if version == 4 else ICMP
     if all(services.get(protocol) == everything(protocol, version) for protocol in protocols):
         return ("all",)
     ordered = sorted(services, key=lambda protocol: (protocol == ALL_PROTOCOLS, protocol))
-    return tuple(text_of(protocol, services[protocol], version) for protocol in ordered if protocol != foreign)
+    texts = [text_of(protocol, services[protocol], version) for protocol in ordered if protocol != foreign]
+    closed = [name_of(protocol) for protocol in protocols if protocol != foreign and not services.get(protocol)]
+    if closed and services.get(ALL_PROTOCOLS):
+        texts[-1] += f" but {', '.join(closed)}"
+    return tuple(texts)

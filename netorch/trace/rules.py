@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from netorch.errors import TraceError
-from netorch.trace.skb import FIELDS, Field, Skb, Value, raw_field
+from netorch.trace.skb import CT_STATES, FIELDS, Field, Skb, Value, raw_field
 from netorch.trace.values import Table, parse_span
 
 
@@ -103,6 +103,9 @@ class _Parser:
         head = self.words[0]
         if head in ("accept", "drop", "return"):
             self._always(Verdict(Word(self._take())))
+        elif head == "notrack":
+            self._take()
+            self.steps.append(_untrack)
         elif head in ("goto", "jump"):
             self._always(Verdict(Word(self._take()), self._take()))
         elif head == "counter":
@@ -232,6 +235,11 @@ def _assign(skb: Skb, attribute: str, value: int | None) -> bool:
     if value is None:
         return False
     setattr(skb, attribute, value)
+    return True
+
+
+def _untrack(skb: Skb, sets: Sets) -> bool:
+    skb.ct_state = CT_STATES["untracked"]
     return True
 
 

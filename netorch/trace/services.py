@@ -78,9 +78,14 @@ def without(a: Spans, b: Spans) -> Spans:
     return union(rest)
 
 
+def name_of(protocol: int) -> str:
+    """Return a protocol as the command line takes it; ALL_PROTOCOLS stands for each that no rule names."""
+    return _NAMES.get(protocol, str(protocol)) if protocol != ALL_PROTOCOLS else "all others"
+
+
 def text_of(protocol: int, spans: Spans, version: int) -> str:
     """Return services in the words of the command line, e.g. `tcp 22,8000-8080`, `icmp 8/0`, `47`, `all others`."""
-    name = _NAMES.get(protocol, str(protocol)) if protocol != ALL_PROTOCOLS else "all others"
+    name = name_of(protocol)
     if spans == everything(protocol, version):
         return name
     if protocol in (TCP, UDP):

@@ -41,6 +41,11 @@ class Skb(msgspec.Struct, kw_only=True):
     ct_zone: int = 0
     th: bytes = b""  # from the transport header on, where a rule reads raw bytes
 
+    @property
+    def is_tracked(self) -> bool:
+        """Return whether connection tracking may look at it."""
+        return self.ct_state != CT_STATES["untracked"]
+
 
 class Kind(Enum):
     """How a part of a packet is compared."""
@@ -109,10 +114,10 @@ _FIELDS: Final = (
     Field(words="oifname", read=lambda skb: skb.oifname, kind=Kind.NAME),
     Field(words="oifgroup", read=lambda skb: skb.oifgroup),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
-    Field(words="ct direction", read=lambda skb: skb.ct_direction, names=CT_DIRECTIONS),
+    Field(words="ct direction", read=lambda skb: skb.ct_direction if skb.is_tracked else None, names=CT_DIRECTIONS),
     Field(words="ct status", read=lambda skb: _CONFIRMED if skb.ct_state & _KNOWN else 0, names={"confirmed": _CONFIRMED}),
     Field(words="ct zone", read=lambda skb: skb.ct_zone),
-    Field(words="ct mark", read=lambda skb: skb.ct_mark),
+    Field(words="ct mark", read=lambda skb: skb.ct_mark if skb.is_tracked else None),
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
     Field(words="arp saddr ip", read=_never),

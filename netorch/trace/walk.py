@@ -10,7 +10,8 @@
     delivery    the receiver's port
 
 Nothing is asked of anybody and nothing is changed. What connection tracking knows must be said (`Ct`); without a word a packet
-that can begin a connection begins one, and any other belongs to none.
+that can begin a connection begins one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to the
+connection that the packet has begun, on all hosts that it has passed.
 """
 
 from __future__ import annotations
@@ -91,6 +92,18 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
         return self.hops[-1].host
 
 
+class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
+    """The ways of a packet and of the answer to it; there is none to a packet that died, nor one on a way from the router."""
+
+    there: Walk
+    back: Walk | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Return whether both were delivered."""
+        return self.there.arrived and (self.back is None or self.back.arrived)
+
+
 class _Died(Exception):
     """The packet goes no further."""
 
@@ -107,6 +120,21 @@ def walk(machines: Mapping[str, Machine], start: Departure, packet: Packet, conn
     except _Died as end:
         return Walk(hops=tuple(walker.hops), code=end.code, counter=end.counter, marks=walker.marks)
     return Walk(hops=tuple(walker.hops), arrived_at=arrived_at, marks=walker.marks)
+
+
+def round_trip(machines: Mapping[str, Machine], start: Departure, packet: Packet) -> RoundTrip:
+    """Return the ways of a packet that begins a connection and of the answer, which every host knows the connection of.
+
+    Raises:
+      TraceError: a host holds what cannot be followed.
+    """
+    there = walk(machines, start, packet)
+    lladdr = machines[there.host].neighbour(there.arrived_at, packet.destination) if there.arrived else None
+    if lladdr is None:
+        return RoundTrip(there=there)
+    known = {host: Ct(state="established", direction="reply", mark=mark) for host, mark in there.marks.items()}
+    end = Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)
+    return RoundTrip(there=there, back=walk(machines, end, packet.answer(), known))
 
 
 class _Walker:
@@ -142,7 +170,8 @@ class _Walker:
             skb.iifname = iifname
             said = f"{iifname} belongs to VPC {table}"
             self._judge(machine, Place.ZONE, machine.fabric, "prerouting", skb, said, silent=iifname == vrf)
-            self._recall(machine, skb)  # after the zone is known; the second time it is known already
+            if skb.is_tracked:
+                self._recall(machine, skb)  # after the zone is known; the second time it is known already
         skb.sdifname = device
         destination = self._packet.destination
         if machine.is_router(vrf, destination):

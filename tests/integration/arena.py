@@ -90,18 +90,30 @@ class Arena:
         self._load(script)
         batch = Batch(before=self._counters())
         for step in script.steps:
-            if step.groups is not None:
+            if step.send is None:
                 self._finish(batch)
-                script = script.changed(step.groups)
+                script = script.changed(step)
                 oracle.policy = script.policy
                 self._load(script)
                 batch = Batch(before=self._counters())
-            if step.send is not None and can_be_sent(step.send):
+            elif can_be_sent(step.send):
                 self._send(batch, OPEN_VNI, step.send, of_open.send(step.send))
                 verdict = oracle.send(step.send)
                 assert step.ends in ("", end_of(verdict)), (step, verdict)
                 self._send(batch, script.vni, step.send, verdict)
         self._finish(batch)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let the kernels forget the connections of a play: the table of a small machine would be full after a few hundred."""
+        for kernel in self._kernels.values():
+            for zone in self._zones():
+                kernel.forget_flows(kernel.flows(zone))
+
+    def _zones(self) -> tuple[int, int]:
+        """Return the present play's zones, of its own VPC and of the open one; each play has others."""
+        first = self._plays % 30000 * 2 + 1
+        return first, first + 1
 
     def close(self) -> None:
         """Remove everything, once it is sure that the kernels hold what they were given and nothing else."""
@@ -116,11 +128,10 @@ class Arena:
             self._world.close()
 
     def _load(self, script: Script) -> None:
-        """Let the hosts hold what a script begins with. Each play has conntrack zones of its own."""
-        zone = self._plays % 30000 * 2 + 1
+        """Let the hosts hold what a script begins with."""
         for name, kernel in self._kernels.items():
             wanted = compile_host(self._compilers, script.case.view(name).host)
-            for number, one in enumerate((script, self._open), zone):
+            for number, one in zip(self._zones(), (script, self._open), strict=True):
                 view = msgspec.structs.replace(one.case.view(name), zone=number)
                 wanted |= compile_slice(self._compilers, view, one.case.mappings())
             failures = kernel.apply(diff(wanted, self._held[name]))

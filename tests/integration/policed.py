@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 import nftables
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet import IP, TCP, UDP, fragment
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.packet import Packet, Raw
 
 from netorch.control.describe import resolve
@@ -42,6 +42,7 @@ _SUBNETS = {"app": ("10.44.12", "fd00:44:0:100:"), "db": ("10.44.13", "fd00:44:0
 NET4, NET6 = "10.44.0.0/16", "fd00:44:0:100::/56"
 _DEAF = "add table inet deaf\nadd chain inet deaf input { type filter hook input priority 0; policy drop; }"
 Cut = Callable[[Packet], list[bytes]]  # what is sent of a packet
+_idents = itertools.count(100)
 _sports = itertools.cycle(range(20000, 60000))
 
 
@@ -92,6 +93,19 @@ def udp(source: str, target: str, port: int, *, version: int = 4, sport: int = 0
 def whole(packet: Packet) -> list[bytes]:
     """Return a packet in one piece."""
     return [bytes(packet)]
+
+
+def pieces(packet: Packet, size: int = 1000) -> list[bytes]:
+    """Return a packet in fragments with a fresh identification."""
+    if packet.version == 4:
+        packet.id = next(_idents)
+        return [bytes(part) for part in fragment(packet, size)]
+    whole = IPv6(bytes(packet))  # with its checksum
+    upper = whole.payload
+    header = IPv6ExtHdrFragment(id=next(_idents), nh=whole.nh)
+    whole.remove_payload()
+    whole.nh, whole.plen = 44, None
+    return [bytes(part) for part in fragment6(whole / header / upper, size)]
 
 
 class Policed:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import struct
 
 from netorch.drivers.probe import checksum
+from netorch.drivers.sctp import init
 from netorch.model.addr import packed
 from netorch.model.packet import ACK, SYN, Packet
-from netorch.model.security import TCP, UDP
+from netorch.model.security import AH, SCTP, TCP, UDP
 from tests.integration.crafted import framed
 from tests.integration.packets import ip_packet
 
 # Every packet of a flow repeats the same bytes of its streams, as a retransmission does, and acknowledges the other's SYN only.
 _SEQUENCE, _WINDOW = 1000, 65535
 _ICMP_ID = 1
-SCTP, HOP_BY_HOP = 132, 0
+_PORT = 5000  # where the oracle's packet has none: both ends'
+_UDP_LITE = 136
+_HOP_BY_HOP = 0  # means a header in front of another in IPv6, whatever rules say of protocol 0
+_EXPERIMENTAL = 253  # Source: RFC 3692
 
 
 def can_be_sent(packet: Packet) -> bool:
-    """Return whether the oracle's packet is all there is to tell of a real one.
-
-    SCTP has a handshake that it does not tell. IPv6 has no protocol 0: the number means a header in front of another.
-    """
-    return packet.protocol != SCTP and (packet.version, packet.protocol) != (6, HOP_BY_HOP)
+    """Return whether the oracle's packet is all there is to tell of a real one."""
+    return packet.version == 4 or packet.protocol != _HOP_BY_HOP
 
 
 def frame(packet: Packet, mac: str, token: bytes) -> bytes:
@@ -48,6 +49,12 @@ def _body(packet: Packet, payload: bytes) -> bytes:
         if packet.quoted is not None:
             return _summed(packet, head + bytes(4) + _ip(packet.quoted, bytes(8)) + payload, 2)
         return _summed(packet, head + struct.pack("!HH", _ICMP_ID, 1) + payload, 2)
+    if packet.protocol == SCTP:  # what begins an association, both ways: as if both ends began at once
+        return init(_PORT, _PORT, payload)
+    if packet.protocol == _UDP_LITE:
+        return _summed(packet, struct.pack("!HHHH", _PORT, _PORT, 0, 0) + payload, 6)  # 0: the checksum covers all of it
+    if packet.protocol == AH:
+        return struct.pack("!BB10x", _EXPERIMENTAL, 1) + payload  # RFC 4302: next header, length in words less two
     return bytes(4) + payload  # a GRE header, of the plainest kind
 
 

@@ -28,6 +28,7 @@ from tests.integration.policed import (
     address,
     cloud,
     ip,
+    pieces,
     policed,
     tcp,
     udp,
@@ -101,6 +102,13 @@ def test_what_no_entry_allows_is_denied(lab: Policed, server: str, version: int)
     packets: list[Packet] = [udp(CLIENT, server, 6001, version=version), tcp(CLIENT, server, 443, version=version)]
     packets += [ip(CLIENT, server, 4) / ICMP(type=13), ip(CLIENT, server, version) / Raw(bytes(8))]
     assert {lab.verdict(CLIENT, server, packet) for packet in packets} <= {"acl_ingress", "invalid"}
+
+
+@pytest.mark.parametrize(("server", "version"), BORDERS)
+@pytest.mark.parametrize(("port", "end"), [(6000, PASSED), (6001, "acl_ingress")])
+def test_all_fragments_share_the_port_that_an_entry_names(lab: Policed, server: str, version: int, port: int, end: str) -> None:
+    large = udp(CLIENT, server, port, version=version) / Raw(bytes(8000))
+    assert lab.verdict(CLIENT, server, large, pieces) == end
 
 
 @pytest.mark.parametrize("server", [DB_NEAR, DB_FAR])

@@ -8,14 +8,12 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from scapy.layers.inet import UDP, fragment
+from scapy.layers.inet import UDP
 from scapy.layers.inet6 import (
-    IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
     IPv6ExtHdrRouting,
-    fragment6,
 )
 from scapy.packet import Packet, Raw
 
@@ -33,6 +31,7 @@ from tests.integration.policed import (
     address,
     cloud,
     ip,
+    pieces,
     policed,
     tcp,
     udp,
@@ -49,7 +48,7 @@ GROUPS = """
     {protocol: tcp, ports: 6000, source: 10.44.0.0/16}, {protocol: tcp, ports: 6000, source: 'fd00:44:0:100::/56'}]}
 """
 MEMBERS = {"client": "clients", "near": "servers", "far": "servers"}
-_idents = itertools.count(100)
+_idents = itertools.count(30000)  # others than those of `pieces`
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +57,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
     vpcs = [vpc(name, GROUPS, MEMBERS) for name in ("acme", "globex")]
     with policed(tmp_path_factory.mktemp("fragments"), cloud(*vpcs)) as lab:
         yield lab
-
-
-def pieces(packet: Packet, size: int = 1000) -> list[bytes]:
-    """Return a packet in fragments with a fresh identification."""
-    if packet.version == 4:
-        packet.id = next(_idents)
-        return [bytes(part) for part in fragment(packet, size)]
-    whole = IPv6(bytes(packet))  # with its checksum
-    upper = whole.payload
-    header = IPv6ExtHdrFragment(id=next(_idents), nh=whole.nh)
-    whole.remove_payload()
-    whole.nh, whole.plen = 44, None
-    return [bytes(part) for part in fragment6(whole / header / upper, size)]
 
 
 def backwards(packet: Packet) -> list[bytes]:
@@ -228,14 +214,3 @@ def test_a_jumbogram_does_not_pass(lab: Policed, server: str) -> None:
     jumbo = ip(CLIENT, server, 6) / Raw(struct.pack("!BBBBI", 17, 0, 0xC2, 4, len(body) + 8) + body)
     jumbo.nh, jumbo.plen = 0, 0
     assert lab.vanishes(CLIENT, server, [bytes(jumbo)], needle, udp(CLIENT, server, OPEN, version=6))
-
-
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("port", [OPEN, SHUT])
-def test_the_port_behind_an_authentication_header_decides_in_ipv6(lab: Policed, server: str, port: int) -> None:
-    """There it is an extension header (RFC 8200 section 4); in IPv4 it is a protocol."""
-    packet = ip(CLIENT, server, 6)
-    packet.nh = 51
-    header = bytes((17, 4)) + bytes(22)  # RFC 4302: next header, length in words less two
-    body = UDP(sport=next(_idents) + 10000, dport=port, chksum=0xFFFF)
-    assert lab.verdict(CLIENT, server, packet / Raw(header + bytes(body))) in (wanted(port), "invalid")

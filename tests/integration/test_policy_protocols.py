@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig, ICMPv6Unknown
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
@@ -151,16 +151,33 @@ def test_sctp_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -
     lab.revoke("acme/servers", Way.INGRESS, rule)
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_an_authenticated_packet_of_ipv4_needs_a_rule_of_its_own(lab: Policed, server: str) -> None:
-    header = bytes((6, 4)) + bytes(22)  # RFC 4302: next header TCP, 24 bytes
-    packet = ip(CLIENT, server)
-    packet.proto = 51
-    hidden = packet / Raw(header + bytes(TCP(sport=1, dport=8000, flags="S")))
+def authenticated(source: str, target: str, version: int, hidden: Packet) -> Packet:
+    """Return what is hidden behind an authentication header. Source: RFC 4302: next header, length in words less two."""
+    header = ip(source, target, version)
+    setattr(header, "proto" if version == 4 else "nh", 51)
+    return header / Raw(bytes((6, 4)) + bytes(22) + bytes(hidden))
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_authenticated_packet_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -> None:
+    """Even if what it hides is of a connection that is known."""
+    segment = TCP(sport=1, dport=8000, flags="S")
+    assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / segment) == PASSED
+    hidden = authenticated(CLIENT, server, version, segment)
     assert lab.verdict(CLIENT, server, hidden) == "sg_ingress"
-    rule = Permission(protocol=51, peer=NET4)
+    rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
     lab.allow("acme/servers", Way.INGRESS, rule)
     assert lab.verdict(CLIENT, server, hidden) == PASSED
+    lab.revoke("acme/servers", Way.INGRESS, rule)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_permitted_authentication_header_opens_no_port_for_those_without(lab: Policed, server: str, version: int) -> None:
+    rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
+    lab.allow("acme/servers", Way.INGRESS, rule)
+    segment = TCP(sport=22, dport=22, flags="S")
+    assert lab.verdict(CLIENT, server, authenticated(CLIENT, server, version, segment)) == PASSED
+    assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / segment) == "sg_ingress"
     lab.revoke("acme/servers", Way.INGRESS, rule)
 
 
@@ -220,7 +237,12 @@ def errors(version: int) -> list[Packet]:
     """Return the ICMP errors that tell a sender something it must know."""
     if version == 4:
         return [ICMP(type=3, code=3), ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11)]
-    return [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400)]
+    return [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400), *unknown_errors()]
+
+
+def unknown_errors() -> list[Packet]:
+    """Return ICMPv6 errors that nobody has defined: all types below 128 are errors. Source: RFC 4443 section 2.1."""
+    return [ICMPv6Unknown(type=kind, msgbody=bytes(4)) for kind in (0, 5, 100, 127)]
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)

@@ -25,7 +25,8 @@ vpcs:
   ipv6_cidrs: ['fd00:44:0:100::/56']
   security_groups:
   - {name: web, ingress: [{protocol: tcp, ports: 443, source: 10.44.0.0/16}, {protocol: icmpv6, source: '::/0'}]}
-  - {name: db, ingress: [{protocol: udp, ports: 53, source: sg-web}, {protocol: 47, source: sg-web}]}
+  - name: db
+    ingress: [{protocol: udp, ports: 53, source: sg-web}, {protocol: 47, source: sg-web}, {protocol: 132, source: sg-web}]
   network_acls:
   - name: strict
     ingress:
@@ -61,6 +62,8 @@ STORIES = [
     ("a", "fd00:44:0:100::5", "icmp", None, ""),
     ("a", "c", "udp/53", None, ""),
     ("a", "c", "47", None, ""),
+    ("a", "c", "132", None, ""),
+    ("c", "b", "132", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
     ("a", "c", "50", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
     ("a", "c", "tcp/22", Code.SUBNET_ACL_RESTRICTION, "acl_ingress"),
     ("b", "c", "icmp", Code.ENI_SG_RULES_MISMATCH, "sg_ingress"),
@@ -78,13 +81,25 @@ def test_model_kernel_and_live_packet_agree(steady: World) -> None:
         assert not counter or ("hv2", counter) in found.live.drops
 
 
+def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(steady: World) -> None:
+    steady.apply(
+        CLOUD.replace("egress: [{rule: 100, action: allow, protocol: all", "egress: [{rule: 100, action: allow, protocol: tcp")
+    )
+    found = traced(steady, "a", "c", "udp/53")
+    assert (found.disagreement, found.kernel_flaw) == ("", "")
+    assert (found.live.arrived, found.live.answered, found.reachable) == (True, False, False)
+    assert found.kernel is not None
+    assert found.kernel.back is not None
+    assert (found.verdict.code, found.kernel.back.counter) == (Code.SUBNET_ACL_RESTRICTION, "acl_egress")
+
+
 def test_a_kernel_that_has_drifted_is_named(steady: World) -> None:
     steady.stop_agent("hv1")
     port = steady.port("acme/a")
     nft(steady, Scope.FABRIC, f'delete element inet netorch sends {{ "{port}" }}')
     found = traced(steady, "a", "b", "tcp/443")
     assert found.model is not None
-    assert found.model.arrived
+    assert found.model.there.arrived
     assert (found.verdict.code, found.reachable) == (Code.POLICY_NOT_IN_PLACE, False)
     assert ("hv1", "no_policy") in found.live.drops
     assert found.disagreement == "model says reachable, kernel says unreachable, probe says unreachable"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
@@ -17,17 +18,22 @@ from netorch.model.ids import make_id
 from netorch.model.packet import ACK, ERRORS, Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, NetworkAcl, PrefixList, SecurityGroup, default_acl
 from policy.evaluate import Policy
-from tests.property.policy_strategies import PolicyCase, groups, interface_at, packets, policies, subnets_of
+from tests.property.policy_strategies import PolicyCase, interface_at, packets, policies, subnets_of
 
 CASES = Path(__file__).parent.parent / "policy_cases"
+CHANGEABLE = ("memberships", "groups", "acls", "subnet_acls", "prefix_lists")
 PLACES = ("hv1", "hv1", "hv2", "hv2", "hv1")  # any two subnets or one, on any two hosts or one
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happens: a packet is sent, or other groups stand from now on."""
+    """One thing that happens: a packet is sent, or other records stand from now on; those left out stay as they were."""
 
     send: Packet | None = None
+    memberships: tuple[tuple[str, ...], ...] | None = None
     groups: tuple[SecurityGroup, ...] | None = None
+    acls: tuple[NetworkAcl, ...] | None = None
+    subnet_acls: tuple[str, str] | None = None
+    prefix_lists: tuple[PrefixList, ...] | None = None
     ends: str = ""  # what becomes of the packet: `arrives` or the counter of its refusal; when left out, what the oracle says
 
 
@@ -60,9 +66,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         policy = self.policy
         return PolicyCase(policy=policy, homes=dict(zip((eni.id for eni in policy.interfaces), PLACES, strict=False)))
 
-    def changed(self, groups: tuple[SecurityGroup, ...]) -> Script:
-        """Return the script of the same VPC with other groups."""
-        return msgspec.structs.replace(self, groups=groups)
+    def changed(self, step: Step) -> Script:
+        """Return the script of the same VPC after a step."""
+        given = {name: found for name in CHANGEABLE if (found := getattr(step, name)) is not None}
+        return msgspec.structs.replace(self, **given)
 
     def text(self) -> str:
         """Return the script as it is stored."""
@@ -77,24 +84,34 @@ def stored_scripts() -> dict[str, Script]:
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    """Packets of a few connections in any order, with a change of the rules somewhere between."""
+    """Packets of a few connections in any order, with changes of the rules between them."""
     policy = draw(policies(5))
     begun = draw(st.lists(packets(policy), min_size=1, max_size=6, unique_by=_ends))
     steps = [
         Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun))))))) for _ in range(draw(st.integers(2, 24)))
     ]
-    if draw(st.booleans()):
-        steps.insert(draw(st.integers(1, len(steps))), Step(groups=draw(groups())))
+    for _ in range(draw(st.integers(0, 2))):
+        steps.insert(draw(st.integers(1, len(steps))), draw(changes()))
+    return Script(vni=policy.subnets[0].vni, **_records_of(policy), steps=tuple(steps))
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Step:
+    """Some records of another VPC in place of those that there are."""
+    records = _records_of(draw(policies(5)))
+    some = draw(st.lists(st.sampled_from(CHANGEABLE), min_size=1, unique=True))
+    return Step(**{name: records[name] for name in some})
+
+
+def _records_of(policy: Policy) -> dict[str, Any]:
     front, back = policy.subnets
-    return Script(
-        vni=front.vni,
-        memberships=tuple(eni.groups for eni in policy.interfaces),
-        groups=policy.groups,
-        acls=policy.acls[1:],
-        subnet_acls=(front.acl, back.acl),
-        prefix_lists=policy.prefix_lists,
-        steps=tuple(steps),
-    )
+    return {
+        "memberships": tuple(eni.groups for eni in policy.interfaces),
+        "groups": policy.groups,
+        "acls": policy.acls[1:],
+        "subnet_acls": (front.acl, back.acl),
+        "prefix_lists": policy.prefix_lists,
+    }
 
 
 def packets_of(first: Packet) -> Iterator[Packet]:
@@ -106,7 +123,7 @@ def packets_of(first: Packet) -> Iterator[Packet]:
         yield msgspec.structs.replace(first.answer(), flags=ACK)
     icmp = ICMP if first.version == 4 else ICMPV6
     for quoted in (first, first.answer()):
-        kind = min(ERRORS[first.version])
+        kind = max(ERRORS[first.version])
         yield Packet(
             source=quoted.destination, destination=quoted.source, protocol=icmp, icmp_type=kind, icmp_code=1, quoted=quoted
         )

@@ -37,7 +37,8 @@ GROUPS = tuple(make_id("sg", VNI, number) for number in range(1, 4))
 LISTS = tuple(make_id("pl", VNI, number) for number in range(1, 3))
 PORTS = (0, 1, 22, 23, 443, 1023, 1024, 40000, 65534, PORT_LAST)
 TYPES = (0, 3, 8, 13, 128, 129)
-OTHERS = (0, 2, 47, 132, 255)
+# Protocols that rules know by number alone: tunnels, encryption, some that connection tracking knows more of.
+OTHERS = (0, 2, 4, 41, 47, 50, 51, 89, 112, 132, 136, 255)
 PEERS4 = ("0.0.0.0/0", "10.0.0.0/16", "10.0.0.0/23", "10.0.0.0/24", "10.0.1.0/24", "10.0.0.4/30", "10.0.0.5/32", "10.0.1.6/32")
 PEERS6 = ("::/0", "2001:db8::/32", "2001:db8::/64", "2001:db8::4/126", "2001:db8:0:1::6/128")
 
@@ -104,7 +105,8 @@ def _instance(eni: NetworkInterface) -> Instance:
 @st.composite
 def services(draw: st.DrawFn, version: int) -> tuple[int, int, int]:
     """A protocol with what a rule may say of it."""
-    protocol = draw(st.sampled_from((ALL_PROTOCOLS, TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, 47)))
+    others = draw(st.sampled_from(OTHERS))
+    protocol = draw(st.sampled_from((ALL_PROTOCOLS, TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, others)))
     if protocol in (TCP, UDP):
         first, last = sorted((draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS))))
         return (protocol, 0, PORT_LAST) if draw(st.booleans()) else (protocol, first, last)
@@ -226,7 +228,8 @@ def packets(draw: st.DrawFn, policy: Policy) -> Packet:
     sender, receiver = draw(st.permutations(policy.interfaces))[:2]
     version = draw(st.sampled_from((4, 6)))
     source, destination = ((eni.address if version == 4 else eni.ipv6_address) for eni in (sender, receiver))
-    protocol = draw(st.sampled_from((TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, *OTHERS)))
+    others = draw(st.sampled_from(OTHERS))
+    protocol = draw(st.sampled_from((TCP, TCP, UDP, ICMP if version == 4 else ICMPV6, others, others)))
     if protocol in (TCP, UDP):
         port = draw(st.sampled_from(PORTS))
         source_port = draw(st.sampled_from((1024, 40000, PORT_LAST)))

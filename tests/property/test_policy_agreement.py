@@ -32,11 +32,11 @@ def play(script: Script) -> None:
     """Send a script's packets, one after the other, and fail when oracle, walk and what the script says differ."""
     site, oracle = Site(script.case), Connections(script.policy, script.case.home_of_address())
     for number, step in enumerate(script.steps):
-        if step.groups is not None:
-            script = script.changed(step.groups)
+        if step.send is None:
+            script = script.changed(step)
             oracle.policy = script.policy
             site.change(script.case)
-        if step.send is not None:
+        else:
             verdict, found = oracle.send(step.send), site.send(step.send)
             expected = step.ends or end_of(verdict)
             assert (end_of(verdict), end_of_walk(found)) == (expected, expected), (number, step.send, verdict, found)

@@ -62,7 +62,7 @@ class Site:
         for host, mark in found.marks.items():
             flow = self._flows.get((host, _key(packet)))
             confirmed = found.arrived or host != found.host
-            if flow is None and packet.begins and confirmed:
+            if flow is None and packet.begins and packet.has_connection and confirmed:
                 flow = self._flows[host, _key(packet)] = Flow(begun_by=packet.source)
             if flow is not None and packet.quoted is None and seen[host].state != "invalid":
                 flow.mark = mark

@@ -93,7 +93,7 @@ def test_an_answer_that_an_acl_refuses_is_no_way_back(run: Run) -> None:
     run("nacl", "rule", "remove", "acme/strict", "egress", "100")
     said = json.loads(run("trace", "web-1", "db-1", "tcp/5432", "-o", "json", code=2).stdout)
     assert (said["reachable"], said["code"]) == (False, "SUBNET_ACL_RESTRICTION")
-    assert said["sentence"].startswith("10.44.13.4 is reached, but its answer is refused")
+    assert said["sentence"].startswith("10.44.13.4 is reached, but its answer dies on host hv2: network ACL strict denies")
     assert said["fix"] == "netorch nacl rule add acme/strict egress 10 allow tcp 1024-65535 --cidr 10.44.12.4/32"
     run(*said["fix"].removeprefix("netorch ").split())
     run("trace", "web-1", "db-1", "tcp/5432")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.compiler.registry import compile_host, compile_slice, load_compilers
@@ -14,7 +15,7 @@ from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.machine import Machine
 from netorch.trace.rulebook import Rulebook
-from netorch.trace.walk import Departure, Place, Walk, walk
+from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip, walk
 from policy.evaluate import Policy
 from policy.nftgen import sender
 from tests.property.policy_strategies import HOSTS, PolicyCase
@@ -137,6 +138,45 @@ def test_the_router_answers_pings_only() -> None:
 def test_a_host_that_does_not_carry_the_vpc_is_told() -> None:
     objects = compiled(ALL)
     assert sent(ALL, ping(A, B), {"hv1": objects["hv1"]}).code is Code.HOST_UNKNOWN
+
+
+# --- answers -----------------------------------------------------------------------------------------------------------------
+
+
+def asked(policy: Policy, packet: Packet) -> RoundTrip:
+    """Return the ways of a packet that A sends, and of its answer."""
+    eni = policy.interfaces[0]
+    machines = {host: Machine(host, found) for host, found in compiled(policy).items()}
+    return round_trip(machines, Departure(host="hv1", ifname=port_name(eni.id), mac=eni.mac), packet)
+
+
+ONE_WAY = [group(1, []), group(2, [rule(1, "10.0.0.0/16")], [])]  # of two groups one only sends, the other only takes
+
+
+@pytest.mark.parametrize("receiver", [B, C], ids=["apart", "together"])
+@pytest.mark.parametrize("protocol", [TCP, UDP, 1, 47])
+def test_groups_let_the_answer_pass_that_no_rule_permits(receiver: str, protocol: int) -> None:
+    packet = ping(A, receiver) if protocol == 1 else msgspec.structs.replace(tcp(A, receiver), protocol=protocol)
+    found = asked(vpc(*ONE_WAY, a=[1], b=[2], c=[2]), packet)
+    assert found.succeeded
+    assert found.back is not None
+    assert (found.back.arrived_at, found.back.hops[0].host) == (PORT_A, found.there.host)
+
+
+MUTE = acl(9, [allow(1, ANYWHERE, TCP, 443, 443)], [allow(1, ANYWHERE, TCP, 443, 443)])
+
+
+@pytest.mark.parametrize(("front", "back", "counter"), [(MUTE.id, "", "acl_ingress"), ("", MUTE.id, "acl_egress")])
+def test_an_acl_that_permits_no_answers_ends_them_at_its_border(front: str, back: str, counter: str) -> None:
+    found = asked(vpc(OPEN, a=[1], b=[1], c=[1], acls=[MUTE], front_acl=front, back_acl=back), tcp(A, C))
+    assert (found.there.arrived, found.succeeded) == (True, False)
+    assert found.back is not None
+    assert (found.back.code, found.back.counter) == (Code.SUBNET_ACL_RESTRICTION, counter)
+
+
+def test_a_packet_that_dies_has_no_answer_and_a_router_answers_by_itself() -> None:
+    assert asked(vpc(group(1), a=[1], b=[1]), ping(A, B)).back is None
+    assert asked(ALL, ping(A, "10.0.0.1")) == RoundTrip(there=sent(ALL, ping(A, "10.0.0.1")))
 
 
 # --- explanations ------------------------------------------------------------------------------------------------------------

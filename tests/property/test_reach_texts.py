@@ -1,0 +1,119 @@
+"""What `reach --matrix` and `reach --diff` print is what the oracle lets through, read as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netorch.control.caller import Caller
+from netorch.control.read import Inventory, VpcRecords
+from netorch.control.records import Stored
+from netorch.diagnose.reach import Flows, differences, matrix
+from netorch.model.packet import Packet
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.trace.services import service
+from policy.evaluate import Policy
+from tests.property.policy_strategies import VNI, PolicyCase, policies
+from tests.property.test_reach import is_open, probes
+
+pytestmark = pytest.mark.slow
+
+OPERATOR = Caller(operator=True)
+NUMBERS = {"icmp": ICMP, "tcp": TCP, "udp": UDP, "icmpv6": ICMPV6}
+
+
+def inventory(policy: Policy) -> Inventory:
+    """Return a cloud of one VPC with these records; its interfaces are called by their ids."""
+    case = PolicyCase(policy=policy, homes=dict.fromkeys((eni.id for eni in policy.interfaces), "hv1"))
+    found = Inventory(1)
+    found.vpcs[VNI] = VpcRecords(
+        vpc=Stored(case.view("hv1").vpc, 1),
+        subnets={record.id: Stored(record, 1) for record in policy.subnets},
+        enis={record.id: Stored(record, 1) for record in policy.interfaces},
+        groups={record.id: Stored(record, 1) for record in policy.groups},
+        acls={record.id: Stored(record, 1) for record in policy.acls},
+        prefix_lists={record.id: Stored(record, 1) for record in policy.prefix_lists},
+        mappings={mapping.address: Stored(mapping, 1) for mapping in case.mappings()},
+    )
+    return found
+
+
+def is_told(flows: list[Flows], source: str, destination: str, packet: Packet) -> bool:
+    """Return whether some flows are about a packet from one interface to another."""
+    return any(
+        _is_about(text, packet)
+        for flow in flows
+        if flow.version == packet.version and source in flow.sources and destination in flow.destinations
+        for text in (*flow.services, *_others(flow))
+    )
+
+
+def _others(flow: Flows) -> Iterator[str]:
+    """Yield a text for every protocol that `all others` stands for."""
+    told = {text.partition(" ")[0] for text in flow.services}
+    for text in flow.services:
+        if text.startswith("all others"):
+            closed = text.partition(" but ")[2].split(", ")
+            names = {number: name for name, number in NUMBERS.items()}
+            yield from ({names.get(number, str(number)) for number in range(256)} - told - {*closed})
+
+
+def _is_about(text: str, packet: Packet) -> bool:
+    name, _, numbers = text.partition(" ")
+    if text == "all" or name == "all":
+        return text == "all"
+    if NUMBERS.get(name, name) not in (packet.protocol, str(packet.protocol)):
+        return False
+    if packet.has_type:
+        return not numbers or any(_type_is_in(part, service(packet)) for part in numbers.split(","))
+    return not numbers or any(_port_is_in(part, packet.destination_port) for part in numbers.split(","))
+
+
+def _port_is_in(part: str, port: int) -> bool:
+    first, _, last = part.partition("-")
+    return int(first) <= port <= int(last or first)
+
+
+def _type_is_in(part: str, number: int) -> bool:
+    """Return whether a type and code are among e.g. `8`, `8-13`, `8/0` and `8/0-13/1`."""
+    first, _, last = part.partition("-")
+    return _number(first, 0) <= number <= _number(last or first, 255)
+
+
+def _number(text: str, code: int) -> int:
+    kind, slash, given = text.partition("/")
+    return int(kind) * 256 + (int(given) if slash else code)
+
+
+def some_ways(policy: Policy) -> st.SearchStrategy[list[tuple[str, str, Packet]]]:
+    """Two interfaces and a packet at some border between them, many times."""
+    ways = [
+        (sender.id, receiver.id, packet)
+        for sender, receiver in permutations(policy.interfaces, 2)
+        for source, destination in zip(sender.addresses, receiver.addresses, strict=True)
+        for packet in probes(source, destination)
+    ]
+    return st.lists(st.sampled_from(ways), min_size=50, max_size=100)
+
+
+@given(policies(), st.data())
+def test_the_matrix_tells_what_the_oracle_lets_through(policy: Policy, data: st.DataObject) -> None:
+    flows = list(matrix(inventory(policy), OPERATOR))
+    for source, destination, packet in data.draw(some_ways(policy)):
+        assert is_told(flows, source, destination, packet) == is_open(policy, packet), packet
+
+
+@given(policies(5), policies(5), st.data())
+def test_a_difference_tells_what_the_oracle_lets_through_after_it_and_not_before(
+    before: Policy, after: Policy, data: st.DataObject
+) -> None:
+    changes = differences(inventory(before), inventory(after), OPERATOR)
+    opened, closed = ([change.flows for change in changes if change.opened is kind] for kind in (True, False))
+    for source, destination, packet in data.draw(some_ways(after)):
+        now, then = is_open(after, packet), is_open(before, packet)
+        assert is_told(opened, source, destination, packet) == (now and not then), packet
+        assert is_told(closed, source, destination, packet) == (then and not now), packet
