@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from netorch.agent.allowance import over_allowance
 from netorch.control import enis, hosts, instances, moves, subnets, vpcs
 from netorch.control.instances import Wish
 from netorch.control.read import read_inventory
@@ -23,6 +24,8 @@ from netorch.drivers.base import Lost, Underlay
 from netorch.errors import ApiError, Compacted
 from netorch.model import keys
 from netorch.model.eni import EniState, EniStatus
+from netorch.model.security import UDP
+from netorch.state.flow import Flow
 from netorch.state.l3 import Route
 from netorch.state.link import Vrf
 from netorch.state.op import Create, Delete, Replace
@@ -173,6 +176,18 @@ class Histories(RuleBasedStateMachine):
     def lose_notifications(self, host: str, what: str) -> None:
         self.world.kernels[host].tell(Lost(what))
 
+    @rule(host=HOSTS, zone=st.integers(1, 4), count=st.integers(0, 30), most=st.sampled_from([0, 20, 50, 1000]))
+    def instances_talk(self, host: str, zone: int, count: int, most: int) -> None:
+        kernel = self.world.kernels[host]
+        one = Flow(zone=zone, protocol=UDP, source="192.0.2.1", destination="192.0.2.2", timeout_s=30)
+        kernel.restore_flows(msgspec.structs.replace(one, sport=sport) for sport in range(count))
+        kernel.most_tracked = most
+
+    @rule(host=HOSTS)
+    def refusals_and_connections_expire(self, host: str) -> None:
+        self.world.kernels[host].refused = frozenset()
+        self.world.kernels[host].tracked.clear()
+
     # --- the store -----------------------------------------------------------------------------------------------------------
 
     @rule(host=HOSTS, cut=st.booleans())
@@ -209,6 +224,7 @@ class Histories(RuleBasedStateMachine):
             self._mend()
             world.settle(40, audits=False)
             self._check_words()
+            self._check_allowances()
             world.assert_settled()
         finally:
             for name in list(world.agents):
@@ -246,6 +262,14 @@ class Histories(RuleBasedStateMachine):
             assert agent.reconciler.slices.keys() == carried[name] | {0}
             assert agent.records.vpcs.keys() == carried[name]
             assert world.store.get(keys.host_live(name)) is not None
+
+    def _check_allowances(self) -> None:
+        for name, agent in self.world.agents.items():
+            kernel = self.world.kernels[name]
+            owners = {zone: vpc.owner for zone, vpc in agent._vpcs().items()}
+            held = kernel.sample_zones(len(kernel.tracked))
+            over = over_allowance(held, owners, kernel.most_tracked, kernel.refused) if kernel.most_tracked else frozenset()
+            assert kernel.refused == over
 
 
 TestHistories = pytest.mark.slow(Histories.TestCase)
