@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from netorch.model import keys
+from netorch.model.status import AgentStatus
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run
@@ -205,6 +208,18 @@ def test_status_says_what_is_wrong_and_leaves_with_2(run: Run) -> None:
     out = run("status", code=2).stdout
     assert "problem: host hv1: its agent is not running" in out
     assert json.loads(run("status", "-o", "json", code=2).stdout)["instances"] == 3
+
+
+def test_status_tells_how_full_connection_tables_are_and_who_may_begin_no_connection(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    vni = json.loads(run("vpc", "show", "acme/acme", "-o", "json").stdout)["vni"]
+    said = AgentStatus(version="", pid=1, started_at=0, table_percent=64, refused=(vni,), counters={"allowance": 7})
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.txn((), [Put(keys.agent_status("hv1"), msgspec.json.encode(said))])
+    out = run("status", code=2).stdout
+    assert "host hv1: its connection table is 64 % full" in out
+    assert "problem: host hv1: VPC acme holds more connections than are free" in out
+    assert "a packet would begin a connection in a VPC that holds more connections on its host than are free" in out
 
 
 def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None:
