@@ -121,7 +121,8 @@ def _machine(
         (directory / name).touch()
     command = [
         *(str(commands / "vng"), "-v", "--run", str(image), "--force-9p", "--memory", f"{memory_mb}M"),
-        *(f"--rwdir={directory}", f"--rwdir={Path.cwd()}", *(fastest() if options is None else options), "--", str(job)),
+        *(f"--rwdir={directory}", f"--rwdir={Path.cwd()}", f"--overlay-rwdir={Path.home()}"),  # others are overlaid anyway
+        *(*(fastest() if options is None else options), "--", str(job)),
     ]
     # virtme-ng wants a terminal, which script(1) pretends; when script is told to end, it takes them all along.
     with subprocess.Popen(

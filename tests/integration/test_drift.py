@@ -157,7 +157,7 @@ def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
             damage(steady, ipr)
         started = time.monotonic()
         try:
-            wait_for(lambda: matches(kernel_state(steady), wanted), name, timeout_s=5.0)
+            wait_for(lambda: matches(kernel_state(steady), wanted), name)
         except AssertionError:
             found = kernel_state(steady)
             never[name] = sorted(str(key) for key in wanted if key not in found or not wanted[key].matches(found[key]))
@@ -200,7 +200,7 @@ def test_the_fabric_gets_its_name_back(steady: World) -> None:
     name = steady.hosts["hv1"].fabric
     traffic = steady.traffic("acme/a", "acme/b")
     netns.remove(name)
-    wait_for(lambda: (netns.RUN_NETNS / name).exists(), "the name", timeout_s=2.0)
+    wait_for(lambda: (netns.RUN_NETNS / name).exists(), "the name")
     assert traffic.stop() == 0
     assert isinstance(steady.agent("hv1").kernel, object)
     assert Nft is not None
