@@ -4,8 +4,8 @@
 
 The lab kernel has what netorch needs built in, one processor and no modules. This one is what hosts run: everything is a module
 that is loaded on demand, or is not, and two processors disagree about the order of things. Its files are this machine's, overlaid
-by memory; our working directory is read and written through. Nothing is installed: the kernel's package is unpacked into the
-cache. What it needs is in scripts/setup: packages_stock.
+by memory, so that nothing it does is kept. Nothing is installed: the kernel's package is unpacked into the cache. What it needs
+is in scripts/setup: packages_stock.
 """
 
 from __future__ import annotations
@@ -28,10 +28,17 @@ from netorch.lab.kernel import SYSTEM_PATH, copy_new, guest_job, scratch_directo
 VIRTME = "virtme-ng==1.42"
 DEFAULT_MEMORY_MB = 3_000
 POLL_S = 0.1
-# The job does what a booted Debian has done: systemd makes the node that loads tun, and allows many open files.
+# This machine's files a second time, for a mount that remembers what it has read: Python looks for thousands.
+FILES = "-fsdev local,id=files,path=/,security_model=none,readonly=on,multidevs=remap"
+FILES += " -device virtio-9p-pci,fsdev=files,mount_tag=files"
+# The job begins with what a booted Debian has done: systemd makes the node that loads tun, and allows many open files.
 JOB = """#!/bin/sh
 mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200
 ulimit -n 65536
+mkdir /run/files /run/upper /run/work
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose files /run/files
+mount -t overlay none {here} -o lowerdir=/run/files{here},upperdir=/run/upper,workdir=/run/work
+for library in /usr/lib/python3*; do mount --bind "/run/files$library" "$library"; done
 sh {directory}/command </dev/null >{directory}/out 2>{directory}/err
 echo $? >{directory}/status.new && mv {directory}/status.new {directory}/status
 """
@@ -115,13 +122,13 @@ def _machine(
     commands, image = virtme(), stock_kernel()
     (directory / "command").write_text(guest_job(argv, Path.cwd().resolve(), os.environ))
     job = directory / "job"
-    job.write_text(JOB.format(directory=directory))
+    job.write_text(JOB.format(directory=directory, here=shlex.quote(str(Path.cwd().resolve()))))
     job.chmod(0o755)
     for name in ("out", "err"):
         (directory / name).touch()
     command = [
         *(str(commands / "vng"), "-v", "--run", str(image), "--force-9p", "--memory", f"{memory_mb}M"),
-        *(f"--rwdir={directory}", f"--rwdir={Path.cwd()}", f"--overlay-rwdir={Path.home()}"),  # others are overlaid anyway
+        *(f"--rwdir={directory}", f"--overlay-rwdir={Path.home()}", f"--qemu-opts={FILES}"),
         *(*(fastest() if options is None else options), "--", str(job)),
     ]
     # virtme-ng wants a terminal, which script(1) pretends; when script is told to end, it takes them all along.
