@@ -123,7 +123,9 @@ def _steps(op: Op) -> Iterator[tuple[str, str]]:
         case Create(PortChain() as port):
             yield "", nft_chains.add_chain(port)
         case Replace(PortChain() as old_port, PortChain() as port):
-            yield "", nft_chains.delete_chain(old_port) + nft_chains.add_chain(port)
+            # In place: an old chain would be at the hook a little longer than its rules. What is read without rules may be at
+            # another hook.
+            yield "", ("" if old_port.rules else nft_chains.delete_chain(old_port)) + nft_chains.add_chain(port)
         case Create(NftMap() as held):
             yield "", f"add {_kind(held)} {_TABLE} {held.name} {{ {held.spec}; }}\n"
         case Delete(NftMap() as held):
