@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, Final
@@ -29,6 +29,7 @@ from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_elements import ElementSocket, NotPackable
 from netorch.drivers.nft_listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
+from netorch.drivers.nft_transactions import transactions
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import NftChain, NftMap, NftTable, Scope
@@ -37,7 +38,6 @@ from netorch.state.owner import NFT_TABLE
 
 _FD_SETSIZE: Final = 1024  # libnftables waits with select(2)
 _FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
-_CHUNK: Final = 5000  # operations in a transaction: some 300 kB of text
 _ERRNO: Final = {os.strerror(number): number for number in errno.errorcode}
 
 Transaction = tuple[int, str]  # the errno, 0 when all was done, and libnftables' complaint
@@ -79,11 +79,9 @@ class Nft:
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in order, neighbouring ones but for tables together, and return the refused ones.
+        """Carry out the operations, neighbouring ones (but for tables) in as few transactions as may be; return those refused.
 
-        What packets meet changes in one transaction; the sets of chains are made in one before it.
-
-        Where the rank changes, a transaction may end: elements alone are changed without libnftables, which is faster.
+        The sets of chains are made in a transaction before the one that lets chains read them.
         """
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
@@ -94,9 +92,8 @@ class Nft:
             strange = [op for op in batch if not (is_deletable if isinstance(op, Delete) else is_words)(op.obj)]
             failures += [_failure(op, errno.EINVAL, "not made of words of nft") for op in strange]
             sane = [op for op in batch if op not in strange] if strange else batch
-            for run in _runs(sane):
-                for start in range(0, len(run), _CHUNK):
-                    failures += self._apply_contents(run[start : start + _CHUNK])
+            for together in transactions(sane):
+                failures += self._apply_contents(together)
         return failures
 
     def counters(self) -> dict[str, int]:
@@ -228,13 +225,6 @@ class Nft:
         """Commit a transaction of commands."""
         code, _, error = self._library.cmd(text)
         return (_errno_of(str(error)), _first_line(str(error))) if code else (0, "")
-
-
-def _runs(ops: Sequence[Op]) -> Iterator[list[Op]]:
-    """Yield neighbouring operations together, but those on elements alone apart, where that divides no rank."""
-    ranks = [list(group) for _, group in groupby(ops, key=lambda op: op.obj.rank)]
-    for _, run in groupby(ranks, key=lambda rank: all(map(of_elements, rank))):
-        yield [op for rank in run for op in rank]
 
 
 def _open_library() -> tuple[Any, int]:

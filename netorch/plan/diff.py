@@ -1,7 +1,8 @@
 """The difference of two sets of kernel objects as a list of operations in an order that the kernel accepts.
 
     1. what must go before its successor can come: a device of another kind under the same name
-    2. births and changes in place, ascending rank: parents before children, policy before ports, mappings last
+    2. births and changes in place, ascending rank: parents before children, policy before ports, mappings last;
+       a change in place may have a later rank than a birth, beside what it has to come into force with
     3. deaths, descending rank; what a dying parent takes along is not mentioned
 
 Births stand before deaths so that a moved address is never without a home (make before break).
@@ -89,7 +90,8 @@ def _funeral(dying: Objects, going: Objects) -> Iterator[Op]:
 
 
 def _birth_order(op: Op) -> tuple[int, Key]:
-    return op.obj.rank, op.obj.key  # keys of one kind compare: they have the same types in the same places
+    rank = op.obj.rank_of_change if isinstance(op, Replace) else op.obj.rank
+    return rank, op.obj.key  # keys of one kind compare: they have the same types in the same places
 
 
 def _death_order(obj: KernelObject) -> tuple[int, Key]:

@@ -75,6 +75,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
     @property
+    def rank_of_change(self) -> int:
+        """Return the place among births of a change in place."""
+        return self.rank
+
+    @property
     def slice_id(self) -> int:
         """Return the VNI, or HOST_SLICE."""
         raise NotImplementedError

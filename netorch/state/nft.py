@@ -149,6 +149,11 @@ class NftChain(KernelObject, frozen=True, kw_only=True, tag=True):
         return Rank.NFT_BORDER if self.name.startswith(BORDER) else Rank.NFT_RULES
 
     @property
+    def rank_of_change(self) -> int:
+        """Return the rank of elements: a class that gets other members or peers is one change of chains and of elements."""
+        return Rank.NFT_ELEMENT
+
+    @property
     def slice_id(self) -> int:
         return slice_of_nft_name(self.name)
 

@@ -31,10 +31,11 @@ from tests.integration.world import wait_for
 
 pytestmark = pytest.mark.root
 
-OPEN, SHUT = 6000, 6001
+OPEN, SHUT, BY_GROUP = 6000, 6001, 6002
 _OPEN = f"{{protocol: udp, ports: {OPEN}, source: {NET4}}}, {{protocol: udp, ports: {OPEN}, source: '{NET6}'}}"
 _TCP = f"{{protocol: tcp, ports: 8000, source: {NET4}}}"
-GROUPS = f"{{name: clients}}, {{name: others}}, {{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}]}}"
+_BY_GROUP = f"{{protocol: udp, ports: {BY_GROUP}, source: sg-clients}}"
+GROUPS = f"{{name: clients}}, {{name: others}}, {{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}, {_BY_GROUP}]}}"
 ACLS = """
   {name: border,
    ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}, {rule: 101, action: allow, protocol: all, cidr: '::/0'},
@@ -86,9 +87,21 @@ def other_changes(lab: Policed) -> list[Callable[[], object]]:
     ]
 
 
-def wrong_verdicts(lab: Policed, changes: Sequence[Callable[[], object]], updates: int) -> tuple[int, dict[str, int]]:
+def probes_by_group(lab: Policed) -> list[Probe]:
+    """Return probes that are permitted because the client is in a group."""
+    client = end_of(lab.world, CLIENT)
+    return [
+        Probe(client, end_of(lab.world, server), BY_GROUP, permitted=True, version=version)
+        for server in SERVERS
+        for version in (4, 6)
+    ]
+
+
+def wrong_verdicts(
+    lab: Policed, probes: list[Probe], changes: Sequence[Callable[[], object]], updates: int
+) -> tuple[int, dict[str, int]]:
     """Return how many probes were sent during so many updates, one each millisecond, and which met a wrong verdict."""
-    with probing(standing_probes(lab), 0.001) as prober:
+    with probing(probes, 0.001) as prober:
         for number in range(updates):
             changes[number % len(changes)]()
             lab.settle()
@@ -98,10 +111,17 @@ def wrong_verdicts(lab: Policed, changes: Sequence[Callable[[], object]], update
 
 def test_no_verdict_is_wrong_while_other_rules_change(lab: Policed) -> None:
     changes = other_changes(lab)
-    sent, wrong = wrong_verdicts(lab, changes, updates=9 * len(changes))
+    sent, wrong = wrong_verdicts(lab, standing_probes(lab), changes, updates=9 * len(changes))
     assert wrong == {}
     print(f"{sent} probes during {9 * len(changes)} updates")
     assert sent > 1000
+
+
+def test_no_verdict_is_wrong_while_a_member_goes_over_to_a_set_of_groups_that_nobody_had(lab: Policed) -> None:
+    changes = [lambda: lab.regroup(CLIENT, "clients", "others"), lambda: lab.regroup(CLIENT, "clients")]
+    sent, wrong = wrong_verdicts(lab, probes_by_group(lab), changes, updates=40)
+    assert wrong == {}
+    assert sent > 200
 
 
 def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
@@ -111,7 +131,7 @@ def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
         lambda: lab.allow("acme/servers", Way.INGRESS, rule, other),
         lambda: lab.revoke("acme/servers", Way.INGRESS, other),
     ]
-    _, wrong = wrong_verdicts(lab, moment, len(moment))
+    _, wrong = wrong_verdicts(lab, standing_probes(lab), moment, len(moment))
     lost = [f"{address(CLIENT, 6)} to {address(server, 6)} port {OPEN}" for server in (*SERVERS, DB_FAR)]
     leaked = [f"{address(CLIENT)} to {address(server)} port {SHUT}" for server in SERVERS]  # the third has an ACL before it
     assert sorted(wrong) == sorted(lost + leaked)

@@ -11,7 +11,7 @@ from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.link import AdminUp
 from netorch.state.nft import NftElement
-from netorch.state.op import Create, Delete
+from netorch.state.op import Create, Delete, Replace
 from tests.golden.clouds import CloudCase, compiled, kept
 from tests.property.dict_kernel import DictKernel
 from tests.property.strategies import HOSTS, clouds, drifted, with_policy
@@ -77,7 +77,8 @@ def test_births_ascend_and_deaths_descend(data: st.DataObject, host: str) -> Non
     births = [op for op in ops if not isinstance(op, Delete)]
     making_room = [op for op in ops if isinstance(op, Delete) and op.obj.key in after]
     assert ops == [*making_room, *births, *deaths]
-    assert [op.obj.rank for op in births] == sorted(op.obj.rank for op in births)
+    ranks = [op.obj.rank_of_change if isinstance(op, Replace) else op.obj.rank for op in births]
+    assert ranks == sorted(ranks)
     assert [op.obj.rank for op in deaths] == sorted((op.obj.rank for op in deaths), reverse=True)
 
 
