@@ -24,12 +24,12 @@ import nftables
 from netorch.drivers import netns, nft_commands, nft_elements, nft_turn
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
-from netorch.drivers.nft_commands import Change, commands, element_changes, is_deletable, is_words, of_elements, preparations
+from netorch.drivers.nft_commands import Change, commands, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_elements import ElementSocket, NotPackable
 from netorch.drivers.nft_listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
-from netorch.drivers.nft_transactions import transactions
+from netorch.drivers.nft_transactions import only_elements, transactions
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import NftChain, NftMap, NftTable, Scope
@@ -173,7 +173,7 @@ class Nft:
 
     def _commit(self, ops: Sequence[Op]) -> Transaction:
         """Carry out all or nothing: elements alone by hand, all else through libnftables."""
-        if all(map(of_elements, ops)):
+        if only_elements(ops):
             changes = [change for op in ops for change in element_changes(nft_turn.present(op, self._turned))]
             with suppress(NotPackable):
                 return self._elements.commit(nft_elements.pack(changes, self._spec_of)), ""
