@@ -1,18 +1,18 @@
 """Every error netorch raises on purpose.
 
 NetorchError                  exit 1
-|-- SpecError                 exit 2   the text a user gave is wrong; carries every problem found
+|-- SpecError                 exit 65  a file that a user gave is wrong or missing; carries every problem found
 |-- ApiError                  exit 1   an action was refused; carries EC2's error code
 |-- StoreError                exit 1
 |   |-- Compacted                      the revision asked for is gone: list again, then watch
 |   |-- FutureRevision                 the store is older than the reader: it was restored; list again
 |   |-- Conflict                       another writer was faster more often than we retried
-|   `-- StoreUnavailable               the back end cannot be reached or is damaged
+|   |-- StoreUnavailable               the back end cannot be reached or is damaged
+|   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is mended
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
 |-- TraceError                exit 1   a packet cannot be followed: a rule in words that `trace` does not know, a table of others
 |-- KernelError               exit 1   the kernel refused; carries errno
-|-- LabError                  exit 1   the lab cannot be built here; says what to install
-`-- Unreachable               exit 2   a probe did not arrive (ping, doctor)
+`-- LabError                  exit 1   the lab cannot be built here; says what to install
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class SpecError(NetorchError):
     """A vpc.yaml or topology file is wrong. Nothing was stored; the user mends the file and resubmits."""
 
-    exit_code = 2
+    exit_code = 65  # EX_DATAERR of sysexits.h: 2 means that a command has found a difference, and CI must tell them apart
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
@@ -88,6 +88,15 @@ class StoreUnavailable(StoreError):
     """The store's file or server cannot be used; the text says why and what to do."""
 
 
+class UnreadableRecord(StoreError):
+    """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator mends it."""
+
+    def __init__(self, key: str, what: str) -> None:
+        self.key = key
+        self.what = what
+        super().__init__(f"{key}: the record {what}; `netorch store check` tells how to mend it")
+
+
 class CompileError(NetorchError):
     """A VPC cannot be turned into kernel objects; the rest of the host is not affected."""
 
@@ -108,9 +117,3 @@ class KernelError(NetorchError):
 
 class LabError(NetorchError):
     """The lab cannot run here; the text says which feature or package is missing and what to do."""
-
-
-class Unreachable(NetorchError):
-    """A probe did not arrive; the text says at which layer it died."""
-
-    exit_code = 2

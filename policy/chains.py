@@ -52,8 +52,10 @@ class Chains:
         for version in (4, 6) if view.dual_stack else (4,):
             yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
         ports = [port_name(item.eni.id) for item in view.local]
-        for device in (view.vrf, view.vxlan, *ports):
+        for device in (view.vrf, view.vxlan):
             yield _fabric(view, ZONES, device, hex(view.zone))
+        for port in ports:
+            yield _fabric(view, nftgen.PORT_ZONES, port, hex(view.zone))
         for item, port in zip(view.local, ports, strict=True):
             for direction in Direction:
                 yield _fabric(view, nftgen.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")

@@ -105,6 +105,8 @@ def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[st
         chain.look_up(lookups(name, version, chain.far(version), tracked), chain.tracked)
     by_class = rules.by_class(own)
     if by_class and closed:
+        if direction is Direction.IN:
+            chain.rules.append("meta mark set 0x0")  # what came from the fabric has none, unless somebody else's rule gave it one
         chain.rules += [f"meta mark set {chain.far(version)} map @class-{view.vni:06x}.{version}" for version in closed]
         chain.look_up(class_lookups(name, by_class), chain.tracked)
     return chain.finished()

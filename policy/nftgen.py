@@ -19,9 +19,9 @@ FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
   cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
   neither have no receiver here in any case, as nothing is bridged.
 * An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
-  packets to its own address only, and in one piece, lest the quotation come in another one.
-* What passes bears a mark. The mark says "checked at its port", and FABRIC_INET lets nothing from a port pass without it, so that
-  a port without its chain is mute. An instance cannot set it: the mark of a packet does not survive the way out of a namespace.
+  packets to its own address only, and in one piece, lest the quotation come in another one. Redirects are a router's to send.
+* What passes bears a mark. The mark says "checked at its port", and FABRIC_INET knows no zone for a port's packet without it, so
+  that a port without its chain is mute. An instance cannot set it: a packet's mark does not survive the way out of a namespace.
 * DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
   forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
 
@@ -29,12 +29,13 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
 
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
-  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone.
+  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
+  belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
-* `forward`: the mark is taken off, lest it choose a route in the underlay, and used again only while the sender's chain runs. A
-  packet that came from the fabric does not go back to the fabric: its sender has an outdated mapping and would never learn of it.
-  The exception is an address that has just moved away. Where a packet leaves is told by a number, the group of the VXLAN devices:
-  that is cheaper than to compare names.
+* `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
+  while a class's chain runs. What came from the fabric does not go back to the fabric: its sender has an outdated mapping and
+  would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number, the
+  group of the VXLAN devices: that is cheaper than to compare names.
 * `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains).
   The first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
 * What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
@@ -58,6 +59,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from netorch.model.addr import packed
+from netorch.model.security import ICMP, ICMPV6
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import (
     FLOW_LOG_GROUP,
@@ -125,6 +127,8 @@ chain input {
 """.replace("REFUSE_UNVERIFIED", _refusal("unverified")).replace("REFUSE_STRANGER", _refusal("stranger"))
 
 _CHECKED: Final = "0x4e54"
+_REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
+PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
 JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
 
 FABRIC_NETDEV: Final = f"""
@@ -181,6 +185,10 @@ map zone {
     typeof iifname : ct zone
     size 65535
 }
+map port_zone {
+    typeof iifname : ct zone
+    size 65535
+}
 map sends {
     type ifname : verdict
     size 65535
@@ -214,15 +222,15 @@ counter untold {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state new,established,related accept
+    meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
+    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
     counter name "no_zone" drop
 }
 chain forward {
     type filter hook forward priority -20; policy drop;
     meta mark CHECKED goto from_port
     oifgroup VXLAN_GROUP goto relay
-    meta sdifname "v-*" goto refuse_unchecked
-    meta mark set 0x0
     oifname vmap @takes
     goto refuse_no_policy
 }
@@ -234,7 +242,6 @@ chain from_port {
 chain relay {
     meta sdifname . ip daddr @transit4 accept
     meta sdifname . ip6 daddr @transit6 accept
-    meta sdifname "v-*" goto refuse_unchecked
     goto refuse_transit
 }
 chain sent {
@@ -290,21 +297,22 @@ def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str], *, idle
 
     What comes from `idle` addresses is dropped without being counted: an instance without IPv6 solicits routers all the same.
     """
-    addresses = tuple(ipv6)
-    rules = [*_errors("icmp", f"ether saddr {mac} ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)}")]
-    if addresses:
-        own = f"ether saddr {mac} ip6 saddr {addresses[0]} exthdr frag 0 @th,256,128 {raw(addresses[0])}"
-        rules += _errors("icmpv6", own)
-    passes = [f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses)]
-    rules += [f"ether saddr {mac} {match} meta mark set {_CHECKED} accept" for match in passes]
-    rules.append(f"ether saddr {mac} arp saddr ether {mac} arp saddr ip {address} accept")
-    rules += [f"ether saddr {mac} ip6 saddr {source} drop" for source in idle]
+    addresses, own, passes = tuple(ipv6), f"ether saddr {mac}", f"meta mark set {_CHECKED} accept"
+    rules = [f"{own} ip saddr {address} ip protocol != {ICMP} {passes}"]
+    rules += [f"{own} ip6 saddr {source} meta l4proto != {ICMPV6} {passes}" for source in addresses[:1]]
+    rules.append(f"icmp type {_REDIRECT} goto refuse_spoofed")
+    rules += _errors("icmp", f"{own} ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
+    for source in addresses[:1]:
+        rules += _errors("icmpv6", f"{own} ip6 saddr {source} exthdr frag 0 @th,256,128 {raw(source)} {passes}")
+    rules += [f"{own} {match} {passes}" for match in (f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses))]
+    rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
+    rules += [f"{own} ip6 saddr {source} drop" for source in idle]
     return PortChain(ifname=ifname, rules=(*rules, "goto refuse_spoofed"))
 
 
-def _errors(word: str, own: str) -> tuple[str, str]:
-    """Return the rules for ICMP errors: those that are whole and about a packet to the interface's own address pass."""
-    return f"{word} type @{word}_errors {own} meta mark set {_CHECKED} accept", f"{word} type @{word}_errors goto refuse_spoofed"
+def _errors(word: str, right: str) -> tuple[str, str]:
+    """Return the rules for ICMP errors: those pass that are whole and about a packet to the interface's own address."""
+    return f"{word} type @{word}_errors {right}", f"{word} type @{word}_errors goto refuse_spoofed"
 
 
 def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:

@@ -64,7 +64,8 @@ def _wait(session: Session, timeout_s: float) -> None:
     while True:
         inventory = session.inventory()
         carried = [info for info in describe_instances(inventory, session.caller) if info.host]
-        silent = sorted({info.host for info in carried if not inventory.hosts[info.host].live})
+        live = {name for name, state in inventory.hosts.items() if state.live}
+        silent = sorted({info.host for info in carried} - live)
         waiting = [info for info in carried if info.state is not InstanceState.RUNNING and info.host not in silent]
         show(len(carried) - len(waiting), len(carried))
         if not waiting:

@@ -35,6 +35,7 @@ def command(context: click.Context, session: Session, path: Path, timeout: float
     """
     from netorch.lab.expect import check, load_expectations
 
+    session.operator_only("check")
     verdicts, outcomes = check(load_expectations(path), session.inventory(), timeout)
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     failed = [outcome for outcome in outcomes if not outcome.ok]

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from netorch.control.caller import Caller
     from netorch.control.read import Inventory, VpcRecords
+    from netorch.errors import UnreadableRecord
+    from netorch.model.vpc import Vpc
     from netorch.store.base import Store
+
+T = TypeVar("T")
 
 DEFAULT_STORE = "/var/lib/netorch/netorch.db"
 
@@ -24,6 +30,7 @@ class Session:
         self.store_url = store or os.environ.get("NETORCH_STORE") or DEFAULT_STORE
         self._owner = owner
         self._store: Store | None = None
+        self._warned = False
 
     @property
     def store(self) -> Store:
@@ -41,13 +48,31 @@ class Session:
         """Return who acts: the owner that was named, or the operator, who sees everybody's and creates as the default owner."""
         from netorch.control.caller import Caller
 
-        return Caller(owner=self._owner) if self._owner else Caller(operator=True)
+        return Caller(owner=self._owner) if self._owner is not None else Caller(operator=True)
+
+    def operator_only(self, what: str) -> None:
+        """Refuse a command that is no customer's. Raises ApiError: UnauthorizedOperation."""
+        from netorch.errors import ApiError
+
+        if not self.caller.operator:
+            raise ApiError("UnauthorizedOperation", f"{what}: is the operator's; leave --owner and NETORCH_OWNER out")
 
     def inventory(self) -> Inventory:
-        """Return the whole cloud as it stands now."""
+        """Return the whole cloud as it stands now; say once what is left out of it, because it cannot be read."""
         from netorch.control.read import read_inventory
 
-        return read_inventory(self.store)
+        inventory = read_inventory(self.store)
+        if not self._warned:
+            for what, error in self.left_out(inventory).items():
+                click.echo(f"warning: {what} is left out: {error}", err=True)
+        self._warned = True
+        return inventory
+
+    def left_out(self, inventory: Inventory) -> dict[str, UnreadableRecord]:
+        """Return what the caller may see, but is left out because it cannot be read."""
+        vpcs = {f"VPC {found.path}": found.error for found in inventory.quarantined.values() if found.is_known_to(self.caller)}
+        hosts = {f"host {name}": error for name, error in inventory.quarantined_hosts.items()}
+        return vpcs | hosts if self.caller.operator else vpcs
 
     def find(self, kind: str, text: str) -> tuple[VpcRecords, Any]:
         """Return a resource by id or name, with its VPC's records. Raises ApiError."""
@@ -60,20 +85,29 @@ class Session:
         found: str = self.find(kind, text)[1].id
         return found
 
-    def id_beside(self, kind: str, text: str, vni: int) -> str:
-        """Return the id of a resource of the VPC with this number, where its bare name is enough. Raises ApiError."""
-        from netorch.model.ids import is_id
+    def id_beside(self, kind: str, text: str, beside: str) -> str:
+        """Return the id of a resource of the VPC that the id `beside` belongs to, where its bare name is enough.
 
-        if "/" in text or is_id(text, kind):
+        Raises:
+          ApiError: it does not exist. Nothing to be beside: as for `id_of`.
+        """
+        from netorch.model.ids import is_id, vni_of
+
+        if not beside or "/" in text or is_id(text, kind):
             return self.id_of(kind, text)
+        vni = vni_of(beside)
         vpc = self.inventory().vpcs[vni].vpc.record
         return self.id_of(kind, f"{vpc.owner}/{vpc.name}/{text}")
 
-    def vpc_ids(self, vpc: str | None) -> list[str]:
-        """Return the id of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
-        from netorch.control.vpcs import describe_vpcs
+    def vpcs(self, vpc: str | None) -> list[Vpc]:
+        """Return the VPC that was named, or every one that the caller sees. Raises ApiError."""
+        from netorch.control.describe import describe_vpcs
 
-        return [self.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(self.store, self.caller)]
+        return [self.find("vpc", vpc)[1]] if vpc else describe_vpcs(self.inventory(), self.caller)
+
+    def of_vpcs(self, vpc: str | None, describe: Callable[[Store, Caller, str], list[T]]) -> list[T]:
+        """Return what `describe` finds in the VPC that was named, or in every one that the caller sees. Raises ApiError."""
+        return [found for record in self.vpcs(vpc) for found in describe(self.store, self.caller, record.id)]
 
     def close(self) -> None:
         """Close the store if it was opened."""
@@ -96,12 +130,40 @@ def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple
     return tags
 
 
+tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
+
+
+def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is private
+    """Return a completion function that offers the names of a kind of resource."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        from netorch.control.describe import resource_names
+        from netorch.control.read import read_inventory
+        from netorch.errors import NetorchError
+
+        root = context.find_root()
+        if root.params.get("lab"):  # its names are in another store, a second away
+            return []
+        session = Session(root.params.get("store"), root.params.get("owner"))
+        try:
+            names = resource_names(read_inventory(session.store), session.caller, kind)
+        except NetorchError:
+            return []
+        finally:
+            session.close()
+        paths = [name for name in names if name.startswith(incomplete)]
+        return sorted({*paths} or {last for name in names if (last := name.rpartition("/")[2]).startswith(incomplete)})
+
+    return offer
+
+
 host_option = click.option(
     "--host",
     envvar="NETORCH_HOST",
     show_envvar=True,
     default=socket.gethostname,
     show_default="the machine's name",
+    shell_complete=complete("host"),
     help="The host's name in the store.",
 )
 flow_log_option = click.option(
@@ -113,31 +175,6 @@ flow_log_option = click.option(
     show_default=True,
     help="Where flow logs stand, a directory for each owner.",
 )
-tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
-
-
-def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is private
-    """Return a completion function that offers the names of a kind of resource."""
-
-    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        from netorch.control.describe import resource_names
-        from netorch.errors import NetorchError
-
-        root = context.find_root()
-        if root.params.get("lab"):  # its names are in another store, a second away
-            return []
-        session = Session(root.params.get("store"), root.params.get("owner"))
-        try:
-            names = resource_names(session.inventory(), session.caller, kind)
-        except NetorchError:
-            return []
-        finally:
-            session.close()
-        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
-
-    return offer
-
-
 vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
 group_option = click.option(
     "--security-group", "groups", multiple=True, shell_complete=complete("sg"), help="Repeatable; the default one when left out."

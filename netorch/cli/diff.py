@@ -12,7 +12,7 @@ import msgspec
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
 from netorch.model.cloud import DEFAULT_OWNER
-from netorch.model.normal import normal_acls, normal_groups, normal_lists, normal_memberships
+from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
 from netorch.model.security import DEFAULT_NAME
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
         prefix_lists=normal_lists(vpc.prefix_lists),
         security_groups=normal_groups(vpc.security_groups),
         network_acls=normal_acls(vpc.network_acls),
+        flow_logs=normal_flow_logs(vpc.flow_logs),
         route_tables=sorted(vpc.route_tables, key=lambda table: table.name),
         subnets=sorted(map(_plain_subnet, vpc.subnets), key=lambda subnet: subnet.name),
         instances=sorted(map(_plain_instance, vpc.instances), key=lambda instance: instance.name),
@@ -87,8 +88,11 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
 
 
 def _plain_subnet(subnet: SubnetDecl) -> SubnetDecl:
-    return msgspec.structs.replace(subnet, network_acl="") if subnet.network_acl == DEFAULT_NAME else subnet
+    acl = "" if subnet.network_acl == DEFAULT_NAME else subnet.network_acl
+    return msgspec.structs.replace(subnet, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
 
 
 def _plain_instance(instance: InstanceDecl) -> InstanceDecl:
-    return msgspec.structs.replace(instance, security_groups=normal_memberships(instance.security_groups))
+    return msgspec.structs.replace(
+        instance, security_groups=normal_memberships(instance.security_groups), flow_logs=normal_flow_logs(instance.flow_logs)
+    )

@@ -17,16 +17,16 @@ def command(context: click.Context, session: Session, host: str, output: str) ->
     """Show how this host's kernel differs from what it should hold, as the operations that would repair it.
 
     Changes nothing: a running agent repairs by itself within a second. Runs in the host's own network namespace; in a lab:
+
+    \b
     netorch lab exec --node HOST LAB -- netorch drift
 
     Exit codes: 0 no drift, 2 some.
     """
-    from netorch.control.caller import Caller
-    from netorch.control.hosts import describe_host
     from netorch.diagnose.drift import pending_operations
     from netorch.plan.explain import op_text
 
-    describe_host(session.store, Caller(operator=True), host)  # an unknown host would own nothing, so all would be drift
+    session.operator_only("drift")
     lines = [op_text(op) for op in pending_operations(host, session.store)]
     if output != "table":
         show_value({"host": host, "operations": lines}, output)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option, vpc_option
+from netorch.cli.nouns import Delete, add_delete, of_vpc
 from netorch.cli.output import output_option, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ def _rows(session: Session) -> list[dict[str, Any]]:
 
 
 @command.command("list")
+@vpc_option
 @output_option
 @pass_session
-def list_(session: Session, output: str) -> None:
+def list_(session: Session, vpc: str | None, output: str) -> None:
     """List network interfaces."""
-    show_rows(_rows(session), COLUMNS, output)
+    show_rows(of_vpc(session, vpc, _rows(session)), COLUMNS, output)
 
 
 @command.command()
@@ -86,15 +88,16 @@ def create(
     """Create a network interface that is not attached."""
     from netorch.control.enis import create_network_interface
 
+    subnet_id = session.id_of("subnet", subnet)
     eni = create_network_interface(
         session.store,
         session.caller,
-        session.id_of("subnet", subnet),
+        subnet_id,
         name=name,
         address=address,
         ipv6_address=ipv6_address,
         mac=mac,
-        groups=[session.id_of("sg", group) for group in groups],
+        groups=[session.id_beside("sg", group, subnet_id) for group in groups],
         tags=tags,
     )
     _show(session, eni.id, output)
@@ -132,18 +135,15 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     from netorch.control.memberships import modify_interface_groups
 
     found = session.find("eni", eni)[1]
-    ids = [session.id_beside("sg", group, found.vni) for group in groups]
+    ids = [session.id_beside("sg", group, found.id) for group in groups]
     changed = modify_interface_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{changed.id} is in {' '.join(changed.groups)}")
 
 
-@command.command()
-@click.argument("eni", shell_complete=complete("eni"))
-@pass_session
-def delete(session: Session, eni: str) -> None:
-    """Delete an interface that is not attached."""
+def _delete() -> Delete:
     from netorch.control.enis import delete_network_interface
 
-    resource_id = session.id_of("eni", eni)
-    delete_network_interface(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    return delete_network_interface
+
+
+add_delete(command, "eni", "network interface", "Delete an interface that is not attached.", _delete)

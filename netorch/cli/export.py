@@ -9,9 +9,15 @@ from netorch.cli.context import Session, pass_session
 
 @click.command()
 @pass_session
-def command(session: Session) -> None:
-    """Print the cloud as a vpc.yaml that `apply` takes."""
-    from netorch.control.export import export_cloud
+@click.pass_context
+def command(context: click.Context, session: Session) -> None:
+    """Print the cloud as a vpc.yaml that `apply` takes; a customer's own VPCs only with --owner.
+
+    Exit codes: 0 all of it, 2 something cannot be read and is left out.
+    """
+    from netorch.control.export import export_inventory
     from netorch.spec.export import to_yaml
 
-    click.echo(to_yaml(export_cloud(session.store)), nl=False)
+    inventory = session.inventory()
+    click.echo(to_yaml(export_inventory(inventory, session.caller)), nl=False)
+    context.exit(2 if session.left_out(inventory) else 0)

@@ -9,7 +9,9 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, complete, flow_log_option, pass_session, tag_option
-from netorch.cli.output import output_option, show_record, show_rows, show_value
+from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.output import output_option, show_value
+from netorch.model.flow_log import format_text
 
 if TYPE_CHECKING:
     from netorch.control.flow_logs import FlowLogInfo
@@ -28,34 +30,19 @@ def row(info: FlowLogInfo) -> dict[str, Any]:
         **msgspec.to_builtins(info.log),
         "traffic": info.log.traffic.value,
         "interval_s": info.log.interval_s,
-        "format": " ".join(f"${{{field}}}" for field in info.log.format),
+        "format": format_text(info.log.format),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
     }
 
 
-@command.command("list")
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List flow logs."""
-    from netorch.control.flow_logs import describe_flow_logs
-    from netorch.control.vpcs import describe_vpcs
+def _actions() -> Actions:
+    from netorch.control.flow_logs import delete_flow_log, describe_flow_log, describe_flow_logs
 
-    ids = [session.id_of("vpc", vpc)] if vpc else [found.id for found in describe_vpcs(session.store, session.caller)]
-    infos = [info for vpc_id in ids for info in describe_flow_logs(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    return Actions(describe_flow_logs, describe_flow_log, delete_flow_log)
 
 
-@command.command()
-@click.argument("log", shell_complete=complete("fl"))
-@output_option
-@pass_session
-def show(session: Session, log: str, output: str) -> None:
-    """Show a flow log; its lines are shown by `read`."""
-    from netorch.control.flow_logs import describe_flow_log
-
-    show_record(row(describe_flow_log(session.store, session.caller, session.id_of("fl", log))), output)
+NOUN = Noun("fl", "flow log", COLUMNS, row, _actions)
+add_common(command, NOUN, "Delete a flow log; what it has written stays.")
 
 
 @command.command()
@@ -82,7 +69,7 @@ def create(
     output: str,
 ) -> None:
     """Create a flow log of a VPC, a subnet or an interface."""
-    from netorch.control.flow_logs import create_flow_log, describe_flow_log
+    from netorch.control.flow_logs import create_flow_log
     from netorch.model.flow_log import Traffic
 
     given = [(kind, text) for kind, text in (("vpc", vpc), ("subnet", subnet), ("eni", eni)) if text]
@@ -98,19 +85,7 @@ def create(
         log_format=log_format,
         tags=tags,
     )
-    show_record(row(describe_flow_log(session.store, session.caller, log.id)), output)
-
-
-@command.command()
-@click.argument("log", shell_complete=complete("fl"))
-@pass_session
-def delete(session: Session, log: str) -> None:
-    """Delete a flow log; what it has written stays."""
-    from netorch.control.flow_logs import delete_flow_log
-
-    resource_id = session.id_of("fl", log)
-    delete_flow_log(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    NOUN.show(session, log.id, output)
 
 
 @command.command()

@@ -17,8 +17,10 @@ COLUMNS = ("name", "role", "underlay", "live", "interfaces")
 
 
 @click.group()
-def command() -> None:
+@pass_session
+def command(session: Session) -> None:
     """Hosts: the machines that run an agent."""
+    session.operator_only("hosts")
 
 
 def row(info: HostInfo) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def list_(session: Session, output: str) -> None:
     """List hosts."""
     from netorch.control.hosts import describe_hosts
 
-    show_rows([row(info) for info in describe_hosts(session.store, session.caller)], COLUMNS, output)
+    show_rows([row(info) for info in describe_hosts(session.inventory().hosts)], COLUMNS, output)
 
 
 @command.command()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option, vpc_option
+from netorch.cli.nouns import of_vpc
 from netorch.cli.output import output_option, show_record, show_rows
 from netorch.errors import NetorchError
 
@@ -67,11 +68,12 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 
 
 @command.command("list")
+@vpc_option
 @output_option
 @pass_session
-def list_(session: Session, output: str) -> None:
+def list_(session: Session, vpc: str | None, output: str) -> None:
     """List instances."""
-    show_rows(_rows(session), COLUMNS, output)
+    show_rows(of_vpc(session, vpc, _rows(session)), COLUMNS, output)
 
 
 @command.command()
@@ -107,14 +109,16 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
     from netorch.control.instances import Wish, run_instances
     from netorch.model.eni import Attachment
 
+    vpc = session.id_of("vpc", wishes["vpc"]) if wishes["vpc"] else ""
+    subnet = session.id_beside("subnet", wishes["subnet"], vpc) if wishes["subnet"] else ""
     wish = Wish(
         name=name,
-        vpc=session.id_of("vpc", wishes["vpc"]) if wishes["vpc"] else "",
-        subnet=session.id_of("subnet", wishes["subnet"]) if wishes["subnet"] else "",
+        vpc=vpc,
+        subnet=subnet,
         host=wishes["host"],
         address=wishes["address"],
         ipv6_address=wishes["ipv6_address"],
-        groups=tuple(session.id_of("sg", group) for group in wishes["groups"]),
+        groups=tuple(session.id_beside("sg", group, subnet or vpc) for group in wishes["groups"]),
         attachment=Attachment(wishes["attachment"]),
         netns=wishes["netns"],
         tags=wishes["tags"],
@@ -157,7 +161,7 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
     from netorch.control.memberships import modify_instance_groups
 
     found = session.find("i", instance)[1]
-    ids = [session.id_beside("sg", group, found.vni) for group in groups]
+    ids = [session.id_beside("sg", group, found.id) for group in groups]
     changed = modify_instance_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{instance} is in {' '.join(changed.groups)}")
 

@@ -38,10 +38,13 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reach": ("reach", "Show who reaches whom, and what a file would open or close."),
     "check": ("check", "Hold packets to a file of expectations: who reaches whom."),
     "doctor": ("doctor", "Say what this machine lacks, and what to do."),
+    "store": ("store", "Find records that cannot be read, and mend them."),
     "agent": ("agent", "Run this host's agent."),
     "lab": ("lab", "Run a containerlab topology on this machine."),
     "completion": ("completion", "Print the shell completion script."),
 }
+
+WRONG_USAGE: Final = 64  # EX_USAGE of sysexits.h; click's own is 2, which here means that a command has found a difference
 
 # What is never carried out inside a lab: it is about labs, or about the command line itself.
 OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
@@ -83,10 +86,22 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _check_owner(context: click.Context, parameter: click.Parameter, owner: str | None) -> str | None:
+    """Return the owner; an empty one, of a variable that is not set, must not make its user the operator."""
+    if owner is not None:
+        from netorch.model import rules
+
+        if flaw := rules.name(owner):
+            raise click.BadParameter(f"{flaw.what}; {flaw.fix}", context, parameter)
+    return owner
+
+
 @click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "NETORCH", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netorch")
 @click.option("--store", metavar="URL", help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]")
-@click.option("--owner", metavar="NAME", help="Act as this customer; lists show everybody's when left out.")
+@click.option(
+    "--owner", metavar="NAME", callback=_check_owner, help="Act as this customer; lists show everybody's when left out."
+)
 @click.option("--lab", metavar="NAME", help="Carry the command out inside a running lab.")
 @click.pass_context
 def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:
@@ -94,7 +109,8 @@ def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | Non
 
     Each option above has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB.
 
-    Exit codes: 0 done, 1 failed or refused, 2 a difference, a problem, wrong usage or a wrong file, 130 interrupted.
+    Exit codes: 0 done; 2 done, and a difference or a problem was found; 1 failed or refused; 64 wrong usage; 65 a wrong or
+    missing file; 130 interrupted.
     """
     from netorch.cli.context import Session
 
@@ -121,11 +137,13 @@ def main() -> None:
     from netorch.errors import NetorchError
 
     try:
-        result = cli.main(standalone_mode=False)  # the code that a command has left with, else what it returned
+        result = cli.main(
+            prog_name="netorch", standalone_mode=False
+        )  # the code that a command has left with, else what it returned
         sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(WRONG_USAGE if isinstance(error, click.UsageError) else 1)
     except click.Abort as error:  # click's own, for a question that was answered with no as well as for Ctrl-C
         interrupted = isinstance(error.__context__, KeyboardInterrupt)
         click.echo("interrupted" if interrupted else "aborted; nothing was changed", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.context import Session, complete, pass_session, vpc_option
 from netorch.cli.output import cell, output_option, show_record, show_rows
 
 if TYPE_CHECKING:
@@ -45,25 +45,23 @@ def lookup(session: Session, vpc: str, address: str, output: str) -> None:
 
 
 @command.command("list")
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@vpc_option
 @output_option
 @pass_session
 def list_(session: Session, vpc: str | None, output: str) -> None:
     """List mappings."""
     from netorch.control.mappings import list_mappings
-    from netorch.control.vpcs import describe_vpcs
 
-    vpcs = [session.find("vpc", vpc)[1]] if vpc else describe_vpcs(session.store, session.caller)
     rows = [
         row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision)
-        for found in vpcs
+        for found in session.vpcs(vpc)
         for stored in list_mappings(session.store, session.caller, found.id)
     ]
     show_rows(rows, COLUMNS, output)
 
 
 @command.command()
-@click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+@vpc_option
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @pass_session
 def watch(session: Session, vpc: str | None, output: str) -> None:
@@ -76,14 +74,29 @@ def watch(session: Session, vpc: str | None, output: str) -> None:
         while True:
             select.select([follower.fileno()], [], [], 1.0)
             for event in follower.poll():
-                _print(event, output)
+                if session.caller.operator or _is_seen(session, event):
+                    _print(event, output)
+
+
+def _is_seen(session: Session, event: Event) -> bool:
+    """Return whether a mapping is of a VPC that the caller may see."""
+    from netorch.control.records import seen_vpc
+
+    return seen_vpc(session.store, session.caller, int(event.key.split("/")[1], 16)) is not None
 
 
 def _print(event: Event, output: str) -> None:
+    from netorch.control.decode import decode
+    from netorch.errors import UnreadableRecord
     from netorch.model.mapping import Mapping
+    from netorch.store.base import KeyValue
 
     _, digits, address = event.key.split("/", 2)
-    found = msgspec.json.decode(event.value, type=Mapping) if event.value is not None else None
+    try:
+        found = decode(KeyValue(event.key, event.value, 0, 0), Mapping) if event.value is not None else None
+    except UnreadableRecord as error:
+        click.echo(f"warning: {error}", err=True)
+        return
     fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
     if found is not None and found.move is not None:
         fact["move"] = f"{found.move.direction.value} {found.move.host}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
+from netorch.cli.output import output_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,43 +57,15 @@ def _entry_rows(info: NetworkAclInfo) -> list[dict[str, Any]]:
     ]
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List network ACLs."""
-    from netorch.control.acls import describe_network_acls
+def _actions() -> Actions:
+    from netorch.control.acls import delete_network_acl, describe_network_acl, describe_network_acls
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_network_acls(session.store, session.caller, vpc_id)]
-    rows = [row(info) for info in infos]
-    if output == "table":
-        rows = [{**found, **{field: len(found[field]) for field in ("ingress", "egress")}} for found in rows]
-    show_rows(rows, COLUMNS, output)
+    return Actions(describe_network_acls, describe_network_acl, delete_network_acl)
 
 
-@command.command()
-@click.argument("acl", shell_complete=complete("acl"))
-@output_option
-@pass_session
-def show(session: Session, acl: str, output: str) -> None:
-    """Show a network ACL with its entries.
-
-    What none of them matches is denied.
-    """
-    _show(session, session.id_of("acl", acl), output)
-
-
-def _show(session: Session, acl_id: str, output: str) -> None:
-    from netorch.control.acls import describe_network_acl
-
-    info = describe_network_acl(session.store, session.caller, acl_id)
-    if output != "table":
-        show_record(row(info), output)
-        return
-    show_record({name: value for name, value in row(info).items() if name not in ("ingress", "egress")}, output)
-    click.echo()
-    show_rows(_entry_rows(info), ENTRY_COLUMNS, output)
+RULES = Rules(ENTRY_COLUMNS, _entry_rows)
+NOUN = Noun("acl", "network ACL", COLUMNS, row, _actions, RULES)
+add_common(command, NOUN, "Delete a network ACL that no subnet uses.")
 
 
 @command.command()
@@ -109,19 +82,7 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
     from netorch.control.acls import create_network_acl
 
     acl = create_network_acl(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
-    _show(session, acl.id, output)
-
-
-@command.command()
-@click.argument("acl", shell_complete=complete("acl"))
-@pass_session
-def delete(session: Session, acl: str) -> None:
-    """Delete a network ACL that no subnet uses."""
-    from netorch.control.acls import delete_network_acl
-
-    resource_id = session.id_of("acl", acl)
-    delete_network_acl(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    NOUN.show(session, acl.id, output)
 
 
 @command.command()
@@ -132,9 +93,9 @@ def associate(session: Session, acl: str, subnet: str) -> None:
     """Put a network ACL in force for a subnet."""
     from netorch.control.subnets import associate_network_acl
 
-    found = session.find("subnet", subnet)[1]
-    acl_id = session.id_beside("acl", acl, found.vni)
-    changed = associate_network_acl(session.store, session.caller, found.id, acl_id)
+    subnet_id = session.id_of("subnet", subnet)
+    acl_id = session.id_beside("acl", acl, subnet_id)
+    changed = associate_network_acl(session.store, session.caller, subnet_id, acl_id)
     click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
 
 
@@ -144,6 +105,9 @@ def rule() -> None:
 
     Of those that match a packet, the one with the lowest number decides.
     """
+
+
+add_rule_list(rule, NOUN, RULES)
 
 
 def _entry_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -178,7 +142,7 @@ def add(session: Session, acl: str, way: str, action: str, output: str, **words:
 
     entry = Entry(allow=action == "allow", **words)
     changed = create_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Way(way), entry)
-    _show(session, changed.id, output)
+    NOUN.show(session, changed.id, output)
 
 
 @_entry_command("replace")
@@ -189,7 +153,7 @@ def replace(session: Session, acl: str, way: str, action: str, output: str, **wo
 
     entry = Entry(allow=action == "allow", **words)
     changed = replace_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Way(way), entry)
-    _show(session, changed.id, output)
+    NOUN.show(session, changed.id, output)
 
 
 @rule.command("remove")

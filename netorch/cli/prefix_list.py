@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.output import output_option
 
 if TYPE_CHECKING:
     from netorch.control.prefix_lists import PrefixListInfo
@@ -31,31 +32,14 @@ def row(info: PrefixListInfo) -> dict[str, Any]:
     }
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List prefix lists."""
-    from netorch.control.prefix_lists import describe_prefix_lists
+def _actions() -> Actions:
+    from netorch.control.prefix_lists import delete_prefix_list, describe_prefix_list, describe_prefix_lists
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_prefix_lists(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    return Actions(describe_prefix_lists, describe_prefix_list, delete_prefix_list)
 
 
-@command.command()
-@click.argument("prefix_list", shell_complete=complete("pl"))
-@output_option
-@pass_session
-def show(session: Session, prefix_list: str, output: str) -> None:
-    """Show a prefix list."""
-    _show(session, session.id_of("pl", prefix_list), output)
-
-
-def _show(session: Session, list_id: str, output: str) -> None:
-    from netorch.control.prefix_lists import describe_prefix_list
-
-    show_record(row(describe_prefix_list(session.store, session.caller, list_id)), output)
+NOUN = Noun("pl", "prefix list", COLUMNS, row, _actions)
+add_common(command, NOUN, "Delete a prefix list that no rule refers to.")
 
 
 @command.command()
@@ -74,7 +58,7 @@ def create(
 
     vpc_id = session.id_of("vpc", vpc)
     made = create_prefix_list(session.store, session.caller, vpc_id, name=name, cidrs=cidrs, max_entries=max_entries, tags=tags)
-    _show(session, made.id, output)
+    NOUN.show(session, made.id, output)
 
 
 @command.command("set")
@@ -92,16 +76,4 @@ def set_(session: Session, prefix_list: str, cidrs: tuple[str, ...], max_entries
 
     list_id = session.id_of("pl", prefix_list)
     modify_prefix_list(session.store, session.caller, list_id, cidrs=cidrs or None, max_entries=max_entries)
-    _show(session, list_id, output)
-
-
-@command.command()
-@click.argument("prefix_list", shell_complete=complete("pl"))
-@pass_session
-def delete(session: Session, prefix_list: str) -> None:
-    """Delete a prefix list that no rule refers to."""
-    from netorch.control.prefix_lists import delete_prefix_list
-
-    resource_id = session.id_of("pl", prefix_list)
-    delete_prefix_list(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    NOUN.show(session, list_id, output)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.output import output_option
 
 if TYPE_CHECKING:
     from netorch.control.route_tables import RouteTableInfo
@@ -31,27 +32,14 @@ def row(info: RouteTableInfo) -> dict[str, Any]:
     }
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List route tables."""
-    from netorch.control.route_tables import describe_route_tables
+def _actions() -> Actions:
+    from netorch.control.route_tables import delete_route_table, describe_route_table, describe_route_tables
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_route_tables(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    return Actions(describe_route_tables, describe_route_table, delete_route_table)
 
 
-@command.command()
-@click.argument("table", shell_complete=complete("rtb"))
-@output_option
-@pass_session
-def show(session: Session, table: str, output: str) -> None:
-    """Show a route table."""
-    from netorch.control.route_tables import describe_route_table
-
-    show_record(row(describe_route_table(session.store, session.caller, session.id_of("rtb", table))), output)
+NOUN = Noun("rtb", "route table", COLUMNS, row, _actions)
+add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one that a subnet names can be deleted.")
 
 
 @command.command()
@@ -62,25 +50,10 @@ def show(session: Session, table: str, output: str) -> None:
 @pass_session
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
     """Create a route table; its local routes are implicit."""
-    from netorch.control.route_tables import create_route_table, describe_route_table
+    from netorch.control.route_tables import create_route_table
 
     table = create_route_table(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
-    show_record(row(describe_route_table(session.store, session.caller, table.id)), output)
-
-
-@command.command()
-@click.argument("table", shell_complete=complete("rtb"))
-@pass_session
-def delete(session: Session, table: str) -> None:
-    """Delete a route table.
-
-    Neither the main one nor one that a subnet names can be deleted.
-    """
-    from netorch.control.route_tables import delete_route_table
-
-    resource_id = session.id_of("rtb", table)
-    delete_route_table(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    NOUN.show(session, table.id, output)
 
 
 @command.command()
@@ -91,5 +64,7 @@ def associate(session: Session, table: str, subnet: str) -> None:
     """Put a route table in force for a subnet."""
     from netorch.control.subnets import associate_route_table
 
-    changed = associate_route_table(session.store, session.caller, session.id_of("subnet", subnet), session.id_of("rtb", table))
+    subnet_id = session.id_of("subnet", subnet)
+    table_id = session.id_beside("rtb", table, subnet_id)
+    changed = associate_route_table(session.store, session.caller, subnet_id, table_id)
     click.echo(f"subnet {changed.name} ({changed.id}) uses {changed.route_table or 'the main table'}")

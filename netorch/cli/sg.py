@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
+from netorch.cli.output import output_option, show_record
 
 if TYPE_CHECKING:
     from netorch.control.groups import SecurityGroupInfo
@@ -57,40 +58,15 @@ def row(info: SecurityGroupInfo) -> dict[str, Any]:
     }
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List security groups."""
-    from netorch.control.groups import describe_security_groups
+def _actions() -> Actions:
+    from netorch.control.groups import delete_security_group, describe_security_group, describe_security_groups
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_security_groups(session.store, session.caller, vpc_id)]
-    rows = [row(info) for info in infos]
-    if output == "table":
-        rows = [{**found, **{field: len(found[field]) for field in ("ingress", "egress", "interfaces")}} for found in rows]
-    show_rows(rows, COLUMNS, output)
+    return Actions(describe_security_groups, describe_security_group, delete_security_group)
 
 
-@command.command()
-@click.argument("group", shell_complete=complete("sg"))
-@output_option
-@pass_session
-def show(session: Session, group: str, output: str) -> None:
-    """Show a security group with its rules."""
-    _show(session, session.id_of("sg", group), output)
-
-
-def _show(session: Session, group_id: str, output: str) -> None:
-    from netorch.control.groups import describe_security_group
-
-    info = describe_security_group(session.store, session.caller, group_id)
-    if output != "table":
-        show_record(row(info), output)
-        return
-    show_record({name: value for name, value in row(info).items() if name not in ("ingress", "egress", "terminations")}, output)
-    click.echo()
-    show_rows(rule_rows(info), RULE_COLUMNS, output)
+RULES = Rules(RULE_COLUMNS, rule_rows, counted=("ingress", "egress", "interfaces"))
+NOUN = Noun("sg", "security group", COLUMNS, row, _actions, RULES)
+add_common(command, NOUN, "Delete a security group that nothing refers to.")
 
 
 @command.command()
@@ -106,19 +82,7 @@ def create(session: Session, name: str, vpc: str, description: str, tags: dict[s
 
     vpc_id = session.id_of("vpc", vpc)
     group = create_security_group(session.store, session.caller, vpc_id, name=name, description=description, tags=tags)
-    _show(session, group.id, output)
-
-
-@command.command()
-@click.argument("group", shell_complete=complete("sg"))
-@pass_session
-def delete(session: Session, group: str) -> None:
-    """Delete a security group that nothing refers to."""
-    from netorch.control.groups import delete_security_group
-
-    resource_id = session.id_of("sg", group)
-    delete_security_group(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    NOUN.show(session, group.id, output)
 
 
 @command.group()
@@ -126,16 +90,7 @@ def rule() -> None:
     """The rules of security groups: each permits something."""
 
 
-@rule.command("list")
-@click.argument("group", shell_complete=complete("sg"))
-@output_option
-@pass_session
-def list_rules(session: Session, group: str, output: str) -> None:
-    """List the rules of a security group."""
-    from netorch.control.groups import describe_security_group
-
-    info = describe_security_group(session.store, session.caller, session.id_of("sg", group))
-    show_rows(rule_rows(info), RULE_COLUMNS, output)
+add_rule_list(rule, NOUN, RULES)
 
 
 def _words(way: str, protocol: str, ports: str, source: str, destination: str, description: str = "") -> Permission:

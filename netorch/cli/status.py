@@ -21,10 +21,13 @@ COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objec
 def command(context: click.Context, session: Session, output: str) -> None:
     """Show hosts and agents, what was dropped and why, and what is wrong.
 
+    Objects, writes, repairs and drops are what the agents have said, up to some seconds ago.
+
     Exit codes: 0 all is well, 2 something is wrong.
     """
     from netorch.control.health import read_health
 
+    session.operator_only("status")
     health = read_health(session.store, time.time())
     if output != "table":
         show_value(health, output)

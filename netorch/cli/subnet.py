@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option, vpc_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.output import output_option
 
 if TYPE_CHECKING:
     from netorch.control.subnets import SubnetInfo
@@ -34,27 +35,14 @@ def row(info: SubnetInfo) -> dict[str, Any]:
     }
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List subnets."""
-    from netorch.control.subnets import describe_subnets
+def _actions() -> Actions:
+    from netorch.control.subnets import delete_subnet, describe_subnet, describe_subnets
 
-    infos = [info for vpc_id in session.vpc_ids(vpc) for info in describe_subnets(session.store, session.caller, vpc_id)]
-    show_rows([row(info) for info in infos], COLUMNS, output)
+    return Actions(describe_subnets, describe_subnet, delete_subnet)
 
 
-@command.command()
-@click.argument("subnet", shell_complete=complete("subnet"))
-@output_option
-@pass_session
-def show(session: Session, subnet: str, output: str) -> None:
-    """Show a subnet."""
-    from netorch.control.subnets import describe_subnet
-
-    show_record(row(describe_subnet(session.store, session.caller, session.id_of("subnet", subnet))), output)
+NOUN = Noun("subnet", "subnet", COLUMNS, row, _actions)
+add_common(command, NOUN, "Delete an empty subnet.")
 
 
 @command.command()
@@ -79,29 +67,18 @@ def create(
     output: str,
 ) -> None:
     """Create a subnet."""
-    from netorch.control.subnets import create_subnet, describe_subnet
+    from netorch.control.subnets import create_subnet
 
+    vpc_id = session.id_of("vpc", vpc)
     subnet = create_subnet(
         session.store,
         session.caller,
-        session.id_of("vpc", vpc),
+        vpc_id,
         name=name,
         cidr=cidr,
         ipv6_cidr=ipv6_cidr,
-        route_table=session.id_of("rtb", route_table) if route_table else "",
-        network_acl=session.id_of("acl", network_acl) if network_acl else "",
+        route_table=session.id_beside("rtb", route_table, vpc_id) if route_table else "",
+        network_acl=session.id_beside("acl", network_acl, vpc_id) if network_acl else "",
         tags=tags,
     )
-    show_record(row(describe_subnet(session.store, session.caller, subnet.id)), output)
-
-
-@command.command()
-@click.argument("subnet", shell_complete=complete("subnet"))
-@pass_session
-def delete(session: Session, subnet: str) -> None:
-    """Delete an empty subnet."""
-    from netorch.control.subnets import delete_subnet
-
-    resource_id = session.id_of("subnet", subnet)
-    delete_subnet(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    NOUN.show(session, subnet.id, output)

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Delete, add_delete
 from netorch.cli.output import output_option, show_record, show_rows
 from netorch.model.vpc import Vpc
 
@@ -29,9 +30,7 @@ def row(vpc: Vpc) -> dict[str, Any]:
 @pass_session
 def list_(session: Session, output: str) -> None:
     """List VPCs."""
-    from netorch.control.vpcs import describe_vpcs
-
-    show_rows([row(vpc) for vpc in describe_vpcs(session.store, session.caller)], COLUMNS, output)
+    show_rows([row(vpc) for vpc in session.vpcs(None)], COLUMNS, output)
 
 
 @command.command()
@@ -39,19 +38,25 @@ def list_(session: Session, output: str) -> None:
 @output_option
 @pass_session
 def show(session: Session, vpc: str, output: str) -> None:
-    """Show a VPC and how much is in it."""
+    """Show a VPC and how much is in it.
+
+    Degraded: the hosts on which it could not be made as it should be, and why.
+    """
     records, record = session.find("vpc", vpc)
+    told = sorted(session.inventory().vpc_status.items())
     counts = {
         "subnets": len(records.subnets),
         "route_tables": len(records.route_tables),
         "security_groups": len(records.groups),
         "network_acls": len(records.acls),
         "prefix_lists": len(records.prefix_lists),
+        "flow_logs": len(records.flow_logs),
         "instances": len(records.instances),
         "network_interfaces": len(records.enis),
         "mappings": len(records.mappings),
     }
-    show_record({**row(record), **counts}, output)
+    degraded = [f"{host}: {status.reason}" for (host, vni), status in told if vni == record.vni]
+    show_record({**row(record), **counts, "degraded": degraded}, output)
 
 
 @command.command()
@@ -91,16 +96,13 @@ def create_default(session: Session, output: str) -> None:
     show_record(row(create_default_vpc(session.store, session.caller)), output)
 
 
-@command.command()
-@click.argument("vpc", shell_complete=complete("vpc"))
-@pass_session
-def delete(session: Session, vpc: str) -> None:
-    """Delete an empty VPC."""
+def _delete() -> Delete:
     from netorch.control.vpcs import delete_vpc
 
-    resource_id = session.id_of("vpc", vpc)
-    delete_vpc(session.store, session.caller, resource_id)
-    click.echo(f"deleted {resource_id}")
+    return delete_vpc
+
+
+add_delete(command, "vpc", "VPC", "Delete an empty VPC.", _delete)
 
 
 @command.command("associate-cidr")

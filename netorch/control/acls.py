@@ -13,15 +13,15 @@ import msgspec
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import Stored, acls_of, read_acl, read_vpc, subnets_of
+from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, permission
 from netorch.model.addr import AddressError, parse_prefix, version_of
 from netorch.model.rules import Flaw
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, Way, default_acl, default_acl_id
-from netorch.model.vpc import Tags, Vpc
+from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.base import Store
 
 
@@ -53,7 +53,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
     def decide() -> tuple[Writes, NetworkAcl]:
         stored = read_vpc(store, caller, vpc_id)
         vpc = stored.record
-        others = acls_of(store, vpc.vni).values()
+        others = read_all(store, NetworkAcl, vpc.vni).values()
         room_for_acls(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
         if any(other.record.name == name for other in others):
             raise duplicate_name("acl", name, "the VPC")
@@ -61,7 +61,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         checked = checks.name(where, name)
         acl = NetworkAcl(id=caller.new_id("acl", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.network_acl(vpc.vni, acl.id), acl)
         return writes, acl
 
@@ -89,15 +89,15 @@ def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        vpc, stored = read_acl(store, caller, acl_id)
+        vpc, stored = read(store, caller, NetworkAcl, acl_id)
         vni = vpc.record.vni
         if stored.record.is_default:
             raise ApiError("CannotDelete", f"network ACL {acl_id}: is its VPC's default ACL; it goes with the VPC")
-        users = [subnet_id for subnet_id, subnet in subnets_of(store, vni).items() if subnet.record.acl == acl_id]
+        users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.acl == acl_id]
         if users:
             raise in_use("acl", acl_id, f"subnet(s) {', '.join(users)}", "associate them with another ACL first")
         writes = Writes()
-        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.delete(keys.network_acl(vni, acl_id), stored.mod_revision)
         return writes, None
 
@@ -154,7 +154,7 @@ def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way
     """
 
     def decide() -> tuple[Writes, NetworkAcl]:
-        vpc, stored = read_acl(store, caller, acl_id)
+        vpc, stored = read(store, caller, NetworkAcl, acl_id)
         entries = entries_of(stored.record, way)
         entry = make_entry(_entry_where(acl_id, way, wish.number), wish)
         if any(other.number == wish.number for other in entries):
@@ -176,7 +176,7 @@ def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Wa
     """
 
     def decide() -> tuple[Writes, NetworkAcl]:
-        vpc, stored = read_acl(store, caller, acl_id)
+        vpc, stored = read(store, caller, NetworkAcl, acl_id)
         entry = make_entry(_entry_where(acl_id, way, wish.number), wish)
         changed = with_entries(stored.record, way, [*_without(stored.record, way, wish.number), entry])
         room_for_entries(changed, quotas_of(store, vpc.record.owner))
@@ -193,7 +193,7 @@ def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way
     """
 
     def decide() -> tuple[Writes, NetworkAcl]:
-        _, stored = read_acl(store, caller, acl_id)
+        _, stored = read(store, caller, NetworkAcl, acl_id)
         return _rewrite(stored, with_entries(stored.record, way, _without(stored.record, way, number)))
 
     return attempt(store, decide)
@@ -220,8 +220,8 @@ def _rewrite(stored: Stored[NetworkAcl], changed: NetworkAcl) -> tuple[Writes, N
 def describe_network_acls(store: Store, caller: Caller, vpc_id: str) -> list[NetworkAclInfo]:
     """Return a VPC's ACLs, the default one first, then by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    acls = [stored.record for stored in acls_of(store, vpc.vni).values()]
-    subnets = [stored.record for stored in subnets_of(store, vpc.vni).values()]
+    acls = [stored.record for stored in read_all(store, NetworkAcl, vpc.vni).values()]
+    subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
     infos = []
     for acl in sorted(acls, key=lambda acl: (not acl.is_default, acl.name)):
         own = "" if acl.is_default else acl.id
@@ -232,5 +232,5 @@ def describe_network_acls(store: Store, caller: Caller, vpc_id: str) -> list[Net
 
 def describe_network_acl(store: Store, caller: Caller, acl_id: str) -> NetworkAclInfo:
     """Return one ACL. Raises ApiError: InvalidNetworkAclID.NotFound."""
-    vpc, _ = read_acl(store, caller, acl_id)
+    vpc, _ = read(store, caller, NetworkAcl, acl_id)
     return next(info for info in describe_network_acls(store, caller, vpc.record.id) if info.acl.id == acl_id)

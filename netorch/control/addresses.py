@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from netorch.control import checks
+from netorch.control.decode import decode
 from netorch.control.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model import keys
@@ -141,5 +142,5 @@ class AddressPool:
 def open_pool(store: Store, subnet: Subnet) -> AddressPool:
     """Return the addresses of a subnet as the store holds them."""
     kv = store.get(cursor_key(subnet.id))
-    cursor = Cursor() if kv is None else msgspec.json.decode(kv.value, type=Cursor)
+    cursor = Cursor() if kv is None else decode(kv, Cursor)
     return AddressPool(subnet, cursor, kv.mod_revision if kv else ABSENT, Taken(store, subnet.vni))

@@ -43,6 +43,7 @@ def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") 
     `source` says which file this is, e.g. its absolute path; without one, no VPC is ever deleted.
 
     Raises:
+      UnreadableRecord: the cloud declares a VPC or host in quarantine, or would delete one.
       ApiError: something cannot be done, e.g. UnauthorizedOperation for another owner's VPC, VpcLimitExceeded,
         InvalidIPAddress.InUse, IncorrectInstanceState for a move of an instance that is moving, DependencyViolation for a subnet
         with interfaces that a file cannot name.
@@ -56,6 +57,7 @@ def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") 
     draft = Draft(inventory, caller, source)
     stored = {(records.vpc.record.owner, records.vpc.record.name): records for records in inventory.vpcs.values()}
     decls = _with_lodgers(draft, cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
+    _check_readable(draft, cloud.hosts, decls)
     _plan_hosts(draft, cloud.hosts)
     _plan_leftovers(draft, decls)
     _check_quotas(draft, decls)
@@ -67,11 +69,30 @@ def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") 
     return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=steps, existing=existing)
 
 
+def _check_readable(draft: Draft, hosts: list[HostDecl], decls: list[VpcDecl]) -> None:
+    """Raise UnreadableRecord when this file has to do with something in quarantine."""
+    inventory = draft.inventory
+    for host in hosts:
+        inventory.check_host(host.name)
+    named = {(decl.owner, decl.name) for decl in decls}
+    for vni, found in inventory.quarantined.items():
+        if (found.owner, found.name) in named or (found.rest is not None and _of_this_file(draft, found.rest)):
+            inventory.check_vpc(draft.caller, vni)
+
+
+def _of_this_file(draft: Draft, records: VpcRecords) -> bool:
+    """Return whether this file made a VPC, or an instance in it at its top level."""
+    return bool(draft.source) and (records.vpc.record.tags.get(SOURCE_TAG) == draft.source or bool(_made_here(draft, records)))
+
+
 def _plan_hosts(draft: Draft, decls: list[HostDecl]) -> None:
     vteps = {state.host.underlay: name for name, state in draft.hosts.items()}
     for decl in decls:
         host = host_actions.make_host(name=decl.name, underlay=decl.underlay, role=decl.role, tags=decl.tags)
         state = draft.hosts.get(decl.name)
+        if not draft.caller.operator and (state is None or state.host != host):
+            text = f"host {host.name!r}: hosts are the operator's; leave it out, or let the operator apply it"
+            raise ApiError("UnauthorizedOperation", text)
         other = vteps.setdefault(host.underlay, decl.name)
         if other != decl.name:
             text = f"host {decl.name!r}: the underlay address {host.underlay} is host {other!r}'s; give each host its own"
@@ -137,6 +158,7 @@ def _plan_leftovers(draft: Draft, decls: list[VpcDecl]) -> None:
 def _check_quotas(draft: Draft, decls: list[VpcDecl]) -> None:
     quotas = {decl.owner: draft.quotas_of(decl.owner) for decl in decls}
     totals = Counter(records.vpc.record.owner for records in draft.inventory.vpcs.values())
+    totals.update(found.owner for found in draft.inventory.quarantined.values())
     known = {(records.vpc.record.owner, records.vpc.record.name) for records in draft.inventory.vpcs.values()}
     for change in draft.changes:
         totals[change.owner] -= change.kind == "vpc"  # a deletion: nothing else is planned yet

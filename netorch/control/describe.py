@@ -1,4 +1,4 @@
-"""Instances, interfaces as people ask for them: with their state; and look-ups of resources by name."""
+"""VPCs, instances, interfaces as people ask for them: with their state; and look-ups of resources by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from netorch.control.caller import Caller
 from netorch.control.enis import primary_eni_id
-from netorch.control.read import Inventory, VpcRecords
+from netorch.control.read import TABLES, Inventory, VpcRecords
 from netorch.control.records import Stored
 from netorch.control.refuse import NOUN, not_found
 from netorch.errors import ApiError
@@ -50,6 +50,11 @@ class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: InstanceState
     host: str
     reason: str = ""  # of a failure, in the host's words
+
+
+def describe_vpcs(inventory: Inventory, caller: Caller) -> list[Vpc]:
+    """Return the VPCs that the caller may see, by owner and name."""
+    return [records.vpc.record for records in _seen(inventory, caller)]
 
 
 def describe_interfaces(inventory: Inventory, caller: Caller) -> list[InterfaceInfo]:
@@ -107,18 +112,6 @@ def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
     return InstanceState.RUNNING, ""
 
 
-_TABLES = {
-    "subnet": "subnets",
-    "rtb": "route_tables",
-    "eni": "enis",
-    "i": "instances",
-    "sg": "groups",
-    "acl": "acls",
-    "pl": "prefix_lists",
-    "fl": "flow_logs",
-}
-
-
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
     """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
 
@@ -128,8 +121,10 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
+      UnreadableRecord: the resource may be in a VPC in quarantine.
     """
     if is_id(text, kind):
+        inventory.check_vpc(caller, vni_of(text))
         found = _by_id(inventory, caller, kind, text)
         if found is None:
             raise not_found(kind, text)
@@ -138,6 +133,8 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
     if kind in ("sg", "pl"):
         name = name.removeprefix(f"{kind}-")
     candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
+    if scope or kind == "vpc" or not candidates:  # a bare name that another VPC has means that one
+        _check_quarantine(inventory, caller, kind, scope, name)
     if not candidates:
         raise not_found(kind, text)
     if len(candidates) > 1:
@@ -152,7 +149,7 @@ def _by_id(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[
         return None
     if kind == "vpc":
         return (records, records.vpc.record) if records.vpc.record.id == text else None
-    stored = getattr(records, _TABLES[kind]).get(text)
+    stored = getattr(records, TABLES[kind]).get(text)
     return (records, stored.record) if stored is not None else None
 
 
@@ -163,9 +160,17 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
             if vpc.name == name:
                 yield f"{vpc.owner}/{vpc.name}", (records, vpc)
             continue
-        for stored in getattr(records, _TABLES[kind]).values():
+        for stored in getattr(records, TABLES[kind]).values():
             if _name_of(records, stored.record) == name:
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
+
+
+def _check_quarantine(inventory: Inventory, caller: Caller, kind: str, scope: list[str], name: str) -> None:
+    """Raise UnreadableRecord when the name may be that of something in a VPC in quarantine, or of that VPC."""
+    for vni, found in inventory.quarantined.items():
+        path = f"{found.owner}/{found.name}"
+        if (found.name == name and _in_scope(path, scope)) if kind == "vpc" else _in_scope(f"{path}/{name}", scope):
+            inventory.check_vpc(caller, vni)
 
 
 def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
@@ -189,7 +194,7 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
         if kind == "vpc":
             names.append(vpc.name)
             continue
-        for stored in getattr(records, _TABLES[kind]).values():
+        for stored in getattr(records, TABLES[kind]).values():
             name = _name_of(records, stored.record)
             names.append(f"{vpc.name}/{name}" if name else stored.record.id)
     return names

@@ -9,6 +9,7 @@ import msgspec
 from netorch.control.addresses import claim_key, cursor_key
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, Change
+from netorch.control.decode import decode
 from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary_eni_id, unmap
 from netorch.control.groups import referred
 from netorch.control.hosts import HostState
@@ -17,7 +18,7 @@ from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import Inventory, VpcRecords
 from netorch.control.records import Stored
 from netorch.control.uses import delete_unused, use_key
-from netorch.control.writes import ABSENT, Writes
+from netorch.control.writes import ABSENT, Writes, guard_structure
 from netorch.model import keys
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, VpcDecl
@@ -49,7 +50,7 @@ class Draft:
     def quotas_of(self, owner: str) -> Quotas:
         """Return an owner's limits."""
         kv = self.inventory.raw.get(quota_key(owner))
-        return Quotas() if kv is None else msgspec.json.decode(kv.value, type=Quotas)
+        return Quotas() if kv is None else decode(kv, Quotas)
 
     def step(self) -> Writes:
         """Return the next step, empty."""
@@ -126,7 +127,7 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     for table_id, table in records.route_tables.items():
         if not table.record.main:
             writes = draft.step()
-            writes.change(keys.vpc(vni), records.vpc.mod_revision, vpc)
+            guard_structure(writes, records.vpc)
             writes.delete(keys.route_table(vni, table_id), table.mod_revision)
     _delete_policies(draft, records)
     writes = draft.step()
@@ -157,7 +158,7 @@ def _delete_policies(draft: Draft, records: VpcRecords) -> None:
     for acl_id, acl in records.acls.items():
         if not acl.record.is_default:
             writes = draft.step()
-            writes.change(keys.vpc(records.vni), records.vpc.mod_revision, records.vpc.record)
+            guard_structure(writes, records.vpc)
             writes.delete(keys.network_acl(records.vni, acl_id), acl.mod_revision)
 
 
@@ -188,7 +189,7 @@ def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Store
 def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revision: int) -> None:
     """Add the deletion of a subnet that will be empty by then."""
     writes = draft.step()
-    writes.change(keys.vpc(records.vni), records.vpc.mod_revision, records.vpc.record)
+    guard_structure(writes, records.vpc)
     writes.delete(keys.subnet(records.vni, subnet_id), mod_revision)
     writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
 

@@ -15,7 +15,7 @@ from netorch.control.caller import Caller
 from netorch.control.groups import choose_groups, join
 from netorch.control.hosts import place_on, read_host
 from netorch.control.quotas import quotas_of
-from netorch.control.records import Stored, enis_of, mappings_of, read_eni, read_instance, read_subnet
+from netorch.control.records import Stored, mappings_of, read, read_all
 from netorch.control.refuse import invalid, over_quota
 from netorch.control.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -59,7 +59,7 @@ def create_network_interface(
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
-        vpc, subnet = read_subnet(store, caller, subnet_id)
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
         ports = room_for_interfaces(store, vpc.record, 1)
         pool = open_pool(store, subnet.record)
         chosen = choose_groups(store, caller, vpc.record, groups)
@@ -190,7 +190,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, eni = read_eni(store, caller, eni_id)
+        _, eni = read(store, caller, NetworkInterface, eni_id)
         if eni.record.instance:
             raise _attached(eni.record, "terminate the instance or detach the interface first")
         writes = Writes()
@@ -216,8 +216,8 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
-        vpc, eni = read_eni(store, caller, eni_id)
-        _, instance = read_instance(store, caller, instance_id)
+        vpc, eni = read(store, caller, NetworkInterface, eni_id)
+        _, instance = read(store, caller, Instance, instance_id)
         if eni.record.instance:
             raise _attached(eni.record, "detach it first")
         if vni_of(instance_id) != eni.record.vni:
@@ -236,7 +236,7 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
 
 
 def _on_host_of(writes: Writes, store: Store, caller: Caller, instance: Instance, eni: NetworkInterface) -> None:
-    _, primary = read_eni(store, caller, primary_eni_id(instance.id))
+    _, primary = read(store, caller, NetworkInterface, primary_eni_id(instance.id))
     key = keys.mapping(eni.vni, primary.record.address)
     place = mappings_of(store, primary.record).get(key)
     if place is None or place.record.move is not None:
@@ -258,7 +258,7 @@ def detach_network_interface(store: Store, caller: Caller, eni_id: str) -> Netwo
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
-        _, eni = read_eni(store, caller, eni_id)
+        _, eni = read(store, caller, NetworkInterface, eni_id)
         record = eni.record
         where = f"network interface {eni_id}"
         if not record.instance:
@@ -283,5 +283,5 @@ def detach_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[
 
 def attached_to(store: Store, instance: Instance) -> list[Stored[NetworkInterface]]:
     """Return an instance's interfaces, its own first. Cost: O(interfaces of the VPC)."""
-    found = [eni for eni in enis_of(store, instance.vni).values() if eni.record.instance == instance.id]
+    found = [eni for eni in read_all(store, NetworkInterface, instance.vni).values() if eni.record.instance == instance.id]
     return sorted(found, key=lambda eni: (eni.record.id != primary_eni_id(instance.id), eni.record.id))

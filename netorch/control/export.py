@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netorch.control.acls import entries_of
+from netorch.control.caller import Caller
 from netorch.control.draft import visible_tags
 from netorch.control.enis import primary_eni_id
 from netorch.control.groups import peer_names
@@ -14,9 +15,11 @@ from netorch.model.cloud import (
     AclEntryDecl,
     Cloud,
     EgressDecl,
+    FlowLogDecl,
     HostDecl,
     IngressDecl,
     InstanceDecl,
+    LoggedTraffic,
     NetworkAclDecl,
     PrefixListDecl,
     RouteTableDecl,
@@ -25,8 +28,9 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Instance
+from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import Direction
-from netorch.model.normal import normal_acls, normal_groups, normal_lists, normal_memberships
+from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
     AclEntry,
@@ -45,14 +49,15 @@ def export_cloud(store: Store) -> Cloud:
 
     Interfaces besides an instance's own are left out: a vpc.yaml has no words for them.
     """
-    return export_inventory(read_inventory(store))
+    return export_inventory(read_inventory(store), Caller(operator=True))
 
 
-def export_inventory(inventory: Inventory) -> Cloud:
-    """Return the declaration of an inventory."""
-    states = [inventory.hosts[name].host for name in sorted(inventory.hosts)]
+def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
+    """Return the declaration of what the caller may see of an inventory; hosts are the operator's."""
+    states = [inventory.hosts[name].host for name in sorted(inventory.hosts) if caller.operator]
     hosts = [HostDecl(name=host.name, underlay=host.underlay, role=host.role, tags=host.tags) for host in states]
-    records = sorted(inventory.vpcs.values(), key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
+    seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
+    records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     return Cloud(hosts=hosts, vpcs=[export_vpc(vpc) for vpc in records])
 
 
@@ -76,6 +81,7 @@ def export_vpc(records: VpcRecords) -> VpcDecl:
         security_groups=normal_groups(_group(stored.record, names) for stored in records.groups.values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.acls.values()),
         route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
+        flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         instances=[_instance(records, instance) for instance in instances],
     )
@@ -114,6 +120,22 @@ def _entry(entry: AclEntry) -> AclEntryDecl:
     return AclEntryDecl(rule=entry.number, action=action, cidr=entry.cidr, **_traffic(entry))
 
 
+def _flow_logs(records: VpcRecords, resource: str) -> list[FlowLogDecl]:
+    return normal_flow_logs(
+        _flow_log(stored.record) for stored in records.flow_logs.values() if stored.record.resource == resource
+    )
+
+
+def _flow_log(record: FlowLog) -> FlowLogDecl:
+    return FlowLogDecl(
+        name=record.name,
+        traffic=LoggedTraffic[record.traffic.name],
+        interval=record.interval_s,
+        format=format_text(record.format),
+        tags=record.tags,
+    )
+
+
 def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
     table = records.route_tables[subnet.route_table].record.name if subnet.route_table else ""
     return SubnetDecl(
@@ -123,6 +145,7 @@ def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
         route_table=table,
         network_acl=records.acls[subnet.acl].record.name if subnet.acl else "",
         tags=subnet.tags,
+        flow_logs=_flow_logs(records, subnet.id),
     )
 
 
@@ -141,4 +164,5 @@ def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
         attachment=instance.attachment,
         netns=instance.netns,
         tags=visible_tags(instance.tags),
+        flow_logs=_flow_logs(records, eni.id),
     )

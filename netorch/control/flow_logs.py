@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
-from netorch.control.records import Stored, flow_logs_of, read_eni, read_flow_log, read_subnet, read_vpc
+from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, invalid, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import flow_log, keys
+from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog, Traffic
 from netorch.model.ids import is_id
 from netorch.model.rules import Flaw
-from netorch.model.vpc import Tags, Vpc
+from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.store.base import Store
 
 
@@ -55,17 +58,15 @@ def create_flow_log(
             resource=resource,
             traffic=traffic,
             interval_s=_interval(where, interval_s),
-            format=_format(where, log_format),
+            format=log_fields(where, log_format),
             tags=checks.tags(where, tags),
         )
-        others = [other.record for other in flow_logs_of(store, vpc.vni).values()]
+        others = [other.record for other in read_all(store, FlowLog, vpc.vni).values()]
         if any(other.name == name for other in others):
             raise duplicate_name("fl", name, "the VPC")
-        _fits_beside(
-            log, [other for other in others if other.resource == resource], quotas_of(store, vpc.owner).flow_logs_per_resource
-        )
+        fits_beside(log, others, quotas_of(store, vpc.owner).flow_logs_per_resource)
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.flow_log(vpc.vni, log.id), log)
         return writes, log
 
@@ -75,9 +76,9 @@ def create_flow_log(
 def _vpc_of(store: Store, caller: Caller, resource: str) -> Stored[Vpc]:
     """Return the VPC of what is to be logged. Raises ApiError."""
     if is_id(resource, "subnet"):
-        return read_subnet(store, caller, resource)[0]
+        return read(store, caller, Subnet, resource)[0]
     if is_id(resource, "eni"):
-        return read_eni(store, caller, resource)[0]
+        return read(store, caller, NetworkInterface, resource)[0]
     return read_vpc(store, caller, resource)
 
 
@@ -87,14 +88,17 @@ def _interval(where: str, seconds: int) -> int:
     return seconds
 
 
-def _format(where: str, text: str) -> tuple[str, ...]:
+def log_fields(where: str, text: str) -> tuple[str, ...]:
+    """Return the fields of a format, EC2's default ones of none. Raises ApiError: InvalidParameterValue."""
     fields = flow_log.parse_format(text) if text else flow_log.DEFAULT_FORMAT
     if isinstance(fields, Flaw):
         raise invalid(where, fields.what, fields.fix)
     return fields
 
 
-def _fits_beside(log: FlowLog, others: list[FlowLog], limit: int) -> None:
+def fits_beside(log: FlowLog, others: Iterable[FlowLog], limit: int) -> None:
+    """Refuse a log that says what another one of the same resource says, or that is one too many. Raises ApiError."""
+    others = [other for other in others if other.resource == log.resource]
     for other in others:
         if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
             text = f"flow log {log.name!r}: {other.name} ({other.id}) records the same of {log.resource}; use that one"
@@ -107,7 +111,7 @@ def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
     """Delete a flow log; its lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
 
     def decide() -> tuple[Writes, None]:
-        vpc, log = read_flow_log(store, caller, log_id)
+        vpc, log = read(store, caller, FlowLog, log_id)
         writes = Writes()
         writes.delete(keys.flow_log(vpc.record.vni, log_id), log.mod_revision)
         return writes, None
@@ -118,11 +122,11 @@ def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
 def describe_flow_logs(store: Store, caller: Caller, vpc_id: str) -> list[FlowLogInfo]:
     """Return a VPC's flow logs by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    logs = sorted((stored.record for stored in flow_logs_of(store, vpc.vni).values()), key=lambda log: log.name)
+    logs = sorted((stored.record for stored in read_all(store, FlowLog, vpc.vni).values()), key=lambda log: log.name)
     return [FlowLogInfo(log=log, vpc=vpc) for log in logs]
 
 
 def describe_flow_log(store: Store, caller: Caller, log_id: str) -> FlowLogInfo:
     """Return one flow log. Raises ApiError: InvalidFlowLogId.NotFound."""
-    vpc, log = read_flow_log(store, caller, log_id)
+    vpc, log = read(store, caller, FlowLog, log_id)
     return FlowLogInfo(log=log.record, vpc=vpc.record)

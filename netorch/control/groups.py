@@ -9,10 +9,10 @@ import msgspec
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import Stored, enis_of, groups_of, prefix_lists_of, read_group, read_vpc
+from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import in_use, invalid, over_quota
 from netorch.control.uses import delete_unused, use, use_revision
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.eni import NetworkInterface
@@ -49,7 +49,7 @@ def create_security_group(
             raise ApiError("InvalidGroup.Reserved", f"{where}: every VPC has it already; choose another name")
         if flaw := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
             raise invalid(where, flaw.what, flaw.fix)
-        others = groups_of(store, vpc.vni).values()
+        others = read_all(store, SecurityGroup, vpc.vni).values()
         room_for_groups(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
         if any(other.record.name == name for other in others):
             raise ApiError("InvalidGroup.Duplicate", f"{where}: the VPC has one of that name; choose another name")
@@ -62,7 +62,7 @@ def create_security_group(
             tags=checks.tags(where, tags),
         )
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.security_group(vpc.vni, group.id), group)
         return writes, group
 
@@ -91,12 +91,14 @@ def delete_security_group(store: Store, caller: Caller, group_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, stored = read_group(store, caller, group_id)
+        _, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
         if group.is_default:
             raise ApiError("CannotDelete", f"security group {group_id}: is its VPC's default group; it goes with the VPC")
         used = use_revision(store, group_id)
-        refuse_users(group, enis_of(store, group.vni).values(), groups_of(store, group.vni).values())
+        refuse_users(
+            group, read_all(store, NetworkInterface, group.vni).values(), read_all(store, SecurityGroup, group.vni).values()
+        )
         writes = Writes()
         delete_unused(writes, keys.security_group(group.vni, group_id), group_id, stored.mod_revision, used)
         return writes, None
@@ -131,7 +133,7 @@ def choose_groups(store: Store, caller: Caller, vpc: Vpc, wish: Sequence[str]) -
     room_for_memberships(f"VPC {vpc.id}", len(ids), quotas_of(store, vpc.owner))
     found = {}
     for group_id in ids:
-        owner, stored = read_group(store, caller, group_id)
+        owner, stored = read(store, caller, SecurityGroup, group_id)
         if owner.record.id != vpc.id:
             raise invalid(f"security group {group_id}", "it belongs to another VPC", f"choose one of {vpc.id}")
         found[group_id] = stored
@@ -156,11 +158,11 @@ def join(writes: Writes, groups: dict[str, Stored[SecurityGroup]]) -> None:
 def describe_security_groups(store: Store, caller: Caller, vpc_id: str) -> list[SecurityGroupInfo]:
     """Return a VPC's security groups, the default one first, then by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    groups = [stored.record for stored in groups_of(store, vpc.vni).values()]
-    lists = [stored.record for stored in prefix_lists_of(store, vpc.vni).values()]
+    groups = [stored.record for stored in read_all(store, SecurityGroup, vpc.vni).values()]
+    lists = [stored.record for stored in read_all(store, PrefixList, vpc.vni).values()]
     names = peer_names(groups, lists)
     members: dict[str, list[str]] = {}
-    for eni_id, eni in enis_of(store, vpc.vni).items():
+    for eni_id, eni in read_all(store, NetworkInterface, vpc.vni).items():
         for group_id in eni.record.groups:
             members.setdefault(group_id, []).append(eni_id)
     ordered = sorted(groups, key=lambda group: (not group.is_default, group.name))
@@ -177,5 +179,5 @@ def peer_names(groups: Iterable[SecurityGroup], lists: Iterable[PrefixList]) -> 
 
 def describe_security_group(store: Store, caller: Caller, group_id: str) -> SecurityGroupInfo:
     """Return one security group. Raises ApiError: InvalidGroup.NotFound."""
-    vpc, _ = read_group(store, caller, group_id)
+    vpc, _ = read(store, caller, SecurityGroup, group_id)
     return next(info for info in describe_security_groups(store, caller, vpc.record.id) if info.group.id == group_id)

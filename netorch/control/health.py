@@ -7,6 +7,7 @@ import msgspec
 from netorch.control.hosts import HostState
 from netorch.control.read import Inventory, read_inventory
 from netorch.model.eni import EniState
+from netorch.model.ids import vni_of
 from netorch.model.status import AgentStatus
 from netorch.store.base import Store
 
@@ -17,10 +18,10 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     underlay: str
     agent: str  # "running 3m", "silent" or "never seen"
-    vpcs: int
+    vpcs: int  # that its interfaces are in
     interfaces: int  # that it is to carry
     attached: int  # that it says it carries
-    mappings: int
+    mappings: int  # of these VPCs
     objects: int
     writes: int
     repaired: int
@@ -55,15 +56,16 @@ def read_health(store: Store, now: float) -> Health:
 def _host(inventory: Inventory, name: str, state: HostState, now: float) -> HostHealth:
     said = inventory.agents.get(name)
     status = said or AgentStatus(version="", pid=0, started_at=now)
-    states = [found.state for (host, _), found in inventory.eni_status.items() if host == name]
+    told = {eni: found.state for (host, eni), found in inventory.eni_status.items() if host == name}
+    carried = {vni_of(eni) for eni, state in told.items() if state is not EniState.FAILED}
     return HostHealth(
         name=name,
         underlay=state.host.underlay,
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
-        vpcs=status.vpcs,
+        vpcs=len(carried),
         interfaces=state.wants,
-        attached=states.count(EniState.ATTACHED),
-        mappings=status.mappings,
+        attached=list(told.values()).count(EniState.ATTACHED),
+        mappings=sum(len(records.mappings) for vni, records in inventory.vpcs.items() if vni in carried),
         objects=status.objects,
         writes=status.writes,
         repaired=status.repaired,
@@ -72,11 +74,12 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
 
 
 def _problems(inventory: Inventory) -> list[str]:
-    problems = []
+    problems = [str(error) for error in inventory.unreadable]
+    problems += [f"VPC {found.path}: is in quarantine, nothing is changed in it" for found in inventory.quarantined.values()]
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
         if not state.live and state.wants:
-            problems.append(f"host {name}: its agent is not running, {state.wants} interfaces keep what they have; start it")
+            problems.append(f"host {name}: its agent is not running, {state.wants} interface(s) keep what they have; start it")
         if status is not None and status.trouble:
             problems.append(f"host {name}: {status.trouble}")
     for (host, vni), degraded in sorted(inventory.vpc_status.items()):

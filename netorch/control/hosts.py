@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from netorch.control import checks
 from netorch.control.caller import Caller
+from netorch.control.decode import decode
 from netorch.control.refuse import in_use, invalid, not_found
 from netorch.control.writes import ABSENT, Writes
-from netorch.errors import ApiError
+from netorch.errors import ApiError, UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import Host, Role
 from netorch.model.vpc import Tags
@@ -91,7 +94,7 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
     spec = store.get(keys.host_spec(name))
     if spec is None:
         raise not_found("host", name)
-    host = msgspec.json.decode(spec.value, type=Host)
+    host = decode(spec, Host)
     changed = ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
     drain = Writes()
     drain.expect(keys.host_spec(name), spec.mod_revision)
@@ -122,34 +125,31 @@ def _forget_status(store: Store, name: str) -> None:
         writes.commit(store)
 
 
-def describe_hosts(store: Store, caller: Caller) -> list[HostInfo]:
-    """Return all hosts by name. Cost: O(hosts + interfaces)."""
-    del caller
-    states = read_hosts(store)
+def describe_hosts(states: dict[str, HostState]) -> list[HostInfo]:
+    """Return all hosts by name."""
     return [HostInfo(host=s.host, live=s.live, interfaces=s.wants) for _, s in sorted(states.items())]
 
 
 def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
-    """Return one host. Raises ApiError."""
+    """Return one host. Raises ApiError, UnreadableRecord."""
     del caller
-    state = _read_states(store, name).get(name)
-    if state is None:
-        raise not_found("host", name)
-    return HostInfo(host=state.host, live=state.live, interfaces=state.wants)
-
-
-def read_hosts(store: Store) -> dict[str, HostState]:
-    """Return every host's records by name. Cost: O(hosts + interfaces)."""
-    return _read_states(store, "")
+    state = read_host(store, name)
+    live = store.get(keys.host_live(name)) is not None
+    return HostInfo(host=state.host, live=live, interfaces=len(store.list(f"{keys.host_prefix(name)}want/").kvs))
 
 
 def read_host(store: Store, name: str) -> HostState:
-    """Return the records of a host that something is to be placed on, without counting what it carries. Raises ApiError."""
+    """Return the records of a host that something is to be placed on, without counting what it carries.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound.
+      UnreadableRecord: the host's record is damaged.
+    """
     spec = store.get(keys.host_spec(name))
     if spec is None:
         raise not_found("host", name)
     draining = store.get(drain_key(name)) is not None
-    host = msgspec.json.decode(spec.value, type=Host)
+    host = decode(spec, Host)
     return HostState(host=host, mod_revision=spec.mod_revision, draining=draining)
 
 
@@ -174,21 +174,21 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
     return min(fit, key=lambda state: (state.wants, not state.live, state.host.name))
 
 
-def _read_states(store: Store, name: str) -> dict[str, HostState]:
-    prefix = keys.host_prefix(name) if name else "host/"
+def read_hosts(store: Store) -> dict[str, HostState]:
+    """Return every host's records by name, but for damaged ones. Cost: O(hosts + interfaces)."""
     states: dict[str, HostState] = {}
     wants: dict[str, int] = {}
     live: set[str] = set()
-    for kv in store.list(prefix).kvs:
+    for kv in store.list("host/").kvs:
         _, host, kind = kv.key.split("/", 2)
         if kind == "spec":
-            decoded = msgspec.json.decode(kv.value, type=Host)
-            states[host] = HostState(host=decoded, mod_revision=kv.mod_revision)
+            with contextlib.suppress(UnreadableRecord):  # nothing is placed there; `netorch status` tells of it
+                states[host] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
         elif kind == "live":
             live.add(host)
         else:
             wants[host] = wants.get(host, 0) + 1
-    drained = {kv.key.rpartition("/")[2] for kv in store.list(drain_key(name)).kvs}
+    drained = {kv.key.rpartition("/")[2] for kv in store.list(drain_key("")).kvs}
     for host, state in states.items():
         state.live, state.wants, state.draining = host in live, wants.get(host, 0), host in drained
     return states

@@ -24,7 +24,7 @@ from netorch.control.enis import (
 )
 from netorch.control.groups import choose_groups, join
 from netorch.control.hosts import HostState, least_loaded, place_on, read_host, read_hosts
-from netorch.control.records import Stored, mappings_of, read_instance, read_subnet, read_vpc, subnets_of
+from netorch.control.records import Stored, mappings_of, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, invalid
 from netorch.control.vpcs import create_default_vpc
 from netorch.control.writes import Writes, attempt, take_name
@@ -119,7 +119,7 @@ def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
         key = keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)
         default = holder_of(store.get(key))
         vpc = read_vpc(store, caller, default).record if default else _make_default_vpc(store, caller, key)
-    subnets = [stored.record for stored in subnets_of(store, vpc.vni).values()]
+    subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
     if len(subnets) == 1:
         return subnets[0].id
     for subnet in subnets:
@@ -140,7 +140,7 @@ def _make_default_vpc(store: Store, caller: Caller, key: str) -> Vpc:
 
 
 def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
-    vpc, subnet = read_subnet(store, caller, subnet_id)
+    vpc, subnet = read(store, caller, Subnet, subnet_id)
     ports = room_for_interfaces(store, vpc.record, len(names))
     pool = open_pool(store, subnet.record)
     groups = choose_groups(store, caller, vpc.record, wish.groups)
@@ -216,7 +216,7 @@ def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        vpc, instance = read_instance(store, caller, instance_id)
+        vpc, instance = read(store, caller, Instance, instance_id)
         writes = Writes()
         terminate_writes(writes, vpc.record, instance)
         for eni in attached_to(store, instance.record):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from netorch.control import checks
 from netorch.control.caller import Caller
-from netorch.control.records import Stored, get, read_vpc
+from netorch.control.records import Stored, get, read_vpc, seen_vpc, stored
 from netorch.control.refuse import not_found
 from netorch.errors import ApiError
 from netorch.model import keys
@@ -20,8 +18,8 @@ def vpc_of(store: Store, caller: Caller, vni_or_id: int | str) -> Vpc:
     """Return the VPC of a VNI or an id. Raises ApiError: InvalidVpcID.NotFound."""
     if isinstance(vni_or_id, str):
         return read_vpc(store, caller, vni_or_id).record
-    found = get(store, keys.vpc(vni_or_id), Vpc)
-    if found is None or not caller.sees(found.record.owner):
+    found = seen_vpc(store, caller, vni_or_id)
+    if found is None:
         raise not_found("vpc", str(vni_or_id))
     return found.record
 
@@ -44,6 +42,5 @@ def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -
 def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:
     """Return a VPC's mappings in address order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
     vni = vpc_of(store, caller, vpc).vni
-    decode = msgspec.json.Decoder(Mapping).decode
-    found = [Stored(decode(kv.value), kv.mod_revision) for kv in store.list(keys.map_prefix(vni)).kvs]
+    found = [stored(kv, Mapping) for kv in store.list(keys.map_prefix(vni)).kvs]
     return sorted(found, key=lambda mapping: (len(packed(mapping.record.address)), packed(mapping.record.address)))

@@ -9,11 +9,11 @@ import msgspec
 from netorch.control.caller import Caller
 from netorch.control.enis import primary_eni_id
 from netorch.control.groups import choose_groups, join
-from netorch.control.records import Stored, mappings_of, read_eni, read_instance
+from netorch.control.records import Stored, mappings_of, read
 from netorch.control.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import keys
-from netorch.model.eni import NetworkInterface
+from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import Mapping
 from netorch.model.security import SecurityGroup
 from netorch.store.base import Store
@@ -28,7 +28,7 @@ def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: S
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
-        vpc, eni = read_eni(store, caller, eni_id)
+        vpc, eni = read(store, caller, NetworkInterface, eni_id)
         if not groups:
             raise ApiError("MissingParameter", f"network interface {eni_id}: no security group is named; name one or more")
         chosen = choose_groups(store, caller, vpc.record, groups)
@@ -40,7 +40,7 @@ def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: S
 
 def modify_instance_groups(store: Store, caller: Caller, instance_id: str, groups: Sequence[str]) -> NetworkInterface:
     """Return an instance's own interface, which is in these security groups then. Raises ApiError as for an interface."""
-    read_instance(store, caller, instance_id)
+    read(store, caller, Instance, instance_id)
     return modify_interface_groups(store, caller, primary_eni_id(instance_id), groups)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from netorch.control.caller import Caller
 from netorch.control.enis import attached_to
 from netorch.control.hosts import HostState, place_on, read_host
-from netorch.control.records import Stored, get, mappings_of, read_instance
+from netorch.control.records import Stored, get, mappings_of, read
 from netorch.control.refuse import invalid
 from netorch.control.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -31,7 +31,7 @@ def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) 
     """
 
     def decide() -> tuple[Writes, None]:
-        _, instance = read_instance(store, caller, instance_id)
+        _, instance = read(store, caller, Instance, instance_id)
         movable(instance.record)
         target = read_host(store, to_host)
         if target.host.role is not Role.HYPERVISOR:
@@ -88,7 +88,7 @@ def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, instance = read_instance(store, caller, instance_id)
+        _, instance = read(store, caller, Instance, instance_id)
         writes = Writes()
         for eni in attached_to(store, instance.record):
             for key, mapping in mappings_of(store, eni.record).items():

@@ -9,7 +9,7 @@ import msgspec
 from netorch.control.caller import Caller
 from netorch.control.groups import peer_names, referred
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import Stored, groups_of, prefix_lists_of, read_group
+from netorch.control.records import Stored, read, read_all
 from netorch.control.refuse import invalid, not_found, over_quota
 from netorch.control.uses import use
 from netorch.control.writes import Writes, attempt
@@ -129,7 +129,7 @@ def authorize(
     """
 
     def decide() -> tuple[Writes, list[SecurityGroupRule]]:
-        vpc, stored = read_group(store, caller, group_id)
+        vpc, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
         peers = _peers(store, group.vni)
         known = {words_of(rule) for rule in rules_of(group, way)}
@@ -151,7 +151,7 @@ def authorize(
 
 
 def _peers(store: Store, vni: int) -> Peers:
-    return Peers(groups_of(store, vni), prefix_lists_of(store, vni))
+    return Peers(read_all(store, SecurityGroup, vni), read_all(store, PrefixList, vni))
 
 
 def change_rules(writes: Writes, stored: Stored[SecurityGroup], changed: SecurityGroup, peers: Peers) -> None:
@@ -197,7 +197,7 @@ def revoke(
         return found
 
     def decide() -> tuple[Writes, SecurityGroup]:
-        _, stored = read_group(store, caller, group_id)
+        _, stored = read(store, caller, SecurityGroup, group_id)
         peers = _peers(store, stored.record.vni)
         return _without(stored, find(stored.record, peers), peers, terminate_established)
 
@@ -217,7 +217,7 @@ def revoke_by_id(
     """
 
     def decide() -> tuple[Writes, SecurityGroup]:
-        _, stored = read_group(store, caller, group_id)
+        _, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
         for rule_id in rule_ids:
             if all(rule.id != rule_id for rule in (*group.ingress, *group.egress)):

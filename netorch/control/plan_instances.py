@@ -6,6 +6,7 @@ import msgspec
 
 from netorch.control.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.decode import decode
 from netorch.control.draft import SOURCE_TAG, Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
 from netorch.control.enis import create_writes, fresh_id, map_to, primary_eni_id
 from netorch.control.groups import join
@@ -41,6 +42,7 @@ class InstancePlanner:
         self._enis = enis_by_instance(records) if records.enis else {}
         self._stored = {stored.record.name: stored for stored in records.instances.values()}
         self._replaced: dict[str, tuple[Difference, ...]] = {}
+        self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
         self._used: set[str] = set()
         self._macs: set[str] = set()
         self._ports: set[str] = set()
@@ -113,6 +115,7 @@ class InstancePlanner:
             if stored is None or decl.name in self._replaced:
                 new.append(decl)
             else:
+                self.interfaces[decl.name] = primary_eni_id(stored.record.id)
                 self._plan_tags(stored, decl)
                 self._plan_groups(stored, policy.groups_of(decl.security_groups))
                 self._plan_move(stored, decl)
@@ -160,6 +163,7 @@ class InstancePlanner:
     def _host(self, name: str) -> HostState:
         if not name:
             return least_loaded(self._draft.hosts)
+        self._draft.inventory.check_host(name)
         if name not in self._draft.hosts:
             raise not_found("host", name)
         return self._draft.hosts[name]
@@ -194,7 +198,7 @@ class InstancePlanner:
 
     def _pool(self, subnet: Subnet) -> AddressPool:
         kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
-        cursor = msgspec.json.decode(kv.value, type=Cursor) if kv is not None else Cursor()
+        cursor = decode(kv, Cursor) if kv is not None else Cursor()
         return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
 
     def _take_mac(self, decl: InstanceDecl) -> None:
@@ -245,6 +249,7 @@ class InstancePlanner:
     ) -> None:
         vpc = self._records.vpc
         eni = msgspec.structs.replace(eni, groups=tuple(groups))
+        self.interfaces[decl.name] = eni.id
         writes = self._draft.step()
         writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
         writes.expect(keys.subnet(eni.vni, eni.subnet), self._records.subnets[eni.subnet].mod_revision)

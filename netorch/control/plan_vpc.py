@@ -17,13 +17,14 @@ from netorch.control.draft import (
     vpc_deletion,
 )
 from netorch.control.enis import primary_eni_id
+from netorch.control.plan_flow_logs import FlowLogPlanner
 from netorch.control.plan_instances import InstancePlanner
 from netorch.control.plan_policy import PolicyPlanner
 from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
 from netorch.control.refuse import in_use
 from netorch.control.vpcs import create_writes
-from netorch.control.writes import ABSENT, Writes
+from netorch.control.writes import ABSENT, Writes, guard_structure
 from netorch.model import keys
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.security import DEFAULT_NAME
@@ -105,13 +106,14 @@ class _Structure:
         policy.plan_acl_deletions()
         instances.plan_additions(self._by_name, policy)
         policy.plan_deletions()
+        FlowLogPlanner(self._draft, self._decl, self._records).plan(self._by_name, instances.interfaces)
 
     def _guard(self) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
         if self._making is not None and len(self._making) < MAX_OPS:
             return self._making
         writes = self._draft.step()
-        writes.change(keys.vpc(self._records.vni), self._records.vpc.mod_revision, self._records.vpc.record)
+        guard_structure(writes, self._records.vpc)
         return writes
 
     def _note(self, action: Action, kind: str, name: str, resource_id: str = "", **fields: tuple[object, object]) -> None:

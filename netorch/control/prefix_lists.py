@@ -11,10 +11,10 @@ from netorch.control.caller import Caller
 from netorch.control.groups import referred
 from netorch.control.permissions import Peers
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import Stored, groups_of, prefix_lists_of, read_prefix_list, read_vpc
+from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
 from netorch.control.uses import delete_unused, use_key, use_revision
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
@@ -55,7 +55,7 @@ def create_prefix_list(
         where = f"prefix list {name!r}"
         if flaw := rules.referable_name(name, LIST_PREFIX):
             raise invalid(where, flaw.what, flaw.fix)
-        others = prefix_lists_of(store, vpc.vni).values()
+        others = read_all(store, PrefixList, vpc.vni).values()
         room_for_lists(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
         if any(other.record.name == name for other in others):
             raise duplicate_name("pl", name, "the VPC")
@@ -70,7 +70,7 @@ def create_prefix_list(
             tags=checks.tags(where, tags),
         )
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.prefix_list(vpc.vni, made.id), made)
         return writes, made
 
@@ -120,7 +120,7 @@ def modify_prefix_list(
     """
 
     def decide() -> tuple[Writes, PrefixList]:
-        vpc, stored = read_prefix_list(store, caller, list_id)
+        vpc, stored = read(store, caller, PrefixList, list_id)
         used = use_revision(store, list_id)
         before = stored.record
         where = f"prefix list {before.name} ({list_id})"
@@ -153,7 +153,7 @@ def same_version(where: str, version: int, entries: Iterable[PrefixListEntry]) -
 
 def _room_in_groups(writes: Writes, store: Store, grown: PrefixList, quotas: Quotas) -> None:
     """Refuse a larger prefix list that some group has no room for. Other lists count too, so they must stay as they are."""
-    groups, lists = groups_of(store, grown.vni), prefix_lists_of(store, grown.vni)
+    groups, lists = read_all(store, SecurityGroup, grown.vni), read_all(store, PrefixList, grown.vni)
     peers = Peers(groups, {**lists, grown.id: Stored(grown, 0)})
     for stored in groups.values():
         found = referred(stored.record)
@@ -171,9 +171,9 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, stored = read_prefix_list(store, caller, list_id)
+        _, stored = read(store, caller, PrefixList, list_id)
         used = use_revision(store, list_id)
-        refuse_users(stored.record, groups_of(store, stored.record.vni).values())
+        refuse_users(stored.record, read_all(store, SecurityGroup, stored.record.vni).values())
         writes = Writes()
         delete_unused(writes, keys.prefix_list(stored.record.vni, list_id), list_id, stored.mod_revision, used)
         return writes, None
@@ -193,8 +193,8 @@ def refuse_users(prefix_list: PrefixList, groups: Iterable[Stored[SecurityGroup]
 def describe_prefix_lists(store: Store, caller: Caller, vpc_id: str) -> list[PrefixListInfo]:
     """Return a VPC's prefix lists by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    groups = {group_id: referred(stored.record) for group_id, stored in groups_of(store, vpc.vni).items()}
-    lists = [stored.record for stored in prefix_lists_of(store, vpc.vni).values()]
+    groups = {group_id: referred(stored.record) for group_id, stored in read_all(store, SecurityGroup, vpc.vni).items()}
+    lists = [stored.record for stored in read_all(store, PrefixList, vpc.vni).values()]
     infos = []
     for found in sorted(lists, key=lambda prefix_list: prefix_list.name):
         users = tuple(group_id for group_id, peers in groups.items() if found.id in peers)
@@ -204,5 +204,5 @@ def describe_prefix_lists(store: Store, caller: Caller, vpc_id: str) -> list[Pre
 
 def describe_prefix_list(store: Store, caller: Caller, list_id: str) -> PrefixListInfo:
     """Return one prefix list. Raises ApiError: InvalidPrefixListID.NotFound."""
-    vpc, _ = read_prefix_list(store, caller, list_id)
+    vpc, _ = read(store, caller, PrefixList, list_id)
     return next(info for info in describe_prefix_lists(store, caller, vpc.record.id) if info.prefix_list.id == list_id)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.control.decode import decode
 from netorch.store.base import Store
 
 RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one way and one IP version
@@ -42,4 +43,4 @@ def quota_key(owner: str) -> str:
 def quotas_of(store: Store, owner: str) -> Quotas:
     """Return an owner's limits: the defaults unless the operator stored others."""
     stored = store.get(quota_key(owner))
-    return Quotas() if stored is None else msgspec.json.decode(stored.value, type=Quotas)
+    return Quotas() if stored is None else decode(stored, Quotas)

@@ -1,40 +1,47 @@
-"""The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of."""
+"""The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
+
+A VPC of which one record cannot be read, or is missing though others refer to it, is in quarantine: it is none of the cloud's
+VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`) counts as not
+said.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import re
+from typing import Final
 
 import msgspec
 
+from netorch.control.caller import Caller
+from netorch.control.decode import decode
 from netorch.control.hosts import HostState, drain_key
-from netorch.control.records import Stored
-from netorch.errors import StoreUnavailable
+from netorch.control.records import KIND_OF, Stored, stored
+from netorch.control.references import first_missing
+from netorch.errors import UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, VpcStatus
 from netorch.model.flow_log import FlowLog
+from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.status import AgentStatus
 from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.store.alloc import holder_of
 from netorch.store.base import KeyValue, Store
 
-_TYPES: Final[dict[str, type]] = {
-    "vpc": Vpc,
-    "subnet": Subnet,
-    "rtb": RouteTable,
-    "eni": NetworkInterface,
-    "i": Instance,
-    "sg": SecurityGroup,
-    "acl": NetworkAcl,
-    "pl": PrefixList,
-    "fl": FlowLog,
-    "map": Mapping,
-    "host": Host,
-    "eni-status": EniStatus,
-    "vpc-status": VpcStatus,
-    "agent": AgentStatus,
+_VNI: Final = re.compile("[0-9a-f]{6}")
+
+TYPE_OF: Final = {kind: of for of, kind in KIND_OF.items()}
+TABLES: Final = {  # the kind in a key below `vpc/<vni>/` -> the field of VpcRecords
+    "subnet": "subnets",
+    "rtb": "route_tables",
+    "eni": "enis",
+    "i": "instances",
+    "sg": "groups",
+    "acl": "acls",
+    "pl": "prefix_lists",
+    "fl": "flow_logs",
 }
-_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {kind: msgspec.json.Decoder(of) for kind, of in _TYPES.items()}
 
 
 class VpcRecords(msgspec.Struct, kw_only=True):
@@ -70,6 +77,25 @@ class VpcRecords(msgspec.Struct, kw_only=True):
         return found
 
 
+class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
+    """A VPC of which something cannot be read or is missing."""
+
+    vni: int
+    owner: str  # empty, as is the name, when the VPC's own record and its name's are both damaged
+    name: str
+    error: UnreadableRecord  # the first, if there are several
+    rest: VpcRecords | None  # what can be read; None: not even the VPC's own record
+
+    @property
+    def path(self) -> str:
+        """Return the VPC's owner and name, or its VNI when they are not known."""
+        return f"{self.owner}/{self.name}" if self.name else f"with VNI {self.vni}"
+
+    def is_known_to(self, caller: Caller) -> bool:
+        """Return whether the caller may hear of it."""
+        return caller.operator or (bool(self.owner) and caller.sees(self.owner))
+
+
 class Inventory:
     """Everything, as it stood at `revision`. `raw` holds what is not decoded: names, allocations, quotas."""
 
@@ -81,29 +107,53 @@ class Inventory:
         self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
         self.agents: dict[str, AgentStatus] = {}
         self.raw: dict[str, KeyValue] = {}
+        self.quarantined: dict[int, Quarantine] = {}
+        self.quarantined_hosts: dict[str, UnreadableRecord] = {}
+        self.unreadable: list[UnreadableRecord] = []  # all, also of what hosts say
+
+    def check_vpc(self, caller: Caller, vni: int) -> None:
+        """Raise UnreadableRecord for a VPC in quarantine that the caller may hear of."""
+        found = self.quarantined.get(vni)
+        if found is not None and found.is_known_to(caller):
+            raise found.error
+
+    def check_host(self, name: str) -> None:
+        """Raise UnreadableRecord for a host in quarantine."""
+        if name in self.quarantined_hosts:
+            raise self.quarantined_hosts[name]
 
 
 def read_inventory(store: Store) -> Inventory:
-    """Return everything. Cost: O(store), about 2 us a record.
-
-    Raises:
-      StoreUnavailable: a record cannot be decoded; the text names it.
-    """
+    """Return everything. Cost: O(store), about 2 us a record."""
     listing = store.list("")
     inventory = Inventory(listing.revision)
     wants: dict[str, int] = {}
+    damaged: dict[int, UnreadableRecord] = {}  # VNI -> the one of its VPC that sorts first
     for kv in reversed(listing.kvs):  # a VPC's own record sorts behind what is in it, mappings and wants before it
         root, _, rest = kv.key.partition("/")
-        if root == "vpc":
-            _take_vpc(inventory, kv, rest)
-        elif root == "map":
-            _take_mapping(inventory, kv, rest)
-        elif root == "host":
-            _take_host(inventory, wants, kv, *rest.split("/", 1))
-        elif root == "hoststat":
-            _take_status(inventory, kv, *rest.split("/", 1))
-        else:
-            inventory.raw[kv.key] = kv
+        owner, _, what = rest.partition("/")
+        try:
+            if root == "vpc" and _VNI.fullmatch(owner):
+                _take_vpc(inventory, kv, int(owner, 16), what)
+            elif root == "map" and _VNI.fullmatch(owner):
+                _take_mapping(inventory, kv, int(owner, 16), what)
+            elif root == "host":
+                _take_host(inventory, wants, kv, owner, what)
+            elif root == "hoststat":
+                _take_status(inventory, kv, owner, what)
+            else:
+                inventory.raw[kv.key] = kv
+        except UnreadableRecord as error:
+            inventory.unreadable.append(error)
+            if root == "host":
+                inventory.quarantined_hosts[owner] = error
+            elif root != "hoststat":
+                damaged[int(owner, 16)] = error
+    for vni, records in inventory.vpcs.items():
+        if vni not in damaged and (missing := first_missing(records)) is not None:
+            inventory.unreadable.append(missing)
+            damaged[vni] = missing
+    _quarantine(inventory, damaged)
     for name, state in inventory.hosts.items():
         state.wants = wants.get(name, 0)
         state.draining = drain_key(name) in inventory.raw
@@ -111,61 +161,52 @@ def read_inventory(store: Store) -> Inventory:
     return inventory
 
 
-def _stored(kv: KeyValue, kind: str) -> Stored[Any]:
-    try:
-        return Stored(_DECODERS[kind].decode(kv.value), kv.mod_revision)
-    except msgspec.MsgspecError as error:
-        raise StoreUnavailable(f"{kv.key}: the record cannot be read: {error}; put back what a backup holds") from error
+def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> None:
+    """Take VPCs with damaged records out of the cloud; of one whose own record is damaged, the names say what it is called."""
+    named: dict[int, tuple[str, str]] = {}
+    for key, kv in inventory.raw.items() if damaged else ():
+        root, *path = key.split("/")
+        if root == "name" and len(path) == 3 and path[1] == "vpc" and is_id(holder := holder_of(kv), "vpc"):
+            named[vni_of(holder)] = path[0], path[2]
+    for vni, error in damaged.items():
+        rest = inventory.vpcs.pop(vni, None)
+        owner, name = (rest.vpc.record.owner, rest.vpc.record.name) if rest is not None else named.get(vni, ("", ""))
+        inventory.quarantined[vni] = Quarantine(vni=vni, owner=owner, name=name, error=error, rest=rest)
 
 
-def _take_vpc(inventory: Inventory, kv: KeyValue, rest: str) -> None:
-    kind, _, resource_id = rest[7:].partition("/")
-    vni = int(rest[:6], 16)
+def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str) -> None:
+    kind, _, resource_id = rest.partition("/")
     if kind == "vpc":
-        inventory.vpcs[vni] = VpcRecords(vpc=_stored(kv, "vpc"))
-    elif (records := inventory.vpcs.get(vni)) is None or kind not in _TYPES:
+        inventory.vpcs[vni] = VpcRecords(vpc=stored(kv, Vpc))
+    elif (records := inventory.vpcs.get(vni)) is None or kind not in TABLES:
         inventory.raw[kv.key] = kv
-    elif kind == "subnet":
-        records.subnets[resource_id] = _stored(kv, kind)
-    elif kind == "rtb":
-        records.route_tables[resource_id] = _stored(kv, kind)
-    elif kind == "eni":
-        records.enis[resource_id] = _stored(kv, kind)
-    elif kind == "i":
-        records.instances[resource_id] = _stored(kv, kind)
-    elif kind == "sg":
-        records.groups[resource_id] = _stored(kv, kind)
-    elif kind == "acl":
-        records.acls[resource_id] = _stored(kv, kind)
-    elif kind == "pl":
-        records.prefix_lists[resource_id] = _stored(kv, kind)
-    elif kind == "fl":
-        records.flow_logs[resource_id] = _stored(kv, kind)
+    else:
+        getattr(records, TABLES[kind])[resource_id] = stored(kv, TYPE_OF[kind])
 
 
-def _take_mapping(inventory: Inventory, kv: KeyValue, rest: str) -> None:
-    records = inventory.vpcs.get(int(rest[:6], 16))
+def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:
+    records = inventory.vpcs.get(vni)
     if records is None:
         inventory.raw[kv.key] = kv
     else:
-        records.mappings[rest[7:]] = _stored(kv, "map")
+        records.mappings[address] = stored(kv, Mapping)
 
 
 def _take_host(inventory: Inventory, wants: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:
     if kind.startswith("want/"):
         wants[name] = wants.get(name, 0) + 1
     elif kind == "spec":
-        inventory.hosts[name] = HostState(host=_stored(kv, "host").record, mod_revision=kv.mod_revision)
+        inventory.hosts[name] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
     else:
         inventory.raw[kv.key] = kv
 
 
 def _take_status(inventory: Inventory, kv: KeyValue, host: str, what: str) -> None:
     if what == "agent":
-        inventory.agents[host] = _stored(kv, "agent").record
-    elif what.startswith("vpc-"):
-        inventory.vpc_status[host, int(what[4:], 16)] = _stored(kv, "vpc-status").record
-    elif what.startswith("flows/"):
-        inventory.raw[kv.key] = kv
+        inventory.agents[host] = decode(kv, AgentStatus)
+    elif what.startswith("vpc-") and _VNI.fullmatch(what[4:]):
+        inventory.vpc_status[host, int(what[4:], 16)] = decode(kv, VpcStatus)
+    elif is_id(what, "eni"):
+        inventory.eni_status[host, what] = decode(kv, EniStatus)
     else:
-        inventory.eni_status[host, what] = _stored(kv, "eni-status").record
+        inventory.raw[kv.key] = kv

@@ -7,11 +7,11 @@ import msgspec
 from netorch.control import checks
 from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
-from netorch.control.records import read_route_table, read_vpc, route_tables_of, subnets_of
+from netorch.control.records import read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.model import keys
-from netorch.model.vpc import RouteTable, Tags, Vpc, VpcRoute
+from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.store.base import Store
 
 
@@ -40,7 +40,7 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
     def decide() -> tuple[Writes, RouteTable]:
         stored = read_vpc(store, caller, vpc_id)
         vpc = stored.record
-        others = route_tables_of(store, vpc.vni).values()
+        others = read_all(store, RouteTable, vpc.vni).values()
         limit = quotas_of(store, vpc.owner).route_tables_per_vpc
         if len(others) >= limit:
             raise over_quota("RouteTableLimitExceeded", f"VPC {vpc_id}", limit, "route tables")
@@ -50,7 +50,7 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         checked = checks.name(where, name)
         table = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.route_table(vpc.vni, table.id), table)
         return writes, table
 
@@ -65,15 +65,15 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        vpc, table = read_route_table(store, caller, table_id)
+        vpc, table = read(store, caller, RouteTable, table_id)
         vni = vpc.record.vni
         if table.record.main:
             raise in_use("rtb", table_id, "the role of the VPC's main table", "it goes when the VPC is deleted")
-        users = [subnet_id for subnet_id, subnet in subnets_of(store, vni).items() if subnet.record.route_table == table_id]
+        users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.route_table == table_id]
         if users:
             raise in_use("rtb", table_id, f"subnet(s) {', '.join(users)}", "associate them with another table first")
         writes = Writes()
-        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.delete(keys.route_table(vni, table_id), table.mod_revision)
         return writes, None
 
@@ -83,8 +83,8 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
 def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[RouteTableInfo]:
     """Return a VPC's route tables, the main one first, then by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    tables = [stored.record for stored in route_tables_of(store, vpc.vni).values()]
-    subnets = [stored.record for stored in subnets_of(store, vpc.vni).values()]
+    tables = [stored.record for stored in read_all(store, RouteTable, vpc.vni).values()]
+    subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
     infos = []
     for table in sorted(tables, key=lambda table: (not table.main, table.name)):
         own = "" if table.main else table.id
@@ -95,5 +95,5 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
 
 def describe_route_table(store: Store, caller: Caller, table_id: str) -> RouteTableInfo:
     """Return one route table. Raises ApiError: InvalidRouteTableID.NotFound."""
-    vpc, _ = read_route_table(store, caller, table_id)
+    vpc, _ = read(store, caller, RouteTable, table_id)
     return next(info for info in describe_route_tables(store, caller, vpc.record.id) if info.table.id == table_id)

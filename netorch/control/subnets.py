@@ -11,23 +11,15 @@ from netorch.control import checks
 from netorch.control.addresses import cursor_key, cursor_revision
 from netorch.control.caller import Caller
 from netorch.control.quotas import quotas_of
-from netorch.control.records import (
-    Stored,
-    enis_of,
-    read_acl,
-    read_route_table,
-    read_subnet,
-    read_vpc,
-    route_tables_of,
-    subnets_of,
-)
+from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, over_quota
-from netorch.control.writes import Writes, attempt
+from netorch.control.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.addr import Prefix, parse_prefix
-from netorch.model.security import default_acl_id
-from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.model.eni import NetworkInterface
+from netorch.model.security import NetworkAcl, default_acl_id
+from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.store.base import Store
 
 
@@ -74,13 +66,13 @@ def create_subnet(
             acl=_own_acl(store, caller, vpc, network_acl),
             tags=checks.tags(f"subnet {name!r}", tags),
         )
-        others = [other.record for other in subnets_of(store, vpc.vni).values()]
+        others = [other.record for other in read_all(store, Subnet, vpc.vni).values()]
         limit = quotas_of(store, vpc.owner).subnets_per_vpc
         if len(others) >= limit:
             raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets")
         fits_beside(subnet, others)
         writes = Writes()
-        writes.change(keys.vpc(vpc.vni), stored.mod_revision, vpc)
+        guard_structure(writes, stored)
         writes.create(keys.subnet(vpc.vni, subnet.id), subnet)
         return writes, subnet
 
@@ -119,7 +111,7 @@ def _own_table(store: Store, caller: Caller, vpc: Vpc, route_table: str) -> str:
     """Return what a subnet stores for a table: its id, nothing for the main one. Raises ApiError."""
     if not route_table:
         return ""
-    owner, table = read_route_table(store, caller, route_table)
+    owner, table = read(store, caller, RouteTable, route_table)
     if owner.record.id != vpc.id:
         raise ApiError("InvalidParameterValue", f"route table {route_table}: belongs to another VPC; choose one of {vpc.id}")
     return "" if table.record.main else table.record.id
@@ -129,7 +121,7 @@ def _own_acl(store: Store, caller: Caller, vpc: Vpc, network_acl: str) -> str:
     """Return what a subnet stores for an ACL: its id, nothing for the default one. Raises ApiError."""
     if not network_acl:
         return ""
-    owner, acl = read_acl(store, caller, network_acl)
+    owner, acl = read(store, caller, NetworkAcl, network_acl)
     if owner.record.id != vpc.id:
         raise ApiError("InvalidParameterValue", f"network ACL {network_acl}: belongs to another VPC; choose one of {vpc.id}")
     return "" if acl.record.is_default else acl.record.id
@@ -143,14 +135,14 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        vpc, subnet = read_subnet(store, caller, subnet_id)
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
         vni = vpc.record.vni
         cursor = cursor_revision(store, subnet_id)  # before the look: whoever adds an interface moves the cursor
-        users = [eni for eni in enis_of(store, vni).values() if eni.record.subnet == subnet_id]
+        users = [eni for eni in read_all(store, NetworkInterface, vni).values() if eni.record.subnet == subnet_id]
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
         writes = Writes()
-        writes.change(keys.vpc(vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.delete(keys.subnet(vni, subnet_id), subnet.mod_revision)
         writes.delete(cursor_key(subnet_id), cursor)
         return writes, None
@@ -166,7 +158,7 @@ def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_ta
     """
 
     def decide() -> tuple[Writes, Subnet]:
-        vpc, subnet = read_subnet(store, caller, subnet_id)
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
         own = _own_table(store, caller, vpc.record, route_table)
         return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, route_table=own))
 
@@ -181,7 +173,7 @@ def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_
     """
 
     def decide() -> tuple[Writes, Subnet]:
-        vpc, subnet = read_subnet(store, caller, subnet_id)
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
         own = _own_acl(store, caller, vpc.record, network_acl)
         return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, acl=own))
 
@@ -191,7 +183,7 @@ def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_
 def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple[Writes, Subnet]:
     writes = Writes()
     if changed != subnet.record:
-        writes.change(keys.vpc(changed.vni), vpc.mod_revision, vpc.record)
+        guard_structure(writes, vpc)
         writes.change(keys.subnet(changed.vni, changed.id), subnet.mod_revision, changed)
     return writes, changed
 
@@ -199,9 +191,9 @@ def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple
 def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetInfo]:
     """Return a VPC's subnets in address order. Raises ApiError: InvalidVpcID.NotFound. Cost: O(records of the VPC)."""
     vpc = read_vpc(store, caller, vpc_id).record
-    main = next((table_id for table_id, table in route_tables_of(store, vpc.vni).items() if table.record.main), "")
-    subnets: dict[str, Stored[Subnet]] = subnets_of(store, vpc.vni)
-    used = Counter(eni.record.subnet for eni in enis_of(store, vpc.vni).values())
+    main = next((table_id for table_id, table in read_all(store, RouteTable, vpc.vni).items() if table.record.main), "")
+    subnets: dict[str, Stored[Subnet]] = read_all(store, Subnet, vpc.vni)
+    used = Counter(eni.record.subnet for eni in read_all(store, NetworkInterface, vpc.vni).values())
     infos = [
         SubnetInfo(
             subnet=stored.record,
@@ -217,5 +209,5 @@ def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetIn
 
 def describe_subnet(store: Store, caller: Caller, subnet_id: str) -> SubnetInfo:
     """Return one subnet. Raises ApiError: InvalidSubnetID.NotFound."""
-    vpc, _ = read_subnet(store, caller, subnet_id)
+    vpc, _ = read(store, caller, Subnet, subnet_id)
     return next(info for info in describe_subnets(store, caller, vpc.record.id) if info.subnet.id == subnet_id)

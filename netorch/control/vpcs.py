@@ -14,16 +14,7 @@ import msgspec
 from netorch.control import acls, checks, groups
 from netorch.control.caller import Caller
 from netorch.control.quotas import Quotas, quotas_of
-from netorch.control.records import (
-    acls_of,
-    enis_of,
-    flow_logs_of,
-    groups_of,
-    prefix_lists_of,
-    read_vpc,
-    route_tables_of,
-    subnets_of,
-)
+from netorch.control.records import read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, invalid, over_quota
 from netorch.control.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
@@ -31,8 +22,10 @@ from netorch.model import keys, rules
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
 from netorch.model.check import MAIN_ROUTE_TABLE
 from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
+from netorch.model.eni import NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import Vni
-from netorch.model.security import NetworkAcl, SecurityGroup
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, holder_of, release, take, vni_key
 from netorch.store.base import Store
@@ -188,14 +181,16 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
     def decide() -> tuple[Writes, None]:
         vpc = read_vpc(store, caller, vpc_id)
         vni = vpc.record.vni
-        tables, its_groups, its_acls = route_tables_of(store, vni), groups_of(store, vni), acls_of(store, vni)
+        tables = read_all(store, RouteTable, vni)
+        its_groups = read_all(store, SecurityGroup, vni)
+        its_acls = read_all(store, NetworkAcl, vni)
         for found, noun in (
-            (len(subnets_of(store, vni)), "subnet"),
-            (len(enis_of(store, vni)), "network interface"),
+            (len(read_all(store, Subnet, vni)), "subnet"),
+            (len(read_all(store, NetworkInterface, vni)), "network interface"),
             (sum(not table.record.main for table in tables.values()), "route table"),
             (sum(not group.record.is_default for group in its_groups.values()), "security group"),
             (sum(not acl.record.is_default for acl in its_acls.values()), "network ACL"),
-            (len(prefix_lists_of(store, vni)), "prefix list"),
+            (len(read_all(store, PrefixList, vni)), "prefix list"),
         ):
             if found:
                 raise in_use("vpc", vpc_id, f"{found} {noun}(s)", f"delete its {noun}s first")
@@ -207,7 +202,7 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
             writes.delete(keys.security_group(vni, group_id), group.mod_revision)
         for acl_id, acl in its_acls.items():
             writes.delete(keys.network_acl(vni, acl_id), acl.mod_revision)
-        for log_id, log in flow_logs_of(store, vni).items():
+        for log_id, log in read_all(store, FlowLog, vni).items():
             writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
         writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
         held = store.get(vni_key(vni))
@@ -216,17 +211,6 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
         return writes, None
 
     attempt(store, decide)
-
-
-def describe_vpcs(store: Store, caller: Caller) -> list[Vpc]:
-    """Return the VPCs that the caller may see, by owner and name. Cost: O(records of the caller's VPCs)."""
-    prefix = "name/" if caller.operator else f"name/{caller.owner}/vpc/"
-    found = []
-    for kv in store.list(prefix).kvs:
-        _, owner, kind, _ = kv.key.split("/", 3)
-        if kind == "vpc" and caller.sees(owner):
-            found.append(read_vpc(store, caller, holder_of(kv)).record)
-    return found
 
 
 def describe_vpc(store: Store, caller: Caller, vpc_id: str) -> Vpc:
@@ -268,7 +252,7 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
         gone = _associated(vpc, cidr)
         if str(gone) == vpc.cidrs[0]:
             raise ApiError("OperationNotPermitted", f"VPC {vpc_id}: {gone} is its primary range; make another VPC instead")
-        for subnet in subnets_of(store, vpc.vni).values():
+        for subnet in read_all(store, Subnet, vpc.vni).values():
             for text in (subnet.record.cidr, subnet.record.ipv6_cidr):
                 if text and gone.contains(parse_prefix(text)):
                     raise in_use("vpc", vpc_id, f"subnet {subnet.record.id} {text} in {gone}", "delete that subnet first")

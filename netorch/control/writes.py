@@ -7,7 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
+from netorch.control.records import Stored
 from netorch.model import keys
+from netorch.model.vpc import Vpc
 from netorch.store.alloc import Claim, take
 from netorch.store.base import Compare, Delete, Put, Store
 from netorch.store.transact import Snapshot, retry
@@ -109,6 +111,11 @@ def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
 
     retry(store, once)
     return results[-1]
+
+
+def guard_structure(writes: Writes, vpc: Stored[Vpc]) -> None:
+    """Rewrite a VPC's record as it is: of two changes of its structure at the same time one fails, and decides anew."""
+    writes.change(keys.vpc(vpc.record.vni), vpc.mod_revision, vpc.record)
 
 
 def take_name(owner: str, kind: str, text: str, holder: str) -> Claim:

@@ -1,20 +1,47 @@
 """What an agent would do now, computed by its own code, without doing it."""
 
+from __future__ import annotations
+
+import os
+
+from netorch.control.hosts import read_host
 from netorch.diagnose.desired import compiled_agent
+from netorch.drivers import netns
+from netorch.errors import ApiError, KernelError, NetorchError
+from netorch.model.eni import Host
 from netorch.state.op import Op
+from netorch.state.owner import fabric_netns
 from netorch.store.base import Store
+
+_HERE = "run this on a host (--host, if it is not named so); in a lab: netorch lab exec --node HOST LAB -- netorch drift"
 
 
 def pending_operations(host_name: str, store: Store) -> list[Op]:
     """Return the operations that would make this host's kernel what it should be.
 
     Raises:
-      NetorchError: the host is unknown, its underlay address is missing, or one of its VPCs cannot be compiled.
+      NetorchError: the host is unknown or elsewhere, or one of its VPCs cannot be compiled.
     """
     from netorch.drivers.linux import LinuxKernel
 
+    try:
+        host = read_host(store, host_name).host
+    except ApiError as error:  # an unknown host would own nothing, so all would be drift
+        raise NetorchError(f"host {host_name!r}: is none of the store's; {_HERE}") from error
+    _check_fabric(host)
     kernel = LinuxKernel(host_name)
     try:
+        if kernel.underlay(host.underlay) is None:
+            raise NetorchError(f"host {host_name}: nothing here has its underlay address {host.underlay}; {_HERE}")
         return compiled_agent(host_name, store, kernel, read_kernel=True).pending()
     finally:
         kernel.close()
+
+
+def _check_fabric(host: Host) -> None:
+    """Raise NetorchError when the host's namespace is not here; opening the host would make it."""
+    name = fabric_netns(host.name)
+    try:
+        os.close(netns.find(name))
+    except KernelError as error:
+        raise NetorchError(f"host {host.name}: its namespace {name} is not on this machine; {_HERE}") from error

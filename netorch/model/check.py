@@ -12,6 +12,7 @@ from typing import Final
 from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
+from netorch.model.check_flow_logs import check_flow_logs
 from netorch.model.check_instance import InstanceChecker, Subnets
 from netorch.model.check_security import Policies, check_policies, no_such
 from netorch.model.cloud import (
@@ -134,6 +135,7 @@ class _Checker(Notes):
                 checker.check(instance, (*where, "instances", j))
             for j, instance in enumerate(lodgers):
                 checker.check(instance, ("instances", j))
+        check_flow_logs(self, vpc, where, lodgers)
 
     def _blocks(self, cidrs: list[str], memo: Memo[Prefix | Flaw], where: Where, field: str) -> list[Prefix] | None:
         """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds."""

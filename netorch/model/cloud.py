@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from netorch.model.eni import Attachment, Role
+from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
 
@@ -110,6 +111,29 @@ _EVERYTHING = [
 DEFAULT_ACL = NetworkAclDecl(name=DEFAULT_NAME, ingress=_EVERYTHING, egress=_EVERYTHING)
 
 
+class LoggedTraffic(Enum):
+    """Which traffic a flow log records, as a file writes it."""
+
+    ALL = "all"
+    ACCEPT = "accept"
+    REJECT = "reject"
+
+    @property
+    def traffic(self) -> Traffic:
+        """Return the same as it is stored."""
+        return Traffic[self.name]
+
+
+class FlowLogDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A flow log of where it stands: of a VPC, of a subnet, or of an instance's own interface."""
+
+    name: str
+    traffic: LoggedTraffic = LoggedTraffic.ALL
+    interval: int = INTERVAL_LAST_S  # seconds
+    format: str = ""  # as EC2 writes it, e.g. `${version} ${srcaddr}`; EC2's default fields when left out
+    tags: Tags = {}
+
+
 class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A subnet. `route_table` and `network_acl` are names; the main table and the default ACL when left out."""
 
@@ -119,6 +143,7 @@ class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     route_table: str = ""
     network_acl: str = ""
     tags: Tags = {}
+    flow_logs: list[FlowLogDecl] = []
 
 
 class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -138,6 +163,7 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     tags: Tags = {}
+    flow_logs: list[FlowLogDecl] = []
 
 
 class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -153,6 +179,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     security_groups: list[SecurityGroupDecl] = []
     network_acls: list[NetworkAclDecl] = []
     route_tables: list[RouteTableDecl] = []
+    flow_logs: list[FlowLogDecl] = []
     subnets: list[SubnetDecl] = []
     instances: list[InstanceDecl] = []
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Flaw, number_text, shown
 from netorch.model.vpc import Tags
 
 INTERVAL_FIRST_S: Final = 10  # EC2 knows 60 and 600 s only; in a lab nobody waits so long
@@ -73,8 +73,15 @@ def parse_format(text: str) -> tuple[str, ...] | Flaw:
     return tuple(fields)
 
 
+def format_text(fields: tuple[str, ...]) -> str:
+    """Return fields as EC2 writes a format."""
+    return " ".join(f"${{{field}}}" for field in fields)
+
+
 def interval(seconds: int) -> Flaw | None:
     """Return what is wrong with an aggregation interval."""
     if INTERVAL_FIRST_S <= seconds <= INTERVAL_LAST_S:
         return None
-    return Flaw(f"an interval of {seconds} s", f"choose {INTERVAL_FIRST_S} to {INTERVAL_LAST_S} s; EC2's are 60 and 600")
+    return Flaw(
+        f"an interval of {number_text(seconds)} s", f"choose {INTERVAL_FIRST_S} to {INTERVAL_LAST_S} s; EC2's are 60 and 600"
+    )

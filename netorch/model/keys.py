@@ -13,6 +13,11 @@ def vpc(vni: int) -> str:
     return f"vpc/{vni:06x}/vpc"
 
 
+def resource(vni: int, kind: str, resource_id: str) -> str:
+    """Return the key of what a VPC has, by the kind in its id; without an id the prefix of all of that kind."""
+    return f"vpc/{vni:06x}/{kind}/{resource_id}"
+
+
 def subnet(vni: int, resource_id: str) -> str:
     """Return a subnet's key."""
     return f"vpc/{vni:06x}/subnet/{resource_id}"

@@ -1,4 +1,4 @@
-"""The one way to write the filters of a VPC: in the order of names and numbers, with what may be left out left out.
+"""The one way to write the filters and flow logs of a VPC: in the order of names and numbers, with what may be left out left out.
 
 Two declarations that mean the same are equal in it; `export` writes it and `diff` compares it. The declarations are valid ones.
 """
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from netorch.model import permission
+from netorch.model import flow_log, permission
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import (
     ALL_OUTBOUND,
@@ -18,6 +18,7 @@ from netorch.model.cloud import (
     DEFAULT_GROUP,
     AclEntryDecl,
     EgressDecl,
+    FlowLogDecl,
     IngressDecl,
     NetworkAclDecl,
     PrefixListDecl,
@@ -46,9 +47,20 @@ def normal_acls(decls: Iterable[NetworkAclDecl]) -> list[NetworkAclDecl]:
     return [decl for decl in found if decl != DEFAULT_ACL]
 
 
+def normal_flow_logs(decls: Iterable[FlowLogDecl]) -> list[FlowLogDecl]:
+    """Return flow logs in the one way to write them."""
+    return sorted((_flow_log(decl) for decl in decls), key=lambda decl: decl.name)
+
+
 def normal_memberships(names: Sequence[str]) -> list[str]:
     """Return the groups of an instance in the one way to write them."""
     return sorted(names) if list(names) != [DEFAULT_NAME] else []
+
+
+def _flow_log(decl: FlowLogDecl) -> FlowLogDecl:
+    fields = flow_log.parse_format(decl.format) if decl.format else flow_log.DEFAULT_FORMAT
+    assert isinstance(fields, tuple)
+    return msgspec.structs.replace(decl, format=flow_log.format_text(fields) if fields != flow_log.DEFAULT_FORMAT else "")
 
 
 def _list(decl: PrefixListDecl) -> PrefixListDecl:

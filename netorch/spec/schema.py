@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from netorch.model import cloud, permission, rules
+from netorch.model import cloud, flow_log, permission, rules
 from netorch.model.ids import VNI_FIRST, VNI_LAST
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
@@ -41,6 +41,7 @@ _PEER: Final[_Schema] = {
     "examples": ["0.0.0.0/0", "sg-web", "pl-offices"],
 }
 _DESCRIPTION: Final[_Schema] = {"description": "What it is for.", "maxLength": rules.MAX_DESCRIPTION}
+_FIELD: Final = "|".join(rf"\$\{{{field}\}}|{field}" for field in flow_log.FIELDS)
 _TAGS: Final[_Schema] = {
     "description": "Free labels. The prefixes aws: and netorch: are reserved.",
     "maxProperties": rules.MAX_TAGS,
@@ -110,6 +111,21 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "egress": {"description": "What may leave its subnets; what no entry matches is denied."},
         "tags": _TAGS,
     },
+    cloud.FlowLogDecl: {
+        "name": {"description": "The flow log's name, unique in the VPC.", **_NAME},
+        "traffic": {"description": "Which traffic it records."},
+        "interval": {
+            "description": "Seconds of traffic that a line tells of.",
+            "minimum": flow_log.INTERVAL_FIRST_S,
+            "maximum": flow_log.INTERVAL_LAST_S,
+        },
+        "format": {
+            "description": "The fields of a line as EC2 writes them; EC2's default ones when left out.",
+            "pattern": rf"^$|^ *({_FIELD})( +({_FIELD}))* *$",
+            "examples": ["${version} ${srcaddr} ${dstaddr} ${action}"],
+        },
+        "tags": _TAGS,
+    },
     cloud.RouteTableDecl: {
         "name": {"description": "The table's name, unique in the VPC; not main.", **_NAME},
         "tags": _TAGS,
@@ -121,6 +137,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "route_table": {"description": "The name of one of the VPC's route_tables; the main table when left out.", **_NAME},
         "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **_NAME},
         "tags": _TAGS,
+        "flow_logs": {"description": "Flow logs of all its interfaces."},
     },
     cloud.InstanceDecl: {
         "name": {"description": "The instance's name, unique in the VPC.", **_NAME},
@@ -139,6 +156,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "attachment": {"description": "A namespace that netorch makes, an existing one, or a tap device for a virtual machine."},
         "netns": {"description": "With attachment existing: a name in /run/netns or an absolute path."},
         "tags": _TAGS,
+        "flow_logs": {"description": "Flow logs of its own interface."},
     },
     cloud.VpcDecl: {
         "name": {"description": "The VPC's name, unique for its owner.", **_NAME},
@@ -156,6 +174,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
         "route_tables": {"description": "Route tables besides the main one."},
+        "flow_logs": {"description": "Flow logs of all interfaces in the VPC."},
         "subnets": {"description": "The VPC's subnets; they do not overlap."},
         "instances": {"description": "The instances in the VPC."},
     },

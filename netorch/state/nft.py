@@ -14,7 +14,7 @@ from netorch.state.link import link_key
 
 VPC_TABLE: Final[Key] = ("nft-table", "fabric", "inet")  # where the chains and sets of VPCs stand
 BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
-ZONES: Final = "zone"  # the map from devices to conntrack zones
+ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 
 # NFLOG groups to which refused packets are told, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's

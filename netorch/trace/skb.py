@@ -112,6 +112,7 @@ _FIELDS: Final = (
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
     Field(words="arp saddr ip", read=_never),
+    Field(words="ip protocol", read=lambda skb: skb.packet.protocol if skb.packet.version == 4 else None, names=_PROTOCOLS),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
     Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole

@@ -218,8 +218,7 @@ def test_a_port_without_its_chain_is_mute(forgery: World) -> None:
     probes = [Probe(netns=forgery.instance("acme/b").id, destination=address) for address in (far, near, A6, router)]
     assert [answer.ok for answer in ask(probes)] == [False] * 4
     after = forgery.counters("hv2")
-    assert after["unchecked"] >= before["unchecked"] + 2
-    assert after["to_router"] >= before["to_router"] + 1
+    assert after["unchecked"] >= before["unchecked"] + len(probes)
 
 
 def test_an_instance_cannot_speak_vxlan_to_a_host(forgery: World) -> None:

@@ -26,6 +26,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import Subnet
 from netorch.state.owner import fabric_netns
+from policy.nftgen import raw
 
 EVERYONE = "0.0.0.0/0"
 PAIR = "10.44.0.0/16"  # both instances
@@ -149,7 +150,8 @@ def _acl(acl_id: str) -> NetworkAcl:
 
 
 # What an expert types for this host and its one instance under `Policy.full`, equal in function to what netorch loads:
-# - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept.
+# - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept; so are
+#   ICMP errors about packets that were not to the instance.
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
 # - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
@@ -209,7 +211,8 @@ def values(here: Side, there: Side) -> dict[str, object]:
     return {
         "peer": there.vtep,
         "vni": VNI << 8,
-        "inner": "0x" + "".join(f"{int(part):02x}" for part in there.address.split(".")),
+        "inner": raw(there.address),
+        "own": raw(here.address),
         "port": port_name_in(fabric_netns(here.host)),
         "mac": here.mac,
         "address": here.address,

@@ -231,6 +231,11 @@ table netdev hand {
         type filter hook ingress device "%(port)s" priority -450; policy accept;
         ether saddr != %(mac)s drop
         ip saddr != %(address)s drop
+        ip protocol icmp goto errors
+    }
+    chain errors {
+        icmp type { 3, 4, 11, 12 } ip frag-off & 16383 == 0 @th,192,32 %(own)s accept
+        icmp type { 3, 4, 5, 11, 12 } drop
     }
 }
 """

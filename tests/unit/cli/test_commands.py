@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netorch.model import keys
+from netorch.store.base import Put
+from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run
 
 
@@ -19,6 +22,45 @@ def test_plan_and_diff_leave_with_2_until_the_file_is_applied(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     assert "No changes" in run("plan").stdout
     assert run("diff").stdout == ""
+
+
+FINDERS = [
+    ("plan", "-f"),
+    ("diff", "-f"),
+    ("reach", "--diff", "-f"),
+    ("apply", "--yes", "-f"),
+    ("check", "-f"),
+]
+
+
+@pytest.mark.parametrize("command", FINDERS, ids=lambda command: str(command[0]))
+def test_an_error_is_never_taken_for_a_difference(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "bad.yaml").write_text("vpcs: [{name: 7}]")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for file in ("bad.yaml", "binary.yaml", "nope.yaml", "."):
+        assert run(*command, file, code=65).stderr.startswith("error: ")
+    assert "No such option" in run(*command, "bad.yaml", "--nonsense", code=64).stderr
+    assert "requires an argument" in run(*command, code=64).stderr
+
+
+@pytest.mark.parametrize("words", ["", "vpc", "vpc show", "instance lost", "status extra", "trace one", "reach", "-o json"])
+def test_wrong_usage_has_a_code_of_its_own(run: Run, words: str) -> None:
+    assert "Usage: " in run(*words.split(), code=64).stderr
+
+
+def test_flow_logs_come_and_go_with_the_file(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    declared = CLOUD.replace(
+        "  owner: acme\n", "  owner: acme\n  flow_logs: [{name: all, format: srcaddr dstaddr, interval: 60}]\n"
+    )
+    (tmp_path / "vpc.yaml").write_text(declared)
+    assert "+  flow-log       acme/acme/all" in run("plan", code=2).stdout
+    assert '+        format: "${srcaddr} ${dstaddr}"' in run("diff", code=2).stdout
+    run("apply", "--yes", "--no-wait")
+    assert run("diff").stdout == ""
+    assert json.loads(run("flow-log", "show", "acme/all", "-o", "json").stdout)["interval_s"] == 60
+    (tmp_path / "vpc.yaml").write_text(CLOUD)
+    assert "-  flow-log       acme/acme/all" in run("plan", code=2).stdout
 
 
 def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_path: Path) -> None:
@@ -54,6 +96,14 @@ def test_lists_are_columns_json_or_yaml(run: Run) -> None:
     ]
 
 
+def test_lists_are_of_one_vpc_when_it_is_named(run: Run) -> None:
+    run("apply", "--yes", "--no-wait")
+    for noun in ("instance", "eni", "subnet", "map", "sg"):
+        rows = json.loads(run(noun, "list", "--vpc", "globex", "-o", "json").stdout)
+        assert {row["vpc"] for row in rows} == {"globex/globex"}
+        assert "InvalidVpcID.NotFound" in run(noun, "list", "--vpc", "none", code=1).stderr
+
+
 def test_names_are_found_by_as_much_as_is_needed(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     assert "web-2" in run("instance", "show", "web-2").stdout
@@ -67,7 +117,53 @@ def test_an_owner_sees_nothing_of_another(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     theirs = json.loads(run("instance", "show", "globex/web-1", "-o", "json").stdout)["id"]
     assert "NotFound" in run("--owner", "acme", "instance", "show", theirs, code=1).stderr
-    assert "globex" not in run("--owner", "acme", "vpc", "list").stdout
+    nouns = ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance", "map", "flow-log")
+    for command in [(noun, "list") for noun in nouns] + [("export",), ("reach", "--matrix")]:
+        assert "globex" not in run("--owner", "acme", *command).stdout
+    assert "192.0.2.1" not in run("--owner", "acme", "export").stdout
+
+
+@pytest.mark.parametrize("words", ["host list", "host delete hv1", "status", "drift", "store check", "check"])
+def test_what_is_the_operators_is_no_customers(run: Run, words: str) -> None:
+    run("apply", "--yes", "--no-wait")
+    assert "UnauthorizedOperation" in run("--owner", "acme", *words.split(), code=1).stderr
+
+
+@pytest.mark.parametrize("owner", ["", "a/b", "-"])
+def test_an_owner_that_is_none_is_not_the_operator(run: Run, owner: str) -> None:
+    assert "Invalid value for '--owner'" in run("--owner", owner, "vpc", "list", code=64).stderr
+
+
+def test_a_customer_declares_no_hosts_but_may_name_those_there_are(run: Run, tmp_path: Path) -> None:
+    own = CLOUD[: CLOUD.index("- name: globex")]
+    (tmp_path / "vpc.yaml").write_text(own)
+    assert "UnauthorizedOperation: host 'hv1'" in run("--owner", "acme", "plan", code=1).stderr
+    run("apply", "--yes", "--no-wait")
+    assert "No changes" in run("--owner", "acme", "plan").stdout
+    (tmp_path / "vpc.yaml").write_text(own.replace("192.0.2.12", "192.0.2.99"))
+    assert "UnauthorizedOperation: host 'hv2'" in run("--owner", "acme", "plan", code=1).stderr
+
+
+def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+
+    def completed(*words: str) -> list[str]:
+        environment = {
+            "NETORCH_STORE": str(tmp_path / "db"),
+            "_NETORCH_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("netorch", *words)),
+            "COMP_CWORD": str(len(words)),
+            "PATH": "/usr/bin:/bin",
+        }
+        done = subprocess.run([sys.executable, "-m", "netorch"], env=environment, capture_output=True, text=True, check=True)
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert completed("vp") == ["vpc"]
+    assert completed("instance", "show", "acme/w") == ["acme/web-1", "acme/web-2"]
+    assert completed("instance", "show", "web-") == ["web-1", "web-2"]
+    assert completed("instance", "move", "web-1", "hv") == ["hv1", "hv2"]
+    assert completed("--owner", "globex", "instance", "show", "") == ["globex/web-1"]
+    assert completed("plan", "-o", "j") == ["json"]
 
 
 def test_the_mapping_service_answers_by_name_and_by_vni(run: Run) -> None:
@@ -113,13 +209,13 @@ def test_status_says_what_is_wrong_and_leaves_with_2(run: Run) -> None:
 
 def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/8], subnet: []}]")
-    error = run("apply", "-f", "bad.yaml", code=2).stderr
+    error = run("apply", "-f", "bad.yaml", code=65).stderr
     assert "did you mean subnets" in error
     assert "/16 to /28" in error
     assert json.loads(run("vpc", "list", "-o", "json").stdout) == []
-    assert "check the path" in run("plan", "-f", "nope.yaml", code=2).stderr
-    assert "Did you mean 'vpc'" in run("vpx", code=2).stderr
-    assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=2).stderr
+    assert "check the path" in run("plan", "-f", "nope.yaml", code=65).stderr
+    assert "Did you mean 'vpc'" in run("vpx", code=64).stderr
+    assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=64).stderr
 
 
 def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -> None:
@@ -131,7 +227,15 @@ def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -
 
 
 def test_drift_of_an_unknown_host_is_an_error_and_not_a_kernel_to_be_cleared(run: Run) -> None:
-    assert "host 'nope': does not exist" in run("drift", "--host", "nope", code=1).stderr
+    run("host", "create", "nowhere", "--underlay", "192.0.2.11")
+    for host, found in (
+        ("nope", "host 'nope': is none of the store's"),
+        ("nowhere", "its namespace netorch-nowhere is not on this machine"),
+    ):
+        said = run("drift", "--host", host, code=1).stderr
+        assert found in said
+        assert "run this on a host" in said
+    assert not Path("/run/netns/netorch-nowhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -156,3 +260,40 @@ def test_help_imports_none_of_the_heavy_libraries(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Commands:" in done.stdout
+
+
+def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    subnet = json.loads(run("subnet", "show", "acme/app", "-o", "json").stdout)
+    key, store = f"vpc/{subnet['vni']:06x}/subnet/{subnet['id']}", SqliteStore(tmp_path / "db")
+    store.txn([], [Put(key, b'{"id": 7}')])
+    revision = store.revision()
+    store.close()
+    listed = run("subnet", "list")
+    assert "globex/globex" in listed.stdout
+    assert "acme/acme" not in listed.stdout
+    assert f"warning: VPC acme/acme is left out: {key}: the record cannot be read" in listed.stderr
+    assert run("--owner", "globex", "instance", "list").stderr == ""
+    for command in (("vpc", "show", "acme"), ("subnet", "show", subnet["id"]), ("plan",), ("apply", "--yes")):
+        assert key in run(*command, code=1).stderr
+    assert f"problem: {key}: the record cannot be read" in run("status", code=2).stdout
+    assert "name: acme" not in run("export", code=2).stdout
+    assert key in run("store", "check", code=2).stdout
+    assert run("store", "get", key).stdout == '{"id": 7}\n'
+    assert "UnauthorizedOperation" in run("--owner", "globex", "store", "get", key, code=1).stderr
+    assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["id"] == subnet["id"]
+    assert "DependencyViolation" in run("store", "delete", key, code=1).stderr
+    run("store", "put", key, "--revision", str(revision - 1))
+    assert run("store", "check").stdout == "every record is there and can be read\n"
+    assert "No changes" in run("plan").stdout
+
+
+def test_an_owner_is_told_why_a_vpc_is_degraded(run: Run, tmp_path: Path) -> None:
+    run("apply", "--yes", "--no-wait")
+    shown = json.loads(run("--owner", "acme", "vpc", "show", "acme", "-o", "json").stdout)
+    assert shown["degraded"] == []
+    store = SqliteStore(tmp_path / "db")
+    store.txn([], [Put(keys.vpc_status("hv1", shown["vni"]), b'{"reason": "too many entries"}')])
+    store.close()
+    assert "degraded            hv1: too many entries" in run("--owner", "acme", "vpc", "show", "acme").stdout
+    assert "too many" not in run("--owner", "globex", "vpc", "show", "globex").stdout

@@ -55,13 +55,21 @@ def test_a_rule_is_added_in_the_words_of_the_manual_and_removed_by_id_or_by_word
     assert "default VPC security group" in lab("sg", "show", "default").stdout
 
 
+def test_rules_are_listed_alike_for_groups_and_acls(lab: Run) -> None:
+    for noun in ("sg", "nacl"):
+        rules = json.loads(lab(noun, "rule", "list", "default", "-o", "json").stdout)
+        shown = value(lab, noun, "show", "default")
+        assert rules == shown["ingress"] + shown["egress"]  # type: ignore[operator]
+        assert lab(noun, "rule", "list", "default").stdout in lab(noun, "show", "default").stdout
+
+
 def test_the_option_of_the_other_way_is_wrong_usage(lab: Run) -> None:
     assert (
         "needs --source"
-        in lab("sg", "rule", "add", "default", "ingress", "tcp", "443", "--destination", "10.0.0.0/8", code=2).stderr
+        in lab("sg", "rule", "add", "default", "ingress", "tcp", "443", "--destination", "10.0.0.0/8", code=64).stderr
     )
-    assert "needs --destination" in lab("sg", "rule", "remove", "default", "egress", "all", code=2).stderr
-    assert "say which rule" in lab("sg", "rule", "remove", "default", "all", "443", code=2).stderr
+    assert "needs --destination" in lab("sg", "rule", "remove", "default", "egress", "all", code=64).stderr
+    assert "say which rule" in lab("sg", "rule", "remove", "default", "all", "443", code=64).stderr
     assert "write tcp" in lab("sg", "rule", "add", "default", "ingress", "TCP", "--source", "10.0.0.0/8", code=1).stderr
 
 
@@ -127,7 +135,7 @@ def test_groups_and_acls_are_those_of_the_vpc_of_what_they_are_given_to(lab: Run
 
 
 def test_a_way_alone_is_no_rule(lab: Run) -> None:
-    assert "say which rule" in lab("sg", "rule", "remove", "lab/default", "ingress", code=2).stderr
+    assert "say which rule" in lab("sg", "rule", "remove", "lab/default", "ingress", code=64).stderr
 
 
 def test_a_plan_shows_the_rules_and_diff_only_what_differs(run: Run, tmp_path: Path) -> None:
@@ -177,3 +185,18 @@ def test_names_are_completed(lab: Run, tmp_path: Path) -> None:
     assert offered("sg", "show") == ["lab/default", "lab/web"]
     assert offered("nacl", "delete") == ["lab/default"]
     assert offered("prefix-list", "set") == ["lab/offices"]
+
+
+def test_a_bare_name_means_what_is_in_the_same_vpc(run: Run) -> None:
+    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    for vpc in ("one", "two"):
+        run("vpc", "create", vpc, "--cidr", "10.0.0.0/16")
+        run("route-table", "create", "side", "--vpc", vpc)
+        run("nacl", "create", "strict", "--vpc", vpc)
+        run("sg", "create", "web", "--vpc", vpc)
+        run("subnet", "create", "a", "--vpc", vpc, "--cidr", "10.0.1.0/24", "--route-table", "side", "--network-acl", "strict")
+    run("route-table", "associate", "side", "two/a")
+    run("eni", "create", "--subnet", "two/a", "--security-group", "web")
+    run("instance", "run", "i", "--vpc", "two", "--subnet", "a", "--security-group", "web", "--no-wait")
+    assert value(run, "instance", "show", "i")["security_groups"] == ["web"]
+    assert value(run, "sg", "show", "one/web")["interfaces"] == []

@@ -7,6 +7,7 @@ from netorch.control import enis, instances, moves, subnets, vpcs
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, CloudPlan
 from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.describe import describe_vpcs
 from netorch.control.export import export_cloud
 from netorch.control.instances import Wish
 from netorch.control.read import VpcRecords, read_inventory
@@ -187,7 +188,7 @@ def test_a_vpc_is_deleted_only_by_the_file_that_made_it(store: Store, operator: 
     plan = apply(store, operator, rest)
     assert summary(plan) == [("delete", "vpc", "globex/web")]
     assert plan.changes[0].breaks == "2 instance(s) end"
-    assert [vpc.name for vpc in vpcs.describe_vpcs(store, operator)] == ["web", "by-hand"]
+    assert [vpc.name for vpc in describe_vpcs(read_inventory(store), operator)] == ["web", "by-hand"]
 
 
 def test_instances_of_the_top_level_live_beside_others_in_the_default_vpc(store: Store, operator: Caller) -> None:

@@ -7,9 +7,10 @@ from netorch.control.caller import Caller
 from netorch.control.instances import Wish
 from netorch.control.permissions import Permission
 from netorch.control.quotas import Quotas, quota_key
-from netorch.control.records import enis_of, mappings_of
+from netorch.control.records import mappings_of, read_all
 from netorch.control.writes import Writes
 from netorch.errors import ApiError
+from netorch.model.eni import NetworkInterface
 from netorch.model.security import SecurityGroup, Way, default_group_id
 from netorch.model.vpc import Subnet, Vpc
 from netorch.store.base import Store
@@ -213,7 +214,7 @@ def test_an_interface_is_in_the_default_group_unless_it_names_others(
     spare = enis.create_network_interface(store, acme, subnet.id, groups=[group.id, group.id])
     assert spare.groups == (group.id,)
     enis.attach_network_interface(store, acme, spare.id, placed.instance.id)
-    for stored in enis_of(store, vpc.vni).values():
+    for stored in read_all(store, NetworkInterface, vpc.vni).values():
         found = mappings_of(store, stored.record)
         assert len(found) == 2
         assert {mapping.record.groups for mapping in found.values()} == {stored.record.groups}

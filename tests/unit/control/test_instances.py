@@ -5,7 +5,7 @@ import pytest
 
 from netorch.control import enis, hosts, instances, mappings, moves, subnets, vpcs
 from netorch.control.caller import Caller
-from netorch.control.describe import InstanceState, describe_instances, describe_interfaces, resolve
+from netorch.control.describe import InstanceState, describe_instances, describe_interfaces, describe_vpcs, resolve
 from netorch.control.instances import Placed, Wish
 from netorch.control.read import read_inventory
 from netorch.model import keys
@@ -247,7 +247,7 @@ def test_resources_are_found_by_id_and_by_name(store: Store, acme: Caller, opera
     for text in (placed.instance.id, "w1", "web/w1", "acme/web/w1"):
         assert resolve(inventory, acme, "i", text)[1] == placed.instance
     assert resolve(inventory, acme, "eni", "w1")[1] == placed.eni
-    assert resolve(inventory, operator, "vpc", "acme/web")[1].id == vpcs.describe_vpcs(store, acme)[0].id
+    assert resolve(inventory, operator, "vpc", "acme/web")[1].id == describe_vpcs(read_inventory(store), acme)[0].id
     with refused("InvalidSubnetID.NotFound", "'b'"):
         resolve(inventory, acme, "subnet", "b")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from netorch.control import (
@@ -16,16 +17,20 @@ from netorch.control import (
     moves,
     permissions,
     prefix_lists,
+    repair,
     route_tables,
     subnets,
     vpcs,
 )
 from netorch.control.caller import Caller
+from netorch.control.describe import describe_vpcs
 from netorch.control.instances import Wish
 from netorch.control.permissions import Permission
 from netorch.control.read import read_inventory
-from netorch.errors import ApiError
+from netorch.errors import ApiError, Conflict
+from netorch.model import keys
 from netorch.model.addr import parse_prefix
+from netorch.model.eni import Host
 from netorch.model.security import SecurityGroup, Way, default_group_id
 from netorch.model.vpc import Subnet
 from netorch.store.base import Compare, Delete, Put, Store, TxnResult
@@ -59,13 +64,13 @@ def subnet(store: Interrupted, acme: Caller, two_hosts: None) -> Subnet:
 
 
 def vpc_id(store: Store, caller: Caller) -> str:
-    return vpcs.describe_vpcs(store, caller)[0].id
+    return describe_vpcs(read_inventory(store), caller)[0].id
 
 
 def test_two_vpcs_made_at_once_have_two_vnis(store: Interrupted, acme: Caller, globex: Caller) -> None:
     store.meanwhile = lambda: vpcs.create_vpc(store, globex, name="a", cidrs=["10.0.0.0/16"])
     mine = vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"])
-    assert mine.vni != vpcs.describe_vpcs(store, globex)[0].vni
+    assert mine.vni != describe_vpcs(read_inventory(store), globex)[0].vni
 
 
 def test_of_two_vpcs_of_one_name_the_later_is_refused(store: Interrupted, acme: Caller) -> None:
@@ -126,7 +131,7 @@ def test_a_host_that_gets_an_interface_meanwhile_is_not_deleted(
 def test_of_two_default_vpcs_made_at_once_one_stays(store: Interrupted, acme: Caller, two_hosts: None) -> None:
     store.meanwhile = lambda: vpcs.create_default_vpc(store, acme)
     instances.run_instance(store, acme, Wish())
-    assert len(vpcs.describe_vpcs(store, acme)) == 1
+    assert len(describe_vpcs(read_inventory(store), acme)) == 1
 
 
 def test_an_interface_attached_meanwhile_is_not_left_behind(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
@@ -346,3 +351,13 @@ def test_a_vpc_that_gets_a_group_meanwhile_is_not_deleted(store: Interrupted, ac
     store.meanwhile = lambda: groups.create_security_group(store, acme, vpc.id, name="x")
     with refused("DependencyViolation"):
         vpcs.delete_vpc(store, acme, vpc.id)
+
+
+def test_a_record_that_was_mended_meanwhile_is_not_written_over() -> None:
+    store, key = Interrupted(), keys.host_spec("hv1")
+    good, better = (msgspec.json.encode(Host(name="hv1", underlay=underlay)) for underlay in ("192.0.2.11", "192.0.2.12"))
+    store.txn([], [Put(key, b"{")])
+    store.meanwhile = lambda: repair.put_back(store, key, better)
+    with pytest.raises(Conflict):
+        repair.put_back(store, key, good)
+    assert repair.as_it_was(store, key) == better

@@ -4,8 +4,10 @@ import pytest
 
 from netorch.control import instances, route_tables, subnets, vpcs
 from netorch.control.caller import Caller
+from netorch.control.describe import describe_vpcs
 from netorch.control.instances import Wish
 from netorch.control.quotas import Quotas, quota_key
+from netorch.control.read import read_inventory
 from netorch.control.writes import Writes
 from netorch.errors import ApiError
 from netorch.model.ids import VNI_FIRST, vni_of
@@ -49,12 +51,12 @@ def test_anothers_vpc_is_answered_as_one_that_never_was(store: Store, acme: Call
         return str(refusal.value).replace(vpc_id, "ID")
 
     assert answer(vpc.id) == answer(globex.new_id("vpc", 4242))
-    assert vpcs.describe_vpcs(store, globex) == []
+    assert describe_vpcs(read_inventory(store), globex) == []
 
 
 def test_the_operator_sees_every_owners_vpcs(store: Store, operator: Caller, globex: Caller, vpc: Vpc) -> None:
     other = vpcs.create_vpc(store, globex, name="web", cidrs=["10.0.0.0/16"])
-    assert vpcs.describe_vpcs(store, operator) == [vpc, other]
+    assert describe_vpcs(read_inventory(store), operator) == [vpc, other]
 
 
 def test_a_quota_stored_for_an_owner_is_his_limit(store: Store, acme: Caller, globex: Caller) -> None:

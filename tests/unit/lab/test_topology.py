@@ -41,7 +41,7 @@ def load(text: str) -> Topology:
 def problems(text: str) -> dict[str, str]:
     with pytest.raises(SpecError) as caught:
         load(text)
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_code == 65
     return {problem.path: f"{problem.what}; {problem.fix}" for problem in caught.value.problems}
 
 

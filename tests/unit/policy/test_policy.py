@@ -133,6 +133,9 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
     assert chain == PortChain(
         ifname=PORT,
         rules=(
+            f"{own} ip saddr {ADDRESS} ip protocol != 1 meta mark set 0x4e54 accept",
+            f"{own} ip6 saddr {ADDRESS6} meta l4proto != 58 meta mark set 0x4e54 accept",
+            "icmp type 5 goto refuse_spoofed",
             f"icmp type @icmp_errors {own} ip saddr {ADDRESS} ip frag-off & 16383 == 0 @th,192,32 0xa000005"
             " meta mark set 0x4e54 accept",
             "icmp type @icmp_errors goto refuse_spoofed",

@@ -10,9 +10,11 @@ from netorch.model.cloud import (
     AclEntryDecl,
     Cloud,
     EgressDecl,
+    FlowLogDecl,
     HostDecl,
     IngressDecl,
     InstanceDecl,
+    LoggedTraffic,
     NetworkAclDecl,
     PrefixListDecl,
     RouteTableDecl,
@@ -46,7 +48,12 @@ def hosts(draw: st.DrawFn) -> list[HostDecl]:
 
 @st.composite
 def instances(
-    draw: st.DrawFn, vni: int, subnets: list[SubnetDecl], hypervisors: list[str], groups: list[str]
+    draw: st.DrawFn,
+    vni: int,
+    subnets: list[SubnetDecl],
+    hypervisors: list[str],
+    groups: list[str],
+    logs: list[FlowLogDecl],
 ) -> list[InstanceDecl]:
     found = []
     for number, name in enumerate(draw(st.lists(names, max_size=4, unique=True))):
@@ -66,6 +73,7 @@ def instances(
                 attachment=attachment,
                 netns=f"/proc/{vni}{number}/ns/net" if attachment is Attachment.EXISTING else "",
                 tags=draw(tags),
+                flow_logs=logs if number == 0 else [],
             )
         )
     return found
@@ -145,12 +153,29 @@ def prefix_lists(draw: st.DrawFn) -> list[PrefixListDecl]:
 
 
 @st.composite
+def flow_logs(draw: st.DrawFn) -> list[list[FlowLogDecl]]:
+    """Return the flow logs of a few places of one VPC."""
+    found = [
+        FlowLogDecl(
+            name=name,
+            traffic=draw(st.sampled_from(LoggedTraffic)),
+            interval=k + 10,
+            format=draw(st.sampled_from(["", "${version} ${action}", "srcaddr ${dstaddr}"])),
+            tags=draw(tags),
+        )
+        for k, name in enumerate(draw(st.lists(names, max_size=4, unique=True)))
+    ]
+    return [found[:1], found[1:2], found[2:4]]
+
+
+@st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
     dual = draw(st.booleans())
     tables = [RouteTableDecl(name=table, tags=draw(tags)) for table in draw(st.lists(names, max_size=2, unique=True))]
     lists = draw(prefix_lists())
     groups = draw(security_groups([found.name for found in lists]))
     acls = draw(network_acls())
+    of_vpc, of_subnet, of_instance = draw(flow_logs())
     subnets = [
         SubnetDecl(
             name=subnet,
@@ -159,6 +184,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
             route_table=draw(st.sampled_from(["", *(table.name for table in tables)])),
             network_acl=draw(st.sampled_from(["", "default", *(acl.name for acl in acls)])),
             tags=draw(tags),
+            flow_logs=of_subnet if k == 0 else [],
         )
         for k, subnet in enumerate(draw(st.lists(names, max_size=4, unique=True)))
     ]
@@ -173,8 +199,11 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         security_groups=groups,
         network_acls=acls,
         route_tables=tables,
+        flow_logs=of_vpc,
         subnets=subnets,
-        instances=draw(instances(vni, subnets, hypervisors, ["default", *(group.name for group in groups)])) if subnets else [],
+        instances=draw(instances(vni, subnets, hypervisors, ["default", *(group.name for group in groups)], of_instance))
+        if subnets
+        else [],
     )
 
 
@@ -185,5 +214,5 @@ def clouds(draw: st.DrawFn) -> Cloud:
     return Cloud(
         hosts=found,
         vpcs=[draw(vpcs(name, 5000 + i, hypervisors)) for i, name in enumerate(draw(st.lists(names, max_size=3, unique=True)))],
-        instances=draw(instances(4999, [SubnetDecl(name="default", cidr="172.31.0.0/20")], hypervisors, ["default"])),
+        instances=draw(instances(4999, [SubnetDecl(name="default", cidr="172.31.0.0/20")], hypervisors, ["default"], [])),
     )

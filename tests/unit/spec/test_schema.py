@@ -31,6 +31,7 @@ SCHEMA_SEES = [
     "unknown_choice",
     "top_level_is_a_list",
     "hosts",
+    "flow_logs",
     "text_read_as_something_else",
 ]
 

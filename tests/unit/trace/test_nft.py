@@ -166,8 +166,22 @@ def test_a_port_without_its_element_neither_sends_nor_receives() -> None:
     assert forward(packet=tcp(A, B)).counter == "no_policy"
 
 
-def test_an_unchecked_packet_of_a_port_is_dropped() -> None:
-    assert forward(*RULES, packet=tcp(A, B), mark=0, oifname="vx5000", oifgroup=VXLAN_GROUP).counter == "unchecked"
+@pytest.mark.parametrize(
+    ("device", "mark", "counter"),
+    [
+        (PORT_A, 0x4E54, ""),
+        (PORT_A, 0, "unchecked"),
+        (PORT_B, 0x4E54, "no_zone"),
+        ("vx5000", 0, ""),
+        ("vx5001", 0, "no_zone"),
+    ],
+)
+def test_only_a_checked_packet_of_a_port_has_a_zone(device: str, mark: int, counter: str) -> None:
+    zones = element("port_zone", PORT_A, value="0x7"), element("zone", "vx5000", value="0x7")
+    table = table_of(objects(*zones), Scope.FABRIC, "inet")
+    assert table is not None
+    judgement = table.run("prerouting", Skb(packet=tcp(A, B), mark=mark, iifname=device, ct_state=CT_STATES["invalid"]))
+    assert (judgement.accepted, judgement.counter) == (not counter, counter)
 
 
 def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:

@@ -1,0 +1,86 @@
+"""`netorch store`: records that cannot be read, and how they are mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from netorch.cli.context import Session, pass_session
+from netorch.cli.output import output_option, show_rows
+
+COLUMNS = ("key", "revision", "found")
+
+
+@click.group()
+@pass_session
+def command(session: Session) -> None:
+    """The store itself: find records that cannot be read or are missing, and mend them.
+
+    A VPC or host with such a record is left alone by all other commands until it is mended: put back what stood there before,
+
+    \b
+    netorch store get KEY --revision REVISION
+    netorch store put KEY --revision REVISION
+
+    with a revision before that of the damage, or what a backup holds.
+    """
+    session.operator_only("the store")
+
+
+@command.command()
+@output_option
+@pass_session
+@click.pass_context
+def check(context: click.Context, session: Session, output: str) -> None:
+    """List the records that cannot be read or are missing, and since which revision (0: too long ago to know).
+
+    Exit codes: 0 there are none, 2 there are some.
+    """
+    from netorch.control.repair import damaged
+
+    found = damaged(session.store).items()
+    rows = [{"key": key, "revision": revision, "found": error.what} for key, (revision, error) in found]
+    if rows or output != "table":
+        show_rows(rows, COLUMNS, output)
+    else:
+        click.echo("every record is there and can be read")
+    context.exit(2 if rows else 0)
+
+
+@command.command()
+@click.argument("key")
+@click.option("--revision", type=int, default=0, help="As it stood then, instead of now.")
+@pass_session
+def get(session: Session, key: str, revision: int) -> None:
+    """Print what stands at a key, as it is."""
+    from netorch.control.repair import as_it_was
+
+    click.echo(as_it_was(session.store, key, revision))
+
+
+@command.command()
+@click.argument("key")
+@click.option("--revision", type=int, help="What stood there then.")
+@click.option("-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What a file holds.")
+@pass_session
+@click.pass_context
+def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:
+    """Put a record back where one cannot be read."""
+    from netorch.control.repair import as_it_was, put_back
+
+    if (revision is None) == (path is None):
+        raise click.UsageError("choose --revision or --file", context)
+    put_back(session.store, key, path.read_bytes() if path is not None else as_it_was(session.store, key, revision or 0))
+    click.echo(f"put {key} back")
+
+
+@command.command()
+@click.argument("key")
+@pass_session
+def delete(session: Session, key: str) -> None:
+    """Delete a record that cannot be read, if nothing refers to it."""
+    from netorch.control.repair import discard
+
+    discard(session.store, key)
+    click.echo(f"deleted {key}")

@@ -1,0 +1,130 @@
+"""Records that cannot be read or are missing, and the operator's ways to mend them: nothing else may write over one.
+
+The store remembers what stood at a key before; a record of which others may depend is put back, never removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+from netorch.control.addresses import Cursor, cursor_key
+from netorch.control.decode import decode
+from netorch.control.quotas import Quotas, quota_key
+from netorch.control.read import TYPE_OF, read_inventory
+from netorch.control.refuse import invalid
+from netorch.control.writes import ABSENT
+from netorch.errors import ApiError, Compacted, Conflict, UnreadableRecord
+from netorch.model.eni import EniStatus, Host, VpcStatus
+from netorch.model.mapping import Mapping
+from netorch.model.status import AgentStatus
+from netorch.model.vpc import Vpc
+from netorch.state.flow import HandedOver
+from netorch.store.base import Compare, Delete, KeyValue, Put, Store
+
+_ALONE: Final = ("quota/", "hoststat/", cursor_key(""))  # nothing refers to what is stored below these
+_ALONE_OF_VPC: Final = "fl"
+
+
+def kind_of(key: str) -> type | None:
+    """Return what is stored at a key; None: nothing that is decoded as a record."""
+    root, _, rest = key.partition("/")
+    _, _, what = rest.partition("/")
+    if root == "vpc":
+        kind, _, _ = what.partition("/")
+        return Vpc if kind == "vpc" else TYPE_OF.get(kind)
+    if root == "map":
+        return Mapping
+    if root == "host":
+        return Host if what == "spec" else None
+    if root == "hoststat":
+        return AgentStatus if what == "agent" else _status_kind(what)
+    if key.startswith(quota_key("")):
+        return Quotas
+    return Cursor if key.startswith(cursor_key("")) else None
+
+
+def _status_kind(what: str) -> type:
+    return VpcStatus if what.startswith("vpc-") else HandedOver if what.startswith("flows/") else EniStatus
+
+
+def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
+    """Return what cannot be read or is missing, by key, with the revision that did it. Cost: O(store).
+
+    Of a VPC one missing record is named at a time, and none before all others can be read.
+    """
+    found = {kv.key: (kv.mod_revision, flaw) for kv in store.list("").kvs if (flaw := _flaw(kv)) is not None}
+    missing = [flaw for flaw in read_inventory(store).unreadable if flaw.key not in found]
+    return found | {flaw.key: (_deleted_at(store, flaw.key), flaw) for flaw in missing}
+
+
+def _deleted_at(store: Store, key: str) -> int:
+    """Return the revision that deleted a key, 0 when that has been forgotten."""
+    try:
+        with contextlib.closing(store.watch([key], 1)) as history:
+            events = [event for event in history.poll() if event.key == key]
+    except Compacted:
+        return 0
+    return events[-1].mod_revision if events else 0
+
+
+def _flaw(kv: KeyValue) -> UnreadableRecord | None:
+    kind = kind_of(kv.key)
+    try:
+        if kind is not None:
+            decode(kv, kind)
+    except UnreadableRecord as error:
+        return error
+    return None
+
+
+def as_it_was(store: Store, key: str, revision: int = 0) -> bytes:
+    """Return what stood at a key at a revision (0: now), whatever it is. Raises ApiError, Compacted, FutureRevision."""
+    found = next((kv for kv in store.list(key, revision).kvs if kv.key == key), None)
+    if found is None:
+        when = f"at revision {revision}" if revision else "now"
+        raise invalid(f"key {key}", f"does not exist {when}", "`netorch store check` names the keys that need mending")
+    return found.value
+
+
+def put_back(store: Store, key: str, value: bytes) -> None:
+    """Write a record where one cannot be read or is missing.
+
+    Raises:
+      ApiError: InvalidParameterValue for a key that needs no mending, or a value that is no such record.
+      Conflict: the key was written meanwhile.
+    """
+    mod_revision, kind = _known_damaged(store, key)
+    try:
+        decode(KeyValue(key, value, 0, 0), kind)
+    except UnreadableRecord as error:
+        raise invalid(f"key {key}", f"the value is no {kind.__name__}: it {error.what}", "give one that is") from error
+    _commit(store, key, mod_revision, Put(key, value))
+
+
+def discard(store: Store, key: str) -> None:
+    """Delete a record that cannot be read and that nothing refers to: a status, a quota, a subnet's cursor, a flow log.
+
+    Raises:
+      ApiError: InvalidParameterValue for a key whose record can be read; DependencyViolation for one that others may refer to.
+      Conflict: the key was written meanwhile.
+    """
+    mod_revision, _ = _known_damaged(store, key)
+    if not key.startswith(_ALONE) and key.split("/")[2:3] != [_ALONE_OF_VPC]:
+        raise ApiError("DependencyViolation", f"key {key}: other records may refer to it; put a record back instead")
+    _commit(store, key, mod_revision, Delete(key))
+
+
+def _known_damaged(store: Store, key: str) -> tuple[int, type]:
+    """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
+    known, kind = store.get(key), kind_of(key)
+    sound = _flaw(known) is None if known is not None else key not in damaged(store)
+    if kind is None or sound:
+        what = "nothing is missing there" if known is None else "can be read"
+        raise invalid(f"key {key}", what, "`netorch store check` names the keys that need mending")
+    return known.mod_revision if known is not None else ABSENT, kind
+
+
+def _commit(store: Store, key: str, mod_revision: int, op: Put | Delete) -> None:
+    if not store.txn([Compare(key, mod_revision)], [op]).succeeded:
+        raise Conflict(f"key {key}: was written meanwhile; check again")
