@@ -111,7 +111,7 @@ def trace(
     live = _live(inventory, records, near, packet, hosts, timeout_s)
     book = rulebook_of(records)
     said = explain_round_trip(book, records.vpc.record, packet, decisive(model, kernel), names_of(records))
-    silent = sorted(host for host in _hosts_on(model) if not inventory.hosts[host].live)
+    silent = sorted(host for host in _hosts_on(model) if host not in inventory.hosts or not inventory.hosts[host].live)
     return Report(
         source=source,
         destination=destination,

@@ -1,8 +1,8 @@
 """The tracked connections of the fabric, through conntrack netlink by hand.
 
-Linux sifts a dump by IPv4 address (since 5.8) and by IP version, not by zone. By IPv6 address it sifts wrongly: 6.1 shows all
-connections but those that match (ctnetlink_filter_match_tuple), later kernels those that do. So of IPv6 all are asked for. What
-comes is compared again here in any case: an older kernel shows everything.
+Linux sifts a dump by IPv4 address (since 5.8) and by IP version, not by zone. By IPv6 address it sifts the wrong way round: 6.1
+shows all connections but those that match (ctnetlink_filter_match_tuple). Whoever mends that turns it, so nobody can rely on
+either, and of IPv6 all are asked for. What comes is compared again here in any case: an older kernel shows everything.
 Source: linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_netlink.c of the kernel.
 """
 

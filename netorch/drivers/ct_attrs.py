@@ -77,14 +77,14 @@ def address_text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
-def zone_of(data: bytes, start: int = 0) -> int:
-    """Return the zone of the connection whose message begins there behind its netlink header. Cost: a third of a microsecond.
+def zone_of(body: bytes) -> int:
+    """Return the zone of a message's connection. Cost: a third of a microsecond.
 
     The zone stands behind the two directions, which come first. Source: ctnetlink_fill_info, ctnetlink_conntrack_event.
     """
-    reply = start + NFGENMSG_BYTES + _LENGTH.unpack_from(data, start + NFGENMSG_BYTES)[0]
-    _, kind, zone = _ZONE.unpack_from(data, reply + _LENGTH.unpack_from(data, reply)[0])
-    return int(zone[0] << 8 | zone[1]) if kind == ZONE else 0
+    reply = NFGENMSG_BYTES + _LENGTH.unpack_from(body, NFGENMSG_BYTES)[0]
+    _, kind, zone = _ZONE.unpack_from(body, reply + _LENGTH.unpack_from(body, reply)[0])
+    return int.from_bytes(zone, "big") if kind == ZONE else 0
 
 
 def parse(body: bytes) -> Connection | None:

@@ -21,18 +21,18 @@ from typing import Any, Final
 
 import nftables
 
-from netorch.drivers import netns, nft_commands, nft_elements
+from netorch.drivers import netns, nft_commands, nft_elements, nft_turn
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
-from netorch.drivers.nft_commands import Change, commands, element_changes, is_deletable, is_words, of_elements
+from netorch.drivers.nft_commands import Change, commands, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_elements import ElementSocket, NotPackable
-from netorch.drivers.nft_listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text
+from netorch.drivers.nft_listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
-from netorch.drivers.nft_transactions import transactions
+from netorch.drivers.nft_transactions import only_elements, transactions
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftMap, NftTable, Scope
+from netorch.state.nft import NftChain, NftMap, NftTable, Scope
 from netorch.state.op import Create, Delete, Failure, Op
 from netorch.state.owner import NFT_TABLE
 
@@ -55,6 +55,7 @@ class Nft:
         self._scope = scope
         self._lost = False
         self._specs: dict[tuple[str, str], str] = {}  # of sets that elements are added to, by family and name
+        self._turned: set[str] = set()  # chains that read their sets by the other names
         try:
             with netns.inside(netns_fd):
                 self._library, port = _open_library()
@@ -78,7 +79,10 @@ class Nft:
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations, neighbouring ones (but for tables) in as few transactions as may be; return those refused."""
+        """Carry out the operations, neighbouring ones (but for tables) in as few transactions as may be; return those refused.
+
+        The sets of chains are made in a transaction before the one that lets chains read them.
+        """
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
             batch = list(group)
@@ -144,10 +148,13 @@ class Nft:
         blocks = self._list(table.family)
         contents = [obj for obj in objects_of(self._scope, table.family, blocks) if is_words(obj)]
         contents.sort(key=lambda obj: obj.rank)
-        result = self._run(skeleton + commands(Create(obj) for obj in contents))
+        creations = [Create(obj) for obj in contents]
+        result = self._run(skeleton + preparations(creations) + commands(creations))
         if result[0] and contents:
             result = self._run(skeleton)
             self._lost = True
+        if not result[0] and table.family == nft_commands.FAMILY:
+            self._turned = set()
         return result
 
     def _seal(self, table: NftTable) -> Transaction:
@@ -172,11 +179,31 @@ class Nft:
 
     def _commit(self, ops: Sequence[Op]) -> Transaction:
         """Carry out all or nothing: elements alone by hand, all else through libnftables."""
-        if all(map(of_elements, ops)):
-            changes = [change for op in ops for change in element_changes(op)]
+        if only_elements(ops):
+            changes = [change for op in ops for change in element_changes(nft_turn.present(op, self._turned))]
             with suppress(NotPackable):
                 return self._elements.commit(nft_elements.pack(changes, self._spec_of)), ""
-        return self._run(commands(ops))
+        return self._commit_text([nft_turn.turning(op, self._turned) for op in ops])
+
+    def _commit_text(self, ops: Sequence[Op]) -> Transaction:
+        """Make the sets of chains, then carry out all or nothing. A culprit's sets are taken away again when it is alone."""
+        sets = preparations(ops)
+        number, error = self._run(sets) if sets else (0, "")
+        if number:
+            return number, error
+        number, error = self._run(commands(ops))
+        if not number:
+            for op in ops:
+                self._note_turn(op)
+        elif len(ops) == 1 and sets:
+            self._run(nft_commands.withdrawal(ops[0]))
+        return number, error
+
+    def _note_turn(self, op: Op) -> None:
+        if isinstance(op.obj, NftChain):
+            self._turned.discard(op.obj.name)
+            if not isinstance(op, Delete) and nft_turn.is_turned(op.obj.name, op.obj.rules):
+                self._turned.add(op.obj.name)
 
     def _spec_of(self, change: Change) -> str:
         return change.spec or self._specs.get((change.family, change.set), "")
@@ -195,6 +222,8 @@ class Nft:
         if number not in (0, errno.ENOENT):
             raise KernelError(f"nft {command}", number, _first_line(error))
         blocks = [] if number else parse_table(str(output))
+        if family == nft_commands.FAMILY:
+            self._turned = turned_chains(blocks)
         self._specs |= {(family, block.name): block.spec for block in blocks if block.kind in ("set", "map")}
         return blocks
 

@@ -34,19 +34,17 @@ class Change(NamedTuple):
 
 
 def of_elements(op: Op) -> bool:
-    """Return whether an operation adds and deletes elements, and nothing else."""
+    """Return whether an operation is carried out by adding and deleting elements, and nothing else."""
     match op:
         case Replace(NftChain() as old, NftChain() as new):
-            return old.rules == new.rules and _same_sets(old, new)
+            alike = old.rules == new.rules and _same_sets(old, new)
+            return alike and not (any(_changes(old, new, add=False)) and any(_changes(old, new, add=True)))
         case _:
             return isinstance(op.obj, NftElement)
 
 
 def element_changes(op: Op) -> list[Change]:
-    """Return the elements that an operation `of_elements` is about.
-
-    Deletions come first since an interval set refuses what overlaps with what it has.
-    """
+    """Return the elements that an operation `of_elements` is about."""
     match op:
         case Replace(NftElement() as old, NftElement() as new):
             return [_of_element(old, add=False), _of_element(new, add=True)]
@@ -55,11 +53,19 @@ def element_changes(op: Op) -> list[Change]:
         case Delete(NftElement() as old):
             return [_of_element(old, add=False)]
         case Replace(NftChain() as was, NftChain() as wanted):
-            pairs = list(zip(was.sets, wanted.sets, strict=True))
-            deleted = [change for before, after in pairs for change in _missing(before, after, add=False)]
-            return deleted + [change for before, after in pairs for change in _missing(after, before, add=True)]
+            return [*_changes(was, wanted, add=False), *_changes(was, wanted, add=True)]
         case _:
             raise TypeError(f"nft: not about elements: {op}")
+
+
+def preparations(ops: Iterable[Op]) -> str:
+    """Return what makes and fills the sets of chains. It is to be committed before `commands`, by which the chains read them."""
+    return "".join(map(_preparation, ops))
+
+
+def withdrawal(op: Op) -> str:
+    """Return what takes away the sets that were made for an operation whose commands were refused."""
+    return _delete_sets(op.obj.sets) if isinstance(op, Create | Replace) and isinstance(op.obj, NftChain) else ""
 
 
 def commands(ops: Iterable[Op]) -> str:
@@ -117,17 +123,19 @@ def _steps(op: Op) -> Iterator[tuple[str, str]]:
         case Create(PortChain() as port):
             yield "", nft_chains.add_chain(port)
         case Replace(PortChain() as old_port, PortChain() as port):
-            yield "", nft_chains.delete_chain(old_port) + nft_chains.add_chain(port)
+            # In place: an old chain would be at the hook a little longer than its rules. What is read without rules may be at
+            # another hook.
+            yield "", ("" if old_port.rules else nft_chains.delete_chain(old_port)) + nft_chains.add_chain(port)
         case Create(NftMap() as held):
             yield "", f"add {_kind(held)} {_TABLE} {held.name} {{ {held.spec}; }}\n"
         case Delete(NftMap() as held):
             yield "", f"delete {_kind(held)} {_TABLE} {held.name}\n"
         case Create(NftChain() as new):
-            yield "", _begin(new) + _fill(new)
+            yield "", _begin(new) + _rules(new)
         case Replace(NftChain() as old, NftChain() as new):
-            yield "", _begin(new) + _delete_sets(old) + _fill(new)
+            yield "", _begin(new) + _rules(new) + _delete_sets(_apart(old, new))
         case Delete(NftChain() as old):
-            yield "", f"{_begin(old)}delete chain {_TABLE} {old.name}\n{_delete_sets(old)}"
+            yield "", f"{_begin(old)}delete chain {_TABLE} {old.name}\n{_delete_sets(old.sets)}"
         case _:
             raise TypeError(f"nft: no command for {op}")
 
@@ -136,18 +144,39 @@ def _begin(new: NftChain) -> str:
     return f"add chain {_TABLE} {new.name}\nflush chain {_TABLE} {new.name}\n"
 
 
-def _fill(new: NftChain) -> str:
+def _rules(new: NftChain) -> str:
+    return "".join(f"add rule {_TABLE} {new.name} {rule}\n" for rule in new.rules)
+
+
+def _preparation(op: Op) -> str:
+    match op:
+        case Replace(NftChain() as old, NftChain() as new):
+            # What bears such a name already was left by an agent that ended between the two transactions.
+            left = [held for held in old.sets if held not in _apart(old, new)]
+            return _delete_sets(left) + _make_sets(new)
+        case Create(NftChain() as new):
+            return _make_sets(new)
+        case _:
+            return ""
+
+
+def _make_sets(new: NftChain) -> str:
     lines = []
     for held in new.sets:
         lines += [f"add set {_TABLE} {held.name} {{ {held.spec}; }}", f"flush set {_TABLE} {held.name}"]
         if held.elements:
             lines.append(f"add element {_TABLE} {held.name} {{ {', '.join(held.elements)} }}")
-    lines += [f"add rule {_TABLE} {new.name} {rule}" for rule in new.rules]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _delete_sets(old: NftChain) -> str:
-    return "".join(f"delete set {_TABLE} {held.name}\n" for held in old.sets)
+def _apart(old: NftChain, new: NftChain) -> list[ChainSet]:
+    """Return the sets of the old chain whose names the new one does not use."""
+    used = {held.name for held in new.sets}
+    return [held for held in old.sets if held.name not in used]
+
+
+def _delete_sets(sets: Iterable[ChainSet]) -> str:
+    return "".join(f"delete set {_TABLE} {held.name}\n" for held in sets)
 
 
 def _kind(held: NftMap) -> str:
@@ -158,10 +187,12 @@ def _of_element(element: NftElement, *, add: bool) -> Change:
     return Change(add, element.family, element.set, "", " . ".join(element.items), element.value)
 
 
-def _missing(one: ChainSet, other: ChainSet, *, add: bool) -> Iterator[Change]:
-    """Yield changes for the elements of one set that the other does not have."""
-    known = set(other.elements)
-    return (Change(add, FAMILY, one.name, one.spec, key, "") for key in one.elements if key not in known)
+def _changes(old: NftChain, new: NftChain, *, add: bool) -> Iterator[Change]:
+    """Yield the elements to add to, or to delete from, sets that are the same but for elements."""
+    for before, after in zip(old.sets, new.sets, strict=True):
+        kept, told = (before, after) if add else (after, before)
+        known = set(kept.elements)
+        yield from (Change(add, FAMILY, told.name, told.spec, key, "") for key in told.elements if key not in known)
 
 
 def _same_sets(old: NftChain, new: NftChain) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from netorch.drivers import nft_chains
+from netorch.drivers.nft_turn import is_turned, turn
 from netorch.state.base import HOST_SLICE, KernelObject, slice_of_nft_name
 from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap, Scope, vni_of_element
 
@@ -96,7 +97,13 @@ def objects_of(scope: Scope, family: str, blocks: Iterable[Block]) -> Iterator[K
             yield from _elements_of(scope, family, block)
     for name in rules.keys() | sets.keys():
         held_by_name = tuple(sorted(sets.get(name, ()), key=lambda held: held.name))
-        yield NftChain(name=name, rules=rules.get(name, ()), sets=held_by_name)
+        found = NftChain(name=name, rules=rules.get(name, ()), sets=held_by_name)
+        yield turn(found) if is_turned(name, found.rules) else found
+
+
+def turned_chains(blocks: Iterable[Block]) -> set[str]:
+    """Return the chains that read their sets by the other names."""
+    return {block.name for block in blocks if block.kind == "chain" and is_turned(block.name, block.lines)}
 
 
 def sealed_text(scope: Scope, family: str, blocks: Iterable[Block]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 120.0  # an emulated machine that loads each module for the first time takes 20 s
 _OWN_KERNEL = "use a kernel that has it, or let `netorch lab` boot the lab kernel (build it once with scripts/kernel)"
 
 

@@ -32,7 +32,7 @@ from netorch.store import open_store
 from netorch.store.base import Store
 
 RECORD = "lab.json"
-AGENT_START_S = 60.0
+AGENT_START_S = 60.0  # for the next agent to follow the store: a lab may have many
 AGENT_STOP_S = 5.0
 POLL_S = 0.02
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
@@ -249,6 +249,7 @@ def _await_agents(store: Store, record: Record, directory: Path) -> None:
         for host, pid in list(waiting.items()):
             if store.get(keys.host_live(host)) is not None:
                 del waiting[host]
+                deadline = time.monotonic() + AGENT_START_S
             elif not alive(pid) or time.monotonic() > deadline:
                 log = agent_log(host, directory).read_text(errors="replace").strip().splitlines()
                 why = "ended" if not alive(pid) else f"did not follow the store within {AGENT_START_S:.0f} s"

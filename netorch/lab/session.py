@@ -29,7 +29,7 @@ from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidde
 from netorch.lab.topology import Topology, load_topology, to_json
 
 NATIVE_ROOT = Path("/run/netorch/lab")
-UP_S = 120.0
+UP_S = 600.0  # the runner itself gives up earlier, agent by agent
 POLL_S = 0.02
 GUEST_MEMORY_MB = 1536
 _SESSION = "session.json"

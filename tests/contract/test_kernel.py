@@ -438,6 +438,7 @@ def test_zones_are_counted_and_a_full_table_is_told(stand: Stand) -> None:
 
 
 def test_zones_are_refused_in_place_of_those_that_were(stand: Stand) -> None:
+    assert stand.kernel.refused_zones() == frozenset()  # without a table
     with pytest.raises(KernelError):
         stand.kernel.refuse_zones({7})
     create(stand.kernel, *TABLES)

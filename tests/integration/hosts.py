@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
@@ -82,9 +83,17 @@ def kinds(objects: dict[Key, KernelObject]) -> set[str]:
     return {str(key[0]) for key in objects}
 
 
+@cache
+def _load_conntrack() -> None:
+    """Let the kernel load connection tracking, whose sysctls are there then; an agent has made its tables by that time."""
+    rules = "add table ip t; add chain ip t c; add rule ip t c ct state new"
+    subprocess.run(["unshare", "--net", "nft", rules], check=True)
+
+
 @contextmanager
 def host(name: str) -> Iterator[LinuxKernel]:
     """Yield the kernel of a new host; its namespaces are taken away afterwards."""
+    _load_conntrack()
     fd = netns.make(f"u-{name}")
     try:
         with netns.inside(fd):

@@ -12,6 +12,7 @@ from netorch.drivers import netns
 from netorch.drivers.probe import Listener, checksum
 from netorch.model.addr import packed, version_of
 
+PATIENCE_S = 60.0  # for what must come; an emulated machine may be twenty times slower than this one
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 VXLAN_PORT = 4789
 

@@ -28,7 +28,7 @@ from netorch.drivers import netns
 from netorch.model.security import SecurityGroup, Way
 from netorch.store.base import Put
 from tests.integration.crafted import framed, send_frames
-from tests.integration.packets import Ear
+from tests.integration.packets import PATIENCE_S, Ear
 from tests.integration.world import World, wait_for
 
 PASSED = "passed"
@@ -167,7 +167,7 @@ class Policed:
                 return PASSED
             return "+".join(name for name, count in sorted(self.counters().items()) if count > before[name])
 
-        return wait_for(known, f"the verdict on {packet.summary()} from {source} to {target}", timeout_s=5.0)
+        return wait_for(known, f"the verdict on {packet.summary()} from {source} to {target}")
 
     def vanishes(self, source: str, target: str, packets: Sequence[bytes], needle: bytes, marker: Packet) -> bool:
         """Return whether nothing of some packets arrives; the marker, which passes, tells when nothing more is coming."""
@@ -175,7 +175,7 @@ class Policed:
         self.emit(source, packets)
         sign = os.urandom(NEEDLE_BYTES)
         self.emit(source, [bytes(marker / Raw(sign))])
-        assert ear.hears(sign, within_s=5.0)
+        assert ear.hears(sign, within_s=PATIENCE_S)
         return not ear.heard(needle)
 
     def counters(self) -> dict[str, int]:

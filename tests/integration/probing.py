@@ -129,7 +129,7 @@ class Prober:
         def newer() -> bool:
             return all(max(probe.arrived, default=-1) >= before[probe.sign] for probe in permitted)
 
-        return wait_for(newer, "a packet of each permitted probe", timeout_s=20.0)
+        return wait_for(newer, "a packet of each permitted probe")
 
     def goes_round(self) -> None:
         """Wait until a packet of each probe has been sent that was not begun before this call."""

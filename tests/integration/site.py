@@ -11,7 +11,7 @@ from pyroute2 import IPRoute
 
 from netorch.drivers import netns
 from tests.integration.crafted import framed, send_frames
-from tests.integration.packets import Ear, udp
+from tests.integration.packets import PATIENCE_S, Ear, udp
 from tests.integration.world import World
 
 CLOUD = """
@@ -79,7 +79,7 @@ class Site:
         frames = [framed(self.mac["acme/b"], udp(B4, address, marker)) for address in (A4, E4)]
         send_frames(self.b, "eth0", frames)
         for ear in ears:
-            assert ear.hears(marker, within_s=5.0)
+            assert ear.hears(marker, within_s=PATIENCE_S)
 
 
 @contextmanager

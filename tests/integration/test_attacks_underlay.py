@@ -11,7 +11,7 @@ import pytest
 from netorch.compiler.base import router_mac
 from netorch.drivers.probe import Probe, ask
 from tests.integration.crafted import datagram, framed, outer, piece, redirect, router_advert, send_frames, send_packets, solicit
-from tests.integration.packets import ETH_P_IP, ETH_P_IPV6, Ear, ethernet, ip_packet, send_vxlan, udp, vxlan
+from tests.integration.packets import ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, ethernet, ip_packet, send_vxlan, udp, vxlan
 from tests.integration.site import (
     A4,
     A6,
@@ -102,7 +102,7 @@ def test_honest_outer_fragments_arrive(site: Site) -> None:
             for packet in packets:  # an identification of their own, lest they meet what earlier tests have left
                 packets[packets.index(packet)] = packet[:4] + needle[-2:] + packet[6:]
             send_packets("hv2", HV1, packets)
-            assert ear.hears(needle, within_s=0.05 if "only" in case else 2.0) == ("only" not in case), case
+            assert ear.hears(needle, within_s=0.05 if "only" in case else PATIENCE_S) == ("only" not in case), case
 
 
 OPTIONS = {

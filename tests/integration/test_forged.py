@@ -18,6 +18,7 @@ from tests.integration.packets import (
     ETH_P_ARP,
     ETH_P_IP,
     ETH_P_IPV6,
+    PATIENCE_S,
     Ear,
     arp,
     ethernet,
@@ -129,7 +130,7 @@ def test_an_honest_packet_made_by_the_same_means_arrives(forgery: World) -> None
         payload = b"honest " + os.urandom(8)
         with Ear(forgery.instance("acme/a").id) as ear:
             send_vxlan("hv2", "192.0.2.12", "192.0.2.11", vxlan(20000, inner(forgery, source, destination, payload)))
-            assert ear.hears(payload, within_s=2.0), source
+            assert ear.hears(payload, within_s=PATIENCE_S), source
 
 
 MALFORMED = {

@@ -72,9 +72,9 @@ def test_an_instance_leaves_a_dead_host(world: World) -> None:
     world.apply(CLOUD)
     world.stop_agent("hv1")
     move_instance(world.store, world.caller, world.instance("acme/a").id, "hv3")
-    wait_for(lambda: world.reaches("acme/b", "acme/a", tries=1), "the instance at its new host", timeout_s=15)
+    wait_for(lambda: world.reaches("acme/b", "acme/a", tries=1), "the instance at its new host")
     world.start_agents("hv1")
-    wait_for(lambda: settled(world, "acme/a", "hv3"), "the old host to forget it", timeout_s=15)
+    wait_for(lambda: settled(world, "acme/a", "hv3"), "the old host to forget it")
     assert world.reaches("acme/c", "acme/a")
 
 
@@ -101,6 +101,6 @@ def test_a_move_is_finished_by_restarted_agents(world: World, victim: str) -> No
     move_instance(world.store, world.caller, world.instance("acme/a").id, "hv3")
     agent.kill()
     world.start_process(victim)
-    wait_for(lambda: settled(world, "acme/a", "hv3"), "the move", timeout_s=20)
+    wait_for(lambda: settled(world, "acme/a", "hv3"), "the move")
     assert world.reaches("acme/b", "acme/a")
     traffic.stop()

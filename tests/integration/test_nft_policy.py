@@ -64,6 +64,24 @@ def fresh_dump() -> dict[Key, KernelObject]:
         os.close(fd)
 
 
+def apply_difference(*wanted: KernelObject) -> list[Op]:
+    """Let a process without memory make things as they are wanted, and return what is still to be done."""
+    fd = netns.find(HOME)
+    nft = Nft(Scope.FABRIC, fd)
+    try:
+        assert nft.apply(diff(by_key(*wanted), nft.dump())) == []
+    finally:
+        nft.close()
+        os.close(fd)
+    return diff(by_key(*wanted), fresh_dump())
+
+
+def listing() -> str:
+    """Return what an operator sees."""
+    command = ["ip", "netns", "exec", HOME, "nft", "list", "ruleset"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def with_elements(chain: NftChain, name: str, *elements: str) -> NftChain:
     """Return the chain with other elements in one of its sets."""
     sets = tuple(
@@ -142,6 +160,18 @@ def test_a_chain_changes_in_place(nft: Nft, case: str) -> None:
     assert nft.events() == []
 
 
+def test_a_process_without_memory_goes_on_where_the_last_one_was(nft: Nft) -> None:
+    """A changed chain has other names for its sets, of which nobody but the kernel knows when the agent has ended."""
+    load(nft, *ALL)
+    mixed = with_elements(chains.SEND_CHAIN, "port4", *WIDER)
+    fewer = with_elements(chains.SEND_CHAIN, "port4", *WIDER[:1])
+    assert nft.apply([Replace(chains.SEND_CHAIN, mixed)]) == []
+    for wanted in (fewer, mixed, chains.SEND_CHAIN, fewer):
+        assert apply_difference(*ALL, wanted) == []
+    assert apply_difference(SKELETON) == []
+    assert "send-" not in listing()
+
+
 ALTERATIONS: dict[str, tuple[str, Key]] = {
     "a rule flushed": (f"flush chain inet netorch {chains.SEND}", chains.SEND_CHAIN.key),
     "a rule added": (f"insert rule inet netorch {chains.ACL} accept", chains.ACL_CHAIN.key),
@@ -160,6 +190,10 @@ ALTERATIONS: dict[str, tuple[str, Key]] = {
     ),
     "a chain added": ("add chain inet netorch send-001388-00000bad { accept; }", ("nft-rules", "send-001388-00000bad")),
     "a set added": ("add set inet netorch send-001388-00000bad.port4 { type mark; }", ("nft-rules", "send-001388-00000bad")),
+    "what an agent made and did not live to use": (
+        f"add set inet netorch {chains.SEND}.port4_ {{ type mark; }}; add set inet netorch {chains.SEND}.x_ {{ type mark; }}",
+        chains.SEND_CHAIN.key,
+    ),
     "a map added": ("add map inet netorch class-001389.4 { type mark : verdict; }", ("nft-set", "class-001389.4")),
     "a shared chain added": ("add chain inet netorch extra { accept; }", SKELETON.key),
     "a shared rule flushed": ("flush chain inet netorch sg_refuses_sender", SKELETON.key),

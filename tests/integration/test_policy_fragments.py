@@ -20,6 +20,7 @@ from scapy.packet import Packet, Raw
 from netorch.control.permissions import Permission
 from netorch.model.security import Way
 from tests.integration.crafted import datagram, piece
+from tests.integration.packets import PATIENCE_S
 from tests.integration.policed import (
     CLIENT,
     NET6,
@@ -145,11 +146,11 @@ def test_fragments_of_two_vpcs_are_not_put_together(lab: Policed, server: str, v
     assert lab.vanishes(CLIENT, server, [firsts["acme"]], needles["acme"], marker)
     lab.emit("globex/client", [lasts["globex"]])
     lab.emit("globex/client", [firsts["globex"]])
-    assert other.hears(needles["globex"], within_s=5.0)
+    assert other.hears(needles["globex"], within_s=PATIENCE_S)
     assert not other.heard(needles["acme"])
     ear = lab.ear(server)
     lab.emit(CLIENT, [lasts["acme"]])
-    assert ear.hears(needles["acme"], within_s=5.0)
+    assert ear.hears(needles["acme"], within_s=PATIENCE_S)
     assert not ear.heard(needles["globex"])
 
 

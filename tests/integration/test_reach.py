@@ -51,7 +51,7 @@ def test_instances_reach_their_own_vpc_and_nobody_else(world: World) -> None:
 
 
 def test_an_echo_is_heard_in_its_own_vpc_only(world: World) -> None:
-    from tests.integration.packets import Ear
+    from tests.integration.packets import PATIENCE_S, Ear
 
     vpcs = ["acme", "globex"]
     world.start_agents()
@@ -65,7 +65,7 @@ def test_an_echo_is_heard_in_its_own_vpc_only(world: World) -> None:
         addresses = (source.address, eni.address) if version == 4 else (source.ipv6_address, eni.ipv6_address)
         assert world.reaches("acme/i0", f"acme/{target}", version=version)
         needle = packed(addresses[0]) + packed(addresses[1])
-        assert listeners["acme"].hears(needle)
+        assert listeners["acme"].hears(needle, within_s=PATIENCE_S)
         assert not listeners["globex"].hears(needle, within_s=0.2)
         for listener in listeners.values():
             listener.__exit__(None, None, None)

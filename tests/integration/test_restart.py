@@ -65,7 +65,7 @@ def test_an_agent_killed_at_any_moment_loses_no_packet(world: World) -> None:
         agent.kill()
         world.start_process("hv1")
     pid = world.agents["hv1"]._process.pid  # type: ignore[union-attr]
-    wait_for(lambda: _agent_of(world, "hv1") == pid, "the last agent to report", timeout_s=20)
+    wait_for(lambda: _agent_of(world, "hv1") == pid, "the last agent to report")
     assert traffic.stop() == 0
     assert writes_of(world, "hv1") == 0
 
@@ -110,7 +110,7 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
     wait_for(lambda: world.reaches("acme/b", "acme/a"), "the host to come up from its snapshot")
 
     hidden.rename(world.store_path.parent)
-    wait_for(lambda: world.agent("hv1").follower.in_sync, "the store to be back", timeout_s=30)
+    wait_for(lambda: world.agent("hv1").follower.in_sync, "the store to be back")
 
 
 def _snapshot_has_both(world: World) -> bool:

@@ -43,6 +43,7 @@ from netorch.model.mapping import Mapping
 from netorch.spec import load_cloud
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
+from tests.integration.packets import PATIENCE_S
 
 T = TypeVar("T")
 UNDERLAY_MTU = 1550
@@ -62,7 +63,7 @@ def _one_at_a_time(method: Callable[..., T]) -> Callable[..., T]:
 nftables.Nftables.cmd = _one_at_a_time(nftables.Nftables.cmd)
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 10.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
     """Return the condition's first true value. Fails naming `what` after the time is over."""
     end = time.monotonic() + timeout_s
     while True:
@@ -136,7 +137,7 @@ class AgentThread:
             self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
         self._thread.start()
-        assert self._ready.wait(30), f"agent of {host.name} did not start"
+        assert self._ready.wait(PATIENCE_S), f"agent of {host.name} did not start"
         self.check()
 
     def _run(self) -> None:
@@ -165,7 +166,7 @@ class AgentThread:
     def stop(self) -> None:
         """Let the agent end as SIGTERM would."""
         os.write(self._stop_writer, b"x")
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         self.check()
         os.close(self._stop_reader)
@@ -195,7 +196,7 @@ class AgentProcess:
     def stop(self) -> None:
         """SIGTERM."""
         self._process.terminate()
-        code = self._process.wait(20)  # killed by the signal itself when it came before the agent had started
+        code = self._process.wait(PATIENCE_S)  # killed by the signal itself when it came before the agent had started
         assert code in (0, -signal.SIGTERM), self.log.read_text()
 
 
@@ -309,9 +310,9 @@ class World:
         """Return what is in the store."""
         return read_inventory(self.store)
 
-    def wait_attached(self, timeout_s: float = 20.0) -> None:
+    def wait_attached(self) -> None:
         """Wait until every wanted interface is where its mapping says, attached, and no move is under way."""
-        wait_for(self._all_attached, "all interfaces attached", timeout_s)
+        wait_for(self._all_attached, "all interfaces attached")
 
     def settle(self) -> None:
         """Wait until every agent, all of which are threads, has acted on what the store holds now."""

@@ -1,1 +1,1 @@
-"""What the data-path benchmark is made of: a virtual machine that counts instructions, topologies, traffic."""
+"""What the data-path benchmark is made of: topologies and traffic."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.drivers.nft_transactions import MOST, transactions
+from netorch.drivers.nft_transactions import MOST, only_elements, transactions
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import ChainSet, NftChain, NftElement, PortChain, Scope
@@ -44,11 +44,20 @@ def test_a_class_and_those_who_know_it_change_at_once_while_new_chains_come_befo
 
 
 def test_a_chain_of_another_shape_changes_with_the_elements_of_its_vpc_and_not_with_those_of_others() -> None:
-    before = by_key(judge(OLD_CLASS), member(OLD_CLASS), judge(OLD_CLASS, vni=OTHER), member(OLD_CLASS, OTHER))
+    before = by_key(judge(OLD_CLASS), member(OLD_CLASS), judge(OLD_CLASS, vni=OTHER))
     reshaped = judge(NEW_CLASS, rules=("accept", "drop"))
-    after = by_key(reshaped, member(NEW_CLASS), judge(NEW_CLASS, vni=OTHER), member(NEW_CLASS, OTHER))
+    after = by_key(reshaped, member(NEW_CLASS), judge(OLD_CLASS, NEW_CLASS, vni=OTHER), member(NEW_CLASS, OTHER))
     other = {judge(vni=OTHER).key, member("", OTHER).key}
     assert together(diff(after, before)) == [other, {reshaped.key, member("").key}]
+
+
+def test_no_chain_gains_elements_by_themselves_while_others_of_its_vpc_go() -> None:
+    gain = Replace(judge(OLD_CLASS), judge(OLD_CLASS, NEW_CLASS))
+    assert only_elements([gain, Create(member(NEW_CLASS))])
+    assert only_elements([gain, Delete(member(OLD_CLASS, OTHER))])
+    assert not only_elements([gain, Replace(member(OLD_CLASS), member(NEW_CLASS))])
+    assert not only_elements([gain, Delete(member(OLD_CLASS))])
+    assert not only_elements([Replace(judge(OLD_CLASS), judge(NEW_CLASS))])
 
 
 def test_a_chain_of_a_port_makes_no_element_wait() -> None:

@@ -1,0 +1,67 @@
+"""Chains that change while packets pass: their sets have two names each, and a changed chain comes with the other ones.
+
+The kernel makes rules and deletions visible at once, and the new elements of an interval set a little later: in between, a packet
+on another processor finds neither what was deleted nor what was added in its place (measured: 0.1 ms to 10 ms). So no set takes
+elements in the transaction that takes others away. A chain whose permissions change otherwise is *turned*: its new sets are made
+beside the old ones, and a second transaction lets its rules read them.
+
+Outside the drivers a set has one name. A set that an agent left behind, having ended between the two transactions, shows there
+by the name that is not in use.
+Source: net/netfilter/nf_tables_api.c, nf_tables_commit; net/netfilter/nft_set_pipapo.c, nft_pipapo_commit; up to Linux 6.16.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable
+
+import msgspec
+
+from netorch.state.nft import ChainSet, NftChain
+from netorch.state.op import Create, Delete, Op, Replace
+
+
+def turn(chain: NftChain) -> NftChain:
+    """Return a chain with the other names for its sets; turned twice it is the same."""
+    own = re.compile(rf"(?<=@){re.escape(chain.name)}\.\w+")
+    return msgspec.structs.replace(
+        chain,
+        rules=tuple(own.sub(lambda name: _turned(name[0]), rule) for rule in chain.rules),
+        sets=tuple(sorted((msgspec.structs.replace(held, name=_turned(held.name)) for held in chain.sets), key=_name_of)),
+    )
+
+
+def is_turned(name: str, rules: Iterable[str]) -> bool:
+    """Return whether a chain with these rules, as the kernel has them, reads its sets by their other names."""
+    other = re.compile(rf"@{re.escape(name)}\.\w+_(?!\w)")
+    return any(map(other.search, rules))
+
+
+def present(op: Op, turned: Container[str]) -> Op:
+    """Return an operation on elements with the names that the sets of chains have now; `turned` are the chains that are."""
+    match op:
+        case Replace(NftChain() as old, NftChain() as new) if old.name in turned:
+            return Replace(turn(old), turn(new))
+        case _:
+            return op
+
+
+def turning(op: Op, turned: Container[str]) -> Op:
+    """Return an operation with the names that the sets of chains have now, and are to have; `turned` are the chains that are."""
+    match op:
+        case Replace(NftChain() as old, NftChain() as new):
+            return Replace(turn(old), new) if old.name in turned else Replace(old, turn(new))
+        case Create(NftChain() as chain) if chain.name in turned:
+            return Create(turn(chain))
+        case Delete(NftChain() as chain) if chain.name in turned:
+            return Delete(turn(chain))
+        case _:
+            return op
+
+
+def _turned(name: str) -> str:
+    return name.removesuffix("_") if name.endswith("_") else f"{name}_"
+
+
+def _name_of(held: ChainSet) -> str:
+    return held.name
