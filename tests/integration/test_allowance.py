@@ -119,16 +119,18 @@ class Ends:
             made.close()
 
 
-@pytest.fixture
-def small_table() -> Iterator[None]:
-    """A kernel whose connection tables hold few connections, and are not spread wider than they usually are."""
+@contextmanager
+def small_tables() -> Iterator[None]:
+    """Let connection tables hold few connections, and not be spread wider than they usually are."""
     wanted = {SYSCTLS / "nf_conntrack_max": str(MOST), SYSCTLS / "nf_conntrack_buckets": "512"}
     before = {path: path.read_text() for path in wanted}
     for path, value in wanted.items():
         path.write_text(value)
-    yield
-    for path, value in before.items():
-        path.write_text(value)
+    try:
+        yield
+    finally:
+        for path, value in before.items():
+            path.write_text(value)
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def fabric_kernel(world: World) -> Iterator[LinuxKernel]:
 
 
 @pytest.fixture
-def ends(world: World, small_table: None) -> Iterator[Ends]:
+def ends(world: World) -> Iterator[Ends]:
     """The cloud, whose agents are a process and a thread; datagrams that nobody answers are remembered for ten minutes."""
     world.start_agents("hv2")
     world.start_process("hv1")
@@ -152,11 +154,10 @@ def ends(world: World, small_table: None) -> Iterator[Ends]:
     with netns.inside(fabric):
         (SYSCTLS / "nf_conntrack_udp_timeout").write_text("600")
     os.close(fabric)
-    ends = Ends(world)
-    ends.listen("greedy/b")
-    ends.listen("modest/b")
-    yield ends
-    ends.close()
+    with small_tables(), closing(Ends(world)) as ends:
+        ends.listen("greedy/b")
+        ends.listen("modest/b")
+        yield ends
 
 
 def refused(world: World) -> bool:
