@@ -52,8 +52,8 @@ class Chains:
         for version in (4, 6) if view.dual_stack else (4,):
             yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
         ports = [port_name(item.eni.id) for item in view.local]
-        yield _fabric(view, ZONES, view.vxlan, hex(view.zone))
-        yield _fabric(view, nftgen.VRF_ZONES, view.vrf, hex(view.zone))
+        for device in (view.vrf, view.vxlan):
+            yield _fabric(view, ZONES, device, hex(view.zone))
         for port in ports:
             yield _fabric(view, nftgen.PORT_ZONES, port, hex(view.zone))
         for item, port in zip(view.local, ports, strict=True):

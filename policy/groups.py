@@ -117,11 +117,12 @@ class _Chain:
 
     def __init__(self, name: str, direction: Direction) -> None:
         sends = direction is Direction.OUT
-        self.untracked = "goto deliver" if sends else "accept"  # verdicts of policy.nftgen's skeleton
+        # Verdicts of policy.nftgen's skeleton.
+        self.untracked = "goto freely_sent" if sends else "goto freely_taken"
         self.tracked = "goto sent" if sends else "goto taken"
-        known = "tracked_sender" if sends else "tracked_taker"
+        known, passes = ("tracked_sender", "goto deliver") if sends else ("tracked_taker", "accept")
         # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
-        self.rules = [f"ct direction . ct mark @{known} {self.untracked}"]
+        self.rules = [f"ct direction . ct mark @{known} {passes}"]
         self._name = name
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto sg_refuses_sender" if sends else "goto sg_refuses_taker"

@@ -33,10 +33,6 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
   What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
   a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
-* What begins a connection, the second time and nothing else, is looked up among the zones that hold more connections than are
-  free on this host (netorch.agent.allowance). All that belongs to one that is known has left by the first rule, in whichever
-  direction and answered or not, and all that comes for the first time by the next two. It is refused before policy is asked: an
-  echo to the router takes room too. Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
 * `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
   while a class's chain runs. What came from the fabric does not go back to the fabric: its sender has an outdated mapping and
@@ -48,6 +44,10 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   `tracked_sender` and `tracked_taker` hold the directions and marks with which a packet passes an end without being judged.
   EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
   A mark is set by a connection's first packet only. What belongs to no connection passes by untracked rules only.
+* What begins a connection is looked up among the zones that hold more connections than are free on this host
+  (netorch.agent.allowance), once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
+  each time by `freely_sent` or `freely_taken`, which know it by `confirmed`. No packet of a known connection is refused there.
+  Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
@@ -135,7 +135,6 @@ chain input {
 _CHECKED: Final = "0x4e54"
 _REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
-VRF_ZONES: Final = "vrf_zone"  # and a VRF's
 JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
 
 FABRIC_NETDEV: Final = f"""
@@ -202,10 +201,6 @@ map port_zone {
     typeof iifname : ct zone
     size 65535
 }
-map vrf_zone {
-    typeof iifname : ct zone
-    size 65535
-}
 map sends {
     type ifname : verdict
     size 65535
@@ -240,12 +235,10 @@ counter untold {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
-    ct status confirmed accept
+    ct state new,established,related,untracked accept
     meta nfproto ipv6 meta l4proto ah goto authenticated
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
-    ct state new ct zone @over_allowance goto refuse_allowance
-    ct zone set iifname map @vrf_zone accept
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
     counter name "no_zone" drop
 }
@@ -272,9 +265,20 @@ chain relay {
     goto refuse_transit
 }
 chain sent {
+    ct state new goto begins_here
     ct state invalid goto refuse_invalid
-    ct state new ct mark set ct mark | 0x1
     meta mark set 0x0
+    goto deliver
+}
+chain begins_here {
+    ct zone @over_allowance goto refuse_allowance
+    ct mark set ct mark | 0x1
+    meta mark set 0x0
+    goto deliver
+}
+chain freely_sent {
+    ct status confirmed goto deliver
+    ct zone @over_allowance goto refuse_allowance
     goto deliver
 }
 chain deliver {
@@ -283,8 +287,18 @@ chain deliver {
     goto refuse_no_policy
 }
 chain taken {
+    ct state new goto begins_there
     ct state invalid goto refuse_invalid
-    ct state new ct mark set ct mark | 0x2
+    accept
+}
+chain begins_there {
+    ct zone @over_allowance goto refuse_allowance
+    ct mark set ct mark | 0x2
+    accept
+}
+chain freely_taken {
+    ct status confirmed accept
+    ct zone @over_allowance goto refuse_allowance
     accept
 }
 REFUSALS
@@ -292,6 +306,7 @@ chain input {
     type filter hook input priority 0; policy accept;
     meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     meta pkttype { broadcast, multicast } drop
+    ct state new ct zone @over_allowance goto refuse_allowance
     meta mark CHECKED icmp type echo-request accept
     meta mark CHECKED icmpv6 type echo-request accept
     counter name "to_router" drop

@@ -14,7 +14,7 @@ from netorch.state.link import link_key
 
 VPC_TABLE: Final[Key] = ("nft-table", "fabric", "inet")  # where the chains and sets of VPCs stand
 BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
-ZONES: Final = "zone"  # the map from VXLAN devices to conntrack zones
+ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
 OVER_ALLOWANCE: Final = "over_allowance"
 

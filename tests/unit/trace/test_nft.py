@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.errors import TraceError
@@ -131,7 +132,10 @@ SEND = NftChain(
         ),
     ),
 )
-TAKE = NftChain(name="take-001388-00000007", rules=("meta nfproto 2 goto taken", "goto sg_refuses_taker"))
+TAKE = NftChain(
+    name="take-001388-00000007",
+    rules=("ct direction . ct mark @tracked_taker accept", "meta nfproto 2 goto taken", "goto sg_refuses_taker"),
+)
 RULES = (
     SEND,
     TAKE,
@@ -185,17 +189,41 @@ def test_only_a_checked_packet_of_a_port_has_a_zone(device: str, mark: int, coun
 
 
 @pytest.mark.parametrize(
-    ("state", "zone", "counter"),
-    [("new", 7, "allowance"), ("new", 8, ""), ("established", 7, ""), ("related", 7, ""), ("invalid", 7, "")],
+    ("state", "mark", "zone", "counter"),
+    [
+        ("new", 0, 7, "allowance"),
+        ("new", 0, 8, ""),
+        ("new", 3, 7, ""),  # a stream of datagrams that nobody has answered
+        ("established", 3, 7, ""),
+        ("established", 0, 7, ""),
+        ("invalid", 0, 7, "invalid"),
+    ],
 )
-def test_only_what_begins_a_connection_in_a_zone_over_its_allowance_is_refused(state: str, zone: int, counter: str) -> None:
-    table = table_of(
-        objects(element(OVER_ALLOWANCE, "0x7"), element("vrf_zone", "vrf5000", value=hex(zone))), Scope.FABRIC, "inet"
-    )
-    assert table is not None
-    skb = Skb(packet=tcp(A, B), mark=0x4E54, iifname="vrf5000", ct_state=CT_STATES[state], ct_zone=zone)
-    judgement = table.run("prerouting", skb)
+def test_only_what_begins_a_connection_in_a_zone_over_its_allowance_is_refused(
+    state: str, mark: int, zone: int, counter: str
+) -> None:
+    known = {"ct_state": CT_STATES[state], "ct_mark": mark, "ct_zone": zone}
+    judgement = forward(*RULES, element(OVER_ALLOWANCE, "0x7"), packet=tcp(A, B), **known)
     assert (judgement.accepted, judgement.counter) == (not counter, counter)
+
+
+@pytest.mark.parametrize(("state", "counter"), [("new", "allowance"), ("established", "")])
+@pytest.mark.parametrize(("chain", "verdict"), [(SEND, "goto freely_sent"), (TAKE, "goto freely_taken")])
+def test_what_nobody_tracks_begins_nothing_over_the_allowance_either(
+    chain: NftChain, verdict: str, state: str, counter: str
+) -> None:
+    free = msgspec.structs.replace(chain, rules=(f"meta nfproto ipv4 {verdict}",))
+    others = [obj for obj in RULES if obj.key != chain.key]
+    passing = {"ct_state": CT_STATES[state], "ct_zone": 7, "ct_mark": 1 if chain is TAKE else 2}  # the other end tracks it
+    judgement = forward(*others, free, element(OVER_ALLOWANCE, "0x7"), packet=tcp(A, B), **passing)
+    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+
+
+def test_an_echo_to_the_router_takes_room_too() -> None:
+    table = table_of(objects(element(OVER_ALLOWANCE, "0x7")), Scope.FABRIC, "inet")
+    assert table is not None
+    asked = [table.run("input", Skb(packet=echo(A, B), mark=0x4E54, iifname="vrf5000", ct_zone=zone)) for zone in (7, 8)]
+    assert [(judgement.accepted, judgement.counter) for judgement in asked] == [(False, "allowance"), (True, "")]
 
 
 def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:

@@ -112,7 +112,7 @@ def test_a_device_without_a_zone_lets_nothing_through() -> None:
 @pytest.mark.parametrize("host", ["hv1", "hv2"])
 def test_a_vpc_over_its_allowance_begins_no_connection_there(host: str) -> None:
     objects = compiled(ALL)
-    (zone,) = {obj.value for key, obj in objects[host].items() if key[3:4] == ("vrf_zone",) and isinstance(obj, NftElement)}
+    (zone,) = {obj.value for key, obj in objects[host].items() if key[3:] == ("zone", f"vx{VNI}") and isinstance(obj, NftElement)}
     refused = NftElement(scope=Scope.FABRIC, family="inet", set=OVER_ALLOWANCE, items=(zone,), vni=0)
     objects[host][refused.key] = refused
     found = sent(ALL, ping(A, B), objects)
