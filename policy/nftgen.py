@@ -33,7 +33,8 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
   What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
   a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
-* Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask.
+* Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
+  compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
 * `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
   while a class's chain runs. What came from the fabric does not go back to the fabric: its sender has an outdated mapping and
   would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number, the
@@ -235,7 +236,7 @@ counter untold {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
-    ct state new,established,related,untracked accept
+    ct state != invalid accept
     meta nfproto ipv6 meta l4proto ah goto authenticated
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
@@ -250,8 +251,8 @@ chain authenticated {
 chain forward {
     type filter hook forward priority -20; policy drop;
     meta mark CHECKED goto from_port
-    oifgroup VXLAN_GROUP goto relay
     oifname vmap @takes
+    oifgroup VXLAN_GROUP goto relay
     goto refuse_no_policy
 }
 chain from_port {
@@ -265,13 +266,13 @@ chain relay {
     goto refuse_transit
 }
 chain sent {
-    ct state new goto begins_here
-    ct state invalid goto refuse_invalid
+    ct state == new goto begins_here
+    ct state == invalid goto refuse_invalid
     meta mark set 0x0
     goto deliver
 }
 chain begins_here {
-    ct zone @over_allowance goto refuse_allowance
+    ct zone @over_allowance jump crowded
     ct mark set ct mark | 0x1
     meta mark set 0x0
     goto deliver
@@ -287,14 +288,18 @@ chain deliver {
     goto refuse_no_policy
 }
 chain taken {
-    ct state new goto begins_there
-    ct state invalid goto refuse_invalid
+    ct state == new goto begins_there
+    ct state == invalid goto refuse_invalid
     accept
 }
 chain begins_there {
-    ct zone @over_allowance goto refuse_allowance
+    ct zone @over_allowance jump crowded
     ct mark set ct mark | 0x2
     accept
+}
+chain crowded {
+    ct status confirmed return
+    goto refuse_allowance
 }
 chain freely_taken {
     ct status confirmed accept

@@ -156,6 +156,7 @@ def _acl(acl_id: str) -> NetworkAcl:
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
 # - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
 # - What comes from the fabric does not go back to it, what is not permitted is dropped and counted.
+# - A VPC with too many connections may begin no other: whatever measures that puts its zone into a set from which it expires.
 # It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
 POLICY_BY_HAND = """
 table inet hand {
@@ -166,6 +167,9 @@ table inet hand {
     set group {
         type ipv4_addr . inet_service . inet_proto; flags interval
         elements = { %(group)s }
+    }
+    set crowded {
+        typeof ct zone; size 65535; timeout 10s
     }
     chain zones {
         type filter hook prerouting priority -450; policy accept;
@@ -189,8 +193,13 @@ table inet hand {
         counter drop
     }
     chain permitted {
+        ct state new goto begins
         ct state invalid counter drop
-        ct state new ct mark set 1
+        accept
+    }
+    chain begins {
+        ct zone @crowded counter drop
+        ct mark set 1
         accept
     }
 }
