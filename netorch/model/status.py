@@ -11,9 +11,6 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     version: str
     pid: int
     started_at: float  # seconds since 1970
-    vpcs: int = 0
-    enis: int = 0
-    mappings: int = 0
     objects: int = 0  # kernel objects that are ours
     writes: int = 0  # kernel operations since the agent started; stays 0 over a restart when nothing changed
     repaired: int = 0  # of these, what somebody else had changed behind our back
