@@ -7,7 +7,6 @@ Source: linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_conntrack_netlin
 from __future__ import annotations
 
 import ctypes
-import errno
 import socket
 import struct
 from collections.abc import Collection
@@ -19,7 +18,7 @@ import msgspec
 from netorch.drivers import ct_attrs, netns
 from netorch.drivers.ct_attrs import Connection
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import HEADER, SO_RCVBUFFORCE, enlarge, split
+from netorch.drivers.rtnl import HEADER, SO_RCVBUFFORCE, arrived, enlarge, split
 from netorch.errors import KernelError
 
 _SOL_NETLINK: Final = 270
@@ -85,19 +84,13 @@ class FlowEvents:
         """Return up to `limit` events that have arrived; never blocks."""
         found: list[Connection] = []
         lost = False
-        for _ in range(limit):
-            try:
-                data = self._socket.recv(_READ_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for message in arrived(self._socket, limit, _READ_BYTES):
+            if message is None:
                 lost = True
                 continue
-            for kind, flags, body in split(data):
-                if kind == _DELETE or (kind == _NEW and flags & _F_CREATE):
-                    _take(body, self._zones, found)
+            kind, flags, body = message
+            if kind == _DELETE or (kind == _NEW and flags & _F_CREATE):
+                _take(body, self._zones, found)
         return Read(tuple(found), lost)
 
     def close(self) -> None:

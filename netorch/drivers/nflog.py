@@ -5,7 +5,6 @@ One socket at a time can listen to a group. Source: linux/netfilter/nfnetlink_lo
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import socket
 import struct
@@ -17,7 +16,7 @@ import msgspec
 from netorch.drivers import netns, packet_headers
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
 from netorch.drivers.packet_headers import Headers, Inner
-from netorch.drivers.rtnl import HEADER, SO_RCVBUFFORCE, attr, attrs, enlarge, split
+from netorch.drivers.rtnl import HEADER, SO_RCVBUFFORCE, arrived, attr, attrs, enlarge, split
 from netorch.errors import KernelError
 
 _PACKET: Final = 4 << 8 | 0  # NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET
@@ -103,20 +102,11 @@ class RefusedPackets:
         """Return the packets of up to `limit` deliveries; never blocks."""
         found: list[Refused] = []
         lost = 0
-        for _ in range(limit):
-            try:
-                data = self._socket.recv(_READ_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                continue  # the numbers of those that come later tell how many
-            for kind, _, body in split(data):
-                if kind == _PACKET:
-                    parts = attrs(body, _NFGENMSG.size)
-                    lost += self._gap(parts)
-                    found.append(self._refused(parts))
+        for message in arrived(self._socket, limit, _READ_BYTES):
+            if message is not None and message[0] == _PACKET:  # of lost ones the numbers of those that come later tell how many
+                parts = attrs(message[2], _NFGENMSG.size)
+                lost += self._gap(parts)
+                found.append(self._refused(parts))
         return ReadRefused(tuple(found), lost)
 
     def close(self) -> None:

@@ -253,6 +253,24 @@ def split(data: bytes) -> Iterator[Answer]:
         offset += (length + 3) & ~3
 
 
+def arrived(netlink: socket.socket, datagrams: int, size: int) -> Iterator[Answer | None]:
+    """Yield the messages of up to so many datagrams that have arrived, None where the queue ran over; never blocks.
+
+    Raises OSError. The socket must not block, and no datagram be larger than `size` bytes.
+    """
+    for _ in range(datagrams):
+        try:
+            data = netlink.recv(size)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
+        else:
+            yield from split(data)
+
+
 def _explanation(data: bytes, flags: int) -> str:
     """Return the kernel's text from an error message: with capped acknowledgements the attributes follow the old header."""
     if not flags & 0x200:
