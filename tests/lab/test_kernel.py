@@ -52,18 +52,25 @@ def test_a_command_that_takes_too_long_is_ended() -> None:
 def test_the_guest_dies_with_whoever_started_it(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "netorch.lab.kernel", "--share", str(tmp_path)]
     command += ["--", "sh", "-c", f"touch {tmp_path}/up; exec sleep 1000"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as starter:
+    starter = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
         _until(lambda: (tmp_path / "up").exists())
         guests = _guests(starter.pid)
         assert guests
         os.kill(starter.pid, number)
+        starter.wait(30)
+    finally:
+        starter.kill()  # has no effect on one that has ended
         starter.wait()
     _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in guests))
 
 
 def _guests(pid: int) -> list[int]:
-    """Return the processes below `pid`."""
-    found = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    """Return the processes below `pid`; one that ends meanwhile has none."""
+    try:
+        found = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return found + [process for child in found for process in _guests(child)]
 
 
