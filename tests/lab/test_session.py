@@ -103,10 +103,10 @@ def test_a_shell_is_a_terminal_with_its_size_and_ctrl_c(lab: str) -> None:
     subprocess.run(["stty", "rows", "33", "cols", "101"], stdin=slave, check=True)
     code = f"import sys; from netorch.lab import shell; sys.exit(shell({lab!r}, 'right'))"
     env = {**os.environ, "SHELL": "/bin/sh", "PS1": "ready> "}
-    with subprocess.Popen(
-        ["setsid", "--ctty", sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave, env=env
-    ) as it:
-        os.close(slave)
+    command = ["setsid", "--ctty", sys.executable, "-c", code]
+    it = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    try:
         screen = _Screen(master)
         screen.await_text(b"ready> ")
         screen.type(b"stty size; ip -br addr show eth1\n")
@@ -118,7 +118,10 @@ def test_a_shell_is_a_terminal_with_its_size_and_ctrl_c(lab: str) -> None:
         screen.await_text(b"after2")
         screen.type(b"exit 5\n")
         assert it.wait(30) == 5
-    os.close(master)
+    finally:
+        it.kill()  # has no effect on one that has ended
+        it.wait()
+        os.close(master)
 
 
 class _Screen:
