@@ -33,6 +33,9 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
   What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
   a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
+  A fragment of IPv6 whose chain of headers goes on in another one is `invalid`: such a header, or an ICMP error that the port's
+  chain refuses, would stand in a fragment that shows it to nobody. A port's chain could be told another end of the chain: it sees
+  what the kernel has not cut off yet behind a packet's end.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
   compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
 * `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
@@ -237,11 +240,16 @@ counter untold {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state != invalid accept
-    meta nfproto ipv6 meta l4proto ah goto authenticated
+    meta nfproto ipv6 jump headers
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
     counter name "no_zone" drop
+}
+chain headers {
+    meta l4proto ah goto authenticated
+    meta l4proto != ah return
+    goto refuse_invalid
 }
 chain authenticated {
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked

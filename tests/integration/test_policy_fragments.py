@@ -8,8 +8,9 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from scapy.layers.inet import UDP
+from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
@@ -19,10 +20,12 @@ from scapy.packet import Packet, Raw
 
 from netorch.control.permissions import Permission
 from netorch.model.security import Way
-from tests.integration.crafted import datagram, piece
+from tests.integration.crafted import DESTINATION, datagram, piece
 from tests.integration.packets import PATIENCE_S
 from tests.integration.policed import (
     CLIENT,
+    DB_NEAR,
+    NEAR,
     NET6,
     PASSED,
     PATHS,
@@ -48,7 +51,7 @@ GROUPS = """
     {protocol: udp, ports: 6000, source: 10.44.0.0/16}, {protocol: udp, ports: 6000, source: 'fd00:44:0:100::/56'},
     {protocol: tcp, ports: 6000, source: 10.44.0.0/16}, {protocol: tcp, ports: 6000, source: 'fd00:44:0:100::/56'}]}
 """
-MEMBERS = {"client": "clients", "near": "servers", "far": "servers"}
+MEMBERS = {"client": "clients", "near": "servers", "far": "servers", "db-near": "servers"}
 _idents = itertools.count(30000)  # others than those of `pieces`
 
 
@@ -186,6 +189,52 @@ def test_a_first_fragment_full_of_extension_headers_hides_no_port(lab: Policed, 
     needle = os.urandom(16)
     packet = behind([IPv6ExtHdrDestOpt() for _ in range(3)], server, SHUT) / Raw(needle)
     assert lab.vanishes(CLIENT, server, pieces(packet, 64), needle[:8], udp(CLIENT, server, OPEN, version=6))
+
+
+def torn(says: int) -> Cut:
+    """Return a cut within the extension headers; the second fragment says that such a header begins in it."""
+
+    def cut(packet: Packet) -> list[bytes]:
+        ident = next(_idents)
+        first, second = (bytes((follows, 0, 1, 4, 0, 0, 0, 0)) for follows in (DESTINATION, packet.nh))
+        return [
+            piece(packet.src, packet.dst, first, more=True, ident=ident, protocol=DESTINATION),
+            piece(packet.src, packet.dst, second + bytes(packet)[40:], offset=8, ident=ident, protocol=says),
+        ]
+
+    return cut
+
+
+TORN = pytest.mark.parametrize("cut", [torn(DESTINATION), torn(17)], ids=["truthful", "lying"])  # who looks believes the first
+
+
+@TORN
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("port", [OPEN, SHUT])
+def test_headers_that_go_on_in_a_second_fragment_are_refused(lab: Policed, server: str, port: int, cut: Cut) -> None:
+    assert lab.verdict(CLIENT, server, udp(CLIENT, server, port, version=6), cut) == "invalid"
+
+
+@TORN
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_authentication_header_in_a_second_fragment_opens_no_port(lab: Policed, server: str, cut: Cut) -> None:
+    rule = Permission(protocol=51, peer=NET6)
+    lab.allow("acme/servers", Way.INGRESS, rule)
+    segment = TCP(sport=22, dport=22, flags="S")
+    hidden = ip(CLIENT, server, 6)
+    hidden.nh = 51
+    authenticated = hidden / Raw(bytes((6, 4)) + bytes(22) + bytes(segment))
+    assert lab.verdict(CLIENT, server, authenticated, cut) == "invalid"
+    assert lab.verdict(CLIENT, server, ip(CLIENT, server, 6) / segment) == "sg_ingress"
+    lab.revoke("acme/servers", Way.INGRESS, rule)
+
+
+@TORN
+def test_a_complaint_in_a_second_fragment_meets_nobody_elses_connection(lab: Policed, cut: Cut) -> None:
+    flow = udp(CLIENT, NEAR, OPEN, version=6)
+    assert lab.verdict(CLIENT, NEAR, flow) == PASSED
+    complaint = ip(DB_NEAR, CLIENT, 6) / ICMPv6DestUnreach(code=4) / Raw(bytes(flow))
+    assert lab.verdict(DB_NEAR, CLIENT, complaint, cut) == "invalid"
 
 
 @pytest.mark.parametrize("server", SERVERS)
