@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from netorch.drivers.nft_commands import Change
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import F_ACK, F_CREATE, F_REQUEST, HEADER, attr, attr_text, attrs, each_attr, enlarge, nested
+from netorch.drivers.rtnl import F_CREATE, F_REQUEST, HEADER, attr, attr_text, attrs, each_attr, enlarge, nested
 from netorch.state.owner import NFT_TABLE
 
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
@@ -77,19 +77,26 @@ class ElementSocket:
     def commit(self, messages: bytes) -> int:
         """Carry out a packed transaction and return 0, or the errno of the first refusal: then nothing was done.
 
-        The kernel answers before `send` returns.
+        The kernel answers before `send` returns, with refusals only: acknowledgements of many sets would not fit into the
+        buffer. Refusals that do not fit are read as one, by ENOBUFS, and those that did are still there to be read.
         """
         first = 0
         try:
             self._socket.send(messages)
-            while True:
-                answer = self._socket.recv(1 << 12, socket.MSG_DONTWAIT)
-                if HEADER.unpack_from(answer)[1] == _MSG_ERROR:
-                    first = first or -struct.unpack_from("=i", answer, HEADER.size)[0]
-        except BlockingIOError:
-            return first
         except OSError as error:
             return error.errno or errno.EIO
+        while True:
+            try:
+                answer = self._socket.recv(1 << 12, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return first
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return error.errno or errno.EIO
+                first = first or errno.ENOBUFS
+                continue
+            if HEADER.unpack_from(answer)[1] == _MSG_ERROR:
+                first = first or -struct.unpack_from("=i", answer, HEADER.size)[0]
 
     def close(self) -> None:
         """Close the socket."""
@@ -108,7 +115,7 @@ def pack(changes: Iterable[Change], specs: Callable[[Change], str]) -> bytes:
         layout = layout_of(specs(items[0]))
         packed = [_element(change, layout) for change in items]
         head = _set_name(name)
-        kind, flags = (NEW_ELEMENTS, F_CREATE | F_ACK) if add else (_DELETE_ELEMENTS, F_ACK)
+        kind, flags = (NEW_ELEMENTS, F_CREATE) if add else (_DELETE_ELEMENTS, 0)
         for start in range(0, len(packed), _PER_MESSAGE):
             body = head + nested(_LIST_ELEMENTS, *packed[start : start + _PER_MESSAGE])
             messages.append(_message(kind, flags, _FAMILIES[family], bytes(2), body))
@@ -122,11 +129,11 @@ def refill(family: str, name: str, keys: Iterable[bytes]) -> bytes:
     elements = [nested(_LIST_ITEM, nested(_KEY, attr(_VALUE, key))) for key in keys]
     messages = [
         _message(_BATCH_BEGIN, 0, 0, struct.pack(">H", _NFTABLES)),
-        _message(_DELETE_ELEMENTS, F_ACK, number, bytes(2), head),
+        _message(_DELETE_ELEMENTS, 0, number, bytes(2), head),
     ]
     for start in range(0, len(elements), _PER_MESSAGE):
         body = head + nested(_LIST_ELEMENTS, *elements[start : start + _PER_MESSAGE])
-        messages.append(_message(NEW_ELEMENTS, F_CREATE | F_ACK, number, bytes(2), body))
+        messages.append(_message(NEW_ELEMENTS, F_CREATE, number, bytes(2), body))
     return b"".join((*messages, _message(_BATCH_END, 0, 0, struct.pack(">H", _NFTABLES))))
 
 

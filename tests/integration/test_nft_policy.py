@@ -13,6 +13,9 @@ import pytest
 from netorch.drivers import netns
 from netorch.drivers.base import Lost
 from netorch.drivers.nft import Nft
+from netorch.drivers.nft_commands import element_changes
+from netorch.drivers.nft_elements import pack
+from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import ChainSet, NftChain, NftMap, NftTable, Scope
@@ -287,3 +290,20 @@ def test_an_element_that_maps_to_something_else_is_in_the_way(nft: Nft) -> None:
     assert refusals(nft, Create(other)) == [(other, errno.EEXIST)]
     assert nft.apply([Replace(chains.PEERS[0], other)]) == []
     assert diff(by_key(*ALL, other), nft.dump()) == []
+
+
+def test_a_change_of_very_many_sets_is_carried_out_at_once_or_refused_as_a_whole(nft: Nft) -> None:
+    """The kernel's answers about so many would not fit into a socket; none is left there for the next transaction to read."""
+    maps = [NftMap(name=f"class-{vni:06x}.4", spec="type ipv4_addr : mark") for vni in range(5000, 6000)]
+    load(nft, SKELETON, *maps)
+    elements = [chains.element(held.name, "10.0.0.1", value="0x5") for held in maps]
+
+    def packed(op: type[Create] | type[Delete]) -> bytes:
+        return pack([change for element in elements for change in element_changes(op(element))], lambda _: maps[0].spec)
+
+    nft.commit(packed(Create))
+    nft.commit(packed(Delete))
+    with pytest.raises(KernelError):
+        nft.commit(packed(Delete))
+    nft.commit(packed(Create))
+    assert set(by_key(*elements)) <= set(fresh_dump())
