@@ -14,27 +14,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
+from typing import Final
 
 import msgspec
 
 from netorch.state.nft import ChainSet, NftChain
 from netorch.state.op import Create, Delete, Op, Replace
 
+_READ: Final = re.compile(r"(?<=@)[\w.-]+")  # names of sets in a rule; one expression for all chains, as a host may have many
+
 
 def turn(chain: NftChain) -> NftChain:
     """Return a chain with the other names for its sets; turned twice it is the same."""
-    own = re.compile(rf"(?<=@){re.escape(chain.name)}\.\w+")
+    own = f"{chain.name}."
     return msgspec.structs.replace(
         chain,
-        rules=tuple(own.sub(lambda name: _turned(name[0]), rule) for rule in chain.rules),
+        rules=tuple(
+            _READ.sub(lambda name: _turned(name[0]) if name[0].startswith(own) else name[0], rule) for rule in chain.rules
+        ),
         sets=tuple(sorted((msgspec.structs.replace(held, name=_turned(held.name)) for held in chain.sets), key=_name_of)),
     )
 
 
 def is_turned(name: str, rules: Iterable[str]) -> bool:
     """Return whether a chain with these rules, as the kernel has them, reads its sets by their other names."""
-    other = re.compile(rf"@{re.escape(name)}\.\w+_(?!\w)")
-    return any(map(other.search, rules))
+    own = f"{name}."
+    return any(read.startswith(own) and read.endswith("_") for rule in rules for read in _READ.findall(rule))
 
 
 def present(op: Op, turned: Container[str]) -> Op:
