@@ -60,7 +60,11 @@ def only_elements(ops: Iterable[Op]) -> bool:
 
 
 def _changes(op: Op) -> bool:
-    return not isinstance(op.obj, PortChain) and (isinstance(op, Replace) or of_elements(op))
+    match op:
+        case Replace(NftChain() as old) if old.is_blank:
+            return False
+        case _:
+            return not isinstance(op.obj, PortChain) and (isinstance(op, Replace) or of_elements(op))
 
 
 def _divided(ops: list[Op]) -> Iterator[list[Op]]:

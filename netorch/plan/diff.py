@@ -90,7 +90,7 @@ def _funeral(dying: Objects, going: Objects) -> Iterator[Op]:
 
 
 def _birth_order(op: Op) -> tuple[int, Key]:
-    rank = op.obj.rank_of_change if isinstance(op, Replace) else op.obj.rank
+    rank = op.obj.rank_of_change(op.old) if isinstance(op, Replace) else op.obj.rank
     return rank, op.obj.key  # keys of one kind compare: they have the same types in the same places
 
 

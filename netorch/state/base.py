@@ -74,9 +74,8 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True):
         """Return the place in the order of birth."""
         raise NotImplementedError
 
-    @property
-    def rank_of_change(self) -> int:
-        """Return the place among births of a change in place."""
+    def rank_of_change(self, actual: KernelObject) -> int:
+        """Return the place among births of a change in place, from `actual` to this."""
         return self.rank
 
     @property

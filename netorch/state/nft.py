@@ -151,9 +151,16 @@ class NftChain(KernelObject, frozen=True, kw_only=True, tag=True):
         return Rank.NFT_BORDER if self.name.startswith(BORDER) else Rank.NFT_RULES
 
     @property
-    def rank_of_change(self) -> int:
-        """Return the rank of elements: a class that gets other members or peers is one change of chains and of elements."""
-        return Rank.NFT_ELEMENT
+    def is_blank(self) -> bool:
+        """Return whether there are no rules: sets without a chain are left by an agent that ended before it made the chain."""
+        return not self.rules
+
+    def rank_of_change(self, actual: KernelObject) -> int:
+        """Return the rank of elements: a class that gets other members or peers is one change of chains and of elements.
+
+        A blank chain is as good as none: others may wait for it.
+        """
+        return self.rank if isinstance(actual, NftChain) and actual.is_blank else Rank.NFT_ELEMENT
 
     @property
     def slice_id(self) -> int:

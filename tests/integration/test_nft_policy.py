@@ -13,7 +13,7 @@ import pytest
 from netorch.drivers import netns
 from netorch.drivers.base import Lost
 from netorch.drivers.nft import Nft
-from netorch.drivers.nft_commands import element_changes
+from netorch.drivers.nft_commands import element_changes, preparations
 from netorch.drivers.nft_elements import pack
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
@@ -92,6 +92,13 @@ def with_elements(chain: NftChain, name: str, *elements: str) -> NftChain:
         for held in chain.sets
     )
     return msgspec.structs.replace(chain, sets=sets)
+
+
+def test_sets_that_were_left_without_their_chains_delay_nothing(nft: Nft) -> None:
+    """An agent was killed when it had made sets, and not yet the chains that read them and those that lead there."""
+    load(nft, SKELETON)
+    somebody_else(preparations(Create(obj) for obj in chains.POLICY))
+    assert apply_difference(*ALL) == []
 
 
 def test_every_form_of_rule_and_set_is_found_as_it_was_made(nft: Nft) -> None:

@@ -77,7 +77,7 @@ def test_births_ascend_and_deaths_descend(data: st.DataObject, host: str) -> Non
     births = [op for op in ops if not isinstance(op, Delete)]
     making_room = [op for op in ops if isinstance(op, Delete) and op.obj.key in after]
     assert ops == [*making_room, *births, *deaths]
-    ranks = [op.obj.rank_of_change if isinstance(op, Replace) else op.obj.rank for op in births]
+    ranks = [op.obj.rank_of_change(op.old) if isinstance(op, Replace) else op.obj.rank for op in births]
     assert ranks == sorted(ranks)
     assert [op.obj.rank for op in deaths] == sorted((op.obj.rank for op in deaths), reverse=True)
 
