@@ -191,21 +191,29 @@ def test_a_first_fragment_full_of_extension_headers_hides_no_port(lab: Policed, 
     assert lab.vanishes(CLIENT, server, pieces(packet, 64), needle[:8], udp(CLIENT, server, OPEN, version=6))
 
 
-def torn(says: int) -> Cut:
-    """Return a cut within the extension headers; the second fragment says that such a header begins in it."""
+def torn(says: int, behind: bytes = b"") -> Cut:
+    """Return a cut within the extension headers.
+
+    The second fragment says what begins in it. `behind` the first one, where it has ended by its own word, stands what its chain
+    might go on with; the kernel cuts that off before anybody but the port's chain looks.
+    """
 
     def cut(packet: Packet) -> list[bytes]:
         ident = next(_idents)
         first, second = (bytes((follows, 0, 1, 4, 0, 0, 0, 0)) for follows in (DESTINATION, packet.nh))
         return [
-            piece(packet.src, packet.dst, first, more=True, ident=ident, protocol=DESTINATION),
+            piece(packet.src, packet.dst, first, more=True, ident=ident, protocol=DESTINATION) + behind,
             piece(packet.src, packet.dst, second + bytes(packet)[40:], offset=8, ident=ident, protocol=says),
         ]
 
     return cut
 
 
-TORN = pytest.mark.parametrize("cut", [torn(DESTINATION), torn(17)], ids=["truthful", "lying"])  # who looks believes the first
+TORN = pytest.mark.parametrize(
+    "cut",
+    [torn(DESTINATION), torn(17), torn(17, bytes((17, 0, 1, 4, 0, 0, 0, 0)) + datagram(b""))],
+    ids=["truthful", "lying", "trailing"],
+)
 
 
 @TORN
