@@ -121,6 +121,12 @@ def test_a_trace_of_an_instance_to_itself_is_refused(run: Run, destination: str)
 
 
 @pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("destination", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_a_trace_to_an_address_that_every_machine_has_is_refused(run: Run, destination: str) -> None:
+    assert f"{destination} is the sender itself" in run("trace", "web-1", destination, "tcp/443", code=1).stderr
+
+
+@pytest.mark.usefixtures("cloud")
 def test_an_interface_that_is_not_attached_is_said_to_be_so(run: Run) -> None:
     eni = json.loads(run("eni", "create", "--subnet", "acme/app", "-o", "json").stdout)["id"]
     assert "INTERFACE_NOT_ATTACHED" in run("trace", "web-1", eni, code=2).stdout
@@ -139,6 +145,8 @@ def test_the_matrix_has_every_open_flow_and_no_other(run: Run) -> None:
 def test_a_file_that_changes_no_flow_leaves_with_0(run: Run, cloud: Path) -> None:
     cloud.write_text(CLOUD.replace("name: acme\n    owner", "name: acme\n    tags: {stage: test}\n    owner"))
     assert run("reach", "--diff", "-f", str(cloud)).stdout == "No flow is opened or closed.\n"
+    assert run("reach", "--diff", "-f", str(cloud), "--vpc", "acme").stdout == "No flow is opened or closed.\n"
+    assert "VPC 'acmee': does not exist" in run("reach", "--diff", "-f", str(cloud), "--vpc", "acmee", code=1).stderr
 
 
 def test_a_file_that_changes_flows_tells_them_and_changes_nothing(run: Run, cloud: Path) -> None:
