@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 from pyroute2 import IPRoute
@@ -26,6 +27,7 @@ _SIGN_BYTES = 8
 _COUNT = struct.Struct("!IIHH")  # a number, and complements of it and of the source port: one checksum serves all packets
 _ALL_ONES = 0xFFFFFFFF
 _TAIL = slice(-_SIGN_BYTES - _COUNT.size, -_COUNT.size)
+_MOST_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # probes begin more than a VPC's part of it
 _sports = itertools.cycle(range(1024, 65536))  # of all probes: none takes up where an earlier one has left a connection
 
 
@@ -91,6 +93,8 @@ class Prober:
         self._stopping = False
         places = {end.netns for probe in probes for end in (probe.source, probe.target)}
         self._sockets = {place: _packet_socket(place) for place in places}
+        self._most = _MOST_CONNECTIONS.read_text()
+        _MOST_CONNECTIONS.write_text(str(1 << 20))
         self._thread = threading.Thread(target=self._run, name="prober")
         self._thread.start()
 
@@ -143,6 +147,7 @@ class Prober:
         self._hear()
         for opened in self._sockets.values():
             opened.close()
+        _MOST_CONNECTIONS.write_text(self._most)
 
     def wrong(self) -> dict[str, int]:
         """Return the wrong verdicts by probe."""
