@@ -143,6 +143,8 @@ def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
         raise NetorchError(f"trace: {near.id} has no IPv{version} address; trace to an address of the other version")
     word, slash, port = service.partition("/")
     protocol = _PROTOCOLS.get(word, int(word) if word.isascii() and word.isdigit() and int(word) <= 255 else -1)
+    if word.isdigit() and protocol == (ICMPV6 if version == 4 else ICMP):
+        raise NetorchError(f"trace: protocol {word} is not one of IPv{version}, and {address} is; write icmp")
     if protocol in (ICMP, ICMPV6) and not slash:
         return echo(source, address)
     if protocol in (TCP, UDP) and port.isascii() and port.isdigit() and int(port) <= PORT_LAST:

@@ -109,6 +109,11 @@ def test_the_command_of_a_fix_makes_the_packet_arrive(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("cloud")
+def test_the_other_versions_icmp_is_refused(run: Run) -> None:
+    assert "trace: protocol 58 is not one of IPv4" in run("trace", "web-1", "db-1", "58", code=1).stderr
+
+
+@pytest.mark.usefixtures("cloud")
 @pytest.mark.parametrize("service", ["tcp", "tcp/65536", "http", "icmp/8", "256", "47/1", "udp/-1"])
 def test_a_service_that_is_none_is_refused(run: Run, service: str) -> None:
     assert f"{service!r} is no service" in run("trace", "web-1", "db-1", service, code=1).stderr
