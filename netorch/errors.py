@@ -94,7 +94,7 @@ class UnreadableRecord(StoreError):
     def __init__(self, key: str, what: str) -> None:
         self.key = key
         self.what = what
-        super().__init__(f"{key}: the record {what}; `netorch store check` tells how to mend it")
+        super().__init__(f"{key}: the record {what}; `netorch store check` tells the operator how to mend it")
 
 
 class CompileError(NetorchError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Final
 
@@ -145,6 +146,7 @@ def main() -> None:
         error.show()
         sys.exit(WRONG_USAGE if isinstance(error, click.UsageError) else 1)
     except click.Abort as error:  # click's own, for a question that was answered with no as well as for Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the farewell to the first
         interrupted = isinstance(error.__context__, KeyboardInterrupt)
         click.echo("interrupted" if interrupted else "aborted; nothing was changed", err=True)
         sys.exit(130 if interrupted else 1)

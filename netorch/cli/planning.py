@@ -75,7 +75,7 @@ def _short(names: list[str]) -> str:
 
 def _change_text(change: Change) -> str:
     action = change.action.value
-    details = [_difference(item) for item in change.differences if item.before != item.after and not item.member]
+    details = [_difference(item, action) for item in change.differences if item.before != item.after and not item.member]
     if change.breaks:
         details.append(f"({change.breaks})")
     sign = click.style(f"{SIGNS[action]:<2}", fg=COLOURS[action])
@@ -83,7 +83,9 @@ def _change_text(change: Change) -> str:
     return "\n".join([line, *(_member(item) for item in change.differences if item.member)])
 
 
-def _difference(item: Difference) -> str:
+def _difference(item: Difference, action: str) -> str:
+    if action == "delete":  # the sign says that it goes
+        return f"{item.field} {item.before}"
     if item.before and item.after:
         return f"{item.field} {item.before} -> {item.after}"
     return f"{item.field} {item.after}" if item.after else f"{item.field} {item.before} -> none"

@@ -63,8 +63,16 @@ def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
     from netorch.diagnose.reach import compare
     from netorch.spec import load_cloud
 
-    changes = compare(session.store, session.caller, load_cloud(path), str(path.resolve()))
-    return [change for change in changes if not vpc or vpc in (change.flows.vpc, change.flows.vpc.partition("/")[2])]
+    cloud = load_cloud(path)
+    changes = compare(session.store, session.caller, cloud, str(path.resolve()))
+    if not vpc:
+        return changes
+    named = {f"{declared.owner}/{declared.name}" for declared in cloud.vpcs}
+    wanted = {name for name in named if vpc in (name, name.partition("/")[2])}
+    if not wanted:  # the file would delete it, or has nothing to do with it; a name that nobody has is no "no change"
+        found = session.find("vpc", vpc)[1]
+        wanted = {f"{found.owner}/{found.name}"}
+    return [change for change in changes if change.flows.vpc in wanted]
 
 
 def _row(flows: Flows) -> tuple[str, str, str, str]:

@@ -10,6 +10,11 @@ from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_rows
 
 COLUMNS = ("key", "revision", "found")
+_MEND = """
+to mend one, with a revision N before the one shown:
+  netorch store get KEY --revision N    prints what stood there then
+  netorch store put KEY --revision N    puts it back; --file FILE does so from a backup
+  netorch store delete KEY              is enough where nothing refers to it: a status, a quota, a cursor, a flow log"""
 
 
 @click.group()
@@ -43,6 +48,8 @@ def check(context: click.Context, session: Session, output: str) -> None:
     rows = [{"key": key, "revision": revision, "found": error.what} for key, (revision, error) in found]
     if rows or output != "table":
         show_rows(rows, COLUMNS, output)
+        if output == "table":
+            click.echo(_MEND)
     else:
         click.echo("every record is there and can be read")
     context.exit(2 if rows else 0)
@@ -62,7 +69,7 @@ def get(session: Session, key: str, revision: int) -> None:
 @command.command()
 @click.argument("key")
 @click.option("--revision", type=int, help="What stood there then.")
-@click.option("-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What a file holds.")
+@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="What a file holds.")
 @pass_session
 @click.pass_context
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:
@@ -71,7 +78,7 @@ def put(context: click.Context, session: Session, key: str, revision: int | None
 
     if (revision is None) == (path is None):
         raise click.UsageError("choose --revision or --file", context)
-    put_back(session.store, key, path.read_bytes() if path is not None else as_it_was(session.store, key, revision or 0))
+    put_back(session.store, key, _read(path) if path is not None else as_it_was(session.store, key, revision or 0))
     click.echo(f"put {key} back")
 
 
@@ -84,3 +91,14 @@ def delete(session: Session, key: str) -> None:
 
     discard(session.store, key)
     click.echo(f"deleted {key}")
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file holds. Raises SpecError."""
+    from netorch.errors import Problem, SpecError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror}"
+        raise SpecError(str(path), [Problem(path="$", what=what, fix="check the path and its permissions")]) from error

@@ -21,7 +21,14 @@ _PASS, _DROP, _UNKNOWN = "pass", "DROP", "-"
 @click.argument("source", shell_complete=complete("i"))
 @click.argument("destination", shell_complete=complete("i"))
 @click.argument("service", default="icmp", metavar="[PROTO/PORT]")
-@click.option("--timeout", type=float, default=1.0, show_default=True, metavar="SECONDS", help="For the live packet.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.0, max=60.0),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the live packet, at most 60.",
+)
 @output_option
 @pass_session
 @click.pass_context

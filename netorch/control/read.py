@@ -134,7 +134,7 @@ def read_inventory(store: Store) -> Inventory:
         owner, _, what = rest.partition("/")
         try:
             if root == "vpc" and _VNI.fullmatch(owner):
-                _take_vpc(inventory, kv, int(owner, 16), what)
+                _take_vpc(inventory, kv, int(owner, 16), what, int(owner, 16) in damaged)
             elif root == "map" and _VNI.fullmatch(owner):
                 _take_mapping(inventory, kv, int(owner, 16), what)
             elif root == "host":
@@ -174,12 +174,14 @@ def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> N
         inventory.quarantined[vni] = Quarantine(vni=vni, owner=owner, name=name, error=error, rest=rest)
 
 
-def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str) -> None:
+def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damaged: bool) -> None:
     kind, _, resource_id = rest.partition("/")
     if kind == "vpc":
         inventory.vpcs[vni] = VpcRecords(vpc=stored(kv, Vpc))
     elif (records := inventory.vpcs.get(vni)) is None or kind not in TABLES:
         inventory.raw[kv.key] = kv
+        if kind in TABLES and not is_damaged:
+            raise UnreadableRecord(keys.vpc(vni), f"is missing, and {resource_id} refers to it")
     else:
         getattr(records, TABLES[kind])[resource_id] = stored(kv, TYPE_OF[kind])
 

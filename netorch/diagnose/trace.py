@@ -24,7 +24,7 @@ from netorch.drivers.first_packet import Shot, shoot
 from netorch.drivers.netns import RUN_NETNS
 from netorch.drivers.probe import Listener
 from netorch.errors import KernelError, NetorchError, TraceError
-from netorch.model.addr import AddressError, canonical_ip, version_of
+from netorch.model.addr import AddressError, canonical_ip, parse_ip, parse_prefix, version_of
 from netorch.model.eni import Attachment, NetworkInterface
 from netorch.model.ids import is_id, port_name
 from netorch.model.packet import Packet, echo
@@ -36,6 +36,8 @@ from netorch.trace.machine import Machine
 from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
 
 _DCCP = 33  # Source: IANA protocol numbers
+# To Linux these are the sender itself, 0.0.0.0 and :: too.
+_OWN = tuple(parse_prefix(text) for text in ("0.0.0.0/32", "127.0.0.0/8", "::/128", "::1/128"))
 _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 
 
@@ -100,6 +102,10 @@ def trace(
         return Report(source=source, destination=destination, vpc=name, packet=None, verdict=flaw)
     if address in (near.address, near.ipv6_address):
         raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
+    if any(inside.holds(*parse_ip(address)) for inside in _OWN):
+        raise NetorchError(
+            f"trace: {destination} is the sender itself, whoever sends; name an instance or an address of `netorch map list`"
+        )
     packet = make_packet(near, address, service)
     start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
     hosts = sites.hosts_of(records)
@@ -137,6 +143,8 @@ def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
         raise NetorchError(f"trace: {near.id} has no IPv{version} address; trace to an address of the other version")
     word, slash, port = service.partition("/")
     protocol = _PROTOCOLS.get(word, int(word) if word.isascii() and word.isdigit() and int(word) <= 255 else -1)
+    if word.isdigit() and protocol == (ICMPV6 if version == 4 else ICMP):
+        raise NetorchError(f"trace: protocol {word} is not one of IPv{version}, and {address} is; write icmp")
     if protocol in (ICMP, ICMPV6) and not slash:
         return echo(source, address)
     if protocol in (TCP, UDP) and port.isascii() and port.isdigit() and int(port) <= PORT_LAST:

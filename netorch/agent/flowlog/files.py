@@ -91,7 +91,7 @@ def read_lines(directory: Path, host: str | None = None) -> Iterator[str]:
     Raises:
       NetorchError: a file may not be read by this user.
     """
-    names = sorted(path.name for path in directory.glob(f"{host or '*'}.log")) if directory.is_dir() else []
+    names = sorted(path.name for path in directory.glob("*.log") if host in (None, path.stem))
     for name in names:
         for suffix in (*(f".{number}" for number in range(OLD_FILES, 0, -1)), ""):
             path = directory / f"{name}{suffix}"

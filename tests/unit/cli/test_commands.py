@@ -63,7 +63,8 @@ def test_flow_logs_come_and_go_with_the_file(run: Run, tmp_path: Path) -> None:
     assert run("diff").stdout == ""
     assert json.loads(run("flow-log", "show", "acme/all", "-o", "json").stdout)["interval_s"] == 60
     (tmp_path / "vpc.yaml").write_text(CLOUD)
-    assert "-  flow-log       acme/acme/all" in run("plan", code=2).stdout
+    gone = run("plan", code=2).stdout
+    assert "-  flow-log       acme/acme/all                of the VPC\n" in gone
 
 
 def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_path: Path) -> None:
@@ -293,7 +294,10 @@ def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -
         assert key in run(*command, code=1).stderr
     assert f"problem: {key}: the record cannot be read" in run("status", code=2).stdout
     assert "name: acme" not in run("export", code=2).stdout
-    assert key in run("store", "check", code=2).stdout
+    found = run("store", "check", code=2).stdout
+    assert key in found
+    assert "netorch store put KEY --revision N" in found
+    assert "the file cannot be read: No such file" in run("store", "put", key, "-f", "nowhere", code=65).stderr
     assert run("store", "get", key).stdout == '{"id": 7}\n'
     assert "UnauthorizedOperation" in run("--owner", "globex", "store", "get", key, code=1).stderr
     assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["id"] == subnet["id"]

@@ -109,6 +109,11 @@ def test_the_command_of_a_fix_makes_the_packet_arrive(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("cloud")
+def test_the_other_versions_icmp_is_refused(run: Run) -> None:
+    assert "trace: protocol 58 is not one of IPv4" in run("trace", "web-1", "db-1", "58", code=1).stderr
+
+
+@pytest.mark.usefixtures("cloud")
 @pytest.mark.parametrize("service", ["tcp", "tcp/65536", "http", "icmp/8", "256", "47/1", "udp/-1"])
 def test_a_service_that_is_none_is_refused(run: Run, service: str) -> None:
     assert f"{service!r} is no service" in run("trace", "web-1", "db-1", service, code=1).stderr
@@ -118,6 +123,12 @@ def test_a_service_that_is_none_is_refused(run: Run, service: str) -> None:
 @pytest.mark.parametrize("destination", ["web-1", "10.44.12.4"])
 def test_a_trace_of_an_instance_to_itself_is_refused(run: Run, destination: str) -> None:
     assert "one interface" in run("trace", "web-1", destination, "tcp/443", code=1).stderr
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("destination", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_a_trace_to_an_address_that_every_machine_has_is_refused(run: Run, destination: str) -> None:
+    assert f"{destination} is the sender itself" in run("trace", "web-1", destination, "tcp/443", code=1).stderr
 
 
 @pytest.mark.usefixtures("cloud")
@@ -139,6 +150,8 @@ def test_the_matrix_has_every_open_flow_and_no_other(run: Run) -> None:
 def test_a_file_that_changes_no_flow_leaves_with_0(run: Run, cloud: Path) -> None:
     cloud.write_text(CLOUD.replace("name: acme\n    owner", "name: acme\n    tags: {stage: test}\n    owner"))
     assert run("reach", "--diff", "-f", str(cloud)).stdout == "No flow is opened or closed.\n"
+    assert run("reach", "--diff", "-f", str(cloud), "--vpc", "acme").stdout == "No flow is opened or closed.\n"
+    assert "VPC 'acmee': does not exist" in run("reach", "--diff", "-f", str(cloud), "--vpc", "acmee", code=1).stderr
 
 
 def test_a_file_that_changes_flows_tells_them_and_changes_nothing(run: Run, cloud: Path) -> None:

@@ -225,7 +225,7 @@ def test_what_stood_there_before_is_put_back(store: Store, operator: Caller, two
     assert not plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml").changes
 
 
-@pytest.mark.parametrize("kind", ["subnet", "eni", "i", "map"])
+@pytest.mark.parametrize("kind", ["vpc", "subnet", "eni", "i", "map"])
 def test_a_record_that_others_refer_to_is_missed_and_put_back(store: Store, operator: Caller, two_vpcs: None, kind: str) -> None:
     key = _key(store, kind)
     store.txn([], [Delete(key)])

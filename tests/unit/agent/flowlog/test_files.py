@@ -27,6 +27,12 @@ def test_lines_are_read_as_they_were_written_host_by_host(tmp_path: Path) -> Non
     assert lines(tmp_path, "hv2") == ["hv2 a", "hv2 b"]
 
 
+@pytest.mark.parametrize("host", ["*", "/hv1", "**a", "../fl-1/hv1", ""])
+def test_the_name_of_a_host_is_no_pattern_and_no_path(tmp_path: Path, host: str) -> None:
+    LogFiles(tmp_path, "hv1").append(finished("a"))
+    assert lines(tmp_path, host) == []
+
+
 def test_only_the_owners_group_may_look(tmp_path: Path) -> None:
     root = tmp_path / "logs"
     LogFiles(root, "hv1").append(finished("a"))
