@@ -11,7 +11,7 @@ from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.state.base import KernelObject
 from netorch.state.nft import PortChain
-from policy import nftgen
+from policy import nftgen, skeleton
 
 UNSPECIFIED: Final = "::"  # the source of a duplicate address detection; the kernel never forwards it, nor a link-local address
 
@@ -24,7 +24,7 @@ class AntiSpoof:
 
     def host(self, view: HostView, /) -> Iterator[KernelObject]:
         """Yield the tables, which let no port send that has no chain."""
-        return iter(nftgen.fabric_tables())
+        return iter(skeleton.fabric_tables())
 
     def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
         """Yield a chain for every port that is here; an arriving interface has no port yet that could have one."""

@@ -13,7 +13,7 @@
 * Of IPv4 and IPv6 each has its own sets. Only the numbers of classes, which are no addresses, serve both.
 * What nothing permits runs into the last rule, which refuses it.
 
-policy.nftgen tells the packet's way to these chains, and what `sent`, `taken` and `deliver` do.
+policy.skeleton tells the packet's way to these chains, and what `sent`, `taken` and `deliver` do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.state.base import KernelObject
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap, Scope
-from policy import nftgen
+from policy import skeleton
 from policy.acl import Direction, acl_chain, allows_everything
 from policy.groups import GroupRules, group_chain
 
@@ -55,10 +55,10 @@ class Chains:
         for device in (view.vrf, view.vxlan):
             yield _fabric(view, ZONES, device, hex(view.zone))
         for port in ports:
-            yield _fabric(view, nftgen.PORT_ZONES, port, hex(view.zone))
+            yield _fabric(view, skeleton.PORT_ZONES, port, hex(view.zone))
         for item, port in zip(view.local, ports, strict=True):
             for direction in Direction:
-                yield _fabric(view, nftgen.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
+                yield _fabric(view, skeleton.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
 
     def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
         """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""

@@ -117,7 +117,7 @@ class _Chain:
 
     def __init__(self, name: str, direction: Direction) -> None:
         sends = direction is Direction.OUT
-        # Verdicts of policy.nftgen's skeleton.
+        # Verdicts of policy.skeleton.
         self.untracked = "goto freely_sent" if sends else "goto freely_taken"
         self.tracked = "goto sent" if sends else "goto taken"
         known, passes = ("tracked_sender", "goto deliver") if sends else ("tracked_taker", "accept")

@@ -16,7 +16,7 @@ from netorch.compiler.base import HostView, VpcView
 from netorch.model.mapping import Direction, Mapping
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
-from policy import nftgen
+from policy import nftgen, skeleton
 
 
 class Verify:
@@ -27,7 +27,7 @@ class Verify:
 
     def host(self, view: HostView, /) -> Iterator[KernelObject]:
         """Yield the table, which drops all VXLAN packets as long as there are no mappings."""
-        yield nftgen.underlay_table()
+        yield skeleton.underlay_table()
 
     def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
         """Yield nothing: without mappings nobody may send."""

@@ -49,7 +49,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def has_connection(self) -> bool:
-        """Return whether it can be of a connection: one with an authentication header of IPv6 is of none, see policy.nftgen."""
+        """Return whether it can be of a connection: one with an authentication header of IPv6 is of none, see policy.skeleton."""
         return self.protocol != AH or self.version == 4
 
     @property

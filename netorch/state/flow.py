@@ -10,7 +10,7 @@ from netorch.model.addr import parse_ip
 from netorch.model.packet import Packet, packet_of
 from netorch.model.security import ICMP, ICMPV6
 
-BEGINNER_TRACKS: Final = 1  # bits of a connection's mark, see policy.nftgen: the end that began it tracks it
+BEGINNER_TRACKS: Final = 1  # bits of a connection's mark, see policy.skeleton: the end that began it tracks it
 OTHER_END_TRACKS: Final = 2
 
 # What other hosts say of connections is read with these limits: it is packed into messages for the kernel.

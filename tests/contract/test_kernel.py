@@ -26,7 +26,7 @@ from netorch.state.nft import NftChain, NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
-from policy import nftgen
+from policy import nftgen, skeleton
 from tests import chains
 
 HOST = "contract"
@@ -45,7 +45,7 @@ NEIGHBOUR = Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER)
 FDB = Fdb(ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
 REMOTE_ROUTE = Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
 ADDRESS = Address(ifname="vrf5000", address="10.0.0.1/32")
-TABLES = (nftgen.underlay_table(), *nftgen.fabric_tables())
+TABLES = (skeleton.underlay_table(), *skeleton.fabric_tables())
 ELEMENTS = (
     nftgen.transit("vx5000", "10.0.0.11", VNI),
     nftgen.transit("vx5000", "2001:db8::11", VNI),

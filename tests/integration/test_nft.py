@@ -21,7 +21,7 @@ from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import NftElement, NftTable, Scope
 from netorch.state.op import Create, Delete, Replace
-from policy import nftgen
+from policy import nftgen, skeleton
 
 pytestmark = pytest.mark.root
 
@@ -29,7 +29,7 @@ HOME = "nft-test"
 VNI = 5000
 PORT, MAC = "v-0013880000001", "06:00:00:00:00:01"
 CHAIN = nftgen.port_chain(PORT, MAC, "10.44.12.4", ("2001:db8::4", "::"))
-UNDERLAY = nftgen.underlay_table()
+UNDERLAY = skeleton.underlay_table()
 ELEMENTS = [
     nftgen.sender("peers", "192.0.2.12", VNI, "10.44.12.5"),
     nftgen.sender("peers", "192.0.2.12", VNI, "2001:db8::5"),
@@ -38,7 +38,7 @@ ELEMENTS = [
     nftgen.sender("relay", "192.0.2.12", 0xFFFFFE, "2001:db8::5"),
     nftgen.member("192.0.2.12", VNI),
 ]
-FABRIC = nftgen.fabric_tables()
+FABRIC = skeleton.fabric_tables()
 FABRIC_ELEMENTS = [
     nftgen.transit("vx5000", "10.44.12.4", VNI),
     nftgen.transit("vx5000", "2001:db8::4", VNI),
@@ -107,7 +107,7 @@ def test_the_fabric_has_its_tables_of_two_families(fabric: Nft, home: int) -> No
     wanted = by_key(*FABRIC, *FABRIC_ELEMENTS)
     load(fabric, *wanted.values())
     assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
-    assert fabric.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", nftgen.FABRIC_INET + nftgen.FABRIC_NETDEV), 0)
+    assert fabric.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", skeleton.FABRIC_INET + skeleton.FABRIC_NETDEV), 0)
 
 
 CHAIN_ALTERATIONS = {

@@ -20,14 +20,14 @@ from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import ChainSet, NftChain, NftMap, NftTable, Scope
 from netorch.state.op import Create, Delete, Op, Replace
-from policy import nftgen
+from policy import skeleton
 from tests import chains
 
 pytestmark = pytest.mark.root
 
 HOME = "nft-policy-test"
 PORT = "v-0013880000001"
-SKELETON = nftgen.fabric_tables()[0]
+SKELETON = skeleton.fabric_tables()[0]
 ALL = (SKELETON, *chains.POLICY, *chains.verdicts(PORT), chains.element("zone", "vx5000", value="0x7"))
 
 

@@ -16,7 +16,7 @@ from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
 from netorch.state.flow import Flow
 from netorch.state.nft import VPC_TABLE
-from policy import nftgen
+from policy import skeleton
 from tests.unit.agent.world import World
 
 MOST = 10_000
@@ -139,7 +139,7 @@ def fill(kernel: FakeKernel, held: dict[int, int]) -> None:
 
 @pytest.fixture
 def kernel() -> FakeKernel:
-    kernel = FakeKernel(nftgen.fabric_tables())
+    kernel = FakeKernel(skeleton.fabric_tables())
     kernel.most_tracked = 100
     return kernel
 

@@ -11,7 +11,7 @@ from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.nft import NftElement, PortChain, Scope, vni_of_element
-from policy import nftgen
+from policy import skeleton
 from policy.antispoof import AntiSpoof
 from policy.verify import Verify
 
@@ -170,7 +170,7 @@ def test_the_vni_can_be_read_from_every_element(host: str) -> None:
 
 def test_every_set_of_the_elements_is_in_its_table() -> None:
     host = view("a").host
-    tables = {(table.scope, table.family): table.text for table in (nftgen.underlay_table(), *nftgen.fabric_tables())}
+    tables = {(table.scope, table.family): table.text for table in (skeleton.underlay_table(), *skeleton.fabric_tables())}
     assert {obj.key for obj in (*Verify().host(host), *AntiSpoof().host(host))} == {
         ("nft-table", scope.value, family) for scope, family in tables
     }
@@ -180,7 +180,7 @@ def test_every_set_of_the_elements_is_in_its_table() -> None:
         assert f"set {obj.set} {{" in tables[obj.scope, obj.family]
 
 
-TABLES = {"underlay": nftgen.UNDERLAY_IP, "netdev": nftgen.FABRIC_NETDEV, "inet": nftgen.FABRIC_INET}
+TABLES = {"underlay": skeleton.UNDERLAY_IP, "netdev": skeleton.FABRIC_NETDEV, "inet": skeleton.FABRIC_INET}
 
 
 def chains_of(table: str) -> dict[str, list[str]]:
@@ -213,6 +213,6 @@ def test_a_flood_of_refusals_is_told_at_a_bounded_rate(table: str) -> None:
     assert all(rule.startswith("limit rate 2000/second burst 500 packets log ") for rule in telling)
 
 
-@pytest.mark.parametrize("table", [nftgen.UNDERLAY_IP, nftgen.FABRIC_NETDEV])
+@pytest.mark.parametrize("table", [skeleton.UNDERLAY_IP, skeleton.FABRIC_NETDEV])
 def test_connections_are_tracked_in_the_fabric_only(table: str) -> None:
     assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None

@@ -14,7 +14,7 @@ from netorch.trace.nft import Judgement, table_of
 from netorch.trace.rules import Verdict, Word, parse_rule
 from netorch.trace.skb import CT_STATES, Skb, arriving
 from netorch.trace.values import Table, split_element
-from policy import nftgen
+from policy import nftgen, skeleton
 from tests.unit.policy.small import A6, B6, A, B, tcp, udp
 
 VNI = 5000
@@ -96,7 +96,7 @@ def test_a_set_that_is_missing_is_an_error() -> None:
 
 
 def objects(*found: KernelObject) -> dict[Key, KernelObject]:
-    return {obj.key: obj for obj in (*found, *nftgen.fabric_tables(), nftgen.underlay_table())}
+    return {obj.key: obj for obj in (*found, *skeleton.fabric_tables(), skeleton.underlay_table())}
 
 
 def forward(*found: KernelObject, packet: Packet, **fields: object) -> Judgement:

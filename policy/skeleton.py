@@ -1,0 +1,333 @@
+"""The nftables skeletons of a host, as text.
+
+Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the fabric only, not those of the host itself.
+
+UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host.
+
+* It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
+  no fragment gets round it, and none has to be judged without its inner header.
+* A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
+  cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
+* VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
+* A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
+* Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
+
+FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
+
+* Each port has a chain of its own at its ingress, before anything else of the kernel sees a packet: fragments of spoofed packets
+  are not kept, and nothing answers them. It compares MAC and address with literals, of IP and of ARP packets alike; that is the
+  cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
+  neither have no receiver here in any case, as nothing is bridged.
+* An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
+  packets to its own address only, and in one piece, lest the quotation come in another one. Redirects are a router's to send.
+* What passes bears a mark. The mark says "checked at its port", and FABRIC_INET knows no zone for a port's packet without it, so
+  that a port without its chain is mute. An instance cannot set it: a packet's mark does not survive the way out of a namespace.
+* DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
+  forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
+
+FABRIC_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
+
+* `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
+  addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
+  as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
+  belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
+  What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
+  a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
+  A fragment of IPv6 whose chain of headers goes on in another one is `invalid`: such a header, or an ICMP error that the port's
+  chain refuses, would stand in a fragment that shows it to nobody. A port's chain could be told another end of the chain: it sees
+  what the kernel has not cut off yet behind a packet's end.
+* Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
+  compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
+* `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
+  while a class's chain runs. What came from the fabric does not go back to the fabric: its sender has an outdated mapping and
+  would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number, the
+  group of the VXLAN devices: that is cheaper than to compare names.
+* `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains).
+  The first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
+* What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
+  `tracked_sender` and `tracked_taker` hold the directions and marks with which a packet passes an end without being judged.
+  EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
+  A mark is set by a connection's first packet only. What is `invalid` passes by untracked rules only.
+* What begins a connection is looked up among the zones that hold more connections than are free on this host
+  (netorch.agent.allowance), once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
+  each time by `freely_sent` or `freely_taken`, which know it by `confirmed`. No packet of a known connection is refused there.
+  Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
+* `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
+  none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
+  made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
+  every honest instance sends it.
+* A refusal has a chain of its own, which tells the packet's first bytes to whoever listens and counts it. The counter's name is
+  the reason in both. In front of it stands whether the connection tracker has counted the packet for a connection, as far as it
+  shows, so that flow logs can take it off again. What nobody listens to costs the two look-ups of the listener.
+* `output`: a router says nothing to other hosts. The errors that it would send back (no such address, too old) are in its own
+  name, for which no host may speak: the other one would count them as a lie of this host.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.state.link import VXLAN_GROUP
+from netorch.state.nft import FLOW_LOG_GROUP, LIVE_GROUP, REFUSED_ESTABLISHED, NftTable, Scope
+
+_TOLD_PER_S, _TOLD_BURST, _TOLD_BYTES = 2000, 500, 128  # whole headers fit, those of a VXLAN packet and of what is in it
+
+
+def _refusal(reason: str, chain: str = "", *rules: str, untold: str = "") -> str:
+    """Return the chain that tells, counts and drops what is refused for one reason, after some rules of its own.
+
+    A flood is told in part; `untold` is the counter of the rest.
+    """
+    tell = " ".join(f'log prefix "{reason}" group {group} snaplen {_TOLD_BYTES}' for group in (FLOW_LOG_GROUP, LIVE_GROUP))
+    limit = f"limit rate {_TOLD_PER_S}/second burst {_TOLD_BURST} packets"
+    drop = f'counter name "{reason}" drop'
+    rest = f'counter name "{untold}" {drop}' if untold else drop
+    lines = (f"chain {chain or f'refuse_{reason}'} {{", *rules, f"{limit} {tell} {drop}", rest)
+    return "\n    ".join(lines) + "\n}"
+
+
+# Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
+# `accept` ends this chain only, not what the host's own tables have to say.
+UNDERLAY_IP: Final = """
+set peers4 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
+}
+set peers6 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128
+}
+set relay4 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,368,32
+}
+set relay6 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,432,128
+}
+set members {
+    typeof ip saddr . @th,64,32 . @th,96,32
+}
+counter unverified {
+}
+counter stranger {
+}
+REFUSE_UNVERIFIED
+REFUSE_STRANGER
+chain input {
+    type filter hook input priority -10; policy accept;
+    meta l4proto != udp accept
+    @th,16,16 != 4789 accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers4 accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 accept
+    ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
+    goto refuse_stranger
+}
+""".replace("REFUSE_UNVERIFIED", _refusal("unverified")).replace("REFUSE_STRANGER", _refusal("stranger"))
+
+CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
+PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
+JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
+
+FABRIC_NETDEV: Final = f"""
+set icmp_errors {{
+    type icmp_type
+    size 8
+    elements = {{ 3, 4, 5, 11, 12 }}
+}}
+set icmpv6_errors {{
+    type icmpv6_type
+    flags interval
+    elements = {{ 0-127 }}
+}}
+counter spoofed {{
+}}
+{_refusal("spoofed")}
+"""
+
+_MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}")
+
+_REFUSALS: Final = "\n".join(
+    _refusal(reason, chain, *_MARK, untold="untold")
+    for reason, chain in (
+        ("allowance", ""),
+        ("unchecked", ""),
+        ("transit", ""),
+        ("invalid", ""),
+        ("no_policy", ""),
+        ("acl_egress", "acl_refuses_sender"),
+        ("acl_ingress", "acl_refuses_taker"),
+        ("sg_egress", "sg_refuses_sender"),
+        ("sg_ingress", "sg_refuses_taker"),
+    )
+)
+
+FABRIC_INET: Final = (
+    """
+set transit4 {
+    type ifname . ipv4_addr
+}
+set transit6 {
+    type ifname . ipv6_addr
+}
+set tracked_sender {
+    typeof ct direction . ct mark
+    size 8
+    elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
+}
+set tracked_taker {
+    typeof ct direction . ct mark
+    size 8
+    elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
+}
+set over_allowance {
+    typeof ct zone
+    size 65535
+    timeout 10s
+}
+map zone {
+    typeof iifname : ct zone
+    size 65535
+}
+map port_zone {
+    typeof iifname : ct zone
+    size 65535
+}
+map sends {
+    type ifname : verdict
+    size 65535
+}
+map takes {
+    type ifname : verdict
+    size 65535
+}
+counter no_zone {
+}
+counter allowance {
+}
+counter unchecked {
+}
+counter transit {
+}
+counter to_router {
+}
+counter no_policy {
+}
+counter invalid {
+}
+counter acl_egress {
+}
+counter acl_ingress {
+}
+counter sg_egress {
+}
+counter sg_ingress {
+}
+counter untold {
+}
+chain zones {
+    type filter hook prerouting priority -450; policy accept;
+    ct state != invalid accept
+    meta nfproto ipv6 jump headers
+    meta mark CHECKED ct zone set iifname map @port_zone accept
+    ct zone set iifname map @zone accept
+    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
+    counter name "no_zone" drop
+}
+chain headers {
+    meta l4proto ah goto authenticated
+    meta l4proto != ah return
+    goto refuse_invalid
+}
+chain authenticated {
+    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
+    notrack
+    accept
+}
+chain forward {
+    type filter hook forward priority -20; policy drop;
+    meta mark CHECKED goto from_port
+    oifname vmap @takes
+    oifgroup VXLAN_GROUP goto relay
+    goto refuse_no_policy
+}
+chain from_port {
+    meta mark set 0x0
+    meta sdifname vmap @sends
+    goto refuse_no_policy
+}
+chain relay {
+    meta sdifname . ip daddr @transit4 accept
+    meta sdifname . ip6 daddr @transit6 accept
+    goto refuse_transit
+}
+chain sent {
+    ct state == new goto begins_here
+    ct state == invalid goto refuse_invalid
+    meta mark set 0x0
+    goto deliver
+}
+chain begins_here {
+    ct zone @over_allowance jump crowded
+    ct mark set ct mark | 0x1
+    meta mark set 0x0
+    goto deliver
+}
+chain freely_sent {
+    ct status confirmed goto deliver
+    ct zone @over_allowance goto refuse_allowance
+    goto deliver
+}
+chain deliver {
+    oifgroup VXLAN_GROUP accept
+    oifname vmap @takes
+    goto refuse_no_policy
+}
+chain taken {
+    ct state == new goto begins_there
+    ct state == invalid goto refuse_invalid
+    accept
+}
+chain begins_there {
+    ct zone @over_allowance jump crowded
+    ct mark set ct mark | 0x2
+    accept
+}
+chain crowded {
+    ct status confirmed return
+    goto refuse_allowance
+}
+chain freely_taken {
+    ct status confirmed accept
+    ct zone @over_allowance goto refuse_allowance
+    accept
+}
+REFUSALS
+chain input {
+    type filter hook input priority 0; policy accept;
+    meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    meta pkttype { broadcast, multicast } drop
+    ct state new ct zone @over_allowance goto refuse_allowance
+    meta mark CHECKED icmp type echo-request accept
+    meta mark CHECKED icmpv6 type echo-request accept
+    counter name "to_router" drop
+}
+chain output {
+    type filter hook output priority 0; policy accept;
+    oifgroup VXLAN_GROUP drop
+}
+""".replace("VXLAN_GROUP", hex(VXLAN_GROUP))
+    .replace("CHECKED", CHECKED)
+    .replace("REFUSALS", _REFUSALS)
+)
+
+
+def underlay_table() -> NftTable:
+    """Return the table that verifies VXLAN packets."""
+    return NftTable(scope=Scope.UNDERLAY, family="ip", text=UNDERLAY_IP)
+
+
+def fabric_tables() -> tuple[NftTable, NftTable]:
+    """Return the tables that keep instances to their own addresses, and to their own business."""
+    return (
+        NftTable(scope=Scope.FABRIC, family="inet", text=FABRIC_INET),
+        NftTable(scope=Scope.FABRIC, family="netdev", text=FABRIC_NETDEV),
+    )
