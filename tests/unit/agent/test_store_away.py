@@ -25,7 +25,7 @@ def test_nothing_is_deleted_before_the_store_has_spoken(world: World) -> None:
     world.settle(70)
     assert leftover.key in kernel.objects
     world.wires["hv1"].cut = False
-    world.settle(20)
+    world.settle(30)
     assert leftover.key not in kernel.objects
     world.assert_settled()
 
@@ -46,7 +46,7 @@ def test_a_host_boots_from_its_snapshot_while_the_store_is_away(world: World) ->
     assert not any(isinstance(op, Delete) for op in ops)
     assert kernel.objects.keys() == before.keys() | {leftover.key}
     world.wires["hv1"].cut = False
-    world.settle(20)
+    world.settle(30)
     world.assert_settled()
 
 
