@@ -10,8 +10,8 @@ we look, so that nothing is free; or a greedy VPC may have a modest sister. So a
 the table, divided by all VPCs of the host. In a full table the kernel makes room for it by ending what nobody has answered. A
 refused VPC begins connections again when it holds a fifth less than it might, lest it flap.
 
-The kernel refuses (policy.skeleton) and forgets: elements expire, so without an agent everybody may fill the table
-again, and nobody is locked out. Their set is the only memory, so an agent that is started anew goes on where the last one was.
+The kernel refuses (policy.skeleton) and forgets: elements expire, so without an agent everybody may fill the table again, and
+nobody is locked out. Their set is the only memory, so an agent that is started anew goes on where the last one was.
 
 Refused alternatives: `ct count` walks the connections of a zone for every new one, and grows with them; a fixed part for each
 VPC is waste on a host with few of them and too much on one with many.

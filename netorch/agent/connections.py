@@ -23,10 +23,11 @@ import msgspec
 
 from netorch.agent.moves import has_left
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import UNREADABLE, Dirty, Records
+from netorch.agent.records import Dirty, Records
 from netorch.agent.report import Outbox
 from netorch.agent.snapshot import Snapshot
 from netorch.compiler.base import Phase
+from netorch.control.decode import UNREADABLE
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError
 from netorch.model import keys

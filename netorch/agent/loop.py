@@ -23,10 +23,11 @@ from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.follow import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import UNREADABLE, Dirty, Records
+from netorch.agent.records import Dirty, Records
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
 from netorch.agent.snapshot import Snapshot, SnapshotFile
 from netorch.compiler.base import Compiler, Phase
+from netorch.control.decode import UNREADABLE
 from netorch.control.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError

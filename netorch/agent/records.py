@@ -16,6 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
+from netorch.control.decode import UNREADABLE
+from netorch.control.records import VPC_TYPES
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
@@ -25,22 +27,7 @@ from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.flow import HandedOver
 
-# The part of a key behind vpc/<vni>/ -> the type that is stored there.
-VPC_TYPES: Final[dict[str, type]] = {
-    "vpc": Vpc,
-    "subnet": Subnet,
-    "rtb": RouteTable,
-    "eni": NetworkInterface,
-    "i": Instance,
-    "sg": SecurityGroup,
-    "acl": NetworkAcl,
-    "pl": PrefixList,
-    "fl": FlowLog,
-}
 RULE_KINDS: Final = frozenset({"sg", "acl", "pl"})  # a change of one of these leaves everything but rules as it is
-
-# Whatever bytes stand in the store: msgspec's own errors, values that are refused, JSON nested too deeply.
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class MissingRecord(LookupError):

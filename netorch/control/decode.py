@@ -11,7 +11,8 @@ from netorch.store.base import KeyValue
 
 T = TypeVar("T")
 
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)  # what a decoder raises for bytes of any kind
+# What decoding raises, whatever bytes stand in the store: msgspec's errors, values that are refused, JSON nested too deeply.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
 
 

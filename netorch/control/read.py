@@ -15,7 +15,7 @@ import msgspec
 from netorch.control.caller import Caller
 from netorch.control.decode import decode
 from netorch.control.hosts import HostState, drain_key
-from netorch.control.records import KIND_OF, Stored, stored
+from netorch.control.records import VPC_TYPES, Stored, stored
 from netorch.control.references import first_missing
 from netorch.errors import UnreadableRecord
 from netorch.model import keys
@@ -31,7 +31,6 @@ from netorch.store.base import KeyValue, Store
 
 _VNI: Final = re.compile("[0-9a-f]{6}")
 
-TYPE_OF: Final = {kind: of for of, kind in KIND_OF.items()}
 TABLES: Final = {  # the kind in a key below `vpc/<vni>/` -> the field of VpcRecords
     "subnet": "subnets",
     "rtb": "route_tables",
@@ -183,7 +182,7 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damage
         if kind in TABLES and not is_damaged:
             raise UnreadableRecord(keys.vpc(vni), f"is missing, and {resource_id} refers to it")
     else:
-        getattr(records, TABLES[kind])[resource_id] = stored(kv, TYPE_OF[kind])
+        getattr(records, TABLES[kind])[resource_id] = stored(kv, VPC_TYPES[kind])
 
 
 def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:

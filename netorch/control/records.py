@@ -31,6 +31,7 @@ KIND_OF: Final[dict[type, str]] = {  # what a VPC has -> the kind in its ids and
     PrefixList: "pl",
     FlowLog: "fl",
 }
+VPC_TYPES: Final[dict[str, type]] = {"vpc": Vpc} | {kind: of for of, kind in KIND_OF.items()}  # by what stands behind vpc/<vni>/
 
 
 class Stored(msgspec.Struct, Generic[T], frozen=True):

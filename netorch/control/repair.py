@@ -11,14 +11,14 @@ from typing import Final
 from netorch.control.addresses import Cursor, cursor_key
 from netorch.control.decode import decode
 from netorch.control.quotas import Quotas, quota_key
-from netorch.control.read import TYPE_OF, read_inventory
+from netorch.control.read import read_inventory
+from netorch.control.records import VPC_TYPES
 from netorch.control.refuse import invalid
 from netorch.control.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus
-from netorch.model.vpc import Vpc
 from netorch.state.flow import HandedOver
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
@@ -31,8 +31,7 @@ def kind_of(key: str) -> type | None:
     root, _, rest = key.partition("/")
     _, _, what = rest.partition("/")
     if root == "vpc":
-        kind, _, _ = what.partition("/")
-        return Vpc if kind == "vpc" else TYPE_OF.get(kind)
+        return VPC_TYPES.get(what.partition("/")[0])
     if root == "map":
         return Mapping
     if root == "host":

@@ -10,52 +10,52 @@ def vpc_prefix(vni: int) -> str:
 
 def vpc(vni: int) -> str:
     """Return the key of the VPC record itself."""
-    return f"vpc/{vni:06x}/vpc"
+    return f"{vpc_prefix(vni)}vpc"
 
 
 def resource(vni: int, kind: str, resource_id: str) -> str:
     """Return the key of what a VPC has, by the kind in its id; without an id the prefix of all of that kind."""
-    return f"vpc/{vni:06x}/{kind}/{resource_id}"
+    return f"{vpc_prefix(vni)}{kind}/{resource_id}"
 
 
 def subnet(vni: int, resource_id: str) -> str:
     """Return a subnet's key."""
-    return f"vpc/{vni:06x}/subnet/{resource_id}"
+    return resource(vni, "subnet", resource_id)
 
 
 def route_table(vni: int, resource_id: str) -> str:
     """Return a route table's key."""
-    return f"vpc/{vni:06x}/rtb/{resource_id}"
+    return resource(vni, "rtb", resource_id)
 
 
 def eni(vni: int, resource_id: str) -> str:
     """Return a network interface's key."""
-    return f"vpc/{vni:06x}/eni/{resource_id}"
+    return resource(vni, "eni", resource_id)
 
 
 def instance(vni: int, resource_id: str) -> str:
     """Return an instance's key."""
-    return f"vpc/{vni:06x}/i/{resource_id}"
+    return resource(vni, "i", resource_id)
 
 
 def security_group(vni: int, resource_id: str) -> str:
     """Return a security group's key."""
-    return f"vpc/{vni:06x}/sg/{resource_id}"
+    return resource(vni, "sg", resource_id)
 
 
 def network_acl(vni: int, resource_id: str) -> str:
     """Return a network ACL's key."""
-    return f"vpc/{vni:06x}/acl/{resource_id}"
+    return resource(vni, "acl", resource_id)
 
 
 def prefix_list(vni: int, resource_id: str) -> str:
     """Return a prefix list's key."""
-    return f"vpc/{vni:06x}/pl/{resource_id}"
+    return resource(vni, "pl", resource_id)
 
 
 def flow_log(vni: int, resource_id: str) -> str:
     """Return a flow log's key."""
-    return f"vpc/{vni:06x}/fl/{resource_id}"
+    return resource(vni, "fl", resource_id)
 
 
 def map_prefix(vni: int) -> str:
