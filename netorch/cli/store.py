@@ -75,10 +75,11 @@ def get(session: Session, key: str, revision: int) -> None:
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:
     """Put a record back where one cannot be read."""
     from netorch.control.repair import as_it_was, put_back
+    from netorch.spec.load import read_file
 
     if (revision is None) == (path is None):
         raise click.UsageError("choose --revision or --file", context)
-    put_back(session.store, key, _read(path) if path is not None else as_it_was(session.store, key, revision or 0))
+    put_back(session.store, key, read_file(str(path)) if path is not None else as_it_was(session.store, key, revision or 0))
     click.echo(f"put {key} back")
 
 
@@ -91,14 +92,3 @@ def delete(session: Session, key: str) -> None:
 
     discard(session.store, key)
     click.echo(f"deleted {key}")
-
-
-def _read(path: Path) -> bytes:
-    """Return what a file holds. Raises SpecError."""
-    from netorch.errors import Problem, SpecError
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        what = f"the file cannot be read: {error.strerror}"
-        raise SpecError(str(path), [Problem(path="$", what=what, fix="check the path and its permissions")]) from error

@@ -49,13 +49,18 @@ def load_cloud(path: str | Path, text: str | None = None) -> Cloud:
     return _thorough(source, text, is_json) if cloud is None else cloud
 
 
-def _read(source: str) -> bytes:
+def read_file(source: str) -> bytes:
+    """Return a file, but not more than a byte beyond MAX_BYTES of it. Raises SpecError."""
     try:
         with open(source, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise _failure(source, f"the file cannot be read: {why}", "check the path and its permissions") from error
+
+
+def _read(source: str) -> bytes:
+    data = read_file(source)
     if len(data) > MAX_BYTES:
         raise _failure(source, f"the file is larger than {MAX_BYTES >> 20} MiB", "split it by VPC and apply the parts")
     return data.removeprefix(b"\xef\xbb\xbf")
