@@ -153,8 +153,6 @@ class Nft:
         if result[0] and contents:
             result = self._run(skeleton)
             self._lost = True
-        if not result[0] and table.family == nft_commands.FAMILY:
-            self._turned = set()
         return result
 
     def _seal(self, table: NftTable) -> Transaction:
