@@ -221,15 +221,20 @@ def test_damaged_words_of_connections_do_not_stop_a_move(world: World) -> None:
     world.assert_settled()
 
 
+def handed_over(world: World, placed: Placed) -> tuple[str, Flow]:
+    """Return where hv1 tells of an interface's connections, and the first that it tells of."""
+    key = keys.eni_flows("hv1", placed.eni.id)
+    stored = world.store.get(key)
+    assert stored is not None
+    return key, msgspec.json.decode(stored.value, type=HandedOver).flows[0]
+
+
 def test_a_host_that_lies_of_an_interfaces_connections_gives_others_none(world: World) -> None:
     vpc, subnet = world.vpc("a")
     victim = world.run(subnet, "hv2")
     placed = moved(world, vpc, subnet)
     world.turn("hv1")
-    key = keys.eni_flows("hv1", placed.eni.id)
-    stored = world.store.get(key)
-    assert stored is not None
-    one = msgspec.json.decode(stored.value, type=HandedOver).flows[0]
+    key, one = handed_over(world, placed)
     mine, his = placed.eni.address, victim.eni.address
     lies = [
         msgspec.structs.replace(one, source="10.0.0.201", destination=his, dport=22, mark=BOTH),
@@ -247,10 +252,7 @@ def test_words_of_connections_that_are_none_are_left_out(world: World, change: d
     vpc, subnet = world.vpc("a")
     placed = moved(world, vpc, subnet)
     world.turn("hv1")
-    key = keys.eni_flows("hv1", placed.eni.id)
-    stored = world.store.get(key)
-    assert stored is not None
-    one = msgspec.json.decode(stored.value, type=HandedOver).flows[0]
+    key, one = handed_over(world, placed)
     world.put(key, msgspec.json.encode({"flows": [msgspec.to_builtins(one) | change]}))
     world.turn("hv2")
     assert tracked(world.kernels["hv2"]) == set()
