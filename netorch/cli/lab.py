@@ -10,33 +10,82 @@ import msgspec
 from netorch.cli.output import output_option, show_rows
 
 
+def complete_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the labs whose names begin so."""
+    from netorch import lab
+
+    return [found.name for found in lab.list_labs() if found.name.startswith(incomplete)]
+
+
+def _complete_node(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from netorch import lab
+
+    return [node for node in lab.node_names(context.params.get("name")) if node.startswith(incomplete)]
+
+
+def _topology_file(file: Path | None) -> Path:
+    """Return the topology file that was named, or the only one of the directory that was named or is the current one."""
+    from netorch.lab.clabfile import find_file
+
+    place = Path() if file is None else file
+    return find_file(place) if place.is_dir() else place
+
+
+def _lab_name(name: str | None, file: Path | None) -> str:
+    """Return the name of the lab that was named, or whose file was, or whose file is in the current directory."""
+    from netorch.lab.clabfile import load_topology
+
+    if name is not None and not name.endswith((".yml", ".yaml")):
+        return name
+    return load_topology(_topology_file(Path(name) if name is not None else file)).name
+
+
+name_argument = click.argument("name", shell_complete=complete_name)
+optional_name = click.argument("name", required=False, shell_complete=complete_name)
+node_option = click.option(
+    "--node", shell_complete=_complete_node, help="Inside this node; else where all of the lab is visible."
+)
+file_option = click.option(
+    "-t", "--topo", "file", type=click.Path(path_type=Path), help="The topology file; the one in this directory when left out."
+)
+
+
 @click.group()
 def command() -> None:
     """Labs: containerlab topologies on this machine, natively or in a throw-away kernel; no root needed."""
 
 
 @command.command()
-@click.argument("topology", type=click.Path(path_type=Path))
-def up(topology: Path) -> None:
-    """Build a lab from a containerlab file.
+@click.argument("topology", required=False, type=click.Path(path_type=Path))
+@file_option
+def up(topology: Path | None, file: Path | None) -> None:
+    """Build a lab from a containerlab file; `deploy` is the same.
 
     Starts an agent on every hypervisor and edge.
     """
     from netorch import lab
 
-    built = lab.up(topology)
+    built = lab.up(_topology_file(topology or file), progress=lambda step: click.echo(step, err=True))
+    for line in lab.ignored_lines(built.ignored):
+        click.echo(line, err=True)
     show_rows([msgspec.to_builtins(row) for row in lab.inspect(built.name)], ("node", "role", "underlay", "agent"), "table")
     click.echo(f"\nnext: netorch lab shell {built.name}, or netorch --lab {built.name} apply -f vpc.yaml")
 
 
 @command.command()
-@click.argument("name")
-def down(name: str) -> None:
-    """Remove a lab and everything in it."""
+@optional_name
+@file_option
+def down(name: str | None, file: Path | None) -> None:
+    """Remove a lab and everything in it; `destroy` is the same."""
     from netorch import lab
 
-    lab.down(name)
-    click.echo(f"lab {name} is gone")
+    found = _lab_name(name, file)
+    lab.down(found)
+    click.echo(f"lab {found} is gone")
+
+
+command.add_command(up, "deploy")
+command.add_command(down, "destroy")
 
 
 @command.command("list")
@@ -49,18 +98,20 @@ def list_(output: str) -> None:
 
 
 @command.command()
-@click.argument("name")
+@optional_name
+@file_option
 @output_option
-def inspect(name: str, output: str) -> None:
+def inspect(name: str | None, file: Path | None, output: str) -> None:
     """Show a lab's nodes."""
     from netorch import lab
 
-    show_rows([msgspec.to_builtins(row) for row in lab.inspect(name)], ("node", "role", "underlay", "agent", "links"), output)
+    rows = [msgspec.to_builtins(row) for row in lab.inspect(_lab_name(name, file))]
+    show_rows(rows, ("node", "role", "underlay", "agent", "links"), output)
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})
-@click.option("--node", help="Inside this node; else where all of the lab is visible.")
-@click.argument("name")
+@node_option
+@name_argument
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def exec_(context: click.Context, node: str | None, name: str, argv: tuple[str, ...]) -> None:
@@ -74,8 +125,8 @@ def exec_(context: click.Context, node: str | None, name: str, argv: tuple[str, 
 
 
 @command.command()
-@click.option("--node", help="Inside this node; else where all of the lab is visible.")
-@click.argument("name")
+@node_option
+@name_argument
 @click.pass_context
 def shell(context: click.Context, node: str | None, name: str) -> None:
     """Open a shell in a lab."""
@@ -85,7 +136,7 @@ def shell(context: click.Context, node: str | None, name: str) -> None:
 
 
 @command.command("restart-agent")
-@click.argument("name")
+@name_argument
 @click.argument("host")
 @click.pass_context
 def restart_agent(context: click.Context, name: str, host: str) -> None:

@@ -97,13 +97,19 @@ def _check_owner(context: click.Context, parameter: click.Parameter, owner: str 
     return owner
 
 
+def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from netorch.cli.lab import complete_name
+
+    return complete_name(context, parameter, incomplete)
+
+
 @click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "NETORCH", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netorch")
 @click.option("--store", metavar="URL", help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]")
 @click.option(
     "--owner", metavar="NAME", callback=_check_owner, help="Act as this customer; lists show everybody's when left out."
 )
-@click.option("--lab", metavar="NAME", help="Carry the command out inside a running lab.")
+@click.option("--lab", metavar="NAME", shell_complete=_complete_lab, help="Carry the command out inside a running lab.")
 @click.pass_context
 def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:
     """VPCs on plain Linux hosts.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from netorch.lab.features import Feature, probe_features
     from netorch.lab.hosts import Row
-    from netorch.lab.session import Lab, Way, down, exec_in, inspect, list_labs, restart_agent, shell, up
+    from netorch.lab.ignored import ignored_lines
+    from netorch.lab.session import Lab, Way, down, exec_in, inspect, list_labs, node_names, restart_agent, shell, up
 
 __all__ = [
     "Feature",
@@ -20,14 +21,16 @@ __all__ = [
     "Way",
     "down",
     "exec_in",
+    "ignored_lines",
     "inspect",
     "list_labs",
+    "node_names",
     "probe_features",
     "restart_agent",
     "shell",
     "up",
 ]
-_MODULES = {"Feature": "features", "probe_features": "features", "Row": "hosts"}
+_MODULES = {"Feature": "features", "probe_features": "features", "Row": "hosts", "ignored_lines": "ignored"}
 
 
 def __getattr__(name: str) -> object:

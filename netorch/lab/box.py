@@ -38,7 +38,7 @@ from netorch.errors import LabError
 from netorch.lab.kernel import HOST_ONLY_ENVIRONMENT, copy_new
 
 POLL_S = 0.01
-READY, FAILED = "ready", "failed"
+READY, FAILED, PROGRESS = "ready", "failed", "progress"
 _CHUNK = 1024  # bytes of input in one line: a write of 4096 to a FIFO is atomic
 
 
@@ -88,7 +88,7 @@ class Box:
             os.close(door)
 
     def call(self, request: Request) -> int:
-        """Carry a request out with our terminal, and return its exit status."""
+        """Carry a request out with our terminal, and return its exit status. Raises LabError when the lab goes away."""
         with self._post(request) as work, _signals_to(self, work.name):
             if request.tty:
                 with _raw_terminal(self, work.name) as terminal:
@@ -105,15 +105,19 @@ class Box:
 
     @contextlib.contextmanager
     def _post(self, request: Request) -> Iterator[Path]:
-        work = Path(tempfile.mkdtemp(prefix="work-", dir=self.directory))
+        work = None
         try:
+            work = Path(tempfile.mkdtemp(prefix="work-", dir=self.directory))
             (work / "request").write_bytes(msgspec.json.encode(request))
             (work / "out").touch()
             (work / "err").touch()
             self.knock(f"run {work.name}")
             yield work
+        except FileNotFoundError as error:  # of our own files: `lab down` has removed them
+            raise self._gone() from error
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
 
     def _await(self, work: Path, terminal: int | None) -> int:
         with (work / "out").open("rb") as out, (work / "err").open("rb") as err:
@@ -137,8 +141,11 @@ class Box:
             os.close(os.open(self.directory / "door", os.O_WRONLY | os.O_NONBLOCK))
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENOENT):
-                raise LabError(f"lab at {self.directory}: it went away during the command") from error
+                raise self._gone() from error
             raise
+
+    def _gone(self) -> LabError:
+        return LabError(f"lab {self.directory.name}: it was taken down during the command")
 
 
 def outside_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -30,6 +30,7 @@ for family in ipv4 ipv6; do  # one neighbour table for all namespaces: a scan in
     echo 131072 >/proc/sys/net/$family/neigh/default/gc_thresh3
 done
 echo 4096 >/proc/sys/fs/inotify/max_user_instances  # every store that is watched takes one; 128 agents are a small lab
+ulimit -n 524288  # 4,096 otherwise, for everybody: a store, a watch and some sockets for each of many agents and tests
 ip link set lo up
 
 sh "$NETORCH_JOB/job" </dev/null >"$NETORCH_JOB/out" 2>"$NETORCH_JOB/err"

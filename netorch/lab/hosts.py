@@ -1,23 +1,22 @@
 """The hosts of a lab in the kernel that we run on: namespaces, cables, the nodes' own commands, and an agent on each host.
 
 A lab owns the namespaces named as its nodes, the fabrics `netorch-<host>` and instance namespaces that its agents make, and the
-processes inside them. `destroy` removes these, by what the lab's directory says, and nothing else.
+processes inside them. `destroy` removes these, by what the lab's directory says, and nothing else. A link's end on this machine
+itself goes away with its other end.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -26,16 +25,18 @@ from netorch.drivers import netns
 from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
+from netorch.lab.wiring import bring_up, in_node, make_links, make_namespaces
 from netorch.model import keys
 from netorch.model.eni import Attachment, Role
 from netorch.store import open_store
 from netorch.store.base import Store
 
 RECORD = "lab.json"
+EXEC_S = 60.0  # for one command of a node's exec
 AGENT_START_S = 60.0  # for the next agent to follow the store: a lab may have many
 AGENT_STOP_S = 5.0
 POLL_S = 0.02
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
+_SAID_BYTES = 4000  # of a failed command's output
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +82,10 @@ def read_record(directory: Path) -> Record:
         raise LabError(f"lab {directory.name}: it is not up here ({error}); start it with netorch lab up FILE") from error
 
 
-def build(topology: Topology, directory: Path, file: str) -> Record:
+def build(topology: Topology, directory: Path, file: str, progress: Callable[[str], None] = lambda _step: None) -> Record:
     """Build a lab and return when every agent follows the store. A lab that cannot be finished is taken down again.
+
+    `progress` is told what is done next.
 
     Raises:
       LabError: a node's command or an agent failed, or a namespace of a node's name exists.
@@ -96,16 +99,21 @@ def build(topology: Topology, directory: Path, file: str) -> Record:
     record = Record(topology=topology, file=file)
     _write(record, directory)
     try:
-        _make_namespaces(topology)
-        _make_links(topology)
-        _bring_up(topology)
+        progress(f"making {_count(topology.nodes, 'node')} and {_count(topology.links, 'link')}")
+        make_namespaces(topology)
+        make_links(topology)
+        bring_up(topology)
         for node in topology.nodes:
+            if node.exec:
+                progress(f"{node.name}: running {_count(node.exec, 'command')}")
             _run_commands(node, topology, directory)
         store = open_store(str(store_path(directory)))
         try:
             register_hosts(store, topology)
             record = msgspec.structs.replace(record, agents=_start_agents(topology, directory))
             _write(record, directory)
+            if record.agents:
+                progress(f"waiting for {_count(record.agents, 'agent')} to follow the store")
             _await_agents(store, record, directory)
         finally:
             store.close()
@@ -115,50 +123,14 @@ def build(topology: Topology, directory: Path, file: str) -> Record:
     return record
 
 
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}" + ("" if len(things) == 1 else "s")
+
+
 def _write(record: Record, directory: Path) -> None:
     new = directory / f"{RECORD}.new"
     new.write_bytes(msgspec.json.encode(record))
     new.replace(directory / RECORD)
-
-
-def _make_namespaces(topology: Topology) -> None:
-    for node in topology.nodes:
-        os.close(netns.make(node.name))
-
-
-def _bring_up(topology: Topology) -> None:
-    """Set the loopback and the links of each node up. A peer cannot be born up: the kernel sets it up before it has its end."""
-    for node in topology.nodes:
-        ends = [end.interface for link in topology.links for end in (link.a, link.b) if end.node == node.name]
-        with in_node(node.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            for interface in ("lo", *ends):
-                _set_up(sock, interface)
-
-
-def _set_up(sock: socket.socket, interface: str) -> None:
-    request = struct.pack("16sH22x", interface.encode(), 0)
-    flags = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)[0]
-    fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH22x", interface.encode(), flags | _IFF_UP))
-
-
-def link_batch(topology: Topology) -> str:
-    """Return the links as `ip -batch` reads them: both ends born in their namespace."""
-    return "".join(
-        f"link add name {link.a.interface} netns {link.a.node} mtu {link.mtu} type veth "
-        f"peer name {link.b.interface} netns {link.b.node} mtu {link.mtu}\n"
-        for link in topology.links
-    )
-
-
-def _make_links(topology: Topology) -> None:
-    if not topology.links:
-        return
-    ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
-    if ip is None:
-        raise LabError(f"lab {topology.name}: there is no command ip; apt-get install iproute2")
-    done = subprocess.run([ip, "-batch", "-"], input=link_batch(topology), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"lab {topology.name}: the links cannot be made: {done.stderr.strip()}; see netorch doctor")
 
 
 def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -175,29 +147,43 @@ def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os
     return env
 
 
-@contextmanager
-def in_node(name: str) -> Iterator[None]:
-    """Let this thread, and what it starts, be in a node's namespace."""
-    descriptor = netns.find(name)
-    try:
-        with netns.inside(descriptor):
-            yield
-    finally:
-        os.close(descriptor)
-
-
 def _run_commands(node: Node, topology: Topology, directory: Path) -> None:
     env = environment(directory, node)
     for argv in node.exec:
         try:
-            with in_node(node.name):
-                done = subprocess.run(argv, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL, check=False)
+            status, said = _run_command(node, argv, env)
         except OSError as error:
-            raise LabError(f"lab {topology.name}: {node.name}: {argv[0]}: {error.strerror}; install it, or mend exec") from error
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()
-            what = f"{shlex.join(argv)!r} left with status {done.returncode}: {said}"
-            raise LabError(f"lab {topology.name}: {node.name}: {what}; mend exec in the topology file")
+            raise LabError(
+                f"lab {topology.name}: {node.name}: {argv[0]}: {error.strerror}; install it, or correct exec"
+            ) from error
+        if status is None:
+            what = f"{shlex.join(argv)!r} has run for {EXEC_S:.0f} s; let exec start what stays in the background, with &"
+            raise LabError(f"lab {topology.name}: {node.name}: {what}")
+        if status:
+            what = f"{shlex.join(argv)!r} exited with status {status}: {said}"
+            raise LabError(f"lab {topology.name}: {node.name}: {what}; correct exec in the topology file")
+
+
+def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
+    """Run a command in a node; return its exit status, nothing if it had to be killed after EXEC_S, and what it printed.
+
+    The output goes to a file: a pipe would have to be read until the last process closes it that the command has left behind.
+    """
+    with tempfile.TemporaryFile() as output:
+        with in_node(node.name):
+            process = subprocess.Popen(
+                argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            status: int | None = process.wait(EXEC_S)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _SAID_BYTES))
+        return status, output.read().decode(errors="replace").strip()
 
 
 def register_hosts(store: Store, topology: Topology) -> None:
@@ -271,8 +257,10 @@ def rows(record: Record) -> list[Row]:
     """Return the lab's nodes as they are now."""
     cables: dict[str, list[str]] = {node.name: [] for node in record.topology.nodes}
     for link in record.topology.links:
-        for near, far in ((link.a, link.b), (link.b, link.a)):
-            cables[near.node].append(f"{near.interface} -- {far.node}:{far.interface}")
+        for near in link.ends:
+            far = next((f"{end.node}:{end.interface}" for end in link.ends if end is not near), "nothing")
+            if near.node in cables:
+                cables[near.node].append(f"{near.interface} -- {far}")
     result = []
     for node in record.topology.nodes:
         pid = record.agents.get(node.name)
@@ -367,10 +355,12 @@ def _namespace(process: Path) -> int:
         return -1
 
 
-def run(record: Record, directory: Path, node: str | None, argv: Sequence[str]) -> int:
+def run(
+    record: Record, directory: Path, node: str | None, argv: Sequence[str], variables: Mapping[str, str] | None = None
+) -> int:
     """Run a command with our terminal in a node's namespace, or beside all of them, and return its exit status."""
     where = record.node(node) if node is not None else None
-    env = environment(directory, where)
+    env = {**environment(directory, where), **(variables or {})}
     try:
         if where is None:
             return subprocess.run(argv, env=env, check=False).returncode

@@ -162,7 +162,8 @@ def boot(
     memory = memory_directory(memory_mb)
     here = Path.cwd() if cwd is None else cwd
     # Where we are and what runs us must be in sight, too.
-    shares = [path.resolve() for path in (directory, *share, *hidden([here.resolve(), Path(sys.prefix)]))]
+    needed = [path.resolve() for path in (here, Path(sys.prefix), Path(__file__).parents[2])]
+    shares = [path.resolve() for path in (directory, *share, *hidden(needed))]
     (directory / "init").write_bytes(resources.files(__package__).joinpath("guest-init.sh").read_bytes())
     (directory / "init").chmod(0o755)
     (directory / "job").write_text(guest_job(argv, here.resolve(), env))

@@ -25,8 +25,9 @@ import msgspec
 
 from netorch.errors import LabError
 from netorch.lab import hosts
-from netorch.lab.box import FAILED, READY, Request
+from netorch.lab.box import FAILED, PROGRESS, READY, Request
 from netorch.lab.topology import from_json
+from netorch.lab.wiring import in_node
 
 INSIDE = Path("/run/netorch/lab")  # of the guest or namespace: SQLite and sockets work there
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -87,7 +88,7 @@ class Runner:
         node = self.record.node(request.node) if request.node is not None else None
         env = hosts.environment(self.directory, node, request.env)
         cwd = request.cwd if Path(request.cwd).is_dir() else "/"
-        place = hosts.in_node(node.name) if node is not None else contextlib.nullcontext()
+        place = in_node(node.name) if node is not None else contextlib.nullcontext()
         if not request.tty:
             with place:
                 return subprocess.Popen(
@@ -150,7 +151,8 @@ def main(box: Path, own_kernel: bool) -> int:
     if door.isatty():  # the guest's console: bytes as they come, no echo
         tty.setraw(door.fileno())
     try:
-        record = hosts.build(topology, directory, (box / "file").read_text())
+        with (box / PROGRESS).open("a", buffering=1) as steps:
+            record = hosts.build(topology, directory, (box / "file").read_text(), lambda step: print(step, file=steps))
     except Exception as error:
         if directory.exists():
             shutil.rmtree(directory, ignore_errors=True)

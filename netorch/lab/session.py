@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -23,10 +23,11 @@ import msgspec
 
 from netorch.errors import LabError
 from netorch.lab import hosts
-from netorch.lab.box import FAILED, READY, Box, Request, outside_environment, terminal_size
+from netorch.lab.box import FAILED, PROGRESS, READY, Box, Request, outside_environment, terminal_size
+from netorch.lab.clabfile import load_topology
 from netorch.lab.features import Feature, missing, probe_features
 from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidden
-from netorch.lab.topology import Topology, load_topology, to_json
+from netorch.lab.topology import Topology, from_json, to_json
 
 NATIVE_ROOT = Path("/run/netorch/lab")
 UP_S = 600.0  # the runner itself gives up earlier, agent by agent
@@ -102,19 +103,27 @@ def up(file: str | Path, way: Way | None = None, progress: Callable[[str], None]
     topology = load_topology(file)
     if _exists(topology.name):
         raise LabError(f"lab {topology.name}: it is up already; take it down first: netorch lab down {topology.name}")
-    chosen = way or choose_way(probe_features(), root=os.geteuid() == 0)
+    features = probe_features()
+    chosen = way or choose_way(features, root=os.geteuid() == 0)
     path = str(Path(file).resolve())
+    progress(_where(topology.name, chosen, features))
     if chosen is Way.NATIVE:
-        progress(f"building {len(topology.nodes)} nodes on this machine")
         NATIVE_ROOT.mkdir(parents=True, exist_ok=True)
-        hosts.build(topology, NATIVE_ROOT / topology.name, path)
+        hosts.build(topology, NATIVE_ROOT / topology.name, path, progress)
     else:
-        progress(f"building {len(topology.nodes)} nodes in {'the lab kernel' if chosen is Way.KERNEL else 'a user namespace'}")
-        _up_in_box(topology, chosen, path)
+        _up_in_box(topology, chosen, path, progress)
     return Lab(name=topology.name, way=chosen, file=path, nodes=len(topology.nodes), running=True, ignored=topology.ignored)
 
 
-def _up_in_box(topology: Topology, way: Way, file: str) -> None:
+def _where(name: str, way: Way, features: Sequence[Feature]) -> str:
+    """Return where a lab comes up, and why there."""
+    if way is Way.KERNEL:
+        lacking = ", ".join(feature.name for feature in missing(features))
+        return f"lab {name}: booting the lab kernel" + (f"; this machine's kernel lacks {lacking}" if lacking else "")
+    return f"lab {name}: building it on this machine" + (", in a user namespace" if way is Way.USERNS else "")
+
+
+def _up_in_box(topology: Topology, way: Way, file: str, progress: Callable[[str], None]) -> None:
     box = Box(boxes_root() / topology.name)
     if box.directory.exists():  # of a lab that a reboot ended
         shutil.rmtree(box.directory)
@@ -126,7 +135,7 @@ def _up_in_box(topology: Topology, way: Way, file: str) -> None:
         pid, last_words = _start(way, box.directory, file)
         session = _Session(name=topology.name, way=way, file=file, nodes=len(topology.nodes), pid=pid, started=_started(pid))
         (box.directory / _SESSION).write_bytes(msgspec.json.encode(session))
-        _await_ready(topology.name, box.directory, pid, last_words)
+        _await_ready(topology.name, box.directory, pid, last_words, progress)
     except BaseException:
         if pid:
             _end(way, pid)
@@ -150,7 +159,7 @@ def _start(way: Way, box: Path, file: str) -> tuple[int, Callable[[], str]]:
                 cwd=Path("/"),
                 env=env,
                 memory_mb=GUEST_MEMORY_MB,
-                share=[box, *hidden([Path(file).parent, Path.cwd()])],
+                share=[box, *hidden([Path(file).parent, Path.cwd().resolve()])],
                 outlive=True,
                 console=console,
             )
@@ -170,15 +179,28 @@ def _end(way: Way, pid: int) -> None:
 
 
 def _tail(file: Path) -> str:
+    return " | ".join(_lines(file)[-4:])
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the whole lines of a file that may not be there yet."""
     try:
-        return " | ".join(file.read_text(errors="replace").strip().splitlines()[-4:])
+        return file.read_text(errors="replace").strip().splitlines()
     except OSError:
-        return ""
+        return []
 
 
-def _await_ready(name: str, box: Path, pid: int, last_words: Callable[[], str]) -> None:
+def _await_ready(name: str, box: Path, pid: int, last_words: Callable[[], str], progress: Callable[[str], None]) -> None:
     deadline = time.monotonic() + UP_S
-    while not (box / READY).exists():
+    shown = 0
+    while True:
+        ready = (box / READY).exists()  # asked before reading: no step comes after it
+        steps = _lines(box / PROGRESS)
+        for step in steps[shown:]:
+            progress(step)
+        shown = len(steps)
+        if ready:
+            return
         if (box / FAILED).exists():
             raise LabError((box / FAILED).read_text())
         if not hosts.alive(pid) or (box / "guest" / "status").exists():
@@ -250,7 +272,17 @@ def down(name: str) -> None:
         return
     if _running(session):
         _end(session.way, session.pid)
-    shutil.rmtree(directory)
+    shutil.rmtree(directory, ignore_errors=True)  # a command that runs in the lab removes its own files at the same time
+
+
+def node_names(name: str | None) -> list[str]:
+    """Return the nodes of a lab that is up, without asking it; none if there is no such lab."""
+    if name is None or not _exists(name):
+        return []
+    native = NATIVE_ROOT / name
+    if (native / hosts.RECORD).exists():
+        return [node.name for node in hosts.read_record(native).topology.nodes]
+    return [node.name for node in from_json((boxes_root() / name / "topology.json").read_bytes()).nodes]
 
 
 def inspect(name: str) -> list[hosts.Row]:
@@ -287,12 +319,26 @@ def restart_agent(name: str, host: str) -> int:
 def shell(name: str, node: str | None) -> int:
     """Run an interactive shell in a node, or where all hosts are in sight, and return its status."""
     argv = [os.environ.get("SHELL") or "/bin/sh"]
+    prompt = shell_prompt(name, node)
     place = _find(name)
     if isinstance(place, Path):
-        return hosts.run(hosts.read_record(place), place, node, argv)
+        return hosts.run(hosts.read_record(place), place, node, argv, prompt)
     if not _at_terminal():  # a box passes no pipe on
         raise LabError(f"lab {name}: a shell needs a terminal; for one command use netorch lab exec {name} -- COMMAND")
-    return place.call(_request(node, argv, interactive=True))
+    request = _request(node, argv, interactive=True)
+    return place.call(msgspec.structs.replace(request, env=request.env | prompt))
+
+
+def shell_prompt(name: str, node: str | None, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables by which a shell's prompt begins with the lab and the node.
+
+    bash sets PS1 from its start-up files, so its prompt is completed each time before it is shown; other shells take PS1.
+    """
+    mark = f"({name}/{node}) " if node else f"({name}) "
+    return {
+        "PS1": mark + environ.get("PS1", "# " if os.geteuid() == 0 else "$ "),
+        "PROMPT_COMMAND": f"PS1='{mark}'\"${{PS1#'{mark}'}}\"",
+    }
 
 
 def _at_terminal() -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from netorch.errors import Problem, SpecError
+from netorch.lab.variables import expand
 from netorch.model.notes import path_of
 from netorch.spec.node import Node, walk
 from netorch.spec.shape import mend
 from netorch.spec.yamltree import read_yaml
 
 
-def parse(path: str | Path, text: str | None = None) -> Node:
-    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name.
+def parse(path: str | Path, text: str | None = None, environ: Mapping[str, str] | None = None) -> Node:
+    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name. Variables of `environ` are expanded.
 
     Raises:
       SpecError: the file cannot be read, or is no YAML.
@@ -26,7 +28,7 @@ def parse(path: str | Path, text: str | None = None) -> Node:
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
             problem = Problem(path="$", what=f"the file cannot be read: {why}", fix="check the path")
             raise SpecError(source, [problem]) from error
-    tree, problems = read_yaml(text)
+    tree, problems = read_yaml(text if environ is None else expand(text, environ))
     if problems or tree is None:
         raise SpecError(source, problems or [Problem(path="$", what="the file is empty", fix="see containerlab/quickstart")])
     return tree

@@ -16,8 +16,8 @@ from netorch.control.read import read_inventory
 from netorch.drivers.netns import RUN_NETNS
 from netorch.errors import LabError
 from netorch.lab import hosts
+from netorch.lab.clabfile import load_topology
 from netorch.lab.expect import check, find_parties, load_expectations, matrix, observe
-from netorch.lab.topology import load_topology
 from netorch.spec import load_cloud
 from netorch.store import open_store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,3 +81,14 @@ def _until(condition: object, timeout_s: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_checkout_below_tmp_is_seen_from_inside(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for package in ("netorch", "policy", "edges"):
+        shutil.copytree(Path(__file__).parents[2] / package, checkout / package)
+    code = "import netorch, sys; print(netorch.__file__)"
+    command = [sys.executable, "-m", "netorch.lab.kernel", "--timeout", "60", "--", sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{checkout}/netorch/__init__.py\n", "")

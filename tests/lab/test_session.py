@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from netorch.errors import LabError
-from netorch.lab import Way, down, exec_in, inspect, list_labs, up
+from netorch.lab import Way, down, exec_in, inspect, list_labs, node_names, up
 from netorch.lab.kernel import find_kernel
 
 pytestmark = pytest.mark.slow
@@ -31,6 +31,9 @@ topology:
 """
 
 
+STEPS: list[str] = []
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
@@ -41,7 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_STATE_HOME", str(directory))
     (directory / "pair.clab.yml").write_text(TOPOLOGY)
-    yield up(directory / "pair.clab.yml", Way.KERNEL).name
+    yield up(directory / "pair.clab.yml", Way.KERNEL, STEPS.append).name
     down("pair")
     assert not list((directory / "netorch" / "lab").iterdir())
     patch.undo()
@@ -50,6 +53,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_it_is_listed_with_its_nodes(lab: str) -> None:
     assert [(found.name, found.running, found.way) for found in list_labs()] == [("pair", True, Way.KERNEL)]
     assert [(row.node, row.links) for row in inspect(lab)] == [("left", ["eth1 -- right:eth1"]), ("right", ["eth1 -- left:eth1"])]
+
+
+def test_each_step_of_its_way_up_is_told(lab: str) -> None:
+    assert STEPS[0].startswith("lab pair: booting the lab kernel")
+    assert STEPS[1:4] == ["making 2 nodes and 1 link", "left: running 1 command", "right: running 1 command"]
+
+
+def test_its_nodes_are_known_without_asking_it(lab: str) -> None:
+    assert node_names(lab) == ["left", "right"]
+    assert node_names("other") == []
+
+
+def test_processes_may_open_many_files(lab: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert exec_in(lab, None, ["sh", "-c", "ulimit -n"]) == 0
+    assert int(capfd.readouterr().out) >= 65536
 
 
 def test_a_command_runs_in_its_node(lab: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +126,7 @@ def test_a_shell_is_a_terminal_with_its_size_and_ctrl_c(lab: str) -> None:
     os.close(slave)
     try:
         screen = _Screen(master)
-        screen.await_text(b"ready> ")
+        screen.await_text(b"(pair/right) ready> ")
         screen.type(b"stty size; ip -br addr show eth1\n")
         screen.await_text(b"33 101")
         screen.await_text(b"192.0.2.2/30")
@@ -146,6 +164,26 @@ def test_a_command_that_fails_in_the_file_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (tmp_path / "bad.clab.yml").write_text(TOPOLOGY.replace("pair", "bad").replace("192.0.2.2/30", "192.0.2.2/33"))
-    with pytest.raises(LabError, match=r"lab bad: right: 'ip addr add 192\.0\.2\.2/33 dev eth1' left with status 1"):
+    with pytest.raises(LabError, match=r"lab bad: right: 'ip addr add 192\.0\.2\.2/33 dev eth1' exited with status 1"):
         up(tmp_path / "bad.clab.yml", Way.KERNEL)
+    assert not list((tmp_path / "netorch" / "lab").iterdir())
+
+
+def test_a_lab_that_is_taken_down_during_a_command_ends_it_in_one_line(
+    lab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "brief.clab.yml").write_text("name: brief\ntopology: {nodes: {only: {kind: linux}}}\n")
+    up(tmp_path / "brief.clab.yml", Way.KERNEL)
+    netorch = [sys.executable, "-m", "netorch", "lab"]
+    command = [*netorch, "exec", "brief", "--", "sh", "-c", "echo begun; sleep 1000"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "begun\n"
+    done = subprocess.run(
+        [*netorch, "destroy", "-t", str(tmp_path / "brief.clab.yml")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "lab brief is gone\n"
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (1, "error: lab brief: it was taken down during the command\n")
     assert not list((tmp_path / "netorch" / "lab").iterdir())

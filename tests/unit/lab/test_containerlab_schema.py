@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from netorch.lab.topology import load_topology
+from netorch.lab.clabfile import load_topology
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "containerlab").glob("*/*.clab.yml"))
 _TEXTS = {"type": "object", "patternProperties": {".+": {"type": ["string", "number"]}}}
@@ -81,5 +81,5 @@ def test_an_example_needs_nothing_but_what_both_give(file: Path) -> None:
     assert all(node.image for node in topology.nodes)
     # containerlab runs exec without a shell, so pipes and variables would be plain arguments
     assert not [argv for node in topology.nodes for argv in node.exec if any(word in ("|", "&&", ";", ">") for word in argv)]
-    # Docker's bind mounts are the only thing that namespaces can do without
-    assert all(path.endswith(".binds") for path in topology.ignored)
+    # Docker's image and bind mounts are the only things that namespaces can do without
+    assert all(path.endswith((".image", ".binds")) for path in topology.ignored)

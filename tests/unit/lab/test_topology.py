@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from netorch.errors import SpecError
-from netorch.lab.hosts import link_batch
-from netorch.lab.topology import DEFAULT_MTU, NodeRole, Topology, env_name, from_json, load_topology, to_json
+from netorch.lab.clabfile import find_file, load_topology
+from netorch.lab.ignored import ignored_lines
+from netorch.lab.topology import DEFAULT_MTU, NodeRole, Topology, env_name, from_json, to_json
+from netorch.lab.variables import expand
+from netorch.lab.wiring import link_batch, port_batch
 
 TWO_HOSTS = """
 name: two
@@ -34,8 +37,8 @@ topology:
 """
 
 
-def load(text: str) -> Topology:
-    return load_topology("t.clab.yml", text)
+def load(text: str, **environ: str) -> Topology:
+    return load_topology("t.clab.yml", text, environ)
 
 
 def problems(text: str) -> dict[str, str]:
@@ -76,7 +79,8 @@ def test_a_router_runs_no_agent() -> None:
 
 def test_fields_for_containers_only_are_accepted_and_listed() -> None:
     text = "prefix: x\nmgmt: {network: m}\n" + changed("    spine:\n", "    spine: {binds: [a:b], cmd: sleep}\n")
-    assert set(load(text).ignored) == {"$.prefix", "$.mgmt", "$.topology.nodes.spine.binds", "$.topology.nodes.spine.cmd"}
+    of_spine = {"$.topology.nodes.spine.binds", "$.topology.nodes.spine.cmd"}
+    assert set(load(text).ignored) == {"$.prefix", "$.mgmt", "$.topology.kinds.linux.image", *of_spine}
 
 
 def test_a_topology_survives_the_way_into_another_kernel() -> None:
@@ -119,14 +123,19 @@ def test_links_are_born_in_their_namespaces() -> None:
         ("sh -c 'echo a b'", "sh -c 'echo a b", "$.topology.nodes.hv1.exec[0]", "no closing quotation"),
         ("ip -br link", "ip 'x", "$.topology.kinds.linux.exec[0]", "no closing quotation"),
         ('"spine:eth1"', '"spin:eth1"', "$.topology.links[0].endpoints[1]", "did you mean spine?"),
-        ('"spine:eth1"', '"host:eth1"', "$.topology.links[0].endpoints[1]", "leads out of the lab"),
-        ('"spine:eth1"', '"spine:eth0"', "$.topology.links[0].endpoints[1]", "eth0 is taken"),
+        ('"spine:eth1"', '"macvlan:eth1"', "$.topology.links[0].endpoints", "a lab has no macvlan links"),
+        ('"spine:eth1"', '"spine:eth0"', "$.topology.links[0].endpoints[1]", "eth0 is containerlab's management interface"),
+        ('"spine:eth1"', '"spine:eth%d"', "$.topology.links[0].endpoints[1]", "is no name of an interface"),
+        ('"spine:eth1"', '"spine:äöüäöüäö"', "$.topology.links[0].endpoints[1]", "is no name of an interface; use 1 to 15 bytes"),
+        ('"spine:eth1"', '"spine:default"', "$.topology.links[0].endpoints[1]", "the kernel keeps the name 'default'"),
+        ("mtu: 1550", "type: vteh", "$.topology.links[0].type", "did you mean veth?"),
+        ("mtu: 1550", "type: host", "$.topology.links[0]", "a link of type host without endpoint"),
         ('"spine:eth1"', '"spine:ethernet-1-0-234"', "$.topology.links[0].endpoints[1]", "is no name of an interface"),
         ('"spine:eth1"', '"spine"', "$.topology.links[0].endpoints[1]", "is no name of an interface"),
         ('"spine:eth2"', '"spine:eth1"', "$.topology.links[1].endpoints[1]", "is an end of two links"),
         ('["hv1:eth2", "spine:eth2"]', '["hv1:eth2"]', "$.topology.links[1].endpoints", "there are 1 endpoints"),
         ("mtu: 1550", "mtu: 67", "$.topology.links[0].mtu", "the MTU is 67; use 68 to 65535"),
-        ("mtu: 1550", "mtuu: 1550", "$.topology.links[0].mtuu", "there is no field 'mtuu' here"),
+        ("mtu: 1550", "mtuu: 1550", "$.topology.links[0].mtuu", "there is no field 'mtuu' here; did you mean mtu?"),
         ("    spine:\n", "    'sp ine':\n", '$.topology.nodes["sp ine"]', "is no name of a node"),
         ("    spine:\n", "    spine: {}\n    netorch-hv1: {}\n", "$.topology.nodes.netorch-hv1", "has a meaning of its own"),
         ("name: two\n", "", "$.name", "the field is missing"),
@@ -155,3 +164,122 @@ def test_every_mistake_of_a_file_is_told_at_once_with_its_line() -> None:
 def test_a_missing_file_is_a_problem_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot be read: No such file"):
         load_topology(tmp_path / "absent.clab.yml")
+
+
+LAYERS = """
+name: layers
+topology:
+  defaults: {kind: linux, env: {A: defaults, B: defaults, C: defaults, D: defaults}, exec: [echo 1]}
+  kinds:
+    linux: {env: {B: kind, C: kind, D: kind}, exec: [echo 2]}
+    bridge: {env: {B: bridge}}
+  groups:
+    hv: {labels: {netorch.role: router}, env: {C: group, D: group}, exec: [echo 3]}
+    br: {kind: bridge}
+  nodes:
+    a: {group: hv, env: {D: node}, exec: [echo 4]}
+    b: {group: br}
+    c: {group: only-for-drawings}
+"""
+
+
+def test_a_node_goes_before_its_group_its_group_before_its_kind_its_kind_before_the_defaults() -> None:
+    a, b, c = load(LAYERS).nodes
+    assert a.env == {"A": "defaults", "B": "kind", "C": "group", "D": "node"}
+    assert [argv[1] for argv in a.exec] == ["1", "2", "3", "4"]
+    assert (a.role, a.bridge) == (NodeRole.ROUTER, False)
+    assert (b.bridge, b.env["B"]) == (True, "bridge")  # a group may say the kind
+    assert (c.bridge, c.env["B"]) == (False, "kind")
+
+
+LINKS = """
+name: links
+topology:
+  nodes: {a: {kind: linux}, b: {kind: linux}, sw: {kind: bridge}, lone: {kind: linux, network-mode: none}}
+  links:
+    - type: veth
+      mtu: 1400
+      endpoints: [{node: a, interface: eth1, mac: "02:00:00:00:00:0a"}, {node: b, interface: eth1}]
+    - endpoints: ["a:eth2", "sw:a"]
+    - endpoints: ["b:eth2", "host:tob"]
+    - type: host
+      endpoint: {node: b, interface: eth3}
+      host-interface: tob3
+    - endpoints: ["mgmt-net:b-mgmt", "b:eth4"]
+    - {type: dummy, endpoint: {node: b, interface: d0}}
+    - endpoints: ["lone:eth0", "dummy"]
+"""
+
+
+def test_links_of_both_forms_and_all_types_that_stay_on_the_machine_are_made() -> None:
+    topology = load(LINKS)
+    assert link_batch(topology).splitlines() == [
+        "link add name sw netns sw type bridge",
+        "link add name mgmt-net netns mgmt-net type bridge",
+        "link add name eth1 netns a mtu 1400 address 02:00:00:00:00:0a type veth peer name eth1 netns b mtu 1400",
+        "link add name eth2 netns a mtu 9500 type veth peer name a netns sw mtu 9500",
+        "link add name eth2 netns b mtu 9500 type veth peer name tob mtu 9500",
+        "link add name eth3 netns b mtu 9500 type veth peer name tob3 mtu 9500",
+        "link add name b-mgmt netns mgmt-net mtu 9500 type veth peer name eth4 netns b mtu 9500",
+        "link add name d0 netns b mtu 9500 type dummy",
+        "link add name eth0 netns lone mtu 9500 type dummy",
+    ]
+    assert port_batch(topology, "sw") == "link set dev a master sw\n"
+    assert port_batch(topology, "mgmt-net") == "link set dev b-mgmt master mgmt-net\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "name"),
+    [
+        ("lab-${USER:=x}", {}, "lab-x"),
+        ("lab-${USER:=x}", {"USER": ""}, "lab-x"),
+        ("lab-${USER:=x}", {"USER": "ann"}, "lab-ann"),
+        ("lab-${USER-x}", {"USER": ""}, "lab-"),
+        ("lab-${A:-${B:-c}}", {}, "lab-c"),
+        ("lab-${A:-$B}-z", {"B": "b"}, "lab-b-z"),
+        ("lab$A${A}", {"A": "1"}, "lab11"),
+        ("lab${A+-set}", {"A": ""}, "lab-set"),
+        ("lab${A:+-set}", {"A": ""}, "lab"),
+    ],
+)
+def test_environment_variables_are_expanded_as_containerlab_does(text: str, environ: dict[str, str], name: str) -> None:
+    assert load(f"name: {text}\ntopology:\n  nodes: {{a: {{kind: linux}}}}\n", **environ).name == name
+
+
+@pytest.mark.parametrize("text", ["$1", "$(date)", "$UNSET", "${UNSET}", "${UNSET:-open", "$", "a$"])
+def test_what_is_no_variable_or_is_not_set_stays_as_it_is(text: str) -> None:
+    assert expand(text, {"SET": "x"}) == text
+
+
+def test_two_dollar_signs_are_one() -> None:
+    assert expand("$$HOME", {"HOME": "/root"}) == "$HOME"
+
+
+def test_sysctls_of_the_network_are_heeded_and_others_listed() -> None:
+    topology = load(changed("    spine:\n", "    spine: {sysctls: {net.ipv4.ip_forward: 1, kernel.pid_max: 9}}\n"))
+    assert topology.nodes[1].sysctls == {"net.ipv4.ip_forward": "1"}
+    assert '$.topology.nodes.spine.sysctls["kernel.pid_max"]' in topology.ignored
+
+
+def test_what_a_lab_does_not_use_is_said_once_for_all_nodes_that_share_it() -> None:
+    text = LAYERS.replace("a: {", "a: {binds: [x:y], image: i, ").replace("b: {group", "b: {image: i, binds: [x:y], group")
+    assert ignored_lines(load("mgmt: {network: m}\n" + text).ignored) == [
+        "not used by a lab: mgmt",
+        "not used by a lab: binds, image (node a, node b)",
+    ]
+
+
+def test_a_field_that_is_unknown_is_never_said_to_be_removed() -> None:
+    found = problems(changed("    spine:\n", "    spine: {zzz: 1}\n"))
+    assert found["$.topology.nodes.spine.zzz"].endswith("netorch knows the fields of containerlab's schema; check its spelling")
+
+
+def test_a_topology_file_is_found_in_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"there is no topology file \(\*\.clab\.yml\)"):
+        find_file(tmp_path)
+    (tmp_path / "one.clab.yaml").write_text(TWO_HOSTS)
+    (tmp_path / "vpc.yaml").write_text("")
+    assert find_file(tmp_path).name == "one.clab.yaml"
+    (tmp_path / "two.clab.yml").write_text(TWO_HOSTS)
+    with pytest.raises(SpecError, match=r"several topology files: one\.clab\.yaml, two\.clab\.yml; name one"):
+        find_file(tmp_path)
