@@ -90,5 +90,5 @@ def test_a_checkout_below_tmp_is_seen_from_inside(capfd: pytest.CaptureFixture[s
     code = "import netorch, sys; print(netorch.__file__)"
     command = [sys.executable, "-m", "netorch.lab.kernel", "--timeout", "60", "--", sys.executable, "-c", code]
     env = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd="/usr/share", env=env, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"{checkout}/netorch/__init__.py\n", "")
