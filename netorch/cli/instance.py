@@ -94,7 +94,7 @@ def show(session: Session, instance: str, output: str) -> None:
 @click.option("--address", default="", help="The next free one when left out.")
 @click.option("--ipv6-address", default="")
 @click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
-@click.option("--netns", default="", help="With --attachment existing: a name in /run/netns or a path like /proc/PID/ns/net.")
+@click.option("--netns", default="", help="With --attachment existing, the operator's only: a name in /run/netns, or a path.")
 @group_option
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")

@@ -64,6 +64,7 @@ def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") 
     _take_vnis(draft, store, decls, stored)
     for decl in decls:
         plan_vpc(draft, decl, stored.get((decl.owner, decl.name)))
+    draft.namespaces.settle(draft.steps)
     existing = {"vpc": len(stored), "instance": sum(len(records.instances) for records in stored.values())}
     steps = tuple(writes for writes in draft.steps if writes)
     return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=steps, existing=existing)

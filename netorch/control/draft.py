@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary
 from netorch.control.groups import referred
 from netorch.control.hosts import HostState
 from netorch.control.instances import terminate_writes
+from netorch.control.namespaces import NamespacePlan
 from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import Inventory, VpcRecords
 from netorch.control.records import Stored
@@ -42,6 +43,7 @@ class Draft:
         self.lodgers: set[str] = set()  # instances of the file's top level, by name
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
+        self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def lodges_in(self, decl: VpcDecl) -> bool:
         """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
@@ -62,6 +64,17 @@ class Draft:
         """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
         kv = self.inventory.raw.get(key)
         return ABSENT if kv is None else kv.mod_revision
+
+
+def _placed(inventory: Inventory) -> Iterator[tuple[str, Instance]]:
+    """Yield every instance that can be read, with its host."""
+    everything = [*inventory.vpcs.values(), *(found.rest for found in inventory.quarantined.values() if found.rest is not None)]
+    for records in everything:
+        for instance_id, stored in records.instances.items():
+            eni = records.enis.get(primary_eni_id(instance_id))
+            mapping = records.mappings.get(eni.record.address) if eni is not None else None
+            if mapping is not None:
+                yield mapping.record.host, stored.record
 
 
 def canonical(prefix: str) -> str:
@@ -98,9 +111,11 @@ def enis_by_instance(records: VpcRecords) -> dict[str, list[Stored[NetworkInterf
 
 
 def delete_instance(
-    writes: Writes, records: VpcRecords, instance: Stored[Instance], enis: Iterable[Stored[NetworkInterface]], *, whole: bool
+    draft: Draft, records: VpcRecords, instance: Stored[Instance], enis: Sequence[Stored[NetworkInterface]], *, whole: bool
 ) -> None:
     """Add the end of an instance with its own interface; other ones are detached, or with `whole` deleted too."""
+    writes = draft.step()
+    draft.namespaces.release(writes, instance.record, instance_hosts(records, enis))
     terminate_writes(writes, records.vpc.record, instance)
     for eni in enis:
         mappings = records.mappings_of(eni.record)
@@ -116,7 +131,7 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     vpc, vni = records.vpc.record, records.vni
     by_instance = enis_by_instance(records)
     for instance in records.instances.values():
-        delete_instance(draft.step(), records, instance, by_instance.get(instance.record.id, ()), whole=True)
+        delete_instance(draft, records, instance, by_instance.get(instance.record.id, ()), whole=True)
     for eni in by_instance.get("", ()):
         writes = draft.step()
         delete_writes(writes, eni)

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from netorch.control import checks
+from netorch.control import checks, namespaces
 from netorch.control.addresses import AddressPool, open_pool
 from netorch.control.caller import Caller
 from netorch.control.enis import (
@@ -17,6 +17,7 @@ from netorch.control.enis import (
     delete_writes,
     detach_writes,
     fresh_id,
+    hosts_of,
     map_to,
     primary_eni_id,
     room_for_interfaces,
@@ -73,7 +74,8 @@ def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidVpcID.NotFound, InvalidHostID.NotFound, InvalidIPAddress.InUse,
         InsufficientFreeAddressesInSubnet, InsufficientInstanceCapacity, NetworkInterfaceLimitExceeded, InvalidGroup.NotFound,
-        SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue.
+        SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer who names an existing
+        namespace.
     """
     return run_instances(store, caller, wish, 1)[0]
 
@@ -86,9 +88,10 @@ def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[
     """
     if count < 1:
         raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
-    if count > 1 and (wish.address or wish.ipv6_address or wish.mac):
-        raise ApiError("InvalidParameterCombination", "instances: several cannot share an address or a MAC; leave these out")
-    _check_wish(wish)
+    if count > 1 and (wish.address or wish.ipv6_address or wish.mac or wish.netns):
+        text = "instances: several cannot share an address, a MAC or a namespace; leave these out"
+        raise ApiError("InvalidParameterCombination", text)
+    _check_wish(caller, wish)
     subnet_id = _choose_subnet(store, caller, wish)
     placed: list[Placed] = []
     while len(placed) < count:
@@ -98,7 +101,7 @@ def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[
     return placed
 
 
-def _check_wish(wish: Wish) -> None:
+def _check_wish(caller: Caller, wish: Wish) -> None:
     where = f"instance {wish.name!r}"
     if wish.name:
         checks.name(where, wish.name)
@@ -106,6 +109,7 @@ def _check_wish(wish: Wish) -> None:
     if wish.attachment is Attachment.EXISTING:
         if flaw := rules.netns(wish.netns):
             raise invalid(where, flaw.what, flaw.fix)
+        namespaces.check_right(caller, where, wish.attachment)
     elif wish.netns:
         raise invalid(where, f"netns {wish.netns!r} is set, but the attachment is {wish.attachment.value}", "leave one out")
 
@@ -159,6 +163,7 @@ def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[s
         instance = _draft_instance(caller, vpc.record, wish, name, ports)
         eni = _draft_eni(store, caller, subnet.record, pool, wish, instance, tuple(groups))
         instance_writes(writes, vpc.record, instance)
+        namespaces.take(store, writes, instance, state.host.name)
         create_writes(writes, eni)
         map_to(writes, eni, state.host)
         placed.append(Placed(instance=instance, eni=eni, host=state.host))
@@ -182,7 +187,7 @@ def _draft_instance(caller: Caller, vpc: Vpc, wish: Wish, name: str, ports: set[
         vni=vpc.vni,
         name=name or f"instance-{instance_id[-11:]}",
         attachment=wish.attachment,
-        netns=wish.netns,
+        netns=rules.normal_netns(wish.netns),
         tags=wish.tags,
     )
 
@@ -222,6 +227,7 @@ def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
         for eni in attached_to(store, instance.record):
             mappings = mappings_of(store, eni.record)
             if eni.record.id == primary_eni_id(instance_id):
+                namespaces.release(store, writes, instance.record, hosts_of(mapping.record for mapping in mappings.values()))
                 delete_writes(writes, eni)
                 unmap(writes, eni.record.id, mappings)
             else:

@@ -14,6 +14,7 @@ from netorch.control.hosts import HostState, least_loaded, place_on
 from netorch.control.instances import instance_writes
 from netorch.control.memberships import change_groups
 from netorch.control.moves import move_writes
+from netorch.control.namespaces import check_right
 from netorch.control.plan_policy import PolicyPlanner
 from netorch.control.read import VpcRecords
 from netorch.control.records import Stored
@@ -26,6 +27,7 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import Direction
+from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.store.alloc import mac_address
@@ -63,7 +65,7 @@ class InstancePlanner:
 
     def _delete(self, stored: Stored[Instance]) -> None:
         enis = self._enis.get(stored.record.id, [])
-        delete_instance(self._draft.step(), self._records, stored, enis, whole=False)
+        delete_instance(self._draft, self._records, stored, enis, whole=False)
         self._records.enis.pop(primary_eni_id(stored.record.id), None)
 
     def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...], breaks: str = "") -> None:
@@ -91,7 +93,7 @@ class InstancePlanner:
             "ipv6_address": (own.ipv6_address, canonical_ip(decl.ipv6_address) if decl.ipv6_address else own.ipv6_address),
             "mac": (own.mac, decl.mac.lower() or own.mac),
             "attachment": (instance.attachment.value, decl.attachment.value),
-            "netns": (instance.netns, decl.netns),
+            "netns": (normal_netns(instance.netns), normal_netns(decl.netns)),
         }
         if own.subnet in self._gone and subnet.name == wish:
             fields["subnet"] = (f"{subnet.name} {subnet.cidr}", wish)
@@ -217,12 +219,13 @@ class InstancePlanner:
 
     def _make(self, decl: InstanceDecl, pool: AddressPool, address: str, ipv6_address: str) -> tuple[Instance, NetworkInterface]:
         vni = self._records.vni
+        check_right(self._draft.caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
         instance = Instance(
             id=fresh_id(self._draft.caller, "i", vni, self._ports),
             vni=vni,
             name=decl.name,
             attachment=decl.attachment,
-            netns=decl.netns,
+            netns=normal_netns(decl.netns),
             tags={**decl.tags, SOURCE_TAG: self._draft.source} if self._is_lodger(decl) else decl.tags,
         )
         eni = NetworkInterface(
@@ -257,6 +260,7 @@ class InstancePlanner:
         self._place_on(writes, state)
         join(writes, groups)
         instance_writes(writes, vpc.record, instance)
+        self._draft.namespaces.take(writes, instance, state.host.name)
         create_writes(writes, eni)
         map_to(writes, eni, state.host)
         pool.save(writes)

@@ -25,8 +25,7 @@ class InstanceChecker:
     """Checks the instances of one VPC one after the other; remembers what the earlier ones hold.
 
     `groups` are the VPC's security groups, None when not all are known. `roles` are the hosts of the file, None when it does
-    not say which hosts there are. `netns` outlives the VPC: two instances
-    share no namespace, whatever VPC they are in.
+    not say which hosts there are. `netns` holds who has which namespace of which host, of all VPCs: two instances share none.
     """
 
     def __init__(
@@ -142,17 +141,20 @@ class InstanceChecker:
             self._notes.add(flaw, where, ("host",))
 
     def _attachment(self, instance: InstanceDecl, where: Where) -> None:
-        netns = instance.netns
-        flaw: Flaw | None
-        if instance.attachment is not Attachment.EXISTING:
-            what = f"{shown(netns)} is set, but the attachment is {instance.attachment.value}"
-            flaw = Flaw(what, "write attachment: existing, or remove netns")
-        elif not netns:
-            flaw = Flaw("the existing namespace is not named", "write a name in /run/netns or an absolute path")
-        else:
-            flaw = rules.netns(netns)
-            holder = self._netns.setdefault((instance.host, netns), where) if instance.host else where
-            if flaw is None and holder is not where:
-                flaw = Flaw(f"{shown(netns)} is also the namespace of {path_of(holder)}", "give each instance its own")
+        flaw = self._netns_flaw(instance, where)
         if flaw:
             self._notes.add(flaw, where, ("netns",))
+
+    def _netns_flaw(self, instance: InstanceDecl, where: Where) -> Flaw | None:
+        if instance.attachment is not Attachment.EXISTING:
+            what = f"{shown(instance.netns)} is set, but the attachment is {instance.attachment.value}"
+            return Flaw(what, "write attachment: existing, or remove netns")
+        if not instance.netns:
+            return Flaw("the existing namespace is not named", "write a name in /run/netns or an absolute path")
+        if flaw := rules.netns(instance.netns):
+            return flaw
+        name = rules.normal_netns(instance.netns)
+        holder = self._netns.setdefault((instance.host, name), where) if instance.host else where
+        if holder is not where:
+            return Flaw(f"{shown(instance.netns)} is also the namespace of {path_of(holder)}", "give each instance its own")
+        return None

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from netorch.model.addr import AddressError, Prefix, format_ip, parse_ip, parse_prefix
-from netorch.model.ids import VNI_FIRST, VNI_LAST
+from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id
 
 MAX_CIDRS: Final = 5  # of one family and VPC; EC2's default
 VPC_LENGTHS: Final = (16, 28)
@@ -38,6 +38,8 @@ _MAC = re.compile(MAC_PATTERN.replace("$", r"\Z"))
 _ID_LIKE = re.compile(r"[a-z]+-[0-9a-f]{17}\Z")
 _ID_DIGITS = re.compile(r"[0-9a-f]{17}\Z")
 _NETNS = re.compile(r"[!-~]{1,255}\Z")
+_NETNS_DIRECTORIES: Final = ("/run/netns/", "/var/run/netns/")
+_PROCESS_NETNS = re.compile(r"/proc/(?!1/)[1-9][0-9]*/ns/net\Z")
 
 # EC2 refuses the first four. Linux treats 240.0.0.0/4 as unicast, but other systems drop it. EC2's 198.19.0.0/16 is not here:
 # it is refused there as a secondary block only, because EC2's own services live in it.
@@ -263,9 +265,25 @@ def tag_value(text: str) -> Flaw | None:
 
 
 def netns(text: str) -> Flaw | None:
-    """Return what is wrong with the namespace of an EXISTING attachment."""
-    if not _NETNS.match(text) or ("/" in text and not text.startswith("/")) or ".." in text.split("/") or text == ".":
+    """Return what is wrong with the name of an existing namespace: a name in /run/netns, or an absolute path.
+
+    Only the text is judged. What it means on a host, links and mounts included, is for the agent there to find out.
+    """
+    spelled, parts = text.split("/"), normal_netns(text).split("/")
+    if not _NETNS.match(text) or (len(parts) > 1 and parts[0]) or "" in spelled[1:] or not {".", ".."}.isdisjoint(spelled):
         return Flaw(f"{shown(text)} is not a network namespace", "write a name in /run/netns or an absolute path")
-    if text.rpartition("/")[2].startswith("netorch-"):
+    if parts[-1].startswith("netorch-"):
         return Flaw(f"{shown(text)} is one of netorch's own namespaces", "name the instance's namespace")
+    if is_id(parts[-1], "i"):
+        return Flaw(f"{shown(text)} is the namespace of another instance", "name one that netorch did not make")
+    if parts[:2] == ["", "proc"] and not _PROCESS_NETNS.match(text):
+        what = f"{shown(text)} is the host's own namespace, or not that of a process"
+        return Flaw(what, "write /proc/PID/ns/net with the number of a process of the instance")
     return None
+
+
+def normal_netns(text: str) -> str:
+    """Return the one spelling of a valid name of a namespace: the bare name for a path in /run/netns."""
+    for directory in _NETNS_DIRECTORIES:
+        text = text.removeprefix(directory)
+    return text

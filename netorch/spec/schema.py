@@ -154,7 +154,9 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "items": {"type": "string", **_NAME},
         },
         "attachment": {"description": "A namespace that netorch makes, an existing one, or a tap device for a virtual machine."},
-        "netns": {"description": "With attachment existing: a name in /run/netns or an absolute path."},
+        "netns": {
+            "description": "With attachment existing, which is the operator's only: a name in /run/netns or an absolute path."
+        },
         "tags": _TAGS,
         "flow_logs": {"description": "Flow logs of its own interface."},
     },

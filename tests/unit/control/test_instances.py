@@ -215,9 +215,11 @@ def test_an_instance_moves_on_although_its_former_host_is_dead(
     assert keys_below(store, "host/hv1/want/") == []
 
 
-def test_an_instance_in_somebody_elses_namespace_does_not_move(store: Store, acme: Caller, subnet: Subnet) -> None:
-    wish = Wish(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns="/proc/1/ns/net")
-    placed = instances.run_instance(store, acme, wish)
+def test_an_instance_in_somebody_elses_namespace_does_not_move(
+    store: Store, acme: Caller, operator: Caller, subnet: Subnet
+) -> None:
+    wish = Wish(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns="/proc/4711/ns/net")
+    placed = instances.run_instance(store, operator, wish)
     with refused("UnsupportedOperation", "somebody else's"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
 

@@ -32,6 +32,15 @@ def test_one_namespace_is_not_given_to_instances_of_two_vpcs() -> None:
     assert paths(Cloud(vpcs=vpcs)) == ["$.vpcs[1].instances[0].netns"]
 
 
+def test_one_namespace_is_not_given_twice_under_two_spellings() -> None:
+    boxes = [
+        InstanceDecl(name=name, host="hv1", attachment=Attachment.EXISTING, netns=netns)
+        for name, netns in (("a", "/run/netns/box"), ("b", "box"), ("c", "/var/run/netns/box"), ("d", "other"))
+    ]
+    cloud = Cloud(vpcs=[VpcDecl(name="a", cidrs=["10.0.0.0/16"], subnets=[WEB], instances=boxes)])
+    assert paths(cloud) == ["$.vpcs[0].instances[1].netns", "$.vpcs[0].instances[2].netns"]
+
+
 def test_a_subnet_may_fill_its_vpc() -> None:
     vpc = VpcDecl(name="demo", cidrs=["10.0.0.0/16"], subnets=[SubnetDecl(name="all", cidr="10.0.0.0/16")])
     assert check_cloud(Cloud(vpcs=[vpc])) == []

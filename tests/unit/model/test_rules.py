@@ -70,7 +70,35 @@ def test_a_namespace_is_a_name_or_an_absolute_path(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a b", "a/b", "/run/netns/../x", "..", ".", "netorch-hv1", "/run/netns/netorch-hv1", "x" * 256]
+    "text",
+    [
+        *(
+            "",
+            "a b",
+            "a/b",
+            "..",
+            ".",
+            "x" * 256,
+            "box/",
+            "/box/",
+            "//box",
+            "/",
+            "/run//netns/box",
+            "/run/netns/",
+            "/run/netns/a/b",
+        ),
+        *("/run/netns/../x", "/run/./netns/x", "/run/netns/.", "/tmp/..", "/run/netns//box"),
+        *("netorch-hv1", "/run/netns/netorch-hv1", "/var/run/netns/netorch-hv1", "/tmp/netorch-hv1"),
+        *("i-00138800000000001", "/run/netns/i-00138800000000001"),
+        *("/proc/1/ns/net", "/proc/self/ns/net", "/proc/thread-self/ns/net", "/proc/01/ns/net", "/proc/4711/task/4711/ns/net"),
+        *("/proc/4711/ns/mnt", "/proc/4711/root/run/netns/box", "/proc/4711/fd/3", "/proc/net"),
+    ],
 )
 def test_a_namespace_is_nothing_else(text: str) -> None:
     assert rules.netns(text)
+
+
+def test_a_namespace_has_one_spelling() -> None:
+    spellings = ("box", "/run/netns/box", "/var/run/netns/box")
+    assert {rules.normal_netns(text) for text in spellings} == {"box"}
+    assert rules.normal_netns("/proc/4711/ns/net") == "/proc/4711/ns/net"
