@@ -24,6 +24,11 @@ from typing import ClassVar
 import msgspec
 
 
+def printable(text: str) -> str:
+    """Return a text in which whatever is not printable (control and escape characters, turns of direction) is spelled out."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 class NetorchError(Exception):
     """Base of all; the command line prints its text after `error:` and leaves with `exit_code`."""
 
@@ -91,10 +96,11 @@ class StoreUnavailable(StoreError):
 class UnreadableRecord(StoreError):
     """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator mends it."""
 
-    def __init__(self, key: str, what: str) -> None:
+    def __init__(self, key: str, what: str, beside: str = "") -> None:
         self.key = key
-        self.what = what
-        super().__init__(f"{key}: the record {what}; `netorch store check` tells the operator how to mend it")
+        self.beside = beside  # the key of another record, of which one of the two is wrong
+        self.what = printable(what)
+        super().__init__(f"{printable(key)}: the record {what}; `netorch store check` tells the operator how to mend it")
 
 
 class CompileError(NetorchError):

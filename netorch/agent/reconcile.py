@@ -20,8 +20,10 @@ from netorch.agent.zones import Zones
 from netorch.compiler.base import Compiler, HostView, Phase, VpcView
 from netorch.compiler.ports import kept_keys
 from netorch.compiler.registry import compile_host, compile_mapping, compile_rules, compile_slice, compile_vpc
+from netorch.control.decode import check_value
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
-from netorch.errors import CompileError, KernelError
+from netorch.errors import CompileError, KernelError, UnreadableRecord
+from netorch.model import keys
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
@@ -209,6 +211,8 @@ class Reconciler:
         mapping = self._records.vpcs[view.vni].mappings.get(address)
         flaw = ""
         try:
+            if mapping is not None:
+                check_value(keys.mapping(view.vni, address), mapping)
             objects = compile_mapping(self._compilers, view, mapping).values() if mapping is not None else ()
         except Exception as error:  # see _flaw_of
             flaw = f"mapping {address}: {_flaw_of(error)}"
@@ -359,7 +363,7 @@ def _flaw_of(error: Exception) -> str:
 
     Compilers are plug-ins and records come from outside: whatever one VPC makes them raise must not stop the others.
     """
-    if isinstance(error, MissingRecord | CompileError):
+    if isinstance(error, MissingRecord | CompileError | UnreadableRecord):
         return str(error)
     return f"it cannot be compiled: {type(error).__name__}: {error}"
 

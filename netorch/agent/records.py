@@ -16,8 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
-from netorch.control.decode import UNREADABLE
+from netorch.control.decode import decode_value, parse_value
 from netorch.control.records import VPC_TYPES
+from netorch.errors import UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
@@ -209,9 +210,9 @@ class Records:
     def _set_spec(self, key: str, value: bytes | None) -> None:
         self.dirty.host, self.host_flaw = True, ""
         try:
-            self.host = msgspec.json.decode(value, type=Host) if value is not None else None
-        except UNREADABLE as error:
-            self.host_flaw = f"{key}: the record cannot be read: {error}"
+            self.host = decode_value(key, value, Host) if value is not None else None
+        except UnreadableRecord as error:
+            self.host_flaw = f"{key}: the record {error.what}"
 
     def _set_want(self, eni_id: str, *, wanted: bool) -> None:
         vni = vni_of(eni_id)
@@ -315,15 +316,15 @@ class Records:
             return
         self.statuses.pop(key, None)
         if value is not None:
-            with suppress(*UNREADABLE):  # no word, then: the move goes on as with a host that says nothing
-                self.statuses[key] = msgspec.json.decode(value, type=EniStatus)
+            with suppress(UnreadableRecord):  # no word, then: the move goes on as with a host that says nothing
+                self.statuses[key] = decode_value(key, value, EniStatus)
         self.dirty.structures.add(vni_of(eni_id))
 
     def _set_flows(self, eni_id: str, value: bytes | None) -> None:
         self.handed_over.pop(eni_id, None)
         if value is not None:
-            with suppress(*UNREADABLE):  # its connections must begin anew, then
-                self.handed_over[eni_id] = msgspec.json.decode(value, type=HandedOver)
+            with suppress(UnreadableRecord):  # its connections must begin anew, then
+                self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
 
     def _decode(self, records: VpcRecords, key: str, kind: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
@@ -333,10 +334,12 @@ class Records:
         if kind is None:
             records.poison[key] = "a kind of resource that this agent does not know; upgrade it"
             return None
+        # Whether a mapping makes sense is asked when it is compiled: then only its own address is left out.
+        read = parse_value if kind is Mapping else decode_value
         try:
-            return msgspec.json.decode(value, type=kind)
-        except UNREADABLE as error:
-            records.poison[key] = f"the record cannot be read: {error}"
+            return read(key, value, kind)
+        except UnreadableRecord as error:
+            records.poison[key] = f"the record {error.what}"
             return None
 
     def local_enis(self, vni: int, phases: dict[str, Phase]) -> Iterator[LocalEni]:

@@ -141,8 +141,10 @@ def _inside(lab: str, store: str | None, owner: str | None, command: list[str]) 
 
 def main() -> None:
     """Run the command line; every error that is ours becomes one clear text and its documented exit code."""
+    from netorch.cli.screen import guard_streams
     from netorch.errors import NetorchError
 
+    guard_streams()
     try:
         result = cli.main(
             prog_name="netorch", standalone_mode=False

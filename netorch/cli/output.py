@@ -46,11 +46,21 @@ def show_value(value: object, output: str) -> None:
     """Print a value as json or yaml."""
     plain = msgspec.to_builtins(value)
     if output == "json":
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        click.echo(_escaped(json.dumps(plain, indent=2, ensure_ascii=False)))
     else:
         import yaml
 
-        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        if not text.replace("\n", "").isprintable():  # PyYAML's own idea of it is wider
+            text = yaml.safe_dump(plain, sort_keys=False)
+        click.echo(text, nl=False)
+
+
+def _escaped(text: str) -> str:
+    """Return JSON in which nothing is left that a terminal must not get, as JSON spells it."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

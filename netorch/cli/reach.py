@@ -32,7 +32,8 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     A flow is open when its first packet passes and its answer comes back: stateless ACLs must let answers through to all of ports
     1024 to 65535. Instances that rules do not tell apart share a line.
 
-    Exit codes of --diff: 0 the file changes no flow, 2 it does.
+    Exit codes of --matrix: 0 all of it, 2 something cannot be read and is left out; of --diff: 0 the file changes no flow, 2 it
+    does.
     """
     if whole == differs:
         raise click.UsageError("choose --matrix or --diff", context)
@@ -40,12 +41,13 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
         from netorch.diagnose.reach import matrix
 
         vni = session.find("vpc", vpc)[0].vni if vpc else None
-        flows = list(matrix(session.inventory(), session.caller, vni))
+        inventory = session.inventory()
+        flows = list(matrix(inventory, session.caller, vni))
         if output != "table":
             show_value(flows, output)
         else:
             print_table(("vpc", "from", "to", "open"), [_row(found) for found in flows])
-        return
+        context.exit(2 if session.left_out(inventory) else 0)
     changes = _changes(session, path, vpc)
     if output != "table":
         show_value(changes, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -63,7 +64,8 @@ def get(session: Session, key: str, revision: int) -> None:
     """Print what stands at a key, as it is."""
     from netorch.control.repair import as_it_was
 
-    click.echo(as_it_was(session.store, key, revision))
+    value = as_it_was(session.store, key, revision)
+    click.echo(value.decode(errors="backslashreplace") if sys.stdout.isatty() else value)
 
 
 @command.command()

@@ -18,7 +18,7 @@ import msgspec
 from netorch.control import hosts as host_actions
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, Change, CloudPlan, differences
-from netorch.control.draft import SOURCE_TAG, Draft, delete_vpc, vpc_deletion
+from netorch.control.draft import Draft, delete_vpc, vpc_deletion
 from netorch.control.export import export_vpc
 from netorch.control.hosts import HostState
 from netorch.control.plan_vpc import plan_vpc
@@ -30,6 +30,7 @@ from netorch.errors import ApiError, Conflict
 from netorch.model import keys
 from netorch.model.check import default_vpc
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, HostDecl, InstanceDecl, VpcDecl
+from netorch.model.valid import SOURCE_TAG
 from netorch.store.alloc import find_vnis
 from netorch.store.base import Store
 from netorch.store.rules import MAX_OPS

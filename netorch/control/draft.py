@@ -25,10 +25,9 @@ from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, VpcDecl
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.security import PrefixList, SecurityGroup
+from netorch.model.valid import SOURCE_TAG
 from netorch.model.vpc import Tags
 from netorch.store.alloc import FreeVni, release
-
-SOURCE_TAG = "netorch:source"  # which file made a VPC, or an instance at the top level
 
 
 class Draft:

@@ -7,7 +7,7 @@ import msgspec
 from netorch.control.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.decode import decode
-from netorch.control.draft import SOURCE_TAG, Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
+from netorch.control.draft import Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
 from netorch.control.enis import create_writes, fresh_id, map_to, primary_eni_id
 from netorch.control.groups import join
 from netorch.control.hosts import HostState, least_loaded, place_on
@@ -29,6 +29,7 @@ from netorch.model.ids import port_name
 from netorch.model.mapping import Direction
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
+from netorch.model.valid import SOURCE_TAG
 from netorch.model.vpc import Subnet
 from netorch.store.alloc import mac_address
 

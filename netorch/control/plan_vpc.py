@@ -6,7 +6,6 @@ import msgspec
 
 from netorch.control.changes import Action, Change, differences
 from netorch.control.draft import (
-    SOURCE_TAG,
     Draft,
     canonical,
     carriers,
@@ -28,6 +27,7 @@ from netorch.control.writes import ABSENT, Writes, guard_structure
 from netorch.model import keys
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.security import DEFAULT_NAME
+from netorch.model.valid import SOURCE_TAG
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.store.rules import MAX_OPS
 

@@ -16,7 +16,7 @@ from netorch.control.caller import Caller
 from netorch.control.decode import decode
 from netorch.control.hosts import HostState, drain_key
 from netorch.control.records import VPC_TYPES, Stored, stored
-from netorch.control.references import first_missing
+from netorch.control.references import first_flaws
 from netorch.errors import UnreadableRecord
 from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface, VpcStatus
@@ -148,10 +148,11 @@ def read_inventory(store: Store) -> Inventory:
                 inventory.quarantined_hosts[owner] = error
             elif root != "hoststat":
                 damaged[int(owner, 16)] = error
+    hosts = {name: state.host for name, state in inventory.hosts.items()}
     for vni, records in inventory.vpcs.items():
-        if vni not in damaged and (missing := first_missing(records)) is not None:
-            inventory.unreadable.append(missing)
-            damaged[vni] = missing
+        if vni not in damaged and (flaws := first_flaws(records, hosts)):
+            inventory.unreadable += flaws
+            damaged[vni] = flaws[0]
     _quarantine(inventory, damaged)
     for name, state in inventory.hosts.items():
         state.wants = wants.get(name, 0)

@@ -1,4 +1,4 @@
-"""Records that cannot be read or are missing, and the operator's ways to mend them: nothing else may write over one.
+"""Records that cannot be read, make no sense or are missing, and the operator's ways to mend them: nothing else writes over one.
 
 The store remembers what stood at a key before; a record of which others may depend is put back, never removed.
 """
@@ -48,17 +48,24 @@ def _status_kind(what: str) -> type:
 
 
 def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
-    """Return what cannot be read or is missing, by key, with the revision that did it. Cost: O(store).
+    """Return what cannot be read, makes no sense or is missing, by key, with the revision that did it. Cost: O(store).
 
-    Of a VPC one missing record is named at a time, and none before all others can be read.
+    Of a VPC one missing record, or two of which one must be wrong, are named at a time, and none before all can be read. Of a
+    record that is known to have been deleted, the one that refers to it is not taken for wrong.
     """
     found = {kv.key: (kv.mod_revision, flaw) for kv in store.list("").kvs if (flaw := _flaw(kv)) is not None}
-    missing = [flaw for flaw in read_inventory(store).unreadable if flaw.key not in found]
-    return found | {flaw.key: (_deleted_at(store, flaw.key), flaw) for flaw in missing}
+    others = {
+        flaw.key: (_changed_at(store, flaw.key), flaw) for flaw in read_inventory(store).unreadable if flaw.key not in found
+    }
+    deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
+    return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}
 
 
-def _deleted_at(store: Store, key: str) -> int:
-    """Return the revision that deleted a key, 0 when that has been forgotten."""
+def _changed_at(store: Store, key: str) -> int:
+    """Return the revision that last wrote or deleted a key, 0 when that has been forgotten."""
+    known = store.get(key)
+    if known is not None:
+        return known.mod_revision
     try:
         with contextlib.closing(store.watch([key], 1)) as history:
             events = [event for event in history.poll() if event.key == key]
@@ -87,7 +94,7 @@ def as_it_was(store: Store, key: str, revision: int = 0) -> bytes:
 
 
 def put_back(store: Store, key: str, value: bytes) -> None:
-    """Write a record where one cannot be read or is missing.
+    """Write a record where one cannot be read, makes no sense or is missing.
 
     Raises:
       ApiError: InvalidParameterValue for a key that needs no mending, or a value that is no such record.
@@ -117,7 +124,7 @@ def discard(store: Store, key: str) -> None:
 def _known_damaged(store: Store, key: str) -> tuple[int, type]:
     """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
     known, kind = store.get(key), kind_of(key)
-    sound = _flaw(known) is None if known is not None else key not in damaged(store)
+    sound = (known is None or _flaw(known) is None) and key not in damaged(store)
     if kind is None or sound:
         what = "nothing is missing there" if known is None else "can be read"
         raise invalid(f"key {key}", what, "`netorch store check` names the keys that need mending")

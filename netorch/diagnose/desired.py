@@ -12,14 +12,16 @@ from netorch.drivers.base import Kernel
 from netorch.drivers.fake import FakeKernel
 from netorch.errors import NetorchError
 from netorch.model import keys
+from netorch.state.base import HOST_SLICE
 from netorch.store.base import Store
 
 
-def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel: bool) -> Reconciler:
+def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel: bool, vni: int | None = None) -> Reconciler:
     """Return a host's reconciler with everything compiled and nothing applied.
 
     Raises:
-      NetorchError: the host is unknown, its underlay address is missing, or one of its VPCs cannot be compiled.
+      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the host's, or only
+        that of `vni` when it is given.
     """
     records = Records(host_name)
     moves = Moves(records)
@@ -36,20 +38,23 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     if read_kernel:
         reconciler.read_kernel()
     reconciler.compile(records.take_dirty(), 0.0)
-    if reconciler.problems:
-        raise NetorchError("\n".join(f"host {host_name}: {problem}" for problem in reconciler.problems.values()))
+    found = [text for key, text in sorted(reconciler.problems.items()) if vni is None or key in (HOST_SLICE, vni)]
+    if found:
+        raise NetorchError("\n".join(f"host {host_name}: {text}" for text in found))
     return reconciler
 
 
-def desired_objects(host_name: str, store: Store) -> Objects:
+def desired_objects(host_name: str, store: Store, vni: int) -> Objects:
     """Return what a host must hold, from the store alone: nothing of the host is asked, which may be far away.
 
+    What other VPCs than that of `vni` must hold is left out where they cannot be compiled: no packet of its comes there.
+
     Raises:
-      NetorchError: the host is unknown, or one of its VPCs cannot be compiled.
+      NetorchError: the host is unknown, or the VPC cannot be compiled.
     """
     kernel = FakeKernel()  # only asked for its underlay device, whose name and MTU decide nothing about a packet's way
     try:
-        reconciler = compiled_agent(host_name, store, kernel, read_kernel=False)
+        reconciler = compiled_agent(host_name, store, kernel, read_kernel=False, vni=vni)
         return {key: obj for found in reconciler.slices.values() for key, obj in found.desired().items()}
     finally:
         kernel.close()

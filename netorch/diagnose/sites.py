@@ -25,12 +25,12 @@ def hosts_of(records: VpcRecords) -> list[str]:
     return sorted(found | {move.host for move in moves if move is not None})
 
 
-def modelled(store: Store, hosts: list[str]) -> tuple[dict[str, Machine], dict[str, str]]:
-    """Return the hosts as their agents would make them, and why some cannot be said."""
+def modelled(store: Store, hosts: list[str], vni: int) -> tuple[dict[str, Machine], dict[str, str]]:
+    """Return the hosts as their agents would make them for a VPC, and why some cannot be said."""
     machines, flaws = {}, {}
     for host in hosts:
         try:
-            machines[host] = Machine(host, desired_objects(host, store))
+            machines[host] = Machine(host, desired_objects(host, store, vni))
         except NetorchError as error:
             flaws[host] = str(error)
     return machines, flaws

@@ -109,7 +109,7 @@ def trace(
     packet = make_packet(near, address, service)
     start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
     hosts = sites.hosts_of(records)
-    machines, flaws = sites.modelled(store, hosts)
+    machines, flaws = sites.modelled(store, hosts, records.vni)
     if start.host in flaws:
         raise NetorchError(flaws[start.host])
     model = round_trip(machines, start, packet)

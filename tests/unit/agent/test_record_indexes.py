@@ -27,7 +27,14 @@ def mapping(move: Move | None = None, host: str = "hv2", vtep: str = "192.0.2.12
 def arriving() -> Records:
     records = Records("hv1")
     put(records, keys.want("hv1", ENI), Want(eni=ENI))
-    eni = NetworkInterface(id=ENI, vni=5000, subnet="subnet-1", instance="i-1", address=ADDRESS, mac="06:00:00:00:00:01")
+    eni = NetworkInterface(
+        id=ENI,
+        vni=5000,
+        subnet=make_id("subnet", 5000, 1),
+        instance=make_id("i", 5000, 1),
+        address=ADDRESS,
+        mac="06:00:00:00:00:01",
+    )
     put(records, keys.eni(5000, ENI), eni)
     put(records, keys.mapping(5000, ADDRESS), mapping(Move(direction=Direction.TO, host="hv1", vtep="192.0.2.11")))
     return records

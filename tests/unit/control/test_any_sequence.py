@@ -342,6 +342,7 @@ class Actions(RuleBasedStateMachine):
             held = [address for eni in records.enis.values() for address in eni.record.addresses if eni.record.instance]
             assert sorted(held) == sorted(records.mappings)
         assert wants == expected
+        assert inventory.unreadable == []
         assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
         claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
         free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.enis.values() if not eni.record.instance]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
@@ -16,7 +18,8 @@ from netorch.control.instances import Wish
 from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import read_inventory
 from netorch.control.subnets import describe_subnet
-from netorch.errors import UnreadableRecord
+from netorch.diagnose.reach import matrix
+from netorch.errors import NetorchError, UnreadableRecord
 from netorch.model import keys
 from netorch.model.cloud import (
     Cloud,
@@ -297,3 +300,75 @@ def test_every_record_of_a_full_store_has_a_kind(store: Store, operator: Caller,
     silent = {kv.key.split("/")[0] for kv in store.list("").kvs if repair.kind_of(kv.key) is None}
     assert silent == {"alloc", "name", "host"}  # who holds what, and wants, which count by their key
     assert repair.damaged(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("vpc", b"10.0.0.0/16", b"10.0.0,0/16"),
+        ("vpc", b'"owner":"acme"', b'"owner":"a\\nme"'),
+        ("subnet", b"10.0.1.0/24", b"10.0.1.0/64"),
+        ("subnet", b"10.0.1.0/24", b"10.9.1.0/24"),
+        ("subnet", b"10.0.1.0/24", b"10.0.0.0/24"),
+        ("rtb", b'"name":"', b'"name":" '),
+        ("eni", b'"10.0.1.4"', b'"10.0.1,4"'),
+        ("eni", b'"10.0.1.4"', b'"10.0.1.5"'),
+        ("eni", b'"mac":"06:', b'"mac":"07:'),
+        ("eni", b'"mac":"06:', b'"mac":"0a:'),
+        ("i", b'"id":"i-', b'"id":"j-'),
+        ("i", b'"vni":', b'"vni":1'),
+        ("sg", b'"protocol":-1', b'"protocol":-7'),
+        ("acl", b"0.0.0.0/0", b"0.0.0,0/0"),
+        ("pl", b"203.0.113.0/24", b"203.0.113.0x24"),
+        ("fl", b'"resource":"vpc-', b'"resource":"vpx-'),
+        ("map", b'"host":"hv1"', b'"host":"h\\u001b1"'),
+        ("map", b'"vtep":"192.0.2.11"', b'"vtep":"192.0.2.12"'),
+        ("map", b'"groups":["sg-', b'"groups":["sh-'),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_quarantined_and_named(
+    store: Store, operator: Caller, globex: Caller, two_vpcs: None, kind: str, old: bytes, new: bytes
+) -> None:
+    key = _default_acl(store) if kind == "acl" else _key(store, kind)
+    known = store.get(key)
+    assert known is not None
+    assert old in known.value
+    _damage(store, key, known.value.replace(old, new, 1))
+    assert key in repair.damaged(store)
+    assert [vpc.owner for vpc in export_cloud(store).vpcs] == ["globex"]
+    assert "acme/web" not in {flows.vpc for flows in matrix(read_inventory(store), operator)}
+    assert not plan_cloud(store, globex, Cloud(vpcs=[_vpc("globex")])).changes
+    with pytest.raises(UnreadableRecord):
+        plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml")
+    repair.put_back(store, key, known.value)
+    assert repair.damaged(store) == {}
+    assert not plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")]), source="acme.yaml").changes
+
+
+def _default_acl(store: Store) -> str:
+    acls = next(found for found in read_inventory(store).vpcs.values() if found.vpc.record.owner == "acme").acls
+    return next(keys.network_acl(acl.record.vni, acl_id) for acl_id, acl in acls.items() if acl.record.is_default)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_flipped_bit_ends_a_command_or_touches_another_vpc(store: Store, operator: Caller, two_vpcs: None, seed: int) -> None:
+    chance = random.Random(seed)
+    wanted = {"acme": Cloud(vpcs=[_vpc("acme")]), "globex": Cloud(vpcs=[_vpc("globex")])}
+    kvs = [kv for kv in store.list("").kvs if kv.key.startswith(("vpc/", "map/", "host/"))]
+    for _ in range(60):
+        kv = chance.choice(kvs)
+        at = chance.randrange(len(kv.value))
+        flipped = bytes((*kv.value[:at], kv.value[at] ^ 1 << chance.randrange(8), *kv.value[at + 1 :]))
+        store.txn([], [Put(kv.key, flipped)])
+        inventory = read_inventory(store)
+        exported = export_cloud(store)
+        assert len(exported.vpcs) == len(inventory.vpcs) >= 1
+        list(matrix(inventory, operator))
+        read_health(store, 0.0)
+        repair.damaged(store)
+        for cloud in wanted.values():
+            try:
+                plan_cloud(store, operator, cloud, source="acme.yaml" if cloud is wanted["acme"] else "")
+            except NetorchError:
+                assert inventory.unreadable or inventory.quarantined_hosts or kv.key.endswith("/spec")
+        store.txn([], [Put(kv.key, kv.value)])
