@@ -36,7 +36,7 @@ from netorch.model.drop_reason import UNTOLD
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
-from netorch.model.status import AgentStatus
+from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.state.base import HOST_SLICE
 from netorch.store.base import Store
@@ -211,6 +211,9 @@ class Agent:
         for slice_id in applied | self.reconciler.problems.keys():
             if slice_id != HOST_SLICE:
                 self._tell_vpc(slice_id)
+        host_view = self.reconciler.host_view
+        if HOST_SLICE in applied and host_view is not None:
+            self.outbox.say(keys.host_mtu(self.host_name), HostMtu(mtu=host_view.underlay_mtu))
         if now >= self._count_at:
             self._count_at = now + COUNT_EVERY_S
             self._count()

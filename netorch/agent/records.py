@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from netorch.agent.peers import Peers
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
 from netorch.control.decode import decode_value, parse_value
 from netorch.control.records import VPC_TYPES
@@ -110,7 +111,8 @@ class Records:
         self.host_flaw = ""  # why the host's record cannot be read; `host` is then the last one that could
         self.wants: set[str] = set()
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
-        self.prefixes = {keys.host_prefix(host_name)}  # of all records that this host needs, but for `Moves.watched_prefixes`
+        self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix()}  # of all records that this host needs, but for `Moves.watched_prefixes`
+        self.peers = Peers()
         self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
@@ -154,8 +156,9 @@ class Records:
                 self._forget(key)
         records = self.vpcs.pop(vni, None)
         self.logged.discard(vni)
-        for address in records.mappings if records is not None else ():
+        for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
+            self.peers.follow((vni, address), mapping, None)
 
     def forget_statuses(self, watched: Collection[str]) -> None:
         """Forget what other hosts said of interfaces that are no longer watched: it may be outdated when they are again."""
@@ -198,6 +201,9 @@ class Records:
             self._set_mapping(key, rest, value)
         elif root == "hoststat":
             self._set_status(key, value)
+        elif root == "underlay":
+            for place in self.peers.said(rest.partition("/")[2], value):
+                self.dirty.mappings.setdefault(place, self.vpcs[place[0]].mappings[place[1]])
 
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
         kind, _, name = rest.partition("/")
@@ -285,6 +291,7 @@ class Records:
             self.moving[vni, address] = mapping
         else:
             self.moving.pop((vni, address), None)
+        self.peers.follow((vni, address), before, mapping)
         self.dirty.mappings.setdefault((vni, address), before)
         if before is not None and (mapping is None or mapping.eni != before.eni):
             self.dirty.ended.add((vni, address))
@@ -368,6 +375,7 @@ class Records:
             local=local,
             held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
             zone=zone,
+            mtus=self.peers.mtus,
             **records.rules(),
         )
 

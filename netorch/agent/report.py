@@ -1,4 +1,4 @@
-"""What the agent says of itself and its interfaces: records below hoststat/<host>/ and the lease of host/<host>/live.
+"""What the agent says of its host: records below hoststat/<host>/, underlay/mtu/<host>, and the lease of host/<host>/live.
 
 Only differences are written. While the store is away they wait here.
 """
@@ -29,7 +29,8 @@ class Outbox:
 
     def adopt(self, store: Store) -> None:
         """Learn what stands in the store: what an earlier run has written, and what somebody has removed."""
-        self._written = {kv.key: kv.value for kv in store.list(f"hoststat/{self._host_name}/").kvs}
+        found = [*store.list(f"hoststat/{self._host_name}/").kvs, store.get(keys.host_mtu(self._host_name))]
+        self._written = {kv.key: kv.value for kv in found if kv is not None}
         self._changed = set(self._wanted) | {key for key in self._written if key not in self._wanted}
 
     def say(self, key: str, record: msgspec.Struct | None) -> None:

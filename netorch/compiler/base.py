@@ -11,6 +11,7 @@ Compilers are found through the entry-point group `netorch.compilers`, built-in 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping as Dictionary
 from enum import Enum
 from typing import Protocol
 
@@ -25,6 +26,9 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 
 VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
+# What is inside is at least so large. An underlay with less carries it in two pieces: the outer header permits that.
+IPV4_MIN_MTU = 576  # RFC 791 section 3.1; of less than 552 Linux will not be told (ip_rt_min_pmtu)
+IPV6_MIN_MTU = 1280  # RFC 8200 section 5; with less a device has no IPv6
 PORT_MAC = "02:4e:54:ff:ff:01"  # the host's side of every port on every host: a moved instance keeps its ARP cache
 IPV6_GATEWAY = "fe80::1"
 
@@ -40,11 +44,6 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     def vtep(self) -> str:
         """Return this host's underlay address."""
         return self.host.underlay
-
-    @property
-    def vpc_mtu(self) -> int:
-        """Return the largest inner IP packet, in bytes."""
-        return self.underlay_mtu - VXLAN_OVERHEAD
 
 
 class Phase(Enum):
@@ -78,6 +77,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     acls: tuple[NetworkAcl, ...] = ()
     prefix_lists: tuple[PrefixList, ...] = ()
     classes: frozenset[tuple[str, ...]] = frozenset()  # every set of groups that some mapping of the VPC has
+    mtus: Dictionary[str, int] = {}  # host -> the MTU of its underlay, as far as hosts have said; follows them by itself
 
     @property
     def vni(self) -> int:
@@ -98,6 +98,17 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     def dual_stack(self) -> bool:
         """Return whether IPv6 is switched on; device creation is quadratic with it, so not without need."""
         return bool(self.vpc.ipv6_cidrs)
+
+    @property
+    def mtu(self) -> int:
+        """Return the largest inner IP packet that this host sends and takes, in bytes."""
+        return inner_mtu(self.host.underlay_mtu, self.dual_stack)
+
+    def mtu_to(self, host: str) -> int:
+        """Return the largest inner IP packet for another host; 0 when that takes as much as this one, or has not said."""
+        there = self.mtus.get(host)
+        limit = inner_mtu(there, self.dual_stack) if there is not None else self.mtu
+        return limit if limit < self.mtu else 0
 
 
 class Compiler(Protocol):
@@ -126,8 +137,13 @@ class Compiler(Protocol):
         ...
 
     def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:
-        """Yield the objects of one mapping. Reads nothing of the view but `host`, `vpc` and `held`."""
+        """Yield the objects of one mapping. Reads nothing of the view but `host`, `vpc`, `held`, `mtus`."""
         ...
+
+
+def inner_mtu(underlay_mtu: int, dual_stack: bool) -> int:
+    """Return the MTU of a VPC above an underlay's, both in bytes."""
+    return max(underlay_mtu - VXLAN_OVERHEAD, IPV6_MIN_MTU if dual_stack else IPV4_MIN_MTU)
 
 
 def router_mac(vtep: str) -> str:

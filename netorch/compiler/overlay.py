@@ -6,6 +6,7 @@ The walk of a packet from an instance here to 10.44.12.4 at the host with VTEP 1
     neighbour      192.0.2.12 on vx5000 -> 02:4e:c0:00:02:0c            its router MAC, the inner Ethernet destination
     FDB of vx5000  02:4e:c0:00:02:0c -> 192.0.2.12                      the outer IP destination
 
+Where that host takes less than this one sends, the route has an MTU: this host's router then says so to the sender.
 Neighbour and FDB entry stand once for each VTEP, the route once for each address. IPv6 differs in the next hop only: a route's
 next hop is of the route's own version, so a link-local address stands for the VTEP.
 """
@@ -17,7 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from netorch.compiler.base import HostView, VpcView, ipv6_next_hop, router_mac
-from netorch.model.mapping import Direction, Mapping
+from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
@@ -47,7 +48,7 @@ class OverlayCompiler:
             vni=view.vni,
             local=view.host.vtep,
             lladdr=router_mac(view.host.vtep),
-            mtu=view.host.vpc_mtu,
+            mtu=view.mtu,
             vrf=view.vrf,
         )
         # The underlay's device has gathered the packets of a tunnelled stream already; a second time costs and finds nothing.
@@ -71,18 +72,16 @@ class OverlayCompiler:
         if mapping.host == view.host.host.name:
             move = mapping.move
             if move is not None and move.direction is Direction.TO:
-                yield from _way(view, mapping.address, move.vtep, RELAY_METRIC, RELAY_METRIC)
+                yield from _way(view, mapping.address, move, RELAY_METRIC, RELAY_METRIC)
         elif mapping.address not in view.held:
-            yield from _way(view, mapping.address, mapping.vtep, 0, IPV6_METRIC)
+            yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC)
 
 
-def _way(view: VpcView, address: str, vtep: str, metric4: int, metric6: int) -> tuple[KernelObject, ...]:
-    vxlan = view.vxlan
-    if ":" in address:
-        via, neighbour, fdb = _next_hop(vxlan, vtep, 6)
-        return Route(table=view.vni, dst=f"{address}/128", via=via, ifname=vxlan, metric=metric6), neighbour, fdb
-    via, neighbour, fdb = _next_hop(vxlan, vtep, 4)
-    return Route(table=view.vni, dst=f"{address}/32", via=via, ifname=vxlan, metric=metric4), neighbour, fdb
+def _way(view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int) -> tuple[KernelObject, ...]:
+    version, prefix, metric = (6, f"{address}/128", metric6) if ":" in address else (4, f"{address}/32", metric4)
+    via, neighbour, fdb = _next_hop(view.vxlan, to.vtep, version)
+    route = Route(table=view.vni, dst=prefix, via=via, ifname=view.vxlan, metric=metric, mtu=view.mtu_to(to.host))
+    return route, neighbour, fdb
 
 
 @lru_cache(maxsize=65536)

@@ -73,7 +73,7 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
 
 def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
     instance = item.instance
-    mtu = view.host.vpc_mtu
+    mtu = view.mtu
     if instance.attachment is Attachment.TAP:
         return TapPort(ifname=ifname, lladdr=PORT_MAC, mtu=mtu, vrf=view.vrf)
     ours = instance.attachment is Attachment.NETNS

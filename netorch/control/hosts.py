@@ -117,7 +117,7 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
 
 def _forget_status(store: Store, name: str) -> None:
     """Drop what the host's agent said last; nobody else would."""
-    left = [kv.key for kv in store.list(f"hoststat/{name}/").kvs]
+    left = [keys.host_mtu(name), *(kv.key for kv in store.list(f"hoststat/{name}/").kvs)]
     for start in range(0, len(left), 100):
         writes = Writes()
         for key in left[start : start + 100]:

@@ -1,8 +1,8 @@
 """The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
 
 A VPC of which one record cannot be read, or is missing though others refer to it, is in quarantine: it is none of the cloud's
-VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`) counts as not
-said.
+VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`, `underlay/`) counts
+as not said.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.status import AgentStatus
+from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.store.alloc import holder_of
 from netorch.store.base import KeyValue, Store
@@ -105,6 +105,7 @@ class Inventory:
         self.eni_status: dict[tuple[str, str], EniStatus] = {}  # (host, interface)
         self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
         self.agents: dict[str, AgentStatus] = {}
+        self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
         self.quarantined: dict[int, Quarantine] = {}
         self.quarantined_hosts: dict[str, UnreadableRecord] = {}
@@ -140,13 +141,15 @@ def read_inventory(store: Store) -> Inventory:
                 _take_host(inventory, wants, kv, owner, what)
             elif root == "hoststat":
                 _take_status(inventory, kv, owner, what)
+            elif kv.key.startswith(keys.mtu_prefix()):
+                inventory.mtus[what] = decode(kv, HostMtu).mtu
             else:
                 inventory.raw[kv.key] = kv
         except UnreadableRecord as error:
             inventory.unreadable.append(error)
             if root == "host":
                 inventory.quarantined_hosts[owner] = error
-            elif root != "hoststat":
+            elif root in ("vpc", "map"):
                 damaged[int(owner, 16)] = error
     hosts = {name: state.host for name, state in inventory.hosts.items()}
     for vni, records in inventory.vpcs.items():

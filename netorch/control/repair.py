@@ -16,13 +16,14 @@ from netorch.control.records import VPC_TYPES
 from netorch.control.refuse import invalid
 from netorch.control.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, UnreadableRecord
+from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.mapping import Mapping
-from netorch.model.status import AgentStatus
+from netorch.model.status import AgentStatus, HostMtu
 from netorch.state.flow import HandedOver
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
-_ALONE: Final = ("quota/", "hoststat/", cursor_key(""))  # nothing refers to what is stored below these
+_ALONE: Final = ("quota/", "hoststat/", keys.mtu_prefix(), cursor_key(""))  # nothing refers to what is stored below these
 _ALONE_OF_VPC: Final = "fl"
 
 
@@ -38,6 +39,8 @@ def kind_of(key: str) -> type | None:
         return Host if what == "spec" else None
     if root == "hoststat":
         return AgentStatus if what == "agent" else _status_kind(what)
+    if key.startswith(keys.mtu_prefix()):
+        return HostMtu
     if key.startswith(quota_key("")):
         return Quotas
     return Cursor if key.startswith(cursor_key("")) else None

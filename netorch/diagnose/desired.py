@@ -28,7 +28,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
 
     def prefixes() -> set[str]:
         vpcs = {prefix for vni in records.carried() for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni))}
-        return {keys.host_prefix(host_name), *vpcs}
+        return {keys.host_prefix(host_name), keys.mtu_prefix(), *vpcs}
 
     follower = Follower(records, lambda: store, prefixes)
     follower.pull(0.0)

@@ -102,8 +102,8 @@ class LinuxKernel:
             found = read_underlay(self._underlay, vtep)
         except OSError as error:
             raise KernelError(f"look for {vtep}", error.errno or 0, str(error)) from error
-        index, underlay = found if found is not None else (0, None)
-        self._monitor.vtep = (vtep, index, underlay.mtu if underlay is not None else 0)
+        mtus, underlay = found if found is not None else ({}, None)
+        self._monitor.vtep = (vtep, mtus)
         return underlay
 
     def fileno(self) -> int:

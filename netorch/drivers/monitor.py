@@ -54,7 +54,7 @@ class Monitor:
 
     def __init__(self, underlay_fd: int, fabric_fd: int, fabric_name: str, channel: Channel) -> None:
         self.names: dict[int, str] = {}  # of the fabric's devices, by number
-        self.vtep = ("", 0, 0)  # address, device number, MTU: what the underlay was last said to be
+        self.vtep: tuple[str, dict[int, int]] = ("", {})  # address, and the MTUs of the devices that may carry it, by number
         self._up: set[str] = set()
         self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
         self._fabric_fd = fabric_fd
@@ -208,13 +208,13 @@ class Monitor:
             netns.give_name(self._fabric_fd, self._fabric_name)
 
     def _drain_underlay(self) -> None:
-        address, index, mtu = self.vtep
+        address, mtus = self.vtep
         while (data := self._receive(self._underlay)) is not None:
             for kind, _, body in split(data):
                 if kind in (packed.NEWADDR, packed.DELADDR):
                     if address and attrs(body, 8).get(2) == socket.inet_aton(address):
                         self._lost.add("underlay")
-                elif struct.unpack_from("=i", body, 4)[0] == index and (
+                elif (mtu := mtus.get(struct.unpack_from("=i", body, 4)[0])) is not None and (
                     kind == packed.DELLINK or (kind == packed.NEWLINK and parsed.device(body).mtu != mtu)
                 ):
                     self._lost.add("underlay")

@@ -48,6 +48,7 @@ _RTNH_F_ONLINK = 4
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _UNICAST, _UNREACHABLE = 1, 7
 _IFA_F_NODAD = 2
+_RTAX_LOCK, _RTAX_MTU = 1, 2
 _TO_TABLE = 1
 
 
@@ -240,6 +241,8 @@ def _route(route: Route, index_of: IndexOf, delete: bool, replace: bool) -> Mess
     raw = packed(ip)
     family = _family(raw)
     target = attr_u32(15, route.table) + (attr(1, raw) if length != "0" else b"") + attr_u32(6, route.metric)
+    if route.mtu and not delete:
+        target += nested(8, attr_u32(_RTAX_LOCK, 1 << _RTAX_MTU), attr_u32(_RTAX_MTU, route.mtu))
     if delete:
         head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, _SCOPE_NOWHERE, 0, 0)
         return DELROUTE, 0, head + target

@@ -163,7 +163,8 @@ def route(body: bytes, names: Names) -> Route | None:
         return Route(table=table, dst=f"{dst}/{body[1]}", metric=metric)
     via = socket.inet_ntop(family, found[5]) if 5 in found else ""
     ifname = names.get(u32(found.get(4, b"")), "?") if kind == _UNICAST else f"type {kind}"
-    return Route(table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric)
+    mtu = _mtu(found[8]) if 8 in found else 0
+    return Route(table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
 
 
 def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
@@ -229,6 +230,12 @@ def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
     for (family, which, kind), path in _NETCONF.items():
         if (body[0], index) == (family, which) and kind in found:
             yield Sysctl(path=path, value=str(u32(found[kind])))
+
+
+def _mtu(raw: bytes) -> int:
+    """Return the locked MTU of a route's metrics, -1 for metrics that are not of our making. Source: RTAX_* of linux/rtnetlink.h."""
+    metrics = {kind: u32(value) for kind, value in each_attr(raw)}
+    return metrics.get(2, -1) if metrics.keys() == {1, 2} and metrics[1] == 1 << 2 else -1
 
 
 _OURS: Final = bytes((PROTOCOL,))

@@ -75,17 +75,40 @@ class Ports:
         _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}")
 
     def adjust(self, port: VethPort | TapPort) -> None:
-        """Give an existing port its MAC, MTU and VRF.
+        """Give an existing port its MAC, MTU and VRF, and the instance's end of it the MTU.
+
+        The instance's end comes first, so that a port that has its MTU says that both have it; until then the larger one takes
+        what the instance sends, and the router tells it what is too large. Of a tap the other end is the virtual machine's.
 
         Raises:
-          KernelError: the kernel refused.
+          KernelError: the kernel refused, or the instance's namespace cannot be found.
         """
+        if isinstance(port, VethPort):
+            self._adjust_inside(port)
         try:
             vrf = self._index_of(port.vrf)
         except LookupError:
             raise KernelError(f"enslave {port.ifname} to {port.vrf}", errno.ENODEV) from None
         change = packed.set_link(port.ifname, packed.lladdr(port.lladdr), packed.mtu(port.mtu), packed.master(vrf))
         _run(self._channel, [change], f"configure {describe_object(port)}")
+
+    def _adjust_inside(self, port: VethPort) -> None:
+        """Let the instance's end follow a change of the MTU, unless the instance has chosen a smaller one."""
+        body = self._channel.get(packed.GETLINK, packed.get_link(port.ifname))
+        if body is None or (ours := parsed.device(body)).mtu == port.mtu:
+            return
+        what = f"give the end of {port.ifname} in {port.netns} the MTU {port.mtu}"
+        fd = netns.find(port.netns)
+        try:
+            with _channel(fd, what) as inside:
+                answer = inside.get(packed.GETLINK, packed.link_header(ours.peer) + attr_u32(29, 8))
+                theirs = parsed.device(answer) if answer is not None else None
+                if theirs is None or theirs.peer != ours.index or not _leads_to(theirs, inside, self._fabric_fd):
+                    raise KernelError(what, errno.ENODEV, "it is not in that namespace; set its MTU there")
+                if theirs.mtu == ours.mtu or theirs.mtu > port.mtu:
+                    _run(inside, [(packed.SETLINK, 0, packed.link_header(theirs.index) + packed.mtu(port.mtu))], what)
+        finally:
+            os.close(fd)
 
     def alias_of(self, ifname: str) -> str:
         """Return the instance whose namespace we made for this port, or nothing."""
@@ -189,12 +212,17 @@ def _fabric_of(dev: parsed.Device, inside: Channel) -> str | None:
         except KernelError:
             continue  # on its way in or out
         try:
-            answer = inside.get(packed.GETNSID, bytes(4) + attr_u32(3, fd))
+            if _leads_to(dev, inside, fd):
+                return path.name
         finally:
             os.close(fd)
-        if answer is not None and attrs(answer, 4).get(1) == struct.pack("=I", dev.netnsid):
-            return path.name
     return None
+
+
+def _leads_to(dev: parsed.Device, inside: Channel, fd: int) -> bool:
+    """Return whether the other end of a veth that `inside` shows is in the namespace of `fd`."""
+    answer = inside.get(packed.GETNSID, bytes(4) + attr_u32(3, fd))
+    return dev.kind == "veth" and answer is not None and attrs(answer, 4).get(1) == struct.pack("=I", dev.netnsid or 0)
 
 
 def index_in(channel: Channel, ifname: str) -> int:

@@ -77,8 +77,8 @@ def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
     return dev.index, parsed.link(dev, names)
 
 
-def read_underlay(channel: Channel, vtep: str) -> tuple[int, Underlay] | None:
-    """Return the number and the description of the device that carries packets of the VTEP address, or None.
+def read_underlay(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
+    """Return the device that carries packets of the VTEP address, and the MTUs by number of all that it was chosen from; or None.
 
     That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
     device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
@@ -87,10 +87,13 @@ def read_underlay(channel: Channel, vtep: str) -> tuple[int, Underlay] | None:
     for body in _bodies(channel, packed.GETADDR, _family(_AF_INET, 8)):
         if attrs(body, 8).get(2) == wanted:
             holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
+            found = [holder] if holder is not None else []
             if holder is not None and _is_virtual(holder):
                 # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
-                holder = min(_routed_devices(channel), key=lambda dev: dev.mtu, default=holder if holder.kind else None)
-            return (holder.index, Underlay(ifname=holder.ifname, mtu=holder.mtu)) if holder is not None else None
+                found = list(_routed_devices(channel)) or ([holder] if holder.kind else [])
+            best = min(found, key=lambda dev: dev.mtu, default=None)
+            mtus = {dev.index: dev.mtu for dev in found}
+            return (mtus, Underlay(ifname=best.ifname, mtu=best.mtu)) if best is not None else None
     return None
 
 

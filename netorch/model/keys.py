@@ -108,6 +108,16 @@ def agent_status(host: str) -> str:
     return f"hoststat/{host}/agent"
 
 
+def mtu_prefix() -> str:
+    """Return the prefix of what all hosts say of their underlays: few and small, and every agent follows them all."""
+    return "underlay/mtu/"
+
+
+def host_mtu(host: str) -> str:
+    """Return the key of a host's word on its underlay."""
+    return f"{mtu_prefix()}{host}"
+
+
 def name(owner: str, kind: str, text: str) -> str:
     """Return the key that makes a name unique for its owner."""
     return f"name/{owner}/{kind}/{text}"

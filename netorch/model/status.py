@@ -1,4 +1,4 @@
-"""What an agent says of itself, for `netorch status`."""
+"""What an agent says of itself: to `netorch status`, and to the agents of other hosts."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     table_percent: int = 0  # how full the connection table is, where it is more than half
     refused: tuple[int, ...] = ()  # VNIs of the VPCs that hold so much of it that they may begin no connection
     trouble: str = ""  # why the host is not as it should be
+
+
+class HostMtu(msgspec.Struct, frozen=True, kw_only=True):
+    """What the other hosts must know of a host's underlay. Stored at `underlay/mtu/<host>`."""
+
+    mtu: int  # bytes, of the device that carries the packets of its VTEP

@@ -102,7 +102,8 @@ def _route_text(route: Route) -> str:
     if not route.ifname:
         return f"route unreachable {route.dst} table {route.table}{metric}"
     via = f" via {route.via}" if route.via else ""
-    return f"route {route.dst}{via} dev {route.ifname}{metric}"
+    mtu = f" mtu lock {route.mtu}" if route.mtu else ""
+    return f"route {route.dst}{via} dev {route.ifname}{metric}{mtu}"
 
 
 def _ip(version: int) -> str:

@@ -46,6 +46,7 @@ class Route(KernelObject, frozen=True, kw_only=True, tag=True):
     ifname: str = ""
     via: str = ""
     metric: int = 0
+    mtu: int = 0  # bytes, where it is less than the device's; locked: Linux heeds no other for forwarded IPv6
 
     @property
     def key(self) -> Key:

@@ -1,0 +1,53 @@
+"""What other hosts say of their underlays, and which mappings lead to them.
+
+A host of which nothing is known takes as much as this one sends: it has not started yet, or its agent is an older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+import msgspec
+
+from netorch.control.decode import UNREADABLE
+from netorch.model.mapping import Mapping
+from netorch.model.status import HostMtu
+
+Place = tuple[int, str]  # (VNI, address)
+_NOWHERE: Final[frozenset[Place]] = frozenset()
+
+
+class Peers:
+    """The MTU of each host's underlay, and the mappings by host: one host's change touches what leads to it only."""
+
+    def __init__(self) -> None:
+        self.mtus: dict[str, int] = {}
+        self._places: dict[str, set[Place]] = {}
+
+    def said(self, host: str, value: bytes | None) -> Collection[Place]:
+        """Take in a host's word, or that it is gone; return the mappings that are to be compiled again."""
+        before = self.mtus.pop(host, None)
+        if value is not None:
+            try:
+                self.mtus[host] = msgspec.json.decode(value, type=HostMtu).mtu
+            except UNREADABLE:
+                pass  # no word, then
+        return self._places.get(host, _NOWHERE) if self.mtus.get(host) != before else _NOWHERE
+
+    def follow(self, place: Place, before: Mapping | None, after: Mapping | None) -> None:
+        """Note where a mapping leads to now."""
+        for host in _hosts(before):
+            places = self._places.get(host, set())
+            places.discard(place)
+            if not places:
+                self._places.pop(host, None)
+        for host in _hosts(after):
+            self._places.setdefault(host, set()).add(place)
+
+
+def _hosts(mapping: Mapping | None) -> Iterator[str]:
+    if mapping is not None:
+        yield mapping.host
+        if mapping.move is not None:
+            yield mapping.move.host
