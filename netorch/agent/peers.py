@@ -6,6 +6,7 @@ A host of which nothing is known takes as much as this one sends: it has not sta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -29,10 +30,8 @@ class Peers:
         """Take in a host's word, or that it is gone; return the mappings that are to be compiled again."""
         before = self.mtus.pop(host, None)
         if value is not None:
-            try:
+            with suppress(*UNREADABLE):  # no word, then
                 self.mtus[host] = msgspec.json.decode(value, type=HostMtu).mtu
-            except UNREADABLE:
-                pass  # no word, then
         return self._places.get(host, _NOWHERE) if self.mtus.get(host) != before else _NOWHERE
 
     def follow(self, place: Place, before: Mapping | None, after: Mapping | None) -> None:

@@ -111,7 +111,10 @@ class Records:
         self.host_flaw = ""  # why the host's record cannot be read; `host` is then the last one that could
         self.wants: set[str] = set()
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
-        self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix()}  # of all records that this host needs, but for `Moves.watched_prefixes`
+        self.prefixes = {
+            keys.host_prefix(host_name),
+            keys.mtu_prefix(),
+        }  # of all records that this host needs, but for `Moves.watched_prefixes`
         self.peers = Peers()
         self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status

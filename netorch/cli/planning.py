@@ -45,6 +45,8 @@ def show_plan(plan: CloudPlan) -> None:
         click.echo(
             f"blast radius: {len(vpcs)} of {plan.existing['vpc']} existing VPCs: {_short(vpcs)}" if len(vpcs) > 3 else _only(vpcs)
         )
+    for note in plan.notes:
+        click.echo(f"note: {note}")
     click.echo(summary(plan))
 
 
@@ -62,7 +64,7 @@ def plan_value(plan: CloudPlan) -> dict[str, Any]:
 
     changes = [{**msgspec.to_builtins(change), "action": change.action.value, "path": change.path} for change in plan.changes]
     counts = {action.value: count for action, count in plan.counts().items()}
-    return {"revision": plan.revision, "changes": changes, "hosts": list(plan.hosts), "counts": counts}
+    return {"revision": plan.revision, "changes": changes, "hosts": list(plan.hosts), "counts": counts, "notes": list(plan.notes)}
 
 
 def _only(vpcs: list[str]) -> str:

@@ -40,6 +40,8 @@ def command(context: click.Context, session: Session, output: str) -> None:
     counted = (("VPC", health.vpcs), ("instance", health.instances), ("mapping", health.mappings))
     counts = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counted)
     click.echo(f"store: revision {health.revision}, {counts}")
+    for note in health.notes:
+        click.echo(f"note: {note}")
     for problem in health.problems:
         click.echo(click.style(f"problem: {problem}", fg="red"))
     if not health.problems:

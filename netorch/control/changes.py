@@ -59,6 +59,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
     existing: dict[str, int]  # how many VPCs and instances there are
+    notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
 
     @property
     def hosts(self) -> tuple[str, ...]:

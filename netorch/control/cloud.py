@@ -21,6 +21,7 @@ from netorch.control.changes import Action, Change, CloudPlan, differences
 from netorch.control.draft import Draft, delete_vpc, vpc_deletion
 from netorch.control.export import export_vpc
 from netorch.control.hosts import HostState
+from netorch.control.mtus import sharing_after, too_small, unequal
 from netorch.control.plan_vpc import plan_vpc
 from netorch.control.read import VpcRecords, read_inventory
 from netorch.control.refuse import over_quota
@@ -68,7 +69,9 @@ def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") 
     draft.namespaces.settle(draft.steps)
     existing = {"vpc": len(stored), "instance": sum(len(records.instances) for records in stored.values())}
     steps = tuple(writes for writes in draft.steps if writes)
-    return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=steps, existing=existing)
+    after = sharing_after(inventory, steps)
+    notes = (*unequal(after, inventory.mtus), *too_small(after, inventory.mtus))
+    return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=steps, existing=existing, notes=notes)
 
 
 def _check_readable(draft: Draft, hosts: list[HostDecl], decls: list[VpcDecl]) -> None:

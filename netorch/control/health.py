@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.hosts import HostState
+from netorch.control.mtus import sharing, too_small, unequal
 from netorch.control.read import Inventory, read_inventory
 from netorch.model.eni import EniState
 from netorch.model.ids import vni_of
@@ -30,7 +31,7 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole cloud's condition; `problems` are sentences for people."""
+    """The whole cloud's condition; `problems` and `notes` are sentences for people."""
 
     revision: int
     vpcs: int
@@ -38,6 +39,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     mappings: int
     hosts: tuple[HostHealth, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]  # what is worth knowing, and right
 
 
 def read_health(store: Store, now: float) -> Health:
@@ -51,6 +53,7 @@ def read_health(store: Store, now: float) -> Health:
         mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
         hosts=tuple(hosts),
         problems=tuple(_problems(inventory)),
+        notes=tuple(unequal(sharing(inventory), inventory.mtus)),
     )
 
 
@@ -92,6 +95,7 @@ def _problems(inventory: Inventory) -> list[str]:
     for (host, eni), found in sorted(inventory.eni_status.items()):
         if found.state is EniState.FAILED:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
+    problems += too_small(sharing(inventory), inventory.mtus)
     return problems
 
 

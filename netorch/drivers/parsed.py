@@ -233,7 +233,7 @@ def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
 
 
 def _mtu(raw: bytes) -> int:
-    """Return the locked MTU of a route's metrics, -1 for metrics that are not of our making. Source: RTAX_* of linux/rtnetlink.h."""
+    """Return the locked MTU of a route's metrics (RTAX_*, linux/rtnetlink.h), or -1 for metrics that are not of our making."""
     metrics = {kind: u32(value) for kind, value in each_attr(raw)}
     return metrics.get(2, -1) if metrics.keys() == {1, 2} and metrics[1] == 1 << 2 else -1
 

@@ -156,7 +156,8 @@ def test_what_others_forget_of_a_host_it_says_again(world: World) -> None:
     world.start("hv1")
     world.settle(1)
     found = world.store.get(keys.host_mtu("hv1"))
-    assert found is not None and msgspec.json.decode(found.value, type=HostMtu) == HostMtu(mtu=1550)
+    assert found is not None
+    assert msgspec.json.decode(found.value, type=HostMtu) == HostMtu(mtu=1550)
 
 
 def test_a_deleted_host_leaves_no_mtu_behind(world: World) -> None:
