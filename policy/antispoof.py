@@ -43,7 +43,6 @@ class AntiSpoof:
 
 def _chain(view: VpcView, item: LocalEni) -> PortChain:
     eni = item.eni
-    own = (link_local(eni.mac), UNSPECIFIED)
-    if view.dual_stack and eni.ipv6_address:
-        return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, (eni.ipv6_address, *own))
-    return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, (), idle=own)
+    has_ipv6 = view.dual_stack and eni.ipv6_address
+    addresses = (eni.ipv6_address, link_local(eni.mac), UNSPECIFIED) if has_ipv6 else ()
+    return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, addresses)

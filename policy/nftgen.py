@@ -14,22 +14,25 @@ _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI
 _REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
 
 
-def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str], *, idle: Iterable[str] = ()) -> PortChain:
+def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
     """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first.
 
-    What comes from `idle` addresses is dropped without being counted: an instance without IPv6 solicits routers all the same.
+    A fragment behind the first one has no header of its own: nothing of it is read but its addresses.
     """
     addresses, own, passes = tuple(ipv6), f"ether saddr {mac}", f"meta mark set {CHECKED} accept"
     rules = [f"{own} ip saddr {address} ip protocol != {ICMP} {passes}"]
     rules += [f"{own} ip6 saddr {source} meta l4proto != {ICMPV6} {passes}" for source in addresses[:1]]
+    rules.append(f"{own} ip saddr {address} ip frag-off & 8191 != 0 {passes}")
+    if addresses:
+        rules += [f"{own} ip6 saddr {source} frag frag-off != 0 {passes}" for source in addresses[:2]]
+        rules.append(f"frag frag-off != 0 {own} goto nameless")
     rules.append(f"icmp type {_REDIRECT} goto refuse_spoofed")
     rules += _errors("icmp", f"{own} ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
     for source in addresses[:1]:
         rules += _errors("icmpv6", f"{own} ip6 saddr {source} exthdr frag 0 @th,256,128 {raw(source)} {passes}")
     rules += [f"{own} {match} {passes}" for match in (f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses))]
     rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
-    rules += [f"{own} ip6 saddr {source} drop" for source in idle]
-    return PortChain(ifname=ifname, rules=(*rules, "goto refuse_spoofed"))
+    return PortChain(ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
 
 
 def _errors(word: str, right: str) -> tuple[str, str]:

@@ -20,6 +20,12 @@ FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
   neither have no receiver here in any case, as nothing is bridged.
 * An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
   packets to its own address only, and in one piece, lest the quotation come in another one. Redirects are a router's to send.
+* The kernel puts fragments together behind these chains. A fragment behind the first one shows its addresses only: any byte of it
+  could be taken for the type of an ICMP message. The first one has the header, and is judged by it.
+* What comes from the own MAC and names nobody is dropped without being counted (`nameless`): every machine that boots asks for an
+  address, probes one, introduces itself to a switch. `spoofed` counts what names somebody else. A link-local address that is not
+  made of the MAC (RFC 7217) names nobody. It gets no answer: each such address would be an entry of a table of neighbours that
+  all customers of a host share. The instance's other addresses resolve the router just as well.
 * What passes bears a mark. The mark says "checked at its port", and FABRIC_INET knows no zone for a port's packet without it, so
   that a port without its chain is mute. An instance cannot set it: a packet's mark does not survive the way out of a namespace.
 * DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
@@ -141,6 +147,17 @@ set icmpv6_errors {{
 counter spoofed {{
 }}
 {_refusal("spoofed")}
+chain nameless {{
+    meta protocol != ip meta protocol != ip6 meta protocol != arp drop
+    arp saddr ip 0.0.0.0 drop
+    arp saddr ip 169.254.0.0/16 drop
+    ip saddr 0.0.0.0 drop
+    ip saddr 169.254.0.0/16 meta pkttype {{ broadcast, multicast }} drop
+    ip6 saddr fe80::1 goto refuse_spoofed
+    ip6 saddr fe80::/10 drop
+    ip6 saddr :: drop
+    goto refuse_spoofed
+}}
 """
 
 _MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}")

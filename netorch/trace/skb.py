@@ -101,11 +101,14 @@ def _icmp(part: str, protocol: int) -> Callable[[Skb], int | None]:
 
 
 def _never(skb: Skb) -> None:
-    """Return nothing: packets that are followed here are never ARP."""
+    """Return nothing: packets that are followed here are neither ARP nor fragments."""
 
 
 _FIELDS: Final = (
     Field(words="meta nfproto", read=lambda skb: {4: 2, 6: 10}[skb.packet.version], names={"ipv4": 2, "ipv6": 10}),
+    Field(
+        words="meta protocol", read=lambda skb: ETHERTYPE[skb.packet.version], names={"ip": 0x0800, "arp": 0x0806, "ip6": 0x86DD}
+    ),
     Field(words="meta l4proto", read=lambda skb: skb.packet.protocol, names=_PROTOCOLS),
     Field(words="meta mark", read=lambda skb: skb.mark),
     Field(words="meta pkttype", read=lambda skb: skb.pkttype, names={"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2}),
@@ -125,6 +128,8 @@ _FIELDS: Final = (
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
     Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole
+    Field(words="ip frag-off & 8191", read=lambda skb: 0 if skb.packet.version == 4 else None),
+    Field(words="frag frag-off", read=_never),  # packets here have no fragment header
     Field(words="exthdr frag", read=lambda skb: 0 if skb.packet.version == 6 else None),
     Field(words="ip6 saddr", read=_address("source", 6)),
     Field(words="ip6 daddr", read=_address("destination", 6)),

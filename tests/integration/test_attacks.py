@@ -107,6 +107,82 @@ def test_a_packet_in_anothers_name_is_dropped_and_counted(site: Site, case: str)
     wait_for(lambda: site.dropped("hv2") > before, "the drop to be counted")
 
 
+NOBODY_MAC, ALL_DHCP, ALL_MDNS, ALL_MLD = "00:00:00:00:00:00", "ff02::1:2", "224.0.0.251", "ff02::16"
+PRIVATE = "fe80::1c2d:3e4f:5a6b:7c8d"  # a link-local address that is not made of the MAC: RFC 7217, RFC 4941
+
+
+def _group(packet: bytes) -> str:
+    """Return the MAC to which a packet for all is sent."""
+    return f"33:33:{packet[36:40].hex(':')}" if packet[0] >> 4 == 6 else BROADCAST_MAC
+
+
+def _boot(mac: str) -> dict[str, bytes]:
+    """Return what honest machines say when they boot, before they know who they are; none of it names anybody else."""
+    own, discover = link_local(mac), b"\1\1\6\0" + bytes(232) + b"\x63\x82\x53\x63\x35\1\1\xff"
+    report = bytes(2) + b"\0\1\4\0\0\0" + packed("ff02::fb")
+    packets = {
+        "DHCPDISCOVER": udp("0.0.0.0", "255.255.255.255", discover, sport=68, dport=67),
+        "IGMP of nobody yet": ip_packet("0.0.0.0", "224.0.0.22", 2, b"\x22\0\xf9\2\0\0\0\1\4\0\0\0\xe0\0\0\xfb", ttl=1),
+        "IGMP": ip_packet(B4, "224.0.0.22", 2, b"\x22\0\xf9\2\0\0\0\1\4\0\0\0\xe0\0\0\xfb", ttl=1),
+        "mDNS of an automatic address": udp("169.254.7.9", ALL_MDNS, b"mdns", sport=5353, dport=5353),
+    }
+    for source in ("::", own, PRIVATE):
+        packets[f"router solicitation of {source}"] = icmpv6(source, ALL_ROUTERS, 133, bytes(4))
+        packets[f"MLD of {source}"] = icmpv6(source, ALL_MLD, 143, report, hops=1)
+        packets[f"solicitation of {source}"] = solicit(source, "fe80::1", mac, "ff02::1:ff00:1")
+        packets[f"DHCPv6 of {source}"] = udp(source, ALL_DHCP, b"\1abc", sport=546, dport=547)
+    packets["an advertisement of a private address"] = advertise(PRIVATE, PRIVATE, mac)
+    packets["a probe of a private address"] = solicit("::", PRIVATE, mac)
+    frames = {name: framed(mac, packet, to=_group(packet)) for name, packet in packets.items()}
+    frames["a question to the router"] = framed(mac, solicit(PRIVATE, "fe80::1", mac, "fe80::1"))
+    for number, part in enumerate((icmpv6(PRIVATE, "fe80::1", 128, bytes(60))[40:104],) * 2):
+        fragment = piece(PRIVATE, "fe80::1", part, offset=64 * number, more=not number, protocol=socket.IPPROTO_ICMPV6)
+        frames[f"fragment {number} of a private address"] = framed(mac, fragment)
+    for name, address in (("own", B4), ("automatic", "169.254.7.9"), ("another's", E4)):
+        probe = arp(1, mac, "0.0.0.0", NOBODY_MAC, address)
+        frames[f"ARP probe of the {name} address"] = ethernet(BROADCAST_MAC, mac, ETH_P_ARP, probe)
+    for address in (B4, "169.254.7.9"):
+        claim = arp(1, mac, address, NOBODY_MAC, address)
+        frames[f"ARP announcement of {address}"] = ethernet(BROADCAST_MAC, mac, ETH_P_ARP, claim)
+    others = {
+        "LLDP": 0x88CC,
+        "EAPOL": 0x888E,
+        "LACP": 0x8809,
+        "PPPoE": 0x8863,
+        "RARP": 0x8035,
+        "a length: STP": 38,
+        "AoE": 0x88A2,
+    }
+    for name, ethertype in others.items():
+        frames[name] = ethernet("01:80:c2:00:00:0e", mac, ethertype, b"\x42\x42\x03" + bytes(60))
+    return frames
+
+
+def test_what_an_honest_machine_says_when_it_boots_raises_no_alarm(site: Site) -> None:
+    mac, before = site.mac["acme/b"], site.world.counters("hv2")
+    frames = _boot(mac)
+    with Ear(site.netns["acme/e"]) as ear, Ear(site.netns["globex/b"]) as other:
+        for name, frame in frames.items():
+            send_frames(site.b, "eth0", [frame])
+            site.settle(ear)
+            after = site.world.counters("hv2")
+            assert (name, after["spoofed"], after["invalid"]) == (name, before["spoofed"], before["invalid"])
+        for listener in (ear, other):
+            assert not listener.heard(mac_bytes(mac) + frames["LLDP"][12:])
+
+
+@pytest.mark.parametrize("case", ["ARP", "another's MAC", "the router's link-local address"])
+def test_what_names_somebody_else_raises_the_alarm_at_boot_too(site: Site, case: str) -> None:
+    mac, before = site.mac["acme/b"], site.world.counters("hv2")["spoofed"]
+    frame = {
+        "ARP": ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(1, mac, E4, NOBODY_MAC, E4)),
+        "another's MAC": ethernet(BROADCAST_MAC, OTHER_MAC, 0x88CC, bytes(46)),
+        "the router's link-local address": framed(mac, advertise("fe80::1", "fe80::1", mac), to="33:33:00:00:00:01"),
+    }[case]
+    send_frames(site.b, "eth0", [frame])
+    wait_for(lambda: site.world.counters("hv2")["spoofed"] == before + 1, "the alarm")
+
+
 COMPLAINTS: dict[str, bytes] = {  # what a router discards, and tells the source: RFC 8200 section 4.2, RFC 2675 section 3
     "an unknown option": b"\xfe\x04\0\0\0\0",
     "an unknown option, even to a multicast group": b"\xbe\x04\0\0\0\0",

@@ -8,9 +8,10 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
@@ -49,7 +50,8 @@ GROUPS = """
   {name: clients},
   {name: servers, egress: [], ingress: [
     {protocol: udp, ports: 6000, source: 10.44.0.0/16}, {protocol: udp, ports: 6000, source: 'fd00:44:0:100::/56'},
-    {protocol: tcp, ports: 6000, source: 10.44.0.0/16}, {protocol: tcp, ports: 6000, source: 'fd00:44:0:100::/56'}]}
+    {protocol: tcp, ports: 6000, source: 10.44.0.0/16}, {protocol: tcp, ports: 6000, source: 'fd00:44:0:100::/56'},
+    {protocol: icmp, source: 10.44.0.0/16}, {protocol: icmpv6, source: 'fd00:44:0:100::/56'}]}
 """
 MEMBERS = {"client": "clients", "near": "servers", "far": "servers", "db-near": "servers"}
 _idents = itertools.count(30000)  # others than those of `pieces`
@@ -57,7 +59,7 @@ _idents = itertools.count(30000)  # others than those of `pieces`
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
-    """Two VPCs with equal addresses, whose servers may be sent UDP and TCP to one port."""
+    """Two VPCs with equal addresses, whose servers may be pinged, and sent UDP and TCP to one port."""
     vpcs = [vpc(name, GROUPS, MEMBERS) for name in ("acme", "globex")]
     with policed(tmp_path_factory.mktemp("fragments"), cloud(*vpcs)) as lab:
         yield lab
@@ -93,6 +95,16 @@ def wanted(port: int) -> str:
 def test_a_large_datagram_in_fragments_is_judged_as_one(lab: Policed, server: str, version: int, port: int, cut: Cut) -> None:
     large = udp(CLIENT, server, port, version=version) / Raw(bytes(8000))
     assert lab.verdict(CLIENT, server, large, cut) == wanted(port)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_ping_in_fragments_passes_whatever_its_bytes_are(lab: Policed, server: str, version: int) -> None:
+    """Those of them, too, that would be the type of an ICMP error or of a redirect at the beginning of a message."""
+    request = ICMP(type=8) if version == 4 else ICMPv6EchoRequest()
+    for byte in (*range(0x0E), 0x60, 0x7F, *range(0x80, 0x8A), 0xFF):
+        request.id = next(_idents)
+        ping = ip(CLIENT, server, version) / request / Raw(bytes([byte]) * 3000)
+        assert (byte, lab.verdict(CLIENT, server, ping, pieces)) == (byte, PASSED)
 
 
 @pytest.mark.parametrize("server", SERVERS)

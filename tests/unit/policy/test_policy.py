@@ -135,6 +135,10 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
         rules=(
             f"{own} ip saddr {ADDRESS} ip protocol != 1 meta mark set 0x4e54 accept",
             f"{own} ip6 saddr {ADDRESS6} meta l4proto != 58 meta mark set 0x4e54 accept",
+            f"{own} ip saddr {ADDRESS} ip frag-off & 8191 != 0 meta mark set 0x4e54 accept",
+            f"{own} ip6 saddr {ADDRESS6} frag frag-off != 0 meta mark set 0x4e54 accept",
+            f"{own} ip6 saddr fe80::400:ff:fe00:1 frag frag-off != 0 meta mark set 0x4e54 accept",
+            f"frag frag-off != 0 {own} goto nameless",
             "icmp type 5 goto refuse_spoofed",
             f"icmp type @icmp_errors {own} ip saddr {ADDRESS} ip frag-off & 16383 == 0 @th,192,32 0xa000005"
             " meta mark set 0x4e54 accept",
@@ -147,6 +151,7 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
             f"{own} ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
             f"{own} ip6 saddr :: meta mark set 0x4e54 accept",
             f"{own} arp saddr ether {ENI.mac} arp saddr ip {ADDRESS} accept",
+            f"{own} goto nameless",
             "goto refuse_spoofed",
         ),
     )
@@ -159,7 +164,7 @@ def test_an_interface_that_is_still_elsewhere_has_no_chain() -> None:
 def test_without_ipv6_in_the_vpc_a_port_may_not_send_ipv6() -> None:
     (chain,) = AntiSpoof().vpc(view("a", ipv6=False, local=(local(Phase.HELD),)))
     assert isinstance(chain, PortChain)
-    assert {rule.split()[-1] for rule in chain.rules if "ip6" in rule} == {"drop"}
+    assert [rule for rule in chain.rules if "ip6" in rule] == []
 
 
 @pytest.mark.parametrize("host", sorted(VTEPS))
