@@ -98,7 +98,7 @@ def _is_primary(eni: NetworkInterface, instance: Instance) -> bool:
 
 
 def _inside(item: LocalEni, dual_stack: bool) -> Inside:
-    """Return what the instance finds. Only its own interface brings default routes; others reach their subnet."""
+    """Return what the instance finds. Its own interface brings the default routes; what comes by another is answered by that."""
     eni, cidr = item.eni, item.subnet.cidr
     addresses = [f"{eni.address}/{parse_prefix(cidr).length}"]
     gateways = [router_address(cidr)]
@@ -109,5 +109,6 @@ def _inside(item: LocalEni, dual_stack: bool) -> Inside:
         ifname=inside_name(eni, item.instance),
         lladdr=eni.mac,
         addresses=tuple(addresses),
-        gateways=tuple(gateways) if _is_primary(eni, item.instance) else (),
+        gateways=tuple(gateways),
+        is_primary=_is_primary(eni, item.instance),
     )

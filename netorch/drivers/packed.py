@@ -35,6 +35,8 @@ NEWLINKPROP = 108
 AF_BRIDGE: Final = 7
 DOOMED_GROUP: Final = 0x4E540001  # devices about to be deleted together; nobody else's group has this number
 LOCAL_TABLE: Final = 255
+MAIN_TABLE: Final = 254
+IP_FAMILIES: Final = (int(socket.AF_INET), int(socket.AF_INET6))
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
@@ -50,6 +52,7 @@ _UNICAST, _UNREACHABLE = 1, 7
 _IFA_F_NODAD = 2
 _RTAX_LOCK, _RTAX_MTU = 1, 2
 _TO_TABLE = 1
+_PROTO_BOOT = 3  # of routes inside an instance, which are the instance's own affair
 
 
 class NotPackable(LookupError):
@@ -201,11 +204,28 @@ def new_address(index: int, address: str) -> Message:
     return NEWADDR, F_CREATE | F_EXCL, _IFADDR.pack(family, int(length), flags, scope, index) + local
 
 
-def default_route(index: int, gateway: str) -> Message:
-    """Return the main table's default route by way of a gateway that is taken to be on the link."""
+def default_route(index: int, gateway: str, table: int = MAIN_TABLE, metric: int = 0) -> Message:
+    """Return a table's default route by way of a gateway that is taken to be on the link. Metric 0: the kernel's own."""
     raw = packed(gateway)
-    head = _RTMSG.pack(_family(raw), 0, 0, 0, 254, 3, _SCOPE_UNIVERSE, _UNICAST, _RTNH_F_ONLINK)
-    return NEWROUTE, F_CREATE | F_REPLACE, head + attr(5, raw) + attr_u32(4, index)
+    head = _RTMSG.pack(_family(raw), 0, 0, 0, 0, _PROTO_BOOT, _SCOPE_UNIVERSE, _UNICAST, _RTNH_F_ONLINK)
+    body = head + attr(5, raw) + attr_u32(4, index) + attr_u32(15, table) + (attr_u32(6, metric) if metric else b"")
+    return NEWROUTE, F_CREATE | (F_REPLACE if table == MAIN_TABLE and not metric else F_EXCL), body
+
+
+def subnet_route(index: int, prefix: str, table: int) -> Message:
+    """Return a table's route to the addresses on a device's own link."""
+    network, _, length = prefix.partition("/")
+    raw = packed(network)
+    head = _RTMSG.pack(_family(raw), int(length), 0, 0, 0, _PROTO_BOOT, _SCOPE_LINK, _UNICAST, 0)
+    return NEWROUTE, F_CREATE | F_EXCL, head + attr(1, raw) + attr_u32(4, index) + attr_u32(15, table)
+
+
+def source_rule(address: str, priority: int, table: int) -> Message:
+    """Return the rule `from ADDRESS lookup TABLE`."""
+    raw = packed(address)
+    head = _RTMSG.pack(_family(raw), 0, 8 * len(raw), 0, 0, 0, 0, _TO_TABLE, 0)
+    body = head + attr(2, raw) + attr_u32(6, priority) + attr_u32(15, table) + attr(21, bytes((PROTOCOL,)))
+    return NEWRULE, F_CREATE | F_EXCL, body
 
 
 def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False, replace: bool = False) -> list[Message]:

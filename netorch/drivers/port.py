@@ -17,6 +17,7 @@ from typing import Final
 from netorch.drivers import netns, packed, parsed, sysctl
 from netorch.drivers.describe import describe_object
 from netorch.drivers.rtnl import Channel, Message, Refusal, attr_text, attr_u32, attrs
+from netorch.drivers.source_routes import last_resort, source_routes, stale_rules
 from netorch.errors import KernelError
 from netorch.model.ids import is_id
 from netorch.state.link import TapPort, VethPort
@@ -179,6 +180,7 @@ def release(name: str) -> None:
         with _channel(fd, f"open {name}") as inside:
             devices = [parsed.device(body) for _, _, body in inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8))]
             if any(_fabric_of(dev, inside) for dev in devices if dev.kind == "veth"):
+                _run(inside, stale_rules(inside), f"take away rules in {name}")
                 return
     finally:
         os.close(fd)
@@ -198,7 +200,9 @@ def _furnish(port: VethPort, instance_fd: int, inside: Channel) -> None:
     index = index_in(inside, device.ifname)
     messages = [packed.set_up("lo", up=True), packed.set_up(device.ifname, up=True)]
     messages += (packed.new_address(index, address) for address in device.addresses)
-    messages += (packed.default_route(index, gateway) for gateway in device.gateways)
+    metric = 0 if device.is_primary else last_resort(index)
+    messages += (packed.default_route(index, gateway, metric=metric) for gateway in device.gateways)
+    messages += [*source_routes(index, device), *stale_rules(inside)]
     _run(inside, messages, what, (errno.EEXIST,))
 
 

@@ -94,7 +94,8 @@ def _link_text(obj: Vrf | Vxlan | VethPort | TapPort | HalfMade) -> str:
 
 def _inside_text(inside: Inside) -> str:
     words = [f"peer {inside.ifname} address {inside.lladdr}", *inside.addresses]
-    return " ".join(words + [f"gateway {gateway}" for gateway in inside.gateways])
+    noun = "gateway" if inside.is_primary else "router"
+    return " ".join(words + [f"{noun} {gateway}" for gateway in inside.gateways])
 
 
 def _route_text(route: Route) -> str:

@@ -78,7 +78,8 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True):
     ifname: str
     lladdr: str
     addresses: tuple[str, ...]  # with prefix length
-    gateways: tuple[str, ...]  # default routes; at most one an IP version
+    gateways: tuple[str, ...]  # its routers; at most one an IP version
+    is_primary: bool = True  # its routers are the instance's default ones; another's only where there is no other way
 
 
 class VethPort(Link, frozen=True, kw_only=True, tag=True):

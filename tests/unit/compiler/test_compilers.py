@@ -237,13 +237,13 @@ def test_link_local_flips_the_universal_bit() -> None:
     assert link_local("34:56:78:9a:bc:de") == "fe80::3656:78ff:fe9a:bcde"  # the example of RFC 2464 section 4
 
 
-def test_a_second_interface_has_a_name_of_its_own_and_no_default_route() -> None:
+def test_a_second_interface_has_a_name_and_routers_of_its_own_which_are_not_the_default_ones() -> None:
     view = view_of(settled("hv1"), "hv1")
     first = view.local[0]
-    other = {"id": "eni-0013880abcdef1234", "address": "10.0.12.44", "ipv6_address": ""}
+    other = {"id": "eni-0013880abcdef1234", "address": "10.0.12.44", "ipv6_address": "2001:db8::44", "mac": "02:00:00:00:88:44"}
     second = msgspec.structs.replace(first, eni=msgspec.structs.replace(first.eni, **other))
     both = msgspec.structs.replace(view, local=(first, second))
     insides = {obj.inside.ifname: obj.inside for objects in ports(both).values() for obj in objects if isinstance(obj, VethPort)}
     assert set(insides) == {"eth0", "eni0abcdef"}
-    assert insides["eth0"].gateways
-    assert insides["eni0abcdef"].gateways == ()
+    assert [insides[name].is_primary for name in ("eth0", "eni0abcdef")] == [True, False]
+    assert insides["eth0"].gateways == insides["eni0abcdef"].gateways == ("10.0.12.1", IPV6_GATEWAY)
