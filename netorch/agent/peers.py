@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
-from netorch.control.decode import UNREADABLE
+from netorch.control.decode import decode_value
+from netorch.errors import UnreadableRecord
+from netorch.model import keys
 from netorch.model.mapping import Mapping
 from netorch.model.status import HostMtu
 
@@ -30,8 +30,8 @@ class Peers:
         """Take in a host's word, or that it is gone; return the mappings that are to be compiled again."""
         before = self.mtus.pop(host, None)
         if value is not None:
-            with suppress(*UNREADABLE):  # no word, then
-                self.mtus[host] = msgspec.json.decode(value, type=HostMtu).mtu
+            with suppress(UnreadableRecord):  # no word, then
+                self.mtus[host] = decode_value(keys.host_mtu(host), value, HostMtu).mtu
         return self._places.get(host, _NOWHERE) if self.mtus.get(host) != before else _NOWHERE
 
     def follow(self, place: Place, before: Mapping | None, after: Mapping | None) -> None:

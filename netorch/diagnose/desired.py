@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from msgspec import structs
+
 from netorch.agent.follow import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.slices import Objects
 from netorch.compiler.registry import load_compilers
+from netorch.control.decode import decode
 from netorch.drivers.base import Kernel
 from netorch.drivers.fake import FakeKernel
-from netorch.errors import NetorchError
+from netorch.errors import NetorchError, UnreadableRecord
 from netorch.model import keys
+from netorch.model.status import HostMtu
 from netorch.state.base import HOST_SLICE
 from netorch.store.base import Store
 
@@ -52,7 +58,11 @@ def desired_objects(host_name: str, store: Store, vni: int) -> Objects:
     Raises:
       NetorchError: the host is unknown, or the VPC cannot be compiled.
     """
-    kernel = FakeKernel()  # only asked for its underlay device, whose name and MTU decide nothing about a packet's way
+    kernel = FakeKernel()  # only asked for its underlay device, of which the MTU counts: the host has said it, if it ever ran
+    said = store.get(keys.host_mtu(host_name))
+    if said is not None:
+        with suppress(UnreadableRecord):
+            kernel.everywhere = structs.replace(kernel.everywhere, mtu=decode(said, HostMtu).mtu)
     try:
         reconciler = compiled_agent(host_name, store, kernel, read_kernel=False, vni=vni)
         return {key: obj for found in reconciler.slices.values() for key, obj in found.desired().items()}

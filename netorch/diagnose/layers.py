@@ -1,7 +1,7 @@
 """Can this instance reach that one, and if not, which layer fails?
 
 mapping   both addresses are mapped, and their hosts say that they carry them
-underlay  the source's host reaches the destination's, with packets of the size that VXLAN makes
+underlay  the source's host reaches the destination's, with the largest packets that VXLAN makes between the two
 gateway   the source reaches its own router: its port works
 overlay   the echo itself; if it fails and the destination is on this machine too, whether the request arrived
 """
@@ -71,7 +71,7 @@ def probe_layers(
         raise NetorchError(f"ping: {source} is a virtual machine, which cannot be entered from here; ping inside it instead")
     layers = [_mapping_layer(near, far, target)]
     if layers[-1].ok and near.mapping is not None and far.mapping is not None:
-        layers.append(_underlay_layer(near, near.mapping.record, far.mapping.record, timeout_s))
+        layers.append(_underlay_layer(near, near.mapping.record, far.mapping.record, inventory.mtus, timeout_s))
     if layers[-1].ok:
         layers.append(_gateway_layer(near, version, timeout_s))
     if layers[-1].ok:
@@ -110,11 +110,13 @@ def _mapping_layer(near: End, far: End, target: str) -> Layer:
     return Layer(name="mapping", ok=True, text=text)
 
 
-def _underlay_layer(near: End, here: Mapping, there: Mapping, timeout_s: float) -> Layer:
+def _underlay_layer(near: End, here: Mapping, there: Mapping, mtus: dict[str, int], timeout_s: float) -> Layer:
     if here.host == there.host:
         return Layer(name="underlay", ok=True, text=f"not used: both are on {here.host}")
     netns = here.host if (RUN_NETNS / here.host).exists() else ""
-    full = mtu_of(near.netns, "eth0") + VXLAN_BYTES - IP_AND_ICMP_BYTES
+    said = [mtus[host] for host in (here.host, there.host) if host in mtus]
+    size = min([mtu_of(near.netns, "eth0") + VXLAN_BYTES, *said])
+    full = size - IP_AND_ICMP_BYTES
     plain = Probe(netns=netns, destination=there.vtep, source=here.vtep)
     sized = Probe(netns=netns, destination=there.vtep, source=here.vtep, payload_bytes=full, dont_fragment=True)
     small, large = _ask([plain, sized], timeout_s, here.host)
@@ -123,11 +125,10 @@ def _underlay_layer(near: End, here: Mapping, there: Mapping, timeout_s: float) 
         advice = f"routing or a firewall between {here.host} and {there.host}"
         return Layer(name="underlay", ok=False, text=f"{text}: {small.error}", advice=advice)
     if not large.ok:
-        size = full + IP_AND_ICMP_BYTES
-        return Layer(
-            name="underlay", ok=False, text=f"{text}: {size} bytes do not pass: {large.error}", advice="raise the underlay's MTU"
-        )
-    return Layer(name="underlay", ok=True, text=f"{text}, {full + IP_AND_ICMP_BYTES} bytes unfragmented, {_ms(small)}")
+        advice = f"both hosts' devices have an MTU of {size} or more: raise that of what is between them"
+        return Layer(name="underlay", ok=False, text=f"{text}: {size} bytes do not pass: {large.error}", advice=advice)
+    inside = f"{size} bytes unfragmented, an MTU of {size - VXLAN_BYTES} inside"
+    return Layer(name="underlay", ok=True, text=f"{text}, {inside}, {_ms(small)}")
 
 
 def _gateway_layer(near: End, version: int, timeout_s: float) -> Layer:

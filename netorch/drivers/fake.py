@@ -42,6 +42,7 @@ class FakeKernel:
         self.most_tracked = 1 << 18
         self.refused: frozenset[int] = frozenset()  # zones; a test lets their time pass
         self.underlays = underlays
+        self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
         self._failures: dict[str, list[int]] = {}
         self._events: list[KernelEvent] = []
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -70,7 +71,7 @@ class FakeKernel:
 
     def underlay(self, vtep: str) -> Underlay | None:
         """Return the device that holds the VTEP address, or None."""
-        return _DEFAULT_UNDERLAY if self.underlays is None else self.underlays.get(vtep)
+        return self.everywhere if self.underlays is None else self.underlays.get(vtep)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `events` has something."""

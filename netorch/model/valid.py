@@ -35,11 +35,13 @@ from netorch.model.security import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from netorch.model.status import HostMtu
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 
 SOURCE_TAG: Final = "netorch:source"  # netorch's own: which file made a VPC, or an instance at the top level
 
 _REMEMBERED: Final = 1 << 16
+_MTU_LEAST, _MTU_MOST = 68, (1 << 31) - 1  # of a device; RFC 791, and Linux's greatest
 _DIGITS = re.compile(r"[0-9a-f]{17}\Z")
 
 
@@ -302,6 +304,11 @@ def _host(key: str, host: Host) -> None:
         _tags(host.tags)
 
 
+def _host_mtu(_key: str, said: HostMtu) -> None:
+    if not _MTU_LEAST <= said.mtu <= _MTU_MOST:
+        raise Invalid(f"mtu: {said.mtu} is not one of {_MTU_LEAST} to {_MTU_MOST}")
+
+
 _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     Vpc: _vpc,
     Subnet: _subnet,
@@ -314,4 +321,5 @@ _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     FlowLog: _flow_log,
     Mapping: _mapping,
     Host: _host,
+    HostMtu: _host_mtu,
 }

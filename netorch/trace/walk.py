@@ -184,7 +184,8 @@ class _Walker:
         via = f" via {route.via}" if route.via else ""
         if out is None:
             self._die(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}, which is not up", Code.PORT_MISSING)
-        self._note(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}")
+        mtu = f" mtu lock {route.mtu}" if route.mtu else ""
+        self._note(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}{mtu}")
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan) else 0
         try:
             self._judge(machine, Place.POLICY, machine.fabric, "forward", skb, f"{device} -> {out.ifname}")

@@ -6,15 +6,19 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
 
 from netorch.control.moves import move_instance
+from netorch.diagnose.layers import probe_layers
+from netorch.diagnose.trace import trace
 from netorch.drivers import netns
 from netorch.drivers.probe import Probe, ask, mtu_of
+from netorch.store import open_store
+from netorch.trace.walk import Place
 from tests.integration.packets import PATIENCE_S
 from tests.integration.world import World, wait_for
 
@@ -166,6 +170,21 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
     )
     assert ask([whole], 1.0, 5)[0].ok, "between the large hosts nothing changes"
     assert {count for host in mixed.hosts for count in mixed.counters(host).values()} == {0}
+
+
+def test_ping_and_trace_name_what_fits_between_two_hosts(mixed: World) -> None:
+    inventory = mixed.inventory()
+    for source, target, mtu in (("large", "small", 1500), ("small", "large", 1500), ("large", "mover", 9000)):
+        names = f"acme/{source}", f"acme/{target}"
+        layers = probe_layers(inventory, mixed.caller, *names, version=4, count=1, timeout_s=PATIENCE_S)
+        assert [layer.ok for layer in layers] == [True] * 4
+        assert f"an MTU of {mtu} inside" in layers[1].text
+        with closing(open_store(str(mixed.store_path))) as store:
+            found = trace(store, inventory, mixed.caller, *names, "icmp", timeout_s=PATIENCE_S)
+        for walked in (found.model, found.kernel):
+            assert walked is not None
+            said = next(hop.said for hop in walked.there.hops if hop.place is Place.ROUTE)
+            assert said.endswith("mtu lock 1500") == ((source, mtu) == ("large", 1500))
 
 
 def test_connections_survive_a_move_to_a_smaller_host_and_back(mixed: World) -> None:

@@ -127,7 +127,7 @@ def test_a_host_that_has_not_said_its_mtu_is_taken_to_be_like_this_one(world: Wo
     assert {ways(world, "hv1")[address] for address in silent.eni.addresses} == {1500}
 
 
-@pytest.mark.parametrize("value", [b"{", b'{"mtu": "1550"}', b"[1550]"])
+@pytest.mark.parametrize("value", [b"{", b'{"mtu": "1550"}', b"[1550]", b'{"mtu": 0}', b'{"mtu": -1550}'])
 def test_a_word_that_cannot_be_read_counts_as_none_and_stops_nothing(world: World, value: bytes) -> None:
     set_mtu(world, "hv1", 9050)
     placed = three(world)

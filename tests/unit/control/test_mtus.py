@@ -90,8 +90,9 @@ def test_an_mtu_below_what_the_vpc_needs_is_a_problem(
     assert not any("MTU" in problem for problem in read_health(store, 0.0).problems)
 
 
-def test_a_damaged_mtu_is_told_and_stops_nothing(store: Store, operator: Caller, two_hosts: None) -> None:
-    store.txn([], [Put(keys.host_mtu("hv1"), b"{")])
+@pytest.mark.parametrize("value", [b"{", b'{"mtu": 0}'])
+def test_a_damaged_mtu_is_told_and_stops_nothing(store: Store, operator: Caller, two_hosts: None, value: bytes) -> None:
+    store.txn([], [Put(keys.host_mtu("hv1"), value)])
     assert notes(store, operator, cloud()) == ()
     assert damaged(store).keys() == {keys.host_mtu("hv1")}
     assert read_inventory(store).vpcs
