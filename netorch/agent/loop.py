@@ -39,6 +39,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.state.base import HOST_SLICE
+from netorch.state.link import VethPort, link_key
 from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -259,8 +260,16 @@ class Agent:
         if phase is Phase.DEPARTING and not problem:
             return EniStatus(state=EniState.DEPARTING)
         if self.reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
-            return EniStatus(state=EniState.ATTACHED)
+            return EniStatus(state=EniState.ATTACHED, reason=self._left_alone(eni_id))
         return EniStatus(state=EniState.FAILED, reason=problem or "the port is not up")
+
+    def _left_alone(self, eni_id: str) -> str:
+        """Return what the namespace that an interface was plugged into had already, or nothing."""
+        target = self.reconciler.slices.get(vni_of(eni_id))
+        port = target.wanted(link_key(port_name(eni_id))) if target is not None else None
+        if not isinstance(port, VethPort) or port.make_netns:
+            return ""
+        return self.kernel.left_alone(port.ifname)
 
     def _status(self) -> AgentStatus:
         reconciler = self.reconciler

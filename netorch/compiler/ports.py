@@ -85,6 +85,7 @@ def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
         netns=instance.id if ours else instance.netns,
         make_netns=ours,
         inside=_inside(item, view.dual_stack),
+        instance=instance.id,
     )
 
 

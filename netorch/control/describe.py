@@ -49,7 +49,7 @@ class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: tuple[InterfaceInfo, ...]
     state: InstanceState
     host: str
-    reason: str = ""  # of a failure, in the host's words
+    reason: str = ""  # of a failure, or what its own interface lacks, in the host's words
 
 
 def describe_vpcs(inventory: Inventory, caller: Caller) -> list[Vpc]:
@@ -109,7 +109,7 @@ def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
         return InstanceState.MOVING, ""
     if not interfaces or any(info.status is None for info in interfaces):
         return InstanceState.PENDING, ""
-    return InstanceState.RUNNING, ""
+    return InstanceState.RUNNING, next((info.status.reason for info in interfaces if info.status is not None), "")
 
 
 def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:

@@ -103,6 +103,10 @@ class Kernel(Protocol):
         """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
         ...
 
+    def left_alone(self, ifname: str) -> str:
+        """Return what stood in an instance's namespace when its port was plugged, and was left alone, or nothing."""
+        ...
+
     def table_use(self) -> TableUse:
         """Return how full the fabric's connection table is."""
         ...

@@ -41,6 +41,7 @@ class FakeKernel:
         self.tracked: dict[FlowKey, Flow] = {}  # the connections, of all zones
         self.most_tracked = 1 << 18
         self.refused: frozenset[int] = frozenset()  # zones; a test lets their time pass
+        self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.underlays = underlays
         self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
         self._failures: dict[str, list[int]] = {}
@@ -102,6 +103,10 @@ class FakeKernel:
         for flow in flows:
             known = self.tracked.setdefault(flow.key, uncounted(flow))
             self.tracked[flow.key] = msgspec.structs.replace(known, mark=known.mark | flow.mark)
+
+    def left_alone(self, ifname: str) -> str:
+        """Return what a test has put into `kept`."""
+        return self.kept.get(ifname, "")
 
     def table_use(self) -> TableUse:
         """Return how many connections there are."""

@@ -17,9 +17,10 @@ from netorch.drivers.base import KernelEvent, TableUse, Underlay
 from netorch.drivers.conntrack import Conntrack
 from netorch.drivers.ct_table import ConnectionTable, refusing
 from netorch.drivers.describe import describe
+from netorch.drivers.home import release
 from netorch.drivers.monitor import Monitor
 from netorch.drivers.nft import Nft
-from netorch.drivers.port import Ports, index_in, release
+from netorch.drivers.port import Ports, index_in
 from netorch.drivers.reading import read_all, read_link, read_names, read_routes, read_underlay
 from netorch.drivers.rtnl import ABSENT, Channel, Message, Refusal
 from netorch.errors import KernelError
@@ -27,7 +28,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
-from netorch.state.link import AdminUp, Gro, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import fabric_netns
@@ -59,7 +60,7 @@ class LinuxKernel:
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self._indexes: dict[str, int] = {}
-        self._ports = Ports(self._fabric_fd, self._fabric, self._index_of)
+        self._ports = Ports(self._fabric_fd, self._underlay_fd, self._fabric, self._index_of)
         self._nft = {Scope.UNDERLAY: Nft(Scope.UNDERLAY, self._underlay_fd), Scope.FABRIC: Nft(Scope.FABRIC, self._fabric_fd)}
         for nft in self._nft.values():
             self._monitor.also(nft.fileno())
@@ -90,8 +91,7 @@ class LinuxKernel:
             while batch := list(islice(group, _SLICE)):
                 failures += self._carry_out(lane, batch)
                 self._skip_own(batch)
-        with suppress(KernelError):  # an instance that has vanished meanwhile needs no waking
-            self._ports.wake_taken()
+        self._ports.wake_taken()
         failed = {failure.op.obj.key for failure in failures}
         self._monitor.settle([op.obj.key for op in ops if op.obj.key not in failed])
         return failures
@@ -133,6 +133,10 @@ class LinuxKernel:
     def restore_flows(self, flows: Iterable[Flow]) -> None:
         """Let the kernel know connections that began elsewhere."""
         self._conntrack.restore(flows)
+
+    def left_alone(self, ifname: str) -> str:
+        """Return what stood in an instance's namespace when its port was plugged, and was left alone, or nothing."""
+        return self._ports.left_alone(ifname)
 
     def table_use(self) -> TableUse:
         """Return how full the fabric's connection table is."""
@@ -245,7 +249,7 @@ class LinuxKernel:
             refusal = refused.get(position)
             if refusal is not None and not (refusal.errno == errno.EEXIST and self._stands(op.obj)):
                 failures.append(_failure(op, refusal))
-            elif refusal is None and isinstance(op, Create):
+            elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, HalfMade))):
                 marks.append(op)
         refused = self._fabric.batch([packed.mark(str(op.obj.key[1])) for op in marks])
         return failures + [_failure(marks[position], refusal) for position, refusal in refused.items()]
@@ -260,7 +264,7 @@ class LinuxKernel:
                 return packed.set_link(obj.ifname, mac, packed.mtu(obj.mtu), packed.group(obj.group), packed.master(vrf))
             return packed.new_vxlan(obj, self._fabric_fd, vrf)
         if isinstance(obj, Vrf):
-            return packed.new_vrf(obj)
+            return packed.new_vrf(obj) if isinstance(op, Create) else packed.set_link(obj.ifname)  # it lacks its mark only
         raise packed.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
 
     def _stands(self, obj: KernelObject) -> bool:
@@ -282,18 +286,20 @@ class LinuxKernel:
             raise KernelError(describe(op), errno.EINVAL, "not a port")
         if isinstance(op, Create) and self._stands(port):
             return
-        if isinstance(op, Replace):
-            self._ports.adjust(port)
-        elif isinstance(port, VethPort):
-            self._ports.plug(port)
+        if isinstance(port, VethPort):
+            stays = isinstance(op, Replace) and port.same_place(op.old)
+            self._ports.adjust(port) if stays else self._ports.plug(port)
+        elif isinstance(op, Replace):
+            self._ports.finish_tap(port)
         else:
             self._ports.make_tap(port)
 
     def _bury(self, ops: list[Op]) -> list[Failure]:
         """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
         names = [str(op.obj.key[1]) for op in ops]
-        homes = {self._ports.alias_of(name) for name in names if name.startswith("v-")}
-        homes |= {op.obj.netns for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
+        homes = {op.obj.netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
+        labels = [self._ports.label_of(name) for name in names if name.startswith("v-")]
+        homes |= {label.instance: label.made for label in labels if label is not None and label.made}
         if len(names) > 1:
             self._fabric.batch([packed.set_link(name, packed.group(packed.DOOMED_GROUP)) for name in names])
             self._fabric.batch([packed.del_group(packed.DOOMED_GROUP)])
@@ -302,9 +308,9 @@ class LinuxKernel:
         for name in names:
             self._indexes.pop(name, None)
         failures = [_failure(ops[i], refusal) for i, refusal in refused.items() if refusal.errno not in ABSENT]
-        for home in homes - {""}:
+        for home, made in homes.items():
             try:
-                release(home)
+                release(home, made)
             except KernelError as error:
                 failures.append(Failure(ops[0], error))
         return failures

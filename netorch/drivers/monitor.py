@@ -230,9 +230,10 @@ class Monitor:
         if known is not None and known != dev.ifname and slice_of_ifname(known) != HOST_SLICE:
             self._lost.add("all")  # renamed
         self.names[dev.index] = dev.ifname
-        objects = [obj for obj in parsed.device_objects(dev, self.names) if not isinstance(obj, HalfMade)]
+        objects = list(parsed.device_objects(dev, self.names))
         for obj in objects:
             self._seen(obj)
+        objects = [obj for obj in objects if not isinstance(obj, HalfMade)]
         if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
             for gro in ethtool.read(self._fabric_fd, [dev.ifname]):
                 self._seen(gro)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ _MS_BIND: Final = 0x1000
 _MS_REC: Final = 0x4000
 _MS_SHARED: Final = 0x100000
 _MNT_DETACH: Final = 2
+_UMOUNT_NOFOLLOW: Final = 8
+_NS_GET_NSTYPE: Final = 0xB703  # source: linux/nsfs.h
 
 # What os.setns and os.unshare are from Python 3.12 on; mount(2) has no wrapper at all.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -56,7 +59,7 @@ def current() -> int:
 def make(name: str) -> int:
     """Return a descriptor of the namespace of that name in /run/netns, which is made when absent.
 
-    A file without a mount, as a process leaves that was killed between the two, is completed.
+    A file without a mount, as a process leaves that was killed between the two, is completed. A link is not followed.
 
     Raises:
       KernelError: the kernel refused, most likely for want of CAP_SYS_ADMIN.
@@ -64,8 +67,8 @@ def make(name: str) -> int:
     path = RUN_NETNS / name
     try:
         _share_directory()
-        if _is_netns(path):
-            return _open(path)
+        with suppress(FileNotFoundError):
+            return _open(path, follow=False)
         fd = _unnamed()
         _bind(fd, path)
     except OSError as error:
@@ -73,17 +76,15 @@ def make(name: str) -> int:
     return fd
 
 
-def find(name_or_path: str) -> int:
+def find(name_or_path: str, *, follow: bool = True) -> int:
     """Return a descriptor of an existing namespace: a name in /run/netns, or an absolute path such as /proc/4711/ns/net.
 
     Raises:
-      KernelError: there is no such namespace (any more).
+      KernelError: there is no such namespace (any more); or it is a link, if these are not to be followed.
     """
     path = RUN_NETNS / name_or_path  # an absolute path replaces the directory
     try:
-        if _is_netns(path):
-            return _open(path)
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return _open(path, follow=follow)
     except OSError as error:
         raise KernelError(f"open namespace {path}", error.errno or 0, "start the instance's namespace first") from error
 
@@ -113,7 +114,7 @@ def give_name(fd: int, name: str) -> None:
 def remove(name: str) -> None:
     """Take the name away; the namespace dies with its last process, socket or descriptor. Absence is fine."""
     path = RUN_NETNS / name
-    while _is_netns(path) and _libc.umount2(bytes(path), _MNT_DETACH) == 0:
+    while _is_netns(path) and _libc.umount2(bytes(path), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
         pass  # several mounts may lie on top of each other
     with suppress(FileNotFoundError):
         path.unlink()
@@ -142,20 +143,34 @@ def _share_directory() -> None:
 
 
 def _bind(fd: int, path: Path) -> None:
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o444))
     _check(_libc.mount(f"/proc/thread-self/fd/{fd}".encode(), bytes(path), b"none", _MS_BIND, None))
 
 
 def _is_netns(path: Path) -> bool:
     """Return whether a namespace is mounted there (a plain file has the directory's device number)."""
     try:
-        return path.stat().st_dev == Path(_OWN).stat().st_dev
+        return path.lstat().st_dev == Path(_OWN).stat().st_dev
     except FileNotFoundError:
         return False
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _open(path: Path, *, follow: bool) -> int:
+    """Return a descriptor of the namespace at a path, which is looked up once.
+
+    What is no namespace is not opened: a FIFO would not return, and a device would act.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    try:
+        if os.fstat(place).st_dev != os.stat(_OWN).st_dev:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        fd = os.open(f"/proc/thread-self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+    if fcntl.ioctl(fd, _NS_GET_NSTYPE) != _CLONE_NEWNET:
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return fd
 
 
 def _setns(fd: int) -> None:

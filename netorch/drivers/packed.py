@@ -205,11 +205,14 @@ def new_address(index: int, address: str) -> Message:
 
 
 def default_route(index: int, gateway: str, table: int = MAIN_TABLE, metric: int = 0) -> Message:
-    """Return a table's default route by way of a gateway that is taken to be on the link. Metric 0: the kernel's own."""
+    """Return a table's default route, if there is none, by way of a gateway that is taken to be on the link.
+
+    Metric 0: the kernel's own. One of another metric may stand beside it.
+    """
     raw = packed(gateway)
     head = _RTMSG.pack(_family(raw), 0, 0, 0, 0, _PROTO_BOOT, _SCOPE_UNIVERSE, _UNICAST, _RTNH_F_ONLINK)
     body = head + attr(5, raw) + attr_u32(4, index) + attr_u32(15, table) + (attr_u32(6, metric) if metric else b"")
-    return NEWROUTE, F_CREATE | (F_REPLACE if table == MAIN_TABLE and not metric else F_EXCL), body
+    return NEWROUTE, F_CREATE | F_EXCL, body
 
 
 def subnet_route(index: int, prefix: str, table: int) -> Message:

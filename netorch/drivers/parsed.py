@@ -12,12 +12,11 @@ import msgspec
 
 from netorch.drivers.packed import DOOMED_GROUP, LOCAL_TABLE
 from netorch.drivers.rtnl import attrs, each_attr, u32
-from netorch.model.ids import is_id
 from netorch.state.base import HOST_SLICE, KernelObject, slice_of_ifname
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import VXLAN_PORT, AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, altname
+from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, PortLabel, altname, read_label
 from netorch.state.sysctls import FABRIC
 
 Names = Mapping[int, str]  # device number -> name
@@ -58,9 +57,14 @@ class Device(msgspec.Struct, kw_only=True):
     ipv6: bool | None  # None when the message does not say
 
     @property
+    def bears_mark(self) -> bool:
+        """Return whether the device has our mark, whatever becomes of it."""
+        return altname(self.ifname) in self.altnames
+
+    @property
     def marked(self) -> bool:
         """Return whether the device is ours and complete."""
-        return altname(self.ifname) in self.altnames and self.group != DOOMED_GROUP
+        return self.bears_mark and self.group != DOOMED_GROUP
 
 
 def device(body: bytes) -> Device:
@@ -92,30 +96,38 @@ def device(body: bytes) -> Device:
 
 def link(dev: Device, names: Names) -> Link | None:
     """Return the device as an object, HalfMade when it is not as we finish them, or None when it is foreign."""
-    if not dev.marked:
-        stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or doomed
-        ours = stray or (slice_of_ifname(dev.ifname) != HOST_SLICE and dev.kind in {"vrf", "vxlan", "veth", "tun"})
-        return HalfMade(ifname=dev.ifname) if ours else None
-    vrf = names.get(dev.master, "")
+    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or doomed
+    if not dev.marked and not stray and slice_of_ifname(dev.ifname) == HOST_SLICE:
+        return None
+    found = _finished(dev, names.get(dev.master, ""))
+    if dev.marked and found is not None and (dev.kind != "veth" or read_label(dev.alias) is not None):
+        return found
+    return HalfMade(ifname=dev.ifname, seems=None if stray and not dev.marked else found)
+
+
+def _finished(dev: Device, vrf: str) -> Vrf | Vxlan | VethPort | TapPort | None:
+    """Return what a device is if it is ours and complete; None: none of the devices that we make."""
     match dev.kind:
         case "vrf":
             return Vrf(ifname=dev.ifname, table=u32(attrs(dev.data).get(1, b"")))
         case "vxlan":
             return _vxlan(dev, vrf)
         case "veth":
+            label = read_label(dev.alias) or PortLabel("", "")
             return VethPort(
                 ifname=dev.ifname,
                 lladdr=dev.lladdr,
                 mtu=dev.mtu,
                 vrf=vrf,
-                netns=dev.alias,
-                make_netns=is_id(dev.alias, "i"),
+                netns=label.instance if label.made else "",
+                make_netns=bool(label.made),
                 inside=NO_INSIDE,
+                instance=label.instance,
             )
         case "tun":
             return TapPort(ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
         case _:
-            return HalfMade(ifname=dev.ifname)
+            return None
 
 
 def device_objects(dev: Device, names: Names) -> Iterator[KernelObject]:
@@ -253,11 +265,11 @@ _NETCONF: Final = {
 }
 
 
-def _vxlan(dev: Device, vrf: str) -> Link:
+def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
     data = attrs(dev.data)
     port = int.from_bytes(data.get(15, b""), "big")
     if port != VXLAN_PORT or any(data.get(7, b"")) or dev.netnsid is None or 4 not in data:
-        return HalfMade(ifname=dev.ifname)  # somebody made it, with learning, another port or its socket in the fabric
+        return None  # somebody made it, with learning, another port or its socket in the fabric
     local = socket.inet_ntop(socket.AF_INET, data[4])
     vni = u32(data.get(1, b""))
     return Vxlan(ifname=dev.ifname, vni=vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)

@@ -1,7 +1,8 @@
 """Ports: veth pairs into instances, taps for virtual machines, and ports that another host's fabric hands over.
 
-A new port is marked last, so one that a killed process left behind is recognised as half made, deleted and made again.
-A port that is pulled over from another fabric keeps its mark; until its master is set it shows a wrong VRF and is mended.
+A new port is marked last, so one that a killed process left behind is recognised as half made, and finished.
+A port that is pulled over from another fabric keeps its label and its mark; until its master is set it shows a wrong VRF and is
+mended.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-from netorch.drivers import netns, packed, parsed, sysctl
+import msgspec
+
+from netorch.drivers import home, netns, packed, parsed, sysctl
 from netorch.drivers.describe import describe_object
-from netorch.drivers.rtnl import Channel, Message, Refusal, attr_text, attr_u32, attrs
+from netorch.drivers.reading import default_routes
+from netorch.drivers.rtnl import Channel, Message, Refusal, attr_text, attr_u32
 from netorch.drivers.source_routes import last_resort, source_routes, stale_rules
 from netorch.errors import KernelError
-from netorch.model.ids import is_id
 from netorch.state.link import TapPort, VethPort
-from netorch.state.owner import NETNS_PREFIX
+from netorch.state.owner import PortLabel, altname, read_label
 
 _TUN: Final = "/dev/net/tun"
 _TUNSETIFF: Final = 0x400454CA
@@ -33,26 +36,36 @@ _IFREQ_FLAGS = struct.Struct("=16sH22x")
 class Ports:
     """Makes and takes over the ports of one fabric namespace."""
 
-    def __init__(self, fabric_fd: int, channel: Channel, index_of: packed.IndexOf) -> None:
+    def __init__(self, fabric_fd: int, underlay_fd: int, channel: Channel, index_of: packed.IndexOf) -> None:
         self._fabric_fd = fabric_fd
+        self._underlay_fd = underlay_fd
         self._channel = channel
         self._index_of = index_of
-        self._taken: list[VethPort] = []
+        self._taken: list[tuple[VethPort, int]] = []  # with a descriptor of the instance's namespace
 
     def plug(self, port: VethPort) -> None:
-        """Make the port, or take it over when the instance is already plugged into another host's fabric.
+        """Make the port; finish one that lacks a step, or take it over when the instance is plugged into another host's fabric.
 
         Raises:
-          KernelError: the instance's namespace is gone, has such a device of its own, or the kernel refused a step.
+          KernelError: the instance's namespace is gone, is not its own to have, or has such a device of its own; or the kernel
+            refused a step.
         """
         fd = netns.make(port.netns) if port.make_netns else netns.find(port.netns)
         try:
-            with _channel(fd, f"open {port.netns}") as inside:
-                found = inside.get(packed.GETLINK, packed.get_link(port.inside.ifname))
+            with home.channel(fd, f"open {port.netns}") as inside:
+                home.check(port, fd, inside, self._underlay_fd, self._fabric_fd)
+                own = _device(self._channel, port.ifname)
+                peer = self._peer(own, fd, inside) if own is not None else None
+                if peer is not None:
+                    self._finish(port, fd, inside, peer)
+                    return
+                if own is not None:  # in the fabric, which is ours alone, but it leads elsewhere
+                    _run(self._channel, [packed.del_link(own.ifname)], f"remove what stands for {own.ifname}")
+                found = _device(inside, port.inside.ifname)
                 if found is None:
                     self._make(port, fd, inside)
                 else:
-                    self._take_over(port, parsed.device(found), inside)
+                    self._take_over(port, fd, found, inside)
         finally:
             os.close(fd)
 
@@ -101,20 +114,39 @@ class Ports:
         what = f"give the end of {port.ifname} in {port.netns} the MTU {port.mtu}"
         fd = netns.find(port.netns)
         try:
-            with _channel(fd, what) as inside:
+            with home.channel(fd, what) as inside:
                 answer = inside.get(packed.GETLINK, packed.link_header(ours.peer) + attr_u32(29, 8))
                 theirs = parsed.device(answer) if answer is not None else None
-                if theirs is None or theirs.peer != ours.index or not _leads_to(theirs, inside, self._fabric_fd):
+                if theirs is None or theirs.peer != ours.index or theirs.netnsid != home.number_of(self._fabric_fd, inside):
                     raise KernelError(what, errno.ENODEV, "it is not in that namespace; set its MTU there")
                 if theirs.mtu == ours.mtu or theirs.mtu > port.mtu:
                     _run(inside, [(packed.SETLINK, 0, packed.link_header(theirs.index) + packed.mtu(port.mtu))], what)
         finally:
             os.close(fd)
 
-    def alias_of(self, ifname: str) -> str:
-        """Return the instance whose namespace we made for this port, or nothing."""
-        found = self._channel.get(packed.GETLINK, packed.get_link(ifname))
-        return parsed.device(found).alias if found else ""
+    def finish_tap(self, port: TapPort) -> None:
+        """Complete a tap that lacks its mark, which a virtual machine may hold open. Raises KernelError."""
+        self.adjust(port)
+        _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+
+    def label_of(self, ifname: str) -> PortLabel | None:
+        """Return what a port's label says, or None."""
+        found = _device(self._channel, ifname)
+        return read_label(found.alias) if found is not None else None
+
+    def left_alone(self, ifname: str) -> str:
+        """Return what the instance's namespace had when the port was plugged, and keeps, or nothing."""
+        label = self.label_of(ifname)
+        versions = " and ".join(f"IPv{version}" for version in label.left_alone) if label is not None else ""
+        what = f"its namespace had an {versions} default route already, which stays"
+        return f"{what}; route to the VPC's CIDRs by the subnet's router there" if versions else ""
+
+    def _peer(self, own: parsed.Device, fd: int, inside: Channel) -> parsed.Device | None:
+        """Return the other end of a device in the fabric, if that is in the instance's namespace."""
+        if own.kind != "veth" or own.netnsid is None or own.netnsid != home.number_of(fd, self._channel):
+            return None
+        found = inside.get(packed.GETLINK, packed.link_header(own.peer) + attr_u32(29, 8))
+        return parsed.device(found) if found is not None else None
 
     def _make(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
         try:
@@ -122,73 +154,69 @@ class Ports:
         except LookupError:
             raise KernelError(f"create {describe_object(port)}", errno.ENODEV, f"there is no {port.vrf}") from None
         _run(self._channel, [packed.new_veth(port, instance_fd, vrf)], f"create {describe_object(port)}")
-        if port.make_netns:  # so that whoever deletes the port, memory or none, knows which namespace goes with it
-            _run(self._channel, [packed.set_link(port.ifname, packed.alias(port.netns))], f"label {port.ifname}")
-        _furnish(port, instance_fd, inside)
-        _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}")
+        self._complete(port, instance_fd, inside)
 
-    def _take_over(self, port: VethPort, peer: parsed.Device, inside: Channel) -> None:
-        """Pull the other end of the instance's device over. Cost: three messages, since the instance is under traffic."""
-        source = _fabric_of(peer, inside)
-        if source is None:
+    def _finish(self, port: VethPort, instance_fd: int, inside: Channel, peer: parsed.Device) -> None:
+        self.adjust(port)
+        furnished = msgspec.structs.replace(port, inside=msgspec.structs.replace(port.inside, ifname=peer.ifname))
+        self._complete(furnished, instance_fd, inside)
+
+    def _complete(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
+        """Label, furnish and mark a port. The label comes first: whoever deletes the port must know which namespace we made."""
+        standing = () if port.make_netns else _standing_routes(port, inside)
+        made = home.identity(instance_fd) if port.make_netns else ""
+        label = PortLabel(port.holder, port.inside.lladdr, made, standing)
+        _run(self._channel, [packed.set_link(port.ifname, packed.alias(label.text()))], f"label {port.ifname}")
+        _furnish(port, instance_fd, inside, standing)
+        _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+
+    def _take_over(self, port: VethPort, instance_fd: int, found: parsed.Device, inside: Channel) -> None:
+        """Pull the other end of the instance's device over, if it is this very interface's.
+
+        Cost: three messages, since the instance is under traffic.
+        """
+        other = home.other_end(found, inside)
+        label = read_label(other.alias) if other is not None and altname(port.ifname) in other.altnames else None
+        if label is None or (label.instance, label.mac) != (port.holder, port.inside.lladdr):
             detail = f"{port.netns} has a device {port.inside.ifname} of its own; remove it or name another"
             raise KernelError(f"create {describe_object(port)}", errno.EEXIST, detail)
+        source = home.fabric_of(found, inside)
+        if source is None:  # somebody carried our end off; with the one here both go
+            _run(inside, [packed.del_link(found.ifname)], f"remove {found.ifname} in {port.netns}")
+            self._make(port, instance_fd, inside)
+            return
         fd = netns.find(source)
         try:
-            with _channel(fd, f"open {source}") as theirs:
-                body = packed.link_header(peer.peer) + attr_text(3, port.ifname) + packed.netns_fd(self._fabric_fd)
+            with home.channel(fd, f"open {source}") as theirs:
+                body = packed.link_header(found.peer) + attr_text(3, port.ifname) + packed.netns_fd(self._fabric_fd)
                 _run(theirs, [(packed.SETLINK, 0, body)], f"move {port.ifname} from {source}")
         finally:
             os.close(fd)
         self.adjust(port)
         _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
-        self._taken.append(port)
+        self._taken.append((port, os.dup(instance_fd)))
 
     def wake_taken(self) -> None:
         """Let instances whose ports were taken over ask for their neighbours anew, now that somebody answers.
 
         An instance that sent while its device had no carrier has asked in vain, and would ask again only a second later.
-
-        Raises:
-          KernelError: the instance's namespace is gone.
+        One that has vanished meanwhile needs no waking.
         """
         taken, self._taken = self._taken, []
-        for port in taken:
-            fd = netns.find(port.netns)
+        for port, fd in taken:
             try:
-                with _channel(fd, f"open {port.netns}") as inside:
+                with suppress(KernelError), home.channel(fd, f"open {port.netns}") as inside:
                     what = f"flush neighbours of {port.inside.ifname} in {port.netns}"
                     _run(inside, packed.forget_neighbours(port.inside.ifname), what)
             finally:
                 os.close(fd)
 
 
-def release(name: str) -> None:
-    """Take away the namespace that we made for an instance, unless one of its ports lives on in some host's fabric.
+def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequence[int]) -> None:
+    """Configure the instance's side: addresses usable at once, default routes, everything up.
 
-    Raises:
-      KernelError: the kernel refused.
+    What stands there stays, and no default route joins one of the `standing` IP versions.
     """
-    if not is_id(name, "i"):
-        return
-    try:
-        fd = netns.find(name)
-    except KernelError:
-        netns.remove(name)
-        return
-    try:
-        with _channel(fd, f"open {name}") as inside:
-            devices = [parsed.device(body) for _, _, body in inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8))]
-            if any(_fabric_of(dev, inside) for dev in devices if dev.kind == "veth"):
-                _run(inside, stale_rules(inside), f"take away rules in {name}")
-                return
-    finally:
-        os.close(fd)
-    netns.remove(name)
-
-
-def _furnish(port: VethPort, instance_fd: int, inside: Channel) -> None:
-    """Configure the instance's side: addresses usable at once, default routes, everything up."""
     device = port.inside
     what = f"configure {device.ifname} in {port.netns}"
     if any(":" in address for address in device.addresses):
@@ -201,32 +229,34 @@ def _furnish(port: VethPort, instance_fd: int, inside: Channel) -> None:
     messages = [packed.set_up("lo", up=True), packed.set_up(device.ifname, up=True)]
     messages += (packed.new_address(index, address) for address in device.addresses)
     metric = 0 if device.is_primary else last_resort(index)
-    messages += (packed.default_route(index, gateway, metric=metric) for gateway in device.gateways)
+    gateways = [gateway for gateway in device.gateways if _version(gateway) not in standing]
+    messages += (packed.default_route(index, gateway, metric=metric) for gateway in gateways)
     messages += [*source_routes(index, device), *stale_rules(inside)]
     _run(inside, messages, what, (errno.EEXIST,))
 
 
-def _fabric_of(dev: parsed.Device, inside: Channel) -> str | None:
-    """Return the name of the fabric namespace that holds the other end of an instance's veth."""
-    if dev.kind != "veth" or dev.netnsid is None:
-        return None
-    for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
-        try:
-            fd = netns.find(path.name)
-        except KernelError:
-            continue  # on its way in or out
-        try:
-            if _leads_to(dev, inside, fd):
-                return path.name
-        finally:
-            os.close(fd)
-    return None
+def _standing_routes(port: VethPort, inside: Channel) -> tuple[int, ...]:
+    """Return the IP versions of the port's default routes in which the namespace has one by another device, not of our making.
+
+    Of whatever metric: one of ours beside it would win over it or wait behind it.
+    """
+    device = port.inside
+    own = index_in(inside, device.ifname)
+    versions = [_version(gateway) for gateway in device.gateways if device.is_primary]
+    return tuple(
+        version
+        for version in versions
+        if any(index != own and metric != last_resort(index) for index, metric in default_routes(inside, version))
+    )
 
 
-def _leads_to(dev: parsed.Device, inside: Channel, fd: int) -> bool:
-    """Return whether the other end of a veth that `inside` shows is in the namespace of `fd`."""
-    answer = inside.get(packed.GETNSID, bytes(4) + attr_u32(3, fd))
-    return dev.kind == "veth" and answer is not None and attrs(answer, 4).get(1) == struct.pack("=I", dev.netnsid or 0)
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def _device(channel: Channel, ifname: str) -> parsed.Device | None:
+    found = channel.get(packed.GETLINK, packed.get_link(ifname))
+    return parsed.device(found) if found is not None else None
 
 
 def index_in(channel: Channel, ifname: str) -> int:
@@ -240,16 +270,6 @@ def index_in(channel: Channel, ifname: str) -> int:
 
 _SIOCGIFINDEX: Final = 0x8933
 _IFREQ_INDEX = struct.Struct("=16si20x")
-
-
-@contextmanager
-def _channel(fd: int, what: str) -> Iterator[Channel]:
-    try:
-        channel = Channel(fd)
-    except OSError as error:
-        raise KernelError(what, error.errno or 0) from error
-    with closing(channel):
-        yield channel
 
 
 def _run(channel: Channel, messages: Sequence[Message], what: str, tolerated: tuple[int, ...] = ()) -> None:

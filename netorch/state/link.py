@@ -33,17 +33,32 @@ class Link(KernelObject, frozen=True, kw_only=True):
 
 
 class HalfMade(Link, frozen=True, kw_only=True, tag=True):
-    """A device with a name of ours but without our mark, found in the fabric: making it was cut short. Never asked for."""
+    """A device with a name of ours but without our mark, found in the fabric. Never asked for.
+
+    Making it was cut short, the mark was taken away, or somebody else made it. `seems` is what it would be with the mark, if that
+    is something of ours: then it is finished in place instead of being made again.
+    """
+
+    seems: Vrf | Vxlan | VethPort | TapPort | None = None
 
     @property
     def rank(self) -> int:
         return Rank.PORT
 
 
+def _finishes(wanted: Link, actual: KernelObject) -> bool:
+    """Return whether `actual` lacks its mark, and otherwise is or can become what is wanted."""
+    seems = actual.seems if isinstance(actual, HalfMade) else None
+    return seems is not None and (wanted.matches(seems) or wanted.replaces(seems))
+
+
 class Vrf(Link, frozen=True, kw_only=True, tag=True):
     """A VRF device: one VPC's own routing table. Source: Documentation/networking/vrf.rst."""
 
     table: int
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return _finishes(self, actual)
 
     @property
     def rank(self) -> int:
@@ -61,7 +76,9 @@ class Vxlan(Link, frozen=True, kw_only=True, tag=True):
     group: int = VXLAN_GROUP
 
     def replaces(self, actual: KernelObject) -> bool:
-        return isinstance(actual, Vxlan) and (actual.vni, actual.local) == (self.vni, self.local)
+        if isinstance(actual, Vxlan):
+            return (actual.vni, actual.local) == (self.vni, self.local)
+        return _finishes(self, actual)
 
     @property
     def rank(self) -> int:
@@ -86,7 +103,9 @@ class VethPort(Link, frozen=True, kw_only=True, tag=True):
     """A veth pair: our end in the VRF, the other one in the instance's namespace.
 
     `netns` is a name in /run/netns or an absolute path. If `make_netns`, the namespace is made when absent and belongs to us.
-    The kernel's dump gives ifname, lladdr, mtu and vrf; the rest counts only when the port is plugged.
+    A port of another host's fabric is taken over only if its label names the same instance and MAC; the compiler yields a port
+    only where its mapping leads. The kernel's dump gives ifname, lladdr, mtu, vrf and, from the label, whose port it is and
+    whether we made the namespace; the rest counts only when the port is plugged.
     """
 
     lladdr: str
@@ -95,12 +114,24 @@ class VethPort(Link, frozen=True, kw_only=True, tag=True):
     netns: str
     make_netns: bool
     inside: Inside
+    instance: str = ""  # the instance's id; nothing: the name of its namespace, which is that id if we made it
+
+    @property
+    def holder(self) -> str:
+        """Return whose port this is."""
+        return self.instance or self.netns
+
+    def same_place(self, other: KernelObject) -> bool:
+        """Return whether another port leads to the same instance, in a namespace that we made or not as this one."""
+        return isinstance(other, VethPort) and (other.holder, other.make_netns) == (self.holder, self.make_netns)
 
     def matches(self, actual: KernelObject) -> bool:
-        return isinstance(actual, VethPort) and (actual.lladdr, actual.mtu, actual.vrf) == (self.lladdr, self.mtu, self.vrf)
+        if not isinstance(actual, VethPort) or not self.same_place(actual):
+            return False
+        return (actual.lladdr, actual.mtu, actual.vrf) == (self.lladdr, self.mtu, self.vrf)
 
     def replaces(self, actual: KernelObject) -> bool:
-        return isinstance(actual, VethPort)
+        return isinstance(actual, VethPort) or _finishes(self, actual)
 
     @property
     def rank(self) -> int:
@@ -119,7 +150,7 @@ class TapPort(Link, frozen=True, kw_only=True, tag=True):
     vrf: str
 
     def replaces(self, actual: KernelObject) -> bool:
-        return isinstance(actual, TapPort)
+        return isinstance(actual, TapPort) or _finishes(self, actual)
 
     @property
     def rank(self) -> int:

@@ -2,7 +2,7 @@
 
 | object                | mark                                                                                            |
 |-----------------------|-------------------------------------------------------------------------------------------------|
-| network namespace     | its name, `netorch-<host>`; an instance's is the instance's id                                    |
+| network namespace     | its name, `netorch-<host>`; an instance's is the instance's id, and its port's label which one it is |
 | route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)    |
 | FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours                |
 | link                  | altname `netorch-<ifname>`, set last: a device of ours without it is half made and made again   |
@@ -13,6 +13,8 @@
 from __future__ import annotations
 
 from typing import Final
+
+import msgspec
 
 PROTOCOL: Final = 200  # RTPROT: 5-185 are taken, see /etc/iproute2/rt_protos and linux/rtnetlink.h
 ALTNAME_PREFIX: Final = "netorch-"
@@ -28,3 +30,25 @@ def altname(ifname: str) -> str:
 def fabric_netns(host: str) -> str:
     """Return the name of the namespace that holds a host's VRFs, VXLAN devices and ports."""
     return NETNS_PREFIX + host
+
+
+class PortLabel(msgspec.Struct, frozen=True):
+    """What a port's alias, which stands where no instance can reach it, says of the port."""
+
+    instance: str
+    mac: str  # of the interface
+    made: str = ""  # device and inode of the namespace, if we made it for the instance
+    left_alone: tuple[int, ...] = ()  # IP versions of which the namespace had a default route already
+
+    def text(self) -> str:
+        """Return the alias."""
+        return " ".join((self.instance, self.mac, self.made or "-", *map(str, self.left_alone)))
+
+
+def read_label(alias: str) -> PortLabel | None:
+    """Return what an alias says, or None when it is none of ours."""
+    words = alias.split(" ")
+    if len(words) < 3 or not all(word in ("4", "6") for word in words[3:]):
+        return None
+    made = "" if words[2] == "-" else words[2]
+    return PortLabel(words[0], words[1], made, tuple(map(int, words[3:])))

@@ -112,7 +112,7 @@ def test_a_marked_device_is_ours_and_up() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (vrf_body(), HalfMade(ifname="vrf5000")),
+        (vrf_body(), HalfMade(ifname="vrf5000", seems=Vrf(ifname="vrf5000", table=5000))),
         (vrf_body(name="tenant"), None),
         (vrf_body(marked("vrf5000"), name="renamed"), HalfMade(ifname="renamed")),
         (vrf_body(marked("vrf5000"), attr_u32(27, packed.DOOMED_GROUP)), HalfMade(ifname="vrf5000")),

@@ -139,11 +139,11 @@ def test_a_map_element_of_another_value_is_replaced_in_one_go() -> None:
 
 
 def test_what_the_kernel_does_not_tell_of_a_port_is_no_difference() -> None:
-    def port(netns: str, *addresses: str) -> VethPort:
+    def port(*addresses: str) -> VethPort:
         inside = Inside(ifname="eth0", lladdr="02:00:00:00:00:01", addresses=addresses, gateways=())
-        return VethPort(ifname="v-1", lladdr="m", mtu=1450, vrf="vrf5000", netns=netns, make_netns=True, inside=inside)
+        return VethPort(ifname="v-1", lladdr="m", mtu=1450, vrf="vrf5000", netns="i-1", make_netns=True, inside=inside)
 
-    assert diff(state(port("i-1", "10.0.0.4/24")), state(port(""))) == []
+    assert diff(state(port("10.0.0.4/24")), state(port())) == []
 
 
 def test_a_kept_port_is_not_removed() -> None:

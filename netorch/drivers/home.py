@@ -1,0 +1,195 @@
+"""The namespaces that instances live in: whether one may be, by what it is and never by its name; the end of one that we made.
+
+A namespace is opened once. Everything is asked of that descriptor and done through it, so that a name, a link or a mount that
+comes to lead elsewhere in between changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from netorch.drivers import netns, packed, parsed
+from netorch.drivers.nft_monitor import NETLINK_NETFILTER
+from netorch.drivers.rtnl import Channel, attr_text, attr_u32, attrs
+from netorch.drivers.source_routes import stale_rules
+from netorch.errors import KernelError
+from netorch.model.ids import is_id
+from netorch.state.link import VethPort
+from netorch.state.owner import NETNS_PREFIX, NFT_TABLE, read_label
+
+_ROOT: Final = Path("/proc/1/ns/net")
+_TARGET_NETNSID: Final = 46  # IFLA_TARGET_NETNSID: of which namespace, by our number for it, the question is
+_GET_TABLE: Final = 10 << 8 | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
+_NFPROTO_INET, _NFPROTO_IPV4 = 1, 2
+
+
+@contextmanager
+def channel(fd: int, what: str) -> Iterator[Channel]:
+    """Open a route netlink socket in a namespace. Raises KernelError."""
+    try:
+        found = Channel(fd)
+    except OSError as error:
+        raise KernelError(what, error.errno or 0) from error
+    with closing(found):
+        yield found
+
+
+def identity(fd: int) -> str:
+    """Return the device and inode of a namespace: the same for two descriptors of one, and for no other while that one lives."""
+    found = os.fstat(fd)
+    return f"{found.st_dev:x}:{found.st_ino}"
+
+
+def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, fabric_fd: int) -> None:
+    """Refuse a namespace that is not the instance's to have. `inside` is a channel in the namespace of `fd`.
+
+    Raises:
+      KernelError: EPERM, with what the namespace is.
+    Cost: the devices in the namespace, and for one that we did not make the names in /run/netns.
+    """
+    reason = _of_the_host(fd, underlay_fd) or ("" if port.make_netns else _of_netorch(fd))
+    reason = reason or _of_another(port, inside, number_of(fabric_fd, inside))
+    if reason:
+        detail = f"{reason}; name a namespace that is the instance's alone"
+        raise KernelError(f"plug {port.inside.ifname} into namespace {port.netns}", errno.EPERM, detail)
+
+
+def other_end(dev: parsed.Device, inside: Channel) -> parsed.Device | None:
+    """Return the other end of a veth, in whatever namespace it is, or None when it is in the same one.
+
+    Raises:
+      KernelError: the kernel does not show it.
+    """
+    if dev.kind != "veth" or dev.netnsid is None:
+        return None
+    try:
+        found = inside.get(
+            packed.GETLINK, packed.link_header(dev.peer) + attr_u32(_TARGET_NETNSID, dev.netnsid) + attr_u32(29, 8)
+        )
+    except OSError as error:
+        raise KernelError(f"look for the other end of {dev.ifname}", error.errno or 0) from error
+    return parsed.device(found) if found is not None else None
+
+
+def fabric_of(dev: parsed.Device, inside: Channel) -> str | None:
+    """Return the name of the fabric namespace that holds the other end of an instance's veth."""
+    if dev.kind != "veth" or dev.netnsid is None:
+        return None
+    for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
+        try:
+            fd = netns.find(path.name)
+        except KernelError:
+            continue  # on its way in or out
+        try:
+            if number_of(fd, inside) == dev.netnsid:
+                return path.name
+        finally:
+            os.close(fd)
+    return None
+
+
+def number_of(fd: int, seen_from: Channel) -> int | None:
+    """Return the number by which the channel's namespace knows the namespace of `fd`, or None when it has none."""
+    answer = seen_from.get(packed.GETNSID, bytes(4) + attr_u32(3, fd))
+    number = struct.unpack("=i", attrs(answer, 4).get(1, b"\xff\xff\xff\xff"))[0] if answer is not None else -1
+    return number if number >= 0 else None
+
+
+def release(name: str, made: str) -> None:
+    """Take away the namespace that we made for an instance, unless one of its ports lives on in some host's fabric.
+
+    `made` is the identity of the one that we made; if the name means another by now, that one stays. Nothing: not known, since
+    the port that told it is gone.
+
+    Raises:
+      KernelError: the kernel refused.
+    """
+    if not is_id(name, "i"):
+        return
+    try:
+        fd = netns.find(name, follow=False)
+    except KernelError:
+        netns.remove(name)
+        return
+    try:
+        if made not in ("", identity(fd)):
+            return
+        with channel(fd, f"open {name}") as inside:
+            if any(fabric_of(dev, inside) for dev in _veths(inside)):
+                for refusal in inside.batch(stale_rules(inside)).values():
+                    raise KernelError(f"take away rules in {name}", refusal.errno, refusal.detail)
+                return
+    finally:
+        os.close(fd)
+    netns.remove(name)
+
+
+def _of_the_host(fd: int, underlay_fd: int) -> str:
+    """Return which of the host's own namespaces this is, or nothing."""
+    if _same(fd, os.fstat(underlay_fd)):
+        return "it is the host's own namespace"
+    with suppress(OSError):  # not shown to us, so that it cannot be what we have opened
+        if _same(fd, _ROOT.stat()):
+            return "it is the machine's own namespace"
+    for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
+        if _leads_to(path, fd):
+            return f"it is {path.name}, the overlay of a host"
+    return ""
+
+
+def _of_netorch(fd: int) -> str:
+    """Return which instance's or other host's namespace this is, or nothing."""
+    for path in netns.RUN_NETNS.iterdir():
+        if is_id(path.name, "i") and _leads_to(path, fd):
+            return f"it is that of instance {path.name}"
+    try:
+        tables = Channel(fd, NETLINK_NETFILTER)
+    except OSError:  # a kernel without nf_tables
+        return ""
+    with closing(tables):
+        for family in (_NFPROTO_IPV4, _NFPROTO_INET):
+            with suppress(OSError):
+                if tables.get(_GET_TABLE, struct.pack("=BBH", family, 0, 0) + attr_text(1, NFT_TABLE)) is not None:
+                    return f"it holds the table {NFT_TABLE} of a host's agent"
+    return ""
+
+
+def _of_another(port: VethPort, inside: Channel, fabric: int | None) -> str:
+    """Return which other instance is plugged into the namespace, or nothing. An instance may have several interfaces in it.
+
+    A label that somebody changed is not believed of the very port, nor a missing one of any port of this fabric: both are
+    written again.
+    """
+    for dev in _veths(inside):
+        other = other_end(dev, inside)
+        if other is None or not other.bears_mark:
+            continue
+        label, here = read_label(other.alias), dev.netnsid == fabric
+        if here and (label is None or other.ifname == port.ifname):
+            continue
+        if label is None or label.instance != port.holder:
+            whose = f"instance {label.instance}" if label is not None else "another instance"
+            return f"{dev.ifname} there is the interface of {whose}"
+    return ""
+
+
+def _veths(inside: Channel) -> list[parsed.Device]:
+    devices = (parsed.device(body) for _, _, body in inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8)))
+    return [dev for dev in devices if dev.kind == "veth"]
+
+
+def _leads_to(path: Path, fd: int) -> bool:
+    try:
+        return _same(fd, path.stat())
+    except OSError:  # on its way in or out
+        return False
+
+
+def _same(fd: int, other: os.stat_result) -> bool:
+    return os.path.samestat(os.fstat(fd), other)
