@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6PacketTooBig, ICMPv6Unknown
+from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
 from netorch.control.permissions import Permission
 from netorch.model.security import Way
+from tests.integration.packets import PATIENCE_S
 from tests.integration.policed import (
     CLIENT,
     FAR,
@@ -96,6 +99,27 @@ def test_a_packet_to_its_own_sender_is_judged_as_any_other(lab: Policed, version
 @pytest.mark.parametrize("source", ["255.255.255.255", "10.44.12.255", "10.44.255.255", "0.0.0.0"])
 def test_a_permitted_port_does_not_excuse_a_broadcast_source(lab: Policed, source: str) -> None:
     assert lab.verdict(CLIENT, NEAR, IP(src=source, dst=address(NEAR)) / UDP(sport=1, dport=6000)) == "spoofed"
+
+
+# --- hops --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("hops", [1, 2, 3, 255])
+def test_each_host_takes_one_hop(lab: Policed, server: str, version: int, hops: int) -> None:
+    """As docs/design/dataplane.md says, with what that means for protocols that send 1 or demand 255."""
+    taken = 1 if server == NEAR else 2
+    field, needle = "ttl" if version == 4 else "hlim", os.urandom(NEEDLE_BYTES)
+    packet = udp(CLIENT, server, 6000, version=version) / Raw(needle)
+    setattr(packet, field, hops)
+    if hops <= taken:
+        assert lab.vanishes(CLIENT, server, [bytes(packet)], needle, udp(CLIENT, server, 6000, version=version))
+        return
+    ear = lab.ear(server)
+    lab.emit(CLIENT, [bytes(packet)])
+    assert ear.hears(needle, within_s=PATIENCE_S)
+    (heard,) = (Ether(frame) for frame in ear.take() if needle in frame)
+    assert getattr(heard.payload, field) == hops - taken
 
 
 # --- protocols by number -----------------------------------------------------------------------------------------------------
