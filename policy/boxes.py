@@ -132,11 +132,11 @@ def class_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Loo
         yield from _lookup(f"{chain}.peer_icmp{version}", match, types, kinds.types[ICMP_OF[version]])
 
 
-def port_lookup(chain: str, version: int, services: Services) -> Iterator[Lookup]:
-    """Yield the look-up of TCP and UDP ports alone, whatever the address."""
+def port_lookup(name: str, version: int, port: str, services: Services) -> Iterator[Lookup]:
+    """Yield the look-up of TCP and UDP ports alone, `dport` or `sport`, whatever the address."""
     elements = [f"{_span(ports)} . {protocol}" for protocol in WITH_PORTS for ports in services.of(protocol)]
-    match = f"meta nfproto ipv{version} th dport . meta l4proto"
-    yield from _lookup(f"{chain}.free{version}", match, "inet_service . inet_proto", elements)
+    match = f"meta nfproto ipv{version} th {port} . meta l4proto"
+    yield from _lookup(name, match, "inet_service . inet_proto", elements)
 
 
 class _Kinds(msgspec.Struct):

@@ -6,6 +6,11 @@ they come to the host, be they refused there. Time is not modelled: nothing expi
 
 Who begins a TCP connection says no more than SYN until the other end has accepted it: what else it sends is of no connection.
 
+A SYN between the ports of a known connection begins another one. It is judged as a first packet is, and says for each end that
+lets it pass whether that end tracks the connection from now on. Refused, it changes nothing there. From the end that has accepted
+the connection it is of none. No other protocol says that it begins: what comes between the same ends (addresses, ports, an ICMP
+identifier) belongs to what is known.
+
 An ICMP error belongs to the connection that it quotes when it goes from one end of it to the other.
 """
 
@@ -31,9 +36,11 @@ class Flow(msgspec.Struct):
     accepted: bool = False  # of TCP: the other end has said SYN and ACK
     tracked_by: set[str] = msgspec.field(default_factory=set)  # addresses of the ends that track it
 
-    def is_too_early(self, packet: Packet) -> bool:
-        """Return whether its beginner goes on before the other end has accepted it."""
-        return packet.protocol == TCP and packet.source == self.begun_by and not (packet.begins or self.accepted)
+    def takes(self, packet: Packet) -> bool:
+        """Return whether a packet can be of it: its beginner says SYN until the other end accepts, which then says none."""
+        if packet.source == self.begun_by:
+            return packet.protocol != TCP or packet.begins or self.accepted
+        return not (packet.is_syn and self.accepted)
 
 
 class Connections:
@@ -55,9 +62,9 @@ class Connections:
             self._follow(there, packet)
             arrived = verdict.passed
             if arrived or here != there or (here, _key(packet)) in self._flows:
-                self._remember(here, packet, packet.source if verdict.sender_tracks else "")
+                self._remember(here, packet, packet.source, tracks=verdict.sender_tracks)
             if arrived:
-                self._remember(there, packet, packet.destination if verdict.receiver_tracks else "")
+                self._remember(there, packet, packet.destination, tracks=verdict.receiver_tracks)
         return verdict
 
     def _memory(self, home: str, end: str, packet: Packet) -> Memory:
@@ -66,8 +73,12 @@ class Connections:
             flow = self._flows.get((home, _key(quoted))) if _is_error_about(packet, quoted) else None
             return Memory(standing=Standing.KNOWN, tracked=end in flow.tracked_by) if flow is not None else first_sight(packet)
         flow = self._flows.get((home, _key(packet)))
-        if flow is None or flow.is_too_early(packet):
+        if flow is None:
             return first_sight(packet)
+        if not flow.takes(packet):
+            return Memory(standing=Standing.STRANGE)
+        if packet.is_syn:
+            return Memory(standing=Standing.NEW)
         unanswered = not flow.answered and packet.source == flow.begun_by
         return Memory(standing=Standing.NEW if unanswered else Standing.KNOWN, tracked=end in flow.tracked_by)
 
@@ -77,7 +88,7 @@ class Connections:
             flow.answered = True
             flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
 
-    def _remember(self, home: str, packet: Packet, tracker: str) -> None:
+    def _remember(self, home: str, packet: Packet, end: str, *, tracks: bool) -> None:
         if packet.quoted is not None or not packet.has_connection:
             return
         flow = self._flows.get((home, _key(packet)))
@@ -85,8 +96,10 @@ class Connections:
             if not packet.begins:
                 return
             flow = self._flows[home, _key(packet)] = Flow(begun_by=packet.source)
-        if tracker:
-            flow.tracked_by.add(tracker)
+        if tracks:
+            flow.tracked_by.add(end)
+        elif packet.is_syn and flow.takes(packet):
+            flow.tracked_by.discard(end)
 
 
 def _is_error_about(packet: Packet, quoted: Packet) -> bool:

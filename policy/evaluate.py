@@ -195,8 +195,8 @@ def is_untracked(policy: Policy, eni: NetworkInterface, direction: Direction, pa
     """Return whether a packet passes whatever connection it belongs to.
 
     EC2 does not track a TCP or UDP flow that a rule permits for everywhere (0.0.0.0/0, or ::/0 for IPv6) when rules of the
-    other direction permit every port to everywhere: whatever the answer, it passes anyhow. We cannot track what has an
-    authentication header of IPv6, which EC2 does.
+    other direction permit every port to everywhere: whatever the answer, it passes anyhow. So the flow is untracked both ways:
+    the packet may be one of its answers. We cannot track what has an authentication header of IPv6, which EC2 does.
     """
     if not packet.has_connection:
         return permitting_rule(policy, eni, direction, packet) is not None
@@ -205,7 +205,8 @@ def is_untracked(policy: Policy, eni: NetworkInterface, direction: Direction, pa
     everywhere = EVERYWHERE[0] if packet.version == 4 else EVERYWHERE[1]
     here = [rule for rule in rules_of(policy, eni, direction) if everywhere in _cidrs(policy, rule)]
     back = [rule for rule in rules_of(policy, eni, direction.other) if everywhere in _cidrs(policy, rule)]
-    return any(_matches(rule, packet) for rule in here) and _all_ports(back, packet.protocol)
+    asks = any(_matches(rule, packet) for rule in here) and _all_ports(back, packet.protocol)
+    return asks or (any(_matches(rule, packet.answer()) for rule in back) and _all_ports(here, packet.protocol))
 
 
 def _all_ports(rules: Iterable[SecurityGroupRule], protocol: int) -> bool:

@@ -1,7 +1,8 @@
 """Security groups: the union of what the groups of a class permit, as one chain for each direction.
 
 A permission for every address is *untracked* where EC2 does not track it: TCP or UDP, and the other direction permits all of that
-protocol to and from every address. Each packet of such a connection is judged anew, so that it ends when the rule goes.
+protocol to and from every address. Each packet of such a connection is judged anew, so that it ends when the rule goes. That
+holds both ways: its answers, known by the port that they come from, are untracked, and make no tracked connection of it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[st
     closed = [version for version in versions if permitted.get(_anywhere(version), NOTHING) != EVERYTHING]
     chain = _Chain(name, direction)
     for version in versions:
-        chain.look_up(port_lookup(name, version, _untracked(permitted, answers, version)), chain.untracked)
+        free, answering = _untracked(permitted, answers, version), _untracked(answers, permitted, version)
+        chain.look_up(port_lookup(f"{name}.free{version}", version, "dport", free), chain.untracked)
+        chain.look_up(port_lookup(f"{name}.answers{version}", version, "sport", answering - free), chain.untracked)
     chain.rules += [f"meta nfproto ipv{version} {chain.tracked}" for version in versions if version not in closed]
     for version in closed:
         known = union({prefix: found for prefix, found in permitted.items() if prefix.version == version})
@@ -120,9 +123,9 @@ class _Chain:
         # Verdicts of policy.skeleton.
         self.untracked = "goto freely_sent" if sends else "goto freely_taken"
         self.tracked = "goto sent" if sends else "goto taken"
-        known, passes = ("tracked_sender", "goto deliver") if sends else ("tracked_taker", "accept")
         # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
-        self.rules = [f"ct direction . ct mark @{known} {passes}"]
+        end = "sender" if sends else "taker"
+        self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
         self._name = name
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto sg_refuses_sender" if sends else "goto sg_refuses_taker"

@@ -53,7 +53,10 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
 * What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
   `tracked_sender` and `tracked_taker` hold the directions and marks with which a packet passes an end without being judged.
   EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
-  A mark is set by a connection's first packet only. What is `invalid` passes by untracked rules only.
+  What is `invalid` passes by untracked rules only.
+* A mark is set by a connection's first packet, and by each SYN. The connection tracker takes a SYN between the ports of an old
+  connection for a packet of that one, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules,
+  which say for each end whether the new connection is tracked. A refused SYN changes nothing: the old connection may live on.
 * What begins a connection is looked up among the zones that hold more connections than are free on this host
   (netorch.agent.allowance), once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
   each time by `freely_sent` or `freely_taken`, which know it by `confirmed`. No packet of a known connection is refused there.
@@ -151,14 +154,17 @@ chain nameless {{
     meta protocol != ip meta protocol != ip6 meta protocol != arp drop
     arp saddr ip 0.0.0.0 drop
     arp saddr ip 169.254.0.0/16 drop
-    ip saddr 0.0.0.0 drop
-    ip saddr 169.254.0.0/16 meta pkttype {{ broadcast, multicast }} drop
+    meta pkttype {{ broadcast, multicast }} ip saddr 0.0.0.0 drop
+    meta pkttype {{ broadcast, multicast }} ip saddr 169.254.0.0/16 drop
     ip6 saddr fe80::1 goto refuse_spoofed
     ip6 saddr fe80::/10 drop
     ip6 saddr :: drop
     goto refuse_spoofed
 }}
 """
+
+# SYN without FIN, RST and ACK. The flags first, whatever the packet is: they are no others' most of the time, and cheap to load.
+BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
 
 _MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}")
 
@@ -276,11 +282,24 @@ chain relay {
     meta sdifname . ip6 daddr @transit6 accept
     goto refuse_transit
 }
+chain known_sender {
+    BEGINS return
+    goto deliver
+}
+chain known_taker {
+    BEGINS return
+    accept
+}
 chain sent {
     ct state == new goto begins_here
     ct state == invalid goto refuse_invalid
+    BEGINS jump sender_tracks
     meta mark set 0x0
     goto deliver
+}
+chain sender_tracks {
+    ct direction original ct mark set ct mark | 0x1
+    ct direction reply ct mark set ct mark | 0x2
 }
 chain begins_here {
     ct zone @over_allowance jump crowded
@@ -289,9 +308,14 @@ chain begins_here {
     goto deliver
 }
 chain freely_sent {
+    BEGINS jump sender_forgets
     ct status confirmed goto deliver
     ct zone @over_allowance goto refuse_allowance
     goto deliver
+}
+chain sender_forgets {
+    ct direction original ct mark set ct mark & 0xfffffffe
+    ct direction reply ct mark set ct mark & 0xfffffffd
 }
 chain deliver {
     oifgroup VXLAN_GROUP accept
@@ -301,7 +325,12 @@ chain deliver {
 chain taken {
     ct state == new goto begins_there
     ct state == invalid goto refuse_invalid
+    BEGINS jump taker_tracks
     accept
+}
+chain taker_tracks {
+    ct direction original ct mark set ct mark | 0x2
+    ct direction reply ct mark set ct mark | 0x1
 }
 chain begins_there {
     ct zone @over_allowance jump crowded
@@ -313,9 +342,14 @@ chain crowded {
     goto refuse_allowance
 }
 chain freely_taken {
+    BEGINS jump taker_forgets
     ct status confirmed accept
     ct zone @over_allowance goto refuse_allowance
     accept
+}
+chain taker_forgets {
+    ct direction original ct mark set ct mark & 0xfffffffd
+    ct direction reply ct mark set ct mark & 0xfffffffe
 }
 REFUSALS
 chain input {
@@ -334,6 +368,7 @@ chain output {
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP))
     .replace("CHECKED", CHECKED)
     .replace("REFUSALS", _REFUSALS)
+    .replace("BEGINS", BEGINS)
 )
 
 

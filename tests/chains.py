@@ -71,8 +71,8 @@ def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -
     return NftChain(name=name, rules=rules, sets=chain_sets(name))
 
 
-SEND_CHAIN = judge(SEND, "daddr", "tracked_sender", "goto deliver", "sent", "sg_refuses_sender")
-TAKE_CHAIN = judge(TAKE, "saddr", "tracked_taker", "accept", "taken", "sg_refuses_taker")
+SEND_CHAIN = judge(SEND, "daddr", "tracked_sender", "jump known_sender", "sent", "sg_refuses_sender")
+TAKE_CHAIN = judge(TAKE, "saddr", "tracked_taker", "jump known_taker", "taken", "sg_refuses_taker")
 ACL_CHAIN = NftChain(
     name=ACL,
     rules=(

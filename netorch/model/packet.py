@@ -53,10 +53,15 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.protocol != AH or self.version == 4
 
     @property
+    def is_syn(self) -> bool:
+        """Return whether it says that a TCP connection begins, whatever there was before between these ports."""
+        return self.protocol == TCP and self.flags & (SYN | ACK | RST | FIN) == SYN
+
+    @property
     def begins(self) -> bool:
         """Return whether it may be the first packet of a connection."""
         if self.protocol == TCP:
-            return self.flags & (SYN | ACK | RST | FIN) == SYN
+            return self.is_syn
         return not self.has_type or self.icmp_type in ANSWER_TO[self.version]
 
     def answer(self) -> Packet:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
+from operator import and_, or_
 from typing import Final
 
 import msgspec
@@ -49,6 +50,7 @@ Step = Callable[[Skb, Sets], "Verdict | bool"]
 _TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
 # What decides nothing about one packet alone -> how many words it takes. A single packet is within every limit.
 _UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
+_OPERATORS: Final = {"|": or_, "&": and_}
 _BITMASKS: Final = frozenset({"ct state", "ct status"})
 
 
@@ -136,12 +138,14 @@ class _Parser:
             self.steps.append(lambda skb, sets: _assign(skb, attribute, number))
             return
         fields = self._fields()
-        if self._take() == "map":
+        operator = self._take()
+        if operator == "map":
             name = self._take().removeprefix("@")
             self.steps.append(lambda skb, sets: _assign(skb, attribute, _mapped(skb, sets, fields, name)))
-        else:  # the only operator in use is |
+        else:
             bits = int(self._take(), 0)
-            self.steps.append(lambda skb, sets: _assign(skb, attribute, _or(fields[0].read(skb), bits)))
+            combine = _OPERATORS[operator]
+            self.steps.append(lambda skb, sets: _assign(skb, attribute, combine(_number(fields[0].read(skb)), bits)))
 
     def _fields(self) -> tuple[Field, ...]:
         fields = [self._field()]
@@ -151,13 +155,13 @@ class _Parser:
         return tuple(fields)
 
     def _field(self) -> Field:
-        if self.words[0].startswith("@th,"):
-            return raw_field(self._take())
         for length in (4, 3, 2, 1):
             field = FIELDS.get(tuple(self.words[:length]))
             if field is not None:
                 del self.words[:length]
                 return field
+        if self.words[0].startswith("@th,"):
+            return raw_field(self._take())
         raise ValueError(f"{' '.join(self.words[:2])!r} is not known")
 
     def _match(self) -> None:
@@ -241,10 +245,6 @@ def _assign(skb: Skb, attribute: str, value: int | None) -> bool:
 def _untrack(skb: Skb, sets: Sets) -> bool:
     skb.ct_state = CT_STATES["untracked"]
     return True
-
-
-def _or(value: Value | None, bits: int) -> int:
-    return _number(value) | bits
 
 
 def _number(value: Value | None) -> int:

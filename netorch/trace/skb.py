@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from netorch.model.addr import packed
-from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, UDP
+from netorch.model.packet import ACK, FIN, RST, SYN, Packet
+from netorch.model.security import ICMP, ICMPV6, TCP, UDP
 from netorch.state.link import VXLAN_PORT
 
 Value = int | str
@@ -100,6 +100,11 @@ def _icmp(part: str, protocol: int) -> Callable[[Skb], int | None]:
     return read
 
 
+def _flags(skb: Skb) -> int | None:
+    """Return FIN, SYN, RST and ACK. Rules ask for the protocol next: what others have in this place decides nothing."""
+    return skb.packet.flags & (FIN | SYN | RST | ACK) if skb.packet.protocol == TCP else None
+
+
 def _never(skb: Skb) -> None:
     """Return nothing: packets that are followed here are neither ARP nor fragments."""
 
@@ -135,6 +140,7 @@ _FIELDS: Final = (
     Field(words="ip6 daddr", read=_address("destination", 6)),
     Field(words="th sport", read=_ports("source_port")),
     Field(words="th dport", read=_ports("destination_port")),
+    Field(words="@th,104,8 & 0x17", read=_flags),
     Field(words="icmp type", read=_icmp("icmp_type", ICMP), names=_ICMP),
     Field(words="icmp code", read=_icmp("icmp_code", ICMP)),
     Field(words="icmpv6 type", read=_icmp("icmp_type", ICMPV6), names=_ICMPV6),

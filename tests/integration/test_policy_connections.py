@@ -96,11 +96,13 @@ def test_a_refused_connection_cannot_be_answered_into_being(lab: Policed, server
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_both_ends_may_open_at_once_if_each_may_open(lab: Policed, server: str, version: int) -> None:
-    """Here one of them may not: its SYN arrives all the same, as part of the connection that the other one opens."""
-    refused = Talk(lab, server, CLIENT, 41000, version)
-    assert refused.says(server, "S") == "sg_ingress"
-    talk = Talk(lab, CLIENT, server, TRACKED, version)
+    refused = Talk(lab, CLIENT, server, TRACKED, version, client_port=41000)
+    assert [refused.says(CLIENT, "S"), refused.says(server, "S")] == [PASSED, "sg_ingress"]
+    rules = both(41001)
+    lab.allow("acme/clients", Way.INGRESS, *rules)
+    talk = Talk(lab, CLIENT, server, TRACKED, version, client_port=41001)
     assert [talk.says(CLIENT, "S"), talk.says(server, "S"), talk.says(CLIENT, "SA"), talk.says(server, "SA")] == [PASSED] * 4
+    lab.revoke("acme/clients", Way.INGRESS, *rules)
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -188,6 +190,85 @@ def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(l
     lab.revoke("acme/servers", Way.INGRESS, *narrow)
     assert talk.says(CLIENT, "PA") == "sg_ingress"
     lab.allow("acme/servers", Way.INGRESS, *everywhere)
+
+
+# --- a connection between the ports of an old one ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("last", ["", "server FA", "client FA", "both FA"])
+def test_a_revoked_rule_lets_no_connection_begin_between_the_ports_of_a_tracked_one(
+    lab: Policed, server: str, version: int, last: str
+) -> None:
+    """In none of the states in which the connection tracker takes a SYN for one of the old connection's packets."""
+    talk = Talk(lab, CLIENT, server, TRACKED, version).opens()
+    for speaker in {"server FA": [server], "client FA": [CLIENT], "both FA": [server, CLIENT]}.get(last, []):
+        assert talk.says(speaker, "FA") == PASSED
+    rules = both(TRACKED)
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    for flags in ("S", "S", "SP", "SEC", "SU"):
+        assert talk.says(CLIENT, flags) == "sg_ingress"
+    assert talk.says(server, "S") in ("sg_ingress", "invalid")
+    assert [talk.says(CLIENT, "A"), talk.says(server, "A")] == [PASSED] * 2  # the old one goes on
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+    assert talk.says(CLIENT, "S") == PASSED
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_syn_that_nobody_has_answered_is_not_repeated_after_its_rule(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, TRACKED, version)
+    assert [talk.says(CLIENT, "S"), talk.says(CLIENT, "S")] == [PASSED] * 2
+    rules = both(TRACKED)
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert talk.says(CLIENT, "S") == "sg_ingress"
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+    assert [talk.says(CLIENT, "S"), talk.says(server, "SA"), talk.says(CLIENT, "A")] == [PASSED] * 3
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_a_client_that_may_send_no_more_begins_nothing_between_old_ports(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, TRACKED, version).opens()
+    lab.regroup(CLIENT, "mute")
+    assert [talk.says(CLIENT, "S"), talk.says(CLIENT, "PA"), talk.says(server, "PA")] == ["sg_egress", PASSED, PASSED]
+    lab.regroup(CLIENT, "clients")
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+@pytest.mark.parametrize("then", ["tracked", "untracked"])
+def test_a_connection_between_old_ports_is_tracked_if_the_rule_is_that_lets_it_begin(
+    lab: Policed, server: str, version: int, then: str
+) -> None:
+    narrow, everywhere = both(SHUT), both(SHUT, nets=("0.0.0.0/0", "::/0"))
+    before, after = (everywhere, narrow) if then == "tracked" else (narrow, everywhere)
+    lab.allow("acme/servers", Way.INGRESS, *before)
+    talk = Talk(lab, CLIENT, server, SHUT, version).opens()
+    lab.allow("acme/servers", Way.INGRESS, *after)
+    lab.revoke("acme/servers", Way.INGRESS, *before)
+    assert talk.says(CLIENT, "S") == PASSED
+    lab.revoke("acme/servers", Way.INGRESS, *after)
+    assert talk.says(CLIENT, "PA") == (PASSED if then == "tracked" else "sg_ingress")
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_answer_makes_no_tracked_connection_of_an_untracked_one(lab: Policed, server: str, version: int) -> None:
+    """Where nobody knows the connection, the server's answer is the first packet that is seen of it."""
+    rules = both(FREE, "udp", nets=("0.0.0.0/0", "::/0"))
+    question = udp(CLIENT, server, FREE, version=version)
+    answer = udp(server, CLIENT, question.sport, version=version, sport=FREE)
+    lab.allow("acme/clients", Way.INGRESS, Permission(protocol="udp", peer="sg-servers"))
+    assert [lab.verdict(server, CLIENT, answer), lab.verdict(CLIENT, server, question)] == [PASSED] * 2
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert lab.verdict(CLIENT, server, question) == "sg_ingress"
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/clients", Way.INGRESS, Permission(protocol="udp", peer="sg-servers"))
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_an_untracked_answer_needs_no_known_connection(lab: Policed, server: str, version: int) -> None:
+    lab.allow("acme/clients", Way.INGRESS, *both(41002, nets=("0.0.0.0/0", "::/0")))
+    answer = tcp(server, CLIENT, 41002, "A", version=version, sport=FREE)
+    assert lab.verdict(server, CLIENT, answer) == PASSED
+    lab.revoke("acme/clients", Way.INGRESS, *both(41002, nets=("0.0.0.0/0", "::/0")))
 
 
 @pytest.mark.parametrize("server", SERVERS)

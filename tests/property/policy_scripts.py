@@ -15,7 +15,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from netorch.model.ids import make_id
-from netorch.model.packet import ACK, ERRORS, Packet
+from netorch.model.packet import ACK, ERRORS, SYN, Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, NetworkAcl, PrefixList, SecurityGroup, default_acl
 from policy.evaluate import Policy
 from tests.property.policy_strategies import PolicyCase, interface_at, packets, policies, subnets_of
@@ -115,12 +115,12 @@ def _records_of(policy: Policy) -> dict[str, Any]:
 
 
 def packets_of(first: Packet) -> Iterator[Packet]:
-    """Yield what belongs to a connection: its first packet, an answer, more of both, ICMP errors of both ends about it."""
+    """Yield what belongs to a connection: its first packet, an answer, more of both, a SYN of the other end, ICMP errors."""
     yield first
     yield first.answer()
     if first.protocol == TCP:
         yield msgspec.structs.replace(first, flags=ACK)
-        yield msgspec.structs.replace(first.answer(), flags=ACK)
+        yield from (msgspec.structs.replace(first.answer(), flags=flags) for flags in (ACK, SYN))
     icmp = ICMP if first.version == 4 else ICMPV6
     for quoted in (first, first.answer()):
         kind = max(ERRORS[first.version])

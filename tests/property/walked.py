@@ -76,8 +76,10 @@ class Site:
         if flow is None:
             return Ct(state="new" if packet.begins else "invalid")
         direction = "original" if packet.source == flow.begun_by else "reply"
-        if packet.quoted is None and packet.protocol == TCP and direction == "original" and not (packet.begins or flow.accepted):
-            return Ct(state="invalid")
+        if packet.quoted is None and packet.protocol == TCP:
+            too_early = direction == "original" and not (packet.begins or flow.accepted)
+            if too_early or (direction == "reply" and packet.begins and flow.accepted):
+                return Ct(state="invalid")
         if packet.quoted is not None:
             return Ct(state="related", direction=direction, mark=flow.mark)
         known = flow.answered or direction == "reply"
