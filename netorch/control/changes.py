@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from netorch.control.writes import Writes
+from netorch.errors import NetorchError
 
-MASS: Final = 10  # a plan that deletes more than half of at least so many needs to be allowed
+MASS: Final = 10  # a plan that ends more than half of at least so many needs to be allowed
 
 
 class Action(Enum):
@@ -44,6 +45,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str = ""  # of the one that exists before
     differences: tuple[Difference, ...] = ()
     breaks: str = ""  # what stops working, for people
+    ends: int = 0  # how many instances end with it
     hosts: tuple[str, ...] = ()  # on which the kernel changes
 
     @property
@@ -52,14 +54,34 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return "/".join(part for part in (self.owner, self.vpc, self.name) if part)
 
 
+class Stuck(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared VPC that cannot be made as the file says; it stays as it is, and the rest of the file goes on."""
+
+    path: str  # owner/name
+    error: NetorchError
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not the file's, and is left alone."""
+
+    kind: str  # vpc, or instance: one at the top level of another file
+    path: str
+    source: str  # the file that made it, by path or name; empty: a command did
+    lost: bool  # that file is not there any more
+    declared: bool  # this file has it too, just as it is
+
+
 class CloudPlan(msgspec.Struct, kw_only=True):
     """What applying a cloud would do to the store as it stood at `revision`."""
 
     revision: int
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
-    existing: dict[str, int]  # how many VPCs and instances there are
+    existing: dict[str, int]  # how many VPCs there are
+    own: dict[str, int] = {}  # how many VPCs and instances there are of those that the file has to do with
     notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
+    stuck: tuple[Stuck, ...] = ()
+    left: tuple[Left, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -72,11 +94,20 @@ class CloudPlan(msgspec.Struct, kw_only=True):
         return {action: counted[action] for action in Action}
 
     def mass_deletion(self) -> str:
-        """Return what the plan deletes too much of, e.g. `12 of 20 instances`, or nothing."""
-        for kind, total in self.existing.items():
-            deleted = sum(change.kind == kind and change.action is Action.DELETE for change in self.changes)
-            if total >= MASS and deleted * 2 > total:
-                return f"{deleted} of {total} {kind}s"
+        """Return why `apply` refuses the plan unless it is told otherwise, or nothing: what it ends too much of.
+
+        What is made anew ends as well: its connections, its id, its MAC. Of what others have made nothing is counted, because a
+        cloud that is large enough would hide the end of a whole file's.
+        """
+        gone = (Action.DELETE, Action.REPLACE)
+        ended = {
+            "vpc": sum(change.kind == "vpc" and change.action in gone for change in self.changes),
+            "instance": sum(change.ends for change in self.changes),
+        }
+        for kind, noun in (("instance", "instances"), ("vpc", "VPCs")):
+            total = self.own.get(kind, 0)
+            if total >= MASS and ended[kind] * 2 > total:
+                return f"the plan ends {ended[kind]} of {total} {noun}; if that is meant, allow it with --allow-mass-delete"
         return ""
 
 

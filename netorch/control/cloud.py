@@ -1,11 +1,12 @@
 """Planning and applying a whole declared cloud.
 
 What a file names is made as it says; in a VPC that it names, what it does not name is deleted. A VPC that it no longer names is
-deleted only if the same file (`source`) made it; everybody else's VPCs, and hosts, are left alone. Instances at the top level
-of a file live in the default VPC beside others: only those that the same file made are deleted.
+deleted only if it is the file's own (`sources.py`); everybody else's VPCs, and hosts, are left alone. Instances at the top level
+of a file live in the default VPC beside others: only those that are the file's own are deleted.
 
 A plan is computed from the store at one revision and holds the very transactions that `apply_cloud` commits; each compares all
-that it was decided on, so a cloud that changed meanwhile is noticed.
+that it was decided on, so a cloud that changed meanwhile is noticed. A declared VPC that cannot be made as the file says stays as
+it is, and the rest of the file goes on.
 """
 
 from __future__ import annotations
@@ -13,218 +14,259 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-import msgspec
-
-from netorch.control import hosts as host_actions
 from netorch.control.caller import Caller
-from netorch.control.changes import Action, Change, CloudPlan, differences
-from netorch.control.draft import Draft, delete_vpc, vpc_deletion
-from netorch.control.export import export_vpc
-from netorch.control.hosts import HostState
+from netorch.control.changes import Action, CloudPlan, Left, Stuck, differences
+from netorch.control.draft import Draft, Path, delete_vpc, vpc_deletion
 from netorch.control.mtus import sharing_after, too_small, unequal
+from netorch.control.plan_hosts import plan_hosts
+from netorch.control.plan_lodgers import made_here, with_lodgers
+from netorch.control.plan_vnis import choose_vnis
 from netorch.control.plan_vpc import plan_vpc
-from netorch.control.read import VpcRecords, read_inventory
+from netorch.control.read import Inventory, VpcRecords, read_inventory
 from netorch.control.refuse import over_quota
-from netorch.control.vpcs import wished_vni
+from netorch.control.sources import IsThere, Source, source_of
 from netorch.control.writes import ABSENT, Writes
-from netorch.errors import ApiError, Conflict
-from netorch.model import keys
-from netorch.model.check import default_vpc
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, HostDecl, InstanceDecl, VpcDecl
+from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl
 from netorch.model.valid import SOURCE_TAG
-from netorch.store.alloc import find_vnis
 from netorch.store.base import Store
-from netorch.store.rules import MAX_OPS
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
+Refused = dict[Path, NetorchError]
 
 
-def plan_cloud(store: Store, caller: Caller, cloud: Cloud, *, source: str = "") -> CloudPlan:
+def plan_cloud(
+    store: Store, caller: Caller, cloud: Cloud, *, source: str = "", is_there: IsThere = lambda path: True
+) -> CloudPlan:
     """Return what makes the store's cloud as declared. `cloud` has passed `check_cloud`; writes nothing.
 
-    `source` says which file this is, e.g. its absolute path; without one, no VPC is ever deleted.
+    `source` is the file's absolute path, `is_there` says which files still exist. A file without a path and a name owns nothing,
+    so nothing is ever deleted because it does not name it.
 
     Raises:
-      UnreadableRecord: the cloud declares a VPC or host in quarantine, or would delete one.
-      ApiError: something cannot be done, e.g. UnauthorizedOperation for another owner's VPC, VpcLimitExceeded,
-        InvalidIPAddress.InUse, IncorrectInstanceState for a move of an instance that is moving, DependencyViolation for a subnet
-        with interfaces that a file cannot name.
-    Cost: O(store + cloud).
+      UnreadableRecord, ApiError: nothing of the file can be done, or something that concerns all of it is wrong, e.g. a host, or
+        another owner's VPC. What concerns one VPC only stands in the plan's `stuck`: VpcLimitExceeded, InvalidIPAddress.InUse,
+        IncorrectInstanceState for a move of an instance that is moving, DependencyViolation for a subnet with interfaces that a
+        file cannot name, a record in quarantine.
+    Cost: O(store + cloud), twice when a VPC is stuck.
     """
     for decl in cloud.vpcs:
         if not caller.sees(decl.owner):
             text = f"VPC {decl.owner}/{decl.name}: is not yours; leave it out, or let its owner or the operator apply it"
             raise ApiError("UnauthorizedOperation", text)
     inventory = read_inventory(store)
-    draft = Draft(inventory, caller, source)
-    stored = {(records.vpc.record.owner, records.vpc.record.name): records for records in inventory.vpcs.values()}
-    decls = _with_lodgers(draft, cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
-    _check_readable(draft, cloud.hosts, decls)
-    _plan_hosts(draft, cloud.hosts)
-    _plan_leftovers(draft, decls)
-    _check_quotas(draft, decls)
-    _take_vnis(draft, store, decls, stored)
-    for decl in decls:
-        plan_vpc(draft, decl, stored.get((decl.owner, decl.name)))
-    draft.namespaces.settle(draft.steps)
-    existing = {"vpc": len(stored), "instance": sum(len(records.instances) for records in stored.values())}
-    steps = tuple(writes for writes in draft.steps if writes)
-    after = sharing_after(inventory, steps)
-    notes = (*unequal(after, inventory.mtus), *too_small(after, inventory.mtus))
-    return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=steps, existing=existing, notes=notes)
+    planner = _Planner(store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there))
+    refused: Refused = {}
+    while more := planner.plan(refused):  # again without them: nothing of a plan may rest on what is not done
+        refused |= more
+    plan = planner.result(refused)
+    if refused and all(change.kind == "host" for change in plan.changes):
+        raise next(iter(refused.values()))
+    return plan
 
 
-def _check_readable(draft: Draft, hosts: list[HostDecl], decls: list[VpcDecl]) -> None:
-    """Raise UnreadableRecord when this file has to do with something in quarantine."""
-    inventory = draft.inventory
-    for host in hosts:
-        inventory.check_host(host.name)
-    named = {(decl.owner, decl.name) for decl in decls}
-    for vni, found in inventory.quarantined.items():
-        if (found.owner, found.name) in named or (found.rest is not None and _of_this_file(draft, found.rest)):
-            inventory.check_vpc(draft.caller, vni)
+class _Planner:
+    """Plans a file, as often as it takes to leave out what cannot be done."""
+
+    def __init__(self, store: Store, inventory: Inventory, caller: Caller, cloud: Cloud, source: Source) -> None:
+        self._store = store
+        self._inventory = inventory
+        self._caller = caller
+        self._cloud = cloud
+        self._source = source
+        self._draft = Draft(inventory, caller, source)
+        self._decls: list[VpcDecl] = []
+
+    def plan(self, without: Refused) -> Refused:
+        """Plan everything but some VPCs; return which others cannot be done, and why."""
+        draft = self._draft = Draft(self._inventory, self._caller, self._source)
+        stored = {
+            (records.vpc.record.owner, records.vpc.record.name): records.copied() for records in self._inventory.vpcs.values()
+        }
+        plan_hosts(draft, self._cloud.hosts)
+        self._decls = with_lodgers(draft, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
+        decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
+        refused: Refused = self._unreadable(without)
+        replaceable = all(path in stored for path in without)  # else what was to take a deleted VPC's place may be stuck
+        freed = self._plan_leftovers(stored) if replaceable else {}
+        refused |= self._over_quota(decls, stored, freed)
+        freed |= self._plan_replaced(decls, stored)
+        new = [decl for decl in decls if (decl.owner, decl.name) not in stored]
+        refused |= choose_vnis(draft, self._store, new, freed)
+        for decl in decls:
+            path = (decl.owner, decl.name)
+            if path in refused:
+                continue
+            try:
+                plan_vpc(draft, decl, stored.get(path))
+            except (ApiError, UnreadableRecord) as error:
+                refused[path] = error
+        for vni, taken in draft.namespaces.settle(draft.steps):
+            path = next(path for path, records in draft.planned.items() if records.vni == vni)
+            refused.setdefault(path, taken)
+        return refused
+
+    def result(self, refused: Refused) -> CloudPlan:
+        """Return what was planned last."""
+        draft, inventory = self._draft, self._inventory
+        steps = tuple(writes for writes in draft.steps if writes)
+        for writes in steps:
+            writes.check_size()
+        after = sharing_after(inventory, steps)
+        return CloudPlan(
+            revision=inventory.revision,
+            changes=tuple(draft.changes),
+            steps=steps,
+            existing={"vpc": len(inventory.vpcs)},
+            own=self._own(),
+            notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus)),
+            stuck=tuple(Stuck(path="/".join(path), error=error) for path, error in refused.items()),
+            left=tuple(self._left()),
+        )
+
+    def _named(self) -> set[Path]:
+        return {(decl.owner, decl.name) for decl in self._decls}
+
+    def _unreadable(self, without: Refused) -> Refused:
+        """Return the VPCs in quarantine that this file declares, or would delete, or has instances in."""
+        named = self._named()
+        found: Refused = {}
+        for quarantined in self._inventory.quarantined.values():
+            path = (quarantined.owner, quarantined.name)
+            rest = quarantined.rest
+            own = rest is not None and (self._source.owns(rest.vpc.record.tags) or bool(made_here(self._draft, rest)))
+            if (path in named or own) and path not in without and quarantined.is_known_to(self._caller):
+                found[path] = quarantined.error
+        return found
+
+    def _plan_leftovers(self, stored: dict[Path, VpcRecords]) -> dict[int, Path]:
+        """Add the deletion of VPCs that are this file's own and that it no longer names; return their VNIs."""
+        freed = {}
+        named = self._named()
+        for path, records in list(stored.items()):
+            vpc = records.vpc.record
+            if path in named or not self._source.owns(vpc.tags) or not self._caller.sees(vpc.owner):
+                continue
+            self._draft.changes.append(vpc_deletion(records))
+            delete_vpc(self._draft, records)
+            freed[records.vni] = path
+            del stored[path]
+        return freed
+
+    def _plan_replaced(self, decls: list[VpcDecl], stored: dict[Path, VpcRecords]) -> dict[int, Path]:
+        """Add the end of VPCs that get another VNI, before any is made anew: two may exchange theirs. Return the old VNIs."""
+        freed = {}
+        for decl in decls:
+            path = (decl.owner, decl.name)
+            records = stored.get(path)
+            if records is None or decl.vni is None or decl.vni == records.vni:
+                continue
+            delete_vpc(self._draft, records)
+            why = differences(vni=(records.vni, decl.vni), source=self._passed(records))
+            self._draft.replaced[path] = vpc_deletion(records, Action.REPLACE, why)
+            freed[records.vni] = path
+            del stored[path]
+        return freed
+
+    def _passed(self, records: VpcRecords) -> tuple[str, str]:
+        """Return whose a VPC was and is, once it was made anew."""
+        mark = records.vpc.record.tags.get(SOURCE_TAG, "")
+        return mark, self._source.after(mark, changed=True)
+
+    def _over_quota(self, decls: list[VpcDecl], stored: dict[Path, VpcRecords], freed: dict[int, Path]) -> Refused:
+        """Return the VPCs that their owners may not have, or not as large."""
+        totals = Counter(records.vpc.record.owner for records in self._inventory.vpcs.values())
+        totals.update(found.owner for found in self._inventory.quarantined.values())
+        totals.subtract(owner for owner, _ in freed.values())
+        refused: Refused = {}
+        for decl in decls:
+            new = (decl.owner, decl.name) not in stored
+            try:
+                _check_quotas(self._draft, decl, totals[decl.owner] + new)
+            except (ApiError, UnreadableRecord) as error:
+                refused[decl.owner, decl.name] = error
+            else:
+                totals[decl.owner] += new
+        return refused
+
+    def _own(self) -> dict[str, int]:
+        """Return how many VPCs and instances there are of those that the file names or made."""
+        named = self._named()
+        counts = {"vpc": 0, "instance": 0}
+        for records in self._inventory.vpcs.values():
+            vpc = records.vpc.record
+            if self._draft.lodgers_only(vpc.owner, vpc.name):
+                counts["instance"] += len(made_here(self._draft, records) | (self._draft.lodgers & _names(records)))
+            elif (vpc.owner, vpc.name) in named or self._source.owns(vpc.tags):
+                counts["vpc"] += 1
+                counts["instance"] += len(records.instances)
+        return counts
+
+    def _left(self) -> list[Left]:
+        """Return what the caller sees and this file leaves alone."""
+        changed = {(change.owner, change.vpc or change.name) for change in self._draft.changes}
+        named = self._named()
+        found = []
+        for records in self._inventory.vpcs.values():
+            vpc = records.vpc.record
+            path = (vpc.owner, vpc.name)
+            if not self._caller.sees(vpc.owner):
+                continue
+            mark = vpc.tags.get(SOURCE_TAG, "")
+            lodgings = vpc.name == DEFAULT_VPC_NAME and vpc.owner == DEFAULT_OWNER
+            if path not in named and not self._source.owns(vpc.tags) and not lodgings:
+                found.append(self._left_one("vpc", "/".join(path), mark, declared=False))
+            elif path in named and mark and path not in changed and not self._source.owns(vpc.tags):
+                found.append(self._left_one("vpc", "/".join(path), mark, declared=True))
+            for stored in records.instances.values() if lodgings else ():
+                mark = stored.record.tags.get(SOURCE_TAG, "")
+                if mark and not self._source.owns(stored.record.tags):
+                    name = stored.record.name
+                    found.append(self._left_one("instance", "/".join((*path, name)), mark, declared=name in self._draft.lodgers))
+        return found
+
+    def _left_one(self, kind: str, path: str, mark: str, *, declared: bool) -> Left:
+        return Left(kind=kind, path=path, source=mark, lost=self._source.is_lost(mark), declared=declared)
 
 
-def _of_this_file(draft: Draft, records: VpcRecords) -> bool:
-    """Return whether this file made a VPC, or an instance in it at its top level."""
-    return bool(draft.source) and (records.vpc.record.tags.get(SOURCE_TAG) == draft.source or bool(_made_here(draft, records)))
+def _names(records: VpcRecords) -> set[str]:
+    return {stored.record.name for stored in records.instances.values()}
 
 
-def _plan_hosts(draft: Draft, decls: list[HostDecl]) -> None:
-    vteps = {state.host.underlay: name for name, state in draft.hosts.items()}
-    for decl in decls:
-        host = host_actions.make_host(name=decl.name, underlay=decl.underlay, role=decl.role, tags=decl.tags)
-        state = draft.hosts.get(decl.name)
-        if not draft.caller.operator and (state is None or state.host != host):
-            text = f"host {host.name!r}: hosts are the operator's; leave it out, or let the operator apply it"
-            raise ApiError("UnauthorizedOperation", text)
-        other = vteps.setdefault(host.underlay, decl.name)
-        if other != decl.name:
-            text = f"host {decl.name!r}: the underlay address {host.underlay} is host {other!r}'s; give each host its own"
-            raise ApiError("InvalidParameterValue", text)
-        if state is None:
-            host_actions.create_writes(draft.step(), host)
-            draft.hosts[host.name] = HostState(host=host, mod_revision=ABSENT)
-            added = differences(underlay=("", host.underlay), role=("", host.role.value))
-            draft.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
-        elif (state.host.underlay, state.host.role) != (host.underlay, host.role):
-            text = f"host {host.name!r}: is a {state.host.role.value} at {state.host.underlay}, and neither can be changed"
-            raise ApiError("InvalidParameterValue", f"{text}; delete the host and make it anew, or name another one")
-        elif state.host.tags != host.tags:
-            draft.step().change(keys.host_spec(host.name), state.mod_revision, host)
-            changed = differences(tags=(state.host.tags, host.tags))
-            draft.changes.append(Change(action=Action.CHANGE, kind="host", name=host.name, differences=changed))
-
-
-def _with_lodgers(draft: Draft, cloud: Cloud, stored: VpcRecords | None) -> list[VpcDecl]:
-    """Return the declared VPCs, with the instances of the top level in the default one."""
-    for index, decl in enumerate(cloud.vpcs):
-        if decl.owner == DEFAULT_OWNER and decl.name == DEFAULT_VPC_NAME:
-            merged = msgspec.structs.replace(decl, instances=[*decl.instances, *cloud.instances])
-            return [*cloud.vpcs[:index], merged, *cloud.vpcs[index + 1 :]]
-    draft.lodgers = {decl.name for decl in cloud.instances}
-    if stored is None:
-        lodgings = [msgspec.structs.replace(default_vpc(), instances=cloud.instances)] if cloud.instances else []
-        return [*cloud.vpcs, *lodgings]
-    if not cloud.instances and not (draft.source and _made_here(draft, stored)):
-        return cloud.vpcs
-    return [*cloud.vpcs, _lodgings(draft, stored, cloud.instances)]
-
-
-def _made_here(draft: Draft, records: VpcRecords) -> set[str]:
-    """Return the names of a VPC's instances that this file made at its top level."""
-    found = (stored.record for stored in records.instances.values())
-    return {instance.name for instance in found if draft.source and instance.tags.get(SOURCE_TAG) == draft.source}
-
-
-def _lodgings(draft: Draft, stored: VpcRecords, lodgers: list[InstanceDecl]) -> VpcDecl:
-    """Return the default VPC as it is stored, but for the instances that this file has at its top level."""
-    as_stored = export_vpc(stored)
-    own = _made_here(draft, stored) | draft.lodgers
-    others = [decl for decl in as_stored.instances if decl.name not in own]
-    fallback = DEFAULT_SUBNET_NAME if len(as_stored.subnets) > 1 else ""
-    placed = [msgspec.structs.replace(decl, subnet=decl.subnet or fallback) for decl in lodgers]
-    return msgspec.structs.replace(as_stored, instances=others + placed)
-
-
-def _plan_leftovers(draft: Draft, decls: list[VpcDecl]) -> None:
-    """Add the deletion of VPCs that this file made and no longer names."""
-    if not draft.source:
-        return
-    named = {(decl.owner, decl.name) for decl in decls}
-    for records in draft.inventory.vpcs.values():
-        vpc = records.vpc.record
-        if vpc.tags.get(SOURCE_TAG) != draft.source or (vpc.owner, vpc.name) in named or not draft.caller.sees(vpc.owner):
-            continue
-        draft.changes.append(vpc_deletion(records))
-        delete_vpc(draft, records)
-
-
-def _check_quotas(draft: Draft, decls: list[VpcDecl]) -> None:
-    quotas = {decl.owner: draft.quotas_of(decl.owner) for decl in decls}
-    totals = Counter(records.vpc.record.owner for records in draft.inventory.vpcs.values())
-    totals.update(found.owner for found in draft.inventory.quarantined.values())
-    known = {(records.vpc.record.owner, records.vpc.record.name) for records in draft.inventory.vpcs.values()}
-    for change in draft.changes:
-        totals[change.owner] -= change.kind == "vpc"  # a deletion: nothing else is planned yet
-    for decl in decls:
-        limits = quotas[decl.owner]
-        where = f"VPC {decl.owner}/{decl.name}"
-        totals[decl.owner] += (decl.owner, decl.name) not in known
-        if totals[decl.owner] > limits.vpcs:
-            raise over_quota("VpcLimitExceeded", f"owner {decl.owner}", limits.vpcs, "VPCs")
-        if max(len(decl.cidrs), len(decl.ipv6_cidrs)) > limits.cidrs_per_vpc:
-            raise over_quota("CidrLimitExceeded", where, limits.cidrs_per_vpc, "CIDRs")
-        if len(decl.subnets) > limits.subnets_per_vpc:
-            raise over_quota("SubnetLimitExceeded", where, limits.subnets_per_vpc, "subnets")
-        if len(decl.route_tables) + 1 > limits.route_tables_per_vpc:
-            raise over_quota("RouteTableLimitExceeded", where, limits.route_tables_per_vpc, "route tables")
-        if len(decl.instances) > limits.interfaces_per_vpc:
-            raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces")
-
-
-def _take_vnis(draft: Draft, store: Store, decls: list[VpcDecl], stored: dict[tuple[str, str], VpcRecords]) -> None:
-    """Choose the VNIs of the VPCs that are to be made, wished ones first."""
-    new = []
-    for decl in decls:
-        records = stored.get((decl.owner, decl.name))
-        if records is None or (decl.vni is not None and decl.vni != records.vni):
-            new.append(decl)
-    if not new:
-        return
-    wishes = {
-        decl.vni: wished_vni(store, draft.caller, f"VPC {decl.owner}/{decl.name}", decl.vni)
-        for decl in new
-        if decl.vni is not None
-    }
-    if len(wishes) < len(new):
-        block = find_vnis(store, len(new), draft.caller.now())  # as many again as are wished for, which may be among them
-        draft.step().claim(block.advance)
-        free = iter([found for found in block.free if found.vni not in wishes])
-    else:
-        free = iter(())
-    draft.vnis = [wishes[decl.vni] if decl.vni is not None else next(free) for decl in new]
+def _check_quotas(draft: Draft, decl: VpcDecl, vpcs: int) -> None:
+    """Refuse a VPC that is more, or larger, than its owner may have. Raises ApiError."""
+    limits = draft.quotas_of(decl.owner)
+    where = f"VPC {decl.owner}/{decl.name}"
+    if vpcs > limits.vpcs:
+        raise over_quota("VpcLimitExceeded", f"owner {decl.owner}", limits.vpcs, "VPCs")
+    if max(len(decl.cidrs), len(decl.ipv6_cidrs)) > limits.cidrs_per_vpc:
+        raise over_quota("CidrLimitExceeded", where, limits.cidrs_per_vpc, "CIDRs")
+    if len(decl.subnets) > limits.subnets_per_vpc:
+        raise over_quota("SubnetLimitExceeded", where, limits.subnets_per_vpc, "subnets")
+    if len(decl.route_tables) + 1 > limits.route_tables_per_vpc:
+        raise over_quota("RouteTableLimitExceeded", where, limits.route_tables_per_vpc, "route tables")
+    if len(decl.instances) > limits.interfaces_per_vpc:
+        raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces")
 
 
 def apply_cloud(store: Store, plan: CloudPlan, progress: Progress | None = None, *, allow_mass_delete: bool = False) -> int:
     """Commit a plan, and return how many transactions that took; 0 for a plan without changes.
 
     Raises:
-      ApiError: OperationNotPermitted for a plan that deletes most of the cloud, unless that is allowed.
+      ApiError: OperationNotPermitted for a plan that ends most of what the file has to do with, unless that is allowed.
       Conflict: the cloud was changed since it was planned. What was committed stays, each transaction a consistent state; a new
         plan holds the rest.
     """
     mass = plan.mass_deletion()
     if mass and not allow_mass_delete:
-        text = f"cloud: the plan deletes {mass}; if that is meant, allow it with --allow-mass-delete"
-        raise ApiError("OperationNotPermitted", text)
+        raise ApiError("OperationNotPermitted", f"cloud: {mass}")
     commits = 0
     written: dict[str, int] = {}
     done, total = 0, len(plan.steps)
     while done < total:
         writes = Writes()
         first = done
-        while done < total and (done == first or writes.size_with(plan.steps[done]) <= MAX_OPS):
+        while done < total and (done == first or writes.takes(plan.steps[done])):
             writes.absorb(plan.steps[done])
             done += 1
         _commit(store, writes, written)

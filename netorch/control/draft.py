@@ -8,45 +8,54 @@ import msgspec
 
 from netorch.control.addresses import claim_key, cursor_key
 from netorch.control.caller import Caller
-from netorch.control.changes import Action, Change
+from netorch.control.changes import Action, Change, Difference
 from netorch.control.decode import decode
 from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary_eni_id, unmap
 from netorch.control.groups import referred
-from netorch.control.hosts import HostState
 from netorch.control.instances import terminate_writes
 from netorch.control.namespaces import NamespacePlan
 from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import Inventory, VpcRecords
 from netorch.control.records import Stored
+from netorch.control.sources import Source
 from netorch.control.uses import delete_unused, use_key
+from netorch.control.vpcs import known_as
 from netorch.control.writes import ABSENT, Writes, guard_structure
 from netorch.model import keys
 from netorch.model.addr import parse_prefix
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, VpcDecl
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.valid import SOURCE_TAG
 from netorch.model.vpc import Tags
 from netorch.store.alloc import FreeVni, release
 
+Path = tuple[str, str]  # a VPC's owner and name
+
 
 class Draft:
-    """A plan in the making."""
+    """A plan in the making. It edits the records of the VPCs that it changes, and leaves the inventory as it is."""
 
-    def __init__(self, inventory: Inventory, caller: Caller, source: str) -> None:
+    def __init__(self, inventory: Inventory, caller: Caller, source: Source) -> None:
         self.inventory = inventory
         self.caller = caller
         self.source = source
-        self.hosts: dict[str, HostState] = dict(inventory.hosts)  # with those that the plan adds
-        self.vnis: list[FreeVni] = []  # for the new VPCs, in their order
+        # With those that the plan adds.
+        self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
+        self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
         self.lodgers: set[str] = set()  # instances of the file's top level, by name
+        self.lodging = False  # the default VPC is declared for them only
+        self.planned: dict[Path, VpcRecords] = {}  # as they will be
+        self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be made anew
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
+        self._logs: dict[int, dict[str, list[Stored[FlowLog]]]] = {}  # by VNI and by what they record
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
-    def lodges_in(self, decl: VpcDecl) -> bool:
+    def lodgers_only(self, owner: str, name: str) -> bool:
         """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
-        return bool(self.lodgers) and decl.owner == DEFAULT_OWNER and decl.name == DEFAULT_VPC_NAME
+        return self.lodging and owner == DEFAULT_OWNER and name == DEFAULT_VPC_NAME
 
     def quotas_of(self, owner: str) -> Quotas:
         """Return an owner's limits."""
@@ -58,6 +67,16 @@ class Draft:
         writes = Writes()
         self.steps.append(writes)
         return writes
+
+    def delete_flow_logs(self, writes: Writes, records: VpcRecords, resource: str) -> None:
+        """Add the end of the flow logs of a resource that ends. Cost: O(flow logs of the VPC) the first time."""
+        logs = self._logs.get(records.vni)
+        if logs is None:
+            logs = self._logs[records.vni] = {}
+            for stored in records.flow_logs.values():
+                logs.setdefault(stored.record.resource, []).append(stored)
+        for stored in logs.get(resource, ()):
+            writes.delete(keys.flow_log(records.vni, stored.record.id), stored.mod_revision)
 
     def revision_of(self, key: str) -> int:
         """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
@@ -84,6 +103,12 @@ def canonical(prefix: str) -> str:
 def visible_tags(tags: Tags) -> Tags:
     """Return the tags that a customer set, without netorch's own."""
     return {key: value for key, value in tags.items() if key != SOURCE_TAG}
+
+
+def of_source(tags: Tags, mark: str) -> Tags:
+    """Return tags that say to which file something belongs; no mark: to none."""
+    rest = visible_tags(tags)
+    return {**rest, SOURCE_TAG: mark} if mark else rest
 
 
 def own_tags(wanted: Tags, stored: Tags) -> Tags:
@@ -120,6 +145,7 @@ def delete_instance(
         mappings = records.mappings_of(eni.record)
         if whole or eni.record.id == primary_eni_id(instance.record.id):
             delete_writes(writes, eni)
+            draft.delete_flow_logs(writes, records, eni.record.id)
             unmap(writes, eni.record.id, mappings)
         else:
             detach_writes(writes, eni, mappings)
@@ -134,6 +160,7 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     for eni in by_instance.get("", ()):
         writes = draft.step()
         delete_writes(writes, eni)
+        draft.delete_flow_logs(writes, records, eni.record.id)
         for address in eni.record.addresses:
             writes.drop(claim_key(vni, address))
     for subnet_id, subnet in records.subnets.items():
@@ -144,6 +171,8 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
             guard_structure(writes, records.vpc)
             writes.delete(keys.route_table(vni, table_id), table.mod_revision)
     _delete_policies(draft, records)
+    for resource in {log.record.resource for log in records.flow_logs.values()} - {vpc.id, *records.subnets, *records.enis}:
+        draft.delete_flow_logs(draft.step(), records, resource)  # of what had gone before they went with it
     writes = draft.step()
     writes.delete(keys.vpc(vni), records.vpc.mod_revision)
     for default in records.groups.values():
@@ -155,12 +184,11 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     main = records.main_table()
     if main is not None:
         writes.drop(keys.route_table(vni, main.id))
-    for log_id in records.flow_logs:
-        writes.drop(keys.flow_log(vni, log_id))
+    draft.delete_flow_logs(writes, records, vpc.id)
     writes.drop(keys.name(vpc.owner, "vpc", vpc.name))
     held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
     if held is not None:
-        writes.claim(release(held, draft.caller.now()))
+        writes.claim(release(held, draft.caller.now(), known_as(vpc.owner, vpc.name)))
 
 
 def _delete_policies(draft: Draft, records: VpcRecords) -> None:
@@ -205,10 +233,11 @@ def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revisio
     writes = draft.step()
     guard_structure(writes, records.vpc)
     writes.delete(keys.subnet(records.vni, subnet_id), mod_revision)
+    draft.delete_flow_logs(writes, records, subnet_id)
     writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
 
 
-def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE) -> Change:
+def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:
     """Return what people read of a VPC's deletion."""
     vpc = records.vpc.record
     count = len(records.instances)
@@ -218,6 +247,8 @@ def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE) -> Change:
         owner=vpc.owner,
         name=vpc.name,
         resource_id=vpc.id,
+        differences=why,
         breaks=f"{count} instance(s) end" if count else "",
+        ends=count,
         hosts=carriers(records),
     )

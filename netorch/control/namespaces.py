@@ -8,7 +8,7 @@ spellings; that two spellings mean one namespace is found by the agent of that h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -77,13 +77,14 @@ class NamespacePlan:
             if self._holders.get(netns_key(host, instance)) == instance.id:
                 self._freed[netns_key(host, instance)] = writes
 
-    def settle(self, steps: list[Writes]) -> None:
-        """Complete the steps that take and give back. Raises ApiError for a namespace that stays another instance's."""
+    def settle(self, steps: list[Writes]) -> Iterator[tuple[int, ApiError]]:
+        """Complete the steps that take and give back; yield the VNI of an instance whose namespace stays another's, and why."""
         order = {id(writes): number for number, writes in enumerate(steps)}
         for key, (writes, instance) in self._taken.items():
             freed = self._freed.get(key)
             if key in self._holders and freed is None:
-                raise _taken(instance, key.split("/")[2], self._holders[key])
+                yield instance.vni, _taken(instance, key.split("/")[2], self._holders[key])
+                continue
             if freed is not None and order[id(freed)] > order[id(writes)]:
                 del self._freed[key]  # handed over in one go
             free = ABSENT if key in self._freed else self._revision(key)

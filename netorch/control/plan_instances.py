@@ -7,7 +7,15 @@ import msgspec
 from netorch.control.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.decode import decode
-from netorch.control.draft import Draft, delete_instance, enis_by_instance, instance_hosts, own_tags, visible_tags
+from netorch.control.draft import (
+    Draft,
+    delete_instance,
+    enis_by_instance,
+    instance_hosts,
+    of_source,
+    own_tags,
+    visible_tags,
+)
 from netorch.control.enis import create_writes, fresh_id, map_to, primary_eni_id
 from netorch.control.groups import join
 from netorch.control.hosts import HostState, least_loaded, place_on
@@ -27,6 +35,7 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import Direction
+from netorch.model.normal import normal_memberships
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.valid import SOURCE_TAG
@@ -69,7 +78,7 @@ class InstancePlanner:
         delete_instance(self._draft, self._records, stored, enis, whole=False)
         self._records.enis.pop(primary_eni_id(stored.record.id), None)
 
-    def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...], breaks: str = "") -> None:
+    def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...]) -> None:
         change = Change(
             action=action,
             kind="instance",
@@ -78,10 +87,17 @@ class InstancePlanner:
             name=stored.record.name,
             resource_id=stored.record.id,
             differences=diff,
-            breaks=breaks or ("its connections end" if action is Action.DELETE else ""),
+            breaks=self._breaks(stored) if action is Action.DELETE else "",
+            ends=int(action is Action.DELETE),
             hosts=instance_hosts(self._records, self._enis.get(stored.record.id, ())),
         )
         self._draft.changes.append(change)
+
+    def _breaks(self, stored: Stored[Instance]) -> str:
+        """Return what ends with an instance: those of its interfaces that did not come with it stay, but without it."""
+        others = [eni.record for eni in self._enis.get(stored.record.id, ()) if eni.record.id != primary_eni_id(stored.record.id)]
+        detached = "".join(f"; interface {eni.name or eni.id} {eni.address} is detached" for eni in others)
+        return f"its connections end{detached}"
 
     def _unchangeable(self, instance: Instance, decl: InstanceDecl) -> tuple[Difference, ...]:
         """Return why an instance must be made anew, or nothing."""
@@ -119,18 +135,31 @@ class InstancePlanner:
                 new.append(decl)
             else:
                 self.interfaces[decl.name] = primary_eni_id(stored.record.id)
-                self._plan_tags(stored, decl)
+                first = len(self._draft.changes)
+                changed = self._plan_tags(stored, decl)
                 self._plan_groups(stored, policy.groups_of(decl.security_groups))
                 self._plan_move(stored, decl)
+                if self._is_lodger(decl):
+                    self._pass_over(stored, changed, first)
         if new:
             self._plan_new(new, subnets, policy)
 
-    def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
+    def _pass_over(self, stored: Stored[Instance], instance: Instance, first: int) -> None:
+        """Let an instance of the top level belong to the file that has changed it, or has it since its own file is gone."""
+        before = instance.tags.get(SOURCE_TAG, "")
+        after = self._draft.source.after(before, changed=len(self._draft.changes) > first)
+        if after != before:
+            changed = msgspec.structs.replace(instance, tags=of_source(instance.tags, after))
+            self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
+            self._note(Action.CHANGE, stored, differences(source=(before, after)))
+
+    def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
         instance = stored.record
         changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags))
         if changed != instance:
             self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
+        return changed
 
     def _plan_groups(self, stored: Stored[Instance], groups: dict[str, Stored[SecurityGroup]]) -> None:
         eni_id = primary_eni_id(stored.record.id)
@@ -227,7 +256,7 @@ class InstancePlanner:
             name=decl.name,
             attachment=decl.attachment,
             netns=normal_netns(decl.netns),
-            tags={**decl.tags, SOURCE_TAG: self._draft.source} if self._is_lodger(decl) else decl.tags,
+            tags=of_source(decl.tags, self._draft.source.mark) if self._is_lodger(decl) else decl.tags,
         )
         eni = NetworkInterface(
             id=primary_eni_id(instance.id),
@@ -241,7 +270,7 @@ class InstancePlanner:
         return instance, eni
 
     def _is_lodger(self, decl: InstanceDecl) -> bool:
-        return self._draft.source != "" and decl.name in self._draft.lodgers and self._draft.lodges_in(self._decl)
+        return decl.name in self._draft.lodgers and self._draft.lodgers_only(self._decl.owner, self._decl.name)
 
     def _add(
         self,
@@ -268,14 +297,17 @@ class InstancePlanner:
         self._note_new(instance, eni, state.host.name, tuple(sorted(decl.security_groups)))
 
     def _note_new(self, instance: Instance, eni: NetworkInterface, host: str, groups: tuple[str, ...]) -> None:
-        why = self._replaced.get(instance.name)
-        before = self._stored[instance.name] if why is not None else None
+        why = self._replaced.get(instance.name, ())
+        before = self._stored[instance.name] if why else None
         hosts = {host}
+        sides = dict.fromkeys(("address", "ipv6_address", "host"), "") | {"mac": eni.mac, "security_groups": "", "source": ""}
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
-        added = differences(
-            address=("", eni.address), ipv6_address=("", eni.ipv6_address), host=("", host), security_groups=((), groups)
-        )
+            sides = self._sides(before.record)
+        now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": eni.mac, "host": host}
+        now |= {"security_groups": " ".join(groups), "source": instance.tags.get(SOURCE_TAG, "") if before is not None else ""}
+        told = {item.field for item in why}
+        effects = differences(**{field: (sides[field], now[field]) for field in sides if field not in told})
         change = Change(
             action=Action.ADD if before is None else Action.REPLACE,
             kind="instance",
@@ -283,8 +315,22 @@ class InstancePlanner:
             vpc=self._decl.name,
             name=instance.name,
             resource_id=before.record.id if before is not None else "",
-            differences=why or added,
-            breaks="its connections end; it gets a new id" if before is not None else "",
+            differences=why + effects,
+            breaks=f"{self._breaks(before)}; it gets a new id" if before is not None else "",
+            ends=int(before is not None),
             hosts=tuple(sorted(hosts)),
         )
         self._draft.changes.append(change)
+
+    def _sides(self, instance: Instance) -> dict[str, str]:
+        """Return what people read of an instance that is made anew, as it was."""
+        own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
+        names = {group_id: stored.record.name for group_id, stored in self._records.groups.items()}
+        return {
+            "address": own.address,
+            "ipv6_address": own.ipv6_address,
+            "mac": own.mac,
+            "host": self._place(own),
+            "security_groups": " ".join(normal_memberships([names[group_id] for group_id in own.groups])),
+            "source": instance.tags.get(SOURCE_TAG, ""),
+        }

@@ -10,10 +10,9 @@ from netorch.control.draft import (
     canonical,
     carriers,
     delete_subnet,
-    delete_vpc,
+    of_source,
     own_tags,
     visible_tags,
-    vpc_deletion,
 )
 from netorch.control.enis import primary_eni_id
 from netorch.control.plan_flow_logs import FlowLogPlanner
@@ -29,29 +28,48 @@ from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.security import DEFAULT_NAME
 from netorch.model.valid import SOURCE_TAG
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.store.rules import MAX_OPS
+from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 
 UNKNOWN = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
 
 
 def plan_vpc(draft: Draft, decl: VpcDecl, records: VpcRecords | None) -> None:
     """Add what makes a VPC as declared; nothing when it is so already. Raises ApiError."""
-    action = Action.ADD
-    if records is not None and decl.vni is not None and decl.vni != records.vni:
-        delete_vpc(draft, records)
-        why = differences(vni=(records.vni, decl.vni))
-        draft.changes.append(msgspec.structs.replace(vpc_deletion(records, Action.REPLACE), differences=why))
-        records, action = None, Action.REPLACE
-    if records is None:
-        records = _new_vpc(draft, decl, action)
-        _Structure(draft, decl, records, new=True).plan()
-    else:
-        _Structure(draft, decl, records, new=False).plan()
+    path = (decl.owner, decl.name)
+    first = len(draft.changes)
+    new = records is None
+    planned = draft.planned[path] = _new_vpc(draft, decl) if records is None else records
+    _Structure(draft, decl, planned, new=new).plan()
+    if not new and not draft.lodgers_only(*path):
+        _pass_over(draft, planned, first)
 
 
-def _new_vpc(draft: Draft, decl: VpcDecl, action: Action) -> VpcRecords:
+def _pass_over(draft: Draft, records: VpcRecords, first: int) -> None:
+    """Let a VPC belong to the file that has changed it, or that has it since its own file is gone; say so in its change."""
+    stored = records.vpc
+    vpc = stored.record
+    before = vpc.tags.get(SOURCE_TAG, "")
+    after = draft.source.after(before, changed=len(draft.changes) > first)
+    if after == before:
+        return
+    changed = msgspec.structs.replace(vpc, tags=of_source(vpc.tags, after))
+    draft.step().change(keys.vpc(vpc.vni), stored.mod_revision, changed)
+    records.vpc = Stored(changed, UNKNOWN)
+    why = differences(source=(before, after))
+    for index in range(first, len(draft.changes)):
+        known = draft.changes[index]
+        if known.kind == "vpc":
+            draft.changes[index] = msgspec.structs.replace(known, differences=known.differences + why)
+            return
+    change = Change(action=Action.CHANGE, kind="vpc", owner=vpc.owner, name=vpc.name, resource_id=vpc.id, differences=why)
+    draft.changes.append(change)
+
+
+def _new_vpc(draft: Draft, decl: VpcDecl) -> VpcRecords:
     caller = draft.caller
-    free = draft.vnis.pop(0)
+    path = (decl.owner, decl.name)
+    free = draft.vnis[path]
+    mark = "" if draft.lodgers_only(*path) else draft.source.mark
     vpc = Vpc(
         id=caller.new_id("vpc", free.vni),
         vni=free.vni,
@@ -60,14 +78,14 @@ def _new_vpc(draft: Draft, decl: VpcDecl, action: Action) -> VpcRecords:
         cidrs=tuple(decl.cidrs),
         ipv6_cidrs=tuple(map(canonical, decl.ipv6_cidrs)),
         is_default=decl.name == DEFAULT_VPC_NAME,
-        tags={**decl.tags, SOURCE_TAG: draft.source} if draft.source and not draft.lodges_in(decl) else decl.tags,
+        tags=of_source(decl.tags, mark),
     )
     writes = draft.step()
     writes.claim(free.take(vpc.id))
     basics = create_writes(writes, vpc, caller)
-    if action is Action.ADD:
-        added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
-        draft.changes.append(Change(action=action, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added))
+    added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
+    change = Change(action=Action.ADD, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added)
+    draft.changes.append(draft.replaced.get(path, change))
     records = VpcRecords(vpc=Stored(vpc, UNKNOWN))
     records.route_tables[basics.table.id] = Stored(basics.table, UNKNOWN)
     records.groups[basics.group.id] = Stored(basics.group, UNKNOWN)
@@ -110,8 +128,9 @@ class _Structure:
 
     def _guard(self) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
-        if self._making is not None and len(self._making) < MAX_OPS:
-            return self._making
+        making = self._making
+        if making is not None and len(making) < MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:  # a record takes less than that
+            return making
         writes = self._draft.step()
         guard_structure(writes, self._records.vpc)
         return writes

@@ -57,6 +57,10 @@ class VpcRecords(msgspec.Struct, kw_only=True):
     flow_logs: dict[str, Stored[FlowLog]] = msgspec.field(default_factory=dict)
     mappings: dict[str, Stored[Mapping]] = msgspec.field(default_factory=dict)
 
+    def copied(self) -> VpcRecords:
+        """Return the same records, in tables that may be changed."""
+        return VpcRecords(vpc=self.vpc, mappings=dict(self.mappings), **{f: dict(getattr(self, f)) for f in TABLES.values()})
+
     @property
     def vni(self) -> int:
         """Return the VPC's network identifier."""

@@ -27,8 +27,8 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import Vni
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
-from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, holder_of, release, take, vni_key
-from netorch.store.base import Store
+from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
+from netorch.store.base import KeyValue, Store
 
 
 def create_vpc(
@@ -100,7 +100,10 @@ def _create(
         raise duplicate_name("vpc", name, f"owner {caller.owner}")
     if len(names) >= quotas.vpcs:
         raise over_quota("VpcLimitExceeded", f"owner {caller.owner}", quotas.vpcs, "VPCs")
-    free = wished_vni(store, caller, where, vni) if vni is not None else next_vni(writes, store, caller)
+    if vni is None:
+        free = next_vni(writes, store, caller)
+    else:
+        free = wished_vni(store.get(vni_key(vni)), caller, where, vni, caller.owner, name)
     vpc = Vpc(
         id=caller.new_id("vpc", free.vni),
         vni=free.vni,
@@ -123,15 +126,24 @@ def next_vni(writes: Writes, store: Store, caller: Caller) -> FreeVni:
     return block.free[0]
 
 
-def wished_vni(store: Store, caller: Caller, where: str, vni: int) -> FreeVni:
-    """Return the VNI that was asked for. Raises ApiError: InvalidParameterValue while it is held or in quarantine."""
+def wished_vni(known: KeyValue | None, caller: Caller, where: str, vni: int, owner: str, name: str) -> FreeVni:
+    """Return the VNI that was asked for, of which `known` is the holding.
+
+    Raises:
+      ApiError: InvalidParameterValue while it is held, or in quarantine and was not that of the owner's VPC of the same name.
+    """
     if flaw := rules.vni(vni):
         raise invalid(where, flaw.what, flaw.fix)
-    known = store.get(vni_key(vni))
-    if take(vni_key(vni), known, "", caller.now()) is None:
+    returns = freed_by(known) == known_as(owner, name)
+    if not returns and take(vni_key(vni), known, "", caller.now()) is None:
         what = f"VNI {vni} is in use" if holder_of(known) else f"VNI {vni} was freed less than {QUARANTINE_S:.0f} s ago"
         raise invalid(where, what, "choose another one, or leave it out")
     return FreeVni(vni=Vni(vni), mod_revision=known.mod_revision if known else 0)
+
+
+def known_as(owner: str, name: str) -> str:
+    """Return how a freed VNI remembers whose it was: the same VPC that comes back is no stranger."""
+    return f"{owner}/{name}"
 
 
 def vpc_ranges(
@@ -207,7 +219,7 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
         writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
         held = store.get(vni_key(vni))
         if held is not None:
-            writes.claim(release(held, caller.now()))
+            writes.claim(release(held, caller.now(), known_as(vpc.record.owner, vpc.record.name)))
         return writes, None
 
     attempt(store, decide)

@@ -8,10 +8,12 @@ from typing import TypeVar
 import msgspec
 
 from netorch.control.records import Stored
+from netorch.errors import ApiError
 from netorch.model import keys
 from netorch.model.vpc import Vpc
 from netorch.store.alloc import Claim, take
 from netorch.store.base import Compare, Delete, Put, Store
+from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 from netorch.store.transact import Snapshot, retry
 
 ABSENT = 0  # the mod_revision of a key that does not exist
@@ -75,12 +77,30 @@ class Writes:
                 self.expected.setdefault(key, mod_revision)
         self.values.update(later.values)
 
-    def size_with(self, later: Writes) -> int:
-        """Return how long this would be after `absorb(later)`. Cost: O(len(later))."""
+    def takes(self, later: Writes) -> bool:
+        """Return whether this would still fit into one transaction after `absorb(later)`. Cost: O(both)."""
         values, expected = self.values, self.expected
         ops = len(values) + sum(key not in values for key in later.values)
         compares = len(expected) + sum(key not in expected and key not in values for key in later.expected)
-        return max(ops, compares)
+        return max(ops, compares) <= MAX_OPS and self.bytes() + later.bytes() <= MAX_TXN_BYTES
+
+    def bytes(self) -> int:
+        """Return how much of a transaction's bytes this takes."""
+        written = sum(len(key) + len(value or b"") for key, value in self.values.items())
+        return written + sum(map(len, self.expected))
+
+    def check_size(self) -> None:
+        """Refuse what no store takes in one transaction. Raises ApiError: RequestResourceCountExceeded."""
+        size = self.bytes()
+        if size > MAX_TXN_BYTES:
+            largest, value = max(self.values.items(), key=lambda item: len(item[1] or b""))
+            what = f"the change is {size} bytes, {len(value or b'')} of them here; {MAX_TXN_BYTES} fit into one transaction"
+            fix = "make it in several steps, or with fewer or shorter rules, descriptions and tags"
+            raise ApiError("RequestResourceCountExceeded", f"{largest}: {what}; {fix}")
+        if len(self) > MAX_OPS:
+            first = next(iter(self.values or self.expected))
+            what = f"the change needs {len(self)} keys; {MAX_OPS} fit into one transaction"
+            raise ApiError("RequestResourceCountExceeded", f"{first}: {what}; make it in several steps")
 
     def compares(self) -> list[Compare]:
         """Return the conditions for the store."""
@@ -92,6 +112,7 @@ class Writes:
 
     def commit(self, store: Store) -> int:
         """Commit, and return the revision; 0 when something was not as expected, and nothing was written."""
+        self.check_size()
         result = store.txn(self.compares(), self.ops())
         return result.revision if result.succeeded else 0
 
@@ -106,6 +127,7 @@ def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
 
     def once(_snapshot: Snapshot) -> tuple[list[Compare], list[Put | Delete]]:
         writes, result = decide()
+        writes.check_size()
         results.append(result)
         return writes.compares(), writes.ops()
 

@@ -46,6 +46,8 @@ def check_cloud(cloud: Cloud) -> list[Problem]:
     Cost: linear, but for sorting each VPC's subnets.
     """
     checker = _Checker()
+    if cloud.name and (flaw := checker.names[cloud.name]):
+        checker.add(flaw, ("name",))
     roles = checker.hosts(cloud.hosts)
     vnis: dict[int, int] = {}
     names: dict[tuple[str, str], int] = {}

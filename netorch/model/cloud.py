@@ -187,6 +187,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A whole vpc.yaml. Instances at the top level land in the default VPC, which is made when the first one comes."""
 
+    name: str = ""  # by which the file knows what it made, wherever it lies; its path when left out
     hosts: list[HostDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

@@ -181,6 +181,10 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "instances": {"description": "The instances in the VPC."},
     },
     cloud.Cloud: {
+        "name": {
+            "description": "By which netorch knows what this file made, so that it may be moved; its path when left out.",
+            **_NAME,
+        },
         "hosts": {"description": "The machines; may be left out when they are known already."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},

@@ -49,6 +49,7 @@ class VniBlock(msgspec.Struct, frozen=True, kw_only=True):
 class _Holding(msgspec.Struct, frozen=True, omit_defaults=True):
     holder: str = ""
     freed_at: float = 0.0  # Unix seconds
+    freed_by: str = ""  # who had it, in words that outlive ids: to them it is no stranger's
 
 
 _encode = msgspec.json.Encoder().encode
@@ -86,11 +87,16 @@ def take(key: str, known: KeyValue | None, holder: str, now: float, quarantine_s
     return _take(key, known.mod_revision if known else 0, holder)
 
 
-def release(known: KeyValue, now: float) -> Claim:
-    """Return what frees a held key and begins its quarantine at `now`, Unix seconds."""
+def freed_by(known: KeyValue | None) -> str:
+    """Return who had a thing that nobody holds; empty: it is held, or nobody knows."""
+    return _read(known).freed_by if known else ""
+
+
+def release(known: KeyValue, now: float, by: str = "") -> Claim:
+    """Return what frees a held key and begins its quarantine at `now`, Unix seconds; `by` says who had it."""
     return Claim(
         compare=Compare(known.key, known.mod_revision),
-        op=Put(known.key, _encode(_Holding(freed_at=now))),
+        op=Put(known.key, _encode(_Holding(freed_at=now, freed_by=by))),
     )
 
 

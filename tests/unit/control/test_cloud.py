@@ -9,12 +9,26 @@ from netorch.control.changes import Action, CloudPlan
 from netorch.control.cloud import apply_cloud, plan_cloud
 from netorch.control.describe import describe_vpcs
 from netorch.control.export import export_cloud
+from netorch.control.groups import create_security_group
 from netorch.control.instances import Wish
+from netorch.control.permissions import Permission, authorize
+from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import VpcRecords, read_inventory
 from netorch.errors import Conflict
 from netorch.model.check import check_cloud
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, RouteTableDecl, SubnetDecl, VpcDecl
-from netorch.store.base import Store
+from netorch.model.cloud import (
+    Cloud,
+    HostDecl,
+    IngressDecl,
+    InstanceDecl,
+    RouteTableDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
+from netorch.model.security import Way
+from netorch.model.valid import SOURCE_TAG
+from netorch.store.base import Put, Store
 from tests.unit.control.conftest import refused
 
 HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
@@ -290,3 +304,197 @@ def test_a_default_vpc_without_its_subnet_is_no_place_to_land(store: Store, oper
         subnets.create_subnet(store, operator, vpc.id, name=name, cidr="172.31.0.0/24" if name == "x" else "172.31.1.0/24")
     with refused("InvalidSubnetID.NotFound", "'default'"):
         plan_cloud(store, operator, cloud)
+
+
+def small(name: str, **fields: object) -> VpcDecl:
+    return msgspec.structs.replace(VpcDecl(name=name, cidrs=["10.0.0.0/16"]), **fields)
+
+
+def many(count: int, cidr: str = "10.0.0.0/24") -> VpcDecl:
+    runs = [InstanceDecl(name=f"i{n}") for n in range(count)]
+    return small("web", subnets=[SubnetDecl(name="s", cidr=cidr)], instances=runs)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([many(12)], [many(12, "10.0.0.0/25")]),
+        ([many(12)], [msgspec.structs.replace(many(12), vni=7000)]),
+        ([many(12)], [msgspec.structs.replace(many(12), instances=[InstanceDecl(name=f"j{n}") for n in range(12)])]),
+        ([many(12)], []),
+        ([many(6), msgspec.structs.replace(many(6), name="other")], []),
+        ([small(f"v{n}", vni=8000 + n) for n in range(12)], [small(f"v{n}", vni=9000 + n) for n in range(12)]),
+        ([small(f"v{n}") for n in range(12)], [small(f"v{n}") for n in range(5)]),
+    ],
+)
+def test_whatever_ends_most_of_a_files_cloud_must_be_allowed(
+    store: Store, operator: Caller, before: list[VpcDecl], after: list[VpcDecl]
+) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=before))
+    others = [msgspec.structs.replace(many(40), name="large", owner="acme"), *(small(f"o{n}", owner="acme") for n in range(40))]
+    apply(store, operator, Cloud(vpcs=others), source="/srv/others.yaml")  # many others do not hide it
+    plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=after), source=SOURCE)
+    assert plan.mass_deletion().startswith("the plan ends ")
+    known = store.revision()
+    with refused("OperationNotPermitted", "allow it with --allow-mass-delete"):
+        apply_cloud(store, plan)
+    assert store.revision() == known
+    apply_cloud(store, plan, allow_mass_delete=True)
+
+
+def test_a_deleted_vpc_is_put_back_with_its_vni_and_the_rest_of_the_file_goes_on(store: Store, operator: Caller) -> None:
+    one, two = small("one", vni=5000), small("two", vni=5001)
+    apply(store, operator, Cloud(vpcs=[one, two]))
+    apply(store, operator, Cloud(vpcs=[one]))
+    apply(store, operator, Cloud(vpcs=[msgspec.structs.replace(one, tags={"urgent": "fix"}), two]))
+    assert records(store, "default", "two").vni == 5001
+
+
+def test_a_plan_may_use_the_vni_that_it_frees_for_the_same_owner(store: Store, operator: Caller) -> None:
+    lone = [SubnetDecl(name="s", cidr="10.0.0.0/24")]
+    fill = {"subnets": lone, "instances": [InstanceDecl(name="i", address="10.0.0.4", mac="02:00:00:00:00:01")]}
+    x, y = small("x", vni=7000, **fill), small("y", vni=7001, **fill)
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[x, y]))
+    swapped = [msgspec.structs.replace(x, vni=7001), msgspec.structs.replace(y, vni=7000)]
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=swapped))
+    assert (records(store, "default", "x").vni, records(store, "default", "y").vni) == (7001, 7000)
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(x, name="X"), msgspec.structs.replace(y, name="Y")]))
+    assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"X", "Y"}
+    moved = [msgspec.structs.replace(decl, owner="acme", name=decl.name) for decl in swapped]
+    with refused("InvalidParameterValue", "which this plan ends, and then stays unused for an hour"):
+        plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=moved), source=SOURCE)
+
+
+def test_a_vpc_that_cannot_be_made_stops_no_other_of_its_file(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("a"), small("taken", vni=5000)]))
+    lost = small("lost", subnets=[SubnetDecl(name="s", cidr="10.0.0.0/24")], instances=[InstanceDecl(name="i", host="hv9")])
+    clash = [small("a", tags={"x": "y"}), small("b", vni=5000, owner="acme"), lost, small("c")]
+    plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=clash), source="/srv/other.yaml")
+    assert [stuck.path for stuck in plan.stuck] == ["acme/b", "default/lost"]
+    assert [str(stuck.error).partition(":")[0] for stuck in plan.stuck] == ["InvalidParameterValue", "InvalidHostID.NotFound"]
+    apply_cloud(store, plan)
+    assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"a", "taken", "c"}
+    assert read_inventory(store).unreadable == []
+
+
+def test_a_vpc_stays_while_the_one_that_may_take_its_place_is_stuck(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("old"), small("a")]))
+    bad = small("new", subnets=[SubnetDecl(name="s", cidr="10.0.0.0/24")], instances=[InstanceDecl(name="i", host="hv9")])
+    plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=[bad, small("a", tags={"x": "y"})]), source=SOURCE)
+    assert summary(plan) == [("change", "vpc", "default/a")]
+    plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=[small("new"), small("a")]), source=SOURCE)
+    assert summary(plan) == [("delete", "vpc", "default/old"), ("add", "vpc", "default/new")]
+
+
+def test_instances_may_take_each_others_names_addresses_and_macs(store: Store, operator: Caller) -> None:
+    def cloud(*pairs: tuple[str, str]) -> Cloud:
+        runs = [InstanceDecl(name=n, address=f"10.0.0.{d}", mac=f"02:00:00:00:00:0{d}", host="hv1") for n, d in pairs]
+        return Cloud(hosts=HOSTS, vpcs=[small("web", subnets=[SubnetDecl(name="s", cidr="10.0.0.0/24")], instances=runs)])
+
+    apply(store, operator, cloud(("a", "4"), ("b", "5")))
+    apply(store, operator, cloud(("b", "4"), ("a", "5")))
+    apply(store, operator, cloud(("c", "4"), ("a", "6")))
+    assert {stored.record.name for stored in records(store, "default").instances.values()} == {"a", "c"}
+    assert set(records(store, "default").mappings) == {"10.0.0.4", "10.0.0.6"}
+
+
+def source_of(store: Store, name: str) -> str:
+    return records(store, "default", name).vpc.record.tags.get(SOURCE_TAG, "")
+
+
+def test_what_a_lost_file_made_passes_to_the_file_that_has_it_now(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(vpcs=[small("p"), small("q")]), source="/srv/old.yaml")
+    plan = plan_cloud(store, operator, Cloud(vpcs=[small("p")]), source="/srv/new.yaml", is_there=lambda path: False)
+    (change,) = plan.changes
+    assert [(d.field, d.before, d.after) for d in change.differences] == [("source", "/srv/old.yaml", "/srv/new.yaml")]
+    assert [(left.path, left.source, left.lost) for left in plan.left] == [("default/q", "/srv/old.yaml", True)]
+    apply_cloud(store, plan)
+    assert summary(apply(store, operator, Cloud(), source="/srv/new.yaml")) == [("delete", "vpc", "default/p")]
+    assert source_of(store, "q") == "/srv/old.yaml"
+
+
+def test_a_file_that_changes_anothers_vpc_owns_it_from_then_on(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(vpcs=[small("s")]), source="/srv/f.yaml")
+    same = plan_cloud(store, operator, Cloud(vpcs=[small("s")]), source="/srv/g.yaml")
+    assert same.changes == ()
+    assert [(left.path, left.source, left.declared) for left in same.left] == [("default/s", "/srv/f.yaml", True)]
+    plan = apply(store, operator, Cloud(vpcs=[small("s", tags={"x": "y"})]), source="/srv/g.yaml")
+    assert [d.field for d in plan.changes[0].differences] == ["tags", "source"]
+    assert plan_cloud(store, operator, Cloud(), source="/srv/f.yaml").changes == ()
+    assert summary(apply(store, operator, Cloud(), source="/srv/g.yaml")) == [("delete", "vpc", "default/s")]
+
+
+def test_instances_of_the_top_level_belong_to_the_file_that_changed_them_last(store: Store, operator: Caller) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="i")]), source="/srv/f.yaml")
+    plan = apply(store, operator, Cloud(instances=[InstanceDecl(name="i", tags={"x": "y"})]), source="/srv/g.yaml")
+    assert [d.field for change in plan.changes for d in change.differences] == ["tags", "source"]
+    assert plan_cloud(store, operator, Cloud(), source="/srv/f.yaml").changes == ()
+    assert summary(apply(store, operator, Cloud(), source="/srv/g.yaml")) == [("delete", "instance", "default/default/i")]
+
+
+def test_a_file_with_a_name_may_be_moved(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, Cloud(vpcs=[small("p"), small("q")]), source="/srv/a.yaml")
+    plan = apply(store, operator, Cloud(name="prod", vpcs=[small("p")]), source="/srv/a.yaml")  # it got its name just now
+    assert summary(plan) == [("delete", "vpc", "default/q"), ("change", "vpc", "default/p")]
+    assert source_of(store, "p") == "prod"
+    own = Cloud(name="prod", vpcs=[small("theirs", owner="acme")])
+    apply(store, acme, own, source="/home/acme/vpc.yaml")
+    assert plan_cloud(store, operator, Cloud(name="prod", vpcs=[small("p")]), source="/mnt/b.yaml").changes == ()
+    assert summary(apply(store, operator, Cloud(name="prod"), source="/mnt/b.yaml")) == [("delete", "vpc", "default/p")]
+    assert plan_cloud(store, acme, own, source="/tmp/vpc.yaml").changes == ()
+
+
+def test_a_customer_has_no_instances_in_anothers_default_vpc(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="i")]), source="/srv/f.yaml")
+    with refused("UnauthorizedOperation", "not yours"):
+        plan_cloud(store, acme, Cloud(instances=[InstanceDecl(name="j")]), source="/srv/f.yaml")
+    assert plan_cloud(store, acme, Cloud(), source="/srv/f.yaml").changes == ()
+
+
+def test_a_cloud_of_long_texts_is_split_by_bytes(store: Store, operator: Caller) -> None:
+    tags = {f"key{n}": "\u00fc" * 256 for n in range(50)}
+    wide = small("tags", subnets=[SubnetDecl(name=f"s{n}", cidr=f"10.0.{n}.0/24", tags=tags) for n in range(64)])
+    groups = [
+        SecurityGroupDecl(
+            name=f"g{n}",
+            ingress=[
+                IngressDecl(protocol="tcp", ports=port, source=source, description="x" * 250)
+                for port in range(60)
+                for source in ("10.0.0.0/8", "fd00::/8")
+            ],
+        )
+        for n in range(40)
+    ]
+    apply(store, operator, Cloud(vpcs=[wide, small("groups", security_groups=groups)]))
+    assert len(records(store, "default", "tags").subnets) == 64
+    apply(store, operator, Cloud())
+
+
+def test_a_record_that_fits_into_no_transaction_is_named_before_anything_is_written(store: Store, operator: Caller) -> None:
+    store.txn([], [Put(quota_key("default"), msgspec.json.encode(Quotas(rules_per_group=10_000)))])
+    rules = [IngressDecl(protocol="tcp", ports=port, source="10.0.0.0/8", description="x" * 250) for port in range(6000)]
+    before = store.revision()
+    with refused("RequestResourceCountExceeded", "/sg/sg-.* fit into one transaction"):
+        plan_cloud(store, operator, Cloud(vpcs=[small("g", security_groups=[SecurityGroupDecl(name="g", ingress=rules)])]))
+    vpc = vpcs.create_vpc(store, operator, name="h", cidrs=["10.0.0.0/16"])
+    group = create_security_group(store, operator, vpc.id, name="g")
+    wishes = [Permission(protocol="tcp", ports=port, peer="10.0.0.0/8", description="x" * 250) for port in range(6000)]
+    with refused("RequestResourceCountExceeded", group.id):
+        authorize(store, operator, group.id, Way.INGRESS, wishes)
+    assert before < store.revision()
+
+
+def test_a_replaced_instance_shows_all_that_changes_with_it(store: Store, operator: Caller) -> None:
+    fill = {"subnets": [SubnetDecl(name="s", cidr="10.0.0.0/24")], "instances": [InstanceDecl(name="i", host="hv1")]}
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("web", **fill)]))
+    eni = next(stored.record for stored in records(store, "default").enis.values())
+    second = enis.create_network_interface(store, operator, eni.subnet, name="second")
+    enis.attach_network_interface(store, operator, second.id, eni.instance)
+    fill["instances"] = [InstanceDecl(name="i", host="hv2", mac="02:00:00:00:00:09")]
+    plan = apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("web", **fill)]))
+    (change,) = plan.changes
+    told = {item.field: (item.before, item.after) for item in change.differences}
+    assert told["mac"] == (eni.mac, "02:00:00:00:00:09")
+    assert told["host"] == ("hv1", "hv2")
+    assert told["address"][0] == eni.address != told["address"][1]
+    assert change.breaks == f"its connections end; interface second {second.address} is detached; it gets a new id"

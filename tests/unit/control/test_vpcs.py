@@ -76,9 +76,19 @@ def test_a_wished_vni_is_given_once_and_not_again_within_the_quarantine(store: S
         vpcs.create_vpc(store, acme, name="b", cidrs=["10.0.0.0/16"], vni=5000)
     vpcs.delete_vpc(store, acme, vpc.id)
     with refused("InvalidParameterValue", "VNI 5000 was freed"):
-        vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"], vni=5000)
+        vpcs.create_vpc(store, acme, name="b", cidrs=["10.0.0.0/16"], vni=5000)
     clock.now += 3601
+    assert vpcs.create_vpc(store, acme, name="b", cidrs=["10.0.0.0/16"], vni=5000).vni == 5000
+
+
+def test_a_vpc_that_comes_back_gets_its_own_vni_at_once(store: Store, acme: Caller, globex: Caller) -> None:
+    vpc = vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"], vni=5000)
+    vpcs.delete_vpc(store, acme, vpc.id)
+    with refused("InvalidParameterValue", "VNI 5000 was freed"):
+        vpcs.create_vpc(store, globex, name="a", cidrs=["10.0.0.0/16"], vni=5000)
     assert vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"], vni=5000).vni == 5000
+    with refused("InvalidParameterValue", "in use"):
+        vpcs.create_vpc(store, acme, name="b", cidrs=["10.0.0.0/16"], vni=5000)
 
 
 def test_a_deleted_vpcs_name_is_free_and_its_vni_is_not(store: Store, acme: Caller, vpc: Vpc) -> None:
