@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from netorch.cli.context import Session, pass_session
-from netorch.cli.planning import file_option, make_plan, show_plan
+from netorch.cli.planning import file_option, make_plan, show_plan, stuck_error
 from netorch.errors import NetorchError
 
 POLL_S = 0.05
@@ -19,12 +19,14 @@ POLL_S = 0.05
 @click.command()
 @file_option
 @click.option("--yes", is_flag=True, help="Do not ask, even when something is deleted.")
-@click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that deletes more than half of what there is.")
+@click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that ends more than half of the file's VPCs or instances.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the hosts have done it.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
 @pass_session
 def command(session: Session, path: Path, yes: bool, allow_mass_delete: bool, wait: bool, timeout: float) -> None:
     """Make the cloud what a file says. What the file's VPCs hold and the file does not name is deleted.
+
+    A VPC that cannot be made as the file says stays as it is; the others follow the file, and the exit code is 1.
 
     On a terminal it asks before anything is deleted or replaced; in a script it does not.
     """
@@ -42,6 +44,8 @@ def command(session: Session, path: Path, yes: bool, allow_mass_delete: bool, wa
     click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
     if wait and plan.hosts:
         _wait(session, timeout)
+    if plan.stuck:
+        raise stuck_error(plan)
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

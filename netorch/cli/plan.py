@@ -8,7 +8,7 @@ import click
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_value
-from netorch.cli.planning import file_option, make_plan, plan_value, show_plan
+from netorch.cli.planning import file_option, make_plan, plan_value, show_plan, stuck_error
 
 
 @click.command()
@@ -19,11 +19,13 @@ from netorch.cli.planning import file_option, make_plan, plan_value, show_plan
 def command(context: click.Context, session: Session, path: Path, output: str) -> None:
     """Show what `apply` would change; changes nothing.
 
-    Exit codes: 0 nothing would change, 2 something would.
+    Exit codes: 0 nothing would change, 2 something would, 1 some VPC cannot be made as the file says.
     """
     plan = make_plan(session, path)
     if output == "table":
         show_plan(plan)
     else:
         show_value(plan_value(plan), output)
+    if plan.stuck:
+        raise stuck_error(plan)
     context.exit(2 if plan.changes else 0)

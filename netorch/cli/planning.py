@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from netorch.cli.context import Session
+from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
     from netorch.control.changes import Change, CloudPlan, Difference
+
+_SHOWN: Final = 5  # notes of one kind
 
 SIGNS = {"add": "+", "change": "~", "move": ">", "replace": "-+", "delete": "-"}
 COLOURS = {"add": "green", "change": "yellow", "move": "cyan", "replace": "magenta", "delete": "red"}
@@ -31,11 +36,17 @@ def make_plan(session: Session, path: Path) -> CloudPlan:
     from netorch.control.cloud import plan_cloud
     from netorch.spec import load_cloud
 
-    return plan_cloud(session.store, session.caller, load_cloud(path), source=str(path.resolve()))
+    cloud = load_cloud(path)
+    return plan_cloud(session.store, session.caller, cloud, source=source_path(path), is_there=os.path.exists)
 
 
-def show_plan(plan: CloudPlan) -> None:
-    """Print each change, and how far the change reaches."""
+def source_path(path: Path) -> str:
+    """Return by what a file without a name is known: nothing for a pipe, whose path never comes again."""
+    return str(path.resolve()) if path.is_file() else ""
+
+
+def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
+    """Print each change, and how far the change reaches; with `whole` also what is left out, and whether `apply` refuses it."""
     for change in plan.changes:
         click.echo("  " + _change_text(change))
     if plan.hosts:
@@ -45,9 +56,31 @@ def show_plan(plan: CloudPlan) -> None:
         click.echo(
             f"blast radius: {len(vpcs)} of {plan.existing['vpc']} existing VPCs: {_short(vpcs)}" if len(vpcs) > 3 else _only(vpcs)
         )
-    for note in plan.notes:
+    for note in (*plan.notes, *(_left_notes(plan) if whole else ())):
         click.echo(f"note: {note}")
+    for stuck in plan.stuck:
+        click.echo(click.style(f"stuck: VPC {stuck.path} stays as it is: {stuck.error}", fg="red"))
+    if whole and plan.mass_deletion():
+        click.echo(click.style(f"apply will refuse this: {plan.mass_deletion()}", fg="red"))
     click.echo(summary(plan))
+
+
+def _left_notes(plan: CloudPlan) -> Iterator[str]:
+    """Yield what is not the file's, and is left alone."""
+    if not plan.source:
+        yield "this is no file that netorch would know again; without a `name:` in it, nothing is ever deleted by it"
+    lost = [left for left in plan.left if left.lost and not left.declared]
+    for left in lost[:_SHOWN]:
+        delete = f"netorch {'destroy' if left.kind == 'vpc' else 'instance terminate'} {left.path}"
+        why = f"was made by {left.source}, which is not there any more"
+        yield f"{left.kind} {left.path} {why}; add it to this file, or delete it: {delete}"
+    if len(lost) > _SHOWN:
+        yield f"{len(lost) - _SHOWN} more were made by files that are not there any more"
+    for left in [left for left in plan.left if left.declared][:_SHOWN]:
+        yield f"{left.kind} {left.path} is {left.source}'s; this file says the same of it, and does not own it"
+    others = sum(left.kind == "vpc" and not left.lost and not left.declared for left in plan.left)
+    if others:
+        yield f"left alone: {others} VPC{'s' if others > 1 else ''} of other files and of commands"
 
 
 def summary(plan: CloudPlan) -> str:
@@ -64,7 +97,21 @@ def plan_value(plan: CloudPlan) -> dict[str, Any]:
 
     changes = [{**msgspec.to_builtins(change), "action": change.action.value, "path": change.path} for change in plan.changes]
     counts = {action.value: count for action, count in plan.counts().items()}
-    return {"revision": plan.revision, "changes": changes, "hosts": list(plan.hosts), "counts": counts, "notes": list(plan.notes)}
+    return {
+        "revision": plan.revision,
+        "changes": changes,
+        "hosts": list(plan.hosts),
+        "counts": counts,
+        "notes": list(plan.notes),
+        "refused": plan.mass_deletion(),
+        "stuck": [{"vpc": stuck.path, "error": str(stuck.error)} for stuck in plan.stuck],
+        "left": msgspec.to_builtins(plan.left),
+    }
+
+
+def stuck_error(plan: CloudPlan) -> NetorchError:
+    """Return what to leave with when a plan could not take in all of its file."""
+    return NetorchError("\n".join(f"VPC {stuck.path} stays as it is: {stuck.error}" for stuck in plan.stuck))
 
 
 def _only(vpcs: list[str]) -> str:

@@ -62,11 +62,12 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
 
 
 def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
+    from netorch.cli.planning import source_path
     from netorch.diagnose.reach import compare
     from netorch.spec import load_cloud
 
     cloud = load_cloud(path)
-    changes = compare(session.store, session.caller, cloud, str(path.resolve()))
+    changes = compare(session.store, session.caller, cloud, source_path(path))
     if not vpc:
         return changes
     named = {f"{declared.owner}/{declared.name}" for declared in cloud.vpcs}

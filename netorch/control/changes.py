@@ -79,6 +79,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
     existing: dict[str, int]  # how many VPCs there are
     own: dict[str, int] = {}  # how many VPCs and instances there are of those that the file has to do with
+    source: str = ""  # by what the file knows its own; empty: nothing is its own
     notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
     stuck: tuple[Stuck, ...] = ()
     left: tuple[Left, ...] = ()

@@ -12,10 +12,11 @@ it is, and the rest of the file goes on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, CloudPlan, Left, Stuck, differences
+from netorch.control.describe import resolve
 from netorch.control.draft import Draft, Path, delete_vpc, vpc_deletion
 from netorch.control.mtus import sharing_after, too_small, unequal
 from netorch.control.plan_hosts import plan_hosts
@@ -63,6 +64,19 @@ def plan_cloud(
     if refused and all(change.kind == "host" for change in plan.changes):
         raise next(iter(refused.values()))
     return plan
+
+
+def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> CloudPlan:
+    """Return what deletes VPCs with everything in them, whoever made them. Raises ApiError, UnreadableRecord."""
+    inventory = read_inventory(store)
+    draft = Draft(inventory, caller, source_of(caller, "", "", lambda path: True))
+    for vpc_id in dict.fromkeys(vpc_ids):
+        records, _ = resolve(inventory, caller, "vpc", vpc_id)
+        draft.changes.append(vpc_deletion(records))
+        delete_vpc(draft, records)
+    list(draft.namespaces.settle(draft.steps))  # nothing is taken, so nobody is refused
+    existing = {"vpc": len(inventory.vpcs)}
+    return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=tuple(draft.steps), existing=existing)
 
 
 class _Planner:
@@ -119,6 +133,7 @@ class _Planner:
             steps=steps,
             existing={"vpc": len(inventory.vpcs)},
             own=self._own(),
+            source=self._source.mark,
             notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus)),
             stuck=tuple(Stuck(path="/".join(path), error=error) for path, error in refused.items()),
             left=tuple(self._left()),

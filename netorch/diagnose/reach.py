@@ -73,7 +73,10 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Cha
     copy = MemoryStore()
     for kv in store.list("").kvs:
         copy.txn([], [Put(kv.key, kv.value)])
-    apply_cloud(copy, plan_cloud(copy, caller, cloud, source=source), allow_mass_delete=True)
+    plan = plan_cloud(copy, caller, cloud, source=source)
+    if plan.stuck:
+        raise plan.stuck[0].error
+    apply_cloud(copy, plan, allow_mass_delete=True)
     return differences(read_inventory(store), read_inventory(copy), caller)
 
 

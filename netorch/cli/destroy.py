@@ -1,0 +1,43 @@
+"""`netorch destroy`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from netorch.cli.context import Session, complete, pass_session
+
+
+@click.command()
+@click.argument("vpcs", nargs=-1, metavar="[VPC]...", shell_complete=complete("vpc"))
+@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="All that this file made.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_session
+@click.pass_context
+def command(context: click.Context, session: Session, vpcs: tuple[str, ...], path: Path | None, yes: bool) -> None:
+    """Delete VPCs with everything in them: those that are named, or those, and the instances of its top level, that a file made.
+
+    What the file declares and others made is left alone; so are hosts. On a terminal it asks; in a script it does not.
+    """
+    from netorch.cli.planning import show_plan, source_path
+    from netorch.control.cloud import apply_cloud, plan_cloud, plan_destruction
+    from netorch.model.cloud import Cloud
+    from netorch.spec import load_cloud
+
+    if bool(vpcs) == (path is not None):
+        raise click.UsageError("name VPCs, or a file with --file", context)
+    if path is not None:
+        nothing = Cloud(name=load_cloud(path).name)
+        plan = plan_cloud(session.store, session.caller, nothing, source=source_path(path))
+    else:
+        plan = plan_destruction(session.store, session.caller, [session.id_of("vpc", vpc) for vpc in vpcs])
+    if not plan.changes:
+        click.echo("Nothing to delete: the file made nothing that is still there.")
+        return
+    show_plan(plan, whole=False)
+    if not yes and sys.stdin.isatty():
+        click.confirm("All of this will be deleted. Go on?", abort=True)
+    done = apply_cloud(session.store, plan, allow_mass_delete=True)
+    click.echo(f"Deleted in {done} transaction{'s' if done != 1 else ''}.")
