@@ -92,7 +92,9 @@ class Nft:
             strange = [op for op in batch if not (is_deletable if isinstance(op, Delete) else is_words)(op.obj)]
             failures += [_failure(op, errno.EINVAL, "not made of words of nft") for op in strange]
             sane = [op for op in batch if op not in strange] if strange else batch
-            for together in transactions(sane):
+            for together, waits in transactions(sane):
+                if waits:
+                    _let_packets_leave()
                 failures += self._apply_contents(together)
         return failures
 
@@ -229,6 +231,14 @@ class Nft:
         """Commit a transaction of commands."""
         code, _, error = self._library.cmd(text)
         return (_errno_of(str(error)), _first_line(str(error))) if code else (0, "")
+
+
+def _let_packets_leave() -> None:
+    """Return when no packet is under way any more that was when this was called: the kernel waits so before it frees a socket.
+
+    Source: net/packet/af_packet.c, packet_release: synchronize_net. Cost: milliseconds, nothing with one processor.
+    """
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
 
 
 def _open_library() -> tuple[Any, int]:

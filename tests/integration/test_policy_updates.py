@@ -34,8 +34,8 @@ pytestmark = pytest.mark.root
 OPEN, SHUT, BY_GROUP = 6000, 6001, 6002
 _OPEN = f"{{protocol: udp, ports: {OPEN}, source: {NET4}}}, {{protocol: udp, ports: {OPEN}, source: '{NET6}'}}"
 _TCP = f"{{protocol: tcp, ports: 8000, source: {NET4}}}"
-_BY_GROUP = f"{{protocol: udp, ports: {BY_GROUP}, source: sg-clients}}"
-GROUPS = f"{{name: clients}}, {{name: others}}, {{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}, {_BY_GROUP}]}}"
+_BY_GROUP = f"{{protocol: udp, ports: {BY_GROUP}, source: sg-clients}}, {{protocol: udp, source: sg-trusted}}"
+GROUPS = f"{{name: clients}}, {{name: others}}, {{name: trusted}}, {{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}, {_BY_GROUP}]}}"
 ACLS = """
   {name: border,
    ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}, {rule: 101, action: allow, protocol: all, cidr: '::/0'},
@@ -117,8 +117,12 @@ def test_no_verdict_is_wrong_while_other_rules_change(lab: Policed) -> None:
     assert sent > 1000
 
 
-def test_no_verdict_is_wrong_while_a_member_goes_over_to_a_set_of_groups_that_nobody_had(lab: Policed) -> None:
-    changes = [lambda: lab.regroup(CLIENT, "clients", "others"), lambda: lab.regroup(CLIENT, "clients")]
+@pytest.mark.parametrize("groups", [("clients", "others"), ("trusted",)], ids=["by the same rule", "by a rule of another kind"])
+def test_no_verdict_is_wrong_while_a_member_goes_over_to_a_set_of_groups_that_nobody_had(
+    lab: Policed, groups: tuple[str, ...]
+) -> None:
+    """Nor while it comes back, and leaves a set of groups that nobody has any more."""
+    changes = [lambda: lab.regroup(CLIENT, *groups), lambda: lab.regroup(CLIENT, "clients")]
     sent, wrong = wrong_verdicts(lab, probes_by_group(lab), changes, updates=40)
     assert wrong == {}
     assert sent > 200
