@@ -35,7 +35,8 @@ OPEN, SHUT, BY_GROUP = 6000, 6001, 6002
 _OPEN = f"{{protocol: udp, ports: {OPEN}, source: {NET4}}}, {{protocol: udp, ports: {OPEN}, source: '{NET6}'}}"
 _TCP = f"{{protocol: tcp, ports: 8000, source: {NET4}}}"
 _BY_GROUP = f"{{protocol: udp, ports: {BY_GROUP}, source: sg-clients}}, {{protocol: udp, source: sg-trusted}}"
-GROUPS = f"{{name: clients}}, {{name: others}}, {{name: trusted}}, {{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}, {_BY_GROUP}]}}"
+_SERVERS = f"{{name: servers, egress: [], ingress: [{_OPEN}, {_TCP}, {_BY_GROUP}]}}"
+GROUPS = f"{{name: clients}}, {{name: others}}, {{name: trusted}}, {_SERVERS}"
 ACLS = """
   {name: border,
    ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}, {rule: 101, action: allow, protocol: all, cidr: '::/0'},
