@@ -7,14 +7,19 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from netorch.control.describe import InstanceState, describe_instances
+from netorch.control.health import read_health
 from netorch.drivers import home, netns
 from netorch.drivers.base import Seen
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.rtnl import Channel
+from netorch.model.eni import EniState
 from netorch.plan.diff import diff
 from netorch.state.base import Key
 from netorch.state.link import HalfMade, VethPort
@@ -34,6 +39,7 @@ from tests.integration.hosts import (
     restarted,
     vpc,
 )
+from tests.integration.world import World, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -364,3 +370,89 @@ def test_a_port_under_another_name_gets_its_own_back(kernel: LinuxKernel) -> Non
     foreigner("netorch-hv1", f"link set {PORT} name astray")
     repair(kernel, VETH)
     assert index_inside(INSTANCE) == index
+
+
+# --- with agents -------------------------------------------------------------------------------------------------------------
+
+CLOUD = """
+vpcs:
+- name: acme
+  cidrs: [10.44.0.0/16]
+  subnets: [{name: app, cidr: 10.44.12.0/24}]
+  instances:
+  - {name: a, host: hv1}
+  - {name: b, host: hv2}
+"""
+INTRUDER = "  - {name: c, host: hv2, attachment: existing, netns: %s}\n"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[World]:
+    """Two hosts with agents and an instance on each."""
+    world = World(tmp_path, ("hv1", "hv2"))
+    try:
+        world.start_agents()
+        world.apply(CLOUD)
+        yield world
+    finally:
+        world.close()
+
+
+def reason(world: World, name: str, of: str) -> str:
+    """Wait until an instance has failed for a reason with these words, and return it."""
+
+    def told() -> str:
+        status = world.inventory().eni_status.get(("hv2", world.eni(name).id))
+        return status.reason if status is not None and status.state is EniState.FAILED and of in status.reason else ""
+
+    return wait_for(told, f"{name} to fail for {of!r}")
+
+
+def test_who_is_refused_a_namespace_is_told_why_and_nobody_else_suffers(two: World) -> None:
+    routes = foreigner("hv2", "route")
+    victim = two.instance("acme/b").id
+    stream = two.traffic("acme/a", "acme/b", 0.02)
+    try:
+        for name, what in (("hv2", "the host's own namespace"), (by_mount(f"/run/netns/{victim}"), victim)):
+            two.apply(CLOUD + INTRUDER % name, wait=False)
+            said = reason(two, "acme/c", what)
+            assert f"host hv2: interface {two.eni('acme/c').id}: {said}" in read_health(two.store, 0.0).problems
+        two.apply(CLOUD)
+        two.settle()
+        wait_for(lambda: read_health(two.store, 0.0).problems == (), "all to be well")
+    finally:
+        lost = stream.stop()
+    assert lost == 0
+    assert foreigner("hv2", "route") == routes
+    assert "eth0" in foreigner(victim, "link")
+
+
+def bears_mark(fabric: str, name: str) -> bool:
+    return f"netorch-{name}" in foreigner(fabric, f"link show dev {name}")
+
+
+def test_a_running_agent_gives_devices_their_marks_and_ports_back(two: World) -> None:
+    fabric = two.hosts["hv2"].fabric
+    port, vni = two.port("acme/b"), two.eni("acme/b").vni
+    for name in (port, f"vx{vni}", f"vrf{vni}"):
+        foreigner(fabric, f"link property del dev {name} altname netorch-{name}")
+        wait_for(partial(bears_mark, fabric, name), f"the mark of {name}", 10.0)
+    assert two.reaches("acme/a", "acme/b")
+    with namespace("container"):
+        foreigner(fabric, f"link set {port} netns container")
+        wait_for(lambda: two.reaches("acme/a", "acme/b", tries=1), "the port")
+        assert port not in foreigner("container", "link")
+
+
+def test_an_instance_in_a_namespace_with_a_default_route_is_told_that_it_stays(two: World) -> None:
+    with namespace("container"):
+        for command in ("link add up0 type dummy", "link set up0 up", "route add default dev up0 metric 50"):
+            foreigner("container", command)
+        two.apply(CLOUD + INTRUDER % "container")
+        two.settle()
+        info = next(found for found in describe_instances(two.inventory(), two.caller) if found.instance.name == "c")
+        assert info.state is InstanceState.RUNNING
+        assert "had an IPv4 default route already" in info.reason
+        assert foreigner("container", "route show default").startswith("default dev up0")
+        two.apply(CLOUD)
+        assert (netns.RUN_NETNS / "container").exists()
