@@ -49,7 +49,7 @@ _NTF_SELF = 2
 _RTNH_F_ONLINK = 4
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _UNICAST, _UNREACHABLE = 1, 7
-_IFA_F_NODAD = 2
+_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 2, 0x200
 _RTAX_LOCK, _RTAX_MTU = 1, 2
 _TO_TABLE = 1
 _PROTO_BOOT = 3  # of routes inside an instance, which are the instance's own affair
@@ -190,10 +190,11 @@ def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
     return NEWLINK, F_CREATE | F_EXCL, b"".join(body)
 
 
-def new_address(index: int, address: str) -> Message:
+def new_address(index: int, address: str, *, prefix_route: bool = True) -> Message:
     """Return the addition of an address with prefix length, usable at once (no duplicate address detection).
 
-    Never with F_REPLACE: Linux 6.1 then takes the local route of an IPv6 /128 away.
+    `prefix_route`: with the main table's route to its subnet. Never with F_REPLACE: Linux 6.1 then takes the local route of an
+    IPv6 /128 away.
     """
     ip, _, length = address.partition("/")
     raw = packed(ip)
@@ -201,18 +202,16 @@ def new_address(index: int, address: str) -> Message:
     family, flags, scope = _family(raw), _IFA_F_NODAD if len(raw) == 16 else 0, 0
     if ip.startswith("fe80:"):
         scope = _SCOPE_LINK
+    if not prefix_route:
+        local += attr_u32(8, flags | _IFA_F_NOPREFIXROUTE)
     return NEWADDR, F_CREATE | F_EXCL, _IFADDR.pack(family, int(length), flags, scope, index) + local
 
 
-def default_route(index: int, gateway: str, table: int = MAIN_TABLE, metric: int = 0) -> Message:
-    """Return a table's default route, if there is none, by way of a gateway that is taken to be on the link.
-
-    Metric 0: the kernel's own. One of another metric may stand beside it.
-    """
+def default_route(index: int, gateway: str, table: int = MAIN_TABLE) -> Message:
+    """Return a table's default route, if it has none, by way of a gateway that is taken to be on the link."""
     raw = packed(gateway)
     head = _RTMSG.pack(_family(raw), 0, 0, 0, 0, _PROTO_BOOT, _SCOPE_UNIVERSE, _UNICAST, _RTNH_F_ONLINK)
-    body = head + attr(5, raw) + attr_u32(4, index) + attr_u32(15, table) + (attr_u32(6, metric) if metric else b"")
-    return NEWROUTE, F_CREATE | F_EXCL, body
+    return NEWROUTE, F_CREATE | F_EXCL, head + attr(5, raw) + attr_u32(4, index) + attr_u32(15, table)
 
 
 def subnet_route(index: int, prefix: str, table: int) -> Message:
@@ -223,12 +222,18 @@ def subnet_route(index: int, prefix: str, table: int) -> Message:
     return NEWROUTE, F_CREATE | F_EXCL, head + attr(1, raw) + attr_u32(4, index) + attr_u32(15, table)
 
 
-def source_rule(address: str, priority: int, table: int) -> Message:
-    """Return the rule `from ADDRESS lookup TABLE`."""
-    raw = packed(address)
-    head = _RTMSG.pack(_family(raw), 0, 8 * len(raw), 0, 0, 0, 0, _TO_TABLE, 0)
-    body = head + attr(2, raw) + attr_u32(6, priority) + attr_u32(15, table) + attr(21, bytes((PROTOCOL,)))
-    return NEWRULE, F_CREATE | F_EXCL, body
+def lookup_rule(
+    version: int, priority: int, table: int, *, source: str = "", destination: str = "", but_default: bool = False
+) -> Message:
+    """Return the rule `from SOURCE to DESTINATION lookup TABLE`, both prefixes; `but_default` skips the table's default route."""
+    ends = [(1, destination), (2, source)]
+    found = [(kind, packed(network), int(length)) for kind, text in ends for network, _, length in [text.partition("/")] if text]
+    lengths = {kind: length for kind, _, length in found}
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    body = _RTMSG.pack(family, lengths.get(1, 0), lengths.get(2, 0), 0, 0, 0, 0, _TO_TABLE, 0)
+    body += b"".join(attr(kind, raw) for kind, raw, _ in found)
+    body += attr_u32(6, priority) + attr_u32(15, table) + attr(21, bytes((PROTOCOL,)))
+    return NEWRULE, F_CREATE | F_EXCL, body + (attr_u32(14, 0) if but_default else b"")
 
 
 def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False, replace: bool = False) -> list[Message]:

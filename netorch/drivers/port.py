@@ -21,7 +21,7 @@ from netorch.drivers import home, netns, packed, parsed, sysctl
 from netorch.drivers.describe import describe_object
 from netorch.drivers.reading import default_routes
 from netorch.drivers.rtnl import Channel, Message, Refusal, attr_text, attr_u32
-from netorch.drivers.source_routes import last_resort, source_routes, stale_rules
+from netorch.drivers.source_routes import configuration, stale_rules
 from netorch.errors import KernelError
 from netorch.state.link import TapPort, VethPort
 from netorch.state.owner import PortLabel, altname, read_label
@@ -215,7 +215,7 @@ class Ports:
 def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequence[int]) -> None:
     """Configure the instance's side: addresses usable at once, default routes, everything up.
 
-    What stands there stays, and no default route joins one of the `standing` IP versions.
+    What stands there stays, and no default route joins one of the `standing` IP versions: the port's own is in its own table.
     """
     device = port.inside
     what = f"configure {device.ifname} in {port.netns}"
@@ -227,27 +227,19 @@ def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequen
             raise KernelError(what, error.errno or 0) from error
     index = index_in(inside, device.ifname)
     messages = [packed.set_up("lo", up=True), packed.set_up(device.ifname, up=True)]
-    messages += (packed.new_address(index, address) for address in device.addresses)
-    metric = 0 if device.is_primary else last_resort(index)
-    gateways = [gateway for gateway in device.gateways if _version(gateway) not in standing]
-    messages += (packed.default_route(index, gateway, metric=metric) for gateway in gateways)
-    messages += [*source_routes(index, device), *stale_rules(inside)]
+    messages += [*configuration(index, device, standing), *stale_rules(inside)]
     _run(inside, messages, what, (errno.EEXIST,))
 
 
 def _standing_routes(port: VethPort, inside: Channel) -> tuple[int, ...]:
-    """Return the IP versions of the port's default routes in which the namespace has one by another device, not of our making.
+    """Return the IP versions of the port's default routes in which the namespace has one by another device.
 
     Of whatever metric: one of ours beside it would win over it or wait behind it.
     """
     device = port.inside
     own = index_in(inside, device.ifname)
     versions = [_version(gateway) for gateway in device.gateways if device.is_primary]
-    return tuple(
-        version
-        for version in versions
-        if any(index != own and metric != last_resort(index) for index, metric in default_routes(inside, version))
-    )
+    return tuple(version for version in versions if any(index != own for index in default_routes(inside, version)))
 
 
 def _version(address: str) -> int:

@@ -77,13 +77,13 @@ def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
     return dev.index, parsed.link(dev, names)
 
 
-def default_routes(channel: Channel, version: int) -> Iterator[tuple[int, int]]:
-    """Yield device number (0: none, or several) and metric of each default route of the main table."""
+def default_routes(channel: Channel, version: int) -> Iterator[int]:
+    """Yield the device number (0: none, or several) of each default route of the main table."""
     family = _AF_INET if version == 4 else _AF_INET6
     for body in _bodies(channel, packed.GETROUTE, _family(family)):
         found = attrs(body, 12)
         if body[1] == 0 and u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN:
-            yield u32(found.get(4, b"")), u32(found.get(6, b""))
+            yield u32(found.get(4, b""))
 
 
 def read_underlay(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:

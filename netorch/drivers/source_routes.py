@@ -1,52 +1,77 @@
-"""Source routing inside an instance: what it sends from an interface's address leaves by that interface.
+"""Addresses and routes inside an instance: what it sends from an interface's address leaves by that interface.
 
 The router checks at each port that the source is the port's own address. With one table of routes an instance with two interfaces
-would answer by the first what came by the second, and the answer would be dropped there. So each interface has a table, as
-EC2's own images set it up, with its subnet and its routers, and a rule for each of its addresses.
+would answer by the first what came by the second, and the answer would be dropped there. So an interface that is not the
+instance's first has a table of its own, as EC2's own images set it up, and rules that lead to it:
 
-A device takes its table along when it goes. Its rules stay, and are taken away when the next change is made in the namespace.
+    10000  from ADDRESS lookup TABLE               what it answers, or binds to the address
+    10001  lookup main suppress_prefixlength 0     IPv4: what the first interface's subnet, or the instance's own route, has
+    10002  from 0.0.0.0 to SUBNET lookup TABLE     IPv4: what has no source yet and goes to the subnet
+    32800  lookup TABLE                            what nothing else has a route to, e.g. IPv6 that the first interface lacks
+
+Nothing of it stands in the main table, and no route has a twin in another table. That matters for path MTU discovery: Linux keeps
+what it learns at the route that the packet's source leads to, and who sends without a source must find that same route.
+
+A first interface is treated so where the main table had a default route before it. A device takes its table along when it goes.
+Its rules stay, and are taken away when the next change is made in the namespace.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from netorch.drivers import packed, parsed
 from netorch.drivers.rtnl import Channel, Message, attr_u32
+from netorch.model.addr import version_of
+from netorch.state.l3 import Rule
 from netorch.state.link import Inside
 
-PRIORITY: Final = 10000  # of the rules: behind the local table's, in front of the main table's
+_OWN, _MAIN_FIRST, _TO_SUBNET, _LAST = 10000, 10001, 10002, 32800
 _FIRST_TABLE: Final = 10000  # EC2's own images do the same: table 10000 + number of the device
 
 
-def source_routes(index: int, inside: Inside) -> Iterator[Message]:
-    """Yield the messages that make a device's table and its rules; each may find its object there already."""
-    table = _FIRST_TABLE + index
+def configuration(index: int, inside: Inside, standing: Collection[int]) -> Iterator[Message]:
+    """Yield the messages that give a device its addresses and routes; each may find its object there already.
+
+    `standing` names the IP versions in which the namespace has a default route by another device.
+    """
+    gateways = {version_of(gateway): gateway for gateway in inside.gateways}
     for text in inside.addresses:
         address = ipaddress.ip_interface(text)
-        if address.network.prefixlen < address.max_prefixlen:
-            yield packed.subnet_route(index, str(address.network), table)
-    for gateway in inside.gateways:
-        yield packed.default_route(index, gateway, table)
-    for text in inside.addresses:
-        yield packed.source_rule(text.partition("/")[0], PRIORITY, table)
+        gateway = gateways[address.version]
+        if inside.is_primary and address.version not in standing:
+            yield packed.new_address(index, text)
+            yield packed.default_route(index, gateway)
+        else:
+            yield packed.new_address(index, text, prefix_route=False)
+            yield from _beside(index, address, gateway)
 
 
-def last_resort(index: int) -> int:
-    """Return the metric of a device's default routes in the main table when another device's come first."""
-    return _FIRST_TABLE + index
+def _beside(index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interface, gateway: str) -> Iterator[Message]:
+    """Yield the routes and rules of an address that is not the first."""
+    table, subnet = _FIRST_TABLE + index, str(address.network)
+    if address.version == 4:
+        yield packed.subnet_route(index, subnet, table)
+    yield packed.default_route(index, gateway, table)
+    yield packed.lookup_rule(address.version, _OWN, table, source=f"{address.ip}/{address.max_prefixlen}")
+    if address.version == 4:
+        yield packed.lookup_rule(4, _MAIN_FIRST, packed.MAIN_TABLE, but_default=True)
+        yield packed.lookup_rule(4, _TO_SUBNET, table, source="0.0.0.0/32", destination=subnet)
+    yield packed.lookup_rule(address.version, _LAST, table)
 
 
 def stale_rules(inside: Channel) -> list[Message]:
     """Return the messages that take away our rules of devices that are gone from a namespace."""
     links = inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8))
     tables = {_FIRST_TABLE + parsed.device(body).index for _, _, body in links}
-    messages: list[Message] = []
+    found: list[tuple[Rule, bytes]] = []
     for family in packed.IP_FAMILIES:
         for _, _, body in inside.dump(packed.GETRULE, bytes((family,)) + bytes(11)):
             rule, ours = parsed.rule(body)
-            if ours and rule.priority == PRIORITY and rule.table not in tables:
-                messages.append((packed.DELRULE, 0, body))
-    return messages
+            if ours:
+                found.append((rule, body))
+    if any(rule.table in tables for rule, _ in found):
+        tables.add(packed.MAIN_TABLE)
+    return [(packed.DELRULE, 0, body) for rule, body in found if rule.table not in tables]

@@ -95,8 +95,8 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True):
     ifname: str
     lladdr: str
     addresses: tuple[str, ...]  # with prefix length
-    gateways: tuple[str, ...]  # its routers; at most one an IP version
-    is_primary: bool = True  # its routers are the instance's default ones; another's only where there is no other way
+    gateways: tuple[str, ...]  # its routers, one for each IP version that it has an address of
+    is_primary: bool = True  # its routers are the instance's default ones; another's serve what concerns its own addresses
 
 
 class VethPort(Link, frozen=True, kw_only=True, tag=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
+from netorch.control.enis import attach_network_interface, create_network_interface
 from netorch.control.moves import move_instance
 from netorch.diagnose.layers import probe_layers
 from netorch.diagnose.trace import trace
@@ -35,12 +36,13 @@ vpcs:
   - name: no-icmp  # what the sender's own router says is not asked of the groups
     ingress: [{protocol: tcp, source: 0.0.0.0/0}, {protocol: udp, source: 0.0.0.0/0},
               {protocol: tcp, source: '::/0'}, {protocol: udp, source: '::/0'}]
-  subnets: [{name: a, cidr: 10.81.1.0/24, ipv6_cidr: 'fd00:81:0:100::/64'}]
+  subnets: [{name: a, cidr: 10.81.1.0/24, ipv6_cidr: 'fd00:81:0:100::/64'}, {name: b, cidr: 10.81.2.0/24}]
   instances:
-  - {name: large, host: hv1, address: 10.81.1.11, ipv6_address: 'fd00:81:0:100::11', security_groups: [no-icmp]}
-  - {name: small, host: hv2, address: 10.81.1.12, ipv6_address: 'fd00:81:0:100::12', security_groups: [open]}
-  - {name: mover, host: hv3, address: 10.81.1.13, ipv6_address: 'fd00:81:0:100::13', security_groups: [open]}
-  - {name: box, host: hv2, address: 10.81.1.14, attachment: existing, netns: mtu-box, security_groups: [open]}
+  - {name: large, subnet: a, host: hv1, address: 10.81.1.11, ipv6_address: 'fd00:81:0:100::11', security_groups: [no-icmp]}
+  - {name: small, subnet: a, host: hv2, address: 10.81.1.12, ipv6_address: 'fd00:81:0:100::12', security_groups: [open]}
+  - {name: mover, subnet: a, host: hv3, address: 10.81.1.13, ipv6_address: 'fd00:81:0:100::13', security_groups: [open]}
+  - {name: other, subnet: b, host: hv2, address: 10.81.2.12, security_groups: [open]}
+  - {name: box, subnet: a, host: hv2, address: 10.81.1.14, attachment: existing, netns: mtu-box, security_groups: [open]}
 """
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 DISCOVER, PATH_MTU = {4: 10, 6: 23}, {4: 14, 6: 24}  # IP_MTU_DISCOVER and IP_MTU, and IPv6's; linux/in.h, linux/in6.h
@@ -92,15 +94,25 @@ def address(world: World, name: str, version: int) -> str:
     return eni.address if version == 4 else eni.ipv6_address
 
 
-def opened(world: World, name: str, version: int, kind: socket.SocketKind) -> socket.socket:
-    """Return a socket in an instance, bound to its address."""
+def opened(world: World, name: str, version: int, kind: socket.SocketKind, *, bind: bool = True) -> socket.socket:
+    """Return a socket in an instance, bound to its address or to none."""
     fd = netns.find(home(world, name))
     with netns.inside(fd):
         found = socket.socket(FAMILIES[version], kind)
     os.close(fd)
     found.settimeout(PATIENCE_S)
-    found.bind((address(world, name, version), 0))
+    if bind:
+        found.bind((address(world, name, version), 0))
     return found
+
+
+def divided(sender: socket.socket, receiver: socket.socket) -> str:
+    """Return the source of a large datagram if one arrives, which it does in pieces."""
+    sender.sendto(bytes(4000), receiver.getsockname()[:2])
+    try:
+        return str(receiver.recvfrom(9000)[1][0])
+    except TimeoutError:
+        return ""
 
 
 def ends(world: World, name: str) -> tuple[int, int]:
@@ -173,6 +185,25 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
     )
     assert ask([whole], 1.0, 5)[0].ok, "between the large hosts nothing changes"
     assert {count for host in mixed.hosts for count in mixed.counters(host).values()} == {0}
+
+
+def test_who_binds_no_address_learns_too_by_whichever_interface_it_sends(mixed: World) -> None:
+    records = mixed.vpc("acme")
+    subnet = next(found.record.id for found in records.subnets.values() if found.record.name == "b")
+    second = create_network_interface(mixed.store, mixed.caller, subnet)
+    attach_network_interface(mixed.store, mixed.caller, second.id, mixed.instance("acme/large").id)
+    mixed.wait_attached()
+    for target, version, own in [
+        *(("small", version, address(mixed, "large", version)) for version in (4, 6)),
+        ("other", 4, second.address),
+    ]:
+        with (
+            opened(mixed, target, version, socket.SOCK_DGRAM) as receiver,
+            opened(mixed, "large", version, socket.SOCK_DGRAM, bind=False) as sender,
+        ):
+            receiver.settimeout(0.05)
+            source = wait_for(lambda: divided(sender, receiver), f"{target} to get what is divided (IPv{version})")
+            assert source == own
 
 
 def test_ping_and_trace_name_what_fits_between_two_hosts(mixed: World) -> None:

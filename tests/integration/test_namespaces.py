@@ -175,7 +175,7 @@ def test_several_interfaces_of_one_instance_share_its_namespace(kernel: LinuxKer
         CONTAINER,
         ifname="v-0013880000002",
         inside=msgspec.structs.replace(
-            INSIDE, ifname="eth1", lladdr="02:00:00:00:00:12", addresses=("10.0.0.12/24",), gateways=()
+            INSIDE, ifname="eth1", lladdr="02:00:00:00:00:12", addresses=("10.0.0.12/24",), is_primary=False
         ),
     )
     create(kernel, CONTAINER, second)
