@@ -171,7 +171,7 @@ class _Builder:
                 raise _Fatal(self._problem("an alias to a list or mapping is used as a key", "use plain text as the key", line))
             key = frame.key = text
             self.problems.append(self._problem(f"the key {text} is not text", f'put it in quotes: "{text}"', line))
-        elif key == "<<":
+        elif node.text == "<<":  # in quotes it is text
             raise _Fatal(self._problem("the merge key << is not supported", "write the fields out", line))
         frame.key, frame.key_line = key, line
         if key in into:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from netorch.errors import SpecError
 from netorch.model.cloud import Cloud
 from netorch.spec import load, load_cloud, to_yaml
+from netorch.spec.node import Node
+from netorch.spec.yamltree import read_yaml
 from tests.unit.spec.clouds import clouds
 
 GOOD = "vpcs:\n  - name: demo\n    cidrs: [10.0.0.0/16]\n"
@@ -200,3 +202,77 @@ def _places(values: object, path: str) -> Iterator[tuple[str, Any, str, object]]
     elif isinstance(values, list):
         for index, value in enumerate(values):
             yield from _places(value, f"{path}[{index}]")
+
+
+# What a plain scalar of the core schema of YAML 1.2 is (section 10.3.2), as a whole number or as anything else.
+SCALARS: dict[str, int | None] = {
+    "0": 0,
+    "5000": 5000,
+    "+5": 5,
+    "-5": -5,
+    "010": 10,
+    "00": 0,
+    "0o17": 15,
+    "0x1f": 31,
+    "0x1F": 31,
+    **dict.fromkeys(("6_000", "1_", "_1", "0_7", "1__0", "-1_0", "0x1_f", "0o_7", "0b_1", "1e1_0", "1_0.5", "1._5")),
+    **dict.fromkeys(("0b1", "0b11", "0B1", "0X1F", "0O7", "+0x1", "-0x1", "-0o7", "0b", "0x", "0o8", "0xG", "1L")),
+    **dict.fromkeys(("1e3", "1.5", ".5", "5.", "-.inf", ".nan", "1:30", "190:20:30", "2020-01-01", "\u0663")),
+    **dict.fromkeys(
+        ("yes", "no", "on", "off", "y", "true", "TRUE", "null", "~", "nUll", "<<", "=", "-", "+", "\ufeff5", "5\x85")
+    ),
+}
+CONTEXTS = ["k: {}\n", "k: {}", "l: [{}]\n", "l:\n- {}\n", "m: {{a: {}, b: 1}}\n", "- {}\n", "k:\n  {}\n", "k: {} # 6\n"]
+
+
+@pytest.mark.parametrize("text", SCALARS)
+def test_the_quick_and_the_thorough_way_read_one_grammar(text: str) -> None:
+    for context in CONTEXTS:
+        whole = context.format(text)
+        node, problems = read_yaml(whole)
+        quick = load._yaml_values(whole)
+        assert quick is None or (not problems and node is not None and _alike(quick, _values(node))), whole
+    node, _ = read_yaml(f"k: {text}\n")
+    found = _values(node) if node is not None else None
+    value = found["k"] if isinstance(found, dict) else None
+    assert (value if isinstance(value, int) and not isinstance(value, bool) else None) == SCALARS[text]
+
+
+@pytest.mark.parametrize(
+    "text", ["|", "|-\n  x", "[|\n x]", "&a! 5", "\tx", "x\t", "'<<'", '"<<"', "!!int 5", "'6_000'", '"0b1"']
+)
+@pytest.mark.parametrize("context", [*CONTEXTS, "{}: v\n", "m: {{{}: v}}\n"])
+def test_odd_ways_to_write_a_value_are_read_alike(context: str, text: str) -> None:
+    whole = context.format(text)
+    quick = load._yaml_values(whole)
+    node, problems = read_yaml(whole)
+    assert quick is None or (not problems and node is not None and _alike(quick, _values(node)))
+
+
+def _alike(one: object, other: object) -> bool:
+    """Return whether two values are the same, any two numbers that are not whole among them."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
+    return type(one) is type(other) and (isinstance(one, float) or one == other)
+
+
+def _values(node: Node) -> object:
+    """Return a tree's values; all that is known of a number that is not whole is that it is one."""
+    if isinstance(node.value, list):
+        return [_values(item) for item in node.value]
+    if isinstance(node.value, dict):
+        return {key: _values(item) for key, item in node.value.items()}
+    return node.value
+
+
+def test_a_key_in_quotes_is_text_whatever_it_says() -> None:
+    good = "vpcs: [{name: a, cidrs: [10.0.0.0/16], tags: {'<<': x, '6_000': y}}]"
+    bad = good.replace("'<<'", "<<")
+    assert load_cloud("a.yaml", good).vpcs[0].tags == {"<<": "x", "6_000": "y"}
+    with pytest.raises(SpecError, match="the merge key << is not supported"):
+        load_cloud("a.yaml", bad)
+    for vni in ("6_000", "0b1001110001000", "0X1388"):
+        with pytest.raises(SpecError, match="where a whole number is needed"):
+            load_cloud("a.yaml", f"vpcs: [{{name: a, cidrs: [10.0.0.0/16], vni: {vni}}}]")
