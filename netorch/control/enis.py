@@ -14,6 +14,7 @@ from netorch.control.addresses import AddressPool, claim_key, open_pool
 from netorch.control.caller import Caller
 from netorch.control.groups import choose_groups, join
 from netorch.control.hosts import place_on, read_host
+from netorch.control.logged import delete_logs_of
 from netorch.control.quotas import quotas_of
 from netorch.control.records import Stored, mappings_of, read, read_all
 from netorch.control.refuse import invalid, over_quota
@@ -195,6 +196,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
             raise _attached(eni.record, "terminate the instance or detach the interface first")
         writes = Writes()
         delete_writes(writes, eni)
+        delete_logs_of(store, writes, eni.record.vni, eni_id)
         for address in eni.record.addresses:
             writes.drop(claim_key(eni.record.vni, address))
         return writes, None

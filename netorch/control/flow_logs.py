@@ -1,4 +1,4 @@
-"""Flow logs. One may name a VPC, a subnet or an interface, and goes with its VPC; what it has written stays where it is."""
+"""Flow logs. One names a VPC, a subnet or an interface, and goes with it; what it has written stays where it is."""
 
 from __future__ import annotations
 
@@ -67,6 +67,9 @@ def create_flow_log(
         fits_beside(log, others, quotas_of(store, vpc.owner).flow_logs_per_resource)
         writes = Writes()
         guard_structure(writes, stored)
+        if is_id(resource, "eni"):  # whoever deletes it must see that it got a flow log meanwhile
+            _, eni = read(store, caller, NetworkInterface, resource)
+            writes.change(keys.eni(vpc.vni, resource), eni.mod_revision, eni.record)
         writes.create(keys.flow_log(vpc.vni, log.id), log)
         return writes, log
 

@@ -25,10 +25,11 @@ from netorch.control.enis import (
 )
 from netorch.control.groups import choose_groups, join
 from netorch.control.hosts import HostState, least_loaded, place_on, read_host, read_hosts
+from netorch.control.logged import delete_logs_of
 from netorch.control.records import Stored, mappings_of, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, invalid
-from netorch.control.vpcs import create_default_vpc
-from netorch.control.writes import Writes, attempt, take_name
+from netorch.control.vpcs import default_vpc_writes
+from netorch.control.writes import Writes, ahead, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import keys, rules
 from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME
@@ -84,7 +85,7 @@ def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[
     """Return `count` new instances; of several, each name ends in its number, and transactions hold 13 of them each.
 
     Raises:
-      ApiError: as `run_instance`; those of earlier transactions then run.
+      ApiError: as `run_instance`; then none runs, unless somebody else was faster after the first transaction.
     """
     if count < 1:
         raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
@@ -92,13 +93,32 @@ def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[
         text = "instances: several cannot share an address, a MAC or a namespace; leave these out"
         raise ApiError("InvalidParameterCombination", text)
     _check_wish(caller, wish)
-    subnet_id = _choose_subnet(store, caller, wish)
+    names = [f"{wish.name}-{number}" if wish.name and count > 1 else wish.name for number in range(count)]
+    first = 1 if _has_no_default_vpc(store, caller, wish) else PER_TRANSACTION  # the VPC takes room in the transaction
+    if count > first:
+        _decide(store, caller, wish, names)  # all at once, for what is refused: then nothing runs
     placed: list[Placed] = []
     while len(placed) < count:
-        numbers = range(len(placed), min(count, len(placed) + PER_TRANSACTION))
-        names = [f"{wish.name}-{number}" if wish.name and count > 1 else wish.name for number in numbers]
-        placed += attempt(store, partial(_run, store, caller, wish, subnet_id, names))
+        some = names[len(placed) :][: PER_TRANSACTION if placed else first]
+        placed += attempt(store, partial(_decide, store, caller, wish, some))
     return placed
+
+
+def _decide(store: Store, caller: Caller, wish: Wish, names: list[str]) -> tuple[Writes, list[Placed]]:
+    """Return what runs instances; the default VPC is made with the first, if they are to run in it and it is not there."""
+    made = Writes()
+    if _has_no_default_vpc(store, caller, wish):
+        subnet_id = default_vpc_writes(made, store, caller)[1].id
+        store = ahead(store, made)
+    else:
+        subnet_id = _choose_subnet(store, caller, wish)
+    writes, placed = _run(store, caller, wish, subnet_id, names)
+    made.absorb(writes)
+    return made, placed
+
+
+def _has_no_default_vpc(store: Store, caller: Caller, wish: Wish) -> bool:
+    return not wish.subnet and not wish.vpc and store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is None
 
 
 def _check_wish(caller: Caller, wish: Wish) -> None:
@@ -120,9 +140,7 @@ def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
     if wish.vpc:
         vpc = read_vpc(store, caller, wish.vpc).record
     else:
-        key = keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)
-        default = holder_of(store.get(key))
-        vpc = read_vpc(store, caller, default).record if default else _make_default_vpc(store, caller, key)
+        vpc = read_vpc(store, caller, holder_of(store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)))).record
     subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
     if len(subnets) == 1:
         return subnets[0].id
@@ -132,15 +150,6 @@ def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
     names = ", ".join(sorted(subnet.name for subnet in subnets))
     fix = f"choose one of its subnets: {names}" if names else "create a subnet in it first"
     raise ApiError("MissingParameter", f"VPC {vpc.name} ({vpc.id}): no subnet is chosen; {fix}")
-
-
-def _make_default_vpc(store: Store, caller: Caller, key: str) -> Vpc:
-    try:
-        return create_default_vpc(store, caller)
-    except ApiError as error:
-        if error.code != "DefaultVpcAlreadyExists":
-            raise
-        return read_vpc(store, caller, holder_of(store.get(key))).record  # somebody else made it just now
 
 
 def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
@@ -229,6 +238,7 @@ def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
             if eni.record.id == primary_eni_id(instance_id):
                 namespaces.release(store, writes, instance.record, hosts_of(mapping.record for mapping in mappings.values()))
                 delete_writes(writes, eni)
+                delete_logs_of(store, writes, eni.record.vni, eni.record.id)
                 unmap(writes, eni.record.id, mappings)
             else:
                 detach_writes(writes, eni, mappings)

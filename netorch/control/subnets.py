@@ -10,6 +10,7 @@ import msgspec
 from netorch.control import checks
 from netorch.control.addresses import cursor_key, cursor_revision
 from netorch.control.caller import Caller
+from netorch.control.logged import delete_logs_of
 from netorch.control.quotas import quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, in_use, over_quota
@@ -144,6 +145,7 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
         writes = Writes()
         guard_structure(writes, vpc)
         writes.delete(keys.subnet(vni, subnet_id), subnet.mod_revision)
+        delete_logs_of(store, writes, vni, subnet_id)
         writes.delete(cursor_key(subnet_id), cursor)
         return writes, None
 

@@ -71,12 +71,17 @@ def create_default_vpc(store: Store, caller: Caller) -> Vpc:
         if store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is not None:
             raise ApiError("DefaultVpcAlreadyExists", f"owner {caller.owner}: has a default VPC already; use that one")
         writes = Writes()
-        vpc = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
-        subnet = Subnet(id=caller.new_id("subnet", vpc.vni), vni=vpc.vni, name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
-        writes.put(keys.subnet(vpc.vni, subnet.id), subnet)
-        return writes, vpc
+        return writes, default_vpc_writes(writes, store, caller)[0]
 
     return attempt(store, decide)
+
+
+def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vpc, Subnet]:
+    """Add what makes the owner's default VPC, and return it with its subnet. Raises ApiError: VpcLimitExceeded."""
+    vpc = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
+    subnet = Subnet(id=caller.new_id("subnet", vpc.vni), vni=vpc.vni, name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
+    writes.put(keys.subnet(vpc.vni, subnet.id), subnet)
+    return vpc, subnet
 
 
 def _create(

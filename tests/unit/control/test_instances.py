@@ -3,11 +3,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import enis, hosts, instances, mappings, moves, subnets, vpcs
+from netorch.control import enis, flow_logs, hosts, instances, mappings, moves, subnets, vpcs
 from netorch.control.caller import Caller
 from netorch.control.describe import InstanceState, describe_instances, describe_interfaces, describe_vpcs, resolve
 from netorch.control.instances import Placed, Wish
 from netorch.control.read import read_inventory
+from netorch.errors import ApiError
 from netorch.model import keys
 from netorch.model.eni import Attachment, EniState, EniStatus
 from netorch.model.ids import port_name
@@ -324,3 +325,50 @@ def test_two_interfaces_of_a_vpc_never_share_a_port_name(store: Store, clock: Cl
     first = instances.run_instance(store, caller, Wish(subnet=subnet.id))
     second = instances.run_instance(store, caller, Wish(subnet=subnet.id))
     assert port_name(first.eni.id) != port_name(second.eni.id)
+
+
+@pytest.mark.parametrize("wish", [Wish(), Wish(host="hv9"), Wish(groups=("sg-00100100000000000",)), Wish(address="10.0.0.4")])
+def test_a_refused_instance_leaves_no_default_vpc_behind(store: Store, globex: Caller, wish: Wish) -> None:
+    before = store.list("")
+    with pytest.raises(ApiError):
+        instances.run_instances(store, globex, wish, 1)
+    assert store.list("").kvs == before.kvs
+
+
+def test_of_many_instances_none_runs_when_the_last_is_refused(store: Store, operator: Caller, acme: Caller) -> None:
+    hosts.create_host(store, operator, name="lone", underlay="192.0.2.77")
+    vpc = vpcs.create_vpc(store, acme, name="tight", cidrs=["10.0.0.0/16"])
+    small = subnets.create_subnet(store, acme, vpc.id, name="s", cidr="10.0.0.0/28")
+    large = subnets.create_subnet(store, acme, vpc.id, name="l", cidr="10.0.1.0/24")
+    instances.run_instance(store, acme, Wish(name="w-14", subnet=large.id))
+    before = store.list("")
+    with refused("InvalidParameterValue", "w-14"):
+        instances.run_instances(store, acme, Wish(name="w", subnet=large.id), 15)
+    with refused("InsufficientFreeAddressesInSubnet"):
+        instances.run_instances(store, acme, Wish(subnet=small.id), 15)
+    assert store.list("").kvs == before.kvs
+    made = instances.run_instances(store, acme, Wish(), 20)
+    assert len({placed.eni.vni for placed in made}) == 1
+    assert read_inventory(store).unreadable == []
+
+
+def test_a_flow_log_goes_with_what_it_records(store: Store, operator: Caller, acme: Caller) -> None:
+    hosts.create_host(store, operator, name="lone", underlay="192.0.2.77")
+    vpc = vpcs.create_vpc(store, acme, name="logged", cidrs=["10.0.0.0/16"])
+    subnet = subnets.create_subnet(store, acme, vpc.id, name="s", cidr="10.0.0.0/24")
+    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    spare = enis.create_network_interface(store, acme, subnet.id)
+    logs = {
+        resource: flow_logs.create_flow_log(store, acme, resource, name=f"l{n}").id
+        for n, resource in enumerate((vpc.id, subnet.id, placed.eni.id, spare.id))
+    }
+    instances.terminate_instance(store, acme, placed.instance.id)
+    assert store.get(keys.flow_log(vpc.vni, logs[placed.eni.id])) is None
+    enis.delete_network_interface(store, acme, spare.id)
+    assert store.get(keys.flow_log(vpc.vni, logs[spare.id])) is None
+    assert store.get(keys.flow_log(vpc.vni, logs[subnet.id])) is not None
+    subnets.delete_subnet(store, acme, subnet.id)
+    assert store.get(keys.flow_log(vpc.vni, logs[subnet.id])) is None
+    assert [info.log.id for info in flow_logs.describe_flow_logs(store, acme, vpc.id)] == [logs[vpc.id]]
+    vpcs.delete_vpc(store, acme, vpc.id)
+    assert store.list("vpc/").kvs == ()
