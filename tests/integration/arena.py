@@ -34,9 +34,9 @@ from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from policy.connections import AT_SENDER, Connections
 from policy.evaluate import Verdict
-from tests.integration.policy_frames import can_be_sent, frame
+from tests.integration.policy_frames import can_be_cut, can_be_sent, fragments, frame
 from tests.integration.world import World
-from tests.property.policy_scripts import PLACES, Script
+from tests.property.policy_scripts import PLACES, Script, Step
 from tests.property.policy_strategies import HOSTS, anything, interface_at
 from tests.property.walked import ARRIVES, end_of
 from tests.unit.policy.small import udp
@@ -97,10 +97,10 @@ class Arena:
                 self._load(script)
                 batch = Batch(before=self._counters())
             elif can_be_sent(step.send):
-                self._send(batch, OPEN_VNI, step.send, of_open.send(step.send))
+                self._send(batch, OPEN_VNI, step, of_open.send(step.send))
                 verdict = oracle.send(step.send)
                 assert step.ends in ("", end_of(verdict)), (step, verdict)
-                self._send(batch, script.vni, step.send, verdict)
+                self._send(batch, script.vni, step, verdict)
         self._finish(batch)
         self._forget()
 
@@ -144,20 +144,24 @@ class Arena:
     def _counters(self) -> dict[str, dict[str, int]]:
         return {name: kernel.counters() for name, kernel in self._kernels.items()}
 
-    def _send(self, batch: Batch, vni: int, packet: Packet, verdict: Verdict) -> None:
+    def _send(self, batch: Batch, vni: int, step: Step, verdict: Verdict) -> None:
+        packet = step.send
+        assert packet is not None
         here, there = _place_of(packet.source), _place_of(packet.destination)
-        token = self._emit(vni, packet)
+        token = self._emit(vni, packet, cut=step.cut and can_be_cut(packet))
         end = end_of(verdict)
         batch.sent[token] = packet
         batch.arrivals[token] = [(vni, there)] if end == ARRIVES else []
         if end != ARRIVES:
             batch.refusals[PLACES[here if verdict.refused_by in AT_SENDER else there], end] += 1
 
-    def _emit(self, vni: int, packet: Packet) -> bytes:
+    def _emit(self, vni: int, packet: Packet, *, cut: bool = False) -> bytes:
         self.sent += 1
         token = b"token%08x" % self.sent
         place = _place_of(packet.source)
-        self._ears[vni, place].send(frame(packet, interface_at(place, ()).mac, token))
+        mac = interface_at(place, ()).mac
+        for sent in fragments(packet, mac, token, self.sent & 0xFFFF) if cut else [frame(packet, mac, token)]:
+            self._ears[vni, place].send(sent)
         return token
 
     def _finish(self, batch: Batch) -> None:
@@ -171,7 +175,7 @@ class Arena:
         counted = {(host, name): n for host, counters in self._counters().items() for name, n in counters.items()}
         risen = {key: n - batch.before[key[0]].get(key[1], 0) for key, n in counted.items() if key[1] not in _NOISE}
         risen = {key: n for key, n in risen.items() if n}
-        assert not wrong, "\n".join(wrong)
+        assert not wrong, "\n".join([*wrong, f"refused {risen}, expected {dict(batch.refusals)}"])
         assert risen == batch.refusals, f"refused {risen}, expected {dict(batch.refusals)}"
 
     def _listen(self, markers: dict[bytes, Place]) -> dict[bytes, list[Place]]:

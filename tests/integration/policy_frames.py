@@ -9,7 +9,7 @@ from netorch.drivers.sctp import init
 from netorch.model.addr import packed
 from netorch.model.packet import ACK, SYN, Packet
 from netorch.model.security import AH, SCTP, TCP, UDP
-from tests.integration.crafted import framed
+from tests.integration.crafted import framed, piece
 from tests.integration.packets import ip_packet
 
 # Every packet of a flow repeats the same bytes of its streams, as a retransmission does, and acknowledges the other's SYN only.
@@ -18,6 +18,8 @@ _ICMP_ID = 1
 _PORT = 5000  # where the oracle's packet has none: both ends'
 _UDP_LITE = 136
 _HOP_BY_HOP = 0  # means a header in front of another in IPv6, whatever rules say of protocol 0
+_CUT_AT = 64  # bytes into what is cut: any header ends before, and the token
+_ERROR = 3  # destination unreachable; of ICMPv6: time exceeded
 _EXPERIMENTAL = 253  # Source: RFC 3692
 
 
@@ -26,9 +28,24 @@ def can_be_sent(packet: Packet) -> bool:
     return packet.version == 4 or packet.protocol != _HOP_BY_HOP
 
 
+def can_be_cut(packet: Packet) -> bool:
+    """Return whether a packet may come in fragments: an ICMP error must not, and nothing is put together outside connections."""
+    return packet.quoted is None and packet.has_connection
+
+
 def frame(packet: Packet, mac: str, token: bytes) -> bytes:
     """Return the frame of a packet whose sender has this MAC."""
     return framed(mac, _ip(packet, token))
+
+
+def fragments(packet: Packet, mac: str, token: bytes, ident: int) -> list[bytes]:
+    """Return the frames of a packet in fragments. The later one begins with what would be the type of an ICMP error."""
+    body = _body(packet, token + bytes([_ERROR]) * _CUT_AT)
+    first, later = (
+        piece(packet.source, packet.destination, part, offset=at, more=not at, ident=ident, protocol=packet.protocol)
+        for at, part in ((0, body[:_CUT_AT]), (_CUT_AT, body[_CUT_AT:]))
+    )
+    return [framed(mac, first), framed(mac, later)]
 
 
 def _ip(packet: Packet, payload: bytes) -> bytes:

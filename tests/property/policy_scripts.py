@@ -29,6 +29,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happens: a packet is sent, or other records stand from now on; those left out stay as they were."""
 
     send: Packet | None = None
+    cut: bool = False  # the packet is sent in fragments, which changes nothing
     memberships: tuple[tuple[str, ...], ...] | None = None
     groups: tuple[SecurityGroup, ...] | None = None
     acls: tuple[NetworkAcl, ...] | None = None
@@ -88,7 +89,8 @@ def scripts(draw: st.DrawFn) -> Script:
     policy = draw(policies(5))
     begun = draw(st.lists(packets(policy), min_size=1, max_size=6, unique_by=_ends))
     steps = [
-        Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun))))))) for _ in range(draw(st.integers(2, 24)))
+        Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun)))))), cut=draw(st.booleans()))
+        for _ in range(draw(st.integers(2, 24)))
     ]
     for _ in range(draw(st.integers(0, 2))):
         steps.insert(draw(st.integers(1, len(steps))), draw(changes()))
