@@ -61,16 +61,17 @@ def attach(world: World, subnet: str, address: str, ipv6_address: str) -> Networ
 
 def all_answer(world: World, when: str, *addresses: str) -> None:
     """Check that each address of the instance answers everybody, and that it can begin from each."""
-    many = world.instance("acme/many").id
+    many = world.instance("acme/many")
+    inside = many.netns or many.id
     probes = [Probe(netns=world.instance(f"acme/{peer}").id, destination=to) for peer in ("near", "far") for to in addresses]
     for peer in ("near", "far"):
         eni = world.eni(f"acme/{peer}")
         probes += [
-            Probe(netns=many, source=own, destination=eni.ipv6_address if ":" in own else eni.address) for own in addresses
+            Probe(netns=inside, source=own, destination=eni.ipv6_address if ":" in own else eni.address) for own in addresses
         ]
-        probes += [Probe(netns=many, destination=eni.address)]
+        probes += [Probe(netns=inside, destination=eni.address)]
         if any(":" in address for address in addresses):
-            probes += [Probe(netns=many, destination=eni.ipv6_address)]
+            probes += [Probe(netns=inside, destination=eni.ipv6_address)]
     failed = [probe for probe, answer in zip(probes, ask(probes, 1.0, 5), strict=True) if not answer.ok]
     assert not failed, when
     assert {world.counters(host)["spoofed"] for host in world.hosts} == {0}, when
@@ -126,3 +127,31 @@ def test_the_ipv6_of_a_second_interface_is_of_use_when_the_first_has_none(two_ho
     world.apply(CLOUD.replace("IPV6", ""))
     second = attach(world, "b", "10.82.2.6", "fd00:82:0:102::6")
     all_answer(world, "IPv6 on the second alone", "10.82.1.4", *second.addresses)
+
+
+def test_a_namespace_with_a_default_route_of_its_own_answers_the_vpc_by_its_interface(two_hosts: World) -> None:
+    world = two_hosts
+    container = netns.make("container")
+    try:
+        for command in (
+            "link add up0 type dummy",
+            "link set up0 up",
+            "addr add 192.0.2.2/24 dev up0",
+            "addr add 2001:db8:9::2/64 dev up0 nodad",
+            "route add default via 192.0.2.1 dev up0",
+            "-6 route add default via 2001:db8:9::1 dev up0",
+        ):
+            subprocess.run(["ip", "-n", "container", *command.split()], check=True)
+        world.start_agents()
+        where = "attachment: existing, netns: container, "
+        world.apply(CLOUD.replace("IPV6", IPV6 + where))
+        addresses = "10.82.1.4", "fd00:82:0:101::4"
+        far = world.instance("acme/far").id
+        probes = [Probe(netns=far, destination=to) for to in addresses]
+        probes += [Probe(netns="container", destination=world.eni("acme/near").address)]
+        assert [answer.error for answer in ask(probes, 1.0, 5)] == ["", "", ""]
+        default = subprocess.run(["ip", "-n", "container", "route", "get", "203.0.113.1"], check=True, capture_output=True)
+        assert b"dev up0" in default.stdout
+    finally:
+        netns.remove("container")
+        os.close(container)
