@@ -18,6 +18,7 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     underlay: str
+    mtu: int  # of the underlay, in bytes; 0: not said yet
     agent: str  # "running 3m", "silent" or "never seen"
     vpcs: int  # that its interfaces are in
     interfaces: int  # that it is to carry
@@ -65,6 +66,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
     return HostHealth(
         name=name,
         underlay=state.host.underlay,
+        mtu=inventory.mtus.get(name, 0),
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
         vpcs=len(carried),
         interfaces=state.wants,

@@ -50,6 +50,7 @@ def test_plan_and_status_name_hosts_of_different_mtus_that_share_a_vpc(store: St
     assert notes(store, operator, cloud()) == (text,)
     health = read_health(store, 0.0)
     assert health.notes == (text,)
+    assert [host.mtu for host in health.hosts] == [9050, 1550]
     assert not any("MTU" in problem for problem in health.problems)
 
 
