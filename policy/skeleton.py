@@ -42,6 +42,9 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   A fragment of IPv6 whose chain of headers goes on in another one is `invalid`: such a header, or an ICMP error that the port's
   chain refuses, would stand in a fragment that shows it to nobody. A port's chain could be told another end of the chain: it sees
   what the kernel has not cut off yet behind a packet's end.
+* The kernel keeps the fragments of all VPCs in one memory until a packet is whole, or their time is over. An instance that sends
+  fragments whose others never come could fill it. So each VPC has a rate of its own, in packets and in bytes, for what it sends
+  and receives here, before the kernel keeps anything. What is whole pays one comparison.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
   compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
 * `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
@@ -66,8 +69,9 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
   every honest instance sends it.
 * A refusal has a chain of its own, which tells the packet's first bytes to whoever listens and counts it. The counter's name is
-  the reason in both. In front of it stands whether the connection tracker has counted the packet for a connection, as far as it
-  shows, so that flow logs can take it off again. What nobody listens to costs the two look-ups of the listener.
+  the reason in both. Each VPC has a rate of its own. What is beyond it is counted, and the listener hears once a second which VPC
+  it is of. In front of it stands whether the connection tracker has counted the packet for a connection, as far as it shows, so
+  that flow logs can take it off again. What nobody listens to costs the two look-ups of the listener.
 * `output`: a router says nothing to other hosts. The errors that it would send back (no such address, too old) are in its own
   name, for which no host may speak: the other one would count them as a lie of this host.
 """
@@ -76,23 +80,48 @@ from __future__ import annotations
 
 from typing import Final
 
+from netorch.model.drop_reason import UNTOLD
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import FLOW_LOG_GROUP, LIVE_GROUP, REFUSED_ESTABLISHED, NftTable, Scope
 
-_TOLD_PER_S, _TOLD_BURST, _TOLD_BYTES = 2000, 500, 128  # whole headers fit, those of a VXLAN packet and of what is in it
+_LOGGED_BYTES: Final = 128  # whole headers fit, those of a VXLAN packet and of what is in it
+_LOGGED: Final = "limit rate 2000/second burst 500 packets"  # of what belongs to no VPC, for one reason
+_LOGGED_OF_VPC: Final = "update @logged { ct zone limit rate 400/second burst 400 packets }"  # for all reasons together
+_SUPPRESSED: Final = "update @suppressed { ct zone limit rate 1/second burst 1 packets }"
+_ANY_VPC: Final = "ct zone 0-65535"  # what has no zone matches nothing that asks for one
+
+# What one VPC may send and receive in fragments, on one host. See docs/design/shares.md for the arithmetic.
+FRAGMENTS_PER_S: Final = 8000
+FRAGMENT_MBYTES_PER_S: Final = 12
 
 
-def _refusal(reason: str, chain: str = "", *rules: str, untold: str = "") -> str:
-    """Return the chain that tells, counts and drops what is refused for one reason, after some rules of its own.
+def _log(prefix: str, *groups: int) -> str:
+    return " ".join(f'log prefix "{prefix}" group {group} snaplen {_LOGGED_BYTES}' for group in groups)
 
-    A flood is told in part; `untold` is the counter of the rest.
-    """
-    tell = " ".join(f'log prefix "{reason}" group {group} snaplen {_TOLD_BYTES}' for group in (FLOW_LOG_GROUP, LIVE_GROUP))
-    limit = f"limit rate {_TOLD_PER_S}/second burst {_TOLD_BURST} packets"
+
+def _refusal(reason: str) -> str:
+    """Return the chain that logs, counts and drops what is refused for one reason before it belongs to a VPC."""
     drop = f'counter name "{reason}" drop'
-    rest = f'counter name "{untold}" {drop}' if untold else drop
-    lines = (f"chain {chain or f'refuse_{reason}'} {{", *rules, f"{limit} {tell} {drop}", rest)
-    return "\n    ".join(lines) + "\n}"
+    return _chain(f"refuse_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
+
+
+def _refusal_of_vpc(reason: str, chain: str = "") -> str:
+    """Return the same for what belongs to a VPC. A VPC's flood is logged in part; of the rest one packet a second says so."""
+    log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
+    return _chain(
+        chain or f"refuse_{reason}",
+        "meta mark set 0x0",
+        f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}",
+        f"{_LOGGED_OF_VPC} {log} {drop}",
+        f'{_SUPPRESSED} {_log(UNTOLD, FLOW_LOG_GROUP)} counter name "{UNTOLD}" {drop}',
+        f'{_ANY_VPC} counter name "{UNTOLD}" {drop}',
+        f"{_LOGGED} {log} {drop}",
+        f'counter name "{UNTOLD}" {drop}',
+    )
+
+
+def _chain(name: str, *rules: str) -> str:
+    return "\n    ".join((f"chain {name} {{", *rules)) + "\n}"
 
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
@@ -166,12 +195,11 @@ chain nameless {{
 # SYN without FIN, RST and ACK. The flags first, whatever the packet is: they are no others' most of the time, and cheap to load.
 BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
 
-_MARK: Final = ("meta mark set 0x0", f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}")
-
 _REFUSALS: Final = "\n".join(
-    _refusal(reason, chain, *_MARK, untold="untold")
+    _refusal_of_vpc(reason, chain)
     for reason, chain in (
         ("allowance", ""),
+        ("fragments", ""),
         ("unchecked", ""),
         ("transit", ""),
         ("invalid", ""),
@@ -206,6 +234,30 @@ set over_allowance {
     size 65535
     timeout 10s
 }
+set fragment_packets {
+    typeof ct zone
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
+set fragment_bytes {
+    typeof ct zone
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
+set logged {
+    typeof ct zone
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
+set suppressed {
+    typeof ct zone
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
 map zone {
     typeof iifname : ct zone
     size 65535
@@ -225,6 +277,8 @@ map takes {
 counter no_zone {
 }
 counter allowance {
+}
+counter fragments {
 }
 counter unchecked {
 }
@@ -250,6 +304,7 @@ chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state != invalid accept
     meta nfproto ipv6 jump headers
+    ip frag-off & 16383 != 0 goto fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
@@ -257,8 +312,20 @@ chain zones {
 }
 chain headers {
     meta l4proto ah goto authenticated
-    meta l4proto != ah return
+    meta l4proto != ah exthdr frag 0 return
+    meta l4proto != ah goto fragments
     goto refuse_invalid
+}
+chain fragments {
+    meta mark CHECKED ct zone set iifname map @port_zone goto fragment_share
+    ct zone set iifname map @zone goto fragment_share
+    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
+    counter name "no_zone" drop
+}
+chain fragment_share {
+    update @fragment_packets { ct zone limit rate over PACKETS/second burst PACKETS packets } goto refuse_fragments
+    update @fragment_bytes { ct zone limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto refuse_fragments
+    accept
 }
 chain authenticated {
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
@@ -369,6 +436,8 @@ chain output {
     .replace("CHECKED", CHECKED)
     .replace("REFUSALS", _REFUSALS)
     .replace("BEGINS", BEGINS)
+    .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))
+    .replace("PACKETS", str(FRAGMENTS_PER_S))
 )
 
 

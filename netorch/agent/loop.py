@@ -32,7 +32,6 @@ from netorch.control.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError
 from netorch.model import keys
-from netorch.model.drop_reason import UNTOLD
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
@@ -236,8 +235,6 @@ class Agent:
     def _count(self) -> None:
         try:
             self._counters = self.kernel.counters()
-            if self.flow_logger is not None:
-                self.flow_logger.note_untold(self._counters.get(UNTOLD, 0))
         except KernelError as error:
             log.warning("packets not counted reason=%r", str(error))
 

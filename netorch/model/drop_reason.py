@@ -14,7 +14,8 @@ class DropReason(msgspec.Struct, frozen=True):
     code: str = ""
 
 
-UNTOLD: Final = "untold"  # counts no refusal of its own, but those of a flood that were not told one by one
+# Counts no refusal of its own, but those of a flood that were not told one by one. Told of a packet: its VPC has such.
+UNTOLD: Final = "untold"
 
 DROP_REASONS: Final[dict[str, DropReason]] = {
     "spoofed": DropReason("an instance used a MAC or IP address that is not its own"),
@@ -24,6 +25,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "allowance": DropReason(
         "a packet would begin a connection in a VPC that holds more connections on its host than are free", "ConnectionAllowance"
     ),
+    "fragments": DropReason("a VPC sends and receives more fragments on this host than its share", "FragmentAllowance"),
     "table_full": DropReason("a packet would begin a connection, and the host's connection table was full"),
     "unchecked": DropReason("a port has no check of its source addresses yet, so it is mute"),
     "transit": DropReason("a host sent here for an address that is not here: its mapping is out of date"),

@@ -13,6 +13,9 @@ from netorch.state.link import Sysctl
 
 Template = tuple[str, str]  # path, value
 
+FRAGMENT_MEMORY: Final = 512 << 20  # bytes, for each IP version; used by who sends fragments only
+FRAGMENT_S: Final = 2
+
 FABRIC: Final[tuple[Template, ...]] = (
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
@@ -34,6 +37,12 @@ FABRIC: Final[tuple[Template, ...]] = (
     # The host's own services are not for instances; with udp_l3mdev_accept one could send VXLAN to its gateway's address.
     ("ipv4/tcp_l3mdev_accept", "0"),
     ("ipv4/udp_l3mdev_accept", "0"),
+    # All VPCs share the memory of fragments, and each has a part of it (docs/design/shares.md). It is 4 MB otherwise. On a fabric
+    # the rest of a packet comes at once or never; the kernel would wait 30 s, and 60 s for IPv6.
+    ("ipv4/ipfrag_high_thresh", str(FRAGMENT_MEMORY)),
+    ("ipv4/ipfrag_time", str(FRAGMENT_S)),
+    ("netfilter/nf_conntrack_frag6_high_thresh", str(FRAGMENT_MEMORY)),
+    ("netfilter/nf_conntrack_frag6_timeout", str(FRAGMENT_S)),
     ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
     # The receiver checks what it gets. Here it would cost a look at every byte on each host, and no packet of UDP-Lite would
     # pass: the kernel takes its checksum for one of UDP. Source: nf_conntrack_proto_udp.c, udplite_error.

@@ -114,6 +114,10 @@ class _Parser:
             self._take("counter")
             self._take("name")
             self.counter = self._take()
+        elif head == "update":  # of a set of limits, of which a single packet is over none
+            over = "over" in self.words
+            del self.words[: self.words.index("}") + 1]
+            self.steps.append(lambda skb, sets: not over)
         elif head in _UNHEARD:
             del self.words[: _UNHEARD[head]]
         elif self.words[1:3] == ["mark", "set"] or self.words[1:3] == ["zone", "set"]:

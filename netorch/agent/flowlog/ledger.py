@@ -34,7 +34,11 @@ K = TypeVar("K")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many flows are remembered at a time: of a host, and of one interface, so that nobody takes the others' place."""
+    """How many flows are remembered at a time: of a host, and of one interface.
+
+    An owner that has more places of the host than are free gets no other. So one owner alone gets half of them, two get a third
+    each, and somebody who comes later always finds as many free as the largest holds.
+    """
 
     host: int = 100_000
     interface: int = 10_000
@@ -83,6 +87,11 @@ class Book:
         self.entries: dict[FlowKey, Entry] = {}
         self.skipped: set[str] = set()  # interfaces of which something was left out
 
+    @property
+    def owner(self) -> str:
+        """Return whose log it is."""
+        return self.target.interfaces[0].owner
+
     def end_s(self) -> float:
         """Return when the interval ends: intervals begin at multiples of their length, but for the first."""
         length = self.target.log.interval_s
@@ -98,6 +107,7 @@ class Ledger:
         self._at: dict[tuple[int, bytes], list[tuple[Book, Interface]]] = {}
         self._count = 0
         self._of_interface: Counter[str] = Counter()
+        self._of_owner: Counter[str] = Counter()
 
     @property
     def books(self) -> dict[str, Book]:
@@ -169,6 +179,12 @@ class Ledger:
         for log_id in self._books:
             self.skip(log_id)
 
+    def lose_of(self, vni: int) -> None:
+        """Say that something of one VPC was left out."""
+        for log_id, book in self._books.items():
+            if book.target.log.vni == vni:
+                self.skip(log_id)
+
     def skip(self, log_id: str) -> None:
         """Say that something of one log was left out."""
         book = self._books[log_id]
@@ -205,11 +221,15 @@ class Ledger:
             return
         entry = book.entries.get(key)
         if entry is None:
-            if self._count >= self._limits.host or self._of_interface[key[0]] >= self._limits.interface:
+            if (
+                self._of_interface[key[0]] >= self._limits.interface
+                or self._of_owner[book.owner] >= self._limits.host - self._count
+            ):
                 book.skipped.add(key[0])
                 return
             self._count += 1
             self._of_interface[key[0]] += 1
+            self._of_owner[book.owner] += 1
             book.entries[key] = seen
             return
         entry.packets += seen.packets
@@ -224,6 +244,7 @@ class Ledger:
         self._count -= len(book.entries)
         self._of_interface.subtract(key[0] for key in book.entries)
         self._of_interface += Counter()  # without those that are 0
+        self._of_owner[book.owner] -= len(book.entries)
 
 
 def _write(book: Book, until: float) -> Finished:

@@ -13,7 +13,7 @@ from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.ledger import Ledger, Target
 from netorch.drivers.flow_sources import FlowSources, Heard
 from netorch.errors import KernelError
-from netorch.model.drop_reason import code_of
+from netorch.model.drop_reason import UNTOLD, code_of
 from netorch.state.base import HOST_SLICE, slice_of_ifname
 from netorch.state.nft import REFUSED_ESTABLISHED
 
@@ -35,7 +35,6 @@ class FlowLogger:
         self._fresh: set[str] = set()  # logs whose connections have counts from before them
         self._walking_for: set[str] = set()
         self._retry_at = 0.0
-        self._untold: int | None = None
         self._trouble = ""
 
     def configure(self, targets: Iterable[Target], zones: Mapping[int, int]) -> None:
@@ -73,12 +72,6 @@ class FlowLogger:
             self._advance()
         except (KernelError, OSError) as error:
             self._fail(str(error))
-
-    def note_untold(self, count: int) -> None:
-        """Take in how many refused packets the kernel has not told one by one since it began to count."""
-        if self._untold is not None and count > self._untold:
-            self._ledger.lose()
-        self._untold = count
 
     def close(self) -> None:
         """Write what is known of the running intervals. What living connections have counted waits for the next run."""
@@ -131,6 +124,8 @@ class FlowLogger:
                 self._ledger.accept(vni, connection, now)
         for packet in heard.refused:
             vni = slice_of_ifname(packet.indev)
+            if packet.reason == UNTOLD:
+                self._ledger.lose_of(vni)
             headers = packet.headers if code_of(packet.reason) else None  # else it is no customer's business
             if vni != HOST_SLICE and headers is not None:
                 established = bool(packet.mark & REFUSED_ESTABLISHED)

@@ -204,7 +204,12 @@ def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
 
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_a_refusal_is_told_to_both_listeners_under_the_name_of_its_counter(table: str) -> None:
-    rules = [rule for rules in chains_of(TABLES[table]).values() for rule in rules if "log prefix" in rule]
+    rules = [
+        rule
+        for rules in chains_of(TABLES[table]).values()
+        for rule in rules
+        if "log prefix" in rule and "@suppressed" not in rule
+    ]
     told = [set(re.findall(r'(?:prefix|counter name) "(\w+)"', rule)) for rule in rules]
     assert all(len(names) == 1 and rule.endswith(" drop") for names, rule in zip(told, rules, strict=True))
     counters = set(re.findall(r"^counter (\w+) \{", TABLES[table], re.MULTILINE))
@@ -215,7 +220,18 @@ def test_a_refusal_is_told_to_both_listeners_under_the_name_of_its_counter(table
 def test_a_flood_of_refusals_is_told_at_a_bounded_rate(table: str) -> None:
     telling = [rule for rules in chains_of(TABLES[table]).values() for rule in rules if "log prefix" in rule]
     assert telling
-    assert all(rule.startswith("limit rate 2000/second burst 500 packets log ") for rule in telling)
+    limits = (
+        "limit rate 2000/second burst 500 packets log ",
+        "update @logged { ct zone limit rate 400/second burst 400 packets } log ",
+        "update @suppressed { ct zone limit rate 1/second burst 1 packets } log ",
+    )
+    assert all(rule.startswith(limits) for rule in telling)
+
+
+def test_what_belongs_to_a_vpc_takes_nothing_of_the_rate_at_which_others_are_logged() -> None:
+    for rules in chains_of(skeleton.FABRIC_INET).values():
+        shared = [place for place, rule in enumerate(rules) if rule.startswith("limit rate")]
+        assert all(rules[place - 1].startswith("ct zone 0-65535 ") and rules[place - 1].endswith(" drop") for place in shared)
 
 
 @pytest.mark.parametrize("table", [skeleton.UNDERLAY_IP, skeleton.FABRIC_NETDEV])

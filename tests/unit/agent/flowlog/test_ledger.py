@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.agent.flowlog.ledger import Finished, Ledger, Limits
@@ -274,8 +275,23 @@ def test_a_known_flow_is_counted_when_there_is_no_room_for_new_ones() -> None:
     assert table(finish(ledger), "dstport", "packets", "log-status") == ["- - SKIPDATA", "1 2 OK"]
 
 
+def test_ten_interfaces_of_one_owner_leave_room_for_another_owner() -> None:
+    noisy = [interface(k, f"10.0.1.{k}") for k in range(1, 11)]
+    quiet = msgspec.structs.replace(interface(99, "10.0.2.1"), vni=VNI + 1, owner="globex")
+    ledger = Ledger(Limits(host=100, interface=10))
+    ledger.configure([target(*noisy, name="noisy"), target(quiet, name="quiet")], 600)
+    for k in range(1, 11):
+        for n in range(10):
+            ledger.refuse(VNI, packet(flow(f"10.0.1.{k}", f"10.9.0.{n}")), "sg_egress", 610, established=False)
+    ledger.refuse(VNI + 1, packet(flow("10.0.2.1", "10.9.9.9")), "sg_egress", 620, established=False)
+    lines = {finished.log.id: finished.lines for finished in ledger.finish(660)}
+    assert len([line for line in lines["fl-noisy"] if not line.endswith("SKIPDATA")]) == 50
+    assert len(lines["fl-quiet"]) == 1
+    assert "REJECT OK" in lines["fl-quiet"][0]
+
+
 def test_room_is_given_back_at_the_end_of_an_interval() -> None:
-    ledger = Ledger(Limits(host=2, interface=2))
+    ledger = Ledger(Limits(host=4, interface=2))
     ledger.configure([target(HERE, fields=ALL_FIELDS)], 600)
     ledger.count_from_now(["fl-1"])
     for now in (660, 720, 780):

@@ -11,6 +11,7 @@ import pytest
 from netorch.agent.flowlog.files import LogFiles, log_directory, read_lines
 from netorch.agent.flowlog.logger import RETRY_S, FlowLogger
 from netorch.drivers.flow_sources import Heard
+from netorch.drivers.nflog import Refused
 from netorch.errors import KernelError
 from tests.unit.agent.flowlog.traffic import FAR, VNI, A, connection, flow, interface, target
 
@@ -78,6 +79,10 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def suppressed(vni: int) -> Refused:
+    return Refused(reason="untold", payload=b"", ethertype=0, indev=f"vrf{vni}", outdev="", lladdr="", mark=0, at_s=0)
+
+
 def counted(packets: int) -> Heard:
     return Heard(connections=(connection(flow(A, FAR), (packets, packets * 60)),))
 
@@ -123,11 +128,12 @@ def test_losses_become_skipdata(bench: Bench) -> None:
 
 def test_refusals_that_were_not_told_become_skipdata(bench: Bench) -> None:
     bench.configure()
-    bench.logger.note_untold(100)
     bench.turn(661)
-    bench.logger.note_untold(101)
+    bench.sources.heard = [Heard(refused=(suppressed(VNI),))]
     bench.turn(721)
-    assert bench.lines() == ["- NODATA", "- SKIPDATA"]
+    bench.sources.heard = [Heard(refused=(suppressed(VNI + 1),))]  # of another VPC
+    bench.turn(781)
+    assert bench.lines() == ["- NODATA", "- SKIPDATA", "- NODATA"]
 
 
 def test_a_kernel_that_refuses_is_asked_again_and_the_gap_is_told(bench: Bench) -> None:
