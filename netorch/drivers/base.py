@@ -84,7 +84,8 @@ class Kernel(Protocol):
     def counters(self) -> dict[str, int]:
         """Return the packets counted by our named nft counters, e.g. {"unverified": 3, "spoofed": 0}.
 
-        Beside them, as "table_full", those that the connection tracker could not take up.
+        Beside them those that the kernel had no room for: "table_full", which the connection tracker could not take up, and
+        "fragments_lost", which IPv4 could not put together.
         """
         ...
 

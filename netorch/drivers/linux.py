@@ -18,6 +18,7 @@ from netorch.drivers.conntrack import Conntrack
 from netorch.drivers.ct_table import ConnectionTable, refusing
 from netorch.drivers.describe import describe
 from netorch.drivers.home import release
+from netorch.drivers.ip_counters import IpCounters
 from netorch.drivers.monitor import Monitor
 from netorch.drivers.nft import Nft
 from netorch.drivers.port import Ports, index_in
@@ -54,6 +55,7 @@ class LinuxKernel:
             self._fabric = Channel(self._fabric_fd)
             self._conntrack = Conntrack(self._fabric_fd)
             self._table = ConnectionTable(self._fabric_fd)
+            self._ip = IpCounters(self._fabric_fd)
             self._fabric.one(packed.set_up("lo", up=True))
             self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric)
             self._monitor.learn(read_names(self._fabric), set())
@@ -118,9 +120,9 @@ class LinuxKernel:
         return events
 
     def counters(self) -> dict[str, int]:
-        """Return the packets counted by our named nft counters, and those that the connection tracker could not take up."""
+        """Return the packets counted by our named nft counters, and those that the kernel had no room for."""
         counted = self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
-        return counted | {"table_full": self._table.turned_away()}
+        return counted | {"table_full": self._table.turned_away(), "fragments_lost": self._ip.fragments_lost()}
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
         """Return the tracked connections of a conntrack zone of the fabric, or those of some addresses in it."""
@@ -158,6 +160,7 @@ class LinuxKernel:
         """Let go of sockets; everything in the kernel stays."""
         self._conntrack.close()
         self._table.close()
+        self._ip.close()
         for nft in self._nft.values():
             nft.close()
         self._monitor.close()
