@@ -80,49 +80,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.model.drop_reason import UNTOLD
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import FLOW_LOG_GROUP, LIVE_GROUP, REFUSED_ESTABLISHED, NftTable, Scope
-
-_LOGGED_BYTES: Final = 128  # whole headers fit, those of a VXLAN packet and of what is in it
-_LOGGED: Final = "limit rate 2000/second burst 500 packets"  # of what belongs to no VPC, for one reason
-_LOGGED_OF_VPC: Final = "update @logged { ct zone limit rate 400/second burst 400 packets }"  # for all reasons together
-_SUPPRESSED: Final = "update @suppressed { ct zone limit rate 1/second burst 1 packets }"
-_ANY_VPC: Final = "ct zone 0-65535"  # what has no zone matches nothing that asks for one
+from netorch.state.nft import NftTable, Scope
+from policy.refusals import REFUSALS, refusal
 
 # What one VPC may send and receive in fragments, on one host. See docs/design/shares.md for the arithmetic.
 FRAGMENTS_PER_S: Final = 8000
 FRAGMENT_MBYTES_PER_S: Final = 12
-
-
-def _log(prefix: str, *groups: int) -> str:
-    return " ".join(f'log prefix "{prefix}" group {group} snaplen {_LOGGED_BYTES}' for group in groups)
-
-
-def _refusal(reason: str) -> str:
-    """Return the chain that logs, counts and drops what is refused for one reason before it belongs to a VPC."""
-    drop = f'counter name "{reason}" drop'
-    return _chain(f"refuse_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
-
-
-def _refusal_of_vpc(reason: str, chain: str = "") -> str:
-    """Return the same for what belongs to a VPC. A VPC's flood is logged in part; of the rest one packet a second says so."""
-    log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
-    return _chain(
-        chain or f"refuse_{reason}",
-        "meta mark set 0x0",
-        f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}",
-        f"{_LOGGED_OF_VPC} {log} {drop}",
-        f'{_SUPPRESSED} {_log(UNTOLD, FLOW_LOG_GROUP)} counter name "{UNTOLD}" {drop}',
-        f'{_ANY_VPC} counter name "{UNTOLD}" {drop}',
-        f"{_LOGGED} {log} {drop}",
-        f'counter name "{UNTOLD}" {drop}',
-    )
-
-
-def _chain(name: str, *rules: str) -> str:
-    return "\n    ".join((f"chain {name} {{", *rules)) + "\n}"
-
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
@@ -159,7 +123,7 @@ chain input {
     ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
     goto refuse_stranger
 }
-""".replace("REFUSE_UNVERIFIED", _refusal("unverified")).replace("REFUSE_STRANGER", _refusal("stranger"))
+""".replace("REFUSE_UNVERIFIED", refusal("unverified")).replace("REFUSE_STRANGER", refusal("stranger"))
 
 CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
@@ -178,7 +142,7 @@ set icmpv6_errors {{
 }}
 counter spoofed {{
 }}
-{_refusal("spoofed")}
+{refusal("spoofed")}
 chain nameless {{
     meta protocol != ip meta protocol != ip6 meta protocol != arp drop
     arp saddr ip 0.0.0.0 drop
@@ -194,22 +158,6 @@ chain nameless {{
 
 # SYN without FIN, RST and ACK. The flags first, whatever the packet is: they are no others' most of the time, and cheap to load.
 BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
-
-_REFUSALS: Final = "\n".join(
-    _refusal_of_vpc(reason, chain)
-    for reason, chain in (
-        ("allowance", ""),
-        ("fragments", ""),
-        ("unchecked", ""),
-        ("transit", ""),
-        ("invalid", ""),
-        ("no_policy", ""),
-        ("acl_egress", "acl_refuses_sender"),
-        ("acl_ingress", "acl_refuses_taker"),
-        ("sg_egress", "sg_refuses_sender"),
-        ("sg_ingress", "sg_refuses_taker"),
-    )
-)
 
 FABRIC_INET: Final = (
     """
@@ -434,7 +382,7 @@ chain output {
 }
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP))
     .replace("CHECKED", CHECKED)
-    .replace("REFUSALS", _REFUSALS)
+    .replace("REFUSALS", REFUSALS)
     .replace("BEGINS", BEGINS)
     .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))
     .replace("PACKETS", str(FRAGMENTS_PER_S))

@@ -1,0 +1,60 @@
+"""How a packet is refused: logged to listeners at a bounded rate, counted by its reason, dropped."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.model.drop_reason import UNTOLD
+from netorch.state.nft import FLOW_LOG_GROUP, LIVE_GROUP, REFUSED_ESTABLISHED
+
+_LOGGED_BYTES: Final = 128  # whole headers fit, those of a VXLAN packet and of what is in it
+_LOGGED: Final = "limit rate 2000/second burst 500 packets"  # of what belongs to no VPC, for one reason
+_LOGGED_OF_VPC: Final = "update @logged { ct zone limit rate 400/second burst 400 packets }"  # for all reasons together
+_SUPPRESSED: Final = "update @suppressed { ct zone limit rate 1/second burst 1 packets }"
+_ANY_VPC: Final = "ct zone 0-65535"  # what has no zone matches nothing that asks for one
+
+
+def _log(prefix: str, *groups: int) -> str:
+    return " ".join(f'log prefix "{prefix}" group {group} snaplen {_LOGGED_BYTES}' for group in groups)
+
+
+def refusal(reason: str) -> str:
+    """Return the chain that logs, counts and drops what is refused for one reason before it belongs to a VPC."""
+    drop = f'counter name "{reason}" drop'
+    return _chain(f"refuse_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
+
+
+def refusal_of_vpc(reason: str, chain: str = "") -> str:
+    """Return the same for what belongs to a VPC. A VPC's flood is logged in part; of the rest one packet a second says so."""
+    log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
+    return _chain(
+        chain or f"refuse_{reason}",
+        "meta mark set 0x0",
+        f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}",
+        f"{_LOGGED_OF_VPC} {log} {drop}",
+        f'{_SUPPRESSED} {_log(UNTOLD, FLOW_LOG_GROUP)} counter name "{UNTOLD}" {drop}',
+        f'{_ANY_VPC} counter name "{UNTOLD}" {drop}',
+        f"{_LOGGED} {log} {drop}",
+        f'counter name "{UNTOLD}" {drop}',
+    )
+
+
+def _chain(name: str, *rules: str) -> str:
+    return "\n    ".join((f"chain {name} {{", *rules)) + "\n}"
+
+
+REFUSALS: Final = "\n".join(
+    refusal_of_vpc(reason, chain)
+    for reason, chain in (
+        ("allowance", ""),
+        ("fragments", ""),
+        ("unchecked", ""),
+        ("transit", ""),
+        ("invalid", ""),
+        ("no_policy", ""),
+        ("acl_egress", "acl_refuses_sender"),
+        ("acl_ingress", "acl_refuses_taker"),
+        ("sg_egress", "sg_refuses_sender"),
+        ("sg_ingress", "sg_refuses_taker"),
+    )
+)
