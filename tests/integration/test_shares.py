@@ -37,7 +37,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
 def firsts(server: str, version: int, size: int, count: int) -> list[bytes]:
     """Return first fragments of datagrams whose others never come."""
     source, target, body = address(EVIL, version), address(server, version), bytes(size)
-    return [piece(source, target, body, more=True, ident=ident, protocol=UDP) for ident in range(count)]
+    return [
+        piece(source, target, body, more=True, ident=ident, protocol=UDP) for ident in range(40_000, 40_000 + count)
+    ]  # not those of `pieces`
 
 
 def held(host: str, version: int) -> int:
