@@ -94,6 +94,23 @@ def fabric_of(dev: parsed.Device, inside: Channel) -> str | None:
     return None
 
 
+def displaced(dev: parsed.Device, port: VethPort, fabric: Channel) -> bool:
+    """Return whether the name of the namespace that a port was plugged into means another one by now.
+
+    Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
+    """
+    if dev.netnsid is None or not port.netns or "/" in port.netns:
+        return False
+    try:
+        fd = netns.find(port.netns)
+    except KernelError:
+        return False
+    try:
+        return number_of(fd, fabric) != dev.netnsid
+    finally:
+        os.close(fd)
+
+
 def number_of(fd: int, seen_from: Channel) -> int | None:
     """Return the number by which the channel's namespace knows the namespace of `fd`, or None when it has none."""
     answer = seen_from.get(packed.GETNSID, bytes(4) + attr_u32(3, fd))

@@ -68,7 +68,7 @@ class LinuxKernel:
             self._monitor.also(nft.fileno())
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return every object that is ours. Cost: ten dumps, whatever the number of objects."""
+        """Return every object that is ours. Cost: ten dumps, and for each port a look at what its namespace's name means."""
         self._monitor.keep_name()
         self._monitor.forget()
         try:

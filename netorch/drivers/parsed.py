@@ -119,7 +119,7 @@ def _finished(dev: Device, vrf: str) -> Vrf | Vxlan | VethPort | TapPort | None:
                 lladdr=dev.lladdr,
                 mtu=dev.mtu,
                 vrf=vrf,
-                netns=label.instance if label.made else "",
+                netns=label.place,
                 make_netns=bool(label.made),
                 inside=NO_INSIDE,
                 instance=label.instance,

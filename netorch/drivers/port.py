@@ -164,8 +164,8 @@ class Ports:
     def _complete(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
         """Label, furnish and mark a port. The label comes first: whoever deletes the port must know which namespace we made."""
         standing = () if port.make_netns else _standing_routes(port, inside)
-        made = home.identity(instance_fd) if port.make_netns else ""
-        label = PortLabel(port.holder, port.inside.lladdr, made, standing)
+        made, place = (home.identity(instance_fd), "") if port.make_netns else ("", port.netns)
+        label = PortLabel(port.holder, port.inside.lladdr, made, place, standing)
         _run(self._channel, [packed.set_link(port.ifname, packed.alias(label.text()))], f"label {port.ifname}")
         _furnish(port, instance_fd, inside, standing)
         _run(self._channel, [packed.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))

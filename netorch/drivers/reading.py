@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import msgspec
 
-from netorch.drivers import packed, parsed
+from netorch.drivers import home, packed, parsed
 from netorch.drivers.base import Underlay
 from netorch.drivers.rtnl import Channel, attr_u32, attrs, u32
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Route
-from netorch.state.link import AdminUp, HalfMade, Link
+from netorch.state.link import AdminUp, HalfMade, Link, VethPort
 from netorch.state.owner import PROTOCOL
 
 _T = TypeVar("_T")
@@ -130,6 +130,8 @@ def _devices(channel: Channel, devices: list[parsed.Device], names: parsed.Names
     parms = dict(parsed.neighbour_parms(body) for body in _bodies(channel, packed.GETNEIGHTBL, bytes(4)))
     for dev in devices:
         objects = list(parsed.device_objects(dev, names))
+        if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
+            objects = [HalfMade(ifname=port.ifname, seems=port)]
         yield from objects
         if objects and not isinstance(objects[0], HalfMade):
             yield from parsed.neighbour_sysctls(dev, parms)

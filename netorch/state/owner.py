@@ -38,11 +38,17 @@ class PortLabel(msgspec.Struct, frozen=True):
     instance: str
     mac: str  # of the interface
     made: str = ""  # device and inode of the namespace, if we made it for the instance
+    netns: str = ""  # what the namespace was called, if it existed
     left_alone: tuple[int, ...] = ()  # IP versions of which the namespace had a default route already
+
+    @property
+    def place(self) -> str:
+        """Return what the namespace is called."""
+        return self.instance if self.made else self.netns
 
     def text(self) -> str:
         """Return the alias."""
-        return " ".join((self.instance, self.mac, self.made or "-", *map(str, self.left_alone)))
+        return " ".join((self.instance, self.mac, self.made or f"={self.netns}", *map(str, self.left_alone)))
 
 
 def read_label(alias: str) -> PortLabel | None:
@@ -50,5 +56,6 @@ def read_label(alias: str) -> PortLabel | None:
     words = alias.split(" ")
     if len(words) < 3 or not all(word in ("4", "6") for word in words[3:]):
         return None
-    made = "" if words[2] == "-" else words[2]
-    return PortLabel(words[0], words[1], made, tuple(map(int, words[3:])))
+    instance, mac, place = words[:3]
+    made, netns = ("", place[1:]) if place.startswith("=") else (place, "")
+    return PortLabel(instance, mac, made, netns, tuple(map(int, words[3:])))

@@ -308,10 +308,25 @@ def test_a_name_that_comes_to_mean_a_new_namespace_is_plugged_there(kernel: Linu
         assert "10.0.0.11/24" in foreigner("container", "addr show dev eth0")
 
 
+@pytest.mark.parametrize("port", [CONTAINER, VETH])
+def test_a_name_that_is_taken_from_a_namespace_that_lives_on_takes_the_port_along(kernel: LinuxKernel, port: VethPort) -> None:
+    if not port.make_netns:
+        os.close(netns.make(port.netns))
+    create(kernel, port)
+    old = netns.find(port.netns)
+    netns.remove(port.netns)
+    assert repair(kernel, port) == []
+    with namespace(port.netns):
+        assert repair(kernel, port) != []
+        assert "10.0.0.11/24" in foreigner(port.netns, "addr show dev eth0")
+        assert repair(kernel, port) == []
+    os.close(old)
+
+
 def test_a_label_that_was_changed_is_written_again(kernel: LinuxKernel) -> None:
     create(kernel, VETH)
     index = index_inside(INSTANCE)
-    for alias in ("", "x", f"{THIEF} {INSIDE.lladdr} -"):
+    for alias in ("", "x", f"{THIEF} {INSIDE.lladdr} =box"):
         subprocess.run(["ip", "-n", "netorch-hv1", "link", "set", PORT, "alias", alias], check=True)
         repair(kernel, VETH)
     assert index_inside(INSTANCE) == index
@@ -346,6 +361,15 @@ def test_a_port_that_was_carried_off_is_made_again(kernel: LinuxKernel) -> None:
         foreigner("netorch-hv1", f"link set {PORT} netns container")
         repair(kernel, VETH)
         assert PORT not in foreigner("container", "link")
+    assert "10.0.0.11/24" in foreigner(INSTANCE, "addr show dev eth0")
+
+
+def test_an_instances_end_that_was_carried_off_is_made_again(kernel: LinuxKernel) -> None:
+    create(kernel, VETH)
+    with namespace("container"):
+        foreigner(INSTANCE, "link set eth0 netns container")
+        repair(kernel, VETH)
+        assert "eth0" not in foreigner("container", "link")
     assert "10.0.0.11/24" in foreigner(INSTANCE, "addr show dev eth0")
 
 
