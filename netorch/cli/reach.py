@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,11 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     """Show who can open which flows to whom, from security groups and network ACLs as they are stored.
 
     A flow is open when its first packet passes and its answer comes back: stateless ACLs must let answers through to all of ports
-    1024 to 65535. Instances that rules do not tell apart share a line.
+    1024 to 65535. It is partly open when they let answers through to some of these ports, e.g. 32768 to 60999, from which Linux
+    chooses. Instances that rules do not tell apart share a line.
 
     Exit codes of --matrix: 0 all of it, 2 something cannot be read and is left out; of --diff: 0 the file changes no flow, 2 it
-    does.
+    opens or closes one, be it for some ports of the answer only.
     """
     if whole == differs:
         raise click.UsageError("choose --matrix or --diff", context)
@@ -47,6 +49,7 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
             show_value(flows, output)
         else:
             print_table(("vpc", "from", "to", "open"), [_row(found) for found in flows])
+            _count_partly(flows)
         context.exit(2 if session.left_out(inventory) else 0)
     changes = _changes(session, path, vpc)
     if output != "table":
@@ -58,6 +61,7 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
             sign, colour = ("+", "green") if change.opened else ("-", "red")
             name, source, destination, services = _row(change.flows)
             click.echo(click.style(f"{sign} {name}  {source} -> {destination}: {services}", fg=colour))
+        _count_partly([change.flows for change in changes])
     context.exit(2 if changes else 0)
 
 
@@ -80,7 +84,16 @@ def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
 
 def _row(flows: Flows) -> tuple[str, str, str, str]:
     version = " (IPv6)" if flows.version == 6 else ""
-    return flows.vpc + version, _short(flows.sources), _short(flows.destinations), "; ".join(flows.services)
+    services = "; ".join(flows.services)
+    partly = f"{services} (partly: answers only to ports {flows.answers})"
+    return flows.vpc + version, _short(flows.sources), _short(flows.destinations), partly if flows.answers else services
+
+
+def _count_partly(flows: Sequence[Flows]) -> None:
+    count = sum(bool(found.answers) for found in flows)
+    if count:
+        many = f"{count} of {len(flows)} lines: partly open, as network ACLs let answers back to some of ports 1024 to 65535 only"
+        click.echo(click.style(many, fg="yellow"))
 
 
 def _short(names: tuple[str, ...]) -> str:

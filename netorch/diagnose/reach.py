@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -13,9 +13,10 @@ from netorch.diagnose.books import names_of, rulebook_of
 from netorch.model.cloud import Cloud
 from netorch.store.base import Put, Store
 from netorch.store.memory import MemoryStore
-from netorch.trace.reach import Class, Reach, Services, texts_of
+from netorch.trace.reach import ALL_ANSWERS, Class, Reach, Services, by_answers, texts_of
+from netorch.trace.reach import Flows as Open
 from netorch.trace.rulebook import Rulebook
-from netorch.trace.services import NOTHING, without
+from netorch.trace.services import Spans, ports_of
 
 
 class Flows(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,7 @@ class Flows(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     destinations: tuple[str, ...]
     services: tuple[str, ...]  # in the words of the command line, e.g. "tcp 22,443"
+    answers: str = ""  # the ports that answers are let back to, where these are only some: partly open
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,22 +48,41 @@ class _Vpc:
             for eni in members:
                 self.classes[names[eni.id], found.version] = found
 
-    def between(self, source: Class | None, destination: Class | None) -> Services:
-        """Return the open services; none from or to what is not there."""
+    def between(self, source: Class | None, destination: Class | None) -> Open:
+        """Return what is open, or partly; nothing from or to what is not there."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
 
 def matrix(inventory: Inventory, caller: Caller, vni: int | None = None) -> Iterator[Flows]:
-    """Yield all open flows of the VPCs that the caller sees, or of one, grouped by interfaces that rules do not tell apart."""
+    """Yield all flows, open or partly, of the VPCs that the caller sees, or of one, between interfaces that rules hold alike."""
     for name, records in _visible(inventory, caller):
         if vni is not None and records.vni != vni:
             continue
         names = names_of(records)
         reach = Reach(rulebook_of(records))
-        for source, destination, services in reach.pairs():
+        for source, destination, found in reach.pairs():
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
-            texts = texts_of(services, reach.protocols, source.version)
-            yield Flows(vpc=name, version=source.version, sources=sources, destinations=destinations, services=texts)
+            yield from _told(name, source.version, sources, destinations, by_answers(found, {}), reach.protocols)
+
+
+def _told(
+    vpc: str,
+    version: int,
+    sources: Sequence[str],
+    destinations: Sequence[str],
+    found: dict[Spans, Services],
+    protocols: Iterable[int],
+) -> Iterator[Flows]:
+    """Yield flows in words, those that are open before those that are partly open."""
+    for answers, services in found.items():
+        yield Flows(
+            vpc=vpc,
+            version=version,
+            sources=tuple(sources),
+            destinations=tuple(destinations),
+            services=texts_of(services, protocols, version),
+            answers="" if answers == ALL_ANSWERS else ports_of(answers),
+        )
 
 
 def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Change]:
@@ -81,7 +102,7 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Cha
 
 
 def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[Change]:
-    """Return the flows that are open in one state of the cloud and not in the other, in the VPCs that the caller sees."""
+    """Return the flows that are open, or partly, in one state of the cloud and not in the other, in the caller's VPCs."""
     before, after = (dict(_visible(state, caller)) for state in (old_state, new_state))
     changes: list[Change] = []
     for name in sorted(before.keys() | after.keys()):
@@ -102,17 +123,9 @@ def _changes(name: str, before: _Vpc, after: _Vpc) -> Iterator[Change]:
             if other != version or (sources is destinations and len(sources) == 1):
                 continue
             old, new = before.between(old_source, old_destination), after.between(new_source, new_destination)
-            for opened, services in ((True, _more(new, old)), (False, _more(old, new))):
-                if services:
-                    texts = texts_of(services, after.reach.protocols, version)
-                    ends = {"sources": tuple(sources), "destinations": tuple(destinations)}
-                    yield Change(opened=opened, flows=Flows(vpc=name, version=version, services=texts, **ends))
-
-
-def _more(many: Services, few: Services) -> Services:
-    """Return what is among the first and not among the second."""
-    rest = ((protocol, without(spans, few.get(protocol, NOTHING))) for protocol, spans in many.items())
-    return {protocol: spans for protocol, spans in rest if spans}
+            for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
+                for flows in _told(name, version, sources, destinations, more, after.reach.protocols):
+                    yield Change(opened=opened, flows=flows)
 
 
 def _visible(inventory: Inventory, caller: Caller) -> Iterator[tuple[str, VpcRecords]]:

@@ -2,9 +2,11 @@
 
 A flow is open when its first packet passes (ACL and groups of the sender, ACL and groups of the receiver) and its answer comes
 back. Groups are stateful, ACLs are not: they must let the answer through too. The answer to TCP and UDP goes to the port that the
-sender chose, so ACLs must allow all of 1024 to 65535 back; the answer to an ICMP request has a type of its own; that to any other
-protocol is of the same. An authentication header of IPv6, which is in no connection, is looked at as if it were in one. Of ICMP
-only requests begin anything: that other types are among the services says nothing about them.
+sender chose, so ACLs must allow all of 1024 to 65535 back. Where they allow some of these ports only, the flow is partly open:
+Linux chooses from 32768 to 60999, so it works for most senders, and a gate must not take it for closed. The answer to an ICMP
+request has a type of its own; that to any other protocol is of the same. An authentication header of IPv6, which is in no
+connection, is looked at as if it were in one. Of ICMP only requests begin anything: that other types are among the services says
+nothing about them.
 Route tables are not looked at: a VPC's own routes are always there.
 
 Interfaces that rules cannot tell apart are one class: same groups, same subnet, addresses inside the same CIDRs of all those that
@@ -19,6 +21,7 @@ which no two are alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -44,6 +47,18 @@ from netorch.trace.services import (
 Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names
 
 
+class Part(NamedTuple):
+    """Services of one protocol, with the ports that their answers are let back to: ALL_ANSWERS, or some of them."""
+
+    services: Spans
+    answers: Spans
+
+
+Flows = dict[int, Part]  # by protocol; only those that have any
+ALL_ANSWERS: Final[Spans] = (EPHEMERAL,)  # also of protocols whose answers go to no port
+_CLOSED: Final = Part(NOTHING, NOTHING)
+
+
 class Class(msgspec.Struct, frozen=True):
     """What rules can tell of an interface, for one IP version."""
 
@@ -65,7 +80,7 @@ class Reach:
         self._group_parts: dict[tuple[tuple[str, ...], Way, Class], Services] = {}
         self._acl_parts: dict[tuple[str, Way, Class], Services] = {}
         self._parts: dict[tuple[tuple[int, Spans], ...], Services] = {}  # equal parts are one object
-        self._combined: dict[tuple[int, ...], Services] = {}  # by the identities of the parts
+        self._combined: dict[tuple[int, ...], Flows] = {}  # by the identities of the parts
         self.members: dict[Class, list[NetworkInterface]] = {}
         for eni in book.interfaces.values():
             for version in (4, 6) if eni.ipv6_address else (4,):
@@ -76,7 +91,7 @@ class Reach:
         address = eni.address if version == 4 else eni.ipv6_address
         return Class(version, eni.groups, eni.subnet, self._cidrs_around(address))
 
-    def between(self, source: Class, destination: Class) -> Services:
+    def between(self, source: Class, destination: Class) -> Flows:
         """Return what members of one class can open to members of another, or of the same; only protocols that have any."""
         if source.version != destination.version:
             return {}
@@ -96,28 +111,33 @@ class Reach:
     def opens(self, source: Class, destination: Class, protocol: int, number: int) -> bool:
         """Return whether one service is open."""
         named = protocol if protocol in self.protocols else ALL_PROTOCOLS
-        return holds(self.between(source, destination).get(named, NOTHING), number)
+        found = self.between(source, destination).get(named, _CLOSED)
+        return holds(found.services, number) and found.answers == ALL_ANSWERS
 
-    def pairs(self) -> Iterator[tuple[Class, Class, Services]]:
+    def pairs(self) -> Iterator[tuple[Class, Class, Flows]]:
         """Yield every two classes with two different interfaces of which one reaches the other."""
         for source, senders in self.members.items():
             for destination, receivers in self.members.items():
                 if source is destination and len(senders) == 1:
                     continue
-                services = self.between(source, destination) if receivers else {}
-                if services:
-                    yield source, destination, services
+                found = self.between(source, destination) if receivers else {}
+                if found:
+                    yield source, destination, found
 
-    def _combine(self, parts: list[Services], version: int) -> Services:
+    def _combine(self, parts: list[Services], version: int) -> Flows:
         """Return what passes groups (the first two parts), ACLs on the way there (two more, if any) and back (two more)."""
-        found = {}
+        found: Flows = {}
         for protocol in self.protocols:
-            spans = both(parts[0][protocol], parts[1][protocol])
+            spans, answers = both(parts[0][protocol], parts[1][protocol]), ALL_ANSWERS
             if len(parts) > 2:
                 spans = both(spans, both(parts[2][protocol], parts[3][protocol]))
-                spans = _answered(protocol, version, spans, both(parts[4][protocol], parts[5][protocol]))
-            if spans:
-                found[protocol] = spans
+                back = both(parts[4][protocol], parts[5][protocol])
+                if protocol in (TCP, UDP):
+                    answers = both(ALL_ANSWERS, back)
+                else:
+                    spans = _answered(protocol, version, spans, back)
+            if spans and answers:
+                found[protocol] = Part(spans, answers)
         return found
 
     def _part(self, services: Services) -> Services:
@@ -156,9 +176,7 @@ class Reach:
 
 
 def _answered(protocol: int, version: int, spans: Spans, back: Spans) -> Spans:
-    """Return those of the services whose answers are let back."""
-    if protocol in (TCP, UDP):
-        return spans if both((EPHEMERAL,), back) == (EPHEMERAL,) else NOTHING
+    """Return those of the services whose answers are let back, of a protocol whose answers go to no port."""
     if protocol != (ICMP if version == 4 else ICMPV6):
         return both(spans, back)
     for request, answer in ANSWER_TO[version].items():
@@ -216,3 +234,19 @@ def texts_of(services: Services, protocols: Iterable[int], version: int) -> tupl
     if closed and services.get(ALL_PROTOCOLS):
         texts[-1] += f" but {', '.join(closed)}"
     return tuple(texts)
+
+
+def by_answers(many: Flows, few: Flows) -> dict[Spans, Services]:
+    """Return what is among the first and not among the second, by the ports that answers are let back to.
+
+    Of a service that is among both it is the ports that are only among the first: one that becomes open where it was partly open
+    has come for the ports that were missing.
+    """
+    found: dict[Spans, Services] = {}
+    for protocol, part in many.items():
+        had = few.get(protocol, _CLOSED)
+        new, more = without(part.services, had.services), without(part.answers, had.answers)
+        for answers, services in ((part.answers, new), (more, both(part.services, had.services))):
+            if answers and services:
+                found.setdefault(answers, {})[protocol] = services
+    return dict(sorted(found.items(), key=lambda item: item[0] != ALL_ANSWERS))

@@ -89,8 +89,13 @@ def text_of(protocol: int, spans: Spans, version: int) -> str:
     if spans == everything(protocol, version):
         return name
     if protocol in (TCP, UDP):
-        return f"{name} " + ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+        return f"{name} {ports_of(spans)}"
     return f"{name} " + ",".join(_icmp_text(first, last) for first, last in spans)
+
+
+def ports_of(spans: Spans) -> str:
+    """Return ports in the words of the command line, e.g. `22,8000-8080`."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _icmp_text(first: int, last: int) -> str:

@@ -18,7 +18,7 @@ from netorch.model.security import ICMP, ICMPV6, TCP, UDP
 from netorch.trace.services import service
 from policy.evaluate import Policy
 from tests.property.policy_strategies import VNI, PolicyCase, policies
-from tests.property.test_reach import is_open, probes
+from tests.property.test_reach import ANSWERED_AT, is_answered, is_open, probes
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +42,12 @@ def inventory(policy: Policy) -> Inventory:
     return found
 
 
-def is_told(flows: list[Flows], source: str, destination: str, packet: Packet) -> bool:
-    """Return whether some flows are about a packet from one interface to another."""
+def is_told(flows: list[Flows], source: str, destination: str, packet: Packet, port: int) -> bool:
+    """Return whether some flows are about a packet from one interface to another, sent from this port if it has one."""
     return any(
         _is_about(text, packet)
         for flow in flows
+        if not flow.answers or any(_port_is_in(part, port) for part in flow.answers.split(","))
         if flow.version == packet.version and source in flow.sources and destination in flow.destinations
         for text in (*flow.services, *_others(flow))
     )
@@ -89,13 +90,14 @@ def _number(text: str, code: int) -> int:
     return int(kind) * 256 + (int(given) if slash else code)
 
 
-def some_ways(policy: Policy) -> st.SearchStrategy[list[tuple[str, str, Packet]]]:
-    """Two interfaces and a packet at some border between them, many times."""
+def some_ways(policy: Policy) -> st.SearchStrategy[list[tuple[str, str, Packet, int]]]:
+    """Two interfaces, a packet at some border between them and a port that it may be sent from, many times."""
     ways = [
-        (sender.id, receiver.id, packet)
+        (sender.id, receiver.id, packet, port)
         for sender, receiver in permutations(policy.interfaces, 2)
         for source, destination in zip(sender.addresses, receiver.addresses, strict=True)
         for packet in probes(source, destination)
+        for port in (ANSWERED_AT if packet.has_ports else [packet.source_port])
     ]
     return st.lists(st.sampled_from(ways), min_size=50, max_size=100)
 
@@ -103,8 +105,10 @@ def some_ways(policy: Policy) -> st.SearchStrategy[list[tuple[str, str, Packet]]
 @given(policies(), st.data())
 def test_the_matrix_tells_what_the_oracle_lets_through(policy: Policy, data: st.DataObject) -> None:
     flows = list(matrix(inventory(policy), OPERATOR))
-    for source, destination, packet in data.draw(some_ways(policy)):
-        assert is_told(flows, source, destination, packet) == is_open(policy, packet), packet
+    for source, destination, packet, port in data.draw(some_ways(policy)):
+        assert is_told(flows, source, destination, packet, port) == is_answered(policy, packet, port), (packet, port)
+        whole = [flow for flow in flows if not flow.answers]
+        assert is_told(whole, source, destination, packet, port) == is_open(policy, packet), packet
 
 
 @given(policies(5), policies(5), st.data())
@@ -113,7 +117,7 @@ def test_a_difference_tells_what_the_oracle_lets_through_after_it_and_not_before
 ) -> None:
     changes = differences(inventory(before), inventory(after), OPERATOR)
     opened, closed = ([change.flows for change in changes if change.opened is kind] for kind in (True, False))
-    for source, destination, packet in data.draw(some_ways(after)):
-        now, then = is_open(after, packet), is_open(before, packet)
-        assert is_told(opened, source, destination, packet) == (now and not then), packet
-        assert is_told(closed, source, destination, packet) == (then and not now), packet
+    for source, destination, packet, port in data.draw(some_ways(after)):
+        now, then = is_answered(after, packet, port), is_answered(before, packet, port)
+        assert is_told(opened, source, destination, packet, port) == (now and not then), (packet, port)
+        assert is_told(closed, source, destination, packet, port) == (then and not now), (packet, port)
