@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from netorch.cli.called import as_called
 from netorch.cli.context import Session, complete, pass_session
 from netorch.cli.output import output_option, show_value
 
@@ -38,5 +39,6 @@ def command(
             sign = click.style("ok  ", fg="green") if layer.ok else click.style("FAIL", fg="red")
             click.echo(f"{sign} {layer.name:<9} {layer.text}")
         if not good:
-            click.echo(f"NOT REACHABLE: {next(layer for layer in layers if not layer.ok).advice}", err=True)
+            advice = next(layer for layer in layers if not layer.ok).advice
+            click.echo(f"NOT REACHABLE: {as_called(advice)}", err=True)
     context.exit(0 if good else 2)

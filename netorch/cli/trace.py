@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from netorch.cli.called import as_called
 from netorch.cli.context import Session, complete, pass_session
 from netorch.cli.output import output_option, print_table, show_value
 
@@ -68,7 +69,9 @@ def _show(report: Report) -> None:
     for host in report.silent:
         click.echo(f"host {host}: its agent is not running, so it may hold something else than the model says")
     if report.disagreement:
-        text = f"DISAGREEMENT: {report.disagreement}: drift (netorch drift) or a bug of netorch"
+        found = report.kernel or report.model
+        drift = as_called(f"netorch drift --host {found.there.host}" if found is not None else "netorch status")
+        text = f"DISAGREEMENT: {report.disagreement}: drift (`{drift}`) or a bug of netorch"
         click.echo(click.style(text, fg="red", bold=True), err=True)
     verdict = report.verdict
     if report.reachable:
@@ -78,7 +81,7 @@ def _show(report: Report) -> None:
     assert verdict.code is not None
     click.echo(click.style(f"NOT REACHABLE: {verdict.code.value}: {verdict.sentence}", fg="red"))
     if verdict.fix:
-        click.echo(f"fix: {verdict.fix}")
+        click.echo(f"fix: {as_called(verdict.fix)}")
 
 
 def _there(found: RoundTrip | None) -> Walk | None:
@@ -160,7 +163,7 @@ def _value(report: Report) -> dict[str, Any]:
         "code": verdict.code.value if verdict.code is not None else "",
         "sentence": verdict.sentence,
         "rule": verdict.rule,
-        "fix": verdict.fix,
+        "fix": as_called(verdict.fix),
         "disagreement": report.disagreement,
         "rules": report.rules,
         "silent_hosts": list(report.silent),

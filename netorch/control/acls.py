@@ -202,7 +202,7 @@ def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way
 def _without(acl: NetworkAcl, way: Way, number: int) -> list[AclEntry]:
     entries = entries_of(acl, way)
     if all(entry.number != number for entry in entries):
-        text = f"{_entry_where(acl.id, way, number)}: does not exist; `netorch nacl show` shows those that do"
+        text = f"{_entry_where(acl.id, way, number)}: does not exist; `netorch nacl show {acl.id}` shows those that do"
         raise ApiError("InvalidNetworkAclEntry.NotFound", text)
     return [entry for entry in entries if entry.number != number]
 

@@ -156,7 +156,7 @@ def read_host(store: Store, name: str) -> HostState:
 def place_on(writes: Writes, state: HostState) -> None:
     """Let a transaction that puts an interface on this host fail when the host is, or is being, deleted. Raises ApiError."""
     if state.draining:
-        what = "is being deleted; `netorch host delete` ends that, or choose another host"
+        what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
     writes.expect(keys.host_spec(state.host.name), state.mod_revision)
     writes.expect(drain_key(state.host.name), ABSENT)
@@ -170,7 +170,9 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
     """
     fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.draining]
     if not fit:
-        raise ApiError("InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create` makes one")
+        raise ApiError(
+            "InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create NAME --underlay IP` makes one"
+        )
     return min(fit, key=lambda state: (state.wants, not state.live, state.host.name))
 
 

@@ -191,7 +191,7 @@ def revoke(
         for wish in permissions:
             rule = peers.rule(where_of(group), wish, "")
             if words_of(rule) not in by_words:
-                text = f"{where_of(group)}: has no {way.value} rule {rule_text(rule, way, peers.names)}; {_LOOK}"
+                text = f"{where_of(group)}: has no {way.value} rule {rule_text(rule, way, peers.names)}; {_look(group)}"
                 raise ApiError("InvalidPermission.NotFound", text)
             found.add(by_words[words_of(rule)])
         return found
@@ -204,7 +204,8 @@ def revoke(
     return attempt(store, decide)
 
 
-_LOOK = "`netorch sg rule list` shows its rules"
+def _look(group: SecurityGroup) -> str:
+    return f"`netorch sg rule list {group.id}` shows its rules"
 
 
 def revoke_by_id(
@@ -221,7 +222,7 @@ def revoke_by_id(
         group = stored.record
         for rule_id in rule_ids:
             if all(rule.id != rule_id for rule in (*group.ingress, *group.egress)):
-                text = f"{where_of(group)}: has no rule {rule_id}; {_LOOK}"
+                text = f"{where_of(group)}: has no rule {rule_id}; {_look(group)}"
                 raise ApiError("InvalidSecurityGroupRuleId.NotFound", text)
         return _without(stored, set(rule_ids), _peers(store, group.vni), terminate_established)
 

@@ -6,6 +6,7 @@ import os
 
 from netorch.control.hosts import read_host
 from netorch.diagnose.desired import compiled_agent
+from netorch.diagnose.sites import kernel_of
 from netorch.drivers import netns
 from netorch.errors import ApiError, KernelError, NetorchError
 from netorch.model.eni import Host
@@ -22,20 +23,15 @@ def pending_operations(host_name: str, store: Store) -> list[Op]:
     Raises:
       NetorchError: the host is unknown or elsewhere, or one of its VPCs cannot be compiled.
     """
-    from netorch.drivers.linux import LinuxKernel
-
     try:
         host = read_host(store, host_name).host
     except ApiError as error:  # an unknown host would own nothing, so all would be drift
         raise NetorchError(f"host {host_name!r}: is none of the store's; {_HERE}") from error
     _check_fabric(host)
-    kernel = LinuxKernel(host_name)
-    try:
+    with kernel_of(host_name) as kernel:
         if kernel.underlay(host.underlay) is None:
             raise NetorchError(f"host {host_name}: nothing here has its underlay address {host.underlay}; {_HERE}")
         return compiled_agent(host_name, store, kernel, read_kernel=True).pending()
-    finally:
-        kernel.close()
 
 
 def _check_fabric(host: Host) -> None:

@@ -46,7 +46,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def spoken(self) -> str:
         """Return what one types for the instance."""
-        return f"{self.records.vpc.record.name}/{self.instance.name}"
+        vpc = self.records.vpc.record
+        return f"{vpc.owner}/{vpc.name}/{self.instance.name}"
 
     @property
     def netns(self) -> str:
@@ -84,7 +85,7 @@ def _end(inventory: Inventory, caller: Caller, name: str) -> End:
     enis = sorted((s.record for s in records.enis.values() if s.record.instance == instance.id), key=lambda eni: eni.address)
     own = next((eni for eni in enis if eni.id[-17:] == instance.id[-17:]), enis[0] if enis else None)
     if own is None:
-        raise NetorchError(f"ping: {name} has no network interface; attach one: netorch eni attach")
+        raise NetorchError(f"ping: {name} has no network interface; attach one of those without an instance: netorch eni list")
     mapping = records.mappings.get(own.address)
     status = inventory.eni_status.get((mapping.record.host, own.id)) if mapping is not None else None
     return End(instance=instance, eni=own, mapping=mapping, state=status.state if status is not None else None, records=records)
@@ -135,11 +136,14 @@ def _gateway_layer(near: End, version: int, timeout_s: float) -> Layer:
     subnet = near.records.subnets[near.eni.subnet].record
     prefix = parse_prefix(subnet.cidr if version == 4 else subnet.ipv6_cidr)
     gateway = format_ip(prefix.version, prefix.network + 1)
+    host = near.mapping.record.host if near.mapping is not None else ""
     answer = _ask([Probe(netns=near.netns, destination=gateway)], timeout_s, near.instance.name)[0]
     text = f"{near.eni.address} -> router {gateway}"
     if answer.ok:
         return Layer(name="gateway", ok=True, text=f"{text}, {_ms(answer)}")
-    return Layer(name="gateway", ok=False, text=f"{text}: {answer.error}", advice="the instance's own port: netorch drift")
+    return Layer(
+        name="gateway", ok=False, text=f"{text}: {answer.error}", advice=f"the instance's own port: netorch drift --host {host}"
+    )
 
 
 def _overlay_layer(near: End, far: End, target: str, count: int, timeout_s: float) -> Layer:
@@ -156,7 +160,7 @@ def _overlay_layer(near: End, far: End, target: str, count: int, timeout_s: floa
         if listener is not None:
             listener.close()
     where = "the request arrived, its reply did not" if arrived else "the request did not arrive"
-    advice = f"{where}; find out why: netorch trace {near.spoken} {far.spoken}"
+    advice = f"{where}; find out why: netorch trace {near.spoken} {target}"
     return Layer(name="overlay", ok=False, text=f"{text}: {', '.join(errors)}", advice=advice)
 
 

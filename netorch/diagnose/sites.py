@@ -40,7 +40,7 @@ def dumped(hosts: list[str], desired: Mapping[str, Machine]) -> dict[str, Machin
     """Return those of the hosts whose kernels are on this machine. Raises KernelError for one that cannot be read."""
     machines = {}
     for host in filter(is_here, hosts):
-        with _kernel(host) as kernel:
+        with kernel_of(host) as kernel:
             objects = kernel.dump() | _refusals(kernel)
         texts = desired[host].objects if host in desired else {}
         machines[host] = Machine(host, with_texts(objects, texts))
@@ -51,7 +51,7 @@ def drop_counters(hosts: list[str]) -> dict[tuple[str, str], int]:
     """Return the drop counters of those of the hosts that are on this machine, by host and counter."""
     found = {}
     for host in filter(is_here, hosts):
-        with _kernel(host) as kernel:
+        with kernel_of(host) as kernel:
             found.update({(host, name): count for name, count in kernel.counters().items()})
     return found
 
@@ -80,7 +80,7 @@ def _is_text_of(table: KernelObject | None, dumped_object: KernelObject) -> bool
 
 
 @contextmanager
-def _kernel(host: str) -> Iterator[Kernel]:
+def kernel_of(host: str) -> Iterator[Kernel]:
     """Open a host's kernel: from its own namespace, which has its name in a lab, or else from the one that we are in."""
     from netorch.drivers.linux import LinuxKernel
 

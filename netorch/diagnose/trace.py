@@ -129,7 +129,9 @@ def trace(
         kernel=kernel,
         kernel_flaw=kernel_flaw,
         live=live,
-        verdict=_unheard(silent) if said.code is None and live.arrived is False else said,
+        verdict=_unheard(silent, _ping(records, near, packet.destination))
+        if said.code is None and live.arrived is False
+        else said,
         silent=tuple(silent),
         disagreement=disagreement(packet, model, kernel, live),
     )
@@ -183,12 +185,20 @@ def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str
     return "model and kernel end the packet at different places" if len(ends) > 1 else ""
 
 
-def _unheard(silent: list[str]) -> Explanation:
+def _ping(records: VpcRecords, near: NetworkInterface, address: str) -> str:
+    """Return the command that pings from an interface's instance to that of an address."""
+    vpc = records.vpc.record
+    far = records.enis[records.mappings[address].record.eni].record if address in records.mappings else near
+    ends = (f"{vpc.owner}/{vpc.name}/{records.instances[eni.instance].record.name}" for eni in (near, far))
+    return " ".join(("netorch ping", *(["-6"] if version_of(address) == 6 else []), *ends))
+
+
+def _unheard(silent: list[str], ping: str) -> Explanation:
     """Return what to say of a live packet that did not arrive though nothing refuses it."""
     if silent:
         sentence = f"{Code.HOST_SILENT.text} ({', '.join(silent)})"
         return Explanation(code=Code.HOST_SILENT, sentence=sentence, fix=f"start the agent of {silent[0]}; see netorch status")
-    return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix="netorch ping, layer by layer")
+    return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix=f"try it layer by layer: {ping}")
 
 
 def decisive(model: RoundTrip, kernel: RoundTrip | None) -> RoundTrip:
@@ -287,5 +297,9 @@ def _flaw(
     for of, eni, name in ends:
         if not of.mappings_of(eni):
             sentence = f"{name}: {Code.INTERFACE_NOT_ATTACHED.text}"
-            return Explanation(code=Code.INTERFACE_NOT_ATTACHED, sentence=sentence, fix=f"netorch eni attach {eni.id}")
+            return Explanation(
+                code=Code.INTERFACE_NOT_ATTACHED,
+                sentence=sentence,
+                fix=f"attach it, {eni.id}, to an instance: netorch instance list",
+            )
     return None

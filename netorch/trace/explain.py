@@ -6,11 +6,12 @@ import msgspec
 
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
-from netorch.model.security import Way
+from netorch.model.rule_text import traffic_text
+from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, SecurityGroup, Way
 from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
-from netorch.trace.rulebook import Rulebook
+from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
 from netorch.trace.walk import RoundTrip, Walk
 
@@ -24,6 +25,7 @@ _ADVICE = {
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }
+_LISTED = frozenset({Code.NO_ROUTE_TO_DESTINATION, Code.NO_MAPPING})  # whose advice is a list, of the VPC that it is about
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,15 +48,32 @@ def explain(
     way = _SIDE.get(found.counter)
     eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
     if way is not None and eni is not None:
-        name = name_of.get(eni.id, eni.id)
+        at = _Place(vpc=f"{vpc.owner}/{vpc.name}", name=name_of.get(eni.id, eni.id), host=found.host)
         if code is Code.ENI_SG_RULES_MISMATCH:
-            return _groups_refuse(ask_groups(book, eni, way, packet), packet, vpc.name, name, where)
+            return _groups_refuse(ask_groups(book, eni, way, packet), packet, at, book)
         words = _answer_words(packet) if is_answer else service_words(packet)
-        return _acl_refuses(ask_acl(book, eni, way, packet), packet, vpc.name, name, where, words)
+        return _acl_refuses(ask_acl(book, eni, way, packet), packet, at, words)
+    said = found.hops[-1].said
+    if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in book.holders:
+        text = f"{where}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
+        return Explanation(code=code, sentence=text, fix=_drift(found.host))
     if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, (*vpc.cidrs, *vpc.ipv6_cidrs)):
         code = Code.NO_MAPPING
-    said = found.hops[-1].said
-    return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=_ADVICE.get(code, "netorch drift"))
+    advice = _ADVICE.get(code, _drift(found.host))
+    scope = f" --vpc {vpc.owner}/{vpc.name}" if code in _LISTED else ""
+    return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=advice + scope)
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a packet was refused: at whose interface, in which VPC (owner/name: others may use the name), on which host."""
+
+    vpc: str
+    name: str
+    host: str
+
+
+def _drift(host: str) -> str:
+    return f"netorch drift --host {host}"
 
 
 def explain_round_trip(book: Rulebook, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str]) -> Explanation:
@@ -71,47 +90,86 @@ def _permitted_by(book: Rulebook, packet: Packet) -> str:
     return rule.id if rule is not None else ""
 
 
-def _groups_refuse(said: GroupsSay, packet: Packet, vpc: str, name: str, where: str) -> Explanation:
+def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, book: Rulebook) -> Explanation:
+    where = f"on host {at.host}"
     peer, option = _peer(said.way, packet)
     if said.rule is not None:
         text = f"{where}: the records permit it ({said.rule.id}), but the host's chains refuse it"
-        return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, rule=said.rule.id, fix="netorch drift")
+        return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, rule=said.rule.id, fix=_drift(at.host))
     if not said.asked:
-        text = f"{where}: {name} has no security group, so everything is refused"
-        return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=f"give {name} a group: netorch eni show {name}")
+        text = f"{where}: {at.name} has no security group, so everything is refused"
+        fix = f"netorch eni set-groups {said.eni.id} default"
+        return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
     names = ", ".join(group.name for group in said.asked)
-    groups = f"group {names} of {name} has" if len(said.asked) == 1 else f"groups {names} of {name} have"
+    groups = f"group {names} of {at.name} has" if len(said.asked) == 1 else f"groups {names} of {at.name} have"
     preposition = "to" if said.way is Way.EGRESS else "from"
     text = f"{where}: {groups} no {said.way.value} rule that permits {service_text(packet)} {preposition} {peer}"
-    host = f"{peer}/{128 if packet.version == 6 else 32}"
-    fix = f"netorch sg rule add {vpc}/{said.asked[0].name} {said.way.value} {service_words(packet)} --{option} {host}"
+    group, peer_words = _rule_to_add(said, peer, book)
+    fix = f"netorch sg rule add {at.vpc}/{group.name} {said.way.value} {service_words(packet)} --{option} {peer_words}"
     return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
 
 
-def _acl_refuses(said: AclSays, packet: Packet, vpc: str, name: str, where: str, words: str) -> Explanation:
+def _rule_to_add(said: GroupsSay, peer: str, book: Rulebook) -> tuple[SecurityGroup, str]:
+    """Return the group that needs a rule, and whom the rule should name.
+
+    An instance is named by a group that it is in: its address may change, and others of its kind may follow. The rules that
+    there are tell which group, if one names a group of the peer. An address outside of the VPC has none.
+    """
+    holder = book.holders.get(peer)
+    groups = book.groups_of(holder) if holder is not None else []
+    for asked in said.asked:
+        named = {rule.group for rule in group_rules(asked, said.way)}
+        found = next((group for group in groups if group.id in named), None)
+        if found is not None:
+            return asked, f"sg-{found.name}"
+    own = next((group for group in groups if not group.is_default), None)
+    return said.asked[0], f"sg-{own.name}" if own is not None else _only(peer)
+
+
+def _only(address: str) -> str:
+    return f"{address}/{128 if ':' in address else 32}"
+
+
+def _acl_refuses(said: AclSays, packet: Packet, at: _Place, words: str) -> Explanation:
     """Return the explanation of an ACL's refusal; `words` are the services that the fix allows."""
+    where = f"on host {at.host}"
     peer, _ = _peer(said.way, packet)
     if said.acl is None or said.allows:
         text = f"{where}: the records allow it, but the host's chains deny it"
-        return Explanation(code=Code.SUBNET_ACL_RESTRICTION, sentence=text, fix="netorch drift")
+        return Explanation(code=Code.SUBNET_ACL_RESTRICTION, sentence=text, fix=_drift(at.host))
     border = "leaving" if said.way is Way.EGRESS else "entering"
-    text = (
-        f"{where}: network ACL {said.acl.name} denies {service_text(packet)} {border} the subnet of {name}: entry {said.number}"
-    )
-    host = f"{peer}/{128 if packet.version == 6 else 32}"
-    number = _free_number(said)
-    fix = f"netorch nacl rule add {vpc}/{said.acl.name} {said.way.value} {number} allow {words} --cidr {host}"
+    denied = f"network ACL {said.acl.name} denies {service_text(packet)} {border} the subnet of {at.name}"
+    text = f"{where}: {denied}: entry {said.number}"
+    fix = " && ".join(_commands(said.acl, said, f"{at.vpc}/{said.acl.name}", f"allow {words} --cidr {_only(peer)}"))
     return Explanation(code=Code.SUBNET_ACL_RESTRICTION, sentence=text, rule=said.number, fix=fix)
 
 
-def _free_number(said: AclSays) -> int:
-    """Return a number in front of the entry that denies, or behind all others if it is the last word that does."""
-    assert said.acl is not None
-    entries = said.acl.egress if said.way is Way.EGRESS else said.acl.ingress
-    used = {entry.number for entry in entries}
+def _commands(acl: NetworkAcl, said: AclSays, name: str, wanted: str) -> list[str]:
+    """Return the commands that put an entry in front of the one that denies, or behind all others if the last word does.
+
+    Where no number in front is free, the entries from the one that denies on move up by one, the last first: so at each step each
+    packet is judged as before, until the entry that is wanted takes the free place.
+    """
+    entries = {entry.number: entry for entry in acl_entries(acl, said.way)}
+    rule = "netorch nacl rule {} " + f"{name} {said.way.value} " + "{} {}"
     if said.entry is None:
-        return max(used, default=0) + 10
-    return next((number for number in range(said.entry.number - 1, 0, -1) if number not in used), said.entry.number)
+        behind = max(entries, default=0) + 10
+        number = behind if behind <= ACL_NUMBER_LAST else max(set(range(1, ACL_NUMBER_LAST + 1)) - entries.keys())
+        return [rule.format("add", number, wanted)]
+    number = next((free for free in range(said.entry.number - 1, 0, -1) if free not in entries), 0)
+    if number:
+        return [rule.format("add", number, wanted)]
+    free = next(free for free in range(said.entry.number, ACL_NUMBER_LAST + 1) if free not in entries)
+    moved = [
+        rule.format("add" if number == free - 1 else "replace", number + 1, _entry_words(entries[number]))
+        for number in range(free - 1, said.entry.number - 1, -1)
+    ]
+    return [*moved, rule.format("replace", said.entry.number, wanted)]
+
+
+def _entry_words(entry: AclEntry) -> str:
+    """Return an entry as the command line takes it."""
+    return f"{'allow' if entry.allow else 'deny'} {traffic_text(entry)} --cidr {entry.cidr}"
 
 
 def _peer(way: Way, packet: Packet) -> tuple[str, str]:

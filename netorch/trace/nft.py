@@ -82,7 +82,7 @@ class Ruleset:
             steps += 1
             rules = self._rules(chain)
             if steps > _MAX_STEPS:
-                raise TraceError(f"chain {chain}: leads round in circles; look for drift: netorch drift")
+                raise TraceError(f"chain {chain}: leads round in circles; the host's kernel has drifted")
             if place >= len(rules):
                 if not stack:
                     return None
@@ -100,7 +100,7 @@ class Ruleset:
 
     def _rules(self, chain: str) -> tuple[str, ...]:
         if chain not in self._chains:
-            raise TraceError(f"chain {chain}: a rule leads there, and it does not exist; look for drift: netorch drift")
+            raise TraceError(f"chain {chain}: a rule leads there, and it does not exist; the host's kernel has drifted")
         return self._chains[chain]
 
     def _apply(self, chain: str, text: str, skb: Skb, hits: list[Hit]) -> Verdict | None:
@@ -120,9 +120,7 @@ def table_of(objects: Mapping[Key, KernelObject], scope: Scope, family: str) -> 
     if not isinstance(table, NftTable):
         return None
     if "{" not in table.text:
-        raise TraceError(
-            f"nft table {family} netorch in {scope.value}: altered by somebody, or of another version; see netorch drift"
-        )
+        raise TraceError(f"nft table {family} netorch in {scope.value}: altered, or of another version; the host has drifted")
     skeleton = parse_skeleton(table.text)
     chains, bases = dict(skeleton.chains), list(skeleton.bases)
     sets = {name: Table(elements) for name, elements in skeleton.elements.items()}

@@ -218,7 +218,7 @@ def _values_of(skb: Skb, fields: tuple[Field, ...]) -> tuple[Value, ...] | None:
 def _look_up(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> str | None:
     table = sets.get(name)
     if table is None:
-        raise TraceError(f"set {name}: a rule reads it, and it is not there; look for drift: netorch drift")
+        raise TraceError(f"set {name}: a rule reads it, and it is not there; the host's kernel has drifted")
     values = _values_of(skb, fields)
     if values is None:
         return None

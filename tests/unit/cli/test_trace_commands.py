@@ -69,17 +69,22 @@ def test_a_trace_tells_the_rules_and_leaves_with_0_when_the_packet_arrives(run: 
 @pytest.mark.parametrize(
     ("destination", "service", "code", "fix"),
     [
-        ("db-1", "tcp/22", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/db ingress tcp 22 --source 10.44.12.4/32"),
-        ("db-1", "icmp", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/db ingress icmp 8/0 --source 10.44.12.4/32"),
-        ("db-1", "47", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/db ingress 47 --source 10.44.12.4/32"),
+        ("db-1", "tcp/22", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/acme/db ingress tcp 22 --source sg-web"),
+        ("db-1", "icmp", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/acme/db ingress icmp 8/0 --source sg-web"),
+        ("db-1", "47", "ENI_SG_RULES_MISMATCH", "netorch sg rule add acme/acme/db ingress 47 --source sg-web"),
         (
             "db-1",
             "udp/53",
             "SUBNET_ACL_RESTRICTION",
-            "netorch nacl rule add acme/strict ingress 99 allow udp 53 --cidr 10.44.12.4/32",
+            "netorch nacl rule add acme/acme/strict ingress 99 allow udp 53 --cidr 10.44.12.4/32",
         ),
-        ("10.44.12.99", "icmp", "NO_MAPPING", "look who has which address: netorch map list"),
-        ("198.51.100.1", "icmp", "NO_ROUTE_TO_DESTINATION", "choose an address inside the VPC: netorch route-table list"),
+        ("10.44.12.99", "icmp", "NO_MAPPING", "look who has which address: netorch map list --vpc acme/acme"),
+        (
+            "198.51.100.1",
+            "icmp",
+            "NO_ROUTE_TO_DESTINATION",
+            "choose an address inside the VPC: netorch route-table list --vpc acme/acme",
+        ),
         ("lone", "icmp", "DIFFERENT_VPCS", ""),
     ],
 )
@@ -94,7 +99,7 @@ def test_an_answer_that_an_acl_refuses_is_no_way_back(run: Run) -> None:
     said = json.loads(run("trace", "web-1", "db-1", "tcp/5432", "-o", "json", code=2).stdout)
     assert (said["reachable"], said["code"]) == (False, "SUBNET_ACL_RESTRICTION")
     assert said["sentence"].startswith("10.44.13.4 is reached, but its answer dies on host hv2: network ACL strict denies")
-    assert said["fix"] == "netorch nacl rule add acme/strict egress 10 allow tcp 1024-65535 --cidr 10.44.12.4/32"
+    assert said["fix"] == "netorch nacl rule add acme/acme/strict egress 10 allow tcp 1024-65535 --cidr 10.44.12.4/32"
     run(*said["fix"].removeprefix("netorch ").split())
     run("trace", "web-1", "db-1", "tcp/5432")
 
@@ -174,3 +179,32 @@ def test_an_instance_that_a_file_takes_away_loses_its_flows(run: Run, cloud: Pat
         "- acme/acme  web-2 -> db-1: tcp 5432",
         "- acme/acme  web-2 -> web-1: tcp 443",
     ]
+
+
+ANSWERS = "          - {rule: 100, action: allow, protocol: tcp, ports: 32768-60999, cidr: 0.0.0.0/0}\n"
+ALL_OUT = "          - {rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}\n"
+
+
+def test_a_flow_whose_answers_are_let_back_to_some_ports_only_is_partly_open(run: Run, cloud: Path) -> None:
+    cloud.write_text(CLOUD.replace(ALL_OUT, ANSWERS))
+    out = run("reach", "--diff", "-f", str(cloud), code=2).stdout
+    ports = "(partly: answers only to ports 1024-32767,61000-65535)"
+    assert f"- acme/acme  web-1, web-2 -> db-1: tcp 5432 {ports}\n" in out
+    assert "- acme/acme  db-1 -> web-1, web-2: tcp 443\n" in out  # what db-1 sends to port 443 is refused
+    assert "1 of 2 lines: partly open" in out
+    run("apply", "--yes", "--no-wait")
+    told = run("reach", "--matrix", "--vpc", "acme").stdout
+    assert "tcp 5432 (partly: answers only to ports 32768-60999)" in told
+    assert "1 of 2 lines: partly open" in told
+    rows = json.loads(run("reach", "--matrix", "--vpc", "acme", "-o", "json").stdout)
+    assert [(row["services"], row["answers"]) for row in rows if row["destinations"] == ["db-1"]] == [
+        (["tcp 5432"], "32768-60999")
+    ]
+
+
+def test_a_gate_sees_a_flow_that_a_file_opens_for_common_ports_only(run: Run, cloud: Path) -> None:
+    cloud.write_text(CLOUD.replace("        egress:\n" + ALL_OUT, ""))
+    run("apply", "--yes", "--no-wait")
+    cloud.write_text(CLOUD.replace(ALL_OUT, ANSWERS))
+    out = run("reach", "--diff", "-f", str(cloud), code=2).stdout
+    assert "+ acme/acme  web-1, web-2 -> db-1: tcp 5432 (partly: answers only to ports 32768-60999)\n" in out

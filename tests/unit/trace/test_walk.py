@@ -192,13 +192,13 @@ def test_a_missing_rule_is_told_with_the_command_that_adds_it() -> None:
     said = explained(vpc(OPEN, group(2, [rule(7, ANYWHERE, TCP, 443, 443)]), a=[1], b=[2]), tcp(A, B, 80))
     assert said.code is Code.ENI_SG_RULES_MISMATCH
     assert said.sentence == f"on host hv2: group g2 of b has no ingress rule that permits tcp/80 from {A}"
-    assert said.fix == f"netorch sg rule add v/g2 ingress tcp 80 --source {A}/32"
+    assert said.fix == "netorch sg rule add o/v/g2 ingress tcp 80 --source sg-g1"
 
 
 def test_the_senders_missing_rule_is_told_of_the_sender() -> None:
     said = explained(vpc(OPEN, group(2, [], []), a=[2], b=[1]), udp(A, B))
     assert said.sentence == f"on host hv1: group g2 of a has no egress rule that permits udp/53 to {B}"
-    assert said.fix == f"netorch sg rule add v/g2 egress udp 53 --destination {B}/32"
+    assert said.fix == "netorch sg rule add o/v/g2 egress udp 53 --destination sg-g1"
 
 
 def test_an_interface_without_groups_is_told_so() -> None:
@@ -209,13 +209,13 @@ def test_an_acls_entry_is_told_by_its_number_with_one_in_front_of_it() -> None:
     strict = acl(9, [deny(100, ANYWHERE, UDP, 53, 53), allow(200, ANYWHERE)], [allow(100, ANYWHERE)])
     said = explained(vpc(OPEN, a=[1], b=[1], c=[1], acls=[strict], back_acl=strict.id), udp(A, C))
     assert (said.code, said.rule) == (Code.SUBNET_ACL_RESTRICTION, "100")
-    assert said.fix == f"netorch nacl rule add v/acl9 ingress 99 allow udp 53 --cidr {A}/32"
+    assert said.fix == f"netorch nacl rule add o/v/acl9 ingress 99 allow udp 53 --cidr {A}/32"
 
 
 def test_an_acls_last_word_is_a_star() -> None:
     strict = acl(9)
     said = explained(vpc(OPEN, a=[1], c=[1], acls=[strict], front_acl=strict.id), ping(A, C))
-    assert (said.rule, said.fix) == ("*", f"netorch nacl rule add v/acl9 egress 10 allow icmp 8/0 --cidr {C}/32")
+    assert (said.rule, said.fix) == ("*", f"netorch nacl rule add o/v/acl9 egress 10 allow icmp 8/0 --cidr {C}/32")
 
 
 def test_what_passes_is_told_with_the_rule_that_permits_it() -> None:
@@ -233,3 +233,14 @@ def test_each_side_is_told_by_the_names_of_its_rules() -> None:
     book = Rulebook(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
     assert policy_text(book, ping(A, B), Way.EGRESS) == f"egress: inside the subnet, group g1 {ALL.groups[0].egress[0].id}"
     assert policy_text(book, ping(A, C), Way.INGRESS).startswith("ingress: ACL default entry 100, group g1 ")
+
+
+def test_an_address_that_somebody_has_but_the_kernel_has_no_route_to_is_drift_and_not_a_missing_mapping() -> None:
+    policy = vpc(OPEN, a=[1], b=[1], c=[1])
+    book = Rulebook(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
+    nowhere = sent(policy, ping(A, "10.0.1.99"))
+    assert explain(book, case_of(policy).view("hv1").vpc, ping(A, "10.0.1.99"), nowhere, {}).code is Code.NO_MAPPING
+    said = explain(book, case_of(policy).view("hv1").vpc, ping(A, C), nowhere, {})
+    assert said.code is Code.NO_ROUTE_TO_DESTINATION
+    assert said.sentence.startswith(f"on host hv1: the records map {C}, but the host's kernel has no route to it")
+    assert said.fix == "netorch drift --host hv1"

@@ -1,0 +1,127 @@
+"""The words of the command line: its commands, and what people who know other command lines call them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+# name -> (module in netorch.cli, one line of help); the module holds a click command called `command`.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "plan": ("plan", "Show what applying a file would change."),
+    "apply": ("apply", "Make the cloud what a file says."),
+    "diff": ("diff", "Show how the cloud differs from a file, as text."),
+    "export": ("export", "Write the cloud as a file that `apply` takes."),
+    "schema": ("schema", "Print the JSON Schema of vpc.yaml, for editors."),
+    "vpc": ("vpc", "Create, list, show and delete VPCs."),
+    "subnet": ("subnet", "Create, list, show and delete subnets."),
+    "route-table": ("route_table", "Create, list, show and delete route tables."),
+    "sg": ("sg", "Create, list, show and delete security groups and their rules."),
+    "nacl": ("nacl", "Create, list, show and delete network ACLs and their entries."),
+    "prefix-list": ("prefix_list", "Create, list, show, change and delete prefix lists."),
+    "eni": ("eni", "Create, list, show and delete network interfaces."),
+    "instance": ("instance", "Run, move, list, show and terminate instances."),
+    "host": ("host", "Create, list, show and delete hosts."),
+    "map": ("map", "Look into the mapping service: (VNI, address) -> host."),
+    "flow-log": ("flow_log", "Create, list, show, delete and read flow logs."),
+    "flows": ("flows", "Watch flows begin and packets be refused, with the reason."),
+    "status": ("status", "Show hosts, agents, dropped packets and what is wrong."),
+    "drift": ("drift", "Show how this host's kernel differs from what it should hold."),
+    "ping": ("ping", "Ping from one instance to another, layer by layer."),
+    "trace": ("trace", "Follow a packet: through model and kernels, and for real."),
+    "reach": ("reach", "Show who reaches whom, and what a file would open or close."),
+    "check": ("check", "Hold packets to a file of expectations: who reaches whom."),
+    "doctor": ("doctor", "Say what this machine lacks, and what to do."),
+    "store": ("store", "Find records that cannot be read, and mend them."),
+    "agent": ("agent", "Run this host's agent."),
+    "lab": ("lab", "Run a containerlab topology on this machine."),
+    "completion": ("completion", "Print the shell completion script."),
+}
+
+# What is never carried out inside a lab: it is about labs, or about the command line itself.
+OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
+
+# What is the operator's, and takes no --owner.
+OPERATORS: Final = frozenset({"host", "status", "drift", "check", "doctor", "store", "agent"})
+
+# word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.
+_OTHERS: Final = {
+    "acl": "nacl",
+    "authorize": "add",
+    "deploy": "apply",
+    "describe": "show",
+    "destroy": "delete",
+    "dump": "export",
+    "get": "show",
+    "hypervisor": "host",
+    "info": "show",
+    "inspect": "show",
+    "interface": "eni",
+    "launch": "run",
+    "ls": "list",
+    "mapping": "map",
+    "migrate": "move",
+    "network": "vpc",
+    "network-acl": "nacl",
+    "network-interface": "eni",
+    "new": "create",
+    "nic": "eni",
+    "node": "host",
+    "port": "eni",
+    "preview": "plan",
+    "remove": "delete",
+    "revoke": "remove",
+    "rm": "delete",
+    "routes": "route-table",
+    "secgroup": "sg",
+    "security-group": "sg",
+    "server": "instance",
+    "start": "run",
+    "tag": "set-tags",
+    "traceroute": "trace",
+    "update": "apply",
+    "validate": "plan",
+    "vm": "instance",
+}
+_OTHER_OPTIONS: Final = {
+    "--auto-approve": "--yes",
+    "--force": "--yes",
+    "--format": "--output",
+    "--ip": "--address",
+    "--json": "--output",
+    "--label": "--tag",
+    "--namespace": "--netns",
+    "--private-ip-address": "--address",
+    "--selector": "--tag",
+    "--sg": "--security-group",
+}
+
+
+def meant_option(word: str, known: Iterable[str]) -> str:
+    """Return which of a command's options is meant by another one; nothing when none is."""
+    from difflib import get_close_matches
+
+    options = list(known)
+    other = _OTHER_OPTIONS.get(word, "")
+    found = [other] if other in options else get_close_matches(word, options, n=1)
+    return repr(found[0]) if found else ""
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return which of the known commands is meant by another word, in quotes; nothing when none is."""
+    found = _meant(word, known)
+    return repr(found) if found else ""
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    words = list(known)
+    plain = word.lower().replace("_", "-")
+    singular = plain.removesuffix("s")
+    for form in (plain, singular):
+        if form in words:
+            return form
+        if _OTHERS.get(form) in words:
+            return _OTHERS[form]
+    close = get_close_matches(plain, words, n=1)
+    return close[0] if close else next((_OTHERS[part] for part in plain.split("-") if _OTHERS.get(part) in words), "")
