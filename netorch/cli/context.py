@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from netorch.control.caller import Caller
     from netorch.control.read import Inventory, VpcRecords
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PATIENCE_S = 5.0  # with a lab, of a person who has pressed Tab
 DEFAULT_STORE = "/var/lib/netorch/netorch.db"
 
 
@@ -64,7 +66,7 @@ class Session:
         inventory = read_inventory(self.store)
         if not self._warned:
             for what, error in self.left_out(inventory).items():
-                click.echo(f"warning: {what} is left out: {error}", err=True)
+                warn(f"{what} is left out: {error}")
         self._warned = True
         return inventory
 
@@ -84,6 +86,23 @@ class Session:
         """Return the id of a resource that was named by id or name. Raises ApiError."""
         found: str = self.find(kind, text)[1].id
         return found
+
+    def ids_of(self, kind: str, texts: Sequence[str]) -> list[str]:
+        """Return the ids of all resources that were named, before anything is done with the first; a host goes by its name."""
+        return list(dict.fromkeys(text if kind == "host" else self.id_of(kind, text) for text in texts))
+
+    def named(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return rows whose fields have names where they had ids, except for the resource's own."""
+        from netorch.control.describe import names_by_id
+
+        names = names_by_id(self.inventory(), self.caller)
+
+        def spoken(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
+            if isinstance(value, list | tuple):
+                return [spoken(item) for item in value]
+            return names.get(value, value) if isinstance(value, str) else value
+
+        return [{field: value if field == "id" else spoken(value) for field, value in row.items()} for row in rows]
 
     def id_beside(self, kind: str, text: str, beside: str) -> str:
         """Return the id of a resource of the VPC that the id `beside` belongs to, where its bare name is enough.
@@ -116,6 +135,18 @@ class Session:
             self._store = None
 
 
+def warn(text: str) -> None:
+    """Tell on stderr, in the format that was asked for, what does not end the command."""
+    from netorch.cli import called
+
+    if called.wants_machine_format(sys.argv[1:]):
+        from netorch.cli.errors import warning_as_json
+
+        click.echo(warning_as_json(called.as_called(text)), err=True)
+    else:
+        click.echo(f"warning: {called.as_called(text)}", err=True)
+
+
 pass_session = click.make_pass_decorator(Session)
 
 
@@ -133,28 +164,49 @@ def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple
 tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", callback=parse_tags, help="Repeatable.")
 
 
-def complete(kind: str) -> Any:  # noqa: ANN401 - click's own callback type is private
-    """Return a completion function that offers the names of a kind of resource."""
+def complete(*kinds: str) -> Any:  # noqa: ANN401 - click's own callback type is private
+    """Return a completion function that offers the names of some kinds of resources."""
 
     def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        from netorch.control.describe import resource_names
-        from netorch.control.read import read_inventory
-        from netorch.errors import NetorchError
-
-        root = context.find_root()
-        if root.params.get("lab"):  # its names are in another store, a second away
-            return []
-        session = Session(root.params.get("store"), root.params.get("owner"))
-        try:
-            names = resource_names(read_inventory(session.store), session.caller, kind)
-        except NetorchError:
-            return []
-        finally:
-            session.close()
+        options = context.find_root().params
+        names = [name for kind in kinds for name in _names(kind, options)]
         paths = [name for name in names if name.startswith(incomplete)]
         return sorted({*paths} or {last for name in names if (last := name.rpartition("/")[2]).startswith(incomplete)})
 
     return offer
+
+
+def _names(kind: str, options: Mapping[str, Any]) -> list[str]:
+    """Return what commands take for each resource of a kind; nothing where they cannot be known."""
+    from netorch.control.describe import resource_names
+    from netorch.control.read import read_inventory
+    from netorch.errors import NetorchError
+
+    if options.get("lab"):
+        return _names_in_lab(kind, options)
+    session = Session(options.get("store"), options.get("owner"))
+    try:
+        return resource_names(read_inventory(session.store), session.caller, kind)
+    except NetorchError:
+        return []
+    finally:
+        session.close()
+
+
+def _names_in_lab(kind: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the names of a lab's store, which only a command inside the lab can read."""
+    import subprocess
+
+    from netorch.control.refuse import LIST
+
+    owner = ["--owner", options["owner"]] if options.get("owner") else []
+    command = [sys.executable, "-m", "netorch", "--lab", options["lab"], *owner, LIST[kind], "list", "-o", "name"]
+    plain = {name: value for name, value in os.environ.items() if name != "_NETORCH_COMPLETE"}
+    try:
+        done = subprocess.run(command, env=plain, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return []
+    return [path if kind == "host" else path.partition("/")[2] or path for path in done.stdout.split()]
 
 
 host_option = click.option(

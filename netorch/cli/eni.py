@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option, vpc_option
-from netorch.cli.nouns import Delete, add_delete, of_vpc
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show, of_vpc, resources_argument
+from netorch.cli.output import Columns, output_option, show_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netorch.control.describe import InterfaceInfo
 
-COLUMNS = ("vpc", "address", "ipv6_address", "mac", "instance", "host", "state", "id")
+COLUMNS = Columns(
+    ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"), ("subnet", "mac", "security_groups", "tags", "id")
+)
 
 
 @click.group()
@@ -36,32 +40,20 @@ def row(info: InterfaceInfo) -> dict[str, Any]:
     }
 
 
-def _rows(session: Session) -> list[dict[str, Any]]:
+def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any]]:
     from netorch.control.describe import describe_interfaces
 
-    return [row(info) for info in describe_interfaces(session.inventory(), session.caller)]
+    return of_vpc(session, vpc, [row(info) for info in describe_interfaces(session.inventory(), session.caller)])
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List network interfaces."""
-    show_rows(of_vpc(session, vpc, _rows(session)), COLUMNS, output)
+def _show(session: Session, ids: Sequence[str], output: str) -> None:
+    found = {row["id"]: row for row in _rows(session, None, output)}
+    show_records([found[eni_id] for eni_id in ids], output)
 
 
-@command.command()
-@click.argument("eni", shell_complete=complete("eni"))
-@output_option
-@pass_session
-def show(session: Session, eni: str, output: str) -> None:
-    """Show a network interface."""
-    _show(session, session.id_of("eni", eni), output)
-
-
-def _show(session: Session, eni_id: str, output: str) -> None:
-    show_record(next(found for found in _rows(session) if found["id"] == eni_id), output)
+add_list(command, "List network interfaces.", COLUMNS, _rows, ("host", "state"))
+add_show(command, "eni", "network interface", "Show network interfaces.", _show)
+add_set_tags(command, "eni", "network interface")
 
 
 @command.command()
@@ -100,7 +92,7 @@ def create(
         groups=[session.id_beside("sg", group, subnet_id) for group in groups],
         tags=tags,
     )
-    _show(session, eni.id, output)
+    _show(session, [eni.id], output)
 
 
 @command.command()
@@ -116,14 +108,15 @@ def attach(session: Session, eni: str, instance: str) -> None:
 
 
 @command.command()
-@click.argument("eni", shell_complete=complete("eni"))
+@resources_argument("eni", "network interface")
 @pass_session
-def detach(session: Session, eni: str) -> None:
-    """Detach an interface from its instance."""
+def detach(session: Session, resources: tuple[str, ...]) -> None:
+    """Detach interfaces from their instances."""
     from netorch.control.enis import detach_network_interface
 
-    detach_network_interface(session.store, session.caller, session.id_of("eni", eni))
-    click.echo(f"detached {eni}")
+    for eni_id in session.ids_of("eni", resources):
+        detach_network_interface(session.store, session.caller, eni_id)
+        click.echo(f"detached {eni_id}")
 
 
 @command.command("set-groups")

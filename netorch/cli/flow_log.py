@@ -10,13 +10,13 @@ import msgspec
 
 from netorch.cli.context import Session, complete, flow_log_option, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
-from netorch.cli.output import output_option, show_value
+from netorch.cli.output import Columns, output_option, show_value
 from netorch.model.flow_log import format_text
 
 if TYPE_CHECKING:
     from netorch.control.flow_logs import FlowLogInfo
 
-COLUMNS = ("name", "vpc", "resource", "traffic", "interval_s", "id")
+COLUMNS = Columns(("name", "vpc", "resource", "traffic", "interval_s"), ("format", "tags", "id"))
 
 
 @click.group()

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.stdout import reader_left
 
 if TYPE_CHECKING:
     from netorch.diagnose.flows import Seen
@@ -45,6 +46,8 @@ def command(session: Session, follow: bool, verdict: str | None, vpc: str | None
         watcher.listen()
     for seen in watcher.follow() if follow else watcher.living():
         click.echo(msgspec.json.encode(seen).decode() if output == "json" else text_of(seen))
+        if reader_left():
+            return
 
 
 def text_of(seen: Seen) -> str:

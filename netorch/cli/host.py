@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, pass_session, tag_option
+from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
+from netorch.cli.output import Columns, output_option, show_record, show_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netorch.control.hosts import HostInfo
 
-COLUMNS = ("name", "role", "underlay", "live", "interfaces")
+COLUMNS = Columns(("name", "role", "underlay", "live", "interfaces"), ("tags",))
 
 
 @click.group()
@@ -28,25 +31,21 @@ def row(info: HostInfo) -> dict[str, Any]:
     return {**msgspec.structs.asdict(info.host), "role": info.host.role.value, "live": info.live, "interfaces": info.interfaces}
 
 
-@command.command("list")
-@output_option
-@pass_session
-def list_(session: Session, output: str) -> None:
-    """List hosts."""
+def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
     from netorch.control.hosts import describe_hosts
 
-    show_rows([row(info) for info in describe_hosts(session.inventory().hosts)], COLUMNS, output)
+    return [row(info) for info in describe_hosts(session.inventory().hosts)]
 
 
-@command.command()
-@click.argument("name", shell_complete=complete("host"))
-@output_option
-@pass_session
-def show(session: Session, name: str, output: str) -> None:
-    """Show a host."""
+def _show(session: Session, names: Sequence[str], output: str) -> None:
     from netorch.control.hosts import describe_host
 
-    show_record(row(describe_host(session.store, session.caller, name)), output)
+    show_records([row(describe_host(session.store, session.caller, name)) for name in names], output)
+
+
+add_list(command, "List hosts.", COLUMNS, _rows, ("role", "live"), within_vpcs=False)
+add_show(command, "host", "host", "Show hosts.", _show)
+add_set_tags(command, "host", "host")
 
 
 @command.command()
@@ -65,12 +64,10 @@ def create(session: Session, name: str, underlay: str, role: str, tags: dict[str
     show_record(row(describe_host(session.store, session.caller, name)), output)
 
 
-@command.command()
-@click.argument("name", shell_complete=complete("host"))
-@pass_session
-def delete(session: Session, name: str) -> None:
-    """Delete a host that carries nothing."""
+def _delete() -> Delete:
     from netorch.control.hosts import delete_host
 
-    delete_host(session.store, session.caller, name)
-    click.echo(f"deleted host {name}")
+    return delete_host
+
+
+add_delete(command, "host", "host", "Delete hosts that carry nothing.", _delete)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option, vpc_option
-from netorch.cli.nouns import of_vpc
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.nouns import add_list, add_set_tags, add_show, of_vpc, resources_argument
+from netorch.cli.output import MACHINE, Columns, list_output_option, show_records, show_rows
 from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from netorch.control.describe import InstanceInfo
 
-COLUMNS = ("name", "vpc", "address", "ipv6_address", "host", "state", "id")
+COLUMNS = Columns(("name", "vpc", "address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id"))
 POLL_S = 0.05
 
 
@@ -46,10 +46,15 @@ def row(info: InstanceInfo) -> dict[str, Any]:
     }
 
 
-def _rows(session: Session) -> list[dict[str, Any]]:
+def _rows(session: Session, vpc: str | None = None, _output: str = "") -> list[dict[str, Any]]:
     from netorch.control.describe import describe_instances
 
-    return [row(info) for info in describe_instances(session.inventory(), session.caller)]
+    return of_vpc(session, vpc, [row(info) for info in describe_instances(session.inventory(), session.caller)])
+
+
+def _show(session: Session, ids: Sequence[str], output: str) -> None:
+    found = {row["id"]: row for row in _rows(session)}
+    show_records([found[instance_id] for instance_id in ids], output)
 
 
 def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: float) -> list[dict[str, Any]]:
@@ -67,23 +72,9 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
         time.sleep(POLL_S)
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List instances."""
-    show_rows(of_vpc(session, vpc, _rows(session)), COLUMNS, output)
-
-
-@command.command()
-@click.argument("instance", shell_complete=complete("i"))
-@output_option
-@pass_session
-def show(session: Session, instance: str, output: str) -> None:
-    """Show an instance."""
-    resource_id = session.id_of("i", instance)
-    show_record(next(found for found in _rows(session) if found["id"] == resource_id), output)
+add_list(command, "List instances.", COLUMNS, _rows, ("host", "state"))
+add_show(command, "i", "instance", "Show instances.", _show)
+add_set_tags(command, "i", "instance")
 
 
 @command.command()
@@ -100,7 +91,7 @@ def show(session: Session, instance: str, output: str) -> None:
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @tag_option
-@output_option
+@list_output_option
 @pass_session
 def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **wishes: Any) -> None:  # noqa: ANN401
     """Run an instance.
@@ -126,27 +117,30 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
     ids = [placed.instance.id for placed in run_instances(session.store, session.caller, wish, count)]
     if wait:
         wait_until(session, ids, "running", timeout)
-    show_rows([found for found in _rows(session) if found["id"] in ids], COLUMNS, output)
+    rows = [found for found in _rows(session) if found["id"] in ids]
+    show_rows(rows if output in MACHINE else session.named(rows), COLUMNS, output)
 
 
 @command.command()
-@click.argument("instance", shell_complete=complete("i"))
+@resources_argument("i", "instance", "host")
 @click.argument("host", shell_complete=complete("host"))
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has moved.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until they have moved.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @pass_session
-def move(session: Session, instance: str, host: str, wait: bool, timeout: float) -> None:
-    """Move an instance to another host.
+def move(session: Session, resources: tuple[str, ...], host: str, wait: bool, timeout: float) -> None:
+    """Move instances to another host.
 
-    Its traffic goes on.
+    Their traffic goes on.
     """
     from netorch.control.moves import move_instance
 
-    resource_id = session.id_of("i", instance)
-    move_instance(session.store, session.caller, resource_id, host)
+    ids = session.ids_of("i", resources)
+    for instance_id in ids:
+        move_instance(session.store, session.caller, instance_id, host)
     if wait:
-        wait_until(session, [resource_id], "running", timeout)
-    click.echo(f"{instance} is on {host}" if wait else f"{instance} moves to {host}")
+        wait_until(session, ids, "running", timeout)
+    for instance in dict.fromkeys(resources):
+        click.echo(f"{instance} is on {host}" if wait else f"{instance} moves to {host}")
 
 
 @command.command("set-groups")
@@ -167,18 +161,18 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
 
 
 @command.command()
-@click.argument("instance", shell_complete=complete("i"))
+@resources_argument("i", "instance")
 @pass_session
-def terminate(session: Session, instance: str) -> None:
-    """Terminate an instance.
+def terminate(session: Session, resources: tuple[str, ...]) -> None:
+    """Terminate instances.
 
-    Its own interface and addresses go with it.
+    Their own interfaces and addresses go with them.
     """
     from netorch.control.instances import terminate_instance
 
-    resource_id = session.id_of("i", instance)
-    terminate_instance(session.store, session.caller, resource_id)
-    click.echo(f"terminated {resource_id}")
+    for instance_id in session.ids_of("i", resources):
+        terminate_instance(session.store, session.caller, instance_id)
+        click.echo(f"terminated {instance_id}")
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})

@@ -6,51 +6,19 @@ import importlib
 import os
 import signal
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.core import ParameterSource
 
 from netorch import __version__
+from netorch.cli import called
+from netorch.cli.words import COMMANDS, OUTSIDE, meant, meant_option
 
-# name -> (module in netorch.cli, one line of help); the module holds a click command called `command`.
-COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "plan": ("plan", "Show what applying a file would change."),
-    "apply": ("apply", "Make the cloud what a file says."),
-    "destroy": ("destroy", "Delete VPCs with everything in them, or all that a file made."),
-    "diff": ("diff", "Show how the cloud differs from a file, as text."),
-    "export": ("export", "Write the cloud as a file that `apply` takes."),
-    "schema": ("schema", "Print the JSON Schema of vpc.yaml, for editors."),
-    "vpc": ("vpc", "Create, list, show and delete VPCs."),
-    "subnet": ("subnet", "Create, list, show and delete subnets."),
-    "route-table": ("route_table", "Create, list, show and delete route tables."),
-    "sg": ("sg", "Create, list, show and delete security groups and their rules."),
-    "nacl": ("nacl", "Create, list, show and delete network ACLs and their entries."),
-    "prefix-list": ("prefix_list", "Create, list, show, change and delete prefix lists."),
-    "eni": ("eni", "Create, list, show and delete network interfaces."),
-    "instance": ("instance", "Run, move, list, show and terminate instances."),
-    "host": ("host", "Create, list, show and delete hosts."),
-    "map": ("map", "Look into the mapping service: (VNI, address) -> host."),
-    "flow-log": ("flow_log", "Create, list, show, delete and read flow logs."),
-    "flows": ("flows", "Watch flows begin and packets be refused, with the reason."),
-    "status": ("status", "Show hosts, agents, dropped packets and what is wrong."),
-    "drift": ("drift", "Show how this host's kernel differs from what it should hold."),
-    "ping": ("ping", "Ping from one instance to another, layer by layer."),
-    "trace": ("trace", "Follow a packet: through model and kernels, and for real."),
-    "reach": ("reach", "Show who reaches whom, and what a file would open or close."),
-    "check": ("check", "Hold packets to a file of expectations: who reaches whom."),
-    "doctor": ("doctor", "Say what this machine lacks, and what to do."),
-    "store": ("store", "Find records that cannot be read, and mend them."),
-    "agent": ("agent", "Run this host's agent."),
-    "lab": ("lab", "Run a containerlab topology on this machine."),
-    "completion": ("completion", "Print the shell completion script."),
-}
+if TYPE_CHECKING:
+    from netorch.errors import NetorchError
 
 WRONG_USAGE: Final = 64  # EX_USAGE of sysexits.h; click's own is 2, which here means that a command has found a difference
-
-# What is never carried out inside a lab: it is about labs, or about the command line itself.
-OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
-
 
 REST: Final = "netorch.rest"  # of the command line behind the command's name
 
@@ -74,18 +42,32 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep what follows the command's name, as it was written: it may be carried out inside a lab."""
+        _check_text(args, ctx)
         rest = super().parse_args(ctx, args)
         ctx.meta[REST] = list(rest)
         return rest
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the first word, without importing all others to find it."""
         if args and args[0] not in COMMANDS:
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+            raise click.NoSuchCommand(args[0], ctx=ctx)
         return super().resolve_command(ctx, args)
+
+
+def _check_text(arguments: list[str], context: click.Context) -> None:
+    """Raise UsageError for a word that is not UTF-8, which nothing of ours can be; those of other commands stand behind `--`."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    wrong = next((word for word in own if not _is_text(word)), None)
+    if wrong is not None:
+        raise click.UsageError(f"{wrong!a} is not UTF-8; write names and paths in UTF-8", context)
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_owner(context: click.Context, parameter: click.Parameter, owner: str | None) -> str | None:
@@ -126,7 +108,13 @@ def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | Non
         ctx.color = False  # click itself does not look: https://no-color.org
     if lab and ctx.invoked_subcommand not in OUTSIDE:
         given = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE  # a lab's store is its own
+        if ctx.get_parameter_source("lab") is ParameterSource.COMMANDLINE:
+            os.environ[called.LAB] = lab
         ctx.exit(_inside(lab, store if given else None, owner, [ctx.invoked_subcommand or "", *ctx.meta[REST]]))
+    in_words = {
+        name: ctx.params[name] for name in ("store", "owner") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    called.remember(store=in_words.get("store"), owner=in_words.get("owner"))
     ctx.obj = Session(store=store, owner=owner)
     ctx.call_on_close(ctx.obj.close)
 
@@ -141,10 +129,12 @@ def _inside(lab: str, store: str | None, owner: str | None, command: list[str]) 
 
 
 def main() -> None:
-    """Run the command line; every error that is ours becomes one clear text and its documented exit code."""
+    """Run the command line; every error becomes one clear text, or a line of JSON, and its documented exit code."""
+    from netorch.cli import stdout
     from netorch.cli.screen import guard_streams
     from netorch.errors import NetorchError
 
+    stdout.prepare()
     guard_streams()
     try:
         result = cli.main(
@@ -152,8 +142,7 @@ def main() -> None:
         )  # the code that a command has left with, else what it returned
         sys.exit(result if isinstance(result, int) else 0)
     except click.ClickException as error:
-        error.show()
-        sys.exit(WRONG_USAGE if isinstance(error, click.UsageError) else 1)
+        sys.exit(_misused(error))
     except click.Abort as error:  # click's own, for a question that was answered with no as well as for Ctrl-C
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the farewell to the first
         interrupted = isinstance(error.__context__, KeyboardInterrupt)
@@ -162,9 +151,38 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except NetorchError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone; that is its right. Python must not complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(_failed(str(error), error.exit_code, error))
+    except UnicodeEncodeError as error:  # a directory or a variable of the environment, e.g.
+        sys.exit(_failed(f"{error.object!a} is not UTF-8; write names and paths in UTF-8", 1))
+
+
+def _failed(text: str, exit_code: int, error: NetorchError | None = None) -> int:
+    """Tell an error on stderr, in the format that was asked for; return the exit code."""
+    text = called.as_called(text)
+    if called.wants_machine_format(sys.argv[1:]):
+        from netorch.cli.errors import as_json
+
+        click.echo(as_json(text, exit_code, error), err=True)
+    else:
+        click.echo(f"error: {text}", err=True)
+    return exit_code
+
+
+def _misused(error: click.ClickException) -> int:
+    """Tell that a command line cannot be understood, and what was meant; return the exit code."""
+    exit_code = WRONG_USAGE if isinstance(error, click.UsageError) else 1
+    if isinstance(error, click.NoSuchCommand | click.NoSuchOption) and error.ctx is not None:
+        hint = _hint(error, error.ctx)
+        error = click.UsageError(error.message + (f" Did you mean {hint}?" if hint else ""), error.ctx)
+    if called.wants_machine_format(sys.argv[1:]):
+        return _failed(error.format_message(), exit_code)
+    error.show()
+    return exit_code
+
+
+def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Context) -> str:
+    """Return which command or option was meant; nothing when none is like it."""
+    command = context.command
+    if isinstance(error, click.NoSuchOption):
+        return meant_option(error.option_name, [name for parameter in command.get_params(context) for name in parameter.opts])
+    return meant(error.command_name, command.list_commands(context)) if isinstance(command, click.Group) else ""

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, vpc_option
-from netorch.cli.output import cell, output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, pass_session, vpc_option, warn
+from netorch.cli.nouns import add_list
+from netorch.cli.output import Columns, cell, output_option, show_record
+from netorch.cli.stdout import reader_left
 
 if TYPE_CHECKING:
     from netorch.model.mapping import Mapping
     from netorch.store.base import Event
 
-COLUMNS = ("vpc", "vni", "address", "host", "vtep", "mac", "generation", "move")
+COLUMNS = Columns(("vpc", "address", "host", "vtep", "generation", "move"), ("vni", "mac", "eni"))
 
 
 @click.group()
@@ -44,20 +46,17 @@ def lookup(session: Session, vpc: str, address: str, output: str) -> None:
     show_record(row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision), output)
 
 
-@command.command("list")
-@vpc_option
-@output_option
-@pass_session
-def list_(session: Session, vpc: str | None, output: str) -> None:
-    """List mappings."""
+def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any]]:
     from netorch.control.mappings import list_mappings
 
-    rows = [
+    return [
         row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision)
         for found in session.vpcs(vpc)
         for stored in list_mappings(session.store, session.caller, found.id)
     ]
-    show_rows(rows, COLUMNS, output)
+
+
+add_list(command, "List mappings.", COLUMNS, _rows, ("host",), tagged=False)
 
 
 @command.command()
@@ -71,7 +70,7 @@ def watch(session: Session, vpc: str | None, output: str) -> None:
     prefix = keys.map_prefix(session.find("vpc", vpc)[1].vni) if vpc else "map/"
     follower = session.store.watch([prefix], session.store.revision() + 1)
     with contextlib.closing(follower):
-        while True:
+        while not reader_left():
             select.select([follower.fileno()], [], [], 1.0)
             for event in follower.poll():
                 if session.caller.operator or _is_seen(session, event):
@@ -95,7 +94,7 @@ def _print(event: Event, output: str) -> None:
     try:
         found = decode(KeyValue(event.key, event.value, 0, 0), Mapping) if event.value is not None else None
     except UnreadableRecord as error:
-        click.echo(f"warning: {error}", err=True)
+        warn(str(error))
         return
     fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
     if found is not None and found.move is not None:

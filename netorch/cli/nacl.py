@@ -9,14 +9,14 @@ import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
-from netorch.cli.output import output_option
+from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netorch.control.acls import NetworkAclInfo
 
-COLUMNS = ("name", "vpc", "ingress", "egress", "subnets", "id")
+COLUMNS = Columns(("name", "vpc", "ingress", "egress", "subnets"), ("tags", "id"))
 way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
 ENTRY_COLUMNS = ("way", "number", "action", "protocol", "ports", "cidr")
 
@@ -87,16 +87,16 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 
 @command.command()
 @click.argument("acl", shell_complete=complete("acl"))
-@click.argument("subnet", shell_complete=complete("subnet"))
+@click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
 @pass_session
-def associate(session: Session, acl: str, subnet: str) -> None:
-    """Put a network ACL in force for a subnet."""
+def associate(session: Session, acl: str, subnets: tuple[str, ...]) -> None:
+    """Put a network ACL in force for subnets."""
     from netorch.control.subnets import associate_network_acl
 
-    subnet_id = session.id_of("subnet", subnet)
-    acl_id = session.id_beside("acl", acl, subnet_id)
-    changed = associate_network_acl(session.store, session.caller, subnet_id, acl_id)
-    click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
+    acls = {subnet_id: session.id_beside("acl", acl, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
+    for subnet_id, acl_id in acls.items():
+        changed = associate_network_acl(session.store, session.caller, subnet_id, acl_id)
+        click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
 
 
 @command.group()

@@ -1,17 +1,26 @@
-"""The commands that are the same for every kind of resource: list, show and delete.
+"""The commands that are the same for every kind of resource: list, show, set-tags and delete.
 
 What they call is imported when they run, as everything that the command line does; so they are given functions that import it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from netorch.cli.context import Session, complete, pass_session, vpc_option
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.context import Session, complete, parse_tags, pass_session, vpc_option
+from netorch.cli.output import (
+    MACHINE,
+    Columns,
+    cell,
+    list_output_option,
+    output_option,
+    show_record,
+    show_records,
+    show_rows,
+)
 
 if TYPE_CHECKING:
     from netorch.control.caller import Caller
@@ -42,29 +51,36 @@ class Noun(NamedTuple):
 
     kind: str  # of its ids
     name: str
-    columns: tuple[str, ...]
+    columns: Columns
     row: Callable[[Any], dict[str, Any]]
     actions: Callable[[], Actions]
     rules: Rules | None = None
 
     def show(self, session: Session, resource_id: str, output: str) -> None:
         """Print one resource. Raises ApiError."""
-        info = self.actions().one(session.store, session.caller, resource_id)
-        row = self.row(info)
-        if self.rules is None or output != "table":
-            show_record(row, output)
-            return
-        show_record({name: value for name, value in row.items() if name not in self.rules.untold}, output)
-        click.echo()
-        show_rows(self.rules.rows(info), self.rules.columns, output)
+        self.show_several(session, [resource_id], output)
 
-    def list(self, session: Session, vpc: str | None, output: str) -> None:
-        """Print those of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
+    def show_several(self, session: Session, resource_ids: Sequence[str], output: str) -> None:
+        """Print resources: one as a record, several as a list of records. Raises ApiError."""
+        infos = [self.actions().one(session.store, session.caller, resource_id) for resource_id in resource_ids]
+        rows = [self.row(info) for info in infos]
+        if self.rules is None or output != "table":
+            show_records(rows, output)
+            return
+        for index, (info, row) in enumerate(zip(infos, rows, strict=True)):
+            if index:
+                click.echo()
+            show_record({name: value for name, value in row.items() if name not in self.rules.untold}, output)
+            click.echo()
+            show_rows(self.rules.rows(info), self.rules.columns, output)
+
+    def rows(self, session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
+        """Return those of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
         rows = [self.row(info) for info in session.of_vpcs(vpc, self.actions().every)]
-        if self.rules is not None and output == "table":
+        if self.rules is not None and output not in MACHINE:
             counted = self.rules.counted
             rows = [{name: len(value) if name in counted else value for name, value in row.items()} for row in rows]
-        show_rows(rows, self.columns, output)
+        return rows
 
 
 def of_vpc(session: Session, vpc: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -77,27 +93,105 @@ def of_vpc(session: Session, vpc: str | None, rows: list[dict[str, Any]]) -> lis
 
 def resource_argument(kind: str, name: str) -> Callable[[Any], Any]:
     """Return the argument, `resource`, that names a resource by id or name."""
-    return click.argument("resource", metavar=name.upper().replace(" ", "_"), shell_complete=complete(kind))
+    return click.argument("resource", metavar=_metavar(name), shell_complete=complete(kind))
+
+
+def resources_argument(kind: str, name: str, *behind: str) -> Callable[[Any], Any]:
+    """Return the argument, `resources`, that names one resource or more by id or name; `behind` are kinds that stand behind."""
+    metavar = f"{_metavar(name)}..."
+    return click.argument("resources", metavar=metavar, nargs=-1, required=True, shell_complete=complete(kind, *behind))
+
+
+def _metavar(name: str) -> str:
+    return name.upper().replace(" ", "_")
 
 
 def add_common(group: click.Group, noun: Noun, delete_help: str) -> None:
-    """Add `list`, `show` and `delete`."""
-
-    @group.command("list", help=f"List {noun.name}s.")
-    @vpc_option
-    @output_option
-    @pass_session
-    def list_(session: Session, vpc: str | None, output: str) -> None:
-        noun.list(session, vpc, output)
-
-    @group.command("show", help=f"Show a {noun.name}.")
-    @resource_argument(noun.kind, noun.name)
-    @output_option
-    @pass_session
-    def show(session: Session, resource: str, output: str) -> None:
-        noun.show(session, session.id_of(noun.kind, resource), output)
-
+    """Add `list`, `show`, `set-tags` and `delete`."""
+    add_list(group, f"List {noun.name}s.", noun.columns, noun.rows)
+    add_show(group, noun.kind, noun.name, f"Show {noun.name}s.", noun.show_several)
+    add_set_tags(group, noun.kind, noun.name)
     add_delete(group, noun.kind, noun.name, delete_help, lambda: noun.actions().delete)
+
+
+def add_list(
+    group: click.Group,
+    help_text: str,
+    columns: Columns,
+    load: Callable[[Session, str | None, str], list[dict[str, Any]]],
+    filters: Sequence[str] = (),
+    *,
+    within_vpcs: bool = True,
+    tagged: bool = True,
+) -> None:
+    """Add `list`, with an option for each field of a row that people look for, and for tags."""
+
+    def list_(session: Session, output: str, having: tuple[str, ...] = (), vpc: str | None = None, **wanted: str | None) -> None:
+        kept = [row for row in load(session, vpc, output) if _is_wanted(row, having, wanted)]
+        show_rows(kept if output in MACHINE else session.named(kept), columns, output)
+
+    options: list[Callable[[Any], Any]] = [
+        pass_session,
+        list_output_option,
+        *(click.option(f"--{field}", help=f"Only with this {field}.", shell_complete=_offer(field)) for field in filters),
+        *([vpc_option] if within_vpcs else []),
+        *([tag_filter] if tagged else []),
+    ]
+    decorated: Any = list_
+    for option in options:
+        decorated = option(decorated)
+    group.command("list", help=help_text)(decorated)
+
+
+tag_filter = click.option("--tag", "having", multiple=True, metavar="KEY[=VALUE]", help="Only with this tag; repeatable.")
+
+
+def _offer(field: str) -> Any:  # noqa: ANN401 - click's own callback type is private
+    return complete(field) if field == "host" else None
+
+
+def _is_wanted(row: dict[str, Any], having: Sequence[str], wanted: dict[str, str | None]) -> bool:
+    """Return whether a row has all the tags, and all the values that are asked for."""
+    tags = row.get("tags") or {}
+    for text in having:
+        key, equals, value = text.partition("=")
+        if key not in tags or (equals and tags[key] != value):
+            return False
+    return all(value is None or cell(row.get(field)) == value for field, value in wanted.items())
+
+
+def add_show(
+    group: click.Group, kind: str, name: str, help_text: str, show_several: Callable[[Session, Sequence[str], str], None]
+) -> None:
+    """Add `show`."""
+
+    @group.command("show", help=help_text)
+    @resources_argument(kind, name)
+    @output_option
+    @pass_session
+    def show(session: Session, resources: tuple[str, ...], output: str) -> None:
+        show_several(session, session.ids_of(kind, resources), output)
+
+
+def add_set_tags(group: click.Group, kind: str, name: str) -> None:
+    """Add `set-tags`."""
+
+    @group.command("set-tags", help=f"Set the tags of {name}s.\n\nThese, and no others; none at all when none is named.")
+    @click.argument(
+        "words", metavar=f"{_metavar(name)}... [KEY=VALUE]...", nargs=-1, required=True, shell_complete=complete(kind)
+    )
+    @pass_session
+    @click.pass_context
+    def set_tags(context: click.Context, session: Session, words: tuple[str, ...]) -> None:
+        from netorch.control.tags import set_tags
+
+        tags = parse_tags(context, context.command.params[0], tuple(word for word in words if "=" in word))
+        named = [word for word in words if "=" not in word]  # no name has that sign
+        if not named:
+            raise click.UsageError(f"say which {name} gets the tags", context)
+        for resource_id in session.ids_of(kind, named):
+            set_tags(session.store, session.caller, kind, resource_id, tags)
+            click.echo(f"{resource_id} has " + (cell(tags) if tags else "no tags"))
 
 
 def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
@@ -116,9 +210,9 @@ def add_delete(group: click.Group, kind: str, name: str, help_text: str, load: C
     """Add `delete`."""
 
     @group.command("delete", help=help_text)
-    @resource_argument(kind, name)
+    @resources_argument(kind, name)
     @pass_session
-    def delete(session: Session, resource: str) -> None:
-        resource_id = session.id_of(kind, resource)
-        load()(session.store, session.caller, resource_id)
-        click.echo(f"deleted {resource_id}")
+    def delete(session: Session, resources: tuple[str, ...]) -> None:
+        for resource_id in session.ids_of(kind, resources):
+            load()(session.store, session.caller, resource_id)
+            click.echo(f"deleted {resource_id}")

@@ -1,18 +1,27 @@
-"""How results are shown: tables for people, JSON and YAML for programs, plain columns in a pipe."""
+"""How results are shown: tables for people, JSON, YAML, CSV and bare names for programs, plain columns in a pipe."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
 
+from netorch.errors import printable
+
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
+
+_GAP: Final = 2  # between two columns without a frame
+_LEAST: Final = 3  # what a column may be shortened to, in cells
+_CUT: Final = "…"
+_NOTHING: Final[tuple[object, ...]] = (None, "", [], (), {})  # an empty field of CSV, a dash in a table
+MACHINE: Final = ("json", "yaml")
 
 output_option = click.option(
     "-o",
@@ -22,14 +31,56 @@ output_option = click.option(
     show_default=True,
     help="Output format; json and yaml are stable.",
 )
+list_output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "wide", "name", "csv", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="Output format; wide adds columns, name is what other commands take, json and yaml are stable.",
+)
 
 
-def show_rows(rows: Sequence[Row], columns: Sequence[str], output: str) -> None:
+class Columns(NamedTuple):
+    """What a list shows of each row."""
+
+    usual: tuple[str, ...]
+    wide: tuple[str, ...]  # what `-o wide` and `-o csv` add
+
+
+def show_rows(rows: Sequence[Row], columns: Columns | Sequence[str], output: str) -> None:
     """Print rows; `columns` chooses and orders what a table shows, json and yaml carry every field."""
-    if output == "table":
-        print_table(columns, [[cell(row.get(column, "")) for column in columns] for row in rows])
-    else:
+    if not isinstance(columns, Columns):
+        columns = Columns(tuple(columns), ())
+    if output in MACHINE:
         show_value([dict(row) for row in rows], output)
+    elif output == "name":
+        for row in rows:
+            click.echo(printable(spoken(row)))
+    elif output == "csv":
+        _print_csv(rows, [*columns.usual, *columns.wide])
+    else:
+        chosen = [*columns.usual, *(columns.wide if output == "wide" else ())]
+        print_table(chosen, [[cell(row.get(column, "")) for column in chosen] for row in rows])
+
+
+def spoken(row: Row) -> str:
+    """Return what other commands take for a row's resource: its path, or its id where it has no name."""
+    if not row.get("name"):
+        return str(row.get("id") or row.get("address", ""))
+    scope = row.get("vpc") or row.get("owner")
+    return f"{scope}/{row['name']}" if scope else str(row["name"])
+
+
+def _print_csv(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([["" if row.get(column) in _NOTHING else cell(row[column]) for column in columns] for row in rows])
+    click.echo(text.getvalue(), nl=False)
 
 
 def show_record(record: Row, output: str) -> None:
@@ -40,6 +91,17 @@ def show_record(record: Row, output: str) -> None:
             click.echo(f"{name:<{width}}  {cell(value)}")
     else:
         show_value(dict(record), output)
+
+
+def show_records(records: Sequence[Row], output: str) -> None:
+    """Print records: one by itself, several one below the other; in json and yaml several are a list."""
+    if output in MACHINE and len(records) > 1:
+        show_value([dict(record) for record in records], output)
+        return
+    for index, record in enumerate(records):
+        if index:
+            click.echo()
+        show_record(record, output)
 
 
 def show_value(value: object, output: str) -> None:
@@ -57,41 +119,93 @@ def show_value(value: object, output: str) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Return JSON in which nothing is left that a terminal must not get, as JSON spells it."""
+    """Return JSON in which nothing is left that a terminal must not get, as JSON spells it; its own escapes end at U+001F."""
     if text.replace("\n", "").isprintable():
         return text
-    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() or char == "\n" else _as_json(char) for char in text)
+
+
+def _as_json(char: str) -> str:
+    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: framed on a terminal that is wide enough, else aligned columns (rich takes a quarter second to import)."""
-    widths = [max(len(text) for text in texts) for texts in zip(columns, *rows, strict=True)]
-    frame = 3 * len(columns) + 1
-    # Folded cells would tear ids apart, which are there to be copied.
-    if sys.stdout.isatty() and sum(widths) + frame <= shutil.get_terminal_size().columns:
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(header_style="bold")
-        for column in columns:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        Console(highlight=False).print(table)
+    """Print a table: framed on a terminal that is wide enough, with shortened cells on one that is not, whole in a pipe."""
+    table = [[printable(text) for text in row] for row in rows]
+    needed = [max(map(_width, texts), default=0) for texts in zip(*table, strict=True)] or [0] * len(columns)
+    widths = [max(len(column), width) for column, width in zip(columns, needed, strict=True)]
+    if not sys.stdout.isatty():
+        _print_plain(columns, table, widths)
         return
+    room = shutil.get_terminal_size().columns
+    if sum(widths) + 3 * len(columns) + 1 <= room and sys.stdout.encoding.lower().startswith("utf"):
+        _print_framed(columns, table, widths)
+        return
+    while len(widths) > 1 and (_LEAST + _GAP) * len(widths) - _GAP > room:
+        widths.pop()  # the last columns say least
+    _print_plain(columns, table, _shrunk(widths, needed, room - _GAP * (len(widths) - 1)))
+
+
+def _print_framed(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
+    lines = ["─" * (width + 2) for width in widths]
+    click.echo("┌" + "┬".join(lines) + "┐")
+    head = [click.style(_fit(text, width), bold=True) for text, width in zip(columns, widths, strict=True)]
+    click.echo("│ " + " │ ".join(head) + " │")
+    click.echo("├" + "┼".join(lines) + "┤")
+    for row in rows:
+        click.echo("│ " + " │ ".join(map(_fit, row, widths)) + " │")
+    click.echo("└" + "┴".join(lines) + "┘")
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
     for line in ([column.upper() for column in columns], *rows):
-        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
+        click.echo((" " * _GAP).join(map(_fit, line, widths)).rstrip())
+
+
+def _shrunk(widths: Sequence[int], needed: Sequence[int], room: int) -> list[int]:
+    """Return widths that fit: heads are cut first, to what stands below them, then the widest cells; short columns stay whole."""
+    fitted = list(widths)
+    for limit in range(max(widths), _LEAST, -1):
+        fitted = [max(min(width, limit), least) for width, least in zip(widths, needed, strict=False)]
+        if sum(fitted) <= room:
+            return fitted
+    for limit in range(max(fitted), _LEAST - 1, -1):
+        cut = [min(width, limit) for width in fitted]
+        if sum(cut) <= room:
+            return cut
+    return [_LEAST] * len(widths)
+
+
+def _width(text: str) -> int:
+    """Return how many cells a terminal takes for a text."""
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _fit(text: str, width: int) -> str:
+    """Return a text of exactly so many cells, cut if it must be."""
+    taken = _width(text)
+    if taken > width:
+        while taken > width - 1:
+            taken -= _cells(text[-1])
+            text = text[:-1]
+        text, taken = text + _CUT, taken + 1
+    return text + " " * (width - taken)
 
 
 def cell(value: object) -> str:
     """Return a value as a table shows it."""
-    if value is None or value == "":
+    if value in _NOTHING:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
+        return " ".join(f"{printable(key)}={printable(str(item))}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(str(item) for item in value) or "-"
-    return str(value)
+        return " ".join(printable(str(item)) for item in value)
+    return printable(str(value))

@@ -9,12 +9,12 @@ import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
-from netorch.cli.output import output_option
+from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from netorch.control.prefix_lists import PrefixListInfo
 
-COLUMNS = ("name", "vpc", "version", "max_entries", "entries", "groups", "id")
+COLUMNS = Columns(("name", "vpc", "version", "max_entries", "entries", "groups"), ("tags", "id"))
 
 
 @click.group()

@@ -9,12 +9,12 @@ import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
-from netorch.cli.output import output_option
+from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from netorch.control.route_tables import RouteTableInfo
 
-COLUMNS = ("name", "vpc", "main", "routes", "subnets", "id")
+COLUMNS = Columns(("name", "vpc", "main", "routes", "subnets"), ("tags", "id"))
 
 
 @click.group()
@@ -58,13 +58,13 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 
 @command.command()
 @click.argument("table", shell_complete=complete("rtb"))
-@click.argument("subnet", shell_complete=complete("subnet"))
+@click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
 @pass_session
-def associate(session: Session, table: str, subnet: str) -> None:
-    """Put a route table in force for a subnet."""
+def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
+    """Put a route table in force for subnets."""
     from netorch.control.subnets import associate_route_table
 
-    subnet_id = session.id_of("subnet", subnet)
-    table_id = session.id_beside("rtb", table, subnet_id)
-    changed = associate_route_table(session.store, session.caller, subnet_id, table_id)
-    click.echo(f"subnet {changed.name} ({changed.id}) uses {changed.route_table or 'the main table'}")
+    tables = {subnet_id: session.id_beside("rtb", table, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
+    for subnet_id, table_id in tables.items():
+        changed = associate_route_table(session.store, session.caller, subnet_id, table_id)
+        click.echo(f"subnet {changed.name} ({changed.id}) uses {changed.route_table or 'the main table'}")

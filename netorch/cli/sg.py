@@ -9,14 +9,14 @@ import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
-from netorch.cli.output import output_option, show_record
+from netorch.cli.output import Columns, output_option, show_record
 
 if TYPE_CHECKING:
     from netorch.control.groups import SecurityGroupInfo
     from netorch.control.permissions import Permission
     from netorch.model.security import Way
 
-COLUMNS = ("name", "vpc", "ingress", "egress", "interfaces", "id")
+COLUMNS = Columns(("name", "vpc", "ingress", "egress", "interfaces"), ("description", "tags", "id"))
 RULE_COLUMNS = ("way", "protocol", "ports", "peer", "description", "id")
 
 
@@ -77,7 +77,10 @@ add_common(command, NOUN, "Delete a security group that nothing refers to.")
 @output_option
 @pass_session
 def create(session: Session, name: str, vpc: str, description: str, tags: dict[str, str], output: str) -> None:
-    """Create a security group: nothing may enter, everything may leave."""
+    """Create a security group.
+
+    Nothing may enter, everything may leave.
+    """
     from netorch.control.groups import create_security_group
 
     vpc_id = session.id_of("vpc", vpc)

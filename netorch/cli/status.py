@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from netorch.cli.called import as_called
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, print_table, show_value
 from netorch.model.drop_reason import UNTOLD, text_of
@@ -43,7 +44,7 @@ def command(context: click.Context, session: Session, output: str) -> None:
     for note in health.notes:
         click.echo(f"note: {note}")
     for problem in health.problems:
-        click.echo(click.style(f"problem: {problem}", fg="red"))
+        click.echo(click.style(f"problem: {as_called(problem)}", fg="red"))
     if not health.problems:
         click.echo(click.style("all is well", fg="green"))
     context.exit(2 if health.problems else 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from netorch.cli.called import as_called
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_rows
 
@@ -50,7 +51,7 @@ def check(context: click.Context, session: Session, output: str) -> None:
     if rows or output != "table":
         show_rows(rows, COLUMNS, output)
         if output == "table":
-            click.echo(_MEND)
+            click.echo(as_called(_MEND))
     else:
         click.echo("every record is there and can be read")
     context.exit(2 if rows else 0)

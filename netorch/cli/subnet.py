@@ -9,12 +9,12 @@ import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
-from netorch.cli.output import output_option
+from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from netorch.control.subnets import SubnetInfo
 
-COLUMNS = ("name", "vpc", "cidr", "ipv6_cidr", "available_addresses", "route_table", "network_acl", "id")
+COLUMNS = Columns(("name", "vpc", "cidr", "ipv6_cidr", "available_addresses"), ("route_table", "network_acl", "tags", "id"))
 
 
 @click.group()

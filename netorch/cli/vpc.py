@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
 
 from netorch.cli.context import Session, complete, pass_session, tag_option
-from netorch.cli.nouns import Delete, add_delete
-from netorch.cli.output import output_option, show_record, show_rows
+from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
+from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.model.vpc import Vpc
 
-COLUMNS = ("name", "owner", "vni", "cidrs", "ipv6_cidrs", "id")
+COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("tags", "id"))
 
 
 @click.group()
@@ -25,38 +26,40 @@ def row(vpc: Vpc) -> dict[str, Any]:
     return dict(msgspec.structs.asdict(vpc))
 
 
-@command.command("list")
-@output_option
-@pass_session
-def list_(session: Session, output: str) -> None:
-    """List VPCs."""
-    show_rows([row(vpc) for vpc in session.vpcs(None)], COLUMNS, output)
+def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
+    return [row(vpc) for vpc in session.vpcs(None)]
 
 
-@command.command()
-@click.argument("vpc", shell_complete=complete("vpc"))
-@output_option
-@pass_session
-def show(session: Session, vpc: str, output: str) -> None:
-    """Show a VPC and how much is in it.
-
-    Degraded: the hosts on which it could not be made as it should be, and why.
-    """
-    records, record = session.find("vpc", vpc)
+def _show(session: Session, ids: Sequence[str], output: str) -> None:
     told = sorted(session.inventory().vpc_status.items())
-    counts = {
-        "subnets": len(records.subnets),
-        "route_tables": len(records.route_tables),
-        "security_groups": len(records.groups),
-        "network_acls": len(records.acls),
-        "prefix_lists": len(records.prefix_lists),
-        "flow_logs": len(records.flow_logs),
-        "instances": len(records.instances),
-        "network_interfaces": len(records.enis),
-        "mappings": len(records.mappings),
-    }
-    degraded = [f"{host}: {status.reason}" for (host, vni), status in told if vni == record.vni]
-    show_record({**row(record), **counts, "degraded": degraded}, output)
+    rows = []
+    for vpc_id in ids:
+        records, record = session.find("vpc", vpc_id)
+        counts = {
+            "subnets": len(records.subnets),
+            "route_tables": len(records.route_tables),
+            "security_groups": len(records.groups),
+            "network_acls": len(records.acls),
+            "prefix_lists": len(records.prefix_lists),
+            "flow_logs": len(records.flow_logs),
+            "instances": len(records.instances),
+            "network_interfaces": len(records.enis),
+            "mappings": len(records.mappings),
+        }
+        degraded = [f"{host}: {status.reason}" for (host, vni), status in told if vni == record.vni]
+        rows.append({**row(record), **counts, "degraded": degraded})
+    show_records(rows, output)
+
+
+add_list(command, "List VPCs.", COLUMNS, _rows, within_vpcs=False)
+add_show(
+    command,
+    "vpc",
+    "VPC",
+    "Show VPCs and how much is in them.\n\nDegraded: the hosts on which one could not be made as it should be, and why.",
+    _show,
+)
+add_set_tags(command, "vpc", "VPC")
 
 
 @command.command()

@@ -9,6 +9,7 @@ from typing import Final
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "plan": ("plan", "Show what applying a file would change."),
     "apply": ("apply", "Make the cloud what a file says."),
+    "destroy": ("destroy", "Delete VPCs with everything in them, or all that a file made."),
     "diff": ("diff", "Show how the cloud differs from a file, as text."),
     "export": ("export", "Write the cloud as a file that `apply` takes."),
     "schema": ("schema", "Print the JSON Schema of vpc.yaml, for editors."),

@@ -184,6 +184,17 @@ def _in_scope(path: str, scope: list[str]) -> bool:
     return len(scope) <= len(parents) and parents[len(parents) - len(scope) :] == scope
 
 
+def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
+    """Return the names of all resources that the caller sees and that have one. Cost: O(cloud)."""
+    names = {}
+    for records in _seen(inventory, caller):
+        names[records.vpc.record.id] = records.vpc.record.name
+        for table in TABLES.values():
+            for resource_id, stored in getattr(records, table).items():
+                names[resource_id] = _name_of(records, stored.record) or resource_id
+    return names
+
+
 def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
     """Return what `resolve` takes for each resource of a kind (an id's prefix, or `host`), for completion."""
     if kind == "host":

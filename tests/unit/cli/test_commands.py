@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -89,7 +91,7 @@ def test_a_plan_says_what_moves_what_dies_and_how_far_it_reaches(run: Run, tmp_p
 def test_lists_are_columns_json_or_yaml(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     lines = run("instance", "list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "VPC", "ADDRESS", "IPV6_ADDRESS", "HOST", "STATE", "ID"]
+    assert lines[0].split() == ["NAME", "VPC", "ADDRESS", "IPV6_ADDRESS", "HOST", "STATE"]
     assert len(lines) == 4
     rows = json.loads(run("instance", "list", "-o", "json").stdout)
     assert yaml.safe_load(run("instance", "list", "-o", "yaml").stdout) == rows
@@ -168,6 +170,32 @@ def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path
     assert completed("instance", "move", "web-1", "hv") == ["hv1", "hv2"]
     assert completed("--owner", "globex", "instance", "show", "") == ["globex/web-1"]
     assert completed("plan", "-o", "j") == ["json"]
+
+
+def test_names_inside_a_lab_are_completed_by_asking_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from netorch.cli.context import _names
+
+    run("apply", "--yes", "--no-wait")
+
+    def inside(command: Sequence[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        at = command.index("--lab")
+        assert command[at + 1] == "q"
+        return run(*command[3:at], *command[at + 2 :])
+
+    monkeypatch.setattr("subprocess.run", _once(inside))
+    assert _names("i", {"lab": "q", "owner": "globex"}) == ["globex/web-1"]
+
+
+def _once(replacement: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a stand-in for `subprocess.run` that is itself free to run commands."""
+    real, calls = subprocess.run, []
+
+    def call(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
+        calls.append(arguments)
+        done: subprocess.CompletedProcess[str] = (replacement if len(calls) == 1 else real)(*arguments, **options)
+        return done
+
+    return call
 
 
 def test_the_mapping_service_answers_by_name_and_by_vni(run: Run) -> None:

@@ -89,7 +89,7 @@ def test_an_acl_is_made_filled_associated_and_removed(lab: Run) -> None:
     lab("nacl", "rule", "remove", "edge", "ingress", "100")
     lab("nacl", "associate", "default", "a")
     lab("nacl", "delete", "edge")
-    assert lab("nacl", "list").stdout.count("acl-") == 1
+    assert lab("nacl", "list", "-o", "name").stdout == "default/lab/default\n"
 
 
 def test_a_prefix_list_is_made_set_and_removed(lab: Run) -> None:
