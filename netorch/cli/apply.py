@@ -6,46 +6,113 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from netorch.cli.context import Session, pass_session
-from netorch.cli.planning import file_option, make_plan, show_plan, stuck_error
+from netorch.cli.output import output_option, show_value
+from netorch.cli.planning import file_option, load_plan, make_plan, plan_value, show_plan, stuck_error
 from netorch.errors import NetorchError
+
+if TYPE_CHECKING:
+    from netorch.control.changes import CloudPlan
 
 POLL_S = 0.05
 
 
 @click.command()
+@click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
 @file_option
 @click.option("--yes", is_flag=True, help="Do not ask, even when something is deleted.")
 @click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that ends more than half of the file's VPCs or instances.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the hosts have done it.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
+@output_option
 @pass_session
-def command(session: Session, path: Path, yes: bool, allow_mass_delete: bool, wait: bool, timeout: float) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    session: Session,
+    plan_file: Path | None,
+    path: Path,
+    yes: bool,
+    allow_mass_delete: bool,
+    wait: bool,
+    timeout: float,
+    output: str,
+) -> None:
     """Make the cloud what a file says. What the file's VPCs hold and the file does not name is deleted.
 
     A VPC that cannot be made as the file says stays as it is; the others follow the file, and the exit code is 1.
 
-    On a terminal it asks before anything is deleted or replaced; in a script it does not.
+    PLAN is a plan that `netorch plan --out` has saved: what it says is done, or nothing if the cloud has changed since.
+
+    At a terminal it asks before anything is deleted or replaced; in a script it does not.
     """
-    from netorch.control.changes import Action
     from netorch.control.cloud import apply_cloud
 
-    plan = make_plan(session, path)
-    show_plan(plan)
-    if not plan.changes:
-        return
-    losses = plan.counts()[Action.DELETE] + plan.counts()[Action.REPLACE]
-    if losses and not yes and sys.stdin.isatty():
-        click.confirm(f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Go on?", abort=True)
-    done = apply_cloud(session.store, plan, _progress("committing"), allow_mass_delete=allow_mass_delete)
-    click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
-    if wait and plan.hosts:
-        _wait(session, timeout)
+    if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("a saved plan knows its file: leave --file out", context)
+    plan = make_plan(session, path) if plan_file is None else load_plan(session, plan_file)
+    machine = output != "table"
+    if not machine:
+        show_plan(plan)
+    done, waited = 0, Waited(0, [])
+    if plan.changes:
+        if not yes:
+            _ask_about_losses(plan, from_stdin=plan_file is None and str(path) == "-")
+        done = apply_cloud(session.store, plan, _progress("committing"), allow_mass_delete=allow_mass_delete)
+        if not machine:
+            click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
+        if wait and plan.hosts:
+            waited = _wait(session, timeout)
+            _tell(waited, on_stdout=not machine)
+    if machine:
+        told = {"transactions": done, "running": waited.running, "silent_hosts": waited.silent}
+        show_value({**plan_value(plan), **told}, output)
     if plan.stuck:
         raise stuck_error(plan)
+
+
+def _ask_about_losses(plan: CloudPlan, *, from_stdin: bool) -> None:
+    """Ask whoever sits at the terminal, wherever the output goes; raise Abort for a no.
+
+    The question stands on stderr, the answer comes from the terminal: standard input may be the file that is applied.
+    """
+    from netorch.control.changes import Action
+
+    losses = plan.counts()[Action.DELETE] + plan.counts()[Action.REPLACE]
+    if not losses or not (sys.stderr.isatty() if from_stdin else sys.stdin is not None and sys.stdin.isatty()):
+        return
+    click.echo(f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Go on? [y/N]: ", nl=False, err=True)
+    if _answer(from_stdin).strip().lower() not in ("y", "yes"):
+        raise click.Abort
+
+
+def _answer(from_stdin: bool) -> str:
+    if not from_stdin:
+        return sys.stdin.readline()
+    try:
+        with open("/dev/tty") as terminal:
+            return terminal.readline()
+    except OSError as error:
+        raise NetorchError(f"apply: nobody can be asked ({error.strerror}); say --yes if it is meant") from error
+
+
+class Waited(NamedTuple):
+    """What became of the instances: how many run, and which hosts have no agent that could tell."""
+
+    running: int
+    silent: list[str]
+
+
+def _tell(waited: Waited, *, on_stdout: bool) -> None:
+    if on_stdout:
+        click.echo(f"{waited.running} instances run.")
+    if waited.silent:
+        click.echo(f"No agent runs on {' '.join(waited.silent)}; their instances follow when it does.", err=True)
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
@@ -59,7 +126,7 @@ def _progress(what: str) -> Callable[[int, int], None]:
     return show
 
 
-def _wait(session: Session, timeout_s: float) -> None:
+def _wait(session: Session, timeout_s: float) -> Waited:
     """Wait until every living host says that its interfaces are attached. Raises NetorchError when time is over."""
     from netorch.control.describe import InstanceState, describe_instances
 
@@ -81,6 +148,4 @@ def _wait(session: Session, timeout_s: float) -> None:
             late = f"{len(waiting)} of {len(carried)} instances are not running after {timeout_s:g} s"
             raise NetorchError(f"{late}; the first is {name}{reason}; see `netorch status`")
         time.sleep(POLL_S)
-    click.echo(f"{len(carried) - sum(info.host in silent for info in carried)} instances run.")
-    if silent:
-        click.echo(f"No agent runs on {' '.join(silent)}; their instances follow when it does.", err=True)
+    return Waited(len(carried) - sum(info.host in silent for info in carried), silent)

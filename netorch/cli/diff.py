@@ -32,9 +32,10 @@ def command(context: click.Context, session: Session, path: Path) -> None:
     from netorch.spec import load_cloud
     from netorch.spec.export import to_yaml
 
-    if not make_plan(session, path).changes:
+    cloud = load_cloud(path)
+    if not make_plan(session, path, cloud).changes:
         return
-    found, wanted = _comparable(export_cloud(session.store), load_cloud(path))
+    found, wanted = _comparable(export_cloud(session.store), cloud)
     lines = difflib.unified_diff(
         to_yaml(found).splitlines(keepends=True), to_yaml(wanted).splitlines(keepends=True), "cloud", str(path)
     )

@@ -8,20 +8,26 @@ import click
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_value
-from netorch.cli.planning import file_option, make_plan, plan_value, show_plan, stuck_error
+from netorch.cli.planning import file_option, make_plan, plan_value, save_plan, show_plan, stuck_error
 
 
 @click.command()
 @file_option
+@click.option("--out", type=click.Path(path_type=Path), help="Save the plan: `netorch apply FILE` does just that, or nothing.")
 @output_option
 @pass_session
 @click.pass_context
-def command(context: click.Context, session: Session, path: Path, output: str) -> None:
+def command(context: click.Context, session: Session, path: Path, out: Path | None, output: str) -> None:
     """Show what `apply` would change; changes nothing.
 
     Exit codes: 0 nothing would change, 2 something would, 1 some VPC cannot be made as the file says.
     """
-    plan = make_plan(session, path)
+    from netorch.spec import load_cloud
+
+    cloud = load_cloud(path)
+    plan = make_plan(session, path, cloud)
+    if out is not None:
+        save_plan(session, plan, path, cloud, out)
     if output == "table":
         show_plan(plan)
     else:

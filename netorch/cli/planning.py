@@ -14,6 +14,7 @@ from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
     from netorch.control.changes import Change, CloudPlan, Difference
+    from netorch.model.cloud import Cloud
 
 _SHOWN: Final = 5  # notes of one kind
 
@@ -27,17 +28,40 @@ file_option = click.option(
     type=click.Path(path_type=Path),
     default=Path("vpc.yaml"),
     show_default=True,
-    help="The declared cloud.",
+    help="The declared cloud; - is standard input.",
 )
 
 
-def make_plan(session: Session, path: Path) -> CloudPlan:
-    """Return what would make the cloud as the file says. Raises SpecError, ApiError."""
+def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> CloudPlan:
+    """Return what would make the cloud as the file says, which may have been read before. Raises SpecError, ApiError."""
     from netorch.control.cloud import plan_cloud
     from netorch.spec import load_cloud
 
-    cloud = load_cloud(path)
-    return plan_cloud(session.store, session.caller, cloud, source=source_path(path), is_there=os.path.exists)
+    declared = load_cloud(path) if cloud is None else cloud
+    return plan_cloud(session.store, session.caller, declared, source=source_path(path), is_there=os.path.exists)
+
+
+def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: Path) -> None:
+    """Write a plan into a file, which nobody else may read: it holds what the cloud is to be. Raises NetorchError."""
+    from netorch.control.saved import save
+    from netorch.spec.export import to_yaml
+
+    data = save(session.store, session.caller, plan, source=source_path(path), cloud=to_yaml(cloud))
+    try:
+        with open(out, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(data)
+    except OSError as error:
+        raise NetorchError(f"{out}: the plan cannot be written: {error.strerror}; give another file") from error
+
+
+def load_plan(session: Session, file: Path) -> CloudPlan:
+    """Return a plan that was saved, if the cloud is still as it was. Raises SpecError, ApiError."""
+    from netorch.control.saved import load, plan_again
+    from netorch.spec import load_cloud
+    from netorch.spec.load import read_file
+
+    saved = load(str(file), read_file(str(file)))
+    return plan_again(session.store, session.caller, saved, load_cloud(str(file), saved.cloud), os.path.exists)
 
 
 def source_path(path: Path) -> str:

@@ -22,6 +22,7 @@ from netorch.spec import jsontree, yamltree
 from netorch.spec.node import MAX_DEPTH, Node, walk
 from netorch.spec.shape import mend
 
+STDIN: Final = "-"
 MAX_BYTES: Final = 64 << 20  # 50,000 VPCs
 _LONG_LINE: Final = 4096
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r") | {127})
@@ -57,9 +58,9 @@ def load_cloud(path: str | Path, text: str | None = None) -> Cloud:
 
 
 def read_file(source: str) -> bytes:
-    """Return a file, but not more than a byte beyond MAX_BYTES of it. Raises SpecError."""
+    """Return a file, but not more than a byte beyond MAX_BYTES of it; `-` is standard input. Raises SpecError."""
     try:
-        with open(source, "rb") as file:
+        with open(0 if source == STDIN else source, "rb", closefd=source != STDIN) as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

@@ -38,11 +38,11 @@ def terminal(tmp_path: Path) -> Terminal:
     (tmp_path / "vpc.yaml").write_text(CLOUD)
     (tmp_path / "less.yaml").write_text(CLOUD.replace(", {name: web-2, host: hv1}", ""))
 
-    def run(*arguments: str, columns: int = 120, keys: bytes = b"", **env: str) -> tuple[int, str]:
+    def run(*arguments: str, columns: int = 120, keys: bytes = b"", module: bool = True, **env: str) -> tuple[int, str]:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", sys.executable, "-m", "netorch", *arguments],
+            ["setsid", "--ctty", "--wait", sys.executable, *(["-m", "netorch"] if module else []), *arguments],
             cwd=tmp_path,
             env={"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin", "TERM": "xterm", **env},
             stdin=slave,

@@ -1,0 +1,105 @@
+"""`plan` and `apply`: saved plans, standard input, output for programs, questions while output is piped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.unit.cli.conftest import CLOUD, Run
+from tests.unit.cli.test_terminal import Terminal, terminal
+
+__all__ = ["terminal"]
+LESS = CLOUD.replace("  - {name: web-2, host: hv2}\n", "")
+
+
+def test_a_saved_plan_is_applied_as_it_was_read_or_not_at_all(run: Run, tmp_path: Path) -> None:
+    read = run("plan", "--out", "first", code=2).stdout
+    assert (tmp_path / "first").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "vpc.yaml").write_text("vpcs: []")  # the plan was made from what stood there before
+    assert run("apply", "first", "--no-wait").stdout.startswith(read.rstrip())
+    assert "web-2" in run("instance", "list").stdout
+    assert "the cloud has changed since" in run("apply", "first", "--no-wait", code=1).stderr
+
+    (tmp_path / "vpc.yaml").write_text(LESS)
+    run("plan", "--out", "less", code=2)
+    run("sg", "create", "new", "--vpc", "acme")
+    said = json.loads(run("apply", "less", "--no-wait", "-o", "json", code=1).stderr)["error"]
+    assert (said["code"], "netorch plan --out FILE" in said["message"]) == ("IncorrectState", True)
+    assert "web-2" in run("instance", "list").stdout
+    run("plan", "--out", "less", code=2)
+    run("map", "list")  # nothing that reads makes a plan stale
+    run("vpc", "create", "elsewhere", "--cidr", "10.0.0.0/16")  # nor what it was not decided on
+    run("apply", "less", "--no-wait")
+    assert "web-2" not in run("instance", "list").stdout
+
+
+def test_a_saved_plan_is_its_makers_and_its_stores(run: Run, tmp_path: Path) -> None:
+    run("plan", "--out", "mine", code=2)
+    assert "UnauthorizedOperation" in run("--owner", "acme", "apply", "mine", code=1).stderr
+    assert "another store" in run("--store", str(tmp_path / "other.db"), "apply", "mine", code=1).stderr
+    assert "is no saved plan" in run("apply", "vpc.yaml", code=1).stderr
+    assert "cannot be read" in run("apply", "nowhere", code=65).stderr
+    assert "leave --file out" in run("apply", "mine", "-f", "vpc.yaml", code=64).stderr
+    assert json.loads(run("vpc", "list", "-o", "json").stdout) == []
+
+
+def test_apply_tells_programs_what_it_has_done(run: Run) -> None:
+    done = json.loads(run("apply", "--yes", "-o", "json").stdout)
+    assert (done["counts"]["add"], done["running"], done["silent_hosts"]) == (9, 0, ["hv1", "hv2"])
+    assert done["transactions"] > 0
+    again = json.loads(run("apply", "--yes", "-o", "json").stdout)
+    assert (again["changes"], again["transactions"]) == ([], 0)
+
+
+def test_errors_are_json_where_json_is_asked_for(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/8]}]\nhost: []")
+    for words, code, kind in (
+        (("plan", "-f", "bad.yaml", "-o", "json"), 65, "SpecError"),
+        (("vpc", "show", "nobody", "--output=json"), 1, "InvalidVpcID.NotFound"),
+        (("instance", "list", "-ojson", "--vpc", "nobody"), 1, "InvalidVpcID.NotFound"),
+        (("vpc", "show", "-o", "json"), 64, "UsageError"),
+        (("vpc", "list", "-o", "yaml", "--nonsense"), 64, "UsageError"),
+    ):
+        done = run(*words, code=code)
+        told = json.loads(done.stderr)["error"]
+        assert (told["code"], told["exit_code"], done.stdout) == (kind, code, "")
+    problems = json.loads(run("plan", "-f", "bad.yaml", "-o", "json", code=65).stderr)["error"]["problems"]
+    assert [(found["line"], found["path"]) for found in problems] == [(1, "$.vpcs[0].cidrs[0]"), (2, "$.host")]
+    assert run("vpc", "show", "nobody", code=1).stderr.startswith("error: InvalidVpcID.NotFound")
+
+
+def test_a_file_may_come_from_standard_input(run: Run, tmp_path: Path) -> None:
+    def piped(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin"}
+        command = [sys.executable, "-m", "netorch", *words]
+        return subprocess.run(command, input=CLOUD, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert piped("plan", "-f", "-").returncode == 2
+    assert "name: acme" in piped("diff", "-f", "-").stdout
+    assert piped("apply", "--no-wait", "-f", "-").returncode == 0
+    assert "No changes" in piped("plan", "-f", "-").stdout
+    assert piped("reach", "--diff", "-f", "-").returncode == 0
+    assert "web-2" in run("instance", "list").stdout
+
+
+def test_apply_asks_at_a_terminal_also_when_its_output_is_piped(terminal: Terminal, tmp_path: Path) -> None:
+    def apply(line: str, keys: bytes) -> tuple[int, str]:
+        program = f"import subprocess, sys; sys.exit(subprocess.call(['bash', '-o', 'pipefail', '-c', {line!r}]))"
+        return terminal("-c", program, module=False, keys=keys)
+
+    terminal("apply", "--no-wait")
+    netorch = f"{sys.executable} -m netorch apply --no-wait"
+    for line in (
+        f"{netorch} -f less.yaml | cat > out",
+        f"{netorch} -f - < less.yaml > out",
+        f"{netorch} -f less.yaml -o json > out",
+    ):
+        code, screen = apply(line, b"n\n")
+        assert (code, "1 resource will be deleted" in screen) == (1, True), line
+        assert "[y/N]" not in (tmp_path / "out").read_text()
+    assert "web-2" in terminal("instance", "list")[1]
+    assert apply(f"{netorch} -f - -o json < less.yaml > out", b"y\n")[0] == 0
+    assert json.loads((tmp_path / "out").read_text())["counts"]["delete"] == 1
+    assert "web-2" not in terminal("instance", "list")[1]
