@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from scapy.layers.inet import TCP
+from scapy.layers.inet import ICMP, TCP
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 
 from netorch.control.permissions import Permission
 from netorch.model.security import Way
@@ -167,6 +168,22 @@ def test_a_tracked_stream_that_nobody_answers_outlives_its_rule(lab: Policed, se
     lab.revoke("acme/servers", Way.INGRESS, *rules)
     assert lab.verdict(CLIENT, server, stream) == PASSED
     lab.allow("acme/servers", Way.INGRESS, *rules)
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
+def test_echoes_outlive_their_rule_under_their_identifier_and_no_other(lab: Policed, server: str, version: int) -> None:
+    rules = [Permission(protocol="icmp", peer=NET4), Permission(protocol="icmpv6", peer=NET6)]
+    lab.allow("acme/servers", Way.INGRESS, *rules)
+    ident = next(_client_ports)
+    asks, answers = (
+        (ICMP(id=ident), ICMP(id=ident, type=0)) if version == 4 else (ICMPv6EchoRequest(id=ident), ICMPv6EchoReply(id=ident))
+    )
+    request, answer = ip(CLIENT, server, version) / asks, ip(server, CLIENT, version) / answers
+    assert [lab.verdict(CLIENT, server, request), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
+    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    assert [lab.verdict(CLIENT, server, request), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
+    asks.id = next(_client_ports)
+    assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / asks) == "sg_ingress"
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
