@@ -120,8 +120,21 @@ def test_files_and_commands_respect_each_others_claims(store: Store, operator: C
 
 def test_two_new_instances_do_not_meet_in_a_namespace_of_a_chosen_host(store: Store, operator: Caller) -> None:
     cloud = Cloud(hosts=HOSTS[:1], vpcs=[vpc("acme", decl("i", host="")), vpc("globex", decl("i"))])
-    with refused("InvalidParameterValue", "is that of instance i"):
-        plan_cloud(store, operator, cloud)
+    plan = plan_cloud(store, operator, cloud)
+    (stuck,) = plan.stuck
+    assert stuck.path == "globex/web"
+    assert "namespace box of host hv1 is that of instance i" in str(stuck.error)
+    apply_cloud(store, plan)
+    assert holders(store) == {"alloc/netns/hv1/box": "acme/i"}
+
+
+def test_a_vpc_that_is_stuck_gives_no_namespace_away(store: Store, operator: Caller) -> None:
+    apply(store, operator, vpc("acme", decl("i")), vpc("globex"))
+    moved = vpc("acme", decl("j", "other"), InstanceDecl(name="k", host="nosuch"))
+    plan = plan_cloud(store, operator, Cloud(vpcs=[moved, vpc("globex", decl("i")), vpc("initech")]))
+    assert {stuck.path for stuck in plan.stuck} == {"acme/web", "globex/web"}
+    apply_cloud(store, plan)
+    assert holders(store) == {"alloc/netns/hv1/box": "acme/i"}
 
 
 @pytest.mark.parametrize("owners", [("acme", "globex"), ("globex", "acme")])
