@@ -17,6 +17,7 @@ from netorch.control.instances import terminate_instance
 from netorch.control.permissions import Permission
 from netorch.control.prefix_lists import modify_prefix_list
 from netorch.model import keys
+from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
 from netorch.model.security import TCP, SecurityGroupRule, Way
 from netorch.store.base import Delete, Put
@@ -189,7 +190,7 @@ def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: 
     port, near_peer = 10000, address(CLIENT)
     rules = tuple(
         SecurityGroupRule(
-            id=f"sgr-{number:017x}",
+            id=make_id("sgr", group.vni, number),
             protocol=TCP,
             from_port=port + number * 10,
             to_port=port + number * 10 + number % 5,
