@@ -237,8 +237,10 @@ def _let_packets_leave() -> None:
     """Return when no packet is under way any more that was when this was called: the kernel waits so before it frees a socket.
 
     Source: net/packet/af_packet.c, packet_release: synchronize_net. Cost: milliseconds, nothing with one processor.
+    Who may not have such a socket (CAP_NET_RAW) goes on without waiting: a packet under way may be lost, and none gets further.
     """
-    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    with suppress(OSError):
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
 
 
 def _open_library() -> tuple[Any, int]:
