@@ -258,7 +258,8 @@ class Agent:
             return EniStatus(state=EniState.DEPARTING)
         if self.reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
             return EniStatus(state=EniState.ATTACHED, reason=self._left_alone(eni_id))
-        return EniStatus(state=EniState.FAILED, reason=problem or "the port is not up")
+        why = self.reconciler.refusal_of(port_name(eni_id), vni_of(eni_id)) or problem or "the port is not up"
+        return EniStatus(state=EniState.FAILED, reason=why)
 
     def _left_alone(self, eni_id: str) -> str:
         """Return what the namespace that an interface was plugged into had already, or nothing."""

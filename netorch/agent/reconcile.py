@@ -49,6 +49,7 @@ class Reconciler:
         self._compilers = compilers
         self._views: dict[int, VpcView] = {}
         self._problems = Problems()
+        self._link_refusals: dict[int, dict[str, str]] = {}  # slice -> device -> why the kernel refused it last
         self._zones = Zones()
         self._look_again_at: float | None = None
 
@@ -310,8 +311,11 @@ class Reconciler:
         for slice_id, found in refused.items():
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             self._problems.refused(slice_id, f"{found[0].error}{more}", now)
+            links = {str(failure.op.obj.key[1]): str(failure.error) for failure in found if failure.op.obj.key[0] == "link"}
+            self._link_refusals[slice_id] = ({} if slice_id in whole else self._link_refusals.get(slice_id, {})) | links
         for slice_id in whole - refused.keys():
             self._problems.taken(slice_id)
+            self._link_refusals.pop(slice_id, None)
 
     def _done(self, op: Op) -> None:
         target = self._slice(op.obj.slice_id)
@@ -340,6 +344,10 @@ class Reconciler:
         """Return whether the kernel holds a port, up."""
         target = self.slices.get(vni)
         return target is not None and ("up", eni_ifname) in target.actual
+
+    def refusal_of(self, ifname: str, vni: int) -> str:
+        """Return why the kernel refused a device of a VPC, or nothing."""
+        return self._link_refusals.get(vni, {}).get(ifname, "")
 
     def zone_of(self, vni: int) -> int:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""

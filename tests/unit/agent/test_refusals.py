@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from netorch.control import subnets
+from netorch.control.instances import Wish, run_instance
 from netorch.drivers.base import Lost, Underlay
 from netorch.drivers.fake import FakeKernel
 from netorch.errors import KernelError
 from netorch.model import keys
+from netorch.model.eni import Attachment, EniState, EniStatus
 from netorch.state.base import KernelObject, Key
 from netorch.state.link import HalfMade, Link
 from netorch.state.nft import NftTable
@@ -271,3 +274,23 @@ def test_a_half_made_device_is_made_again_while_the_store_is_away(world: World) 
     world.turn("hv1")
     assert kernel.objects["link", "vx4097"] == vxlan
     assert ("up", "vx4097") in kernel.objects
+
+
+def test_each_interface_is_told_its_own_refusal(world: World) -> None:
+    _, subnet = world.vpc("web")
+    wishes = [Wish(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns=name) for name in ("one", "two")]
+    placed = {wish.netns: run_instance(world.store, world.operator, wish) for wish in wishes}
+    world.turn("hv1")
+
+    def status(name: str) -> EniStatus:
+        kv = world.store.get(keys.eni_status("hv1", placed[name].eni.id))
+        assert kv is not None
+        return msgspec.json.decode(kv.value, type=EniStatus)
+
+    assert {name: status(name).state for name in placed} == {"one": EniState.FAILED, "two": EniState.FAILED}
+    assert "there is no namespace one" in status("one").reason
+    assert "there is no namespace two" in status("two").reason
+    world.kernels["hv1"].namespaces.add("one")
+    world.settle()
+    assert status("one") == EniStatus(state=EniState.ATTACHED)
+    assert "there is no namespace two" in status("two").reason
