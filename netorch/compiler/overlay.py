@@ -23,7 +23,7 @@ from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, Neighbour, Route
-from netorch.state.link import AdminUp, Gro, Vxlan
+from netorch.state.link import AdminUp, Gro, Settings, Vxlan
 from netorch.state.sysctls import VXLAN_V4, VXLAN_V6, device_sysctls
 
 # Worse than a port's route of either IP version (0 and IPV6_METRIC), which it stands behind.
@@ -53,6 +53,7 @@ class OverlayCompiler:
         )
         # The underlay's device has gathered the packets of a tunnelled stream already; a second time costs and finds nothing.
         yield Gro(ifname=vxlan, on=False)
+        yield Settings(ifname=vxlan)
         yield from device_sysctls(VXLAN_V4, vxlan)
         if view.dual_stack:
             yield from device_sysctls(VXLAN_V6, vxlan)

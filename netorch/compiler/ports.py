@@ -18,7 +18,7 @@ from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.state.base import KernelObject, Key
 from netorch.state.l3 import IPV6_METRIC, Address, Neighbour, Route
-from netorch.state.link import AdminUp, Inside, TapPort, VethPort
+from netorch.state.link import AdminUp, Inside, Settings, TapPort, VethPort
 from netorch.state.sysctls import PORT_V4, PORT_V6, device_sysctls
 
 INSIDE_IFNAME: Final = "eth0"
@@ -59,6 +59,7 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
     ifname = port_name(eni.id)
     yield _device(view, item, ifname)
     yield from device_sysctls(PORT_V4, ifname)
+    yield Settings(ifname=ifname)
     yield AdminUp(ifname=ifname)
     yield Neighbour(ifname=ifname, dst=eni.address, lladdr=eni.mac)
     yield Route(table=view.vni, dst=f"{eni.address}/32", ifname=ifname)

@@ -10,8 +10,8 @@ from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
-from netorch.state.l3 import UNREACHABLE_METRIC, Address, Route, Rule
-from netorch.state.link import AdminUp, Vrf
+from netorch.state.l3 import UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
+from netorch.state.link import LOOPBACK, AdminUp, Settings, Vrf
 from netorch.state.sysctls import VRF_V6, device_sysctls, host_sysctls
 
 LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
@@ -29,15 +29,18 @@ class VrfCompiler:
     reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable})
 
     def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield the local table's rules and the namespace's sysctls."""
+        """Yield the rules of the VRFs' tables and of the local one, and the namespace's sysctls."""
         for version in (4, 6):
+            yield Rule(version=version, priority=VRF_PRIORITY)
             yield Rule(version=version, priority=LOCAL_PRIORITY, table=LOCAL_TABLE)
+        yield AdminUp(ifname=LOOPBACK)
         yield from host_sysctls()
 
     def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
         """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
         vrf = view.vrf
         yield Vrf(ifname=vrf, table=view.vni)
+        yield Settings(ifname=vrf)
         yield AdminUp(ifname=vrf)
         yield Route(table=view.vni, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
         if view.dual_stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Link, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op
 
@@ -25,6 +25,8 @@ def describe_object(obj: KernelObject) -> str:
             return f"up state of {obj.ifname}"
         case Gro():
             return f"gro {'on' if obj.on else 'off'} of {obj.ifname}"
+        case Settings():
+            return f"settings of {obj.ifname}"
         case Sysctl():
             return f"sysctl {obj.path}={obj.value}"
         case Route():
@@ -39,7 +41,7 @@ def describe_object(obj: KernelObject) -> str:
         case Address():
             return f"address {obj.address} dev {obj.ifname}"
         case Rule():
-            return f"IPv{obj.version} rule pref {obj.priority} lookup {obj.table}"
+            return f"IPv{obj.version} rule pref {obj.priority} lookup {obj.table or '[l3mdev-table]'}"
         case NftTable():
             return f"nft table {obj.family} netorch ({obj.scope.value})"
         case PortChain():

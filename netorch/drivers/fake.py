@@ -21,7 +21,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.flow import Flow, FlowKey, uncounted
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
+from netorch.state.link import LOOPBACK, AdminUp, Gro, HalfMade, Link, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
 from netorch.state.nft import VPC_TABLE, NftElement, NftMap, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 
@@ -204,7 +204,7 @@ class FakeKernel:
                 raise _refusal(errno.EINVAL, "nobody asks for half a device")
             case Vxlan() | VethPort() | TapPort():
                 self._check_device(obj)
-            case AdminUp() | Gro() | Address() | Neighbour() | Fdb():
+            case AdminUp() | Gro() | Settings() | Address() | Neighbour() | Fdb() if obj.ifname != LOOPBACK:
                 self._need_device(obj.ifname)
             case Sysctl() if obj.ifname:
                 self._need_device(obj.ifname, errno.ENOENT)

@@ -12,8 +12,8 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final
 
-from netorch.drivers import ethtool, netns, packed, parsed, sysctl
-from netorch.drivers.base import KernelEvent, TableUse, Underlay
+from netorch.drivers import ethtool, foreign, netns, packed, parsed, settings, sysctl
+from netorch.drivers.base import KernelEvent, Seen, TableUse, Underlay
 from netorch.drivers.conntrack import Conntrack
 from netorch.drivers.ct_table import ConnectionTable, refusing
 from netorch.drivers.describe import describe
@@ -29,11 +29,10 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
-from netorch.state.link import AdminUp, Gro, HalfMade, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Link, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.owner import fabric_netns
-from netorch.state.sysctls import FABRIC
 
 _SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
 
@@ -56,12 +55,12 @@ class LinuxKernel:
             self._conntrack = Conntrack(self._fabric_fd)
             self._table = ConnectionTable(self._fabric_fd)
             self._ip = IpCounters(self._fabric_fd)
-            self._fabric.one(packed.set_up("lo", up=True))
             self._monitor = Monitor(self._underlay_fd, self._fabric_fd, name, self._fabric)
             self._monitor.learn(read_names(self._fabric), set())
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self._indexes: dict[str, int] = {}
+        self._sysctls = sysctl.Watch(self._fabric_fd)
         self._ports = Ports(self._fabric_fd, self._underlay_fd, self._fabric, self._index_of)
         self._nft = {Scope.UNDERLAY: Nft(Scope.UNDERLAY, self._underlay_fd), Scope.FABRIC: Nft(Scope.FABRIC, self._fabric_fd)}
         for nft in self._nft.values():
@@ -73,7 +72,7 @@ class LinuxKernel:
         self._monitor.forget()
         try:
             reading = read_all(self._fabric)
-            objects: list[KernelObject] = [*sysctl.read(self._fabric_fd, [path for path, _ in FABRIC]), *reading.objects]
+            objects: list[KernelObject] = [*sysctl.read(self._fabric_fd), *reading.objects, *foreign.old_tables(self._fabric_fd)]
             objects += ethtool.read(self._fabric_fd, [obj.ifname for obj in reading.objects if isinstance(obj, Vxlan)])
         except OSError as error:
             raise KernelError("dump the fabric namespace", error.errno or 0, str(error)) from error
@@ -115,6 +114,7 @@ class LinuxKernel:
     def events(self) -> list[KernelEvent]:
         """Return what changed since the last call, other than by `apply`; never blocks."""
         events: list[KernelEvent] = self._monitor.take()
+        events += (Seen(obj) for obj in self._sysctls.deviations())
         for nft in self._nft.values():
             events += nft.events()
         return events
@@ -173,6 +173,7 @@ class LinuxKernel:
         handler: Callable[[list[Op]], list[Failure]] = {
             "sysctl": lambda batch: sysctl.apply(self._fabric_fd, batch),
             "gro": lambda batch: ethtool.apply(self._fabric_fd, batch),
+            "settings": lambda batch: settings.apply(self._fabric_fd, self._fabric, batch),
             "vrf": self._make_links,
             "vxlan": self._make_links,
             "port": self._make_ports,
@@ -211,7 +212,7 @@ class LinuxKernel:
         fdb: set[int] = set()
         for op in ops:
             obj = op.obj
-            if isinstance(obj, Link | AdminUp | Gro):
+            if isinstance(obj, Link | AdminUp | Gro | Settings):
                 links.add(obj.ifname)
                 if isinstance(obj, AdminUp) and not isinstance(op, Delete):
                     self._monitor.note_up(obj.ifname)
@@ -363,6 +364,8 @@ def _lane(op: Op) -> str:
             return "sysctl"
         case Gro():
             return "gro"
+        case Settings():
+            return "settings"
         case Link() if isinstance(op, Delete):
             return "bury"
         case Vrf():

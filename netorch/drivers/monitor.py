@@ -16,18 +16,20 @@ from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers import ethtool, netns, packed, parsed
+from netorch.drivers import ethtool, foreign, netns, packed, parsed
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
-from netorch.drivers.rtnl import F_REPLACE, Channel, attrs, open_socket, split, u32
+from netorch.drivers.rtnl import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_ifname
+from netorch.state.foreign import Foreign
 from netorch.state.link import HalfMade, link_key
 from netorch.state.owner import PROTOCOL
 
-_LINK, _NEIGH, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 5, 7, 8
+_LINK, _NEIGH, _TC, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 4, 5, 7, 8
 _IPV6_ADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF = 9, 11, 19, 24, 25
 _FABRIC_GROUPS: Final = (
     _LINK,
     _NEIGH,
+    _TC,
     _IPV4_ADDR,
     _IPV4_ROUTE,
     _IPV4_RULE,
@@ -227,9 +229,11 @@ class Monitor:
             self._on_link_gone(dev, moved=_NEW_NETNSID in attrs(body, 16))
             return
         known = self.names.get(dev.index)
-        if known is not None and known != dev.ifname and slice_of_ifname(known) != HOST_SLICE:
+        if known is not None and known != dev.ifname:
             self._lost.add("all")  # renamed
         self.names[dev.index] = dev.ifname
+        for each in (foreign.device(dev.ifname), foreign.program(dev.ifname)):  # unless the message says so again
+            self._gone(each.key)
         objects = list(parsed.device_objects(dev, self.names))
         for obj in objects:
             self._seen(obj)
@@ -237,7 +241,7 @@ class Monitor:
         if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
             for gro in ethtool.read(self._fabric_fd, [dev.ifname]):
                 self._seen(gro)
-        if objects and not dev.up:
+        if not dev.up and (objects or dev.ifname in self._up):
             self._gone(("up", dev.ifname))
             if dev.ifname in self._up:
                 self._fallen.add(dev.ifname)
@@ -249,6 +253,7 @@ class Monitor:
         self.names.pop(dev.index, None)
         self._up.discard(dev.ifname)
         if slice_of_ifname(dev.ifname) == HOST_SLICE:
+            self._gone(foreign.device(dev.ifname).key)
             return
         self._gone(link_key(dev.ifname))
         self._gone(("up", dev.ifname))
@@ -265,14 +270,23 @@ class Monitor:
                 self._lost.add("all")
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
-        foreign = body[5] != PROTOCOL
-        if foreign and not (kind == packed.NEWROUTE and flags & F_REPLACE):
-            return
-        if foreign:  # it may have replaced one of ours
+        other = foreign.route(body)
+        if other is not None:
+            self._on_foreign(kind == packed.NEWROUTE, other)
+            if not (kind == packed.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
+                return  # else it may have replaced one of ours, or shares its packets
+        if body[5] != PROTOCOL:
             body = body[:5] + bytes((PROTOCOL,)) + body[6:]
         found = parsed.route(body, self.names)
         if found is not None:
-            self._seen(found) if kind == packed.NEWROUTE and not foreign else self._gone(found.key)
+            self._seen(found) if kind == packed.NEWROUTE and other is None else self._gone(found.key)
+
+    def _on_foreign(self, there: bool, obj: Foreign | None) -> None:
+        if obj is not None:
+            self._seen(obj) if there else self._gone(obj.key)
+
+    def _on_qdisc(self, kind: int, _flags: int, body: bytes) -> None:
+        self._on_foreign(kind == packed.NEWQDISC, foreign.qdisc(body, self.names))
 
     def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
         if body[0] == packed.AF_BRIDGE:
@@ -289,12 +303,16 @@ class Monitor:
         obj, ours = parsed.rule(body)
         if ours:
             self._seen(obj) if kind == packed.NEWRULE else self._gone(obj.key)
-        elif kind == packed.NEWRULE and parsed.is_stock_local(obj):
+        elif not parsed.is_stock_local(obj):
+            self._on_foreign(kind == packed.NEWRULE, foreign.rule(body))
+        elif kind == packed.NEWRULE:
             self._lost.add("all")  # the local table stands in front again
 
     def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
         for obj in parsed.netconf(body, self.names):
             self._seen(obj)
+        if parsed.netconf_deviates(body, self.names):
+            self._lost.add("all")
 
 
 _LINKS: Final = frozenset({packed.NEWLINK, packed.DELLINK})
@@ -310,6 +328,8 @@ _HANDLERS: Final[dict[int, Callable[[Monitor, int, int, bytes], None]]] = {
     packed.NEWRULE: Monitor._on_rule,
     packed.DELRULE: Monitor._on_rule,
     packed.NEWNETCONF: Monitor._on_netconf,
+    packed.NEWQDISC: Monitor._on_qdisc,
+    packed.DELQDISC: Monitor._on_qdisc,
 }
 
 

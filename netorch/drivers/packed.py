@@ -27,6 +27,7 @@ NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
 NEWRULE, DELRULE, GETRULE = 32, 33, 34
+NEWQDISC, DELQDISC, GETQDISC = 36, 37, 38
 GETNEIGHTBL = 66
 NEWNETCONF, DELNETCONF = 80, 81
 GETNSID = 90
@@ -51,7 +52,7 @@ _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _UNICAST, _UNREACHABLE = 1, 7
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 2, 0x200
 _RTAX_LOCK, _RTAX_MTU = 1, 2
-_TO_TABLE = 1
+_TO_TABLE, _L3MDEV = 1, 19
 _PROTO_BOOT = 3  # of routes inside an instance, which are the instance's own affair
 
 
@@ -294,17 +295,17 @@ def _neighbour(neighbour: Neighbour, index_of: IndexOf, delete: bool) -> Message
 
 
 def _fdb(fdb: Fdb, index_of: IndexOf, delete: bool) -> Message:
-    head = _NDMSG.pack(AF_BRIDGE, index_of(fdb.ifname), _NUD_PERMANENT, _NTF_SELF, 0)
-    body = head + attr(2, mac_bytes(fdb.lladdr)) + attr(1, packed(fdb.dst))
-    return (DELNEIGH, 0, body) if delete else (NEWNEIGH, F_CREATE | F_REPLACE, body)
+    head = _NDMSG.pack(AF_BRIDGE, index_of(fdb.ifname), _NUD_PERMANENT, _NTF_SELF, 0) + attr(2, mac_bytes(fdb.lladdr))
+    # An entry is deleted as a whole: with a destination Linux looks for exactly that one, its port and VNI included.
+    return (DELNEIGH, 0, head) if delete else (NEWNEIGH, F_CREATE | F_REPLACE, head + attr(1, packed(fdb.dst)))
 
 
 def rule_body(version: int, priority: int, table: int, protocol: int) -> bytes:
-    """Return the body of a `lookup TABLE` rule; protocol 0 means any when it is deleted."""
+    """Return the body of a `lookup TABLE` rule, of VRFs' tables without one; protocol 0 means any when it is deleted."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     head = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
     proto = attr(21, bytes((protocol,))) if protocol else b""
-    return head + attr_u32(6, priority) + attr_u32(15, table) + proto
+    return head + attr_u32(6, priority) + (attr_u32(15, table) if table else attr(_L3MDEV, b"\1")) + proto
 
 
 def _rule(rule: Rule, delete: bool) -> list[Message]:

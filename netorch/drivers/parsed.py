@@ -6,18 +6,20 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from netorch.drivers import foreign
 from netorch.drivers.packed import DOOMED_GROUP, LOCAL_TABLE
 from netorch.drivers.rtnl import attrs, each_attr, u32
+from netorch.drivers.settings import is_standard_vxlan, settings
 from netorch.state.base import HOST_SLICE, KernelObject, slice_of_ifname
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import VXLAN_PORT, AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.l3 import VRF_PRIORITY, Address, Neighbour, Route, Rule
+from netorch.state.link import LOOPBACK, VXLAN_PORT, AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, PortLabel, altname, read_label
-from netorch.state.sysctls import FABRIC
+from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, FABRIC
 
 Names = Mapping[int, str]  # device number -> name
 NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
@@ -40,6 +42,7 @@ NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
 class Device(msgspec.Struct, kw_only=True):
     """A device as the kernel shows it."""
 
+    body: bytes  # of the message
     index: int
     ifname: str
     kind: str
@@ -53,6 +56,7 @@ class Device(msgspec.Struct, kw_only=True):
     peer: int  # of a veth: the other end's number in its own namespace
     netnsid: int | None  # the other namespace of a veth or VXLAN device, None when it is this one
     data: bytes
+    xdp: bool  # whether a program sees packets first
     proxy_arp: int
     ipv6: bool | None  # None when the message does not say
 
@@ -76,6 +80,7 @@ def device(body: bytes) -> Device:
     inet = attrs(conf.get(socket.AF_INET, b"")).get(1, b"")
     inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(2, b"")
     return Device(
+        body=body,
         index=index,
         ifname=_text(found.get(3, b"")),
         kind=_text(info.get(1, b"")),
@@ -89,6 +94,7 @@ def device(body: bytes) -> Device:
         peer=u32(found.get(5, b"")),
         netnsid=u32(found[37]) if 37 in found else None,
         data=info.get(2, b""),
+        xdp=any(attrs(found.get(43, b"")).get(2, b"")),
         proxy_arp=_conf(inet, _PROXY_ARP) or 0,
         ipv6=None if (disabled := _conf(inet6, _DISABLE_IPV6)) is None else not disabled,
     )
@@ -131,15 +137,23 @@ def _finished(dev: Device, vrf: str) -> Vrf | Vxlan | VethPort | TapPort | None:
 
 
 def device_objects(dev: Device, names: Names) -> Iterator[KernelObject]:
-    """Yield the device of ours, its up state and what the message says of its sysctls."""
+    """Yield the device of ours, its up state and what the message says of its settings; or what is foreign about it."""
     found = link(dev, names)
+    if dev.ifname == LOOPBACK and dev.up:
+        yield AdminUp(ifname=LOOPBACK)
+    elif found is None and dev.up and dev.ifname != LOOPBACK:
+        yield foreign.device(dev.ifname)
+    if found is not None:
+        yield found
+    if dev.xdp:
+        yield foreign.program(dev.ifname)
     if found is None:
         return
-    yield found
     if isinstance(found, HalfMade):
         return
     if dev.up:
         yield AdminUp(ifname=dev.ifname)
+    yield settings(dev.ifname, dev.kind, dev.body, dev.mtu)
     if isinstance(found, VethPort | TapPort):
         yield Sysctl(path=f"ipv4/conf/{dev.ifname}/proxy_arp", value=str(dev.proxy_arp), ifname=dev.ifname)
     if dev.ipv6:
@@ -171,11 +185,15 @@ def route(body: bytes, names: Names) -> Route | None:
     dst = socket.inet_ntop(family, found[1]) if 1 in found else ("0.0.0.0" if family == socket.AF_INET else "::")
     table, metric = u32(found.get(15, body[4:5])), u32(found.get(6, b""))
     kind = body[7]
+    if body[3]:
+        return None  # stands beside ours, for one type of service: see foreign.route
     if kind == _UNREACHABLE:
         return Route(table=table, dst=f"{dst}/{body[1]}", metric=metric)
     via = socket.inet_ntop(family, found[5]) if 5 in found else ""
     ifname = names.get(u32(found.get(4, b"")), "?") if kind == _UNICAST else f"type {kind}"
     mtu = _mtu(found[8]) if 8 in found else 0
+    if not _ROUTE_OF_OTHERS.isdisjoint(found):
+        ifname = "?"
     return Route(table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
 
 
@@ -190,16 +208,18 @@ def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
 
 
 def fdb(body: bytes, names: Names) -> Fdb | None:
-    """Return the permanent entry of a VXLAN device of ours, or None."""
+    """Return the entry of a VXLAN device of ours, or None."""
     ifname = names.get(_U32.unpack_from(body, 4)[0], "")
-    if not ifname.startswith("vx") or slice_of_ifname(ifname) == HOST_SLICE or not body[8] & _NUD_PERMANENT:
+    if not ifname.startswith("vx") or slice_of_ifname(ifname) == HOST_SLICE:
         return None
     found = attrs(body, 12)
     raw = found.get(1, b"")
     if len(raw) not in (4, 16):
         return None
     family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
-    return Fdb(ifname=ifname, lladdr=found.get(2, b"").hex(":"), dst=socket.inet_ntop(family, raw))
+    words = [f"{name} {int.from_bytes(found[kind], order)}" for kind, (name, order) in _FDB_OF_OTHERS.items() if kind in found]
+    words += [] if body[8] & _NUD_PERMANENT else ["not permanent"]
+    return Fdb(ifname=ifname, lladdr=found.get(2, b"").hex(":"), dst=socket.inet_ntop(family, raw), strange=" ".join(words))
 
 
 def address(body: bytes, names: Names) -> Address | None:
@@ -219,11 +239,17 @@ def takes_routes(gone: Address) -> bool:
 
 
 def rule(body: bytes) -> tuple[Rule, bool]:
-    """Return the rule and whether it is ours."""
+    """Return the rule and whether it is one of ours, as we make them.
+
+    The kernel itself makes the rule that looks packets up in their VRF's table, with the first VRF and never again: it counts as
+    ours whoever made it, and so it is made again.
+    """
     found = attrs(body, 12)
     version = 4 if body[0] == socket.AF_INET else 6
-    obj = Rule(version=version, priority=u32(found.get(6, b"")), table=u32(found.get(15, body[4:5])))
-    return obj, found.get(21) == _OURS
+    of_vrf = found.get(_L3MDEV) == b"\1"
+    obj = Rule(version=version, priority=u32(found.get(6, b"")), table=0 if of_vrf else u32(found.get(15, body[4:5])))
+    ours = found.get(21) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
+    return obj, ours and body[7] == _TO_TABLE and not any(body[1:4]) and not body[8] and found.keys() <= _RULE_ATTRIBUTES
 
 
 def is_stock_local(found: Rule) -> bool:
@@ -239,8 +265,10 @@ def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
         ifname = names.get(index, "")
         if ifname.startswith("v-"):
             yield Sysctl(path=f"ipv4/conf/{ifname}/proxy_arp", value=str(u32(found[5])), ifname=ifname)
-    for (family, which, kind), path in _NETCONF.items():
-        if (body[0], index) == (family, which) and kind in found:
+    inet, which = body[0] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
+    for kind, (name4, name6) in _NETCONF.items():
+        path = f"ipv4/conf/{which}/{name4}" if inet else f"ipv6/conf/{which}/{name6}"
+        if kind in found and path in _PINNED:
             yield Sysctl(path=path, value=str(u32(found[kind])))
 
 
@@ -250,26 +278,51 @@ def _mtu(raw: bytes) -> int:
     return metrics.get(2, -1) if metrics.keys() == {1, 2} and metrics[1] == 1 << 2 else -1
 
 
+def netconf_deviates(body: bytes, names: Names) -> bool:
+    """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
+    found = attrs(body, 4)
+    ifname = names.get(u32(found.get(1, b"")), "")
+    if slice_of_ifname(ifname) == HOST_SLICE:
+        return False
+    inet = body[0] == socket.AF_INET
+    wanted = DEVICE_V4 if inet else DEVICE_V6
+    for kind, (name4, name6) in _NETCONF.items():
+        name = name4 if inet else name6
+        of_port = name == "proxy_arp" and ifname.startswith("v-")
+        if kind in found and name in wanted and str(u32(found[kind])) != wanted[name] and not of_port:
+            return True
+    return False
+
+
 _OURS: Final = bytes((PROTOCOL,))
+# MULTIPATH, VIA, ENCAP_TYPE, ENCAP, NH_ID: no route of ours has one. Source: linux/rtnetlink.h RTA_*
+_FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {  # linux/neighbour.h NDA_*
+    6: ("port", "big"),
+    7: ("vni", sys.byteorder),
+    8: ("via", sys.byteorder),
+    13: ("nhid", sys.byteorder),
+}
+_ROUTE_OF_OTHERS: Final = frozenset({9, 18, 21, 22, 30})
+_TO_TABLE, _L3MDEV = 1, 19  # linux/fib_rules.h FR_ACT_TO_TBL, FRA_L3MDEV
+# PRIORITY, SUPPRESS_PREFIXLEN (which the kernel always shows), TABLE, PROTOCOL: all others choose packets
+_RULE_ATTRIBUTES: Final = frozenset({6, 14, 15, _L3MDEV, 21})
 _ALL, _DEFAULT = -1, -2
-_FORWARDING, _RP_FILTER = 2, 3
+_PINNED: Final = dict(FABRIC)
+# What a netconf message may tell, in IPv4's words and in IPv6's. Source: linux/netconf.h NETCONFA_*
 _NETCONF: Final = {
-    key: path
-    for key, path in {
-        (int(socket.AF_INET), _ALL, _FORWARDING): "ipv4/ip_forward",
-        (int(socket.AF_INET), _ALL, _RP_FILTER): "ipv4/conf/all/rp_filter",
-        (int(socket.AF_INET), _DEFAULT, _RP_FILTER): "ipv4/conf/default/rp_filter",
-        (int(socket.AF_INET6), _ALL, _FORWARDING): "ipv6/conf/all/forwarding",
-    }.items()
-    if path in dict(FABRIC)
+    2: ("forwarding", "forwarding"),
+    3: ("rp_filter", ""),
+    5: ("proxy_arp", "proxy_ndp"),
+    6: ("ignore_routes_with_linkdown", "ignore_routes_with_linkdown"),
+    8: ("bc_forwarding", ""),
 }
 
 
 def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
     data = attrs(dev.data)
     port = int.from_bytes(data.get(15, b""), "big")
-    if port != VXLAN_PORT or any(data.get(7, b"")) or dev.netnsid is None or 4 not in data:
-        return None  # somebody made it, with learning, another port or its socket in the fabric
+    if port != VXLAN_PORT or dev.netnsid is None or 4 not in data or not is_standard_vxlan(data):
+        return None  # somebody made it, with another port, its socket in the fabric, or what we never ask
     local = socket.inet_ntop(socket.AF_INET, data[4])
     vni = u32(data.get(1, b""))
     return Vxlan(ifname=dev.ifname, vni=vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)

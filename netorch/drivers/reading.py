@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import msgspec
 
-from netorch.drivers import home, packed, parsed
+from netorch.drivers import foreign, home, packed, parsed
 from netorch.drivers.base import Underlay
 from netorch.drivers.rtnl import Channel, attr_u32, attrs, u32
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Route
-from netorch.state.link import AdminUp, HalfMade, Link, VethPort
+from netorch.state.link import AdminUp, HalfMade, Link, Settings, VethPort
 from netorch.state.owner import PROTOCOL
 
 _T = TypeVar("_T")
@@ -47,7 +47,10 @@ def read_all(channel: Channel) -> Reading:
         if found is not None and found[1]:
             objects.append(found[0])
     objects += _present(parsed.fdb(body, names) for body in _bodies(channel, packed.GETNEIGH, _family(packed.AF_BRIDGE)))
-    objects += read_routes(channel, names)
+    for family in (_AF_INET, _AF_INET6):
+        for body in _bodies(channel, packed.GETROUTE, _family(family)):
+            objects += _present((parsed.route(body, names) or foreign.route(body),))
+    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, packed.GETQDISC, bytes(20)))
     return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
 
 
@@ -133,16 +136,21 @@ def _devices(channel: Channel, devices: list[parsed.Device], names: parsed.Names
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
             objects = [HalfMade(ifname=port.ifname, seems=port)]
         yield from objects
-        if objects and not isinstance(objects[0], HalfMade):
+        if any(isinstance(obj, Settings) for obj in objects):  # the device is ours and complete
             yield from parsed.neighbour_sysctls(dev, parms)
 
 
 def _rules(channel: Channel) -> Iterator[KernelObject]:
-    """Yield our rules. Ours for the local table counts as missing while the kernel's own still stands in front of it."""
+    """Yield rules. Ours for the local table counts as missing while the kernel's own still stands in front of it."""
     for family in (_AF_INET, _AF_INET6):
-        rules = [parsed.rule(body) for body in _bodies(channel, packed.GETRULE, _family(family))]
+        bodies = _bodies(channel, packed.GETRULE, _family(family))
+        rules = [parsed.rule(body) for body in bodies]
         stock = any(parsed.is_stock_local(found) for found, ours in rules if not ours)
         yield from (found for found, ours in rules if ours and not (stock and found.table == packed.LOCAL_TABLE))
+        others = (
+            body for body, (found, ours) in zip(bodies, rules, strict=True) if not ours and not parsed.is_stock_local(found)
+        )
+        yield from _present(foreign.rule(body) for body in others)
 
 
 def _bodies(channel: Channel, kind: int, body: bytes) -> list[bytes]:

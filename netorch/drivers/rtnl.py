@@ -26,6 +26,7 @@ F_DUMP_INTR: Final = 0x10
 F_REPLACE: Final = 0x100
 F_EXCL: Final = 0x200
 F_CREATE: Final = 0x400
+F_APPEND: Final = 0x800
 F_DUMP: Final = 0x300
 
 _MSG_ERROR: Final = 2

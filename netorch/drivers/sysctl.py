@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from netorch.drivers import netns
@@ -11,8 +12,11 @@ from netorch.drivers.describe import describe
 from netorch.errors import KernelError
 from netorch.state.link import Sysctl
 from netorch.state.op import Delete, Failure, Op
+from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
 
+LOOK_EVERY_S: Final = 1.0
 _NET: Final = "/proc/sys/net/"
+_WANTED: Final = dict(FABRIC) | KERNEL_DEFAULTS
 
 
 def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
@@ -52,17 +56,36 @@ def write(fd: int, values: Iterable[tuple[str, str]]) -> None:
             _write(path, value)
 
 
-def read(fd: int, paths: Sequence[str]) -> Iterator[Sysctl]:
-    """Return the values of the namespace's own sysctls; a path that does not exist is left out."""
+def read(fd: int) -> list[Sysctl]:
+    """Return the namespace's own sysctls; one that this kernel lacks is left out, or as it should be where it may lack it.
+
+    Cost: three system calls each.
+    """
     found: list[Sysctl] = []
     with netns.inside(fd):
-        for path in paths:
+        for path, wanted in (*FABRIC, *KERNEL_DEFAULTS.items()):
             try:
-                with open(_NET + path, encoding="ascii") as file:
-                    found.append(Sysctl(path=path, value=" ".join(file.read().split())))
+                with open(_NET + path, "rb", buffering=0) as file:
+                    found.append(Sysctl(path=path, value=b" ".join(file.read().split()).decode()))
             except FileNotFoundError:
-                continue
-    return iter(found)
+                if path in KERNEL_DEFAULTS:
+                    found.append(Sysctl(path=path, value=wanted))
+    return found
+
+
+class Watch:
+    """Looks at the namespace's own sysctls once a second, since the kernel tells of few of them. Cost: that of `read`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._look_at = 0.0
+
+    def deviations(self) -> Iterator[Sysctl]:
+        """Yield those that are not as netorch.state.sysctls says; nothing when a second has not passed."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            yield from (obj for obj in read(self._fd) if obj.value != _WANTED[obj.path])
 
 
 def _write(path: str, value: str) -> None:

@@ -48,7 +48,7 @@ def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[
     for key, obj in differing.items():
         found = disturbed[key] if key in disturbed else actual.get(key)
         births.append(Create(obj) if found is None else Replace(found, obj))
-    deaths = {key: obj for key, obj in actual.items() if key not in desired and not _kept(key, obj, keep)}
+    deaths = {key: obj for key, obj in actual.items() if key not in desired and obj.ours and not _kept(key, obj, keep)}
     births.sort(key=_birth_order)
     return [*_funeral(doomed, doomed), *births, *_funeral(deaths, {**doomed, **deaths})]
 

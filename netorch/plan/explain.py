@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netorch.state.base import KernelObject, Key
+from netorch.state.foreign import Foreign
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
@@ -43,7 +44,8 @@ def object_text(obj: KernelObject) -> str:
     """Return one object. Raises TypeError for a kind that has no text yet."""
     match obj:
         case Rule():
-            return f"rule {_ip(obj.version)}pref {obj.priority} lookup {'local' if obj.table == 255 else obj.table}"
+            table = {0: "[l3mdev-table]", 255: "local"}.get(obj.table, str(obj.table))
+            return f"rule {_ip(obj.version)}pref {obj.priority} lookup {table}"
         case Sysctl():
             return f"sysctl net.{obj.path.replace('/', '.')} = {obj.value}"
         case Vrf() | Vxlan() | VethPort() | TapPort() | HalfMade():
@@ -52,6 +54,10 @@ def object_text(obj: KernelObject) -> str:
             return f"link {obj.ifname} up"
         case Gro():
             return f"link {obj.ifname} gro {'on' if obj.on else 'off'}"
+        case Settings():
+            return " ".join([f"settings of {obj.ifname}:", *(f"{each.setting} {each.found}," for each in obj.deviations)])
+        case Foreign():
+            return f"foreign {obj.text}"
         case Address():
             return f"address {obj.address} dev {obj.ifname}"
         case Route():
@@ -59,7 +65,7 @@ def object_text(obj: KernelObject) -> str:
         case Neighbour():
             return f"neigh {obj.dst} lladdr {obj.lladdr} dev {obj.ifname}"
         case Fdb():
-            return f"fdb {obj.lladdr} dst {obj.dst} dev {obj.ifname}"
+            return f"fdb {obj.lladdr} dst {obj.dst}{f' {obj.strange}' if obj.strange else ''} dev {obj.ifname}"
         case NftTable():
             return f"nft table {obj.family} netorch in {obj.scope.value} ({len(obj.text.splitlines())} lines)"
         case PortChain():

@@ -50,6 +50,7 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True):
     """One thing in a kernel. Equal values are equal things; `key` says which thing it is."""
 
     in_place: ClassVar[bool] = False
+    ours: ClassVar[bool] = True  # whether netorch may remove it
 
     def matches(self, actual: KernelObject) -> bool:
         """Return whether the kernel's `actual` object is what this one asks for."""
@@ -119,7 +120,7 @@ def slice_of_key(key: Key) -> int:
         return int(key[1])
     if kind == "sysctl":
         return max(slice_of_ifname(part) for part in str(key[1]).split("/"))
-    if kind in ("link", "up", "gro", "nft-chain", "addr", "neigh", "fdb"):
+    if kind in ("link", "up", "gro", "settings", "nft-chain", "addr", "neigh", "fdb"):
         return slice_of_ifname(str(key[1]))
     if kind in ("nft-set", "nft-rules"):
         return slice_of_nft_name(str(key[1]))

@@ -16,6 +16,7 @@ class Fdb(KernelObject, frozen=True, kw_only=True, tag=True):
     ifname: str
     lladdr: str
     dst: str
+    strange: str = ""  # what a kernel shows of it and ours never have, e.g. a port
 
     @property
     def key(self) -> Key:

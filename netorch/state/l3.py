@@ -10,6 +10,7 @@ from netorch.state.link import link_key
 
 # The metric of a VRF's last route: above every other, below the kernel's own maximum. Source: vrf.rst.
 UNREACHABLE_METRIC = 4278198272
+VRF_PRIORITY = 1000  # of the rule that the kernel makes for all VRFs
 IPV6_METRIC = 1024  # what the kernel gives an IPv6 route without one; said aloud so that the key is known
 
 
@@ -99,11 +100,14 @@ class Neighbour(KernelObject, frozen=True, kw_only=True, tag=True):
 
 
 class Rule(KernelObject, frozen=True, kw_only=True, tag=True):
-    """`pref N lookup TABLE` for one IP version: the local table stands behind the VRFs'."""
+    """`pref N lookup TABLE` for one IP version: the local table stands behind the VRFs'.
+
+    Without a table it is the rule that looks a packet up in the table of its VRF (`lookup [l3mdev-table]`).
+    """
 
     version: int
     priority: int
-    table: int
+    table: int = 0
 
     @property
     def key(self) -> Key:

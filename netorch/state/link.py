@@ -9,6 +9,7 @@ import msgspec
 from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
 
 CONNTRACK: Final = "netfilter/nf_conntrack"  # the paths of connection tracking's sysctls begin so
+LOOPBACK: Final = "lo"  # the kernel hangs `unreachable` IPv6 routes on it, and takes them away when it goes down
 VXLAN_PORT = 4789  # RFC 7348 section 5
 VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
 
@@ -176,7 +177,7 @@ class AdminUp(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def rank(self) -> int:
-        return Rank.VRF_UP if self.ifname.startswith("vrf") else Rank.UP
+        return Rank.VRF_UP if self.ifname == LOOPBACK or self.ifname.startswith("vrf") else Rank.UP
 
     @property
     def slice_id(self) -> int:
@@ -197,6 +198,43 @@ class Gro(KernelObject, frozen=True, kw_only=True, tag=True):
     @property
     def key(self) -> Key:
         return ("gro", self.ifname)
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.ifname)
+
+    @property
+    def rank(self) -> int:
+        return Rank.DEVICE_SYSCTL
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of_ifname(self.ifname)
+
+
+class Deviation(msgspec.Struct, frozen=True):
+    """A setting of a device that is not as it should be: a word of ip-link(8), or a path below /proc/sys/net."""
+
+    setting: str
+    found: str
+    wanted: str
+
+
+class Settings(KernelObject, frozen=True, kw_only=True, tag=True):
+    """All else about a device that packets depend on: its flags, its tunnel parameters, the sysctls that it has inherited.
+
+    A new device has them as they should be, so only deviations are named: a device costs one small object, however many settings
+    there are. What is asked for has none. Creating or deleting it does nothing.
+    """
+
+    in_place: ClassVar[bool] = True
+
+    ifname: str
+    deviations: tuple[Deviation, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return ("settings", self.ifname)
 
     @property
     def parent(self) -> Key | None:

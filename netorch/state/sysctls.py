@@ -16,20 +16,47 @@ Template = tuple[str, str]  # path, value
 FRAGMENT_MEMORY: Final = 512 << 20  # bytes, for each IP version; used by who sends fragments only
 FRAGMENT_S: Final = 2
 
-FABRIC: Final[tuple[Template, ...]] = (
-    ("ipv4/ip_forward", "1"),
-    ("ipv6/conf/all/forwarding", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),  # with IPv6 every device coming up walks all VRFs' tables: quadratic
-    ("ipv6/conf/default/addr_gen_mode", "1"),  # none: no address that nobody asked for
-    ("ipv6/conf/default/accept_ra", "0"),
-    ("ipv4/conf/all/send_redirects", "0"),  # in effect when either `all` or the device says so, hence both
-    ("ipv4/conf/default/send_redirects", "0"),
-    ("ipv4/conf/all/accept_redirects", "0"),
-    ("ipv4/conf/all/accept_source_route", "0"),
+# What packets need of every device. A new device gets it from `default`; `all` is pinned too, because the kernel takes the larger
+# value of the two, or either. What is not here changes nothing for a packet that passes.
+DEVICE_V4: Final[dict[str, str]] = {
+    "forwarding": "1",
+    "arp_accept": "0",  # neighbours are set, never learnt
+    "arp_filter": "0",
+    "arp_ignore": "0",
+    "bc_forwarding": "0",
+    "bootp_relay": "0",
+    "drop_gratuitous_arp": "0",
+    "drop_unicast_in_l2_multicast": "0",
+    "ignore_routes_with_linkdown": "0",
+    "medium_id": "0",  # devices of one medium do not answer ARP for each other
+    "proxy_arp": "0",  # but for ports
+    "proxy_arp_pvlan": "0",  # an instance would be told that its own address is taken
+    "route_localnet": "0",
     # Sources are checked per port by nft, MAC included. A strict rp_filter would add nothing but losses during a move, while
     # the instance's packets come from its port and its /32 route still leads to the old host.
-    ("ipv4/conf/all/rp_filter", "0"),
-    ("ipv4/conf/default/rp_filter", "0"),
+    "rp_filter": "0",
+    "send_redirects": "0",
+}
+
+DEVICE_V6: Final[dict[str, str]] = {
+    "forwarding": "1",
+    "accept_ra": "0",
+    "drop_unicast_in_l2_multicast": "0",
+    "ignore_routes_with_linkdown": "0",
+    "proxy_ndp": "0",
+    "rpl_seg_enabled": "0",
+    "seg6_enabled": "0",
+}
+
+FABRIC: Final[tuple[Template, ...]] = (
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "1"),  # with IPv6 every device coming up walks all VRFs' tables: quadratic
+    ("ipv6/conf/default/addr_gen_mode", "1"),  # none: no address that nobody asked for
+    *((f"ipv4/conf/{which}/{name}", value) for which in ("all", "default") for name, value in DEVICE_V4.items()),
+    *((f"ipv6/conf/default/{name}", value) for name, value in DEVICE_V6.items()),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    ("ipv4/conf/all/accept_source_route", "0"),
     # Without rp_filter the kernel still looks each source up, in case it is one of our own addresses; accept_local spares that
     # second walk through rules and routes (fib_validate_source). nft is stricter: the source is exactly the sender's own.
     ("ipv4/conf/all/accept_local", "1"),
@@ -51,6 +78,53 @@ FABRIC: Final[tuple[Template, ...]] = (
     ("netfilter/nf_conntrack_timestamp", "1"),  # and when a flow began
     ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own
 )
+
+# As a new namespace has them, so they are written only when somebody has changed them. A kernel may lack some, when connection
+# tracking is not loaded yet or does not know a protocol. What is not there cannot be wrong.
+KERNEL_DEFAULTS: Final[dict[str, str]] = {
+    "ipv4/ip_default_ttl": "64",
+    "ipv4/ip_forward_use_pmtu": "0",
+    "ipv4/ip_no_pmtu_disc": "0",
+    "ipv4/icmp_echo_ignore_all": "0",
+    "ipv4/icmp_errors_use_inbound_ifaddr": "0",
+    "ipv4/icmp_ratelimit": "1000",
+    "ipv4/icmp_ratemask": "6168",
+    "ipv6/icmp/echo_ignore_all": "0",
+    "ipv6/icmp/ratelimit": "1000",
+    "ipv6/icmp/ratemask": "0-1,3-127",
+    "ipv6/max_dst_opts_length": "2147483647",
+    "ipv6/max_dst_opts_number": "8",
+    "ipv6/max_hbh_length": "2147483647",
+    "ipv6/max_hbh_opts_number": "8",
+    "netfilter/nf_conntrack_log_invalid": "0",
+    "netfilter/nf_conntrack_tcp_be_liberal": "0",
+    "netfilter/nf_conntrack_tcp_ignore_invalid_rst": "0",
+    "netfilter/nf_conntrack_tcp_max_retrans": "3",
+    "netfilter/nf_conntrack_generic_timeout": "600",
+    "netfilter/nf_conntrack_gre_timeout": "30",
+    "netfilter/nf_conntrack_gre_timeout_stream": "180",
+    "netfilter/nf_conntrack_icmp_timeout": "30",
+    "netfilter/nf_conntrack_icmpv6_timeout": "30",
+    "netfilter/nf_conntrack_sctp_timeout_closed": "10",
+    "netfilter/nf_conntrack_sctp_timeout_cookie_echoed": "3",
+    "netfilter/nf_conntrack_sctp_timeout_cookie_wait": "3",
+    "netfilter/nf_conntrack_sctp_timeout_established": "210",
+    "netfilter/nf_conntrack_sctp_timeout_heartbeat_sent": "30",
+    "netfilter/nf_conntrack_sctp_timeout_shutdown_ack_sent": "3",
+    "netfilter/nf_conntrack_sctp_timeout_shutdown_recd": "3",
+    "netfilter/nf_conntrack_sctp_timeout_shutdown_sent": "3",
+    "netfilter/nf_conntrack_tcp_timeout_close": "10",
+    "netfilter/nf_conntrack_tcp_timeout_close_wait": "60",
+    "netfilter/nf_conntrack_tcp_timeout_established": "432000",
+    "netfilter/nf_conntrack_tcp_timeout_fin_wait": "120",
+    "netfilter/nf_conntrack_tcp_timeout_last_ack": "30",
+    "netfilter/nf_conntrack_tcp_timeout_max_retrans": "300",
+    "netfilter/nf_conntrack_tcp_timeout_syn_recv": "60",
+    "netfilter/nf_conntrack_tcp_timeout_syn_sent": "120",
+    "netfilter/nf_conntrack_tcp_timeout_time_wait": "120",
+    "netfilter/nf_conntrack_tcp_timeout_unacknowledged": "300",
+    "netfilter/nf_conntrack_udp_timeout": "30",
+}
 
 PORT_V4: Final[tuple[Template, ...]] = (
     ("ipv4/conf/{dev}/proxy_arp", "1"),
@@ -76,7 +150,7 @@ VRF_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
 def host_sysctls() -> Iterator[Sysctl]:
     """Yield the namespace's own sysctls."""
-    return (Sysctl(path=path, value=value) for path, value in FABRIC)
+    return (Sysctl(path=path, value=value) for path, value in (*FABRIC, *KERNEL_DEFAULTS.items()))
 
 
 def device_sysctls(templates: tuple[Template, ...], ifname: str) -> Iterator[Sysctl]:

@@ -13,12 +13,13 @@ from netorch.drivers.linux import LinuxKernel
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Gro, Inside, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, Gro, Inside, Settings, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.op import Create
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, host_sysctls
 
 VNI = 5000
+RULES = ((1000, 0), (32765, 255))  # of the VRFs' tables, of the local one
 PORT = "v-0013880000001"
 TAP = "v-0013880000002"
 INSTANCE = "i-00138800000000001"
@@ -47,6 +48,7 @@ def vpc() -> list[KernelObject]:
         VETH,
         TapPort(ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000"),
         Gro(ifname="vx5000", on=False),
+        *(Settings(ifname=ifname) for ifname in ("vrf5000", "vx5000", PORT, TAP)),
         *device_sysctls(VRF_V6, "vrf5000"),
         *device_sysctls(VXLAN_V4 + VXLAN_V6, "vx5000"),
         *device_sysctls(PORT_V4 + PORT_V6, PORT),
@@ -69,8 +71,8 @@ def vpc() -> list[KernelObject]:
 
 def host_objects() -> list[KernelObject]:
     """Return what stands on every host."""
-    rules = [Rule(version=version, priority=32765, table=255) for version in (4, 6)]
-    return [*rules, *host_sysctls()]
+    rules = [Rule(version=version, priority=priority, table=table) for version in (4, 6) for priority, table in RULES]
+    return [*rules, AdminUp(ifname="lo"), *host_sysctls()]
 
 
 def create(kernel: LinuxKernel, *objects: KernelObject) -> None:

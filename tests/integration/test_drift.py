@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from pyroute2 import IPRoute
@@ -16,6 +17,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.link import Gro
 from netorch.state.nft import Scope
 from netorch.state.op import Create
+from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
 from tests.integration.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -56,6 +58,11 @@ def nft(world: World, scope: Scope, command: str) -> None:
 def ip(world: World, command: str) -> None:
     """Run an ip command in the fabric of hv1."""
     subprocess.run(["ip", "-n", world.hosts["hv1"].fabric, *command.split()], check=True)
+
+
+def bridge(world: World, command: str) -> None:
+    """Run a bridge command in the fabric of hv1."""
+    subprocess.run(["bridge", "-n", world.hosts["hv1"].fabric, *command.split()], check=True)
 
 
 def gro(world: World, ifname: str, *, on: bool) -> None:
@@ -112,6 +119,62 @@ DAMAGES: dict[str, Damage] = {
     ),
     "the ports' table is deleted": lambda w, ipr: nft(w, Scope.FABRIC, "delete table netdev netorch"),
     "the local rule returns": lambda w, ipr: ipr.rule("add", priority=0, table=255),
+    "the rule of the VRFs' tables is deleted": lambda w, ipr: ip(w, "rule del pref 1000"),
+    "the IPv6 rule of the VRFs' tables is deleted": lambda w, ipr: ip(w, "-6 rule del pref 1000"),
+    "the loopback goes down": lambda w, ipr: ip(w, "link set lo down"),
+    "a port has no ARP": lambda w, ipr: ip(w, f"link set {w.port('acme/a')} arp off"),
+    "a port has no multicast": lambda w, ipr: ip(w, f"link set {w.port('acme/a')} multicast off"),
+    "a port has the group of VXLAN devices": lambda w, ipr: ip(w, f"link set {w.port('acme/a')} group {0x4E540000}"),
+    "the VXLAN device has no ARP": lambda w, ipr: ip(w, "link set vx20000 arp off"),
+    "the VXLAN device is told that its link is down": lambda w, ipr: ip(w, "link set vx20000 protodown on"),
+    "the VXLAN device has a short time to live": lambda w, ipr: ip(w, "link set vx20000 type vxlan ttl 1"),
+    "the VXLAN device forbids fragments": lambda w, ipr: ip(w, "link set vx20000 type vxlan df set tos 4"),
+    "the VXLAN device learns": lambda w, ipr: ip(w, "link set vx20000 type vxlan learning"),
+    "the VXLAN device has a remote": lambda w, ipr: ip(w, "link set vx20000 type vxlan remote 192.0.2.13"),
+    "the VRF has ARP": lambda w, ipr: ip(w, "link set vrf20000 arp on"),
+    "the VRF has a small MTU": lambda w, ipr: ip(w, "link set vrf20000 mtu 1280"),
+    "the MTU falls below IPv6's": lambda w, ipr: ip(w, "link set vx20000 mtu 1000"),
+    "a port does not forward": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/forwarding", "0"),
+    "the VXLAN device does not forward": lambda w, ipr: _write(w, "ipv4/conf/vx20000/forwarding", "0"),
+    "the VRF does not forward": lambda w, ipr: _write(w, "ipv4/conf/vrf20000/forwarding", "0"),
+    "the VXLAN device does not forward IPv6": lambda w, ipr: _write(w, "ipv6/conf/vx20000/forwarding", "0"),
+    "a port checks reverse paths": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/rp_filter", "1"),
+    "an FDB entry gets a port": lambda w, ipr: bridge(
+        w, "fdb replace 02:4e:c0:00:02:0c dst 192.0.2.12 port 4790 dev vx20000 self"
+    ),
+    "an FDB entry is not permanent": lambda w, ipr: bridge(
+        w, "fdb replace 02:4e:c0:00:02:0c dst 192.0.2.13 dev vx20000 self static"
+    ),
+    "an IPv6 route gets a sibling": lambda w, ipr: ip(
+        w, "-6 route append fd00:44:0:100::5/128 via fe80::c000:20d dev vx20000 table 20000 metric 1024 onlink proto 200"
+    ),
+}
+IN_TWO_STEPS = {"the MTU falls below IPv6's"}  # the kernel starts IPv6 anew, disabled: what rests on it is refused once
+# Of these the kernel tells nobody: an audit finds them, `drift` at once.
+SILENT_DAMAGES: dict[str, Damage] = {
+    f"{path} is {value}": lambda w, _, path=path, value=value: _write(w, path.format(port=w.port("acme/a")), value)  # type: ignore[misc]
+    for path, value in {
+        "ipv4/conf/{port}/arp_ignore": "8",
+        "ipv4/conf/{port}/arp_filter": "1",
+        "ipv4/conf/{port}/proxy_arp_pvlan": "1",
+        "ipv4/conf/{port}/medium_id": "-1",
+        "ipv4/conf/{port}/bootp_relay": "1",
+        "ipv4/conf/{port}/arp_accept": "1",
+        "ipv4/conf/{port}/drop_gratuitous_arp": "1",
+        "ipv4/conf/{port}/drop_unicast_in_l2_multicast": "1",
+        "ipv4/conf/{port}/route_localnet": "1",
+        "ipv4/conf/{port}/send_redirects": "1",
+        "ipv4/neigh/{port}/proxy_delay": "80",
+        "ipv4/conf/vx20000/route_localnet": "1",
+        "ipv4/neigh/vx20000/mcast_solicit": "3",
+        "ipv6/conf/vx20000/mtu": "1280",
+        "ipv6/conf/{port}/mtu": "1280",
+        "ipv6/conf/{port}/accept_ra": "2",
+        "ipv6/conf/{port}/seg6_enabled": "1",
+        "ipv6/conf/{port}/rpl_seg_enabled": "1",
+        "ipv6/conf/{port}/drop_unicast_in_l2_multicast": "1",
+        "ipv6/conf/{port}/disable_ipv6": "1",
+    }.items()
 }
 
 
@@ -156,23 +219,56 @@ def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
     agent.audit()
     within_s = max(WITHIN_S, READINGS * (time.monotonic() - started))
     slow, never = {}, {}
-    for name, damage in DAMAGES.items():
+    for name, damage in {**DAMAGES, **sysctl_damages()}.items():
         with steady.hosts["hv1"].rtnl(fabric=True) as ipr:
             damage(steady, ipr)
         started = time.monotonic()
         try:
-            wait_for(lambda: matches(kernel_state(steady), wanted), name)
+            wait_for(lambda: matches(kernel_state(steady), wanted), name, 8)
         except AssertionError:
             found = kernel_state(steady)
             never[name] = sorted(str(key) for key in wanted if key not in found or not wanted[key].matches(found[key]))
             agent.audit()
         else:
             took = time.monotonic() - started
-            if took > within_s:
+            if took > within_s and name not in IN_TWO_STEPS:
                 slow[name] = took
-        if not steady.reaches("acme/a", "acme/b", tries=5):
+        if not (steady.reaches("acme/a", "acme/b", tries=5) and steady.reaches("acme/a", "acme/b", version=6, tries=5)):
             never.setdefault(name, []).append("no ping")
     assert (never, slow) == ({}, {})
+
+
+def test_what_the_kernel_tells_nobody_is_drift_at_once_and_comes_back_with_an_audit(steady: World) -> None:
+    agent = steady.agent("hv1")
+    wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired().items()}
+    unseen, never = [], {}
+    for name, damage in SILENT_DAMAGES.items():
+        with agent.busy, steady.hosts["hv1"].rtnl(fabric=True) as ipr:
+            damage(steady, ipr)
+            if matches(kernel_state(steady), wanted):
+                unseen.append(name)
+        agent.audit()
+        agent.step(0)
+        try:
+            wait_for(lambda: matches(kernel_state(steady), wanted), name)
+        except AssertionError:
+            found = kernel_state(steady)
+            never[name] = sorted(str(key) for key in wanted if key not in found or not wanted[key].matches(found[key]))
+    assert (unseen, never) == ([], {})
+    assert steady.reaches("acme/a", "acme/b")
+    assert steady.reaches("acme/a", "acme/b", version=6)
+
+
+def sysctl_damages() -> dict[str, Damage]:
+    """Return each sysctl of the namespace set to what it must not be: many at once, since each takes up to a second."""
+    others = {"0": "1", "1": "0"}
+
+    def damage(world: World, _: IPRoute) -> None:
+        for path, value in {**dict(FABRIC), **KERNEL_DEFAULTS}.items():
+            with suppress(FileNotFoundError):  # a protocol that this kernel does not track
+                _write(world, path, others.get(value, "1"))
+
+    return {"every sysctl of the namespace is changed": damage}
 
 
 def test_what_is_not_ours_is_never_touched(steady: World) -> None:

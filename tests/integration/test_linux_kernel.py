@@ -211,7 +211,7 @@ def test_a_changed_sysctl_is_seen(full: LinuxKernel) -> None:
     sysctl.write(fd, [("ipv4/ip_forward", "0"), (f"ipv4/conf/{PORT}/proxy_arp", "0"), ("ipv4/neigh/vx5000/mcast_solicit", "2")])
     os.close(fd)
     events = wait_events(full)
-    assert Seen(Sysctl(path="ipv4/ip_forward", value="0")) in events
+    assert Seen(Sysctl(path="ipv4/conf/all/forwarding", value="0")) in events
     assert Seen(Sysctl(path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT)) in events
     found = full.dump()["sysctl", "ipv4/neigh/vx5000/mcast_solicit"]
     assert found == Sysctl(path="ipv4/neigh/vx5000/mcast_solicit", value="2", ifname="vx5000")
