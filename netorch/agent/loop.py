@@ -32,6 +32,7 @@ from netorch.control.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError
 from netorch.model import keys
+from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
@@ -48,6 +49,7 @@ SNAPSHOT_EVERY_S = 1.0
 READ_AGAIN_S = 2.0  # after the kernel could not be read
 # An audit or a snapshot costs O(state): it may take this part of the time, so a large host does them less often.
 SHARE = 50
+FOREIGN_NAMED = 20  # foreign things in our namespace: a status names so many
 
 
 class Agent:
@@ -69,7 +71,7 @@ class Agent:
         self.kernel = kernel
         self.reconciler = Reconciler(self.records, self.moves, kernel, compilers)
         self.follower = Follower(self.records, open_store, self._prefixes)
-        self.outbox = Outbox(host_name)
+        self.outbox = Outbox(host_name, kernel.identity)
         self.connections = Connections(self.records, self.reconciler, kernel, self.outbox)
         self.allowance = Allowance(kernel, self._vpcs)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
@@ -80,6 +82,7 @@ class Agent:
         self._audit_at = 0.0
         self._count_at = 0.0
         self._counters: dict[str, int] = {}
+        self._violated_at = 0.0
         self._kernel_trouble = ""
         self._started_at = time.time()
         self._connected: Store | None = None
@@ -100,6 +103,7 @@ class Agent:
             log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
         if saved is not None:
             self.connections.recall(saved)
+        self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is told at once
         self.turn()
 
     def step(self, timeout_s: float, wake_fd: int | None = None) -> None:
@@ -226,15 +230,18 @@ class Agent:
             if store is not self._connected:
                 self.outbox.adopt(store)
                 self._connected = store
-            self.outbox.flush(store)
-            self.outbox.stay_alive(store, now)
+            if self.outbox.stay_alive(store, now):
+                self.outbox.flush(store)
         except StoreError as error:
             self._connected = None  # what of it was written is for the store to say
             log.warning("status not written reason=%r", str(error))
 
     def _count(self) -> None:
         try:
-            self._counters = self.kernel.counters()
+            counters = self.kernel.counters()
+            if self._counters and any(counters.get(name, 0) > self._counters.get(name, 0) for name in VIOLATIONS):
+                self._violated_at = time.time()
+            self._counters = counters
         except KernelError as error:
             log.warning("packets not counted reason=%r", str(error))
 
@@ -281,6 +288,8 @@ class Agent:
             counters=self._counters,
             table_percent=self.allowance.percent,
             refused=self.allowance.vnis,
+            violated_at=self._violated_at,
+            foreign=reconciler.foreign()[:FOREIGN_NAMED],
             trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, "") or self._kernel_trouble,
         )
 

@@ -38,10 +38,12 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     from netorch.drivers.flow_sources import KernelFlows
     from netorch.drivers.linux import LinuxKernel
 
+    kernel = LinuxKernel(host_name)
+    kernel.claim()  # the lock is another agent's affair where it has another state directory
     stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
     agent = Agent(
         host_name,
-        LinuxKernel(host_name),
+        kernel,
         lambda: open_store(store_url),
         SnapshotFile(state_dir / f"{host_name}.snapshot"),
         load_compilers(),

@@ -27,6 +27,7 @@ from netorch.model import keys
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
+from netorch.state.foreign import Foreign
 from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
@@ -78,11 +79,10 @@ class Reconciler:
         for event in events:
             match event:
                 case Seen(obj):
-                    wanted = self._slice(obj.slice_id).wanted(obj.key)
-                    self.repaired += wanted is not None and not wanted.matches(obj)
+                    self.repaired += _is_damage(self._slice(obj.slice_id), obj.key, obj)
                     self._slice(obj.slice_id).seen(obj)
                 case Gone(key):
-                    self.repaired += self._slice(slice_of_key(key)).wanted(key) is not None
+                    self.repaired += _is_damage(self._slice(slice_of_key(key)), key, None)
                     self._slice(slice_of_key(key)).gone(key)
                 case _:
                     pass
@@ -99,12 +99,14 @@ class Reconciler:
             found = by_slice.get(slice_id, {})
             target = self._slice(slice_id)
             for key in [key for key in target.actual if key not in found and covers(key)]:
+                self.repaired += _is_damage(target, key, None)
                 del target.actual[key]
                 target.touch(key)
                 differing += 1
             for key, obj in found.items():
                 known = target.actual.get(key)
                 if known is None or not known.matches(obj):
+                    self.repaired += _is_damage(target, key, obj)
                     target.actual[key] = obj
                     target.touch(key)
                     differing += 1
@@ -359,11 +361,24 @@ class Reconciler:
 
     def object_count(self) -> int:
         """Return how many kernel objects are ours."""
-        return sum(len(target.actual) for target in self.slices.values())
+        return sum(len(target.actual) for target in self.slices.values()) - len(self.foreign())
+
+    def foreign(self) -> tuple[str, ...]:
+        """Return what is not netorch's in its own namespace. Cost: O(the host's own part)."""
+        found = self._slice(HOST_SLICE).actual.values()
+        return tuple(sorted(obj.text for obj in found if isinstance(obj, Foreign)))
 
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired()`. For tests and the audit of audits."""
         return compile_slice(self._compilers, self._views[vni], self._records.vpcs[vni].mappings.values())
+
+
+def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:
+    """Return whether the kernel held an object as it is wanted, and now holds another or none, though nobody may take it."""
+    wanted, known = target.wanted(key), target.actual.get(key)
+    if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
+        return False
+    return key not in target.keep and wanted.parent not in target.keep  # a port on its way to another host is no damage
 
 
 def _flaw_of(error: Exception) -> str:

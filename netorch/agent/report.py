@@ -5,10 +5,16 @@ Only differences are written. While the store is away they wait here.
 
 from __future__ import annotations
 
+import logging
+import secrets
+
 import msgspec
 
 from netorch.model import keys
-from netorch.store.base import Delete, Put, Store
+from netorch.model.status import AgentRun
+from netorch.store.base import Compare, Delete, KeyValue, Put, Store
+
+log = logging.getLogger(__name__)
 
 LEASE_TTL_S = 15
 LEASE_RENEW_S = 5.0
@@ -19,12 +25,15 @@ _OPS_PER_TXN = 100
 class Outbox:
     """The records that this host is to write, and those that it has written."""
 
-    def __init__(self, host_name: str) -> None:
+    def __init__(self, host_name: str, kernel: str) -> None:
+        """Speak for a host; `kernel` says which kernel it is (netorch.drivers.base.Kernel.identity)."""
         self._host_name = host_name
+        self._run = AgentRun(kernel=kernel, run=secrets.token_hex(8))
+        self._rival: AgentRun | None = None
+        self._speaks = False
         self._wanted: dict[str, bytes] = {}
         self._written: dict[str, bytes] = {}
         self._changed: set[str] = set()
-        self._lease = 0
         self._renew_at = 0.0
 
     def adopt(self, store: Store) -> None:
@@ -66,12 +75,43 @@ class Outbox:
                     self._written.pop(op.key, None)
             self._changed.difference_update(batch)
 
-    def stay_alive(self, store: Store, now: float) -> None:
-        """Renew the lease that says that this host lives. Raises StoreError."""
+    def stay_alive(self, store: Store, now: float) -> bool:
+        """Renew the lease that says that this host lives; return whether it is ours, so that this agent may speak for the host.
+
+        The record says which kernel the host is and which run of an agent keeps it. An earlier run on the same kernel is dead
+        (`netorch.agent.main` sees to it), so its record is taken over. A record of another kernel stays while its lease does:
+        two machines that take themselves for one host must not both be believed.
+
+        Raises StoreError.
+        """
         if now < self._renew_at:
-            return
-        if not self._lease or store.keep_alive(self._lease) == 0:
-            lease = store.grant(LEASE_TTL_S)
-            store.txn((), [Put(keys.host_live(self._host_name), b"{}", lease)])
-            self._lease = lease  # not before the key stands: a lease without it says nothing
+            return self._speaks
+        key = keys.host_live(self._host_name)
+        found = store.get(key)
+        holder = _run_of(found)
+        self._speaks = holder is None or holder.kernel in ("", self._run.kernel)
+        if not self._speaks:
+            if self._rival != holder:
+                log.warning("host %s: %s", self._host_name, _ANOTHER)
+            self._rival = holder
+        elif found is None or holder != self._run or store.keep_alive(found.lease) == 0:
+            take = Put(key, msgspec.json.encode(self._run), store.grant(LEASE_TTL_S))
+            self._speaks = store.txn([Compare(key, found.mod_revision if found is not None else 0)], [take]).succeeded
+            if not self._speaks:
+                return False  # somebody was faster: look again with the next turn
         self._renew_at = now + LEASE_RENEW_S
+        return self._speaks
+
+
+_ANOTHER = (
+    "an agent on another machine says that it is this host; this one says nothing to the store. Stop one of the two, or give the "
+    "host of this machine a name of its own: netorch host create"
+)
+
+
+def _run_of(found: KeyValue | None) -> AgentRun | None:
+    """Return what a host's record of life says; a damaged one says nothing."""
+    try:
+        return msgspec.json.decode(found.value, type=AgentRun) if found is not None else None
+    except msgspec.MsgspecError:
+        return AgentRun()

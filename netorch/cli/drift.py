@@ -16,20 +16,24 @@ from netorch.cli.output import output_option, show_value
 def command(context: click.Context, session: Session, host: str, output: str) -> None:
     """Show how this host's kernel differs from what it should hold, as the operations that would repair it.
 
-    Changes nothing: a running agent repairs by itself within a second. Runs in the host's own network namespace; in a lab:
+    Things in the host's overlay namespace that are not netorch's are named, too; nobody removes them but you. Changes nothing:
+    a running agent repairs by itself within a second, and within a minute what the kernel tells nobody. Runs in the host's own
+    network namespace; in a lab:
 
     \b
     netorch lab exec --node HOST LAB -- netorch drift
 
     Exit codes: 0 no drift, 2 some.
     """
-    from netorch.diagnose.drift import pending_operations
+    from netorch.diagnose.drift import find_drift
     from netorch.plan.explain import op_text
 
     session.operator_only("drift")
-    lines = [op_text(op) for op in pending_operations(host, session.store)]
+    found = find_drift(host, session.store)
+    lines = [op_text(op) for op in found.operations]
     if output != "table":
-        show_value({"host": host, "operations": lines}, output)
+        show_value({"host": host, "operations": lines, "foreign": list(found.foreign)}, output)
     else:
+        lines += (f"! {text}: not netorch's, so it stays; remove it if nobody needs it" for text in found.foreign)
         click.echo("\n".join(lines) if lines else f"host {host}: no drift")
-    context.exit(2 if lines else 0)
+    context.exit(2 if found.operations or found.foreign else 0)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from netorch.control.hosts import HostState
 from netorch.control.mtus import sharing, too_small, unequal
 from netorch.control.read import Inventory, read_inventory
+from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState
 from netorch.model.ids import vni_of
 from netorch.model.status import AgentStatus
+from netorch.state.owner import fabric_netns
 from netorch.store.base import Store
+
+ALARM_S = 300.0  # how long a packet that no host may have sent is a problem
 
 
 class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +59,7 @@ def read_health(store: Store, now: float) -> Health:
         instances=sum(len(records.instances) for records in inventory.vpcs.values()),
         mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
         hosts=tuple(hosts),
-        problems=tuple(_problems(inventory)),
+        problems=tuple(_problems(inventory, now)),
         notes=tuple(unequal(sharing(inventory), inventory.mtus)),
     )
 
@@ -80,15 +86,17 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
     )
 
 
-def _problems(inventory: Inventory) -> list[str]:
+def _problems(inventory: Inventory, now: float) -> list[str]:
     problems = [str(error) for error in inventory.unreadable]
     problems += [f"VPC {found.path}: is in quarantine, nothing is changed in it" for found in inventory.quarantined.values()]
+    if not inventory.hosts:
+        problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
-        if not state.live and state.wants:
-            problems.append(f"host {name}: its agent is not running, {state.wants} interface(s) keep what they have; start it")
-        if status is not None and status.trouble:
-            problems.append(f"host {name}: {status.trouble}")
+        if not state.live:
+            problems.append(_silence(name, state.wants, seen=status is not None))
+        if status is not None:
+            problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
         for vni in status.refused if status is not None else ():
             refused = f"{_vpc(inventory, vni)} holds more connections than are free, and may begin no other for now"
             problems.append(f"host {name}: {refused}; see netorch flows")
@@ -99,6 +107,28 @@ def _problems(inventory: Inventory) -> list[str]:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
     problems += too_small(sharing(inventory), inventory.mtus)
     return problems
+
+
+def _silence(name: str, wants: int, *, seen: bool) -> str:
+    """Return what is to be said of a host without an agent."""
+    start = f"start it there: netorch agent run --host {name}"
+    if not seen:
+        return f"host {name}: its agent is not running and has never been seen; {start}"
+    kept = f", {wants} interface(s) keep what they have" if wants else ""
+    return f"host {name}: its agent is not running{kept}; {start}"
+
+
+def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
+    """Yield what an agent says is wrong with its host."""
+    if status.trouble:
+        yield status.trouble
+    if status.foreign:
+        held = f"its namespace {fabric_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
+        yield f"{held}; netorch leaves that alone, but packets may not: remove it"
+    if status.violated_at and now - status.violated_at < ALARM_S:
+        counts = " and ".join(f"{count} {reason}" for reason in VIOLATIONS if (count := status.counters.get(reason)))
+        since = _age(now - status.violated_at)
+        yield f"packets came that no honest host sends ({counts} in all, the last {since} ago); see netorch trace"
 
 
 def _vpc(inventory: Inventory, vni: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from netorch.control.hosts import read_host
 from netorch.diagnose.desired import compiled_agent
 from netorch.diagnose.sites import kernel_of
@@ -17,8 +19,15 @@ from netorch.store.base import Store
 _HERE = "run this on a host (--host, if it is not named so); in a lab: netorch lab exec --node HOST LAB -- netorch drift"
 
 
-def pending_operations(host_name: str, store: Store) -> list[Op]:
-    """Return the operations that would make this host's kernel what it should be.
+class Drift(msgspec.Struct, frozen=True):
+    """What differs: the operations that would repair it, and what is not netorch's and stays."""
+
+    operations: list[Op]
+    foreign: tuple[str, ...]
+
+
+def find_drift(host_name: str, store: Store) -> Drift:
+    """Return how this host's kernel differs from what it should be.
 
     Raises:
       NetorchError: the host is unknown or elsewhere, or one of its VPCs cannot be compiled.
@@ -31,7 +40,8 @@ def pending_operations(host_name: str, store: Store) -> list[Op]:
     with kernel_of(host_name) as kernel:
         if kernel.underlay(host.underlay) is None:
             raise NetorchError(f"host {host_name}: nothing here has its underlay address {host.underlay}; {_HERE}")
-        return compiled_agent(host_name, store, kernel, read_kernel=True).pending()
+        reconciler = compiled_agent(host_name, store, kernel, read_kernel=True)
+        return Drift(reconciler.pending(), reconciler.foreign())
 
 
 def _check_fabric(host: Host) -> None:

@@ -54,6 +54,11 @@ KernelEvent = Seen | Gone | Lost
 class Kernel(Protocol):
     """One host's kernel: its underlay namespace and its fabric namespace, which is made when absent."""
 
+    @property
+    def identity(self) -> str:
+        """Return which kernel this is: equal only for agents that would manage the same namespace."""
+        ...
+
     def dump(self) -> dict[Key, KernelObject]:
         """Return every object that is ours, read from the kernel."""
         ...

@@ -44,6 +44,7 @@ class FakeKernel:
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.underlays = underlays
         self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
+        self.identity = f"fake {id(self):x}"
         self._failures: dict[str, list[int]] = {}
         self._events: list[KernelEvent] = []
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -66,13 +66,22 @@ class LinuxKernel:
         for nft in self._nft.values():
             self._monitor.also(nft.fileno())
 
+    @property
+    def identity(self) -> str:
+        """Return which boot of which machine this is, and which namespace of it the fabric is."""
+        return netns.identity(self._fabric_fd)
+
+    def claim(self) -> None:
+        """Be the one agent of this fabric until the process ends. Raises KernelError when there is one."""
+        self._claim = netns.claim(self._fabric_fd)
+
     def dump(self) -> dict[Key, KernelObject]:
         """Return every object that is ours. Cost: ten dumps, and for each port a look at what its namespace's name means."""
         self._monitor.keep_name()
         self._monitor.forget()
         try:
             reading = read_all(self._fabric)
-            objects: list[KernelObject] = [*sysctl.read(self._fabric_fd), *reading.objects, *foreign.old_tables(self._fabric_fd)]
+            objects: list[KernelObject] = [*self._sysctls.read(), *reading.objects, *foreign.old_tables(self._fabric_fd)]
             objects += ethtool.read(self._fabric_fd, [obj.ifname for obj in reading.objects if isinstance(obj, Vxlan)])
         except OSError as error:
             raise KernelError("dump the fabric namespace", error.errno or 0, str(error)) from error
@@ -114,7 +123,7 @@ class LinuxKernel:
     def events(self) -> list[KernelEvent]:
         """Return what changed since the last call, other than by `apply`; never blocks."""
         events: list[KernelEvent] = self._monitor.take()
-        events += (Seen(obj) for obj in self._sysctls.deviations())
+        events += (Seen(obj) for obj in self._sysctls.changes())
         for nft in self._nft.values():
             events += nft.events()
         return events
@@ -171,7 +180,7 @@ class LinuxKernel:
 
     def _carry_out(self, lane: str, ops: list[Op]) -> list[Failure]:
         handler: Callable[[list[Op]], list[Failure]] = {
-            "sysctl": lambda batch: sysctl.apply(self._fabric_fd, batch),
+            "sysctl": self._sysctls.apply,
             "gro": lambda batch: ethtool.apply(self._fabric_fd, batch),
             "settings": lambda batch: settings.apply(self._fabric_fd, self._fabric, batch),
             "vrf": self._make_links,

@@ -270,16 +270,15 @@ class Monitor:
                 self._lost.add("all")
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
-        other = foreign.route(body)
-        if other is not None:
-            self._on_foreign(kind == packed.NEWROUTE, other)
-            if not (kind == packed.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
-                return  # else it may have replaced one of ours, or shares its packets
-        if body[5] != PROTOCOL:
+        self._on_foreign(kind == packed.NEWROUTE, foreign.route(body))
+        ours = body[5] == PROTOCOL
+        if not ours and not (kind == packed.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
+            return
+        if not ours:  # it may have replaced one of ours, or takes a part of its packets
             body = body[:5] + bytes((PROTOCOL,)) + body[6:]
         found = parsed.route(body, self.names)
         if found is not None:
-            self._seen(found) if kind == packed.NEWROUTE and other is None else self._gone(found.key)
+            self._seen(found) if kind == packed.NEWROUTE and ours else self._gone(found.key)
 
     def _on_foreign(self, there: bool, obj: Foreign | None) -> None:
         if obj is not None:

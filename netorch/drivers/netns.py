@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from netorch.errors import KernelError
 
 RUN_NETNS: Final = Path("/run/netns")
 _OWN: Final = "/proc/thread-self/ns/net"
+
+_AGENT: Final = "\0netorch-agent"  # an abstract name: it ends with the socket
 
 _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 0x1000
@@ -87,6 +90,31 @@ def find(name_or_path: str, *, follow: bool = True) -> int:
         return _open(path, follow=follow)
     except OSError as error:
         raise KernelError(f"open namespace {path}", error.errno or 0, "start the instance's namespace first") from error
+
+
+def identity(fd: int) -> str:
+    """Return a text that no other namespace has, on this machine or another, nor on this one after it is booted again."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    stat = os.fstat(fd)
+    return f"{boot} {stat.st_dev}:{stat.st_ino}"
+
+
+def claim(fd: int) -> socket.socket:
+    """Return a socket that makes its holder the one agent of a namespace: by a name in it, out of reach for whoever cannot enter.
+
+    Raises:
+      KernelError: somebody holds it.
+    """
+    with inside(fd):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(_AGENT)
+    except OSError as error:
+        sock.close()
+        raise KernelError(
+            "claim the host's namespace", error.errno or 0, "an agent of this host runs already; stop it"
+        ) from error
+    return sock
 
 
 def holds_name(fd: int, name: str) -> bool:

@@ -21,14 +21,14 @@ from typing import Any, Final
 
 import nftables
 
-from netorch.drivers import netns, nft_commands, nft_elements, nft_turn
+from netorch.drivers import foreign, netns, nft_commands, nft_elements, nft_turn
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
 from netorch.drivers.nft_commands import Change, commands, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft_counters import CounterReader
 from netorch.drivers.nft_elements import ElementSocket, NotPackable
 from netorch.drivers.nft_listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
-from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor
+from netorch.drivers.nft_monitor import NETLINK_NETFILTER, NftMonitor, TableReader
 from netorch.drivers.nft_transactions import only_elements, transactions
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
@@ -60,8 +60,9 @@ class Nft:
             with netns.inside(netns_fd):
                 self._library, port = _open_library()
                 self._elements = ElementSocket()
-                self._monitor = NftMonitor(port, self._elements.port)
+                self._monitor = NftMonitor(port, self._elements.port, all_tables=scope is Scope.FABRIC)
                 self._counters = CounterReader()
+            self._tables = TableReader(netns_fd)
         except OSError as error:
             raise KernelError("open nftables", error.errno or 0, f"{error}; install libnftables1 and run as root") from error
 
@@ -76,6 +77,10 @@ class Nft:
             found[table.key] = table
             for obj in objects_of(self._scope, family, blocks):
                 found[obj.key] = obj
+        if self._scope is Scope.FABRIC:  # the other namespace is the host's own, and so are its tables
+            for body in self._tables.read():
+                if (other := foreign.nft_table(body)) is not None:
+                    found[other.key] = other
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
@@ -125,6 +130,7 @@ class Nft:
         """Let go of the sockets; the tables stay."""
         self._monitor.close()
         self._counters.close()
+        self._tables.close()
         self._elements.close()
         self._library = None
 

@@ -9,7 +9,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from netorch.drivers.rtnl import SO_RCVBUFFORCE, enlarge
+from netorch.drivers.rtnl import SO_RCVBUFFORCE, Channel, enlarge
+from netorch.errors import KernelError
 from netorch.state.owner import NFT_TABLE
 
 NETLINK_NETFILTER: Final = 12
@@ -17,6 +18,7 @@ _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
 _NFNL_SUBSYS_NFTABLES: Final = 10
+_NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2  # linux/netfilter/nf_tables.h NFT_MSG_*
 _SO_ATTACH_FILTER: Final = 26
 _QUEUE_BYTES: Final = 4 << 20
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -32,8 +34,9 @@ _RETURN: Final = 0x06
 class NftMonitor:
     """A socket that hears of commits to the namespace's ruleset, other than those sent from our own netlink ports."""
 
-    def __init__(self, *own_ports: int) -> None:
-        """Listen in the calling thread's namespace. Raises OSError."""
+    def __init__(self, *own_ports: int, all_tables: bool = False) -> None:
+        """Listen in the calling thread's namespace; to what becomes of foreign tables too, if `all_tables`. Raises OSError."""
+        self._all_tables = all_tables
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
         _skip_ports(self._socket, own_ports)
@@ -49,7 +52,7 @@ class NftMonitor:
         found = False
         while True:
             try:
-                found |= _names_our_table(self._socket.recv(1 << 17))
+                found |= _concerns_us(self._socket.recv(1 << 17), self._all_tables)
             except BlockingIOError:
                 return found
             except OSError as error:
@@ -62,14 +65,34 @@ class NftMonitor:
         self._socket.close()
 
 
-def _names_our_table(datagram: bytes) -> bool:
+class TableReader:
+    """Reads the names of all tables of a namespace. Unlike libnftables' `list tables` it does not read what is in them."""
+
+    def __init__(self, netns_fd: int) -> None:
+        """Open the namespace. Raises OSError."""
+        self._channel = Channel(netns_fd, NETLINK_NETFILTER)
+
+    def read(self) -> list[bytes]:
+        """Return a message body for each table. Raises KernelError."""
+        try:
+            return [body for _, _, body in self._channel.dump(_NFNL_SUBSYS_NFTABLES << 8 | _GETTABLE, bytes(4))]
+        except OSError as error:
+            raise KernelError("read nft tables", error.errno or 0, str(error)) from error
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._channel.close()
+
+
+def _concerns_us(datagram: bytes, all_tables: bool) -> bool:
     offset = 0
     while offset + _HEADER.size <= len(datagram):
         length, kind, _, _, _ = _HEADER.unpack_from(datagram, offset)
         if length < _HEADER.size:
             return False
         name = datagram[offset + _FIRST_ATTRIBUTE + 4 : offset + length]
-        if kind >> 8 == _NFNL_SUBSYS_NFTABLES and name.startswith(_OUR_NAME):
+        of_tables = all_tables and kind & 0xFF in (_NEWTABLE, _DELTABLE)
+        if kind >> 8 == _NFNL_SUBSYS_NFTABLES and (of_tables or name.startswith(_OUR_NAME)):
             return True
         offset += (length + 3) & ~3
     return False

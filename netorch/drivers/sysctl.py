@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from netorch.drivers import netns
@@ -16,7 +16,6 @@ from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
 
 LOOK_EVERY_S: Final = 1.0
 _NET: Final = "/proc/sys/net/"
-_WANTED: Final = dict(FABRIC) | KERNEL_DEFAULTS
 
 
 def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
@@ -38,7 +37,7 @@ def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
             try:
                 _write(obj.path, value)
             except FileNotFoundError as error:
-                if not isinstance(op, Delete):
+                if not isinstance(op, Delete) and obj.path not in KERNEL_DEFAULTS:
                     failures.append(Failure(op, KernelError(describe(op), error.errno or 0)))
             except OSError as error:
                 failures.append(Failure(op, KernelError(describe(op), error.errno or 0)))
@@ -74,18 +73,42 @@ def read(fd: int) -> list[Sysctl]:
 
 
 class Watch:
-    """Looks at the namespace's own sysctls once a second, since the kernel tells of few of them. Cost: that of `read`."""
+    """The namespace's own sysctls, looked at once a second, since the kernel tells of few. A look costs what `read` does."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._known: dict[str, str] = {}
         self._look_at = 0.0
 
-    def deviations(self) -> Iterator[Sysctl]:
-        """Yield those that are not as netorch.state.sysctls says; nothing when a second has not passed."""
+    def read(self) -> list[Sysctl]:
+        """Return them. Raises OSError."""
+        found = read(self._fd)
+        self._known = {obj.path: obj.value for obj in found}
+        return found
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Write values, of devices too, and return what the kernel refused."""
+        failures = apply(self._fd, ops)
+        failed = {failure.op.obj.key for failure in failures}
+        written = (op.obj for op in ops if isinstance(op.obj, Sysctl) and op.obj.key not in failed)
+        self._known |= {obj.path: obj.value for obj in written if obj.path in self._known}
+        return failures
+
+    def changes(self) -> list[Sysctl]:
+        """Return those that somebody has changed since they were last read; nothing when a second has not passed.
+
+        Raises:
+          KernelError: they cannot be read.
+        """
         now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_S
-            yield from (obj for obj in read(self._fd) if obj.value != _WANTED[obj.path])
+        if now < self._look_at or not self._known:
+            return []
+        self._look_at = now + LOOK_EVERY_S
+        before = self._known
+        try:
+            return [obj for obj in self.read() if obj.value != before.get(obj.path)]
+        except OSError as error:
+            raise KernelError("read sysctls", error.errno or 0, str(error)) from error
 
 
 def _write(path: str, value: str) -> None:

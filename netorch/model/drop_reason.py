@@ -16,6 +16,7 @@ class DropReason(msgspec.Struct, frozen=True):
 
 # Counts no refusal of its own, but those of a flood that were not told one by one. Told of a packet: its VPC has such.
 UNTOLD: Final = "untold"
+VIOLATIONS: Final = ("unverified", "stranger")  # no honest host sends such packets
 
 DROP_REASONS: Final[dict[str, DropReason]] = {
     "spoofed": DropReason("an instance used a MAC or IP address that is not its own"),

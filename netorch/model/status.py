@@ -5,6 +5,13 @@ from __future__ import annotations
 import msgspec
 
 
+class AgentRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Stored at `host/<host>/live`, with a lease: who says that the host lives."""
+
+    kernel: str = ""  # which one the host is
+    run: str = ""  # of the agent, by lot
+
+
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Stored at `hoststat/<host>/agent`."""
 
@@ -17,6 +24,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     counters: dict[str, int] = {}  # dropped packets by reason
     table_percent: int = 0  # how full the connection table is, where it is more than half
     refused: tuple[int, ...] = ()  # VNIs of the VPCs that hold so much of it that they may begin no connection
+    foreign: tuple[str, ...] = ()  # what is not netorch's in its own namespace
+    violated_at: float = 0.0  # when a packet was last counted that no host may have sent, seconds since 1970
     trouble: str = ""  # why the host is not as it should be
 
 

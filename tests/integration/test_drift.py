@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 from pyroute2 import IPRoute
 
+from netorch.diagnose.drift import Drift, find_drift
 from netorch.drivers import ethtool, netns
 from netorch.drivers.nft import Nft
 from netorch.state.base import KernelObject, Key
@@ -18,6 +19,7 @@ from netorch.state.link import Gro
 from netorch.state.nft import Scope
 from netorch.state.op import Create
 from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
+from netorch.store import open_store
 from tests.integration.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -294,6 +296,46 @@ def test_what_is_not_ours_is_never_touched(steady: World) -> None:
         assert [r for r in ipr.get_routes(family=2, table=20000) if r.get_attr("RTA_DST") == "203.0.113.0"]
     nft(steady, Scope.FABRIC, "list table inet mine")
     nft(steady, Scope.UNDERLAY, "list table ip mine")
+
+
+FOREIGN = {
+    "rule pref 500 blackhole": ("rule add pref 500 from 203.0.113.1 blackhole", "rule del pref 500"),
+    "rule -6 pref 500 lookup 77": ("-6 rule add pref 500 lookup 77", "-6 rule del pref 500"),
+    "route 203.0.113.0/24 table 20000": (
+        "route add 203.0.113.0/24 dev vrf20000 table 20000 proto static",
+        "route del 203.0.113.0/24 table 20000",
+    ),
+    "device debug0": ("link add debug0 up type dummy", "link del debug0"),
+    "nft table inet mine": ("add table inet mine", "delete table inet mine"),
+    "nft table ip6 netorch": ("add table ip6 netorch", "delete table ip6 netorch"),
+    "qdisc clsact on vx20000": ("qdisc add dev vx20000 clsact", "qdisc del dev vx20000 clsact"),
+}
+
+
+def test_what_is_foreign_in_the_fabric_is_named_at_once_until_it_goes(steady: World) -> None:
+    agent = steady.agent("hv1")
+    fabric = steady.hosts["hv1"].fabric
+    assert drift_of(steady, "hv1") == Drift([], ())
+    for text, (make, remove) in FOREIGN.items():
+        tool = {"nft": ["ip", "netns", "exec", fabric, "nft"], "qdi": ["tc", "-n", fabric]}.get(text[:3], ["ip", "-n", fabric])
+        subprocess.run([*tool, *make.split()], check=True)
+        wait_for(lambda text=text: agent.reconciler.foreign() == (text,), text)  # type: ignore[misc]
+        assert drift_of(steady, "hv1").foreign == (text,)
+        agent.audit()
+        assert agent.reconciler.foreign() == (text,)
+        subprocess.run([*tool, *remove.split()], check=True)
+        wait_for(lambda: agent.reconciler.foreign() == (), f"the end of {text}")
+    assert drift_of(steady, "hv1") == Drift([], ())
+    assert steady.reaches("acme/a", "acme/b")
+
+
+def drift_of(world: World, host: str) -> Drift:
+    store = open_store(str(world.store_path))
+    try:
+        with netns.inside(world.hosts[host].fd):
+            return find_drift(host, store)
+    finally:
+        store.close()
 
 
 def test_the_fabric_gets_its_name_back(steady: World) -> None:

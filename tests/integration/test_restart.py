@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -16,6 +18,7 @@ from netorch.drivers import netns
 from netorch.drivers.probe import Probe, ask
 from netorch.model import keys
 from netorch.store.base import Put
+from tests.integration.packets import PATIENCE_S
 from tests.integration.world import AgentProcess, World, wait_for
 
 pytestmark = pytest.mark.root
@@ -89,6 +92,25 @@ def test_an_agent_killed_while_it_builds_is_completed_by_the_next(world: World) 
         world.start_process("hv1")
     world.wait_attached()
     assert all(world.reaches(f"acme/n{n}", "acme/b") for n in (10, 15, 21))
+
+
+def test_a_second_agent_of_a_host_is_refused_whatever_its_state_directory(world: World) -> None:
+    world.start_process("hv1")
+    wait_for(lambda: _agent_of(world, "hv1"), "the first to report")
+    command = ["agent", "run", "--host", "hv1", "--state-dir", str(world.directory / "other")]
+    for place in ("hv1", "hv2"):  # from wherever: it would manage the same namespace
+        done = subprocess.run(
+            ["ip", "netns", "exec", place, sys.executable, "-m", "netorch", "--store", str(world.store_path), *command],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert (done.returncode, "an agent of this host runs already" in done.stderr) == (1, True), done.stderr
+    agent = world.agents["hv1"]
+    assert isinstance(agent, AgentProcess)
+    agent.kill()
+    world.start_process("hv1")  # the next one is not kept out by the dead
 
 
 def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snapshot(world: World) -> None:

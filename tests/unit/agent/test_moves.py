@@ -41,6 +41,7 @@ def test_a_moved_instance_settles_at_its_new_host(world: World) -> None:
     found = mapping_of(world, placed)
     assert (found.host, found.move) == ("hv2", None)
     assert not any(key[0] == "link" for key in world.kernels["hv1"].objects)
+    assert [world.agents[name].reconciler.repaired for name in ("hv1", "hv2")] == [0, 0]  # nobody has damaged anything
     assert world.store.get(keys.eni_status("hv1", placed.eni.id)) is None
     world.assert_settled()
 

@@ -210,6 +210,7 @@ def test_the_host_goes_on_when_somebody_else_has_mended_its_table(world: World) 
 
 def test_the_agent_outlives_a_kernel_that_fails_as_a_whole(world: World) -> None:
     kernel = Broken()
+    kernel.identity = world.kernels["hv1"].identity
     world.kernels["hv1"] = kernel
     world.start("hv1")
     _, subnet = world.vpc("a")

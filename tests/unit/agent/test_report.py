@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from netorch.agent.loop import Agent
 from netorch.agent.report import Outbox
+from netorch.agent.snapshot import SnapshotFile
 from netorch.control import hosts
+from netorch.drivers.base import Gone
+from netorch.drivers.fake import FakeKernel
 from netorch.errors import StoreError
 from netorch.model import keys
 from netorch.model.eni import VpcStatus
+from netorch.state.base import HOST_SLICE
+from netorch.state.foreign import Foreign
 from netorch.store.memory import MemoryStore
 from tests.unit.agent.world import Clock, Wire, WiredStore, World
 
@@ -51,7 +59,7 @@ def test_a_host_is_alive_again_whatever_call_failed(world: World, calls: int, lo
 @pytest.mark.parametrize("calls", range(5))
 @pytest.mark.parametrize("lose_answer", [False, True])
 def test_a_flush_that_is_cut_off_loses_nothing(calls: int, lose_answer: bool) -> None:
-    store, wire, outbox = MemoryStore(clock=Clock()), Wire(), Outbox("hv1")
+    store, wire, outbox = MemoryStore(clock=Clock()), Wire(), Outbox("hv1", "kernel")
     wired = WiredStore(store, wire)
     outbox.adopt(wired)
     for vni in range(250):
@@ -99,3 +107,76 @@ def test_what_an_earlier_run_said_and_is_no_longer_so_is_taken_back(world: World
     world.put(keys.eni_status("hv1", "eni-00004d00000000001"), b'{"state":"attached"}')
     world.start("hv1")
     assert told(world.store).keys() == {"hoststat/hv1/agent", "hoststat/hv2/agent"}
+
+
+def twin(world: World, name: str, kernel: FakeKernel) -> Agent:
+    """Start a second agent for a host, which the first knows nothing of."""
+    snapshot = SnapshotFile(world.path / "twin.snapshot")
+    agent = Agent(name, kernel, lambda: WiredStore(world.store, Wire()), snapshot, world.compilers, world.clock)
+    agent.start()
+    return agent
+
+
+def test_a_host_stays_alive_after_a_second_agent_on_it_has_come_and_gone(world: World) -> None:
+    second = twin(world, "hv1", world.kernels["hv1"])
+    second.follower.close()
+    for _ in range(10):
+        world.clock.now += 5
+        world.turn()
+    assert world.store.get(keys.host_live("hv1")) is not None
+
+
+def test_an_agent_on_another_machine_says_nothing_for_a_host_while_the_first_lives(world: World) -> None:
+    world.settle(3)
+    before = told(world.store), world.store.get(keys.host_live("hv1"))
+    second = twin(world, "hv1", FakeKernel())
+    for _ in range(6):
+        world.clock.now += 1
+        second.turn()
+        assert told(world.store) == before[0]
+        assert world.store.get(keys.host_live("hv1")) == before[1]
+    world.kill("hv1")
+    for _ in range(5):  # a machine that took the place of a dead one
+        world.clock.now += 5
+        second.turn()
+    assert json.loads(before[1].value)["kernel"] != second.kernel.identity  # type: ignore[union-attr]
+    found = world.store.get(keys.host_live("hv1"))
+    assert found is not None
+    assert json.loads(found.value)["kernel"] == second.kernel.identity
+    second.follower.close()
+
+
+def test_a_host_that_the_store_does_not_know_is_told_at_once(world: World) -> None:
+    agent = world.start("hv7")
+    assert agent.reconciler.problems[HOST_SLICE] == "host hv7 is not in the store; create it: netorch host create"
+
+
+def test_packets_that_no_host_may_send_are_noted_when_they_rise(world: World) -> None:
+    kernel = world.kernels["hv1"]
+    kernel.packets = {"unverified": 7, "sg_ingress": 1}
+    world.start("hv1")
+    world.settle(2)
+    status = world.agents["hv1"]._status()
+    assert status.violated_at == 0.0  # who knows when those came
+    kernel.packets = {"unverified": 7, "sg_ingress": 9}
+    world.settle(2)
+    assert world.agents["hv1"]._status().violated_at == 0.0
+    kernel.packets = {"unverified": 8, "sg_ingress": 9}
+    world.settle(2)
+    assert world.agents["hv1"]._status().violated_at > 0.0
+
+
+def test_what_is_not_ours_is_told_and_stays(world: World) -> None:
+    kernel = world.kernels["hv1"]
+    rule = Foreign(text="rule pref 500 lookup 77")
+    kernel.objects[rule.key] = rule
+    world.start("hv1")
+    world.settle(2)
+    found = world.store.get(keys.agent_status("hv1"))
+    assert found is not None
+    assert json.loads(found.value)["foreign"] == ["rule pref 500 lookup 77"]
+    assert rule.key in kernel.objects
+    del kernel.objects[rule.key]
+    kernel.tell(Gone(rule.key))
+    world.settle(2)
+    assert world.agents["hv1"].reconciler.foreign() == ()
