@@ -59,17 +59,13 @@ class LinuxKernel:
             self._monitor.learn(read_names(self._fabric), set())
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
+        self.identity = netns.identity(self._fabric_fd)
         self._indexes: dict[str, int] = {}
         self._sysctls = sysctl.Watch(self._fabric_fd)
         self._ports = Ports(self._fabric_fd, self._underlay_fd, self._fabric, self._index_of)
         self._nft = {Scope.UNDERLAY: Nft(Scope.UNDERLAY, self._underlay_fd), Scope.FABRIC: Nft(Scope.FABRIC, self._fabric_fd)}
         for nft in self._nft.values():
             self._monitor.also(nft.fileno())
-
-    @property
-    def identity(self) -> str:
-        """Return which boot of which machine this is, and which namespace of it the fabric is."""
-        return netns.identity(self._fabric_fd)
 
     def claim(self) -> None:
         """Be the one agent of this fabric until the process ends. Raises KernelError when there is one."""
