@@ -39,7 +39,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     from netorch.drivers.linux import LinuxKernel
 
     kernel = LinuxKernel(host_name)
-    kernel.claim()  # the lock is another agent's affair where it has another state directory
+    claim = kernel.claim()  # the lock is another agent's affair where it has another state directory
     stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
     agent = Agent(
         host_name,
@@ -53,6 +53,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     while not _readable(stop_fd):
         agent.step(TURN_S, stop_fd)
     agent.close()
+    claim.close()
     os.close(lock)
 
 

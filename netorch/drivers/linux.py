@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from contextlib import suppress
+from functools import partial
 from itertools import groupby, islice
 from typing import Final
 
@@ -60,16 +61,14 @@ class LinuxKernel:
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(self._fabric_fd)
+        self.claim = partial(netns.claim, self._fabric_fd)  # how to be its one agent, as long as what it returns is held
         self._indexes: dict[str, int] = {}
         self._sysctls = sysctl.Watch(self._fabric_fd)
         self._ports = Ports(self._fabric_fd, self._underlay_fd, self._fabric, self._index_of)
-        self._nft = {Scope.UNDERLAY: Nft(Scope.UNDERLAY, self._underlay_fd), Scope.FABRIC: Nft(Scope.FABRIC, self._fabric_fd)}
+        namespaces = {Scope.UNDERLAY: self._underlay_fd, Scope.FABRIC: self._fabric_fd}
+        self._nft = {scope: Nft(scope, fd) for scope, fd in namespaces.items()}
         for nft in self._nft.values():
             self._monitor.also(nft.fileno())
-
-    def claim(self) -> None:
-        """Be the one agent of this fabric until the process ends. Raises KernelError when there is one."""
-        self._claim = netns.claim(self._fabric_fd)
 
     def dump(self) -> dict[Key, KernelObject]:
         """Return every object that is ours. Cost: ten dumps, and for each port a look at what its namespace's name means."""
