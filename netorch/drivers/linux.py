@@ -65,13 +65,12 @@ class LinuxKernel:
         self._indexes: dict[str, int] = {}
         self._sysctls = sysctl.Watch(self._fabric_fd)
         self._ports = Ports(self._fabric_fd, self._underlay_fd, self._fabric, self._index_of)
-        namespaces = {Scope.UNDERLAY: self._underlay_fd, Scope.FABRIC: self._fabric_fd}
-        self._nft = {scope: Nft(scope, fd) for scope, fd in namespaces.items()}
+        self._nft = {scope: Nft(scope, fd) for scope, fd in zip(Scope, (self._underlay_fd, self._fabric_fd), strict=True)}
         for nft in self._nft.values():
             self._monitor.also(nft.fileno())
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return every object that is ours. Cost: ten dumps, and for each port a look at what its namespace's name means."""
+        """Return every object that is ours. Cost: eleven dumps, and for each port a look at what its namespace's name means."""
         self._monitor.keep_name()
         self._monitor.forget()
         try:

@@ -271,7 +271,7 @@ def sysctl_damages() -> dict[str, Damage]:
     def damage(world: World, _: IPRoute) -> None:
         for path, value in {**dict(FABRIC), **KERNEL_DEFAULTS}.items():
             with suppress(FileNotFoundError):  # a protocol that this kernel does not track
-                _write(world, path, others.get(value, "1"))
+                _write(world, path, others.get(value) or (str(int(value) - 1) if value.isdigit() else "1"))
 
     return {"every sysctl of the namespace is changed": damage}
 
