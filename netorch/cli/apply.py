@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from click.core import ParameterSource
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_value
-from netorch.cli.planning import file_option, load_plan, make_plan, plan_value, show_plan, stuck_error
+from netorch.cli.planning import file_option, load_plan, make_plan, plan_value, read_cloud, show_plan, stuck_error
 from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def command(
 
     if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
         raise click.UsageError("a saved plan knows its file: leave --file out", context)
-    plan = make_plan(session, path) if plan_file is None else load_plan(session, plan_file)
+    again = partial(make_plan, session, path, read_cloud(session, path)) if plan_file is None else None
+    plan = again() if again is not None else load_plan(session, plan_file or path)
     machine = output != "table"
     if not machine:
         show_plan(plan)
@@ -63,7 +65,8 @@ def command(
     if plan.changes:
         if not yes:
             _ask_about_losses(plan, from_stdin=plan_file is None and str(path) == "-")
-        done = apply_cloud(session.store, plan, _progress("committing"), allow_mass_delete=allow_mass_delete)
+        progress = _progress("committing")
+        done = apply_cloud(session.store, plan, progress, allow_mass_delete=allow_mass_delete, again=again)
         if not machine:
             click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
         if wait and plan.hosts:

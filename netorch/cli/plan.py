@@ -8,7 +8,7 @@ import click
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, show_value
-from netorch.cli.planning import file_option, make_plan, plan_value, save_plan, show_plan, stuck_error
+from netorch.cli.planning import file_option, make_plan, plan_value, read_cloud, save_plan, show_plan, stuck_error
 
 
 @click.command()
@@ -22,9 +22,7 @@ def command(context: click.Context, session: Session, path: Path, out: Path | No
 
     Exit codes: 0 nothing would change, 2 something would, 1 some VPC cannot be made as the file says.
     """
-    from netorch.spec import load_cloud
-
-    cloud = load_cloud(path)
+    cloud = read_cloud(session, path)
     plan = make_plan(session, path, cloud)
     if out is not None:
         save_plan(session, plan, path, cloud, out)

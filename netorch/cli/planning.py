@@ -32,12 +32,19 @@ file_option = click.option(
 )
 
 
+def read_cloud(session: Session, path: Path) -> Cloud:
+    """Return what a file declares, on the hosts that there are. Raises SpecError."""
+    from netorch.control.hosts import host_roles
+    from netorch.spec import load_cloud
+
+    return load_cloud(path, hosts=host_roles(session.store))
+
+
 def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> CloudPlan:
     """Return what would make the cloud as the file says, which may have been read before. Raises SpecError, ApiError."""
     from netorch.control.cloud import plan_cloud
-    from netorch.spec import load_cloud
 
-    declared = load_cloud(path) if cloud is None else cloud
+    declared = read_cloud(session, path) if cloud is None else cloud
     return plan_cloud(session.store, session.caller, declared, source=source_path(path), is_there=os.path.exists)
 
 

@@ -12,7 +12,8 @@ it is, and the rest of the file goes on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, CloudPlan, Left, Stuck, differences
@@ -31,6 +32,8 @@ from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl
 from netorch.model.valid import SOURCE_TAG
 from netorch.store.base import Store
+
+TRIES: Final = 16  # plans, one after the other, until none is overtaken
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Refused = dict[Path, NetorchError]
@@ -264,18 +267,52 @@ def _check_quotas(draft: Draft, decl: VpcDecl, vpcs: int) -> None:
         raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces")
 
 
-def apply_cloud(store: Store, plan: CloudPlan, progress: Progress | None = None, *, allow_mass_delete: bool = False) -> int:
+def apply_cloud(
+    store: Store,
+    plan: CloudPlan,
+    progress: Progress | None = None,
+    *,
+    allow_mass_delete: bool = False,
+    again: Callable[[], CloudPlan] | None = None,
+) -> int:
     """Commit a plan, and return how many transactions that took; 0 for a plan without changes.
+
+    `again` plans anew when somebody else has changed the cloud meanwhile. A new plan that does no more than the one that was
+    shown is carried out instead: two that change different things do not refuse each other.
 
     Raises:
       ApiError: OperationNotPermitted for a plan that ends most of what the file has to do with, unless that is allowed.
-      Conflict: the cloud was changed since it was planned. What was committed stays, each transaction a consistent state; a new
-        plan holds the rest.
+      Conflict: the cloud was changed since it was planned, and in what the plan is about. What was committed stays, each
+        transaction a consistent state; a new plan holds the rest.
     """
     mass = plan.mass_deletion()
     if mass and not allow_mass_delete:
         raise ApiError("OperationNotPermitted", f"cloud: {mass}")
+    agreed, stuck = _deeds(plan), {found.path for found in plan.stuck}
     commits = 0
+    for left in reversed(range(TRIES)):
+        try:
+            for done in _commit_all(store, plan):
+                commits += 1
+                if progress is not None:
+                    progress(done, len(plan.steps))
+            break
+        except Conflict:
+            if again is None or not left:
+                raise
+            plan = again()
+            if not (_deeds(plan) <= agreed and {found.path for found in plan.stuck} <= stuck):
+                raise
+    return commits
+
+
+def _deeds(plan: CloudPlan) -> set[tuple[str, str, str]]:
+    """Return what a plan does to what; which free VNI or address something new gets is left open."""
+    return {(change.action.value, change.kind, change.path) for change in plan.changes}
+
+
+def _commit_all(store: Store, plan: CloudPlan) -> Iterator[int]:
+    """Commit a plan's steps, as many as fit at a time; yield how many are done. Raises Conflict."""
     written: dict[str, int] = {}
     done, total = 0, len(plan.steps)
     while done < total:
@@ -285,10 +322,7 @@ def apply_cloud(store: Store, plan: CloudPlan, progress: Progress | None = None,
             writes.absorb(plan.steps[done])
             done += 1
         _commit(store, writes, written)
-        commits += 1
-        if progress is not None:
-            progress(done, total)
-    return commits
+        yield done
 
 
 def _commit(store: Store, writes: Writes, written: dict[str, int]) -> None:

@@ -194,3 +194,10 @@ def read_hosts(store: Store) -> dict[str, HostState]:
     for host, state in states.items():
         state.live, state.wants, state.draining = host in live, wants.get(host, 0), host in drained
     return states
+
+
+def host_roles(store: Store) -> dict[str, Role]:
+    """Return what each host is for, by name; a damaged one counts as a hypervisor, and is told of when it is used."""
+    names = [kv.key.split("/")[1] for kv in store.list("host/").kvs if kv.key.endswith("/spec")]
+    known = read_hosts(store)
+    return {name: known[name].host.role if name in known else Role.HYPERVISOR for name in names}

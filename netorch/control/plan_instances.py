@@ -294,18 +294,23 @@ class InstancePlanner:
         create_writes(writes, eni)
         map_to(writes, eni, state.host)
         pool.save(writes)
-        self._note_new(instance, eni, state.host.name, tuple(sorted(decl.security_groups)))
+        self._note_new(decl, instance, eni, state.host.name)
 
-    def _note_new(self, instance: Instance, eni: NetworkInterface, host: str, groups: tuple[str, ...]) -> None:
+    def _note_new(self, decl: InstanceDecl, instance: Instance, eni: NetworkInterface, host: str) -> None:
         why = self._replaced.get(instance.name, ())
         before = self._stored[instance.name] if why else None
         hosts = {host}
-        sides = dict.fromkeys(("address", "ipv6_address", "host"), "") | {"mac": eni.mac, "security_groups": "", "source": ""}
+        mac = ""
+        sides = dict.fromkeys(("address", "ipv6_address", "mac", "host", "security_groups", "source"), "")
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
             sides = self._sides(before.record)
-        now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": eni.mac, "host": host}
-        now |= {"security_groups": " ".join(groups), "source": instance.tags.get(SOURCE_TAG, "") if before is not None else ""}
+            mac = decl.mac.lower() or "a new one"  # by chance: another time it is another one
+        now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
+        now |= {
+            "security_groups": " ".join(sorted(decl.security_groups)),
+            "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
+        }
         told = {item.field for item in why}
         effects = differences(**{field: (sides[field], now[field]) for field in sides if field not in told})
         change = Change(

@@ -6,7 +6,7 @@ A value that is wrong in itself is reported once and takes no further part, so t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from netorch.errors import Problem
@@ -40,8 +40,8 @@ def default_vpc() -> VpcDecl:
     return VpcDecl(name=DEFAULT_VPC_NAME, owner=DEFAULT_OWNER, cidrs=[DEFAULT_VPC_CIDR], subnets=[subnet])
 
 
-def check_cloud(cloud: Cloud) -> list[Problem]:
-    """Return every problem of a cloud; nothing when it is valid.
+def check_cloud(cloud: Cloud, hosts: Mapping[str, Role] | None = None) -> list[Problem]:
+    """Return every problem of a cloud; nothing when it is valid. `hosts` are those that there are besides, None: nobody knows.
 
     Cost: linear, but for sorting each VPC's subnets.
     """
@@ -49,6 +49,8 @@ def check_cloud(cloud: Cloud) -> list[Problem]:
     if cloud.name and (flaw := checker.names[cloud.name]):
         checker.add(flaw, ("name",))
     roles = checker.hosts(cloud.hosts)
+    if hosts is not None and (roles is not None or not cloud.hosts):
+        roles = {**hosts, **(roles or {})}
     vnis: dict[int, int] = {}
     names: dict[tuple[str, str], int] = {}
     lodger: int | None = None

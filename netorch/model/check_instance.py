@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from netorch.model import rules
 from netorch.model.addr import Prefix
 from netorch.model.check_security import Names, no_such
@@ -9,6 +11,8 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Role
 from netorch.model.notes import Notes, Where, path_of
 from netorch.model.rules import Flaw, shown
+
+MAX_NAMED: Final = 10  # hosts that an advice lists
 
 
 class Subnets:
@@ -134,7 +138,8 @@ class InstanceChecker:
     def _host(self, name: str, where: Where, roles: dict[str, Role]) -> None:
         role = roles.get(name)
         if role is None:
-            flaw = Flaw(f"there is no host {shown(name)}", f"choose one of {', '.join(roles)}, or leave it out")
+            known = f"choose one of {', '.join(roles)}" if 0 < len(roles) <= MAX_NAMED else "make it with `netorch host create`"
+            flaw = Flaw(f"there is no host {shown(name)}", f"{known}, or leave it out")
             self._notes.add(flaw, where, ("host",))
         elif role is not Role.HYPERVISOR:
             flaw = Flaw(f"host {shown(name)} has the role {role.value}", "choose a hypervisor, or leave it out")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ import yaml_rs
 from netorch.errors import Problem, SpecError
 from netorch.model.check import check_cloud
 from netorch.model.cloud import Cloud
+from netorch.model.eni import Role
 from netorch.model.notes import path_of
 from netorch.spec import jsontree, yamltree
 from netorch.spec.node import MAX_DEPTH, Node, walk
@@ -40,10 +42,10 @@ _NUMBER_LENGTH: Final = 64
 _ALIAS_LIMITS = yaml_rs.AliasLimits(max_total_replayed_events=yamltree.MAX_ALIASED, max_replay_stack_depth=MAX_DEPTH)
 
 
-def load_cloud(path: str | Path, text: str | None = None) -> Cloud:
+def load_cloud(path: str | Path, text: str | None = None, *, hosts: Mapping[str, Role] | None = None) -> Cloud:
     """Return the cloud that a file declares, or that `text` does if given; `path` is then only its name.
 
-    A name that ends in .json says that the text is JSON.
+    A name that ends in .json says that the text is JSON. `hosts` are those that there are besides the file's, None: nobody knows.
 
     Raises:
       SpecError: the file cannot be read, or is wrong; carries every problem.
@@ -53,8 +55,8 @@ def load_cloud(path: str | Path, text: str | None = None) -> Cloud:
     data = _read(source) if text is None else _encode(source, text)
     text = _decode(source, data)
     is_json = source.lower().endswith(".json")
-    cloud = _quick(data, text, is_json)
-    return _thorough(source, text, is_json) if cloud is None else cloud
+    cloud = _quick(data, text, is_json, hosts)
+    return _thorough(source, text, is_json, hosts) if cloud is None else cloud
 
 
 def read_file(source: str) -> bytes:
@@ -100,14 +102,14 @@ def _failure(source: str, what: str, fix: str, line: int = 0) -> SpecError:
     return SpecError(source, [Problem(path="$", what=what, fix=fix, line=line)])
 
 
-def _quick(data: bytes, text: str, is_json: bool) -> Cloud | None:
+def _quick(data: bytes, text: str, is_json: bool, hosts: Mapping[str, Role] | None) -> Cloud | None:
     """Return the cloud of a file that has no mistake, else None."""
     try:
         values = jsontree.decode(data) if is_json else _yaml_values(text)
         cloud = msgspec.convert(values, Cloud)
     except msgspec.ValidationError:
         return None
-    return None if check_cloud(cloud) else cloud
+    return None if check_cloud(cloud, hosts) else cloud
 
 
 def _yaml_values(text: str) -> object | None:
@@ -149,7 +151,7 @@ def _has_long_line(text: str) -> bool:
     return False
 
 
-def _thorough(source: str, text: str, is_json: bool) -> Cloud:
+def _thorough(source: str, text: str, is_json: bool, hosts: Mapping[str, Role] | None = None) -> Cloud:
     """Return the cloud after all, or raise SpecError with everything that is wrong."""
     node, problems = jsontree.read_json(text) if is_json else yamltree.read_yaml(text)
     if not problems and (node is None or node.value is None):
@@ -157,7 +159,7 @@ def _thorough(source: str, text: str, is_json: bool) -> Cloud:
     if node is None:
         raise SpecError(source, problems)
     values, misfits = mend(node, Cloud)
-    for found in (misfits, check_cloud(msgspec.convert(values, Cloud))):
+    for found in (misfits, check_cloud(msgspec.convert(values, Cloud), hosts)):
         known = {problem.path for problem in problems}
         problems += [problem for problem in found if known.isdisjoint(_and_parents(problem.path))]
     if problems:

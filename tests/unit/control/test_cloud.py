@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 
@@ -498,3 +500,33 @@ def test_a_replaced_instance_shows_all_that_changes_with_it(store: Store, operat
     assert told["host"] == ("hv1", "hv2")
     assert told["address"][0] == eni.address != told["address"][1]
     assert change.breaks == f"its connections end; interface second {second.address} is detached; it gets a new id"
+
+
+def test_applies_of_different_things_at_the_same_moment_do_not_refuse_each_other(
+    store: Store, operator: Caller, acme: Caller
+) -> None:
+    apply(store, operator, Cloud(hosts=HOSTS))
+    fill = {"subnets": [SubnetDecl(name="s", cidr="10.0.0.0/24")], "instances": [InstanceDecl(name="i")]}
+    clouds = [Cloud(vpcs=[small(f"v{n}", owner=owner, **fill)]) for n, owner in enumerate(("default", "acme", "globex"))]
+    plans = [plan_cloud(store, operator, cloud, source=f"/srv/{n}.yaml") for n, cloud in enumerate(clouds)]
+    apply_cloud(store, plans[0])
+    with pytest.raises(Conflict):
+        apply_cloud(store, plans[1])  # without leave to plan again nothing else than what was planned is done
+    for n in (1, 2):
+        apply_cloud(store, plans[n], again=partial(plan_cloud, store, operator, clouds[n], source=f"/srv/{n}.yaml"))
+    assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"v0", "v1", "v2"}
+    assert read_inventory(store).unreadable == []
+
+
+def test_a_second_plan_that_does_more_than_was_shown_is_not_carried_out(store: Store, operator: Caller) -> None:
+    apply(store, operator, CLOUD)
+    wanted = acme(instances=INSTANCES[:1])
+    plan = plan_cloud(store, operator, wanted, source=SOURCE)
+    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "a")
+    instances.run_instance(store, operator, Wish(name="new", subnet=subnet.id, host="hv1"))  # which the file would end as well
+    gone = next(stored.record for stored in records(store).instances.values() if stored.record.name == "w2")
+    instances.terminate_instance(store, operator, gone.id)
+    before = store.revision()
+    with pytest.raises(Conflict):
+        apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
+    assert store.revision() == before

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from netorch.errors import SpecError
 from netorch.model.cloud import Cloud
+from netorch.model.eni import Role
 from netorch.spec import load, load_cloud, to_yaml
 from netorch.spec.node import Node
 from netorch.spec.yamltree import read_yaml
@@ -274,3 +275,22 @@ def test_a_key_in_quotes_is_text_whatever_it_says() -> None:
     for vni in ("6_000", "0b1001110001000", "0X1388"):
         with pytest.raises(SpecError, match="where a whole number is needed"):
             load_cloud("a.yaml", f"vpcs: [{{name: a, cidrs: [10.0.0.0/16], vni: {vni}}}]")
+
+
+def test_unknown_hosts_are_reported_all_at_once_with_their_lines() -> None:
+    lines = ["vpcs:", "- name: a", "  cidrs: [10.0.0.0/16]", "  subnets: [{name: s, cidr: 10.0.0.0/24}]", "  instances:"]
+    lines += [f"  - {{name: i{n}, host: {host}}}" for n, host in enumerate(("hv1", "hv7", "edge", "hv8"))]
+    text = "\n".join(lines)
+    load_cloud("vpc.yaml", text)  # nobody knows which there are
+    known = {"hv1": Role.HYPERVISOR, "edge": Role.EDGE}
+    with pytest.raises(SpecError) as caught:
+        load_cloud("vpc.yaml", text, hosts=known)
+    found = str(caught.value).splitlines()
+    assert [line.partition(": $")[0] for line in found] == ["vpc.yaml:7", "vpc.yaml:8", "vpc.yaml:9"]
+    assert "there is no host 'hv7'; choose one of hv1, edge" in found[0]
+    assert "has the role edge" in found[1]
+    with pytest.raises(SpecError, match="netorch host create"):
+        load_cloud("vpc.yaml", text, hosts={})
+    assert load_cloud(
+        "vpc.yaml", "hosts: [{name: hv7, underlay: 192.0.2.7}]\n" + text.replace("edge", "hv1").replace("hv8", "hv7"), hosts=known
+    ).vpcs
