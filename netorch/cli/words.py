@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "eni": ("eni", "Create, list, show and delete network interfaces."),
     "instance": ("instance", "Run, move, list, show and terminate instances."),
     "host": ("host", "Create, list, show and delete hosts."),
+    "quota": ("quota", "Show and change how much an owner may have."),
     "map": ("map", "Look into the mapping service: (VNI, address) -> host."),
     "flow-log": ("flow_log", "Create, list, show, delete and read flow logs."),
     "flows": ("flows", "Watch flows begin and packets be refused, with the reason."),

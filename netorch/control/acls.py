@@ -71,7 +71,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
 def room_for_acls(where: str, count: int, quotas: Quotas) -> None:
     """Refuse more ACLs than a VPC may have, the default one among them. Raises ApiError: NetworkAclLimitExceeded."""
     if count > quotas.acls_per_vpc:
-        raise over_quota("NetworkAclLimitExceeded", where, quotas.acls_per_vpc, "network ACLs")
+        raise over_quota("NetworkAclLimitExceeded", where, quotas.acls_per_vpc, "network ACLs", quotas.owner)
 
 
 def create_default(writes: Writes, vpc: Vpc) -> NetworkAcl:
@@ -143,7 +143,9 @@ def room_for_entries(acl: NetworkAcl, quotas: Quotas) -> None:
         for version in (4, 6):
             if sum(version_of(entry.cidr) == version for entry in entries_of(acl, way)) > limit:
                 where = f"network ACL {acl.name} ({acl.id})"
-                raise over_quota("NetworkAclEntryLimitExceeded", where, limit, f"{way.value} entries of IPv{version}")
+                raise over_quota(
+                    "NetworkAclEntryLimitExceeded", where, limit, f"{way.value} entries of IPv{version}", quotas.owner
+                )
 
 
 def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, wish: Entry) -> NetworkAcl:

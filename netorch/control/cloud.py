@@ -256,15 +256,15 @@ def _check_quotas(draft: Draft, decl: VpcDecl, vpcs: int) -> None:
     limits = draft.quotas_of(decl.owner)
     where = f"VPC {decl.owner}/{decl.name}"
     if vpcs > limits.vpcs:
-        raise over_quota("VpcLimitExceeded", f"owner {decl.owner}", limits.vpcs, "VPCs")
+        raise over_quota("VpcLimitExceeded", f"owner {decl.owner}", limits.vpcs, "VPCs", decl.owner)
     if max(len(decl.cidrs), len(decl.ipv6_cidrs)) > limits.cidrs_per_vpc:
-        raise over_quota("CidrLimitExceeded", where, limits.cidrs_per_vpc, "CIDRs")
+        raise over_quota("CidrLimitExceeded", where, limits.cidrs_per_vpc, "CIDRs", decl.owner)
     if len(decl.subnets) > limits.subnets_per_vpc:
-        raise over_quota("SubnetLimitExceeded", where, limits.subnets_per_vpc, "subnets")
+        raise over_quota("SubnetLimitExceeded", where, limits.subnets_per_vpc, "subnets", decl.owner)
     if len(decl.route_tables) + 1 > limits.route_tables_per_vpc:
-        raise over_quota("RouteTableLimitExceeded", where, limits.route_tables_per_vpc, "route tables")
+        raise over_quota("RouteTableLimitExceeded", where, limits.route_tables_per_vpc, "route tables", decl.owner)
     if len(decl.instances) > limits.interfaces_per_vpc:
-        raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces")
+        raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces", decl.owner)
 
 
 def apply_cloud(

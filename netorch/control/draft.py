@@ -9,12 +9,11 @@ import msgspec
 from netorch.control.addresses import claim_key, cursor_key
 from netorch.control.caller import Caller
 from netorch.control.changes import Action, Change, Difference
-from netorch.control.decode import decode
 from netorch.control.enis import delete_writes, detach_writes, hosts_of, primary_eni_id, unmap
 from netorch.control.groups import referred
 from netorch.control.instances import terminate_writes
 from netorch.control.namespaces import NamespacePlan
-from netorch.control.quotas import Quotas, quota_key
+from netorch.control.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.read import Inventory, VpcRecords
 from netorch.control.records import Stored
 from netorch.control.sources import Source
@@ -59,8 +58,7 @@ class Draft:
 
     def quotas_of(self, owner: str) -> Quotas:
         """Return an owner's limits."""
-        kv = self.inventory.raw.get(quota_key(owner))
-        return Quotas() if kv is None else decode(kv, Quotas)
+        return decode_quotas(self.inventory.raw.get(quota_key(owner)), owner)
 
     def step(self) -> Writes:
         """Return the next step, empty."""

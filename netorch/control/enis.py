@@ -100,7 +100,7 @@ def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
     limit = quotas_of(store, vpc.owner).interfaces_per_vpc
     found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
     if len(found) + count > limit:
-        raise over_quota("NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", limit, "network interfaces")
+        raise over_quota("NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", limit, "network interfaces", vpc.owner)
     return {port_name(kv.key) for kv in found}
 
 
@@ -226,7 +226,7 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
             raise invalid(f"network interface {eni_id}", f"instance {instance_id} is in another VPC", "choose one of its own VPC")
         limit = quotas_of(store, vpc.record.owner).interfaces_per_instance
         if len(attached_to(store, instance.record)) >= limit:
-            raise over_quota("AttachmentLimitExceeded", f"instance {instance_id}", limit, "network interfaces")
+            raise over_quota("AttachmentLimitExceeded", f"instance {instance_id}", limit, "network interfaces", vpc.record.owner)
         attached = msgspec.structs.replace(eni.record, instance=instance_id)
         writes = Writes()
         _on_host_of(writes, store, caller, instance.record, attached)

@@ -8,7 +8,7 @@ import msgspec
 
 from netorch.control import checks
 from netorch.control.caller import Caller
-from netorch.control.quotas import quotas_of
+from netorch.control.quotas import Quotas, quotas_of
 from netorch.control.records import Stored, read, read_all, read_vpc
 from netorch.control.refuse import duplicate_name, invalid, over_quota
 from netorch.control.writes import Writes, attempt, guard_structure
@@ -64,7 +64,7 @@ def create_flow_log(
         others = [other.record for other in read_all(store, FlowLog, vpc.vni).values()]
         if any(other.name == name for other in others):
             raise duplicate_name("fl", name, "the VPC")
-        fits_beside(log, others, quotas_of(store, vpc.owner).flow_logs_per_resource)
+        fits_beside(log, others, quotas_of(store, vpc.owner))
         writes = Writes()
         guard_structure(writes, stored)
         if is_id(resource, "eni"):  # whoever deletes it must see that it got a flow log meanwhile
@@ -99,15 +99,16 @@ def log_fields(where: str, text: str) -> tuple[str, ...]:
     return fields
 
 
-def fits_beside(log: FlowLog, others: Iterable[FlowLog], limit: int) -> None:
+def fits_beside(log: FlowLog, others: Iterable[FlowLog], quotas: Quotas) -> None:
     """Refuse a log that says what another one of the same resource says, or that is one too many. Raises ApiError."""
     others = [other for other in others if other.resource == log.resource]
     for other in others:
         if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
             text = f"flow log {log.name!r}: {other.name} ({other.id}) records the same of {log.resource}; use that one"
             raise ApiError("FlowLogAlreadyExists", text)
+    limit = quotas.flow_logs_per_resource
     if len(others) >= limit:
-        raise over_quota("FlowLogsLimitExceeded", log.resource, limit, "flow logs")
+        raise over_quota("FlowLogsLimitExceeded", log.resource, limit, "flow logs", quotas.owner)
 
 
 def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:

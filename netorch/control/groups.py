@@ -72,7 +72,7 @@ def create_security_group(
 def room_for_groups(where: str, count: int, quotas: Quotas) -> None:
     """Refuse more groups than a VPC may have, the default one among them. Raises ApiError: SecurityGroupLimitExceeded."""
     if count > quotas.groups_per_vpc:
-        raise over_quota("SecurityGroupLimitExceeded", where, quotas.groups_per_vpc, "security groups")
+        raise over_quota("SecurityGroupLimitExceeded", where, quotas.groups_per_vpc, "security groups", quotas.owner)
 
 
 def create_default(writes: Writes, caller: Caller, vpc: Vpc) -> SecurityGroup:

@@ -100,7 +100,7 @@ class Peers:
                 count = self.count(rules_of(group, way), version)
                 if count > limit:
                     noun = f"{way.value} rules of IPv{version} ({count} with what is asked for)"
-                    raise over_quota("RulesPerSecurityGroupLimitExceeded", where_of(group), limit, noun)
+                    raise over_quota("RulesPerSecurityGroupLimitExceeded", where_of(group), limit, noun, quotas.owner)
 
 
 def where_of(group: SecurityGroup) -> str:

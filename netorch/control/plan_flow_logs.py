@@ -53,12 +53,12 @@ class FlowLogPlanner:
                 key = keys.flow_log(stored.record.vni, stored.record.id)
                 self._draft.step().delete(key, stored.mod_revision)
                 self._note(Action.DELETE, stored.record, None)
-        limit = self._draft.quotas_of(self._decl.owner).flow_logs_per_resource
+        quotas = self._draft.quotas_of(self._decl.owner)
         for resource, decl in declared:
             if decl.name in beside:
                 raise duplicate_name("fl", decl.name, "the VPC")
             wanted = self._wanted(resource, decl)
-            fits_beside(wanted, beside.values(), limit)
+            fits_beside(wanted, beside.values(), quotas)
             beside[wanted.name] = wanted
             self._put(self._stored.get(decl.name), wanted)
 

@@ -80,7 +80,7 @@ def create_prefix_list(
 def room_for_lists(where: str, count: int, quotas: Quotas) -> None:
     """Refuse more prefix lists than a VPC may have. Raises ApiError: PrefixListLimitExceeded."""
     if count > quotas.prefix_lists_per_vpc:
-        raise over_quota("PrefixListLimitExceeded", where, quotas.prefix_lists_per_vpc, "prefix lists")
+        raise over_quota("PrefixListLimitExceeded", where, quotas.prefix_lists_per_vpc, "prefix lists", quotas.owner)
 
 
 def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...]:

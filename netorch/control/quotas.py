@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from netorch.control import checks
 from netorch.control.decode import decode
-from netorch.store.base import Store
+from netorch.control.refuse import HIGHEST, invalid
+from netorch.errors import Conflict
+from netorch.store.base import Compare, KeyValue, Put, Store
 
 RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one way and one IP version
 
@@ -28,6 +32,7 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     acls_per_vpc: int = 200  # EC2's
     entries_per_acl: int = 20  # EC2's, each way and IP version
     prefix_lists_per_vpc: int = 100  # EC2's, of a region
+    owner: str = ""  # whose they are; the key says it in the store
 
     @property
     def memberships(self) -> int:
@@ -35,12 +40,41 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return min(self.groups_per_interface, RULES_PER_INTERFACE // max(self.rules_per_group, 1))
 
 
+LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
+MAX_LIMIT: Final = 1_000_000
+
+
 def quota_key(owner: str) -> str:
     """Return where an owner's own limits are stored."""
     return f"quota/{owner}"
 
 
+def decode_quotas(kv: KeyValue | None, owner: str) -> Quotas:
+    """Return an owner's limits, of which `kv` is what the operator stored. Raises UnreadableRecord."""
+    return msgspec.structs.replace(Quotas() if kv is None else decode(kv, Quotas), owner=owner)
+
+
 def quotas_of(store: Store, owner: str) -> Quotas:
     """Return an owner's limits: the defaults unless the operator stored others."""
-    stored = store.get(quota_key(owner))
-    return Quotas() if stored is None else decode(stored, Quotas)
+    return decode_quotas(store.get(quota_key(owner)), owner)
+
+
+def set_quotas(store: Store, owner: str, limits: Mapping[str, int]) -> Quotas:
+    """Return an owner's limits after some of them were changed; what an owner has beyond a lower limit stays.
+
+    Raises:
+      ApiError: InvalidParameterValue for a limit that there is not, or that is out of range.
+    """
+    where = f"quotas of {checks.name(f'owner {owner!r}', owner)}"
+    for name, value in limits.items():
+        if name not in LIMITS:
+            raise invalid(where, f"there is no limit {name!r}", f"choose among {', '.join(LIMITS)}")
+        if not 1 <= value <= HIGHEST.get(name, MAX_LIMIT):
+            raise invalid(where, f"{name} {value} is out of range", f"choose 1 to {HIGHEST.get(name, MAX_LIMIT)}")
+    key = quota_key(owner)
+    known = store.get(key)
+    changed = msgspec.structs.replace(decode_quotas(known, owner), **limits)
+    record = msgspec.json.encode(msgspec.structs.replace(changed, owner=""))
+    if not store.txn([Compare(key, known.mod_revision if known is not None else 0)], [Put(key, record)]).succeeded:
+        raise Conflict(f"{where}: somebody else changed them just now; try again")
+    return changed

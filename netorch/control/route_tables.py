@@ -43,7 +43,7 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         others = read_all(store, RouteTable, vpc.vni).values()
         limit = quotas_of(store, vpc.owner).route_tables_per_vpc
         if len(others) >= limit:
-            raise over_quota("RouteTableLimitExceeded", f"VPC {vpc_id}", limit, "route tables")
+            raise over_quota("RouteTableLimitExceeded", f"VPC {vpc_id}", limit, "route tables", vpc.owner)
         if any(other.record.name == name for other in others):
             raise duplicate_name("rtb", name, "the VPC")
         where = f"route table {name!r}"

@@ -70,7 +70,7 @@ def create_subnet(
         others = [other.record for other in read_all(store, Subnet, vpc.vni).values()]
         limit = quotas_of(store, vpc.owner).subnets_per_vpc
         if len(others) >= limit:
-            raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets")
+            raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets", vpc.owner)
         fits_beside(subnet, others)
         writes = Writes()
         guard_structure(writes, stored)

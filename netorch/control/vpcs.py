@@ -104,7 +104,7 @@ def _create(
     if any(kv.key == keys.name(caller.owner, "vpc", name) for kv in names):
         raise duplicate_name("vpc", name, f"owner {caller.owner}")
     if len(names) >= quotas.vpcs:
-        raise over_quota("VpcLimitExceeded", f"owner {caller.owner}", quotas.vpcs, "VPCs")
+        raise over_quota("VpcLimitExceeded", f"owner {caller.owner}", quotas.vpcs, "VPCs", quotas.owner)
     if vni is None:
         free = next_vni(writes, store, caller)
     else:
@@ -158,7 +158,7 @@ def vpc_ranges(
     if not cidrs:
         raise ApiError("MissingParameter", f"{where}: has no IPv4 CIDR; give it one, e.g. 10.0.0.0/16")
     if max(len(cidrs), len(ipv6_cidrs)) > quotas.cidrs_per_vpc:
-        raise over_quota("CidrLimitExceeded", where, quotas.cidrs_per_vpc, "CIDRs")
+        raise over_quota("CidrLimitExceeded", where, quotas.cidrs_per_vpc, "CIDRs", quotas.owner)
     code = "InvalidVpc.Range"
     ranges = [checks.cidr(text, where, code, rules.vpc_cidr) for text in cidrs]
     ipv6_ranges = [checks.cidr(text, where, code, rules.vpc_ipv6_cidr) for text in ipv6_cidrs]

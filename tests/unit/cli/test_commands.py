@@ -476,3 +476,17 @@ def test_plan_says_what_apply_will_refuse_and_what_is_stuck(run: Run, tmp_path: 
     assert "default/fine" in stuck.stdout
     assert "VPC acme/bad stays as it is" in run("apply", code=1).stderr
     assert "fine" in run("vpc", "list").stdout
+
+
+def test_a_refused_quota_comes_with_the_command_that_raises_it(run: Run) -> None:
+    run("quota", "set", "acme", "vpcs=1")
+    run("--owner", "acme", "vpc", "create", "a", "--cidr", "10.0.0.0/16")
+    refused = run("--owner", "acme", "vpc", "create", "b", "--cidr", "10.0.0.0/16", code=1).stderr
+    assert "VpcLimitExceeded" in refused
+    assert "UnauthorizedOperation" in run("--owner", "acme", "quota", "set", "acme", "vpcs=2", code=1).stderr
+    run(*refused.partition("raise the quota: netorch ")[2].split())
+    run("--owner", "acme", "vpc", "create", "b", "--cidr", "10.0.0.0/16")
+    assert json.loads(run("quota", "show", "acme", "-o", "json").stdout)["vpcs"] == 2
+    assert "there is no limit 'vpc'" in run("quota", "set", "acme", "vpc=2", code=1).stderr
+    assert "out of range" in run("quota", "set", "acme", "interfaces_per_instance=16", code=1).stderr
+    run("quota", "set", "acme", "vpcs=-1", code=64)

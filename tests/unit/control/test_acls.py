@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.control import acls, subnets, vpcs
@@ -32,7 +33,7 @@ def acl(store: Store, acme: Caller, vpc: Vpc) -> NetworkAcl:
 
 def limit(store: Store, **quotas: int) -> None:
     writes = Writes()
-    writes.put(quota_key("acme"), Quotas(**quotas))
+    writes.put(quota_key("acme"), msgspec.structs.replace(Quotas(), **quotas))
     writes.commit(store)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.control import enis, groups, instances, memberships, permissions, prefix_lists, subnets, vpcs
@@ -36,7 +37,7 @@ def group(store: Store, acme: Caller, vpc: Vpc) -> SecurityGroup:
 
 def limit(store: Store, **quotas: int) -> None:
     writes = Writes()
-    writes.put(quota_key("acme"), Quotas(**quotas))
+    writes.put(quota_key("acme"), msgspec.structs.replace(Quotas(), **quotas))
     writes.commit(store)
 
 

@@ -165,4 +165,4 @@ def test_a_flow_log_goes_with_the_instance_that_a_file_ends(store: Store, operat
     apply(store, operator, FULL)
     instances.terminate_instance(store, operator, next(iter(records(store).instances)))
     plan = apply(store, operator, FULL)
-    assert ("replace", "flow-log", "acme/web/one") in summary(plan)
+    assert ("add", "flow-log", "acme/web/one") in summary(plan)
