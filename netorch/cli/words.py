@@ -43,7 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 OUTSIDE: Final = frozenset({"lab", "schema", "completion"})
 
 # What is the operator's, and takes no --owner.
-OPERATORS: Final = frozenset({"host", "status", "drift", "check", "doctor", "store", "agent"})
+OPERATORS: Final = frozenset({"host", "quota", "status", "drift", "check", "doctor", "store", "agent"})
 
 # word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.
 _OTHERS: Final = {
