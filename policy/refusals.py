@@ -9,9 +9,10 @@ from netorch.state.nft import FLOW_LOG_GROUP, LIVE_GROUP, REFUSED_ESTABLISHED
 
 _LOGGED_BYTES: Final = 128  # whole headers fit, those of a VXLAN packet and of what is in it
 _LOGGED: Final = "limit rate 2000/second burst 500 packets"  # of what belongs to no VPC, for one reason
-_LOGGED_OF_VPC: Final = "update @logged { ct zone limit rate 400/second burst 400 packets }"  # for all reasons together
-_SUPPRESSED: Final = "update @suppressed { ct zone limit rate 1/second burst 1 packets }"
-_ANY_VPC: Final = "ct zone 0-65535"  # what has no zone matches nothing that asks for one
+# For all reasons together. In `forward` the device is a VPC's VRF, before that a port or a VPC's VXLAN device. A zone would not
+# do: the kernel shows none before a connection is looked up, nor of what is in no connection.
+_LOGGED_OF_VPC: Final = "update @logged { iif limit rate 400/second burst 400 packets }"
+_SUPPRESSED: Final = "update @suppressed { iif limit rate 1/second burst 1 packets }"
 
 
 def _log(prefix: str, *groups: int) -> str:
@@ -33,8 +34,6 @@ def refusal_of_vpc(reason: str, chain: str = "") -> str:
         f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}",
         f"{_LOGGED_OF_VPC} {log} {drop}",
         f'{_SUPPRESSED} {_log(UNTOLD, FLOW_LOG_GROUP)} counter name "{UNTOLD}" {drop}',
-        f'{_ANY_VPC} counter name "{UNTOLD}" {drop}',
-        f"{_LOGGED} {log} {drop}",
         f'counter name "{UNTOLD}" {drop}',
     )
 

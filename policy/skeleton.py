@@ -43,8 +43,9 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   chain refuses, would stand in a fragment that shows it to nobody. A port's chain could be told another end of the chain: it sees
   what the kernel has not cut off yet behind a packet's end.
 * The kernel keeps the fragments of all VPCs in one memory until a packet is whole, or their time is over. An instance that sends
-  fragments whose others never come could fill it. So each VPC has a rate of its own, in packets and in bytes, for what it sends
-  and receives here, before the kernel keeps anything. What is whole pays one comparison.
+  fragments whose others never come could fill it. So each port has a rate of its own, in packets and in bytes, and so has what
+  comes for a VPC from other hosts, before the kernel keeps anything. The rates are those of a device: a zone that was only just
+  set cannot be read. What is whole pays one comparison; a whole packet with a fragment header is never kept, so it has no limit.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
   compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
 * `forward`: the mark tells what comes from a port. It is taken off, lest it choose a route in the underlay, and used again only
@@ -84,9 +85,9 @@ from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import NftTable, Scope
 from policy.refusals import REFUSALS, refusal
 
-# What one VPC may send and receive in fragments, on one host. See docs/design/shares.md for the arithmetic.
-FRAGMENTS_PER_S: Final = 8000
-FRAGMENT_MBYTES_PER_S: Final = 12
+# What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
+FRAGMENTS_PER_S: Final = 20_000
+FRAGMENT_MBYTES_PER_S: Final = 30
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
@@ -183,25 +184,25 @@ set over_allowance {
     timeout 10s
 }
 set fragment_packets {
-    typeof ct zone
+    typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
 }
 set fragment_bytes {
-    typeof ct zone
+    typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
 }
 set logged {
-    typeof ct zone
+    typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
 }
 set suppressed {
-    typeof ct zone
+    typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
@@ -252,7 +253,7 @@ chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state != invalid accept
     meta nfproto ipv6 jump headers
-    ip frag-off & 16383 != 0 goto fragments
+    ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
@@ -260,20 +261,14 @@ chain zones {
 }
 chain headers {
     meta l4proto ah goto authenticated
-    meta l4proto != ah exthdr frag 0 return
-    meta l4proto != ah goto fragments
+    meta l4proto != ah exthdr frag 1 jump fragments
+    meta l4proto != ah return
     goto refuse_invalid
 }
 chain fragments {
-    meta mark CHECKED ct zone set iifname map @port_zone goto fragment_share
-    ct zone set iifname map @zone goto fragment_share
-    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
-    counter name "no_zone" drop
-}
-chain fragment_share {
-    update @fragment_packets { ct zone limit rate over PACKETS/second burst PACKETS packets } goto refuse_fragments
-    update @fragment_bytes { ct zone limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto refuse_fragments
-    accept
+    frag frag-off 0 frag more-fragments 0 return
+    update @fragment_packets { iif limit rate over PACKETS/second burst PACKETS packets } goto refuse_fragments
+    update @fragment_bytes { iif limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto refuse_fragments
 }
 chain authenticated {
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked

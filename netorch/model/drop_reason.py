@@ -26,7 +26,9 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "allowance": DropReason(
         "a packet would begin a connection in a VPC that holds more connections on its host than are free", "ConnectionAllowance"
     ),
-    "fragments": DropReason("a VPC sends and receives more fragments on this host than its share", "FragmentAllowance"),
+    "fragments": DropReason(
+        "an instance sends more fragments than its share, or other hosts send a VPC more", "FragmentAllowance"
+    ),
     "fragments_lost": DropReason("fragments could not be put together: the host had no memory for them, or they did not fit"),
     "table_full": DropReason("a packet would begin a connection, and the host's connection table was full"),
     "unchecked": DropReason("a port has no check of its source addresses yet, so it is mute"),

@@ -13,7 +13,7 @@ from netorch.state.link import Sysctl
 
 Template = tuple[str, str]  # path, value
 
-FRAGMENT_MEMORY: Final = 512 << 20  # bytes, for each IP version; used by who sends fragments only
+FRAGMENT_MEMORY: Final = 2 << 30  # bytes, for each IP version; used by who sends fragments only
 FRAGMENT_S: Final = 2
 
 # What packets need of every device. A new device gets it from `default`; `all` is pinned too, because the kernel takes the larger

@@ -135,6 +135,7 @@ _FIELDS: Final = (
     Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole
     Field(words="ip frag-off & 8191", read=lambda skb: 0 if skb.packet.version == 4 else None),
     Field(words="frag frag-off", read=_never),  # packets here have no fragment header
+    Field(words="frag more-fragments", read=_never),
     Field(words="exthdr frag", read=lambda skb: 0 if skb.packet.version == 6 else None),
     Field(words="ip6 saddr", read=_address("source", 6)),
     Field(words="ip6 daddr", read=_address("destination", 6)),

