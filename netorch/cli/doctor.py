@@ -17,6 +17,7 @@ def command(context: click.Context, output: str) -> None:
     Exit codes: 0 everything is there, 2 something is missing.
     """
     from netorch.lab import probe_features
+    from netorch.lab.flushes import flush_warnings
 
     features = probe_features()
     missing = [feature for feature in features if not feature.present]
@@ -28,6 +29,8 @@ def command(context: click.Context, output: str) -> None:
         for feature in missing:
             detail = f" ({feature.detail})" if feature.detail else ""
             click.echo(f"{click.style('missing', fg='red')} {feature.name}{detail}: {feature.what_to_do}")
+        for warning in flush_warnings():
+            click.echo(f"{click.style('warning', fg='yellow')} {warning}")
         if not missing:
             click.echo(click.style("this machine has all that netorch needs", fg="green"))
     context.exit(2 if missing else 0)
