@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from netorch.errors import Problem, SpecError
+from netorch.lab.clabyaml import read_clab
 from netorch.lab.variables import expand
 from netorch.model.notes import path_of
 from netorch.spec.node import Node, walk
@@ -15,7 +16,8 @@ from netorch.spec.yamltree import read_yaml
 
 
 def parse(path: str | Path, text: str | None = None, environ: Mapping[str, str] | None = None) -> Node:
-    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name. Variables of `environ` are expanded.
+    """Return the tree of a YAML file, or of `text` if given; `path` is then only its name. With `environ` it is
+    containerlab's YAML, in which the variables are expanded.
 
     Raises:
       SpecError: the file cannot be read, or is no YAML.
@@ -28,7 +30,7 @@ def parse(path: str | Path, text: str | None = None, environ: Mapping[str, str] 
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
             problem = Problem(path="$", what=f"the file cannot be read: {why}", fix="check the path")
             raise SpecError(source, [problem]) from error
-    tree, problems = read_yaml(text if environ is None else expand(text, environ))
+    tree, problems = read_yaml(text) if environ is None else read_clab(expand(text, environ))
     if problems or tree is None:
         raise SpecError(source, problems or [Problem(path="$", what="the file is empty", fix="see containerlab/quickstart")])
     return tree

@@ -46,9 +46,12 @@ class _Frame(msgspec.Struct):
     keys: int = 0
 
 
-def read_yaml(text: str) -> tuple[Node | None, list[Problem]]:
-    """Return the only document of a text, and what is wrong with its YAML; no document if it cannot be read to its end."""
-    builder = _Builder()
+def read_yaml(text: str, grammar: type[Builder] | None = None) -> tuple[Node | None, list[Problem]]:
+    """Return the only document of a text, and what is wrong with its YAML; no document if it cannot be read to its end.
+
+    `grammar` is Builder, or one that takes what Builder objects to.
+    """
+    builder = (grammar or Builder)()
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
@@ -76,7 +79,7 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     return Problem(path="$", what=what, fix=fix, line=number + 1)
 
 
-class _Builder:
+class Builder:
     """Takes events, grows the tree."""
 
     def __init__(self) -> None:
@@ -170,13 +173,21 @@ class _Builder:
             if isinstance(key, list | dict):
                 raise _Fatal(self._problem("an alias to a list or mapping is used as a key", "use plain text as the key", line))
             key = frame.key = text
-            self.problems.append(self._problem(f"the key {text} is not text", f'put it in quotes: "{text}"', line))
+            self.take_odd_key(text, line)
         elif node.text == "<<":  # in quotes it is text
-            raise _Fatal(self._problem("the merge key << is not supported", "write the fields out", line))
+            self.take_merge_key(line)
         frame.key, frame.key_line = key, line
         if key in into:
             frame.node.repeated.append((key, line))
             frame.keys = 1
+
+    def take_odd_key(self, text: str, line: int) -> None:
+        """Object to a key that YAML reads as a number, a truth value or nothing."""
+        self.problems.append(self._problem(f"the key {text} is not text", f'put it in quotes: "{text}"', line))
+
+    def take_merge_key(self, line: int) -> None:
+        """Object to a key that stands for other keys."""
+        raise _Fatal(self._problem("the merge key << is not supported", "write the fields out", line))
 
     def _problem(self, what: str, fix: str, line: int) -> Problem:
         """Return a problem of the place that is being read."""

@@ -283,3 +283,30 @@ def test_a_topology_file_is_found_in_a_directory(tmp_path: Path) -> None:
     (tmp_path / "two.clab.yml").write_text(TWO_HOSTS)
     with pytest.raises(SpecError, match=r"several topology files: one\.clab\.yaml, two\.clab\.yml; name one"):
         find_file(tmp_path)
+
+
+def test_numbers_name_nodes_and_anchors_are_merged_as_containerlab_does() -> None:
+    text = """
+name: loose
+topology:
+  defaults: &common {kind: linux, env: {A: 1}}
+  nodes:
+    1: *common
+    2:
+      <<: *common
+      env: {B: 2}
+    3:
+      <<: [{exec: [echo 3]}, *common]
+  links:
+    - endpoints: ["1:eth1", "2:eth1"]
+"""
+    one, two, three = load(text).nodes
+    assert (one.name, two.name, three.name) == ("1", "2", "3")
+    assert (two.env, three.exec) == ({"A": "1", "B": "2"}, (("echo", "3"),))
+    assert "<< names something" in problems("name: x\ntopology:\n  nodes:\n    a:\n      <<: 5\n      kind: linux\n")["$"]
+
+
+def test_an_alias_is_prepared_once() -> None:
+    """Both nodes share one text: what is ignored in it must not confuse the second reading."""
+    shared = "name: x\ntopology:\n  nodes:\n    a: &n {kind: linux, binds: [a:b], labels: {n: 1}}\n    b: *n\n"
+    assert [node.labels for node in load(shared).nodes] == [{"n": "1"}, {"n": "1"}]
