@@ -17,6 +17,7 @@ from netorch.control import (
     acls,
     cloud,
     enis,
+    flow_logs,
     groups,
     hosts,
     instances,
@@ -54,6 +55,7 @@ HOSTS = ("hv1", "hv2", "hv3")
 NAMES = st.sampled_from(["a", "b", "c"])
 CIDRS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "10.0.0.0/27", "10.1.0.0/28"])
 SEED = st.integers(0, 1000)
+VNIS = st.sampled_from([None, None, 5000, 5001])
 WAYS = st.sampled_from(Way)
 PEERS = st.sampled_from(["10.0.0.0/8", "::/0", "sg-a", "sg-b", "sg-default", "pl-a", "pl-b"])
 PROTOCOLS = st.sampled_from(["tcp", "all", "icmp"])
@@ -77,8 +79,8 @@ class Actions(RuleBasedStateMachine):
 
         self.callers = {owner: caller(owner) for owner in ("acme", "globex", "default")}
         self.operator = caller("default", operator=True)
-        self.freed: dict[int, float] = {}
-        self.seen: set[int] = set()
+        self.freed: dict[int, tuple[float, str]] = {}
+        self.seen: dict[int, str] = {}  # VNI -> the owner of its VPC
 
     def try_to(self, act: Callable[[], object]) -> None:
         with contextlib.suppress(ApiError):
@@ -114,9 +116,19 @@ class Actions(RuleBasedStateMachine):
     def delete_host(self, name: str) -> None:
         self.try_to(lambda: hosts.delete_host(self.store, self.operator, name))
 
-    @rule(owner=st.sampled_from(["acme", "globex"]), name=NAMES, cidr=CIDRS)
-    def create_vpc(self, owner: str, name: str, cidr: str) -> None:
-        self.try_to(lambda: vpcs.create_vpc(self.store, self.callers[owner], name=name, cidrs=[cidr], ipv6_cidrs=["fd00::/56"]))
+    @rule(owner=st.sampled_from(["acme", "globex"]), name=NAMES, cidr=CIDRS, vni=VNIS)
+    def create_vpc(self, owner: str, name: str, cidr: str, vni: int | None) -> None:
+        caller = self.callers[owner]
+        self.try_to(lambda: vpcs.create_vpc(self.store, caller, name=name, cidrs=[cidr], ipv6_cidrs=["fd00::/56"], vni=vni))
+
+    @rule(seed=SEED, of=st.sampled_from(["vpcs", "subnets", "enis"]), name=NAMES)
+    def create_flow_log(self, seed: int, of: str, name: str) -> None:
+        resource = self.vpc_id(seed) if of == "vpcs" else self.some(of, seed)
+        self.try_to(lambda: flow_logs.create_flow_log(self.store, self.operator, resource, name=name))
+
+    @rule(seed=SEED)
+    def delete_flow_log(self, seed: int) -> None:
+        self.try_to(lambda: flow_logs.delete_flow_log(self.store, self.operator, self.some("flow_logs", seed)))
 
     @rule(seed=SEED)
     def delete_vpc(self, seed: int) -> None:
@@ -280,12 +292,13 @@ class Actions(RuleBasedStateMachine):
         count=st.integers(0, 3),
         named=st.booleans(),
         filtered=st.integers(0, 2),
+        vni=VNIS,
     )
-    def apply(self, owner: str, name: str, cidr: str, count: int, named: bool, filtered: int) -> None:
+    def apply(self, owner: str, name: str, cidr: str, count: int, named: bool, filtered: int, vni: int | None) -> None:
         length = "28" if cidr.endswith("/16") else cidr.rpartition("/")[2]
         subnet = SubnetDecl(name="s", cidr=f"{cidr.rpartition('/')[0]}/{length}", network_acl="a" if filtered else "")
         runs = [InstanceDecl(name=f"i{n}", subnet="s", security_groups=["b"][:filtered]) for n in range(count)]
-        decl = VpcDecl(name=name, owner=owner, cidrs=[cidr], subnets=[subnet], instances=runs)
+        decl = VpcDecl(name=name, owner=owner, cidrs=[cidr], subnets=[subnet], instances=runs, vni=vni)
         if filtered:
             decl = msgspec.structs.replace(decl, **FILTERS[filtered - 1])
         wanted = Cloud(vpcs=[decl] if named else [])
@@ -301,12 +314,13 @@ class Actions(RuleBasedStateMachine):
         self.time += QUARANTINE_S
 
     @invariant()
-    def vnis_are_not_used_again_within_the_quarantine(self) -> None:
-        now = set(read_inventory(self.store).vpcs)
-        for vni in self.seen - now:
-            self.freed[vni] = self.time
-        for vni in now - self.seen:
-            assert self.time - self.freed.pop(vni, -QUARANTINE_S) >= QUARANTINE_S
+    def vnis_do_not_go_to_another_owner_within_the_quarantine(self) -> None:
+        now = {vni: records.vpc.record.owner for vni, records in read_inventory(self.store).vpcs.items()}
+        for vni in self.seen.keys() - now.keys():
+            self.freed[vni] = self.time, self.seen[vni]
+        for vni, owner in now.items():
+            freed_at, before = self.freed.pop(vni, (-QUARANTINE_S, "")) if vni not in self.seen else (self.time, self.seen[vni])
+            assert owner == before or self.time - freed_at >= QUARANTINE_S
         self.seen = now
 
     @invariant()
@@ -335,6 +349,8 @@ class Actions(RuleBasedStateMachine):
             assert all(subnet.record.route_table in tables for subnet in records.subnets.values())
             check_filters(records)
             assert all(primary_eni_id(instance_id) in records.enis for instance_id in records.instances)
+            logged = {stored.record.resource for stored in records.flow_logs.values()}
+            assert logged <= {records.vpc.record.id, *records.subnets, *records.enis}
             macs = [eni.record.mac for eni in records.enis.values()]
             assert len(macs) == len(set(macs))
             for eni in records.enis.values():
