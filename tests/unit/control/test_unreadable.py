@@ -18,6 +18,7 @@ from netorch.control.instances import Wish
 from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import read_inventory
 from netorch.control.subnets import describe_subnet
+from netorch.diagnose.desired import desired_objects
 from netorch.diagnose.reach import matrix
 from netorch.errors import NetorchError, UnreadableRecord
 from netorch.model import keys
@@ -372,3 +373,14 @@ def test_no_flipped_bit_ends_a_command_or_touches_another_vpc(store: Store, oper
             except NetorchError:
                 assert inventory.unreadable or inventory.quarantined_hosts or kv.key.endswith("/spec")
         store.txn([], [Put(kv.key, kv.value)])
+
+
+def test_a_host_can_be_modelled_for_one_vpc_while_another_of_its_makes_no_sense(store: Store, two_vpcs: None) -> None:
+    vnis = {records.vpc.record.owner: vni for vni, records in read_inventory(store).vpcs.items()}
+    key = _key(store, "subnet")
+    known = store.get(key)
+    assert known is not None
+    _damage(store, key, known.value.replace(b"10.0.1.0/24", b"10.0.1.0/64"))
+    assert desired_objects("hv1", store, vnis["globex"])
+    with pytest.raises(NetorchError, match=f"host hv1: {key}: the record makes no sense"):
+        desired_objects("hv1", store, vnis["acme"])
