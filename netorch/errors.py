@@ -6,6 +6,7 @@ NetorchError                  exit 1
 |-- StoreError                exit 1
 |   |-- Compacted                      the revision asked for is gone: list again, then watch
 |   |-- FutureRevision                 the store is older than the reader: it was restored; list again
+|   |-- OtherHistory                   the store is a copy that went on by itself: what the reader saw did not happen in it
 |   |-- Conflict                       another writer was faster more often than we retried
 |   |-- StoreUnavailable               the back end cannot be reached or is damaged
 |   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is mended
@@ -83,6 +84,10 @@ class Compacted(StoreError):
 
 class FutureRevision(StoreError):
     """The store has not reached the wanted revision: it was restored from a backup; list again."""
+
+
+class OtherHistory(StoreError):
+    """What was seen did not happen in this store: it was restored from a backup and written to since."""
 
 
 class Conflict(StoreError):

@@ -1,7 +1,7 @@
 """Keeps the records equal to the store: list, watch from there, resume, list again when history is gone.
 
-A store that is away changes nothing: the records stay. A store that is another one, or older than what was seen (restored from a
-backup), is refused until an operator says that it is right: following it could take every instance off the host.
+A store that is away changes nothing: the records stay. A store that is another one, or in which what was seen did not happen
+(restored from a backup), is refused until an operator says that it is right: following it could take every instance off the host.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from netorch.agent.history import History
 from netorch.agent.records import Records
 from netorch.agent.snapshot import Snapshot
-from netorch.errors import Compacted, StoreError
-from netorch.store.base import Store, Watch
+from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreError
+from netorch.store.base import Range, Store, Watch
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ class Follower:
         self.store: Store | None = None
         self.in_sync = False  # the records are what the store held at `revision`; only then may anything be deleted
         self.trouble = ""  # why not, for people
-        self.uid = ""
-        self.revision = 0
+        self.refused = False  # what is there is not what this host has followed
+        self.history = History()
         self.retry_at = 0.0
         self._records = records
         self._open_store = open_store
@@ -47,7 +48,7 @@ class Follower:
 
     def boot(self, snapshot: Snapshot) -> None:
         """Take the records of the last run; what the store says later replaces them."""
-        self.uid, self.revision = snapshot.uid, snapshot.revision
+        self.history.recall(snapshot)
         for key, (modified, value) in snapshot.records.items():
             self._records.put(key, value, modified)
 
@@ -65,6 +66,7 @@ class Follower:
             self._deliver()
             self._follow_needed()
         except StoreError as error:
+            self.refused = isinstance(error, OtherHistory | FutureRevision)
             self._disconnect(str(error), now)
 
     def close(self) -> None:
@@ -78,14 +80,8 @@ class Follower:
 
     def _connect(self) -> None:
         self.store = self._open_store()  # before the check, so that a refused store is closed again
-        revision = self.store.revision()
-        if self.uid and (self.store.uid != self.uid or revision < self.revision):
-            found = f"revision {revision} of {self.store.uid}, after revision {self.revision} of {self.uid}"
-            raise StoreError(
-                f"store: this is another or an older store ({found}); the host keeps what it has. "
-                "If the store is right, stop the agent, remove its snapshot file and start it again"
-            )
-        self.uid, self.trouble = self.store.uid, ""
+        self.history.check(self.store)
+        self.trouble, self.refused = "", False
         self._watched = frozenset()
 
     def _disconnect(self, reason: str, now: float) -> None:
@@ -104,13 +100,17 @@ class Follower:
         except Compacted:
             self._watch.close()
             self._watch, self._watched = None, frozenset()
+            assert self.store is not None
+            self.history.check(self.store)
             return
         for event in events:
             if event.value is None:
                 self._records.drop(event.key, event.mod_revision)
             else:
                 self._records.put(event.key, event.value, event.mod_revision)
-        self.revision = max(self.revision, self._watch.revision)
+        if self._watch.revision != self.history.revision:
+            assert self.store is not None
+            self.history.saw(self.store, self._watch.revision, self._watch.mark)
 
     def _follow_needed(self) -> None:
         """Watch exactly what the records need, until listing what is new asks for nothing newer."""
@@ -118,26 +118,26 @@ class Follower:
             self._list(needed - self._watched)
             self._rewatch(needed)
         if not self.in_sync:
-            log.info("in sync revision=%d store=%s", self.revision, self.uid)
+            log.info("in sync revision=%d store=%s", self.history.revision, self.history.uid)
         self.in_sync = True
         self._pause_s = RETRY_FIRST_S  # not before: a store that can be opened and not be read is asked less and less often
 
     def _list(self, prefixes: frozenset[str]) -> None:
         assert self.store is not None
-        first = 0
+        first: Range | None = None
         for prefix in sorted(prefixes):
             listing = self.store.list(prefix)
             self._records.replace([prefix], {kv.key: (kv.mod_revision, kv.value) for kv in listing.kvs}, listing.revision)
-            first = first or listing.revision
+            first = first or listing
         # Prefixes already watched continue behind the last event; the listed ones behind the first listing. The earlier of the
         # two serves both, because a record that is not newer than the known one changes nothing.
-        if first and (not self._watched or first < self.revision):
-            self.revision = first
+        if first is not None and (not self._watched or first.revision < self.history.revision):
+            self.history.saw(self.store, first.revision, first.mark)
 
     def _rewatch(self, prefixes: frozenset[str]) -> None:
         assert self.store is not None
         if self._watch is not None:
             self._watch.close()
-        self._watch = self.store.watch(sorted(prefixes), self.revision + 1)
+        self._watch = self.store.watch(sorted(prefixes), self.history.revision + 1, self.history.mark)
         self._watched = prefixes
         self._records.forget_statuses(prefixes)

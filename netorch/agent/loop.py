@@ -44,6 +44,7 @@ from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
 
+STORE_PATIENCE_S = 0.05  # repair waits behind the store: a lock that somebody holds is asked for again in another turn
 AUDIT_EVERY_S = 60.0
 SNAPSHOT_EVERY_S = 1.0
 READ_AGAIN_S = 2.0  # after the kernel could not be read
@@ -77,7 +78,7 @@ class Agent:
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot
-        self._saved_changes = -1
+        self._saved_changes = self._saved_revision = -1
         self._save_at = 0.0
         self._audit_at = 0.0
         self._count_at = 0.0
@@ -96,7 +97,7 @@ class Agent:
         self._audit_at = now + AUDIT_EVERY_S
         saved = self._snapshot.load()
         if saved is not None:
-            self.follower.uid, self.follower.revision = saved.uid, saved.revision
+            self.follower.history.recall(saved)
         self.follower.pull(now)
         if not self.follower.in_sync and saved is not None:
             self.follower.boot(saved)
@@ -138,6 +139,7 @@ class Agent:
     def close(self) -> None:
         """Save what is known and let go; the kernel keeps everything."""
         self._save(float("inf"))
+        self._save_what_was_seen()
         if self.flow_logger is not None:
             self.flow_logger.close()
         self.kernel.close()
@@ -295,11 +297,21 @@ class Agent:
 
     def _save(self, now: float) -> None:
         follower = self.follower
+        if follower.refused:
+            self._save_what_was_seen()
         # The store's revision alone is no reason: it rises with every host's every word.
         if not follower.in_sync or self.records.changes == self._saved_changes or now < self._save_at:
             return
         started = self._clock()
         owed = tuple(sorted(self.records.dirty.terminations))  # `connections.turn` put them back
-        self._snapshot.save(Snapshot(uid=follower.uid, revision=follower.revision, records=self.records.raw, terminations=owed))
-        self._saved_changes = self.records.changes
+        snapshot = Snapshot(uid="", revision=0, records=self.records.raw, terminations=owed)
+        self._snapshot.save(follower.history.stamp(snapshot))
+        self._saved_changes, self._saved_revision = self.records.changes, follower.history.revision
         self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))
+
+    def _save_what_was_seen(self) -> None:
+        """Keep up to where the store was followed, so that another one is refused after a restart, too."""
+        history = self.follower.history
+        if history.revision != self._saved_revision and (saved := self._snapshot.load()) is not None:
+            self._snapshot.save(history.stamp(saved))
+        self._saved_revision = history.revision

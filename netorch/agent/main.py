@@ -12,12 +12,13 @@ from pathlib import Path
 
 from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.logger import FlowLogger
-from netorch.agent.loop import Agent
+from netorch.agent.loop import STORE_PATIENCE_S, Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.errors import NetorchError
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
+from netorch.store.modes import make_directory, tighten
 
 TURN_S = 30.0
 
@@ -41,11 +42,13 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     kernel = LinuxKernel(host_name)
     claim = kernel.claim()  # the lock is another agent's affair where it has another state directory
     stop_fd = _descriptor_of_signals(signal.SIGTERM, signal.SIGINT)
+    snapshot = state_dir / f"{host_name}.snapshot"
+    tighten(snapshot)
     agent = Agent(
         host_name,
         kernel,
-        lambda: open_store(store_url),
-        SnapshotFile(state_dir / f"{host_name}.snapshot"),
+        lambda: open_store(store_url, patience_s=STORE_PATIENCE_S),
+        SnapshotFile(snapshot),
         load_compilers(),
         flow_logger=FlowLogger(KernelFlows(fabric_netns(host_name)), LogFiles(flow_log_dir, host_name)),
     )
@@ -72,7 +75,7 @@ def _readable(descriptor: int) -> bool:
 
 def _lock(path: Path, host_name: str) -> int:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise NetorchError(f"agent: {path}: {error.strerror}; choose another --state-dir") from error

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from netorch.store.modes import FILE_MODE, give_to_group
+
 log = logging.getLogger(__name__)
 
 _DIGEST_BYTES = 32
@@ -23,6 +25,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     revision: int
     records: dict[str, tuple[int, bytes]]
+    mark: str = ""  # of the revision; empty: of before there were marks
+    kept: tuple[int, str] = (0, "")  # an earlier revision, of which the store keeps the mark for good, and its mark
     terminations: tuple[tuple[int, str], ...] = ()  # (VNI, group) of which connections were still to end
 
 
@@ -56,7 +60,9 @@ class SnapshotFile:
         body = msgspec.msgpack.encode(snapshot)
         new = self.path.with_suffix(".new")
         try:
-            with open(new, "wb") as file:
+            new.unlink(missing_ok=True)  # of an agent that was killed, and open to others as it made it
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as file:
+                give_to_group(new)
                 file.write(hashlib.sha256(body).digest() + body)
                 file.flush()
                 os.fsync(file.fileno())

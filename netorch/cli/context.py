@@ -30,6 +30,7 @@ class Session:
 
     def __init__(self, store: str | None, owner: str | None) -> None:
         self.store_url = store or os.environ.get("NETORCH_STORE") or DEFAULT_STORE
+        self.creates = False  # whether the command begins a store where there never was one
         self._owner = owner
         self._store: Store | None = None
         self._warned = False
@@ -38,11 +39,12 @@ class Session:
     def store(self) -> Store:
         """Return the open store. Raises StoreUnavailable."""
         if self._store is None:
-            from netorch.store import open_store
+            from netorch.store import open_to_create, open_to_read
+            from netorch.store.modes import make_directory
 
-            if self.store_url == DEFAULT_STORE and os.geteuid() == 0:
-                Path(self.store_url).parent.mkdir(parents=True, exist_ok=True)
-            self._store = open_store(self.store_url)
+            if self.creates and self.store_url == DEFAULT_STORE and os.geteuid() == 0:
+                make_directory(Path(self.store_url).parent)
+            self._store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
         return self._store
 
     @property

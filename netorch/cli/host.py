@@ -60,6 +60,7 @@ def create(session: Session, name: str, underlay: str, role: str, tags: dict[str
     from netorch.control.hosts import create_host, describe_host
     from netorch.model.eni import Role
 
+    session.creates = True
     create_host(session.store, session.caller, name=name, underlay=underlay, role=Role(role), tags=tags)
     show_record(row(describe_host(session.store, session.caller, name)), output)
 

@@ -44,6 +44,7 @@ def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> Cloud
     """Return what would make the cloud as the file says, which may have been read before. Raises SpecError, ApiError."""
     from netorch.control.cloud import plan_cloud
 
+    session.creates = True
     declared = read_cloud(session, path) if cloud is None else cloud
     return plan_cloud(session.store, session.caller, declared, source=source_path(path), is_there=os.path.exists)
 
@@ -67,6 +68,7 @@ def load_plan(session: Session, file: Path) -> CloudPlan:
     from netorch.spec import load_cloud
     from netorch.spec.load import read_file
 
+    session.creates = True
     saved = load(str(file), read_file(str(file)))
     return plan_again(session.store, session.caller, saved, load_cloud(str(file), saved.cloud), os.path.exists)
 

@@ -82,6 +82,7 @@ def create(
     """Create a VPC with its main route table."""
     from netorch.control.vpcs import create_vpc
 
+    session.creates = True
     vpc = create_vpc(session.store, session.caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
     show_record(row(vpc), output)
 
@@ -96,6 +97,7 @@ def create_default(session: Session, output: str) -> None:
     """
     from netorch.control.vpcs import create_default_vpc
 
+    session.creates = True
     show_record(row(create_default_vpc(session.store, session.caller)), output)
 
 

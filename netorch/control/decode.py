@@ -8,7 +8,7 @@ import msgspec
 
 from netorch.errors import UnreadableRecord
 from netorch.model import valid
-from netorch.store.base import KeyValue
+from netorch.store.base import DAMAGED, KeyValue
 
 T = TypeVar("T")
 
@@ -31,12 +31,19 @@ def decode_value(key: str, value: bytes, kind: type[T]) -> T:
 
 def parse_value(key: str, value: bytes, kind: type[T]) -> T:
     """Return what the bytes at a key say, sense or not. Raises UnreadableRecord."""
+    check_sound(key, value)
     decoder = _DECODERS.get(kind) or _DECODERS.setdefault(kind, msgspec.json.Decoder(kind))
     try:
         found: T = decoder.decode(value)
     except UNREADABLE as error:
         raise UnreadableRecord(key, f"cannot be read: {error}") from error
     return found
+
+
+def check_sound(key: str, value: bytes) -> None:
+    """Raise UnreadableRecord for what the store itself knows not to be what was written."""
+    if value.startswith(DAMAGED):
+        raise UnreadableRecord(key, f"is damaged: {value[len(DAMAGED) :].partition(b': ')[0].decode(errors='replace')}")
 
 
 def check_value(key: str, record: object) -> None:

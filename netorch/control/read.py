@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from netorch.control.caller import Caller
-from netorch.control.decode import decode
+from netorch.control.decode import check_sound, decode
 from netorch.control.hosts import HostState, drain_key
 from netorch.control.records import VPC_TYPES, Stored, stored
 from netorch.control.references import first_flaws
@@ -137,6 +137,8 @@ def read_inventory(store: Store) -> Inventory:
         root, _, rest = kv.key.partition("/")
         owner, _, what = rest.partition("/")
         try:
+            if root in ("vpc", "map") or what.startswith("want/"):
+                check_sound(kv.key, kv.value)
             if root == "vpc" and _VNI.fullmatch(owner):
                 _take_vpc(inventory, kv, int(owner, 16), what, int(owner, 16) in damaged)
             elif root == "map" and _VNI.fullmatch(owner):
@@ -153,7 +155,7 @@ def read_inventory(store: Store) -> Inventory:
             inventory.unreadable.append(error)
             if root == "host":
                 inventory.quarantined_hosts[owner] = error
-            elif root in ("vpc", "map"):
+            elif root in ("vpc", "map") and _VNI.fullmatch(owner):
                 damaged[int(owner, 16)] = error
     hosts = {name: state.host for name, state in inventory.hosts.items()}
     for vni, records in inventory.vpcs.items():

@@ -9,7 +9,7 @@ import contextlib
 from typing import Final
 
 from netorch.control.addresses import Cursor, cursor_key
-from netorch.control.decode import decode
+from netorch.control.decode import check_sound, decode
 from netorch.control.quotas import Quotas, quota_key
 from netorch.control.read import read_inventory
 from netorch.control.records import VPC_TYPES
@@ -25,6 +25,7 @@ from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 _ALONE: Final = ("quota/", "hoststat/", keys.mtu_prefix(), cursor_key(""))  # nothing refers to what is stored below these
 _ALONE_OF_VPC: Final = "fl"
+_OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
 
 
 def kind_of(key: str) -> type | None:
@@ -80,6 +81,7 @@ def _changed_at(store: Store, key: str) -> int:
 def _flaw(kv: KeyValue) -> UnreadableRecord | None:
     kind = kind_of(kv.key)
     try:
+        check_sound(kv.key, kv.value)
         if kind is not None:
             decode(kv, kind)
     except UnreadableRecord as error:
@@ -104,10 +106,9 @@ def put_back(store: Store, key: str, value: bytes) -> None:
       Conflict: the key was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
-    try:
-        decode(KeyValue(key, value, 0, 0), kind)
-    except UnreadableRecord as error:
-        raise invalid(f"key {key}", f"the value is no {kind.__name__}: it {error.what}", "give one that is") from error
+    if (flaw := _flaw(KeyValue(key, value, 0, 0))) is not None:
+        what = kind.__name__ if kind is not None else "value"
+        raise invalid(f"key {key}", f"the value is no {what}: it {flaw.what}", "give one that is") from flaw
     _commit(store, key, mod_revision, Put(key, value))
 
 
@@ -118,17 +119,19 @@ def discard(store: Store, key: str) -> None:
       ApiError: InvalidParameterValue for a key whose record can be read; DependencyViolation for one that others may refer to.
       Conflict: the key was written meanwhile.
     """
-    mod_revision, _ = _known_damaged(store, key)
-    if not key.startswith(_ALONE) and key.split("/")[2:3] != [_ALONE_OF_VPC]:
+    mod_revision, kind = _known_damaged(store, key)
+    root, *path = key.split("/")
+    is_stray = kind is None and root not in _OTHERS  # the key is damaged, so nobody can refer to it
+    if not key.startswith(_ALONE) and path[1:2] != [_ALONE_OF_VPC] and not is_stray:
         raise ApiError("DependencyViolation", f"key {key}: other records may refer to it; put a record back instead")
     _commit(store, key, mod_revision, Delete(key))
 
 
-def _known_damaged(store: Store, key: str) -> tuple[int, type]:
+def _known_damaged(store: Store, key: str) -> tuple[int, type | None]:
     """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
     known, kind = store.get(key), kind_of(key)
     sound = (known is None or _flaw(known) is None) and key not in damaged(store)
-    if kind is None or sound:
+    if sound:
         what = "nothing is missing there" if known is None else "can be read"
         raise invalid(f"key {key}", what, "`netorch store check` names the keys that need mending")
     return known.mod_revision if known is not None else ABSENT, kind

@@ -107,7 +107,7 @@ def build(topology: Topology, directory: Path, file: str, progress: Callable[[st
             if node.exec:
                 progress(f"{node.name}: running {_count(node.exec, 'command')}")
             _run_commands(node, topology, directory)
-        store = open_store(str(store_path(directory)))
+        store = open_store(str(store_path(directory)), create=True)
         try:
             register_hosts(store, topology)
             record = msgspec.structs.replace(record, agents=_start_agents(topology, directory))

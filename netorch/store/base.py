@@ -3,15 +3,19 @@
 A store is a sorted map from keys to bytes with one number, its *revision*, that every transaction which changes something raises
 by one. Each key remembers the revision that created it and the one that last wrote it; a watch replays what happened since a
 revision, in order and without gaps, until that history is *compacted*. A revision means something only together with the store's
-`uid`: another uid is another history.
+`uid`: another uid is another history. Each revision has a random *mark*, so a reader knows whether the history that it has seen
+is the beginning of the one before it: a copy of the store that goes on by itself gives its next revisions other marks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+DAMAGED: Final = b"\0damaged: "  # how a value begins of which the back end knows that it is not what was written
+KEEP_MARK_EVERY: Final = 1024  # marks of revisions that this divides outlive the history
 
 
 class KeyValue(msgspec.Struct, frozen=True):
@@ -29,6 +33,7 @@ class Range(msgspec.Struct, frozen=True):
 
     revision: int
     kvs: tuple[KeyValue, ...]
+    mark: str  # of `revision`
 
 
 class Compare(msgspec.Struct, frozen=True):
@@ -76,6 +81,11 @@ class Watch(Protocol):
         """Everything up to here has been delivered."""
         ...
 
+    @property
+    def mark(self) -> str:
+        """The mark of `revision`; empty while that lies ahead."""
+        ...
+
     def fileno(self) -> int:
         """Return a descriptor that is readable when `poll` may have something. It may be readable for nothing."""
         ...
@@ -88,6 +98,7 @@ class Watch(Protocol):
         Raises:
           Compacted: history between the last call and now is gone; list again. The watch is of no further use.
           FutureRevision: the store has fallen behind what this watch has seen (restored from a backup); list again.
+          OtherHistory: what this watch has seen did not happen in this store (restored, and written to since).
         """
         ...
 
@@ -111,6 +122,15 @@ class Store(Protocol):
         """Return the current revision; 1 in an empty store."""
         ...
 
+    def mark(self, revision: int) -> str:
+        """Return the random mark of a revision: where it is the same, so is everything before it.
+
+        Raises:
+          Compacted: it is forgotten; those of multiples of KEEP_MARK_EVERY never are.
+          FutureRevision: that revision has not come.
+        """
+        ...
+
     def get(self, key: str) -> KeyValue | None:
         """Return the key as it stands now."""
         ...
@@ -132,8 +152,11 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, prefixes: Iterable[str], from_revision: int) -> Watch:
-        """Return a watch of all keys with any of `prefixes`; `from_revision` is the first it delivers and may lie ahead."""
+    def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> Watch:
+        """Return a watch of all keys with any of `prefixes`; `from_revision` is the first it delivers and may lie ahead.
+
+        `mark` is that of the revision before, as it was seen: the watch delivers nothing of a store that has another one there.
+        """
         ...
 
     def grant(self, ttl_s: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from netorch.errors import Compacted, StoreError
-from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Range, TxnResult
+from netorch.store.base import KEEP_MARK_EVERY, Compare, Delete, Event, KeyValue, Put, Range, TxnResult
 from netorch.store.rules import (
     FIRST_REVISION,
     KEEP_REVISIONS,
@@ -21,8 +21,11 @@ from netorch.store.rules import (
     boot_clock,
     check_compaction,
     check_from_revision,
+    check_mark,
     check_revision,
     check_txn,
+    first_marks,
+    new_mark,
     prefix_end,
 )
 
@@ -50,6 +53,7 @@ class MemoryStore:
         self._keys: list[str] = []  # sorted
         self._revision = FIRST_REVISION
         self._compacted = 0
+        self._marks = first_marks(FIRST_REVISION)
         self._history: dict[int, tuple[_Change, ...]] = {}
         self._leases: dict[int, _Lease] = {}
         self._lease_ids = itertools.count(1)
@@ -66,6 +70,15 @@ class MemoryStore:
             self._expire()
             return self._revision
 
+    def mark(self, revision: int) -> str:
+        """Return the random mark of a revision."""
+        with self._lock:
+            self._expire()
+            if revision not in self._marks:
+                check_revision(revision, self._compacted, self._revision)
+                raise Compacted(self._compacted)
+            return self._marks[revision]
+
     def get(self, key: str) -> KeyValue | None:
         """Return the key as it stands now."""
         with self._lock:
@@ -80,7 +93,7 @@ class MemoryStore:
             last = len(self._keys) if end is None else bisect_left(self._keys, end)
             found = {key: self._kvs[key] for key in self._keys[bisect_left(self._keys, prefix) : last]}
             if not revision or revision == self._revision:
-                return Range(self._revision, tuple(found.values()))
+                return Range(self._revision, tuple(found.values()), self._marks[self._revision])
             check_revision(revision, self._compacted, self._revision)
             for undone in range(self._revision, revision, -1):
                 for change in self._history[undone]:
@@ -90,7 +103,7 @@ class MemoryStore:
                         found.pop(change.event.key, None)
                     else:
                         found[change.event.key] = change.before
-            return Range(revision, tuple(found[key] for key in sorted(found)))
+            return Range(revision, tuple(found[key] for key in sorted(found)), self._marks[revision])
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Do all `ops` in one revision if every compare holds, else nothing."""
@@ -107,11 +120,11 @@ class MemoryStore:
             self._commit(ops)
             return TxnResult(True, self._revision)
 
-    def watch(self, prefixes: Iterable[str], from_revision: int) -> MemoryWatch:
+    def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> MemoryWatch:
         """Return a watch of all keys with any of `prefixes`."""
         check_from_revision(from_revision)
         with self._lock:
-            watch = MemoryWatch(self, PrefixSet(prefixes), from_revision)
+            watch = MemoryWatch(self, PrefixSet(prefixes), from_revision, mark or self._marks.get(from_revision - 1, ""))
             self._watches.append(watch)
             if from_revision <= self._revision:
                 watch.wake()
@@ -157,6 +170,7 @@ class MemoryStore:
         if not changes:
             return
         self._revision = revision
+        self._marks[revision] = new_mark()
         self._history[revision] = changes
         if revision - self._keep > self._compacted:
             self._forget_before(revision - self._keep)
@@ -183,6 +197,8 @@ class MemoryStore:
     def _forget_before(self, revision: int) -> None:
         for old in range(self._compacted, revision):
             self._history.pop(old, None)
+            if (old - 1) % KEEP_MARK_EVERY:  # a watch may still stand right before what is left
+                self._marks.pop(old - 1, None)
         self._compacted = revision
 
     def _expire(self) -> None:
@@ -198,17 +214,18 @@ class MemoryStore:
             self._commit([Delete(key) for key in sorted(held.keys)])
             del self._leases[lease]
 
-    def _since(self, delivered: int, prefixes: PrefixSet) -> tuple[int, tuple[Event, ...]]:
-        """Return the current revision and what happened after `delivered`."""
+    def _since(self, delivered: int, mark: str, prefixes: PrefixSet) -> tuple[int, str, tuple[Event, ...]]:
+        """Return the current revision, its mark, and what happened after `delivered`."""
         with self._lock:
             self._expire()
-            if delivered >= self._revision:
-                return delivered, ()
+            if delivered > self._revision:
+                return delivered, mark, ()
             if delivered + 1 < self._compacted:
                 raise Compacted(self._compacted)
+            check_mark(delivered, mark, self._marks[delivered])
             changes = (self._history.get(revision, ()) for revision in range(delivered + 1, self._revision + 1))
             events = (change.event for change in itertools.chain.from_iterable(changes))
-            return self._revision, tuple(event for event in events if event.key in prefixes)
+            return self._revision, self._marks[self._revision], tuple(event for event in events if event.key in prefixes)
 
     def _forget_watch(self, watch: MemoryWatch) -> None:
         with self._lock, contextlib.suppress(ValueError):
@@ -218,8 +235,9 @@ class MemoryStore:
 class MemoryWatch:
     """A watch of a MemoryStore; an eventfd wakes its reader."""
 
-    def __init__(self, store: MemoryStore, prefixes: PrefixSet, from_revision: int) -> None:
+    def __init__(self, store: MemoryStore, prefixes: PrefixSet, from_revision: int, mark: str) -> None:
         self.prefixes = prefixes
+        self._mark = mark
         self._store = store
         self._delivered = from_revision - 1
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -228,6 +246,11 @@ class MemoryWatch:
     def revision(self) -> int:
         """Everything up to here has been delivered."""
         return self._delivered
+
+    @property
+    def mark(self) -> str:
+        """The mark of `revision`."""
+        return self._mark
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there may be something."""
@@ -239,7 +262,7 @@ class MemoryWatch:
             raise StoreError("store: this watch is closed; open another")
         with contextlib.suppress(BlockingIOError):  # before looking: what comes meanwhile wakes again
             os.eventfd_read(self._eventfd)
-        self._delivered, events = self._store._since(self._delivered, self.prefixes)
+        self._delivered, self._mark, events = self._store._since(self._delivered, self._mark, self.prefixes)
         return events
 
     def wake(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from netorch.errors import Compacted, FutureRevision, StoreError
-from netorch.store.base import Compare, Delete, Put
+from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreError
+from netorch.store.base import KEEP_MARK_EVERY, Compare, Delete, Put
 
 MAX_OPS: Final = 128  # etcd's --max-txn-ops; it counts compares and operations apart
 MAX_TXN_BYTES: Final = 1_572_864  # etcd's --max-request-bytes
@@ -18,6 +19,25 @@ FIRST_REVISION: Final = 1  # of an empty store, as etcd's
 def boot_clock() -> float:
     """Return seconds since the machine started: the same in all its processes, and deaf to changes of the wall clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def new_mark() -> str:
+    """Return the mark of one more revision."""
+    return secrets.token_hex(8)
+
+
+def first_marks(revision: int) -> dict[int, str]:
+    """Return the marks with which a history of marks begins at `revision`: its own, and that of the kept one before it."""
+    return {revision - revision % KEEP_MARK_EVERY: new_mark(), revision: new_mark()}
+
+
+def check_mark(revision: int, seen: str, found: str) -> None:
+    """Raise OtherHistory where a revision has another mark than was seen; an empty one says nothing."""
+    if seen and seen != found:
+        raise OtherHistory(
+            f"store: what was seen up to revision {revision} did not happen in this store: it is a copy that went on by itself; "
+            "put back the store that was in use"
+        )
 
 
 def check_key(key: str) -> None:

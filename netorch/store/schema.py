@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import sqlite3
 import stat
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from netorch.errors import StoreUnavailable
-from netorch.store.rules import FIRST_REVISION
+from netorch.store.modes import FILE_MODE, PRIVATE_MODE, give_to_group, tighten
+from netorch.store.rows import checksum_of, text
+from netorch.store.rules import FIRST_REVISION, first_marks
 from netorch.store.wakeup import RevisionFile
 
 APPLICATION_ID: Final = 0x6E65746F  # "neto"; sqlite.org/pragma.html#pragma_application_id
-VERSION: Final = 1
-BUSY_TIMEOUT_S: Final = 5.0
+VERSION: Final = 2
+_BUSY_TIMEOUT_S: Final = 5.0
 
 # `log` says for every change what was and what became: forward it is the watches' history, backward it gives a past revision.
 # Keys compare as UTF-8 bytes (SQLite's BINARY), as in etcd.
@@ -25,35 +28,123 @@ _TABLES: Final = (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         uid TEXT NOT NULL, rev INTEGER NOT NULL, compacted INTEGER NOT NULL, boot TEXT NOT NULL)""",
     """CREATE TABLE cur (
-        key TEXT PRIMARY KEY, value BLOB NOT NULL, create_rev INTEGER NOT NULL, mod_rev INTEGER NOT NULL, lease INTEGER NOT NULL
-        ) WITHOUT ROWID""",
+        key TEXT PRIMARY KEY, value BLOB NOT NULL, create_rev INTEGER NOT NULL, mod_rev INTEGER NOT NULL, lease INTEGER NOT NULL,
+        sum INTEGER) WITHOUT ROWID""",
     "CREATE INDEX cur_lease ON cur (lease) WHERE lease <> 0",
     """CREATE TABLE log (
         rev INTEGER NOT NULL, sub INTEGER NOT NULL, key TEXT NOT NULL, value BLOB, create_rev INTEGER NOT NULL,
         old_value BLOB, old_create_rev INTEGER, old_mod_rev INTEGER, old_lease INTEGER,
-        PRIMARY KEY (rev, sub)) WITHOUT ROWID""",
+        sum INTEGER, old_sum INTEGER, PRIMARY KEY (rev, sub)) WITHOUT ROWID""",
+    "CREATE TABLE mark (rev INTEGER PRIMARY KEY, mark TEXT NOT NULL)",
     "CREATE TABLE lease (id INTEGER PRIMARY KEY, ttl INTEGER NOT NULL, deadline REAL NOT NULL)",
     "CREATE INDEX lease_deadline ON lease (deadline)",
 )
 
 
-def open_database(path: Path) -> tuple[sqlite3.Connection, RevisionFile]:
-    """Return a connection to the store in `path`, made if there is none, and the file that locks it.
+def open_database(path: Path, create: bool, patience_s: float) -> tuple[sqlite3.Connection, RevisionFile]:
+    """Return a connection to the store in `path`, and the files that lock it; a store is made only where none has been.
 
     Raises:
-      StoreUnavailable: the directory is missing or not writable, the file is damaged, something else's, or a newer netorch's.
+      StoreUnavailable: there is no store and none is to be made, it was removed or emptied, the directory is missing or not
+        writable, the file is damaged, something else's, or a newer netorch's.
     """
-    _check_path(path)
+    check_exists(path, create)
+    if not path.exists():
+        _make(path)
+    tighten(path)
     with contextlib.ExitStack() as undo, translated(path):
-        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        db = _connect(path, patience_s)
         undo.callback(db.close)
-        _is_ours(db, path)  # before the first write: what is not ours stays as it is
+        _version(db, path)  # before the first write: what is not ours stays as it is
         revision_file = RevisionFile(path)
         undo.callback(revision_file.close)
-        with revision_file.locked():
+        with revision_file.locked(patience_s):
             _prepare(db, path)
         undo.pop_all()
         return db, revision_file
+
+
+def check_exists(path: Path, create: bool) -> None:
+    """Raise StoreUnavailable where there is no store, unless one may be made: its place is there, and there never was one."""
+    _check_path(path)
+    check_not_emptied(path)
+    if not path.exists():
+        _check_never_was(path, create)
+
+
+def check_not_emptied(path: Path) -> None:
+    """Raise StoreUnavailable for a file of no bytes: SQLite would take it for a new database."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size == 0:
+            known = _last_revision(path)
+            said = f"{path.name}.rev says revision {known}: it was emptied; put back a backup"
+            raise StoreUnavailable(f"store: {path} is empty, but {said}" if known else f"store: {path} is empty; remove it")
+
+
+def _check_never_was(path: Path, create: bool) -> None:
+    known = _last_revision(path)
+    if known is not None:
+        raise StoreUnavailable(
+            f"store: {path} is gone, but {path.name}.rev says revision {known}: it was removed; put back a backup, "
+            f"or remove {path.name}.rev to begin a new store"
+        )
+    if not create:
+        raise StoreUnavailable(f"store: {path} does not exist; give another path, or make it: `netorch apply` or `host create`")
+
+
+def _last_revision(path: Path) -> int | None:
+    """Return the last revision that readers were told of; None: there never was a store."""
+    try:
+        return int.from_bytes(Path(f"{path}.rev").read_bytes()[:8])
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return 0
+
+
+def _make(path: Path) -> None:
+    """Make an empty store under another name and give it its own when it is whole; the first of several wins."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+        give_to_group(new)
+        with translated(path), contextlib.closing(_connect(new, _BUSY_TIMEOUT_S)) as db:
+            _use_log(db, path)
+            with _transaction(db):
+                for statement in _TABLES:
+                    db.execute(statement)
+                db.execute("INSERT INTO meta VALUES (1, ?, ?, 0, '')", (secrets.token_hex(16), FIRST_REVISION))
+                db.executemany("INSERT INTO mark VALUES (?, ?)", first_marks(FIRST_REVISION).items())
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {VERSION}")
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # SQLite has done so for the other name
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise StoreUnavailable(f"store: {path}: {error.strerror}; make its directory writable, or give another path") from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _connect(path: Path, patience_s: float) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=min(patience_s, _BUSY_TIMEOUT_S), isolation_level=None, check_same_thread=False)
+    db.text_factory = text
+    return db
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 @contextlib.contextmanager
@@ -91,39 +182,47 @@ _CAUSES: Final = (
 )
 
 
-def _is_ours(db: sqlite3.Connection, path: Path) -> bool:
-    """Return whether the file is a store of this version; False: it is empty yet."""
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the format of a store, this netorch's or an older one's. Raises StoreUnavailable for any other file."""
     identity = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if identity == APPLICATION_ID and version == VERSION:
-        return True
-    if identity == APPLICATION_ID:
-        raise StoreUnavailable(f"store: {path} has format {version}, this netorch knows {VERSION}; use the netorch that wrote it")
-    if identity or version or db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if identity != APPLICATION_ID:
         raise StoreUnavailable(f"store: {path} is another program's database; give another path")
-    return False
+    if not 1 <= version <= VERSION:
+        raise StoreUnavailable(f"store: {path} has format {version}, this netorch knows {VERSION}; use the netorch that wrote it")
+    return version
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
-        raise StoreUnavailable(f"store: {path}: the file system allows no write-ahead log (got {mode}); use a local disk")
+    _use_log(db, path)
     # NORMAL is six times as fast and loses the last acknowledged commits with the power: revisions would be used twice.
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if not _is_ours(db, path):
-            _create(db)
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+    if _version(db, path) < VERSION:
+        with _transaction(db):
+            if _version(db, path) < VERSION:  # nobody was faster
+                _upgrade(db)
+    tighten(Path(f"{path}-wal"))
+    with contextlib.suppress(OSError):  # SQLite gives it the file's mode, and who may read it may lock it
+        os.chmod(f"{path}-shm", PRIVATE_MODE)
 
 
-def _create(db: sqlite3.Connection) -> None:
-    for statement in _TABLES:
-        db.execute(statement)
-    db.execute("INSERT INTO meta VALUES (1, ?, ?, 0, '')", (secrets.token_hex(16), FIRST_REVISION))
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+def _use_log(db: sqlite3.Connection, path: Path) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreUnavailable(f"store: {path}: the file system allows no write-ahead log (got {mode}); use a local disk")
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Give a store of format 1 checksums and marks; its history stays. Processes of the older netorch write no more."""
+    for table, column in (("cur", "sum"), ("log", "sum"), ("log", "old_sum")):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+    records = db.execute("SELECT key, value, create_rev, mod_rev FROM cur").fetchall()
+    db.executemany("UPDATE cur SET sum = ? WHERE key = ?", [(checksum_of(row), row[0]) for row in records])
+    for column, columns in (("sum", "value, create_rev, rev"), ("old_sum", "old_value, old_create_rev, old_mod_rev")):
+        changes = db.execute(f"SELECT rev, sub, key, {columns} FROM log").fetchall()
+        sums = [(checksum_of(row[2:]), *row[:2]) for row in changes]
+        db.executemany(f"UPDATE log SET {column} = ? WHERE rev = ? AND sub = ?", sums)
+    db.execute("CREATE TABLE mark (rev INTEGER PRIMARY KEY, mark TEXT NOT NULL)")
+    db.executemany("INSERT INTO mark VALUES (?, ?)", first_marks(db.execute("SELECT rev FROM meta").fetchone()[0]).items())
     db.execute(f"PRAGMA user_version = {VERSION}")

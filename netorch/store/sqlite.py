@@ -1,6 +1,6 @@
 """A store in one SQLite file, used by all processes of a machine at once: the command line writes, agents watch.
 
-Every write holds the lock of `<db>.rev` from before BEGIN until after COMMIT, and so does every checkpoint: SQLite before 3.51.3
+Every write holds the lock of `<db>.lock` from before BEGIN until after COMMIT, and so does every checkpoint: SQLite before 3.51.3
 can damage a file when two connections checkpoint and commit at the same instant (sqlite.org/wal.html#walresetbug).
 """
 
@@ -12,30 +12,31 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from netorch.errors import Compacted, FutureRevision, StoreError, StoreUnavailable
 from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Range, TxnResult
+from netorch.store.history import COLUMNS, forget_bite, mark_of, rows_of
+from netorch.store.rows import Row, checksum, event, key_value, revision_of
 from netorch.store.rules import (
+    FIRST_REVISION,
     KEEP_REVISIONS,
     PrefixSet,
     boot_clock,
     check_compaction,
     check_from_revision,
+    check_mark,
     check_revision,
     check_txn,
-    prefix_end,
+    new_mark,
 )
-from netorch.store.schema import open_database, translated
-from netorch.store.wakeup import Wakeup
+from netorch.store.schema import check_not_emptied, open_database, translated
+from netorch.store.wakeup import LOCK_TIMEOUT_S, Wakeup
 
 POLL_EVENTS: Final = 20_000  # about as many come from one poll: a long history is taken in bites
-_ABOVE_ALL: Final = b""  # SQLite orders every BLOB behind every TEXT
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_COLUMNS: Final = "key, value, create_rev, mod_rev, lease"
-_Row = tuple[Any, ...]  # what sqlite3 returns
 
 
 class _State(msgspec.Struct):
@@ -45,18 +46,31 @@ class _State(msgspec.Struct):
 
 
 class SqliteStore:
-    """A `Store` in the file `path`, which is made if it does not exist. Not for use in a child after fork."""
+    """A `Store` in the file `path`, made where there never was one, unless `create` is False. Not for use in a child after fork.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = boot_clock, keep_revisions: int = KEEP_REVISIONS) -> None:
+    A write that finds the file locked gives up after `patience_s`, and so does a read, of which a lock of SQLite's own can be the
+    only cause.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = boot_clock,
+        keep_revisions: int = KEEP_REVISIONS,
+        *,
+        create: bool = True,
+        patience_s: float = LOCK_TIMEOUT_S,
+    ) -> None:
         self.path = path.absolute()
         self._clock = clock
         self._keep = keep_revisions
         self._lock = threading.RLock()
-        self._db, self._revision_file = open_database(self.path)
+        self._patience_s = patience_s
+        self._db, self._revision_file = open_database(self.path, create, patience_s)
         try:
             self._file = os.stat(self.path)
             with translated(self.path):
-                self._uid: str = self._db.execute("SELECT uid FROM meta").fetchone()[0]
+                self._uid = self._meta().uid
             self._adopt_leases()
         except OSError as error:
             self.close()
@@ -75,11 +89,21 @@ class SqliteStore:
         with self._reading():
             return self._state().revision
 
+    def mark(self, revision: int) -> str:
+        """Return the random mark of a revision."""
+        with self._reading():
+            found = mark_of(self._db, revision)
+            if not found:
+                state = self._state()
+                check_revision(revision, state.compacted, state.revision)
+                raise Compacted(state.compacted)
+            return found
+
     def get(self, key: str) -> KeyValue | None:
         """Return the key as it stands now."""
         with self._reading():
-            row = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE key = ?", (key,)).fetchone()
-            return KeyValue(*row) if row else None
+            row = self._db.execute(f"SELECT {COLUMNS} FROM cur WHERE key = ?", (key,)).fetchone()
+            return key_value(row) if row else None
 
     def list(self, prefix: str, revision: int = 0) -> Range:
         """Return all keys with `prefix` as they stood at `revision` (0: now)."""
@@ -93,7 +117,7 @@ class SqliteStore:
             known = self._rows({item.key for items in (compares, ops) for item in items})
             for compare in compares:
                 row = known.get(compare.key)
-                if (row[3] if row else 0) != compare.mod_revision:
+                if (revision_of(row[3]) if row else 0) != compare.mod_revision:
                     return TxnResult(False, state.revision)
             for lease in {op.lease for op in ops if isinstance(op, Put) and op.lease}:
                 if not self._db.execute("SELECT 1 FROM lease WHERE id = ?", (lease,)).fetchone():
@@ -101,12 +125,13 @@ class SqliteStore:
             self._commit(state, ops, known)
             return TxnResult(True, state.revision)
 
-    def watch(self, prefixes: Iterable[str], from_revision: int) -> SqliteWatch:
+    def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> SqliteWatch:
         """Return a watch of all keys with any of `prefixes`."""
         check_from_revision(from_revision)
         with self._reading():  # a closed or replaced store is noticed here
-            state = self._state()
-        return SqliteWatch(self, PrefixSet(prefixes), from_revision, state.revision, Wakeup(self._revision_file.path))
+            seen = self._state().revision
+            mark = mark or mark_of(self._db, from_revision - 1)
+        return SqliteWatch(self, PrefixSet(prefixes), from_revision, mark, seen, Wakeup(self._revision_file.path))
 
     def grant(self, ttl_s: int) -> int:
         """Return a new lease."""
@@ -121,9 +146,9 @@ class SqliteStore:
         """Start the lease's time anew and return the seconds it has; 0: it is gone."""
         with self._writing():
             row = self._db.execute("SELECT ttl FROM lease WHERE id = ?", (lease,)).fetchone()
-            if row is None:
+            if row is None or not isinstance(row[0], int):
                 return 0
-            ttl_s: int = row[0]
+            ttl_s = row[0]
             self._db.execute("UPDATE lease SET deadline = ? WHERE id = ?", (self._clock() + ttl_s, lease))
             return ttl_s
 
@@ -144,27 +169,30 @@ class SqliteStore:
         """Give up the connection; its watches are of no further use."""
         with self._lock:
             # The last connection to close writes a checkpoint, hence the lock; without it the next one to open does that work.
-            with contextlib.suppress(StoreUnavailable), self._revision_file.locked(), translated(self.path):
+            with contextlib.suppress(StoreUnavailable), self._revision_file.locked(self._patience_s), translated(self.path):
                 self._db.close()
             self._db.close()
             self._revision_file.close()
 
-    def since(self, delivered: int, seen: int, prefixes: PrefixSet) -> tuple[int, int, tuple[Event, ...]]:
-        """Return the revision up to which the events tell, the store's own, and the events; for the store's watches."""
+    def since(self, delivered: int, mark: str, seen: int, prefixes: PrefixSet) -> tuple[int, str, int, tuple[Event, ...]]:
+        """Return up to which revision the events tell, its mark, the store's own revision, and the events; for its watches."""
         self._check_file()
         with self._reading():
             state = self._state()
             if state.revision < seen:
                 raise FutureRevision(f"store: {self.path} is at revision {state.revision}, it was at {seen} before; list again")
-            if delivered >= state.revision:
-                return delivered, state.revision, ()
+            if delivered > state.revision:
+                return delivered, mark, state.revision, ()
             if delivered + 1 < state.compacted:
                 raise Compacted(state.compacted)
+            check_mark(delivered, mark, mark_of(self._db, delivered))
             last = self._bite(delivered, state.revision)
             rows = self._db.execute(
-                "SELECT key, value, rev, create_rev FROM log WHERE rev > ? AND rev <= ? ORDER BY rev, sub", (delivered, last)
+                "SELECT key, value, rev, create_rev, sum FROM log WHERE rev > ? AND rev <= ? ORDER BY rev, sub", (delivered, last)
             ).fetchall()
-            return last, state.revision, tuple(Event(*row) for row in rows if row[0] in prefixes)
+            if len({row[2] for row in rows}) != last - max(delivered, FIRST_REVISION):  # damaged: each has a change
+                raise Compacted(last)
+            return last, mark_of(self._db, last), state.revision, tuple(event(row) for row in rows if row[0] in prefixes)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -174,7 +202,7 @@ class SqliteStore:
             try:
                 if self._is_lease_due():
                     self._db.execute("ROLLBACK")
-                    with contextlib.suppress(StoreUnavailable), self._writing():  # a full disk must not stop readers
+                    with contextlib.suppress(StoreUnavailable), self._writing(0):  # a full disk or a lock must not stop readers
                         pass
                     self._db.execute("BEGIN")
                 yield
@@ -183,9 +211,10 @@ class SqliteStore:
                     self._db.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[_State]:
+    def _writing(self, patience_s: float | None = None) -> Iterator[_State]:
         """Hold the writers' lock around one SQLite transaction, which is committed at the end; leases that are over end first."""
-        with self._lock, translated(self.path), self._revision_file.locked():
+        patience_s = self._patience_s if patience_s is None else patience_s
+        with self._lock, translated(self.path), self._revision_file.locked(patience_s):
             self._check_file()
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -201,10 +230,16 @@ class SqliteStore:
                 self._revision_file.ring(state.revision)
 
     def _state(self) -> _State:
-        state = _State(*self._db.execute("SELECT uid, rev, compacted FROM meta").fetchone())
+        state = self._meta()
         if state.uid != self._uid:
             raise StoreUnavailable(f"store: {self.path} holds another store now ({state.uid}, was {self._uid}); connect again")
         return state
+
+    def _meta(self) -> _State:
+        row = self._db.execute("SELECT uid, rev, compacted, (SELECT max(rev) FROM mark) FROM meta").fetchone()
+        if row is None or row[1] != row[3] or not isinstance(row[0], str) or not isinstance(row[2], int):
+            raise StoreUnavailable(f"store: {self.path}: the file is damaged: it says of its revision {row}; put back a backup")
+        return _State(*row[:3])
 
     def _check_file(self) -> None:
         """Raise StoreUnavailable when the path leads elsewhere: what is written here would be lost."""
@@ -214,71 +249,56 @@ class SqliteStore:
             same = False
         if not same or not self._revision_file.is_current():
             raise StoreUnavailable(f"store: {self.path} was removed or replaced while in use; connect again")
+        check_not_emptied(self.path)
 
     def _list(self, prefix: str, revision: int) -> Range:
-        end = prefix_end(prefix)
-        span = (prefix, _ABOVE_ALL if end is None else end)
         state = self._state()
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE key >= ? AND key < ? ORDER BY key", span).fetchall()
-        if not revision or revision == state.revision:
-            return Range(state.revision, tuple(KeyValue(*row) for row in rows))
-        check_revision(revision, state.compacted, state.revision)
-        found = {row[0]: row for row in rows}
-        undo = self._db.execute(
-            "SELECT key, old_value, old_create_rev, old_mod_rev, old_lease FROM log "
-            "WHERE rev > ? AND key >= ? AND key < ? ORDER BY rev DESC, sub DESC",
-            (revision, *span),
-        )
-        for row in undo.fetchall():
-            if row[1] is None:
-                found.pop(row[0], None)
-            else:
-                found[row[0]] = row
-        return Range(revision, tuple(KeyValue(*found[key]) for key in sorted(found)))
+        if revision and revision != state.revision:
+            check_revision(revision, state.compacted, state.revision)
+            rows = rows_of(self._db, prefix, revision)
+        else:
+            revision, rows = state.revision, rows_of(self._db, prefix, None)
+        return Range(revision, tuple(key_value(row) for row in rows), mark_of(self._db, revision))
 
-    def _rows(self, keys: Iterable[str]) -> dict[str, _Row]:
+    def _rows(self, keys: Iterable[str]) -> dict[str, Row]:
         wanted = msgspec.json.encode(list(keys)).decode()
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE key IN (SELECT value FROM json_each(?))", (wanted,))
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM cur WHERE key IN (SELECT value FROM json_each(?))", (wanted,))
         return {row[0]: row for row in rows.fetchall()}
 
-    def _commit(self, state: _State, ops: Iterable[Put | Delete], known: dict[str, _Row]) -> None:
+    def _commit(self, state: _State, ops: Iterable[Put | Delete], known: dict[str, Row]) -> None:
         """Write one revision, unless there is nothing to change, and forget a little of what is very old."""
         revision = state.revision + 1
-        current: list[_Row] = []
-        gone: list[_Row] = []
-        log: list[_Row] = []
+        current: list[Row] = []
+        gone: list[Row] = []
+        log: list[Row] = []
         for op in ops:
             old = known.get(op.key)
-            before = old[1:] if old else (None, None, None, None)
+            *before, old_sum = old[1:] if old else (None,) * 5
             if isinstance(op, Put):
-                created = old[2] if old else revision
-                current.append((op.key, op.value, created, revision, op.lease))
-                log.append((revision, len(log), op.key, op.value, created, *before))
+                created = revision_of(old[2]) if old else revision
+                total = checksum(op.key, op.value, created, revision)
+                current.append((op.key, op.value, created, revision, op.lease, total))
+                log.append((revision, len(log), op.key, op.value, created, *before, total, old_sum))
             elif old:
                 gone.append((op.key,))
-                log.append((revision, len(log), op.key, None, 0, *before))
+                total = checksum(op.key, None, 0, revision)
+                log.append((revision, len(log), op.key, None, 0, *before, total, old_sum))
         if not log:
             return
         state.revision = revision
         state.compacted = max(state.compacted, revision - self._keep)
-        self._db.executemany("REPLACE INTO cur VALUES (?, ?, ?, ?, ?)", current)
+        self._db.executemany("REPLACE INTO cur VALUES (?, ?, ?, ?, ?, ?)", current)
         self._db.executemany("DELETE FROM cur WHERE key = ?", gone)
-        self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", log)
+        self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", log)
+        self._db.execute("INSERT INTO mark VALUES (?, ?)", (revision, new_mark()))
         self._db.execute("UPDATE meta SET rev = ?, compacted = ?", (state.revision, state.compacted))
         if state.compacted:
-            self._forget_bite(state.compacted, 2)  # two revisions for each new one: it catches up
+            forget_bite(self._db, state.compacted, 2)  # two revisions for each new one: it catches up
 
     def _forget(self) -> bool:
         """Remove a bite of compacted history; return whether there was any."""
         with self._writing() as state:
-            return self._forget_bite(state.compacted, 1000)
-
-    def _forget_bite(self, compacted: int, revisions: int) -> bool:
-        oldest = self._db.execute("SELECT min(rev) FROM log").fetchone()[0]
-        if oldest is None or oldest >= compacted:
-            return False
-        self._db.execute("DELETE FROM log WHERE rev < ?", (min(compacted, oldest + revisions),))
-        return True
+            return forget_bite(self._db, state.compacted, 1000)
 
     def _bite(self, delivered: int, current: int) -> int:
         """Return the last revision of at most about POLL_EVENTS events behind `delivered`, never half of one."""
@@ -296,7 +316,7 @@ class SqliteStore:
         with self._lock, translated(self.path):
             if self._db.execute("SELECT 1 FROM meta WHERE boot = ?", (boot,)).fetchone():
                 return
-            with self._revision_file.locked():
+            with self._revision_file.locked(self._patience_s):
                 self._db.execute("BEGIN IMMEDIATE")
                 self._db.execute("UPDATE lease SET deadline = ? + ttl", (self._clock(),))
                 self._db.execute("UPDATE meta SET boot = ?", (boot,))
@@ -311,18 +331,19 @@ class SqliteStore:
             self._end_lease(state, lease)
 
     def _end_lease(self, state: _State, lease: int) -> None:
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM cur WHERE lease = ? AND lease <> 0 ORDER BY key", (lease,)).fetchall()
-        self._commit(state, [Delete(row[0]) for row in rows], {row[0]: row for row in rows})
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM cur WHERE lease = ? AND lease <> 0 ORDER BY key", (lease,)).fetchall()
+        self._commit(state, [Delete(row[0]) for row in rows if isinstance(row[0], str)], {row[0]: row for row in rows})
         self._db.execute("DELETE FROM lease WHERE id = ?", (lease,))
 
 
 class SqliteWatch:
     """A watch of a SqliteStore."""
 
-    def __init__(self, store: SqliteStore, prefixes: PrefixSet, from_revision: int, seen: int, wakeup: Wakeup) -> None:
+    def __init__(self, store: SqliteStore, prefixes: PrefixSet, from_revision: int, mark: str, seen: int, wakeup: Wakeup) -> None:
         self._store = store
         self._prefixes = prefixes
         self._delivered = from_revision - 1
+        self._mark = mark
         self._seen = seen  # the store's own revision: smaller than `_delivered` while the first one wanted lies ahead
         self._wakeup = wakeup
 
@@ -330,6 +351,11 @@ class SqliteWatch:
     def revision(self) -> int:
         """Everything up to here has been delivered."""
         return self._delivered
+
+    @property
+    def mark(self) -> str:
+        """The mark of `revision`."""
+        return self._mark
 
     @property
     def notified(self) -> bool:
@@ -345,7 +371,9 @@ class SqliteWatch:
         if self._wakeup.fileno() < 0:
             raise StoreError("store: this watch is closed; open another")
         self._wakeup.clear()  # before looking: what comes meanwhile wakes again
-        self._delivered, self._seen, events = self._store.since(self._delivered, self._seen, self._prefixes)
+        self._delivered, self._mark, self._seen, events = self._store.since(
+            self._delivered, self._mark, self._seen, self._prefixes
+        )
         if self._delivered < self._seen:
             self._wakeup.again()
         return events

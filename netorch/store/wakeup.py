@@ -1,6 +1,7 @@
 """How processes that share a database file tell each other about a commit: `<db>.rev`, eight bytes, written after it.
 
-The same file carries the lock that every writer holds. inotify on the database's own log fires before the commit can be seen;
+The lock that every writer holds is on `<db>.lock`, which only the owner can open: a lock needs no more than a descriptor that
+reads. inotify on the database's own log fires before the commit can be seen;
 this one fires after. What can get lost (a writer killed between commit and signal, a file system without inotify) is found by a
 timer: once a second, or every 20 ms where no inotify instance is to be had (128 for each user by default).
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from netorch.errors import StoreUnavailable
+from netorch.store.modes import FILE_MODE, PRIVATE_MODE, give_to_group, tighten
 
 LOCK_TIMEOUT_S: Final = 10.0
 IDLE_CHECK_S: Final = 1.0
@@ -39,29 +41,30 @@ class _Timerspec(ctypes.Structure):
 
 
 class RevisionFile:
-    """`<db>.rev`: the lock of the writers and the bell of the readers."""
+    """`<db>.rev`, the bell of the readers, and `<db>.lock`, the lock of the writers."""
 
     def __init__(self, database: Path) -> None:
         self.path = Path(f"{database}.rev")
+        self._lock_path = Path(f"{database}.lock")
+        self._fd = _open(self.path, FILE_MODE)
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"store: {self.path}: {error.strerror}; make it and its directory writable, or give another path"
-            ) from error
+            self._lock_fd = _open(self._lock_path, PRIVATE_MODE)
+        except StoreUnavailable:
+            os.close(self._fd)
+            raise
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience_s: float) -> Iterator[None]:
         """Hold the writers' lock, among processes; threads that share this object need another one.
 
         Raises:
-          StoreUnavailable: another process has held it for ten seconds.
+          StoreUnavailable: another process has held it for `patience_s`.
         """
-        self._lock()
+        self._lock(patience_s)
         try:
             yield
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def ring(self, revision: int) -> None:
         """Wake every reader."""
@@ -69,35 +72,53 @@ class RevisionFile:
             os.pwrite(self._fd, revision.to_bytes(8), 0)
 
     def is_current(self) -> bool:
-        """Return whether the path still leads to the file that is locked here."""
+        """Return whether the paths still lead to the files that are open here."""
         try:
-            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+            return all(
+                os.path.samestat(os.fstat(fd), os.stat(path))
+                for fd, path in ((self._fd, self.path), (self._lock_fd, self._lock_path))
+            )
         except OSError:
             return False
 
     def close(self) -> None:
-        """Give the descriptor back, and the lock with it."""
+        """Give the descriptors back, and the lock with them."""
         if self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+            os.close(self._lock_fd)
+            self._fd = self._lock_fd = -1
 
-    def _lock(self) -> None:
-        if self._fd < 0:
+    def _lock(self, patience_s: float) -> None:
+        if self._lock_fd < 0:
             raise StoreUnavailable(f"store: {self.path}: the store is closed; connect again")
         pause = 0.0001
-        give_up = time.monotonic() + LOCK_TIMEOUT_S
+        give_up = time.monotonic() + patience_s
         while True:
             try:
-                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > give_up:
+                if time.monotonic() >= give_up:
                     raise StoreUnavailable(
-                        f"store: {self.path}: locked by another process for {LOCK_TIMEOUT_S:.0f} s; find a stopped one with fuser"
+                        f"store: {self._lock_path}: locked by another process for {patience_s:g} s; find a stopped one with fuser"
                     ) from None
             except OSError as error:
-                raise StoreUnavailable(f"store: {self.path}: {error.strerror}; connect again") from error
+                raise StoreUnavailable(f"store: {self._lock_path}: {error.strerror}; connect again") from error
             time.sleep(pause)
             pause = min(pause * 1.5, 0.002)
+
+
+def _open(path: Path, mode: int) -> int:
+    try:
+        is_new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"store: {path}: {error.strerror}; make it and its directory writable, or give another path"
+        ) from error
+    if is_new:
+        give_to_group(path)
+    tighten(path, mode)
+    return descriptor
 
 
 class Wakeup:

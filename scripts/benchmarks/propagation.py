@@ -100,6 +100,11 @@ class CountingWatch:
         """Everything up to here has been delivered."""
         return self._watch.revision
 
+    @property
+    def mark(self) -> str:
+        """The mark of `revision`."""
+        return self._watch.mark
+
     def poll(self) -> tuple[Event, ...]:
         """Return what happened since the last call."""
         events = self._watch.poll()
@@ -112,8 +117,8 @@ def counting_store(path: str, counts: list[int]) -> Store:
     store = open_store(path)
     watch = store.watch
 
-    def counting_watch(prefixes: Iterable[str], from_revision: int) -> Watch:
-        return CountingWatch(watch(prefixes, from_revision), counts)
+    def counting_watch(prefixes: Iterable[str], from_revision: int, mark: str = "") -> Watch:
+        return CountingWatch(watch(prefixes, from_revision, mark), counts)
 
     store.watch = counting_watch  # type: ignore[method-assign]
     return store
@@ -234,7 +239,7 @@ def foreign_changes(store: Store, agent: AgentProcess) -> tuple[int, float]:
 def measure(kind: str, vpcs: int, directory: Path, underlay: str) -> Result:
     """Return what changes cost in a store of so many VPCs."""
     path = directory / f"{vpcs}.db"
-    store = open_store(str(path))
+    store = open_store(str(path), create=True)
     apply_cloud(store, plan_cloud(store, OPERATOR, cloud(vpcs)))
     agent = AgentProcess(kind, path, underlay)
     flips = []

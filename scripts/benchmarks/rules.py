@@ -132,7 +132,7 @@ def site(kind: str, wanted: Cloud) -> Iterator[tuple[Store, AgentProcess]]:
     with tempfile.TemporaryDirectory(prefix="netorch-bench-") as name:
         path = Path(name, "store.db")
         underlay = lab_underlay("hv1", HOSTS["hv1"]) if kind == "linux" else ""
-        store = open_store(str(path))
+        store = open_store(str(path), create=True)
         apply_cloud(store, plan_cloud(store, OPERATOR, wanted))
         agent = AgentProcess(kind, path, underlay)
         yield store, agent

@@ -291,7 +291,7 @@ def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
 def figures(vpcs: int, dual: bool, directory: Path) -> list[Figure]:
     """Return everything that is measured."""
     path = directory / "netorch.db"
-    store = open_store(str(path))
+    store = open_store(str(path), create=True)
     apply_cloud(store, plan_cloud(store, OPERATOR, cloud(vpcs, dual=dual)))
     underlay = lab_underlay("hv1", HOSTS["hv1"])
     before = kernel_bytes()

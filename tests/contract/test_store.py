@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netorch.errors import Compacted, FutureRevision, StoreError
-from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Store, TxnResult, Watch
+from netorch.errors import Compacted, FutureRevision, OtherHistory, StoreError
+from netorch.store.base import KEEP_MARK_EVERY, Compare, Delete, Event, KeyValue, Put, Store, TxnResult, Watch
 from netorch.store.memory import MemoryStore
 from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 from netorch.store.sqlite import SqliteStore
@@ -410,3 +410,61 @@ class TestLeases:
     def test_a_lease_needs_a_time(self, store: Store) -> None:
         with pytest.raises(StoreError, match="0 s"):
             store.grant(0)
+
+
+class TestMarks:
+    def test_every_revision_has_a_mark_of_its_own_that_stays(self, store: Store) -> None:
+        for _ in range(3):
+            put(store, "a")
+        marks = [store.mark(revision) for revision in range(1, 5)]
+        put(store, "a")
+        assert len({*marks, ""}) == 5
+        assert [store.mark(revision) for revision in range(1, 5)] == marks
+
+    def test_two_stores_of_the_same_writes_have_different_marks(self, make: Callable[[int], Store], tmp_path: Path) -> None:
+        one, other = make(100), MemoryStore()
+        assert put(one, "a") == put(other, "a")
+        assert one.mark(2) != other.mark(2)
+
+    def test_the_mark_of_a_revision_to_come_is_refused(self, store: Store) -> None:
+        with pytest.raises(FutureRevision):
+            store.mark(2)
+
+    def test_a_listing_and_a_watch_tell_the_mark_of_their_revision(self, store: Store) -> None:
+        put(store, "a")
+        put(store, "b")
+        watch = store.watch([""], 2)
+        assert (watch.revision, watch.mark) == (1, store.mark(1))
+        watch.poll()
+        assert (watch.revision, watch.mark) == (3, store.mark(3))
+        assert (store.list("").mark, store.list("", 2).mark) == (store.mark(3), store.mark(2))
+        watch.close()
+
+    def test_a_watch_delivers_nothing_behind_a_mark_that_did_not_happen(self, store: Store) -> None:
+        put(store, "a")
+        put(store, "a")
+        watch = store.watch([""], 3, "another")
+        with pytest.raises(OtherHistory, match="revision 2 did not happen"):
+            watch.poll()
+        watch.close()
+        watch = store.watch([""], 3, store.mark(2))
+        assert keys(watch.poll()) == [(3, "a")]
+        watch.close()
+
+    def test_marks_go_with_the_history_but_for_some_that_stay(self, store: Store) -> None:
+        for _ in range(KEEP_MARK_EVERY + 10):
+            put(store, "a")
+        kept, last = store.mark(KEEP_MARK_EVERY), store.revision()
+        store.compact(last)
+        assert store.mark(KEEP_MARK_EVERY) == kept
+        assert store.mark(last) == store.list("").mark
+        with pytest.raises(Compacted):
+            store.mark(KEEP_MARK_EVERY + 1)
+
+    def test_a_watch_right_before_what_is_left_goes_on(self, store: Store) -> None:
+        for _ in range(5):
+            put(store, "a")
+        watch = store.watch([""], 4, store.mark(3))
+        store.compact(4)
+        assert keys(watch.poll()) == [(4, "a"), (5, "a"), (6, "a")]
+        watch.close()

@@ -25,7 +25,7 @@ from pyroute2 import IPRoute
 
 from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.logger import FlowLogger
-from netorch.agent.loop import Agent
+from netorch.agent.loop import STORE_PATIENCE_S, Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.control.caller import Caller
@@ -105,7 +105,14 @@ class AttentiveAgent(Agent):
     """An agent of which others can tell whether it is in the middle of a turn."""
 
     def __init__(self, host: str, kernel: LinuxKernel, store_path: Path, snapshot: SnapshotFile, flow_logger: FlowLogger) -> None:
-        super().__init__(host, kernel, lambda: open_store(str(store_path)), snapshot, load_compilers(), flow_logger=flow_logger)
+        super().__init__(
+            host,
+            kernel,
+            lambda: open_store(str(store_path), patience_s=STORE_PATIENCE_S),
+            snapshot,
+            load_compilers(),
+            flow_logger=flow_logger,
+        )
         self.busy = threading.Lock()
 
     def turn(self) -> None:
@@ -120,7 +127,7 @@ class AttentiveAgent(Agent):
     def has_done(self, revision: int) -> bool:
         """Return whether it has acted on all that the store held at a revision."""
         with self.busy:
-            return self.follower.in_sync and self.follower.revision >= revision
+            return self.follower.in_sync and self.follower.history.revision >= revision
 
 
 class AgentThread:
@@ -243,7 +250,7 @@ class World:
         self.directory = directory
         self.store_path = directory / "store" / "netorch.db"  # in a directory of its own, which a test may take away
         self.store_path.parent.mkdir()
-        self.store = open_store(str(self.store_path))
+        self.store = open_store(str(self.store_path), create=True)
         self.caller = Caller(owner="default", operator=True)
         self.agents: dict[str, AgentThread | AgentProcess] = {}
         self._readers: dict[str, LinuxKernel] = {}

@@ -161,7 +161,7 @@ class Site:
         underlay()
         self._directory = tempfile.TemporaryDirectory()
         path = f"{self._directory.name}/netorch.db"
-        self.store = open_store(path)
+        self.store = open_store(path, create=True)
         apply_cloud(self.store, plan_cloud(self.store, Caller(operator=True), cloud(others)))
         self._agents: list[Agent] = []
         for side in SIDES:

@@ -73,6 +73,11 @@ class WiredWatch:
         """Return the descriptor to wait for."""
         return self._watch.fileno()
 
+    @property
+    def mark(self) -> str:
+        """The mark of `revision`."""
+        return self._watch.mark
+
     def poll(self) -> tuple[Event, ...]:
         """Return what is new."""
         self._wire.check()
@@ -102,6 +107,11 @@ class WiredStore:
         self._wire.check()
         return self._store.revision()
 
+    def mark(self, revision: int) -> str:
+        """Return the mark of a revision."""
+        self._wire.check()
+        return self._store.mark(revision)
+
     def get(self, key: str) -> KeyValue | None:
         """Return the key."""
         self._wire.check()
@@ -122,10 +132,10 @@ class WiredStore:
             raise StoreUnavailable("store: the wire is cut; mend it")
         return result
 
-    def watch(self, prefixes: Iterable[str], from_revision: int) -> WiredWatch:
+    def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> WiredWatch:
         """Return a watch."""
         self._wire.check()
-        return WiredWatch(self._store.watch(prefixes, from_revision), self._wire)
+        return WiredWatch(self._store.watch(prefixes, from_revision, mark), self._wire)
 
     def grant(self, ttl_s: int) -> int:
         """Return a lease."""

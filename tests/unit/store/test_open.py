@@ -15,7 +15,7 @@ from netorch.store.sqlite import SqliteStore
 
 def test_a_url_and_a_plain_path_name_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    stores = [open_store(url) for url in (f"sqlite://{tmp_path}/a.db", f"{tmp_path}/a.db", "a.db")]
+    stores = [open_store(url, create=True) for url in (f"sqlite://{tmp_path}/a.db", f"{tmp_path}/a.db", "a.db")]
     stores[0].txn([], [Put("k", b"")])
     assert {store.uid for store in stores} == {stores[0].uid}
     assert all(isinstance(store, SqliteStore) and store.get("k") for store in stores)
@@ -27,7 +27,7 @@ def test_a_relative_path_stays_the_same_file_when_the_directory_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    store = open_store("a.db")
+    store = open_store("a.db", create=True)
     monkeypatch.chdir("/")
     assert store.txn([], [Put("k", b"")]).succeeded
     store.close()

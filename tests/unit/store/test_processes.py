@@ -164,12 +164,9 @@ def test_without_inotify_instances_a_watch_polls(path: Path, store: SqliteStore)
     assert (output, errors) == ("['k/1', 'k/2'] True\n", "")
 
 
-def test_a_writer_that_stands_still_with_the_lock_is_named(
-    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("netorch.store.wakeup.LOCK_TIMEOUT_S", 0.05)
-    other = SqliteStore(path)
-    with store._revision_file.locked(), pytest.raises(Exception, match="locked by another process"):
+def test_a_writer_that_stands_still_with_the_lock_is_named(path: Path, store: SqliteStore) -> None:
+    other = SqliteStore(path, patience_s=0.05)
+    with store._revision_file.locked(1), pytest.raises(Exception, match="locked by another process"):
         other.txn([], [Put("k", b"")])
     assert other.get("k") is None
     assert other.txn([], [Put("k", b"")]).succeeded

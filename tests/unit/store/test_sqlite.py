@@ -111,8 +111,8 @@ class TestRefusals:
 
     def test_a_newer_format_is_refused(self, path: Path, store: SqliteStore) -> None:
         store.close()
-        scribble(path, "PRAGMA user_version = 2")
-        with pytest.raises(StoreUnavailable, match="has format 2, this netorch knows 1"):
+        scribble(path, "PRAGMA user_version = 3")
+        with pytest.raises(StoreUnavailable, match="has format 3, this netorch knows 2"):
             SqliteStore(path)
 
     @pytest.mark.parametrize("damage", [0, 1, 18, 100, 4096])

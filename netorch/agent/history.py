@@ -1,0 +1,68 @@
+"""Which history of the store this host has followed, and whether what is found is the same one, further on.
+
+A number proves nothing: a copy that was put back counts on from where it was, and soon has every number that the lost history
+had. The random mark of a revision (netorch/store/base.py) is the proof.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+
+from netorch.agent.snapshot import Snapshot
+from netorch.errors import Compacted, OtherHistory
+from netorch.store.base import KEEP_MARK_EVERY, Store
+
+
+class History:
+    """The last revision that was seen, with its mark."""
+
+    def __init__(self) -> None:
+        self.uid = ""  # nothing was seen yet
+        self.revision = 0
+        self.mark = ""
+        self.kept = (0, "")  # of an earlier revision, when the store has forgotten that one's mark
+
+    def recall(self, snapshot: Snapshot) -> None:
+        """Go on where the last run was."""
+        self.uid, self.revision, self.mark, self.kept = snapshot.uid, snapshot.revision, snapshot.mark, snapshot.kept
+
+    def stamp(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot as one of what was seen last."""
+        return msgspec.structs.replace(snapshot, uid=self.uid, revision=self.revision, mark=self.mark, kept=self.kept)
+
+    def saw(self, store: Store, revision: int, mark: str) -> None:
+        """Take note of what was delivered up to a revision."""
+        self.uid, self.revision, self.mark = store.uid, revision, mark
+        kept = revision - revision % KEEP_MARK_EVERY
+        if kept != self.kept[0] or not self.kept[1]:
+            with suppress(Compacted):
+                self.kept = (kept, store.mark(kept))
+
+    def check(self, store: Store) -> None:
+        """Raise OtherHistory for a store in which what was seen did not happen."""
+        current = store.revision()
+        if not self.uid:
+            return
+        if store.uid != self.uid:
+            raise OtherHistory(_refusal(f"another store ({store.uid}, this host has followed {self.uid})"))
+        if current < self.revision:
+            raise OtherHistory(
+                _refusal(f"an older store (revision {current} of {store.uid}, {self.revision} was seen)")
+            )
+        for revision, mark in ((self.revision, self.mark), self.kept):
+            with suppress(Compacted):
+                if mark and store.mark(revision) != mark:
+                    raise OtherHistory(_refusal(f"a copy that went on by itself (at revision {revision} it differs)"))
+                if mark:
+                    return
+        if self.mark:
+            raise OtherHistory(_refusal(f"a store that cannot tell whether its revision {self.revision} is the one seen here"))
+
+
+def _refusal(what: str) -> str:
+    return (
+        f"store: this is {what}; the host keeps what it has. "
+        "If the store is right, stop the agent, remove its snapshot file and start it again"
+    )

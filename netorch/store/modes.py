@@ -1,0 +1,50 @@
+"""Who may read what netorch writes: its owner, and the group `netorch` where there is one. Nobody else; only the owner writes."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+GROUP: Final = "netorch"
+DIRECTORY_MODE: Final = 0o750
+FILE_MODE: Final = 0o640
+PRIVATE_MODE: Final = 0o600  # what may be locked through a descriptor that only reads
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it that are missing; one that is netorch's already is closed to others. Raises OSError."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    for directory in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=DIRECTORY_MODE)
+            give_to_group(directory)
+    if not missing and GROUP in path.absolute().parts:  # a directory that is not netorch's alone keeps its mode: it may be /tmp
+        tighten(path, DIRECTORY_MODE)
+
+
+def tighten(path: Path, mode: int = FILE_MODE) -> None:
+    """Take from a file or directory what `mode` does not allow, and say so; a file of another user stays as it is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return
+    if found.st_uid != os.geteuid() or not (excess := stat.S_IMODE(found.st_mode) & 0o777 & ~mode):
+        return
+    with contextlib.suppress(OSError):
+        path.chmod(stat.S_IMODE(found.st_mode) & ~excess)
+        give_to_group(path)
+        log.warning("%s had mode %04o; it is %04o now", path, stat.S_IMODE(found.st_mode), stat.S_IMODE(path.stat().st_mode))
+
+
+def give_to_group(path: Path) -> None:
+    """Let the group `netorch` have a file that root has made."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError, OSError):
+            os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)

@@ -1,0 +1,100 @@
+"""A SQLite store that this user may only read. WAL asks readers to write beside the file, so they get a copy of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from netorch.errors import StoreUnavailable
+from netorch.store.base import Compare, Delete, Put, TxnResult
+from netorch.store.schema import check_exists
+from netorch.store.sqlite import SqliteStore
+
+_TRIES: Final = 50
+_PAUSE_S: Final = 0.02
+_WAL_HEADER_BYTES: Final = 32  # its salts change whenever the log begins from the front; sqlite.org/fileformat2.html#walformat
+
+
+def may_only_be_read(path: Path) -> bool:
+    """Return whether there is a store that this user cannot write."""
+    files = [path.parent, path, *(Path(f"{path}{suffix}") for suffix in (".rev", ".lock", "-wal", "-shm"))]
+    found = [file for file in files if file.exists()]
+    return path.exists() and not all(os.access(file, os.W_OK, effective_ids=True) for file in found)
+
+
+class StoreCopy(SqliteStore):
+    """The store as it stood when it was opened. It takes no lock, so a reader never holds anybody up."""
+
+    def __init__(self, path: Path) -> None:
+        self._original = path.absolute()
+        check_exists(self._original, create=False)
+        self._directory = tempfile.mkdtemp(prefix="netorch-")  # for its owner only
+        copy = Path(self._directory, path.name)
+        try:
+            _copy(self._original, copy)
+            super().__init__(copy, create=False)
+        except StoreUnavailable as error:
+            shutil.rmtree(self._directory)
+            raise StoreUnavailable(str(error).replace(str(copy), str(self._original))) from error
+
+    def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
+        """Refuse."""
+        self._refuse()
+
+    def grant(self, ttl_s: int) -> int:
+        """Refuse."""
+        self._refuse()
+
+    def keep_alive(self, lease: int) -> int:
+        """Refuse."""
+        self._refuse()
+
+    def revoke(self, lease: int) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def compact(self, revision: int) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def close(self) -> None:
+        """Give up the copy."""
+        super().close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _refuse(self) -> NoReturn:
+        raise StoreUnavailable(f"store: {self._original} may only be read by this user; run this as its owner")
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy the file, then its log. Where the log has not begun from the front meanwhile, it holds all that the file may lack."""
+    logs = Path(f"{path}-wal"), Path(f"{copy}-wal")
+    try:
+        for _ in range(_TRIES):
+            before = _state(path, logs[0])
+            shutil.copyfile(path, copy)
+            logs[1].unlink(missing_ok=True)
+            if before[0]:
+                shutil.copyfile(*logs)
+            if _state(path, logs[0]) == before:
+                return
+            time.sleep(_PAUSE_S)
+    except OSError as error:
+        raise StoreUnavailable(f"store: {error.filename}: {error.strerror}; run this as its owner, or in its group") from error
+    raise StoreUnavailable(f"store: {path} is written to all the time; try again, or run this as its owner")
+
+
+def _state(path: Path, log: Path) -> tuple[bytes, tuple[int, int]]:
+    """Return the log's header, and the file's size and time of change where there is no log."""
+    try:
+        with log.open("rb") as file:
+            header = file.read(_WAL_HEADER_BYTES)
+    except FileNotFoundError:
+        header = b""
+    found = path.stat()
+    return header, (0, 0) if header else (found.st_size, found.st_mtime_ns)
