@@ -48,9 +48,7 @@ class History:
         if store.uid != self.uid:
             raise OtherHistory(_refusal(f"another store ({store.uid}, this host has followed {self.uid})"))
         if current < self.revision:
-            raise OtherHistory(
-                _refusal(f"an older store (revision {current} of {store.uid}, {self.revision} was seen)")
-            )
+            raise OtherHistory(_refusal(f"an older store (revision {current} of {store.uid}, {self.revision} was seen)"))
         for revision, mark in ((self.revision, self.mark), self.kept):
             with suppress(Compacted):
                 if mark and store.mark(revision) != mark:

@@ -137,7 +137,7 @@ class _Ahead:
         kvs = {kv.key: kv for kv in listing.kvs}
         kvs |= {key: kv for key in self._writes.values if key.startswith(prefix) and (kv := self._will_be(key)) is not None}
         gone = {key for key, value in self._writes.values.items() if value is None}
-        return Range(listing.revision, tuple(kvs[key] for key in sorted(kvs.keys() - gone)))
+        return Range(listing.revision, tuple(kvs[key] for key in sorted(kvs.keys() - gone)), listing.mark)
 
     def _will_be(self, key: str) -> KeyValue | None:
         value = self._writes.values[key]

@@ -6,14 +6,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 from netorch.errors import StoreUnavailable
 from netorch.store.base import Compare, Delete, Put, TxnResult
 from netorch.store.schema import check_exists
-from netorch.store.sqlite import SqliteStore
+from netorch.store.sqlite import SqliteStore, SqliteWatch
 
 _TRIES: Final = 50
 _PAUSE_S: Final = 0.02
@@ -61,6 +61,12 @@ class StoreCopy(SqliteStore):
     def compact(self, revision: int) -> None:
         """Refuse."""
         self._refuse()
+
+    def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> SqliteWatch:
+        """Return a watch of what has happened; refuse one of what is to come, which a copy never sees."""
+        if from_revision > self.revision():
+            self._refuse()
+        return super().watch(prefixes, from_revision, mark)
 
     def close(self) -> None:
         """Give up the copy."""

@@ -15,12 +15,12 @@ from typing import Final
 
 from netorch.agent.flowlog.ledger import Finished
 from netorch.errors import NetorchError
+from netorch.store.modes import FILE_MODE, make_directory
 
 log = logging.getLogger(__name__)
 
 FILE_BYTES: Final = 16 << 20
 OLD_FILES: Final = 4
-_DIRECTORY_MODE, _FILE_MODE = 0o750, 0o640
 
 
 def log_directory(root: Path, owner: str, vpc: str, flow_log: str) -> Path:
@@ -49,7 +49,7 @@ class LogFiles:
             path = directory / self._name
             self._rotate(path)
             data = "".join(f"{line}\n" for line in finished.lines).encode()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
             try:
                 size = os.fstat(descriptor).st_size
                 if os.write(descriptor, data) < len(data):
@@ -65,10 +65,8 @@ class LogFiles:
 
     def _make(self, directory: Path) -> None:
         if not directory.is_dir():
-            self._root.mkdir(parents=True, exist_ok=True)
-            for parent in reversed([directory, *directory.parents[: len(directory.relative_to(self._root).parts) - 1]]):
-                with suppress(FileExistsError):
-                    parent.mkdir(mode=_DIRECTORY_MODE)
+            make_directory(self._root)
+            make_directory(directory)
 
     def _rotate(self, path: Path) -> None:
         with suppress(FileNotFoundError):
