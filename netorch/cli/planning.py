@@ -37,6 +37,7 @@ def read_cloud(session: Session, path: Path) -> Cloud:
     from netorch.control.hosts import host_roles
     from netorch.spec import load_cloud
 
+    session.creates = True  # a plan for a cloud that there is not yet; only `apply` writes
     return load_cloud(path, hosts=host_roles(session.store))
 
 

@@ -43,4 +43,5 @@ def set_(context: click.Context, session: Session, owner: str, limits: tuple[str
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise click.BadParameter(f"{text!r} is not LIMIT=NUMBER", context)
         wanted[name] = int(number)
+    session.creates = True
     show_record(msgspec.structs.asdict(set_quotas(session.store, owner, wanted)), output)

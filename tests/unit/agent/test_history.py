@@ -197,7 +197,7 @@ HOLD = """
         if sys.argv[1] == "flock":
             fcntl.flock(file, fcntl.LOCK_EX)
         else:
-            # What a descriptor that reads may take; sqlite.org/walformat.html: all locks of the log's index; the pending byte of the file
+            # sqlite.org/walformat.html: the locks of the index of the log; the pending byte of the file
             fcntl.lockf(file, fcntl.LOCK_SH, *((8, 120) if path.endswith("-shm") else (1, 1 << 30)))
         globals()[path] = file
     print("held", flush=True)
