@@ -80,28 +80,13 @@ def command(
 
 
 def _ask_about_losses(plan: CloudPlan, *, from_stdin: bool) -> None:
-    """Ask whoever sits at the terminal, wherever the output goes; raise Abort for a no.
-
-    The question stands on stderr, the answer comes from the terminal: standard input may be the file that is applied.
-    """
+    from netorch.cli.asking import confirm
     from netorch.control.changes import Action
 
     losses = plan.counts()[Action.DELETE] + plan.counts()[Action.REPLACE]
-    if not losses or not (sys.stderr.isatty() if from_stdin else sys.stdin is not None and sys.stdin.isatty()):
-        return
-    click.echo(f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Go on? [y/N]: ", nl=False, err=True)
-    if _answer(from_stdin).strip().lower() not in ("y", "yes"):
-        raise click.Abort
-
-
-def _answer(from_stdin: bool) -> str:
-    if not from_stdin:
-        return sys.stdin.readline()
-    try:
-        with open("/dev/tty") as terminal:
-            return terminal.readline()
-    except OSError as error:
-        raise NetorchError(f"apply: nobody can be asked ({error.strerror}); say --yes if it is meant") from error
+    if losses:
+        question = f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Go on?"
+        confirm(question, from_stdin=from_stdin)
 
 
 class Waited(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -21,6 +20,7 @@ def command(context: click.Context, session: Session, vpcs: tuple[str, ...], pat
 
     What the file declares and others made is left alone; so are hosts. On a terminal it asks; in a script it does not.
     """
+    from netorch.cli.asking import confirm
     from netorch.cli.planning import show_plan, source_path
     from netorch.control.cloud import apply_cloud, plan_cloud, plan_destruction
     from netorch.model.cloud import Cloud
@@ -37,7 +37,7 @@ def command(context: click.Context, session: Session, vpcs: tuple[str, ...], pat
         click.echo("Nothing to delete: the file made nothing that is still there.")
         return
     show_plan(plan, whole=False)
-    if not yes and sys.stdin.isatty():
-        click.confirm("All of this will be deleted. Go on?", abort=True)
+    if not yes:
+        confirm("All of this will be deleted. Go on?", from_stdin=str(path) == "-")
     done = apply_cloud(session.store, plan, allow_mass_delete=True)
     click.echo(f"Deleted in {done} transaction{'s' if done != 1 else ''}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from netorch.cli.called import as_called
 from netorch.cli.context import Session
 from netorch.errors import NetorchError
 
@@ -91,9 +92,9 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
             f"blast radius: {len(vpcs)} of {plan.existing['vpc']} existing VPCs: {_short(vpcs)}" if len(vpcs) > 3 else _only(vpcs)
         )
     for note in (*plan.notes, *(_left_notes(plan) if whole else ())):
-        click.echo(f"note: {note}")
+        click.echo(f"note: {as_called(note)}")
     for stuck in plan.stuck:
-        click.echo(click.style(f"stuck: VPC {stuck.path} stays as it is: {stuck.error}", fg="red"))
+        click.echo(click.style(f"stuck: VPC {stuck.path} stays as it is: {as_called(str(stuck.error))}", fg="red"))
     if whole and plan.mass_deletion():
         click.echo(click.style(f"apply will refuse this: {plan.mass_deletion()}", fg="red"))
     click.echo(summary(plan))

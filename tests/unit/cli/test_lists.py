@@ -46,10 +46,10 @@ NAMES = {
 
 
 @pytest.fixture
-def cloud(run: Run, tmp_path: Path) -> Run:
+def cloud(quick: Run, tmp_path: Path) -> Run:
     (tmp_path / "vpc.yaml").write_text(CLOUD)
-    run("apply", "--yes", "--no-wait")
-    return run
+    quick("apply", "--yes", "--no-wait")
+    return quick
 
 
 def names(run: Run, *words: str) -> list[str]:
