@@ -15,6 +15,7 @@ from netorch.drivers import netns
 from netorch.model.security import UDP
 from netorch.state.sysctls import FRAGMENT_MEMORY, FRAGMENT_S
 from tests.integration.crafted import piece
+from tests.integration.packets import PATIENCE_S
 from tests.integration.policed import (
     CLIENT,
     NEAR,
@@ -28,6 +29,7 @@ from tests.integration.policed import (
     ip,
     pieces,
     policed,
+    udp,
     vpc,
 )
 from tests.integration.world import wait_for
@@ -85,3 +87,18 @@ def test_many_large_datagrams_pass(lab: Policed) -> None:
     """Some 30 Mbit/s in 60 kB datagrams, within the share."""
     for _ in range(20):
         assert ping_in_fragments(lab, CLIENT, "acme/far", 4) == PASSED
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_router_complains_to_one_instance_however_much_it_complains_to_another(lab: Policed, version: int) -> None:
+    """The kernel's thousand errors a second, fifty of them at once, are one for all namespaces."""
+
+    def lost(sender: str) -> bytes:
+        packet = udp(sender, NEAR, 6001, version=version)
+        packet.dst = {4: "10.44.99.9", 6: "fd00:44:0:1ff::9"}[version]
+        return bytes(packet)
+
+    ear, mine = lab.ear(CLIENT), lost(CLIENT)
+    lab.emit(EVIL, [lost(EVIL)] * 3000)
+    lab.emit(CLIENT, [mine])
+    assert ear.hears(bytes(4) + mine, within_s=PATIENCE_S)  # as an error quotes it, behind four bytes without a meaning
