@@ -23,12 +23,13 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from netorch.drivers import packed, parsed
-from netorch.drivers.rtnl import Channel, Message, attr_u32
+from netorch.drivers.rtnl import Channel, Message, attr_u32, attrs, u32
 from netorch.model.addr import version_of
-from netorch.state.l3 import Rule
 from netorch.state.link import Inside
+from netorch.state.owner import PROTOCOL
 
 _OWN, _MAIN_FIRST, _TO_SUBNET, _LAST = 10000, 10001, 10002, 32800
+_PROTOCOL_OF_RULE: Final = 21  # FRA_PROTOCOL; source: linux/fib_rules.h
 _FIRST_TABLE: Final = 10000  # EC2's own images do the same: table 10000 + number of the device
 
 
@@ -66,12 +67,12 @@ def stale_rules(inside: Channel) -> list[Message]:
     """Return the messages that take away our rules of devices that are gone from a namespace."""
     links = inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8))
     tables = {_FIRST_TABLE + parsed.device(body).index for _, _, body in links}
-    found: list[tuple[Rule, bytes]] = []
+    found: list[tuple[int, bytes]] = []  # the table and the whole of each rule of ours
     for family in packed.IP_FAMILIES:
         for _, _, body in inside.dump(packed.GETRULE, bytes((family,)) + bytes(11)):
-            rule, ours = parsed.rule(body)
-            if ours:
-                found.append((rule, body))
-    if any(rule.table in tables for rule, _ in found):
+            known = attrs(body, 12)
+            if known.get(_PROTOCOL_OF_RULE) == bytes((PROTOCOL,)):
+                found.append((u32(known.get(15, body[4:5])), body))
+    if any(table in tables for table, _ in found):
         tables.add(packed.MAIN_TABLE)
-    return [(packed.DELRULE, 0, body) for rule, body in found if rule.table not in tables]
+    return [(packed.DELRULE, 0, body) for table, body in found if table not in tables]
