@@ -48,6 +48,7 @@ REFUSALS: Final = "\n".join(
         ("allowance", ""),
         ("fragments", ""),
         ("unchecked", ""),
+        ("unproven", ""),
         ("transit", ""),
         ("invalid", ""),
         ("no_policy", ""),

@@ -2,15 +2,7 @@
 
 Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the fabric only, not those of the host itself.
 
-UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host.
-
-* It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
-  no fragment gets round it, and none has to be judged without its inner header.
-* A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
-  cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
-* VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
-* A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
-* Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
+UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
 
 FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
 
@@ -84,47 +76,11 @@ from typing import Final
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import NftTable, Scope
 from policy.refusals import REFUSALS, refusal
+from policy.underlay import UNDERLAY_IP, VERIFIED
 
 # What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
 FRAGMENTS_PER_S: Final = 20_000
 FRAGMENT_MBYTES_PER_S: Final = 30
-
-# Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
-# `accept` ends this chain only, not what the host's own tables have to say.
-UNDERLAY_IP: Final = """
-set peers4 {
-    typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
-}
-set peers6 {
-    typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128
-}
-set relay4 {
-    typeof ip saddr . @th,64,32 . @th,96,32 . @th,368,32
-}
-set relay6 {
-    typeof ip saddr . @th,64,32 . @th,96,32 . @th,432,128
-}
-set members {
-    typeof ip saddr . @th,64,32 . @th,96,32
-}
-counter unverified {
-}
-counter stranger {
-}
-REFUSE_UNVERIFIED
-REFUSE_STRANGER
-chain input {
-    type filter hook input priority -10; policy accept;
-    meta l4proto != udp accept
-    @th,16,16 != 4789 accept
-    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers4 accept
-    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 accept
-    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 accept
-    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 accept
-    ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
-    goto refuse_stranger
-}
-""".replace("REFUSE_UNVERIFIED", refusal("unverified")).replace("REFUSE_STRANGER", refusal("stranger"))
 
 CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
@@ -231,6 +187,8 @@ counter fragments {
 }
 counter unchecked {
 }
+counter unproven {
+}
 counter transit {
 }
 counter to_router {
@@ -252,6 +210,7 @@ counter untold {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state != invalid accept
+    meta mark != CHECKED meta priority != VERIFIED iifname "vx*" goto refuse_unproven
     meta nfproto ipv6 jump headers
     ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
@@ -377,6 +336,7 @@ chain output {
 }
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP))
     .replace("CHECKED", CHECKED)
+    .replace("VERIFIED", VERIFIED)
     .replace("REFUSALS", REFUSALS)
     .replace("BEGINS", BEGINS)
     .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))

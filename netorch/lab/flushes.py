@@ -1,6 +1,6 @@
 """What on this machine empties all nftables tables, the one that verifies arriving VXLAN packets included.
 
-`flush ruleset` spares no table. Until the agent has put ours back, packets of VPCs arrive unverified: some tenths of a second.
+`flush ruleset` spares no table. Until the agent has put ours back, packets from other hosts are dropped: some tenths of a second.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def flush_warnings(root: Path = Path("/")) -> Iterator[str]:
         path = root / name
         if wanted and path.is_file() and _flushes(path):
             yield (
-                f"{_UNIT} is enabled and /{name} says `flush ruleset`: each reload takes away netorch's verification of VXLAN "
-                "packets for a moment; let it delete its own tables instead"
+                f"{_UNIT} is enabled and /{name} says `flush ruleset`: each reload takes away netorch's verification, without "
+                "which packets from other hosts are dropped for a moment; let it delete its own tables instead"
             )
 
 

@@ -32,6 +32,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "fragments_lost": DropReason("fragments could not be put together: the host had no memory for them, or they did not fit"),
     "table_full": DropReason("a packet would begin a connection, and the host's connection table was full"),
     "unchecked": DropReason("a port has no check of its source addresses yet, so it is mute"),
+    "unproven": DropReason("a VXLAN packet came past the host's table that verifies: somebody has emptied the host's tables"),
     "transit": DropReason("a host sent here for an address that is not here: its mapping is out of date"),
     "to_router": DropReason("an instance asked the router for something else than an echo, or a host sent to a router's address"),
     "no_policy": DropReason("an interface has no security group chain on this host yet", "NoPolicy"),

@@ -120,7 +120,7 @@ class _Parser:
             self.steps.append(lambda skb, sets: not over)
         elif head in _UNHEARD:
             del self.words[: _UNHEARD[head]]
-        elif self.words[1:3] == ["mark", "set"] or self.words[1:3] == ["zone", "set"]:
+        elif self.words[1:3] in (["mark", "set"], ["priority", "set"], ["zone", "set"]):
             self._assignment(f"{self._take()}_{self._take()}")
         else:
             self._match()
@@ -136,9 +136,11 @@ class _Parser:
 
     def _assignment(self, target: str) -> None:
         self._take("set")
-        attribute = {"meta_mark": "mark", "ct_mark": "ct_mark", "ct_zone": "ct_zone"}[target]
+        attribute = target if target.startswith("ct_") else target.removeprefix("meta_")
         if self.words[0][0].isdigit():
-            number = int(self._take(), 0)
+            word = self._take()
+            names = FIELDS["meta", "priority"].names if attribute == "priority" else {}
+            number = names[word] if word in names else int(word, 0)
             self.steps.append(lambda skb, sets: _assign(skb, attribute, number))
             return
         fields = self._fields()

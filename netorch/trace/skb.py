@@ -35,6 +35,7 @@ class Skb(msgspec.Struct, kw_only=True):
     ether_source: str = ""
     pkttype: int = 0
     mark: int = 0
+    priority: int = 0
     ct_state: int = CT_STATES["new"]
     ct_direction: int = 0
     ct_mark: int = 0
@@ -116,6 +117,7 @@ _FIELDS: Final = (
     ),
     Field(words="meta l4proto", read=lambda skb: skb.packet.protocol, names=_PROTOCOLS),
     Field(words="meta mark", read=lambda skb: skb.mark),
+    Field(words="meta priority", read=lambda skb: skb.priority, names={"1:4e54": 0x14E54}),
     Field(words="meta pkttype", read=lambda skb: skb.pkttype, names={"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2}),
     Field(words="meta sdifname", read=lambda skb: skb.sdifname, kind=Kind.NAME),
     Field(words="iifname", read=lambda skb: skb.iifname, kind=Kind.NAME),

@@ -221,7 +221,7 @@ class _Walker:
         device = there.link(there.vxlans[vxlan.vni, vtep].ifname)
         if device is None:
             self._die(there.name, Place.VERIFY, f"the VXLAN device of {vxlan.vni} is not up", Code.PORT_MISSING)
-        return self._through(there, device, Skb(packet=self._packet))
+        return self._through(there, device, Skb(packet=self._packet, priority=outer.priority))
 
     def _recall(self, machine: Machine, skb: Skb) -> None:
         """Put down what this host's connection tracking says of the packet."""

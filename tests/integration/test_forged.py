@@ -133,6 +133,32 @@ def test_an_honest_packet_made_by_the_same_means_arrives(forgery: World) -> None
             assert ear.hears(payload, within_s=PATIENCE_S), source
 
 
+def test_nothing_arrives_unverified_while_the_hosts_own_tables_are_flushed(forgery: World) -> None:
+    agent, descriptor = forgery.agent("hv1"), netns.find("hv1")
+    with netns.inside(descriptor):
+        another = nftables.Nftables()
+    os.close(descriptor)
+    ways = (("10.44.12.5", "10.44.12.4"), (B6, A6))
+    with Ear(forgery.instance("acme/a").id) as ear:
+        with agent.busy:  # as slow as an agent can be
+            assert another.cmd("flush ruleset")[0] == 0
+            for source, destination in ways:
+                for sender, outer in (("stranger", "198.51.100.9"), ("hv3", "192.0.2.13"), ("hv2", "192.0.2.12")):
+                    frame = inner(forgery, source, destination, b"unproven")
+                    send_vxlan(sender, outer, "192.0.2.11", vxlan(20000, frame))
+            wait_for(lambda: forgery.counters("hv1")["unproven"] == 3 * len(ways), "the drops to be counted")
+            assert not ear.hears(b"unproven")
+        for source, destination in ways:
+            wait_for(lambda ends=(source, destination): _arrives(forgery, ear, *ends), "the table to be back")  # type: ignore[misc]
+
+
+def _arrives(world: World, ear: Ear, source: str, destination: str) -> bool:
+    """Return whether an honest packet from hv2 to hv1 arrives."""
+    payload = b"honest " + os.urandom(8)
+    send_vxlan("hv2", "192.0.2.12", "192.0.2.11", vxlan(20000, inner(world, source, destination, payload)))
+    return ear.hears(payload)
+
+
 MALFORMED = {
     "no VNI flag": lambda frame: vxlan(20000, frame, flags=0),
     "cut inside the VXLAN header": lambda frame: vxlan(20000, frame)[:6],

@@ -171,20 +171,24 @@ def test_a_port_without_its_element_neither_sends_nor_receives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "mark", "counter"),
+    ("device", "mark", "priority", "counter"),
     [
-        (PORT_A, 0x4E54, ""),
-        (PORT_A, 0, "unchecked"),
-        (PORT_B, 0x4E54, "no_zone"),
-        ("vx5000", 0, ""),
-        ("vx5001", 0, "no_zone"),
+        (PORT_A, 0x4E54, 0, ""),
+        (PORT_A, 0, 0, "unchecked"),
+        (PORT_B, 0x4E54, 0, "no_zone"),
+        ("vx5000", 0, 0x14E54, ""),
+        ("vx5001", 0, 0x14E54, "no_zone"),
+        ("vx5000", 0, 0, "unproven"),
     ],
 )
-def test_only_a_checked_packet_of_a_port_has_a_zone(device: str, mark: int, counter: str) -> None:
+def test_only_a_checked_packet_of_a_port_or_a_verified_one_has_a_zone(
+    device: str, mark: int, priority: int, counter: str
+) -> None:
     zones = element("port_zone", PORT_A, value="0x7"), element("zone", "vx5000", value="0x7")
     table = table_of(objects(*zones), Scope.FABRIC, "inet")
     assert table is not None
-    judgement = table.run("prerouting", Skb(packet=tcp(A, B), mark=mark, iifname=device, ct_state=CT_STATES["invalid"]))
+    skb = Skb(packet=tcp(A, B), mark=mark, priority=priority, iifname=device, ct_state=CT_STATES["invalid"])
+    judgement = table.run("prerouting", skb)
     assert (judgement.accepted, judgement.counter) == (not counter, counter)
 
 

@@ -1,0 +1,63 @@
+"""The table in the host's own namespace: who may send VXLAN packets to this host.
+
+* It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
+  no fragment gets round it, and none has to be judged without its inner header.
+* A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
+  cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
+* VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
+* What is verified bears a priority, and FABRIC_INET drops what comes from a VXLAN device without it. So when somebody empties the
+  host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back, and none
+  arrives unverified. Nobody can send the priority: it is no part of a packet, and Linux resets it where a veth leads to another
+  namespace.
+* A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
+* Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy.refusals import refusal
+
+# What VXLAN packets bear that have been verified. Linux keeps the priority, not the mark, over the border of a namespace.
+VERIFIED: Final = "1:4e54"
+# Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
+# `accept` ends this chain only, not what the host's own tables have to say.
+UNDERLAY_IP: Final = (
+    """
+set peers4 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
+}
+set peers6 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128
+}
+set relay4 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,368,32
+}
+set relay6 {
+    typeof ip saddr . @th,64,32 . @th,96,32 . @th,432,128
+}
+set members {
+    typeof ip saddr . @th,64,32 . @th,96,32
+}
+counter unverified {
+}
+counter stranger {
+}
+REFUSE_UNVERIFIED
+REFUSE_STRANGER
+chain input {
+    type filter hook input priority -10; policy accept;
+    meta l4proto != udp accept
+    @th,16,16 != 4789 accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers4 meta priority set VERIFIED accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 meta priority set VERIFIED accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 meta priority set VERIFIED accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 meta priority set VERIFIED accept
+    ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
+    goto refuse_stranger
+}
+""".replace("REFUSE_UNVERIFIED", refusal("unverified"))
+    .replace("REFUSE_STRANGER", refusal("stranger"))
+    .replace(" VERIFIED", f" {VERIFIED}")
+)
