@@ -11,7 +11,7 @@ from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.nft import NftElement, PortChain, Scope, vni_of_element
-from policy import skeleton
+from policy import skeleton, underlay
 from policy.antispoof import AntiSpoof
 from policy.verify import Verify
 
@@ -185,7 +185,7 @@ def test_every_set_of_the_elements_is_in_its_table() -> None:
         assert f"set {obj.set} {{" in tables[obj.scope, obj.family]
 
 
-TABLES = {"underlay": skeleton.UNDERLAY_IP, "netdev": skeleton.FABRIC_NETDEV, "inet": skeleton.FABRIC_INET}
+TABLES = {"underlay": underlay.UNDERLAY_IP, "netdev": skeleton.FABRIC_NETDEV, "inet": skeleton.FABRIC_INET}
 
 
 def chains_of(table: str) -> dict[str, list[str]]:
@@ -234,6 +234,6 @@ def test_no_rate_is_one_for_all_vpcs() -> None:
     assert all(re.match(r"update @\w+ \{ iif limit rate ", rule) for rule in rules)
 
 
-@pytest.mark.parametrize("table", [skeleton.UNDERLAY_IP, skeleton.FABRIC_NETDEV])
+@pytest.mark.parametrize("table", [underlay.UNDERLAY_IP, skeleton.FABRIC_NETDEV])
 def test_connections_are_tracked_in_the_fabric_only(table: str) -> None:
     assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None
