@@ -36,6 +36,7 @@ import msgspec
 
 from netorch.errors import LabError
 from netorch.lab.kernel import HOST_ONLY_ENVIRONMENT, copy_new
+from netorch.store.modes import DIRECTORY_MODE, make_directory
 
 POLL_S = 0.01
 READY, FAILED, PROGRESS = "ready", "failed", "progress"
@@ -62,7 +63,8 @@ class Box:
 
     def make(self) -> None:
         """Create the directory and its door."""
-        self.directory.mkdir(parents=True)
+        make_directory(self.directory.parent)
+        self.directory.mkdir(mode=DIRECTORY_MODE)
         os.mkfifo(self.directory / "door", 0o600)
 
     def knock(self, line: str) -> None:

@@ -30,6 +30,7 @@ from netorch.model import keys
 from netorch.model.eni import Attachment, Role
 from netorch.store import open_store
 from netorch.store.base import Store
+from netorch.store.modes import DIRECTORY_MODE, make_directory
 
 RECORD = "lab.json"
 EXEC_S = 60.0  # for one command of a node's exec
@@ -95,7 +96,8 @@ def build(topology: Topology, directory: Path, file: str, progress: Callable[[st
             raise LabError(
                 f"lab {topology.name}: namespace {node.name} exists already; take the other lab down, or rename the node"
             )
-    directory.mkdir(parents=True, exist_ok=False)
+    make_directory(directory.parent)
+    directory.mkdir(mode=DIRECTORY_MODE)
     record = Record(topology=topology, file=file)
     _write(record, directory)
     try:

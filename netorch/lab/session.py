@@ -28,6 +28,7 @@ from netorch.lab.clabfile import load_topology
 from netorch.lab.features import Feature, missing, probe_features
 from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidden
 from netorch.lab.topology import Topology, from_json, to_json
+from netorch.store.modes import make_directory
 
 NATIVE_ROOT = Path("/run/netorch/lab")
 UP_S = 600.0  # the runner itself gives up earlier, agent by agent
@@ -108,7 +109,7 @@ def up(file: str | Path, way: Way | None = None, progress: Callable[[str], None]
     path = str(Path(file).resolve())
     progress(_where(topology.name, chosen, features))
     if chosen is Way.NATIVE:
-        NATIVE_ROOT.mkdir(parents=True, exist_ok=True)
+        make_directory(NATIVE_ROOT)
         hosts.build(topology, NATIVE_ROOT / topology.name, path, progress)
     else:
         _up_in_box(topology, chosen, path, progress)
