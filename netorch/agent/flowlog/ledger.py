@@ -30,14 +30,17 @@ from netorch.model.security import ICMP, ICMPV6, TCP
 _CLOSING: Final = range(4, 8)  # enum tcp_conntrack: FIN_WAIT to TIME_WAIT
 _RESET: Final = 8  # CLOSE
 
+_OF_OWNER: Final = 4  # times what is free: what the logs of an owner's VPCs may hold together
+
 K = TypeVar("K")
 
 
 class Limits(msgspec.Struct, frozen=True):
     """How many flows are remembered at a time: of a host, and of one interface.
 
-    An owner that has more places of the host than are free gets no other. So one owner alone gets half of them, two get a third
-    each, and somebody who comes later always finds as many free as the largest holds.
+    A VPC that has more places of the host than are free gets no other, nor does an owner whose VPCs have more than four times as
+    many together: the rule by which netorch.agent.allowance divides connections. So one VPC alone gets half of them, two get a
+    third each, and somebody who comes later always finds as many free as the largest holds.
     """
 
     host: int = 100_000
@@ -88,6 +91,11 @@ class Book:
         self.skipped: set[str] = set()  # interfaces of which something was left out
 
     @property
+    def vni(self) -> int:
+        """Return which VPC it is of."""
+        return self.target.interfaces[0].vni
+
+    @property
     def owner(self) -> str:
         """Return whose log it is."""
         return self.target.interfaces[0].owner
@@ -107,6 +115,7 @@ class Ledger:
         self._at: dict[tuple[int, bytes], list[tuple[Book, Interface]]] = {}
         self._count = 0
         self._of_interface: Counter[str] = Counter()
+        self._of_vpc: Counter[int] = Counter()
         self._of_owner: Counter[str] = Counter()
 
     @property
@@ -223,12 +232,13 @@ class Ledger:
         if entry is None:
             if (
                 self._of_interface[key[0]] >= self._limits.interface
-                or self._of_owner[book.owner] >= self._limits.host - self._count
+                or max(self._of_vpc[book.vni], self._of_owner[book.owner] / _OF_OWNER) >= self._limits.host - self._count
             ):
                 book.skipped.add(key[0])
                 return
             self._count += 1
             self._of_interface[key[0]] += 1
+            self._of_vpc[book.vni] += 1
             self._of_owner[book.owner] += 1
             book.entries[key] = seen
             return
@@ -244,6 +254,7 @@ class Ledger:
         self._count -= len(book.entries)
         self._of_interface.subtract(key[0] for key in book.entries)
         self._of_interface += Counter()  # without those that are 0
+        self._of_vpc[book.vni] -= len(book.entries)
         self._of_owner[book.owner] -= len(book.entries)
 
 
