@@ -15,6 +15,7 @@ LESS = CLOUD.replace("  - {name: web-2, host: hv2}\n", "")
 
 
 def test_a_saved_plan_is_applied_as_it_was_read_or_not_at_all(run: Run, tmp_path: Path) -> None:
+    run("vpc", "create", "before", "--cidr", "10.0.0.0/16")
     read = run("plan", "--out", "first", code=2).stdout
     assert (tmp_path / "first").stat().st_mode & 0o777 == 0o600
     (tmp_path / "vpc.yaml").write_text("vpcs: []")  # the plan was made from what stood there before
@@ -36,13 +37,15 @@ def test_a_saved_plan_is_applied_as_it_was_read_or_not_at_all(run: Run, tmp_path
 
 
 def test_a_saved_plan_is_its_makers_and_its_stores(run: Run, tmp_path: Path) -> None:
+    for store in ("db", "other.db"):
+        run("--store", str(tmp_path / store), "vpc", "create", "before", "--cidr", "10.0.0.0/16")
     run("plan", "--out", "mine", code=2)
     assert "UnauthorizedOperation" in run("--owner", "acme", "apply", "mine", code=1).stderr
     assert "another store" in run("--store", str(tmp_path / "other.db"), "apply", "mine", code=1).stderr
     assert "is no saved plan" in run("apply", "vpc.yaml", code=1).stderr
     assert "cannot be read" in run("apply", "nowhere", code=65).stderr
     assert "leave --file out" in run("apply", "mine", "-f", "vpc.yaml", code=64).stderr
-    assert json.loads(run("vpc", "list", "-o", "json").stdout) == []
+    assert run("vpc", "list", "-o", "name").stdout == "default/before\n"
 
 
 def test_apply_tells_programs_what_it_has_done(run: Run) -> None:
@@ -54,6 +57,7 @@ def test_apply_tells_programs_what_it_has_done(run: Run) -> None:
 
 
 def test_errors_are_json_where_json_is_asked_for(run: Run, tmp_path: Path) -> None:
+    run("vpc", "create", "before", "--cidr", "10.0.0.0/16")
     (tmp_path / "bad.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/8]}]\nhost: []")
     for words, code, kind in (
         (("plan", "-f", "bad.yaml", "-o", "json"), 65, "SpecError"),
