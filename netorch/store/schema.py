@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from netorch.errors import StoreUnavailable
+from netorch.store.index_lock import SQLITE_WAITS_S, await_index
 from netorch.store.modes import FILE_MODE, PRIVATE_MODE, give_to_group, tighten
 from netorch.store.rows import checksum_of, text
 from netorch.store.rules import FIRST_REVISION, first_marks
@@ -52,6 +53,8 @@ def open_database(path: Path, create: bool, patience_s: float) -> tuple[sqlite3.
     if not path.exists():
         _make(path)
     tighten(path)
+    if patience_s < SQLITE_WAITS_S:
+        await_index(path, patience_s)
     with contextlib.ExitStack() as undo, translated(path):
         db = _connect(path, patience_s)
         undo.callback(db.close)

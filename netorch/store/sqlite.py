@@ -19,6 +19,7 @@ import msgspec
 from netorch.errors import Compacted, FutureRevision, StoreError, StoreUnavailable
 from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Range, TxnResult
 from netorch.store.history import COLUMNS, forget_bite, mark_of, rows_of
+from netorch.store.index_lock import SQLITE_WAITS_S, await_index
 from netorch.store.rows import Row, checksum, event, key_value, revision_of
 from netorch.store.rules import (
     FIRST_REVISION,
@@ -198,6 +199,8 @@ class SqliteStore:
     def _reading(self) -> Iterator[None]:
         """Show one state of the database to all that is read inside."""
         with self._lock, translated(self.path):
+            if self._patience_s < SQLITE_WAITS_S:
+                await_index(self.path, self._patience_s)
             self._db.execute("BEGIN")
             try:
                 if self._is_lease_due():
@@ -216,6 +219,8 @@ class SqliteStore:
         patience_s = self._patience_s if patience_s is None else patience_s
         with self._lock, translated(self.path), self._revision_file.locked(patience_s):
             self._check_file()
+            if patience_s < SQLITE_WAITS_S:
+                await_index(self.path, patience_s)
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 state = self._state()
