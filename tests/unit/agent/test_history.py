@@ -192,22 +192,22 @@ def test_an_agent_makes_no_store_and_says_what_is_missing(site: Site, loss: str)
 
 HOLD = """
     import fcntl, sys, time
-    for path in sys.argv[2:]:
-        file = open(path, "rb" if sys.argv[1] == "reads" else "r+b")
-        if sys.argv[1] == "flock":
+    how, *paths = sys.argv[1:]
+    files = [open(path, "rb" if how == "reads" else "r+b") for path in paths]
+    for file in files:
+        # sqlite.org/walformat.html: the locks of the index of the log; the pending byte of the file
+        length, first = (8, 120) if file.name.endswith("-shm") else (1, 1 << 30)
+        if how == "flock":
             fcntl.flock(file, fcntl.LOCK_EX)
         else:
-            # sqlite.org/walformat.html: the locks of the index of the log; the pending byte of the file
-            fcntl.lockf(file, fcntl.LOCK_SH if sys.argv[1] == "reads" else fcntl.LOCK_EX, *((8, 120) if path.endswith("-shm") else (1, 1 << 30)))
-        globals()[path] = file
+            fcntl.lockf(file, fcntl.LOCK_SH if how == "reads" else fcntl.LOCK_EX, length, first)
     print("held", flush=True)
     time.sleep(60)
 """
+HELD = [("flock", ("", ".rev", ".lock")), ("reads", ("", "-shm")), ("writes", ("-shm",)), ("writes", ("",))]
 
 
-@pytest.mark.parametrize(
-    ("how", "suffixes"), [("flock", ("", ".rev", ".lock")), ("reads", ("", "-shm")), ("writes", ("-shm",)), ("writes", ("",))]
-)
+@pytest.mark.parametrize(("how", "suffixes"), HELD)
 def test_the_kernel_is_repaired_while_somebody_holds_the_store(site: Site, how: str, suffixes: tuple[str, ...]) -> None:
     site.run_instance()
     site.settle()
