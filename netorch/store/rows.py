@@ -16,13 +16,17 @@ Row = tuple[Any, ...]  # what sqlite3 returns
 
 def checksum(key: str, value: bytes | None, create_revision: int, mod_revision: int) -> int:
     """Return the CRC-32 of a record, or (`value` None) of its deletion."""
-    head = f"{key}\0{create_revision}\0{mod_revision}\0{'-' if value is None else '+'}"
-    return zlib.crc32(value or b"", zlib.crc32(head.encode()))
+    if value is None:
+        return zlib.crc32(f"{key}\0{create_revision}\0{mod_revision}\0-".encode())
+    return zlib.crc32(value, zlib.crc32(f"{key}\0{create_revision}\0{mod_revision}\0+".encode()))
 
 
 def text(stored: bytes) -> str:
     """Return TEXT of SQLite; bytes that are no UTF-8 are spelled out."""
-    return stored.decode(errors="backslashreplace")
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored.decode(errors="backslashreplace")
 
 
 def revision_of(stored: object) -> int:
@@ -32,28 +36,26 @@ def revision_of(stored: object) -> int:
 
 def key_value(row: Row) -> KeyValue:
     """Return (key, value, create_rev, mod_rev, lease, sum) as a record."""
-    key, value, created, modified, lease, _ = row
-    known = value if _is_sound(row[:4], row[5]) else _damaged(value)
-    return KeyValue(_key(key), known, revision_of(created), revision_of(modified), lease if isinstance(lease, int) else 0)
+    key, value, created, modified, lease, total = row
+    if type(lease) is type(total) is int and value is not None and total == checksum_of(key, value, created, modified):
+        return KeyValue(key, value, created, modified, lease)
+    lease = lease if isinstance(lease, int) else 0
+    return KeyValue(_key(key), _damaged(value), revision_of(created), revision_of(modified), lease)
 
 
 def event(row: Row) -> Event:
     """Return (key, value, rev, create_rev, sum) of the log as an event."""
     key, value, revision, created, total = row
-    if not _is_sound((key, value, created, revision), total):
-        return Event(_key(key), _damaged(value), revision, revision_of(created))
-    return Event(key, value, revision, created)
+    if total is not None and total == checksum_of(key, value, created, revision):
+        return Event(key, value, revision, created)
+    return Event(_key(key), _damaged(value), revision, revision_of(created))
 
 
-def checksum_of(row: Row) -> int | None:
-    """Return the checksum of (key, value, create_rev, mod_rev) as they stand; None: their types are not what was written."""
-    key, value, created, modified = row
-    types = isinstance(key, str) and isinstance(value, bytes | None) and isinstance(created, int) and isinstance(modified, int)
-    return checksum(key, value, created, modified) if types else None
-
-
-def _is_sound(record: Row, total: object) -> bool:
-    return total is not None and checksum_of(record) == total
+def checksum_of(key: object, value: object, created: object, modified: object) -> int | None:
+    """Return the checksum of what stands in a row; None: it is of other types than were written."""
+    if type(key) is str and (type(value) is bytes or value is None) and type(created) is int and type(modified) is int:
+        return checksum(key, value, created, modified)
+    return None
 
 
 def _damaged(value: object) -> bytes:

@@ -221,10 +221,10 @@ def _upgrade(db: sqlite3.Connection) -> None:
     for table, column in (("cur", "sum"), ("log", "sum"), ("log", "old_sum")):
         db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
     records = db.execute("SELECT key, value, create_rev, mod_rev FROM cur").fetchall()
-    db.executemany("UPDATE cur SET sum = ? WHERE key = ?", [(checksum_of(row), row[0]) for row in records])
+    db.executemany("UPDATE cur SET sum = ? WHERE key = ?", [(checksum_of(*row), row[0]) for row in records])
     for column, columns in (("sum", "value, create_rev, rev"), ("old_sum", "old_value, old_create_rev, old_mod_rev")):
         changes = db.execute(f"SELECT rev, sub, key, {columns} FROM log").fetchall()
-        sums = [(checksum_of(row[2:]), *row[:2]) for row in changes]
+        sums = [(checksum_of(*row[2:]), *row[:2]) for row in changes]
         db.executemany(f"UPDATE log SET {column} = ? WHERE rev = ? AND sub = ?", sums)
     db.execute("CREATE TABLE mark (rev INTEGER PRIMARY KEY, mark TEXT NOT NULL)")
     db.executemany("INSERT INTO mark VALUES (?, ?)", first_marks(db.execute("SELECT rev FROM meta").fetchone()[0]).items())

@@ -45,6 +45,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
         "mod_rev = 'later'",
         "sum = sum + 1",
         "sum = NULL",
+        "sum = NULL, value = 7",
         "sum = 'x'",
     ],
 )
