@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import dropwhile
 from typing import Final
 
@@ -24,6 +25,20 @@ _COMMAND = re.compile(
 class _Call:
     place: tuple[str, ...] = ()  # options that say which cloud
     owner: tuple[str, ...] = ()
+
+
+@contextmanager
+def from_lab(name: str) -> Iterator[None]:
+    """Let what is started meanwhile know by which option it was sent into a lab; nothing is to be known of a variable."""
+    before = os.environ.pop(LAB, None)
+    if name:
+        os.environ[LAB] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(LAB, None)
+        if before is not None:
+            os.environ[LAB] = before
 
 
 def remember(*, store: str | None, owner: str | None) -> None:

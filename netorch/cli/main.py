@@ -108,9 +108,10 @@ def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | Non
         ctx.color = False  # click itself does not look: https://no-color.org
     if lab and ctx.invoked_subcommand not in OUTSIDE:
         given = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE  # a lab's store is its own
-        if ctx.get_parameter_source("lab") is ParameterSource.COMMANDLINE:
-            os.environ[called.LAB] = lab
-        ctx.exit(_inside(lab, store if given else None, owner, [ctx.invoked_subcommand or "", *ctx.meta[REST]]))
+        spelled = ctx.get_parameter_source("lab") is ParameterSource.COMMANDLINE
+        with called.from_lab(lab if spelled else ""):
+            code = _inside(lab, store if given else None, owner, [ctx.invoked_subcommand or "", *ctx.meta[REST]])
+        ctx.exit(code)
     in_words = {
         name: ctx.params[name] for name in ("store", "owner") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }

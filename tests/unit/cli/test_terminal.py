@@ -208,6 +208,7 @@ def said(command: str, tmp_path: Path) -> tuple[int, str]:
 )
 @pytest.mark.parametrize("where", ["> /dev/full", ">&-"])
 def test_output_that_cannot_be_written_is_one_line(terminal: Terminal, tmp_path: Path, command: str, where: str) -> None:
+    terminal("vpc", "create", "before", "--cidr", "10.0.0.0/16")
     code, errors = said(f"{command} {where}", tmp_path)
     assert (code, errors.count("\n")) == (1, 1), errors
     assert errors.startswith("error: standard output: ")
