@@ -190,13 +190,11 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
 def test_who_binds_no_address_learns_too_by_whichever_interface_it_sends(mixed: World) -> None:
     records = mixed.vpc("acme")
     subnet = next(found.record.id for found in records.subnets.values() if found.record.name == "b")
+    ways = [("small", version, address(mixed, "large", version)) for version in (4, 6)]  # by the interface that it has now
     second = create_network_interface(mixed.store, mixed.caller, subnet)
     attach_network_interface(mixed.store, mixed.caller, second.id, mixed.instance("acme/large").id)
     mixed.wait_attached()
-    for target, version, own in [
-        *(("small", version, address(mixed, "large", version)) for version in (4, 6)),
-        ("other", 4, second.address),
-    ]:
+    for target, version, own in [*ways, ("other", 4, second.address)]:
         with (
             opened(mixed, target, version, socket.SOCK_DGRAM) as receiver,
             opened(mixed, "large", version, socket.SOCK_DGRAM, bind=False) as sender,
