@@ -139,22 +139,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     room = shutil.get_terminal_size().columns
     if sum(widths) + 3 * len(columns) + 1 <= room and sys.stdout.encoding.lower().startswith("utf"):
-        _print_framed(columns, table, widths)
+        _print_framed(columns, table)
         return
     while len(widths) > 1 and (_LEAST + _GAP) * len(widths) - _GAP > room:
         widths.pop()  # the last columns say least
     _print_plain(columns, table, _shrunk(widths, needed, room - _GAP * (len(widths) - 1)))
 
 
-def _print_framed(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
-    lines = ["─" * (width + 2) for width in widths]
-    click.echo("┌" + "┬".join(lines) + "┐")
-    head = [click.style(_fit(text, width), bold=True) for text, width in zip(columns, widths, strict=True)]
-    click.echo("│ " + " │ ".join(head) + " │")
-    click.echo("├" + "┼".join(lines) + "┤")
+def _print_framed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SQUARE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SQUARE, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     for row in rows:
-        click.echo("│ " + " │ ".join(map(_fit, row, widths)) + " │")
-    click.echo("└" + "┴".join(lines) + "┘")
+        table.add_row(*map(Text, row))  # of a plain string rich would take :ab: for a picture and [red] for a colour
+    Console(highlight=False).print(table)
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
