@@ -17,7 +17,7 @@ from typing import Final
 from netorch.drivers import netns, packed, parsed
 from netorch.drivers.nft_monitor import NETLINK_NETFILTER
 from netorch.drivers.rtnl import Channel, attr_text, attr_u32, attrs
-from netorch.drivers.source_routes import stale_rules
+from netorch.drivers.source_routes import devices, stale_rules
 from netorch.errors import KernelError
 from netorch.model.ids import is_id
 from netorch.state.link import VethPort
@@ -31,13 +31,20 @@ _NFPROTO_INET, _NFPROTO_IPV4 = 1, 2
 
 @contextmanager
 def channel(fd: int, what: str) -> Iterator[Channel]:
-    """Open a route netlink socket in a namespace. Raises KernelError."""
+    """Open a route netlink socket in a namespace.
+
+    What goes wrong inside is that namespace's own: whoever is root there changes devices while we look at them.
+
+    Raises:
+      KernelError: it cannot be opened, or the kernel refused what was asked in the block, or a device there is gone.
+    """
     try:
-        found = Channel(fd)
+        with closing(Channel(fd)) as found:
+            yield found
     except OSError as error:
-        raise KernelError(what, error.errno or 0) from error
-    with closing(found):
-        yield found
+        raise KernelError(what, error.errno or 0, error.strerror or "") from error
+    except LookupError as error:
+        raise KernelError(what, errno.ENODEV, f"{error} was there before") from error
 
 
 def identity(fd: int) -> str:
@@ -51,7 +58,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, fabric_fd:
 
     Raises:
       KernelError: EPERM, with what the namespace is.
-    Cost: the devices in the namespace, and for one that we did not make the names in /run/netns.
+    Cost: the devices in the namespace, a thousand at most; for one that we did not make, the names in /run/netns.
     """
     reason = _of_the_host(fd, underlay_fd) or ("" if port.make_netns else _of_netorch(fd))
     reason = reason or _of_another(port, inside, number_of(fabric_fd, inside))
@@ -197,8 +204,7 @@ def _of_another(port: VethPort, inside: Channel, fabric: int | None) -> str:
 
 
 def _veths(inside: Channel) -> list[parsed.Device]:
-    devices = (parsed.device(body) for _, _, body in inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8)))
-    return [dev for dev in devices if dev.kind == "veth"]
+    return [dev for dev in devices(inside) if dev.kind == "veth"]
 
 
 def _leads_to(path: Path, fd: int) -> bool:

@@ -7,6 +7,7 @@ Source: linux/netlink.h, Documentation/userspace-api/netlink/intro.rst.
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import struct
 import sys
@@ -164,15 +165,15 @@ class Channel:
         if refused:
             raise OSError(refused[0].errno, refused[0].detail or "refused by the kernel")
 
-    def dump(self, kind: int, body: bytes) -> list[Answer]:
+    def dump(self, kind: int, body: bytes, most: int | None = None) -> list[Answer]:
         """Return all answers to a dump request; it is repeated when the kernel says that it changed meanwhile.
 
         Raises:
-          OSError: the kernel refused.
+          OSError: the kernel refused; or E2BIG, there are more than `most`, and the channel is of no further use.
         """
         for attempt in range(_DUMP_TRIES):
             self._ask(kind, F_DUMP, body)
-            answers, torn = self._collect()
+            answers, torn = self._collect(most)
             if not torn or attempt == _DUMP_TRIES - 1:
                 break
         return answers
@@ -225,8 +226,10 @@ class Channel:
     def _receive(self) -> bytes:
         return bytes(memoryview(self._buffer)[: self.socket.recv_into(self._buffer)])
 
-    def _collect(self) -> tuple[list[Answer], bool]:
-        answers = list(self._answers())
+    def _collect(self, most: int | None = None) -> tuple[list[Answer], bool]:
+        answers = list(itertools.islice(self._answers(), most and most + 2))  # and the end
+        if most is not None and len(answers) > most + 1:
+            raise OSError(errno.E2BIG, f"it holds more than {most} devices or rules; remove some")
         return answers[:-1], any(flags & F_DUMP_INTR for _, flags, _ in answers)
 
     def _answers(self) -> Iterator[Answer]:

@@ -28,6 +28,7 @@ from netorch.model.addr import version_of
 from netorch.state.link import Inside
 from netorch.state.owner import PROTOCOL
 
+MOST_INSIDE: Final = 1000  # devices, or rules of an IP version: what an instance may have the agent read whenever it is plugged
 _OWN, _MAIN_FIRST, _TO_SUBNET, _LAST = 10000, 10001, 10002, 32800
 _PROTOCOL_OF_RULE: Final = 21  # FRA_PROTOCOL; source: linux/fib_rules.h
 _FIRST_TABLE: Final = 10000  # EC2's own images do the same: table 10000 + number of the device
@@ -63,13 +64,18 @@ def _beside(index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interfa
     yield packed.lookup_rule(address.version, _LAST, table)
 
 
+def devices(inside: Channel) -> list[parsed.Device]:
+    """Return the devices of an instance's namespace. Raises OSError."""
+    links = inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8), MOST_INSIDE)
+    return [parsed.device(body) for _, _, body in links]
+
+
 def stale_rules(inside: Channel) -> list[Message]:
     """Return the messages that take away our rules of devices that are gone from a namespace."""
-    links = inside.dump(packed.GETLINK, packed.link_header() + attr_u32(29, 8))
-    tables = {_FIRST_TABLE + parsed.device(body).index for _, _, body in links}
+    tables = {_FIRST_TABLE + dev.index for dev in devices(inside)}
     found: list[tuple[int, bytes]] = []  # the table and the whole of each rule of ours
     for family in packed.IP_FAMILIES:
-        for _, _, body in inside.dump(packed.GETRULE, bytes((family,)) + bytes(11)):
+        for _, _, body in inside.dump(packed.GETRULE, bytes((family,)) + bytes(11), MOST_INSIDE):
             known = attrs(body, 12)
             if known.get(_PROTOCOL_OF_RULE) == bytes((PROTOCOL,)):
                 found.append((u32(known.get(15, body[4:5])), body))

@@ -15,14 +15,14 @@ import pytest
 
 from netorch.control.describe import InstanceState, describe_instances
 from netorch.control.health import read_health
-from netorch.drivers import home, netns
+from netorch.drivers import home, netns, source_routes
 from netorch.drivers.base import Seen
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.rtnl import Channel
 from netorch.model.eni import EniState
 from netorch.plan.diff import diff
 from netorch.state.base import Key
-from netorch.state.link import HalfMade, VethPort
+from netorch.state.link import HalfMade, Settings, VethPort
 from netorch.state.op import Create, Delete, Op
 from policy import skeleton
 from tests.integration.hosts import (
@@ -345,7 +345,8 @@ def test_a_device_without_its_mark_gets_it_back_and_stays(kernel: LinuxKernel, n
     foreigner("netorch-hv1", f"link property del dev {name} altname netorch-{name}")
     (seen,) = [event.obj for event in kernel.events() if isinstance(event, Seen) and event.obj.key == ("link", name)]
     assert isinstance(seen, HalfMade)
-    wanted = {obj.key: obj for obj in vpc()}
+    # Settings are inherited from a namespace that an agent has set up.
+    wanted = {obj.key: obj for obj in vpc() if not isinstance(obj, Settings)}
     found = {key: obj for key, obj in kernel.dump().items() if key in wanted}
     ops = diff(wanted, found)
     assert not [op for op in ops if isinstance(op, Delete)]
@@ -353,6 +354,39 @@ def test_a_device_without_its_mark_gets_it_back_and_stays(kernel: LinuxKernel, n
     after = kernel.dump()
     assert all(obj.matches(after[key]) for key, obj in wanted.items())
     assert foreigner("netorch-hv1", f"-o link show dev {name}").split(":")[0] == before
+
+
+def test_an_instance_that_renames_its_device_while_it_is_plugged_fails_alone(
+    kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = home.identity
+    inside = msgspec.structs.replace(INSIDE, addresses=INSIDE.addresses[:1], gateways=INSIDE.gateways[:1])
+    port = msgspec.structs.replace(VETH, inside=inside)
+
+    def renamed(fd: int) -> str:
+        foreigner(INSTANCE, f"link set {INSIDE.ifname} name other")
+        return identity(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(home, "identity", renamed)
+        (failure,) = kernel.apply([Create(port)])
+    assert failure.error.errno == errno.ENODEV
+    repair(kernel, port)
+
+
+@pytest.mark.parametrize("what", ["link add x{} type dummy", "rule add pref {} lookup 1"])
+def test_a_namespace_that_its_instance_has_filled_is_not_read_to_its_end(
+    kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    create(kernel, VETH)
+    foreigner(INSTANCE, f"link delete {INSIDE.ifname}")
+    for number in range(1, 11):
+        foreigner(INSTANCE, what.format(number))
+    monkeypatch.setattr(source_routes, "MOST_INSIDE", 10)
+    (failure,) = kernel.apply([Create(VETH)])
+    assert failure.error.errno == errno.E2BIG
+    monkeypatch.setattr(source_routes, "MOST_INSIDE", 20)
+    repair(kernel, VETH)
 
 
 def test_a_port_that_was_carried_off_is_made_again(kernel: LinuxKernel) -> None:
