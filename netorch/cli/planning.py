@@ -1,4 +1,4 @@
-"""What `plan`, `apply` and `diff` have in common: reading a file, planning, showing a plan."""
+"""What `plan`, `apply`, `diff` and `reach --diff` have in common: reading a file, planning, showing a plan."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import click
 
 from netorch.cli.context import Session, complete, pass_session
 from netorch.cli.output import output_option, print_table, show_value
-from netorch.cli.planning import source_path
+from netorch.cli.planning import read_cloud, source_path
 
 if TYPE_CHECKING:
     from netorch.diagnose.reach import Change, Flows
@@ -68,9 +68,8 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
 
 def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
     from netorch.diagnose.reach import compare
-    from netorch.spec import load_cloud
 
-    cloud = load_cloud(path)
+    cloud = read_cloud(session, path)
     changes = compare(session.store, session.caller, cloud, source_path(path))
     if not vpc:
         return changes

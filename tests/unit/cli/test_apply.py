@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.conftest import CLOUD, Run
 from tests.unit.cli.test_terminal import Terminal, terminal
 
@@ -107,3 +109,15 @@ def test_apply_asks_at_a_terminal_also_when_its_output_is_piped(terminal: Termin
     assert apply(f"{netorch} -f - -o json < less.yaml > out", b"y\n")[0] == 0
     assert json.loads((tmp_path / "out").read_text())["counts"]["delete"] == 1
     assert "web-2" not in terminal("instance", "list")[1]
+
+
+@pytest.mark.parametrize("command", [("plan",), ("reach", "--diff")])
+def test_all_hosts_that_there_are_not_are_named_with_their_lines(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    run("host", "create", "hv1", "--underlay", "192.0.2.11")
+    (tmp_path / "wrong.yaml").write_text(
+        "vpcs:\n- name: a\n  cidrs: [10.0.0.0/16]\n  subnets: [{name: s, cidr: 10.0.0.0/24}]\n  instances:\n"
+        "  - {name: x, host: hv8}\n  - {name: y, host: hv9}\n"
+    )
+    refused = run(*command, "-f", "wrong.yaml", code=65).stderr
+    assert "wrong.yaml:6: $.vpcs[0].instances[0].host: there is no host 'hv8'; choose one of hv1" in refused
+    assert "wrong.yaml:7: $.vpcs[0].instances[1].host: there is no host 'hv9'" in refused
