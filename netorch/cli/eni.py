@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = Columns(
     ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"), ("subnet", "mac", "security_groups", "tags", "id")
 )
+STATES = ("available", "pending", "attached", "departing", "failed")  # of model.eni, which is not imported to read a command line
 
 
 @click.group()
@@ -51,7 +52,7 @@ def _show(session: Session, ids: Sequence[str], output: str) -> None:
     show_records([found[eni_id] for eni_id in ids], output)
 
 
-add_list(command, "List network interfaces.", COLUMNS, _rows, ("host", "state"))
+add_list(command, "List network interfaces.", COLUMNS, _rows, {"host": (), "state": STATES})
 add_show(command, "eni", "network interface", "Show network interfaces.", _show)
 add_set_tags(command, "eni", "network interface")
 

@@ -43,7 +43,7 @@ def _show(session: Session, names: Sequence[str], output: str) -> None:
     show_records([row(describe_host(session.store, session.caller, name)) for name in names], output)
 
 
-add_list(command, "List hosts.", COLUMNS, _rows, ("role", "live"), within_vpcs=False)
+add_list(command, "List hosts.", COLUMNS, _rows, {"role": ("hypervisor", "edge"), "live": ("yes", "no")}, within_vpcs=False)
 add_show(command, "host", "host", "Show hosts.", _show)
 add_set_tags(command, "host", "host")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netorch.control.describe import InstanceInfo
 
 COLUMNS = Columns(("name", "vpc", "address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id"))
+STATES = ("pending", "running", "moving", "failed")  # of control.describe, which is not imported to read a command line
 POLL_S = 0.05
 
 
@@ -72,7 +73,7 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
         time.sleep(POLL_S)
 
 
-add_list(command, "List instances.", COLUMNS, _rows, ("host", "state"))
+add_list(command, "List instances.", COLUMNS, _rows, {"host": (), "state": STATES})
 add_show(command, "i", "instance", "Show instances.", _show)
 add_set_tags(command, "i", "instance")
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from netorch import __version__
 from netorch.cli import called
-from netorch.cli.words import COMMANDS, OUTSIDE, meant, meant_option
+from netorch.cli.words import COMMANDS, OUTSIDE, meant, meant_option, verb_first
 
 if TYPE_CHECKING:
     from netorch.errors import NetorchError
@@ -173,8 +173,7 @@ def _misused(error: click.ClickException) -> int:
     """Tell that a command line cannot be understood, and what was meant; return the exit code."""
     exit_code = WRONG_USAGE if isinstance(error, click.UsageError) else 1
     if isinstance(error, click.NoSuchCommand | click.NoSuchOption) and error.ctx is not None:
-        hint = _hint(error, error.ctx)
-        error = click.UsageError(error.message + (f" Did you mean {hint}?" if hint else ""), error.ctx)
+        error = click.UsageError(error.message + _hint(error, error.ctx), error.ctx)
     if called.wants_machine_format(sys.argv[1:]):
         return _failed(error.format_message(), exit_code)
     error.show()
@@ -182,8 +181,19 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Context) -> str:
-    """Return which command or option was meant; nothing when none is like it."""
-    command = context.command
-    if isinstance(error, click.NoSuchOption):
-        return meant_option(error.option_name, [name for parameter in command.get_params(context) for name in parameter.opts])
-    return meant(error.command_name, command.list_commands(context)) if isinstance(command, click.Group) else ""
+    """Return a sentence about what was meant; nothing when no command or option is like it."""
+    command, root = context.command, context.find_root()
+    if isinstance(error, click.NoSuchCommand):
+        hint = meant(error.command_name, command.list_commands(context)) if isinstance(command, click.Group) else ""
+        if not hint and context is root:
+            return verb_first(error.command_name)
+    else:
+        hint = meant_option(error.option_name, _options(context))
+        if not hint and context is not root:
+            hint = meant_option(error.option_name, _options(root))
+            return f" Did you mean {hint}? It stands before the command." if hint else ""
+    return f" Did you mean {hint}?" if hint else ""
+
+
+def _options(context: click.Context) -> list[str]:
+    return [name for parameter in context.command.get_params(context) for name in parameter.opts if name.startswith("-")]

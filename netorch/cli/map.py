@@ -56,7 +56,7 @@ def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any
     ]
 
 
-add_list(command, "List mappings.", COLUMNS, _rows, ("host",), tagged=False)
+add_list(command, "List mappings.", COLUMNS, _rows, {"host": ()}, tagged=False)
 
 
 @command.command()

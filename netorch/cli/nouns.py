@@ -5,7 +5,7 @@ What they call is imported when they run, as everything that the command line do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -119,12 +119,15 @@ def add_list(
     help_text: str,
     columns: Columns,
     load: Callable[[Session, str | None, str], list[dict[str, Any]]],
-    filters: Sequence[str] = (),
+    filters: Mapping[str, Sequence[str]] = {},
     *,
     within_vpcs: bool = True,
     tagged: bool = True,
 ) -> None:
-    """Add `list`, with an option for each field of a row that people look for, and for tags."""
+    """Add `list`, with an option for tags, and for each field of a row that people look for, with the values that it can have.
+
+    A field without such values is the name of a resource of that kind.
+    """
 
     def list_(session: Session, output: str, having: tuple[str, ...] = (), vpc: str | None = None, **wanted: str | None) -> None:
         kept = [row for row in load(session, vpc, output) if _is_wanted(row, having, wanted)]
@@ -133,7 +136,7 @@ def add_list(
     options: list[Callable[[Any], Any]] = [
         pass_session,
         list_output_option,
-        *(click.option(f"--{field}", help=f"Only with this {field}.", shell_complete=_offer(field)) for field in filters),
+        *(_filter(field, values) for field, values in filters.items()),
         *([vpc_option] if within_vpcs else []),
         *([tag_filter] if tagged else []),
     ]
@@ -146,8 +149,11 @@ def add_list(
 tag_filter = click.option("--tag", "having", multiple=True, metavar="KEY[=VALUE]", help="Only with this tag; repeatable.")
 
 
-def _offer(field: str) -> Any:  # noqa: ANN401 - click's own callback type is private
-    return complete(field) if field == "host" else None
+def _filter(field: str, values: Sequence[str]) -> Callable[[Any], Any]:
+    help_text = f"Only with this {field}."
+    if values:
+        return click.option(f"--{field}", type=click.Choice(list(values)), help=help_text)
+    return click.option(f"--{field}", metavar="NAME", help=help_text, shell_complete=complete(field))
 
 
 def _is_wanted(row: dict[str, Any], having: Sequence[str], wanted: dict[str, str | None]) -> bool:

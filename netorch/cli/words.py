@@ -127,3 +127,11 @@ def _meant(word: str, known: Iterable[str]) -> str:
             return _OTHERS[form]
     close = get_close_matches(plain, words, n=1)
     return close[0] if close else next((_OTHERS[part] for part in plain.split("-") if _OTHERS.get(part) in words), "")
+
+
+def verb_first(word: str) -> str:
+    """Return a sentence for who writes `describe vpc` or `create vpc`: here the kind comes first; nothing for another word."""
+    verb = _OTHERS.get(word.lower(), word.lower())
+    return (
+        f" The kind comes first, e.g. `netorch vpc {verb}`." if verb in ("create", "delete", "list", "set-tags", "show") else ""
+    )

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from netorch.cli import eni, instance
+from netorch.control.describe import InstanceState
+from netorch.model.eni import EniState
 from tests.unit.cli.conftest import Run
 
 CLOUD = """
@@ -152,3 +155,25 @@ def test_several_resources_are_named_at_a_time_and_a_wrong_name_changes_none(clo
 )
 def test_the_fields_other_words_lead_to_ours(run: Run, words: str, meant: str) -> None:
     assert f"Did you mean '{meant}'?" in run(*words.split(), code=64).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("vpc list --ownr x", "Did you mean '--owner'? It stands before the command."),
+        ("plan --lab x", "Did you mean '--lab'? It stands before the command."),
+        ("describe vpc acme", "The kind comes first, e.g. `netorch vpc show`."),
+        ("create vpc acme", "The kind comes first, e.g. `netorch vpc create`."),
+    ],
+)
+def test_a_word_in_the_wrong_place_is_told_its_place(run: Run, words: str, told: str) -> None:
+    assert told in run(*words.split(), code=64).stderr
+
+
+def test_a_state_that_nothing_can_have_is_no_empty_list(run: Run) -> None:
+    for noun in ("instance", "eni"):
+        refused = run(noun, "list", "--state", "runnin", code=64).stderr
+        assert "'runnin' is not one of" in refused
+        assert "'failed'" in refused
+    assert {state.value for state in InstanceState} == set(instance.STATES)
+    assert {state.value for state in EniState} < set(eni.STATES)
