@@ -173,7 +173,7 @@ class AdminUp(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def parent(self) -> Key | None:
-        return link_key(self.ifname)
+        return None if self.ifname == LOOPBACK else link_key(self.ifname)  # each namespace is born with a loopback
 
     @property
     def rank(self) -> int:
