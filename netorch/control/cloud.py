@@ -56,7 +56,7 @@ def plan_cloud(
     """
     for decl in cloud.vpcs:
         if not caller.sees(decl.owner):
-            text = f"VPC {decl.owner}/{decl.name}: is not yours; leave it out, or let its owner or the operator apply it"
+            text = f"VPC {decl.owner}/{decl.name}: is not yours; write `owner: {caller.owner}` if it is to be, or leave it out"
             raise ApiError("UnauthorizedOperation", text)
     inventory = read_inventory(store)
     planner = _Planner(store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there))

@@ -111,6 +111,14 @@ def test_apply_asks_at_a_terminal_also_when_its_output_is_piped(terminal: Termin
     assert "web-2" not in terminal("instance", "list")[1]
 
 
+def test_a_customer_whose_file_names_no_owner_is_told_what_to_write(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/16]}]\n")
+    refused = run("--owner", "acme", "plan", "-f", "mine.yaml", code=1).stderr
+    assert "VPC default/a: is not yours; write `owner: acme` if it is to be, or leave it out" in refused
+    (tmp_path / "mine.yaml").write_text("vpcs: [{name: a, owner: acme, cidrs: [10.0.0.0/16]}]\n")
+    run("--owner", "acme", "plan", "-f", "mine.yaml", code=2)
+
+
 @pytest.mark.parametrize("command", [("plan",), ("reach", "--diff")])
 def test_all_hosts_that_there_are_not_are_named_with_their_lines(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     run("host", "create", "hv1", "--underlay", "192.0.2.11")
