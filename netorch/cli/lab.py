@@ -68,8 +68,10 @@ def up(topology: Path | None, file: Path | None) -> None:
     built = lab.up(_topology_file(topology or file), progress=lambda step: click.echo(step, err=True))
     for line in lab.ignored_lines(built.ignored):
         click.echo(line, err=True)
-    show_rows([msgspec.to_builtins(row) for row in lab.inspect(built.name)], ("node", "role", "underlay", "agent"), "table")
-    click.echo(f"\nnext: netorch lab shell {built.name}, or netorch --lab {built.name} apply -f vpc.yaml")
+    nodes = lab.inspect(built.name)
+    show_rows([msgspec.to_builtins(node) for node in nodes], ("node", "role", "underlay", "agent"), "table")
+    apply = f", or netorch --lab {built.name} apply -f vpc.yaml" if any(node.agent for node in nodes) else ""
+    click.echo(f"\nnext: netorch lab shell {built.name}{apply}")
 
 
 @command.command()

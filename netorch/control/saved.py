@@ -18,7 +18,7 @@ from netorch.errors import ApiError
 from netorch.model.cloud import Cloud
 from netorch.store.base import Store
 
-_AGAIN: Final = "make the plan again: netorch plan --out FILE"
+_AGAIN: Final = "make the plan again: netorch plan -f VPC_YAML --out FILE"
 
 
 class SavedPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -138,7 +138,8 @@ class InstanceChecker:
     def _host(self, name: str, where: Where, roles: dict[str, Role]) -> None:
         role = roles.get(name)
         if role is None:
-            known = f"choose one of {', '.join(roles)}" if 0 < len(roles) <= MAX_NAMED else "make it with `netorch host create`"
+            made = "make it: netorch host create NAME --underlay IP"
+            known = f"choose one of {', '.join(roles)}" if 0 < len(roles) <= MAX_NAMED else made
             flaw = Flaw(f"there is no host {shown(name)}", f"{known}, or leave it out")
             self._notes.add(flaw, where, ("host",))
         elif role is not Role.HYPERVISOR:

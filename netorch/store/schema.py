@@ -92,7 +92,10 @@ def _check_never_was(path: Path, create: bool) -> None:
             f"or remove {path.name}.rev to begin a new store"
         )
     if not create:
-        raise StoreUnavailable(f"store: {path} does not exist; give another path, or make it: `netorch apply` or `host create`")
+        raise StoreUnavailable(
+            f"store: {path} does not exist; give another path, or make it: "
+            "netorch apply -f FILE, or netorch host create NAME --underlay IP"
+        )
 
 
 def _last_revision(path: Path) -> int | None:

@@ -29,7 +29,7 @@ def test_a_saved_plan_is_applied_as_it_was_read_or_not_at_all(run: Run, tmp_path
     run("plan", "--out", "less", code=2)
     run("sg", "create", "new", "--vpc", "acme")
     said = json.loads(run("apply", "less", "--no-wait", "-o", "json", code=1).stderr)["error"]
-    assert (said["code"], "netorch plan --out FILE" in said["message"]) == ("IncorrectState", True)
+    assert (said["code"], "netorch plan -f VPC_YAML --out FILE" in said["message"]) == ("IncorrectState", True)
     assert "web-2" in run("instance", "list").stdout
     run("plan", "--out", "less", code=2)
     run("map", "list")  # nothing that reads makes a plan stale
