@@ -10,6 +10,7 @@ import msgspec
 from netorch.compiler.base import IPV4_MIN_MTU, IPV6_MIN_MTU, VXLAN_OVERHEAD
 from netorch.control.read import Inventory
 from netorch.control.writes import Writes
+from netorch.model import keys
 from netorch.model.mapping import Direction
 from netorch.model.mapping import Mapping as AddressMapping
 from netorch.model.vpc import Vpc
@@ -34,23 +35,25 @@ def sharing(inventory: Inventory) -> list[Sharing]:
 
 def sharing_after(inventory: Inventory, steps: Iterable[Writes]) -> list[Sharing]:
     """Return the VPCs in which steps of a plan map addresses, with the hosts that these are on then."""
-    mapped: dict[int, dict[str, str]] = {}
-    vpcs = {vni: records.vpc.record for vni, records in inventory.vpcs.items()}
+    written: dict[str, bytes | None] = {}
     for step in steps:
-        for key, value in step.values.items():
-            root, _, rest = key.partition("/")
-            digits, _, what = rest.partition("/")
-            if root == "map":
-                vni = int(digits, 16)
-                if vni not in mapped:
-                    before = inventory.vpcs[vni].mappings.values() if vni in inventory.vpcs else ()
-                    mapped[vni] = {found.record.address: _home(found.record) for found in before}
-                mapped[vni].pop(what, None)
-                if value is not None:
-                    mapped[vni][what] = _home(msgspec.json.decode(value, type=AddressMapping))
-            elif root == "vpc" and what == "vpc" and value is not None:
-                vpcs[int(digits, 16)] = msgspec.json.decode(value, type=Vpc)
-    return [Sharing(vpcs[vni], set(homes.values())) for vni, homes in sorted(mapped.items()) if homes]
+        written |= step.values
+    mapped: dict[int, dict[str, str]] = {}
+    for key in [key for key in written if key.startswith("map/")]:
+        _, digits, address = key.split("/", 2)
+        vni, value = int(digits, 16), written[key]
+        if vni not in mapped:
+            before = inventory.vpcs[vni].mappings.values() if vni in inventory.vpcs else ()
+            mapped[vni] = {found.record.address: _home(found.record) for found in before}
+        mapped[vni].pop(address, None)
+        if value is not None:
+            mapped[vni][address] = _home(msgspec.json.decode(value, type=AddressMapping))
+    return [Sharing(_vpc_after(inventory, written, vni), set(homes.values())) for vni, homes in sorted(mapped.items()) if homes]
+
+
+def _vpc_after(inventory: Inventory, written: Mapping[str, bytes | None], vni: int) -> Vpc:
+    value = written.get(keys.vpc(vni))
+    return inventory.vpcs[vni].vpc.record if value is None else msgspec.json.decode(value, type=Vpc)
 
 
 def unequal(found: Iterable[Sharing], mtus: Mapping[str, int]) -> list[str]:

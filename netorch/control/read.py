@@ -137,8 +137,6 @@ def read_inventory(store: Store) -> Inventory:
         root, _, rest = kv.key.partition("/")
         owner, _, what = rest.partition("/")
         try:
-            if root in ("vpc", "map") or what.startswith("want/"):
-                check_sound(kv.key, kv.value)
             if root == "vpc" and _VNI.fullmatch(owner):
                 _take_vpc(inventory, kv, int(owner, 16), what, int(owner, 16) in damaged)
             elif root == "map" and _VNI.fullmatch(owner):
@@ -188,6 +186,7 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damage
     if kind == "vpc":
         inventory.vpcs[vni] = VpcRecords(vpc=stored(kv, Vpc))
     elif (records := inventory.vpcs.get(vni)) is None or kind not in TABLES:
+        check_sound(kv.key, kv.value)
         inventory.raw[kv.key] = kv
         if kind in TABLES and not is_damaged:
             raise UnreadableRecord(keys.vpc(vni), f"is missing, and {resource_id} refers to it")
@@ -198,6 +197,7 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damage
 def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:
     records = inventory.vpcs.get(vni)
     if records is None:
+        check_sound(kv.key, kv.value)
         inventory.raw[kv.key] = kv
     else:
         records.mappings[address] = stored(kv, Mapping)
@@ -205,6 +205,7 @@ def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) ->
 
 def _take_host(inventory: Inventory, wants: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:
     if kind.startswith("want/"):
+        check_sound(kv.key, kv.value)
         wants[name] = wants.get(name, 0) + 1
     elif kind == "spec":
         inventory.hosts[name] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from netorch.control.enis import primary_eni_id
@@ -18,8 +17,6 @@ from netorch.model.vpc import Subnet
 
 if TYPE_CHECKING:
     from netorch.control.read import VpcRecords
-
-_prefix = lru_cache(1 << 16)(parse_prefix)  # customers use the same ranges again and again
 
 _NAMED = {"subnet": "subnets", "rtb": "route_tables", "i": "instances", "sg": "groups", "acl": "acls", "pl": "prefix_lists"}
 
@@ -90,7 +87,7 @@ def _contradictions(records: VpcRecords, hosts: Mapping[str, Host]) -> Iterator[
             if (other := seen.setdefault(stored.record.name, found)) != found:
                 yield keys.resource(vni, kind, found), keys.resource(vni, kind, other), f"both are called {stored.record.name}"
     vpc = records.vpc.record
-    blocks = [_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
+    blocks = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
     subnets = {subnet_id: stored.record for subnet_id, stored in records.subnets.items()}
     ranges = [(prefix, subnet_id) for subnet_id, subnet in subnets.items() for prefix in _ranges(subnet)]
     for prefix, subnet_id in ranges:
@@ -113,7 +110,7 @@ def _contradictions(records: VpcRecords, hosts: Mapping[str, Host]) -> Iterator[
 
 
 def _ranges(subnet: Subnet) -> list[Prefix]:
-    return [_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text]
+    return [parse_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text]
 
 
 def _misplaced(records: VpcRecords, hosts: Mapping[str, Host]) -> Iterator[tuple[str, str, str]]:

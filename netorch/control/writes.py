@@ -86,8 +86,7 @@ class Writes:
 
     def bytes(self) -> int:
         """Return how much of a transaction's bytes this takes."""
-        written = sum(len(key) + len(value or b"") for key, value in self.values.items())
-        return written + sum(map(len, self.expected))
+        return sum(map(len, self.values)) + sum(map(len, filter(None, self.values.values()))) + sum(map(len, self.expected))
 
     def check_size(self) -> None:
         """Refuse what no store takes in one transaction. Raises ApiError: RequestResourceCountExceeded."""

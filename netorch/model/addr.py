@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -93,6 +94,7 @@ def packed(address: str) -> bytes:
     return socket.inet_pton(_FAMILY[version_of(address)], address)
 
 
+@lru_cache(1 << 16)  # customers use the same ranges again and again, and each is read several times on its way
 def parse_prefix(text: str, *, strict: bool = True) -> Prefix:
     """Return the prefix written as `address/length`.
 
