@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from netorch.control.caller import Caller
-from netorch.control.changes import Action, CloudPlan, Left, Stuck, differences
+from netorch.control.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.describe import resolve
 from netorch.control.draft import Draft, Path, delete_vpc, vpc_deletion
 from netorch.control.mtus import sharing_after, too_small, unequal
@@ -306,9 +306,13 @@ def apply_cloud(
     return commits
 
 
-def _deeds(plan: CloudPlan) -> set[tuple[str, str, str]]:
-    """Return what a plan does to what; which free VNI or address something new gets is left open."""
-    return {(change.action.value, change.kind, change.path) for change in plan.changes}
+def _deeds(plan: CloudPlan) -> set[tuple[Action, str, str, Difference | None]]:
+    """Return what a plan does to what, and which attributes of what there is; a new VNI or address is left open."""
+    deeds: set[tuple[Action, str, str, Difference | None]] = set()
+    for change in plan.changes:
+        seen = () if change.action is Action.ADD else change.differences
+        deeds |= {(change.action, change.kind, change.path, difference) for difference in (None, *seen)}
+    return deeds
 
 
 def _commit_all(store: Store, plan: CloudPlan) -> Iterator[int]:

@@ -530,3 +530,17 @@ def test_a_second_plan_that_does_more_than_was_shown_is_not_carried_out(store: S
     with pytest.raises(Conflict):
         apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
     assert store.revision() == before
+
+
+def test_a_second_plan_that_takes_back_what_somebody_else_did_is_not_carried_out(store: Store, operator: Caller) -> None:
+    group = SecurityGroupDecl(name="g", ingress=[IngressDecl(protocol="tcp", ports="443", source="10.0.0.0/8")])
+    apply(store, operator, Cloud(vpcs=[small("web", security_groups=[SecurityGroupDecl(name="g")])]))
+    wanted = Cloud(vpcs=[small("web", security_groups=[group])])
+    plan = plan_cloud(store, operator, wanted, source=SOURCE)
+    (found,) = read_inventory(store).vpcs.values()
+    group_id = next(stored.record.id for stored in found.groups.values() if stored.record.name == "g")
+    authorize(store, operator, group_id, Way.INGRESS, [Permission(protocol="tcp", ports="22", peer="10.0.0.0/8")])
+    before = store.revision()
+    with pytest.raises(Conflict):  # the file would close port 22 again, which nobody was shown
+        apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
+    assert store.revision() == before
