@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -28,7 +30,15 @@ _COUNT = struct.Struct("!IIHH")  # a number, and complements of it and of the so
 _ALL_ONES = 0xFFFFFFFF
 _TAIL = slice(-_SIGN_BYTES - _COUNT.size, -_COUNT.size)
 _MOST_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # probes begin more than a VPC's part of it
+_ROOM = 1 << 20  # connections
 _sports = itertools.cycle(range(1024, 65536))  # of all probes: none takes up where an earlier one has left a connection
+
+
+@cache
+def _make_room() -> None:
+    """Enlarge connection tables until the tests end: what probes began lives on for a while, and counts against the next test."""
+    atexit.register(_MOST_CONNECTIONS.write_text, _MOST_CONNECTIONS.read_text())
+    _MOST_CONNECTIONS.write_text(str(_ROOM))
 
 
 class End(msgspec.Struct, frozen=True):
@@ -93,8 +103,7 @@ class Prober:
         self._stopping = False
         places = {end.netns for probe in probes for end in (probe.source, probe.target)}
         self._sockets = {place: _packet_socket(place) for place in places}
-        self._most = _MOST_CONNECTIONS.read_text()
-        _MOST_CONNECTIONS.write_text(str(1 << 20))
+        _make_room()
         self._thread = threading.Thread(target=self._run, name="prober")
         self._thread.start()
 
@@ -147,7 +156,6 @@ class Prober:
         self._hear()
         for opened in self._sockets.values():
             opened.close()
-        _MOST_CONNECTIONS.write_text(self._most)
 
     def wrong(self) -> dict[str, int]:
         """Return the wrong verdicts by probe."""
