@@ -27,14 +27,14 @@ from netorch.agent.records import Dirty, Records
 from netorch.agent.report import Outbox
 from netorch.agent.snapshot import Snapshot
 from netorch.compiler.base import Phase
-from netorch.control.decode import UNREADABLE
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError
-from netorch.model import keys
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.security import SecurityGroup, Way
+from netorch.records import keys
+from netorch.records.codec import UNREADABLE
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver, uncounted
 from netorch.trace.attribute import ask_groups
 from netorch.trace.rulebook import Rulebook

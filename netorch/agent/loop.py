@@ -27,17 +27,17 @@ from netorch.agent.records import Dirty, Records
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
 from netorch.agent.snapshot import Snapshot, SnapshotFile
 from netorch.compiler.base import Compiler, Phase
-from netorch.control.decode import UNREADABLE
-from netorch.control.moves import complete_arrival, finish_departure
+from netorch.control.actions.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError
-from netorch.model import keys
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.codec import UNREADABLE
 from netorch.state.base import HOST_SLICE
 from netorch.state.link import VethPort, link_key
 from netorch.store.base import Store

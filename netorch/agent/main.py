@@ -36,7 +36,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     )
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
     # Imported here: pyroute2 takes a second to import, and only this process needs it.
-    from netorch.drivers.flow_sources import KernelFlows
+    from netorch.drivers.conntrack.sources import KernelFlows
     from netorch.drivers.linux import LinuxKernel
 
     kernel = LinuxKernel(host_name)

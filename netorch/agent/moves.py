@@ -18,10 +18,10 @@ import msgspec
 
 from netorch.agent.records import Records
 from netorch.compiler.base import Phase
-from netorch.model import keys
 from netorch.model.eni import EniState
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Direction, Mapping
+from netorch.records import keys
 
 SETTLE_S = 0.1  # after A's word, for peers that have not yet heard of B: hosts see a change 1 to 100 ms apart
 DEAD_S = 3.0  # A has not spoken for so long: it is taken for dead, and the interface is plugged without it

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
-from netorch.control.decode import decode_value
 from netorch.errors import UnreadableRecord
-from netorch.model import keys
 from netorch.model.mapping import Mapping
 from netorch.model.status import HostMtu
+from netorch.records import keys
+from netorch.records.codec import decode_value
 
 Place = tuple[int, str]  # (VNI, address)
 _NOWHERE: Final[frozenset[Place]] = frozenset()

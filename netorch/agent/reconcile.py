@@ -20,12 +20,12 @@ from netorch.agent.zones import Zones
 from netorch.compiler.base import Compiler, HostView, Phase, VpcView
 from netorch.compiler.ports import kept_keys
 from netorch.compiler.registry import compile_host, compile_mapping, compile_rules, compile_slice, compile_vpc
-from netorch.control.decode import check_value
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.errors import CompileError, KernelError, UnreadableRecord
-from netorch.model import keys
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
+from netorch.records import keys
+from netorch.records.codec import check_value
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
 from netorch.state.foreign import Foreign
 from netorch.state.op import Delete, Failure, Op

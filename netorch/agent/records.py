@@ -17,16 +17,16 @@ import msgspec
 
 from netorch.agent.peers import Peers
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
-from netorch.control.decode import decode_value, parse_value
-from netorch.control.records import VPC_TYPES
 from netorch.errors import UnreadableRecord
-from netorch.model import keys
 from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.records import keys
+from netorch.records.codec import decode_value, parse_value
+from netorch.records.read import VPC_TYPES
 from netorch.state.flow import HandedOver
 
 RULE_KINDS: Final = frozenset({"sg", "acl", "pl"})  # a change of one of these leaves everything but rules as it is

@@ -10,8 +10,8 @@ import secrets
 
 import msgspec
 
-from netorch.model import keys
 from netorch.model.status import AgentRun
+from netorch.records import keys
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from netorch.cli.planning import file_option, load_plan, make_plan, plan_value, 
 from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
-    from netorch.control.changes import CloudPlan
+    from netorch.control.apply.changes import CloudPlan
 
 POLL_S = 0.05
 
@@ -52,7 +52,7 @@ def command(
 
     At a terminal it asks before anything is deleted or replaced; in a script it does not.
     """
-    from netorch.control.cloud import apply_cloud
+    from netorch.control.apply.cloud import apply_cloud
 
     if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
         raise click.UsageError("a saved plan knows its file: leave --file out", context)
@@ -81,7 +81,7 @@ def command(
 
 def _ask_about_losses(plan: CloudPlan, *, from_stdin: bool) -> None:
     from netorch.cli.asking import confirm
-    from netorch.control.changes import Action
+    from netorch.control.apply.changes import Action
 
     losses = plan.counts()[Action.DELETE] + plan.counts()[Action.REPLACE]
     if losses:
@@ -116,7 +116,7 @@ def _progress(what: str) -> Callable[[int, int], None]:
 
 def _wait(session: Session, timeout_s: float) -> Waited:
     """Wait until every living host says that its interfaces are attached. Raises NetorchError when time is over."""
-    from netorch.control.describe import InstanceState, describe_instances
+    from netorch.control.views.describe import InstanceState, describe_instances
 
     end = time.monotonic() + timeout_s
     show = _progress("hosts attaching")

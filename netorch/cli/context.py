@@ -13,10 +13,11 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from netorch.control.caller import Caller
-    from netorch.control.read import Inventory, VpcRecords
     from netorch.errors import UnreadableRecord
     from netorch.model.vpc import Vpc
+    from netorch.records.caller import Caller
+    from netorch.records.inventory import Inventory
+    from netorch.records.vpc import VpcRecords
     from netorch.store.base import Store
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Session:
     @property
     def caller(self) -> Caller:
         """Return who acts: the owner that was named, or the operator, who sees everybody's and creates as the default owner."""
-        from netorch.control.caller import Caller
+        from netorch.records.caller import Caller
 
         return Caller(owner=self._owner) if self._owner is not None else Caller(operator=True)
 
@@ -63,7 +64,7 @@ class Session:
 
     def inventory(self) -> Inventory:
         """Return the whole cloud as it stands now; say once what is left out of it, because it cannot be read."""
-        from netorch.control.read import read_inventory
+        from netorch.records.inventory import read_inventory
 
         inventory = read_inventory(self.store)
         if not self._warned:
@@ -80,7 +81,7 @@ class Session:
 
     def find(self, kind: str, text: str) -> tuple[VpcRecords, Any]:
         """Return a resource by id or name, with its VPC's records. Raises ApiError."""
-        from netorch.control.describe import resolve
+        from netorch.control.views.describe import resolve
 
         return resolve(self.inventory(), self.caller, kind, text)
 
@@ -95,7 +96,7 @@ class Session:
 
     def named(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return rows whose fields have names where they had ids, except for the resource's own."""
-        from netorch.control.describe import names_by_id
+        from netorch.control.views.describe import names_by_id
 
         names = names_by_id(self.inventory(), self.caller)
 
@@ -122,7 +123,7 @@ class Session:
 
     def vpcs(self, vpc: str | None) -> list[Vpc]:
         """Return the VPC that was named, or every one that the caller sees. Raises ApiError."""
-        from netorch.control.describe import describe_vpcs
+        from netorch.control.views.describe import describe_vpcs
 
         return [self.find("vpc", vpc)[1]] if vpc else describe_vpcs(self.inventory(), self.caller)
 
@@ -180,9 +181,9 @@ def complete(*kinds: str) -> Any:  # noqa: ANN401 - click's own callback type is
 
 def _names(kind: str, options: Mapping[str, Any]) -> list[str]:
     """Return what commands take for each resource of a kind; nothing where they cannot be known."""
-    from netorch.control.describe import resource_names
-    from netorch.control.read import read_inventory
+    from netorch.control.views.describe import resource_names
     from netorch.errors import NetorchError
+    from netorch.records.inventory import read_inventory
 
     if options.get("lab"):
         return _names_in_lab(kind, options)
@@ -199,7 +200,7 @@ def _names_in_lab(kind: str, options: Mapping[str, Any]) -> list[str]:
     """Return the names of a lab's store, which only a command inside the lab can read."""
     import subprocess
 
-    from netorch.control.refuse import LIST
+    from netorch.records.errors import LIST
 
     owner = ["--owner", options["owner"]] if options.get("owner") else []
     command = [sys.executable, "-m", "netorch", "--lab", options["lab"], *owner, LIST[kind], "list", "-o", "name"]

@@ -22,7 +22,7 @@ def command(context: click.Context, session: Session, vpcs: tuple[str, ...], pat
     """
     from netorch.cli.asking import confirm
     from netorch.cli.planning import show_plan, source_path
-    from netorch.control.cloud import apply_cloud, plan_cloud, plan_destruction
+    from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
     from netorch.model.cloud import Cloud
     from netorch.spec import load_cloud
 

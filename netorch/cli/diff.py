@@ -28,7 +28,7 @@ def command(context: click.Context, session: Session, path: Path) -> None:
 
     Only what the file names is compared. Exit codes: 0 no difference, 2 some.
     """
-    from netorch.control.export import export_cloud
+    from netorch.control.views.export import export_cloud
     from netorch.spec import load_cloud
     from netorch.spec.export import to_yaml
 

@@ -14,7 +14,7 @@ from netorch.cli.output import Columns, output_option, show_records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netorch.control.describe import InterfaceInfo
+    from netorch.control.views.describe import InterfaceInfo
 
 COLUMNS = Columns(
     ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"), ("subnet", "mac", "security_groups", "tags", "id")
@@ -42,7 +42,7 @@ def row(info: InterfaceInfo) -> dict[str, Any]:
 
 
 def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.describe import describe_interfaces
+    from netorch.control.views.describe import describe_interfaces
 
     return of_vpc(session, vpc, [row(info) for info in describe_interfaces(session.inventory(), session.caller)])
 
@@ -79,7 +79,7 @@ def create(
     output: str,
 ) -> None:
     """Create a network interface that is not attached."""
-    from netorch.control.enis import create_network_interface
+    from netorch.control.actions.enis import create_network_interface
 
     subnet_id = session.id_of("subnet", subnet)
     eni = create_network_interface(
@@ -102,7 +102,7 @@ def create(
 @pass_session
 def attach(session: Session, eni: str, instance: str) -> None:
     """Attach an interface to an instance, on the instance's host."""
-    from netorch.control.enis import attach_network_interface
+    from netorch.control.actions.enis import attach_network_interface
 
     attach_network_interface(session.store, session.caller, session.id_of("eni", eni), session.id_of("i", instance))
     click.echo(f"attached {eni} to {instance}")
@@ -113,7 +113,7 @@ def attach(session: Session, eni: str, instance: str) -> None:
 @pass_session
 def detach(session: Session, resources: tuple[str, ...]) -> None:
     """Detach interfaces from their instances."""
-    from netorch.control.enis import detach_network_interface
+    from netorch.control.actions.enis import detach_network_interface
 
     for eni_id in session.ids_of("eni", resources):
         detach_network_interface(session.store, session.caller, eni_id)
@@ -126,7 +126,7 @@ def detach(session: Session, resources: tuple[str, ...]) -> None:
 @pass_session
 def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     """Put an interface into these security groups, and no others."""
-    from netorch.control.memberships import modify_interface_groups
+    from netorch.control.actions.memberships import modify_interface_groups
 
     found = session.find("eni", eni)[1]
     ids = [session.id_beside("sg", group, found.id) for group in groups]
@@ -135,7 +135,7 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
 
 
 def _delete() -> Delete:
-    from netorch.control.enis import delete_network_interface
+    from netorch.control.actions.enis import delete_network_interface
 
     return delete_network_interface
 

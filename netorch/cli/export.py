@@ -15,7 +15,7 @@ def command(context: click.Context, session: Session) -> None:
 
     Exit codes: 0 all of it, 2 something cannot be read and is left out.
     """
-    from netorch.control.export import export_inventory
+    from netorch.control.views.export import export_inventory
     from netorch.spec.export import to_yaml
 
     inventory = session.inventory()

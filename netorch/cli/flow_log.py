@@ -14,7 +14,7 @@ from netorch.cli.output import Columns, output_option, show_value
 from netorch.model.flow_log import format_text
 
 if TYPE_CHECKING:
-    from netorch.control.flow_logs import FlowLogInfo
+    from netorch.control.actions.flow_logs import FlowLogInfo
 
 COLUMNS = Columns(("name", "vpc", "resource", "traffic", "interval_s"), ("format", "tags", "id"))
 
@@ -36,7 +36,7 @@ def row(info: FlowLogInfo) -> dict[str, Any]:
 
 
 def _actions() -> Actions:
-    from netorch.control.flow_logs import delete_flow_log, describe_flow_log, describe_flow_logs
+    from netorch.control.actions.flow_logs import delete_flow_log, describe_flow_log, describe_flow_logs
 
     return Actions(describe_flow_logs, describe_flow_log, delete_flow_log)
 
@@ -69,7 +69,7 @@ def create(
     output: str,
 ) -> None:
     """Create a flow log of a VPC, a subnet or an interface."""
-    from netorch.control.flow_logs import create_flow_log
+    from netorch.control.actions.flow_logs import create_flow_log
     from netorch.model.flow_log import Traffic
 
     given = [(kind, text) for kind, text in (("vpc", vpc), ("subnet", subnet), ("eni", eni)) if text]
@@ -97,7 +97,7 @@ def create(
 def read(session: Session, log: str, host: str | None, flow_log_dir: Path, output: str) -> None:
     """Print the lines of a flow log that this machine holds, host by host, oldest first; below a head with the fields' names."""
     from netorch.agent.flowlog.files import log_directory, read_lines
-    from netorch.control.flow_logs import describe_flow_log
+    from netorch.control.actions.flow_logs import describe_flow_log
 
     info = describe_flow_log(session.store, session.caller, session.id_of("fl", log))
     directory = log_directory(flow_log_dir, info.vpc.owner, info.vpc.id, info.log.id)

@@ -14,7 +14,7 @@ from netorch.cli.output import Columns, output_option, show_record, show_records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netorch.control.hosts import HostInfo
+    from netorch.control.actions.hosts import HostInfo
 
 COLUMNS = Columns(("name", "role", "underlay", "live", "interfaces"), ("tags",))
 
@@ -32,13 +32,13 @@ def row(info: HostInfo) -> dict[str, Any]:
 
 
 def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.hosts import describe_hosts
+    from netorch.control.actions.hosts import describe_hosts
 
     return [row(info) for info in describe_hosts(session.inventory().hosts)]
 
 
 def _show(session: Session, names: Sequence[str], output: str) -> None:
-    from netorch.control.hosts import describe_host
+    from netorch.control.actions.hosts import describe_host
 
     show_records([row(describe_host(session.store, session.caller, name)) for name in names], output)
 
@@ -57,7 +57,7 @@ add_set_tags(command, "host", "host")
 @pass_session
 def create(session: Session, name: str, underlay: str, role: str, tags: dict[str, str], output: str) -> None:
     """Create a host; then run `netorch agent run --host NAME` on it."""
-    from netorch.control.hosts import create_host, describe_host
+    from netorch.control.actions.hosts import create_host, describe_host
     from netorch.model.eni import Role
 
     session.creates = True
@@ -66,7 +66,7 @@ def create(session: Session, name: str, underlay: str, role: str, tags: dict[str
 
 
 def _delete() -> Delete:
-    from netorch.control.hosts import delete_host
+    from netorch.control.actions.hosts import delete_host
 
     return delete_host
 

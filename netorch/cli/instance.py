@@ -16,7 +16,7 @@ from netorch.errors import NetorchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netorch.control.describe import InstanceInfo
+    from netorch.control.views.describe import InstanceInfo
 
 COLUMNS = Columns(("name", "vpc", "address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id"))
 STATES = ("pending", "running", "moving", "failed")  # of control.describe, which is not imported to read a command line
@@ -48,7 +48,7 @@ def row(info: InstanceInfo) -> dict[str, Any]:
 
 
 def _rows(session: Session, vpc: str | None = None, _output: str = "") -> list[dict[str, Any]]:
-    from netorch.control.describe import describe_instances
+    from netorch.control.views.describe import describe_instances
 
     return of_vpc(session, vpc, [row(info) for info in describe_instances(session.inventory(), session.caller)])
 
@@ -98,7 +98,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
     """Run an instance.
 
     With nothing but a name it lands in the default VPC, on the least loaded host."""
-    from netorch.control.instances import Wish, run_instances
+    from netorch.control.actions.instances import Wish, run_instances
     from netorch.model.eni import Attachment
 
     vpc = session.id_of("vpc", wishes["vpc"]) if wishes["vpc"] else ""
@@ -133,7 +133,7 @@ def move(session: Session, resources: tuple[str, ...], host: str, wait: bool, ti
 
     Their traffic goes on.
     """
-    from netorch.control.moves import move_instance
+    from netorch.control.actions.moves import move_instance
 
     ids = session.ids_of("i", resources)
     for instance_id in ids:
@@ -153,7 +153,7 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
 
     Its own interface is meant; others keep theirs.
     """
-    from netorch.control.memberships import modify_instance_groups
+    from netorch.control.actions.memberships import modify_instance_groups
 
     found = session.find("i", instance)[1]
     ids = [session.id_beside("sg", group, found.id) for group in groups]
@@ -169,7 +169,7 @@ def terminate(session: Session, resources: tuple[str, ...]) -> None:
 
     Their own interfaces and addresses go with them.
     """
-    from netorch.control.instances import terminate_instance
+    from netorch.control.actions.instances import terminate_instance
 
     for instance_id in session.ids_of("i", resources):
         terminate_instance(session.store, session.caller, instance_id)

@@ -39,7 +39,7 @@ def row(vpc: str, mapping: Mapping, generation: int) -> dict[str, Any]:
 @pass_session
 def lookup(session: Session, vpc: str, address: str, output: str) -> None:
     """Say where an address of a VPC (name, id or VNI) lives."""
-    from netorch.control.mappings import lookup_mapping, vpc_of
+    from netorch.control.views.mappings import lookup_mapping, vpc_of
 
     found = vpc_of(session.store, session.caller, int(vpc) if vpc.isdigit() else session.id_of("vpc", vpc))
     stored = lookup_mapping(session.store, session.caller, found.id, address)
@@ -47,7 +47,7 @@ def lookup(session: Session, vpc: str, address: str, output: str) -> None:
 
 
 def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.mappings import list_mappings
+    from netorch.control.views.mappings import list_mappings
 
     return [
         row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision)
@@ -65,7 +65,7 @@ add_list(command, "List mappings.", COLUMNS, _rows, {"host": ()}, tagged=False)
 @pass_session
 def watch(session: Session, vpc: str | None, output: str) -> None:
     """Follow changes of mappings, a line each, until interrupted."""
-    from netorch.model import keys
+    from netorch.records import keys
 
     prefix = keys.map_prefix(session.find("vpc", vpc)[1].vni) if vpc else "map/"
     follower = session.store.watch([prefix], session.store.revision() + 1)
@@ -79,15 +79,15 @@ def watch(session: Session, vpc: str | None, output: str) -> None:
 
 def _is_seen(session: Session, event: Event) -> bool:
     """Return whether a mapping is of a VPC that the caller may see."""
-    from netorch.control.records import seen_vpc
+    from netorch.records.read import seen_vpc
 
     return seen_vpc(session.store, session.caller, int(event.key.split("/")[1], 16)) is not None
 
 
 def _print(event: Event, output: str) -> None:
-    from netorch.control.decode import decode
     from netorch.errors import UnreadableRecord
     from netorch.model.mapping import Mapping
+    from netorch.records.codec import decode
     from netorch.store.base import KeyValue
 
     _, digits, address = event.key.split("/", 2)

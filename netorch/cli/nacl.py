@@ -14,7 +14,7 @@ from netorch.cli.output import Columns, output_option
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netorch.control.acls import NetworkAclInfo
+    from netorch.control.actions.acls import NetworkAclInfo
 
 COLUMNS = Columns(("name", "vpc", "ingress", "egress", "subnets"), ("tags", "id"))
 way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
@@ -39,7 +39,7 @@ def row(info: NetworkAclInfo) -> dict[str, Any]:
 
 
 def _entry_rows(info: NetworkAclInfo) -> list[dict[str, Any]]:
-    from netorch.control.acls import entries_of
+    from netorch.control.actions.acls import entries_of
     from netorch.model.rule_text import ports_text, protocol_text
     from netorch.model.security import Way
 
@@ -58,7 +58,7 @@ def _entry_rows(info: NetworkAclInfo) -> list[dict[str, Any]]:
 
 
 def _actions() -> Actions:
-    from netorch.control.acls import delete_network_acl, describe_network_acl, describe_network_acls
+    from netorch.control.actions.acls import delete_network_acl, describe_network_acl, describe_network_acls
 
     return Actions(describe_network_acls, describe_network_acl, delete_network_acl)
 
@@ -79,7 +79,7 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 
     It denies everything until it has entries.
     """
-    from netorch.control.acls import create_network_acl
+    from netorch.control.actions.acls import create_network_acl
 
     acl = create_network_acl(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
     NOUN.show(session, acl.id, output)
@@ -91,7 +91,7 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @pass_session
 def associate(session: Session, acl: str, subnets: tuple[str, ...]) -> None:
     """Put a network ACL in force for subnets."""
-    from netorch.control.subnets import associate_network_acl
+    from netorch.control.actions.subnets import associate_network_acl
 
     acls = {subnet_id: session.id_beside("acl", acl, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
     for subnet_id, acl_id in acls.items():
@@ -137,7 +137,7 @@ def add(session: Session, acl: str, way: str, action: str, output: str, **words:
 
     Example: netorch nacl rule add edge ingress 100 deny tcp 22 --cidr 10.0.0.0/8
     """
-    from netorch.control.acls import Entry, create_network_acl_entry
+    from netorch.control.actions.acls import Entry, create_network_acl_entry
     from netorch.model.security import Way
 
     entry = Entry(allow=action == "allow", **words)
@@ -148,7 +148,7 @@ def add(session: Session, acl: str, way: str, action: str, output: str, **words:
 @_entry_command("replace")
 def replace(session: Session, acl: str, way: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
     """Replace the entry of a network ACL that has a number."""
-    from netorch.control.acls import Entry, replace_network_acl_entry
+    from netorch.control.actions.acls import Entry, replace_network_acl_entry
     from netorch.model.security import Way
 
     entry = Entry(allow=action == "allow", **words)
@@ -163,7 +163,7 @@ def replace(session: Session, acl: str, way: str, action: str, output: str, **wo
 @pass_session
 def remove(session: Session, acl: str, way: str, number: int) -> None:
     """Remove an entry from a network ACL."""
-    from netorch.control.acls import delete_network_acl_entry
+    from netorch.control.actions.acls import delete_network_acl_entry
     from netorch.model.security import Way
 
     acl_id = session.id_of("acl", acl)

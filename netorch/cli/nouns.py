@@ -23,7 +23,7 @@ from netorch.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from netorch.control.caller import Caller
+    from netorch.records.caller import Caller
     from netorch.store.base import Store
 
 Delete = Callable[["Store", "Caller", str], None]
@@ -189,7 +189,7 @@ def add_set_tags(group: click.Group, kind: str, name: str) -> None:
     @pass_session
     @click.pass_context
     def set_tags(context: click.Context, session: Session, words: tuple[str, ...]) -> None:
-        from netorch.control.tags import set_tags
+        from netorch.control.actions.tags import set_tags
 
         tags = parse_tags(context, context.command.params[0], tuple(word for word in words if "=" in word))
         named = [word for word in words if "=" not in word]  # no name has that sign

@@ -14,7 +14,7 @@ from netorch.cli.context import Session
 from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
-    from netorch.control.changes import Change, CloudPlan, Difference
+    from netorch.control.apply.changes import Change, CloudPlan, Difference
     from netorch.model.cloud import Cloud
 
 _SHOWN: Final = 5  # notes of one kind
@@ -35,7 +35,7 @@ file_option = click.option(
 
 def read_cloud(session: Session, path: Path) -> Cloud:
     """Return what a file declares, on the hosts that there are. Raises SpecError."""
-    from netorch.control.hosts import host_roles
+    from netorch.control.actions.hosts import host_roles
     from netorch.spec import load_cloud
 
     session.creates = True  # a plan for a cloud that there is not yet; only `apply` writes
@@ -44,7 +44,7 @@ def read_cloud(session: Session, path: Path) -> Cloud:
 
 def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> CloudPlan:
     """Return what would make the cloud as the file says, which may have been read before. Raises SpecError, ApiError."""
-    from netorch.control.cloud import plan_cloud
+    from netorch.control.apply.cloud import plan_cloud
 
     session.creates = True
     declared = read_cloud(session, path) if cloud is None else cloud
@@ -53,7 +53,7 @@ def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> Cloud
 
 def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: Path) -> None:
     """Write a plan into a file, which nobody else may read: it holds what the cloud is to be. Raises NetorchError."""
-    from netorch.control.saved import save
+    from netorch.control.apply.saved import save
     from netorch.spec.export import to_yaml
 
     data = save(session.store, session.caller, plan, source=source_path(path), cloud=to_yaml(cloud))
@@ -66,7 +66,7 @@ def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: 
 
 def load_plan(session: Session, file: Path) -> CloudPlan:
     """Return a plan that was saved, if the cloud is still as it was. Raises SpecError, ApiError."""
-    from netorch.control.saved import load, plan_again
+    from netorch.control.apply.saved import load, plan_again
     from netorch.spec import load_cloud
     from netorch.spec.load import read_file
 

@@ -12,7 +12,7 @@ from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
-    from netorch.control.prefix_lists import PrefixListInfo
+    from netorch.control.actions.prefix_lists import PrefixListInfo
 
 COLUMNS = Columns(("name", "vpc", "version", "max_entries", "entries", "groups"), ("tags", "id"))
 
@@ -33,7 +33,7 @@ def row(info: PrefixListInfo) -> dict[str, Any]:
 
 
 def _actions() -> Actions:
-    from netorch.control.prefix_lists import delete_prefix_list, describe_prefix_list, describe_prefix_lists
+    from netorch.control.actions.prefix_lists import delete_prefix_list, describe_prefix_list, describe_prefix_lists
 
     return Actions(describe_prefix_lists, describe_prefix_list, delete_prefix_list)
 
@@ -54,7 +54,7 @@ def create(
     session: Session, name: str, cidrs: tuple[str, ...], vpc: str, max_entries: int | None, tags: dict[str, str], output: str
 ) -> None:
     """Create a prefix list of one IP version."""
-    from netorch.control.prefix_lists import create_prefix_list
+    from netorch.control.actions.prefix_lists import create_prefix_list
 
     vpc_id = session.id_of("vpc", vpc)
     made = create_prefix_list(session.store, session.caller, vpc_id, name=name, cidrs=cidrs, max_entries=max_entries, tags=tags)
@@ -72,7 +72,7 @@ def set_(session: Session, prefix_list: str, cidrs: tuple[str, ...], max_entries
 
     What is left out stays; the rules that refer to it follow.
     """
-    from netorch.control.prefix_lists import modify_prefix_list
+    from netorch.control.actions.prefix_lists import modify_prefix_list
 
     list_id = session.id_of("pl", prefix_list)
     modify_prefix_list(session.store, session.caller, list_id, cidrs=cidrs or None, max_entries=max_entries)

@@ -22,7 +22,7 @@ def command(session: Session) -> None:
 @pass_session
 def show(session: Session, owner: str, output: str) -> None:
     """Show an owner's limits."""
-    from netorch.control.quotas import quotas_of
+    from netorch.control.base.quotas import quotas_of
 
     show_record(msgspec.structs.asdict(quotas_of(session.store, owner)), output)
 
@@ -35,7 +35,7 @@ def show(session: Session, owner: str, output: str) -> None:
 @click.pass_context
 def set_(context: click.Context, session: Session, owner: str, limits: tuple[str, ...], output: str) -> None:
     """Change some of an owner's limits, e.g. vpcs=20; what is beyond a lower limit stays."""
-    from netorch.control.quotas import set_quotas
+    from netorch.control.base.quotas import set_quotas
 
     wanted = {}
     for text in limits:

@@ -12,7 +12,7 @@ from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
-    from netorch.control.route_tables import RouteTableInfo
+    from netorch.control.actions.route_tables import RouteTableInfo
 
 COLUMNS = Columns(("name", "vpc", "main", "routes", "subnets"), ("tags", "id"))
 
@@ -33,7 +33,7 @@ def row(info: RouteTableInfo) -> dict[str, Any]:
 
 
 def _actions() -> Actions:
-    from netorch.control.route_tables import delete_route_table, describe_route_table, describe_route_tables
+    from netorch.control.actions.route_tables import delete_route_table, describe_route_table, describe_route_tables
 
     return Actions(describe_route_tables, describe_route_table, delete_route_table)
 
@@ -50,7 +50,7 @@ add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one
 @pass_session
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
     """Create a route table; its local routes are implicit."""
-    from netorch.control.route_tables import create_route_table
+    from netorch.control.actions.route_tables import create_route_table
 
     table = create_route_table(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)
     NOUN.show(session, table.id, output)
@@ -62,7 +62,7 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @pass_session
 def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
     """Put a route table in force for subnets."""
-    from netorch.control.subnets import associate_route_table
+    from netorch.control.actions.subnets import associate_route_table
 
     tables = {subnet_id: session.id_beside("rtb", table, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
     for subnet_id, table_id in tables.items():

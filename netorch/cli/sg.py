@@ -12,8 +12,8 @@ from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
 from netorch.cli.output import Columns, output_option, show_record
 
 if TYPE_CHECKING:
-    from netorch.control.groups import SecurityGroupInfo
-    from netorch.control.permissions import Permission
+    from netorch.control.actions.groups import SecurityGroupInfo
+    from netorch.control.actions.permissions import Permission
     from netorch.model.security import Way
 
 COLUMNS = Columns(("name", "vpc", "ingress", "egress", "interfaces"), ("description", "tags", "id"))
@@ -27,7 +27,7 @@ def command() -> None:
 
 def rule_rows(info: SecurityGroupInfo) -> list[dict[str, Any]]:
     """Return a group's rules as they are shown."""
-    from netorch.control.permissions import rules_of
+    from netorch.control.actions.permissions import rules_of
     from netorch.model.rule_text import ports_text, protocol_text
     from netorch.model.security import Way
 
@@ -59,7 +59,7 @@ def row(info: SecurityGroupInfo) -> dict[str, Any]:
 
 
 def _actions() -> Actions:
-    from netorch.control.groups import delete_security_group, describe_security_group, describe_security_groups
+    from netorch.control.actions.groups import delete_security_group, describe_security_group, describe_security_groups
 
     return Actions(describe_security_groups, describe_security_group, delete_security_group)
 
@@ -81,7 +81,7 @@ def create(session: Session, name: str, vpc: str, description: str, tags: dict[s
 
     Nothing may enter, everything may leave.
     """
-    from netorch.control.groups import create_security_group
+    from netorch.control.actions.groups import create_security_group
 
     vpc_id = session.id_of("vpc", vpc)
     group = create_security_group(session.store, session.caller, vpc_id, name=name, description=description, tags=tags)
@@ -98,7 +98,7 @@ add_rule_list(rule, NOUN, RULES)
 
 def _words(way: str, protocol: str, ports: str, source: str, destination: str, description: str = "") -> Permission:
     """Return the rule that arguments and options say. Raises UsageError for the option that belongs to the other way."""
-    from netorch.control.permissions import Permission
+    from netorch.control.actions.permissions import Permission
 
     right, wrong = ("--source", destination) if way == "ingress" else ("--destination", source)
     peer = source if way == "ingress" else destination
@@ -131,14 +131,14 @@ def add_rule(session: Session, /, group: str, way: str, output: str, **words: st
 
     Example: netorch sg rule add web ingress tcp 443 --source sg-lb
     """
-    from netorch.control.permissions import authorize
+    from netorch.control.actions.permissions import authorize
 
     group_id = session.id_of("sg", group)
     (added,) = authorize(session.store, session.caller, group_id, _way(way), [_words(way, **words)])
     if output == "table":
         click.echo(f"added {added.id}")
         return
-    from netorch.control.groups import describe_security_group
+    from netorch.control.actions.groups import describe_security_group
 
     rows = rule_rows(describe_security_group(session.store, session.caller, group_id))
     show_record(next(found for found in rows if found["id"] == added.id), output)
@@ -166,7 +166,7 @@ def remove_rule(
 
     Example: netorch sg rule remove web ingress tcp 443 --source sg-lb
     """
-    from netorch.control.permissions import revoke, revoke_by_id
+    from netorch.control.actions.permissions import revoke, revoke_by_id
 
     group_id = session.id_of("sg", group)
     if len(words) == 1 and words[0] not in ("ingress", "egress"):

@@ -26,7 +26,7 @@ def command(context: click.Context, session: Session, output: str) -> None:
 
     Exit codes: 0 all is well, 2 something is wrong.
     """
-    from netorch.control.health import read_health
+    from netorch.control.views.health import read_health
 
     session.operator_only("status")
     health = read_health(session.store, time.time())

@@ -44,7 +44,7 @@ def check(context: click.Context, session: Session, output: str) -> None:
 
     Exit codes: 0 there are none, 2 there are some.
     """
-    from netorch.control.repair import damaged
+    from netorch.control.actions.repair import damaged
 
     found = damaged(session.store).items()
     rows = [{"key": key, "revision": revision, "found": error.what} for key, (revision, error) in found]
@@ -63,7 +63,7 @@ def check(context: click.Context, session: Session, output: str) -> None:
 @pass_session
 def get(session: Session, key: str, revision: int) -> None:
     """Print what stands at a key, as it is."""
-    from netorch.control.repair import as_it_was
+    from netorch.control.actions.repair import as_it_was
 
     value = as_it_was(session.store, key, revision)
     click.echo(value.decode(errors="backslashreplace") if sys.stdout.isatty() else value)
@@ -77,7 +77,7 @@ def get(session: Session, key: str, revision: int) -> None:
 @click.pass_context
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:
     """Put a record back where one cannot be read."""
-    from netorch.control.repair import as_it_was, put_back
+    from netorch.control.actions.repair import as_it_was, put_back
     from netorch.spec.load import read_file
 
     if (revision is None) == (path is None):
@@ -91,7 +91,7 @@ def put(context: click.Context, session: Session, key: str, revision: int | None
 @pass_session
 def delete(session: Session, key: str) -> None:
     """Delete a record that cannot be read, if nothing refers to it."""
-    from netorch.control.repair import discard
+    from netorch.control.actions.repair import discard
 
     discard(session.store, key)
     click.echo(f"deleted {key}")

@@ -12,7 +12,7 @@ from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
-    from netorch.control.subnets import SubnetInfo
+    from netorch.control.actions.subnets import SubnetInfo
 
 COLUMNS = Columns(("name", "vpc", "cidr", "ipv6_cidr", "available_addresses"), ("route_table", "network_acl", "tags", "id"))
 
@@ -36,7 +36,7 @@ def row(info: SubnetInfo) -> dict[str, Any]:
 
 
 def _actions() -> Actions:
-    from netorch.control.subnets import delete_subnet, describe_subnet, describe_subnets
+    from netorch.control.actions.subnets import delete_subnet, describe_subnet, describe_subnets
 
     return Actions(describe_subnets, describe_subnet, delete_subnet)
 
@@ -67,7 +67,7 @@ def create(
     output: str,
 ) -> None:
     """Create a subnet."""
-    from netorch.control.subnets import create_subnet
+    from netorch.control.actions.subnets import create_subnet
 
     vpc_id = session.id_of("vpc", vpc)
     subnet = create_subnet(

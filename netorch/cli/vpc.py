@@ -80,7 +80,7 @@ def create(
     output: str,
 ) -> None:
     """Create a VPC with its main route table."""
-    from netorch.control.vpcs import create_vpc
+    from netorch.control.actions.vpcs import create_vpc
 
     session.creates = True
     vpc = create_vpc(session.store, session.caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
@@ -95,14 +95,14 @@ def create_default(session: Session, output: str) -> None:
 
     Instances that name no VPC land in it; the first of them creates it, too.
     """
-    from netorch.control.vpcs import create_default_vpc
+    from netorch.control.actions.vpcs import create_default_vpc
 
     session.creates = True
     show_record(row(create_default_vpc(session.store, session.caller)), output)
 
 
 def _delete() -> Delete:
-    from netorch.control.vpcs import delete_vpc
+    from netorch.control.actions.vpcs import delete_vpc
 
     return delete_vpc
 
@@ -117,7 +117,7 @@ add_delete(command, "vpc", "VPC", "Delete an empty VPC.", _delete)
 @pass_session
 def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
     """Add an address range to a VPC."""
-    from netorch.control.vpcs import associate_cidr
+    from netorch.control.actions.vpcs import associate_cidr
 
     show_record(row(associate_cidr(session.store, session.caller, session.id_of("vpc", vpc), cidr)), output)
 
@@ -129,6 +129,6 @@ def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
 @pass_session
 def disassociate(session: Session, vpc: str, cidr: str, output: str) -> None:
     """Take an address range away that no subnet uses."""
-    from netorch.control.vpcs import disassociate_cidr
+    from netorch.control.actions.vpcs import disassociate_cidr
 
     show_record(row(disassociate_cidr(session.store, session.caller, session.id_of("vpc", vpc), cidr)), output)

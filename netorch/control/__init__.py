@@ -1,1 +1,1 @@
-"""What a customer may do: one function per action; each checks, then commits one store transaction."""
+"""What a customer may do, what a file declares, and what people are shown."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from netorch.control.read import VpcRecords
 from netorch.model.ids import is_id
+from netorch.records.vpc import VpcRecords
 from netorch.trace.rulebook import Rulebook
 
 

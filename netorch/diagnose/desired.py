@@ -12,12 +12,12 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.slices import Objects
 from netorch.compiler.registry import load_compilers
-from netorch.control.decode import decode
 from netorch.drivers.base import Kernel
-from netorch.drivers.fake import FakeKernel
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import NetorchError, UnreadableRecord
-from netorch.model import keys
 from netorch.model.status import HostMtu
+from netorch.records import keys
+from netorch.records.codec import decode
 from netorch.state.base import HOST_SLICE
 from netorch.store.base import Store
 

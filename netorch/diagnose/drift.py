@@ -6,12 +6,12 @@ import os
 
 import msgspec
 
-from netorch.control.hosts import read_host
 from netorch.diagnose.desired import compiled_agent
 from netorch.diagnose.sites import kernel_of
 from netorch.drivers import netns
 from netorch.errors import ApiError, KernelError, NetorchError
 from netorch.model.eni import Host
+from netorch.records.hosts import read_host
 from netorch.state.op import Op
 from netorch.state.owner import fabric_netns
 from netorch.store.base import Store

@@ -14,16 +14,17 @@ from typing import Final
 
 import msgspec
 
-from netorch.control.caller import Caller
-from netorch.control.read import Inventory, VpcRecords
 from netorch.diagnose.refusal import explain_refusal
 from netorch.drivers import netns
-from netorch.drivers.ct_attrs import Connection, Tuple, address_text
-from netorch.drivers.flow_events import FlowDump, FlowEvents, Happening
-from netorch.drivers.nflog import Refused, RefusedPackets
+from netorch.drivers.conntrack.attrs import Connection, Tuple, address_text
+from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
+from netorch.drivers.conntrack.nflog import Refused, RefusedPackets
 from netorch.errors import KernelError, NetorchError
 from netorch.model.drop_reason import text_of
 from netorch.model.security import ICMP, ICMPV6
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
+from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, slice_of_ifname
 from netorch.state.nft import LIVE_GROUP, ZONES, NftElement, Scope
 from netorch.state.owner import fabric_netns
@@ -202,7 +203,7 @@ class Watcher:
 
 def read_zones(fabric: str) -> dict[int, int]:
     """Return the VPC of each connection tracking zone of a fabric. Raises KernelError. Cost: a dump of its ruleset."""
-    from netorch.drivers.nft import Nft
+    from netorch.drivers.nft.tables import Nft
 
     fd = netns.find(fabric)
     try:

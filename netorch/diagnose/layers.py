@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.caller import Caller
-from netorch.control.describe import resolve
-from netorch.control.read import Inventory, VpcRecords
-from netorch.control.records import Stored
+from netorch.control.views.describe import resolve
 from netorch.drivers.netns import RUN_NETNS
-from netorch.drivers.probe import Answer, Listener, Probe, ask, mtu_of
+from netorch.drivers.probe.echo import Answer, Listener, Probe, ask, mtu_of
 from netorch.errors import KernelError, NetorchError
 from netorch.model.addr import format_ip, packed, parse_prefix
 from netorch.model.eni import Attachment, EniState, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
+from netorch.records.read import Stored
+from netorch.records.vpc import VpcRecords
 
 IP_AND_ICMP_BYTES = 28
 VXLAN_BYTES = 50  # RFC 7348: what the outer headers add to an inner packet

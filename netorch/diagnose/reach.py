@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.read import Inventory, VpcRecords, read_inventory
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.diagnose.books import names_of, rulebook_of
 from netorch.model.cloud import Cloud
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory, read_inventory
+from netorch.records.vpc import VpcRecords
 from netorch.store.base import Put, Store
 from netorch.store.memory import MemoryStore
 from netorch.trace.reach import ALL_ANSWERS, Class, Reach, Services, by_answers, texts_of

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from netorch.control.read import VpcRecords
 from netorch.diagnose.books import rulebook_of
-from netorch.drivers.ct_attrs import Tuple, address_text
+from netorch.drivers.conntrack.attrs import Tuple, address_text
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet, packet_of
 from netorch.model.security import Way
+from netorch.records.vpc import VpcRecords
 from netorch.trace.attribute import ask_acl
 from netorch.trace.rulebook import Rulebook
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from netorch.control.read import VpcRecords
 from netorch.diagnose.desired import desired_objects
 from netorch.drivers.base import Kernel
 from netorch.drivers.netns import RUN_NETNS, find, inside
 from netorch.errors import KernelError, NetorchError
+from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, KernelObject, Key
 from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable, Scope
 from netorch.state.owner import fabric_netns

@@ -14,21 +14,21 @@ from __future__ import annotations
 import msgspec
 
 from netorch.compiler.ports import inside_name
-from netorch.control.caller import Caller
-from netorch.control.describe import resolve
-from netorch.control.enis import primary_eni_id
-from netorch.control.read import Inventory, VpcRecords
+from netorch.control.views.describe import resolve
 from netorch.diagnose import sites
 from netorch.diagnose.books import names_of, rulebook_of
-from netorch.drivers.first_packet import Shot, shoot
 from netorch.drivers.netns import RUN_NETNS
-from netorch.drivers.probe import Listener
+from netorch.drivers.probe.echo import Listener
+from netorch.drivers.probe.first_packet import Shot, shoot
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import AddressError, canonical_ip, parse_ip, parse_prefix, version_of
-from netorch.model.eni import Attachment, NetworkInterface
+from netorch.model.eni import Attachment, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id, port_name
 from netorch.model.packet import Packet, echo
 from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Way
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
+from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.explain import Explanation, explain_round_trip, policy_text

@@ -11,7 +11,7 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.describe import describe
-from netorch.drivers.rtnl import ABSENT
+from netorch.drivers.netlink import ABSENT
 from netorch.errors import KernelError
 from netorch.state.link import Gro
 from netorch.state.op import Delete, Failure, Op

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.rtnl import attrs, u32
+from netorch.drivers.netlink import attrs, u32
 from netorch.state.foreign import Foreign
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 

@@ -14,10 +14,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from netorch.drivers import netns, packed, parsed
-from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import Channel, attr_text, attr_u32, attrs
-from netorch.drivers.source_routes import devices, stale_rules
+from netorch.drivers import netns
+from netorch.drivers.netlink import Channel, attr_text, attr_u32, attrs
+from netorch.drivers.nft.monitor import NETLINK_NETFILTER
+from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.source_routes import devices, stale_rules
 from netorch.errors import KernelError
 from netorch.model.ids import is_id
 from netorch.state.link import VethPort
@@ -67,7 +68,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, fabric_fd:
         raise KernelError(f"plug {port.inside.ifname} into namespace {port.netns}", errno.EPERM, detail)
 
 
-def other_end(dev: parsed.Device, inside: Channel) -> parsed.Device | None:
+def other_end(dev: decode.Device, inside: Channel) -> decode.Device | None:
     """Return the other end of a veth, in whatever namespace it is, or None when it is in the same one.
 
     Raises:
@@ -77,14 +78,14 @@ def other_end(dev: parsed.Device, inside: Channel) -> parsed.Device | None:
         return None
     try:
         found = inside.get(
-            packed.GETLINK, packed.link_header(dev.peer) + attr_u32(_TARGET_NETNSID, dev.netnsid) + attr_u32(29, 8)
+            encode.GETLINK, encode.link_header(dev.peer) + attr_u32(_TARGET_NETNSID, dev.netnsid) + attr_u32(29, 8)
         )
     except OSError as error:
         raise KernelError(f"look for the other end of {dev.ifname}", error.errno or 0) from error
-    return parsed.device(found) if found is not None else None
+    return decode.device(found) if found is not None else None
 
 
-def fabric_of(dev: parsed.Device, inside: Channel) -> str | None:
+def fabric_of(dev: decode.Device, inside: Channel) -> str | None:
     """Return the name of the fabric namespace that holds the other end of an instance's veth."""
     if dev.kind != "veth" or dev.netnsid is None:
         return None
@@ -101,7 +102,7 @@ def fabric_of(dev: parsed.Device, inside: Channel) -> str | None:
     return None
 
 
-def displaced(dev: parsed.Device, port: VethPort, fabric: Channel) -> bool:
+def displaced(dev: decode.Device, port: VethPort, fabric: Channel) -> bool:
     """Return whether the name of the namespace that a port was plugged into means another one by now.
 
     Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
@@ -120,7 +121,7 @@ def displaced(dev: parsed.Device, port: VethPort, fabric: Channel) -> bool:
 
 def number_of(fd: int, seen_from: Channel) -> int | None:
     """Return the number by which the channel's namespace knows the namespace of `fd`, or None when it has none."""
-    answer = seen_from.get(packed.GETNSID, bytes(4) + attr_u32(3, fd))
+    answer = seen_from.get(encode.GETNSID, bytes(4) + attr_u32(3, fd))
     number = struct.unpack("=i", attrs(answer, 4).get(1, b"\xff\xff\xff\xff"))[0] if answer is not None else -1
     return number if number >= 0 else None
 
@@ -203,7 +204,7 @@ def _of_another(port: VethPort, inside: Channel, fabric: int | None) -> str:
     return ""
 
 
-def _veths(inside: Channel) -> list[parsed.Device]:
+def _veths(inside: Channel) -> list[decode.Device]:
     return [dev for dev in devices(inside) if dev.kind == "veth"]
 
 

@@ -13,18 +13,19 @@ from functools import partial
 from itertools import groupby, islice
 from typing import Final
 
-from netorch.drivers import ethtool, foreign, netns, packed, parsed, settings, sysctl
+from netorch.drivers import ethtool, foreign, netns, sysctl
 from netorch.drivers.base import KernelEvent, Seen, TableUse, Underlay
-from netorch.drivers.conntrack import Conntrack
-from netorch.drivers.ct_table import ConnectionTable, refusing
+from netorch.drivers.conntrack.flows import Conntrack
+from netorch.drivers.conntrack.table import ConnectionTable, refusing
 from netorch.drivers.describe import describe
 from netorch.drivers.home import release
 from netorch.drivers.ip_counters import IpCounters
-from netorch.drivers.monitor import Monitor
-from netorch.drivers.nft import Nft
-from netorch.drivers.port import Ports, index_in
-from netorch.drivers.reading import read_all, read_link, read_names, read_routes, read_underlay
-from netorch.drivers.rtnl import ABSENT, Channel, Message, Refusal
+from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal
+from netorch.drivers.nft.tables import Nft
+from netorch.drivers.rtnl import decode, encode, settings
+from netorch.drivers.rtnl.dump import read_all, read_link, read_names, read_routes, read_underlay
+from netorch.drivers.rtnl.monitor import Monitor
+from netorch.drivers.rtnl.port import Ports, index_in
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.flow import Flow
@@ -222,7 +223,7 @@ class LinuxKernel:
             elif isinstance(obj, Fdb):
                 with suppress(LookupError):
                     fdb.add(self._index_of(obj.ifname))
-            elif isinstance(obj, Address) and isinstance(op, Delete) and parsed.takes_routes(obj):
+            elif isinstance(obj, Address) and isinstance(op, Delete) and decode.takes_routes(obj):
                 self._monitor.lose("all")
         if links or fdb:
             self._indexes.update(self._monitor.drain(links, fdb))
@@ -244,7 +245,7 @@ class LinuxKernel:
             try:
                 messages.append(self._link_message(op))
                 sent.append(op)
-            except packed.NotPackable as error:
+            except encode.NotPackable as error:
                 failures.append(_failure(op, error.refusal))
             except LookupError:
                 failures.append(_failure(op, Refusal(errno.ENODEV, "there is no such VRF")))
@@ -258,7 +259,7 @@ class LinuxKernel:
                 failures.append(_failure(op, refusal))
             elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, HalfMade))):
                 marks.append(op)
-        refused = self._fabric.batch([packed.mark(str(op.obj.key[1])) for op in marks])
+        refused = self._fabric.batch([encode.mark(str(op.obj.key[1])) for op in marks])
         return failures + [_failure(marks[position], refusal) for position, refusal in refused.items()]
 
     def _link_message(self, op: Op) -> Message:
@@ -267,12 +268,12 @@ class LinuxKernel:
             vrf = self._index_of(obj.vrf)
             if isinstance(op, Replace):
                 # Linux forgets a device's neighbours when it is given a MAC, were it the one that it has.
-                mac = packed.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
-                return packed.set_link(obj.ifname, mac, packed.mtu(obj.mtu), packed.group(obj.group), packed.master(vrf))
-            return packed.new_vxlan(obj, self._fabric_fd, vrf)
+                mac = encode.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
+                return encode.set_link(obj.ifname, mac, encode.mtu(obj.mtu), encode.group(obj.group), encode.master(vrf))
+            return encode.new_vxlan(obj, self._fabric_fd, vrf)
         if isinstance(obj, Vrf):
-            return packed.new_vrf(obj) if isinstance(op, Create) else packed.set_link(obj.ifname)  # it lacks its mark only
-        raise packed.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
+            return encode.new_vrf(obj) if isinstance(op, Create) else encode.set_link(obj.ifname)  # it lacks its mark only
+        raise encode.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
 
     def _stands(self, obj: KernelObject) -> bool:
         found = read_link(self._fabric, str(obj.key[1]))
@@ -308,10 +309,10 @@ class LinuxKernel:
         labels = [self._ports.label_of(name) for name in names if name.startswith("v-")]
         homes |= {label.instance: label.made for label in labels if label is not None and label.made}
         if len(names) > 1:
-            self._fabric.batch([packed.set_link(name, packed.group(packed.DOOMED_GROUP)) for name in names])
-            self._fabric.batch([packed.del_group(packed.DOOMED_GROUP)])
+            self._fabric.batch([encode.set_link(name, encode.group(encode.DOOMED_GROUP)) for name in names])
+            self._fabric.batch([encode.del_group(encode.DOOMED_GROUP)])
         # One by one what is left: a single device, or a group of which the kernel refused to delete one.
-        refused = self._fabric.batch([packed.del_link(name) for name in names])
+        refused = self._fabric.batch([encode.del_link(name) for name in names])
         for name in names:
             self._indexes.pop(name, None)
         failures = [_failure(ops[i], refusal) for i, refusal in refused.items() if refusal.errno not in ABSENT]
@@ -329,7 +330,7 @@ class LinuxKernel:
         for op in ops:
             delete = isinstance(op, Delete)
             try:
-                made = packed.pack(op.obj, self._index_of, delete=delete, replace=isinstance(op, Replace))
+                made = encode.pack(op.obj, self._index_of, delete=delete, replace=isinstance(op, Replace))
             except LookupError:
                 if not delete:
                     failures.append(_failure(op, Refusal(errno.ENODEV)))

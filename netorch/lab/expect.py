@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from netorch.drivers import netns
-from netorch.drivers.probe import ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_REQUEST_V4, ECHO_REQUEST_V6, checksum
+from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_REQUEST_V4, ECHO_REQUEST_V6, checksum
 from netorch.errors import LabError, Problem, SpecError
 from netorch.lab.services import FlowDecl, Outcome, check_flows, try_services
 from netorch.lab.text import mended, parse
 from netorch.model.notes import path_of
 
 if TYPE_CHECKING:
-    from netorch.control.read import Inventory
+    from netorch.records.inventory import Inventory
 
 RESEND_S = 0.25
 SETTLE_S = 0.5  # how long after the last expected echo an unexpected one may still come
@@ -140,8 +140,8 @@ def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party
 
     Raises LabError when one does not exist, or when two have the name.
     """
-    from netorch.control.caller import Caller
-    from netorch.control.describe import describe_instances
+    from netorch.control.views.describe import describe_instances
+    from netorch.records.caller import Caller
 
     known: dict[str, list[Party]] = {}
     for info in describe_instances(inventory, Caller(operator=True)):

@@ -26,8 +26,8 @@ from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
 from netorch.lab.wiring import bring_up, in_node, make_links, make_namespaces
-from netorch.model import keys
 from netorch.model.eni import Attachment, Role
+from netorch.records import keys
 from netorch.store import open_store
 from netorch.store.base import Store
 from netorch.store.modes import DIRECTORY_MODE, make_directory
@@ -190,8 +190,8 @@ def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str]) -> tup
 
 def register_hosts(store: Store, topology: Topology) -> None:
     """Store a record for each host with an agent."""
-    from netorch.control.caller import Caller
-    from netorch.control.hosts import create_host
+    from netorch.control.actions.hosts import create_host
+    from netorch.records.caller import Caller
 
     for node in topology.nodes:
         if node.role is not None and node.has_agent:
@@ -319,7 +319,7 @@ def stop(pids: Iterable[int]) -> None:
 
 
 def _instance_namespaces(directory: Path) -> list[str]:
-    from netorch.control.read import read_inventory
+    from netorch.records.inventory import read_inventory
 
     try:
         store = open_store(str(store_path(directory)))

@@ -1,7 +1,7 @@
 """A cloud as a customer declares it: names instead of ids, what may be left out left out.
 
-The decoded form of vpc.yaml. `netorch.model.check` finds everything that is wrong with one; `netorch.control.cloud` turns it
-into records.
+The decoded form of vpc.yaml. `netorch.model.check` finds everything that is wrong with one; `netorch.control.apply.cloud`
+turns it into records.
 """
 
 from __future__ import annotations

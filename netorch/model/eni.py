@@ -89,3 +89,8 @@ class VpcStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a host says of a VPC that it cannot apply. Stored at `hoststat/<host>/vpc-<vni>`, absent when all is well."""
 
     reason: str
+
+
+def primary_eni_id(instance_id: str) -> str:
+    """Return the id of the interface that came with an instance."""
+    return f"eni-{instance_id[-17:]}"

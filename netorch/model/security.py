@@ -155,3 +155,8 @@ def default_acl(acl_id: str, vni: int) -> NetworkAcl:
         AclEntry(number=DEFAULT_ACL_NUMBER + 1, allow=True, protocol=ALL_PROTOCOLS, cidr="::/0"),
     )
     return NetworkAcl(id=acl_id, vni=vni, name=DEFAULT_NAME, ingress=entries, egress=entries)
+
+
+def referred(group: SecurityGroup) -> set[str]:
+    """Return the ids of the groups and prefix lists that a group's rules refer to."""
+    return {rule.group or rule.prefix_list for rule in (*group.ingress, *group.egress)} - {""}

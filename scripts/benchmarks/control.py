@@ -15,11 +15,11 @@ import msgspec
 from common import Figure, best_in_turns, growth, show, stopwatch
 from spec import seed_cloud
 
-from netorch.control.caller import Caller
-from netorch.control.changes import CloudPlan
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.subnets import create_subnet, delete_subnet
+from netorch.control.actions.subnets import create_subnet, delete_subnet
+from netorch.control.apply.changes import CloudPlan
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.model.cloud import Cloud, SubnetDecl
+from netorch.records.caller import Caller
 from netorch.spec import load_cloud
 from netorch.store.rules import MAX_OPS
 from netorch.store.sqlite import SqliteStore

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from common import Figure, show, stopwatch
 
-from netorch.drivers import netns, packed
+from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl import Channel, Message
+from netorch.drivers.netlink import Channel, Message
+from netorch.drivers.rtnl import encode
 from netorch.lab.kernel import run_in_kernel
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
@@ -89,7 +90,7 @@ class Bench:
 
     def index_of(self, ifname: str) -> int:
         """Return a device's number."""
-        data = self.channel.get(packed.GETLINK, packed.get_link(ifname))
+        data = self.channel.get(encode.GETLINK, encode.get_link(ifname))
         assert data is not None, ifname
         return int.from_bytes(data[4:8], sys.byteorder)
 
@@ -113,7 +114,7 @@ def race(bench: Bench, objects: Sequence[KernelObject], tool: Callable[[], objec
     indexes = {name: bench.index_of(name) for name in {str(getattr(obj, "ifname", "")) for obj in objects}}
 
     def pack() -> list[Message]:
-        return [message for obj in objects for message in packed.pack(obj, indexes.__getitem__)]
+        return [message for obj in objects for message in encode.pack(obj, indexes.__getitem__)]
 
     messages = pack()
     ways: dict[str, Callable[[], object]] = {

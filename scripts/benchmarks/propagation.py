@@ -26,17 +26,17 @@ from spec import seed_cloud
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.drivers.base import Kernel
-from netorch.drivers.fake import FakeKernel
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.drivers.linux import LinuxKernel
 from netorch.lab.kernel import run_in_kernel
-from netorch.model import keys
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 from netorch.model.mapping import Mapping
+from netorch.records import keys
+from netorch.records.caller import Caller
 from netorch.store import open_store
 from netorch.store.base import Event, Put, Store, Watch
 

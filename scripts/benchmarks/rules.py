@@ -26,16 +26,16 @@ from propagation import HOSTS, PAUSE_S, AgentProcess, Applied
 
 from netorch.compiler.base import HostView, LocalEni, VpcView
 from netorch.compiler.registry import compile_rules, load_compilers
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.lab.kernel import run_in_kernel
-from netorch.model import keys
 from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.security import ICMP, TCP, SecurityGroup, SecurityGroupRule, default_acl
 from netorch.model.vpc import Subnet, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
 from netorch.store import open_store
 from netorch.store.base import Put, Store
 

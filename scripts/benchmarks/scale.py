@@ -25,15 +25,16 @@ from common import Figure, lab_underlay, percentile, show, stopwatch
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.drivers import netns, packed
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl import Channel, Message
+from netorch.drivers.netlink import Channel, Message
+from netorch.drivers.rtnl import encode
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 from netorch.model.mapping import Mapping
+from netorch.records.caller import Caller
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
@@ -222,16 +223,16 @@ class Raw:
         self.seconds = 0.0
         self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname])
         vrfs = [obj for obj in objects if isinstance(obj, Vrf)]
-        self.send(self.fabric, [packed.new_vrf(obj) for obj in vrfs] + [packed.mark(obj.ifname) for obj in vrfs])
+        self.send(self.fabric, [encode.new_vrf(obj) for obj in vrfs] + [encode.mark(obj.ifname) for obj in vrfs])
         vxlans = [obj for obj in objects if isinstance(obj, Vxlan)]
         index = self.indexes(vrfs)
-        self.send(self.underlay, [packed.new_vxlan(obj, self.fabric_fd, index[obj.vrf]) for obj in vxlans])
-        self.send(self.fabric, [packed.mark(obj.ifname) for obj in vxlans])
+        self.send(self.underlay, [encode.new_vxlan(obj, self.fabric_fd, index[obj.vrf]) for obj in vxlans])
+        self.send(self.fabric, [encode.mark(obj.ifname) for obj in vxlans])
         self.unclocked([obj for obj in objects if isinstance(obj, TapPort)])
         self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and obj.ifname])
         index = self.indexes([obj for obj in objects if isinstance(obj, Link)])
         entries = [obj for obj in objects if isinstance(obj, AdminUp | Address | Neighbour | Fdb | Route)]
-        self.send(self.fabric, [message for obj in entries for message in packed.pack(obj, index.__getitem__)])
+        self.send(self.fabric, [message for obj in entries for message in encode.pack(obj, index.__getitem__)])
         return self.seconds
 
     def unclocked(self, objects: Sequence[KernelObject]) -> None:
@@ -247,7 +248,7 @@ class Raw:
 
     def indexes(self, links: Sequence[Link]) -> dict[str, int]:
         """Return the numbers of devices."""
-        answers = {obj.ifname: self.fabric.get(packed.GETLINK, packed.get_link(obj.ifname)) for obj in links}
+        answers = {obj.ifname: self.fabric.get(encode.GETLINK, encode.get_link(obj.ifname)) for obj in links}
         return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
 
 

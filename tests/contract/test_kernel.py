@@ -14,7 +14,7 @@ import pytest
 
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
-from netorch.drivers.fake import FakeKernel
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key

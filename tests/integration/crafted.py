@@ -7,7 +7,7 @@ import struct
 from contextlib import suppress
 
 from netorch.compiler.base import PORT_MAC
-from netorch.drivers.probe import checksum
+from netorch.drivers.probe.echo import checksum
 from netorch.model.addr import packed, version_of
 from tests.integration.packets import ETH_P_IP, ETH_P_IPV6, VXLAN_PORT, _in, ethernet, ip_packet, mac_bytes
 

@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 
 from netorch.drivers import netns
-from netorch.drivers.probe import Listener, checksum
+from netorch.drivers.probe.echo import Listener, checksum
 from netorch.model.addr import packed, version_of
 
 PATIENCE_S = 60.0  # for what must come; an emulated machine may be twenty times slower than this one

@@ -21,9 +21,9 @@ from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.packet import Packet, Raw
 
-from netorch.control.describe import resolve
-from netorch.control.memberships import modify_instance_groups
-from netorch.control.permissions import Permission, authorize, revoke
+from netorch.control.actions.memberships import modify_instance_groups
+from netorch.control.actions.permissions import Permission, authorize, revoke
+from netorch.control.views.describe import resolve
 from netorch.drivers import netns
 from netorch.model.security import SecurityGroup, Way
 from netorch.store.base import Put

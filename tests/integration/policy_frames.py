@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from netorch.drivers.probe import checksum
-from netorch.drivers.sctp import init
+from netorch.drivers.probe.echo import checksum
+from netorch.drivers.probe.sctp import init
 from netorch.model.addr import packed
 from netorch.model.packet import ACK, SYN, Packet
 from netorch.model.security import AH, SCTP, TCP, UDP

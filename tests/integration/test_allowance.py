@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from netorch.control.caller import Caller
-from netorch.control.health import HostHealth, read_health
+from netorch.control.views.health import HostHealth, read_health
 from netorch.diagnose.flows import Wanted, Watcher
 from netorch.diagnose.trace import trace
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
 from netorch.model.status import AgentStatus
+from netorch.records.caller import Caller
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from tests.integration.world import AgentProcess, World, wait_for

@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 
 from netorch.compiler.base import PORT_MAC, link_local
 from netorch.drivers import netns
-from netorch.drivers.probe import checksum
+from netorch.drivers.probe.echo import checksum
 from netorch.model.addr import packed
 from tests.integration.crafted import (
     DESTINATION,

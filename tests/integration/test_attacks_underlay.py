@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from netorch.compiler.base import router_mac
-from netorch.drivers.probe import Probe, ask
+from netorch.drivers.probe.echo import Probe, ask
 from tests.integration.crafted import datagram, framed, outer, piece, redirect, router_advert, send_frames, send_packets, solicit
 from tests.integration.packets import ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, ethernet, ip_packet, send_vxlan, udp, vxlan
 from tests.integration.site import (

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from netorch.drivers import netns
-from netorch.drivers.conntrack import Conntrack
+from netorch.drivers.conntrack.flows import Conntrack
 
 pytestmark = pytest.mark.root
 

@@ -13,7 +13,7 @@ from pyroute2 import IPRoute
 
 from netorch.diagnose.drift import Drift, find_drift
 from netorch.drivers import ethtool, netns
-from netorch.drivers.nft import Nft
+from netorch.drivers.nft.tables import Nft
 from netorch.state.base import KernelObject, Key
 from netorch.state.link import Gro
 from netorch.state.nft import Scope

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import pytest
 
 from netorch.drivers import netns
-from netorch.drivers.ct_attrs import SEEN_REPLY, Connection, Counts
-from netorch.drivers.flow_events import FlowDump, FlowEvents, Happening
-from netorch.drivers.nflog import Refused, RefusedPackets
-from netorch.drivers.nft_monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import HEADER
+from netorch.drivers.conntrack.attrs import SEEN_REPLY, Connection, Counts
+from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
+from netorch.drivers.conntrack.nflog import Refused, RefusedPackets
+from netorch.drivers.netlink import HEADER
+from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.errors import KernelError
 from netorch.model.security import TCP, UDP
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netorch.agent.flowlog.files import log_directory, read_lines
-from netorch.control.flow_logs import create_flow_log
-from netorch.control.permissions import revoke_by_id
+from netorch.control.actions.flow_logs import create_flow_log
+from netorch.control.actions.permissions import revoke_by_id
 from netorch.diagnose.flows import Wanted, Watcher
 from tests.integration.world import World, wait_for
 

@@ -12,7 +12,7 @@ from pyroute2 import IPRoute
 
 from netorch.compiler.base import router_mac
 from netorch.drivers import netns
-from netorch.drivers.probe import Probe, ask
+from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.ids import vni_of
 from tests.integration.packets import (
     ETH_P_ARP,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from netorch.control.enis import attach_network_interface, create_network_interface, detach_network_interface
-from netorch.control.moves import move_instance
+from netorch.control.actions.enis import attach_network_interface, create_network_interface, detach_network_interface
+from netorch.control.actions.moves import move_instance
 from netorch.drivers import netns
-from netorch.drivers.probe import Probe, ask
+from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.eni import NetworkInterface
 from tests.integration.world import World, wait_for
 

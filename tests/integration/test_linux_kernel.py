@@ -16,7 +16,7 @@ import pytest
 from netorch.drivers import netns, sysctl
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl import Channel
+from netorch.drivers.netlink import Channel
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject
 from netorch.state.foreign import Foreign
@@ -352,11 +352,11 @@ def test_lost_notifications_ask_for_a_dump(full: LinuxKernel) -> None:
     fd = netns.find(FABRIC)
     stranger = Channel(fd)
     os.close(fd)
-    from netorch.drivers import packed
+    from netorch.drivers.rtnl import encode
 
     neighbours = [Neighbour(ifname="vx5000", dst=f"10.7.{i >> 8}.{i & 255}", lladdr=ROUTER) for i in range(500)]
     index = full._index_of("vx5000")
-    stranger.batch([packed.pack(obj, lambda _: index)[0] for obj in neighbours])
+    stranger.batch([encode.pack(obj, lambda _: index)[0] for obj in neighbours])
     stranger.close()
     assert Lost("all") in wait_events(full)
     assert sum(key[0] == "neigh" for key in full.dump()) == 502

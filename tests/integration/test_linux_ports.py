@@ -14,7 +14,7 @@ import pytest
 from netorch.drivers import netns
 from netorch.drivers.base import Gone, Lost
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl import Channel, Message, Refusal
+from netorch.drivers.netlink import Channel, Message, Refusal
 from netorch.plan.diff import diff
 from netorch.state.link import HalfMade, TapPort, VethPort, Vrf
 from netorch.state.op import Create, Delete

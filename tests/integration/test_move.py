@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.control.moves import move_instance
+from netorch.control.actions.moves import move_instance
 from netorch.state.base import HOST_SLICE
 from tests.integration.world import World, wait_for
 

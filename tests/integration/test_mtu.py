@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from netorch.control.enis import attach_network_interface, create_network_interface
-from netorch.control.moves import move_instance
+from netorch.control.actions.enis import attach_network_interface, create_network_interface
+from netorch.control.actions.moves import move_instance
 from netorch.diagnose.layers import probe_layers
 from netorch.diagnose.trace import trace
 from netorch.drivers import netns
-from netorch.drivers.probe import Probe, ask, mtu_of
+from netorch.drivers.probe.echo import Probe, ask, mtu_of
 from netorch.store import open_store
 from netorch.trace.walk import Place
 from tests.integration.packets import PATIENCE_S

@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netorch.control.describe import InstanceState, describe_instances
-from netorch.control.health import read_health
-from netorch.drivers import home, netns, source_routes
+from netorch.control.views.describe import InstanceState, describe_instances
+from netorch.control.views.health import read_health
+from netorch.drivers import home, netns
 from netorch.drivers.base import Seen
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl import Channel
+from netorch.drivers.netlink import Channel
+from netorch.drivers.rtnl import source_routes
 from netorch.model.eni import EniState
 from netorch.plan.diff import diff
 from netorch.state.base import Key

@@ -16,7 +16,7 @@ import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.base import Lost
-from netorch.drivers.nft import Nft
+from netorch.drivers.nft.tables import Nft
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import NftElement, NftTable, Scope

@@ -12,9 +12,9 @@ import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.base import Lost
-from netorch.drivers.nft import Nft
-from netorch.drivers.nft_commands import element_changes, preparations
-from netorch.drivers.nft_elements import pack
+from netorch.drivers.nft.commands import element_changes, preparations
+from netorch.drivers.nft.elements import pack
+from netorch.drivers.nft.tables import Nft
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key

@@ -10,9 +10,9 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
-from netorch.control.acls import Entry, create_network_acl_entry, delete_network_acl_entry, replace_network_acl_entry
-from netorch.control.describe import resolve
-from netorch.control.subnets import associate_network_acl
+from netorch.control.actions.acls import Entry, create_network_acl_entry, delete_network_acl_entry, replace_network_acl_entry
+from netorch.control.actions.subnets import associate_network_acl
+from netorch.control.views.describe import resolve
 from netorch.model.security import NetworkAcl, Way
 from tests.integration.policed import (
     CLIENT,

@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import ICMP, TCP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 
-from netorch.control.permissions import Permission
+from netorch.control.actions.permissions import Permission
 from netorch.model.security import Way
 from tests.integration.policed import (
     CLIENT,

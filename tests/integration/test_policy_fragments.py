@@ -19,7 +19,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet, Raw
 
-from netorch.control.permissions import Permission
+from netorch.control.actions.permissions import Permission
 from netorch.model.security import Way
 from tests.integration.crafted import DESTINATION, datagram, piece
 from tests.integration.packets import PATIENCE_S

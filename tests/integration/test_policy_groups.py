@@ -12,14 +12,14 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.packet import Raw
 
-from netorch.control.describe import resolve
-from netorch.control.instances import terminate_instance
-from netorch.control.permissions import Permission
-from netorch.control.prefix_lists import modify_prefix_list
-from netorch.model import keys
+from netorch.control.actions.instances import terminate_instance
+from netorch.control.actions.permissions import Permission
+from netorch.control.actions.prefix_lists import modify_prefix_list
+from netorch.control.views.describe import resolve
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
 from netorch.model.security import TCP, SecurityGroupRule, Way
+from netorch.records import keys
 from netorch.store.base import Delete, Put
 from netorch.store.rules import MAX_OPS
 from tests.integration.packets import PATIENCE_S, Ear

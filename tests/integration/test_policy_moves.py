@@ -10,7 +10,7 @@ import nftables
 import pytest
 from pyroute2 import IPRoute
 
-from netorch.control.moves import move_instance
+from netorch.control.actions.moves import move_instance
 from netorch.drivers import netns
 from tests.integration.policed import CLIENT, FAR, NEAR, NET4, NET6, PASSED, Policed, Talk, address, cloud, policed, udp, vpc
 from tests.integration.probing import End, Probe, Prober, end_of, probing, raise_device

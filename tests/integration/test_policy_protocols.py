@@ -12,7 +12,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
-from netorch.control.permissions import Permission
+from netorch.control.actions.permissions import Permission
 from netorch.model.security import Way
 from tests.integration.packets import PATIENCE_S
 from tests.integration.policed import (

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import pytest
 
-from netorch.control.acls import Entry, create_network_acl_entry, delete_network_acl_entry
-from netorch.control.describe import resolve
-from netorch.control.permissions import Permission, authorize
-from netorch.model import keys
+from netorch.control.actions.acls import Entry, create_network_acl_entry, delete_network_acl_entry
+from netorch.control.actions.permissions import Permission, authorize
+from netorch.control.views.describe import resolve
 from netorch.model.security import TCP, SecurityGroupRule, Way
+from netorch.records import keys
 from tests.integration.policed import (
     CLIENT,
     DB_FAR,

@@ -11,8 +11,8 @@ import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.probe import mtu_of
-from netorch.drivers.rtnl import Channel, Message, Refusal
+from netorch.drivers.netlink import Channel, Message, Refusal
+from netorch.drivers.probe.echo import mtu_of
 from netorch.plan.diff import diff
 from netorch.state.link import Link
 from netorch.state.op import Replace

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from netorch.drivers.probe import Probe, ask
+from netorch.drivers.probe.echo import Probe, ask
 from tests.integration.world import World
 
 pytestmark = pytest.mark.root

@@ -13,10 +13,10 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
 from netorch.agent.snapshot import SnapshotFile
-from netorch.control.instances import Wish, run_instance
+from netorch.control.actions.instances import Wish, run_instance
 from netorch.drivers import netns
-from netorch.drivers.probe import Probe, ask
-from netorch.model import keys
+from netorch.drivers.probe.echo import Probe, ask
+from netorch.records import keys
 from netorch.store.base import Put
 from tests.integration.packets import PATIENCE_S
 from tests.integration.world import AgentProcess, World, wait_for

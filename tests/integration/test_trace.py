@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from netorch.control.caller import Caller
-from netorch.control.read import read_inventory
 from netorch.diagnose.trace import Report, trace
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.state.nft import Scope
 from netorch.store import open_store
 from netorch.trace.codes import Code

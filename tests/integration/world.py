@@ -28,18 +28,19 @@ from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import STORE_PATIENCE_S, Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.describe import resolve
-from netorch.control.hosts import create_host
-from netorch.control.read import Inventory, VpcRecords, read_inventory
+from netorch.control.actions.hosts import create_host
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.views.describe import resolve
 from netorch.drivers import netns
-from netorch.drivers.flow_sources import KernelFlows
+from netorch.drivers.conntrack.sources import KernelFlows
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.probe import Pinger, Probe, ask
+from netorch.drivers.probe.echo import Pinger, Probe, ask
 from netorch.model.eni import EniState, Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory, read_inventory
+from netorch.records.vpc import VpcRecords
 from netorch.spec import load_cloud
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store

@@ -17,14 +17,14 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from netorch.agent.allowance import over_allowance
-from netorch.control import enis, hosts, instances, moves, subnets, vpcs
-from netorch.control.instances import Wish
-from netorch.control.read import read_inventory
+from netorch.control.actions import enis, hosts, instances, moves, subnets, vpcs
+from netorch.control.actions.instances import Wish
 from netorch.drivers.base import Lost, Underlay
 from netorch.errors import ApiError, Compacted
-from netorch.model import keys
 from netorch.model.eni import EniState, EniStatus
 from netorch.model.security import UDP
+from netorch.records import keys
+from netorch.records.inventory import read_inventory
 from netorch.state.flow import Flow
 from netorch.state.l3 import Route
 from netorch.state.link import Vrf

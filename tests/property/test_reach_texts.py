@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netorch.control.caller import Caller
-from netorch.control.read import Inventory, VpcRecords
-from netorch.control.records import Stored
 from netorch.diagnose.reach import Flows, differences, matrix
 from netorch.model.packet import Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
+from netorch.records.read import Stored
+from netorch.records.vpc import VpcRecords
 from netorch.trace.services import service
 from policy.evaluate import Policy
 from tests.property.policy_strategies import VNI, PolicyCase, policies

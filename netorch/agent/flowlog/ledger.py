@@ -22,8 +22,8 @@ import msgspec
 
 from netorch.agent.flowlog.lines import FlowRecord, Interface, flow_line, status_line
 from netorch.agent.flowlog.unlogged import is_unlogged
-from netorch.drivers.ct_attrs import SEEN_REPLY, Connection, Tuple
-from netorch.drivers.packet_headers import ACK, FIN, RST, SYN, Headers
+from netorch.drivers.conntrack.attrs import SEEN_REPLY, Connection, Tuple
+from netorch.drivers.conntrack.headers import ACK, FIN, RST, SYN, Headers
 from netorch.model.flow_log import FlowLog, Traffic
 from netorch.model.security import ICMP, ICMPV6, TCP
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.drivers.ct_attrs import Tuple, address_text
+from netorch.drivers.conntrack.attrs import Tuple, address_text
 from netorch.model.drop_reason import code_of
 from netorch.model.flow_log import FlowLog
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.ledger import Ledger, Target
-from netorch.drivers.flow_sources import FlowSources, Heard
+from netorch.drivers.conntrack.sources import FlowSources, Heard
 from netorch.errors import KernelError
 from netorch.model.drop_reason import UNTOLD, code_of
 from netorch.state.base import HOST_SLICE, slice_of_ifname

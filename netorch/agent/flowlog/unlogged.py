@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from netorch.drivers.ct_attrs import Tuple
+from netorch.drivers.conntrack.attrs import Tuple
 from netorch.model.addr import format_ip, packed, parse_prefix
 from netorch.model.security import UDP
 from netorch.model.vpc import Subnet

@@ -20,11 +20,11 @@ from datapath_vm.topologies import (
     without_rules,
 )
 from datapath_vm.traffic import PORT
-from netorch.model import keys
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
 from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import Subnet
+from netorch.records import keys
 from netorch.state.owner import fabric_netns
 from policy.nftgen import raw
 

@@ -13,12 +13,12 @@ import msgspec
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
 from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
+from netorch.records.caller import Caller
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
 from netorch.store.base import Put

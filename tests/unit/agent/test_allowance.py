@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.agent.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance
-from netorch.control.health import read_health
-from netorch.drivers.fake import FakeKernel
+from netorch.control.views.health import read_health
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
 from netorch.state.flow import Flow

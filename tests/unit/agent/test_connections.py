@@ -7,14 +7,14 @@ import errno
 import msgspec
 import pytest
 
-from netorch.control import groups, instances, moves, permissions
-from netorch.control.instances import Placed
-from netorch.control.permissions import Permission
-from netorch.drivers.fake import FakeKernel
-from netorch.model import keys
+from netorch.control.actions import groups, instances, moves, permissions
+from netorch.control.actions.instances import Placed
+from netorch.control.actions.permissions import Permission
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.ids import make_id
 from netorch.model.security import ALL_PROTOCOLS, TCP, Way
 from netorch.model.vpc import Subnet, Vpc
+from netorch.records import keys
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver
 from tests.unit.agent.world import World
 

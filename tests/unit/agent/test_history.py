@@ -12,10 +12,10 @@ import pytest
 from netorch.agent.loop import STORE_PATIENCE_S, Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
-from netorch.control import hosts, instances, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.instances import Wish
-from netorch.drivers.fake import FakeKernel
+from netorch.control.actions import hosts, instances, subnets, vpcs
+from netorch.control.actions.instances import Wish
+from netorch.drivers.fake.kernel import FakeKernel
+from netorch.records.caller import Caller
 from netorch.state.op import Delete
 from netorch.store import open_store
 from netorch.store.base import Put

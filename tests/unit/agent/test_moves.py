@@ -7,11 +7,11 @@ import errno
 import msgspec
 import pytest
 
-from netorch.control import moves
-from netorch.control.instances import Placed
-from netorch.model import keys
+from netorch.control.actions import moves
+from netorch.control.actions.instances import Placed
 from netorch.model.ids import port_name
 from netorch.model.mapping import Direction, Mapping, Move
+from netorch.records import keys
 from netorch.state.op import Create, Delete, Replace
 from tests.unit.agent.world import World
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netorch.control import hosts, moves
-from netorch.control.instances import Placed
+from netorch.control.actions import hosts, moves
+from netorch.control.actions.instances import Placed
 from netorch.drivers.base import Lost, Underlay
-from netorch.model import keys
 from netorch.model.status import HostMtu
+from netorch.records import keys
 from netorch.state.l3 import Route
 from netorch.state.link import TapPort, VethPort, Vxlan
 from netorch.state.op import Replace

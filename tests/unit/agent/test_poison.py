@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from netorch.compiler.base import HostView, VpcView
-from netorch.control import instances
+from netorch.control.actions import instances
 from netorch.errors import CompileError
-from netorch.model import keys
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
+from netorch.records import keys
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Address
 from netorch.state.op import Delete
@@ -139,7 +139,7 @@ def test_a_want_that_cannot_be_read_counts_by_its_key(world: World) -> None:
 
 
 def test_a_word_that_cannot_be_read_is_no_word(world: World) -> None:
-    from netorch.control import moves
+    from netorch.control.actions import moves
 
     _, subnet = world.vpc("a")
     placed = world.run(subnet, "hv1")
@@ -154,7 +154,7 @@ def test_a_word_that_cannot_be_read_is_no_word(world: World) -> None:
 
 
 def test_a_move_whose_records_cannot_be_read_does_not_end_the_agent(world: World) -> None:
-    from netorch.control import moves
+    from netorch.control.actions import moves
 
     vpc, subnet = world.vpc("a")
     placed = world.run(subnet, "hv1")

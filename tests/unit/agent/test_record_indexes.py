@@ -6,10 +6,10 @@ import msgspec
 
 from netorch.agent.moves import Moves
 from netorch.agent.records import Records
-from netorch.model import keys
 from netorch.model.eni import NetworkInterface, Want
 from netorch.model.ids import make_id
 from netorch.model.mapping import Direction, Mapping, Move
+from netorch.records import keys
 
 ENI = make_id("eni", 5000, 1)
 OTHER = make_id("eni", 5001, 2)

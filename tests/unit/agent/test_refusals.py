@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from netorch.control import subnets
-from netorch.control.instances import Wish, run_instance
+from netorch.control.actions import subnets
+from netorch.control.actions.instances import Wish, run_instance
 from netorch.drivers.base import Lost, Underlay
-from netorch.drivers.fake import FakeKernel
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
-from netorch.model import keys
 from netorch.model.eni import Attachment, EniState, EniStatus
+from netorch.records import keys
 from netorch.state.base import KernelObject, Key
 from netorch.state.link import HalfMade, Link
 from netorch.state.nft import NftTable

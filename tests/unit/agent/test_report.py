@@ -9,12 +9,12 @@ import pytest
 from netorch.agent.loop import Agent
 from netorch.agent.report import Outbox
 from netorch.agent.snapshot import SnapshotFile
-from netorch.control import hosts
+from netorch.control.actions import hosts
 from netorch.drivers.base import Gone
-from netorch.drivers.fake import FakeKernel
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import StoreError
-from netorch.model import keys
 from netorch.model.eni import VpcStatus
+from netorch.records import keys
 from netorch.state.base import HOST_SLICE
 from netorch.state.foreign import Foreign
 from netorch.store.memory import MemoryStore

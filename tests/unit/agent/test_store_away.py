@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from netorch.errors import NetorchError
-from netorch.model import keys
+from netorch.records import keys
 from netorch.state.link import Link, Vrf
 from netorch.state.op import Create, Delete
 from netorch.store.base import Put
@@ -169,7 +169,7 @@ def test_nobody_is_woken_for_other_vpcs(world: World) -> None:
 
 def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> None:
     from netorch.drivers.base import Lost, Underlay
-    from netorch.drivers.fake import FakeKernel
+    from netorch.drivers.fake.kernel import FakeKernel
 
     world.create_host("hv3")
     kernel = FakeKernel(underlays={})
@@ -199,7 +199,7 @@ def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> N
 
 
 def test_a_deleted_host_keeps_what_it_has_and_goes_on_when_it_is_back(world: World) -> None:
-    from netorch.control import hosts, instances
+    from netorch.control.actions import hosts, instances
 
     _, subnet = world.vpc("a")
     placed = world.run(subnet, "hv1")

@@ -10,12 +10,12 @@ from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.base import Compiler
 from netorch.compiler.registry import load_compilers
-from netorch.control import hosts, instances, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.instances import Placed, Wish
-from netorch.drivers.fake import FakeKernel
+from netorch.control.actions import hosts, instances, subnets, vpcs
+from netorch.control.actions.instances import Placed, Wish
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import StoreUnavailable
 from netorch.model.vpc import Subnet, Vpc
+from netorch.records.caller import Caller
 from netorch.state.link import VethPort
 from netorch.state.op import Create, Op
 from netorch.store.base import Compare, Delete, Event, KeyValue, Put, Range, Store, TxnResult, Watch

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 import yaml
 
-from netorch.model import keys
 from netorch.model.status import AgentStatus
+from netorch.records import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run

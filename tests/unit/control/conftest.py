@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from netorch.control import hosts
-from netorch.control.caller import Caller
+from netorch.control.actions import hosts
 from netorch.errors import ApiError
+from netorch.records.caller import Caller
 from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
 from netorch.store.sqlite import SqliteStore

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from netorch.control.acls import entries_of
-from netorch.control.permissions import Peers, rules_of, words_of
-from netorch.control.quotas import Quotas
-from netorch.control.read import VpcRecords
+from netorch.control.actions.acls import entries_of
+from netorch.control.actions.permissions import Peers, rules_of, words_of
+from netorch.control.base.quotas import Quotas
 from netorch.model.addr import version_of
 from netorch.model.cloud import (
     AclAction,
@@ -19,6 +18,7 @@ from netorch.model.cloud import (
     SecurityGroupDecl,
 )
 from netorch.model.security import Way
+from netorch.records.vpc import VpcRecords
 
 # What a file may declare besides; groups that refer to each other.
 FILTERS: list[dict[str, object]] = [

@@ -3,13 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import acls, subnets, vpcs
-from netorch.control.acls import Entry
-from netorch.control.caller import Caller
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.writes import Writes
+from netorch.control.actions import acls, subnets, vpcs
+from netorch.control.actions.acls import Entry
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.base.writes import Writes
 from netorch.model.security import NetworkAcl, Way, default_acl_id
 from netorch.model.vpc import Subnet, Vpc
+from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from netorch.control import (
+from netorch.control.actions import (
     acls,
-    cloud,
     enis,
     flow_logs,
     groups,
@@ -30,12 +29,10 @@ from netorch.control import (
     subnets,
     vpcs,
 )
-from netorch.control.acls import Entry
-from netorch.control.caller import Caller
-from netorch.control.enis import primary_eni_id
-from netorch.control.instances import Wish
-from netorch.control.permissions import Permission
-from netorch.control.read import Inventory, read_inventory
+from netorch.control.actions.acls import Entry
+from netorch.control.actions.instances import Wish
+from netorch.control.actions.permissions import Permission
+from netorch.control.apply import cloud
 from netorch.errors import ApiError
 from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.cloud import (
@@ -44,9 +41,11 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
-from netorch.model.eni import NetworkInterface
+from netorch.model.eni import NetworkInterface, primary_eni_id
 from netorch.model.mapping import Direction
 from netorch.model.security import Way
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory, read_inventory
 from netorch.store.alloc import QUARANTINE_S
 from netorch.store.memory import MemoryStore
 from tests.unit.control.filters import FILTERS, check_filters

@@ -5,17 +5,15 @@ from functools import partial
 import msgspec
 import pytest
 
-from netorch.control import enis, instances, moves, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.changes import Action, CloudPlan
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.describe import describe_vpcs
-from netorch.control.export import export_cloud
-from netorch.control.groups import create_security_group
-from netorch.control.instances import Wish
-from netorch.control.permissions import Permission, authorize
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.read import VpcRecords, read_inventory
+from netorch.control.actions import enis, instances, moves, subnets, vpcs
+from netorch.control.actions.groups import create_security_group
+from netorch.control.actions.instances import Wish
+from netorch.control.actions.permissions import Permission, authorize
+from netorch.control.apply.changes import Action, CloudPlan
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.views.describe import describe_vpcs
+from netorch.control.views.export import export_cloud
 from netorch.errors import Conflict
 from netorch.model.check import check_cloud
 from netorch.model.cloud import (
@@ -29,7 +27,10 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.security import Way
-from netorch.model.valid import SOURCE_TAG
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.records.valid import SOURCE_TAG
+from netorch.records.vpc import VpcRecords
 from netorch.store.base import Put, Store
 from tests.unit.control.conftest import refused
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.control import flow_logs, subnets, vpcs
-from netorch.control.caller import Caller
+from netorch.control.actions import flow_logs, subnets, vpcs
 from netorch.model.flow_log import DEFAULT_FORMAT
 from netorch.model.vpc import Vpc
+from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 

@@ -3,17 +3,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import enis, groups, instances, memberships, permissions, prefix_lists, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.instances import Wish
-from netorch.control.permissions import Permission
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.records import mappings_of, read_all
-from netorch.control.writes import Writes
+from netorch.control.actions import enis, groups, instances, memberships, permissions, prefix_lists, subnets, vpcs
+from netorch.control.actions.instances import Wish
+from netorch.control.actions.permissions import Permission
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
 from netorch.model.eni import NetworkInterface
 from netorch.model.security import SecurityGroup, Way, default_group_id
 from netorch.model.vpc import Subnet, Vpc
+from netorch.records.caller import Caller
+from netorch.records.read import mappings_of, read_all
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 

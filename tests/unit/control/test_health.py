@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control import instances, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.health import read_health
-from netorch.control.instances import Wish
-from netorch.model import keys
+from netorch.control.actions import instances, subnets, vpcs
+from netorch.control.actions.instances import Wish
+from netorch.control.views.health import read_health
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.records.caller import Caller
 from netorch.store.base import Put, Store
 
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import hosts, instances, vpcs
-from netorch.control.caller import Caller
-from netorch.control.instances import Wish
+from netorch.control.actions import hosts, instances, vpcs
+from netorch.control.actions.instances import Wish
 from netorch.errors import ApiError
-from netorch.model import keys
 from netorch.model.eni import Host, Role
 from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.hosts import read_hosts
 from netorch.store.base import Put, Store
 
 
@@ -38,7 +39,7 @@ def test_an_ipv6_underlay_is_refused(store: Store, operator: Caller) -> None:
 
 def test_a_host_lives_while_its_agent_holds_the_live_key(store: Store, operator: Caller, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live("hv2"), b"{}", store.grant(60))])
-    assert [(info.host.name, info.live) for info in hosts.describe_hosts(hosts.read_hosts(store))] == [
+    assert [(info.host.name, info.live) for info in hosts.describe_hosts(read_hosts(store))] == [
         ("hv1", False),
         ("hv2", True),
     ]
@@ -65,7 +66,7 @@ def test_a_deleted_host_leaves_nothing(store: Store, operator: Caller) -> None:
 
 def test_nothing_is_placed_on_a_host_that_is_being_deleted(store: Store, acme: Caller, two_hosts: None) -> None:
     vpcs.create_default_vpc(store, acme)
-    store.txn([], [Put(hosts.drain_key("hv1"), b'"hv1"')])
+    store.txn([], [Put(keys.host_drain("hv1"), b'"hv1"')])
     with pytest.raises(ApiError, match=r"host hv1: is being deleted"):
         instances.run_instance(store, acme, Wish(host="hv1"))
     assert instances.run_instance(store, acme, Wish()).host.name == "hv2"

@@ -3,17 +3,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import enis, flow_logs, hosts, instances, mappings, moves, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.describe import InstanceState, describe_instances, describe_interfaces, describe_vpcs, resolve
-from netorch.control.instances import Placed, Wish
-from netorch.control.read import read_inventory
+from netorch.control.actions import enis, flow_logs, hosts, instances, moves, subnets, vpcs
+from netorch.control.actions.instances import Placed, Wish
+from netorch.control.views import mappings
+from netorch.control.views.describe import InstanceState, describe_instances, describe_interfaces, describe_vpcs, resolve
 from netorch.errors import ApiError
-from netorch.model import keys
 from netorch.model.eni import Attachment, EniState, EniStatus
 from netorch.model.ids import port_name
 from netorch.model.mapping import Direction, Mapping
 from netorch.model.vpc import Subnet
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Delete, Put, Store
 from tests.unit.control.conftest import Clock, refused
 

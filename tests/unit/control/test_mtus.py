@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.health import read_health
-from netorch.control.moves import complete_arrival, finish_departure, move_instance
-from netorch.control.read import read_inventory
-from netorch.control.repair import damaged
-from netorch.model import keys
+from netorch.control.actions.moves import complete_arrival, finish_departure, move_instance
+from netorch.control.actions.repair import damaged
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.views.health import read_health
 from netorch.model.status import HostMtu
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.spec import load_cloud
 from netorch.store.base import Put, Store
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import instances, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.export import export_cloud
-from netorch.control.instances import Wish
-from netorch.control.read import read_inventory
+from netorch.control.actions import instances, subnets, vpcs
+from netorch.control.actions.instances import Wish
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.views.export import export_cloud
 from netorch.errors import Conflict
 from netorch.model.check import check_cloud
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Delete, Store
 from tests.unit.control.conftest import refused
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import enis, flow_logs, instances
-from netorch.control.caller import Caller
-from netorch.control.changes import Change
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.enis import primary_eni_id
-from netorch.control.export import export_cloud
+from netorch.control.actions import enis, flow_logs, instances
+from netorch.control.apply.changes import Change
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.views.export import export_cloud
 from netorch.model.cloud import Cloud, FlowLogDecl, HostDecl, InstanceDecl, LoggedTraffic, SubnetDecl, VpcDecl
+from netorch.model.eni import primary_eni_id
 from netorch.model.flow_log import FlowLog, Traffic
+from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.test_cloud import apply, records, summary

@@ -5,16 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.control import acls, enis, groups, instances, memberships, permissions, prefix_lists
-from netorch.control.acls import Entry
-from netorch.control.caller import Caller
-from netorch.control.changes import Change
-from netorch.control.cloud import Progress, apply_cloud, plan_cloud
-from netorch.control.export import export_cloud
-from netorch.control.instances import Wish
-from netorch.control.permissions import Permission
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.writes import Writes
+from netorch.control.actions import acls, enis, groups, instances, memberships, permissions, prefix_lists
+from netorch.control.actions.acls import Entry
+from netorch.control.actions.instances import Wish
+from netorch.control.actions.permissions import Permission
+from netorch.control.apply.changes import Change
+from netorch.control.apply.cloud import Progress, apply_cloud, plan_cloud
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.base.writes import Writes
+from netorch.control.views.export import export_cloud
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
@@ -30,6 +29,7 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.security import DEFAULT_NAME, Way, default_group_id
+from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.test_cloud import apply, records, summary

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.control import permissions, prefix_lists, vpcs
-from netorch.control.caller import Caller
-from netorch.control.permissions import Permission
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.writes import Writes
+from netorch.control.actions import permissions, prefix_lists, vpcs
+from netorch.control.actions.permissions import Permission
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.base.writes import Writes
 from netorch.model.security import PrefixList, Way, default_group_id
 from netorch.model.vpc import Vpc
+from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from netorch.control import (
+from netorch.control.actions import (
     acls,
     enis,
     groups,
@@ -22,17 +22,17 @@ from netorch.control import (
     subnets,
     vpcs,
 )
-from netorch.control.caller import Caller
-from netorch.control.describe import describe_vpcs
-from netorch.control.instances import Wish
-from netorch.control.permissions import Permission
-from netorch.control.read import read_inventory
+from netorch.control.actions.instances import Wish
+from netorch.control.actions.permissions import Permission
+from netorch.control.views.describe import describe_vpcs
 from netorch.errors import ApiError, Conflict
-from netorch.model import keys
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Host
 from netorch.model.security import SecurityGroup, Way, default_group_id
 from netorch.model.vpc import Subnet
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Compare, Delete, Put, Store, TxnResult
 from netorch.store.memory import MemoryStore
 from tests.unit.control.conftest import refused
@@ -184,7 +184,7 @@ def test_of_two_deletions_of_a_host_neither_leaves_an_interface_behind(
 
 
 def test_nothing_is_placed_on_a_host_whose_deletion_begins_meanwhile(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
-    store.meanwhile = lambda: store.txn([], [Put(hosts.drain_key("hv1"), b'"hv1"')])
+    store.meanwhile = lambda: store.txn([], [Put(keys.host_drain("hv1"), b'"hv1"')])
     with refused("IncorrectState", "is being deleted"):
         instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
 
@@ -208,7 +208,7 @@ def test_a_host_is_not_deleted_when_another_deletion_let_interfaces_in_again(
     store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
 ) -> None:
     def give_up_and_run() -> None:
-        store.txn([], [Delete(hosts.drain_key("hv1"))])
+        store.txn([], [Delete(keys.host_drain("hv1"))])
         instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
 
     def before_the_next_one() -> None:

@@ -7,21 +7,18 @@ import random
 import msgspec
 import pytest
 
-from netorch.control import flow_logs, hosts, instances, prefix_lists, repair, vpcs
-from netorch.control.addresses import cursor_key
-from netorch.control.caller import Caller
-from netorch.control.cloud import apply_cloud, plan_cloud
-from netorch.control.describe import describe_instances, describe_vpcs, resolve
-from netorch.control.export import export_cloud
-from netorch.control.health import read_health
-from netorch.control.instances import Wish
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.read import read_inventory
-from netorch.control.subnets import describe_subnet
+from netorch.control.actions import flow_logs, hosts, instances, prefix_lists, repair, vpcs
+from netorch.control.actions.instances import Wish
+from netorch.control.actions.subnets import describe_subnet
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.base.addresses import cursor_key
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.views.describe import describe_instances, describe_vpcs, resolve
+from netorch.control.views.export import export_cloud
+from netorch.control.views.health import read_health
 from netorch.diagnose.desired import desired_objects
 from netorch.diagnose.reach import matrix
 from netorch.errors import NetorchError, UnreadableRecord
-from netorch.model import keys
 from netorch.model.cloud import (
     Cloud,
     FlowLogDecl,
@@ -36,6 +33,9 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import EniState, EniStatus
 from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Delete, Put, Store
 from tests.unit.control.conftest import refused
 

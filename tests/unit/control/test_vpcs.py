@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.control import instances, route_tables, subnets, vpcs
-from netorch.control.caller import Caller
-from netorch.control.describe import describe_vpcs
-from netorch.control.instances import Wish
-from netorch.control.quotas import Quotas, quota_key
-from netorch.control.read import read_inventory
-from netorch.control.writes import Writes
+from netorch.control.actions import instances, route_tables, subnets, vpcs
+from netorch.control.actions.instances import Wish
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.base.writes import Writes
+from netorch.control.views.describe import describe_vpcs
 from netorch.errors import ApiError
 from netorch.model.ids import VNI_FIRST, vni_of
 from netorch.model.vpc import Vpc, VpcRoute
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
 from tests.unit.control.conftest import Clock, refused
 

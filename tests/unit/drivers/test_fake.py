@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from netorch.drivers.base import Gone, Lost, Seen, Underlay
-from netorch.drivers.fake import FakeKernel
+from netorch.drivers.fake.kernel import FakeKernel
 from netorch.state.l3 import UNREACHABLE_METRIC, Route
 from netorch.state.link import AdminUp, Inside, VethPort, Vrf
 from netorch.state.nft import NftTable, Scope

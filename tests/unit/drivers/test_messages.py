@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.drivers import packed, parsed
-from netorch.drivers.packed import NotPackable
-from netorch.drivers.rtnl import attr, attr_text, attr_u32, attrs, nested, split
+from netorch.drivers.netlink import attr, attr_text, attr_u32, attrs, nested, split
+from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.encode import NotPackable
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
@@ -18,7 +18,7 @@ NAMES = {number: name for name, number in NUMBERS.items()}
 
 
 def body_of(obj: KernelObject) -> bytes:
-    return packed.pack(obj, NUMBERS.__getitem__)[0][2]
+    return encode.pack(obj, NUMBERS.__getitem__)[0][2]
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def body_of(obj: KernelObject) -> bytes:
     ],
 )
 def test_a_route_survives_the_way_there_and_back(route: Route) -> None:
-    assert parsed.route(body_of(route), NAMES) == route
+    assert decode.route(body_of(route), NAMES) == route
 
 
 def test_a_route_of_another_protocol_is_foreign() -> None:
     body = bytearray(body_of(Route(table=5000, dst="10.0.0.11/32", ifname="vx5000")))
     body[5] = 4  # static
-    assert parsed.route(bytes(body), NAMES) is None
+    assert decode.route(bytes(body), NAMES) is None
 
 
 def test_neighbours_fdb_entries_addresses_and_rules_survive_too() -> None:
@@ -49,51 +49,51 @@ def test_neighbours_fdb_entries_addresses_and_rules_survive_too() -> None:
     fdb = Fdb(ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12")
     address = Address(ifname="vrf5000", address="2001:db8::1/128")
     rule = Rule(version=6, priority=32765, table=255)
-    assert parsed.neighbour(body_of(neighbour), NAMES) == (neighbour, True)
-    assert parsed.fdb(body_of(fdb), NAMES) == fdb
-    assert parsed.address(body_of(address), NAMES) == address
-    assert parsed.rule(body_of(rule)) == (rule, True)
+    assert decode.neighbour(body_of(neighbour), NAMES) == (neighbour, True)
+    assert decode.fdb(body_of(fdb), NAMES) == fdb
+    assert decode.address(body_of(address), NAMES) == address
+    assert decode.rule(body_of(rule)) == (rule, True)
 
 
 def test_a_neighbour_that_the_kernel_learnt_is_foreign() -> None:
     body = body_of(Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"))
-    assert parsed.neighbour(body[: -len(attr(12, b"\0"))], NAMES) is None
+    assert decode.neighbour(body[: -len(attr(12, b"\0"))], NAMES) is None
 
 
 def test_entries_of_foreign_devices_are_foreign() -> None:
     names = {8: "vxlan0", 7: "eth0"}
-    assert parsed.fdb(body_of(Fdb(ifname="vx5000", lladdr="02:00:00:00:00:01", dst="192.0.2.12")), names) is None
-    assert parsed.address(body_of(Address(ifname="vrf5000", address="10.0.0.1/32")), names) is None
+    assert decode.fdb(body_of(Fdb(ifname="vx5000", lladdr="02:00:00:00:00:01", dst="192.0.2.12")), names) is None
+    assert decode.address(body_of(Address(ifname="vrf5000", address="10.0.0.1/32")), names) is None
 
 
 def test_an_object_on_a_missing_device_cannot_be_packed() -> None:
     with pytest.raises(LookupError):
-        packed.pack(Route(table=5000, dst="10.0.0.1/32", ifname="vx1"), NUMBERS.__getitem__)
+        encode.pack(Route(table=5000, dst="10.0.0.1/32", ifname="vx1"), NUMBERS.__getitem__)
 
 
 def test_deleting_a_route_asks_for_ours_only() -> None:
-    ((kind, _, body),) = packed.pack(Route(table=5000, dst="10.0.0.11/32", ifname="gone"), NUMBERS.__getitem__, delete=True)
-    assert (kind, body[5]) == (packed.DELROUTE, 200)
+    ((kind, _, body),) = encode.pack(Route(table=5000, dst="10.0.0.11/32", ifname="gone"), NUMBERS.__getitem__, delete=True)
+    assert (kind, body[5]) == (encode.DELROUTE, 200)
 
 
 def test_the_local_rule_changes_places_with_the_kernels_own() -> None:
     rule = Rule(version=4, priority=32765, table=255)
-    create = packed.pack(rule, NUMBERS.__getitem__)
-    assert [kind for kind, _, _ in create] == [packed.NEWRULE, packed.DELRULE]
-    assert parsed.is_stock_local(parsed.rule(create[1][2])[0])
-    delete = packed.pack(rule, NUMBERS.__getitem__, delete=True)
-    assert [kind for kind, _, _ in delete] == [packed.NEWRULE, packed.DELRULE]
+    create = encode.pack(rule, NUMBERS.__getitem__)
+    assert [kind for kind, _, _ in create] == [encode.NEWRULE, encode.DELRULE]
+    assert decode.is_stock_local(decode.rule(create[1][2])[0])
+    delete = encode.pack(rule, NUMBERS.__getitem__, delete=True)
+    assert [kind for kind, _, _ in delete] == [encode.NEWRULE, encode.DELRULE]
 
 
 def test_an_ipv6_vtep_is_refused() -> None:
     vxlan = Vxlan(ifname="vx5000", vni=5000, local="2001:db8::1", lladdr="02:4e:c0:00:02:0c", mtu=1500, vrf="vrf5000")
     with pytest.raises(NotPackable):
-        packed.new_vxlan(vxlan, 3, 7)
+        encode.new_vxlan(vxlan, 3, 7)
 
 
 def vrf_body(*extra: bytes, name: str = "vrf5000") -> bytes:
     return (
-        packed.link_header(7, 1)
+        encode.link_header(7, 1)
         + attr_text(3, name)
         + nested(18, attr(1, b"vrf"), nested(2, attr_u32(1, 5000)))
         + b"".join(extra)
@@ -105,7 +105,7 @@ def marked(name: str) -> bytes:
 
 
 def test_a_marked_device_is_ours_and_up() -> None:
-    found = list(parsed.device_objects(parsed.device(vrf_body(marked("vrf5000"))), {}))
+    found = list(decode.device_objects(decode.device(vrf_body(marked("vrf5000"))), {}))
     assert found[:2] == [Vrf(ifname="vrf5000", table=5000), AdminUp(ifname="vrf5000")]
 
 
@@ -115,19 +115,19 @@ def test_a_marked_device_is_ours_and_up() -> None:
         (vrf_body(), HalfMade(ifname="vrf5000", seems=Vrf(ifname="vrf5000", table=5000))),
         (vrf_body(name="tenant"), None),
         (vrf_body(marked("vrf5000"), name="renamed"), HalfMade(ifname="renamed")),
-        (vrf_body(marked("vrf5000"), attr_u32(27, packed.DOOMED_GROUP)), HalfMade(ifname="vrf5000")),
+        (vrf_body(marked("vrf5000"), attr_u32(27, encode.DOOMED_GROUP)), HalfMade(ifname="vrf5000")),
     ],
     ids=["without a mark", "foreign", "renamed", "doomed"],
 )
 def test_other_devices_are_half_made_or_foreign(body: bytes, expected: KernelObject | None) -> None:
-    assert parsed.link(parsed.device(body), {}) == expected
+    assert decode.link(decode.device(body), {}) == expected
 
 
 def test_a_tap_knows_its_vrf_by_name() -> None:
     name = "v-0013880000001"
-    body = packed.link_header(9) + attr_text(3, name) + packed.lladdr("02:4e:54:ff:ff:01") + packed.mtu(1450) + packed.master(7)
-    dev = parsed.device(body + nested(18, attr(1, b"tun")) + marked(name))
-    assert parsed.link(dev, NAMES) == TapPort(ifname=name, lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
+    body = encode.link_header(9) + attr_text(3, name) + encode.lladdr("02:4e:54:ff:ff:01") + encode.mtu(1450) + encode.master(7)
+    dev = decode.device(body + nested(18, attr(1, b"tun")) + marked(name))
+    assert decode.link(dev, NAMES) == TapPort(ifname=name, lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
 
 
 def test_attributes_are_padded_and_cut_at_their_length() -> None:

@@ -9,7 +9,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6E
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from netorch.drivers.packet_headers import ACK, SYN, parse, parse_vxlan
+from netorch.drivers.conntrack.headers import ACK, SYN, parse, parse_vxlan
 
 A, B = "10.0.0.4", "10.0.0.5"
 A6, B6 = "2001:db8::4", "2001:db8::5"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 
-from netorch.drivers.sctp import init
+from netorch.drivers.probe.sctp import init
 
 
 @pytest.mark.parametrize("note", [b"", b"a", b"token", b"netorch", b"12345678"])

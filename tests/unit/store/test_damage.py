@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netorch.control.repair import damaged, discard, put_back
+from netorch.control.actions.repair import damaged, discard, put_back
 from netorch.errors import StoreError
 from netorch.store.base import DAMAGED, Delete, Put
 from netorch.store.sqlite import SqliteStore

@@ -10,8 +10,8 @@ import pytest
 
 from netorch.agent.flowlog.files import LogFiles, log_directory, read_lines
 from netorch.agent.flowlog.logger import RETRY_S, FlowLogger
-from netorch.drivers.flow_sources import Heard
-from netorch.drivers.nflog import Refused
+from netorch.drivers.conntrack.nflog import Refused
+from netorch.drivers.conntrack.sources import Heard
 from netorch.errors import KernelError
 from tests.unit.agent.flowlog.traffic import FAR, VNI, A, connection, flow, interface, target
 

@@ -7,8 +7,8 @@ import socket
 from netorch.agent.flowlog.ledger import Finished, Target
 from netorch.agent.flowlog.lines import Interface
 from netorch.agent.flowlog.unlogged import service_addresses
-from netorch.drivers.ct_attrs import SEEN_REPLY, Connection, Counts, Tuple
-from netorch.drivers.packet_headers import Headers
+from netorch.drivers.conntrack.attrs import SEEN_REPLY, Connection, Counts, Tuple
+from netorch.drivers.conntrack.headers import Headers
 from netorch.model.flow_log import FIELDS, FlowLog, Traffic
 from netorch.model.security import TCP
 from netorch.model.vpc import Subnet

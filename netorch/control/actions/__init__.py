@@ -1,0 +1,1 @@
+"""One function per action: it checks, then commits one store transaction."""

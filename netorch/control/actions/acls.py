@@ -1,0 +1,239 @@
+"""Network ACLs: the stateless filters at the borders of subnets.
+
+Like a route table, an ACL is part of its VPC's structure: making, deleting and associating one rewrites the VPC's own record.
+A change of its entries does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError
+from netorch.model import permission
+from netorch.model.addr import AddressError, parse_prefix, version_of
+from netorch.model.rules import Flaw
+from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, Way, default_acl, default_acl_id
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.read import Stored, read, read_all, read_vpc
+from netorch.store.base import Store
+
+
+class NetworkAclInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A network ACL, with the subnets at whose borders it is in force."""
+
+    acl: NetworkAcl
+    vpc: Vpc
+    subnets: tuple[str, ...]  # ids
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of an ACL in words."""
+
+    number: int
+    allow: bool
+    protocol: str | int
+    cidr: str
+    ports: str | int = ""
+
+
+def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, tags: Tags | None = None) -> NetworkAcl:
+    """Return a new ACL; it denies everything until it has entries.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, NetworkAclLimitExceeded, InvalidParameterValue for a bad or taken name.
+    """
+
+    def decide() -> tuple[Writes, NetworkAcl]:
+        stored = read_vpc(store, caller, vpc_id)
+        vpc = stored.record
+        others = read_all(store, NetworkAcl, vpc.vni).values()
+        room_for_acls(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
+        if any(other.record.name == name for other in others):
+            raise duplicate_name("acl", name, "the VPC")
+        where = f"network ACL {name!r}"
+        checked = checks.name(where, name)
+        acl = NetworkAcl(id=caller.new_id("acl", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
+        writes = Writes()
+        guard_structure(writes, stored)
+        writes.create(keys.network_acl(vpc.vni, acl.id), acl)
+        return writes, acl
+
+    return attempt(store, decide)
+
+
+def room_for_acls(where: str, count: int, quotas: Quotas) -> None:
+    """Refuse more ACLs than a VPC may have, the default one among them. Raises ApiError: NetworkAclLimitExceeded."""
+    if count > quotas.acls_per_vpc:
+        raise over_quota("NetworkAclLimitExceeded", where, quotas.acls_per_vpc, "network ACLs", quotas.owner)
+
+
+def create_default(writes: Writes, vpc: Vpc) -> NetworkAcl:
+    """Add the ACL that comes with a new VPC, and return it."""
+    acl = default_acl(default_acl_id(vpc.id), vpc.vni)
+    writes.put(keys.network_acl(vpc.vni, acl.id), acl)
+    return acl
+
+
+def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
+    """Delete an ACL that no subnet uses.
+
+    Raises:
+      ApiError: InvalidNetworkAclID.NotFound, CannotDelete for a VPC's default ACL, DependencyViolation while subnets use it.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, stored = read(store, caller, NetworkAcl, acl_id)
+        vni = vpc.record.vni
+        if stored.record.is_default:
+            raise ApiError("CannotDelete", f"network ACL {acl_id}: is its VPC's default ACL; it goes with the VPC")
+        users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.acl == acl_id]
+        if users:
+            raise in_use("acl", acl_id, f"subnet(s) {', '.join(users)}", "associate them with another ACL first")
+        writes = Writes()
+        guard_structure(writes, vpc)
+        writes.delete(keys.network_acl(vni, acl_id), stored.mod_revision)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def entries_of(acl: NetworkAcl, way: Way) -> tuple[AclEntry, ...]:
+    """Return an ACL's entries of one way, by number."""
+    return acl.ingress if way is Way.INGRESS else acl.egress
+
+
+def make_entry(where: str, wish: Entry) -> AclEntry:
+    """Return an entry as it is stored. Raises ApiError: InvalidParameterValue."""
+    if not 1 <= wish.number <= ACL_NUMBER_LAST:
+        raise invalid(where, f"{wish.number} is not a rule number", f"choose 1 to {ACL_NUMBER_LAST}")
+    protocol = permission.protocol(wish.protocol)
+    ports = protocol if isinstance(protocol, Flaw) else permission.ports(wish.ports, protocol)
+    try:
+        prefix = parse_prefix(wish.cidr, strict=False)  # EC2 cuts host bits off
+    except AddressError as error:
+        raise invalid(where, str(error), "write e.g. 10.0.0.0/8") from None
+    if isinstance(protocol, Flaw) or isinstance(ports, Flaw):
+        flaw = ports if isinstance(ports, Flaw) else protocol
+        assert isinstance(flaw, Flaw)
+        raise invalid(where, flaw.what, flaw.fix)
+    if flaw_ := permission.other_family(protocol, prefix.version, wish.cidr):
+        raise invalid(where, flaw_.what, flaw_.fix)
+    return AclEntry(
+        number=wish.number, allow=wish.allow, protocol=protocol, cidr=str(prefix), from_port=ports[0], to_port=ports[1]
+    )
+
+
+def with_entries(acl: NetworkAcl, way: Way, entries: Iterable[AclEntry]) -> NetworkAcl:
+    """Return an ACL with other entries one way."""
+    ordered = tuple(sorted(entries, key=lambda entry: entry.number))
+    return msgspec.structs.replace(acl, **{way.value: ordered})
+
+
+def room_for_entries(acl: NetworkAcl, quotas: Quotas) -> None:
+    """Refuse an ACL with too many entries. Raises ApiError: NetworkAclEntryLimitExceeded."""
+    limit = quotas.entries_per_acl
+    for way in Way:
+        for version in (4, 6):
+            if sum(version_of(entry.cidr) == version for entry in entries_of(acl, way)) > limit:
+                where = f"network ACL {acl.name} ({acl.id})"
+                raise over_quota(
+                    "NetworkAclEntryLimitExceeded", where, limit, f"{way.value} entries of IPv{version}", quotas.owner
+                )
+
+
+def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, wish: Entry) -> NetworkAcl:
+    """Return an ACL with one more entry.
+
+    Raises:
+      ApiError: InvalidNetworkAclID.NotFound, NetworkAclEntryAlreadyExists, NetworkAclEntryLimitExceeded, InvalidParameterValue.
+    """
+
+    def decide() -> tuple[Writes, NetworkAcl]:
+        vpc, stored = read(store, caller, NetworkAcl, acl_id)
+        entries = entries_of(stored.record, way)
+        entry = make_entry(_entry_where(acl_id, way, wish.number), wish)
+        if any(other.number == wish.number for other in entries):
+            text = f"{_entry_where(acl_id, way, wish.number)}: exists already; choose another number, or replace it"
+            raise ApiError("NetworkAclEntryAlreadyExists", text)
+        changed = with_entries(stored.record, way, [*entries, entry])
+        room_for_entries(changed, quotas_of(store, vpc.record.owner))
+        return _rewrite(stored, changed)
+
+    return attempt(store, decide)
+
+
+def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, wish: Entry) -> NetworkAcl:
+    """Return an ACL with another entry under a number that it has.
+
+    Raises:
+      ApiError: InvalidNetworkAclID.NotFound, InvalidNetworkAclEntry.NotFound, NetworkAclEntryLimitExceeded,
+        InvalidParameterValue.
+    """
+
+    def decide() -> tuple[Writes, NetworkAcl]:
+        vpc, stored = read(store, caller, NetworkAcl, acl_id)
+        entry = make_entry(_entry_where(acl_id, way, wish.number), wish)
+        changed = with_entries(stored.record, way, [*_without(stored.record, way, wish.number), entry])
+        room_for_entries(changed, quotas_of(store, vpc.record.owner))
+        return _rewrite(stored, changed)
+
+    return attempt(store, decide)
+
+
+def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, number: int) -> NetworkAcl:
+    """Return an ACL without one of its entries.
+
+    Raises:
+      ApiError: InvalidNetworkAclID.NotFound, InvalidNetworkAclEntry.NotFound.
+    """
+
+    def decide() -> tuple[Writes, NetworkAcl]:
+        _, stored = read(store, caller, NetworkAcl, acl_id)
+        return _rewrite(stored, with_entries(stored.record, way, _without(stored.record, way, number)))
+
+    return attempt(store, decide)
+
+
+def _without(acl: NetworkAcl, way: Way, number: int) -> list[AclEntry]:
+    entries = entries_of(acl, way)
+    if all(entry.number != number for entry in entries):
+        text = f"{_entry_where(acl.id, way, number)}: does not exist; `netorch nacl show {acl.id}` shows those that do"
+        raise ApiError("InvalidNetworkAclEntry.NotFound", text)
+    return [entry for entry in entries if entry.number != number]
+
+
+def _entry_where(acl_id: str, way: Way, number: int) -> str:
+    return f"network ACL {acl_id}: {way.value} entry {number}"
+
+
+def _rewrite(stored: Stored[NetworkAcl], changed: NetworkAcl) -> tuple[Writes, NetworkAcl]:
+    writes = Writes()
+    writes.change(keys.network_acl(changed.vni, changed.id), stored.mod_revision, changed)
+    return writes, changed
+
+
+def describe_network_acls(store: Store, caller: Caller, vpc_id: str) -> list[NetworkAclInfo]:
+    """Return a VPC's ACLs, the default one first, then by name. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    acls = [stored.record for stored in read_all(store, NetworkAcl, vpc.vni).values()]
+    subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
+    infos = []
+    for acl in sorted(acls, key=lambda acl: (not acl.is_default, acl.name)):
+        own = "" if acl.is_default else acl.id
+        users = tuple(subnet.id for subnet in subnets if subnet.acl == own)
+        infos.append(NetworkAclInfo(acl=acl, vpc=vpc, subnets=users))
+    return infos
+
+
+def describe_network_acl(store: Store, caller: Caller, acl_id: str) -> NetworkAclInfo:
+    """Return one ACL. Raises ApiError: InvalidNetworkAclID.NotFound."""
+    vpc, _ = read(store, caller, NetworkAcl, acl_id)
+    return next(info for info in describe_network_acls(store, caller, vpc.record.id) if info.acl.id == acl_id)

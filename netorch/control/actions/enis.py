@@ -1,0 +1,285 @@
+"""Network interfaces: the holders of addresses and MACs.
+
+An instance's own interface, which comes and goes with it, shares the random part of its id: eni-X belongs to i-X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from netorch.control.actions.groups import choose_groups, join
+from netorch.control.actions.hosts import place_on
+from netorch.control.base import checks
+from netorch.control.base.addresses import AddressPool, claim_key, open_pool
+from netorch.control.base.logged import delete_logs_of
+from netorch.control.base.quotas import quotas_of
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.eni import Host, Instance, NetworkInterface, Want, primary_eni_id
+from netorch.model.ids import port_name, vni_of
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid, over_quota
+from netorch.records.hosts import read_host
+from netorch.records.read import Stored, mappings_of, read, read_all
+from netorch.store.alloc import mac_address
+from netorch.store.base import Store
+
+
+def mac_key(vni: int, mac: str) -> str:
+    """Return the key that makes a MAC unique inside its VPC; in another VPC it may be used again."""
+    return f"alloc/mac/{vni:06x}/{mac}"
+
+
+def create_network_interface(
+    store: Store,
+    caller: Caller,
+    subnet_id: str,
+    *,
+    name: str = "",
+    address: str = "",
+    ipv6_address: str = "",
+    mac: str = "",
+    groups: Sequence[str] = (),
+    tags: Tags | None = None,
+) -> NetworkInterface:
+    """Return a new interface that is not attached; addresses, MAC and security groups are chosen when left out.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet,
+        NetworkInterfaceLimitExceeded, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue for
+        a bad value or a MAC that is taken.
+    """
+
+    def decide() -> tuple[Writes, NetworkInterface]:
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
+        ports = room_for_interfaces(store, vpc.record, 1)
+        pool = open_pool(store, subnet.record)
+        chosen = choose_groups(store, caller, vpc.record, groups)
+        eni = NetworkInterface(
+            id=fresh_id(caller, "eni", vpc.record.vni, ports),
+            vni=vpc.record.vni,
+            subnet=subnet_id,
+            mac=choose_mac(store, vpc.record.vni, mac, caller),
+            address=pool.wished(address, 4) if address else pool.next(4),
+            ipv6_address=choose_ipv6(pool, ipv6_address),
+            groups=tuple(chosen),
+            name=checks.name("network interface", name) if name else "",
+            tags=checks.tags("network interface", tags),
+        )
+        writes = Writes()
+        _in_subnet(writes, vpc, subnet)
+        pool.save(writes)
+        join(writes, chosen)
+        create_writes(writes, eni)
+        hold_addresses(writes, eni)
+        return writes, eni
+
+    return attempt(store, decide)
+
+
+def _in_subnet(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet]) -> None:
+    writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+    writes.expect(keys.subnet(subnet.record.vni, subnet.record.id), subnet.mod_revision)
+
+
+def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
+    """Return the port names of a VPC that has room for so many more interfaces. Cost: O(interfaces).
+
+    Raises:
+      ApiError: NetworkInterfaceLimitExceeded.
+    """
+    limit = quotas_of(store, vpc.owner).interfaces_per_vpc
+    found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
+    if len(found) + count > limit:
+        raise over_quota("NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", limit, "network interfaces", vpc.owner)
+    return {port_name(kv.key) for kv in found}
+
+
+def fresh_id(caller: Caller, kind: str, vni: int, ports: set[str]) -> str:
+    """Return the id of a new interface or of the instance that it comes with, and note its port's name in `ports`.
+
+    A port's name holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal.
+    """
+    while True:
+        found = caller.new_id(kind, vni)
+        if port_name(found) not in ports:
+            ports.add(port_name(found))
+            return found
+
+
+def choose_mac(store: Store, vni: int, wish: str, caller: Caller) -> str:
+    """Return the MAC asked for, or a random one that the VPC has not. Raises ApiError: InvalidParameterValue."""
+    if wish:
+        mac = checks.mac(wish, "network interface")
+        if store.get(mac_key(vni, mac)) is not None:
+            raise invalid("network interface", f"the MAC {mac} is in use in this VPC", "choose another one, or leave it out")
+        return mac
+    mac = mac_address(caller.entropy())
+    while store.get(mac_key(vni, mac)) is not None:
+        mac = mac_address(caller.entropy())
+    return mac
+
+
+def choose_ipv6(pool: AddressPool, wish: str) -> str:
+    """Return the IPv6 address asked for, the next one in a dual-stack subnet, or nothing. Raises ApiError."""
+    if wish:
+        return pool.wished(wish, 6)
+    return pool.next(6) if pool.dual_stack else ""
+
+
+def create_writes(writes: Writes, eni: NetworkInterface) -> None:
+    """Add an interface's own record and the claim of its MAC."""
+    writes.create(keys.eni(eni.vni, eni.id), eni)
+    writes.create(mac_key(eni.vni, eni.mac), eni.id)
+
+
+def delete_writes(writes: Writes, eni: Stored[NetworkInterface]) -> None:
+    """Add the deletion of an interface's own record and of the claim of its MAC."""
+    record = eni.record
+    writes.delete(keys.eni(record.vni, record.id), eni.mod_revision)
+    writes.drop(mac_key(record.vni, record.mac))
+
+
+def hold_addresses(writes: Writes, eni: NetworkInterface) -> None:
+    """Add what holds the addresses of an interface that is not attached."""
+    for address in eni.addresses:
+        writes.create(claim_key(eni.vni, address), eni.id)
+
+
+def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
+    """Add the mappings of an interface that nothing maps yet, and the wish that the host carries it."""
+    for address in eni.addresses:
+        mapping = Mapping(
+            vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay, groups=eni.groups
+        )
+        writes.create(keys.mapping(eni.vni, address), mapping)
+    writes.put(keys.want(host.name, eni.id), Want(eni=eni.id))
+
+
+def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> None:
+    """Add the end of an interface's mappings, and of what every host that knows of it is to carry."""
+    for key, mapping in mappings.items():
+        writes.delete(key, mapping.mod_revision)
+    for host in hosts_of(mapping.record for mapping in mappings.values()):
+        writes.drop(keys.want(host, eni_id))
+
+
+def hosts_of(mappings: Iterable[Mapping]) -> list[str]:
+    """Return the hosts that take part in the place of these addresses: where they live, where they come from or go to."""
+    found = set()
+    for mapping in mappings:
+        found.add(mapping.host)
+        if mapping.move is not None:
+            found.add(mapping.move.host)
+    return sorted(found)
+
+
+def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
+    """Delete an interface that is not attached.
+
+    Raises:
+      ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        _, eni = read(store, caller, NetworkInterface, eni_id)
+        if eni.record.instance:
+            raise _attached(eni.record, "terminate the instance or detach the interface first")
+        writes = Writes()
+        delete_writes(writes, eni)
+        delete_logs_of(store, writes, eni.record.vni, eni_id)
+        for address in eni.record.addresses:
+            writes.drop(claim_key(eni.record.vni, address))
+        return writes, None
+
+    attempt(store, decide)
+
+
+def _attached(eni: NetworkInterface, fix: str) -> ApiError:
+    where = f"network interface {eni.id}"
+    return ApiError("InvalidNetworkInterface.InUse", f"{where}: is attached to {eni.instance}; {fix}")
+
+
+def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance_id: str) -> NetworkInterface:
+    """Return the interface, attached to an instance of the same VPC and carried by its host.
+
+    Raises:
+      ApiError: InvalidNetworkInterfaceID.NotFound, InvalidNetworkInterface.InUse, InvalidInstanceID.NotFound,
+        InvalidParameterValue for another VPC's instance, AttachmentLimitExceeded, IncorrectInstanceState while it moves.
+    """
+
+    def decide() -> tuple[Writes, NetworkInterface]:
+        vpc, eni = read(store, caller, NetworkInterface, eni_id)
+        _, instance = read(store, caller, Instance, instance_id)
+        if eni.record.instance:
+            raise _attached(eni.record, "detach it first")
+        if vni_of(instance_id) != eni.record.vni:
+            raise invalid(f"network interface {eni_id}", f"instance {instance_id} is in another VPC", "choose one of its own VPC")
+        limit = quotas_of(store, vpc.record.owner).interfaces_per_instance
+        if len(attached_to(store, instance.record)) >= limit:
+            raise over_quota("AttachmentLimitExceeded", f"instance {instance_id}", limit, "network interfaces", vpc.record.owner)
+        attached = msgspec.structs.replace(eni.record, instance=instance_id)
+        writes = Writes()
+        _on_host_of(writes, store, caller, instance.record, attached)
+        writes.change(keys.instance(attached.vni, instance_id), instance.mod_revision, instance.record)
+        writes.change(keys.eni(attached.vni, eni_id), eni.mod_revision, attached)
+        return writes, attached
+
+    return attempt(store, decide)
+
+
+def _on_host_of(writes: Writes, store: Store, caller: Caller, instance: Instance, eni: NetworkInterface) -> None:
+    _, primary = read(store, caller, NetworkInterface, primary_eni_id(instance.id))
+    key = keys.mapping(eni.vni, primary.record.address)
+    place = mappings_of(store, primary.record).get(key)
+    if place is None or place.record.move is not None:
+        raise ApiError("IncorrectInstanceState", f"instance {instance.id}: is moving; wait until it has arrived")
+    writes.expect(key, place.mod_revision)
+    state = read_host(store, place.record.host)
+    place_on(writes, state)
+    for address in eni.addresses:
+        writes.drop(claim_key(eni.vni, address))
+    map_to(writes, eni, state.host)
+
+
+def detach_network_interface(store: Store, caller: Caller, eni_id: str) -> NetworkInterface:
+    """Return the interface, no longer attached; it keeps its addresses.
+
+    Raises:
+      ApiError: InvalidNetworkInterfaceID.NotFound, InvalidAttachmentID.NotFound when it is not attached,
+        OperationNotPermitted for the interface that came with the instance.
+    """
+
+    def decide() -> tuple[Writes, NetworkInterface]:
+        _, eni = read(store, caller, NetworkInterface, eni_id)
+        record = eni.record
+        where = f"network interface {eni_id}"
+        if not record.instance:
+            raise ApiError("InvalidAttachmentID.NotFound", f"{where}: is not attached; there is nothing to detach")
+        if eni_id == primary_eni_id(record.instance):
+            text = f"{where}: came with instance {record.instance}; terminate the instance instead"
+            raise ApiError("OperationNotPermitted", text)
+        writes = Writes()
+        return writes, detach_writes(writes, eni, mappings_of(store, record))
+
+    return attempt(store, decide)
+
+
+def detach_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]]) -> NetworkInterface:
+    """Add the detachment of an interface, and return it as it then is."""
+    detached = msgspec.structs.replace(eni.record, instance="")
+    writes.change(keys.eni(detached.vni, detached.id), eni.mod_revision, detached)
+    unmap(writes, detached.id, mappings)
+    hold_addresses(writes, detached)
+    return detached
+
+
+def attached_to(store: Store, instance: Instance) -> list[Stored[NetworkInterface]]:
+    """Return an instance's interfaces, its own first. Cost: O(interfaces of the VPC)."""
+    found = [eni for eni in read_all(store, NetworkInterface, instance.vni).values() if eni.record.instance == instance.id]
+    return sorted(found, key=lambda eni: (eni.record.id != primary_eni_id(instance.id), eni.record.id))

@@ -1,0 +1,137 @@
+"""Flow logs. One names a VPC, a subnet or an interface, and goes with it; what it has written stays where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError
+from netorch.model import flow_log
+from netorch.model.eni import NetworkInterface
+from netorch.model.flow_log import FlowLog, Traffic
+from netorch.model.ids import is_id
+from netorch.model.rules import Flaw
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, invalid, over_quota
+from netorch.records.read import Stored, read, read_all, read_vpc
+from netorch.store.base import Store
+
+
+class FlowLogInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow log with its VPC."""
+
+    log: FlowLog
+    vpc: Vpc
+
+
+def create_flow_log(
+    store: Store,
+    caller: Caller,
+    resource: str,
+    *,
+    name: str,
+    traffic: Traffic = Traffic.ALL,
+    interval_s: int = flow_log.INTERVAL_LAST_S,
+    log_format: str = "",
+    tags: Tags | None = None,
+) -> FlowLog:
+    """Return a new flow log of a VPC, subnet or interface; without a format it has EC2's default fields.
+
+    Raises:
+      ApiError: the NotFound of the resource's kind, FlowLogAlreadyExists for the same traffic in the same format,
+        FlowLogsLimitExceeded, InvalidParameterValue for a bad or taken name, interval or format.
+    """
+
+    def decide() -> tuple[Writes, FlowLog]:
+        stored = _vpc_of(store, caller, resource)
+        vpc = stored.record
+        where = f"flow log {name!r}"
+        log = FlowLog(
+            id=caller.new_id("fl", vpc.vni),
+            vni=vpc.vni,
+            name=checks.name(where, name),
+            resource=resource,
+            traffic=traffic,
+            interval_s=_interval(where, interval_s),
+            format=log_fields(where, log_format),
+            tags=checks.tags(where, tags),
+        )
+        others = [other.record for other in read_all(store, FlowLog, vpc.vni).values()]
+        if any(other.name == name for other in others):
+            raise duplicate_name("fl", name, "the VPC")
+        fits_beside(log, others, quotas_of(store, vpc.owner))
+        writes = Writes()
+        guard_structure(writes, stored)
+        if is_id(resource, "eni"):  # whoever deletes it must see that it got a flow log meanwhile
+            _, eni = read(store, caller, NetworkInterface, resource)
+            writes.change(keys.eni(vpc.vni, resource), eni.mod_revision, eni.record)
+        writes.create(keys.flow_log(vpc.vni, log.id), log)
+        return writes, log
+
+    return attempt(store, decide)
+
+
+def _vpc_of(store: Store, caller: Caller, resource: str) -> Stored[Vpc]:
+    """Return the VPC of what is to be logged. Raises ApiError."""
+    if is_id(resource, "subnet"):
+        return read(store, caller, Subnet, resource)[0]
+    if is_id(resource, "eni"):
+        return read(store, caller, NetworkInterface, resource)[0]
+    return read_vpc(store, caller, resource)
+
+
+def _interval(where: str, seconds: int) -> int:
+    if flaw := flow_log.interval(seconds):
+        raise invalid(where, flaw.what, flaw.fix)
+    return seconds
+
+
+def log_fields(where: str, text: str) -> tuple[str, ...]:
+    """Return the fields of a format, EC2's default ones of none. Raises ApiError: InvalidParameterValue."""
+    fields = flow_log.parse_format(text) if text else flow_log.DEFAULT_FORMAT
+    if isinstance(fields, Flaw):
+        raise invalid(where, fields.what, fields.fix)
+    return fields
+
+
+def fits_beside(log: FlowLog, others: Iterable[FlowLog], quotas: Quotas) -> None:
+    """Refuse a log that says what another one of the same resource says, or that is one too many. Raises ApiError."""
+    others = [other for other in others if other.resource == log.resource]
+    for other in others:
+        if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
+            text = f"flow log {log.name!r}: {other.name} ({other.id}) records the same of {log.resource}; use that one"
+            raise ApiError("FlowLogAlreadyExists", text)
+    limit = quotas.flow_logs_per_resource
+    if len(others) >= limit:
+        raise over_quota("FlowLogsLimitExceeded", log.resource, limit, "flow logs", quotas.owner)
+
+
+def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
+    """Delete a flow log; its lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
+
+    def decide() -> tuple[Writes, None]:
+        vpc, log = read(store, caller, FlowLog, log_id)
+        writes = Writes()
+        writes.delete(keys.flow_log(vpc.record.vni, log_id), log.mod_revision)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def describe_flow_logs(store: Store, caller: Caller, vpc_id: str) -> list[FlowLogInfo]:
+    """Return a VPC's flow logs by name. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    logs = sorted((stored.record for stored in read_all(store, FlowLog, vpc.vni).values()), key=lambda log: log.name)
+    return [FlowLogInfo(log=log, vpc=vpc) for log in logs]
+
+
+def describe_flow_log(store: Store, caller: Caller, log_id: str) -> FlowLogInfo:
+    """Return one flow log. Raises ApiError: InvalidFlowLogId.NotFound."""
+    vpc, log = read(store, caller, FlowLog, log_id)
+    return FlowLogInfo(log=log.record, vpc=vpc.record)

@@ -1,0 +1,147 @@
+"""Hosts: the machines that carry interfaces."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.errors import ApiError
+from netorch.model.eni import Host, Role
+from netorch.model.vpc import Tags
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import decode
+from netorch.records.errors import in_use, invalid, not_found
+from netorch.records.hosts import HostState, read_host, read_hosts
+from netorch.store.base import Store
+
+
+class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A host, with what the store knows of its condition."""
+
+    host: Host
+    live: bool  # its agent holds its lease
+    interfaces: int  # how many it is to carry
+
+
+def create_host(
+    store: Store, caller: Caller, *, name: str, underlay: str, role: Role = Role.HYPERVISOR, tags: Tags | None = None
+) -> Host:
+    """Return a new host.
+
+    Raises:
+      ApiError: InvalidParameterValue for a bad or taken name, or an underlay address that is not IPv4 or another host's.
+    """
+    del caller  # hosts have no owner; the CLI lets operators in only
+    host = make_host(name=name, underlay=underlay, role=role, tags=tags)
+    writes = Writes()
+    create_writes(writes, host)
+    if writes.commit(store):
+        return host
+    if store.get(keys.host_spec(name)) is not None:
+        raise invalid(f"host {name!r}", "there is one of that name", "choose another name, or delete that one first")
+    raise invalid(f"host {name!r}", f"the underlay address {host.underlay} is another host's", "give each host its own")
+
+
+def make_host(*, name: str, underlay: str, role: Role, tags: Tags | None) -> Host:
+    """Return a host's record. Raises ApiError for a bad name or underlay address."""
+    where = f"host {name!r}"
+    return Host(
+        name=checks.host_name(where, name),
+        underlay=checks.underlay(underlay, f"{where}: underlay"),
+        role=role,
+        tags=checks.tags(where, tags),
+    )
+
+
+def create_writes(writes: Writes, host: Host) -> None:
+    """Add what stores a new host."""
+    writes.create(keys.host_spec(host.name), host)
+    writes.create(keys.vtep(host.underlay), host.name)
+
+
+def delete_host(store: Store, caller: Caller, name: str) -> None:
+    """Delete a host that carries nothing.
+
+    Takes two transactions: the first keeps new interfaces away, so that none can slip in between the look and the deletion.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces.
+    """
+    del caller
+    spec = store.get(keys.host_spec(name))
+    if spec is None:
+        raise not_found("host", name)
+    host = decode(spec, Host)
+    changed = ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
+    drain = Writes()
+    drain.expect(keys.host_spec(name), spec.mod_revision)
+    drain.put(keys.host_drain(name), name)
+    drained = drain.commit(store)
+    if not drained:
+        raise changed
+    wants = store.list(f"{keys.host_prefix(name)}want/").kvs
+    final = Writes()
+    final.delete(keys.host_drain(name), drained)
+    if not wants:
+        final.delete(keys.host_spec(name), spec.mod_revision)
+        final.drop(keys.vtep(host.underlay))
+    if not final.commit(store):
+        raise changed
+    if wants:
+        raise in_use("host", name, f"{len(wants)} network interface(s)", "move or terminate its instances first")
+    _forget_status(store, name)
+
+
+def _forget_status(store: Store, name: str) -> None:
+    """Drop what the host's agent said last; nobody else would."""
+    left = [keys.host_mtu(name), *(kv.key for kv in store.list(f"hoststat/{name}/").kvs)]
+    for start in range(0, len(left), 100):
+        writes = Writes()
+        for key in left[start : start + 100]:
+            writes.drop(key)
+        writes.commit(store)
+
+
+def describe_hosts(states: dict[str, HostState]) -> list[HostInfo]:
+    """Return all hosts by name."""
+    return [HostInfo(host=s.host, live=s.live, interfaces=s.wants) for _, s in sorted(states.items())]
+
+
+def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
+    """Return one host. Raises ApiError, UnreadableRecord."""
+    del caller
+    state = read_host(store, name)
+    live = store.get(keys.host_live(name)) is not None
+    return HostInfo(host=state.host, live=live, interfaces=len(store.list(f"{keys.host_prefix(name)}want/").kvs))
+
+
+def place_on(writes: Writes, state: HostState) -> None:
+    """Let a transaction that puts an interface on this host fail when the host is, or is being, deleted. Raises ApiError."""
+    if state.draining:
+        what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
+        raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
+    writes.expect(keys.host_spec(state.host.name), state.mod_revision)
+    writes.expect(keys.host_drain(state.host.name), ABSENT)
+
+
+def least_loaded(hosts: dict[str, HostState]) -> HostState:
+    """Return the hypervisor that carries least; of equals, one whose agent lives, then the first by name.
+
+    Raises:
+      ApiError: InsufficientInstanceCapacity when there is no hypervisor.
+    """
+    fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.draining]
+    if not fit:
+        raise ApiError(
+            "InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create NAME --underlay IP` makes one"
+        )
+    return min(fit, key=lambda state: (state.wants, not state.live, state.host.name))
+
+
+def host_roles(store: Store) -> dict[str, Role]:
+    """Return what each host is for, by name; a damaged one counts as a hypervisor, and is told of when it is used."""
+    names = [kv.key.split("/")[1] for kv in store.list("host/").kvs if kv.key.endswith("/spec")]
+    known = read_hosts(store)
+    return {name: known[name].host.role if name in known else Role.HYPERVISOR for name in names}

@@ -1,0 +1,254 @@
+"""Instances: running and terminating them. Where one runs is the business of its interfaces' mappings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from netorch.control.actions.enis import (
+    attached_to,
+    choose_ipv6,
+    choose_mac,
+    create_writes,
+    delete_writes,
+    detach_writes,
+    fresh_id,
+    hosts_of,
+    map_to,
+    room_for_interfaces,
+    unmap,
+)
+from netorch.control.actions.groups import choose_groups, join
+from netorch.control.actions.hosts import least_loaded, place_on
+from netorch.control.actions.vpcs import default_vpc_writes
+from netorch.control.base import checks, namespaces
+from netorch.control.base.addresses import AddressPool, open_pool
+from netorch.control.base.logged import delete_logs_of
+from netorch.control.base.writes import Writes, ahead, attempt, take_name
+from netorch.errors import ApiError
+from netorch.model import rules
+from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, primary_eni_id
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, invalid
+from netorch.records.hosts import HostState, read_host, read_hosts
+from netorch.records.read import Stored, mappings_of, read, read_all, read_vpc
+from netorch.store.alloc import holder_of
+from netorch.store.base import Store
+
+# An instance takes up to six compares, and two for a host of its own, and all together up to 16 for their security groups; the
+# store takes 128.
+PER_TRANSACTION = 13
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A new instance with its interface and its host."""
+
+    instance: Instance
+    eni: NetworkInterface
+    host: Host
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance is to be; what is left out is chosen."""
+
+    name: str = ""
+    subnet: str = ""  # an id
+    vpc: str = ""  # an id: its only subnet
+    host: str = ""
+    address: str = ""
+    ipv6_address: str = ""
+    mac: str = ""
+    groups: tuple[str, ...] = ()  # ids; the VPC's default group
+    attachment: Attachment = Attachment.NETNS
+    netns: str = ""
+    tags: Tags = {}
+
+
+def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
+    """Return a new instance with one interface, mapped to a host that is to carry it.
+
+    Nothing said about the place: the owner's default VPC, which is made for the first one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidVpcID.NotFound, InvalidHostID.NotFound, InvalidIPAddress.InUse,
+        InsufficientFreeAddressesInSubnet, InsufficientInstanceCapacity, NetworkInterfaceLimitExceeded, InvalidGroup.NotFound,
+        SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer who names an existing
+        namespace.
+    """
+    return run_instances(store, caller, wish, 1)[0]
+
+
+def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[Placed]:
+    """Return `count` new instances; of several, each name ends in its number, and transactions hold 13 of them each.
+
+    Raises:
+      ApiError: as `run_instance`; then none runs, unless somebody else was faster after the first transaction.
+    """
+    if count < 1:
+        raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
+    if count > 1 and (wish.address or wish.ipv6_address or wish.mac or wish.netns):
+        text = "instances: several cannot share an address, a MAC or a namespace; leave these out"
+        raise ApiError("InvalidParameterCombination", text)
+    _check_wish(caller, wish)
+    names = [f"{wish.name}-{number}" if wish.name and count > 1 else wish.name for number in range(count)]
+    first = 1 if _has_no_default_vpc(store, caller, wish) else PER_TRANSACTION  # the VPC takes room in the transaction
+    if count > first:
+        _decide(store, caller, wish, names)  # all at once, for what is refused: then nothing runs
+    placed: list[Placed] = []
+    while len(placed) < count:
+        some = names[len(placed) :][: PER_TRANSACTION if placed else first]
+        placed += attempt(store, partial(_decide, store, caller, wish, some))
+    return placed
+
+
+def _decide(store: Store, caller: Caller, wish: Wish, names: list[str]) -> tuple[Writes, list[Placed]]:
+    """Return what runs instances; the default VPC is made with the first, if they are to run in it and it is not there."""
+    made = Writes()
+    if _has_no_default_vpc(store, caller, wish):
+        subnet_id = default_vpc_writes(made, store, caller)[1].id
+        store = ahead(store, made)
+    else:
+        subnet_id = _choose_subnet(store, caller, wish)
+    writes, placed = _run(store, caller, wish, subnet_id, names)
+    made.absorb(writes)
+    return made, placed
+
+
+def _has_no_default_vpc(store: Store, caller: Caller, wish: Wish) -> bool:
+    return not wish.subnet and not wish.vpc and store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is None
+
+
+def _check_wish(caller: Caller, wish: Wish) -> None:
+    where = f"instance {wish.name!r}"
+    if wish.name:
+        checks.name(where, wish.name)
+    checks.tags(where, wish.tags)
+    if wish.attachment is Attachment.EXISTING:
+        if flaw := rules.netns(wish.netns):
+            raise invalid(where, flaw.what, flaw.fix)
+        namespaces.check_right(caller, where, wish.attachment)
+    elif wish.netns:
+        raise invalid(where, f"netns {wish.netns!r} is set, but the attachment is {wish.attachment.value}", "leave one out")
+
+
+def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
+    if wish.subnet:
+        return wish.subnet
+    if wish.vpc:
+        vpc = read_vpc(store, caller, wish.vpc).record
+    else:
+        vpc = read_vpc(store, caller, holder_of(store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)))).record
+    subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
+    if len(subnets) == 1:
+        return subnets[0].id
+    for subnet in subnets:
+        if vpc.is_default and subnet.name == DEFAULT_SUBNET_NAME:
+            return subnet.id
+    names = ", ".join(sorted(subnet.name for subnet in subnets))
+    fix = f"choose one of its subnets: {names}" if names else "create a subnet in it first"
+    raise ApiError("MissingParameter", f"VPC {vpc.name} ({vpc.id}): no subnet is chosen; {fix}")
+
+
+def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
+    vpc, subnet = read(store, caller, Subnet, subnet_id)
+    ports = room_for_interfaces(store, vpc.record, len(names))
+    pool = open_pool(store, subnet.record)
+    groups = choose_groups(store, caller, vpc.record, wish.groups)
+    hosts = {wish.host: read_host(store, wish.host)} if wish.host else read_hosts(store)
+    writes = Writes()
+    writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+    writes.expect(keys.subnet(vpc.record.vni, subnet_id), subnet.mod_revision)
+    join(writes, groups)
+    placed = []
+    for name in names:
+        if name and store.get(keys.name(vpc.record.id, "i", name)) is not None:
+            raise duplicate_name("i", name, f"VPC {vpc.record.name}")
+        state = _choose_host(hosts, wish.host)
+        place_on(writes, state)
+        state.wants += 1
+        instance = _draft_instance(caller, vpc.record, wish, name, ports)
+        eni = _draft_eni(store, caller, subnet.record, pool, wish, instance, tuple(groups))
+        instance_writes(writes, vpc.record, instance)
+        namespaces.take(store, writes, instance, state.host.name)
+        create_writes(writes, eni)
+        map_to(writes, eni, state.host)
+        placed.append(Placed(instance=instance, eni=eni, host=state.host))
+    pool.save(writes)
+    return writes, placed
+
+
+def _choose_host(hosts: dict[str, HostState], name: str) -> HostState:
+    if not name:
+        return least_loaded(hosts)
+    state = hosts[name]
+    if state.host.role is not Role.HYPERVISOR:
+        raise invalid(f"host {name}", f"its role is {state.host.role.value}", "choose a hypervisor")
+    return state
+
+
+def _draft_instance(caller: Caller, vpc: Vpc, wish: Wish, name: str, ports: set[str]) -> Instance:
+    instance_id = fresh_id(caller, "i", vpc.vni, ports)
+    return Instance(
+        id=instance_id,
+        vni=vpc.vni,
+        name=name or f"instance-{instance_id[-11:]}",
+        attachment=wish.attachment,
+        netns=rules.normal_netns(wish.netns),
+        tags=wish.tags,
+    )
+
+
+def _draft_eni(
+    store: Store, caller: Caller, subnet: Subnet, pool: AddressPool, wish: Wish, instance: Instance, groups: tuple[str, ...]
+) -> NetworkInterface:
+    return NetworkInterface(
+        id=primary_eni_id(instance.id),
+        vni=subnet.vni,
+        subnet=subnet.id,
+        mac=choose_mac(store, subnet.vni, wish.mac, caller),
+        address=pool.wished(wish.address, 4) if wish.address else pool.next(4),
+        ipv6_address=choose_ipv6(pool, wish.ipv6_address),
+        instance=instance.id,
+        groups=groups,
+    )
+
+
+def instance_writes(writes: Writes, vpc: Vpc, instance: Instance) -> None:
+    """Add an instance's own record and the claim of its name."""
+    writes.create(keys.instance(vpc.vni, instance.id), instance)
+    writes.claim(take_name(vpc.id, "i", instance.name, instance.id))
+
+
+def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
+    """End an instance with the interface that came with it; others are detached and stay.
+
+    Raises:
+      ApiError: InvalidInstanceID.NotFound.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, instance = read(store, caller, Instance, instance_id)
+        writes = Writes()
+        terminate_writes(writes, vpc.record, instance)
+        for eni in attached_to(store, instance.record):
+            mappings = mappings_of(store, eni.record)
+            if eni.record.id == primary_eni_id(instance_id):
+                namespaces.release(store, writes, instance.record, hosts_of(mapping.record for mapping in mappings.values()))
+                delete_writes(writes, eni)
+                delete_logs_of(store, writes, eni.record.vni, eni.record.id)
+                unmap(writes, eni.record.id, mappings)
+            else:
+                detach_writes(writes, eni, mappings)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def terminate_writes(writes: Writes, vpc: Vpc, instance: Stored[Instance]) -> None:
+    """Add the end of an instance's own record and of the claim of its name."""
+    writes.delete(keys.instance(vpc.vni, instance.record.id), instance.mod_revision)
+    writes.drop(keys.name(vpc.id, "i", instance.record.name))

@@ -1,0 +1,153 @@
+"""Moving interfaces between hosts: what an operator asks for, and the two steps that the hosts' agents report.
+
+The states are those of `netorch.model.mapping`; every step is one transaction over all addresses of an interface.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.actions.enis import attached_to
+from netorch.control.actions.hosts import place_on
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, Want
+from netorch.model.ids import vni_of
+from netorch.model.mapping import Direction, Mapping, Move
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid
+from netorch.records.hosts import HostState, read_host
+from netorch.records.read import Stored, get, mappings_of, read
+from netorch.store.base import Store
+
+
+def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) -> None:
+    """Ask the agents to move an instance with all its interfaces; its traffic goes on meanwhile.
+
+    Raises:
+      ApiError: InvalidInstanceID.NotFound, InvalidHostID.NotFound, IncorrectInstanceState while it moves already,
+        InvalidParameterValue for its own host or one that is no hypervisor, UnsupportedOperation for an instance in somebody
+        else's namespace.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        _, instance = read(store, caller, Instance, instance_id)
+        movable(instance.record)
+        target = read_host(store, to_host)
+        if target.host.role is not Role.HYPERVISOR:
+            raise invalid(f"host {to_host}", f"its role is {target.host.role.value}", "choose a hypervisor")
+        writes = Writes()
+        writes.expect(keys.instance(instance.record.vni, instance_id), instance.mod_revision)
+        place_on(writes, target)
+        for eni in attached_to(store, instance.record):
+            mappings = mappings_of(store, eni.record)
+            _clear_dead_relays(writes, store, eni.record, mappings)
+            move_writes(writes, eni.record, mappings, target.host)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def movable(instance: Instance) -> None:
+    """Refuse an instance whose namespace is not netorch's to make anew elsewhere. Raises ApiError: UnsupportedOperation."""
+    if instance.attachment is Attachment.EXISTING:
+        text = f"instance {instance.name} ({instance.id}): its namespace {instance.netns} is somebody else's; run a new one there"
+        raise ApiError("UnsupportedOperation", text)
+
+
+def _clear_dead_relays(writes: Writes, store: Store, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]]) -> None:
+    """Settle addresses whose former host will never say that it has done relaying, because its agent is gone."""
+    for key, mapping in mappings.items():
+        move = mapping.record.move
+        if move is None or move.direction is not Direction.FROM or store.get(keys.host_live(move.host)) is not None:
+            continue
+        mappings[key] = Stored(msgspec.structs.replace(mapping.record, move=None), mapping.mod_revision)
+        writes.drop(keys.want(move.host, eni.id))
+
+
+def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]], target: Host) -> None:
+    """Add the beginning of an interface's move. Raises ApiError."""
+    to = Move(direction=Direction.TO, host=target.name, vtep=target.underlay)
+    for key, mapping in mappings.items():
+        record = mapping.record
+        where = f"instance {eni.instance}"
+        if record.move is not None:
+            way = f"is moving {record.move.direction.value} {record.move.host}"
+            raise ApiError("IncorrectInstanceState", f"{where}: {way}; wait until it has settled")
+        if record.host == target.name:
+            raise invalid(where, f"it is on host {target.name} already", "choose another host")
+        writes.change(key, mapping.mod_revision, msgspec.structs.replace(record, move=to))
+    writes.put(keys.want(target.name, eni.id), Want(eni=eni.id))
+
+
+def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
+    """Leave an instance where it is, if it has not yet arrived elsewhere.
+
+    Raises:
+      ApiError: InvalidInstanceID.NotFound, IncorrectInstanceState when it is not on its way.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        _, instance = read(store, caller, Instance, instance_id)
+        writes = Writes()
+        for eni in attached_to(store, instance.record):
+            for key, mapping in mappings_of(store, eni.record).items():
+                move = mapping.record.move
+                if move is not None and move.direction is Direction.TO:
+                    writes.change(key, mapping.mod_revision, msgspec.structs.replace(mapping.record, move=None))
+                    writes.drop(keys.want(move.host, eni.record.id))
+        if not writes:
+            raise ApiError("IncorrectInstanceState", f"instance {instance_id}: is not on its way anywhere; nothing to cancel")
+        return writes, None
+
+    attempt(store, decide)
+
+
+def complete_arrival(store: Store, host: str, eni_id: str) -> bool:
+    """Record that `host` has plugged an interface that was on its way to it; the former host relays from now on.
+
+    Returns False when there is nothing to record: the interface is gone, the move was cancelled, or somebody was faster.
+    """
+    state = _host(store, host)
+    writes = Writes()
+    if state is None:
+        return False
+    for key, mapping in _mappings(store, eni_id).items():
+        move = mapping.record.move
+        if move is None or move.direction is not Direction.TO or move.host != host:
+            continue
+        back = Move(direction=Direction.FROM, host=mapping.record.host, vtep=mapping.record.vtep)
+        there = msgspec.structs.replace(mapping.record, host=host, vtep=state.host.underlay, move=back)
+        writes.change(key, mapping.mod_revision, there)
+    return bool(writes) and writes.commit(store) > 0
+
+
+def finish_departure(store: Store, host: str, eni_id: str) -> bool:
+    """Record that `host` has done relaying for an interface that left it, and need no longer carry it.
+
+    Returns False when that could not be recorded just now, or when the interface has not left.
+    """
+    writes = Writes()
+    for key, mapping in _mappings(store, eni_id).items():
+        move = mapping.record.move
+        if mapping.record.host == host or (move is not None and move.direction is Direction.TO and move.host == host):
+            return False
+        if move is not None and move.host == host:
+            writes.change(key, mapping.mod_revision, msgspec.structs.replace(mapping.record, move=None))
+        else:
+            writes.expect(key, mapping.mod_revision)
+    writes.drop(keys.want(host, eni_id))
+    return writes.commit(store) > 0
+
+
+def _host(store: Store, name: str) -> HostState | None:
+    try:
+        return read_host(store, name)
+    except ApiError:
+        return None
+
+
+def _mappings(store: Store, eni_id: str) -> dict[str, Stored[Mapping]]:
+    eni = get(store, keys.eni(vni_of(eni_id), eni_id), NetworkInterface)
+    return mappings_of(store, eni.record) if eni is not None else {}

@@ -1,0 +1,243 @@
+"""The rules of security groups: authorizing and revoking them, by the words of `netorch.model.permission`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from netorch.control.actions.groups import peer_names
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.uses import use
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model import permission, rules
+from netorch.model.addr import AddressError, parse_prefix, version_of
+from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
+from netorch.model.rule_text import rule_text
+from netorch.model.rules import Flaw
+from netorch.model.security import PrefixList, SecurityGroup, SecurityGroupRule, Way, referred
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid, not_found, over_quota
+from netorch.records.read import Stored, read, read_all
+from netorch.store.base import Store
+
+
+class Permission(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule in words: `tcp`, `443`, and `10.0.0.0/8`, `sg-web` or `pl-offices` (or an id) for the other end."""
+
+    protocol: str | int
+    peer: str
+    ports: str | int = ""
+    description: str = ""
+
+
+class Peers:
+    """The groups and prefix lists of one VPC, to which its rules may refer."""
+
+    def __init__(self, groups: Mapping[str, Stored[SecurityGroup]], lists: Mapping[str, Stored[PrefixList]]) -> None:
+        self.groups = groups
+        self.lists = lists
+        self.names = peer_names((stored.record for stored in groups.values()), (stored.record for stored in lists.values()))
+        self._ids = {name: found for found, name in self.names.items()}
+
+    def rule(self, where: str, wish: Permission, rule_id: str) -> SecurityGroupRule:
+        """Return a rule as it is stored. Raises ApiError: InvalidGroup.NotFound, InvalidPrefixListID.NotFound and others."""
+        protocol = permission.protocol(wish.protocol)
+        ports = protocol if isinstance(protocol, Flaw) else permission.ports(wish.ports, protocol)
+        for flaw in (protocol, ports, rules.description(wish.description)):
+            if isinstance(flaw, Flaw):
+                raise invalid(where, flaw.what, flaw.fix)
+        assert isinstance(protocol, int)
+        assert isinstance(ports, tuple)
+        peer, version = self._peer(where, wish.peer)
+        if version and (flaw := permission.other_family(protocol, version, wish.peer)):
+            raise invalid(where, flaw.what, flaw.fix)
+        return SecurityGroupRule(
+            id=rule_id,
+            protocol=protocol,
+            from_port=ports[0],
+            to_port=ports[1],
+            cidr="" if permission.is_reference(peer) else peer,
+            group=peer if peer.startswith(GROUP_PREFIX) else "",
+            prefix_list=peer if peer.startswith(LIST_PREFIX) else "",
+            description=wish.description,
+        )
+
+    def _peer(self, where: str, text: str) -> tuple[str, int]:
+        """Return the other end of a rule as it is stored, and its IP version, 0 for both."""
+        if not permission.is_reference(text):
+            try:
+                prefix = parse_prefix(text, strict=False)  # EC2 cuts host bits off
+            except AddressError:
+                flaw = permission.cidr(text, references=True)
+                assert isinstance(flaw, Flaw)
+                raise invalid(where, flaw.what, flaw.fix) from None
+            return str(prefix), prefix.version
+        found = self._ids.get(text, text)
+        if found in self.lists:
+            return found, self.lists[found].record.version
+        if found not in self.groups:
+            raise not_found("sg" if text.startswith(GROUP_PREFIX) else "pl", text)
+        return found, 0
+
+    def count(self, group_rules: Sequence[SecurityGroupRule], version: int) -> int:
+        """Return as how many rules of an IP version some rules count: a prefix list's as many as it may ever have entries."""
+        total = 0
+        for rule in group_rules:
+            if rule.prefix_list:
+                prefix_list = self.lists[rule.prefix_list].record
+                total += prefix_list.max_entries if prefix_list.version == version else 0
+            elif rule.group or version_of(rule.cidr) == version:
+                total += 1
+        return total
+
+    def within_quota(self, group: SecurityGroup, quotas: Quotas) -> None:
+        """Refuse a group with too many rules. Raises ApiError: RulesPerSecurityGroupLimitExceeded."""
+        limit = quotas.rules_per_group
+        for way in Way:
+            for version in (4, 6):
+                count = self.count(rules_of(group, way), version)
+                if count > limit:
+                    noun = f"{way.value} rules of IPv{version} ({count} with what is asked for)"
+                    raise over_quota("RulesPerSecurityGroupLimitExceeded", where_of(group), limit, noun, quotas.owner)
+
+
+def where_of(group: SecurityGroup) -> str:
+    """Return how an error text names a group."""
+    return f"security group {group.name} ({group.id})"
+
+
+def rules_of(group: SecurityGroup, way: Way) -> tuple[SecurityGroupRule, ...]:
+    """Return a group's rules of one way."""
+    return group.ingress if way is Way.INGRESS else group.egress
+
+
+def words_of(rule: SecurityGroupRule) -> Words:
+    """Return what makes a rule the same as another one."""
+    return rule.protocol, rule.from_port, rule.to_port, rule.peer
+
+
+def authorize(
+    store: Store, caller: Caller, group_id: str, way: Way, permissions: Sequence[Permission]
+) -> list[SecurityGroupRule]:
+    """Return new rules of a security group.
+
+    Raises:
+      ApiError: InvalidGroup.NotFound and InvalidPrefixListID.NotFound, of the group itself or of what a rule refers to;
+        InvalidPermission.Duplicate, RulesPerSecurityGroupLimitExceeded, InvalidParameterValue for words that mean nothing.
+    """
+
+    def decide() -> tuple[Writes, list[SecurityGroupRule]]:
+        vpc, stored = read(store, caller, SecurityGroup, group_id)
+        group = stored.record
+        peers = _peers(store, group.vni)
+        known = {words_of(rule) for rule in rules_of(group, way)}
+        added = []
+        for wish in permissions:
+            rule = peers.rule(where_of(group), wish, caller.new_id("sgr", group.vni))
+            if words_of(rule) in known:
+                text = f"{where_of(group)}: has the rule {rule_text(rule, way, peers.names)} already; there is nothing to add"
+                raise ApiError("InvalidPermission.Duplicate", text)
+            known.add(words_of(rule))
+            added.append(rule)
+        changed = msgspec.structs.replace(group, **{way.value: (*rules_of(group, way), *added)})
+        peers.within_quota(changed, quotas_of(store, vpc.record.owner))
+        writes = Writes()
+        change_rules(writes, stored, changed, peers)
+        return writes, added
+
+    return attempt(store, decide)
+
+
+def _peers(store: Store, vni: int) -> Peers:
+    return Peers(read_all(store, SecurityGroup, vni), read_all(store, PrefixList, vni))
+
+
+def change_rules(writes: Writes, stored: Stored[SecurityGroup], changed: SecurityGroup, peers: Peers) -> None:
+    """Add the change of a group's rules.
+
+    What they newly refer to must still be there; of prefix lists all must be as they were, because they count in the quota.
+    """
+    before = referred(stored.record)
+    for peer in sorted(referred(changed)):
+        if peer in peers.lists:
+            use(writes, keys.prefix_list(changed.vni, peer), peer, peers.lists[peer].mod_revision)
+        elif peer not in before and peer != changed.id and not peers.groups[peer].record.is_default:
+            use(writes, keys.security_group(changed.vni, peer), peer, peers.groups[peer].mod_revision)
+    writes.change(keys.security_group(changed.vni, changed.id), stored.mod_revision, changed)
+
+
+def revoke(
+    store: Store,
+    caller: Caller,
+    group_id: str,
+    way: Way,
+    permissions: Sequence[Permission],
+    *,
+    terminate_established: bool = False,
+) -> SecurityGroup:
+    """Return a security group without some of its rules, which are told by their words.
+
+    With `terminate_established`, connections that no rule permits any more end; else those that are tracked go on.
+
+    Raises:
+      ApiError: InvalidGroup.NotFound, InvalidPermission.NotFound, and as `authorize` for the words.
+    """
+
+    def find(group: SecurityGroup, peers: Peers) -> set[str]:
+        by_words = {words_of(rule): rule.id for rule in rules_of(group, way)}
+        found = set()
+        for wish in permissions:
+            rule = peers.rule(where_of(group), wish, "")
+            if words_of(rule) not in by_words:
+                text = f"{where_of(group)}: has no {way.value} rule {rule_text(rule, way, peers.names)}; {_look(group)}"
+                raise ApiError("InvalidPermission.NotFound", text)
+            found.add(by_words[words_of(rule)])
+        return found
+
+    def decide() -> tuple[Writes, SecurityGroup]:
+        _, stored = read(store, caller, SecurityGroup, group_id)
+        peers = _peers(store, stored.record.vni)
+        return _without(stored, find(stored.record, peers), peers, terminate_established)
+
+    return attempt(store, decide)
+
+
+def _look(group: SecurityGroup) -> str:
+    return f"`netorch sg rule list {group.id}` shows its rules"
+
+
+def revoke_by_id(
+    store: Store, caller: Caller, group_id: str, rule_ids: Sequence[str], *, terminate_established: bool = False
+) -> SecurityGroup:
+    """Return a security group without some of its rules, either way.
+
+    Raises:
+      ApiError: InvalidGroup.NotFound, InvalidSecurityGroupRuleId.NotFound.
+    """
+
+    def decide() -> tuple[Writes, SecurityGroup]:
+        _, stored = read(store, caller, SecurityGroup, group_id)
+        group = stored.record
+        for rule_id in rule_ids:
+            if all(rule.id != rule_id for rule in (*group.ingress, *group.egress)):
+                text = f"{where_of(group)}: has no rule {rule_id}; {_look(group)}"
+                raise ApiError("InvalidSecurityGroupRuleId.NotFound", text)
+        return _without(stored, set(rule_ids), _peers(store, group.vni), terminate_established)
+
+    return attempt(store, decide)
+
+
+def _without(stored: Stored[SecurityGroup], rule_ids: set[str], peers: Peers, terminate: bool) -> tuple[Writes, SecurityGroup]:
+    group = stored.record
+    changed = msgspec.structs.replace(
+        group,
+        ingress=tuple(rule for rule in group.ingress if rule.id not in rule_ids),
+        egress=tuple(rule for rule in group.egress if rule.id not in rule_ids),
+        terminations=group.terminations + terminate,
+    )
+    writes = Writes()
+    change_rules(writes, stored, changed, peers)
+    return writes, changed

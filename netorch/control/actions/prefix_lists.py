@@ -1,0 +1,208 @@
+"""Prefix lists: CIDRs under one name, to which the rules of security groups may refer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from netorch.control.actions.permissions import Peers
+from netorch.control.base import checks
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.uses import delete_unused, use_key, use_revision
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError
+from netorch.model import rules
+from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
+from netorch.model.permission import LIST_PREFIX
+from netorch.model.security import PrefixList, PrefixListEntry, SecurityGroup, referred
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.read import Stored, read, read_all, read_vpc
+from netorch.store.base import Store
+
+
+class PrefixListInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A prefix list, with the groups whose rules refer to it."""
+
+    prefix_list: PrefixList
+    vpc: Vpc
+    groups: tuple[str, ...]  # ids
+
+
+def create_prefix_list(
+    store: Store,
+    caller: Caller,
+    vpc_id: str,
+    *,
+    name: str,
+    cidrs: Sequence[str],
+    max_entries: int | None = None,
+    tags: Tags | None = None,
+) -> PrefixList:
+    """Return a new prefix list; its IP version is that of its CIDRs, its size as many as there are unless more are asked for.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, PrefixListLimitExceeded, PrefixListMaxEntriesExceeded, MissingParameter without a CIDR,
+        InvalidParameterValue for a bad or taken name, a bad CIDR, or CIDRs of both versions.
+    """
+
+    def decide() -> tuple[Writes, PrefixList]:
+        stored = read_vpc(store, caller, vpc_id)
+        vpc = stored.record
+        where = f"prefix list {name!r}"
+        if flaw := rules.referable_name(name, LIST_PREFIX):
+            raise invalid(where, flaw.what, flaw.fix)
+        others = read_all(store, PrefixList, vpc.vni).values()
+        room_for_lists(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
+        if any(other.record.name == name for other in others):
+            raise duplicate_name("pl", name, "the VPC")
+        entries = make_entries(where, cidrs)
+        made = PrefixList(
+            id=caller.new_id("pl", vpc.vni),
+            vni=vpc.vni,
+            name=name,
+            version=version_of(entries[0].cidr),
+            max_entries=size(where, len(entries), max_entries),
+            entries=entries,
+            tags=checks.tags(where, tags),
+        )
+        writes = Writes()
+        guard_structure(writes, stored)
+        writes.create(keys.prefix_list(vpc.vni, made.id), made)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def room_for_lists(where: str, count: int, quotas: Quotas) -> None:
+    """Refuse more prefix lists than a VPC may have. Raises ApiError: PrefixListLimitExceeded."""
+    if count > quotas.prefix_lists_per_vpc:
+        raise over_quota("PrefixListLimitExceeded", where, quotas.prefix_lists_per_vpc, "prefix lists", quotas.owner)
+
+
+def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...]:
+    """Return the entries of a prefix list in address order, host bits cut off as EC2 does. Raises ApiError."""
+    prefixes: set[Prefix] = set()
+    for text in cidrs:
+        try:
+            prefixes.add(parse_prefix(text, strict=False))
+        except AddressError as error:
+            raise invalid(where, str(error), "write e.g. 192.0.2.0/24") from None
+    if not prefixes:
+        raise ApiError("MissingParameter", f"{where}: has no CIDR; give it one, e.g. 192.0.2.0/24")
+    if len({prefix.version for prefix in prefixes}) > 1:
+        raise invalid(where, "it has CIDRs of both IP versions", "make a prefix list for each")
+    return tuple(PrefixListEntry(cidr=str(prefix)) for prefix in sorted(prefixes))
+
+
+def size(where: str, count: int, wish: int | None) -> int:
+    """Return as how many rules a prefix list counts. Raises ApiError: PrefixListMaxEntriesExceeded, InvalidParameterValue."""
+    found = count if wish is None else wish
+    if not 1 <= found <= rules.MAX_ENTRIES:
+        raise invalid(where, f"{found} is not a number of entries", f"choose 1 to {rules.MAX_ENTRIES}")
+    if count > found:
+        text = f"{where}: {count} CIDRs are more than its {found}; remove some, or raise its number of entries"
+        raise ApiError("PrefixListMaxEntriesExceeded", text)
+    return found
+
+
+def modify_prefix_list(
+    store: Store, caller: Caller, list_id: str, *, cidrs: Sequence[str] | None = None, max_entries: int | None = None
+) -> PrefixList:
+    """Return a prefix list with other CIDRs, or another size, or both; the rules that refer to it follow.
+
+    Raises:
+      ApiError: InvalidPrefixListID.NotFound, PrefixListMaxEntriesExceeded, RulesPerSecurityGroupLimitExceeded when a group that
+        refers to it would count too many rules, InvalidParameterValue for a bad CIDR or one of the other IP version.
+    """
+
+    def decide() -> tuple[Writes, PrefixList]:
+        vpc, stored = read(store, caller, PrefixList, list_id)
+        used = use_revision(store, list_id)
+        before = stored.record
+        where = f"prefix list {before.name} ({list_id})"
+        entries = before.entries if cidrs is None else renewed(before, make_entries(where, cidrs))
+        same_version(where, before.version, entries)
+        limit = size(where, len(entries), before.max_entries if max_entries is None else max_entries)
+        changed = msgspec.structs.replace(before, entries=entries, max_entries=limit)
+        writes = Writes()
+        writes.change(keys.prefix_list(before.vni, list_id), stored.mod_revision, changed)
+        if limit > before.max_entries:
+            writes.expect(use_key(list_id), used)
+            _room_in_groups(writes, store, changed, quotas_of(store, vpc.record.owner))
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def renewed(before: PrefixList, entries: tuple[PrefixListEntry, ...]) -> tuple[PrefixListEntry, ...]:
+    """Return new entries, those that were there before with their descriptions."""
+    known = {entry.cidr: entry for entry in before.entries}
+    return tuple(known.get(entry.cidr, entry) for entry in entries)
+
+
+def same_version(where: str, version: int, entries: Iterable[PrefixListEntry]) -> None:
+    """Refuse CIDRs of an IP version that a prefix list has not. Raises ApiError: InvalidParameterValue."""
+    for entry in entries:
+        if version_of(entry.cidr) != version:
+            raise invalid(where, f"{entry.cidr} is not IPv{version}, as its other CIDRs are", "make another prefix list")
+
+
+def _room_in_groups(writes: Writes, store: Store, grown: PrefixList, quotas: Quotas) -> None:
+    """Refuse a larger prefix list that some group has no room for. Other lists count too, so they must stay as they are."""
+    groups, lists = read_all(store, SecurityGroup, grown.vni), read_all(store, PrefixList, grown.vni)
+    peers = Peers(groups, {**lists, grown.id: Stored(grown, 0)})
+    for stored in groups.values():
+        found = referred(stored.record)
+        if grown.id in found:
+            peers.within_quota(stored.record, quotas)
+            for other in sorted(found & lists.keys() - {grown.id}):
+                writes.expect(keys.prefix_list(grown.vni, other), lists[other].mod_revision)
+
+
+def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
+    """Delete a prefix list that no rule refers to.
+
+    Raises:
+      ApiError: InvalidPrefixListID.NotFound, DependencyViolation while rules refer to it.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        _, stored = read(store, caller, PrefixList, list_id)
+        used = use_revision(store, list_id)
+        refuse_users(stored.record, read_all(store, SecurityGroup, stored.record.vni).values())
+        writes = Writes()
+        delete_unused(writes, keys.prefix_list(stored.record.vni, list_id), list_id, stored.mod_revision, used)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def refuse_users(prefix_list: PrefixList, groups: Iterable[Stored[SecurityGroup]]) -> None:
+    """Refuse to delete a prefix list that a rule refers to. Raises ApiError: DependencyViolation."""
+    for stored in groups:
+        group = stored.record
+        if prefix_list.id in referred(group):
+            by = f"a rule of security group {group.name} ({group.id})"
+            raise in_use("pl", f"{prefix_list.name} ({prefix_list.id})", by, "revoke that rule first")
+
+
+def describe_prefix_lists(store: Store, caller: Caller, vpc_id: str) -> list[PrefixListInfo]:
+    """Return a VPC's prefix lists by name. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    groups = {group_id: referred(stored.record) for group_id, stored in read_all(store, SecurityGroup, vpc.vni).items()}
+    lists = [stored.record for stored in read_all(store, PrefixList, vpc.vni).values()]
+    infos = []
+    for found in sorted(lists, key=lambda prefix_list: prefix_list.name):
+        users = tuple(group_id for group_id, peers in groups.items() if found.id in peers)
+        infos.append(PrefixListInfo(prefix_list=found, vpc=vpc, groups=users))
+    return infos
+
+
+def describe_prefix_list(store: Store, caller: Caller, list_id: str) -> PrefixListInfo:
+    """Return one prefix list. Raises ApiError: InvalidPrefixListID.NotFound."""
+    vpc, _ = read(store, caller, PrefixList, list_id)
+    return next(info for info in describe_prefix_lists(store, caller, vpc.record.id) if info.prefix_list.id == list_id)

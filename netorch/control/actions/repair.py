@@ -1,0 +1,142 @@
+"""Records that cannot be read, make no sense or are missing, and the operator's ways to mend them: nothing else writes over one.
+
+The store remembers what stood at a key before; a record of which others may depend is put back, never removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+from netorch.control.base.addresses import Cursor, cursor_key
+from netorch.control.base.quotas import Quotas, quota_key
+from netorch.control.base.writes import ABSENT
+from netorch.errors import ApiError, Compacted, Conflict, UnreadableRecord
+from netorch.model.eni import EniStatus, Host, VpcStatus
+from netorch.model.mapping import Mapping
+from netorch.model.status import AgentStatus, HostMtu
+from netorch.records import keys
+from netorch.records.codec import check_sound, decode
+from netorch.records.errors import invalid
+from netorch.records.inventory import read_inventory
+from netorch.records.read import VPC_TYPES
+from netorch.state.flow import HandedOver
+from netorch.store.base import Compare, Delete, KeyValue, Put, Store
+
+_ALONE: Final = ("quota/", "hoststat/", keys.mtu_prefix(), cursor_key(""))  # nothing refers to what is stored below these
+_ALONE_OF_VPC: Final = "fl"
+_OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
+
+
+def kind_of(key: str) -> type | None:
+    """Return what is stored at a key; None: nothing that is decoded as a record."""
+    root, _, rest = key.partition("/")
+    _, _, what = rest.partition("/")
+    if root == "vpc":
+        return VPC_TYPES.get(what.partition("/")[0])
+    if root == "map":
+        return Mapping
+    if root == "host":
+        return Host if what == "spec" else None
+    if root == "hoststat":
+        return AgentStatus if what == "agent" else _status_kind(what)
+    if key.startswith(keys.mtu_prefix()):
+        return HostMtu
+    if key.startswith(quota_key("")):
+        return Quotas
+    return Cursor if key.startswith(cursor_key("")) else None
+
+
+def _status_kind(what: str) -> type:
+    return VpcStatus if what.startswith("vpc-") else HandedOver if what.startswith("flows/") else EniStatus
+
+
+def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
+    """Return what cannot be read, makes no sense or is missing, by key, with the revision that did it. Cost: O(store).
+
+    Of a VPC one missing record, or two of which one must be wrong, are named at a time, and none before all can be read. Of a
+    record that is known to have been deleted, the one that refers to it is not taken for wrong.
+    """
+    found = {kv.key: (kv.mod_revision, flaw) for kv in store.list("").kvs if (flaw := _flaw(kv)) is not None}
+    others = {
+        flaw.key: (_changed_at(store, flaw.key), flaw) for flaw in read_inventory(store).unreadable if flaw.key not in found
+    }
+    deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
+    return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}
+
+
+def _changed_at(store: Store, key: str) -> int:
+    """Return the revision that last wrote or deleted a key, 0 when that has been forgotten."""
+    known = store.get(key)
+    if known is not None:
+        return known.mod_revision
+    try:
+        with contextlib.closing(store.watch([key], 1)) as history:
+            events = [event for event in history.poll() if event.key == key]
+    except Compacted:
+        return 0
+    return events[-1].mod_revision if events else 0
+
+
+def _flaw(kv: KeyValue) -> UnreadableRecord | None:
+    kind = kind_of(kv.key)
+    try:
+        check_sound(kv.key, kv.value)
+        if kind is not None:
+            decode(kv, kind)
+    except UnreadableRecord as error:
+        return error
+    return None
+
+
+def as_it_was(store: Store, key: str, revision: int = 0) -> bytes:
+    """Return what stood at a key at a revision (0: now), whatever it is. Raises ApiError, Compacted, FutureRevision."""
+    found = next((kv for kv in store.list(key, revision).kvs if kv.key == key), None)
+    if found is None:
+        when = f"at revision {revision}" if revision else "now"
+        raise invalid(f"key {key}", f"does not exist {when}", "`netorch store check` names the keys that need mending")
+    return found.value
+
+
+def put_back(store: Store, key: str, value: bytes) -> None:
+    """Write a record where one cannot be read, makes no sense or is missing.
+
+    Raises:
+      ApiError: InvalidParameterValue for a key that needs no mending, or a value that is no such record.
+      Conflict: the key was written meanwhile.
+    """
+    mod_revision, kind = _known_damaged(store, key)
+    if (flaw := _flaw(KeyValue(key, value, 0, 0))) is not None:
+        what = kind.__name__ if kind is not None else "value"
+        raise invalid(f"key {key}", f"the value is no {what}: it {flaw.what}", "give one that is") from flaw
+    _commit(store, key, mod_revision, Put(key, value))
+
+
+def discard(store: Store, key: str) -> None:
+    """Delete a record that cannot be read and that nothing refers to: a status, a quota, a subnet's cursor, a flow log.
+
+    Raises:
+      ApiError: InvalidParameterValue for a key whose record can be read; DependencyViolation for one that others may refer to.
+      Conflict: the key was written meanwhile.
+    """
+    mod_revision, kind = _known_damaged(store, key)
+    root, *path = key.split("/")
+    is_stray = kind is None and root not in _OTHERS  # the key is damaged, so nobody can refer to it
+    if not key.startswith(_ALONE) and path[1:2] != [_ALONE_OF_VPC] and not is_stray:
+        raise ApiError("DependencyViolation", f"key {key}: other records may refer to it; put a record back instead")
+    _commit(store, key, mod_revision, Delete(key))
+
+
+def _known_damaged(store: Store, key: str) -> tuple[int, type | None]:
+    """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
+    known, kind = store.get(key), kind_of(key)
+    sound = (known is None or _flaw(known) is None) and key not in damaged(store)
+    if sound:
+        what = "nothing is missing there" if known is None else "can be read"
+        raise invalid(f"key {key}", what, "`netorch store check` names the keys that need mending")
+    return known.mod_revision if known is not None else ABSENT, kind
+
+
+def _commit(store: Store, key: str, mod_revision: int, op: Put | Delete) -> None:
+    if not store.txn([Compare(key, mod_revision)], [op]).succeeded:
+        raise Conflict(f"key {key}: was written meanwhile; check again")

@@ -1,0 +1,216 @@
+"""Subnets: slices of a VPC's ranges from which interfaces get their addresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.addresses import cursor_key, cursor_revision
+from netorch.control.base.logged import delete_logs_of
+from netorch.control.base.quotas import quotas_of
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError
+from netorch.model import rules
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.eni import NetworkInterface
+from netorch.model.security import NetworkAcl, default_acl_id
+from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, in_use, over_quota
+from netorch.records.read import Stored, read, read_all, read_vpc
+from netorch.store.base import Store
+
+
+class SubnetInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A subnet, with what is derived from others' records."""
+
+    subnet: Subnet
+    vpc: Vpc
+    route_table: str  # the id of the one in force: its own or the main one
+    network_acl: str  # likewise: its own or the default one
+    available_addresses: int  # of its IPv4 range, without the reserved ones
+
+
+def create_subnet(
+    store: Store,
+    caller: Caller,
+    vpc_id: str,
+    *,
+    name: str,
+    cidr: str,
+    ipv6_cidr: str = "",
+    route_table: str = "",
+    network_acl: str = "",
+    tags: Tags | None = None,
+) -> Subnet:
+    """Return a new subnet of a VPC; `route_table` and `network_acl` are ids, the main table and default ACL when left out.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidSubnet.Range for a range outside the VPC's or outside /16 to /28,
+        InvalidSubnet.Conflict for one that overlaps another subnet, SubnetLimitExceeded, InvalidRouteTableID.NotFound,
+        InvalidNetworkAclID.NotFound, InvalidParameterValue for a bad or taken name.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        stored = read_vpc(store, caller, vpc_id)
+        vpc = stored.record
+        subnet = Subnet(
+            id=caller.new_id("subnet", vpc.vni),
+            vni=vpc.vni,
+            name=checks.name(f"subnet {name!r}", name),
+            cidr=subnet_range(vpc, f"subnet {name!r}", cidr),
+            ipv6_cidr=subnet_range(vpc, f"subnet {name!r}", ipv6_cidr) if ipv6_cidr else "",
+            route_table=_own_table(store, caller, vpc, route_table),
+            acl=_own_acl(store, caller, vpc, network_acl),
+            tags=checks.tags(f"subnet {name!r}", tags),
+        )
+        others = [other.record for other in read_all(store, Subnet, vpc.vni).values()]
+        limit = quotas_of(store, vpc.owner).subnets_per_vpc
+        if len(others) >= limit:
+            raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets", vpc.owner)
+        fits_beside(subnet, others)
+        writes = Writes()
+        guard_structure(writes, stored)
+        writes.create(keys.subnet(vpc.vni, subnet.id), subnet)
+        return writes, subnet
+
+    return attempt(store, decide)
+
+
+def subnet_range(vpc: Vpc, where: str, text: str) -> str:
+    """Return a subnet's IPv4 or IPv6 range in canonical form. Raises ApiError: InvalidSubnet.Range."""
+    code = "InvalidSubnet.Range"
+    prefix = checks.cidr(text, where, code, rules.subnet_ipv6_cidr if ":" in text else rules.subnet_cidr)
+    ranges = vpc.ipv6_cidrs if prefix.version == 6 else vpc.cidrs
+    if not any(parse_prefix(outer).contains(prefix) for outer in ranges):
+        inside = ", ".join(ranges) or f"none of IPv{prefix.version}; associate one first"
+        raise ApiError(code, f"{where}: {prefix} lies outside the VPC's ranges; they are {inside}")
+    return str(prefix)
+
+
+def fits_beside(subnet: Subnet, others: Iterable[Subnet]) -> None:
+    """Refuse a subnet whose name or ranges another one of the VPC has. Raises ApiError."""
+    own = ranges_of(subnet)
+    for other in others:
+        if other.name == subnet.name:
+            raise duplicate_name("subnet", subnet.name, "the VPC")
+        for theirs in ranges_of(other):
+            if any(theirs.overlaps(prefix) for prefix in own):
+                text = f"subnet {subnet.name!r}: overlaps {theirs} of subnet {other.name} ({other.id}); choose a free range"
+                raise ApiError("InvalidSubnet.Conflict", text)
+
+
+def ranges_of(subnet: Subnet) -> list[Prefix]:
+    """Return a subnet's ranges."""
+    return [parse_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text]
+
+
+def _own_table(store: Store, caller: Caller, vpc: Vpc, route_table: str) -> str:
+    """Return what a subnet stores for a table: its id, nothing for the main one. Raises ApiError."""
+    if not route_table:
+        return ""
+    owner, table = read(store, caller, RouteTable, route_table)
+    if owner.record.id != vpc.id:
+        raise ApiError("InvalidParameterValue", f"route table {route_table}: belongs to another VPC; choose one of {vpc.id}")
+    return "" if table.record.main else table.record.id
+
+
+def _own_acl(store: Store, caller: Caller, vpc: Vpc, network_acl: str) -> str:
+    """Return what a subnet stores for an ACL: its id, nothing for the default one. Raises ApiError."""
+    if not network_acl:
+        return ""
+    owner, acl = read(store, caller, NetworkAcl, network_acl)
+    if owner.record.id != vpc.id:
+        raise ApiError("InvalidParameterValue", f"network ACL {network_acl}: belongs to another VPC; choose one of {vpc.id}")
+    return "" if acl.record.is_default else acl.record.id
+
+
+def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
+    """Delete a subnet without interfaces.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound; DependencyViolation while network interfaces have addresses of it.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
+        vni = vpc.record.vni
+        cursor = cursor_revision(store, subnet_id)  # before the look: whoever adds an interface moves the cursor
+        users = [eni for eni in read_all(store, NetworkInterface, vni).values() if eni.record.subnet == subnet_id]
+        if users:
+            raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
+        writes = Writes()
+        guard_structure(writes, vpc)
+        writes.delete(keys.subnet(vni, subnet_id), subnet.mod_revision)
+        delete_logs_of(store, writes, vni, subnet_id)
+        writes.delete(cursor_key(subnet_id), cursor)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
+    """Return the subnet with another route table in force; nothing: the main one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
+        own = _own_table(store, caller, vpc.record, route_table)
+        return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, route_table=own))
+
+    return attempt(store, decide)
+
+
+def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_acl: str) -> Subnet:
+    """Return the subnet with another ACL at its border; nothing: the default one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidNetworkAclID.NotFound, InvalidParameterValue for another VPC's ACL.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
+        own = _own_acl(store, caller, vpc.record, network_acl)
+        return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, acl=own))
+
+    return attempt(store, decide)
+
+
+def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple[Writes, Subnet]:
+    writes = Writes()
+    if changed != subnet.record:
+        guard_structure(writes, vpc)
+        writes.change(keys.subnet(changed.vni, changed.id), subnet.mod_revision, changed)
+    return writes, changed
+
+
+def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetInfo]:
+    """Return a VPC's subnets in address order. Raises ApiError: InvalidVpcID.NotFound. Cost: O(records of the VPC)."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    main = next((table_id for table_id, table in read_all(store, RouteTable, vpc.vni).items() if table.record.main), "")
+    subnets: dict[str, Stored[Subnet]] = read_all(store, Subnet, vpc.vni)
+    used = Counter(eni.record.subnet for eni in read_all(store, NetworkInterface, vpc.vni).values())
+    infos = [
+        SubnetInfo(
+            subnet=stored.record,
+            vpc=vpc,
+            route_table=stored.record.route_table or main,
+            network_acl=stored.record.acl or default_acl_id(vpc.id),
+            available_addresses=len(checks.usable(parse_prefix(stored.record.cidr))) - used[subnet_id],
+        )
+        for subnet_id, stored in subnets.items()
+    ]
+    return sorted(infos, key=lambda info: parse_prefix(info.subnet.cidr))
+
+
+def describe_subnet(store: Store, caller: Caller, subnet_id: str) -> SubnetInfo:
+    """Return one subnet. Raises ApiError: InvalidSubnetID.NotFound."""
+    vpc, _ = read(store, caller, Subnet, subnet_id)
+    return next(info for info in describe_subnets(store, caller, vpc.record.id) if info.subnet.id == subnet_id)

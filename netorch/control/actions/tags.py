@@ -1,0 +1,54 @@
+"""Setting the tags of what there is. They decide nothing: no compiler reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from netorch.control.apply.draft import own_tags
+from netorch.control.base import checks
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.ids import vni_of
+from netorch.model.vpc import Tags
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import NOUN
+from netorch.records.hosts import read_host
+from netorch.records.read import KIND_OF, read, read_vpc
+from netorch.store.base import Store
+
+_TYPES: dict[str, type[Any]] = {kind: of for of, kind in KIND_OF.items()}
+
+
+def set_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags) -> None:
+    """Give a resource these tags, and no others but netorch's own. `kind` is that of its id, or `host`, which goes by its name.
+
+    Raises:
+      ApiError: EC2's NotFound of its kind, TagLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer's host.
+    """
+    wanted = checks.tags(f"{NOUN[kind]} {resource}", tags)
+
+    def decide() -> tuple[Writes, None]:
+        key, record, mod_revision = _find(store, caller, kind, resource)
+        writes = Writes()
+        if (changed := own_tags(wanted, record.tags)) != record.tags:
+            writes.change(key, mod_revision, msgspec.structs.replace(record, tags=changed))
+        return writes, None
+
+    attempt(store, decide)
+
+
+def _find(store: Store, caller: Caller, kind: str, resource: str) -> tuple[str, Any, int]:
+    """Return a resource's key, record and revision."""
+    if kind == "host":
+        if not caller.operator:
+            raise ApiError("UnauthorizedOperation", f"host {resource}: hosts are the operator's")
+        state = read_host(store, resource)
+        return keys.host_spec(resource), state.host, state.mod_revision
+    if kind == "vpc":
+        vpc = read_vpc(store, caller, resource)
+        return keys.vpc(vpc.record.vni), vpc.record, vpc.mod_revision
+    _, found = read(store, caller, _TYPES[kind], resource)
+    return keys.resource(vni_of(resource), kind, resource), found.record, found.mod_revision

@@ -1,0 +1,297 @@
+"""VPCs and their address ranges.
+
+Whatever changes the structure of a VPC (its CIDRs, subnets, route tables, ACLs; which security groups and prefix
+lists it has) rewrites the VPC's own record, so that of two such
+changes at the same time one fails and decides anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from netorch.control.actions import acls, groups
+from netorch.control.base import checks
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.writes import Writes, attempt, take_name
+from netorch.errors import ApiError
+from netorch.model import rules
+from netorch.model.addr import Prefix, first_overlaps, parse_prefix
+from netorch.model.check import MAIN_ROUTE_TABLE
+from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
+from netorch.model.eni import NetworkInterface
+from netorch.model.flow_log import FlowLog
+from netorch.model.ids import Vni
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.read import read_all, read_vpc
+from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
+from netorch.store.base import KeyValue, Store
+
+
+def create_vpc(
+    store: Store,
+    caller: Caller,
+    *,
+    name: str,
+    cidrs: Sequence[str],
+    ipv6_cidrs: Sequence[str] = (),
+    vni: int | None = None,
+    tags: Tags | None = None,
+) -> Vpc:
+    """Return a new VPC with its main route table, default security group and default ACL; `vni` is a wish.
+
+    Raises:
+      ApiError: InvalidVpc.Range for a CIDR outside /16 to /28 or for two that overlap, VpcLimitExceeded, CidrLimitExceeded,
+        InvalidParameterValue for a name or VNI that is bad or taken.
+    """
+    if name == DEFAULT_VPC_NAME:
+        raise invalid(
+            "VPC 'default'", "the name is the default VPC's", "use `netorch vpc create-default`, or choose another name"
+        )
+
+    def decide() -> tuple[Writes, Vpc]:
+        writes = Writes()
+        vpc = _create(writes, store, caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
+        return writes, vpc
+
+    return attempt(store, decide)
+
+
+def create_default_vpc(store: Store, caller: Caller) -> Vpc:
+    """Return the owner's new default VPC, 172.31.0.0/16 with one subnet.
+
+    Raises:
+      ApiError: DefaultVpcAlreadyExists, VpcLimitExceeded.
+    """
+
+    def decide() -> tuple[Writes, Vpc]:
+        if store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is not None:
+            raise ApiError("DefaultVpcAlreadyExists", f"owner {caller.owner}: has a default VPC already; use that one")
+        writes = Writes()
+        return writes, default_vpc_writes(writes, store, caller)[0]
+
+    return attempt(store, decide)
+
+
+def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vpc, Subnet]:
+    """Add what makes the owner's default VPC, and return it with its subnet. Raises ApiError: VpcLimitExceeded."""
+    vpc = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
+    subnet = Subnet(id=caller.new_id("subnet", vpc.vni), vni=vpc.vni, name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
+    writes.put(keys.subnet(vpc.vni, subnet.id), subnet)
+    return vpc, subnet
+
+
+def _create(
+    writes: Writes,
+    store: Store,
+    caller: Caller,
+    *,
+    name: str,
+    cidrs: Sequence[str],
+    ipv6_cidrs: Sequence[str] = (),
+    vni: int | None = None,
+    tags: Tags | None = None,
+) -> Vpc:
+    where = f"VPC {name!r}"
+    checks.name(where, name)
+    checks.name(f"owner {caller.owner!r}", caller.owner)
+    quotas = quotas_of(store, caller.owner)
+    ranges, ipv6_ranges = vpc_ranges(where, cidrs, ipv6_cidrs, quotas)
+    names = store.list(keys.name(caller.owner, "vpc", "")).kvs
+    if any(kv.key == keys.name(caller.owner, "vpc", name) for kv in names):
+        raise duplicate_name("vpc", name, f"owner {caller.owner}")
+    if len(names) >= quotas.vpcs:
+        raise over_quota("VpcLimitExceeded", f"owner {caller.owner}", quotas.vpcs, "VPCs", quotas.owner)
+    if vni is None:
+        free = next_vni(writes, store, caller)
+    else:
+        free = wished_vni(store.get(vni_key(vni)), caller, where, vni, caller.owner, name)
+    vpc = Vpc(
+        id=caller.new_id("vpc", free.vni),
+        vni=free.vni,
+        owner=caller.owner,
+        name=name,
+        cidrs=ranges,
+        ipv6_cidrs=ipv6_ranges,
+        is_default=name == DEFAULT_VPC_NAME,
+        tags=checks.tags(where, tags),
+    )
+    writes.claim(free.take(vpc.id))
+    create_writes(writes, vpc, caller)
+    return vpc
+
+
+def next_vni(writes: Writes, store: Store, caller: Caller) -> FreeVni:
+    """Return the next free VNI, and add what keeps others off it."""
+    block = find_vnis(store, 1, caller.now())
+    writes.claim(block.advance)
+    return block.free[0]
+
+
+def wished_vni(known: KeyValue | None, caller: Caller, where: str, vni: int, owner: str, name: str) -> FreeVni:
+    """Return the VNI that was asked for, of which `known` is the holding.
+
+    Raises:
+      ApiError: InvalidParameterValue while it is held, or in quarantine and was not that of the owner's VPC of the same name.
+    """
+    if flaw := rules.vni(vni):
+        raise invalid(where, flaw.what, flaw.fix)
+    returns = freed_by(known) == known_as(owner, name)
+    if not returns and take(vni_key(vni), known, "", caller.now()) is None:
+        what = f"VNI {vni} is in use" if holder_of(known) else f"VNI {vni} was freed less than {QUARANTINE_S:.0f} s ago"
+        raise invalid(where, what, "choose another one, or leave it out")
+    return FreeVni(vni=Vni(vni), mod_revision=known.mod_revision if known else 0)
+
+
+def known_as(owner: str, name: str) -> str:
+    """Return how a freed VNI remembers whose it was: the same VPC that comes back is no stranger."""
+    return f"{owner}/{name}"
+
+
+def vpc_ranges(
+    where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str], quotas: Quotas
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a VPC's IPv4 and IPv6 ranges in canonical form. Raises ApiError."""
+    if not cidrs:
+        raise ApiError("MissingParameter", f"{where}: has no IPv4 CIDR; give it one, e.g. 10.0.0.0/16")
+    if max(len(cidrs), len(ipv6_cidrs)) > quotas.cidrs_per_vpc:
+        raise over_quota("CidrLimitExceeded", where, quotas.cidrs_per_vpc, "CIDRs", quotas.owner)
+    code = "InvalidVpc.Range"
+    ranges = [checks.cidr(text, where, code, rules.vpc_cidr) for text in cidrs]
+    ipv6_ranges = [checks.cidr(text, where, code, rules.vpc_ipv6_cidr) for text in ipv6_cidrs]
+    for first, second in first_overlaps((prefix, str(prefix)) for prefix in ranges + ipv6_ranges):
+        raise ApiError(code, f"{where}: {second} overlaps {first}; choose ranges that do not overlap")
+    return tuple(map(str, ranges)), tuple(map(str, ipv6_ranges))
+
+
+class Basics(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes with every VPC."""
+
+    table: RouteTable  # the main one
+    group: SecurityGroup
+    acl: NetworkAcl
+
+
+def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
+    """Add what stores a new VPC, and return what comes with it.
+
+    The claim of the VNI is compared, so nothing can stand below the VPC's prefix yet and its other records need no compare.
+    """
+    main = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=MAIN_ROUTE_TABLE, main=True)
+    writes.claim(take_name(vpc.owner, "vpc", vpc.name, vpc.id))
+    writes.put(keys.vpc(vpc.vni), vpc)
+    writes.put(keys.route_table(vpc.vni, main.id), main)
+    return Basics(table=main, group=groups.create_default(writes, caller, vpc), acl=acls.create_default(writes, vpc))
+
+
+def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
+    """Delete an empty VPC with its main route table, default group and ACL, and flow logs; its VNI stays unused for a while.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound; DependencyViolation while it has subnets, network interfaces, or route tables, security
+        groups, network ACLs or prefix lists of the customer's own.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc = read_vpc(store, caller, vpc_id)
+        vni = vpc.record.vni
+        tables = read_all(store, RouteTable, vni)
+        its_groups = read_all(store, SecurityGroup, vni)
+        its_acls = read_all(store, NetworkAcl, vni)
+        for found, noun in (
+            (len(read_all(store, Subnet, vni)), "subnet"),
+            (len(read_all(store, NetworkInterface, vni)), "network interface"),
+            (sum(not table.record.main for table in tables.values()), "route table"),
+            (sum(not group.record.is_default for group in its_groups.values()), "security group"),
+            (sum(not acl.record.is_default for acl in its_acls.values()), "network ACL"),
+            (len(read_all(store, PrefixList, vni)), "prefix list"),
+        ):
+            if found:
+                raise in_use("vpc", vpc_id, f"{found} {noun}(s)", f"delete its {noun}s first")
+        writes = Writes()
+        writes.delete(keys.vpc(vni), vpc.mod_revision)
+        for table_id, table in tables.items():
+            writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+        for group_id, group in its_groups.items():
+            writes.delete(keys.security_group(vni, group_id), group.mod_revision)
+        for acl_id, acl in its_acls.items():
+            writes.delete(keys.network_acl(vni, acl_id), acl.mod_revision)
+        for log_id, log in read_all(store, FlowLog, vni).items():
+            writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
+        writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
+        held = store.get(vni_key(vni))
+        if held is not None:
+            writes.claim(release(held, caller.now(), known_as(vpc.record.owner, vpc.record.name)))
+        return writes, None
+
+    attempt(store, decide)
+
+
+def describe_vpc(store: Store, caller: Caller, vpc_id: str) -> Vpc:
+    """Return one VPC. Raises ApiError: InvalidVpcID.NotFound."""
+    return read_vpc(store, caller, vpc_id).record
+
+
+def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
+    """Return the VPC with one more range, IPv4 or IPv6.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidVpc.Range for a bad or overlapping range, CidrLimitExceeded.
+    """
+
+    def decide() -> tuple[Writes, Vpc]:
+        stored = read_vpc(store, caller, vpc_id)
+        vpc = stored.record
+        version6 = ":" in cidr
+        cidrs = vpc.cidrs if version6 else (*vpc.cidrs, cidr)
+        ipv6_cidrs = (*vpc.ipv6_cidrs, cidr) if version6 else vpc.ipv6_cidrs
+        ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", cidrs, ipv6_cidrs, quotas_of(store, vpc.owner))
+        writes = Writes()
+        return writes, _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
+
+    return attempt(store, decide)
+
+
+def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
+    """Return the VPC without one of its ranges.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for a range that it has not, OperationNotPermitted for the primary
+        one, DependencyViolation while a subnet lies in it.
+    """
+
+    def decide() -> tuple[Writes, Vpc]:
+        stored = read_vpc(store, caller, vpc_id)
+        vpc = stored.record
+        gone = _associated(vpc, cidr)
+        if str(gone) == vpc.cidrs[0]:
+            raise ApiError("OperationNotPermitted", f"VPC {vpc_id}: {gone} is its primary range; make another VPC instead")
+        for subnet in read_all(store, Subnet, vpc.vni).values():
+            for text in (subnet.record.cidr, subnet.record.ipv6_cidr):
+                if text and gone.contains(parse_prefix(text)):
+                    raise in_use("vpc", vpc_id, f"subnet {subnet.record.id} {text} in {gone}", "delete that subnet first")
+        ranges = tuple(text for text in vpc.cidrs if text != str(gone))
+        ipv6_ranges = tuple(text for text in vpc.ipv6_cidrs if text != str(gone))
+        writes = Writes()
+        return writes, _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
+
+    return attempt(store, decide)
+
+
+def _associated(vpc: Vpc, cidr: str) -> Prefix:
+    rule = rules.vpc_ipv6_cidr if ":" in cidr else rules.vpc_cidr
+    gone = checks.cidr(cidr, f"VPC {vpc.id}", "InvalidVpc.Range", rule)
+    if str(gone) not in vpc.cidrs + vpc.ipv6_cidrs:
+        raise invalid(f"VPC {vpc.id}", f"{gone} is none of its ranges", f"choose one of {', '.join(vpc.cidrs + vpc.ipv6_cidrs)}")
+    return gone
+
+
+def _rewrite(writes: Writes, vpc: Vpc, mod_revision: int, cidrs: tuple[str, ...], ipv6_cidrs: tuple[str, ...]) -> Vpc:
+    changed = msgspec.structs.replace(vpc, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs)
+    writes.change(keys.vpc(vpc.vni), mod_revision, changed)
+    return changed

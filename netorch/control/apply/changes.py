@@ -1,0 +1,132 @@
+"""What a plan is made of: the changes for people to read, and the transactions that make them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.control.base.writes import Writes
+from netorch.errors import NetorchError
+
+MASS: Final = 10  # a plan that ends more than half of at least so many needs to be allowed
+
+
+class Action(Enum):
+    """What happens to a resource."""
+
+    ADD = "add"
+    CHANGE = "change"
+    MOVE = "move"
+    REPLACE = "replace"  # deleted and made anew: what it was called stays, what it held (id, addresses, flows) goes
+    DELETE = "delete"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One attribute before and after; nothing where there is no such side."""
+
+    field: str
+    before: str
+    after: str
+    member: bool = False  # one of the field's many, which comes or goes while the others stay
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to one resource."""
+
+    action: Action
+    kind: str  # host, vpc, prefix-list, security-group, network-acl, route-table, subnet, instance, flow-log
+    name: str
+    owner: str = ""
+    vpc: str = ""  # the VPC's name
+    resource_id: str = ""  # of the one that exists before
+    differences: tuple[Difference, ...] = ()
+    breaks: str = ""  # what stops working, for people
+    ends: int = 0  # how many instances end with it
+    hosts: tuple[str, ...] = ()  # on which the kernel changes
+
+    @property
+    def path(self) -> str:
+        """Return e.g. `acme/web/db-1`: owner, VPC and name, as far as there are any."""
+        return "/".join(part for part in (self.owner, self.vpc, self.name) if part)
+
+
+class Stuck(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared VPC that cannot be made as the file says; it stays as it is, and the rest of the file goes on."""
+
+    path: str  # owner/name
+    error: NetorchError
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not the file's, and is left alone."""
+
+    kind: str  # vpc, or instance: one at the top level of another file
+    path: str
+    source: str  # the file that made it, by path or name; empty: a command did
+    lost: bool  # that file is not there any more
+    declared: bool  # this file has it too, just as it is
+
+
+class CloudPlan(msgspec.Struct, kw_only=True):
+    """What applying a cloud would do to the store as it stood at `revision`."""
+
+    revision: int
+    changes: tuple[Change, ...]
+    steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
+    existing: dict[str, int]  # how many VPCs there are
+    own: dict[str, int] = {}  # how many VPCs and instances there are of those that the file has to do with
+    source: str = ""  # by what the file knows its own; empty: nothing is its own
+    notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
+    stuck: tuple[Stuck, ...] = ()
+    left: tuple[Left, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Return the hosts on which something changes."""
+        return tuple(sorted({host for change in self.changes for host in change.hosts}))
+
+    def counts(self) -> dict[Action, int]:
+        """Return how many changes of each action there are."""
+        counted = Counter(change.action for change in self.changes)
+        return {action: counted[action] for action in Action}
+
+    def mass_deletion(self) -> str:
+        """Return why `apply` refuses the plan unless it is told otherwise, or nothing: what it ends too much of.
+
+        What is made anew ends as well: its connections, its id, its MAC. Of what others have made nothing is counted, because a
+        cloud that is large enough would hide the end of a whole file's.
+        """
+        gone = (Action.DELETE, Action.REPLACE)
+        ended = {
+            "vpc": sum(change.kind == "vpc" and change.action in gone for change in self.changes),
+            "instance": sum(change.ends for change in self.changes),
+        }
+        for kind, noun in (("instance", "instances"), ("vpc", "VPCs")):
+            total = self.own.get(kind, 0)
+            if total >= MASS and ended[kind] * 2 > total:
+                return f"the plan ends {ended[kind]} of {total} {noun}; if that is meant, allow it with --allow-mass-delete"
+        return ""
+
+
+def differences(**fields: tuple[object, object]) -> tuple[Difference, ...]:
+    """Return the attributes whose two sides differ, as texts."""
+    return tuple(Difference(name, _text(before), _text(after)) for name, (before, after) in fields.items() if before != after)
+
+
+def member_differences(field: str, before: Iterable[str], after: Iterable[str]) -> list[Difference]:
+    """Return which members of a field go and which come, each as a text."""
+    old, new = dict.fromkeys(before), dict.fromkeys(after)
+    gone = [Difference(field, text, "", member=True) for text in old if text not in new]
+    return gone + [Difference(field, "", text, member=True) for text in new if text not in old]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={value[key]}" for key in sorted(value))
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)

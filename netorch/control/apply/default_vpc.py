@@ -1,0 +1,52 @@
+"""Instances at the top level of a file: they live in the default VPC, beside those of other files and of commands."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.apply.draft import Draft
+from netorch.control.views.export import export_vpc
+from netorch.errors import ApiError
+from netorch.model.check import default_vpc
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, InstanceDecl, VpcDecl
+from netorch.records.vpc import VpcRecords
+
+
+def with_lodgers(draft: Draft, cloud: Cloud, stored: VpcRecords | None) -> list[VpcDecl]:
+    """Return the declared VPCs, with the instances of the top level in the default one.
+
+    Raises:
+      ApiError: UnauthorizedOperation for instances at the top level of a file of a customer whose the default VPC is not.
+    """
+    if not draft.caller.sees(DEFAULT_OWNER):
+        if cloud.instances:
+            what = f"is in the default VPC of owner {DEFAULT_OWNER}, which is not yours; put it into a VPC of your own"
+            raise ApiError("UnauthorizedOperation", f"instance {cloud.instances[0].name!r}: {what}")
+        return cloud.vpcs
+    for index, decl in enumerate(cloud.vpcs):
+        if decl.owner == DEFAULT_OWNER and decl.name == DEFAULT_VPC_NAME:
+            merged = msgspec.structs.replace(decl, instances=[*decl.instances, *cloud.instances])
+            return [*cloud.vpcs[:index], merged, *cloud.vpcs[index + 1 :]]
+    draft.lodgers, draft.lodging = {decl.name for decl in cloud.instances}, True
+    if stored is None:
+        lodgings = [msgspec.structs.replace(default_vpc(), instances=cloud.instances)] if cloud.instances else []
+        return [*cloud.vpcs, *lodgings]
+    if not cloud.instances and not made_here(draft, stored):
+        return cloud.vpcs
+    return [*cloud.vpcs, _lodgings(draft, stored, cloud.instances)]
+
+
+def made_here(draft: Draft, records: VpcRecords) -> set[str]:
+    """Return the names of a VPC's instances that this file made at its top level."""
+    found = (stored.record for stored in records.instances.values())
+    return {instance.name for instance in found if draft.source.owns(instance.tags)}
+
+
+def _lodgings(draft: Draft, stored: VpcRecords, lodgers: list[InstanceDecl]) -> VpcDecl:
+    """Return the default VPC as it is stored, but for the instances that this file has at its top level."""
+    as_stored = export_vpc(stored)
+    own = made_here(draft, stored) | draft.lodgers
+    others = [decl for decl in as_stored.instances if decl.name not in own]
+    fallback = DEFAULT_SUBNET_NAME if len(as_stored.subnets) > 1 else ""
+    placed = [msgspec.structs.replace(decl, subnet=decl.subnet or fallback) for decl in lodgers]
+    return msgspec.structs.replace(as_stored, instances=others + placed)

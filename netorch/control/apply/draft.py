@@ -1,0 +1,252 @@
+"""What the planning of all VPCs of a cloud shares: what there is, what has been decided so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from netorch.control.actions.enis import delete_writes, detach_writes, hosts_of, unmap
+from netorch.control.actions.instances import terminate_writes
+from netorch.control.actions.vpcs import known_as
+from netorch.control.apply.changes import Action, Change, Difference
+from netorch.control.apply.sources import Source
+from netorch.control.base.addresses import claim_key, cursor_key
+from netorch.control.base.namespaces import NamespacePlan
+from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
+from netorch.control.base.uses import delete_unused, use_key
+from netorch.control.base.writes import ABSENT, Writes, guard_structure
+from netorch.model.addr import parse_prefix
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
+from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
+from netorch.model.flow_log import FlowLog
+from netorch.model.security import PrefixList, SecurityGroup, referred
+from netorch.model.vpc import Tags
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
+from netorch.records.read import Stored
+from netorch.records.valid import SOURCE_TAG
+from netorch.records.vpc import VpcRecords
+from netorch.store.alloc import FreeVni, release
+
+Path = tuple[str, str]  # a VPC's owner and name
+
+
+class Draft:
+    """A plan in the making. It edits the records of the VPCs that it changes, and leaves the inventory as it is."""
+
+    def __init__(self, inventory: Inventory, caller: Caller, source: Source) -> None:
+        self.inventory = inventory
+        self.caller = caller
+        self.source = source
+        # With those that the plan adds.
+        self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
+        self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
+        self.lodgers: set[str] = set()  # instances of the file's top level, by name
+        self.lodging = False  # the default VPC is declared for them only
+        self.planned: dict[Path, VpcRecords] = {}  # as they will be
+        self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be made anew
+        self.changes: list[Change] = []
+        self.steps: list[Writes] = []
+        self._logs: dict[int, dict[str, list[Stored[FlowLog]]]] = {}  # by VNI and by what they record
+        self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
+
+    def lodgers_only(self, owner: str, name: str) -> bool:
+        """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
+        return self.lodging and owner == DEFAULT_OWNER and name == DEFAULT_VPC_NAME
+
+    def quotas_of(self, owner: str) -> Quotas:
+        """Return an owner's limits."""
+        return decode_quotas(self.inventory.raw.get(quota_key(owner)), owner)
+
+    def step(self) -> Writes:
+        """Return the next step, empty."""
+        writes = Writes()
+        self.steps.append(writes)
+        return writes
+
+    def delete_flow_logs(self, writes: Writes, records: VpcRecords, resource: str) -> None:
+        """Add the end of the flow logs of a resource that ends. Cost: O(flow logs of the VPC) the first time."""
+        logs = self._logs.get(records.vni)
+        if logs is None:
+            logs = self._logs[records.vni] = {}
+            for stored in records.flow_logs.values():
+                logs.setdefault(stored.record.resource, []).append(stored)
+        for stored in logs.get(resource, ()):
+            writes.delete(keys.flow_log(records.vni, stored.record.id), stored.mod_revision)
+
+    def revision_of(self, key: str) -> int:
+        """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
+        kv = self.inventory.raw.get(key)
+        return ABSENT if kv is None else kv.mod_revision
+
+
+def _placed(inventory: Inventory) -> Iterator[tuple[str, Instance]]:
+    """Yield every instance that can be read, with its host."""
+    everything = [*inventory.vpcs.values(), *(found.rest for found in inventory.quarantined.values() if found.rest is not None)]
+    for records in everything:
+        for instance_id, stored in records.instances.items():
+            eni = records.enis.get(primary_eni_id(instance_id))
+            mapping = records.mappings.get(eni.record.address) if eni is not None else None
+            if mapping is not None:
+                yield mapping.record.host, stored.record
+
+
+def canonical(prefix: str) -> str:
+    """Return a valid prefix as it is stored; IPv4 ones can be written in one way only."""
+    return str(parse_prefix(prefix)) if ":" in prefix else prefix
+
+
+def visible_tags(tags: Tags) -> Tags:
+    """Return the tags that a customer set, without netorch's own."""
+    return {key: value for key, value in tags.items() if key != SOURCE_TAG}
+
+
+def of_source(tags: Tags, mark: str) -> Tags:
+    """Return tags that say to which file something belongs; no mark: to none."""
+    rest = visible_tags(tags)
+    return {**rest, SOURCE_TAG: mark} if mark else rest
+
+
+def own_tags(wanted: Tags, stored: Tags) -> Tags:
+    """Return the tags to store: those wanted, and netorch's own as they were."""
+    return {**wanted, SOURCE_TAG: stored[SOURCE_TAG]} if SOURCE_TAG in stored else wanted
+
+
+def carriers(records: VpcRecords) -> tuple[str, ...]:
+    """Return the hosts on which a VPC has something."""
+    return tuple(hosts_of(mapping.record for mapping in records.mappings.values()))
+
+
+def instance_hosts(records: VpcRecords, enis: Iterable[Stored[NetworkInterface]]) -> tuple[str, ...]:
+    """Return the hosts that carry these interfaces."""
+    return tuple(hosts_of(mapping.record for eni in enis for mapping in records.mappings_of(eni.record).values()))
+
+
+def enis_by_instance(records: VpcRecords) -> dict[str, list[Stored[NetworkInterface]]]:
+    """Return a VPC's interfaces by the instance they are attached to; nothing: not attached."""
+    found: dict[str, list[Stored[NetworkInterface]]] = {}
+    for eni in records.enis.values():
+        found.setdefault(eni.record.instance, []).append(eni)
+    return found
+
+
+def delete_instance(
+    draft: Draft, records: VpcRecords, instance: Stored[Instance], enis: Sequence[Stored[NetworkInterface]], *, whole: bool
+) -> None:
+    """Add the end of an instance with its own interface; other ones are detached, or with `whole` deleted too."""
+    writes = draft.step()
+    draft.namespaces.release(writes, instance.record, instance_hosts(records, enis))
+    terminate_writes(writes, records.vpc.record, instance)
+    for eni in enis:
+        mappings = records.mappings_of(eni.record)
+        if whole or eni.record.id == primary_eni_id(instance.record.id):
+            delete_writes(writes, eni)
+            draft.delete_flow_logs(writes, records, eni.record.id)
+            unmap(writes, eni.record.id, mappings)
+        else:
+            detach_writes(writes, eni, mappings)
+
+
+def delete_vpc(draft: Draft, records: VpcRecords) -> None:
+    """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
+    vpc, vni = records.vpc.record, records.vni
+    by_instance = enis_by_instance(records)
+    for instance in records.instances.values():
+        delete_instance(draft, records, instance, by_instance.get(instance.record.id, ()), whole=True)
+    for eni in by_instance.get("", ()):
+        writes = draft.step()
+        delete_writes(writes, eni)
+        draft.delete_flow_logs(writes, records, eni.record.id)
+        for address in eni.record.addresses:
+            writes.drop(claim_key(vni, address))
+    for subnet_id, subnet in records.subnets.items():
+        delete_subnet(draft, records, subnet_id, subnet.mod_revision)
+    for table_id, table in records.route_tables.items():
+        if not table.record.main:
+            writes = draft.step()
+            guard_structure(writes, records.vpc)
+            writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+    _delete_policies(draft, records)
+    for resource in {log.record.resource for log in records.flow_logs.values()} - {vpc.id, *records.subnets, *records.enis}:
+        draft.delete_flow_logs(draft.step(), records, resource)  # of what had gone before they went with it
+    writes = draft.step()
+    writes.delete(keys.vpc(vni), records.vpc.mod_revision)
+    for default in records.groups.values():
+        if default.record.is_default:
+            writes.drop(keys.security_group(vni, default.record.id))
+    for acl in records.acls.values():
+        if acl.record.is_default:
+            writes.drop(keys.network_acl(vni, acl.record.id))
+    main = records.main_table()
+    if main is not None:
+        writes.drop(keys.route_table(vni, main.id))
+    draft.delete_flow_logs(writes, records, vpc.id)
+    writes.drop(keys.name(vpc.owner, "vpc", vpc.name))
+    held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
+    if held is not None:
+        writes.claim(release(held, draft.caller.now(), known_as(vpc.owner, vpc.name)))
+
+
+def _delete_policies(draft: Draft, records: VpcRecords) -> None:
+    """Add the end of a VPC's groups, prefix lists and ACLs but for those that came with it."""
+    groups = records.groups.values()
+    own = [stored for stored in groups if not stored.record.is_default]
+    defaults = [stored for stored in groups if stored.record.is_default]
+    delete_filters(draft, own, list(records.prefix_lists.values()), defaults)
+    for acl_id, acl in records.acls.items():
+        if not acl.record.is_default:
+            writes = draft.step()
+            guard_structure(writes, records.vpc)
+            writes.delete(keys.network_acl(records.vni, acl_id), acl.mod_revision)
+
+
+def delete_filters(
+    draft: Draft,
+    groups: Sequence[Stored[SecurityGroup]],
+    lists: Sequence[Stored[PrefixList]],
+    referring: Sequence[Stored[SecurityGroup]] = (),
+) -> None:
+    """Add the end of groups and prefix lists that no interface uses; of their rules and of those of `referring` first."""
+    gone = {stored.record.id for stored in groups} | {stored.record.id for stored in lists}
+    for stored in (*groups, *referring):
+        group = stored.record
+        if referred(group) & gone - {group.id}:
+            empty = msgspec.structs.replace(group, ingress=(), egress=())
+            draft.step().change(keys.security_group(group.vni, group.id), stored.mod_revision, empty)
+    for stored in groups:
+        _delete_unused(draft, keys.security_group(stored.record.vni, stored.record.id), stored)
+    for found in lists:
+        _delete_unused(draft, keys.prefix_list(found.record.vni, found.record.id), found)
+
+
+def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Stored[PrefixList]) -> None:
+    resource_id = stored.record.id
+    delete_unused(draft.step(), key, resource_id, stored.mod_revision, draft.revision_of(use_key(resource_id)))
+
+
+def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revision: int) -> None:
+    """Add the deletion of a subnet that will be empty by then."""
+    writes = draft.step()
+    guard_structure(writes, records.vpc)
+    writes.delete(keys.subnet(records.vni, subnet_id), mod_revision)
+    draft.delete_flow_logs(writes, records, subnet_id)
+    writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
+
+
+def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:
+    """Return what people read of a VPC's deletion."""
+    vpc = records.vpc.record
+    count = len(records.instances)
+    return Change(
+        action=action,
+        kind="vpc",
+        owner=vpc.owner,
+        name=vpc.name,
+        resource_id=vpc.id,
+        differences=why,
+        breaks=f"{count} instance(s) end" if count else "",
+        ends=count,
+        hosts=carriers(records),
+    )

@@ -1,0 +1,342 @@
+"""What makes the instances of one VPC as declared: ends, tag changes, moves, new ones."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.actions.enis import create_writes, fresh_id, map_to
+from netorch.control.actions.groups import join
+from netorch.control.actions.hosts import least_loaded, place_on
+from netorch.control.actions.instances import instance_writes
+from netorch.control.actions.memberships import change_groups
+from netorch.control.actions.moves import move_writes
+from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.apply.draft import (
+    Draft,
+    delete_instance,
+    enis_by_instance,
+    instance_hosts,
+    of_source,
+    own_tags,
+    visible_tags,
+)
+from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.base.addresses import AddressPool, Cursor, cursor_key
+from netorch.control.base.namespaces import check_right
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.errors import ApiError
+from netorch.model.addr import canonical_ip
+from netorch.model.cloud import InstanceDecl, VpcDecl
+from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
+from netorch.model.ids import port_name
+from netorch.model.mapping import Direction
+from netorch.model.normal import normal_memberships
+from netorch.model.rules import normal_netns
+from netorch.model.security import SecurityGroup
+from netorch.model.vpc import Subnet
+from netorch.records import keys
+from netorch.records.codec import decode
+from netorch.records.errors import not_found
+from netorch.records.hosts import HostState
+from netorch.records.read import Stored
+from netorch.records.valid import SOURCE_TAG
+from netorch.records.vpc import VpcRecords
+from netorch.store.alloc import mac_address
+
+
+class InstancePlanner:
+    """The planning of one VPC's instances; deletions are planned before the VPC's structure, additions after it."""
+
+    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, gone_subnets: set[str]) -> None:
+        self._draft = draft
+        self._decl = decl
+        self._records = records
+        self._gone = gone_subnets
+        self._enis = enis_by_instance(records) if records.enis else {}
+        self._stored = {stored.record.name: stored for stored in records.instances.values()}
+        self._replaced: dict[str, tuple[Difference, ...]] = {}
+        self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
+        self._used: set[str] = set()
+        self._macs: set[str] = set()
+        self._ports: set[str] = set()
+
+    def plan_deletions(self) -> None:
+        """Add the ends of instances that are not declared, or that must be made anew."""
+        if not self._stored:
+            return
+        declared = {decl.name: decl for decl in self._decl.instances}
+        for name, stored in self._stored.items():
+            decl = declared.get(name)
+            if decl is None:
+                self._delete(stored)
+                self._note(Action.DELETE, stored, ())
+            elif why := self._unchangeable(stored.record, decl):
+                self._delete(stored)
+                self._replaced[name] = why
+
+    def _delete(self, stored: Stored[Instance]) -> None:
+        enis = self._enis.get(stored.record.id, [])
+        delete_instance(self._draft, self._records, stored, enis, whole=False)
+        self._records.enis.pop(primary_eni_id(stored.record.id), None)
+
+    def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...]) -> None:
+        change = Change(
+            action=action,
+            kind="instance",
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=stored.record.name,
+            resource_id=stored.record.id,
+            differences=diff,
+            breaks=self._breaks(stored) if action is Action.DELETE else "",
+            ends=int(action is Action.DELETE),
+            hosts=instance_hosts(self._records, self._enis.get(stored.record.id, ())),
+        )
+        self._draft.changes.append(change)
+
+    def _breaks(self, stored: Stored[Instance]) -> str:
+        """Return what ends with an instance: those of its interfaces that did not come with it stay, but without it."""
+        others = [eni.record for eni in self._enis.get(stored.record.id, ()) if eni.record.id != primary_eni_id(stored.record.id)]
+        detached = "".join(f"; interface {eni.name or eni.id} {eni.address} is detached" for eni in others)
+        return f"its connections end{detached}"
+
+    def _unchangeable(self, instance: Instance, decl: InstanceDecl) -> tuple[Difference, ...]:
+        """Return why an instance must be made anew, or nothing."""
+        own = self._own(instance)
+        subnet = self._records.subnets[own.subnet].record
+        wish = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
+        fields: dict[str, tuple[object, object]] = {
+            "subnet": (subnet.name, wish),
+            "address": (own.address, decl.address or own.address),
+            "ipv6_address": (own.ipv6_address, canonical_ip(decl.ipv6_address) if decl.ipv6_address else own.ipv6_address),
+            "mac": (own.mac, decl.mac.lower() or own.mac),
+            "attachment": (instance.attachment.value, decl.attachment.value),
+            "netns": (normal_netns(instance.netns), normal_netns(decl.netns)),
+        }
+        if own.subnet in self._gone and subnet.name == wish:
+            fields["subnet"] = (f"{subnet.name} {subnet.cidr}", wish)
+        if instance.attachment is Attachment.EXISTING and decl.host:
+            fields["host"] = (self._place(own), decl.host)
+        return differences(**fields)
+
+    def _own(self, instance: Instance) -> NetworkInterface:
+        return self._records.enis[primary_eni_id(instance.id)].record
+
+    def _place(self, eni: NetworkInterface) -> str:
+        """Return the host where an interface is or, when it moves, will be."""
+        mapping = self._records.mappings[eni.address].record
+        return mapping.move.host if mapping.move is not None and mapping.move.direction is Direction.TO else mapping.host
+
+    def plan_additions(self, subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
+        """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be, and so are its groups."""
+        new = []
+        for decl in self._decl.instances:
+            stored = self._stored.get(decl.name)
+            if stored is None or decl.name in self._replaced:
+                new.append(decl)
+            else:
+                self.interfaces[decl.name] = primary_eni_id(stored.record.id)
+                first = len(self._draft.changes)
+                changed = self._plan_tags(stored, decl)
+                self._plan_groups(stored, policy.groups_of(decl.security_groups))
+                self._plan_move(stored, decl)
+                if self._is_lodger(decl):
+                    self._pass_over(stored, changed, first)
+        if new:
+            self._plan_new(new, subnets, policy)
+
+    def _pass_over(self, stored: Stored[Instance], instance: Instance, first: int) -> None:
+        """Let an instance of the top level belong to the file that has changed it, or has it since its own file is gone."""
+        before = instance.tags.get(SOURCE_TAG, "")
+        after = self._draft.source.after(before, changed=len(self._draft.changes) > first)
+        if after != before:
+            changed = msgspec.structs.replace(instance, tags=of_source(instance.tags, after))
+            self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
+            self._note(Action.CHANGE, stored, differences(source=(before, after)))
+
+    def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
+        instance = stored.record
+        changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags))
+        if changed != instance:
+            self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
+            self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
+        return changed
+
+    def _plan_groups(self, stored: Stored[Instance], groups: dict[str, Stored[SecurityGroup]]) -> None:
+        eni_id = primary_eni_id(stored.record.id)
+        eni = self._records.enis[eni_id]
+        before = eni.record
+        if before.groups == tuple(groups):
+            return
+        mappings = self._records.mappings_of(before)
+        changed = change_groups(self._draft.step(), eni, mappings, groups)
+        for mapping in mappings.values():  # what a move is planned with
+            moved_on = msgspec.structs.replace(mapping.record, groups=changed.groups)
+            self._records.mappings[moved_on.address] = Stored(moved_on, ABSENT)
+        self._records.enis[eni_id] = Stored(changed, ABSENT)
+        names = {found.record.id: found.record.name for found in (*self._records.groups.values(), *groups.values())}
+        sides = (tuple(names[group_id] for group_id in side) for side in (before.groups, changed.groups))
+        self._note(Action.CHANGE, stored, tuple(member_differences("security_groups", *sides)))
+
+    def _plan_move(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
+        here = self._place(self._own(stored.record))
+        if not decl.host or decl.host == here:
+            return
+        writes = Writes()
+        writes.expect(keys.instance(stored.record.vni, stored.record.id), stored.mod_revision)
+        target = self._host(decl.host)
+        self._place_on(writes, target)
+        for eni in self._enis[stored.record.id]:
+            move_writes(writes, eni.record, self._records.mappings_of(eni.record), target.host)
+        self._draft.steps.append(writes)
+        self._note(Action.MOVE, stored, differences(host=(here, decl.host)))
+        last = self._draft.changes[-1]
+        self._draft.changes[-1] = msgspec.structs.replace(last, hosts=tuple(sorted({*last.hosts, decl.host})))
+
+    def _host(self, name: str) -> HostState:
+        if not name:
+            return least_loaded(self._draft.hosts)
+        self._draft.inventory.check_host(name)
+        if name not in self._draft.hosts:
+            raise not_found("host", name)
+        return self._draft.hosts[name]
+
+    def _place_on(self, writes: Writes, state: HostState) -> None:
+        place_on(writes, state)
+        state.wants += 1
+
+    def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
+        self._used = {address for eni in self._records.enis.values() for address in eni.record.addresses}
+        self._macs = {eni.record.mac for eni in self._records.enis.values()}
+        self._ports = {port_name(eni_id) for eni_id in self._records.enis}
+        only = next(iter(subnets.values())) if len(subnets) == 1 else None
+        pools: dict[str, AddressPool] = {}
+        chosen = []
+        for decl in decls:  # wishes first: an address that is asked for by a later one is not given away
+            subnet = subnets.get(decl.subnet) if decl.subnet else only
+            if subnet is None:  # a valid file says which, but a stored default VPC may have other subnets than a new one
+                if decl.subnet:
+                    raise not_found("subnet", decl.subnet)
+                text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
+                raise ApiError("MissingParameter", text)
+            pool = pools.get(subnet.id) or pools.setdefault(subnet.id, self._pool(subnet))
+            address = pool.wished(decl.address, 4) if decl.address else ""
+            ipv6_address = pool.wished(decl.ipv6_address, 6) if decl.ipv6_address else ""
+            if decl.mac:
+                self._take_mac(decl)
+            chosen.append((decl, pool, address, ipv6_address))
+        made = [(decl, pool, self._make(decl, pool, address, ipv6)) for decl, pool, address, ipv6 in chosen]
+        for decl, pool, (instance, eni) in made:
+            self._add(decl, pool, instance, eni, policy.groups_of(decl.security_groups))
+
+    def _pool(self, subnet: Subnet) -> AddressPool:
+        kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
+        cursor = decode(kv, Cursor) if kv is not None else Cursor()
+        return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
+
+    def _take_mac(self, decl: InstanceDecl) -> None:
+        mac = decl.mac.lower()
+        if mac in self._macs:
+            text = f"instance {decl.name!r} in VPC {self._decl.name}: the MAC {mac} is in use there; choose another one"
+            raise ApiError("InvalidParameterValue", text)
+        self._macs.add(mac)
+
+    def _free_mac(self) -> str:
+        mac = mac_address(self._draft.caller.entropy())
+        while mac in self._macs:
+            mac = mac_address(self._draft.caller.entropy())
+        self._macs.add(mac)
+        return mac
+
+    def _make(self, decl: InstanceDecl, pool: AddressPool, address: str, ipv6_address: str) -> tuple[Instance, NetworkInterface]:
+        vni = self._records.vni
+        check_right(self._draft.caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
+        instance = Instance(
+            id=fresh_id(self._draft.caller, "i", vni, self._ports),
+            vni=vni,
+            name=decl.name,
+            attachment=decl.attachment,
+            netns=normal_netns(decl.netns),
+            tags=of_source(decl.tags, self._draft.source.mark) if self._is_lodger(decl) else decl.tags,
+        )
+        eni = NetworkInterface(
+            id=primary_eni_id(instance.id),
+            vni=vni,
+            subnet=pool.subnet.id,
+            mac=decl.mac.lower() or self._free_mac(),
+            address=address or pool.next(4),
+            ipv6_address=ipv6_address or (pool.next(6) if pool.dual_stack else ""),
+            instance=instance.id,
+        )
+        return instance, eni
+
+    def _is_lodger(self, decl: InstanceDecl) -> bool:
+        return decl.name in self._draft.lodgers and self._draft.lodgers_only(self._decl.owner, self._decl.name)
+
+    def _add(
+        self,
+        decl: InstanceDecl,
+        pool: AddressPool,
+        instance: Instance,
+        eni: NetworkInterface,
+        groups: dict[str, Stored[SecurityGroup]],
+    ) -> None:
+        vpc = self._records.vpc
+        eni = msgspec.structs.replace(eni, groups=tuple(groups))
+        self.interfaces[decl.name] = eni.id
+        writes = self._draft.step()
+        writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+        writes.expect(keys.subnet(eni.vni, eni.subnet), self._records.subnets[eni.subnet].mod_revision)
+        state = self._host(decl.host)
+        self._place_on(writes, state)
+        join(writes, groups)
+        instance_writes(writes, vpc.record, instance)
+        self._draft.namespaces.take(writes, instance, state.host.name)
+        create_writes(writes, eni)
+        map_to(writes, eni, state.host)
+        pool.save(writes)
+        self._note_new(decl, instance, eni, state.host.name)
+
+    def _note_new(self, decl: InstanceDecl, instance: Instance, eni: NetworkInterface, host: str) -> None:
+        why = self._replaced.get(instance.name, ())
+        before = self._stored[instance.name] if why else None
+        hosts = {host}
+        mac = ""
+        sides = dict.fromkeys(("address", "ipv6_address", "mac", "host", "security_groups", "source"), "")
+        if before is not None:
+            hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
+            sides = self._sides(before.record)
+            mac = decl.mac.lower() or "a new one"  # by chance: another time it is another one
+        now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
+        now |= {
+            "security_groups": " ".join(sorted(decl.security_groups)),
+            "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
+        }
+        told = {item.field for item in why}
+        effects = differences(**{field: (sides[field], now[field]) for field in sides if field not in told})
+        change = Change(
+            action=Action.ADD if before is None else Action.REPLACE,
+            kind="instance",
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=instance.name,
+            resource_id=before.record.id if before is not None else "",
+            differences=why + effects,
+            breaks=f"{self._breaks(before)}; it gets a new id" if before is not None else "",
+            ends=int(before is not None),
+            hosts=tuple(sorted(hosts)),
+        )
+        self._draft.changes.append(change)
+
+    def _sides(self, instance: Instance) -> dict[str, str]:
+        """Return what people read of an instance that is made anew, as it was."""
+        own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
+        names = {group_id: stored.record.name for group_id, stored in self._records.groups.items()}
+        return {
+            "address": own.address,
+            "ipv6_address": own.ipv6_address,
+            "mac": own.mac,
+            "host": self._place(own),
+            "security_groups": " ".join(normal_memberships([names[group_id] for group_id in own.groups])),
+            "source": instance.tags.get(SOURCE_TAG, ""),
+        }

@@ -1,0 +1,258 @@
+"""What makes the prefix lists, security groups and network ACLs of one VPC as declared.
+
+Groups may refer to each other in circles. So new ones are stored without rules first, then all get their rules, and those that
+go lose their rules first; at no time does a rule refer to what is not there. Rules that stay keep their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from netorch.control.actions.acls import Entry, entries_of, make_entry, room_for_acls, room_for_entries, with_entries
+from netorch.control.actions.groups import peer_names, refuse_users, room_for_groups, room_for_memberships
+from netorch.control.actions.permissions import Peers, Permission, change_rules, rules_of, where_of, words_of
+from netorch.control.actions.prefix_lists import make_entries, renewed, room_for_lists, same_version, size
+from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.apply.draft import Draft, carriers, delete_filters
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.model.addr import version_of
+from netorch.model.cloud import (
+    ALL_OUTBOUND,
+    DEFAULT_ACL,
+    DEFAULT_GROUP,
+    AclAction,
+    AclEntryDecl,
+    EgressDecl,
+    IngressDecl,
+    NetworkAclDecl,
+    PrefixListDecl,
+    SecurityGroupDecl,
+    VpcDecl,
+)
+from netorch.model.rule_text import entry_text, rule_text
+from netorch.model.security import (
+    DEFAULT_DESCRIPTION,
+    DEFAULT_NAME,
+    NetworkAcl,
+    PrefixList,
+    SecurityGroup,
+    SecurityGroupRule,
+    Way,
+)
+from netorch.records import keys
+from netorch.records.read import Stored
+from netorch.records.vpc import VpcRecords
+
+Filter = PrefixList | SecurityGroup | NetworkAcl
+Decl = TypeVar("Decl", SecurityGroupDecl, NetworkAclDecl)
+
+
+class PolicyPlanner:
+    """The planning of one VPC's filters. `guard` returns a step in which the VPC's structure changes."""
+
+    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+        self._draft = draft
+        self._decl = decl
+        self._records = records
+        self._guard = guard
+        self._quotas = draft.quotas_of(decl.owner)
+        self._lists = {stored.record.name: stored for stored in records.prefix_lists.values()}
+        self._groups = {stored.record.name: stored for stored in records.groups.values()}
+        self._acls = {stored.record.name: stored for stored in records.acls.values()}
+        self._planned = dict(self._groups)  # the groups by name as they will be
+        self._names = peer_names(
+            (stored.record for stored in records.groups.values()), (stored.record for stored in records.prefix_lists.values())
+        )
+        self.acl_ids: dict[str, str] = {}  # of those that will be, by name, as subnets store them
+
+    def plan(self) -> None:
+        """Add new filters and changes; nothing is deleted yet, because subnets and interfaces may still use it."""
+        where = f"VPC {self._decl.owner}/{self._decl.name}"
+        groups = _with_default(self._decl.security_groups, DEFAULT_GROUP)
+        acls = _with_default(self._decl.network_acls, DEFAULT_ACL)
+        room_for_lists(where, len(self._decl.prefix_lists), self._quotas)
+        room_for_groups(where, len(groups), self._quotas)
+        room_for_acls(where, len(acls), self._quotas)
+        for prefix_list in self._decl.prefix_lists:
+            self._plan_list(prefix_list)
+        for group in groups:
+            if group.name not in self._groups:
+                self._planned[group.name] = Stored(self._new_group(group), ABSENT)
+        peers = Peers({stored.record.id: stored for stored in self._planned.values()}, self._records.prefix_lists)
+        for group in groups:
+            self._plan_group(group, peers)
+        for acl in acls:
+            self._plan_acl(acl)
+
+    def plan_acl_deletions(self) -> None:
+        """Add the end of ACLs that are not declared; no subnet uses them any more."""
+        for name, stored in self._acls.items():
+            if name not in self.acl_ids:
+                self._guard().delete(keys.network_acl(stored.record.vni, stored.record.id), stored.mod_revision)
+                self._note(Action.DELETE, "network-acl", stored.record)
+
+    def plan_deletions(self) -> None:
+        """Add the end of groups and prefix lists that are not declared; what the file names no longer uses them.
+
+        Raises:
+          ApiError: DependencyViolation for a group of an interface that no file can name.
+        """
+        kept = {decl.name for decl in self._decl.security_groups} | {DEFAULT_NAME}
+        groups = [stored for name, stored in self._groups.items() if name not in kept]
+        kept = {decl.name for decl in self._decl.prefix_lists}
+        lists = [stored for name, stored in self._lists.items() if name not in kept]
+        for group in groups:
+            refuse_users(group.record, self._records.enis.values(), ())
+            self._note(Action.DELETE, "security-group", group.record)
+        for prefix_list in lists:
+            self._note(Action.DELETE, "prefix-list", prefix_list.record)
+        delete_filters(self._draft, groups, lists)
+
+    def groups_of(self, names: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
+        """Return the groups of an interface by id, in the order in which they are stored; no names: the default one."""
+        found = [self._planned[name] for name in names or [DEFAULT_NAME]]
+        room_for_memberships(f"VPC {self._decl.owner}/{self._decl.name}", len(found), self._quotas)
+        return {stored.record.id: stored for stored in sorted(found, key=lambda stored: stored.record.id)}
+
+    def _plan_list(self, decl: PrefixListDecl) -> None:
+        where = f"prefix list {decl.name!r} in VPC {self._decl.name}"
+        stored = self._lists.get(decl.name)
+        before = stored.record if stored is not None else None
+        entries = make_entries(where, decl.cidrs)
+        if before is not None:
+            same_version(where, before.version, entries)
+            entries = renewed(before, entries)
+        wanted = PrefixList(
+            id=before.id if before is not None else self._draft.caller.new_id("pl", self._records.vni),
+            vni=self._records.vni,
+            name=decl.name,
+            version=version_of(entries[0].cidr),
+            max_entries=size(where, len(entries), decl.max_entries),
+            entries=entries,
+            tags=decl.tags,
+        )
+        if wanted == before:
+            return
+        self._put(keys.prefix_list(wanted.vni, wanted.id), stored, wanted)
+        self._records.prefix_lists[wanted.id] = Stored(wanted, ABSENT)
+        self._note_change("prefix-list", before, wanted, member_differences("cidrs", _cidrs(before), _cidrs(wanted)))
+
+    def _new_group(self, decl: SecurityGroupDecl) -> SecurityGroup:
+        group_id = self._draft.caller.new_id("sg", self._records.vni)
+        group = SecurityGroup(id=group_id, vni=self._records.vni, name=decl.name)
+        self._guard().put(keys.security_group(group.vni, group.id), group)
+        return group
+
+    def _plan_group(self, decl: SecurityGroupDecl, peers: Peers) -> None:
+        stored = self._planned[decl.name]
+        before = stored.record
+        egress = decl.egress if isinstance(decl.egress, list) else ALL_OUTBOUND
+        wanted = msgspec.structs.replace(
+            before,
+            description=decl.description or (DEFAULT_DESCRIPTION if before.is_default else ""),
+            ingress=self._rules(before, Way.INGRESS, decl.ingress, peers),
+            egress=self._rules(before, Way.EGRESS, egress, peers),
+            tags=decl.tags,
+        )
+        peers.within_quota(wanted, self._quotas)
+        existed = decl.name in self._groups
+        if wanted != before:
+            change_rules(self._draft.step(), stored, wanted, peers)
+            self._planned[decl.name] = Stored(wanted, ABSENT)
+        elif existed:
+            return
+        members: list[Difference] = []
+        for way in Way:
+            members += member_differences(way.value, _rule_texts(before, way, self._names), _rule_texts(wanted, way, peers.names))
+        self._note_change("security-group", before if existed else None, wanted, members)
+
+    def _rules(
+        self, group: SecurityGroup, way: Way, decls: Sequence[IngressDecl | EgressDecl], peers: Peers
+    ) -> tuple[SecurityGroupRule, ...]:
+        """Return a group's rules as declared: those that it has in their order and with their ids, then the new ones."""
+        made = [peers.rule(where_of(group), _permission(decl), "") for decl in decls]
+        wanted = {words_of(rule): rule for rule in made}
+        kept = [
+            msgspec.structs.replace(wanted.pop(words_of(rule)), id=rule.id)
+            for rule in rules_of(group, way)
+            if words_of(rule) in wanted
+        ]
+        new_id = self._draft.caller.new_id
+        return (*kept, *(msgspec.structs.replace(rule, id=new_id("sgr", group.vni)) for rule in wanted.values()))
+
+    def _plan_acl(self, decl: NetworkAclDecl) -> None:
+        stored = self._acls.get(decl.name)
+        before = stored.record if stored is not None else None
+        acl_id = before.id if before is not None else self._draft.caller.new_id("acl", self._records.vni)
+        wanted = NetworkAcl(id=acl_id, vni=self._records.vni, name=decl.name, tags=decl.tags)
+        where = f"network ACL {decl.name!r} in VPC {self._decl.name}"
+        for way, entries in ((Way.INGRESS, decl.ingress), (Way.EGRESS, decl.egress)):
+            wanted = with_entries(wanted, way, [make_entry(where, _entry(entry)) for entry in entries])
+        room_for_entries(wanted, self._quotas)
+        self.acl_ids[decl.name] = "" if wanted.is_default else wanted.id
+        if wanted == before:
+            return
+        self._put(keys.network_acl(wanted.vni, wanted.id), stored, wanted)
+        members: list[Difference] = []
+        for way in Way:
+            members += member_differences(way.value, _entry_texts(before, way), _entry_texts(wanted, way))
+        self._note_change("network-acl", before, wanted, members)
+
+    def _put(self, key: str, stored: Stored[PrefixList] | Stored[NetworkAcl] | None, wanted: PrefixList | NetworkAcl) -> None:
+        if stored is None:
+            self._guard().put(key, wanted)
+        else:
+            self._draft.step().change(key, stored.mod_revision, wanted)
+
+    def _note_change(self, kind: str, before: Filter | None, wanted: Filter, members: list[Difference]) -> None:
+        fields = {field: _sides(before, wanted, field) for field in ("description", "max_entries", "tags")}
+        changed = (*differences(**fields), *members)
+        self._note(Action.ADD if before is None else Action.CHANGE, kind, wanted, changed)
+
+    def _note(self, action: Action, kind: str, record: Filter, changed: tuple[Difference, ...] = ()) -> None:
+        change = Change(
+            action=action,
+            kind=kind,
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=record.name,
+            resource_id="" if action is Action.ADD else record.id,
+            differences=changed,
+            hosts=carriers(self._records),
+        )
+        self._draft.changes.append(change)
+
+
+def _with_default(decls: list[Decl], default: Decl) -> list[Decl]:
+    missing: list[Decl] = [] if any(decl.name == default.name for decl in decls) else [default]
+    return missing + decls
+
+
+def _sides(before: Filter | None, wanted: Filter, field: str) -> tuple[object, object]:
+    return getattr(before, field, None) or None, getattr(wanted, field, None) or None
+
+
+def _permission(decl: IngressDecl | EgressDecl) -> Permission:
+    peer = decl.source if isinstance(decl, IngressDecl) else decl.destination
+    return Permission(protocol=decl.protocol, ports=decl.ports, peer=peer, description=decl.description)
+
+
+def _entry(decl: AclEntryDecl) -> Entry:
+    allow = decl.action is AclAction.ALLOW
+    return Entry(number=decl.rule, allow=allow, protocol=decl.protocol, ports=decl.ports, cidr=decl.cidr)
+
+
+def _rule_texts(group: SecurityGroup, way: Way, names: Mapping[str, str]) -> Iterable[str]:
+    for rule in rules_of(group, way):
+        yield rule_text(rule, way, names) + (f" ({rule.description})" if rule.description else "")
+
+
+def _entry_texts(acl: NetworkAcl | None, way: Way) -> Iterable[str]:
+    return [f"{entry.number} {entry_text(entry, way)}" for entry in entries_of(acl, way)] if acl is not None else []
+
+
+def _cidrs(prefix_list: PrefixList | None) -> Iterable[str]:
+    return [entry.cidr for entry in prefix_list.entries] if prefix_list is not None else []

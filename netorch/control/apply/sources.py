@@ -1,0 +1,45 @@
+"""Which file something belongs to: what that file may delete, and what is left to others.
+
+A file owns the VPCs, and the instances of its top level, that it made; the tag `netorch:source` says which file that is. A file
+is known by its `name:`, or else by its path. What a file that is gone has made, or what another file changes, passes over to the
+file that has it now; the plan says so. What commands made belongs to no file, whatever files say of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from netorch.model.vpc import Tags
+from netorch.records.caller import Caller
+from netorch.records.valid import SOURCE_TAG
+
+IsThere = Callable[[str], bool]  # whether a file is still there, by path
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that is being planned."""
+
+    mark: str  # what is written into what it makes; empty: the file has no name, and owns nothing
+    marks: frozenset[str]  # with the names that it had: its path, before it got a name
+    is_there: IsThere
+
+    def owns(self, tags: Tags) -> bool:
+        """Return whether the file made something with these tags."""
+        return tags.get(SOURCE_TAG, "") in self.marks
+
+    def is_lost(self, mark: str) -> bool:
+        """Return whether the file of a mark is known to be gone. Names are not looked for: they may stand in any file."""
+        return mark.startswith("/") and mark not in self.marks and not self.is_there(mark)
+
+    def after(self, mark: str, *, changed: bool) -> str:
+        """Return whose something is after this file was applied that has it, and has changed it or not."""
+        passes = mark in self.marks or changed or self.is_lost(mark)
+        return self.mark if self.mark and mark and passes else mark
+
+
+def source_of(caller: Caller, name: str, path: str, is_there: IsThere) -> Source:
+    """Return the source that a file is: a customer's names are his own, so that nobody's file is taken for another's."""
+    mark = name if caller.operator or not name else f"{caller.owner}/{name}"
+    return Source(mark=mark or path, marks=frozenset({mark, path} - {""}), is_there=is_there)

@@ -1,0 +1,274 @@
+"""What makes one stored VPC equal to a declared one: its structure. Order: what is deleted, the VPC, what is added or changed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.actions.vpcs import create_writes
+from netorch.control.apply.changes import Action, Change, differences
+from netorch.control.apply.draft import Draft, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
+from netorch.control.apply.flow_logs import FlowLogPlanner
+from netorch.control.apply.instances import InstancePlanner
+from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.base.writes import ABSENT, Writes, guard_structure
+from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
+from netorch.model.eni import primary_eni_id
+from netorch.model.security import DEFAULT_NAME
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.records import keys
+from netorch.records.errors import in_use
+from netorch.records.read import Stored
+from netorch.records.valid import SOURCE_TAG
+from netorch.records.vpc import VpcRecords
+from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
+
+UNKNOWN = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
+
+
+def plan_vpc(draft: Draft, decl: VpcDecl, records: VpcRecords | None) -> None:
+    """Add what makes a VPC as declared; nothing when it is so already. Raises ApiError."""
+    path = (decl.owner, decl.name)
+    first = len(draft.changes)
+    new = records is None
+    planned = draft.planned[path] = _new_vpc(draft, decl) if records is None else records
+    _Structure(draft, decl, planned, new=new).plan()
+    if not new and not draft.lodgers_only(*path):
+        _pass_over(draft, planned, first)
+
+
+def _pass_over(draft: Draft, records: VpcRecords, first: int) -> None:
+    """Let a VPC belong to the file that has changed it, or that has it since its own file is gone; say so in its change."""
+    stored = records.vpc
+    vpc = stored.record
+    before = vpc.tags.get(SOURCE_TAG, "")
+    after = draft.source.after(before, changed=len(draft.changes) > first)
+    if after == before:
+        return
+    changed = msgspec.structs.replace(vpc, tags=of_source(vpc.tags, after))
+    draft.step().change(keys.vpc(vpc.vni), stored.mod_revision, changed)
+    records.vpc = Stored(changed, UNKNOWN)
+    why = differences(source=(before, after))
+    for index in range(first, len(draft.changes)):
+        known = draft.changes[index]
+        if known.kind == "vpc":
+            draft.changes[index] = msgspec.structs.replace(known, differences=known.differences + why)
+            return
+    change = Change(action=Action.CHANGE, kind="vpc", owner=vpc.owner, name=vpc.name, resource_id=vpc.id, differences=why)
+    draft.changes.append(change)
+
+
+def _new_vpc(draft: Draft, decl: VpcDecl) -> VpcRecords:
+    caller = draft.caller
+    path = (decl.owner, decl.name)
+    free = draft.vnis[path]
+    mark = "" if draft.lodgers_only(*path) else draft.source.mark
+    vpc = Vpc(
+        id=caller.new_id("vpc", free.vni),
+        vni=free.vni,
+        owner=decl.owner,
+        name=decl.name,
+        cidrs=tuple(decl.cidrs),
+        ipv6_cidrs=tuple(map(canonical, decl.ipv6_cidrs)),
+        is_default=decl.name == DEFAULT_VPC_NAME,
+        tags=of_source(decl.tags, mark),
+    )
+    writes = draft.step()
+    writes.claim(free.take(vpc.id))
+    basics = create_writes(writes, vpc, caller)
+    added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
+    change = Change(action=Action.ADD, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added)
+    draft.changes.append(draft.replaced.get(path, change))
+    records = VpcRecords(vpc=Stored(vpc, UNKNOWN))
+    records.route_tables[basics.table.id] = Stored(basics.table, UNKNOWN)
+    records.groups[basics.group.id] = Stored(basics.group, UNKNOWN)
+    records.acls[basics.acl.id] = Stored(basics.acl, UNKNOWN)
+    return records
+
+
+class _Structure:
+    """The planning of one VPC."""
+
+    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, *, new: bool) -> None:
+        self._draft = draft
+        self._decl = decl
+        self._records = records
+        self._new = new
+        self._making = draft.steps[-1] if new else None
+        self._subnets = {stored.record.name: stored for stored in records.subnets.values()}
+        self._tables = {stored.record.name: stored for stored in records.route_tables.values() if not stored.record.main}
+        self._by_name: dict[str, Subnet] = {}  # as they will be
+
+    def plan(self) -> None:
+        """Add everything, in an order in which nothing dangles at any time."""
+        gone = self._gone_subnets() if self._subnets else {}
+        instances = InstancePlanner(self._draft, self._decl, self._records, set(gone))
+        instances.plan_deletions()
+        for subnet_id, stored in gone.items():
+            delete_subnet(self._draft, self._records, subnet_id, stored.mod_revision)
+        if not self._new:
+            self._plan_vpc()
+        policy = PolicyPlanner(self._draft, self._decl, self._records, self._guard)
+        policy.plan()
+        table_ids = self._plan_tables()
+        for decl in self._decl.subnets:
+            self._plan_subnet(decl, table_ids, policy.acl_ids)
+        self._delete_tables()
+        policy.plan_acl_deletions()
+        instances.plan_additions(self._by_name, policy)
+        policy.plan_deletions()
+        FlowLogPlanner(self._draft, self._decl, self._records).plan(self._by_name, instances.interfaces)
+
+    def _guard(self) -> Writes:
+        """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
+        making = self._making
+        if making is not None and len(making) < MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:  # a record takes less than that
+            return making
+        writes = self._draft.step()
+        guard_structure(writes, self._records.vpc)
+        return writes
+
+    def _note(self, action: Action, kind: str, name: str, resource_id: str = "", **fields: tuple[object, object]) -> None:
+        change = Change(
+            action=action,
+            kind=kind,
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=name,
+            resource_id=resource_id,
+            differences=differences(**fields),
+            hosts=carriers(self._records),
+        )
+        self._draft.changes.append(change)
+
+    def _plan_vpc(self) -> None:
+        stored = self._records.vpc
+        vpc = stored.record
+        wanted = msgspec.structs.replace(
+            vpc,
+            cidrs=tuple(self._decl.cidrs),
+            ipv6_cidrs=tuple(map(canonical, self._decl.ipv6_cidrs)),
+            tags=own_tags(self._decl.tags, vpc.tags),
+        )
+        if wanted == vpc:
+            return
+        self._draft.step().change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
+        self._records.vpc = Stored(wanted, UNKNOWN)
+        change = Change(
+            action=Action.CHANGE,
+            kind="vpc",
+            owner=vpc.owner,
+            name=vpc.name,
+            resource_id=vpc.id,
+            differences=differences(
+                cidrs=(vpc.cidrs, wanted.cidrs),
+                ipv6_cidrs=(vpc.ipv6_cidrs, wanted.ipv6_cidrs),
+                tags=(visible_tags(vpc.tags), self._decl.tags),
+            ),
+            hosts=carriers(self._records),
+        )
+        self._draft.changes.append(change)
+
+    def _gone_subnets(self) -> dict[str, Stored[Subnet]]:
+        """Return the subnets that must be deleted: not declared, or declared with another range."""
+        declared = {decl.name: decl for decl in self._decl.subnets}
+        gone = {}
+        for name, stored in self._subnets.items():
+            decl = declared.get(name)
+            if decl is None or _other_range(stored.record, decl):
+                gone[stored.record.id] = stored
+                self._refuse_lodgers(stored.record)
+            if decl is None:
+                self._note(Action.DELETE, "subnet", name, stored.record.id, cidr=(stored.record.cidr, ""))
+        return gone
+
+    def _refuse_lodgers(self, subnet: Subnet) -> None:
+        """Refuse to delete a subnet with interfaces that no file names: all but those that came with their instance."""
+        for eni in self._records.enis.values():
+            own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
+            if eni.record.subnet == subnet.id and not own:
+                raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
+
+    def _plan_tables(self) -> dict[str, str]:
+        """Add and change route tables; return the declared ones' ids by name."""
+        ids = {}
+        for decl in self._decl.route_tables:
+            stored = self._tables.get(decl.name)
+            if stored is None:
+                table_id = self._draft.caller.new_id("rtb", self._records.vni)
+                table = RouteTable(id=table_id, vni=self._records.vni, name=decl.name, tags=decl.tags)
+                self._guard().put(keys.route_table(table.vni, table.id), table)
+                self._note(Action.ADD, "route-table", decl.name)
+                ids[decl.name] = table.id
+                continue
+            ids[decl.name] = stored.record.id
+            if stored.record.tags != decl.tags:
+                changed = msgspec.structs.replace(stored.record, tags=decl.tags)
+                self._guard().change(keys.route_table(changed.vni, changed.id), stored.mod_revision, changed)
+                self._note(Action.CHANGE, "route-table", decl.name, changed.id, tags=(stored.record.tags, decl.tags))
+        return ids
+
+    def _delete_tables(self) -> None:
+        declared = {decl.name for decl in self._decl.route_tables}
+        for name, stored in self._tables.items():
+            if name not in declared:
+                self._guard().delete(keys.route_table(stored.record.vni, stored.record.id), stored.mod_revision)
+                self._note(Action.DELETE, "route-table", name, stored.record.id)
+
+    def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str], acl_ids: dict[str, str]) -> None:
+        stored = self._subnets.get(decl.name)
+        replaced = stored is not None and _other_range(stored.record, decl)
+        wanted = Subnet(
+            id=self._draft.caller.new_id("subnet", self._records.vni) if stored is None or replaced else stored.record.id,
+            vni=self._records.vni,
+            name=decl.name,
+            cidr=decl.cidr,
+            ipv6_cidr=canonical(decl.ipv6_cidr) if decl.ipv6_cidr else "",
+            route_table=table_ids[decl.route_table] if decl.route_table else "",
+            acl=acl_ids[decl.network_acl] if decl.network_acl else "",
+            tags=decl.tags,
+        )
+        self._by_name[decl.name] = wanted
+        if stored is not None and wanted == stored.record:
+            return
+        writes = self._guard()
+        key = keys.subnet(wanted.vni, wanted.id)
+        if stored is None or replaced:
+            writes.put(key, wanted)
+            self._records.subnets[wanted.id] = Stored(wanted, UNKNOWN)
+        else:
+            writes.change(key, stored.mod_revision, wanted)
+        tables = {table.record.id: table.record.name for table in self._tables.values()}
+        tables |= {table_id: name for name, table_id in table_ids.items()}
+        acls = {acl.record.id: acl.record.name for acl in self._records.acls.values()}
+        acls |= {acl_id: name for name, acl_id in acl_ids.items() if acl_id}
+        self._note_subnet(stored, wanted, replaced, tables | acls)
+
+    def _note_subnet(self, stored: Stored[Subnet] | None, wanted: Subnet, replaced: bool, names: dict[str, str]) -> None:
+        if stored is None:
+            self._note(
+                Action.ADD,
+                "subnet",
+                wanted.name,
+                cidr=("", wanted.cidr),
+                ipv6_cidr=("", wanted.ipv6_cidr),
+                network_acl=("", names.get(wanted.acl, "")),
+            )
+            return
+        before = stored.record
+        self._note(
+            Action.REPLACE if replaced else Action.CHANGE,
+            "subnet",
+            wanted.name,
+            before.id,
+            cidr=(before.cidr, wanted.cidr),
+            ipv6_cidr=(before.ipv6_cidr, wanted.ipv6_cidr),
+            route_table=(names.get(before.route_table, ""), names.get(wanted.route_table, "")),
+            network_acl=(names.get(before.acl, DEFAULT_NAME), names.get(wanted.acl, DEFAULT_NAME)),
+            tags=(before.tags, wanted.tags),
+        )
+
+
+def _other_range(subnet: Subnet, decl: SubnetDecl) -> bool:
+    """Return whether a subnet must be made anew: a range never changes, but a subnet may get an IPv6 one later."""
+    ipv6 = canonical(decl.ipv6_cidr) if decl.ipv6_cidr else ""
+    return subnet.cidr != decl.cidr or (subnet.ipv6_cidr != "" and subnet.ipv6_cidr != ipv6)

@@ -1,0 +1,1 @@
+"""What all actions share: one transaction, quotas, free addresses, checks."""

@@ -1,0 +1,95 @@
+"""The rules of `netorch.model.rules` as refusals with EC2's codes; what these functions return is canonical."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from netorch.errors import ApiError
+from netorch.model import rules
+from netorch.model.addr import AddressError, Prefix, canonical_ip, format_ip, parse_ip, parse_prefix
+from netorch.model.rules import Flaw
+from netorch.model.vpc import Tags
+from netorch.records.errors import invalid
+
+RESERVED_FIRST: Final = 4  # network, router, resolver, one for the future; EC2's
+RESERVED_LAST: Final = 1
+
+
+def name(where: str, text: str) -> str:
+    """Return a name that can stand in a key and cannot be taken for an id. Raises ApiError."""
+    if flaw := rules.name(text):
+        raise invalid(where, flaw.what, flaw.fix)
+    return text
+
+
+def host_name(where: str, text: str) -> str:
+    """Return a name for a host. Raises ApiError."""
+    if flaw := rules.host_name(text):
+        raise invalid(where, flaw.what, flaw.fix)
+    return text
+
+
+def tags(where: str, given: Tags | None) -> Tags:
+    """Return tags that a customer may set. Raises ApiError: TagLimitExceeded, InvalidParameterValue."""
+    found = given or {}
+    if len(found) > rules.MAX_TAGS:
+        raise ApiError("TagLimitExceeded", f"{where}: there are {len(found)} tags; keep at most {rules.MAX_TAGS}")
+    for key, value in found.items():
+        if flaw := rules.tag_key(key) or rules.tag_value(value):
+            raise invalid(where, flaw.what, flaw.fix)
+    return found
+
+
+def cidr(text: str, where: str, code: str, rule: Callable[[str], Prefix | Flaw]) -> Prefix:
+    """Return a prefix with its host bits cut off, as EC2 does.
+
+    Raises:
+      ApiError: InvalidParameterValue for no CIDR at all, `code` for one that `rule` refuses.
+    """
+    try:
+        text = str(parse_prefix(text, strict=False))
+    except AddressError as error:
+        raise invalid(where, str(error), "write e.g. 10.0.0.0/16") from None
+    prefix = rule(text)
+    if isinstance(prefix, Flaw):
+        raise ApiError(code, f"{where}: {prefix.what}; {prefix.fix}")
+    return prefix
+
+
+def address(text: str, where: str, version: int) -> str:
+    """Return an address in its canonical form. Raises ApiError."""
+    value = rules.address(text, version)
+    if isinstance(value, Flaw):
+        raise invalid(where, value.what, value.fix)
+    return canonical_ip(text)
+
+
+def underlay(text: str, where: str) -> str:
+    """Return a VTEP address in its canonical form. Raises ApiError."""
+    value = rules.underlay_address(text)
+    if isinstance(value, Flaw):
+        raise invalid(where, value.what, value.fix)
+    return canonical_ip(text)
+
+
+def mac(text: str, where: str) -> str:
+    """Return a MAC address in its canonical form. Raises ApiError."""
+    found = rules.mac(text)
+    if isinstance(found, Flaw):
+        raise invalid(where, found.what, found.fix)
+    return found
+
+
+def usable(prefix: Prefix) -> range:
+    """Return the addresses that a subnet gives out, as integers: all but EC2's five reserved ones."""
+    return range(prefix.network + RESERVED_FIRST, prefix.last + 1 - RESERVED_LAST)
+
+
+def inside(subnet_id: str, prefix: Prefix, text: str) -> None:
+    """Refuse an address that the subnet does not give out. Raises ApiError."""
+    version, value = parse_ip(text)
+    pool = usable(prefix)
+    if version != prefix.version or value not in pool:
+        span = f"{format_ip(prefix.version, pool.start)} to {format_ip(prefix.version, pool.stop - 1)}"
+        raise invalid(f"subnet {subnet_id}", f"{text} is not one of the addresses that it gives out", f"choose one of {span}")

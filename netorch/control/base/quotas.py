@@ -1,0 +1,80 @@
+"""How much an owner may have. EC2's defaults where a lab can live with them; `quota/<owner>` overrides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.errors import Conflict
+from netorch.records.codec import decode
+from netorch.records.errors import HIGHEST, invalid
+from netorch.store.base import Compare, KeyValue, Put, Store
+
+RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one way and one IP version
+
+
+class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits of one owner. EC2's are 5 VPCs per region and 64,000 address units a VPC; ours let whole clouds into one lab."""
+
+    vpcs: int = 10_000
+    cidrs_per_vpc: int = 5  # EC2's, of each IP version
+    subnets_per_vpc: int = 200  # EC2's
+    route_tables_per_vpc: int = 200  # EC2's
+    flow_logs_per_resource: int = 2  # EC2's
+    interfaces_per_vpc: int = 64_000  # EC2's network address units
+    interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would not fit into one transaction
+    groups_per_vpc: int = 2500  # EC2's, of a region
+    rules_per_group: int = 60  # EC2's, each way and IP version
+    groups_per_interface: int = 5  # EC2's; up to 16
+    acls_per_vpc: int = 200  # EC2's
+    entries_per_acl: int = 20  # EC2's, each way and IP version
+    prefix_lists_per_vpc: int = 100  # EC2's, of a region
+    owner: str = ""  # whose they are; the key says it in the store
+
+    @property
+    def memberships(self) -> int:
+        """Return in how many groups one interface may be: who raises the quota of rules lowers this one, as in EC2."""
+        return min(self.groups_per_interface, RULES_PER_INTERFACE // max(self.rules_per_group, 1))
+
+
+LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
+MAX_LIMIT: Final = 1_000_000
+
+
+def quota_key(owner: str) -> str:
+    """Return where an owner's own limits are stored."""
+    return f"quota/{owner}"
+
+
+def decode_quotas(kv: KeyValue | None, owner: str) -> Quotas:
+    """Return an owner's limits, of which `kv` is what the operator stored. Raises UnreadableRecord."""
+    return msgspec.structs.replace(Quotas() if kv is None else decode(kv, Quotas), owner=owner)
+
+
+def quotas_of(store: Store, owner: str) -> Quotas:
+    """Return an owner's limits: the defaults unless the operator stored others."""
+    return decode_quotas(store.get(quota_key(owner)), owner)
+
+
+def set_quotas(store: Store, owner: str, limits: Mapping[str, int]) -> Quotas:
+    """Return an owner's limits after some of them were changed; what an owner has beyond a lower limit stays.
+
+    Raises:
+      ApiError: InvalidParameterValue for a limit that there is not, or that is out of range.
+    """
+    where = f"quotas of {checks.name(f'owner {owner!r}', owner)}"
+    for name, value in limits.items():
+        if name not in LIMITS:
+            raise invalid(where, f"there is no limit {name!r}", f"choose among {', '.join(LIMITS)}")
+        if not 1 <= value <= HIGHEST.get(name, MAX_LIMIT):
+            raise invalid(where, f"{name} {value} is out of range", f"choose 1 to {HIGHEST.get(name, MAX_LIMIT)}")
+    key = quota_key(owner)
+    known = store.get(key)
+    changed = msgspec.structs.replace(decode_quotas(known, owner), **limits)
+    record = msgspec.json.encode(msgspec.structs.replace(changed, owner=""))
+    if not store.txn([Compare(key, known.mod_revision if known is not None else 0)], [Put(key, record)]).succeeded:
+        raise Conflict(f"{where}: somebody else changed them just now; try again")
+    return changed

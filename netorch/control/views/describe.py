@@ -1,0 +1,211 @@
+"""VPCs, instances, interfaces as people ask for them: with their state; and look-ups of resources by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from netorch.errors import ApiError
+from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface, primary_eni_id
+from netorch.model.flow_log import FlowLog
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import Direction, Mapping
+from netorch.model.vpc import Subnet, Vpc
+from netorch.records.caller import Caller
+from netorch.records.errors import NOUN, not_found
+from netorch.records.inventory import Inventory
+from netorch.records.read import Stored
+from netorch.records.vpc import TABLES, VpcRecords
+
+
+class InstanceState(Enum):
+    """Where an instance stands, as far as its hosts have said."""
+
+    PENDING = "pending"  # no host has said anything yet
+    RUNNING = "running"
+    MOVING = "moving"  # on its way to another host
+    FAILED = "failed"
+
+
+class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A network interface, with where it is."""
+
+    eni: NetworkInterface
+    subnet: Subnet
+    vpc: Vpc
+    mapping: Stored[Mapping] | None  # of the primary address; None: not attached
+    status: EniStatus | None  # what the host says; None: nothing yet
+    groups: tuple[str, ...]  # the names of its security groups
+
+
+class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance, with its interfaces (its own first) and its state."""
+
+    instance: Instance
+    vpc: Vpc
+    interfaces: tuple[InterfaceInfo, ...]
+    state: InstanceState
+    host: str
+    reason: str = ""  # of a failure, or what its own interface lacks, in the host's words
+
+
+def describe_vpcs(inventory: Inventory, caller: Caller) -> list[Vpc]:
+    """Return the VPCs that the caller may see, by owner and name."""
+    return [records.vpc.record for records in _seen(inventory, caller)]
+
+
+def describe_interfaces(inventory: Inventory, caller: Caller) -> list[InterfaceInfo]:
+    """Return the interfaces that the caller may see, by VPC and address."""
+    return [
+        _interface(inventory, records, stored.record)
+        for records in _seen(inventory, caller)
+        for _, stored in sorted(records.enis.items(), key=lambda item: item[1].record.address)
+    ]
+
+
+def describe_instances(inventory: Inventory, caller: Caller) -> list[InstanceInfo]:
+    """Return the instances that the caller may see, by VPC and name."""
+    found: list[InstanceInfo] = []
+    for records in _seen(inventory, caller):
+        by_instance: dict[str, list[NetworkInterface]] = {}
+        for eni in records.enis.values():
+            by_instance.setdefault(eni.record.instance, []).append(eni.record)
+        instances = sorted((stored.record for stored in records.instances.values()), key=lambda instance: instance.name)
+        found += [_instance(inventory, records, instance, by_instance.get(instance.id, [])) for instance in instances]
+    return found
+
+
+def _seen(inventory: Inventory, caller: Caller) -> Iterator[VpcRecords]:
+    visible = [records for records in inventory.vpcs.values() if caller.sees(records.vpc.record.owner)]
+    yield from sorted(visible, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
+
+
+def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface) -> InterfaceInfo:
+    mapping = records.mappings.get(eni.address)
+    status = inventory.eni_status.get((mapping.record.host, eni.id)) if mapping is not None else None
+    subnet = records.subnets[eni.subnet].record
+    groups = tuple(sorted(records.groups[group_id].record.name for group_id in eni.groups))
+    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status, groups=groups)
+
+
+def _instance(inventory: Inventory, records: VpcRecords, instance: Instance, enis: list[NetworkInterface]) -> InstanceInfo:
+    own = primary_eni_id(instance.id)
+    interfaces = tuple(_interface(inventory, records, eni) for eni in sorted(enis, key=lambda eni: (eni.id != own, eni.address)))
+    mapping = interfaces[0].mapping if interfaces else None
+    state, reason = _state(interfaces)
+    host = mapping.record.host if mapping is not None else ""
+    return InstanceInfo(instance=instance, vpc=records.vpc.record, interfaces=interfaces, state=state, host=host, reason=reason)
+
+
+def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
+    for interface in interfaces:
+        if interface.status is not None and interface.status.state is EniState.FAILED:
+            return InstanceState.FAILED, interface.status.reason
+    moves = [info.mapping.record.move for info in interfaces if info.mapping is not None and info.mapping.record.move is not None]
+    if any(move.direction is Direction.TO for move in moves):
+        return InstanceState.MOVING, ""
+    if not interfaces or any(info.status is None for info in interfaces):
+        return InstanceState.PENDING, ""
+    return InstanceState.RUNNING, next((info.status.reason for info in interfaces if info.status is not None), "")
+
+
+def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any]:
+    """Return a resource with its VPC's records, by id, or by name: `owner/vpc/name`, `vpc/name`, or `name` if there is but one.
+
+    A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
+    list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl.
+
+    Raises:
+      ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
+      UnreadableRecord: the resource may be in a VPC in quarantine.
+    """
+    if is_id(text, kind):
+        inventory.check_vpc(caller, vni_of(text))
+        found = _by_id(inventory, caller, kind, text)
+        if found is None:
+            raise not_found(kind, text)
+        return found
+    *scope, name = text.split("/")
+    if kind in ("sg", "pl"):
+        name = name.removeprefix(f"{kind}-")
+    candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
+    if scope or kind == "vpc" or not candidates:  # a bare name that another VPC has means that one
+        _check_quarantine(inventory, caller, kind, scope, name)
+    if not candidates:
+        raise not_found(kind, text)
+    if len(candidates) > 1:
+        names = ", ".join(sorted(candidates))
+        raise ApiError("InvalidParameterValue", f"{NOUN[kind]} {text!r}: several have that name; choose one of {names}")
+    return next(iter(candidates.values()))
+
+
+def _by_id(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any] | None:
+    records = inventory.vpcs.get(vni_of(text))
+    if records is None or not caller.sees(records.vpc.record.owner):
+        return None
+    if kind == "vpc":
+        return (records, records.vpc.record) if records.vpc.record.id == text else None
+    stored = getattr(records, TABLES[kind]).get(text)
+    return (records, stored.record) if stored is not None else None
+
+
+def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iterator[tuple[str, tuple[VpcRecords, Any]]]:
+    for records in _seen(inventory, caller):
+        vpc = records.vpc.record
+        if kind == "vpc":
+            if vpc.name == name:
+                yield f"{vpc.owner}/{vpc.name}", (records, vpc)
+            continue
+        for stored in getattr(records, TABLES[kind]).values():
+            if _name_of(records, stored.record) == name:
+                yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
+
+
+def _check_quarantine(inventory: Inventory, caller: Caller, kind: str, scope: list[str], name: str) -> None:
+    """Raise UnreadableRecord when the name may be that of something in a VPC in quarantine, or of that VPC."""
+    for vni, found in inventory.quarantined.items():
+        path = f"{found.owner}/{found.name}"
+        if (found.name == name and _in_scope(path, scope)) if kind == "vpc" else _in_scope(f"{path}/{name}", scope):
+            inventory.check_vpc(caller, vni)
+
+
+def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
+    if not record.name and isinstance(record, NetworkInterface) and record.instance:
+        return records.instances[record.instance].record.name
+    return record.name
+
+
+def _in_scope(path: str, scope: list[str]) -> bool:
+    parents = path.split("/")[:-1]
+    return len(scope) <= len(parents) and parents[len(parents) - len(scope) :] == scope
+
+
+def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
+    """Return the names of all resources that the caller sees and that have one. Cost: O(cloud)."""
+    names = {}
+    for records in _seen(inventory, caller):
+        names[records.vpc.record.id] = records.vpc.record.name
+        for table in TABLES.values():
+            for resource_id, stored in getattr(records, table).items():
+                names[resource_id] = _name_of(records, stored.record) or resource_id
+    return names
+
+
+def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
+    """Return what `resolve` takes for each resource of a kind (an id's prefix, or `host`), for completion."""
+    if kind == "host":
+        return sorted(inventory.hosts)
+    names = []
+    for records in _seen(inventory, caller):
+        vpc = records.vpc.record
+        if kind == "vpc":
+            names.append(vpc.name)
+            continue
+        for stored in getattr(records, TABLES[kind]).values():
+            name = _name_of(records, stored.record)
+            names.append(f"{vpc.name}/{name}" if name else stored.record.id)
+    return names

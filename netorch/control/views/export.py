@@ -1,0 +1,168 @@
+"""The stored cloud as a declaration: what `apply` would find unchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netorch.control.actions.acls import entries_of
+from netorch.control.actions.groups import peer_names
+from netorch.control.apply.draft import visible_tags
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    Cloud,
+    EgressDecl,
+    FlowLogDecl,
+    HostDecl,
+    IngressDecl,
+    InstanceDecl,
+    LoggedTraffic,
+    NetworkAclDecl,
+    PrefixListDecl,
+    RouteTableDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
+from netorch.model.eni import Instance, primary_eni_id
+from netorch.model.flow_log import FlowLog, format_text
+from netorch.model.mapping import Direction
+from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
+from netorch.model.rule_text import ports_text, protocol_text
+from netorch.model.security import (
+    AclEntry,
+    NetworkAcl,
+    PrefixList,
+    SecurityGroup,
+    SecurityGroupRule,
+    Way,
+)
+from netorch.model.vpc import Subnet
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory, read_inventory
+from netorch.records.vpc import VpcRecords
+from netorch.store.base import Store
+
+
+def export_cloud(store: Store) -> Cloud:
+    """Return everything in the store that a vpc.yaml can say, in order of names, with every choice spelled out.
+
+    Interfaces besides an instance's own are left out: a vpc.yaml has no words for them.
+    """
+    return export_inventory(read_inventory(store), Caller(operator=True))
+
+
+def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
+    """Return the declaration of what the caller may see of an inventory; hosts are the operator's."""
+    states = [inventory.hosts[name].host for name in sorted(inventory.hosts) if caller.operator]
+    hosts = [HostDecl(name=host.name, underlay=host.underlay, role=host.role, tags=host.tags) for host in states]
+    seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
+    records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
+    return Cloud(hosts=hosts, vpcs=[export_vpc(vpc) for vpc in records])
+
+
+def export_vpc(records: VpcRecords) -> VpcDecl:
+    """Return the declaration of one VPC."""
+    vpc = records.vpc.record
+    tables = sorted((stored.record for stored in records.route_tables.values()), key=lambda table: table.name)
+    subnets = sorted((stored.record for stored in records.subnets.values()), key=lambda subnet: subnet.name)
+    instances = sorted((stored.record for stored in records.instances.values()), key=lambda instance: instance.name)
+    names = peer_names(
+        (stored.record for stored in records.groups.values()), (stored.record for stored in records.prefix_lists.values())
+    )
+    return VpcDecl(
+        name=vpc.name,
+        owner=vpc.owner,
+        cidrs=list(vpc.cidrs),
+        ipv6_cidrs=list(vpc.ipv6_cidrs),
+        vni=vpc.vni,
+        tags=visible_tags(vpc.tags),
+        prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.prefix_lists.values()),
+        security_groups=normal_groups(_group(stored.record, names) for stored in records.groups.values()),
+        network_acls=normal_acls(_acl(stored.record) for stored in records.acls.values()),
+        route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
+        flow_logs=_flow_logs(records, vpc.id),
+        subnets=[_subnet(records, subnet) for subnet in subnets],
+        instances=[_instance(records, instance) for instance in instances],
+    )
+
+
+def _prefix_list(record: PrefixList) -> PrefixListDecl:
+    cidrs = [entry.cidr for entry in record.entries]
+    return PrefixListDecl(name=record.name, cidrs=cidrs, max_entries=record.max_entries, tags=record.tags)
+
+
+def _group(record: SecurityGroup, names: dict[str, str]) -> SecurityGroupDecl:
+    return SecurityGroupDecl(
+        name=record.name,
+        description=record.description,
+        ingress=[IngressDecl(source=names.get(rule.peer, rule.peer), **_rule(rule)) for rule in record.ingress],
+        egress=[EgressDecl(destination=names.get(rule.peer, rule.peer), **_rule(rule)) for rule in record.egress],
+        tags=record.tags,
+    )
+
+
+def _rule(rule: SecurityGroupRule) -> dict[str, Any]:
+    return {"description": rule.description, **_traffic(rule)}
+
+
+def _traffic(rule: SecurityGroupRule | AclEntry) -> dict[str, Any]:
+    return {"protocol": protocol_text(rule.protocol), "ports": ports_text(rule.protocol, rule.from_port, rule.to_port)}
+
+
+def _acl(record: NetworkAcl) -> NetworkAclDecl:
+    ways = {way.value: [_entry(entry) for entry in entries_of(record, way)] for way in Way}
+    return NetworkAclDecl(name=record.name, tags=record.tags, **ways)
+
+
+def _entry(entry: AclEntry) -> AclEntryDecl:
+    action = AclAction.ALLOW if entry.allow else AclAction.DENY
+    return AclEntryDecl(rule=entry.number, action=action, cidr=entry.cidr, **_traffic(entry))
+
+
+def _flow_logs(records: VpcRecords, resource: str) -> list[FlowLogDecl]:
+    return normal_flow_logs(
+        _flow_log(stored.record) for stored in records.flow_logs.values() if stored.record.resource == resource
+    )
+
+
+def _flow_log(record: FlowLog) -> FlowLogDecl:
+    return FlowLogDecl(
+        name=record.name,
+        traffic=LoggedTraffic[record.traffic.name],
+        interval=record.interval_s,
+        format=format_text(record.format),
+        tags=record.tags,
+    )
+
+
+def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
+    table = records.route_tables[subnet.route_table].record.name if subnet.route_table else ""
+    return SubnetDecl(
+        name=subnet.name,
+        cidr=subnet.cidr,
+        ipv6_cidr=subnet.ipv6_cidr,
+        route_table=table,
+        network_acl=records.acls[subnet.acl].record.name if subnet.acl else "",
+        tags=subnet.tags,
+        flow_logs=_flow_logs(records, subnet.id),
+    )
+
+
+def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
+    eni = records.enis[primary_eni_id(instance.id)].record
+    mapping = records.mappings[eni.address].record
+    leaving = mapping.move is not None and mapping.move.direction is Direction.TO
+    return InstanceDecl(
+        name=instance.name,
+        subnet=records.subnets[eni.subnet].record.name,
+        host=mapping.move.host if leaving and mapping.move is not None else mapping.host,
+        address=eni.address,
+        ipv6_address=eni.ipv6_address,
+        mac=eni.mac,
+        security_groups=normal_memberships([records.groups[group_id].record.name for group_id in eni.groups]),
+        attachment=instance.attachment,
+        netns=instance.netns,
+        tags=visible_tags(instance.tags),
+        flow_logs=_flow_logs(records, eni.id),
+    )

@@ -1,0 +1,143 @@
+"""What is well and what is not, from what the agents have said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from netorch.control.views.mtus import sharing, too_small, unequal
+from netorch.model.drop_reason import VIOLATIONS
+from netorch.model.eni import EniState
+from netorch.model.ids import vni_of
+from netorch.model.status import AgentStatus
+from netorch.records.hosts import HostState
+from netorch.records.inventory import Inventory, read_inventory
+from netorch.state.owner import fabric_netns
+from netorch.store.base import Store
+
+ALARM_S = 300.0  # how long a packet that no host may have sent is a problem
+
+
+class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One host's condition."""
+
+    name: str
+    underlay: str
+    mtu: int  # of the underlay, in bytes; 0: not said yet
+    agent: str  # "running 3m", "silent" or "never seen"
+    vpcs: int  # that its interfaces are in
+    interfaces: int  # that it is to carry
+    attached: int  # that it says it carries
+    mappings: int  # of these VPCs
+    objects: int
+    writes: int
+    repaired: int
+    dropped: dict[str, int]
+    table_percent: int  # how full its connection table is, where it is more than half; else 0
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole cloud's condition; `problems` and `notes` are sentences for people."""
+
+    revision: int
+    vpcs: int
+    instances: int
+    mappings: int
+    hosts: tuple[HostHealth, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]  # what is worth knowing, and right
+
+
+def read_health(store: Store, now: float) -> Health:
+    """Return the condition of everything at `now` (seconds since 1970). Cost: O(store)."""
+    inventory = read_inventory(store)
+    hosts = [_host(inventory, name, state, now) for name, state in sorted(inventory.hosts.items())]
+    return Health(
+        revision=inventory.revision,
+        vpcs=len(inventory.vpcs),
+        instances=sum(len(records.instances) for records in inventory.vpcs.values()),
+        mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
+        hosts=tuple(hosts),
+        problems=tuple(_problems(inventory, now)),
+        notes=tuple(unequal(sharing(inventory), inventory.mtus)),
+    )
+
+
+def _host(inventory: Inventory, name: str, state: HostState, now: float) -> HostHealth:
+    said = inventory.agents.get(name)
+    status = said or AgentStatus(version="", pid=0, started_at=now)
+    told = {eni: found.state for (host, eni), found in inventory.eni_status.items() if host == name}
+    carried = {vni_of(eni) for eni, state in told.items() if state is not EniState.FAILED}
+    return HostHealth(
+        name=name,
+        underlay=state.host.underlay,
+        mtu=inventory.mtus.get(name, 0),
+        agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
+        vpcs=len(carried),
+        interfaces=state.wants,
+        attached=list(told.values()).count(EniState.ATTACHED),
+        mappings=sum(len(records.mappings) for vni, records in inventory.vpcs.items() if vni in carried),
+        objects=status.objects,
+        writes=status.writes,
+        repaired=status.repaired,
+        dropped=status.counters,
+        table_percent=status.table_percent,
+    )
+
+
+def _problems(inventory: Inventory, now: float) -> list[str]:
+    problems = [str(error) for error in inventory.unreadable]
+    problems += [f"VPC {found.path}: is in quarantine, nothing is changed in it" for found in inventory.quarantined.values()]
+    if not inventory.hosts:
+        problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
+    for name, state in sorted(inventory.hosts.items()):
+        status = inventory.agents.get(name)
+        if not state.live:
+            problems.append(_silence(name, state.wants, seen=status is not None))
+        if status is not None:
+            problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
+        for vni in status.refused if status is not None else ():
+            refused = f"{_vpc(inventory, vni)} holds more connections than are free, and may begin no other for now"
+            problems.append(f"host {name}: {refused}; see netorch flows")
+    for (host, vni), degraded in sorted(inventory.vpc_status.items()):
+        problems.append(f"host {host}: {_vpc(inventory, vni)} is as it was before: {degraded.reason}")
+    for (host, eni), found in sorted(inventory.eni_status.items()):
+        if found.state is EniState.FAILED:
+            problems.append(f"host {host}: interface {eni}: {found.reason}")
+    problems += too_small(sharing(inventory), inventory.mtus)
+    return problems
+
+
+def _silence(name: str, wants: int, *, seen: bool) -> str:
+    """Return what is to be said of a host without an agent."""
+    start = f"start it there: netorch agent run --host {name}"
+    if not seen:
+        return f"host {name}: its agent is not running and has never been seen; {start}"
+    kept = f", {wants} interface(s) keep what they have" if wants else ""
+    return f"host {name}: its agent is not running{kept}; {start}"
+
+
+def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
+    """Yield what an agent says is wrong with its host."""
+    if status.trouble:
+        yield status.trouble
+    if status.foreign:
+        held = f"its namespace {fabric_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
+        yield f"{held}; netorch leaves that alone, but packets may not: remove it"
+    if status.violated_at and now - status.violated_at < ALARM_S:
+        counts = " and ".join(f"{count} {reason}" for reason in VIOLATIONS if (count := status.counters.get(reason)))
+        since = _age(now - status.violated_at)
+        yield f"packets came that no honest host sends ({counts} in all, the last {since} ago); see netorch trace"
+
+
+def _vpc(inventory: Inventory, vni: int) -> str:
+    records = inventory.vpcs.get(vni)
+    return f"VPC {records.vpc.record.name}" if records is not None else f"VNI {vni}"
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"

@@ -1,0 +1,46 @@
+"""The mapping service as people ask it: where does this address of this VPC live?"""
+
+from __future__ import annotations
+
+from netorch.control.base import checks
+from netorch.errors import ApiError
+from netorch.model.addr import packed, version_of
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import not_found
+from netorch.records.read import Stored, get, read_vpc, seen_vpc, stored
+from netorch.store.base import Store
+
+
+def vpc_of(store: Store, caller: Caller, vni_or_id: int | str) -> Vpc:
+    """Return the VPC of a VNI or an id. Raises ApiError: InvalidVpcID.NotFound."""
+    if isinstance(vni_or_id, str):
+        return read_vpc(store, caller, vni_or_id).record
+    found = seen_vpc(store, caller, vni_or_id)
+    if found is None:
+        raise not_found("vpc", str(vni_or_id))
+    return found.record
+
+
+def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -> Stored[Mapping]:
+    """Return the mapping of an address; its `mod_revision` is the mapping's generation.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, InvalidParameterValue for no address, InvalidAddress.NotFound for one that nobody has.
+    """
+    vni = vpc_of(store, caller, vpc).vni
+    canonical = checks.address(address, f"VPC {vpc}", version_of(address))
+    found = get(store, keys.mapping(vni, canonical), Mapping)
+    if found is None:
+        text = f"VPC {vpc}: {canonical} is not mapped; `netorch map list` shows what is"
+        raise ApiError("InvalidAddress.NotFound", text)
+    return found
+
+
+def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:
+    """Return a VPC's mappings in address order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
+    vni = vpc_of(store, caller, vpc).vni
+    found = [stored(kv, Mapping) for kv in store.list(keys.map_prefix(vni)).kvs]
+    return sorted(found, key=lambda mapping: (len(packed(mapping.record.address)), packed(mapping.record.address)))

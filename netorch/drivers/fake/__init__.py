@@ -1,0 +1,1 @@
+"""A kernel in memory, under the same contract tests as the real one."""

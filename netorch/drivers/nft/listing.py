@@ -1,0 +1,171 @@
+"""What `nft list table` shows, as objects: chains, sets and elements of VPCs and ports, and a digest of all the rest.
+
+Tables are read as text with all symbols as numbers: libnftables takes five times as long to make JSON of many rules. Only two
+kinds of words are put back in place of their numbers, since rules are written with them: the state of a connection, and the
+family of a packet.
+
+A set of a VPC whose name has a dot belongs to the chain of the name before the dot, be that chain there or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from netorch.drivers.nft import chains
+from netorch.drivers.nft.swap import is_turned, turn
+from netorch.state.base import HOST_SLICE, KernelObject, slice_of_nft_name
+from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap, Scope, vni_of_element
+
+FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
+
+_NOISE: Final = re.compile(r'"|(?<=\b0x)0+(?=[0-9a-f])')  # quotes, and zeros in front of a number
+_REMARK: Final = re.compile(r' comment "[^"]*"')
+_ELEMENTS: Final = "elements = { "
+_NUMBERED: Final = re.compile(r"(?<=\bct state )0x[0-9a-fx,]+|(?<=\bmeta nfproto )\d+")
+# Source: linux/netfilter/nf_conntrack_common.h NF_CT_STATE_BIT, linux/netfilter.h NFPROTO_*
+_NAMES: Final = {
+    "0x1": "invalid",
+    "0x2": "established",
+    "0x4": "related",
+    "0x8": "new",
+    "0x40": "untracked",
+    "2": "ipv4",
+    "10": "ipv6",
+}
+
+
+class Block(msgspec.Struct):
+    """A set, map, chain or whatever else a table holds; of kind "" a line of the table itself, e.g. its flags."""
+
+    kind: str
+    name: str
+    lines: list[str]
+    elements: list[str]
+    comment: str = ""
+
+    @property
+    def spec(self) -> str:
+        """Return what is said of a set or map."""
+        return "; ".join(self.lines)
+
+
+def parse_table(text: str) -> list[Block]:
+    """Return the blocks of one listed table. Cost: about 1 us a line."""
+    blocks: list[Block] = []
+    lines = iter(text.splitlines())
+    for line in lines:
+        words = line[2:]
+        if not line.startswith("\t\t"):
+            if line.startswith("\t") and line.endswith(" {"):
+                kind, _, name = line[1:-2].rpartition(" ")
+                blocks.append(Block(kind, name, [], []))
+            elif line.startswith("\t") and line != "\t}":
+                blocks.append(Block("", line[1:], [], []))
+        elif words.startswith("comment "):
+            blocks[-1].comment = words[8:].strip('"')
+        elif words.startswith(_ELEMENTS):
+            blocks[-1].elements = _elements(words, lines)
+        else:
+            blocks[-1].lines.append(_NUMBERED.sub(_name, _NOISE.sub("", words)))
+    return blocks
+
+
+def objects_of(scope: Scope, family: str, blocks: Iterable[Block]) -> Iterator[KernelObject]:
+    """Yield what is in a table beside its skeleton: all that names a VPC."""
+    shared = (scope, family) != (Scope(VPC_TABLE[1]), VPC_TABLE[2])  # no VPC has chains or sets of its own here
+    rules: dict[str, tuple[str, ...]] = {}
+    sets: dict[str, list[ChainSet]] = {}
+    for block in blocks:
+        if family == chains.FAMILY:
+            if is_of_port(block):
+                yield chains.read_chain(block.name, block.lines)
+        elif shared or slice_of_nft_name(block.name) == HOST_SLICE:
+            yield from _elements_of(scope, family, block)
+        elif block.kind == "chain":
+            rules[block.name] = tuple(block.lines)
+        elif block.kind == "set" and "." in block.name:
+            owner = block.name.rpartition(".")[0]
+            held = ChainSet(name=block.name, spec=block.spec, elements=tuple(sorted(block.elements)))
+            sets.setdefault(owner, []).append(held)
+        elif block.kind in ("set", "map"):
+            yield NftMap(name=block.name, spec=block.spec)
+            yield from _elements_of(scope, family, block)
+    for name in rules.keys() | sets.keys():
+        held_by_name = tuple(sorted(sets.get(name, ()), key=lambda held: held.name))
+        found = NftChain(name=name, rules=rules.get(name, ()), sets=held_by_name)
+        yield turn(found) if is_turned(name, found.rules) else found
+
+
+def turned_chains(blocks: Iterable[Block]) -> set[str]:
+    """Return the chains that read their sets by the other names."""
+    return {block.name for block in blocks if block.kind == "chain" and is_turned(block.name, block.lines)}
+
+
+def sealed_text(scope: Scope, family: str, blocks: Iterable[Block]) -> str:
+    """Return the digest of the text that was loaded, or nothing when the skeleton is not as we left it."""
+    for block in blocks:
+        if block.kind == "set" and block.name == FINGERPRINT:
+            text, _, listed = block.comment.partition(" ")
+            return text if listed == digest(scope, family, blocks) else ""
+    return ""
+
+
+def digest(scope: Scope, family: str, blocks: Iterable[Block]) -> str:
+    """Return a digest of a table's skeleton: of all that names no VPC, elements included unless they expire by themselves."""
+    shared = (scope, family) != (Scope(VPC_TABLE[1]), VPC_TABLE[2])
+    kept = [
+        (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
+        for block in blocks
+        if block.name != FINGERPRINT and not is_of_port(block) and (shared or not _is_of_vpc(block))
+    ]
+    return hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:32]
+
+
+def is_of_port(block: Block) -> bool:
+    """Return whether a block is the chain of a port."""
+    return block.kind == "chain" and chains.is_port(block.name)
+
+
+def _is_of_vpc(block: Block) -> bool:
+    return block.kind in ("set", "map", "chain") and slice_of_nft_name(block.name) != HOST_SLICE
+
+
+def _elements_of(scope: Scope, family: str, block: Block) -> Iterator[NftElement]:
+    for text in block.elements:
+        key, _, value = text.partition(" : ")
+        items = tuple(map(_hexadecimal, key.split(" . ")))
+        vni = vni_of_element(block.name, items)
+        if vni != HOST_SLICE:
+            yield NftElement(scope=scope, family=family, set=block.name, items=items, vni=vni, value=_hexadecimal(value))
+
+
+def _lasting(block: Block) -> Iterator[str]:
+    """Yield the elements of no VPC that stay until somebody removes them."""
+    expiring = any(line.startswith("timeout ") for line in block.lines)
+    return (text for text in block.elements if not expiring and not _vni(block, text))
+
+
+def _vni(block: Block, text: str) -> int:
+    return vni_of_element(block.name, text.partition(" : ")[0].split(" . "))
+
+
+def _elements(words: str, lines: Iterator[str]) -> list[str]:
+    """Return the elements that begin on this line, and go on until a line ends in a brace."""
+    parts = [words[len(_ELEMENTS) :]]
+    while not parts[-1].endswith(" }"):
+        parts.append(next(lines, " }").lstrip())
+    text = " ".join(parts)[:-2]
+    return _NOISE.sub("", _REMARK.sub("", text)).split(", ")
+
+
+def _hexadecimal(word: str) -> str:
+    return hex(int(word)) if word.isdigit() else word
+
+
+def _name(numbers: re.Match[str]) -> str:
+    return ",".join(_NAMES.get(number, number) for number in numbers[0].split(","))

@@ -1,0 +1,114 @@
+"""Word of what other programs do to our nftables tables: the kernel's notifications, ours sifted out before they are queued."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from netorch.drivers.netlink import SO_RCVBUFFORCE, Channel, enlarge
+from netorch.errors import KernelError
+from netorch.state.owner import NFT_TABLE
+
+NETLINK_NETFILTER: Final = 12
+_SOL_NETLINK: Final = 270
+_NETLINK_ADD_MEMBERSHIP: Final = 1
+_NFNLGRP_NFTABLES: Final = 7
+_NFNL_SUBSYS_NFTABLES: Final = 10
+_NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2  # linux/netfilter/nf_tables.h NFT_MSG_*
+_SO_ATTACH_FILTER: Final = 26
+_QUEUE_BYTES: Final = 4 << 20
+_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_FIRST_ATTRIBUTE: Final = _HEADER.size + 4  # behind nfgenmsg; every nftables message but NEWGEN names its table there
+_OUR_NAME: Final = NFT_TABLE.encode() + b"\0"
+
+# Classic BPF, see linux/filter.h. Loads are big-endian, while netlink's numbers have the machine's own order.
+_LOAD_WORD: Final = 0x20
+_JUMP_IF_EQUAL: Final = 0x15
+_RETURN: Final = 0x06
+
+
+class NftMonitor:
+    """A socket that hears of commits to the namespace's ruleset, other than those sent from our own netlink ports."""
+
+    def __init__(self, *own_ports: int, all_tables: bool = False) -> None:
+        """Listen in the calling thread's namespace; to what becomes of foreign tables too, if `all_tables`. Raises OSError."""
+        self._all_tables = all_tables
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+        self._socket.bind((0, 0))
+        _skip_ports(self._socket, own_ports)
+        enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `touched` has something to read."""
+        return self._socket.fileno()
+
+    def touched(self) -> bool:
+        """Return whether a table of ours was changed since the last call, or may have been; never blocks."""
+        found = False
+        while True:
+            try:
+                found |= _concerns_us(self._socket.recv(1 << 17), self._all_tables)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found = True  # notifications were lost; the socket goes on
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+class TableReader:
+    """Reads the names of all tables of a namespace. Unlike libnftables' `list tables` it does not read what is in them."""
+
+    def __init__(self, netns_fd: int) -> None:
+        """Open the namespace. Raises OSError."""
+        self._channel = Channel(netns_fd, NETLINK_NETFILTER)
+
+    def read(self) -> list[bytes]:
+        """Return a message body for each table. Raises KernelError."""
+        try:
+            return [body for _, _, body in self._channel.dump(_NFNL_SUBSYS_NFTABLES << 8 | _GETTABLE, bytes(4))]
+        except OSError as error:
+            raise KernelError("read nft tables", error.errno or 0, str(error)) from error
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._channel.close()
+
+
+def _concerns_us(datagram: bytes, all_tables: bool) -> bool:
+    offset = 0
+    while offset + _HEADER.size <= len(datagram):
+        length, kind, _, _, _ = _HEADER.unpack_from(datagram, offset)
+        if length < _HEADER.size:
+            return False
+        name = datagram[offset + _FIRST_ATTRIBUTE + 4 : offset + length]
+        of_tables = all_tables and kind & 0xFF in (_NEWTABLE, _DELTABLE)
+        if kind >> 8 == _NFNL_SUBSYS_NFTABLES and (of_tables or name.startswith(_OUR_NAME)):
+            return True
+        offset += (length + 3) & ~3
+    return False
+
+
+def _skip_ports(sock: socket.socket, ports: Sequence[int]) -> None:
+    """Let the kernel not even queue what those ports brought about: our own bulk changes would flood the socket."""
+    swapped = [int.from_bytes(struct.pack("=I", port), "big") for port in ports]
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (_LOAD_WORD, 0, 0, 12),  # nlmsg_pid of the first message; all of a datagram are from one commit
+            *((_JUMP_IF_EQUAL, len(ports) - place, 0, port) for place, port in enumerate(swapped)),
+            (_RETURN, 0, 0, 0xFFFFFFFF),
+            (_RETURN, 0, 0, 0),
+        )
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))

@@ -1,0 +1,293 @@
+"""nftables through libnftables: whole tables as text, what stands in them, and a fingerprint by which a table is recognised.
+
+A table cannot be compared with its text: the kernel keeps expressions, not words. So after loading a table we list it, and leave
+two digests in the table itself, as the comment of an empty set: of the text, and of that listing without what VPCs have in it.
+A later process lists the table again: an equal listing means that nobody touched it since, and that the text was that.
+
+The chains and sets of VPCs and ports are no part of that: they are read back in words and compared as they are (nft_listing).
+
+Lists nothing but our own tables: foreign ones may be large, and libnftables aborts the process over what it cannot sort.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, Final
+
+import nftables
+
+from netorch.drivers import foreign, netns
+from netorch.drivers.base import KernelEvent, Lost
+from netorch.drivers.describe import describe
+from netorch.drivers.nft import commands, elements, swap
+from netorch.drivers.nft.commands import Change, element_changes, is_deletable, is_words, preparations, script
+from netorch.drivers.nft.counters import CounterReader
+from netorch.drivers.nft.elements import ElementSocket, NotPackable
+from netorch.drivers.nft.listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
+from netorch.drivers.nft.monitor import NETLINK_NETFILTER, NftMonitor, TableReader
+from netorch.drivers.nft.transactions import only_elements, transactions
+from netorch.errors import KernelError
+from netorch.state.base import KernelObject, Key
+from netorch.state.nft import NftChain, NftMap, NftTable, Scope
+from netorch.state.op import Create, Delete, Failure, Op
+from netorch.state.owner import NFT_TABLE
+
+_FD_SETSIZE: Final = 1024  # libnftables waits with select(2)
+_FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
+_ERRNO: Final = {os.strerror(number): number for number in errno.errorcode}
+
+Transaction = tuple[int, str]  # the errno, 0 when all was done, and libnftables' complaint
+
+
+class Nft:
+    """Our tables in one network namespace. One thread at a time may use it; which one does not matter."""
+
+    def __init__(self, scope: Scope, netns_fd: int) -> None:
+        """Open the namespace's nftables.
+
+        Raises:
+          KernelError: libnftables is not installed, or CAP_NET_ADMIN is missing.
+        """
+        self._scope = scope
+        self._lost = False
+        self._specs: dict[tuple[str, str], str] = {}  # of sets that elements are added to, by family and name
+        self._turned: set[str] = set()  # chains that read their sets by the other names
+        try:
+            with netns.inside(netns_fd):
+                self._library, port = _open_library()
+                self._elements = ElementSocket()
+                self._monitor = NftMonitor(port, self._elements.port, all_tables=scope is Scope.FABRIC)
+                self._counters = CounterReader()
+            self._tables = TableReader(netns_fd)
+        except OSError as error:
+            raise KernelError("open nftables", error.errno or 0, f"{error}; install libnftables1 and run as root") from error
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return our tables, and what VPCs and ports have in them. Cost: about 5 us an element."""
+        found: dict[Key, KernelObject] = {}
+        for family in _FAMILIES:
+            blocks = self._list(family)
+            if not blocks:
+                continue
+            table = NftTable(scope=self._scope, family=family, text=sealed_text(self._scope, family, blocks))
+            found[table.key] = table
+            for obj in objects_of(self._scope, family, blocks):
+                found[obj.key] = obj
+        if self._scope is Scope.FABRIC:  # the other namespace is the host's own, and so are its tables
+            for body in self._tables.read():
+                if (other := foreign.nft_table(body)) is not None:
+                    found[other.key] = other
+        return found
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out the operations, neighbouring ones (but for tables) in as few transactions as may be; return those refused.
+
+        The sets of chains are made in a transaction before the one that lets chains read them.
+        """
+        failures: list[Failure] = []
+        for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
+            batch = list(group)
+            if of_tables:
+                failures += [failure for op in batch if (failure := self._apply_table(op)) is not None]
+                continue
+            strange = [op for op in batch if not (is_deletable if isinstance(op, Delete) else is_words)(op.obj)]
+            failures += [_failure(op, errno.EINVAL, "not made of words of nft") for op in strange]
+            sane = [op for op in batch if op not in strange] if strange else batch
+            for together, waits in transactions(sane):
+                if waits:
+                    _let_packets_leave()
+                failures += self._apply_contents(together)
+        return failures
+
+    def counters(self) -> dict[str, int]:
+        """Return the packets of each named counter. Raises KernelError."""
+        try:
+            return self._counters.read()
+        except OSError as error:
+            raise KernelError("read nft counters", error.errno or 0, str(error)) from error
+
+    def commit(self, messages: bytes) -> None:
+        """Carry out a packed transaction, which is then no event. Raises KernelError."""
+        number = self._elements.commit(messages)
+        if number:
+            raise KernelError("change elements", number)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `events` may have something."""
+        return self._monitor.fileno()
+
+    def events(self) -> list[KernelEvent]:
+        """Return `Lost("nft")` when somebody else has changed a table of ours since the last call; never blocks."""
+        lost = self._monitor.touched() or self._lost
+        self._lost = False
+        return [Lost("nft")] if lost else []
+
+    def close(self) -> None:
+        """Let go of the sockets; the tables stay."""
+        self._monitor.close()
+        self._counters.close()
+        self._tables.close()
+        self._elements.close()
+        self._library = None
+
+    def _apply_table(self, op: Op) -> Failure | None:
+        table = op.obj
+        assert isinstance(table, NftTable)
+        if isinstance(op, Delete):
+            number, error = self._run(f"delete table {table.family} {NFT_TABLE}")
+            return _failure(op, number, error) if number not in (0, errno.ENOENT) else None
+        number, error = self._load(table)
+        if not number:
+            number, error = self._seal(table)
+        return _failure(op, number, error) if number else None
+
+    def _load(self, table: NftTable) -> Transaction:
+        """Put the new table in the old one's place with all that it holds, in one transaction.
+
+        When its contents do not fit the new text the table comes without them, so that it drops what it does not know, and
+        the agent is told to look.
+        """
+        name = f"{table.family} {NFT_TABLE}"
+        skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.text}\n}}\n"
+        blocks = self._list(table.family)
+        contents = [obj for obj in objects_of(self._scope, table.family, blocks) if is_words(obj)]
+        contents.sort(key=lambda obj: obj.rank)
+        creations = [Create(obj) for obj in contents]
+        result = self._run(skeleton + preparations(creations) + script(creations))
+        if result[0] and contents:
+            result = self._run(skeleton)
+            self._lost = True
+        return result
+
+    def _seal(self, table: NftTable) -> Transaction:
+        comment = f"{table.digest} {digest(self._scope, table.family, self._list(table.family))}"
+        return self._run(f'add set {table.family} {NFT_TABLE} {FINGERPRINT} {{ type mark; comment "{comment}"; }}')
+
+    def _apply_contents(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out all in one transaction; if that is refused look for the culprits by halves.
+
+        Cost: for n operations with k culprits about k * log2(n) transactions more.
+        """
+        number, error = self._commit(ops)
+        if not number:
+            for op in ops:
+                self._note_spec(op)
+            return []
+        if len(ops) == 1:
+            gone = isinstance(ops[0], Delete) and number == errno.ENOENT
+            return [] if gone else [_failure(ops[0], number, error)]
+        half = len(ops) // 2
+        return self._apply_contents(ops[:half]) + self._apply_contents(ops[half:])
+
+    def _commit(self, ops: Sequence[Op]) -> Transaction:
+        """Carry out all or nothing: elements alone by hand, all else through libnftables."""
+        if only_elements(ops):
+            changes = [change for op in ops for change in element_changes(swap.present(op, self._turned))]
+            with suppress(NotPackable):
+                return self._elements.commit(elements.pack(changes, self._spec_of)), ""
+        return self._commit_text([swap.turning(op, self._turned) for op in ops])
+
+    def _commit_text(self, ops: Sequence[Op]) -> Transaction:
+        """Make the sets of chains, then carry out all or nothing. A culprit's sets are taken away again when it is alone."""
+        sets = preparations(ops)
+        number, error = self._run(sets) if sets else (0, "")
+        if number:
+            return number, error
+        number, error = self._run(script(ops))
+        if not number:
+            for op in ops:
+                self._note_turn(op)
+        elif len(ops) == 1 and sets:
+            self._run(commands.withdrawal(ops[0]))
+        return number, error
+
+    def _note_turn(self, op: Op) -> None:
+        if isinstance(op.obj, NftChain):
+            self._turned.discard(op.obj.name)
+            if not isinstance(op, Delete) and swap.is_turned(op.obj.name, op.obj.rules):
+                self._turned.add(op.obj.name)
+
+    def _spec_of(self, change: Change) -> str:
+        return change.spec or self._specs.get((change.family, change.set), "")
+
+    def _note_spec(self, op: Op) -> None:
+        if isinstance(op.obj, NftMap):
+            self._specs[commands.FAMILY, op.obj.name] = op.obj.spec
+            if isinstance(op, Delete):
+                del self._specs[commands.FAMILY, op.obj.name]
+
+    def _list(self, family: str) -> list[Block]:
+        """Return what our table of the family holds, nothing when there is none. Raises KernelError."""
+        command = f"list table {family} {NFT_TABLE}"
+        code, output, error = self._library.cmd(command)
+        number = _errno_of(error) if code else 0
+        if number not in (0, errno.ENOENT):
+            raise KernelError(f"nft {command}", number, _first_line(error))
+        blocks = [] if number else parse_table(str(output))
+        if family == commands.FAMILY:
+            self._turned = turned_chains(blocks)
+        self._specs |= {(family, block.name): block.spec for block in blocks if block.kind in ("set", "map")}
+        return blocks
+
+    def _run(self, text: str) -> Transaction:
+        """Commit a transaction of commands."""
+        code, _, error = self._library.cmd(text)
+        return (_errno_of(str(error)), _first_line(str(error))) if code else (0, "")
+
+
+def _let_packets_leave() -> None:
+    """Return when no packet is under way any more that was when this was called: the kernel waits so before it frees a socket.
+
+    Source: net/packet/af_packet.c, packet_release: synchronize_net. Cost: milliseconds, nothing with one processor.
+    Who may not have such a socket (CAP_NET_RAW) goes on without waiting: a packet under way may be lost, and none gets further.
+    """
+    with suppress(OSError):
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+
+
+def _open_library() -> tuple[Any, int]:
+    """Return libnftables' context, which keeps the namespace it was made in, and its netlink port. Raises OSError."""
+    before = _netfilter_ports()
+    library = nftables.Nftables()
+    library.set_numeric_proto_output(True)
+    library.set_numeric_prio_output(True)
+    library.set_numeric_symbol_output(True)
+    library.set_stateless_output(True)  # no counted packets
+    library.cmd(f"list table arp {NFT_TABLE}")  # a netlink socket has no port before it sends
+    opened = {fd: port for fd, port in _netfilter_ports().items() if before.get(fd) != port}
+    if not opened:
+        raise OSError(errno.EPERM, "libnftables opened no netlink socket")
+    fd, port = opened.popitem()
+    if fd >= _FD_SETSIZE:
+        raise OSError(errno.EMFILE, f"{fd} files are open, and libnftables would abort the process")
+    return library, port
+
+
+def _netfilter_ports() -> dict[int, int]:
+    """Return this process's netfilter sockets: descriptor -> netlink port."""
+    found: dict[int, int] = {}
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # no socket, or closed by now
+            view = socket.socket(fileno=fd)
+            if view.family == socket.AF_NETLINK and view.proto == NETLINK_NETFILTER:
+                found[fd] = view.getsockname()[0]
+            view.detach()  # the socket is somebody else's
+    return found
+
+
+def _first_line(error: str) -> str:
+    return error.partition("\n")[0].removeprefix("Error: ").removeprefix("Could not process rule: ")
+
+
+def _errno_of(error: str) -> int:
+    """Return the number of the errno whose text libnftables gives; EINVAL for its own complaints, e.g. of syntax."""
+    return _ERRNO.get(_first_line(error).partition("; did you mean")[0].rpartition(": ")[2], errno.EINVAL)
+
+
+def _failure(op: Op, number: int, error: str) -> Failure:
+    return Failure(op, KernelError(describe(op), number, error))

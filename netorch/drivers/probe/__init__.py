@@ -1,0 +1,1 @@
+"""Packets that netorch itself sends, to find out what arrives."""

@@ -1,0 +1,111 @@
+"""A live packet of any protocol from inside a namespace: what `netorch trace` sends, and what came of it.
+
+TCP is a real connection attempt that is given up once answered, UDP one datagram, ICMP an echo, SCTP the request for an
+association, from another port each time, and anything else an empty packet of that protocol. An answer proves arrival, a refusal
+by the receiver too; where the receiver's namespace is at hand, an ear there says whether the packet itself arrived.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import select
+import socket
+import struct
+import time
+from contextlib import suppress
+
+import msgspec
+
+from netorch.drivers.netns import find, inside
+from netorch.drivers.probe.echo import Listener, Probe, ask
+from netorch.drivers.probe.sctp import init
+from netorch.errors import KernelError
+from netorch.model.addr import packed
+from netorch.model.packet import Packet
+from netorch.model.security import SCTP, TCP, UDP
+
+_DISCARD = 9  # Source: IANA port numbers
+_LOOK_S = 0.02
+_HEARD_S = 0.2  # how long an answer may take once the packet was heard
+_ANSWERS = {0: "answered", errno.ECONNREFUSED: "refused by the receiver itself: nobody listens"}
+
+
+class Shot(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a packet. `heard` is None where nobody could listen."""
+
+    heard: bool | None
+    answer: str = ""  # what came back, in words; nothing when nothing did
+
+    @property
+    def arrived(self) -> bool:
+        """Return whether it reached the receiver."""
+        return bool(self.heard or self.answer)
+
+
+def shoot(netns: str, packet: Packet, ear: Listener | None, timeout_s: float) -> Shot:
+    """Send a packet, and return what came of it. `ear` listens at the receiver's device.
+
+    Raises:
+      KernelError: the namespace is gone, or the kernel there does not let the packet out.
+    """
+    if packet.has_type:
+        (answer,) = ask([Probe(netns=netns, destination=packet.destination, source=packet.source)], timeout_s)
+        return Shot(heard=_hears(ear, packet, b""), answer="answered" if answer.ok else "")
+    sender = _open(netns, packet)
+    try:
+        ports = struct.pack("!HH", sender.getsockname()[1], packet.destination_port) if packet.has_ports else b""
+        return _wait(sender, packet, ear, ports, timeout_s)
+    finally:
+        sender.close()
+
+
+def _open(netns: str, packet: Packet) -> socket.socket:
+    """Return a socket in a namespace, with the packet on its way."""
+    family = socket.AF_INET if packet.version == 4 else socket.AF_INET6
+    kind = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}.get(packet.protocol, socket.SOCK_RAW)
+    descriptor = find(netns)
+    try:
+        with inside(descriptor):
+            sender = socket.socket(family, kind, packet.protocol)
+    except OSError as error:
+        raise KernelError(f"open a socket of protocol {packet.protocol} in {netns}", error.errno or 0) from error
+    finally:
+        os.close(descriptor)
+    sender.setblocking(False)
+    try:
+        sender.bind((packet.source, 0))
+        with suppress(BlockingIOError):  # TCP: the attempt is under way
+            sender.connect((packet.destination, packet.destination_port if packet.has_ports else 0))
+        if packet.protocol != TCP:
+            sender.send(_init() if packet.protocol == SCTP else b"netorch")
+    except OSError as error:
+        sender.close()
+        raise KernelError(f"send from {packet.source} to {packet.destination}", error.errno or 0) from error
+    return sender
+
+
+def _init() -> bytes:
+    return init(random.randint(49152, 65535), _DISCARD, b"netorch")  # noqa: S311: no secret
+
+
+def _wait(sender: socket.socket, packet: Packet, ear: Listener | None, ports: bytes, timeout_s: float) -> Shot:
+    poller = select.poll()
+    poller.register(sender, select.POLLOUT if packet.protocol == TCP else select.POLLIN)
+    end = time.monotonic() + timeout_s
+    heard, answer = None, ""
+    while not answer and time.monotonic() < end:
+        if poller.poll(_LOOK_S * 1000):
+            code = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            answer = _ANSWERS.get(code, "")
+            if not answer:
+                break  # the kernel has given up: unreachable, timed out
+        if not heard and _hears(ear, packet, ports):
+            heard, end = True, min(end, time.monotonic() + _HEARD_S)
+    return Shot(heard=_hears(ear, packet, ports), answer=answer)
+
+
+def _hears(ear: Listener | None, packet: Packet, ports: bytes) -> bool | None:
+    """Return whether the receiver's device has seen the packet: both addresses, and behind them the ports."""
+    return None if ear is None else ear.heard(packed(packet.source) + packed(packet.destination) + ports)

@@ -1,0 +1,1 @@
+"""Links, addresses, routes, neighbours, FDB entries and rules, by route netlink."""

@@ -1,0 +1,348 @@
+"""Route netlink messages as kernel objects, ours only. Pure; the inverse stands in netorch.drivers.rtnl.encode."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from netorch.drivers import foreign
+from netorch.drivers.netlink import attrs, each_attr, u32
+from netorch.drivers.rtnl.encode import DOOMED_GROUP, LOCAL_TABLE
+from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
+from netorch.state.base import HOST_SLICE, KernelObject, slice_of_ifname
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import VRF_PRIORITY, Address, Neighbour, Route, Rule
+from netorch.state.link import LOOPBACK, VXLAN_PORT, AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, PortLabel, altname, read_label
+from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, FABRIC
+
+Names = Mapping[int, str]  # device number -> name
+NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
+
+_IFINFO = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+_IFF_UP = 1
+_NUD_PERMANENT = 0x80
+_UNICAST, _UNREACHABLE = 1, 7
+_FAMILY_OF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+# Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h (from 1), linux/ipv6.h (from 0)
+_PROXY_ARP, _DISABLE_IPV6 = 3 - 1, 26
+# Neighbour parameters. Source: linux/neighbour.h, NDTPA_*
+_PARMS: Final = {"ucast_solicit": 10, "mcast_solicit": 11, "proxy_delay": 13}
+
+NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
+
+
+class Device(msgspec.Struct, kw_only=True):
+    """A device as the kernel shows it."""
+
+    body: bytes  # of the message
+    index: int
+    ifname: str
+    kind: str
+    up: bool
+    master: int
+    mtu: int
+    lladdr: str
+    alias: str
+    group: int
+    altnames: tuple[str, ...]
+    peer: int  # of a veth: the other end's number in its own namespace
+    netnsid: int | None  # the other namespace of a veth or VXLAN device, None when it is this one
+    data: bytes
+    xdp: bool  # whether a program sees packets first
+    proxy_arp: int
+    ipv6: bool | None  # None when the message does not say
+
+    @property
+    def bears_mark(self) -> bool:
+        """Return whether the device has our mark, whatever becomes of it."""
+        return altname(self.ifname) in self.altnames
+
+    @property
+    def marked(self) -> bool:
+        """Return whether the device is ours and complete."""
+        return self.bears_mark and self.group != DOOMED_GROUP
+
+
+def device(body: bytes) -> Device:
+    """Return the device of a NEWLINK or DELLINK message."""
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    found = attrs(body, _IFINFO.size)
+    info = attrs(found.get(18, b""))
+    conf = attrs(found.get(26, b""))
+    inet = attrs(conf.get(socket.AF_INET, b"")).get(1, b"")
+    inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(2, b"")
+    return Device(
+        body=body,
+        index=index,
+        ifname=_text(found.get(3, b"")),
+        kind=_text(info.get(1, b"")),
+        up=bool(flags & _IFF_UP),
+        master=u32(found.get(10, b"")),
+        mtu=u32(found.get(4, b"")),
+        lladdr=found.get(1, b"").hex(":"),
+        alias=_text(found.get(20, b"")),
+        group=u32(found.get(27, b"")),
+        altnames=tuple(_text(value) for _, value in each_attr(found.get(52, b""))),
+        peer=u32(found.get(5, b"")),
+        netnsid=u32(found[37]) if 37 in found else None,
+        data=info.get(2, b""),
+        xdp=any(attrs(found.get(43, b"")).get(2, b"")),
+        proxy_arp=_conf(inet, _PROXY_ARP) or 0,
+        ipv6=None if (disabled := _conf(inet6, _DISABLE_IPV6)) is None else not disabled,
+    )
+
+
+def link(dev: Device, names: Names) -> Link | None:
+    """Return the device as an object, HalfMade when it is not as we finish them, or None when it is foreign."""
+    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or doomed
+    if not dev.marked and not stray and slice_of_ifname(dev.ifname) == HOST_SLICE:
+        return None
+    found = _finished(dev, names.get(dev.master, ""))
+    if dev.marked and found is not None and (dev.kind != "veth" or read_label(dev.alias) is not None):
+        return found
+    return HalfMade(ifname=dev.ifname, seems=None if stray and not dev.marked else found)
+
+
+def _finished(dev: Device, vrf: str) -> Vrf | Vxlan | VethPort | TapPort | None:
+    """Return what a device is if it is ours and complete; None: none of the devices that we make."""
+    match dev.kind:
+        case "vrf":
+            return Vrf(ifname=dev.ifname, table=u32(attrs(dev.data).get(1, b"")))
+        case "vxlan":
+            return _vxlan(dev, vrf)
+        case "veth":
+            label = read_label(dev.alias) or PortLabel("", "")
+            return VethPort(
+                ifname=dev.ifname,
+                lladdr=dev.lladdr,
+                mtu=dev.mtu,
+                vrf=vrf,
+                netns=label.place,
+                make_netns=bool(label.made),
+                inside=NO_INSIDE,
+                instance=label.instance,
+            )
+        case "tun":
+            return TapPort(ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+        case _:
+            return None
+
+
+def device_objects(dev: Device, names: Names) -> Iterator[KernelObject]:
+    """Yield the device of ours, its up state and what the message says of its settings; or what is foreign about it."""
+    found = link(dev, names)
+    if dev.ifname == LOOPBACK and dev.up:
+        yield AdminUp(ifname=LOOPBACK)
+    elif found is None and dev.up and dev.ifname != LOOPBACK:
+        yield foreign.device(dev.ifname)
+    if found is not None:
+        yield found
+    if dev.xdp:
+        yield foreign.program(dev.ifname)
+    if found is None:
+        return
+    if isinstance(found, HalfMade):
+        return
+    if dev.up:
+        yield AdminUp(ifname=dev.ifname)
+    yield settings(dev.ifname, dev.kind, dev.body, dev.mtu)
+    if isinstance(found, VethPort | TapPort):
+        yield Sysctl(path=f"ipv4/conf/{dev.ifname}/proxy_arp", value=str(dev.proxy_arp), ifname=dev.ifname)
+    if dev.ipv6:
+        yield Sysctl(path=f"ipv6/conf/{dev.ifname}/disable_ipv6", value="0", ifname=dev.ifname)
+
+
+def neighbour_sysctls(dev: Device, parms: NeighbourParms) -> Iterator[Sysctl]:
+    """Yield the neighbour sysctls of a marked device."""
+    if dev.kind == "vxlan":
+        for version in (4, 6) if dev.ipv6 else (4,):
+            for name in ("mcast_solicit", "ucast_solicit"):
+                yield _parm(dev, version, name, parms)
+    elif dev.kind in {"veth", "tun"}:
+        yield _parm(dev, 4, "proxy_delay", parms)
+
+
+def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
+    """Return whose parameters a neighbour table message tells, and the parameters."""
+    inner = attrs(attrs(body, 4).get(6, b""))
+    return (body[0], u32(inner.get(1, b""))), inner
+
+
+def route(body: bytes, names: Names) -> Route | None:
+    """Return the route, or None when it is foreign. One that is not of our making has no usable device or next hop."""
+    if body[5] != PROTOCOL:
+        return None
+    found = attrs(body, 12)
+    family = body[0]
+    dst = socket.inet_ntop(family, found[1]) if 1 in found else ("0.0.0.0" if family == socket.AF_INET else "::")
+    table, metric = u32(found.get(15, body[4:5])), u32(found.get(6, b""))
+    kind = body[7]
+    if body[3]:
+        return None  # stands beside ours, for one type of service: see foreign.route
+    if kind == _UNREACHABLE:
+        return Route(table=table, dst=f"{dst}/{body[1]}", metric=metric)
+    via = socket.inet_ntop(family, found[5]) if 5 in found else ""
+    ifname = names.get(u32(found.get(4, b"")), "?") if kind == _UNICAST else f"type {kind}"
+    mtu = _mtu(found[8]) if 8 in found else 0
+    if not _ROUTE_OF_OTHERS.isdisjoint(found):
+        ifname = "?"
+    return Route(table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
+
+
+def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
+    """Return the neighbour of ours and whether it is permanent, as ours are; None when it is foreign."""
+    found = attrs(body, 12)
+    if found.get(12) != _OURS or 1 not in found:
+        return None
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "?")
+    obj = Neighbour(ifname=ifname, dst=socket.inet_ntop(body[0], found[1]), lladdr=found.get(2, b"").hex(":"))
+    return obj, body[8] == _NUD_PERMANENT
+
+
+def fdb(body: bytes, names: Names) -> Fdb | None:
+    """Return the entry of a VXLAN device of ours, or None."""
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    if not ifname.startswith("vx") or slice_of_ifname(ifname) == HOST_SLICE:
+        return None
+    found = attrs(body, 12)
+    raw = found.get(1, b"")
+    if len(raw) not in (4, 16):
+        return None
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+    words = [f"{name} {int.from_bytes(found[kind], order)}" for kind, (name, order) in _FDB_OF_OTHERS.items() if kind in found]
+    words += [] if body[8] & _NUD_PERMANENT else ["not permanent"]
+    return Fdb(ifname=ifname, lladdr=found.get(2, b"").hex(":"), dst=socket.inet_ntop(family, raw), strange=" ".join(words))
+
+
+def address(body: bytes, names: Names) -> Address | None:
+    """Return the address of a device of ours, or None."""
+    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    if slice_of_ifname(ifname) == HOST_SLICE:
+        return None
+    return Address(ifname=ifname, address=f"{_ip(body)}/{body[1]}")
+
+
+def takes_routes(gone: Address) -> bool:
+    """Return whether the end of this address may have taken routes along.
+
+    With a device's last IPv4 address the kernel flushes its IPv4 routes, and without a word. VRF devices have none of ours.
+    """
+    return ":" not in gone.address and not gone.ifname.startswith("vrf")
+
+
+def rule(body: bytes) -> tuple[Rule, bool]:
+    """Return the rule and whether it is one of ours, as we make them.
+
+    The kernel itself makes the rule that looks packets up in their VRF's table, with the first VRF and never again: it counts as
+    ours whoever made it, and so it is made again.
+    """
+    found = attrs(body, 12)
+    version = 4 if body[0] == socket.AF_INET else 6
+    of_vrf = found.get(_L3MDEV) == b"\1"
+    obj = Rule(version=version, priority=u32(found.get(6, b"")), table=0 if of_vrf else u32(found.get(15, body[4:5])))
+    ours = found.get(21) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
+    return obj, ours and body[7] == _TO_TABLE and not any(body[1:4]) and not body[8] and found.keys() <= _RULE_ATTRIBUTES
+
+
+def is_stock_local(found: Rule) -> bool:
+    """Return whether this is the kernel's own `pref 0 lookup local`, which would show VPCs the host's addresses."""
+    return found.priority == 0 and found.table == LOCAL_TABLE
+
+
+def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
+    """Yield the sysctls of ours that a netconf message tells."""
+    found = attrs(body, 4)  # netconfmsg is one byte, padded
+    index = int.from_bytes(found.get(1, b""), sys.byteorder, signed=True)
+    if body[0] == socket.AF_INET and index > 0 and 5 in found:
+        ifname = names.get(index, "")
+        if ifname.startswith("v-"):
+            yield Sysctl(path=f"ipv4/conf/{ifname}/proxy_arp", value=str(u32(found[5])), ifname=ifname)
+    inet, which = body[0] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
+    for kind, (name4, name6) in _NETCONF.items():
+        path = f"ipv4/conf/{which}/{name4}" if inet else f"ipv6/conf/{which}/{name6}"
+        if kind in found and path in _PINNED:
+            yield Sysctl(path=path, value=str(u32(found[kind])))
+
+
+def _mtu(raw: bytes) -> int:
+    """Return the locked MTU of a route's metrics (RTAX_*, linux/rtnetlink.h), or -1 for metrics that are not of our making."""
+    metrics = {kind: u32(value) for kind, value in each_attr(raw)}
+    return metrics.get(2, -1) if metrics.keys() == {1, 2} and metrics[1] == 1 << 2 else -1
+
+
+def netconf_deviates(body: bytes, names: Names) -> bool:
+    """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
+    found = attrs(body, 4)
+    ifname = names.get(u32(found.get(1, b"")), "")
+    if slice_of_ifname(ifname) == HOST_SLICE:
+        return False
+    inet = body[0] == socket.AF_INET
+    wanted = DEVICE_V4 if inet else DEVICE_V6
+    for kind, (name4, name6) in _NETCONF.items():
+        name = name4 if inet else name6
+        of_port = name == "proxy_arp" and ifname.startswith("v-")
+        if kind in found and name in wanted and str(u32(found[kind])) != wanted[name] and not of_port:
+            return True
+    return False
+
+
+_OURS: Final = bytes((PROTOCOL,))
+# MULTIPATH, VIA, ENCAP_TYPE, ENCAP, NH_ID: no route of ours has one. Source: linux/rtnetlink.h RTA_*
+_FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {  # linux/neighbour.h NDA_*
+    6: ("port", "big"),
+    7: ("vni", sys.byteorder),
+    8: ("via", sys.byteorder),
+    13: ("nhid", sys.byteorder),
+}
+_ROUTE_OF_OTHERS: Final = frozenset({9, 18, 21, 22, 30})
+_TO_TABLE, _L3MDEV = 1, 19  # linux/fib_rules.h FR_ACT_TO_TBL, FRA_L3MDEV
+# PRIORITY, SUPPRESS_PREFIXLEN (which the kernel always shows), TABLE, PROTOCOL: all others choose packets
+_RULE_ATTRIBUTES: Final = frozenset({6, 14, 15, _L3MDEV, 21})
+_ALL, _DEFAULT = -1, -2
+_PINNED: Final = dict(FABRIC)
+# What a netconf message may tell, in IPv4's words and in IPv6's. Source: linux/netconf.h NETCONFA_*
+_NETCONF: Final = {
+    2: ("forwarding", "forwarding"),
+    3: ("rp_filter", ""),
+    5: ("proxy_arp", "proxy_ndp"),
+    6: ("ignore_routes_with_linkdown", "ignore_routes_with_linkdown"),
+    8: ("bc_forwarding", ""),
+}
+
+
+def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
+    data = attrs(dev.data)
+    port = int.from_bytes(data.get(15, b""), "big")
+    if port != VXLAN_PORT or dev.netnsid is None or 4 not in data or not is_standard_vxlan(data):
+        return None  # somebody made it, with another port, its socket in the fabric, or what we never ask
+    local = socket.inet_ntop(socket.AF_INET, data[4])
+    vni = u32(data.get(1, b""))
+    return Vxlan(ifname=dev.ifname, vni=vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)
+
+
+def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl:
+    raw = parms.get((int(_FAMILY_OF[version]), dev.index), {}).get(_PARMS[name], b"")
+    value = u32(raw) if len(raw) == 4 else u32(raw) // 10  # delays: milliseconds here, hundredths of a second in /proc
+    return Sysctl(path=f"ipv{version}/neigh/{dev.ifname}/{name}", value=str(value), ifname=dev.ifname)
+
+
+def _ip(body: bytes) -> str:
+    found = attrs(body, 8)
+    raw = found.get(2) or found.get(1, b"")
+    return socket.inet_ntop(body[0], raw)
+
+
+def _conf(array: bytes, position: int) -> int | None:
+    return int(_U32.unpack_from(array, 4 * position)[0]) if len(array) >= 4 * position + 4 else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")

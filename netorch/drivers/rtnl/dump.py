@@ -1,0 +1,166 @@
+"""Reading everything that is ours from route netlink. Cost: one dump for each kind of object, whatever their number."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from netorch.drivers import foreign, home
+from netorch.drivers.base import Underlay
+from netorch.drivers.netlink import Channel, attr_u32, attrs, u32
+from netorch.drivers.rtnl import decode, encode
+from netorch.state.base import KernelObject
+from netorch.state.l3 import Route
+from netorch.state.link import AdminUp, HalfMade, Link, Settings, VethPort
+from netorch.state.owner import PROTOCOL
+
+_T = TypeVar("_T")
+_AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_RT_TABLE_MAIN = 254  # linux/rtnetlink.h
+_WITHOUT_STATISTICS = attr_u32(29, 8)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a dump showed."""
+
+    objects: list[KernelObject]
+    names: dict[int, str]  # of all devices, by number
+    up: set[str]  # names of our devices that are up
+
+
+def read_all(channel: Channel) -> Reading:
+    """Return our devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of a fabric namespace.
+
+    Raises:
+      OSError: the kernel refused to show something.
+    """
+    devices = [decode.device(body) for _, _, body in channel.dump(encode.GETLINK, encode.link_header() + _WITHOUT_STATISTICS)]
+    names = {dev.index: dev.ifname for dev in devices}
+    objects = list(_devices(channel, devices, names))
+    objects += _present(decode.address(body, names) for body in _bodies(channel, encode.GETADDR, bytes(8)))
+    objects += _rules(channel)
+    for body in _bodies(channel, encode.GETNEIGH, bytes(12)):
+        found = decode.neighbour(body, names)
+        if found is not None and found[1]:
+            objects.append(found[0])
+    objects += _present(decode.fdb(body, names) for body in _bodies(channel, encode.GETNEIGH, _family(encode.AF_BRIDGE)))
+    for family in (_AF_INET, _AF_INET6):
+        for body in _bodies(channel, encode.GETROUTE, _family(family)):
+            objects += _present((decode.route(body, names) or foreign.route(body),))
+    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, encode.GETQDISC, bytes(20)))
+    return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
+
+
+def read_routes(channel: Channel, names: decode.Names) -> Iterator[Route]:
+    """Yield our routes of all tables and both IP versions; the kernel itself leaves out the foreign ones."""
+    for family in (_AF_INET, _AF_INET6):
+        request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(6)
+        yield from _present(decode.route(body, names) for body in _bodies(channel, encode.GETROUTE, request))
+
+
+def read_names(channel: Channel) -> dict[int, str]:
+    """Return the names of all devices, by number."""
+    body = encode.link_header() + _WITHOUT_STATISTICS
+    return {dev.index: dev.ifname for dev in (decode.device(answer) for answer in _bodies(channel, encode.GETLINK, body))}
+
+
+def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
+    """Return a device's number and the device as an object (None when it is foreign), or None when there is no such device."""
+    body = channel.get(encode.GETLINK, encode.get_link(ifname))
+    if body is None:
+        return None
+    dev = decode.device(body)
+    names: dict[int, str] = {}
+    if dev.master:
+        above = channel.get(encode.GETLINK, encode.link_header(dev.master) + _WITHOUT_STATISTICS)
+        names = {dev.master: decode.device(above).ifname} if above else {}
+    return dev.index, decode.link(dev, names)
+
+
+def default_routes(channel: Channel, version: int) -> Iterator[int]:
+    """Yield the device number (0: none, or several) of each default route of the main table."""
+    family = _AF_INET if version == 4 else _AF_INET6
+    for body in _bodies(channel, encode.GETROUTE, _family(family)):
+        found = attrs(body, 12)
+        if body[1] == 0 and u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN:
+            yield u32(found.get(4, b""))
+
+
+def read_underlay(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
+    """Return the device that carries packets of the VTEP address, and the MTUs by number of all that it was chosen from; or None.
+
+    That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
+    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
+    """
+    wanted = socket.inet_aton(vtep)
+    for body in _bodies(channel, encode.GETADDR, _family(_AF_INET, 8)):
+        if attrs(body, 8).get(2) == wanted:
+            holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
+            found = [holder] if holder is not None else []
+            if holder is not None and _is_virtual(holder):
+                # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
+                found = list(_routed_devices(channel)) or ([holder] if holder.kind else [])
+            best = min(found, key=lambda dev: dev.mtu, default=None)
+            mtus = {dev.index: dev.mtu for dev in found}
+            return (mtus, Underlay(ifname=best.ifname, mtu=best.mtu)) if best is not None else None
+    return None
+
+
+def _underlay_device(channel: Channel, index: int) -> decode.Device | None:
+    link = channel.get(encode.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
+    return decode.device(link) if link is not None else None
+
+
+def _is_virtual(dev: decode.Device) -> bool:
+    return dev.ifname == "lo" or dev.kind == "dummy"
+
+
+def _routed_devices(channel: Channel) -> Iterator[decode.Device]:
+    """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
+    indexes = set()
+    for body in _bodies(channel, encode.GETROUTE, _family(_AF_INET)):
+        found = attrs(body, 12)
+        if u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN and 4 in found:
+            indexes.add(u32(found[4]))
+    devices = (_underlay_device(channel, index) for index in indexes)
+    yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
+
+
+def _devices(channel: Channel, devices: list[decode.Device], names: decode.Names) -> Iterator[KernelObject]:
+    parms = dict(decode.neighbour_parms(body) for body in _bodies(channel, encode.GETNEIGHTBL, bytes(4)))
+    for dev in devices:
+        objects = list(decode.device_objects(dev, names))
+        if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
+            objects = [HalfMade(ifname=port.ifname, seems=port)]
+        yield from objects
+        if any(isinstance(obj, Settings) for obj in objects):  # the device is ours and complete
+            yield from decode.neighbour_sysctls(dev, parms)
+
+
+def _rules(channel: Channel) -> Iterator[KernelObject]:
+    """Yield rules. Ours for the local table counts as missing while the kernel's own still stands in front of it."""
+    for family in (_AF_INET, _AF_INET6):
+        bodies = _bodies(channel, encode.GETRULE, _family(family))
+        rules = [decode.rule(body) for body in bodies]
+        stock = any(decode.is_stock_local(found) for found, ours in rules if not ours)
+        yield from (found for found, ours in rules if ours and not (stock and found.table == encode.LOCAL_TABLE))
+        others = (
+            body for body, (found, ours) in zip(bodies, rules, strict=True) if not ours and not decode.is_stock_local(found)
+        )
+        yield from _present(foreign.rule(body) for body in others)
+
+
+def _bodies(channel: Channel, kind: int, body: bytes) -> list[bytes]:
+    return [answer for _, _, answer in channel.dump(kind, body)]
+
+
+def _family(family: int, length: int = 12) -> bytes:
+    return bytes((family,)) + bytes(length - 1)
+
+
+def _present(found: Iterable[_T | None]) -> Iterator[_T]:
+    return (obj for obj in found if obj is not None)

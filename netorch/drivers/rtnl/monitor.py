@@ -1,0 +1,380 @@
+"""What changes in the kernel behind our back, from route netlink's notifications.
+
+Our own changes of routes, rules, neighbours and addresses are filtered out in the kernel by the number of our socket. Those of
+devices and FDB entries carry no number before Linux 6.2; `drain` skips them by name right after we made them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Collection, Container
+from contextlib import suppress
+from typing import Final
+
+from netorch.drivers import ethtool, foreign, netns
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
+from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
+from netorch.drivers.rtnl import decode, encode
+from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_ifname
+from netorch.state.foreign import Foreign
+from netorch.state.link import HalfMade, link_key
+from netorch.state.owner import PROTOCOL
+
+_LINK, _NEIGH, _TC, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 4, 5, 7, 8
+_IPV6_ADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF = 9, 11, 19, 24, 25
+_FABRIC_GROUPS: Final = (
+    _LINK,
+    _NEIGH,
+    _TC,
+    _IPV4_ADDR,
+    _IPV4_ROUTE,
+    _IPV4_RULE,
+    _IPV6_ADDR,
+    _IPV6_ROUTE,
+    _IPV6_RULE,
+    _IPV4_NETCONF,
+    _IPV6_NETCONF,
+)
+_UNDERLAY_GROUPS: Final = (_LINK, _IPV4_ADDR)
+_BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
+_RECV: Final = 1 << 16
+_EVENT, _FEATURES = 44, 2  # IFLA_EVENT, IFLA_EVENT_FEATURES; source: linux/if_link.h
+_NEW_NETNSID = 45
+_SO_ATTACH_FILTER = 26
+_IN_CREATE, _IN_DELETE, _IN_MOVED = 0x100, 0x200, 0xC0
+_IN_NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Monitor:
+    """Collects the events of one host's two namespaces until somebody takes them."""
+
+    def __init__(self, underlay_fd: int, fabric_fd: int, fabric_name: str, channel: Channel) -> None:
+        self.names: dict[int, str] = {}  # of the fabric's devices, by number
+        self.vtep: tuple[str, dict[int, int]] = ("", {})  # address, and the MTUs of the devices that may carry it, by number
+        self._up: set[str] = set()
+        self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
+        self._fabric_fd = fabric_fd
+        self._fabric_name = fabric_name
+        self._channel = channel
+        self._fabric = open_socket(fabric_fd, _mask(_FABRIC_GROUPS), _BUFFER)
+        _ignore(self._fabric, channel.port)
+        self._underlay = open_socket(underlay_fd, _mask(_UNDERLAY_GROUPS))
+        self._names_fd = _watch_directory()
+        self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._pending: dict[Key, KernelEvent] = {}
+        self._lost: set[str] = set()
+        self._view = memoryview(bytearray(_RECV))
+        self._epoll = select.epoll()
+        for fd in (self._fabric.fileno(), self._underlay.fileno(), self._names_fd, self._ready):
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something to take."""
+        return self._epoll.fileno()
+
+    def also(self, fd: int) -> None:
+        """Let `fileno` be readable when `fd` is, too."""
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Close everything that was opened here."""
+        self._epoll.close()
+        self._fabric.close()
+        self._underlay.close()
+        os.close(self._names_fd)
+        os.close(self._ready)
+
+    def take(self) -> list[KernelEvent]:
+        """Return what happened since the last call: the last word on each object, or that everything must be dumped again."""
+        self.drain()
+        self._judge_fallen()
+        if "all" in self._lost:
+            self._pending = {}  # older than the dump that is asked for
+        events: list[KernelEvent] = [*(Lost(what) for what in sorted(self._lost)), *self._pending.values()]
+        self._lost.clear()
+        self._pending = {}
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._ready)
+        return events
+
+    def forget(self) -> None:
+        """Drop what has arrived, because a dump is about to show it; but a dump shows nothing of the underlay."""
+        self.drain()
+        self._lost.discard("all")
+        self._fallen.clear()
+        self._pending = {}
+
+    def drain(self, own_links: Container[str] = (), own_fdb: Container[int] = ()) -> dict[str, int]:
+        """Read what has arrived, but skip what we did ourselves to these devices, and to the FDBs of these device numbers.
+
+        Return the numbers of the skipped devices that stand: asking for them would cost more than all of this.
+        """
+        self._drain_names()
+        self._drain_underlay()
+        numbers: dict[str, int] = {}
+        while (data := self._receive(self._fabric)) is not None:
+            for kind, flags, body in split(data):
+                handler = _HANDLERS.get(kind)
+                if handler is None:
+                    continue
+                if kind in _LINKS and own_links and (name := _name(body)) in own_links:
+                    self._note_own(kind, body, name, numbers)
+                    continue
+                if body[0] == encode.AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, 4)[0] in own_fdb:
+                    continue
+                handler(self, kind, flags, body)
+        return numbers
+
+    def _note_own(self, kind: int, body: bytes, name: str, numbers: dict[str, int]) -> None:
+        if body[0] != 0:
+            return
+        index: int = struct.unpack_from("=i", body, 4)[0]
+        if kind == encode.NEWLINK:
+            self.names[index] = name
+            numbers[name] = index
+        else:
+            self.names.pop(index, None)
+            numbers.pop(name, None)
+
+    def settle(self, keys: Collection[Key]) -> None:
+        """Forget earlier events of objects that we have set since, and wake the reader for the others."""
+        for key in keys:
+            self._pending.pop(key, None)
+        if self._pending or self._lost or self._fallen:
+            os.eventfd_write(self._ready, 1)
+
+    def learn(self, names: dict[int, str], up: set[str]) -> None:
+        """Take over what a dump showed: device names by number, and which of our devices are up."""
+        self.names = names
+        self._up = up
+
+    def note_up(self, ifname: str) -> None:
+        """Remember that we brought a device up, so that its fall is noticed."""
+        self._up.add(ifname)
+
+    def lose(self, what: str) -> None:
+        """Say that a dump is needed."""
+        self._lost.add(what)
+
+    def _seen(self, obj: KernelObject) -> None:
+        self._put(obj.key, Seen(obj))
+
+    def _gone(self, key: Key) -> None:
+        self._put(key, Gone(key))
+
+    def _put(self, key: Key, event: KernelEvent) -> None:
+        self._pending.pop(key, None)  # so that the order is that of the last words
+        self._pending[key] = event
+
+    def _receive(self, sock: socket.socket) -> bytes | None:
+        try:
+            return bytes(self._view[: sock.recv_into(self._view, 0, socket.MSG_DONTWAIT)])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self._lost.add("all")  # the kernel dropped some; the socket itself stays usable
+            return b""
+
+    def _judge_fallen(self) -> None:
+        """Ask for a dump when a device of ours is still there, but down.
+
+        A port that another host takes over goes down, too, some time before its farewell. The kernel answers our question
+        only when it is done with the move, so that the answer tells the one from the other.
+        """
+        for ifname in tuple(self._fallen):
+            if self._channel.get(encode.GETLINK, encode.get_link(ifname)) is not None:
+                self._lost.add("all")
+        if self._fallen:
+            self.drain()
+        self._fallen.clear()
+
+    def _drain_names(self) -> None:
+        """Bind our namespace to its name again when somebody deleted or took the name."""
+        try:
+            os.read(self._names_fd, _RECV)
+        except BlockingIOError:
+            return
+        self.keep_name()
+
+    def keep_name(self) -> None:
+        """Make sure that the fabric's name in /run/netns means the namespace that we hold."""
+        if not netns.holds_name(self._fabric_fd, self._fabric_name):
+            netns.give_name(self._fabric_fd, self._fabric_name)
+
+    def _drain_underlay(self) -> None:
+        address, mtus = self.vtep
+        while (data := self._receive(self._underlay)) is not None:
+            for kind, _, body in split(data):
+                if kind in (encode.NEWADDR, encode.DELADDR):
+                    if address and attrs(body, 8).get(2) == socket.inet_aton(address):
+                        self._lost.add("underlay")
+                elif (mtu := mtus.get(struct.unpack_from("=i", body, 4)[0])) is not None and (
+                    kind == encode.DELLINK or (kind == encode.NEWLINK and decode.device(body).mtu != mtu)
+                ):
+                    self._lost.add("underlay")
+
+    def _on_link(self, kind: int, _flags: int, body: bytes) -> None:
+        dev = decode.device(body)
+        if body[0] != 0:  # a bridge's or IPv6's word about the device, not the device's own
+            return
+        if kind == encode.DELLINK:
+            self._on_link_gone(dev, moved=_NEW_NETNSID in attrs(body, 16))
+            return
+        known = self.names.get(dev.index)
+        if known is not None and known != dev.ifname:
+            self._lost.add("all")  # renamed
+        self.names[dev.index] = dev.ifname
+        for each in (foreign.device(dev.ifname), foreign.program(dev.ifname)):  # unless the message says so again
+            self._gone(each.key)
+        objects = list(decode.device_objects(dev, self.names))
+        for obj in objects:
+            self._seen(obj)
+        objects = [obj for obj in objects if not isinstance(obj, HalfMade)]
+        if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
+            for gro in ethtool.read(self._fabric_fd, [dev.ifname]):
+                self._seen(gro)
+        if not dev.up and (objects or dev.ifname in self._up):
+            self._gone(("up", dev.ifname))
+            if dev.ifname in self._up:
+                self._fallen.add(dev.ifname)
+        self._up.discard(dev.ifname)
+        if dev.up:
+            self._up.add(dev.ifname)
+
+    def _on_link_gone(self, dev: decode.Device, *, moved: bool) -> None:
+        self.names.pop(dev.index, None)
+        self._up.discard(dev.ifname)
+        if slice_of_ifname(dev.ifname) == HOST_SLICE:
+            self._gone(foreign.device(dev.ifname).key)
+            return
+        self._gone(link_key(dev.ifname))
+        self._gone(("up", dev.ifname))
+        if moved:  # a port that another host took over was expected to go, and it goes down first
+            self._fallen.discard(dev.ifname)
+        else:
+            self._lost.add("all")
+
+    def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
+        found = decode.address(body, self.names)
+        if found is not None:
+            self._seen(found) if kind == encode.NEWADDR else self._gone(found.key)
+            if kind == encode.DELADDR and decode.takes_routes(found):
+                self._lost.add("all")
+
+    def _on_route(self, kind: int, flags: int, body: bytes) -> None:
+        self._on_foreign(kind == encode.NEWROUTE, foreign.route(body))
+        ours = body[5] == PROTOCOL
+        if not ours and not (kind == encode.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
+            return
+        if not ours:  # it may have replaced one of ours, or takes a part of its packets
+            body = body[:5] + bytes((PROTOCOL,)) + body[6:]
+        found = decode.route(body, self.names)
+        if found is not None:
+            self._seen(found) if kind == encode.NEWROUTE and ours else self._gone(found.key)
+
+    def _on_foreign(self, there: bool, obj: Foreign | None) -> None:
+        if obj is not None:
+            self._seen(obj) if there else self._gone(obj.key)
+
+    def _on_qdisc(self, kind: int, _flags: int, body: bytes) -> None:
+        self._on_foreign(kind == encode.NEWQDISC, foreign.qdisc(body, self.names))
+
+    def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
+        if body[0] == encode.AF_BRIDGE:
+            entry = decode.fdb(body, self.names)
+            if entry is not None:
+                self._seen(entry) if kind == encode.NEWNEIGH else self._gone(entry.key)
+            return
+        found = decode.neighbour(body, self.names)
+        if found is not None:
+            obj, permanent = found
+            self._seen(obj) if kind == encode.NEWNEIGH and permanent else self._gone(obj.key)
+
+    def _on_rule(self, kind: int, _flags: int, body: bytes) -> None:
+        obj, ours = decode.rule(body)
+        if ours:
+            self._seen(obj) if kind == encode.NEWRULE else self._gone(obj.key)
+        elif not decode.is_stock_local(obj):
+            self._on_foreign(kind == encode.NEWRULE, foreign.rule(body))
+        elif kind == encode.NEWRULE:
+            self._lost.add("all")  # the local table stands in front again
+
+    def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
+        for obj in decode.netconf(body, self.names):
+            self._seen(obj)
+        if decode.netconf_deviates(body, self.names):
+            self._lost.add("all")
+
+
+_LINKS: Final = frozenset({encode.NEWLINK, encode.DELLINK})
+_HANDLERS: Final[dict[int, Callable[[Monitor, int, int, bytes], None]]] = {
+    encode.NEWLINK: Monitor._on_link,
+    encode.DELLINK: Monitor._on_link,
+    encode.NEWADDR: Monitor._on_address,
+    encode.DELADDR: Monitor._on_address,
+    encode.NEWROUTE: Monitor._on_route,
+    encode.DELROUTE: Monitor._on_route,
+    encode.NEWNEIGH: Monitor._on_neighbour,
+    encode.DELNEIGH: Monitor._on_neighbour,
+    encode.NEWRULE: Monitor._on_rule,
+    encode.DELRULE: Monitor._on_rule,
+    encode.NEWNETCONF: Monitor._on_netconf,
+    encode.NEWQDISC: Monitor._on_qdisc,
+    encode.DELQDISC: Monitor._on_qdisc,
+}
+
+
+def _name(body: bytes) -> str:
+    """Return the device's name from a link message: the kernel puts it first."""
+    return body[20:36].split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _mask(groups: Collection[int]) -> int:
+    return sum(1 << (group - 1) for group in groups)
+
+
+def _ignore(sock: socket.socket, port: int) -> None:
+    """Let the kernel drop what that port caused, and the netconf messages that only announce a device or its end.
+
+    Source: linux/filter.h, socket(7). A netconf message of 36 bytes tells of one changed value.
+    """
+    word, half, equal, leave = 0x20, 0x28, 0x15, 0x06
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (word, 0, 0, 12),  # nlmsg_pid
+            (equal, 5, 0, _network_order("=I", port)),
+            (half, 0, 0, 4),  # nlmsg_type
+            (equal, 3, 0, _network_order("=H", encode.DELNETCONF)),
+            (equal, 0, 3, _network_order("=H", encode.NEWNETCONF)),
+            (word, 0, 0, 0),  # nlmsg_len
+            (equal, 1, 0, _network_order("=I", 36)),
+            (leave, 0, 0, 0),
+            (leave, 0, 0, 0xFFFFFFFF),
+        )
+    )
+    buffer = ctypes.create_string_buffer(program, len(program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+
+
+def _network_order(layout: str, value: int) -> int:
+    """Return what a filter, which reads in network order, sees of a number in the host's order."""
+    return int.from_bytes(struct.pack(layout, value), "big")
+
+
+def _watch_directory() -> int:
+    """Return an inotify descriptor that tells when a name in /run/netns comes or goes."""
+    fd = int(_libc.inotify_init1(_IN_NONBLOCK))
+    if fd < 0 or _libc.inotify_add_watch(fd, bytes(netns.RUN_NETNS), _IN_CREATE | _IN_DELETE | _IN_MOVED) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(netns.RUN_NETNS))
+    return fd

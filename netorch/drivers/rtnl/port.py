@@ -1,0 +1,271 @@
+"""Ports: veth pairs into instances, taps for virtual machines, and ports that another host's fabric hands over.
+
+A new port is marked last, so one that a killed process left behind is recognised as half made, and finished.
+A port that is pulled over from another fabric keeps its label and its mark; until its master is set it shows a wrong VRF and is
+mended.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from netorch.drivers import home, netns, sysctl
+from netorch.drivers.describe import describe_object
+from netorch.drivers.netlink import Channel, Message, Refusal, attr_text, attr_u32
+from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.dump import default_routes
+from netorch.drivers.rtnl.source_routes import configuration, stale_rules
+from netorch.errors import KernelError
+from netorch.state.link import TapPort, VethPort
+from netorch.state.owner import PortLabel, altname, read_label
+
+_TUN: Final = "/dev/net/tun"
+_TUNSETIFF: Final = 0x400454CA
+_TUNSETPERSIST: Final = 0x400454CB
+_TAP_WITHOUT_HEADER: Final = 0x0002 | 0x1000
+_IFREQ_FLAGS = struct.Struct("=16sH22x")
+
+
+class Ports:
+    """Makes and takes over the ports of one fabric namespace."""
+
+    def __init__(self, fabric_fd: int, underlay_fd: int, channel: Channel, index_of: encode.IndexOf) -> None:
+        self._fabric_fd = fabric_fd
+        self._underlay_fd = underlay_fd
+        self._channel = channel
+        self._index_of = index_of
+        self._taken: list[tuple[VethPort, int]] = []  # with a descriptor of the instance's namespace
+
+    def plug(self, port: VethPort) -> None:
+        """Make the port; finish one that lacks a step, or take it over when the instance is plugged into another host's fabric.
+
+        Raises:
+          KernelError: the instance's namespace is gone, is not its own to have, or has such a device of its own; or the kernel
+            refused a step.
+        """
+        fd = netns.make(port.netns) if port.make_netns else netns.find(port.netns)
+        try:
+            with home.channel(fd, f"open {port.netns}") as inside:
+                home.check(port, fd, inside, self._underlay_fd, self._fabric_fd)
+                own = _device(self._channel, port.ifname)
+                peer = self._peer(own, fd, inside) if own is not None else None
+                if peer is not None:
+                    self._finish(port, fd, inside, peer)
+                    return
+                if own is not None:  # in the fabric, which is ours alone, but it leads elsewhere
+                    _run(self._channel, [encode.del_link(own.ifname)], f"remove what stands for {own.ifname}")
+                found = _device(inside, port.inside.ifname)
+                if found is None:
+                    self._make(port, fd, inside)
+                else:
+                    self._take_over(port, fd, found, inside)
+        finally:
+            os.close(fd)
+
+    def make_tap(self, port: TapPort) -> None:
+        """Make a persistent tap, ready for a virtual machine to open.
+
+        Raises:
+          KernelError: there is no /dev/net/tun, or the kernel refused a step.
+        """
+        try:
+            with netns.inside(self._fabric_fd):  # the namespace in which the file is opened gets the device
+                fd = os.open(_TUN, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, _TUNSETIFF, _IFREQ_FLAGS.pack(port.ifname.encode(), _TAP_WITHOUT_HEADER))
+                fcntl.ioctl(fd, _TUNSETPERSIST, 1)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise KernelError(f"create {describe_object(port)}", error.errno or 0, f"see {_TUN}") from error
+        self.adjust(port)
+        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}")
+
+    def adjust(self, port: VethPort | TapPort) -> None:
+        """Give an existing port its MAC, MTU and VRF, and the instance's end of it the MTU.
+
+        The instance's end comes first, so that a port that has its MTU says that both have it; until then the larger one takes
+        what the instance sends, and the router tells it what is too large. Of a tap the other end is the virtual machine's.
+
+        Raises:
+          KernelError: the kernel refused, or the instance's namespace cannot be found.
+        """
+        if isinstance(port, VethPort):
+            self._adjust_inside(port)
+        try:
+            vrf = self._index_of(port.vrf)
+        except LookupError:
+            raise KernelError(f"enslave {port.ifname} to {port.vrf}", errno.ENODEV) from None
+        change = encode.set_link(port.ifname, encode.lladdr(port.lladdr), encode.mtu(port.mtu), encode.master(vrf))
+        _run(self._channel, [change], f"configure {describe_object(port)}")
+
+    def _adjust_inside(self, port: VethPort) -> None:
+        """Let the instance's end follow a change of the MTU, unless the instance has chosen a smaller one."""
+        body = self._channel.get(encode.GETLINK, encode.get_link(port.ifname))
+        if body is None or (ours := decode.device(body)).mtu == port.mtu:
+            return
+        what = f"give the end of {port.ifname} in {port.netns} the MTU {port.mtu}"
+        fd = netns.find(port.netns)
+        try:
+            with home.channel(fd, what) as inside:
+                answer = inside.get(encode.GETLINK, encode.link_header(ours.peer) + attr_u32(29, 8))
+                theirs = decode.device(answer) if answer is not None else None
+                if theirs is None or theirs.peer != ours.index or theirs.netnsid != home.number_of(self._fabric_fd, inside):
+                    raise KernelError(what, errno.ENODEV, "it is not in that namespace; set its MTU there")
+                if theirs.mtu == ours.mtu or theirs.mtu > port.mtu:
+                    _run(inside, [(encode.SETLINK, 0, encode.link_header(theirs.index) + encode.mtu(port.mtu))], what)
+        finally:
+            os.close(fd)
+
+    def finish_tap(self, port: TapPort) -> None:
+        """Complete a tap that lacks its mark, which a virtual machine may hold open. Raises KernelError."""
+        self.adjust(port)
+        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+
+    def label_of(self, ifname: str) -> PortLabel | None:
+        """Return what a port's label says, or None."""
+        found = _device(self._channel, ifname)
+        return read_label(found.alias) if found is not None else None
+
+    def left_alone(self, ifname: str) -> str:
+        """Return what the instance's namespace had when the port was plugged, and keeps, or nothing."""
+        label = self.label_of(ifname)
+        versions = " and ".join(f"IPv{version}" for version in label.left_alone) if label is not None else ""
+        what = f"its namespace had an {versions} default route already, which stays"
+        return f"{what}; route to the VPC's CIDRs by the subnet's router there" if versions else ""
+
+    def _peer(self, own: decode.Device, fd: int, inside: Channel) -> decode.Device | None:
+        """Return the other end of a device in the fabric, if that is in the instance's namespace."""
+        if own.kind != "veth" or own.netnsid is None or own.netnsid != home.number_of(fd, self._channel):
+            return None
+        found = inside.get(encode.GETLINK, encode.link_header(own.peer) + attr_u32(29, 8))
+        return decode.device(found) if found is not None else None
+
+    def _make(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
+        try:
+            vrf = self._index_of(port.vrf)
+        except LookupError:
+            raise KernelError(f"create {describe_object(port)}", errno.ENODEV, f"there is no {port.vrf}") from None
+        _run(self._channel, [encode.new_veth(port, instance_fd, vrf)], f"create {describe_object(port)}")
+        self._complete(port, instance_fd, inside)
+
+    def _finish(self, port: VethPort, instance_fd: int, inside: Channel, peer: decode.Device) -> None:
+        self.adjust(port)
+        furnished = msgspec.structs.replace(port, inside=msgspec.structs.replace(port.inside, ifname=peer.ifname))
+        self._complete(furnished, instance_fd, inside)
+
+    def _complete(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
+        """Label, furnish and mark a port. The label comes first: whoever deletes the port must know which namespace we made."""
+        standing = () if port.make_netns else _standing_routes(port, inside)
+        made, place = (home.identity(instance_fd), "") if port.make_netns else ("", port.netns)
+        label = PortLabel(port.holder, port.inside.lladdr, made, place, standing)
+        _run(self._channel, [encode.set_link(port.ifname, encode.alias(label.text()))], f"label {port.ifname}")
+        _furnish(port, instance_fd, inside, standing)
+        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+
+    def _take_over(self, port: VethPort, instance_fd: int, found: decode.Device, inside: Channel) -> None:
+        """Pull the other end of the instance's device over, if it is this very interface's.
+
+        Cost: three messages, since the instance is under traffic.
+        """
+        other = home.other_end(found, inside)
+        label = read_label(other.alias) if other is not None and altname(port.ifname) in other.altnames else None
+        if label is None or (label.instance, label.mac) != (port.holder, port.inside.lladdr):
+            detail = f"{port.netns} has a device {port.inside.ifname} of its own; remove it or name another"
+            raise KernelError(f"create {describe_object(port)}", errno.EEXIST, detail)
+        source = home.fabric_of(found, inside)
+        if source is None:  # somebody carried our end off; with the one here both go
+            _run(inside, [encode.del_link(found.ifname)], f"remove {found.ifname} in {port.netns}")
+            self._make(port, instance_fd, inside)
+            return
+        fd = netns.find(source)
+        try:
+            with home.channel(fd, f"open {source}") as theirs:
+                body = encode.link_header(found.peer) + attr_text(3, port.ifname) + encode.netns_fd(self._fabric_fd)
+                _run(theirs, [(encode.SETLINK, 0, body)], f"move {port.ifname} from {source}")
+        finally:
+            os.close(fd)
+        self.adjust(port)
+        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+        self._taken.append((port, os.dup(instance_fd)))
+
+    def wake_taken(self) -> None:
+        """Let instances whose ports were taken over ask for their neighbours anew, now that somebody answers.
+
+        An instance that sent while its device had no carrier has asked in vain, and would ask again only a second later.
+        One that has vanished meanwhile needs no waking.
+        """
+        taken, self._taken = self._taken, []
+        for port, fd in taken:
+            try:
+                with suppress(KernelError), home.channel(fd, f"open {port.netns}") as inside:
+                    what = f"flush neighbours of {port.inside.ifname} in {port.netns}"
+                    _run(inside, encode.forget_neighbours(port.inside.ifname), what)
+            finally:
+                os.close(fd)
+
+
+def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequence[int]) -> None:
+    """Configure the instance's side: addresses usable at once, default routes, everything up.
+
+    What stands there stays, and no default route joins one of the `standing` IP versions: the port's own is in its own table.
+    """
+    device = port.inside
+    what = f"configure {device.ifname} in {port.netns}"
+    if any(":" in address for address in device.addresses):
+        conf = f"ipv6/conf/{device.ifname}"
+        try:
+            sysctl.write(instance_fd, ((f"{conf}/accept_ra", "0"), (f"{conf}/accept_dad", "0")))
+        except OSError as error:
+            raise KernelError(what, error.errno or 0) from error
+    index = index_in(inside, device.ifname)
+    messages = [encode.set_up("lo", up=True), encode.set_up(device.ifname, up=True)]
+    messages += [*configuration(index, device, standing), *stale_rules(inside)]
+    _run(inside, messages, what, (errno.EEXIST,))
+
+
+def _standing_routes(port: VethPort, inside: Channel) -> tuple[int, ...]:
+    """Return the IP versions of the port's default routes in which the namespace has one by another device.
+
+    Of whatever metric: one of ours beside it would win over it or wait behind it.
+    """
+    device = port.inside
+    own = index_in(inside, device.ifname)
+    versions = [_version(gateway) for gateway in device.gateways if device.is_primary]
+    return tuple(version for version in versions if any(index != own for index in default_routes(inside, version)))
+
+
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def _device(channel: Channel, ifname: str) -> decode.Device | None:
+    found = channel.get(encode.GETLINK, encode.get_link(ifname))
+    return decode.device(found) if found is not None else None
+
+
+def index_in(channel: Channel, ifname: str) -> int:
+    """Return the number of a device in the channel's namespace. Raises LookupError when there is none."""
+    try:
+        answer = fcntl.ioctl(channel.socket, _SIOCGIFINDEX, _IFREQ_INDEX.pack(ifname.encode(), 0))
+    except OSError as error:
+        raise LookupError(ifname) from error
+    return int(_IFREQ_INDEX.unpack(answer)[1])
+
+
+_SIOCGIFINDEX: Final = 0x8933
+_IFREQ_INDEX = struct.Struct("=16si20x")
+
+
+def _run(channel: Channel, messages: Sequence[Message], what: str, tolerated: tuple[int, ...] = ()) -> None:
+    refusals: list[Refusal] = [refusal for refusal in channel.batch(messages).values() if refusal.errno not in tolerated]
+    if refusals:
+        raise KernelError(what, refusals[0].errno, refusals[0].detail)

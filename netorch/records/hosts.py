@@ -1,0 +1,59 @@
+"""Hosts as the store knows them: what each is, how much it is to carry, whether its agent lives or it is being emptied."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from netorch.errors import UnreadableRecord
+from netorch.model.eni import Host
+from netorch.records import keys
+from netorch.records.codec import decode
+from netorch.records.errors import not_found
+from netorch.store.base import Store
+
+
+class HostState(msgspec.Struct, kw_only=True):
+    """A host's records as read."""
+
+    host: Host
+    mod_revision: int
+    live: bool = False
+    draining: bool = False
+    wants: int = 0
+
+
+def read_host(store: Store, name: str) -> HostState:
+    """Return the records of a host that something is to be placed on, without counting what it carries.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound.
+      UnreadableRecord: the host's record is damaged.
+    """
+    spec = store.get(keys.host_spec(name))
+    if spec is None:
+        raise not_found("host", name)
+    draining = store.get(keys.host_drain(name)) is not None
+    host = decode(spec, Host)
+    return HostState(host=host, mod_revision=spec.mod_revision, draining=draining)
+
+
+def read_hosts(store: Store) -> dict[str, HostState]:
+    """Return every host's records by name, but for damaged ones. Cost: O(hosts + interfaces)."""
+    states: dict[str, HostState] = {}
+    wants: dict[str, int] = {}
+    live: set[str] = set()
+    for kv in store.list("host/").kvs:
+        _, host, kind = kv.key.split("/", 2)
+        if kind == "spec":
+            with contextlib.suppress(UnreadableRecord):  # nothing is placed there; `netorch status` tells of it
+                states[host] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
+        elif kind == "live":
+            live.add(host)
+        else:
+            wants[host] = wants.get(host, 0) + 1
+    drained = {kv.key.rpartition("/")[2] for kv in store.list(keys.host_drain("")).kvs}
+    for host, state in states.items():
+        state.live, state.wants, state.draining = host in live, wants.get(host, 0), host in drained
+    return states

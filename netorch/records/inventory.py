@@ -1,0 +1,175 @@
+"""The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
+
+A VPC of which one record cannot be read, or is missing though others refer to it, is in quarantine: it is none of the cloud's
+VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`,
+`underlay/`) counts as not said.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from netorch.errors import UnreadableRecord
+from netorch.model.eni import EniStatus, Host, VpcStatus
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import Mapping
+from netorch.model.status import AgentStatus, HostMtu
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import check_sound, decode
+from netorch.records.hosts import HostState
+from netorch.records.read import VPC_TYPES, stored
+from netorch.records.references import first_flaws
+from netorch.records.vpc import TABLES, VpcRecords
+from netorch.store.alloc import holder_of
+from netorch.store.base import KeyValue, Store
+
+_VNI: Final = re.compile("[0-9a-f]{6}")
+
+
+class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
+    """A VPC of which something cannot be read or is missing."""
+
+    vni: int
+    owner: str  # empty, as is the name, when the VPC's own record and its name's are both damaged
+    name: str
+    error: UnreadableRecord  # the first, if there are several
+    rest: VpcRecords | None  # what can be read; None: not even the VPC's own record
+
+    @property
+    def path(self) -> str:
+        """Return the VPC's owner and name, or its VNI when they are not known."""
+        return f"{self.owner}/{self.name}" if self.name else f"with VNI {self.vni}"
+
+    def is_known_to(self, caller: Caller) -> bool:
+        """Return whether the caller may hear of it."""
+        return caller.operator or (bool(self.owner) and caller.sees(self.owner))
+
+
+class Inventory:
+    """Everything, as it stood at `revision`. `raw` holds what is not decoded: names, allocations, quotas."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.vpcs: dict[int, VpcRecords] = {}
+        self.hosts: dict[str, HostState] = {}
+        self.eni_status: dict[tuple[str, str], EniStatus] = {}  # (host, interface)
+        self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
+        self.agents: dict[str, AgentStatus] = {}
+        self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
+        self.raw: dict[str, KeyValue] = {}
+        self.quarantined: dict[int, Quarantine] = {}
+        self.quarantined_hosts: dict[str, UnreadableRecord] = {}
+        self.unreadable: list[UnreadableRecord] = []  # all, also of what hosts say
+
+    def check_vpc(self, caller: Caller, vni: int) -> None:
+        """Raise UnreadableRecord for a VPC in quarantine that the caller may hear of."""
+        found = self.quarantined.get(vni)
+        if found is not None and found.is_known_to(caller):
+            raise found.error
+
+    def check_host(self, name: str) -> None:
+        """Raise UnreadableRecord for a host in quarantine."""
+        if name in self.quarantined_hosts:
+            raise self.quarantined_hosts[name]
+
+
+def read_inventory(store: Store) -> Inventory:
+    """Return everything. Cost: O(store), some 25 us a record."""
+    listing = store.list("")
+    inventory = Inventory(listing.revision)
+    wants: dict[str, int] = {}
+    damaged: dict[int, UnreadableRecord] = {}  # VNI -> the one of its VPC that sorts first
+    for kv in reversed(listing.kvs):  # a VPC's own record sorts behind what is in it, mappings and wants before it
+        root, _, rest = kv.key.partition("/")
+        owner, _, what = rest.partition("/")
+        try:
+            if root == "vpc" and _VNI.fullmatch(owner):
+                _take_vpc(inventory, kv, int(owner, 16), what, int(owner, 16) in damaged)
+            elif root == "map" and _VNI.fullmatch(owner):
+                _take_mapping(inventory, kv, int(owner, 16), what)
+            elif root == "host":
+                _take_host(inventory, wants, kv, owner, what)
+            elif root == "hoststat":
+                _take_status(inventory, kv, owner, what)
+            elif kv.key.startswith(keys.mtu_prefix()):
+                inventory.mtus[what] = decode(kv, HostMtu).mtu
+            else:
+                inventory.raw[kv.key] = kv
+        except UnreadableRecord as error:
+            inventory.unreadable.append(error)
+            if root == "host":
+                inventory.quarantined_hosts[owner] = error
+            elif root in ("vpc", "map") and _VNI.fullmatch(owner):
+                damaged[int(owner, 16)] = error
+    hosts = {name: state.host for name, state in inventory.hosts.items()}
+    for vni, records in inventory.vpcs.items():
+        if vni not in damaged and (flaws := first_flaws(records, hosts)):
+            inventory.unreadable += flaws
+            damaged[vni] = flaws[0]
+    _quarantine(inventory, damaged)
+    for name, state in inventory.hosts.items():
+        state.wants = wants.get(name, 0)
+        state.draining = keys.host_drain(name) in inventory.raw
+        state.live = keys.host_live(name) in inventory.raw
+    return inventory
+
+
+def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> None:
+    """Take VPCs with damaged records out of the cloud; of one whose own record is damaged, the names say what it is called."""
+    named: dict[int, tuple[str, str]] = {}
+    for key, kv in inventory.raw.items() if damaged else ():
+        root, *path = key.split("/")
+        if root == "name" and len(path) == 3 and path[1] == "vpc" and is_id(holder := holder_of(kv), "vpc"):
+            named[vni_of(holder)] = path[0], path[2]
+    for vni, error in damaged.items():
+        rest = inventory.vpcs.pop(vni, None)
+        owner, name = (rest.vpc.record.owner, rest.vpc.record.name) if rest is not None else named.get(vni, ("", ""))
+        inventory.quarantined[vni] = Quarantine(vni=vni, owner=owner, name=name, error=error, rest=rest)
+
+
+def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damaged: bool) -> None:
+    kind, _, resource_id = rest.partition("/")
+    if kind == "vpc":
+        inventory.vpcs[vni] = VpcRecords(vpc=stored(kv, Vpc))
+    elif (records := inventory.vpcs.get(vni)) is None or kind not in TABLES:
+        check_sound(kv.key, kv.value)
+        inventory.raw[kv.key] = kv
+        if kind in TABLES and not is_damaged:
+            raise UnreadableRecord(keys.vpc(vni), f"is missing, and {resource_id} refers to it")
+    else:
+        getattr(records, TABLES[kind])[resource_id] = stored(kv, VPC_TYPES[kind])
+
+
+def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:
+    records = inventory.vpcs.get(vni)
+    if records is None:
+        check_sound(kv.key, kv.value)
+        inventory.raw[kv.key] = kv
+    else:
+        records.mappings[address] = stored(kv, Mapping)
+
+
+def _take_host(inventory: Inventory, wants: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:
+    if kind.startswith("want/"):
+        check_sound(kv.key, kv.value)
+        wants[name] = wants.get(name, 0) + 1
+    elif kind == "spec":
+        inventory.hosts[name] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
+    else:
+        inventory.raw[kv.key] = kv
+
+
+def _take_status(inventory: Inventory, kv: KeyValue, host: str, what: str) -> None:
+    if what == "agent":
+        inventory.agents[host] = decode(kv, AgentStatus)
+    elif what.startswith("vpc-") and _VNI.fullmatch(what[4:]):
+        inventory.vpc_status[host, int(what[4:], 16)] = decode(kv, VpcStatus)
+    elif is_id(what, "eni"):
+        inventory.eni_status[host, what] = decode(kv, EniStatus)
+    else:
+        inventory.raw[kv.key] = kv

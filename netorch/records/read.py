@@ -1,0 +1,102 @@
+"""Reading records: what one action needs to decide, each with the revision that its transaction then compares."""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from netorch.errors import UnreadableRecord
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import Mapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import decode
+from netorch.records.errors import not_found
+from netorch.store.base import KeyValue, Store
+
+T = TypeVar("T")
+
+KIND_OF: Final[dict[type, str]] = {  # what a VPC has -> the kind in its ids and keys
+    Subnet: "subnet",
+    RouteTable: "rtb",
+    NetworkInterface: "eni",
+    Instance: "i",
+    SecurityGroup: "sg",
+    NetworkAcl: "acl",
+    PrefixList: "pl",
+    FlowLog: "fl",
+}
+VPC_TYPES: Final[dict[str, type]] = {"vpc": Vpc} | {kind: of for of, kind in KIND_OF.items()}  # by what stands behind vpc/<vni>/
+
+
+class Stored(msgspec.Struct, Generic[T], frozen=True):
+    """A record as it was read."""
+
+    record: T
+    mod_revision: int
+
+
+def stored(kv: KeyValue, kind: type[T]) -> Stored[T]:
+    """Return the record of a key. Raises UnreadableRecord."""
+    return Stored(decode(kv, kind), kv.mod_revision)
+
+
+def get(store: Store, key: str, kind: type[T]) -> Stored[T] | None:
+    """Return one record, or None. Raises UnreadableRecord."""
+    kv = store.get(key)
+    return None if kv is None else stored(kv, kind)
+
+
+def listed(store: Store, prefix: str, kind: type[T]) -> dict[str, Stored[T]]:
+    """Return the records below a prefix by the last part of their key, in the key's order. Raises UnreadableRecord."""
+    return {kv.key[len(prefix) :]: stored(kv, kind) for kv in store.list(prefix).kvs}
+
+
+def read_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
+    """Return a VPC that the caller may see. Raises ApiError: InvalidVpcID.NotFound."""
+    found = seen_vpc(store, caller, vni_of(vpc_id)) if is_id(vpc_id, "vpc") else None
+    if found is None or found.record.id != vpc_id:
+        raise not_found("vpc", vpc_id)
+    return found
+
+
+def seen_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc] | None:
+    """Return the VPC of a VNI if the caller may see it; of a damaged one nobody knows that, so only the operator hears of it."""
+    try:
+        found = get(store, keys.vpc(vni), Vpc)
+    except UnreadableRecord:
+        if caller.operator:
+            raise
+        return None
+    return found if found is not None and caller.sees(found.record.owner) else None
+
+
+def read(store: Store, caller: Caller, of: type[T], resource_id: str) -> tuple[Stored[Vpc], Stored[T]]:
+    """Return a resource of a VPC, with that VPC. Raises ApiError: EC2's NotFound of its kind, when it is another owner's, too."""
+    kind = KIND_OF[of]
+    vpc = seen_vpc(store, caller, vni_of(resource_id)) if is_id(resource_id, kind) else None
+    found = get(store, keys.resource(vpc.record.vni, kind, resource_id), of) if vpc is not None else None
+    if vpc is None or found is None:
+        raise not_found(kind, resource_id)
+    return vpc, found
+
+
+def read_all(store: Store, of: type[T], vni: int) -> dict[str, Stored[T]]:
+    """Return a VPC's resources of one kind by id. Raises UnreadableRecord."""
+    return listed(store, keys.resource(vni, KIND_OF[of], ""), of)
+
+
+def mappings_of(store: Store, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:
+    """Return the mappings of an interface by key; none while it is not attached."""
+    found = {}
+    for address in eni.addresses:
+        key = keys.mapping(eni.vni, address)
+        mapping = get(store, key, Mapping)
+        if mapping is not None and mapping.record.eni == eni.id:
+            found[key] = mapping
+    return found
