@@ -197,7 +197,7 @@ def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
         yield fake
         fake.kernel.close()
         return
-    from tests.integration.hosts import host
+    from tests.rig.hosts import host
 
     with host(HOST) as kernel:
         yield LinuxStand(kernel)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.world import World
+from tests.rig.world import World
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from netorch.compiler.base import PORT_MAC, link_local
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import checksum
 from netorch.model.addr import packed
-from tests.integration.crafted import (
+from tests.rig.crafted import (
     DESTINATION,
     HOP_BY_HOP,
     ROUTING,
@@ -36,8 +36,8 @@ from tests.integration.crafted import (
     solicit,
     with_options,
 )
-from tests.integration.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, arp, ethernet, ip_packet, mac_bytes, udp
-from tests.integration.site import (
+from tests.rig.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, arp, ethernet, ip_packet, mac_bytes, udp
+from tests.rig.site import (
     A4,
     A6,
     B4,
@@ -56,7 +56,7 @@ from tests.integration.site import (
     Site,
     attacked,
 )
-from tests.integration.world import wait_for
+from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 

@@ -10,9 +10,9 @@ import pytest
 
 from netorch.compiler.base import router_mac
 from netorch.drivers.probe.echo import Probe, ask
-from tests.integration.crafted import datagram, framed, outer, piece, redirect, router_advert, send_frames, send_packets, solicit
-from tests.integration.packets import ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, ethernet, ip_packet, send_vxlan, udp, vxlan
-from tests.integration.site import (
+from tests.rig.crafted import datagram, framed, outer, piece, redirect, router_advert, send_frames, send_packets, solicit
+from tests.rig.packets import ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, ethernet, ip_packet, send_vxlan, udp, vxlan
+from tests.rig.site import (
     A4,
     A6,
     B4,
@@ -31,7 +31,7 @@ from tests.integration.site import (
     Site,
     attacked,
 )
-from tests.integration.world import wait_for
+from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 

@@ -20,9 +20,9 @@ from pyroute2 import IPRoute
 
 from netorch.compiler.base import link_local
 from netorch.drivers import netns
-from tests.integration.crafted import advertise, framed
-from tests.integration.packets import ETH_P_ARP, Ear, arp, ethernet, udp
-from tests.integration.world import World, wait_for
+from tests.rig.crafted import advertise, framed
+from tests.rig.packets import ETH_P_ARP, Ear, arp, ethernet, udp
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

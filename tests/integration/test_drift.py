@@ -20,7 +20,7 @@ from netorch.state.nft import Scope
 from netorch.state.op import Create
 from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
 from netorch.store import open_store
-from tests.integration.world import World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

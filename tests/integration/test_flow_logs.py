@@ -8,7 +8,7 @@ from netorch.agent.flowlog.files import log_directory, read_lines
 from netorch.control.actions.flow_logs import create_flow_log
 from netorch.control.actions.permissions import revoke_by_id
 from netorch.diagnose.flows import Wanted, Watcher
-from tests.integration.world import World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

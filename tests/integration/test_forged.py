@@ -14,7 +14,7 @@ from netorch.compiler.base import router_mac
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.ids import vni_of
-from tests.integration.packets import (
+from tests.rig.packets import (
     ETH_P_ARP,
     ETH_P_IP,
     ETH_P_IPV6,
@@ -27,7 +27,7 @@ from tests.integration.packets import (
     udp,
     vxlan,
 )
-from tests.integration.world import World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

@@ -13,11 +13,11 @@ from scapy.packet import Raw
 from netorch.model.security import UDP
 from policy import skeleton
 from policy.skeleton import FRAGMENTS_PER_S
-from tests.integration.crafted import piece
-from tests.integration.packets import PATIENCE_S
-from tests.integration.policed import CLIENT, NEAR, PASSED, PATHS, Policed, address, cloud, ip, pieces, policed, udp, vpc
 from tests.integration.test_shares import EVIL, MEMBERS, OPEN
-from tests.integration.world import wait_for
+from tests.rig.crafted import piece
+from tests.rig.packets import PATIENCE_S
+from tests.rig.policed import CLIENT, NEAR, PASSED, PATHS, Policed, address, cloud, ip, pieces, policed, udp, vpc
+from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -14,7 +14,7 @@ from netorch.control.actions.moves import move_instance
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.eni import NetworkInterface
-from tests.integration.world import World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

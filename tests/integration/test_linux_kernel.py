@@ -24,7 +24,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, HalfMade, Sysctl, Vrf
 from netorch.state.op import Create, Delete, Replace
-from tests.integration.hosts import (
+from tests.rig.hosts import (
     INSTANCE,
     PORT,
     ROUTER,

@@ -18,7 +18,7 @@ from netorch.drivers.netlink import Channel, Message, Refusal
 from netorch.plan.diff import diff
 from netorch.state.link import HalfMade, TapPort, VethPort, Vrf
 from netorch.state.op import Create, Delete
-from tests.integration.hosts import INSIDE, INSTANCE, PORT, PORT_MAC, VETH, VRF, create, foreigner, host, restarted, vpc
+from tests.rig.hosts import INSIDE, INSTANCE, PORT, PORT_MAC, VETH, VRF, create, foreigner, host, restarted, vpc
 
 pytestmark = pytest.mark.root
 

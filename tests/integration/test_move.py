@@ -6,7 +6,7 @@ import pytest
 
 from netorch.control.actions.moves import move_instance
 from netorch.state.base import HOST_SLICE
-from tests.integration.world import World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

@@ -20,8 +20,8 @@ from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask, mtu_of
 from netorch.store import open_store
 from netorch.trace.walk import Place
-from tests.integration.packets import PATIENCE_S
-from tests.integration.world import World, wait_for
+from tests.rig.packets import PATIENCE_S
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

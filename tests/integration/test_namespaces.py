@@ -26,7 +26,7 @@ from netorch.state.base import Key
 from netorch.state.link import HalfMade, Settings, VethPort
 from netorch.state.op import Create, Delete, Op
 from policy import skeleton
-from tests.integration.hosts import (
+from tests.rig.hosts import (
     INSIDE,
     INSTANCE,
     PORT,
@@ -40,7 +40,7 @@ from tests.integration.hosts import (
     restarted,
     vpc,
 )
-from tests.integration.world import World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

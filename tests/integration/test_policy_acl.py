@@ -14,7 +14,7 @@ from netorch.control.actions.acls import Entry, create_network_acl_entry, delete
 from netorch.control.actions.subnets import associate_network_acl
 from netorch.control.views.describe import resolve
 from netorch.model.security import NetworkAcl, Way
-from tests.integration.policed import (
+from tests.rig.policed import (
     CLIENT,
     DB_FAR,
     DB_NEAR,

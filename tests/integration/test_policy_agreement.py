@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, note
 
-from tests.integration.arena import Arena
 from tests.property.policy_scripts import Script, scripts, stored_scripts
+from tests.rig.arena import Arena
 
 pytestmark = pytest.mark.root
 

@@ -11,7 +11,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 
 from netorch.control.actions.permissions import Permission
 from netorch.model.security import Way
-from tests.integration.policed import (
+from tests.rig.policed import (
     CLIENT,
     FAR,
     NEAR,

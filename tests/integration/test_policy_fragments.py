@@ -21,9 +21,9 @@ from scapy.packet import Packet, Raw
 
 from netorch.control.actions.permissions import Permission
 from netorch.model.security import Way
-from tests.integration.crafted import DESTINATION, datagram, piece
-from tests.integration.packets import PATIENCE_S
-from tests.integration.policed import (
+from tests.rig.crafted import DESTINATION, datagram, piece
+from tests.rig.packets import PATIENCE_S
+from tests.rig.policed import (
     CLIENT,
     DB_NEAR,
     NEAR,

@@ -22,8 +22,8 @@ from netorch.model.security import TCP, SecurityGroupRule, Way
 from netorch.records import keys
 from netorch.store.base import Delete, Put
 from netorch.store.rules import MAX_OPS
-from tests.integration.packets import PATIENCE_S, Ear
-from tests.integration.policed import (
+from tests.rig.packets import PATIENCE_S, Ear
+from tests.rig.policed import (
     CLIENT,
     DB_FAR,
     FAR,

@@ -14,8 +14,8 @@ from scapy.packet import Packet, Raw
 
 from netorch.control.actions.permissions import Permission
 from netorch.model.security import Way
-from tests.integration.packets import PATIENCE_S
-from tests.integration.policed import (
+from tests.rig.packets import PATIENCE_S
+from tests.rig.policed import (
     CLIENT,
     FAR,
     NEAR,

@@ -12,7 +12,7 @@ from netorch.control.actions.permissions import Permission, authorize
 from netorch.control.views.describe import resolve
 from netorch.model.security import TCP, SecurityGroupRule, Way
 from netorch.records import keys
-from tests.integration.policed import (
+from tests.rig.policed import (
     CLIENT,
     DB_FAR,
     NET4,
@@ -26,8 +26,8 @@ from tests.integration.policed import (
     tcp,
     vpc,
 )
-from tests.integration.probing import Probe, end_of, probing
-from tests.integration.world import wait_for
+from tests.rig.probing import Probe, end_of, probing
+from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 

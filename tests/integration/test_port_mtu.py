@@ -17,7 +17,7 @@ from netorch.plan.diff import diff
 from netorch.state.link import Link
 from netorch.state.op import Replace
 from netorch.state.owner import fabric_netns
-from tests.integration.hosts import INSTANCE, PORT, VETH, VRF, create, foreigner, host, restarted
+from tests.rig.hosts import INSTANCE, PORT, VETH, VRF, create, foreigner, host, restarted
 
 pytestmark = pytest.mark.root
 

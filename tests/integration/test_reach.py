@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from netorch.drivers.probe.echo import Probe, ask
-from tests.integration.world import World
+from tests.rig.world import World
 
 pytestmark = pytest.mark.root
 
@@ -51,7 +51,7 @@ def test_instances_reach_their_own_vpc_and_nobody_else(world: World) -> None:
 
 
 def test_an_echo_is_heard_in_its_own_vpc_only(world: World) -> None:
-    from tests.integration.packets import PATIENCE_S, Ear
+    from tests.rig.packets import PATIENCE_S, Ear
 
     vpcs = ["acme", "globex"]
     world.start_agents()

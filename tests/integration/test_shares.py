@@ -14,9 +14,9 @@ from scapy.packet import Raw
 from netorch.drivers import netns
 from netorch.model.security import UDP
 from netorch.state.sysctls import FRAGMENT_MEMORY, FRAGMENT_S
-from tests.integration.crafted import piece
-from tests.integration.packets import PATIENCE_S
-from tests.integration.policed import (
+from tests.rig.crafted import piece
+from tests.rig.packets import PATIENCE_S
+from tests.rig.policed import (
     CLIENT,
     NEAR,
     NET4,
@@ -32,7 +32,7 @@ from tests.integration.policed import (
     udp,
     vpc,
 )
-from tests.integration.world import wait_for
+from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from netorch.state.nft import Scope
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from tests.integration.test_drift import nft
-from tests.integration.world import World
+from tests.rig.world import World
 
 pytestmark = pytest.mark.root
 

@@ -27,9 +27,9 @@ from netorch.control.views.describe import resolve
 from netorch.drivers import netns
 from netorch.model.security import SecurityGroup, Way
 from netorch.store.base import Put
-from tests.integration.crafted import framed, send_frames
-from tests.integration.packets import PATIENCE_S, Ear
-from tests.integration.world import World, wait_for
+from tests.rig.crafted import framed, send_frames
+from tests.rig.packets import PATIENCE_S, Ear
+from tests.rig.world import World, wait_for
 
 PASSED = "passed"
 NEEDLE_BYTES = 12

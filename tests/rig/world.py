@@ -44,7 +44,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.spec import load_cloud
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
-from tests.integration.packets import PATIENCE_S
+from tests.rig.packets import PATIENCE_S
 
 T = TypeVar("T")
 UNDERLAY_MTU = 1550

@@ -19,9 +19,9 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from netorch.drivers import netns
-from tests.integration.crafted import framed
-from tests.integration.packets import udp
-from tests.integration.world import World, wait_for
+from tests.rig.crafted import framed
+from tests.rig.packets import udp
+from tests.rig.world import World, wait_for
 
 _ETH_P_ALL = 0x0003  # linux/if_ether.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h

@@ -9,8 +9,8 @@ from netorch.drivers.probe.sctp import init
 from netorch.model.addr import packed
 from netorch.model.packet import ACK, SYN, Packet
 from netorch.model.security import AH, SCTP, TCP, UDP
-from tests.integration.crafted import framed, piece
-from tests.integration.packets import ip_packet
+from tests.rig.crafted import framed, piece
+from tests.rig.packets import ip_packet
 
 # Every packet of a flow repeats the same bytes of its streams, as a retransmission does, and acknowledges the other's SYN only.
 _SEQUENCE, _WINDOW = 1000, 65535

@@ -34,11 +34,11 @@ from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from policy.connections import AT_SENDER, Connections
 from policy.evaluate import Verdict
-from tests.integration.policy_frames import can_be_cut, can_be_sent, fragments, frame
-from tests.integration.world import World
 from tests.property.policy_scripts import PLACES, Script, Step
 from tests.property.policy_strategies import HOSTS, anything, interface_at
 from tests.property.walked import ARRIVES, end_of
+from tests.rig.policy_frames import can_be_cut, can_be_sent, fragments, frame
+from tests.rig.world import World
 from tests.unit.policy.small import udp
 
 OPEN_VNI: Final = 6000

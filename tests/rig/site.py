@@ -10,9 +10,9 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from netorch.drivers import netns
-from tests.integration.crafted import framed, send_frames
-from tests.integration.packets import PATIENCE_S, Ear, udp
-from tests.integration.world import World
+from tests.rig.crafted import framed, send_frames
+from tests.rig.packets import PATIENCE_S, Ear, udp
+from tests.rig.world import World
 
 CLOUD = """
 vpcs:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from netorch.compiler.base import PORT_MAC
 from netorch.drivers.probe.echo import checksum
 from netorch.model.addr import packed, version_of
-from tests.integration.packets import ETH_P_IP, ETH_P_IPV6, VXLAN_PORT, _in, ethernet, ip_packet, mac_bytes
+from tests.rig.packets import ETH_P_IP, ETH_P_IPV6, VXLAN_PORT, _in, ethernet, ip_packet, mac_bytes
 
 UDP, ICMPV6, NO_NEXT = socket.IPPROTO_UDP, socket.IPPROTO_ICMPV6, 59
 HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60

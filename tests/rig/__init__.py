@@ -1,0 +1,1 @@
+"""What root tests stand on: hosts of namespaces and bridges, crafted packets, senders and listeners."""
