@@ -31,6 +31,7 @@ from netorch.errors import LabError
 DEFAULT_MEMORY_MB = 1024
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 POLL_S = 0.01
+KILL_PATIENCE_S = 10.0
 # Names of the host that would be wrong inside: these directories are empty there.
 HOST_ONLY_ENVIRONMENT = frozenset({"TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
 
@@ -89,6 +90,12 @@ def guest_job(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
     return "\n".join([*lines, f"cd {shlex.quote(str(cwd))} || exit 1", f"exec {shlex.join(argv)}", ""])
 
 
+class GuestSilent(LabError):
+    """A guest that prints nothing any more: its command hangs, or its kernel does."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed in another guest
+
+
 class Guest:
     """One booted lab kernel, running one command. `directory` is shared with it and holds what it prints."""
 
@@ -115,9 +122,19 @@ class Guest:
         return " | ".join(text.split("\n")[-8:]).strip(" |") or "none"
 
     def kill(self) -> None:
-        """End the kernel and every process of it."""
+        """End the kernel and every process of it.
+
+        A process that SIGKILL does not end at once is left to this machine's kernel: a wait for it could last forever.
+        """
         end_kernel(self.process.pid)
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(KILL_PATIENCE_S)
+
+    def processes(self) -> str:
+        """Return state, wait channel and CPU time of each process that carries the guest, for a guest that hangs."""
+        command = ["ps", "--no-headers", "-o", "pid,stat,wchan:24,cputime", "-g", str(self.process.pid)]
+        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        return " | ".join(" ".join(line.split()) for line in lines)
 
 
 def end_kernel(pid: int, patience_s: float = 2.0) -> None:
@@ -209,21 +226,32 @@ def run_in_kernel(
     memory_mb: int = DEFAULT_MEMORY_MB,
     share: Sequence[Path] = (),
     timeout_s: float | None = None,
+    silence_s: float | None = None,
 ) -> int:
     """Run `argv` in a fresh lab kernel, copy what it prints to our stdout and stderr, and return its exit status.
 
-    Raises LabError when there is no kernel, it does not start, or `timeout_s` passes.
+    Raises:
+      GuestSilent: it printed nothing for `silence_s`; it was ended.
+      LabError: there is no kernel, it does not start, or `timeout_s` passes.
     """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    started = heard = time.monotonic()
     with scratch_directory() as directory:
         guest = boot(argv, directory=directory, cwd=cwd, env=env, memory_mb=memory_mb, share=share)
         try:
             with (directory / "out").open("rb") as out, (directory / "err").open("rb") as err:
                 while (status := guest.status()) is None:
-                    if not copy_new(out, sys.stdout) | copy_new(err, sys.stderr):
+                    now = time.monotonic()
+                    if copy_new(out, sys.stdout) | copy_new(err, sys.stderr):
+                        heard = now
+                    else:
                         time.sleep(POLL_S)
-                    if deadline is not None and time.monotonic() > deadline:
+                    if timeout_s is not None and now > started + timeout_s:
                         raise LabError(f"lab kernel: {shlex.join(argv)} still runs after {timeout_s} s; it was ended")
+                    if silence_s is not None and now > heard + silence_s:
+                        raise GuestSilent(
+                            f"lab kernel: {shlex.join(argv)} printed nothing for {silence_s} s; it was ended; "
+                            f"its processes: {guest.processes()}; its last words: {guest.last_words()}"
+                        )
                 copy_new(out, sys.stdout)
                 copy_new(err, sys.stderr)
         finally:
@@ -247,11 +275,20 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MB, metavar="MB", help="the guest's memory (%(default)s)")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="DIR", help="also read-write in the guest")
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
+    parser.add_argument(
+        "--silence", type=float, metavar="S", help="give up when nothing was printed for so many seconds (status 75)"
+    )
     parser.add_argument("command", nargs="+", help="what to run")
     known = parser.parse_args(args)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the guest is ended in order
     try:
-        return run_in_kernel(known.command, memory_mb=known.memory, share=[Path.cwd(), *known.share], timeout_s=known.timeout)
+        return run_in_kernel(
+            known.command,
+            memory_mb=known.memory,
+            share=[Path.cwd(), *known.share],
+            timeout_s=known.timeout,
+            silence_s=known.silence,
+        )
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from netorch.errors import LabError
-from netorch.lab.kernel import find_kernel, run_in_kernel
+from netorch.lab.kernel import find_kernel, main, run_in_kernel
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,14 @@ def test_the_kernel_has_what_the_data_plane_needs(capfd: pytest.CaptureFixture[s
 def test_a_command_that_takes_too_long_is_ended() -> None:
     with pytest.raises(LabError, match=r"sleep 1000 still runs after 2\.0 s"):
         run_in_kernel(["sleep", "1000"], timeout_s=2.0)
+
+
+def test_a_command_that_falls_silent_is_ended_with_a_status_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--silence", "3", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 1; done; exec sleep 1000"]) == 75
+    printed = capfd.readouterr()
+    assert printed.out == "1\n2\n3\n4\n"
+    assert "printed nothing for 3.0 s" in printed.err
+    assert re.search(r"its processes: \d+ [A-Za-z]", printed.err)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
