@@ -156,7 +156,7 @@ class TestTransactions:
             value = bytes([me])
             won.extend(n for n in range(25) if store.txn([Compare(f"race/{n}", 0)], [Put(f"race/{n}", value)]).succeeded)
 
-        threads = [threading.Thread(target=race, args=(n,)) for n in range(4)]
+        threads = [threading.Thread(target=race, args=(n,), daemon=True) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -256,7 +256,7 @@ class TestWatches:
                 readable(watch)
             woken.set()
 
-        waiter = threading.Thread(target=wait)
+        waiter = threading.Thread(target=wait, daemon=True)
         waiter.start()
         put(store, "a")
         waiter.join(5)
@@ -271,7 +271,7 @@ class TestWatches:
             for n in range(rounds):
                 put(store, "p/1", "q/1", "q/2", value=b"%d" % n)
 
-        writer = threading.Thread(target=write)
+        writer = threading.Thread(target=write, daemon=True)
         writer.start()
         seen: list[Event] = []
         while len(seen) < rounds * 3 and readable(watch):

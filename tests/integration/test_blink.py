@@ -57,7 +57,7 @@ class Hammer:
         self._stopping = False
         self._frames = list(_frames())
         self.sent = 0
-        self._thread = threading.Thread(target=self._run, name="hammer")
+        self._thread = threading.Thread(target=self._run, name="hammer", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

@@ -112,7 +112,7 @@ def test_a_namespace_may_be_given_by_its_path(kernel: LinuxKernel) -> None:
             done.wait(10)
         os.close(fd)
 
-    thread = threading.Thread(target=container)
+    thread = threading.Thread(target=container, daemon=True)
     thread.start()
     assert started.wait(5)
     port = msgspec.structs.replace(VETH, netns=path[0], make_netns=False)

@@ -132,7 +132,7 @@ class Stream:
         self._receiver, _ = listener.accept()
         listener.close()
         self.sent = self.received = 0
-        self._thread = threading.Thread(target=self._receive, name="receiver")
+        self._thread = threading.Thread(target=self._receive, name="receiver", daemon=True)
         self._thread.start()
 
     def _receive(self) -> None:
@@ -148,6 +148,8 @@ class Stream:
     def close(self) -> None:
         """End both ends."""
         self._sender.close()
+        with suppress(OSError):  # the stream may have ended by itself
+            self._receiver.shutdown(socket.SHUT_RDWR)  # wakes the thread; a closed descriptor does not
         self._thread.join(PATIENCE_S)
         self._receiver.close()
 

@@ -104,7 +104,7 @@ class Prober:
         places = {end.netns for probe in probes for end in (probe.source, probe.target)}
         self._sockets = {place: _packet_socket(place) for place in places}
         _make_room()
-        self._thread = threading.Thread(target=self._run, name="prober")
+        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

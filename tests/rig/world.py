@@ -143,7 +143,7 @@ class AgentThread:
             flow_logger = FlowLogger(KernelFlows(host.fabric), LogFiles(state_dir / "flow-logs", host.name))
             snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
             self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
-        self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}")
+        self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}", daemon=True)
         self._thread.start()
         assert self._ready.wait(PATIENCE_S), f"agent of {host.name} did not start"
         self.check()
@@ -216,7 +216,7 @@ class Traffic:
         self._interval_s = interval_s
         self._stopping = False
         self.sent = 0
-        self._thread = threading.Thread(target=self._run, name="traffic")
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
