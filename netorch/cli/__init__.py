@@ -1,1 +1,1 @@
-"""The command line: one command per file, thin over control, agent and lab. Only this package prints."""
+"""The command line: `commands/` has one command per file, thin over control, agent and lab. Only this package prints."""

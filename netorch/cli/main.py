@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = importlib.import_module(f"netorch.cli.{entry[0]}").command
+        command: click.Command = importlib.import_module(f"netorch.cli.commands.{entry[0]}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,7 +81,7 @@ def _check_owner(context: click.Context, parameter: click.Parameter, owner: str 
 
 
 def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from netorch.cli.lab import complete_name
+    from netorch.cli.commands.lab import complete_name
 
     return complete_name(context, parameter, incomplete)
 

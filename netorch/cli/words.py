@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-# name -> (module in netorch.cli, one line of help); the module holds a click command called `command`.
+# name -> (module in netorch.cli.commands, one line of help); the module holds a click command called `command`.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "plan": ("plan", "Show what applying a file would change."),
     "apply": ("apply", "Make the cloud what a file says."),

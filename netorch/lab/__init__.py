@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netorch.lab.containerlab.ignored import ignored_lines
     from netorch.lab.features import Feature, probe_features
     from netorch.lab.hosts import Row
-    from netorch.lab.ignored import ignored_lines
     from netorch.lab.session import Lab, Way, down, exec_in, inspect, list_labs, node_names, restart_agent, shell, up
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "shell",
     "up",
 ]
-_MODULES = {"Feature": "features", "probe_features": "features", "Row": "hosts", "ignored_lines": "ignored"}
+_MODULES = {"Feature": "features", "probe_features": "features", "Row": "hosts", "ignored_lines": "containerlab.ignored"}
 
 
 def __getattr__(name: str) -> object:

@@ -25,7 +25,7 @@ from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_REQUES
 from netorch.errors import LabError, Problem, SpecError
 from netorch.lab.services import FlowDecl, Outcome, check_flows, try_services
 from netorch.lab.text import mended, parse
-from netorch.model.notes import path_of
+from netorch.model.check.notes import path_of
 
 if TYPE_CHECKING:
     from netorch.records.inventory import Inventory

@@ -19,7 +19,7 @@ import msgspec
 
 from netorch.drivers import netns
 from netorch.errors import KernelError, Problem
-from netorch.model.notes import path_of
+from netorch.model.check.notes import path_of
 
 RESEND_S = 0.25
 KINDS: Mapping[str, int] = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}

@@ -24,7 +24,7 @@ import msgspec
 from netorch.errors import LabError
 from netorch.lab import hosts
 from netorch.lab.box import FAILED, PROGRESS, READY, Box, Request, outside_environment, terminal_size
-from netorch.lab.clabfile import load_topology
+from netorch.lab.containerlab.file import load_topology
 from netorch.lab.features import Feature, missing, probe_features
 from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidden
 from netorch.lab.topology import Topology, from_json, to_json

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from netorch.errors import Problem, SpecError
-from netorch.lab.clabyaml import read_clab
+from netorch.lab.containerlab.yaml import read_clab
 from netorch.lab.variables import expand
-from netorch.model.notes import path_of
+from netorch.model.check.notes import path_of
 from netorch.spec.node import Node, walk
 from netorch.spec.shape import mend
 from netorch.spec.yamltree import read_yaml

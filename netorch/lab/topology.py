@@ -1,4 +1,4 @@
-"""What a lab consists of: nodes, links, and what each is for. `netorch.lab.clabfile` reads it from a containerlab file."""
+"""What a lab consists of: nodes, links, and what each is for. `netorch.lab.containerlab` reads it from a file."""
 
 from __future__ import annotations
 

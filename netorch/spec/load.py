@@ -16,10 +16,10 @@ import msgspec
 import yaml_rs
 
 from netorch.errors import Problem, SpecError
-from netorch.model.check import check_cloud
+from netorch.model.check.cloud import check_cloud
+from netorch.model.check.notes import path_of
 from netorch.model.cloud import Cloud
 from netorch.model.eni import Role
-from netorch.model.notes import path_of
 from netorch.spec import jsontree, yamltree
 from netorch.spec.node import MAX_DEPTH, Node, walk
 from netorch.spec.shape import mend

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import inspect
 
 from netorch.errors import Problem
-from netorch.model.notes import Where, path_of
+from netorch.model.check.notes import Where, path_of
 from netorch.model.rules import shown
 from netorch.spec.node import Node
 from netorch.spec.yamltree import repeated_keys

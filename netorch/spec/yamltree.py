@@ -12,7 +12,7 @@ import msgspec
 import yaml
 
 from netorch.errors import Problem
-from netorch.model.notes import path_of
+from netorch.model.check.notes import path_of
 from netorch.model.rules import shown
 from netorch.spec.node import MAX_DEPTH, Node, scalar
 

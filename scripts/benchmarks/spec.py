@@ -14,7 +14,7 @@ import msgspec
 import yaml
 import yaml_rs
 
-from netorch.model.check import check_cloud
+from netorch.model.check.cloud import check_cloud
 from netorch.model.cloud import Cloud, SubnetDecl, VpcDecl
 from netorch.spec import load_cloud, to_yaml
 

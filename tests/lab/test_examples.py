@@ -14,7 +14,7 @@ from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers.netns import RUN_NETNS
 from netorch.errors import LabError
 from netorch.lab import hosts
-from netorch.lab.clabfile import load_topology
+from netorch.lab.containerlab.file import load_topology
 from netorch.lab.expect import check, find_parties, load_expectations, matrix, observe
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory

@@ -10,7 +10,7 @@ import pytest
 
 from netorch.errors import LabError
 from netorch.lab import hosts
-from netorch.lab.clabfile import load_topology
+from netorch.lab.containerlab.file import load_topology
 from netorch.lab.wiring import in_node
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]

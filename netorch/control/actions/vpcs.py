@@ -18,7 +18,7 @@ from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
-from netorch.model.check import MAIN_ROUTE_TABLE
+from netorch.model.check.cloud import MAIN_ROUTE_TABLE
 from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
 from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog

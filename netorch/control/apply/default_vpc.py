@@ -7,7 +7,7 @@ import msgspec
 from netorch.control.apply.draft import Draft
 from netorch.control.views.export import export_vpc
 from netorch.errors import ApiError
-from netorch.model.check import default_vpc
+from netorch.model.check.cloud import default_vpc
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, InstanceDecl, VpcDecl
 from netorch.records.vpc import VpcRecords
 

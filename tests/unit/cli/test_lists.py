@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netorch.cli import eni, instance
+from netorch.cli.commands import eni, instance
 from netorch.control.views.describe import InstanceState
 from netorch.model.eni import EniState
 from tests.unit.cli.conftest import Run

@@ -15,7 +15,7 @@ from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.views.describe import describe_vpcs
 from netorch.control.views.export import export_cloud
 from netorch.errors import Conflict
-from netorch.model.check import check_cloud
+from netorch.model.check.cloud import check_cloud
 from netorch.model.cloud import (
     Cloud,
     HostDecl,

@@ -10,7 +10,7 @@ from netorch.control.actions.instances import Wish
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.export import export_cloud
 from netorch.errors import Conflict
-from netorch.model.check import check_cloud
+from netorch.model.check.cloud import check_cloud
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance
 from netorch.records.caller import Caller

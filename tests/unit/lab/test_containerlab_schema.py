@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from netorch.lab.clabfile import load_topology
+from netorch.lab.containerlab.file import load_topology
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "containerlab").glob("*/*.clab.yml"))
 _TEXTS = {"type": "object", "patternProperties": {".+": {"type": ["string", "number"]}}}

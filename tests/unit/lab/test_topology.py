@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from netorch.errors import SpecError
-from netorch.lab.clabfile import find_file, load_topology
-from netorch.lab.ignored import ignored_lines
+from netorch.lab.containerlab.file import find_file, load_topology
+from netorch.lab.containerlab.ignored import ignored_lines
 from netorch.lab.topology import DEFAULT_MTU, NodeRole, Topology, env_name, from_json, to_json
 from netorch.lab.variables import expand
 from netorch.lab.wiring import link_batch, port_batch

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from netorch.model.check import check_cloud, check_vpc
+from netorch.model.check.cloud import check_cloud, check_vpc
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 

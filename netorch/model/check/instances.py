@@ -6,10 +6,10 @@ from typing import Final
 
 from netorch.model import rules
 from netorch.model.addr import Prefix
-from netorch.model.check_security import Names, no_such
+from netorch.model.check.notes import Notes, Where, path_of
+from netorch.model.check.security import Names, no_such
 from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Role
-from netorch.model.notes import Notes, Where, path_of
 from netorch.model.rules import Flaw, shown
 
 MAX_NAMED: Final = 10  # hosts that an advice lists

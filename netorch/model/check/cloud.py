@@ -12,9 +12,10 @@ from typing import Final
 from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
-from netorch.model.check_flow_logs import check_flow_logs
-from netorch.model.check_instance import InstanceChecker, Subnets
-from netorch.model.check_security import Policies, check_policies, no_such
+from netorch.model.check.flow_logs import check_flow_logs
+from netorch.model.check.instances import InstanceChecker, Subnets
+from netorch.model.check.notes import Memo, Notes, Where
+from netorch.model.check.security import Policies, check_policies, no_such
 from netorch.model.cloud import (
     DEFAULT_OWNER,
     DEFAULT_SUBNET_CIDR,
@@ -28,7 +29,6 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Role
-from netorch.model.notes import Memo, Notes, Where
 from netorch.model.rules import Flaw, shown
 
 MAIN_ROUTE_TABLE: Final = "main"

@@ -25,7 +25,7 @@ def _complete_node(context: click.Context, parameter: click.Parameter, incomplet
 
 def _topology_file(file: Path | None) -> Path:
     """Return the topology file that was named, or the only one of the directory that was named or is the current one."""
-    from netorch.lab.clabfile import find_file
+    from netorch.lab.containerlab.file import find_file
 
     place = Path() if file is None else file
     return find_file(place) if place.is_dir() else place
@@ -33,7 +33,7 @@ def _topology_file(file: Path | None) -> Path:
 
 def _lab_name(name: str | None, file: Path | None) -> str:
     """Return the name of the lab that was named, or whose file was, or whose file is in the current directory."""
-    from netorch.lab.clabfile import load_topology
+    from netorch.lab.containerlab.file import load_topology
 
     if name is not None and not name.endswith((".yml", ".yaml")):
         return name

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from netorch.lab.topology import DEFAULT_MTU
-from netorch.model.notes import Where, path_of
+from netorch.model.check.notes import Where, path_of
 from netorch.spec.node import Node as Yaml
 
 # What each level of the file may hold by containerlab's schema and is of no use to network namespaces.

@@ -20,11 +20,11 @@ from pathlib import Path
 import msgspec
 
 from netorch.errors import Problem, SpecError
-from netorch.lab.clablinks import OUTSIDE, LinkReader, interface_problem
-from netorch.lab.clabtext import FileText, NodeText, TopologyText, prepare
+from netorch.lab.containerlab.fields import FileText, NodeText, TopologyText, prepare
+from netorch.lab.containerlab.links import OUTSIDE, LinkReader, interface_problem
 from netorch.lab.text import mended, parse
 from netorch.lab.topology import MANAGEMENT, Link, Node, NodeRole, Topology
-from netorch.model.notes import Where, path_of
+from netorch.model.check.notes import Where, path_of
 
 ROLE_LABEL = "netorch.role"
 UNDERLAY_LABEL = "netorch.underlay"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netorch.model import flow_log
+from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import FlowLogDecl, InstanceDecl, VpcDecl
-from netorch.model.notes import Notes, Where, path_of
 from netorch.model.rules import Flaw, shown
 
 

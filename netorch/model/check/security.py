@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from netorch.model import permission, rules
 from netorch.model.addr import Prefix
+from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import AclEntryDecl, EgressDecl, IngressDecl, NetworkAclDecl, PrefixListDecl, SecurityGroupDecl, VpcDecl
 from netorch.model.ids import is_id
-from netorch.model.notes import Notes, Where, path_of
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
 from netorch.model.rules import Flaw, shown
 from netorch.model.security import ACL_NUMBER_LAST, DEFAULT_NAME, Way

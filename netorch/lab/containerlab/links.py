@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
-from netorch.lab.clabtext import EndText, LinkText
+from netorch.lab.containerlab.fields import EndText, LinkText
 from netorch.lab.topology import LAB, MANAGEMENT, Endpoint, Link, Node
-from netorch.model.notes import Where
+from netorch.model.check.notes import Where
 
 MTU_RANGE = (68, 65535)
 NAME_BYTES = 15  # IFNAMSIZ of linux/if.h, less its final zero

@@ -1,0 +1,1 @@
+"""A containerlab file to the nodes and links of a lab (`netorch.lab.topology`)."""
