@@ -1,4 +1,4 @@
-"""The store's contract, which is etcd's: every back end passes tests/contract/test_store.py.
+"""The store's contract, which is etcd's: every back end passes tests/contract/store/.
 
 A store is a sorted map from keys to bytes with one number, its *revision*, that every transaction which changes something raises
 by one. Each key remembers the revision that created it and the one that last wrote it; a watch replays what happened since a

@@ -13,7 +13,7 @@ from scapy.packet import Raw
 from netorch.model.security import UDP
 from policy import skeleton
 from policy.skeleton import FRAGMENTS_PER_S
-from tests.integration.test_shares import EVIL, MEMBERS, OPEN
+from tests.integration.hostile.test_shares import EVIL, MEMBERS, OPEN
 from tests.rig.crafted import piece
 from tests.rig.packets import PATIENCE_S
 from tests.rig.policed import CLIENT, NEAR, PASSED, PATHS, Policed, address, cloud, ip, pieces, policed, udp, vpc

@@ -14,8 +14,8 @@ from netorch.model.eni import primary_eni_id
 from netorch.model.flow_log import FlowLog, Traffic
 from netorch.records.caller import Caller
 from netorch.store.base import Store
+from tests.unit.control.apply.clouds import apply, records, summary
 from tests.unit.control.conftest import refused
-from tests.unit.control.test_cloud import apply, records, summary
 
 HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
 OF_VPC = FlowLogDecl(name="all")

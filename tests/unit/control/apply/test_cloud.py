@@ -1,82 +1,40 @@
-from __future__ import annotations
+"""What a plan changes, and what an apply makes of it."""
 
-from functools import partial
+from __future__ import annotations
 
 import msgspec
 import pytest
 
 from netorch.control.actions import enis, instances, moves, subnets, vpcs
-from netorch.control.actions.groups import create_security_group
 from netorch.control.actions.instances import Wish
-from netorch.control.actions.permissions import Permission, authorize
-from netorch.control.apply.changes import Action, CloudPlan
+from netorch.control.apply.changes import Action
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.views.describe import describe_vpcs
 from netorch.control.views.export import export_cloud
-from netorch.errors import Conflict
 from netorch.model.check.cloud import check_cloud
 from netorch.model.cloud import (
     Cloud,
     HostDecl,
-    IngressDecl,
     InstanceDecl,
-    RouteTableDecl,
-    SecurityGroupDecl,
     SubnetDecl,
-    VpcDecl,
 )
-from netorch.model.security import Way
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
-from netorch.records.valid import SOURCE_TAG
-from netorch.records.vpc import VpcRecords
-from netorch.store.base import Put, Store
-from tests.unit.control.conftest import refused
-
-HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
-SUBNETS = [
-    SubnetDecl(name="a", cidr="10.44.12.0/24", ipv6_cidr="fd00:0:0::/64"),
-    SubnetDecl(name="b", cidr="10.44.13.0/24", route_table="inner"),
-]
-INSTANCES = [
-    InstanceDecl(name="w1", subnet="a", host="hv1", address="10.44.12.4"),
-    InstanceDecl(name="w2", subnet="b", tags={"role": "web"}),
-]
-ACME = VpcDecl(
-    name="web",
-    owner="acme",
-    cidrs=["10.44.0.0/16"],
-    ipv6_cidrs=["fd00::/56"],
-    route_tables=[RouteTableDecl(name="inner")],
-    subnets=SUBNETS,
-    instances=INSTANCES,
+from netorch.store.base import Store
+from tests.unit.control.apply.clouds import (
+    ACME,
+    CLOUD,
+    HOSTS,
+    INSTANCES,
+    SOURCE,
+    SUBNETS,
+    acme,
+    apply,
+    records,
+    small,
+    summary,
 )
-CLOUD = Cloud(hosts=HOSTS, vpcs=[ACME, msgspec.structs.replace(ACME, owner="globex")])
-SOURCE = "/srv/vpc.yaml"
-
-
-def apply(store: Store, caller: Caller, cloud: Cloud, source: str = SOURCE) -> CloudPlan:
-    assert check_cloud(cloud) == []
-    plan = plan_cloud(store, caller, cloud, source=source)
-    apply_cloud(store, plan, allow_mass_delete=True)
-    again = plan_cloud(store, caller, cloud, source=source)
-    assert (again.changes, again.steps) == ((), ())
-    return plan
-
-
-def summary(plan: CloudPlan) -> list[tuple[str, str, str]]:
-    return [(change.action.value, change.kind, change.path) for change in plan.changes]
-
-
-def acme(**changes: object) -> Cloud:
-    """Return the cloud with a change in acme's VPC."""
-    return Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(ACME, **changes), CLOUD.vpcs[1]])
-
-
-def records(store: Store, owner: str = "acme", name: str = "web") -> VpcRecords:
-    found = {(vpc.vpc.record.owner, vpc.vpc.record.name): vpc for vpc in read_inventory(store).vpcs.values()}
-    return found[owner, name]
+from tests.unit.control.conftest import refused
 
 
 def test_a_first_apply_makes_what_the_file_says(store: Store, operator: Caller) -> None:
@@ -196,18 +154,6 @@ def test_another_vni_replaces_the_vpc_with_all_in_it(store: Store, operator: Cal
     assert store.list(f"vpc/{old:06x}/").kvs == store.list(f"map/{old:06x}/").kvs == ()
 
 
-def test_a_vpc_is_deleted_only_by_the_file_that_made_it(store: Store, operator: Caller) -> None:
-    apply(store, operator, CLOUD)
-    vpcs.create_vpc(store, operator, name="by-hand", cidrs=["10.0.0.0/16"])
-    rest = Cloud(hosts=HOSTS, vpcs=CLOUD.vpcs[:1])
-    assert plan_cloud(store, operator, rest, source="/srv/other.yaml").changes == ()
-    assert plan_cloud(store, operator, rest).changes == ()
-    plan = apply(store, operator, rest)
-    assert summary(plan) == [("delete", "vpc", "globex/web")]
-    assert plan.changes[0].breaks == "2 instance(s) end"
-    assert [vpc.name for vpc in describe_vpcs(read_inventory(store), operator)] == ["web", "by-hand"]
-
-
 def test_instances_of_the_top_level_live_beside_others_in_the_default_vpc(store: Store, operator: Caller) -> None:
     apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="a"), InstanceDecl(name="b")]))
     instances.run_instance(store, operator, Wish(name="by-hand"))
@@ -216,17 +162,6 @@ def test_instances_of_the_top_level_live_beside_others_in_the_default_vpc(store:
     plan = apply(store, operator, Cloud(hosts=HOSTS))
     assert summary(plan) == [("delete", "instance", "default/default/b")]
     assert [stored.record.name for stored in records(store, "default", "default").instances.values()] == ["by-hand"]
-
-
-def test_a_plan_that_deletes_most_instances_must_be_allowed(store: Store, operator: Caller) -> None:
-    many = [InstanceDecl(name=f"w{n}", subnet="a") for n in range(12)]
-    apply(store, operator, acme(instances=many))
-    plan = plan_cloud(store, operator, acme(instances=many[:4]))
-    with refused("OperationNotPermitted", "8 of 14 instances"):
-        apply_cloud(store, plan)
-    assert len(records(store).instances) == 12
-    apply_cloud(store, plan_cloud(store, operator, acme(instances=many[:5])))
-    assert len(records(store).instances) == 5
 
 
 def test_a_large_vpc_takes_several_transactions_and_tells_its_progress(store: Store, operator: Caller) -> None:
@@ -238,17 +173,6 @@ def test_a_large_vpc_takes_several_transactions_and_tells_its_progress(store: St
     assert told[-1] == (len(plan.steps), len(plan.steps))
     assert len(records(store).subnets) == 200
     assert plan_cloud(store, operator, cloud).changes == ()
-
-
-def test_a_cloud_that_changed_after_the_plan_is_left_alone(store: Store, operator: Caller) -> None:
-    apply(store, operator, CLOUD)
-    plan = plan_cloud(store, operator, acme(instances=[], subnets=SUBNETS[:1]))
-    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "b")
-    enis.create_network_interface(store, operator, subnet.id)
-    before = store.revision()
-    with pytest.raises(Conflict, match="plan again"):
-        apply_cloud(store, plan, allow_mass_delete=True)
-    assert store.revision() == before
 
 
 def test_a_subnet_with_an_interface_that_no_file_can_name_is_not_deleted(store: Store, operator: Caller) -> None:
@@ -309,42 +233,6 @@ def test_a_default_vpc_without_its_subnet_is_no_place_to_land(store: Store, oper
         plan_cloud(store, operator, cloud)
 
 
-def small(name: str, **fields: object) -> VpcDecl:
-    return msgspec.structs.replace(VpcDecl(name=name, cidrs=["10.0.0.0/16"]), **fields)
-
-
-def many(count: int, cidr: str = "10.0.0.0/24") -> VpcDecl:
-    runs = [InstanceDecl(name=f"i{n}") for n in range(count)]
-    return small("web", subnets=[SubnetDecl(name="s", cidr=cidr)], instances=runs)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ([many(12)], [many(12, "10.0.0.0/25")]),
-        ([many(12)], [msgspec.structs.replace(many(12), vni=7000)]),
-        ([many(12)], [msgspec.structs.replace(many(12), instances=[InstanceDecl(name=f"j{n}") for n in range(12)])]),
-        ([many(12)], []),
-        ([many(6), msgspec.structs.replace(many(6), name="other")], []),
-        ([small(f"v{n}", vni=8000 + n) for n in range(12)], [small(f"v{n}", vni=9000 + n) for n in range(12)]),
-        ([small(f"v{n}") for n in range(12)], [small(f"v{n}") for n in range(5)]),
-    ],
-)
-def test_whatever_ends_most_of_a_files_cloud_must_be_allowed(
-    store: Store, operator: Caller, before: list[VpcDecl], after: list[VpcDecl]
-) -> None:
-    apply(store, operator, Cloud(hosts=HOSTS, vpcs=before))
-    others = [msgspec.structs.replace(many(40), name="large", owner="acme"), *(small(f"o{n}", owner="acme") for n in range(40))]
-    apply(store, operator, Cloud(vpcs=others), source="/srv/others.yaml")  # many others do not hide it
-    plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=after), source=SOURCE)
-    assert plan.mass_deletion().startswith("the plan ends ")
-    known = store.revision()
-    with refused("OperationNotPermitted", "allow it with --allow-mass-delete"):
-        apply_cloud(store, plan)
-    assert store.revision() == known
-    apply_cloud(store, plan, allow_mass_delete=True)
-
-
 def test_a_deleted_vpc_is_put_back_with_its_vni_and_the_rest_of_the_file_goes_on(store: Store, operator: Caller) -> None:
     one, two = small("one", vni=5000), small("two", vni=5001)
     apply(store, operator, Cloud(vpcs=[one, two]))
@@ -401,92 +289,6 @@ def test_instances_may_take_each_others_names_addresses_and_macs(store: Store, o
     assert set(records(store, "default").mappings) == {"10.0.0.4", "10.0.0.6"}
 
 
-def source_of(store: Store, name: str) -> str:
-    return records(store, "default", name).vpc.record.tags.get(SOURCE_TAG, "")
-
-
-def test_what_a_lost_file_made_passes_to_the_file_that_has_it_now(store: Store, operator: Caller) -> None:
-    apply(store, operator, Cloud(vpcs=[small("p"), small("q")]), source="/srv/old.yaml")
-    plan = plan_cloud(store, operator, Cloud(vpcs=[small("p")]), source="/srv/new.yaml", is_there=lambda path: False)
-    (change,) = plan.changes
-    assert [(d.field, d.before, d.after) for d in change.differences] == [("source", "/srv/old.yaml", "/srv/new.yaml")]
-    assert [(left.path, left.source, left.lost) for left in plan.left] == [("default/q", "/srv/old.yaml", True)]
-    apply_cloud(store, plan)
-    assert summary(apply(store, operator, Cloud(), source="/srv/new.yaml")) == [("delete", "vpc", "default/p")]
-    assert source_of(store, "q") == "/srv/old.yaml"
-
-
-def test_a_file_that_changes_anothers_vpc_owns_it_from_then_on(store: Store, operator: Caller) -> None:
-    apply(store, operator, Cloud(vpcs=[small("s")]), source="/srv/f.yaml")
-    same = plan_cloud(store, operator, Cloud(vpcs=[small("s")]), source="/srv/g.yaml")
-    assert same.changes == ()
-    assert [(left.path, left.source, left.declared) for left in same.left] == [("default/s", "/srv/f.yaml", True)]
-    plan = apply(store, operator, Cloud(vpcs=[small("s", tags={"x": "y"})]), source="/srv/g.yaml")
-    assert [d.field for d in plan.changes[0].differences] == ["tags", "source"]
-    assert plan_cloud(store, operator, Cloud(), source="/srv/f.yaml").changes == ()
-    assert summary(apply(store, operator, Cloud(), source="/srv/g.yaml")) == [("delete", "vpc", "default/s")]
-
-
-def test_instances_of_the_top_level_belong_to_the_file_that_changed_them_last(store: Store, operator: Caller) -> None:
-    apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="i")]), source="/srv/f.yaml")
-    plan = apply(store, operator, Cloud(instances=[InstanceDecl(name="i", tags={"x": "y"})]), source="/srv/g.yaml")
-    assert [d.field for change in plan.changes for d in change.differences] == ["tags", "source"]
-    assert plan_cloud(store, operator, Cloud(), source="/srv/f.yaml").changes == ()
-    assert summary(apply(store, operator, Cloud(), source="/srv/g.yaml")) == [("delete", "instance", "default/default/i")]
-
-
-def test_a_file_with_a_name_may_be_moved(store: Store, operator: Caller, acme: Caller) -> None:
-    apply(store, operator, Cloud(vpcs=[small("p"), small("q")]), source="/srv/a.yaml")
-    plan = apply(store, operator, Cloud(name="prod", vpcs=[small("p")]), source="/srv/a.yaml")  # it got its name just now
-    assert summary(plan) == [("delete", "vpc", "default/q"), ("change", "vpc", "default/p")]
-    assert source_of(store, "p") == "prod"
-    own = Cloud(name="prod", vpcs=[small("theirs", owner="acme")])
-    apply(store, acme, own, source="/home/acme/vpc.yaml")
-    assert plan_cloud(store, operator, Cloud(name="prod", vpcs=[small("p")]), source="/mnt/b.yaml").changes == ()
-    assert summary(apply(store, operator, Cloud(name="prod"), source="/mnt/b.yaml")) == [("delete", "vpc", "default/p")]
-    assert plan_cloud(store, acme, own, source="/tmp/vpc.yaml").changes == ()
-
-
-def test_a_customer_has_no_instances_in_anothers_default_vpc(store: Store, operator: Caller, acme: Caller) -> None:
-    apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="i")]), source="/srv/f.yaml")
-    with refused("UnauthorizedOperation", "not yours"):
-        plan_cloud(store, acme, Cloud(instances=[InstanceDecl(name="j")]), source="/srv/f.yaml")
-    assert plan_cloud(store, acme, Cloud(), source="/srv/f.yaml").changes == ()
-
-
-def test_a_cloud_of_long_texts_is_split_by_bytes(store: Store, operator: Caller) -> None:
-    tags = {f"key{n}": "\u00fc" * 256 for n in range(50)}
-    wide = small("tags", subnets=[SubnetDecl(name=f"s{n}", cidr=f"10.0.{n}.0/24", tags=tags) for n in range(64)])
-    groups = [
-        SecurityGroupDecl(
-            name=f"g{n}",
-            ingress=[
-                IngressDecl(protocol="tcp", ports=port, source=source, description="x" * 250)
-                for port in range(60)
-                for source in ("10.0.0.0/8", "fd00::/8")
-            ],
-        )
-        for n in range(40)
-    ]
-    apply(store, operator, Cloud(vpcs=[wide, small("groups", security_groups=groups)]))
-    assert len(records(store, "default", "tags").subnets) == 64
-    apply(store, operator, Cloud())
-
-
-def test_a_record_that_fits_into_no_transaction_is_named_before_anything_is_written(store: Store, operator: Caller) -> None:
-    store.txn([], [Put(quota_key("default"), msgspec.json.encode(Quotas(rules_per_group=10_000)))])
-    rules = [IngressDecl(protocol="tcp", ports=port, source="10.0.0.0/8", description="x" * 250) for port in range(6000)]
-    before = store.revision()
-    with refused("RequestResourceCountExceeded", "/sg/sg-.* fit into one transaction"):
-        plan_cloud(store, operator, Cloud(vpcs=[small("g", security_groups=[SecurityGroupDecl(name="g", ingress=rules)])]))
-    vpc = vpcs.create_vpc(store, operator, name="h", cidrs=["10.0.0.0/16"])
-    group = create_security_group(store, operator, vpc.id, name="g")
-    wishes = [Permission(protocol="tcp", ports=port, peer="10.0.0.0/8", description="x" * 250) for port in range(6000)]
-    with refused("RequestResourceCountExceeded", group.id):
-        authorize(store, operator, group.id, Way.INGRESS, wishes)
-    assert before < store.revision()
-
-
 def test_a_replaced_instance_shows_all_that_changes_with_it(store: Store, operator: Caller) -> None:
     fill = {"subnets": [SubnetDecl(name="s", cidr="10.0.0.0/24")], "instances": [InstanceDecl(name="i", host="hv1")]}
     apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("web", **fill)]))
@@ -501,47 +303,3 @@ def test_a_replaced_instance_shows_all_that_changes_with_it(store: Store, operat
     assert told["host"] == ("hv1", "hv2")
     assert told["address"][0] == eni.address != told["address"][1]
     assert change.breaks == f"its connections end; interface second {second.address} is detached; it gets a new id"
-
-
-def test_applies_of_different_things_at_the_same_moment_do_not_refuse_each_other(
-    store: Store, operator: Caller, acme: Caller
-) -> None:
-    apply(store, operator, Cloud(hosts=HOSTS))
-    fill = {"subnets": [SubnetDecl(name="s", cidr="10.0.0.0/24")], "instances": [InstanceDecl(name="i")]}
-    clouds = [Cloud(vpcs=[small(f"v{n}", owner=owner, **fill)]) for n, owner in enumerate(("default", "acme", "globex"))]
-    plans = [plan_cloud(store, operator, cloud, source=f"/srv/{n}.yaml") for n, cloud in enumerate(clouds)]
-    apply_cloud(store, plans[0])
-    with pytest.raises(Conflict):
-        apply_cloud(store, plans[1])  # without leave to plan again nothing else than what was planned is done
-    for n in (1, 2):
-        apply_cloud(store, plans[n], again=partial(plan_cloud, store, operator, clouds[n], source=f"/srv/{n}.yaml"))
-    assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"v0", "v1", "v2"}
-    assert read_inventory(store).unreadable == []
-
-
-def test_a_second_plan_that_does_more_than_was_shown_is_not_carried_out(store: Store, operator: Caller) -> None:
-    apply(store, operator, CLOUD)
-    wanted = acme(instances=INSTANCES[:1])
-    plan = plan_cloud(store, operator, wanted, source=SOURCE)
-    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "a")
-    instances.run_instance(store, operator, Wish(name="new", subnet=subnet.id, host="hv1"))  # which the file would end as well
-    gone = next(stored.record for stored in records(store).instances.values() if stored.record.name == "w2")
-    instances.terminate_instance(store, operator, gone.id)
-    before = store.revision()
-    with pytest.raises(Conflict):
-        apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
-    assert store.revision() == before
-
-
-def test_a_second_plan_that_takes_back_what_somebody_else_did_is_not_carried_out(store: Store, operator: Caller) -> None:
-    group = SecurityGroupDecl(name="g", ingress=[IngressDecl(protocol="tcp", ports="443", source="10.0.0.0/8")])
-    apply(store, operator, Cloud(vpcs=[small("web", security_groups=[SecurityGroupDecl(name="g")])]))
-    wanted = Cloud(vpcs=[small("web", security_groups=[group])])
-    plan = plan_cloud(store, operator, wanted, source=SOURCE)
-    (found,) = read_inventory(store).vpcs.values()
-    group_id = next(stored.record.id for stored in found.groups.values() if stored.record.name == "g")
-    authorize(store, operator, group_id, Way.INGRESS, [Permission(protocol="tcp", ports="22", peer="10.0.0.0/8")])
-    before = store.revision()
-    with pytest.raises(Conflict):  # the file would close port 22 again, which nobody was shown
-        apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
-    assert store.revision() == before

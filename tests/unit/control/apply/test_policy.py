@@ -31,8 +31,8 @@ from netorch.model.cloud import (
 from netorch.model.security import DEFAULT_NAME, Way, default_group_id
 from netorch.records.caller import Caller
 from netorch.store.base import Store
+from tests.unit.control.apply.clouds import apply, records, summary
 from tests.unit.control.conftest import refused
-from tests.unit.control.test_cloud import apply, records, summary
 
 HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
 LISTS = [PrefixListDecl(name="offices", cidrs=["192.0.2.0/24", "198.51.100.0/24"], max_entries=10)]
