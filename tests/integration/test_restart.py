@@ -18,8 +18,9 @@ from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.records import keys
 from netorch.store.base import Put
+from tests.rig.agents import AgentProcess
 from tests.rig.packets import PATIENCE_S
-from tests.rig.world import AgentProcess, World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

@@ -20,7 +20,8 @@ from netorch.model.status import AgentStatus
 from netorch.records.caller import Caller
 from netorch.store import open_store
 from netorch.trace.codes import Code
-from tests.rig.world import AgentProcess, World, wait_for
+from tests.rig.agents import AgentProcess
+from tests.rig.world import World, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

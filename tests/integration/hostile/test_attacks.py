@@ -29,14 +29,12 @@ from tests.rig.crafted import (
     framed,
     icmpv6,
     piece,
-    redirect,
-    router_advert,
     send_frames,
     send_giant,
     solicit,
     with_options,
 )
-from tests.rig.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, arp, ethernet, ip_packet, mac_bytes, udp
+from tests.rig.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, Ear, arp, ethernet, ip_packet, mac_bytes, udp
 from tests.rig.site import (
     A4,
     A6,
@@ -108,6 +106,7 @@ def test_a_packet_in_anothers_name_is_dropped_and_counted(site: Site, case: str)
 
 
 NOBODY_MAC, ALL_DHCP, ALL_MDNS, ALL_MLD = "00:00:00:00:00:00", "ff02::1:2", "224.0.0.251", "ff02::16"
+
 PRIVATE = "fe80::1c2d:3e4f:5a6b:7c8d"  # a link-local address that is not made of the MAC: RFC 7217, RFC 4941
 
 
@@ -223,8 +222,11 @@ def test_a_vlan_tag_hides_no_spoofed_source(site: Site, tags: str) -> None:
 # --- an instance that sends, in its own name, whereto there is nobody --------------------------------------------------------
 
 NOWHERE4 = ["127.0.0.1", "127.9.9.9", "169.254.169.254", "0.0.0.1", "240.0.0.1", "255.255.255.255", "224.0.0.1", "239.1.1.1"]
+
 NOWHERE4 += ["10.44.12.255", "10.44.255.255", "10.44.12.0", "10.50.1.1", "10.50.1.4", HV1, HV2, "198.18.0.1", STRANGER]
+
 NOWHERE6 = ["::1", "ff02::1", "ff02::2", "ff05::2", "ff0e::1", "fe80::99", "::", "::ffff:10.44.12.4", "2001:db8::1"]
+
 NOWHERE6 += ["fd00:50:0:100::1", "fd00:50:0:100::4", "fd00:44:0:100::", "fe80::c000:20b"]
 
 
@@ -288,114 +290,6 @@ def _services(place: str, ports: tuple[int, ...]) -> Iterator[socket.socket]:
 
 def _syn(source: str, target: str, port: int) -> bytes:
     return ip_packet(source, target, 6, struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 1000, 0, 0))
-
-
-# --- an instance that tells lies about neighbours ----------------------------------------------------------------------------
-
-
-def _lies(site: Site) -> list[bytes]:
-    """Return what acme/b claims about others: ARP in its own name only, neighbour discovery in every name."""
-    mac = site.mac["acme/b"]
-    own = link_local(mac)
-    packets = [solicit("::", target, mac) for target in ("fe80::1", GATEWAY6, A6, E6)]
-    for source in (own, B6, "fe80::1", GATEWAY6, E6, link_local(site.mac["acme/e"])):
-        for destination in ("", "fe80::1", GATEWAY6, E6, link_local(site.mac["acme/e"])):
-            for target in ("fe80::1", GATEWAY6, A6, E6, "fe80::c000:20b", "fe80::77"):
-                packets += [advertise(source, target, mac, destination), advertise(source, target, OTHER_MAC, destination)]
-                packets += [solicit(source, target, OTHER_MAC, destination)]
-            packets.append(router_advert(source, mac, destination))
-        packets += [redirect(source, victim, own, A6, mac) for victim in ("fe80::1", GATEWAY6, E6)]
-    frames = [framed(mac, packet) for packet in packets]
-    frames += [framed(mac, packet, to=f"33:33:{bytes(packet[36:40]).hex(':')}") for packet in packets if packet[24] == 0xFF]
-    for target in (GATEWAY4, A4, E4, "10.44.12.99", HV1):
-        for operation in (1, 2, 3, 4, 8, 9):
-            frames.append(ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(operation, mac, target, mac, target)))
-            frames.append(ethernet(PORT_MAC, mac, ETH_P_ARP, arp(operation, OTHER_MAC, B4, OTHER_MAC, target)))
-    return frames
-
-
-def test_lies_about_neighbours_are_believed_by_nobody(site: Site) -> None:
-    for version in (4, 6):
-        assert site.world.reaches("acme/b", "acme/e", version=version)
-    before = {name: _known(name) for name in (site.netns["acme/e"], "netorch-hv2")}
-    with Ear(site.netns["acme/e"]) as ear, Ear(site.netns["globex/b"]) as other:
-        send_frames(site.b, "eth0", _lies(site))
-        site.settle(ear)
-        for mac in (site.mac["acme/b"], OTHER_MAC):
-            assert not other.heard(mac_bytes(mac))
-            assert not ear.heard(ethernet(site.mac["acme/e"], mac, 0, b"")[:12])
-    assert {name: _known(name) for name in before} == before
-
-
-def test_the_router_answers_for_itself_only(site: Site) -> None:
-    mac = site.mac["acme/b"]
-    own = link_local(mac)
-    targets = [A6, E6, "fe80::c000:20b", link_local(site.mac["acme/e"]), "fd00:44:0:100::99"]
-    with Ear(site.b) as ear:
-        send_frames(site.b, "eth0", [framed(mac, solicit(own, target, mac)) for target in targets])
-        send_frames(site.b, "eth0", [framed(mac, solicit(own, "fe80::1", mac))])
-        assert ear.hears(packed("fe80::1") + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")), within_s=PATIENCE_S)
-        for target in targets:
-            assert not ear.heard(packed(target) + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")))
-
-
-def test_the_link_local_gateway_answers_an_echo(site: Site) -> None:
-    own = link_local(site.mac["acme/b"])
-    needle = os.urandom(8)
-    with Ear(site.b) as ear:
-        send_frames(site.b, "eth0", [framed(site.mac["acme/b"], icmpv6(own, "fe80::1", 128, bytes(4) + needle))])
-        assert ear.hears(packed("fe80::1") + packed(own) + b"\x81", within_s=PATIENCE_S)
-
-
-def _known(place: str) -> set[tuple[object, ...]]:
-    """Return a namespace's neighbours (but for how lately they were heard of), FDB entries and routes."""
-    fd = netns.find(place)
-    try:
-        with netns.inside(fd):
-            ipr = IPRoute()
-    finally:
-        os.close(fd)
-    found: set[tuple[object, ...]] = set()
-    with ipr:
-        for family in (socket.AF_INET, socket.AF_INET6, socket.AF_BRIDGE):
-            for entry in ipr.get_neighbours(family=family):
-                if not entry["state"] & 0x40:  # NUD_NOARP: what no device asks for, such as multicast
-                    attrs = [entry.get_attr(name) for name in ("NDA_DST", "NDA_LLADDR")]
-                    found.add((family, entry["ifindex"], *attrs, entry["state"] & 0x80))
-        for family in (socket.AF_INET, socket.AF_INET6):
-            for route in ipr.get_routes(family=family):
-                if route.get_attr("RTA_TABLE") != 255:  # RT_TABLE_LOCAL grows when an address has proved to be no duplicate
-                    found.add((family, route.get_attr("RTA_TABLE"), route.get_attr("RTA_DST"), route["dst_len"], route["type"]))
-    return found
-
-
-def test_floods_and_scans_leave_no_state_in_the_kernel(site: Site) -> None:
-    mac = site.mac["acme/b"]
-    own = link_local(mac)
-    before = {place: _known(place) for place in ("netorch-hv2", "netorch-hv1")}
-    scanned = [f"10.44.{number >> 3 & 255}.{number * 37 & 255}" for number in range(600)]
-    frames = [framed(mac, udp(B4, address, b"scan")) for address in scanned]
-    frames += [ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(1, mac, B4, "00:00:00:00:00:00", address)) for address in scanned]
-    frames += [ethernet(BROADCAST_MAC, mac, ETH_P_ARP, arp(1, mac, address, mac, B4)) for address in scanned]
-    for number in range(300):
-        address, stranger, flood = (
-            f"fd00:44:0:100::f:{number:x}",
-            f"fe80::f:{number:x}",
-            f"06:00:00:01:{number >> 8:02x}:{number & 255:02x}",
-        )
-        frames += [framed(mac, udp(source, target, b"scan")) for source in (own, B6) for target in (address, stranger)]
-        frames += [framed(mac, icmpv6(B6, stranger, 128, bytes(8)))]
-        frames += [framed(mac, solicit(own, target, mac)) for target in (address, stranger)]
-        frames += [framed(mac, solicit(stranger, "fe80::1", mac)), framed(mac, advertise(stranger, stranger, flood, "fe80::1"))]
-        frames += [framed(flood, udp(B4, A4, b"flood")), framed(flood, udp(B6, A6, b"flood"))]
-    send_frames(site.b, "eth0", frames)
-    with Ear(site.netns["acme/a"]) as ear:
-        site.settle(ear)
-        assert not ear.heard(b"flood")
-    after = {place: _known(place) for place in before}
-    for place, known in before.items():
-        assert len(after[place] - known) == 0, (place, sorted(map(str, after[place] - known))[:5])
-        assert not known - after[place]
 
 
 def test_a_jumbo_frame_is_not_passed_on(site: Site) -> None:

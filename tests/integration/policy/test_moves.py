@@ -12,9 +12,10 @@ from pyroute2 import IPRoute
 
 from netorch.control.actions.moves import move_instance
 from netorch.drivers import netns
+from tests.rig.agents import AgentProcess
 from tests.rig.policed import CLIENT, FAR, NEAR, NET4, NET6, PASSED, Policed, Talk, address, cloud, policed, udp, vpc
 from tests.rig.probing import End, Probe, Prober, end_of, probing, raise_device
-from tests.rig.world import AgentProcess, World, wait_for
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 

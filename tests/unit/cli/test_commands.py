@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -150,54 +148,6 @@ def test_a_customer_declares_no_hosts_but_may_name_those_there_are(run: Run, tmp
     assert "UnauthorizedOperation: host 'hv2'" in run("--owner", "acme", "plan", code=1).stderr
 
 
-def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path) -> None:
-    run("apply", "--yes", "--no-wait")
-
-    def completed(*words: str) -> list[str]:
-        environment = {
-            "NETORCH_STORE": str(tmp_path / "db"),
-            "_NETORCH_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(("netorch", *words)),
-            "COMP_CWORD": str(len(words)),
-            "PATH": "/usr/bin:/bin",
-        }
-        done = subprocess.run([sys.executable, "-m", "netorch"], env=environment, capture_output=True, text=True, check=True)
-        return [line.partition(",")[2] for line in done.stdout.splitlines()]
-
-    assert completed("vp") == ["vpc"]
-    assert completed("instance", "show", "acme/w") == ["acme/web-1", "acme/web-2"]
-    assert completed("instance", "show", "web-") == ["web-1", "web-2"]
-    assert completed("instance", "move", "web-1", "hv") == ["hv1", "hv2"]
-    assert completed("--owner", "globex", "instance", "show", "") == ["globex/web-1"]
-    assert completed("plan", "-o", "j") == ["json"]
-
-
-def test_names_inside_a_lab_are_completed_by_asking_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from netorch.cli.context import _names
-
-    run("apply", "--yes", "--no-wait")
-
-    def inside(command: Sequence[str], **_options: object) -> subprocess.CompletedProcess[str]:
-        at = command.index("--lab")
-        assert command[at + 1] == "q"
-        return run(*command[3:at], *command[at + 2 :])
-
-    monkeypatch.setattr("subprocess.run", _once(inside))
-    assert _names("i", {"lab": "q", "owner": "globex"}) == ["globex/web-1"]
-
-
-def _once(replacement: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a stand-in for `subprocess.run` that is itself free to run commands."""
-    real, calls = subprocess.run, []
-
-    def call(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
-        calls.append(arguments)
-        done: subprocess.CompletedProcess[str] = (replacement if len(calls) == 1 else real)(*arguments, **options)
-        return done
-
-    return call
-
-
 def test_the_mapping_service_answers_by_name_and_by_vni(run: Run) -> None:
     run("apply", "--yes", "--no-wait")
     found = json.loads(run("map", "lookup", "acme", "10.44.12.5", "-o", "json").stdout)
@@ -304,158 +254,6 @@ def test_help_imports_none_of_the_heavy_libraries(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Commands:" in done.stdout
-
-
-def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -> None:
-    run("apply", "--yes", "--no-wait")
-    subnet = json.loads(run("subnet", "show", "acme/app", "-o", "json").stdout)
-    key, store = f"vpc/{subnet['vni']:06x}/subnet/{subnet['id']}", SqliteStore(tmp_path / "db")
-    store.txn([], [Put(key, b'{"id": 7}')])
-    revision = store.revision()
-    store.close()
-    listed = run("subnet", "list")
-    assert "globex/globex" in listed.stdout
-    assert "acme/acme" not in listed.stdout
-    assert f"warning: VPC acme/acme is left out: {key}: the record cannot be read" in listed.stderr
-    assert run("--owner", "globex", "instance", "list").stderr == ""
-    for command in (("vpc", "show", "acme"), ("subnet", "show", subnet["id"]), ("plan",), ("apply", "--yes")):
-        assert key in run(*command, code=1).stderr
-    assert f"problem: {key}: the record cannot be read" in run("status", code=2).stdout
-    assert "name: acme" not in run("export", code=2).stdout
-    found = run("store", "check", code=2).stdout
-    assert key in found
-    assert "netorch store put KEY --revision N" in found
-    assert "the file cannot be read: No such file" in run("store", "put", key, "-f", "nowhere", code=65).stderr
-    assert run("store", "get", key).stdout == '{"id": 7}\n'
-    assert "UnauthorizedOperation" in run("--owner", "globex", "store", "get", key, code=1).stderr
-    assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["id"] == subnet["id"]
-    assert "DependencyViolation" in run("store", "delete", key, code=1).stderr
-    run("store", "put", key, "--revision", str(revision - 1))
-    assert run("store", "check").stdout == "every record is there and can be read\n"
-    assert "No changes" in run("plan").stdout
-
-
-def test_an_owner_is_told_why_a_vpc_is_degraded(run: Run, tmp_path: Path) -> None:
-    run("apply", "--yes", "--no-wait")
-    shown = json.loads(run("--owner", "acme", "vpc", "show", "acme", "-o", "json").stdout)
-    assert shown["degraded"] == []
-    store = SqliteStore(tmp_path / "db")
-    store.txn([], [Put(keys.vpc_status("hv1", shown["vni"]), b'{"reason": "too many entries"}')])
-    store.close()
-    assert "degraded            hv1: too many entries" in run("--owner", "acme", "vpc", "show", "acme").stdout
-    assert "too many" not in run("--owner", "globex", "vpc", "show", "globex").stdout
-
-
-def test_a_record_that_makes_no_sense_leaves_its_vpc_out_everywhere(run: Run, tmp_path: Path) -> None:
-    run("apply", "--yes", "--no-wait")
-    subnet = json.loads(run("subnet", "show", "acme/app", "-o", "json").stdout)
-    key, store = f"vpc/{subnet['vni']:06x}/subnet/{subnet['id']}", SqliteStore(tmp_path / "db")
-    known = store.get(key)
-    assert known is not None
-    store.txn([], [Put(key, known.value.replace(b"10.44.12.0/24", b"10.44.12.0/64"))])
-    store.close()
-    for command in (("export",), ("reach", "--matrix")):
-        done = run(*command, code=2)
-        assert key in done.stderr
-        assert "acme" not in done.stdout
-    assert key in run("store", "check", code=2).stdout
-    assert f"problem: {key}: the record makes no sense: cidr" in run("status", code=2).stdout
-    assert run("--owner", "globex", "export").stderr == ""
-
-
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\x1b[8m"
-
-
-def test_nothing_that_stands_in_the_store_reaches_the_terminal_raw(run: Run, tmp_path: Path) -> None:
-    run("apply", "--yes", "--no-wait")
-    vpc = json.loads(run("vpc", "show", "acme", "-o", "json").stdout)
-    store = SqliteStore(tmp_path / "db")
-    known = store.get(keys.vpc(vpc["vni"]))
-    assert known is not None
-    bad = msgspec.json.encode(HOSTILE)
-    store.txn(
-        [],
-        [
-            Put(keys.vpc(vpc["vni"]), known.value.replace(b'"name":"acme"', b'"name":' + bad)),
-            Put(keys.vpc_status("hv1", vpc["vni"]), b'{"reason":' + bad + b"}"),
-            Put(keys.agent_status("hv1"), b'{"version":"1","pid":1,"started_at":0,"trouble":' + bad + b"}"),
-            Put(f"hoststat/{HOSTILE}/agent", b'{"version":7}'),
-            Put(f"vpc/{vpc['vni']:06x}/sg/{HOSTILE}", b'{"id":' + bad + b"}"),
-            Put(f"name/acme/vpc/{HOSTILE}", b'{"holder":"' + vpc["id"].encode() + b'"}'),
-        ],
-    )
-    store.close()
-    commands = ["status", "status -o json", "status -o yaml", "store check", "store check -o json", "export", "vpc list", "plan"]
-    for words in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", "netorch", *words.split()],
-            cwd=tmp_path,
-            env={"NETORCH_STORE": str(tmp_path / "db"), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-        )
-        assert "Traceback" not in done.stderr
-        shown = done.stdout + done.stderr
-        assert shown.isprintable() or set(filter(lambda char: not char.isprintable(), shown)) == {"\n"}, words
-    assert "\\x1b]0;owned" in run("status", code=2).stdout
-    for read, form in ((json.loads, "json"), (yaml.safe_load, "yaml")):
-        problems = read(run("status", "-o", form, code=2).stdout)["problems"]
-        assert f"host hv1: {HOSTILE}" in problems
-
-
-ONE = "vpcs: [{name: p, cidrs: [10.0.0.0/16]}]"
-TWO = "vpcs: [{name: p, cidrs: [10.0.0.0/16]}, {name: q, cidrs: [10.0.0.0/16]}]"
-
-
-def test_a_renamed_file_says_what_it_takes_over_and_what_it_leaves_behind(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "vpc.yaml").write_text(TWO)
-    run("apply")
-    (tmp_path / "vpc.yaml").rename(tmp_path / "cloud.yaml").write_text(ONE)
-    shown = run("plan", "-f", "cloud.yaml", code=2).stdout
-    assert f"source {tmp_path}/vpc.yaml -> {tmp_path}/cloud.yaml" in shown
-    note = next(line for line in shown.splitlines() if "default/q" in line)
-    assert f"{tmp_path}/vpc.yaml, which is not there any more" in note
-    run(*note.partition("delete it: netorch ")[2].split())
-    assert "default/q" not in run("plan", "-f", "cloud.yaml", code=2).stdout
-    run("apply", "-f", "cloud.yaml")
-    assert "No changes" in run("plan", "-f", "cloud.yaml").stdout
-
-
-def test_a_pipe_owns_nothing_unless_it_has_a_name(run: Run, tmp_path: Path) -> None:
-    for text, left in ((TWO, {"p", "q"}), (f"name: prod\n{TWO}", {"p"})):
-        for content in (text, text.replace(TWO, ONE)):
-            done = subprocess.run(
-                [sys.executable, "-m", "netorch", "apply", "-f", "/dev/stdin"],
-                cwd=tmp_path,
-                env={"NETORCH_STORE": str(tmp_path / f"{len(text)}.db"), "PATH": "/usr/bin:/bin"},
-                input=content,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stderr
-            assert ("nothing is ever deleted by it" in done.stdout) == (text == TWO)
-        listed = json.loads(run("--store", str(tmp_path / f"{len(text)}.db"), "vpc", "list", "-o", "json").stdout)
-        assert {vpc["name"] for vpc in listed} == left
-        assert not any("pipe" in tag for vpc in listed for tag in vpc["tags"].values())
-
-
-def test_destroy_deletes_what_a_file_made_and_nothing_else(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "vpc.yaml").write_text(
-        f"name: prod\nhosts: [{{name: hv1, underlay: 192.0.2.1}}]\n{TWO}\ninstances: [{{name: i}}]"
-    )
-    run("vpc", "create", "q", "--cidr", "10.0.0.0/16")
-    run("apply", "--no-wait")
-    (tmp_path / "vpc.yaml").rename(tmp_path / "moved.yaml")
-    shown = run("destroy", "-f", "moved.yaml").stdout
-    assert "default/p" in shown
-    assert "default/default/i" in shown
-    assert {vpc["name"] for vpc in json.loads(run("vpc", "list", "-o", "json").stdout)} == {"q", "default"}
-    assert "Nothing to delete" in run("destroy", "-f", "moved.yaml").stdout
-    run("destroy", "q", "default")
-    assert json.loads(run("vpc", "list", "-o", "json").stdout) == []
-    assert "hv1" in run("host", "list").stdout
-    assert "InvalidVpcID.NotFound" in run("destroy", "q", code=1).stderr
-    run("destroy", code=64)
 
 
 def test_plan_says_what_apply_will_refuse_and_what_is_stuck(run: Run, tmp_path: Path) -> None:

@@ -34,21 +34,20 @@ from netorch.control.actions.instances import Wish
 from netorch.control.actions.permissions import Permission
 from netorch.control.apply import cloud
 from netorch.errors import ApiError
-from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.cloud import (
     Cloud,
     InstanceDecl,
     SubnetDecl,
     VpcDecl,
 )
-from netorch.model.eni import NetworkInterface, primary_eni_id
 from netorch.model.mapping import Direction
 from netorch.model.security import Way
 from netorch.records.caller import Caller
-from netorch.records.inventory import Inventory, read_inventory
+from netorch.records.inventory import read_inventory
 from netorch.store.alloc import QUARANTINE_S
 from netorch.store.memory import MemoryStore
-from tests.unit.control.filters import FILTERS, check_filters
+from tests.unit.control.consistent import check_ranges, check_references
+from tests.unit.control.filters import FILTERS
 
 T = TypeVar("T")
 HOSTS = ("hv1", "hv2", "hv3")
@@ -325,66 +324,10 @@ class Actions(RuleBasedStateMachine):
         self.seen = now
 
     @invariant()
-    def ranges_do_not_overlap_and_lie_inside(self) -> None:
-        for records in read_inventory(self.store).vpcs.values():
-            vpc = records.vpc.record
-            outer = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
-            inner = [
-                parse_prefix(text)
-                for stored in records.subnets.values()
-                for text in (stored.record.cidr, stored.record.ipv6_cidr)
-                if text
-            ]
-            assert list(first_overlaps((prefix, str(prefix)) for prefix in outer)) == []
-            assert list(first_overlaps((prefix, str(prefix)) for prefix in inner)) == []
-            assert all(any(range_.contains(prefix) for range_ in outer) for prefix in inner)
-
-    @invariant()
-    def nothing_dangles(self) -> None:
+    def the_records_are_consistent(self) -> None:
         inventory = read_inventory(self.store)
-        wants = {kv.key for kv in self.store.list("host/").kvs if "/want/" in kv.key}
-        expected: set[str] = set()
-        for records in inventory.vpcs.values():
-            tables = set(records.route_tables) | {""}
-            assert [table.record.main for table in records.route_tables.values()].count(True) == 1
-            assert all(subnet.record.route_table in tables for subnet in records.subnets.values())
-            check_filters(records)
-            assert all(primary_eni_id(instance_id) in records.enis for instance_id in records.instances)
-            logged = {stored.record.resource for stored in records.flow_logs.values()}
-            assert logged <= {records.vpc.record.id, *records.subnets, *records.enis}
-            macs = [eni.record.mac for eni in records.enis.values()]
-            assert len(macs) == len(set(macs))
-            for eni in records.enis.values():
-                expected |= self.check_interface(inventory, eni.record)
-            held = [address for eni in records.enis.values() for address in eni.record.addresses if eni.record.instance]
-            assert sorted(held) == sorted(records.mappings)
-        assert wants == expected
-        assert inventory.unreadable == []
-        assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
-        claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
-        free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.enis.values() if not eni.record.instance]
-        assert claims == {f"alloc/ip/{eni.vni:06x}/{address}" for eni in free for address in eni.addresses}
-
-    def check_interface(self, inventory: Inventory, eni: NetworkInterface) -> set[str]:
-        """Check an interface, and return the wants that it must have."""
-        records = inventory.vpcs[eni.vni]
-        subnet = records.subnets[eni.subnet].record
-        assert parse_prefix(subnet.cidr).contains(parse_prefix(f"{eni.address}/32"))
-        assert eni.groups
-        assert set(eni.groups) <= set(records.groups)
-        assert list(eni.groups) == sorted(set(eni.groups))
-        if not eni.instance:
-            return set()
-        assert eni.instance in records.instances
-        found = [records.mappings[address].record for address in eni.addresses]
-        assert {(m.eni, m.mac, m.host, m.move) for m in found} == {(eni.id, eni.mac, found[0].host, found[0].move)}
-        assert {m.groups for m in found} == {eni.groups}
-        host, move = found[0].host, found[0].move
-        assert inventory.hosts[host].host.underlay == found[0].vtep
-        if move is not None:
-            assert inventory.hosts[move.host].host.underlay == move.vtep
-            assert move.direction in Direction
-        return {f"host/{name}/want/{eni.id}" for name in {host, move.host if move is not None else host}}
+        check_ranges(inventory)
+        check_references(inventory, {kv.key for kv in self.store.list("host/").kvs if "/want/" in kv.key})
 
     def teardown(self) -> None:
         for instance in [kv.key for kv in self.store.list("vpc/").kvs if "/i/" in kv.key]:

@@ -1,0 +1,50 @@
+"""The tree alone tells where a thing lives: folders that a reader takes in at a glance, files and functions of one idea."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from netorch.cli.words import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+ROOTS = ("netorch", "policy", "edges", "tests", "scripts")
+MODULES = 16
+FUNCTION_LINES = 50
+
+# Folders of one trade, however many files they hold: a test below says which trade, and holds each file to it.
+ROWS = {Path("netorch/cli/commands")}
+
+SOURCES = sorted(path.relative_to(ROOT) for root in ROOTS for path in (ROOT / root).rglob("*.py"))
+
+
+def test_the_whole_tree_is_looked_at() -> None:
+    assert len(SOURCES) > 400
+    assert {path.parts[0] for path in SOURCES} == set(ROOTS)
+
+
+def test_a_folder_holds_few_modules_or_is_a_row_of_equals() -> None:
+    counts = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in counts.items() if count > MODULES and folder not in ROWS} == {}
+
+
+def test_each_file_among_the_commands_is_a_command() -> None:
+    files = {path.stem for path in SOURCES if path.parent == Path("netorch/cli/commands")} - {"__init__"}
+    assert files == {module for module, _ in COMMANDS.values()}
+    for name in files:
+        assert isinstance(importlib.import_module(f"netorch.cli.commands.{name}").command, click.Command)
+
+
+def test_functions_of_the_product_are_short() -> None:
+    found = {
+        f"{path}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in SOURCES
+        if path.parts[0] in ("netorch", "policy", "edges")
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+    }
+    assert {name: lines for name, lines in found.items() if lines > FUNCTION_LINES} == {}
