@@ -32,10 +32,12 @@ from netorch.errors import KernelError
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.security import SecurityGroup, Way
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
+from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.codec import UNREADABLE
-from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver, uncounted
+from netorch.records.flows import HandedOver
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, uncounted
 from netorch.trace.attribute import ask_groups
 from netorch.trace.rulebook import Rulebook
 
@@ -62,13 +64,13 @@ class Connections:
             if root == "map" and self._has_ended(int(vni, 16), kind, value):
                 self._records.dirty.ended.add((int(vni, 16), kind))
             records = self._records.vpcs.get(int(vni, 16)) if root == "vpc" and kind == "sg" else None
-            group = records.groups.get(rest[0]) if records is not None else None
+            group = records.one(SecurityGroup, rest[0]) if records is not None else None
             if group is not None and _terminations(value) < group.terminations:
                 self._records.dirty.terminations.add((group.vni, group.id))
 
     def _has_ended(self, vni: int, address: str, value: bytes) -> bool:
         records = self._records.vpcs.get(vni)
-        now = records.mappings.get(address) if records is not None else None
+        now = records.one(EniMapping, address) if records is not None else None
         return now is None or now.eni != _owner(value)
 
     def turn(self, dirty: Dirty) -> None:
@@ -101,16 +103,16 @@ class Connections:
         records = self._records.vpcs.get(vni)
         if records is None:
             return
-        local = [records.enis[name] for name in self._reconciler.phases.get(vni, ()) if name in records.enis]
+        local = [eni for name in self._reconciler.phases.get(vni, ()) if (eni := records.one(NetworkInterface, name)) is not None]
         members = {address: eni for eni in local if group_id in eni.groups for address in eni.addresses}
         if not members:
             return
         book = Rulebook(
-            records.subnets.values(),
-            (eni for eni in records.enis.values() if eni.address in records.mappings),
-            records.groups.values(),
-            records.acls.values(),
-            records.prefix_lists.values(),
+            records.each(Subnet),
+            (eni for eni in records.each(NetworkInterface) if eni.address in records.mappings),
+            records.each(SecurityGroup),
+            records.each(NetworkAcl),
+            records.each(PrefixList),
         )
         doomed = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni), members) if _outlived(book, members, flow)]
         self._kernel.forget_flows(doomed)
@@ -133,7 +135,7 @@ class Connections:
     def _interface(self, eni_id: str) -> NetworkInterface | None:
         """Return an interface's record; there is none any more when its VPC has gone meanwhile."""
         records = self._records.vpcs.get(vni_of(eni_id))
-        return records.enis.get(eni_id) if records is not None else None
+        return records.one(NetworkInterface, eni_id) if records is not None else None
 
     def _tell_departing(self) -> None:
         leaving = dict(self._leaving())

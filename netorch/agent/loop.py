@@ -148,7 +148,7 @@ class Agent:
     def _vpcs(self) -> dict[int, Vpc]:
         """Return the VPCs of this host by conntrack zone. Cost: O(VPCs)."""
         known = ((zone, self.records.vpcs.get(vni)) for zone, vni in self.reconciler.vnis().items())
-        return {zone: records.vpc for zone, records in known if records is not None and records.vpc is not None}
+        return {zone: vpc for zone, records in known if records is not None for vpc in records.each(Vpc)}
 
     # --- in ------------------------------------------------------------------------------------------------------------------
 
@@ -292,7 +292,10 @@ class Agent:
             refused=self.allowance.vnis,
             violated_at=self._violated_at,
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
-            trouble=self.follower.trouble or reconciler.problems.get(HOST_SLICE, "") or self._kernel_trouble,
+            trouble=self.follower.trouble
+            or reconciler.problems.get(HOST_SLICE, "")
+            or self._kernel_trouble
+            or self.records.strange(),
         )
 
     def _save(self, now: float) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from netorch.agent.records import Records
 from netorch.compiler.base import Phase
-from netorch.model.eni import EniState
+from netorch.model.eni import EniState, NetworkInterface
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Direction, Mapping
 from netorch.records import keys
@@ -44,8 +44,8 @@ class Arrival(msgspec.Struct):
 def mapping_of(records: Records, eni_id: str) -> Mapping | None:
     """Return the mapping that decides an interface's place: its primary address's."""
     vpc = records.vpcs.get(vni_of(eni_id))
-    eni = vpc.enis.get(eni_id) if vpc is not None else None
-    return vpc.mappings.get(eni.address) if vpc is not None and eni is not None else None
+    eni = vpc.one(NetworkInterface, eni_id) if vpc is not None else None
+    return vpc.one(Mapping, eni.address) if vpc is not None and eni is not None else None
 
 
 def is_arriving(mapping: Mapping, me: str) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from netorch.agent.moves import Moves
 from netorch.agent.problems import RULES, STRUCTURE, Problems
-from netorch.agent.records import Dirty, MissingRecord, Records
+from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.agent.zones import Zones
 from netorch.compiler.base import Compiler, HostView, Phase, VpcView
@@ -26,6 +26,7 @@ from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.records import keys
 from netorch.records.codec import check_value
+from netorch.records.vpc import MissingRecord
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
 from netorch.state.foreign import Foreign
 from netorch.state.op import Delete, Failure, Op
@@ -136,8 +137,8 @@ class Reconciler:
                 self._compile_vpc(vni, self.host_view, now)
         for vni in sorted(dirty.rules - structures):
             if vni in self._views and vni in self._records.vpcs:
-                view = msgspec.structs.replace(self._views[vni], **self._records.vpcs[vni].rules())
-                self._compile_rules(view, self._records.vpcs[vni].problem())
+                view = msgspec.structs.replace(self._views[vni], **self._records.rules(vni))
+                self._compile_rules(view, self._records.problem(vni))
         for vni, address in sorted(dirty.mappings):
             if vni in self._views and vni in self._records.vpcs:
                 self._compile_mapping(self._views[vni], address)
@@ -174,7 +175,7 @@ class Reconciler:
         target = self._slice(vni)
         ports = {str(key[1]) for key in target.actual if key[0] == "link"}
         phases = self._moves.phases(vni, ports, now)
-        flaw = self._records.vpcs[vni].problem() if vni in self._records.vpcs else "no record of the VPC is here yet"
+        flaw = self._records.problem(vni)
         if not flaw:
             try:
                 view = self._records.view(vni, host_view, phases, self._zones.of(vni))
@@ -211,7 +212,8 @@ class Reconciler:
             self._compile_mapping(view, address)
 
     def _compile_mapping(self, view: VpcView, address: str) -> None:
-        mapping = self._records.vpcs[view.vni].mappings.get(address)
+        found = self._records.vpcs[view.vni].mappings.get(address)
+        mapping = found.record if found is not None else None
         flaw = ""
         try:
             if mapping is not None:
@@ -370,7 +372,8 @@ class Reconciler:
 
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired()`. For tests and the audit of audits."""
-        return compile_slice(self._compilers, self._views[vni], self._records.vpcs[vni].mappings.values())
+        mappings = [stored.record for stored in self._records.vpcs[vni].mappings.values()]
+        return compile_slice(self._compilers, self._views[vni], mappings)
 
 
 def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:

@@ -1,7 +1,6 @@
-"""The records that this host watches, decoded: the only memory of the store that an agent has.
+"""What this host watches, and what became dirty in it: the only memory of the store that an agent has.
 
-`put` and `drop` edit it and say what became dirty; nothing here does I/O. A record that cannot be decoded poisons its VPC only:
-the VPC stays as it was last compiled, and the reason is told.
+A record that cannot be read isolates its VPC only: the VPC stays as it was last compiled, and the reason is published.
 
 A host may carry thousands of VPCs: one record's change must cost the same then as with ten, hence the indexes.
 """
@@ -9,9 +8,9 @@ A host may carry thousands of VPCs: one record's change must cost the same then 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -23,17 +22,16 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
-from netorch.records.codec import decode_value, parse_value
-from netorch.records.read import VPC_TYPES
-from netorch.state.flow import HandedOver
+from netorch.records.codec import decode_value
+from netorch.records.flows import HandedOver
+from netorch.records.kinds import BY_PREFIX, BY_TYPE, Affects
+from netorch.records.mirror import Change, Mirror, WatchedVpc
+from netorch.records.vpc import MissingRecord
 
-RULE_KINDS: Final = frozenset({"sg", "acl", "pl"})  # a change of one of these leaves everything but rules as it is
-
-
-class MissingRecord(LookupError):
-    """A record that another one refers to is not there."""
+T = TypeVar("T")
+_NAMED: Final = 3  # in a sentence
 
 
 class Dirty(msgspec.Struct, kw_only=True):
@@ -53,133 +51,47 @@ class Dirty(msgspec.Struct, kw_only=True):
         return self.host or self.flow_logs or any(map(bool, sets))
 
 
-class VpcRecords:
-    """The decoded records of one VPC."""
-
-    def __init__(self) -> None:
-        self.vpc: Vpc | None = None
-        self.subnets: dict[str, Subnet] = {}
-        self.route_tables: dict[str, RouteTable] = {}
-        self.enis: dict[str, NetworkInterface] = {}
-        self.instances: dict[str, Instance] = {}
-        self.groups: dict[str, SecurityGroup] = {}
-        self.acls: dict[str, NetworkAcl] = {}
-        self.prefix_lists: dict[str, PrefixList] = {}
-        self.flow_logs: dict[str, FlowLog] = {}
-        self.mappings: dict[str, Mapping] = {}
-        self.classes: Counter[tuple[str, ...]] = Counter()  # how many mappings have each set of groups
-        self.poison: dict[str, str] = {}  # key -> why it cannot be read
-
-    def table(self, kind: str) -> dict[str, Any]:
-        """Return the dictionary in which records of that kind stand."""
-        tables: dict[str, dict[str, Any]] = {
-            "subnet": self.subnets,
-            "rtb": self.route_tables,
-            "eni": self.enis,
-            "i": self.instances,
-            "sg": self.groups,
-            "acl": self.acls,
-            "pl": self.prefix_lists,
-            "fl": self.flow_logs,
-        }
-        return tables[kind]
-
-    def rules(self) -> dict[str, Any]:
-        """Return the fields of a view that only `rules` of a compiler reads."""
-        return {
-            "groups": tuple(self.groups[name] for name in sorted(self.groups)),
-            "acls": tuple(self.acls[name] for name in sorted(self.acls)),
-            "prefix_lists": tuple(self.prefix_lists[name] for name in sorted(self.prefix_lists)),
-            "classes": frozenset(self.classes),
-        }
-
-    def problem(self) -> str:
-        """Return why the VPC must not be compiled now, or nothing."""
-        if self.poison:
-            key = min(self.poison)
-            return f"{key}: {self.poison[key]}"
-        return "" if self.vpc is not None else "the VPC record is missing"
-
-
-class Records:
+class Records(Mirror):
     """Everything this host knows from the store."""
 
     def __init__(self, host_name: str) -> None:
+        super().__init__()
         self.host_name = host_name
-        self.raw: dict[str, tuple[int, bytes]] = {}  # key -> (mod_revision, value)
         self.host: Host | None = None
         self.host_flaw = ""  # why the host's record cannot be read; `host` is then the last one that could
-        self.wants: set[str] = set()
+        self.wants: set[str] = set()  # ids of what this host is to carry
+        self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         self.prefixes = {
             keys.host_prefix(host_name),
             keys.mtu_prefix(),
         }  # of all records that this host needs, but for `Moves.watched_prefixes`
         self.peers = Peers()
-        self.vpcs: dict[int, VpcRecords] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
-        self.changes = 0  # how often `raw` has changed
         self._wants_of: dict[int, set[str]] = {}
-        self._keys_of: dict[str, set[str]] = {}  # the first two parts of a key -> the known keys
+        self._classes: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
 
-    def put(self, key: str, value: bytes, revision: int) -> None:
-        """Take in a record; one that is not newer than the known one changes nothing."""
-        known = self.raw.get(key)
-        if known is not None and revision <= known[0]:
-            return
-        self.raw[key] = (revision, value)
-        self.changes += 1
-        self._keys_of.setdefault(_family(key), set()).add(key)
-        if known is None or known[1] != value:
-            self._set(key, value)
-
-    def drop(self, key: str, revision: int) -> None:
-        """Forget a record that was deleted at `revision`."""
-        known = self.raw.get(key)
-        if known is not None and known[0] < revision:
-            self._forget(key)
-            self._set(key, None)
-
-    def replace(self, prefixes: Iterable[str], listed: dict[str, tuple[int, bytes]], revision: int) -> None:
-        """Make the records below `prefixes` equal to what a listing at `revision` returned."""
-        for prefix in prefixes:
-            known = self._keys_of.get(_family(prefix), ())
-            for key in [key for key in known if key.startswith(prefix) and key not in listed]:
-                self.drop(key, revision)
-        for key, (modified, value) in listed.items():
-            self.put(key, value, modified)
-
-    def forget_vpc(self, vni: int) -> None:
+    def forget_vpc(self, vni: int) -> WatchedVpc | None:
         """Forget a VPC that nothing on this host belongs to any more."""
-        for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni)):
-            for key in tuple(self._keys_of.get(_family(prefix), ())):
-                self._forget(key)
-        records = self.vpcs.pop(vni, None)
+        records = super().forget_vpc(vni)
         self.logged.discard(vni)
+        self._classes.pop(vni, None)
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
-            self.peers.follow((vni, address), mapping, None)
+            self.peers.follow((vni, address), mapping.record, None)
+        return records
 
     def forget_statuses(self, watched: Collection[str]) -> None:
         """Forget what other hosts said of interfaces that are no longer watched: it may be outdated when they are again."""
         for key in self.statuses.keys() - set(watched):
             del self.statuses[key]
-        for family in [family for family in self._keys_of if family.startswith("hoststat/")]:
-            for key in [key for key in self._keys_of[family] if key not in watched]:
-                self._forget(key)
-                if "/flows/" in key:
-                    self.handed_over.pop(key.rpartition("/")[2], None)
-
-    def _forget(self, key: str) -> None:
-        del self.raw[key]
-        self.changes += 1
-        family = self._keys_of[_family(key)]
-        family.discard(key)
-        if not family:
-            del self._keys_of[_family(key)]
+        for key in [key for family in self.families("hoststat") for key in self.below(family) if key not in watched]:
+            self.forget(key)
+            if "/flows/" in key:
+                self.handed_over.pop(key.rpartition("/")[2], None)
 
     def take_dirty(self) -> Dirty:
         """Return what became dirty since the last call."""
@@ -194,27 +106,41 @@ class Records:
         """Return the interfaces of a VPC that this host is to carry."""
         return self._wants_of.get(vni, ())
 
-    def _set(self, key: str, value: bytes | None) -> None:
+    def problem(self, vni: int) -> str:
+        """Return why a VPC must not be compiled now, or nothing."""
+        for resource_id in sorted(self._wants_of.get(vni, ())):
+            kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
+            if kind is None or not kind.placed:
+                return (
+                    f"{keys.want(self.host_name, resource_id)}: asks for what no agent of this version carries; upgrade netorch"
+                )
+        return self.vpcs[vni].flaw() if vni in self.vpcs else "no record of the VPC is here yet"
+
+    def strange(self) -> str:
+        """Return which placements are no ids, so that nobody knows what is asked for, or nothing."""
+        named = ", ".join(keys.want(self.host_name, name) for name in sorted(self.strays)[:_NAMED])
+        return f"placements that cannot be understood: {named}" if named else ""
+
+    def changed_other(self, key: str, value: bytes | None) -> None:
+        """Take note of what is said of hosts."""
         root, _, rest = key.partition("/")
         if root == "host":
             self._set_host(key, rest.partition("/")[2], value)
-        elif root == "vpc":
-            self._set_vpc(key, rest, value)
-        elif root == "map":
-            self._set_mapping(key, rest, value)
         elif root == "hoststat":
             self._set_status(key, value)
         elif root == "underlay":
             for place in self.peers.said(rest.partition("/")[2], value):
-                self.dirty.mappings.setdefault(place, self.vpcs[place[0]].mappings[place[1]])
+                self.dirty.mappings.setdefault(place, self.vpcs[place[0]].mappings[place[1]].record)
 
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
-        kind, _, name = rest.partition("/")
-        if kind == "spec":
+        what, _, name = rest.partition("/")
+        if what == "spec":
             self._set_spec(key, value)
-        elif kind == "want" and is_id(name, "eni"):
+        elif what == "want" and is_id(name):
             # The key says it all; its value is not needed to know what must not be taken off the host.
             self._set_want(name, wanted=value is not None)
+        elif what == "want":
+            (self.strays.discard if value is None else self.strays.add)(name)
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
         self.dirty.host, self.host_flaw = True, ""
@@ -223,73 +149,45 @@ class Records:
         except UnreadableRecord as error:
             self.host_flaw = f"{key}: the record {error.what}"
 
-    def _set_want(self, eni_id: str, *, wanted: bool) -> None:
-        vni = vni_of(eni_id)
+    def _set_want(self, resource_id: str, *, wanted: bool) -> None:
+        vni = vni_of(resource_id)
         self.dirty.structures.add(vni)
         if wanted:
-            self.wants.add(eni_id)
-            self._wants_of.setdefault(vni, set()).add(eni_id)
+            self.wants.add(resource_id)
+            self._wants_of.setdefault(vni, set()).add(resource_id)
             self.prefixes |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
             return
-        self.wants.discard(eni_id)
+        self.wants.discard(resource_id)
         others = self._wants_of.get(vni, set())
-        others.discard(eni_id)
+        others.discard(resource_id)
         if not others:
             self._wants_of.pop(vni, None)
             self.prefixes -= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
 
-    def _set_vpc(self, key: str, rest: str, value: bytes | None) -> None:
-        digits, _, tail = rest.partition("/")
-        kind, _, resource = tail.partition("/")
-        vni = int(digits, 16)
-        records = self.vpcs.setdefault(vni, VpcRecords())
-        poisoned = key in records.poison
-        record = self._decode(records, key, VPC_TYPES.get(kind), value)
-        if kind == "fl":  # changes nothing in the kernel
-            self._set_flow_log(vni, records, resource, record)
+    def changed(self, change: Change) -> None:
+        """Take note of what a VPC's record makes dirty."""
+        vni, flawed = change.vni, change.flawed or change.was_flawed
+        if change.of is Mapping:
+            if flawed:
+                self.dirty.structures.add(vni)
+            if not change.flawed:
+                self._set_mapping(vni, change.name, change.before, change.after)
             return
-        only_rules = kind in RULE_KINDS and not poisoned and key not in records.poison
-        (self.dirty.rules if only_rules else self.dirty.structures).add(vni)
-        if key in records.poison:
-            return  # the last one that could be read stays
-        if kind == "vpc":
-            records.vpc = record
-        elif kind in VPC_TYPES:
-            table = records.table(kind)
-            before = table.pop(resource, None)
-            if record is not None:
-                table[resource] = record
-            if isinstance(before, SecurityGroup) and record is not None and record.terminations > before.terminations:
-                self.dirty.terminations.add((vni, resource))
-
-    def _set_flow_log(self, vni: int, records: VpcRecords, resource: str, record: FlowLog | None) -> None:
-        """Keep a flow log; one that cannot be read is left out, and poisons nothing: the VPC's packets do not depend on it."""
-        records.poison.pop(keys.flow_log(vni, resource), None)
-        if record is None:
-            records.flow_logs.pop(resource, None)
-        else:
-            records.flow_logs[resource] = record
-        self.dirty.flow_logs = True
-        if records.flow_logs:
-            self.logged.add(vni)
-        else:
-            self.logged.discard(vni)
-
-    def _set_mapping(self, key: str, rest: str, value: bytes | None) -> None:
-        digits, _, address = rest.partition("/")
-        vni = int(digits, 16)
-        records = self.vpcs.setdefault(vni, VpcRecords())
-        before = records.mappings.get(address)
-        poisoned = key in records.poison
-        mapping = self._decode(records, key, Mapping, value)
-        if poisoned or key in records.poison:
+        affects = BY_TYPE[change.of].affects if change.of is not None else Affects.STRUCTURE
+        if flawed or affects is Affects.STRUCTURE:
             self.dirty.structures.add(vni)
-        if key in records.poison:
-            return  # the last one that could be read stays
-        if mapping is None:
-            records.mappings.pop(address, None)
-        else:
-            records.mappings[address] = mapping
+        elif affects is Affects.RULES:
+            self.dirty.rules.add(vni)
+        if change.flawed:
+            return
+        if change.of is FlowLog:
+            self.dirty.flow_logs = True
+            (self.logged.add if self.vpcs[vni].of(FlowLog) else self.logged.discard)(vni)
+        before, after = change.before, change.after
+        if isinstance(before, SecurityGroup) and after is not None and after.terminations > before.terminations:
+            self.dirty.terminations.add((vni, change.name))
+
+    def _set_mapping(self, vni: int, address: str, before: Mapping | None, mapping: Mapping | None) -> None:
         if mapping is not None and mapping.move is not None:
             self.moving[vni, address] = mapping
         else:
@@ -298,25 +196,26 @@ class Records:
         self.dirty.mappings.setdefault((vni, address), before)
         if before is not None and (mapping is None or mapping.eni != before.eni):
             self.dirty.ended.add((vni, address))
-        self._count_class(vni, records, before, mapping)
+        self._count_class(vni, before, mapping)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
             if either is not None and either.eni in self.wants:
                 self.dirty.structures.add(vni)
 
-    def _count_class(self, vni: int, records: VpcRecords, before: Mapping | None, after: Mapping | None) -> None:
+    def _count_class(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
         """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
         old, new = (mapping.groups if mapping is not None else None for mapping in (before, after))
         if old == new:
             return
+        classes = self._classes.setdefault(vni, Counter())
         if old is not None:
-            records.classes[old] -= 1
-            if not records.classes[old]:
-                del records.classes[old]
+            classes[old] -= 1
+            if not classes[old]:
+                del classes[old]
                 self.dirty.rules.add(vni)
         if new is not None:
-            records.classes[new] += 1
-            if records.classes[new] == 1:
+            classes[new] += 1
+            if classes[new] == 1:
                 self.dirty.rules.add(vni)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
@@ -337,28 +236,13 @@ class Records:
                 self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
 
-    def _decode(self, records: VpcRecords, key: str, kind: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
-        records.poison.pop(key, None)
-        if value is None:
-            return None
-        if kind is None:
-            records.poison[key] = "a kind of resource that this agent does not know; upgrade it"
-            return None
-        # Whether a mapping makes sense is asked when it is compiled: then only its own address is left out.
-        read = parse_value if kind is Mapping else decode_value
-        try:
-            return read(key, value, kind)
-        except UnreadableRecord as error:
-            records.poison[key] = f"the record {error.what}"
-            return None
-
     def local_enis(self, vni: int, phases: dict[str, Phase]) -> Iterator[LocalEni]:
         """Yield the interfaces of a VPC that are here in some phase. Raises MissingRecord."""
         records = self.vpcs[vni]
         for eni_id in sorted(phases):
             try:
-                eni = records.enis[eni_id]
-                subnet, instance = records.subnets[eni.subnet], records.instances[eni.instance]
+                eni = records.of(NetworkInterface)[eni_id].record
+                subnet, instance = records.of(Subnet)[eni.subnet].record, records.of(Instance)[eni.instance].record
             except KeyError as error:
                 raise MissingRecord(f"the record {error.args[0]} is missing") from error
             yield LocalEni(eni=eni, subnet=subnet, instance=instance, phase=phases[eni_id])
@@ -366,24 +250,29 @@ class Records:
     def view(self, vni: int, host: HostView, phases: dict[str, Phase], zone: int) -> VpcView:
         """Return what the compilers may see of a VPC. Raises MissingRecord."""
         records = self.vpcs[vni]
-        vpc = records.vpc
-        if vpc is None:
-            raise MissingRecord(f"the record {keys.vpc(vni)} is missing")
         local = tuple(self.local_enis(vni, phases))
         return VpcView(
             host=host,
-            vpc=vpc,
-            subnets=tuple(records.subnets[name] for name in sorted(records.subnets)),
-            route_tables=tuple(records.route_tables[name] for name in sorted(records.route_tables)),
+            vpc=records.vpc.record,
+            subnets=_by_id(records, Subnet),
+            route_tables=_by_id(records, RouteTable),
             local=local,
             held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
             zone=zone,
             mtus=self.peers.mtus,
-            **records.rules(),
+            **self.rules(vni),
         )
 
+    def rules(self, vni: int) -> dict[str, Any]:
+        """Return the fields of a view that only `rules` of a compiler reads."""
+        records = self.vpcs[vni]
+        return {
+            "groups": _by_id(records, SecurityGroup),
+            "acls": _by_id(records, NetworkAcl),
+            "prefix_lists": _by_id(records, PrefixList),
+            "classes": frozenset(self._classes.get(vni, ())),
+        }
 
-def _family(key: str) -> str:
-    """Return the first two parts of a key or a prefix, e.g. vpc/001388."""
-    root, _, rest = key.partition("/")
-    return f"{root}/{rest.partition('/')[0]}"
+
+def _by_id(records: WatchedVpc, of: type[T]) -> tuple[T, ...]:
+    return tuple(stored.record for _, stored in sorted(records.of(of).items()))

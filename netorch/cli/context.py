@@ -200,10 +200,10 @@ def _names_in_lab(kind: str, options: Mapping[str, Any]) -> list[str]:
     """Return the names of a lab's store, which only a command inside the lab can read."""
     import subprocess
 
-    from netorch.records.errors import LIST
+    from netorch.records.kinds import BY_PREFIX
 
     owner = ["--owner", options["owner"]] if options.get("owner") else []
-    command = [sys.executable, "-m", "netorch", "--lab", options["lab"], *owner, LIST[kind], "list", "-o", "name"]
+    command = [sys.executable, "-m", "netorch", "--lab", options["lab"], *owner, BY_PREFIX[kind].command, "list", "-o", "name"]
     plain = {name: value for name, value in os.environ.items() if name != "_NETORCH_COMPLETE"}
     try:
         done = subprocess.run(command, env=plain, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE_S)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import Subnet
 from netorch.records.vpc import VpcRecords
 from netorch.trace.rulebook import Rulebook
 
@@ -10,20 +13,20 @@ from netorch.trace.rulebook import Rulebook
 def rulebook_of(records: VpcRecords) -> Rulebook:
     """Return a VPC's rules with the interfaces that are attached: only these have addresses that are mapped."""
     return Rulebook(
-        subnets=[stored.record for stored in records.subnets.values()],
-        interfaces=[stored.record for stored in records.enis.values() if records.mappings_of(stored.record)],
-        groups=[stored.record for stored in records.groups.values()],
-        acls=[stored.record for stored in records.acls.values()],
-        prefix_lists=[stored.record for stored in records.prefix_lists.values()],
+        subnets=list(records.each(Subnet)),
+        interfaces=[stored.record for stored in records.of(NetworkInterface).values() if records.mappings_of(stored.record)],
+        groups=list(records.each(SecurityGroup)),
+        acls=list(records.each(NetworkAcl)),
+        prefix_lists=list(records.each(PrefixList)),
     )
 
 
 def names_of(records: VpcRecords) -> dict[str, str]:
     """Return what people call each interface: its instance's name, with the address for one that was attached later."""
     names = {}
-    for stored in records.enis.values():
+    for stored in records.of(NetworkInterface).values():
         eni = stored.record
-        instance = records.instances.get(eni.instance) if is_id(eni.instance, "i") else None
+        instance = records.of(Instance).get(eni.instance) if is_id(eni.instance, "i") else None
         if instance is None:
             names[eni.id] = eni.name or eni.id
         elif eni.id[-17:] == eni.instance[-17:]:

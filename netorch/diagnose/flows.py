@@ -21,6 +21,7 @@ from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
 from netorch.drivers.conntrack.nflog import Refused, RefusedPackets
 from netorch.errors import KernelError, NetorchError
 from netorch.model.drop_reason import text_of
+from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.security import ICMP, ICMPV6
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
@@ -220,6 +221,6 @@ def read_zones(fabric: str) -> dict[int, int]:
 def instance_at(records: VpcRecords, address: str) -> str:
     """Return the name of the instance that has an address, or nothing."""
     mapping = records.mappings.get(address)
-    eni = records.enis.get(mapping.record.eni) if mapping is not None else None
-    instance = records.instances.get(eni.record.instance) if eni is not None else None
+    eni = records.of(NetworkInterface).get(mapping.record.eni) if mapping is not None else None
+    instance = records.of(Instance).get(eni.record.instance) if eni is not None else None
     return instance.record.name if instance is not None else ""

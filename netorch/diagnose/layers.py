@@ -17,6 +17,7 @@ from netorch.errors import KernelError, NetorchError
 from netorch.model.addr import format_ip, packed, parse_prefix
 from netorch.model.eni import Attachment, EniState, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.read import Stored
@@ -83,7 +84,9 @@ def probe_layers(
 
 def _end(inventory: Inventory, caller: Caller, name: str) -> End:
     records, instance = resolve(inventory, caller, "i", name)
-    enis = sorted((s.record for s in records.enis.values() if s.record.instance == instance.id), key=lambda eni: eni.address)
+    enis = sorted(
+        (s.record for s in records.of(NetworkInterface).values() if s.record.instance == instance.id), key=lambda eni: eni.address
+    )
     own = next((eni for eni in enis if eni.id[-17:] == instance.id[-17:]), enis[0] if enis else None)
     if own is None:
         raise NetorchError(f"ping: {name} has no network interface; attach one of those without an instance: netorch eni list")
@@ -134,7 +137,7 @@ def _underlay_layer(near: End, here: Mapping, there: Mapping, mtus: dict[str, in
 
 
 def _gateway_layer(near: End, version: int, timeout_s: float) -> Layer:
-    subnet = near.records.subnets[near.eni.subnet].record
+    subnet = near.records.of(Subnet)[near.eni.subnet].record
     prefix = parse_prefix(subnet.cidr if version == 4 else subnet.ipv6_cidr)
     gateway = format_ip(prefix.version, prefix.network + 1)
     host = near.mapping.record.host if near.mapping is not None else ""

@@ -22,7 +22,7 @@ from netorch.drivers.probe.echo import Listener
 from netorch.drivers.probe.first_packet import Shot, shoot
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import AddressError, canonical_ip, parse_ip, parse_prefix, version_of
-from netorch.model.eni import Attachment, NetworkInterface, primary_eni_id
+from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id, port_name
 from netorch.model.packet import Packet, echo
 from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Way
@@ -188,8 +188,8 @@ def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str
 def _ping(records: VpcRecords, near: NetworkInterface, address: str) -> str:
     """Return the command that pings from an interface's instance to that of an address."""
     vpc = records.vpc.record
-    far = records.enis[records.mappings[address].record.eni].record if address in records.mappings else near
-    ends = (f"{vpc.owner}/{vpc.name}/{records.instances[eni.instance].record.name}" for eni in (near, far))
+    far = records.of(NetworkInterface)[records.mappings[address].record.eni].record if address in records.mappings else near
+    ends = (f"{vpc.owner}/{vpc.name}/{records.of(Instance)[eni.instance].record.name}" for eni in (near, far))
     return " ".join(("netorch ping", *(["-6"] if version_of(address) == 6 else []), *ends))
 
 
@@ -228,7 +228,7 @@ def _live(
     inventory: Inventory, records: VpcRecords, near: NetworkInterface, packet: Packet, hosts: list[str], timeout_s: float
 ) -> Live:
     """Send the packet from the source's namespace, with an ear at the destination's."""
-    instance = records.instances[near.instance].record
+    instance = records.of(Instance)[near.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
     if packet.protocol == _DCCP:
@@ -252,10 +252,10 @@ def _live(
 
 def _ear(records: VpcRecords, address: str) -> Listener | None:
     mapping = records.mappings.get(address)
-    eni = records.enis[mapping.record.eni].record if mapping is not None else None
-    if eni is None or eni.instance not in records.instances:
+    eni = records.of(NetworkInterface)[mapping.record.eni].record if mapping is not None else None
+    if eni is None or eni.instance not in records.of(Instance):
         return None
-    instance = records.instances[eni.instance].record
+    instance = records.of(Instance)[eni.instance].record
     netns = instance.netns or instance.id
     if instance.attachment is Attachment.TAP or not (RUN_NETNS / netns).exists():
         return None
@@ -268,7 +268,7 @@ def _interface(inventory: Inventory, caller: Caller, text: str) -> tuple[VpcReco
         records, eni = resolve(inventory, caller, "eni", text)
         return records, eni
     records, instance = resolve(inventory, caller, "i", text)
-    own = records.enis.get(primary_eni_id(instance.id))
+    own = records.of(NetworkInterface).get(primary_eni_id(instance.id))
     if own is None:
         raise NetorchError(f"trace: {text} has no network interface of its own; name one: netorch eni list")
     return records, own.record

@@ -26,7 +26,7 @@ from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
 from netorch.lab.wiring import bring_up, in_node, make_links, make_namespaces
-from netorch.model.eni import Attachment, Role
+from netorch.model.eni import Attachment, Instance, Role
 from netorch.records import keys
 from netorch.store import open_store
 from netorch.store.base import Store
@@ -330,10 +330,10 @@ def _instance_namespaces(directory: Path) -> list[str]:
     except NetorchError:
         return []  # a lab without a readable store has at least to go away
     return [
-        instance.record.id
+        instance.id
         for vpc in inventory.vpcs.values()
-        for instance in vpc.instances.values()
-        if instance.record.attachment is Attachment.NETNS
+        for instance in vpc.each(Instance)
+        if instance.attachment is Attachment.NETNS
     ]
 
 

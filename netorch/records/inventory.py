@@ -20,11 +20,12 @@ from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.codec import check_sound, decode
+from netorch.records.codec import UNKNOWN_KIND, check_sound, decode
 from netorch.records.hosts import HostState
-from netorch.records.read import VPC_TYPES, stored
+from netorch.records.kinds import BY_PREFIX
+from netorch.records.read import stored
 from netorch.records.references import first_flaws
-from netorch.records.vpc import TABLES, VpcRecords
+from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import holder_of
 from netorch.store.base import KeyValue, Store
 
@@ -133,16 +134,20 @@ def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> N
 
 
 def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damaged: bool) -> None:
-    kind, _, resource_id = rest.partition("/")
-    if kind == "vpc":
-        inventory.vpcs[vni] = VpcRecords(vpc=stored(kv, Vpc))
-    elif (records := inventory.vpcs.get(vni)) is None or kind not in TABLES:
+    prefix, _, resource_id = rest.partition("/")
+    kind = BY_PREFIX.get(prefix)
+    if kind is None:
+        raise UnreadableRecord(kv.key, UNKNOWN_KIND)
+    if kind.type is Vpc:
+        vpc = stored(kv, Vpc)
+        inventory.vpcs[vni] = VpcRecords(vni, {Vpc: {vpc.record.id: vpc}})
+    elif (records := inventory.vpcs.get(vni)) is None:
         check_sound(kv.key, kv.value)
         inventory.raw[kv.key] = kv
-        if kind in TABLES and not is_damaged:
+        if not is_damaged:
             raise UnreadableRecord(keys.vpc(vni), f"is missing, and {resource_id} refers to it")
     else:
-        getattr(records, TABLES[kind])[resource_id] = stored(kv, VPC_TYPES[kind])
+        records.of(kind.type)[resource_id] = stored(kv, kind.type)
 
 
 def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:

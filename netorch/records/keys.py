@@ -13,49 +13,15 @@ def vpc(vni: int) -> str:
     return f"{vpc_prefix(vni)}vpc"
 
 
-def resource(vni: int, kind: str, resource_id: str) -> str:
-    """Return the key of what a VPC has, by the kind in its id; without an id the prefix of all of that kind."""
-    return f"{vpc_prefix(vni)}{kind}/{resource_id}"
+def resources(vni: int, prefix: str) -> str:
+    """Return the prefix of a VPC's resources of one kind, by the prefix of their ids."""
+    return f"{vpc_prefix(vni)}{prefix}/"
 
 
-def subnet(vni: int, resource_id: str) -> str:
-    """Return a subnet's key."""
-    return resource(vni, "subnet", resource_id)
-
-
-def route_table(vni: int, resource_id: str) -> str:
-    """Return a route table's key."""
-    return resource(vni, "rtb", resource_id)
-
-
-def eni(vni: int, resource_id: str) -> str:
-    """Return a network interface's key."""
-    return resource(vni, "eni", resource_id)
-
-
-def instance(vni: int, resource_id: str) -> str:
-    """Return an instance's key."""
-    return resource(vni, "i", resource_id)
-
-
-def security_group(vni: int, resource_id: str) -> str:
-    """Return a security group's key."""
-    return resource(vni, "sg", resource_id)
-
-
-def network_acl(vni: int, resource_id: str) -> str:
-    """Return a network ACL's key."""
-    return resource(vni, "acl", resource_id)
-
-
-def prefix_list(vni: int, resource_id: str) -> str:
-    """Return a prefix list's key."""
-    return resource(vni, "pl", resource_id)
-
-
-def flow_log(vni: int, resource_id: str) -> str:
-    """Return a flow log's key."""
-    return resource(vni, "fl", resource_id)
+def resource(resource_id: str) -> str:
+    """Return the key of something that belongs to a VPC, or of a VPC: the id says which VPC and which kind."""
+    prefix = resource_id[:-18]
+    return f"vpc/{resource_id[-17:-11]}/{prefix}/{resource_id}" if prefix != "vpc" else f"vpc/{resource_id[-17:-11]}/vpc"
 
 
 def map_prefix(vni: int) -> str:
@@ -78,9 +44,9 @@ def host_spec(name: str) -> str:
     return f"host/{name}/spec"
 
 
-def want(host: str, eni_id: str) -> str:
-    """Return the key that asks `host` to carry an interface."""
-    return f"host/{host}/want/{eni_id}"
+def want(host: str, resource_id: str) -> str:
+    """Return the key of a placement: `host` is to carry this resource, of whatever kind its id is."""
+    return f"host/{host}/want/{resource_id}"
 
 
 def host_live(name: str) -> str:

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from netorch.errors import UnreadableRecord
-from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.flow_log import FlowLog
+from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import not_found
+from netorch.records.kinds import kind_of
 from netorch.store.base import KeyValue, Store
 
 T = TypeVar("T")
-
-KIND_OF: Final[dict[type, str]] = {  # what a VPC has -> the kind in its ids and keys
-    Subnet: "subnet",
-    RouteTable: "rtb",
-    NetworkInterface: "eni",
-    Instance: "i",
-    SecurityGroup: "sg",
-    NetworkAcl: "acl",
-    PrefixList: "pl",
-    FlowLog: "fl",
-}
-VPC_TYPES: Final[dict[str, type]] = {"vpc": Vpc} | {kind: of for of, kind in KIND_OF.items()}  # by what stands behind vpc/<vni>/
 
 
 class Stored(msgspec.Struct, Generic[T], frozen=True):
@@ -78,9 +65,9 @@ def seen_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc] | None:
 
 def read(store: Store, caller: Caller, of: type[T], resource_id: str) -> tuple[Stored[Vpc], Stored[T]]:
     """Return a resource of a VPC, with that VPC. Raises ApiError: EC2's NotFound of its kind, when it is another owner's, too."""
-    kind = KIND_OF[of]
+    kind = kind_of(of).prefix
     vpc = seen_vpc(store, caller, vni_of(resource_id)) if is_id(resource_id, kind) else None
-    found = get(store, keys.resource(vpc.record.vni, kind, resource_id), of) if vpc is not None else None
+    found = get(store, keys.resource(resource_id), of) if vpc is not None else None
     if vpc is None or found is None:
         raise not_found(kind, resource_id)
     return vpc, found
@@ -88,7 +75,7 @@ def read(store: Store, caller: Caller, of: type[T], resource_id: str) -> tuple[S
 
 def read_all(store: Store, of: type[T], vni: int) -> dict[str, Stored[T]]:
     """Return a VPC's resources of one kind by id. Raises UnreadableRecord."""
-    return listed(store, keys.resource(vni, KIND_OF[of], ""), of)
+    return listed(store, keys.resources(vni, kind_of(of).prefix), of)
 
 
 def mappings_of(store: Store, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:

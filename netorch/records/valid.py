@@ -50,13 +50,6 @@ class Invalid(ValueError):
     """A record's value makes no sense; says which one."""
 
 
-def check(key: str, record: object) -> None:
-    """Raise Invalid when a record makes no sense, or stands at another key than its own; other types are not looked at."""
-    found = _CHECKS.get(type(record))
-    if found is not None:
-        found(key, record)
-
-
 def _at(key: str, own: str) -> None:
     if key != own:
         raise Invalid(f"it says that it is {shown(own)}")
@@ -123,13 +116,14 @@ def _id(field: str, text: str, kind: str, vni: int) -> None:
 
 def _member(key: str, record: Any, kind: str) -> None:  # noqa: ANN401 - anything that a VPC has
     """Check what all members of a VPC have."""
-    _at(key, keys.resource(record.vni, kind, record.id))
+    _at(key, keys.resource(record.id))
     _id("id", record.id, kind, record.vni)
     if record.tags:
         _tags(record.tags)
 
 
-def _vpc(key: str, vpc: Vpc) -> None:
+def check_vpc(key: str, vpc: Vpc) -> None:
+    """Check a VPC. Raises Invalid."""
     _at(key, keys.vpc(vpc.vni))
     if not VNI_FIRST <= vpc.vni <= VNI_LAST:
         raise Invalid(f"vni: {vpc.vni} is not a VNI")
@@ -147,7 +141,8 @@ def _vpc(key: str, vpc: Vpc) -> None:
         _tags(vpc.tags)
 
 
-def _subnet(key: str, subnet: Subnet) -> None:
+def check_subnet(key: str, subnet: Subnet) -> None:
+    """Check a subnet. Raises Invalid."""
     _member(key, subnet, "subnet")
     _ok("name", _name(subnet.name))
     _cidr("cidr", subnet.cidr, rules.subnet_cidr)
@@ -159,12 +154,14 @@ def _subnet(key: str, subnet: Subnet) -> None:
         _id("acl", subnet.acl, "acl", subnet.vni)
 
 
-def _route_table(key: str, table: RouteTable) -> None:
+def check_route_table(key: str, table: RouteTable) -> None:
+    """Check a route table. Raises Invalid."""
     _member(key, table, "rtb")
     _ok("name", _name(table.name))
 
 
-def _eni(key: str, eni: NetworkInterface) -> None:
+def check_interface(key: str, eni: NetworkInterface) -> None:
+    """Check a network interface. Raises Invalid."""
     _member(key, eni, "eni")
     _id("subnet", eni.subnet, "subnet", eni.vni)
     _mac(eni.mac)
@@ -185,7 +182,8 @@ def _memberships(groups: tuple[str, ...], vni: int) -> None:
         raise Invalid("groups: they are not sorted, or one stands there twice")
 
 
-def _instance(key: str, instance: Instance) -> None:
+def check_instance(key: str, instance: Instance) -> None:
+    """Check an instance. Raises Invalid."""
     _member(key, instance, "i")
     _ok("name", _name(instance.name))
     if instance.attachment is Attachment.EXISTING:
@@ -194,7 +192,8 @@ def _instance(key: str, instance: Instance) -> None:
         raise Invalid(f"netns: {shown(instance.netns)} is set, but the attachment is {instance.attachment.value}")
 
 
-def _group(key: str, group: SecurityGroup) -> None:
+def check_group(key: str, group: SecurityGroup) -> None:
+    """Check a security group. Raises Invalid."""
     _member(key, group, "sg")
     _ok("name", rules.referable_name(group.name, permission.GROUP_PREFIX))
     _ok("description", rules.description(group.description))
@@ -235,7 +234,8 @@ def _traffic(field: str, rule: SecurityGroupRule | AclEntry) -> None:
         raise Invalid(f"{field}: protocol {protocol} has no ports {first} to {last}")
 
 
-def _acl(key: str, acl: NetworkAcl) -> None:
+def check_acl(key: str, acl: NetworkAcl) -> None:
+    """Check a network ACL. Raises Invalid."""
     _member(key, acl, "acl")
     _ok("name", _name(acl.name))
     for field, entries in (("ingress", acl.ingress), ("egress", acl.egress)):
@@ -248,7 +248,8 @@ def _acl(key: str, acl: NetworkAcl) -> None:
             _ok(field, permission.other_family(entry.protocol, _cidr(field, entry.cidr).version, entry.cidr))
 
 
-def _prefix_list(key: str, found: PrefixList) -> None:
+def check_prefix_list(key: str, found: PrefixList) -> None:
+    """Check a prefix list. Raises Invalid."""
     _member(key, found, "pl")
     _ok("name", rules.referable_name(found.name, permission.LIST_PREFIX))
     if not found.entries or not len(found.entries) <= found.max_entries <= rules.MAX_ENTRIES:
@@ -268,7 +269,8 @@ def _no_double(field: str, texts: Iterable[str]) -> None:
         seen.add(text)
 
 
-def _flow_log(key: str, log: FlowLog) -> None:
+def check_flow_log(key: str, log: FlowLog) -> None:
+    """Check a flow log. Raises Invalid."""
     _member(key, log, "fl")
     _ok("name", _name(log.name))
     kind = log.resource.partition("-")[0]
@@ -280,7 +282,8 @@ def _flow_log(key: str, log: FlowLog) -> None:
         _ok("format", flow_log.parse_format(" ".join(log.format)))
 
 
-def _mapping(key: str, mapping: Mapping) -> None:
+def check_mapping(key: str, mapping: Mapping) -> None:
+    """Check a mapping. Raises Invalid."""
     _at(key, keys.mapping(mapping.vni, mapping.address))
     _address("address", mapping.address, version_of(mapping.address))
     _id("eni", mapping.eni, "eni", mapping.vni)
@@ -298,29 +301,15 @@ def _place(host: str, vtep: str) -> None:
     _address("vtep", vtep, 4)
 
 
-def _host(key: str, host: Host) -> None:
+def check_host(key: str, host: Host) -> None:
+    """Check a host. Raises Invalid."""
     _at(key, keys.host_spec(host.name))
     _place(host.name, host.underlay)
     if host.tags:
         _tags(host.tags)
 
 
-def _host_mtu(_key: str, said: HostMtu) -> None:
+def check_host_mtu(_key: str, said: HostMtu) -> None:
+    """Check a host's word on its underlay. Raises Invalid."""
     if not _MTU_LEAST <= said.mtu <= _MTU_MOST:
         raise Invalid(f"mtu: {said.mtu} is not one of {_MTU_LEAST} to {_MTU_MOST}")
-
-
-_CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
-    Vpc: _vpc,
-    Subnet: _subnet,
-    RouteTable: _route_table,
-    NetworkInterface: _eni,
-    Instance: _instance,
-    SecurityGroup: _group,
-    NetworkAcl: _acl,
-    PrefixList: _prefix_list,
-    FlowLog: _flow_log,
-    Mapping: _mapping,
-    Host: _host,
-    HostMtu: _host_mtu,
-}

@@ -1,57 +1,70 @@
-"""The records of one VPC at one revision: what plans, lists and exports are made of."""
+"""The records of one VPC: what plans, lists, exports and agents are made of."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.flow_log import FlowLog
+from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import Mapping
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import RouteTable, Vpc
 from netorch.records import keys
 from netorch.records.read import Stored
 
-TABLES: Final = {  # the kind in a key below `vpc/<vni>/` -> the field of VpcRecords
-    "subnet": "subnets",
-    "rtb": "route_tables",
-    "eni": "enis",
-    "i": "instances",
-    "sg": "groups",
-    "acl": "acls",
-    "pl": "prefix_lists",
-    "fl": "flow_logs",
-}
+T = TypeVar("T")
 
 
-class VpcRecords(msgspec.Struct, kw_only=True):
-    """The records of one VPC by id, mappings by address."""
+class MissingRecord(LookupError):
+    """A record that another one refers to is not there."""
 
-    vpc: Stored[Vpc]
-    subnets: dict[str, Stored[Subnet]] = msgspec.field(default_factory=dict)
-    route_tables: dict[str, Stored[RouteTable]] = msgspec.field(default_factory=dict)
-    enis: dict[str, Stored[NetworkInterface]] = msgspec.field(default_factory=dict)
-    instances: dict[str, Stored[Instance]] = msgspec.field(default_factory=dict)
-    groups: dict[str, Stored[SecurityGroup]] = msgspec.field(default_factory=dict)
-    acls: dict[str, Stored[NetworkAcl]] = msgspec.field(default_factory=dict)
-    prefix_lists: dict[str, Stored[PrefixList]] = msgspec.field(default_factory=dict)
-    flow_logs: dict[str, Stored[FlowLog]] = msgspec.field(default_factory=dict)
-    mappings: dict[str, Stored[Mapping]] = msgspec.field(default_factory=dict)
+
+class VpcRecords(msgspec.Struct):
+    """The records of one VPC by type, then by id; mappings by address."""
+
+    vni: int
+    tables: dict[type, dict[str, Stored[Any]]] = msgspec.field(default_factory=dict)
+
+    def of(self, kind: type[T]) -> dict[str, Stored[T]]:
+        """Return the records of one type, in a table that may be changed."""
+        found = self.tables.get(kind)
+        if found is None:
+            found = self.tables[kind] = {}
+        return cast("dict[str, Stored[T]]", found)
+
+    def each(self, kind: type[T]) -> Iterator[T]:
+        """Return the records of one type without their revisions."""
+        return (stored.record for stored in self.of(kind).values())
+
+    def one(self, kind: type[T], name: str) -> T | None:
+        """Return the record of one type by its id, or a mapping by its address; None: there is none."""
+        stored = self.of(kind).get(name)
+        return stored.record if stored is not None else None
 
     def copied(self) -> VpcRecords:
-        """Return the same records, in tables that may be changed."""
-        return VpcRecords(vpc=self.vpc, mappings=dict(self.mappings), **{f: dict(getattr(self, f)) for f in TABLES.values()})
+        """Return the same records, in tables of their own."""
+        return VpcRecords(self.vni, {kind: dict(table) for kind, table in self.tables.items()})
 
     @property
-    def vni(self) -> int:
-        """Return the VPC's network identifier."""
-        return self.vpc.record.vni
+    def vpc(self) -> Stored[Vpc]:
+        """Return the VPC's own record. Raises MissingRecord: an agent may not have it yet."""
+        for found in self.of(Vpc).values():
+            return found
+        raise MissingRecord(f"the record {keys.vpc(self.vni)} is missing")
+
+    @vpc.setter
+    def vpc(self, changed: Stored[Vpc]) -> None:
+        self.tables[Vpc] = {changed.record.id: changed}
+
+    @property
+    def mappings(self) -> dict[str, Stored[Mapping]]:
+        """Return the mappings by address."""
+        return self.of(Mapping)
 
     def main_table(self) -> RouteTable | None:
         """Return the main route table."""
-        return next((table.record for table in self.route_tables.values() if table.record.main), None)
+        return next((table for table in self.each(RouteTable) if table.main), None)
 
     def mappings_of(self, eni: NetworkInterface) -> dict[str, Stored[Mapping]]:
         """Return an interface's mappings by the store's key."""

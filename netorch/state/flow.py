@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 import msgspec
 
-from netorch.model.addr import parse_ip
 from netorch.model.packet import Packet, packet_of
 from netorch.model.security import ICMP, ICMPV6
 
@@ -60,15 +59,3 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 def uncounted(flow: Flow) -> Flow:
     """Return a connection as a kernel knows it that has not seen a packet of it."""
     return msgspec.structs.replace(flow, packets=0, bytes=0, reply_packets=0, reply_bytes=0, started_ns=0)
-
-
-class HandedOver(msgspec.Struct, frozen=True):
-    """The connections of an interface that is on its way from a host. Stored at `hoststat/<host>/flows/<eni>`."""
-
-    flows: tuple[Flow, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse ends that are no addresses, or not of one IP version. Raises ValueError."""
-        for flow in self.flows:
-            if parse_ip(flow.source)[0] != parse_ip(flow.destination)[0]:
-                raise ValueError(f"connection {flow.source} -> {flow.destination}: the ends have different IP versions")

@@ -113,7 +113,7 @@ class Group:
         changed = msgspec.structs.replace(self._record, ingress=(*self._record.ingress, *more))
         value = msgspec.json.encode(changed)
         begin = time.monotonic()
-        self._store.txn((), [Put(keys.security_group(VNI, changed.id), value)])
+        self._store.txn((), [Put(keys.resource(changed.id), value)])
         return begin, time.monotonic()
 
 

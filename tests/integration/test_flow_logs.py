@@ -8,6 +8,7 @@ from netorch.agent.flowlog.files import log_directory, read_lines
 from netorch.control.actions.flow_logs import create_flow_log
 from netorch.control.actions.permissions import revoke_by_id
 from netorch.diagnose.flows import Wanted, Watcher
+from netorch.model.security import SecurityGroup
 from tests.rig.world import World, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -35,7 +36,7 @@ def test_a_refused_ping_is_seen_live_with_the_group_that_refused_it_and_logged(w
     world.start_agents("hv1", "hv2")
     world.apply(CLOUD)
     vpc = world.vpc("acme")
-    (group,) = (stored.record for stored in vpc.groups.values())
+    (group,) = (stored.record for stored in vpc.of(SecurityGroup).values())
     revoke_by_id(world.store, world.caller, group.id, [rule.id for rule in group.ingress])
     log = create_flow_log(world.store, world.caller, vpc.vpc.record.id, name="all", interval_s=10, log_format=FIELDS)
     wait_for(lambda: lines(world, log.id), "the first interval's lines", 25)

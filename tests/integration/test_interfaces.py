@@ -14,6 +14,8 @@ from netorch.control.actions.moves import move_instance
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.eni import NetworkInterface
+from netorch.model.security import SecurityGroup
+from netorch.model.vpc import Subnet
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -49,8 +51,8 @@ def two_hosts(tmp_path: Path) -> Iterator[World]:
 def attach(world: World, subnet: str, address: str, ipv6_address: str) -> NetworkInterface:
     """Give the instance another interface and wait until it is there."""
     records = world.vpc("acme")
-    subnet_id = next(found.record.id for found in records.subnets.values() if found.record.name == subnet)
-    groups = [found.record.id for found in records.groups.values() if found.record.name == "open"]
+    subnet_id = next(found.record.id for found in records.of(Subnet).values() if found.record.name == subnet)
+    groups = [found.record.id for found in records.of(SecurityGroup).values() if found.record.name == "open"]
     eni = create_network_interface(
         world.store, world.caller, subnet_id, address=address, ipv6_address=ipv6_address, groups=groups
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netorch.control.actions.moves import move_instance
+from netorch.model.eni import Instance
 from netorch.state.base import HOST_SLICE
 from tests.rig.world import World, wait_for
 
@@ -88,7 +89,7 @@ def test_a_changed_file_moves_adds_and_removes(world: World) -> None:
     world.apply(changed)
     assert settled(world, "acme/a", "hv3")
     assert world.reaches("acme/a", "acme/d")
-    assert gone not in world.vpc("acme").instances
+    assert gone not in world.vpc("acme").of(Instance)
     wait_for(lambda: len(world.agent("hv1").reconciler.slices) == 1, "hv1 to be empty")
 
 

@@ -18,6 +18,7 @@ from netorch.diagnose.layers import probe_layers
 from netorch.diagnose.trace import trace
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask, mtu_of
+from netorch.model.vpc import Subnet
 from netorch.store import open_store
 from netorch.trace.walk import Place
 from tests.rig.packets import PATIENCE_S
@@ -191,7 +192,7 @@ def test_a_sender_is_told_of_the_smaller_host_and_what_may_be_divided_arrives(mi
 
 def test_who_binds_no_address_learns_too_by_whichever_interface_it_sends(mixed: World) -> None:
     records = mixed.vpc("acme")
-    subnet = next(found.record.id for found in records.subnets.values() if found.record.name == "b")
+    subnet = next(found.record.id for found in records.of(Subnet).values() if found.record.name == "b")
     ways = [("small", version, address(mixed, "large", version)) for version in (4, 6)]  # by the interface that it has now
     second = create_network_interface(mixed.store, mixed.caller, subnet)
     attach_network_interface(mixed.store, mixed.caller, second.id, mixed.instance("acme/large").id)

@@ -16,6 +16,7 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.control.actions.instances import Wish, run_instance
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
+from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.store.base import Put
 from tests.rig.agents import AgentProcess
@@ -174,7 +175,7 @@ def test_a_poisoned_vpc_does_not_harm_another(world: World) -> None:
     key = keys.vpc(vni)
     known = world.store.get(key)
     assert known is not None
-    subnet = next(iter(world.vpc("globex").subnets))
+    subnet = next(iter(world.vpc("globex").of(Subnet)))
     traffic = world.traffic("acme/a", "acme/b")
     world.store.txn((), [Put(key, b'{"cidrs": 5}')])
     wait_for(lambda: vni in world.agent("hv1").reconciler.problems, "the problem to be told")

@@ -21,8 +21,9 @@ from netorch.control.actions import enis, hosts, instances, moves, subnets, vpcs
 from netorch.control.actions.instances import Wish
 from netorch.drivers.base import Lost, Underlay
 from netorch.errors import ApiError, Compacted
-from netorch.model.eni import EniState, EniStatus
+from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
 from netorch.model.security import UDP
+from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.inventory import read_inventory
 from netorch.state.flow import Flow
@@ -79,11 +80,11 @@ class Histories(RuleBasedStateMachine):
         if not inventory.vpcs:
             return
         records = inventory.vpcs[sorted(inventory.vpcs)[seed % len(inventory.vpcs)]]
-        for instance in records.instances:
+        for instance in records.of(Instance):
             self.try_to(partial(instances.terminate_instance, world.store, world.operator, instance))
-        for eni in records.enis:
+        for eni in records.of(NetworkInterface):
             self.try_to(partial(enis.delete_network_interface, world.store, world.operator, eni))
-        for subnet in records.subnets:
+        for subnet in records.of(Subnet):
             self.try_to(partial(subnets.delete_subnet, world.store, world.operator, subnet))
         self.try_to(lambda: vpcs.delete_vpc(world.store, world.operator, records.vpc.record.id))
 

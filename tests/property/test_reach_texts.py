@@ -31,15 +31,11 @@ def inventory(policy: Policy) -> Inventory:
     """Return a cloud of one VPC with these records; its interfaces are called by their ids."""
     case = PolicyCase(policy=policy, homes=dict.fromkeys((eni.id for eni in policy.interfaces), "hv1"))
     found = Inventory(1)
-    found.vpcs[VNI] = VpcRecords(
-        vpc=Stored(case.view("hv1").vpc, 1),
-        subnets={record.id: Stored(record, 1) for record in policy.subnets},
-        enis={record.id: Stored(record, 1) for record in policy.interfaces},
-        groups={record.id: Stored(record, 1) for record in policy.groups},
-        acls={record.id: Stored(record, 1) for record in policy.acls},
-        prefix_lists={record.id: Stored(record, 1) for record in policy.prefix_lists},
-        mappings={mapping.address: Stored(mapping, 1) for mapping in case.mappings()},
-    )
+    records = found.vpcs[VNI] = VpcRecords(VNI)
+    stored = (policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
+    for record in (case.view("hv1").vpc, *(record for each in stored for record in each)):
+        records.of(type(record))[record.id] = Stored(record, 1)
+    records.mappings.update((mapping.address, Stored(mapping, 1)) for mapping in case.mappings())
     return found
 
 

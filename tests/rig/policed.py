@@ -25,6 +25,7 @@ from netorch.control.actions.memberships import modify_instance_groups
 from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.control.views.describe import resolve
 from netorch.drivers import netns
+from netorch.model.eni import Instance
 from netorch.model.security import SecurityGroup, Way
 from netorch.store.base import Put
 from tests.rig.crafted import framed, send_frames
@@ -123,7 +124,7 @@ class Policed:
         self.world.apply(text)
         self.settle()
         vpcs = self.world.inventory().vpcs.values()
-        names = [f"{found.vpc.record.name}/{stored.record.name}" for found in vpcs for stored in found.instances.values()]
+        names = [f"{found.vpc.record.name}/{stored.record.name}" for found in vpcs for stored in found.of(Instance).values()]
         self._netns = {name: self.world.instance(name).id for name in names}
         self._macs = {name: self.world.eni(name).mac for name in names}
         for place in self._netns.values():

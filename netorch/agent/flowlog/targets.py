@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from netorch.agent.flowlog.ledger import Target
 from netorch.agent.flowlog.lines import Interface
 from netorch.agent.flowlog.unlogged import service_addresses
-from netorch.agent.records import Records, VpcRecords
+from netorch.agent.records import Records
 from netorch.compiler.base import Phase
 from netorch.model import rules
 from netorch.model.addr import packed
 from netorch.model.eni import NetworkInterface
-from netorch.model.vpc import Vpc
+from netorch.model.flow_log import FlowLog
+from netorch.model.vpc import Subnet, Vpc
+from netorch.records.vpc import VpcRecords
 
 
 def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]]) -> list[Target]:
@@ -21,12 +23,13 @@ def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]]) -> l
 
 
 def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase]) -> Iterator[Target]:
-    vpc = records.vpc
+    vpc = next(records.each(Vpc), None)
     if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory's
         return
-    here = [eni for eni_id, eni in sorted(records.enis.items()) if phases.get(eni_id, Phase.ARRIVING) is not Phase.ARRIVING]
-    services = service_addresses(records.subnets.values())
-    for _, log in sorted(records.flow_logs.items()):
+    enis = sorted(records.each(NetworkInterface), key=lambda eni: eni.id)
+    here = [eni for eni in enis if phases.get(eni.id, Phase.ARRIVING) is not Phase.ARRIVING]
+    services = service_addresses(records.each(Subnet))
+    for log in sorted(records.each(FlowLog), key=lambda log: log.id):
         covered = tuple(_interface(vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))
         if covered:
             yield Target(log=log, interfaces=covered, services=services)

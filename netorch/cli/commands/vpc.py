@@ -11,7 +11,10 @@ import msgspec
 from netorch.cli.context import Session, complete, pass_session, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
 from netorch.cli.output import Columns, output_option, show_record, show_records
-from netorch.model.vpc import Vpc
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import RouteTable, Subnet, Vpc
 
 COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("tags", "id"))
 
@@ -36,14 +39,14 @@ def _show(session: Session, ids: Sequence[str], output: str) -> None:
     for vpc_id in ids:
         records, record = session.find("vpc", vpc_id)
         counts = {
-            "subnets": len(records.subnets),
-            "route_tables": len(records.route_tables),
-            "security_groups": len(records.groups),
-            "network_acls": len(records.acls),
-            "prefix_lists": len(records.prefix_lists),
-            "flow_logs": len(records.flow_logs),
-            "instances": len(records.instances),
-            "network_interfaces": len(records.enis),
+            "subnets": len(records.of(Subnet)),
+            "route_tables": len(records.of(RouteTable)),
+            "security_groups": len(records.of(SecurityGroup)),
+            "network_acls": len(records.of(NetworkAcl)),
+            "prefix_lists": len(records.of(PrefixList)),
+            "flow_logs": len(records.of(FlowLog)),
+            "instances": len(records.of(Instance)),
+            "network_interfaces": len(records.of(NetworkInterface)),
             "mappings": len(records.mappings),
         }
         degraded = [f"{host}: {status.reason}" for (host, vni), status in told if vni == record.vni]

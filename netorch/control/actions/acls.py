@@ -63,7 +63,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         acl = NetworkAcl(id=caller.new_id("acl", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
         writes = Writes()
         guard_structure(writes, stored)
-        writes.create(keys.network_acl(vpc.vni, acl.id), acl)
+        writes.create(keys.resource(acl.id), acl)
         return writes, acl
 
     return attempt(store, decide)
@@ -78,7 +78,7 @@ def room_for_acls(where: str, count: int, quotas: Quotas) -> None:
 def create_default(writes: Writes, vpc: Vpc) -> NetworkAcl:
     """Add the ACL that comes with a new VPC, and return it."""
     acl = default_acl(default_acl_id(vpc.id), vpc.vni)
-    writes.put(keys.network_acl(vpc.vni, acl.id), acl)
+    writes.put(keys.resource(acl.id), acl)
     return acl
 
 
@@ -99,7 +99,7 @@ def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
             raise in_use("acl", acl_id, f"subnet(s) {', '.join(users)}", "associate them with another ACL first")
         writes = Writes()
         guard_structure(writes, vpc)
-        writes.delete(keys.network_acl(vni, acl_id), stored.mod_revision)
+        writes.delete(keys.resource(acl_id), stored.mod_revision)
         return writes, None
 
     attempt(store, decide)
@@ -216,7 +216,7 @@ def _entry_where(acl_id: str, way: Way, number: int) -> str:
 
 def _rewrite(stored: Stored[NetworkAcl], changed: NetworkAcl) -> tuple[Writes, NetworkAcl]:
     writes = Writes()
-    writes.change(keys.network_acl(changed.vni, changed.id), stored.mod_revision, changed)
+    writes.change(keys.resource(changed.id), stored.mod_revision, changed)
     return writes, changed
 
 

@@ -84,7 +84,7 @@ def create_network_interface(
 
 def _in_subnet(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet]) -> None:
     writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
-    writes.expect(keys.subnet(subnet.record.vni, subnet.record.id), subnet.mod_revision)
+    writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
 
 
 def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
@@ -134,14 +134,14 @@ def choose_ipv6(pool: AddressPool, wish: str) -> str:
 
 def create_writes(writes: Writes, eni: NetworkInterface) -> None:
     """Add an interface's own record and the claim of its MAC."""
-    writes.create(keys.eni(eni.vni, eni.id), eni)
+    writes.create(keys.resource(eni.id), eni)
     writes.create(mac_key(eni.vni, eni.mac), eni.id)
 
 
 def delete_writes(writes: Writes, eni: Stored[NetworkInterface]) -> None:
     """Add the deletion of an interface's own record and of the claim of its MAC."""
     record = eni.record
-    writes.delete(keys.eni(record.vni, record.id), eni.mod_revision)
+    writes.delete(keys.resource(record.id), eni.mod_revision)
     writes.drop(mac_key(record.vni, record.mac))
 
 
@@ -226,8 +226,8 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
         attached = msgspec.structs.replace(eni.record, instance=instance_id)
         writes = Writes()
         _on_host_of(writes, store, caller, instance.record, attached)
-        writes.change(keys.instance(attached.vni, instance_id), instance.mod_revision, instance.record)
-        writes.change(keys.eni(attached.vni, eni_id), eni.mod_revision, attached)
+        writes.change(keys.resource(instance_id), instance.mod_revision, instance.record)
+        writes.change(keys.resource(eni_id), eni.mod_revision, attached)
         return writes, attached
 
     return attempt(store, decide)
@@ -273,7 +273,7 @@ def detach_network_interface(store: Store, caller: Caller, eni_id: str) -> Netwo
 def detach_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]]) -> NetworkInterface:
     """Add the detachment of an interface, and return it as it then is."""
     detached = msgspec.structs.replace(eni.record, instance="")
-    writes.change(keys.eni(detached.vni, detached.id), eni.mod_revision, detached)
+    writes.change(keys.resource(detached.id), eni.mod_revision, detached)
     unmap(writes, detached.id, mappings)
     hold_addresses(writes, detached)
     return detached

@@ -70,8 +70,8 @@ def create_flow_log(
         guard_structure(writes, stored)
         if is_id(resource, "eni"):  # whoever deletes it must see that it got a flow log meanwhile
             _, eni = read(store, caller, NetworkInterface, resource)
-            writes.change(keys.eni(vpc.vni, resource), eni.mod_revision, eni.record)
-        writes.create(keys.flow_log(vpc.vni, log.id), log)
+            writes.change(keys.resource(resource), eni.mod_revision, eni.record)
+        writes.create(keys.resource(log.id), log)
         return writes, log
 
     return attempt(store, decide)
@@ -116,9 +116,9 @@ def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
     """Delete a flow log; its lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
 
     def decide() -> tuple[Writes, None]:
-        vpc, log = read(store, caller, FlowLog, log_id)
+        _, log = read(store, caller, FlowLog, log_id)
         writes = Writes()
-        writes.delete(keys.flow_log(vpc.record.vni, log_id), log.mod_revision)
+        writes.delete(keys.resource(log_id), log.mod_revision)
         return writes, None
 
     attempt(store, decide)

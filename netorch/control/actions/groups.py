@@ -72,7 +72,7 @@ def create_security_group(
         )
         writes = Writes()
         guard_structure(writes, stored)
-        writes.create(keys.security_group(vpc.vni, group.id), group)
+        writes.create(keys.resource(group.id), group)
         return writes, group
 
     return attempt(store, decide)
@@ -88,7 +88,7 @@ def create_default(writes: Writes, caller: Caller, vpc: Vpc) -> SecurityGroup:
     """Add the group that comes with a new VPC, and return it."""
     new_rule = [caller.new_id("sgr", vpc.vni) for _ in range(3)]
     group = default_group(default_group_id(vpc.id), vpc.vni, (new_rule[0], new_rule[1], new_rule[2]))
-    writes.put(keys.security_group(vpc.vni, group.id), group)
+    writes.put(keys.resource(group.id), group)
     return group
 
 
@@ -109,7 +109,7 @@ def delete_security_group(store: Store, caller: Caller, group_id: str) -> None:
             group, read_all(store, NetworkInterface, group.vni).values(), read_all(store, SecurityGroup, group.vni).values()
         )
         writes = Writes()
-        delete_unused(writes, keys.security_group(group.vni, group_id), group_id, stored.mod_revision, used)
+        delete_unused(writes, keys.resource(group_id), group_id, stored.mod_revision, used)
         return writes, None
 
     attempt(store, decide)
@@ -156,7 +156,7 @@ def join(writes: Writes, groups: dict[str, Stored[SecurityGroup]]) -> None:
     """Add that an interface becomes a member of these groups. They must still be there; the default one is as long as the VPC."""
     for group_id, stored in groups.items():
         if not stored.record.is_default:
-            use(writes, keys.security_group(stored.record.vni, group_id), group_id, stored.mod_revision)
+            use(writes, keys.resource(group_id), group_id, stored.mod_revision)
 
 
 def describe_security_groups(store: Store, caller: Caller, vpc_id: str) -> list[SecurityGroupInfo]:

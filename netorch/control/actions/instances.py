@@ -161,7 +161,7 @@ def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[s
     hosts = {wish.host: read_host(store, wish.host)} if wish.host else read_hosts(store)
     writes = Writes()
     writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
-    writes.expect(keys.subnet(vpc.record.vni, subnet_id), subnet.mod_revision)
+    writes.expect(keys.resource(subnet_id), subnet.mod_revision)
     join(writes, groups)
     placed = []
     for name in names:
@@ -219,7 +219,7 @@ def _draft_eni(
 
 def instance_writes(writes: Writes, vpc: Vpc, instance: Instance) -> None:
     """Add an instance's own record and the claim of its name."""
-    writes.create(keys.instance(vpc.vni, instance.id), instance)
+    writes.create(keys.resource(instance.id), instance)
     writes.claim(take_name(vpc.id, "i", instance.name, instance.id))
 
 
@@ -250,5 +250,5 @@ def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
 
 def terminate_writes(writes: Writes, vpc: Vpc, instance: Stored[Instance]) -> None:
     """Add the end of an instance's own record and of the claim of its name."""
-    writes.delete(keys.instance(vpc.vni, instance.record.id), instance.mod_revision)
+    writes.delete(keys.resource(instance.record.id), instance.mod_revision)
     writes.drop(keys.name(vpc.id, "i", instance.record.name))

@@ -55,7 +55,7 @@ def change_groups(
     if changed == before:
         return before
     join(writes, {group_id: stored for group_id, stored in groups.items() if group_id not in before.groups})
-    writes.change(keys.eni(before.vni, before.id), eni.mod_revision, changed)
+    writes.change(keys.resource(before.id), eni.mod_revision, changed)
     for key, mapping in mappings.items():
         writes.change(key, mapping.mod_revision, msgspec.structs.replace(mapping.record, groups=changed.groups))
     return changed

@@ -12,7 +12,6 @@ from netorch.control.actions.hosts import place_on
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, Want
-from netorch.model.ids import vni_of
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -38,7 +37,7 @@ def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) 
         if target.host.role is not Role.HYPERVISOR:
             raise invalid(f"host {to_host}", f"its role is {target.host.role.value}", "choose a hypervisor")
         writes = Writes()
-        writes.expect(keys.instance(instance.record.vni, instance_id), instance.mod_revision)
+        writes.expect(keys.resource(instance_id), instance.mod_revision)
         place_on(writes, target)
         for eni in attached_to(store, instance.record):
             mappings = mappings_of(store, eni.record)
@@ -149,5 +148,5 @@ def _host(store: Store, name: str) -> HostState | None:
 
 
 def _mappings(store: Store, eni_id: str) -> dict[str, Stored[Mapping]]:
-    eni = get(store, keys.eni(vni_of(eni_id), eni_id), NetworkInterface)
+    eni = get(store, keys.resource(eni_id), NetworkInterface)
     return mappings_of(store, eni.record) if eni is not None else {}

@@ -163,10 +163,10 @@ def change_rules(writes: Writes, stored: Stored[SecurityGroup], changed: Securit
     before = referred(stored.record)
     for peer in sorted(referred(changed)):
         if peer in peers.lists:
-            use(writes, keys.prefix_list(changed.vni, peer), peer, peers.lists[peer].mod_revision)
+            use(writes, keys.resource(peer), peer, peers.lists[peer].mod_revision)
         elif peer not in before and peer != changed.id and not peers.groups[peer].record.is_default:
-            use(writes, keys.security_group(changed.vni, peer), peer, peers.groups[peer].mod_revision)
-    writes.change(keys.security_group(changed.vni, changed.id), stored.mod_revision, changed)
+            use(writes, keys.resource(peer), peer, peers.groups[peer].mod_revision)
+    writes.change(keys.resource(changed.id), stored.mod_revision, changed)
 
 
 def revoke(

@@ -71,7 +71,7 @@ def create_prefix_list(
         )
         writes = Writes()
         guard_structure(writes, stored)
-        writes.create(keys.prefix_list(vpc.vni, made.id), made)
+        writes.create(keys.resource(made.id), made)
         return writes, made
 
     return attempt(store, decide)
@@ -129,7 +129,7 @@ def modify_prefix_list(
         limit = size(where, len(entries), before.max_entries if max_entries is None else max_entries)
         changed = msgspec.structs.replace(before, entries=entries, max_entries=limit)
         writes = Writes()
-        writes.change(keys.prefix_list(before.vni, list_id), stored.mod_revision, changed)
+        writes.change(keys.resource(list_id), stored.mod_revision, changed)
         if limit > before.max_entries:
             writes.expect(use_key(list_id), used)
             _room_in_groups(writes, store, changed, quotas_of(store, vpc.record.owner))
@@ -160,7 +160,7 @@ def _room_in_groups(writes: Writes, store: Store, grown: PrefixList, quotas: Quo
         if grown.id in found:
             peers.within_quota(stored.record, quotas)
             for other in sorted(found & lists.keys() - {grown.id}):
-                writes.expect(keys.prefix_list(grown.vni, other), lists[other].mod_revision)
+                writes.expect(keys.resource(other), lists[other].mod_revision)
 
 
 def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
@@ -175,7 +175,7 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
         used = use_revision(store, list_id)
         refuse_users(stored.record, read_all(store, SecurityGroup, stored.record.vni).values())
         writes = Writes()
-        delete_unused(writes, keys.prefix_list(stored.record.vni, list_id), list_id, stored.mod_revision, used)
+        delete_unused(writes, keys.resource(list_id), list_id, stored.mod_revision, used)
         return writes, None
 
     attempt(store, decide)

@@ -18,13 +18,12 @@ from netorch.model.status import AgentStatus, HostMtu
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
+from netorch.records.flows import HandedOver
 from netorch.records.inventory import read_inventory
-from netorch.records.read import VPC_TYPES
-from netorch.state.flow import HandedOver
+from netorch.records.kinds import BY_PREFIX, BY_TYPE, Affects
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 _ALONE: Final = ("quota/", "hoststat/", keys.mtu_prefix(), cursor_key(""))  # nothing refers to what is stored below these
-_ALONE_OF_VPC: Final = "fl"
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
 
 
@@ -33,7 +32,8 @@ def kind_of(key: str) -> type | None:
     root, _, rest = key.partition("/")
     _, _, what = rest.partition("/")
     if root == "vpc":
-        return VPC_TYPES.get(what.partition("/")[0])
+        found = BY_PREFIX.get(what.partition("/")[0])
+        return found.type if found is not None else None
     if root == "map":
         return Mapping
     if root == "host":
@@ -45,6 +45,11 @@ def kind_of(key: str) -> type | None:
     if key.startswith(quota_key("")):
         return Quotas
     return Cursor if key.startswith(cursor_key("")) else None
+
+
+def _is_alone(of: type | None) -> bool:
+    kind = BY_TYPE.get(of) if of is not None else None
+    return kind is not None and kind.affects is Affects.NOTHING
 
 
 def _status_kind(what: str) -> type:
@@ -120,9 +125,9 @@ def discard(store: Store, key: str) -> None:
       Conflict: the key was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
-    root, *path = key.split("/")
+    root = key.partition("/")[0]
     is_stray = kind is None and root not in _OTHERS  # the key is damaged, so nobody can refer to it
-    if not key.startswith(_ALONE) and path[1:2] != [_ALONE_OF_VPC] and not is_stray:
+    if not key.startswith(_ALONE) and not _is_alone(kind) and not is_stray:
         raise ApiError("DependencyViolation", f"key {key}: other records may refer to it; put a record back instead")
     _commit(store, key, mod_revision, Delete(key))
 

@@ -51,7 +51,7 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         table = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
         writes = Writes()
         guard_structure(writes, stored)
-        writes.create(keys.route_table(vpc.vni, table.id), table)
+        writes.create(keys.resource(table.id), table)
         return writes, table
 
     return attempt(store, decide)
@@ -74,7 +74,7 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
             raise in_use("rtb", table_id, f"subnet(s) {', '.join(users)}", "associate them with another table first")
         writes = Writes()
         guard_structure(writes, vpc)
-        writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+        writes.delete(keys.resource(table_id), table.mod_revision)
         return writes, None
 
     attempt(store, decide)

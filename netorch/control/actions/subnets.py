@@ -75,7 +75,7 @@ def create_subnet(
         fits_beside(subnet, others)
         writes = Writes()
         guard_structure(writes, stored)
-        writes.create(keys.subnet(vpc.vni, subnet.id), subnet)
+        writes.create(keys.resource(subnet.id), subnet)
         return writes, subnet
 
     return attempt(store, decide)
@@ -145,7 +145,7 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
         writes = Writes()
         guard_structure(writes, vpc)
-        writes.delete(keys.subnet(vni, subnet_id), subnet.mod_revision)
+        writes.delete(keys.resource(subnet_id), subnet.mod_revision)
         delete_logs_of(store, writes, vni, subnet_id)
         writes.delete(cursor_key(subnet_id), cursor)
         return writes, None
@@ -187,7 +187,7 @@ def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple
     writes = Writes()
     if changed != subnet.record:
         guard_structure(writes, vpc)
-        writes.change(keys.subnet(changed.vni, changed.id), subnet.mod_revision, changed)
+        writes.change(keys.resource(changed.id), subnet.mod_revision, changed)
     return writes, changed
 
 

@@ -10,16 +10,13 @@ from netorch.control.apply.draft import own_tags
 from netorch.control.base import checks
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.ids import vni_of
 from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import NOUN
 from netorch.records.hosts import read_host
-from netorch.records.read import KIND_OF, read, read_vpc
+from netorch.records.kinds import BY_PREFIX
+from netorch.records.read import read, read_vpc
 from netorch.store.base import Store
-
-_TYPES: dict[str, type[Any]] = {kind: of for of, kind in KIND_OF.items()}
 
 
 def set_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags) -> None:
@@ -28,7 +25,7 @@ def set_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags)
     Raises:
       ApiError: EC2's NotFound of its kind, TagLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer's host.
     """
-    wanted = checks.tags(f"{NOUN[kind]} {resource}", tags)
+    wanted = checks.tags(f"{BY_PREFIX[kind].noun} {resource}", tags)
 
     def decide() -> tuple[Writes, None]:
         key, record, mod_revision = _find(store, caller, kind, resource)
@@ -50,5 +47,5 @@ def _find(store: Store, caller: Caller, kind: str, resource: str) -> tuple[str, 
     if kind == "vpc":
         vpc = read_vpc(store, caller, resource)
         return keys.vpc(vpc.record.vni), vpc.record, vpc.mod_revision
-    _, found = read(store, caller, _TYPES[kind], resource)
-    return keys.resource(vni_of(resource), kind, resource), found.record, found.mod_revision
+    _, found = read(store, caller, BY_PREFIX[kind].type, resource)
+    return keys.resource(resource), found.record, found.mod_revision

@@ -20,14 +20,13 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
 from netorch.model.check.cloud import MAIN_ROUTE_TABLE
 from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
-from netorch.model.eni import NetworkInterface
-from netorch.model.flow_log import FlowLog
 from netorch.model.ids import Vni
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.security import NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.kinds import of_vpc
 from netorch.records.read import read_all, read_vpc
 from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
 from netorch.store.base import KeyValue, Store
@@ -82,7 +81,7 @@ def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vp
     """Add what makes the owner's default VPC, and return it with its subnet. Raises ApiError: VpcLimitExceeded."""
     vpc = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
     subnet = Subnet(id=caller.new_id("subnet", vpc.vni), vni=vpc.vni, name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
-    writes.put(keys.subnet(vpc.vni, subnet.id), subnet)
+    writes.put(keys.resource(subnet.id), subnet)
     return vpc, subnet
 
 
@@ -185,7 +184,7 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
     main = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=MAIN_ROUTE_TABLE, main=True)
     writes.claim(take_name(vpc.owner, "vpc", vpc.name, vpc.id))
     writes.put(keys.vpc(vpc.vni), vpc)
-    writes.put(keys.route_table(vpc.vni, main.id), main)
+    writes.put(keys.resource(main.id), main)
     return Basics(table=main, group=groups.create_default(writes, caller, vpc), acl=acls.create_default(writes, vpc))
 
 
@@ -200,29 +199,15 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
     def decide() -> tuple[Writes, None]:
         vpc = read_vpc(store, caller, vpc_id)
         vni = vpc.record.vni
-        tables = read_all(store, RouteTable, vni)
-        its_groups = read_all(store, SecurityGroup, vni)
-        its_acls = read_all(store, NetworkAcl, vni)
-        for found, noun in (
-            (len(read_all(store, Subnet, vni)), "subnet"),
-            (len(read_all(store, NetworkInterface, vni)), "network interface"),
-            (sum(not table.record.main for table in tables.values()), "route table"),
-            (sum(not group.record.is_default for group in its_groups.values()), "security group"),
-            (sum(not acl.record.is_default for acl in its_acls.values()), "network ACL"),
-            (len(read_all(store, PrefixList, vni)), "prefix list"),
-        ):
-            if found:
-                raise in_use("vpc", vpc_id, f"{found} {noun}(s)", f"delete its {noun}s first")
+        had = {kind: read_all(store, kind.type, vni) for kind in of_vpc()}
+        for kind, found in had.items():
+            if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
+                raise in_use("vpc", vpc_id, f"{own} {kind.noun}(s)", f"delete its {kind.noun}s first")
         writes = Writes()
         writes.delete(keys.vpc(vni), vpc.mod_revision)
-        for table_id, table in tables.items():
-            writes.delete(keys.route_table(vni, table_id), table.mod_revision)
-        for group_id, group in its_groups.items():
-            writes.delete(keys.security_group(vni, group_id), group.mod_revision)
-        for acl_id, acl in its_acls.items():
-            writes.delete(keys.network_acl(vni, acl_id), acl.mod_revision)
-        for log_id, log in read_all(store, FlowLog, vni).items():
-            writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
+        for found in had.values():
+            for resource_id, stored in found.items():
+                writes.delete(keys.resource(resource_id), stored.mod_revision)
         writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
         held = store.get(vni_key(vni))
         if held is not None:

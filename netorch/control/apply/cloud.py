@@ -27,6 +27,7 @@ from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl
+from netorch.model.eni import Instance
 from netorch.records.caller import Caller
 from netorch.records.errors import over_quota
 from netorch.records.inventory import Inventory, read_inventory
@@ -218,7 +219,7 @@ class _Planner:
                 counts["instance"] += len(made_here(self._draft, records) | (self._draft.lodgers & _names(records)))
             elif (vpc.owner, vpc.name) in named or self._source.owns(vpc.tags):
                 counts["vpc"] += 1
-                counts["instance"] += len(records.instances)
+                counts["instance"] += len(records.of(Instance))
         return counts
 
     def _left(self) -> list[Left]:
@@ -237,7 +238,7 @@ class _Planner:
                 found.append(self._left_one("vpc", "/".join(path), mark, declared=False))
             elif path in named and mark and path not in changed and not self._source.owns(vpc.tags):
                 found.append(self._left_one("vpc", "/".join(path), mark, declared=True))
-            for stored in records.instances.values() if lodgings else ():
+            for stored in records.of(Instance).values() if lodgings else ():
                 mark = stored.record.tags.get(SOURCE_TAG, "")
                 if mark and not self._source.owns(stored.record.tags):
                     name = stored.record.name
@@ -249,7 +250,7 @@ class _Planner:
 
 
 def _names(records: VpcRecords) -> set[str]:
-    return {stored.record.name for stored in records.instances.values()}
+    return {stored.record.name for stored in records.of(Instance).values()}
 
 
 def _check_quotas(draft: Draft, decl: VpcDecl, vpcs: int) -> None:

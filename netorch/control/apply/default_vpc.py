@@ -9,6 +9,7 @@ from netorch.control.views.export import export_vpc
 from netorch.errors import ApiError
 from netorch.model.check.cloud import default_vpc
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, InstanceDecl, VpcDecl
+from netorch.model.eni import Instance
 from netorch.records.vpc import VpcRecords
 
 
@@ -38,7 +39,7 @@ def with_lodgers(draft: Draft, cloud: Cloud, stored: VpcRecords | None) -> list[
 
 def made_here(draft: Draft, records: VpcRecords) -> set[str]:
     """Return the names of a VPC's instances that this file made at its top level."""
-    found = (stored.record for stored in records.instances.values())
+    found = records.each(Instance)
     return {instance.name for instance in found if draft.source.owns(instance.tags)}
 
 

@@ -20,8 +20,8 @@ from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
-from netorch.model.security import PrefixList, SecurityGroup, referred
-from netorch.model.vpc import Tags
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
+from netorch.model.vpc import RouteTable, Subnet, Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
@@ -71,10 +71,10 @@ class Draft:
         logs = self._logs.get(records.vni)
         if logs is None:
             logs = self._logs[records.vni] = {}
-            for stored in records.flow_logs.values():
+            for stored in records.of(FlowLog).values():
                 logs.setdefault(stored.record.resource, []).append(stored)
         for stored in logs.get(resource, ()):
-            writes.delete(keys.flow_log(records.vni, stored.record.id), stored.mod_revision)
+            writes.delete(keys.resource(stored.record.id), stored.mod_revision)
 
     def revision_of(self, key: str) -> int:
         """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
@@ -86,8 +86,8 @@ def _placed(inventory: Inventory) -> Iterator[tuple[str, Instance]]:
     """Yield every instance that can be read, with its host."""
     everything = [*inventory.vpcs.values(), *(found.rest for found in inventory.quarantined.values() if found.rest is not None)]
     for records in everything:
-        for instance_id, stored in records.instances.items():
-            eni = records.enis.get(primary_eni_id(instance_id))
+        for instance_id, stored in records.of(Instance).items():
+            eni = records.of(NetworkInterface).get(primary_eni_id(instance_id))
             mapping = records.mappings.get(eni.record.address) if eni is not None else None
             if mapping is not None:
                 yield mapping.record.host, stored.record
@@ -127,7 +127,7 @@ def instance_hosts(records: VpcRecords, enis: Iterable[Stored[NetworkInterface]]
 def enis_by_instance(records: VpcRecords) -> dict[str, list[Stored[NetworkInterface]]]:
     """Return a VPC's interfaces by the instance they are attached to; nothing: not attached."""
     found: dict[str, list[Stored[NetworkInterface]]] = {}
-    for eni in records.enis.values():
+    for eni in records.of(NetworkInterface).values():
         found.setdefault(eni.record.instance, []).append(eni)
     return found
 
@@ -153,7 +153,7 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
     vpc, vni = records.vpc.record, records.vni
     by_instance = enis_by_instance(records)
-    for instance in records.instances.values():
+    for instance in records.of(Instance).values():
         delete_instance(draft, records, instance, by_instance.get(instance.record.id, ()), whole=True)
     for eni in by_instance.get("", ()):
         writes = draft.step()
@@ -161,27 +161,31 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
         draft.delete_flow_logs(writes, records, eni.record.id)
         for address in eni.record.addresses:
             writes.drop(claim_key(vni, address))
-    for subnet_id, subnet in records.subnets.items():
+    for subnet_id, subnet in records.of(Subnet).items():
         delete_subnet(draft, records, subnet_id, subnet.mod_revision)
-    for table_id, table in records.route_tables.items():
+    for table_id, table in records.of(RouteTable).items():
         if not table.record.main:
             writes = draft.step()
             guard_structure(writes, records.vpc)
-            writes.delete(keys.route_table(vni, table_id), table.mod_revision)
+            writes.delete(keys.resource(table_id), table.mod_revision)
     _delete_policies(draft, records)
-    for resource in {log.record.resource for log in records.flow_logs.values()} - {vpc.id, *records.subnets, *records.enis}:
+    for resource in {log.record.resource for log in records.of(FlowLog).values()} - {
+        vpc.id,
+        *records.of(Subnet),
+        *records.of(NetworkInterface),
+    }:
         draft.delete_flow_logs(draft.step(), records, resource)  # of what had gone before they went with it
     writes = draft.step()
     writes.delete(keys.vpc(vni), records.vpc.mod_revision)
-    for default in records.groups.values():
+    for default in records.of(SecurityGroup).values():
         if default.record.is_default:
-            writes.drop(keys.security_group(vni, default.record.id))
-    for acl in records.acls.values():
+            writes.drop(keys.resource(default.record.id))
+    for acl in records.of(NetworkAcl).values():
         if acl.record.is_default:
-            writes.drop(keys.network_acl(vni, acl.record.id))
+            writes.drop(keys.resource(acl.record.id))
     main = records.main_table()
     if main is not None:
-        writes.drop(keys.route_table(vni, main.id))
+        writes.drop(keys.resource(main.id))
     draft.delete_flow_logs(writes, records, vpc.id)
     writes.drop(keys.name(vpc.owner, "vpc", vpc.name))
     held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
@@ -191,15 +195,15 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
 
 def _delete_policies(draft: Draft, records: VpcRecords) -> None:
     """Add the end of a VPC's groups, prefix lists and ACLs but for those that came with it."""
-    groups = records.groups.values()
+    groups = records.of(SecurityGroup).values()
     own = [stored for stored in groups if not stored.record.is_default]
     defaults = [stored for stored in groups if stored.record.is_default]
-    delete_filters(draft, own, list(records.prefix_lists.values()), defaults)
-    for acl_id, acl in records.acls.items():
+    delete_filters(draft, own, list(records.of(PrefixList).values()), defaults)
+    for acl_id, acl in records.of(NetworkAcl).items():
         if not acl.record.is_default:
             writes = draft.step()
             guard_structure(writes, records.vpc)
-            writes.delete(keys.network_acl(records.vni, acl_id), acl.mod_revision)
+            writes.delete(keys.resource(acl_id), acl.mod_revision)
 
 
 def delete_filters(
@@ -214,11 +218,11 @@ def delete_filters(
         group = stored.record
         if referred(group) & gone - {group.id}:
             empty = msgspec.structs.replace(group, ingress=(), egress=())
-            draft.step().change(keys.security_group(group.vni, group.id), stored.mod_revision, empty)
+            draft.step().change(keys.resource(group.id), stored.mod_revision, empty)
     for stored in groups:
-        _delete_unused(draft, keys.security_group(stored.record.vni, stored.record.id), stored)
+        _delete_unused(draft, keys.resource(stored.record.id), stored)
     for found in lists:
-        _delete_unused(draft, keys.prefix_list(found.record.vni, found.record.id), found)
+        _delete_unused(draft, keys.resource(found.record.id), found)
 
 
 def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Stored[PrefixList]) -> None:
@@ -230,7 +234,7 @@ def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revisio
     """Add the deletion of a subnet that will be empty by then."""
     writes = draft.step()
     guard_structure(writes, records.vpc)
-    writes.delete(keys.subnet(records.vni, subnet_id), mod_revision)
+    writes.delete(keys.resource(subnet_id), mod_revision)
     draft.delete_flow_logs(writes, records, subnet_id)
     writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
 
@@ -238,7 +242,7 @@ def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revisio
 def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:
     """Return what people read of a VPC's deletion."""
     vpc = records.vpc.record
-    count = len(records.instances)
+    count = len(records.of(Instance))
     return Change(
         action=action,
         kind="vpc",

@@ -15,7 +15,7 @@ from netorch.control.apply.draft import Draft, carriers
 from netorch.control.base.writes import ABSENT, guard_structure
 from netorch.model import flow_log
 from netorch.model.cloud import FlowLogDecl, VpcDecl
-from netorch.model.eni import primary_eni_id
+from netorch.model.eni import NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.vpc import Subnet
 from netorch.records import keys
@@ -31,9 +31,9 @@ class FlowLogPlanner:
         self._draft = draft
         self._decl = decl
         self._records = records
-        self._stored = {stored.record.name: stored for stored in records.flow_logs.values()}
+        self._stored = {stored.record.name: stored for stored in records.of(FlowLog).values()}
         self._places = {records.vpc.record.id: "the VPC"} | {
-            subnet_id: f"subnet {stored.record.name}" for subnet_id, stored in records.subnets.items()
+            subnet_id: f"subnet {stored.record.name}" for subnet_id, stored in records.of(Subnet).items()
         }
 
     def plan(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> None:
@@ -51,7 +51,7 @@ class FlowLogPlanner:
         beside = {name: stored.record for name, stored in self._stored.items() if self._is_of_another(stored.record)}
         for name, stored in sorted(self._stored.items()):
             if name not in names and name not in beside:
-                key = keys.flow_log(stored.record.vni, stored.record.id)
+                key = keys.resource(stored.record.id)
                 self._draft.step().delete(key, stored.mod_revision)
                 self._note(Action.DELETE, stored.record, None)
         quotas = self._draft.quotas_of(self._decl.owner)
@@ -76,7 +76,7 @@ class FlowLogPlanner:
 
     def _is_of_another(self, log: FlowLog) -> bool:
         """Return whether a flow log records an interface that no file can name: all but those that came with their instance."""
-        eni = self._records.enis.get(log.resource)
+        eni = self._records.of(NetworkInterface).get(log.resource)
         return eni is not None and (not eni.record.instance or eni.record.id != primary_eni_id(eni.record.instance))
 
     def _wanted(self, resource: str, decl: FlowLogDecl) -> FlowLog:
@@ -104,10 +104,8 @@ class FlowLogPlanner:
         guard_structure(writes, vpc)
         stays = stored is not None and stored.record.id == wanted.id
         if stored is not None and not stays:
-            writes.delete(keys.flow_log(wanted.vni, stored.record.id), stored.mod_revision)
-        writes.change(
-            keys.flow_log(wanted.vni, wanted.id), stored.mod_revision if stored is not None and stays else ABSENT, wanted
-        )
+            writes.delete(keys.resource(stored.record.id), stored.mod_revision)
+        writes.change(keys.resource(wanted.id), stored.mod_revision if stored is not None and stays else ABSENT, wanted)
         action = Action.ADD if stored is None else Action.CHANGE if stays else Action.REPLACE
         self._note(action, stored.record if stored is not None else None, wanted)
 

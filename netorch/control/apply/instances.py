@@ -52,8 +52,8 @@ class InstancePlanner:
         self._decl = decl
         self._records = records
         self._gone = gone_subnets
-        self._enis = enis_by_instance(records) if records.enis else {}
-        self._stored = {stored.record.name: stored for stored in records.instances.values()}
+        self._enis = enis_by_instance(records) if records.of(NetworkInterface) else {}
+        self._stored = {stored.record.name: stored for stored in records.of(Instance).values()}
         self._replaced: dict[str, tuple[Difference, ...]] = {}
         self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
         self._used: set[str] = set()
@@ -77,7 +77,7 @@ class InstancePlanner:
     def _delete(self, stored: Stored[Instance]) -> None:
         enis = self._enis.get(stored.record.id, [])
         delete_instance(self._draft, self._records, stored, enis, whole=False)
-        self._records.enis.pop(primary_eni_id(stored.record.id), None)
+        self._records.of(NetworkInterface).pop(primary_eni_id(stored.record.id), None)
 
     def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...]) -> None:
         change = Change(
@@ -103,7 +103,7 @@ class InstancePlanner:
     def _unchangeable(self, instance: Instance, decl: InstanceDecl) -> tuple[Difference, ...]:
         """Return why an instance must be made anew, or nothing."""
         own = self._own(instance)
-        subnet = self._records.subnets[own.subnet].record
+        subnet = self._records.of(Subnet)[own.subnet].record
         wish = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
         fields: dict[str, tuple[object, object]] = {
             "subnet": (subnet.name, wish),
@@ -120,7 +120,7 @@ class InstancePlanner:
         return differences(**fields)
 
     def _own(self, instance: Instance) -> NetworkInterface:
-        return self._records.enis[primary_eni_id(instance.id)].record
+        return self._records.of(NetworkInterface)[primary_eni_id(instance.id)].record
 
     def _place(self, eni: NetworkInterface) -> str:
         """Return the host where an interface is or, when it moves, will be."""
@@ -151,20 +151,20 @@ class InstancePlanner:
         after = self._draft.source.after(before, changed=len(self._draft.changes) > first)
         if after != before:
             changed = msgspec.structs.replace(instance, tags=of_source(instance.tags, after))
-            self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
+            self._draft.step().change(keys.resource(instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(source=(before, after)))
 
     def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
         instance = stored.record
         changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags))
         if changed != instance:
-            self._draft.step().change(keys.instance(instance.vni, instance.id), stored.mod_revision, changed)
+            self._draft.step().change(keys.resource(instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
         return changed
 
     def _plan_groups(self, stored: Stored[Instance], groups: dict[str, Stored[SecurityGroup]]) -> None:
         eni_id = primary_eni_id(stored.record.id)
-        eni = self._records.enis[eni_id]
+        eni = self._records.of(NetworkInterface)[eni_id]
         before = eni.record
         if before.groups == tuple(groups):
             return
@@ -173,8 +173,8 @@ class InstancePlanner:
         for mapping in mappings.values():  # what a move is planned with
             moved_on = msgspec.structs.replace(mapping.record, groups=changed.groups)
             self._records.mappings[moved_on.address] = Stored(moved_on, ABSENT)
-        self._records.enis[eni_id] = Stored(changed, ABSENT)
-        names = {found.record.id: found.record.name for found in (*self._records.groups.values(), *groups.values())}
+        self._records.of(NetworkInterface)[eni_id] = Stored(changed, ABSENT)
+        names = {found.record.id: found.record.name for found in (*self._records.of(SecurityGroup).values(), *groups.values())}
         sides = (tuple(names[group_id] for group_id in side) for side in (before.groups, changed.groups))
         self._note(Action.CHANGE, stored, tuple(member_differences("security_groups", *sides)))
 
@@ -183,7 +183,7 @@ class InstancePlanner:
         if not decl.host or decl.host == here:
             return
         writes = Writes()
-        writes.expect(keys.instance(stored.record.vni, stored.record.id), stored.mod_revision)
+        writes.expect(keys.resource(stored.record.id), stored.mod_revision)
         target = self._host(decl.host)
         self._place_on(writes, target)
         for eni in self._enis[stored.record.id]:
@@ -206,9 +206,9 @@ class InstancePlanner:
         state.wants += 1
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
-        self._used = {address for eni in self._records.enis.values() for address in eni.record.addresses}
-        self._macs = {eni.record.mac for eni in self._records.enis.values()}
-        self._ports = {port_name(eni_id) for eni_id in self._records.enis}
+        self._used = {address for eni in self._records.of(NetworkInterface).values() for address in eni.record.addresses}
+        self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
+        self._ports = {port_name(eni_id) for eni_id in self._records.of(NetworkInterface)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         pools: dict[str, AddressPool] = {}
         chosen = []
@@ -286,7 +286,7 @@ class InstancePlanner:
         self.interfaces[decl.name] = eni.id
         writes = self._draft.step()
         writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
-        writes.expect(keys.subnet(eni.vni, eni.subnet), self._records.subnets[eni.subnet].mod_revision)
+        writes.expect(keys.resource(eni.subnet), self._records.of(Subnet)[eni.subnet].mod_revision)
         state = self._host(decl.host)
         self._place_on(writes, state)
         join(writes, groups)
@@ -331,7 +331,7 @@ class InstancePlanner:
     def _sides(self, instance: Instance) -> dict[str, str]:
         """Return what people read of an instance that is made anew, as it was."""
         own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
-        names = {group_id: stored.record.name for group_id, stored in self._records.groups.items()}
+        names = {group_id: stored.record.name for group_id, stored in self._records.of(SecurityGroup).items()}
         return {
             "address": own.address,
             "ipv6_address": own.ipv6_address,

@@ -32,6 +32,7 @@ from netorch.model.cloud import (
     SecurityGroupDecl,
     VpcDecl,
 )
+from netorch.model.eni import NetworkInterface
 from netorch.model.rule_text import entry_text, rule_text
 from netorch.model.security import (
     DEFAULT_DESCRIPTION,
@@ -59,12 +60,13 @@ class PolicyPlanner:
         self._records = records
         self._guard = guard
         self._quotas = draft.quotas_of(decl.owner)
-        self._lists = {stored.record.name: stored for stored in records.prefix_lists.values()}
-        self._groups = {stored.record.name: stored for stored in records.groups.values()}
-        self._acls = {stored.record.name: stored for stored in records.acls.values()}
+        self._lists = {stored.record.name: stored for stored in records.of(PrefixList).values()}
+        self._groups = {stored.record.name: stored for stored in records.of(SecurityGroup).values()}
+        self._acls = {stored.record.name: stored for stored in records.of(NetworkAcl).values()}
         self._planned = dict(self._groups)  # the groups by name as they will be
         self._names = peer_names(
-            (stored.record for stored in records.groups.values()), (stored.record for stored in records.prefix_lists.values())
+            records.each(SecurityGroup),
+            records.each(PrefixList),
         )
         self.acl_ids: dict[str, str] = {}  # of those that will be, by name, as subnets store them
 
@@ -81,7 +83,7 @@ class PolicyPlanner:
         for group in groups:
             if group.name not in self._groups:
                 self._planned[group.name] = Stored(self._new_group(group), ABSENT)
-        peers = Peers({stored.record.id: stored for stored in self._planned.values()}, self._records.prefix_lists)
+        peers = Peers({stored.record.id: stored for stored in self._planned.values()}, self._records.of(PrefixList))
         for group in groups:
             self._plan_group(group, peers)
         for acl in acls:
@@ -91,7 +93,7 @@ class PolicyPlanner:
         """Add the end of ACLs that are not declared; no subnet uses them any more."""
         for name, stored in self._acls.items():
             if name not in self.acl_ids:
-                self._guard().delete(keys.network_acl(stored.record.vni, stored.record.id), stored.mod_revision)
+                self._guard().delete(keys.resource(stored.record.id), stored.mod_revision)
                 self._note(Action.DELETE, "network-acl", stored.record)
 
     def plan_deletions(self) -> None:
@@ -105,7 +107,7 @@ class PolicyPlanner:
         kept = {decl.name for decl in self._decl.prefix_lists}
         lists = [stored for name, stored in self._lists.items() if name not in kept]
         for group in groups:
-            refuse_users(group.record, self._records.enis.values(), ())
+            refuse_users(group.record, self._records.of(NetworkInterface).values(), ())
             self._note(Action.DELETE, "security-group", group.record)
         for prefix_list in lists:
             self._note(Action.DELETE, "prefix-list", prefix_list.record)
@@ -136,14 +138,14 @@ class PolicyPlanner:
         )
         if wanted == before:
             return
-        self._put(keys.prefix_list(wanted.vni, wanted.id), stored, wanted)
-        self._records.prefix_lists[wanted.id] = Stored(wanted, ABSENT)
+        self._put(keys.resource(wanted.id), stored, wanted)
+        self._records.of(PrefixList)[wanted.id] = Stored(wanted, ABSENT)
         self._note_change("prefix-list", before, wanted, member_differences("cidrs", _cidrs(before), _cidrs(wanted)))
 
     def _new_group(self, decl: SecurityGroupDecl) -> SecurityGroup:
         group_id = self._draft.caller.new_id("sg", self._records.vni)
         group = SecurityGroup(id=group_id, vni=self._records.vni, name=decl.name)
-        self._guard().put(keys.security_group(group.vni, group.id), group)
+        self._guard().put(keys.resource(group.id), group)
         return group
 
     def _plan_group(self, decl: SecurityGroupDecl, peers: Peers) -> None:
@@ -195,7 +197,7 @@ class PolicyPlanner:
         self.acl_ids[decl.name] = "" if wanted.is_default else wanted.id
         if wanted == before:
             return
-        self._put(keys.network_acl(wanted.vni, wanted.id), stored, wanted)
+        self._put(keys.resource(wanted.id), stored, wanted)
         members: list[Difference] = []
         for way in Way:
             members += member_differences(way.value, _entry_texts(before, way), _entry_texts(wanted, way))

@@ -12,8 +12,8 @@ from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
-from netorch.model.eni import primary_eni_id
-from netorch.model.security import DEFAULT_NAME
+from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.errors import in_use
@@ -78,10 +78,10 @@ def _new_vpc(draft: Draft, decl: VpcDecl) -> VpcRecords:
     added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
     change = Change(action=Action.ADD, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added)
     draft.changes.append(draft.replaced.get(path, change))
-    records = VpcRecords(vpc=Stored(vpc, UNKNOWN))
-    records.route_tables[basics.table.id] = Stored(basics.table, UNKNOWN)
-    records.groups[basics.group.id] = Stored(basics.group, UNKNOWN)
-    records.acls[basics.acl.id] = Stored(basics.acl, UNKNOWN)
+    records = VpcRecords(vpc.vni, {Vpc: {vpc.id: Stored(vpc, UNKNOWN)}})
+    records.of(RouteTable)[basics.table.id] = Stored(basics.table, UNKNOWN)
+    records.of(SecurityGroup)[basics.group.id] = Stored(basics.group, UNKNOWN)
+    records.of(NetworkAcl)[basics.acl.id] = Stored(basics.acl, UNKNOWN)
     return records
 
 
@@ -94,8 +94,8 @@ class _Structure:
         self._records = records
         self._new = new
         self._making = draft.steps[-1] if new else None
-        self._subnets = {stored.record.name: stored for stored in records.subnets.values()}
-        self._tables = {stored.record.name: stored for stored in records.route_tables.values() if not stored.record.main}
+        self._subnets = {stored.record.name: stored for stored in records.of(Subnet).values()}
+        self._tables = {stored.record.name: stored for stored in records.of(RouteTable).values() if not stored.record.main}
         self._by_name: dict[str, Subnet] = {}  # as they will be
 
     def plan(self) -> None:
@@ -183,7 +183,7 @@ class _Structure:
 
     def _refuse_lodgers(self, subnet: Subnet) -> None:
         """Refuse to delete a subnet with interfaces that no file names: all but those that came with their instance."""
-        for eni in self._records.enis.values():
+        for eni in self._records.of(NetworkInterface).values():
             own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
             if eni.record.subnet == subnet.id and not own:
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
@@ -196,14 +196,14 @@ class _Structure:
             if stored is None:
                 table_id = self._draft.caller.new_id("rtb", self._records.vni)
                 table = RouteTable(id=table_id, vni=self._records.vni, name=decl.name, tags=decl.tags)
-                self._guard().put(keys.route_table(table.vni, table.id), table)
+                self._guard().put(keys.resource(table.id), table)
                 self._note(Action.ADD, "route-table", decl.name)
                 ids[decl.name] = table.id
                 continue
             ids[decl.name] = stored.record.id
             if stored.record.tags != decl.tags:
                 changed = msgspec.structs.replace(stored.record, tags=decl.tags)
-                self._guard().change(keys.route_table(changed.vni, changed.id), stored.mod_revision, changed)
+                self._guard().change(keys.resource(changed.id), stored.mod_revision, changed)
                 self._note(Action.CHANGE, "route-table", decl.name, changed.id, tags=(stored.record.tags, decl.tags))
         return ids
 
@@ -211,7 +211,7 @@ class _Structure:
         declared = {decl.name for decl in self._decl.route_tables}
         for name, stored in self._tables.items():
             if name not in declared:
-                self._guard().delete(keys.route_table(stored.record.vni, stored.record.id), stored.mod_revision)
+                self._guard().delete(keys.resource(stored.record.id), stored.mod_revision)
                 self._note(Action.DELETE, "route-table", name, stored.record.id)
 
     def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str], acl_ids: dict[str, str]) -> None:
@@ -231,15 +231,15 @@ class _Structure:
         if stored is not None and wanted == stored.record:
             return
         writes = self._guard()
-        key = keys.subnet(wanted.vni, wanted.id)
+        key = keys.resource(wanted.id)
         if stored is None or replaced:
             writes.put(key, wanted)
-            self._records.subnets[wanted.id] = Stored(wanted, UNKNOWN)
+            self._records.of(Subnet)[wanted.id] = Stored(wanted, UNKNOWN)
         else:
             writes.change(key, stored.mod_revision, wanted)
         tables = {table.record.id: table.record.name for table in self._tables.values()}
         tables |= {table_id: name for name, table_id in table_ids.items()}
-        acls = {acl.record.id: acl.record.name for acl in self._records.acls.values()}
+        acls = {acl.record.id: acl.record.name for acl in self._records.of(NetworkAcl).values()}
         acls |= {acl_id: name for name, acl_id in acl_ids.items() if acl_id}
         self._note_subnet(stored, wanted, replaced, tables | acls)
 

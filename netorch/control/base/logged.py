@@ -16,4 +16,4 @@ def delete_logs_of(store: Store, writes: Writes, vni: int, resource: str) -> Non
     """
     for log_id, log in read_all(store, FlowLog, vni).items():
         if log.record.resource == resource:
-            writes.delete(keys.flow_log(vni, log_id), log.mod_revision)
+            writes.delete(keys.resource(log_id), log.mod_revision)

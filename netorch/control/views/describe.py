@@ -13,12 +13,14 @@ from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface, p
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Direction, Mapping
+from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records.caller import Caller
-from netorch.records.errors import NOUN, not_found
+from netorch.records.errors import not_found
 from netorch.records.inventory import Inventory
+from netorch.records.kinds import BY_PREFIX, of_vpc
 from netorch.records.read import Stored
-from netorch.records.vpc import TABLES, VpcRecords
+from netorch.records.vpc import VpcRecords
 
 
 class InstanceState(Enum):
@@ -62,7 +64,7 @@ def describe_interfaces(inventory: Inventory, caller: Caller) -> list[InterfaceI
     return [
         _interface(inventory, records, stored.record)
         for records in _seen(inventory, caller)
-        for _, stored in sorted(records.enis.items(), key=lambda item: item[1].record.address)
+        for _, stored in sorted(records.of(NetworkInterface).items(), key=lambda item: item[1].record.address)
     ]
 
 
@@ -71,9 +73,9 @@ def describe_instances(inventory: Inventory, caller: Caller) -> list[InstanceInf
     found: list[InstanceInfo] = []
     for records in _seen(inventory, caller):
         by_instance: dict[str, list[NetworkInterface]] = {}
-        for eni in records.enis.values():
+        for eni in records.of(NetworkInterface).values():
             by_instance.setdefault(eni.record.instance, []).append(eni.record)
-        instances = sorted((stored.record for stored in records.instances.values()), key=lambda instance: instance.name)
+        instances = sorted(records.each(Instance), key=lambda instance: instance.name)
         found += [_instance(inventory, records, instance, by_instance.get(instance.id, [])) for instance in instances]
     return found
 
@@ -86,8 +88,8 @@ def _seen(inventory: Inventory, caller: Caller) -> Iterator[VpcRecords]:
 def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface) -> InterfaceInfo:
     mapping = records.mappings.get(eni.address)
     status = inventory.eni_status.get((mapping.record.host, eni.id)) if mapping is not None else None
-    subnet = records.subnets[eni.subnet].record
-    groups = tuple(sorted(records.groups[group_id].record.name for group_id in eni.groups))
+    subnet = records.of(Subnet)[eni.subnet].record
+    groups = tuple(sorted(records.of(SecurityGroup)[group_id].record.name for group_id in eni.groups))
     return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status, groups=groups)
 
 
@@ -139,7 +141,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
         raise not_found(kind, text)
     if len(candidates) > 1:
         names = ", ".join(sorted(candidates))
-        raise ApiError("InvalidParameterValue", f"{NOUN[kind]} {text!r}: several have that name; choose one of {names}")
+        raise ApiError("InvalidParameterValue", f"{BY_PREFIX[kind].noun} {text!r}: several have that name; choose one of {names}")
     return next(iter(candidates.values()))
 
 
@@ -149,7 +151,7 @@ def _by_id(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[
         return None
     if kind == "vpc":
         return (records, records.vpc.record) if records.vpc.record.id == text else None
-    stored = getattr(records, TABLES[kind]).get(text)
+    stored = records.of(BY_PREFIX[kind].type).get(text)
     return (records, stored.record) if stored is not None else None
 
 
@@ -160,7 +162,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
             if vpc.name == name:
                 yield f"{vpc.owner}/{vpc.name}", (records, vpc)
             continue
-        for stored in getattr(records, TABLES[kind]).values():
+        for stored in records.of(BY_PREFIX[kind].type).values():
             if _name_of(records, stored.record) == name:
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
@@ -175,7 +177,7 @@ def _check_quarantine(inventory: Inventory, caller: Caller, kind: str, scope: li
 
 def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
     if not record.name and isinstance(record, NetworkInterface) and record.instance:
-        return records.instances[record.instance].record.name
+        return records.of(Instance)[record.instance].record.name
     return record.name
 
 
@@ -189,8 +191,8 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
     names = {}
     for records in _seen(inventory, caller):
         names[records.vpc.record.id] = records.vpc.record.name
-        for table in TABLES.values():
-            for resource_id, stored in getattr(records, table).items():
+        for kind in of_vpc():
+            for resource_id, stored in records.of(kind.type).items():
                 names[resource_id] = _name_of(records, stored.record) or resource_id
     return names
 
@@ -205,7 +207,7 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
         if kind == "vpc":
             names.append(vpc.name)
             continue
-        for stored in getattr(records, TABLES[kind]).values():
+        for stored in records.of(BY_PREFIX[kind].type).values():
             name = _name_of(records, stored.record)
             names.append(f"{vpc.name}/{name}" if name else stored.record.id)
     return names

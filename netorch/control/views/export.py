@@ -24,7 +24,7 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
-from netorch.model.eni import Instance, primary_eni_id
+from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import Direction
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
@@ -37,7 +37,7 @@ from netorch.model.security import (
     SecurityGroupRule,
     Way,
 )
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
@@ -64,11 +64,12 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
 def export_vpc(records: VpcRecords) -> VpcDecl:
     """Return the declaration of one VPC."""
     vpc = records.vpc.record
-    tables = sorted((stored.record for stored in records.route_tables.values()), key=lambda table: table.name)
-    subnets = sorted((stored.record for stored in records.subnets.values()), key=lambda subnet: subnet.name)
-    instances = sorted((stored.record for stored in records.instances.values()), key=lambda instance: instance.name)
+    tables = sorted(records.each(RouteTable), key=lambda table: table.name)
+    subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
+    instances = sorted(records.each(Instance), key=lambda instance: instance.name)
     names = peer_names(
-        (stored.record for stored in records.groups.values()), (stored.record for stored in records.prefix_lists.values())
+        records.each(SecurityGroup),
+        records.each(PrefixList),
     )
     return VpcDecl(
         name=vpc.name,
@@ -77,9 +78,9 @@ def export_vpc(records: VpcRecords) -> VpcDecl:
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
         tags=visible_tags(vpc.tags),
-        prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.prefix_lists.values()),
-        security_groups=normal_groups(_group(stored.record, names) for stored in records.groups.values()),
-        network_acls=normal_acls(_acl(stored.record) for stored in records.acls.values()),
+        prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
+        security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
+        network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
         route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
@@ -122,7 +123,7 @@ def _entry(entry: AclEntry) -> AclEntryDecl:
 
 def _flow_logs(records: VpcRecords, resource: str) -> list[FlowLogDecl]:
     return normal_flow_logs(
-        _flow_log(stored.record) for stored in records.flow_logs.values() if stored.record.resource == resource
+        _flow_log(stored.record) for stored in records.of(FlowLog).values() if stored.record.resource == resource
     )
 
 
@@ -137,30 +138,30 @@ def _flow_log(record: FlowLog) -> FlowLogDecl:
 
 
 def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
-    table = records.route_tables[subnet.route_table].record.name if subnet.route_table else ""
+    table = records.of(RouteTable)[subnet.route_table].record.name if subnet.route_table else ""
     return SubnetDecl(
         name=subnet.name,
         cidr=subnet.cidr,
         ipv6_cidr=subnet.ipv6_cidr,
         route_table=table,
-        network_acl=records.acls[subnet.acl].record.name if subnet.acl else "",
+        network_acl=records.of(NetworkAcl)[subnet.acl].record.name if subnet.acl else "",
         tags=subnet.tags,
         flow_logs=_flow_logs(records, subnet.id),
     )
 
 
 def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
-    eni = records.enis[primary_eni_id(instance.id)].record
+    eni = records.of(NetworkInterface)[primary_eni_id(instance.id)].record
     mapping = records.mappings[eni.address].record
     leaving = mapping.move is not None and mapping.move.direction is Direction.TO
     return InstanceDecl(
         name=instance.name,
-        subnet=records.subnets[eni.subnet].record.name,
+        subnet=records.of(Subnet)[eni.subnet].record.name,
         host=mapping.move.host if leaving and mapping.move is not None else mapping.host,
         address=eni.address,
         ipv6_address=eni.ipv6_address,
         mac=eni.mac,
-        security_groups=normal_memberships([records.groups[group_id].record.name for group_id in eni.groups]),
+        security_groups=normal_memberships([records.of(SecurityGroup)[group_id].record.name for group_id in eni.groups]),
         attachment=instance.attachment,
         netns=instance.netns,
         tags=visible_tags(instance.tags),

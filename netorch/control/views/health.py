@@ -8,7 +8,7 @@ import msgspec
 
 from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
-from netorch.model.eni import EniState
+from netorch.model.eni import EniState, Instance
 from netorch.model.ids import vni_of
 from netorch.model.status import AgentStatus
 from netorch.records.hosts import HostState
@@ -56,7 +56,7 @@ def read_health(store: Store, now: float) -> Health:
     return Health(
         revision=inventory.revision,
         vpcs=len(inventory.vpcs),
-        instances=sum(len(records.instances) for records in inventory.vpcs.values()),
+        instances=sum(len(records.of(Instance)) for records in inventory.vpcs.values()),
         mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
         hosts=tuple(hosts),
         problems=tuple(_problems(inventory, now)),

@@ -74,7 +74,7 @@ class Policy:
     def full(self) -> None:
         """Have fifty permissions a direction, and ACLs with ten entries a direction between the subnets."""
         self.permit(peers(FULL_RULES))
-        self._site.put([(keys.network_acl(VNI, self._acl_id), _acl(self._acl_id))])
+        self._site.put([(keys.resource(self._acl_id), _acl(self._acl_id))])
         self._associate(self._acl_id)
 
     def without_acl(self) -> None:
@@ -96,7 +96,7 @@ class Policy:
         others = []
         for number in range(count - 1):
             other = SecurityGroup(id=self._id("sg"), vni=VNI, name=f"g{number}")
-            self._site.put([(keys.security_group(VNI, other.id), other)], apply=False)
+            self._site.put([(keys.resource(other.id), other)], apply=False)
             others.append(other.id)
         self.add_members([(other,) for other in others])
         rules = [self._rule(group=group, ports=(PORT, PORT)) for group in (self._group.id, *others)]
@@ -132,11 +132,11 @@ class Policy:
 
     def _replace(self, ingress: list[SecurityGroupRule], egress: list[SecurityGroupRule]) -> None:
         group = msgspec.structs.replace(self._group, ingress=tuple(ingress), egress=tuple(egress))
-        self._site.put([(keys.security_group(VNI, group.id), group)])
+        self._site.put([(keys.resource(group.id), group)])
 
     def _associate(self, acl_id: str) -> None:
         changed = [msgspec.structs.replace(subnet, acl=acl_id) for subnet in self._subnets]
-        self._site.put([(keys.subnet(VNI, subnet.id), subnet) for subnet in changed])
+        self._site.put([(keys.resource(subnet.id), subnet) for subnet in changed])
 
 
 def _acl(acl_id: str) -> NetworkAcl:

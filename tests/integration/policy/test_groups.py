@@ -158,7 +158,7 @@ def test_an_interface_without_groups_neither_sends_nor_receives(lab: Policed, se
 
 def _write_groups(lab: Policed, name: str, mappings: list[Mapping], groups: tuple[str, ...]) -> None:
     eni = lab.world.eni(name)
-    lab.write(keys.eni(eni.vni, eni.id), msgspec.structs.replace(eni, groups=groups))
+    lab.write(keys.resource(eni.id), msgspec.structs.replace(eni, groups=groups))
     for mapping in mappings:
         lab.write(keys.mapping(mapping.vni, mapping.address), msgspec.structs.replace(mapping, groups=groups))
     lab.settle()
@@ -199,7 +199,7 @@ def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: 
         for number in range(1000)
     )
     lab.allow("acme/friends", Way.EGRESS, Permission(protocol="tcp", peer="0.0.0.0/0"))
-    lab.write(keys.security_group(group.vni, group.id), msgspec.structs.replace(group, ingress=group.ingress + rules))
+    lab.write(keys.resource(group.id), msgspec.structs.replace(group, ingress=group.ingress + rules))
     lab.settle()
     verdicts = {
         (server, number, extra): lab.verdict(CLIENT, server, tcp(CLIENT, server, port + number * 10 + extra))
@@ -207,7 +207,7 @@ def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: 
         for number in (0, 100, 101, 500, 900, 999)
         for extra in (-1, 0, 1)
     }
-    lab.write(keys.security_group(group.vni, group.id), group)
+    lab.write(keys.resource(group.id), group)
     lab.settle()
     assert verdicts == {key: PASSED if key[1] % 100 == 0 and key[2] == 0 else "sg_ingress" for key in verdicts}
 

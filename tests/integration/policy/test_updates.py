@@ -166,7 +166,7 @@ def verdicts(lab: Policed, vpc_name: str, *ports: int) -> list[str]:
 @pytest.mark.parametrize("flaw", sorted(FLAWS))
 def test_a_flaw_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_else(lab: Policed, flaw: str) -> None:
     group, rule = lab.group("acme/servers"), FLAWS[flaw]
-    key, more = keys.security_group(group.vni, group.id), Permission(protocol="tcp", ports=8001, peer=NET4)
+    key, more = keys.resource(group.id), Permission(protocol="tcp", ports=8001, peer=NET4)
     broken = rule if isinstance(rule, bytes) else msgspec.structs.replace(group, ingress=(*group.ingress[:2], rule), egress=())
     globex = lab.group("globex/servers").id
     lab.write(key, broken)

@@ -15,7 +15,8 @@ from netorch.model.ids import make_id
 from netorch.model.security import ALL_PROTOCOLS, TCP, Way
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
-from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, HandedOver
+from netorch.records.flows import HandedOver
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow
 from tests.unit.agent.world import World
 
 BOTH = BEGINNER_TRACKS | OTHER_END_TRACKS
@@ -122,7 +123,7 @@ def test_a_termination_waits_until_the_rules_are_in_force(shop: Shop) -> None:
 
 
 def test_a_termination_that_waits_for_its_vpc_outlives_the_agent(shop: Shop) -> None:
-    world, key = shop.world, keys.subnet(shop.vpc.vni, shop.subnet.id)
+    world, key = shop.world, keys.resource(shop.subnet.id)
     from_client(shop, 22)
     good = world.store.get(key)
     assert good is not None
@@ -286,11 +287,11 @@ def test_an_address_that_ended_loses_its_connections_though_the_vpc_cannot_be_co
     from_client(shop, 443)
     shop.world.kill("hv1")
     instances.terminate_instance(shop.world.store, shop.world.operator, shop.client.instance.id)
-    record = shop.world.store.get(keys.subnet(shop.vpc.vni, shop.subnet.id))
+    record = shop.world.store.get(keys.resource(shop.subnet.id))
     assert record is not None
-    shop.world.put(keys.subnet(shop.vpc.vni, shop.subnet.id), b"{")
+    shop.world.put(keys.resource(shop.subnet.id), b"{")
     shop.world.start("hv1")
-    shop.world.put(keys.subnet(shop.vpc.vni, shop.subnet.id), record.value)
+    shop.world.put(keys.resource(shop.subnet.id), record.value)
     shop.world.settle(3)
     assert tracked(shop.world.kernels["hv1"]) == set()
 

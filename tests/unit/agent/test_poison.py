@@ -156,11 +156,11 @@ def test_a_word_that_cannot_be_read_is_no_word(world: World) -> None:
 def test_a_move_whose_records_cannot_be_read_does_not_end_the_agent(world: World) -> None:
     from netorch.control.actions import moves
 
-    vpc, subnet = world.vpc("a")
+    _, subnet = world.vpc("a")
     placed = world.run(subnet, "hv1")
     world.settle(2)
     moves.move_instance(world.store, world.operator, placed.instance.id, "hv2")
-    good = world.store.get(keys.eni(vpc.vni, placed.eni.id))
+    good = world.store.get(keys.resource(placed.eni.id))
     assert good is not None
     for _ in range(8):
         world.turn("hv1")

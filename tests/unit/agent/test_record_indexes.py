@@ -35,7 +35,7 @@ def arriving() -> Records:
         address=ADDRESS,
         mac="06:00:00:00:00:01",
     )
-    put(records, keys.eni(5000, ENI), eni)
+    put(records, keys.resource(ENI), eni)
     put(records, keys.mapping(5000, ADDRESS), mapping(Move(direction=Direction.TO, host="hv1", vtep="192.0.2.11")))
     return records
 

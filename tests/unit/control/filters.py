@@ -17,7 +17,8 @@ from netorch.model.cloud import (
     PrefixListDecl,
     SecurityGroupDecl,
 )
-from netorch.model.security import Way
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
+from netorch.model.vpc import Subnet
 from netorch.records.vpc import VpcRecords
 
 # What a file may declare besides; groups that refer to each other.
@@ -45,12 +46,12 @@ FILTERS: list[dict[str, object]] = [
 
 def check_filters(records: VpcRecords) -> None:
     """Check what groups, ACLs and prefix lists refer to, who refers to them, and how many there are."""
-    assert all(subnet.record.acl in {"", *records.acls} for subnet in records.subnets.values())
-    assert [acl.record.is_default for acl in records.acls.values()].count(True) == 1
-    assert [group.record.is_default for group in records.groups.values()].count(True) == 1
-    peers = Peers(records.groups, records.prefix_lists)
-    assert len(peers.names) == len(set(peers.names.values())) == len(records.groups) + len(records.prefix_lists)
-    for stored in records.groups.values():
+    assert all(subnet.record.acl in {"", *records.of(NetworkAcl)} for subnet in records.of(Subnet).values())
+    assert [acl.record.is_default for acl in records.of(NetworkAcl).values()].count(True) == 1
+    assert [group.record.is_default for group in records.of(SecurityGroup).values()].count(True) == 1
+    peers = Peers(records.of(SecurityGroup), records.of(PrefixList))
+    assert len(peers.names) == len(set(peers.names.values())) == len(records.of(SecurityGroup)) + len(records.of(PrefixList))
+    for stored in records.of(SecurityGroup).values():
         group = stored.record
         for found in (group.ingress, group.egress):
             assert all(rule.peer in peers.names or rule.cidr for rule in found)
@@ -58,9 +59,9 @@ def check_filters(records: VpcRecords) -> None:
         assert len({rule.id for rule in group.ingress + group.egress}) == len(group.ingress + group.egress)
         for way, version in itertools.product(Way, (4, 6)):
             assert peers.count(rules_of(group, way), version) <= Quotas().rules_per_group
-    for acl, way in itertools.product(records.acls.values(), Way):
+    for acl, way in itertools.product(records.of(NetworkAcl).values(), Way):
         numbers = [entry.number for entry in entries_of(acl.record, way)]
         assert numbers == sorted(set(numbers))
-    for prefix_list in records.prefix_lists.values():
+    for prefix_list in records.of(PrefixList).values():
         assert len(prefix_list.record.entries) <= prefix_list.record.max_entries
         assert {version_of(entry.cidr) for entry in prefix_list.record.entries} == {prefix_list.record.version}

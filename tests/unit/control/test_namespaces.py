@@ -43,7 +43,7 @@ def holders(store: Store) -> dict[str, str]:
     names = {
         stored.record.id: f"{records.vpc.record.owner}/{stored.record.name}"
         for records in read_inventory(store).vpcs.values()
-        for stored in records.instances.values()
+        for stored in records.of(Instance).values()
     }
     return {kv.key: names[msgspec.json.decode(kv.value, type=str)] for kv in store.list("alloc/netns/").kvs}
 

@@ -32,6 +32,7 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import EniState, EniStatus
+from netorch.model.security import NetworkAcl
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -149,7 +150,7 @@ def test_a_file_that_touches_a_quarantined_vpc_is_refused(
 def test_a_vpc_with_a_damaged_flow_log_is_not_deleted(store: Store, acme: Caller) -> None:
     vpc = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
     log = flow_logs.create_flow_log(store, acme, vpc.id, name="all")
-    _damage(store, keys.flow_log(vpc.vni, log.id))
+    _damage(store, keys.resource(log.id))
     with pytest.raises(UnreadableRecord, match=log.id):
         vpcs.delete_vpc(store, acme, vpc.id)
 
@@ -347,8 +348,8 @@ def test_a_record_that_makes_no_sense_is_quarantined_and_named(
 
 
 def _default_acl(store: Store) -> str:
-    acls = next(found for found in read_inventory(store).vpcs.values() if found.vpc.record.owner == "acme").acls
-    return next(keys.network_acl(acl.record.vni, acl_id) for acl_id, acl in acls.items() if acl.record.is_default)
+    acls = next(found for found in read_inventory(store).vpcs.values() if found.vpc.record.owner == "acme").of(NetworkAcl)
+    return next(keys.resource(acl_id) for acl_id, acl in acls.items() if acl.record.is_default)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -364,12 +364,12 @@ def test_a_flow_log_goes_with_what_it_records(store: Store, operator: Caller, ac
         for n, resource in enumerate((vpc.id, subnet.id, placed.eni.id, spare.id))
     }
     instances.terminate_instance(store, acme, placed.instance.id)
-    assert store.get(keys.flow_log(vpc.vni, logs[placed.eni.id])) is None
+    assert store.get(keys.resource(logs[placed.eni.id])) is None
     enis.delete_network_interface(store, acme, spare.id)
-    assert store.get(keys.flow_log(vpc.vni, logs[spare.id])) is None
-    assert store.get(keys.flow_log(vpc.vni, logs[subnet.id])) is not None
+    assert store.get(keys.resource(logs[spare.id])) is None
+    assert store.get(keys.resource(logs[subnet.id])) is not None
     subnets.delete_subnet(store, acme, subnet.id)
-    assert store.get(keys.flow_log(vpc.vni, logs[subnet.id])) is None
+    assert store.get(keys.resource(logs[subnet.id])) is None
     assert [info.log.id for info in flow_logs.describe_flow_logs(store, acme, vpc.id)] == [logs[vpc.id]]
     vpcs.delete_vpc(store, acme, vpc.id)
     assert store.list("vpc/").kvs == ()

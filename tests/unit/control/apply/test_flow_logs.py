@@ -10,8 +10,9 @@ from netorch.control.apply.changes import Change
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.export import export_cloud
 from netorch.model.cloud import Cloud, FlowLogDecl, HostDecl, InstanceDecl, LoggedTraffic, SubnetDecl, VpcDecl
-from netorch.model.eni import primary_eni_id
+from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, Traffic
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.apply.clouds import apply, records, summary
@@ -44,7 +45,7 @@ FULL = cloud([OF_VPC], [OF_SUBNET], [OF_INSTANCE])
 
 
 def logs(store: Store) -> dict[str, FlowLog]:
-    return {stored.record.name: stored.record for stored in records(store).flow_logs.values()}
+    return {stored.record.name: stored.record for stored in records(store).of(FlowLog).values()}
 
 
 def difference(change: Change) -> dict[str, tuple[str, str]]:
@@ -60,10 +61,10 @@ def test_flow_logs_of_a_vpc_a_subnet_and_an_instance_are_made_with_them(store: S
     ]
     assert difference(plan.changes[-2]) == {"of": ("", "subnet a"), "traffic": ("", "reject"), "interval": ("", "60 s")}
     found, stored = logs(store), records(store)
-    (instance,) = stored.instances
+    (instance,) = stored.of(Instance)
     assert [found[name].resource for name in ("all", "refused", "one")] == [
         stored.vpc.record.id,
-        *stored.subnets,
+        *stored.of(Subnet),
         primary_eni_id(instance),
     ]
     assert (found["refused"].traffic, found["refused"].interval_s) == (Traffic.REJECT, 60)
@@ -115,13 +116,13 @@ def test_a_flow_log_follows_what_is_made_anew(store: Store, operator: Caller) ->
         "acme/web/one",
     ]
     found, stored = logs(store), records(store)
-    assert found["refused"].resource in stored.subnets
-    assert found["one"].resource in stored.enis
+    assert found["refused"].resource in stored.of(Subnet)
+    assert found["one"].resource in stored.of(NetworkInterface)
 
 
 def test_a_flow_log_of_an_interface_that_no_file_names_is_left_alone(store: Store, operator: Caller) -> None:
     apply(store, operator, FULL)
-    (subnet,) = records(store).subnets
+    (subnet,) = records(store).of(Subnet)
     eni = enis.create_network_interface(store, operator, subnet)
     log = flow_logs.create_flow_log(store, operator, eni.id, name="side")
     assert plan_cloud(store, operator, FULL).changes == ()
@@ -151,11 +152,11 @@ def test_lodgers_bring_and_take_their_own_flow_logs_only(store: Store, operator:
     apply(store, operator, guest("one"), source="one.yaml")
     apply(store, operator, guest("two"), source="two.yaml")
     default = records(store, "default", "default")
-    assert sorted(stored.record.name for stored in default.flow_logs.values()) == ["of-one", "of-two"]
+    assert sorted(stored.record.name for stored in default.of(FlowLog).values()) == ["of-one", "of-two"]
     plan = apply(store, operator, Cloud(hosts=HOSTS), source="one.yaml")
     assert ("delete", "flow-log", "default/default/of-one") in summary(plan)
     default = records(store, "default", "default")
-    assert [stored.record.name for stored in default.flow_logs.values()] == ["of-two"]
+    assert [stored.record.name for stored in default.of(FlowLog).values()] == ["of-two"]
     with refused("InvalidParameterValue", "flow log 'of-two'"):
         clash = InstanceDecl(name="three", host="hv1", flow_logs=[FlowLogDecl(name="of-two")])
         plan_cloud(store, operator, Cloud(hosts=HOSTS, instances=[clash]), source="three.yaml")
@@ -163,6 +164,6 @@ def test_lodgers_bring_and_take_their_own_flow_logs_only(store: Store, operator:
 
 def test_a_flow_log_goes_with_the_instance_that_a_file_ends(store: Store, operator: Caller) -> None:
     apply(store, operator, FULL)
-    instances.terminate_instance(store, operator, next(iter(records(store).instances)))
+    instances.terminate_instance(store, operator, next(iter(records(store).of(Instance))))
     plan = apply(store, operator, FULL)
     assert ("add", "flow-log", "acme/web/one") in summary(plan)

@@ -28,7 +28,9 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
-from netorch.model.security import DEFAULT_NAME, Way, default_group_id
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.security import DEFAULT_NAME, NetworkAcl, PrefixList, SecurityGroup, Way, default_group_id
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.apply.clouds import apply, records, summary
@@ -86,14 +88,20 @@ def shown(change: Change) -> list[str]:
 
 def group_names(store: Store, instance: str) -> set[str]:
     vpc = records(store)
-    (eni,) = [eni.record for eni in vpc.enis.values() if vpc.instances[eni.record.instance].record.name == instance]
+    (eni,) = [
+        eni.record for eni in vpc.of(NetworkInterface).values() if vpc.of(Instance)[eni.record.instance].record.name == instance
+    ]
     assert all(vpc.mappings[address].record.groups == eni.groups for address in eni.addresses)
     assert eni.groups == tuple(sorted(eni.groups))
-    return {vpc.groups[group_id].record.name for group_id in eni.groups}
+    return {vpc.of(SecurityGroup)[group_id].record.name for group_id in eni.groups}
 
 
 def rule_ids(store: Store) -> dict[str, str]:
-    return {rule.id: rule.peer for group in records(store).groups.values() for rule in group.record.ingress + group.record.egress}
+    return {
+        rule.id: rule.peer
+        for group in records(store).of(SecurityGroup).values()
+        for rule in group.record.ingress + group.record.egress
+    }
 
 
 def test_a_first_apply_makes_groups_that_refer_to_each_other(store: Store, operator: Caller) -> None:
@@ -101,7 +109,7 @@ def test_a_first_apply_makes_groups_that_refer_to_each_other(store: Store, opera
     told = {(change.name, item.field): item.after for change in plan.changes for item in change.differences}
     assert (told["a", "network_acl"], told["w1", "security_groups"]) == ("edge", "lb web")
     vpc = records(store)
-    by_name = {stored.record.name: stored.record for stored in vpc.groups.values()}
+    by_name = {stored.record.name: stored.record for stored in vpc.of(SecurityGroup).values()}
     assert set(by_name) == {"default", "lb", "web"}
     assert by_name["web"].ingress[0].group == by_name["lb"].id
     assert by_name["lb"].egress[0].group == by_name["web"].id
@@ -112,9 +120,9 @@ def test_a_first_apply_makes_groups_that_refer_to_each_other(store: Store, opera
     ]
     assert [rule.cidr for rule in by_name["web"].egress] == ["0.0.0.0/0", "::/0"]
     assert (group_names(store, "w1"), group_names(store, "w2")) == ({"web", "lb"}, {"default"})
-    edge = next(stored.record for stored in vpc.acls.values() if stored.record.name == "edge")
+    edge = next(stored.record for stored in vpc.of(NetworkAcl).values() if stored.record.name == "edge")
     assert [entry.number for entry in edge.ingress] == [100, 200]
-    assert {stored.record.name: stored.record.acl for stored in vpc.subnets.values()} == {"a": edge.id, "b": ""}
+    assert {stored.record.name: stored.record.acl for stored in vpc.of(Subnet).values()} == {"a": edge.id, "b": ""}
 
 
 def test_an_exported_cloud_with_filters_applies_as_unchanged(store: Store, operator: Caller) -> None:
@@ -160,7 +168,7 @@ def test_what_commands_changed_is_put_back(store: Store, operator: Caller) -> No
     vpc = records(store)
     default = default_group_id(vpc.vpc.record.id)
     permissions.authorize(store, operator, default, Way.INGRESS, [Permission(protocol="all", peer="0.0.0.0/0")])
-    acl = next(acl_id for acl_id, stored in vpc.acls.items() if stored.record.is_default)
+    acl = next(acl_id for acl_id, stored in vpc.of(NetworkAcl).items() if stored.record.is_default)
     acls.create_network_acl_entry(
         store, operator, acl, Way.INGRESS, Entry(number=1, allow=False, protocol="tcp", cidr="0.0.0.0/0")
     )
@@ -211,7 +219,7 @@ def test_groups_that_refer_to_each_other_go_with_what_they_refer_to(store: Store
 
 def test_other_groups_are_a_change_in_place_even_with_a_move(store: Store, operator: Caller) -> None:
     apply(store, operator, cloud())
-    before = set(records(store).instances)
+    before = set(records(store).of(Instance))
     moved = msgspec.structs.replace(VPC.instances[0], host="hv2", security_groups=["default", "lb"])
     plan = plan_cloud(store, operator, cloud(instances=[moved, VPC.instances[1]]))
     assert summary(plan) == [("change", "instance", "acme/web/w1"), ("move", "instance", "acme/web/w1")]
@@ -219,7 +227,7 @@ def test_other_groups_are_a_change_in_place_even_with_a_move(store: Store, opera
     apply_cloud(store, plan)
     assert group_names(store, "w1") == {"default", "lb"}
     assert {mapping.record.move.host for mapping in records(store).mappings.values() if mapping.record.move} == {"hv2"}
-    assert set(records(store).instances) == before
+    assert set(records(store).of(Instance)) == before
 
 
 def test_a_prefix_list_changes_in_place_and_its_rules_stay(store: Store, operator: Caller) -> None:
@@ -246,8 +254,8 @@ def test_an_entry_of_an_acl_is_shown_with_its_number(store: Store, operator: Cal
 def test_a_group_of_an_interface_that_no_file_names_is_not_deleted(store: Store, operator: Caller) -> None:
     apply(store, operator, cloud())
     vpc = records(store)
-    subnet = next(stored.record for stored in vpc.subnets.values() if stored.record.name == "a")
-    lb = next(stored.record for stored in vpc.groups.values() if stored.record.name == "lb")
+    subnet = next(stored.record for stored in vpc.of(Subnet).values() if stored.record.name == "a")
+    lb = next(stored.record for stored in vpc.of(SecurityGroup).values() if stored.record.name == "lb")
     enis.create_network_interface(store, operator, subnet.id, groups=[lb.id])
     alone = [msgspec.structs.replace(WEB, ingress=[])]
     named = [msgspec.structs.replace(VPC.instances[0], security_groups=["web"])]
@@ -271,7 +279,7 @@ def test_many_groups_that_refer_to_each_other_take_several_transactions(store: S
     plan = plan_cloud(store, operator, cloud(security_groups=[LB, WEB, *ring]))
     assert apply_cloud(store, plan, nothing_dangles(store)) > 1
     apply_cloud(store, plan_cloud(store, operator, cloud()), nothing_dangles(store), allow_mass_delete=True)
-    assert len(records(store).groups) == 3
+    assert len(records(store).of(SecurityGroup)) == 3
 
 
 def nothing_dangles(store: Store) -> Progress:
@@ -280,11 +288,13 @@ def nothing_dangles(store: Store) -> Progress:
     def look(done: int, total: int) -> None:
         del done, total
         vpc = records(store)
-        for stored in vpc.groups.values():
+        for stored in vpc.of(SecurityGroup).values():
             for rule in stored.record.ingress + stored.record.egress:
-                assert rule.group in {"", *vpc.groups}
-                assert rule.prefix_list in {"", *vpc.prefix_lists}
-        assert all(group_id in vpc.groups for eni in vpc.enis.values() for group_id in eni.record.groups)
+                assert rule.group in {"", *vpc.of(SecurityGroup)}
+                assert rule.prefix_list in {"", *vpc.of(PrefixList)}
+        assert all(
+            group_id in vpc.of(SecurityGroup) for eni in vpc.of(NetworkInterface).values() for group_id in eni.record.groups
+        )
 
     return look
 
@@ -329,7 +339,7 @@ def test_commands_and_files_mean_the_same(store: Store, operator: Caller) -> Non
     )
     lb = groups.create_security_group(store, operator, vpc.id, name="lb")
     web = groups.create_security_group(store, operator, vpc.id, name="web", description="what serves", tags={"team": "blue"})
-    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "a")
+    subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "a")
     placed = instances.run_instance(store, operator, Wish(name="w1", subnet=subnet.id, host="hv1"))
     memberships.modify_instance_groups(store, operator, placed.instance.id, [web.id, lb.id])
     permissions.revoke(

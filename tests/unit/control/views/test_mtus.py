@@ -9,6 +9,7 @@ from netorch.control.actions.moves import complete_arrival, finish_departure, mo
 from netorch.control.actions.repair import damaged
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.health import read_health
+from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.status import HostMtu
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -74,7 +75,7 @@ def test_a_plan_tells_of_the_hosts_where_instances_will_be(store: Store, operato
 def move_on(store: Store) -> None:
     """Let every move arrive and settle, as agents do."""
     for records in read_inventory(store).vpcs.values():
-        for eni in records.enis:
+        for eni in records.of(NetworkInterface):
             complete_arrival(store, "hv2", eni)
             finish_departure(store, "hv1", eni)
 
@@ -102,6 +103,6 @@ def test_a_damaged_mtu_is_told_and_stops_nothing(store: Store, operator: Caller,
 def test_an_instance_that_moves_counts_where_it_goes(store: Store, operator: Caller, two_hosts: None) -> None:
     say(store, hv1=9050, hv2=1550)
     notes(store, operator, cloud())
-    one = next(found.record for found in next(iter(read_inventory(store).vpcs.values())).instances.values())
+    one = next(found.record for found in next(iter(read_inventory(store).vpcs.values())).of(Instance).values())
     move_instance(store, operator, one.id, "hv2" if one.name == "one" else "hv1")
     assert read_health(store, 0.0).notes == ()

@@ -1,0 +1,210 @@
+"""Every kind of resource: the only place that lists them.
+
+A new kind is one entry here, and files of its own: its record in `netorch/model`, its checks, its actions, its command, its
+compiler. Keys, listings, look-ups by name, references, tags, filters, errors and the agent's copy read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar, cast
+
+import msgspec
+
+from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
+from netorch.model.flow_log import FlowLog
+from netorch.model.mapping import Mapping
+from netorch.model.permission import GROUP_PREFIX
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.records import valid
+
+T = TypeVar("T")
+Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, its address
+
+
+class Scope(Enum):
+    """Where a resource's key stands."""
+
+    VPC = "vpc"  # vpc/<vni>/<prefix>/<id>; the VPC itself: vpc/<vni>/vpc
+    HOST = "host"  # host/<name>/spec
+
+
+class Affects(Enum):
+    """What a change of a record changes in the kernels of the hosts that carry its VPC."""
+
+    STRUCTURE = "structure"
+    RULES = "rules"  # what `rules` of a compiler yields, and nothing else
+    NOTHING = "nothing"  # a damaged record is left out, and the VPC goes on
+
+
+def _nothing(_record: object) -> Iterator[Reference]:
+    return iter(())
+
+
+def _never(_record: object) -> bool:
+    return False
+
+
+class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """One kind of resource."""
+
+    type: type[T]
+    prefix: str  # of its ids and keys
+    noun: str  # in sentences
+    command: str  # of the command line
+    not_found: str  # EC2's code
+    check: Callable[[str, T], None]  # of a stored record at its key; raises valid.Invalid
+    scope: Scope = Scope.VPC
+    affects: Affects = Affects.STRUCTURE
+    unique_names: bool = True  # within its VPC
+    placed: bool = False  # hosts are asked to carry it: host/<host>/want/<id>
+    refers: Callable[[T], Iterator[Reference]] = _nothing  # to what must exist
+    goes_along: Callable[[T], bool] = _never  # whether it is deleted together with its VPC; else the VPC cannot be deleted
+
+
+def _of_vpc(vpc: Vpc) -> Iterator[Reference]:
+    yield SecurityGroup, default_group_id(vpc.id)
+    yield NetworkAcl, default_acl_id(vpc.id)
+
+
+def _of_subnet(subnet: Subnet) -> Iterator[Reference]:
+    if subnet.route_table:
+        yield RouteTable, subnet.route_table
+    if subnet.acl:
+        yield NetworkAcl, subnet.acl
+
+
+def _of_interface(eni: NetworkInterface) -> Iterator[Reference]:
+    yield Subnet, eni.subnet
+    for group_id in eni.groups:
+        yield SecurityGroup, group_id
+    if eni.instance:
+        yield Instance, eni.instance
+        for address in eni.addresses:
+            yield Mapping, address
+
+
+def _of_instance(instance: Instance) -> Iterator[Reference]:
+    yield NetworkInterface, primary_eni_id(instance.id)
+
+
+def _of_group(group: SecurityGroup) -> Iterator[Reference]:
+    for peer in referred(group):
+        yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
+
+
+_ALL: Final[tuple[Kind[Any], ...]] = (
+    Kind(
+        type=Vpc,
+        prefix="vpc",
+        noun="VPC",
+        command="vpc",
+        not_found="InvalidVpcID.NotFound",
+        check=valid.check_vpc,
+        unique_names=False,  # within its owner: a key below name/ holds it
+        refers=_of_vpc,
+    ),
+    Kind(
+        type=Subnet,
+        prefix="subnet",
+        noun="subnet",
+        command="subnet",
+        not_found="InvalidSubnetID.NotFound",
+        check=valid.check_subnet,
+        refers=_of_subnet,
+    ),
+    Kind(
+        type=NetworkInterface,
+        prefix="eni",
+        noun="network interface",
+        command="eni",
+        not_found="InvalidNetworkInterfaceID.NotFound",
+        check=valid.check_interface,
+        unique_names=False,
+        placed=True,
+        refers=_of_interface,
+    ),
+    Kind(
+        type=Instance,
+        prefix="i",
+        noun="instance",
+        command="instance",
+        not_found="InvalidInstanceID.NotFound",
+        check=valid.check_instance,
+        refers=_of_instance,
+    ),
+    Kind(
+        type=RouteTable,
+        prefix="rtb",
+        noun="route table",
+        command="route-table",
+        not_found="InvalidRouteTableID.NotFound",
+        check=valid.check_route_table,
+        goes_along=lambda table: table.main,
+    ),
+    Kind(
+        type=SecurityGroup,
+        prefix="sg",
+        noun="security group",
+        command="sg",
+        not_found="InvalidGroup.NotFound",
+        check=valid.check_group,
+        affects=Affects.RULES,
+        refers=_of_group,
+        goes_along=lambda group: group.is_default,
+    ),
+    Kind(
+        type=NetworkAcl,
+        prefix="acl",
+        noun="network ACL",
+        command="nacl",
+        not_found="InvalidNetworkAclID.NotFound",
+        check=valid.check_acl,
+        affects=Affects.RULES,
+        goes_along=lambda acl: acl.is_default,
+    ),
+    Kind(
+        type=PrefixList,
+        prefix="pl",
+        noun="prefix list",
+        command="prefix-list",
+        not_found="InvalidPrefixListID.NotFound",
+        check=valid.check_prefix_list,
+        affects=Affects.RULES,
+    ),
+    Kind(
+        type=FlowLog,
+        prefix="fl",
+        noun="flow log",
+        command="flow-log",
+        not_found="InvalidFlowLogId.NotFound",
+        check=valid.check_flow_log,
+        affects=Affects.NOTHING,
+        unique_names=False,
+        goes_along=lambda log: True,
+    ),
+    Kind(
+        type=Host,
+        prefix="host",
+        noun="host",
+        command="host",
+        not_found="InvalidHostID.NotFound",  # EC2's for dedicated hosts
+        check=valid.check_host,
+        scope=Scope.HOST,
+        unique_names=False,
+    ),
+)
+BY_PREFIX: Final = {kind.prefix: kind for kind in _ALL}
+BY_TYPE: Final = {kind.type: kind for kind in _ALL}
+
+
+def kind_of(of: type[T]) -> Kind[T]:
+    """Return the kind of resource that a type is the record of."""
+    return cast("Kind[T]", BY_TYPE[of])
+
+
+def of_vpc() -> Iterator[Kind[Any]]:
+    """Yield the kinds of what a VPC has, the VPC itself left out."""
+    return (kind for kind in BY_PREFIX.values() if kind.scope is Scope.VPC and kind.type is not Vpc)
