@@ -18,6 +18,8 @@ from netorch.model.cloud import (
     InstanceDecl,
     SubnetDecl,
 )
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
@@ -43,7 +45,7 @@ def test_a_first_apply_makes_what_the_file_says(store: Store, operator: Caller) 
         found = records(store, owner)
         assert found.vpc.record.cidrs == ("10.44.0.0/16",)
         assert found.mappings["10.44.12.4"].record.host == "hv1"
-        assert {eni.record.ipv6_address for eni in found.enis.values()} == {"fd00::4", ""}
+        assert {eni.record.ipv6_address for eni in found.of(NetworkInterface).values()} == {"fd00::4", ""}
     assert records(store, "acme").vni != records(store, "globex").vni
 
 
@@ -66,7 +68,7 @@ def test_what_is_planned_is_what_is_done(store: Store, operator: Caller) -> None
     assert store.list("vpc/").kvs == ()
     apply_cloud(store, plan)
     planned = {d.after for c in plan.changes if c.name == "w2" for d in c.differences if d.field == "address"}
-    assert {eni.record.address for eni in records(store).enis.values()} == {"10.44.12.4", *planned}
+    assert {eni.record.address for eni in records(store).of(NetworkInterface).values()} == {"10.44.12.4", *planned}
     assert plan.hosts == ("hv1", "hv2")
 
 
@@ -74,7 +76,7 @@ def test_an_instance_left_out_is_terminated(store: Store, operator: Caller) -> N
     apply(store, operator, CLOUD)
     plan = apply(store, operator, acme(instances=INSTANCES[:1]))
     assert summary(plan)[-1:] == [("delete", "instance", "acme/web/w2")]
-    assert [stored.record.name for stored in records(store).instances.values()] == ["w1"]
+    assert [stored.record.name for stored in records(store).of(Instance).values()] == ["w1"]
 
 
 def test_another_host_is_a_move(store: Store, operator: Caller) -> None:
@@ -110,8 +112,8 @@ def test_two_instances_may_swap_their_addresses(store: Store, operator: Caller) 
         operator,
         acme(instances=[msgspec.structs.replace(one, address=f"10.44.12.{9 - int(one.name[1])}") for one in pair]),
     )
-    enis_by_address = {eni.record.address: eni.record.instance for eni in records(store).enis.values()}
-    assert records(store).instances[enis_by_address["10.44.12.4"]].record.name == "w5"
+    enis_by_address = {eni.record.address: eni.record.instance for eni in records(store).of(NetworkInterface).values()}
+    assert records(store).of(Instance)[enis_by_address["10.44.12.4"]].record.name == "w5"
 
 
 def test_another_range_replaces_subnet_and_instances(store: Store, operator: Caller) -> None:
@@ -161,7 +163,7 @@ def test_instances_of_the_top_level_live_beside_others_in_the_default_vpc(store:
     assert summary(plan) == [("delete", "instance", "default/default/a")]
     plan = apply(store, operator, Cloud(hosts=HOSTS))
     assert summary(plan) == [("delete", "instance", "default/default/b")]
-    assert [stored.record.name for stored in records(store, "default", "default").instances.values()] == ["by-hand"]
+    assert [stored.record.name for stored in records(store, "default", "default").of(Instance).values()] == ["by-hand"]
 
 
 def test_a_large_vpc_takes_several_transactions_and_tells_its_progress(store: Store, operator: Caller) -> None:
@@ -171,13 +173,13 @@ def test_a_large_vpc_takes_several_transactions_and_tells_its_progress(store: St
     plan = plan_cloud(store, operator, cloud)
     assert apply_cloud(store, plan, lambda done, total: told.append((done, total))) == len(told) > 3
     assert told[-1] == (len(plan.steps), len(plan.steps))
-    assert len(records(store).subnets) == 200
+    assert len(records(store).of(Subnet)) == 200
     assert plan_cloud(store, operator, cloud).changes == ()
 
 
 def test_a_subnet_with_an_interface_that_no_file_can_name_is_not_deleted(store: Store, operator: Caller) -> None:
     apply(store, operator, CLOUD)
-    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "b")
+    subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "b")
     enis.create_network_interface(store, operator, subnet.id)
     with refused("DependencyViolation", "subnet b"):
         plan_cloud(store, operator, acme(instances=INSTANCES[:1], subnets=SUBNETS[:1]))
@@ -285,14 +287,14 @@ def test_instances_may_take_each_others_names_addresses_and_macs(store: Store, o
     apply(store, operator, cloud(("a", "4"), ("b", "5")))
     apply(store, operator, cloud(("b", "4"), ("a", "5")))
     apply(store, operator, cloud(("c", "4"), ("a", "6")))
-    assert {stored.record.name for stored in records(store, "default").instances.values()} == {"a", "c"}
+    assert {stored.record.name for stored in records(store, "default").of(Instance).values()} == {"a", "c"}
     assert set(records(store, "default").mappings) == {"10.0.0.4", "10.0.0.6"}
 
 
 def test_a_replaced_instance_shows_all_that_changes_with_it(store: Store, operator: Caller) -> None:
     fill = {"subnets": [SubnetDecl(name="s", cidr="10.0.0.0/24")], "instances": [InstanceDecl(name="i", host="hv1")]}
     apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("web", **fill)]))
-    eni = next(stored.record for stored in records(store, "default").enis.values())
+    eni = next(stored.record for stored in records(store, "default").of(NetworkInterface).values())
     second = enis.create_network_interface(store, operator, eni.subnet, name="second")
     enis.attach_network_interface(store, operator, second.id, eni.instance)
     fill["instances"] = [InstanceDecl(name="i", host="hv2", mac="02:00:00:00:00:09")]

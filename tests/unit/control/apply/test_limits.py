@@ -18,7 +18,9 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
+from netorch.model.eni import Instance
 from netorch.model.security import Way
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.store.base import Put, Store
 from tests.unit.control.apply.clouds import (
@@ -39,9 +41,9 @@ def test_a_plan_that_deletes_most_instances_must_be_allowed(store: Store, operat
     plan = plan_cloud(store, operator, acme(instances=many[:4]))
     with refused("OperationNotPermitted", "8 of 14 instances"):
         apply_cloud(store, plan)
-    assert len(records(store).instances) == 12
+    assert len(records(store).of(Instance)) == 12
     apply_cloud(store, plan_cloud(store, operator, acme(instances=many[:5])))
-    assert len(records(store).instances) == 5
+    assert len(records(store).of(Instance)) == 5
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_a_cloud_of_long_texts_is_split_by_bytes(store: Store, operator: Caller)
         for n in range(40)
     ]
     apply(store, operator, Cloud(vpcs=[wide, small("groups", security_groups=groups)]))
-    assert len(records(store, "default", "tags").subnets) == 64
+    assert len(records(store, "default", "tags").of(Subnet)) == 64
     apply(store, operator, Cloud())
 
 

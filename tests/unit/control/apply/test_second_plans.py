@@ -19,7 +19,9 @@ from netorch.model.cloud import (
     SecurityGroupDecl,
     SubnetDecl,
 )
-from netorch.model.security import Way
+from netorch.model.eni import Instance
+from netorch.model.security import SecurityGroup, Way
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
@@ -39,7 +41,7 @@ from tests.unit.control.apply.clouds import (
 def test_a_cloud_that_changed_after_the_plan_is_left_alone(store: Store, operator: Caller) -> None:
     apply(store, operator, CLOUD)
     plan = plan_cloud(store, operator, acme(instances=[], subnets=SUBNETS[:1]))
-    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "b")
+    subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "b")
     enis.create_network_interface(store, operator, subnet.id)
     before = store.revision()
     with pytest.raises(Conflict, match="plan again"):
@@ -67,9 +69,9 @@ def test_a_second_plan_that_does_more_than_was_shown_is_not_carried_out(store: S
     apply(store, operator, CLOUD)
     wanted = acme(instances=INSTANCES[:1])
     plan = plan_cloud(store, operator, wanted, source=SOURCE)
-    subnet = next(stored.record for stored in records(store).subnets.values() if stored.record.name == "a")
+    subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "a")
     instances.run_instance(store, operator, Wish(name="new", subnet=subnet.id, host="hv1"))  # which the file would end as well
-    gone = next(stored.record for stored in records(store).instances.values() if stored.record.name == "w2")
+    gone = next(stored.record for stored in records(store).of(Instance).values() if stored.record.name == "w2")
     instances.terminate_instance(store, operator, gone.id)
     before = store.revision()
     with pytest.raises(Conflict):
@@ -83,7 +85,7 @@ def test_a_second_plan_that_takes_back_what_somebody_else_did_is_not_carried_out
     wanted = Cloud(vpcs=[small("web", security_groups=[group])])
     plan = plan_cloud(store, operator, wanted, source=SOURCE)
     (found,) = read_inventory(store).vpcs.values()
-    group_id = next(stored.record.id for stored in found.groups.values() if stored.record.name == "g")
+    group_id = next(stored.record.id for stored in found.of(SecurityGroup).values() if stored.record.name == "g")
     authorize(store, operator, group_id, Way.INGRESS, [Permission(protocol="tcp", ports="22", peer="10.0.0.0/8")])
     before = store.revision()
     with pytest.raises(Conflict):  # the file would close port 22 again, which nobody was shown
