@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from netorch.model.addr import first_overlaps, parse_prefix
-from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
+from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import Direction
+from netorch.model.security import SecurityGroup
+from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
 from tests.unit.control.filters import check_filters
 
@@ -16,7 +19,7 @@ def check_ranges(inventory: Inventory) -> None:
         outer = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
         inner = [
             parse_prefix(text)
-            for stored in records.subnets.values()
+            for stored in records.of(Subnet).values()
             for text in (stored.record.cidr, stored.record.ipv6_cidr)
             if text
         ]
@@ -29,38 +32,40 @@ def check_references(inventory: Inventory, wants: set[str]) -> None:
     """Check that nothing dangles. `wants` are the keys of all placements."""
     expected: set[str] = set()
     for records in inventory.vpcs.values():
-        tables = set(records.route_tables) | {""}
-        assert [table.record.main for table in records.route_tables.values()].count(True) == 1
-        assert all(subnet.record.route_table in tables for subnet in records.subnets.values())
+        tables = set(records.of(RouteTable)) | {""}
+        assert [table.record.main for table in records.of(RouteTable).values()].count(True) == 1
+        assert all(subnet.record.route_table in tables for subnet in records.of(Subnet).values())
         check_filters(records)
-        assert all(primary_eni_id(instance_id) in records.enis for instance_id in records.instances)
-        logged = {stored.record.resource for stored in records.flow_logs.values()}
-        assert logged <= {records.vpc.record.id, *records.subnets, *records.enis}
-        macs = [eni.record.mac for eni in records.enis.values()]
+        assert all(primary_eni_id(instance_id) in records.of(NetworkInterface) for instance_id in records.of(Instance))
+        logged = {stored.record.resource for stored in records.of(FlowLog).values()}
+        assert logged <= {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}
+        macs = [eni.record.mac for eni in records.of(NetworkInterface).values()]
         assert len(macs) == len(set(macs))
-        for eni in records.enis.values():
+        for eni in records.of(NetworkInterface).values():
             expected |= check_interface(inventory, eni.record)
-        held = [address for eni in records.enis.values() for address in eni.record.addresses if eni.record.instance]
+        held = [
+            address for eni in records.of(NetworkInterface).values() for address in eni.record.addresses if eni.record.instance
+        ]
         assert sorted(held) == sorted(records.mappings)
     assert wants == expected
     assert inventory.unreadable == []
     assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
     claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
-    free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.enis.values() if not eni.record.instance]
+    free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.of(NetworkInterface).values() if not eni.record.instance]
     assert claims == {f"alloc/ip/{eni.vni:06x}/{address}" for eni in free for address in eni.addresses}
 
 
 def check_interface(inventory: Inventory, eni: NetworkInterface) -> set[str]:
     """Check an interface, and return the wants that it must have."""
     records = inventory.vpcs[eni.vni]
-    subnet = records.subnets[eni.subnet].record
+    subnet = records.of(Subnet)[eni.subnet].record
     assert parse_prefix(subnet.cidr).contains(parse_prefix(f"{eni.address}/32"))
     assert eni.groups
-    assert set(eni.groups) <= set(records.groups)
+    assert set(eni.groups) <= set(records.of(SecurityGroup))
     assert list(eni.groups) == sorted(set(eni.groups))
     if not eni.instance:
         return set()
-    assert eni.instance in records.instances
+    assert eni.instance in records.of(Instance)
     found = [records.mappings[address].record for address in eni.addresses]
     assert {(m.eni, m.mac, m.host, m.move) for m in found} == {(eni.id, eni.mac, found[0].host, found[0].move)}
     assert {m.groups for m in found} == {eni.groups}

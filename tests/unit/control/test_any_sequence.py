@@ -40,8 +40,10 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
+from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import Direction
-from netorch.model.security import Way
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
+from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.alloc import QUARANTINE_S
@@ -179,7 +181,7 @@ class Actions(RuleBasedStateMachine):
     def change_memberships(self, seed: int, other: int, third: int, fitting: bool) -> None:
         eni, ids = self.some("enis", seed), [self.some("groups", other), self.some("groups", third)]
         if fitting and eni != "none":
-            ids = [self.one_of(sorted(read_inventory(self.store).vpcs[int(eni[4:10], 16)].groups), other) or "none"]
+            ids = [self.one_of(sorted(read_inventory(self.store).vpcs[int(eni[4:10], 16)].of(SecurityGroup)), other) or "none"]
         self.try_to(lambda: memberships.modify_interface_groups(self.store, self.operator, eni, ids))
 
     @rule(seed=SEED, name=NAMES, cidr=st.sampled_from(["10.0.0.0/8", "::/0"]), size=SIZES)
@@ -224,7 +226,7 @@ class Actions(RuleBasedStateMachine):
     @rule(seed=SEED, address=st.sampled_from(["", "", "10.0.0.5", "10.0.0.20"]), host=st.sampled_from(["", *HOSTS]))
     def run(self, seed: int, address: str, host: str) -> None:
         subnet = self.some("subnets", seed)
-        found = read_inventory(self.store).vpcs[int(subnet[7:13], 16)].groups if subnet != "none" else {}
+        found = read_inventory(self.store).vpcs[int(subnet[7:13], 16)].of(SecurityGroup) if subnet != "none" else {}
         group = self.one_of(sorted(found), seed)
         wish = Wish(subnet=subnet, address=address, host=host, groups=(group,) if group is not None and seed % 2 else ())
         self.try_to(lambda: instances.run_instance(self.store, self.operator, wish))
@@ -247,8 +249,8 @@ class Actions(RuleBasedStateMachine):
         pairs = [
             (eni_id, instance_id)
             for records in read_inventory(self.store).vpcs.values()
-            for eni_id, stored in sorted(records.enis.items())
-            for instance_id in sorted(records.instances)
+            for eni_id, stored in sorted(records.of(NetworkInterface).items())
+            for instance_id in sorted(records.of(Instance))
             if not stored.record.instance
         ]
         if fitting and pairs:
@@ -335,18 +337,18 @@ class Actions(RuleBasedStateMachine):
         for eni in [kv.key for kv in self.store.list("vpc/").kvs if "/eni/" in kv.key]:
             enis.delete_network_interface(self.store, self.operator, eni.rpartition("/")[2])
         for records in read_inventory(self.store).vpcs.values():
-            for subnet in records.subnets:
+            for subnet in records.of(Subnet):
                 subnets.delete_subnet(self.store, self.operator, subnet)
-            for table in [table.record for table in records.route_tables.values() if not table.record.main]:
+            for table in [table.record for table in records.of(RouteTable).values() if not table.record.main]:
                 route_tables.delete_route_table(self.store, self.operator, table.id)
-            for group in [stored.record for stored in records.groups.values()]:
+            for group in [stored.record for stored in records.of(SecurityGroup).values()]:
                 ids = [rule.id for rule in group.ingress + group.egress]
                 permissions.revoke_by_id(self.store, self.operator, group.id, ids)
-            for own in [stored.record for stored in records.groups.values() if not stored.record.is_default]:
+            for own in [stored.record for stored in records.of(SecurityGroup).values() if not stored.record.is_default]:
                 groups.delete_security_group(self.store, self.operator, own.id)
-            for prefix_list in records.prefix_lists:
+            for prefix_list in records.of(PrefixList):
                 prefix_lists.delete_prefix_list(self.store, self.operator, prefix_list)
-            for acl in [stored.record for stored in records.acls.values() if not stored.record.is_default]:
+            for acl in [stored.record for stored in records.of(NetworkAcl).values() if not stored.record.is_default]:
                 acls.delete_network_acl(self.store, self.operator, acl.id)
             vpcs.delete_vpc(self.store, self.operator, records.vpc.record.id)
         for host in read_inventory(self.store).hosts:
