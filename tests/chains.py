@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from netorch.state.base import KernelObject
 from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, Scope
 
@@ -39,17 +41,21 @@ def element(holder: str, *items: str, value: str = "") -> NftElement:
 
 def chain_sets(chain: str, *names: str) -> tuple[ChainSet, ...]:
     """Return the named sets of a chain, or all."""
+    return sets_of(chain, {name: _SETS[name] for name in _SETS if not names or name in names})
+
+
+def sets_of(chain: str, sets: Mapping[str, tuple[str, tuple[str, ...]]]) -> tuple[ChainSet, ...]:
+    """Return sets of intervals of a chain: by the ends of their names, the parts of their keys, and their elements."""
     return tuple(
         ChainSet(name=f"{chain}.{name}", spec=f"type {spec}; flags interval", elements=elements)
-        for name, (spec, elements) in _SETS.items()
-        if not names or name in names
+        for name, (spec, elements) in sorted(sets.items())
     )
 
 
 def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -> NftChain:
     """Return a chain that judges what a class sends (way daddr) or takes (saddr), with all rules that there can be."""
     rules = (
-        f"ct state established,related ct direction . ct mark @{end} {free}",
+        f"ct direction . ct mark @{end} {free}",
         f"meta nfproto ipv4 th dport . meta l4proto @{name}.free4 {free}",
         f"meta nfproto ipv6 th dport . meta l4proto @{name}.free6 {free}",
         f"meta nfproto ipv4 goto {passed}",

@@ -18,8 +18,9 @@ from typing import Final
 from netorch.drivers.base import TableUse
 from netorch.drivers.conntrack.attrs import zone_of
 from netorch.drivers.netlink import Channel, attrs
-from netorch.drivers.nft.elements import GET_ELEMENTS, NEW_ELEMENTS, keys_in, of_set, refill
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
+from netorch.drivers.nft.wire.elements import keys_in, of_set, refill
+from netorch.drivers.nft.wire.messages import GET_ELEMENTS, NEW_ELEMENTS
 from netorch.errors import KernelError
 from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE
 

@@ -1,4 +1,7 @@
-"""Operations on what stands in our tables, as nft commands; and which of them are about elements alone."""
+"""Operations on what stands in our tables, as steps, and these as nft's text; and which operations are about elements alone.
+
+Steps are carried out by hand-packed messages (nft.wire.encode), or as text where one is of a kind that is not packed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import NFT_TABLE
 
 FAMILY: Final = str(VPC_TABLE[2])
-_TABLE: Final = f"{FAMILY} {NFT_TABLE}"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SPEC: Final = re.compile(r"[a-z0-9_]+( [a-z0-9_.:,@]+)*(; [a-z0-9_]+( [a-z0-9_.:,@]+)*)*")
 _RULE: Final = re.compile(r"[A-Za-z0-9_.:@!=/,|&-]+( [A-Za-z0-9_.:@!=/,|&-]+)*")
@@ -31,6 +33,19 @@ class Change(NamedTuple):
     spec: str  # of the set, when the operation tells it
     key: str  # e.g. "6 . 80-443 . 10.0.0.0/8"
     value: str  # e.g. "goto send-001388-0000beef"; nothing in a set
+
+
+class Step(NamedTuple):
+    """What becomes of one chain, set or map as a whole, or a rule at the end of a chain."""
+
+    verb: str  # add, flush, delete
+    kind: str  # chain, rule, set, map
+    family: str
+    name: str  # of the chain, set or map
+    text: str = ""  # the words of a rule, the spec of a set or map, the device of a port's chain
+
+
+Steps = list[Step | Change]
 
 
 def of_elements(op: Op) -> bool:
@@ -58,25 +73,29 @@ def element_changes(op: Op) -> list[Change]:
             raise TypeError(f"nft: not about elements: {op}")
 
 
-def preparations(ops: Iterable[Op]) -> str:
-    """Return what makes and fills the sets of chains. It is to be committed before `commands`, by which the chains read them."""
-    return "".join(map(_preparation, ops))
+def preparations(ops: Iterable[Op]) -> Steps:
+    """Return what makes and fills the sets of chains. It is to be committed before `steps`, by which the chains read them."""
+    return list(chain.from_iterable(map(_preparation, ops)))
 
 
-def withdrawal(op: Op) -> str:
-    """Return what takes away the sets that were made for an operation whose commands were refused."""
-    return _delete_sets(op.obj.sets) if isinstance(op, Create | Replace) and isinstance(op.obj, NftChain) else ""
+def withdrawal(op: Op) -> Steps:
+    """Return what takes away the sets that were made for an operation whose steps were refused."""
+    return list(_delete_sets(op.obj.sets)) if isinstance(op, Create | Replace) and isinstance(op.obj, NftChain) else []
 
 
-def script(ops: Iterable[Op]) -> str:
-    """Return the operations as text, neighbouring elements of one set in one command.
+def steps(ops: Iterable[Op]) -> Steps:
+    """Return the steps of operations, one after the other.
 
     No element of a chain's set is ever deleted by name: libnftables 1.0.6 looks for marks in the wrong order of bytes there.
     """
-    steps = chain.from_iterable(map(_steps, ops))
+    return list(chain.from_iterable(map(_steps, ops)))
+
+
+def as_text(found: Iterable[Step | Change]) -> str:
+    """Return steps as nft commands, neighbouring elements of one set in one command."""
     return "".join(
-        f"{verb} {{ {', '.join(texts)} }}\n" if verb else "".join(texts)
-        for verb, texts in ((verb, [text for _, text in group]) for verb, group in groupby(steps, key=lambda step: step[0]))
+        "".join(map(_command, group)) if not verb else f"{verb} {{ {', '.join(map(_element, group))} }}\n"  # type: ignore[arg-type]
+        for verb, group in groupby(found, key=_verb)
     )
 
 
@@ -110,63 +129,70 @@ def is_words(obj: KernelObject) -> bool:
             return False
 
 
-def _steps(op: Op) -> Iterator[tuple[str, str]]:
-    """Yield commands: `add element inet netorch zone` and an element, which share a command; or nothing and a whole one."""
-    if isinstance(op.obj, NftElement):
-        for change in element_changes(op):
-            verb = f"{'add' if change.add else 'delete'} element {change.family} {NFT_TABLE} {change.set}"
-            yield verb, f"{change.key} : {change.value}" if change.add and change.value else change.key
-        return
+def _steps(op: Op) -> Iterator[Step | Change]:
     match op:
+        case Create(NftElement()) | Replace(NftElement()) | Delete(NftElement()):
+            yield from element_changes(op)
         case Delete(PortChain() as port):
-            yield "", chains.delete_chain(port)
+            yield from _delete_port(port)
         case Create(PortChain() as port):
-            yield "", chains.add_chain(port)
+            yield from _make_port(port)
         case Replace(PortChain() as old_port, PortChain() as port):
             # In place: an old chain would be at the hook a little longer than its rules. What is read without rules may be at
             # another hook.
-            yield "", ("" if old_port.rules else chains.delete_chain(old_port)) + chains.add_chain(port)
+            yield from () if old_port.rules else _delete_port(old_port)
+            yield from _make_port(port)
         case Create(NftMap() as held):
-            yield "", f"add {_kind(held)} {_TABLE} {held.name} {{ {held.spec}; }}\n"
+            yield Step("add", _kind(held), FAMILY, held.name, held.spec)
         case Delete(NftMap() as held):
-            yield "", f"delete {_kind(held)} {_TABLE} {held.name}\n"
+            yield Step("delete", _kind(held), FAMILY, held.name)
         case Create(NftChain() as new):
-            yield "", _begin(new) + _rules(new)
+            yield from _chain(FAMILY, new.name, new.rules)
         case Replace(NftChain() as old, NftChain() as new):
-            yield "", _begin(new) + _rules(new) + _delete_sets(_apart(old, new))
+            yield from _chain(FAMILY, new.name, new.rules)
+            yield from _delete_sets(_apart(old, new))
         case Delete(NftChain() as old):
-            yield "", f"{_begin(old)}delete chain {_TABLE} {old.name}\n{_delete_sets(old.sets)}"
+            yield from _chain(FAMILY, old.name, ())
+            yield Step("delete", "chain", FAMILY, old.name)
+            yield from _delete_sets(old.sets)
         case _:
             raise TypeError(f"nft: no command for {op}")
 
 
-def _begin(new: NftChain) -> str:
-    return f"add chain {_TABLE} {new.name}\nflush chain {_TABLE} {new.name}\n"
+def _chain(family: str, name: str, rules: Iterable[str], device: str = "") -> Iterator[Step]:
+    """Yield what makes a chain, or gives an existing one these rules."""
+    yield Step("add", "chain", family, name, device)
+    yield Step("flush", "chain", family, name)
+    yield from (Step("add", "rule", family, name, rule) for rule in rules)
 
 
-def _rules(new: NftChain) -> str:
-    return "".join(f"add rule {_TABLE} {new.name} {rule}\n" for rule in new.rules)
+def _make_port(port: PortChain) -> Iterator[Step]:
+    return _chain(chains.FAMILY, port.ifname, port.rules, device=port.ifname)
 
 
-def _preparation(op: Op) -> str:
+def _delete_port(port: PortChain) -> Iterator[Step]:
+    yield Step("flush", "chain", chains.FAMILY, port.ifname)
+    yield Step("delete", "chain", chains.FAMILY, port.ifname)
+
+
+def _preparation(op: Op) -> Iterator[Step | Change]:
     match op:
         case Replace(NftChain() as old, NftChain() as new):
             # What bears such a name already was left by an agent that ended between the two transactions.
             left = [held for held in old.sets if held not in _apart(old, new)]
-            return _delete_sets(left) + _make_sets(new)
+            yield from _delete_sets(left)
+            yield from _make_sets(new)
         case Create(NftChain() as new):
-            return _make_sets(new)
+            yield from _make_sets(new)
         case _:
-            return ""
+            pass
 
 
-def _make_sets(new: NftChain) -> str:
-    lines = []
+def _make_sets(new: NftChain) -> Iterator[Step | Change]:
     for held in new.sets:
-        lines += [f"add set {_TABLE} {held.name} {{ {held.spec}; }}", f"flush set {_TABLE} {held.name}"]
-        if held.elements:
-            lines.append(f"add element {_TABLE} {held.name} {{ {', '.join(held.elements)} }}")
-    return "".join(f"{line}\n" for line in lines)
+        yield Step("add", "set", FAMILY, held.name, held.spec)
+        yield Step("flush", "set", FAMILY, held.name)
+        yield from (Change(True, FAMILY, held.name, held.spec, key, "") for key in held.elements)
 
 
 def _apart(old: NftChain, new: NftChain) -> list[ChainSet]:
@@ -175,8 +201,30 @@ def _apart(old: NftChain, new: NftChain) -> list[ChainSet]:
     return [held for held in old.sets if held.name not in used]
 
 
-def _delete_sets(sets: Iterable[ChainSet]) -> str:
-    return "".join(f"delete set {_TABLE} {held.name}\n" for held in sets)
+def _delete_sets(sets: Iterable[ChainSet]) -> Iterator[Step]:
+    return (Step("delete", "set", FAMILY, held.name) for held in sets)
+
+
+def _command(step: Step) -> str:
+    """Return a step as a command of its own."""
+    name = f"{step.verb} {step.kind} {step.family} {NFT_TABLE} {step.name}"
+    if not step.text:
+        return f"{name}\n"
+    if step.kind == "rule":
+        return f"{name} {step.text}\n"
+    body = chains.hook(f'"{step.text}"') if step.kind == "chain" else f"{step.text};"
+    return f"{name} {{ {body} }}\n"
+
+
+def _verb(step: Step | Change) -> str:
+    """Return the beginning of a command that several elements share, `add element inet netorch zone`; nothing for a whole one."""
+    if isinstance(step, Step):
+        return ""
+    return f"{'add' if step.add else 'delete'} element {step.family} {NFT_TABLE} {step.set}"
+
+
+def _element(change: Change) -> str:
+    return f"{change.key} : {change.value}" if change.add and change.value else change.key
 
 
 def _kind(held: NftMap) -> str:

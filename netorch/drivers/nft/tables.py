@@ -1,4 +1,4 @@
-"""nftables through libnftables: whole tables as text, what stands in them, and a fingerprint by which a table is recognised.
+"""Our nftables tables: whole ones as libnftables' text, what stands in them by hand (nft.wire), and a table's fingerprint.
 
 A table cannot be compared with its text: the kernel keeps expressions, not words. So after loading a table we list it, and leave
 two digests in the table itself, as the comment of an empty set: of the text, and of that listing without what VPCs have in it.
@@ -24,13 +24,16 @@ import nftables
 from netorch.drivers import foreign, netns
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.describe import describe
-from netorch.drivers.nft import commands, elements, swap
-from netorch.drivers.nft.commands import Change, element_changes, is_deletable, is_words, preparations, script
+from netorch.drivers.nft import commands, swap
+from netorch.drivers.nft.commands import Change, Steps, as_text, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft.counters import CounterReader
-from netorch.drivers.nft.elements import ElementSocket, NotPackable
 from netorch.drivers.nft.listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER, NftMonitor, TableReader
 from netorch.drivers.nft.transactions import only_elements, transactions
+from netorch.drivers.nft.wire import elements
+from netorch.drivers.nft.wire.commit import CommitSocket
+from netorch.drivers.nft.wire.encode import messages
+from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import NftChain, NftMap, NftTable, Scope
@@ -60,8 +63,8 @@ class Nft:
         try:
             with netns.inside(netns_fd):
                 self._library, port = _open_library()
-                self._elements = ElementSocket()
-                self._monitor = NftMonitor(port, self._elements.port, all_tables=scope is Scope.FABRIC)
+                self._wire = CommitSocket()
+                self._monitor = NftMonitor(port, self._wire.port, all_tables=scope is Scope.FABRIC)
                 self._counters = CounterReader()
             self._tables = TableReader(netns_fd)
         except OSError as error:
@@ -111,9 +114,9 @@ class Nft:
         except OSError as error:
             raise KernelError("read nft counters", error.errno or 0, str(error)) from error
 
-    def commit(self, messages: bytes) -> None:
+    def commit(self, packed: bytes) -> None:
         """Carry out a packed transaction, which is then no event. Raises KernelError."""
-        number = self._elements.commit(messages)
+        number = self._wire.commit(packed)
         if number:
             raise KernelError("change elements", number)
 
@@ -132,7 +135,7 @@ class Nft:
         self._monitor.close()
         self._counters.close()
         self._tables.close()
-        self._elements.close()
+        self._wire.close()
         self._library = None
 
     def _apply_table(self, op: Op) -> Failure | None:
@@ -158,7 +161,7 @@ class Nft:
         contents = [obj for obj in objects_of(self._scope, table.family, blocks) if is_words(obj)]
         contents.sort(key=lambda obj: obj.rank)
         creations = [Create(obj) for obj in contents]
-        result = self._run(skeleton + preparations(creations) + script(creations))
+        result = self._run(skeleton + as_text(preparations(creations)) + as_text(commands.steps(creations)))
         if result[0] and contents:
             result = self._run(skeleton)
             self._lost = True
@@ -185,26 +188,31 @@ class Nft:
         return self._apply_contents(ops[:half]) + self._apply_contents(ops[half:])
 
     def _commit(self, ops: Sequence[Op]) -> Transaction:
-        """Carry out all or nothing: elements alone by hand, all else through libnftables."""
+        """Carry out all or nothing. The sets of chains are made first; a culprit's are taken away again when it is alone."""
         if only_elements(ops):
             changes = [change for op in ops for change in element_changes(swap.present(op, self._turned))]
             with suppress(NotPackable):
-                return self._elements.commit(elements.pack(changes, self._spec_of)), ""
-        return self._commit_text([swap.turning(op, self._turned) for op in ops])
-
-    def _commit_text(self, ops: Sequence[Op]) -> Transaction:
-        """Make the sets of chains, then carry out all or nothing. A culprit's sets are taken away again when it is alone."""
+                return self._wire.commit(transaction(elements.pack(changes, self._spec_of))), ""
+        ops = [swap.turning(op, self._turned) for op in ops]
         sets = preparations(ops)
-        number, error = self._run(sets) if sets else (0, "")
+        number, error = self._carry_out(sets) if sets else (0, "")
         if number:
             return number, error
-        number, error = self._run(script(ops))
+        number, error = self._carry_out(commands.steps(ops))
         if not number:
             for op in ops:
                 self._note_turn(op)
         elif len(ops) == 1 and sets:
-            self._run(commands.withdrawal(ops[0]))
+            self._carry_out(commands.withdrawal(ops[0]))
         return number, error
+
+    def _carry_out(self, steps: Steps) -> Transaction:
+        """Commit steps: packed by hand, or through libnftables when one of them is of a kind that is not packed."""
+        try:
+            packed = messages(steps, self._spec_of)
+        except NotPackable:
+            return self._run(as_text(steps))
+        return self._wire.commit(transaction(packed)), ""
 
     def _note_turn(self, op: Op) -> None:
         if isinstance(op.obj, NftChain):

@@ -12,9 +12,10 @@ import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.base import Lost
-from netorch.drivers.nft.commands import element_changes, preparations
-from netorch.drivers.nft.elements import pack
+from netorch.drivers.nft.commands import as_text, element_changes, preparations
 from netorch.drivers.nft.tables import Nft
+from netorch.drivers.nft.wire.elements import pack
+from netorch.drivers.nft.wire.messages import transaction
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
@@ -97,7 +98,7 @@ def with_elements(chain: NftChain, name: str, *elements: str) -> NftChain:
 def test_sets_that_were_left_without_their_chains_delay_nothing(nft: Nft) -> None:
     """An agent was killed when it had made sets, and not yet the chains that read them and those that lead there."""
     load(nft, SKELETON)
-    somebody_else(preparations(Create(obj) for obj in chains.POLICY))
+    somebody_else(as_text(preparations(Create(obj) for obj in chains.POLICY)))
     assert apply_difference(*ALL) == []
 
 
@@ -306,7 +307,9 @@ def test_a_change_of_very_many_sets_is_carried_out_at_once_or_refused_as_a_whole
     elements = [chains.element(held.name, "10.0.0.1", value="0x5") for held in maps]
 
     def packed(op: type[Create] | type[Delete]) -> bytes:
-        return pack([change for element in elements for change in element_changes(op(element))], lambda _: maps[0].spec)
+        return transaction(
+            pack([change for element in elements for change in element_changes(op(element))], lambda _: maps[0].spec)
+        )
 
     nft.commit(packed(Create))
     nft.commit(packed(Delete))

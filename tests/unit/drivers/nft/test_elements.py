@@ -6,15 +6,16 @@ import sys
 
 import pytest
 
-from netorch.drivers.nft.commands import Change, is_deletable, is_words, script
-from netorch.drivers.nft.elements import NotPackable, pack
+from netorch.drivers.nft.commands import Change, as_text, is_deletable, is_words, steps
+from netorch.drivers.nft.wire.elements import pack
+from netorch.drivers.nft.wire.messages import NotPackable
 from netorch.state.nft import NftChain, NftMap
 from netorch.state.op import Create, Replace
 from tests import chains
 
 
 def packed(spec: str, key: str, value: str = "") -> bytes:
-    return pack([Change(True, "inet", "s", spec, key, value)], lambda change: change.spec)
+    return b"".join(pack([Change(True, "inet", "s", spec, key, value)], lambda change: change.spec))
 
 
 @pytest.mark.parametrize(
@@ -68,4 +69,4 @@ def test_no_text_becomes_syntax() -> None:
 
 def test_text_never_deletes_an_element_of_a_chains_set() -> None:
     emptied = NftChain(name=chains.SEND, rules=chains.SEND_CHAIN.rules, sets=())
-    assert "delete element" not in script([Create(chains.SEND_CHAIN), Replace(chains.SEND_CHAIN, emptied)])
+    assert "delete element" not in as_text(steps([Create(chains.SEND_CHAIN), Replace(chains.SEND_CHAIN, emptied)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.drivers.nft.commands import element_changes, of_elements, preparations, script
+from netorch.drivers.nft.commands import as_text, element_changes, of_elements, preparations, steps
 from netorch.drivers.nft.swap import is_turned, present, turn, turning
 from netorch.state.nft import NftChain
 from netorch.state.op import Create, Delete, Op, Replace
@@ -51,7 +51,7 @@ def test_no_transaction_lets_a_chain_read_a_set_that_it_fills(turned: set[str]) 
     assert isinstance(op, Replace)
     assert isinstance(op.old, NftChain)
     assert isinstance(op.obj, NftChain)
-    first, second = preparations([op]), script([op])
+    first, second = as_text(preparations([op])), as_text(steps([op]))
     assert "add element" in first
     assert "chain" not in first
     assert "add element" not in second

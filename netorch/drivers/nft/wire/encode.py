@@ -1,0 +1,88 @@
+"""Steps on what stands in our tables, as messages of nf_tables netlink. What is of another kind is left to libnftables.
+
+Source: linux/netfilter/nf_tables.h NFTA_CHAIN_*, NFTA_HOOK_*, NFTA_RULE_*.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from netorch.drivers.netlink import attr, attr_text, nested
+from netorch.drivers.nft.chains import PRIORITY
+from netorch.drivers.nft.commands import Change, Step
+from netorch.drivers.nft.wire import elements
+from netorch.drivers.nft.wire.expressions import encode
+from netorch.drivers.nft.wire.messages import DELETE_CHAIN, DELETE_RULE, NEW_CHAIN, NEW_RULE, NotPackable, message
+from netorch.drivers.nft.wire.rules import expressions_of
+from netorch.drivers.nft.wire.sets import delete_set, new_set
+from netorch.state.owner import NFT_TABLE
+
+_TABLE: Final = attr_text(1, NFT_TABLE)  # NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
+_CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 3, 4, 5, 7
+_HOOK_NUMBER, _HOOK_PRIORITY, _HOOK_DEVICE = 1, 2, 3
+_INGRESS, _DROP = 0, 0  # NF_NETDEV_INGRESS, NF_DROP
+_RULE_CHAIN, _RULE_EXPRESSIONS = 2, 4
+
+
+def messages(steps: Iterable[Step | Change], specs: Callable[[Change], str]) -> list[bytes]:
+    """Return steps as messages, in their order; `specs` tells what the set of a change says of itself.
+
+    Raises:
+      NotPackable: one of them is of a kind that is not understood here.
+    """
+    made: list[bytes] = []
+    changes: list[Change] = []
+    for step in steps:
+        if isinstance(step, Change):
+            changes.append(step)
+            continue
+        if changes:
+            made += elements.pack(changes, specs)
+            changes = []
+        made.append(_message(step))
+    return made + elements.pack(changes, specs) if changes else made
+
+
+def _message(step: Step) -> bytes:
+    match step.verb, step.kind:
+        case "add", "rule":
+            return message(NEW_RULE, step.family, _rule_body(step.family, step.name, step.text))
+        case "add", "chain":
+            hook = _hook(step.text) if step.text else b""
+            return message(NEW_CHAIN, step.family, _TABLE + attr_text(_CHAIN_NAME, step.name) + hook)
+        case "flush", "chain":
+            return message(DELETE_RULE, step.family, _TABLE + attr_text(_RULE_CHAIN, step.name))
+        case "delete", "chain":
+            return message(DELETE_CHAIN, step.family, _TABLE + attr_text(_CHAIN_NAME, step.name))
+        case "add", "set" | "map":
+            return new_set(step.family, step.name, step.text)
+        case "flush", "set":
+            return elements.flush(step.family, step.name)
+        case "delete", "set" | "map":
+            return delete_set(step.family, step.name)
+        case _:
+            raise NotPackable(f"{step.verb} {step.kind}")
+
+
+def _rule_body(family: str, chain: str, rule: str) -> bytes:
+    listed = b"".join(map(encode, expressions_of(family, chain, rule)))
+    return _TABLE + attr_text(_RULE_CHAIN, chain) + nested(_RULE_EXPRESSIONS, listed)
+
+
+def _hook(device: str) -> bytes:
+    """Return where the chain of a device hooks in, and that it drops what no rule lets pass (nft.chains.hook)."""
+    place = struct.pack(">i", PRIORITY)
+    return b"".join(
+        (
+            nested(
+                _CHAIN_HOOK,
+                attr(_HOOK_NUMBER, struct.pack(">I", _INGRESS)),
+                attr(_HOOK_PRIORITY, place),
+                attr_text(_HOOK_DEVICE, device),
+            ),
+            attr(_CHAIN_POLICY, struct.pack(">I", _DROP)),
+            attr_text(_CHAIN_TYPE, "filter"),
+        )
+    )

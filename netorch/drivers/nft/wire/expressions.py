@@ -1,0 +1,144 @@
+"""Expressions of nf_tables: what a rule is made of in the kernel, as values and as attributes of netlink.
+
+A rule loads parts of a packet into registers, looks them up or compares them, and gives a verdict. A register has 16 bytes
+(numbers 1 to 4) and is made of four with 4 bytes each (8 to 23). The kernel shows the first of these by the large one's number.
+Source: linux/netfilter/nf_tables.h NFTA_*, NFT_REG_*; net/netfilter/nf_tables_api.c, nft_dump_register.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from netorch.drivers.netlink import attr, attrs, each_attr
+from netorch.drivers.nft.wire.messages import CHAIN, CODE, ITEM, VALUE, VERDICT
+
+# Keys and bases. Source: NFT_META_*, NFT_CT_*, NFT_PAYLOAD_*; exthdr: IPPROTO_FRAGMENT, NFT_EXTHDR_F_PRESENT
+META_MARK, META_IIFTYPE, META_NFPROTO, META_L4PROTO, META_PROTOCOL = 3, 8, 15, 16, 1
+CT_DIRECTION, CT_MARK = 1, 3
+LINK, NETWORK, TRANSPORT = 0, 1, 2
+FRAGMENT_HEADER: Final = 44
+PRESENT: Final = 1
+EQUAL, UNEQUAL = 0, 1  # NFT_CMP_*
+_HTON: Final = 1  # NFT_BYTEORDER_HTON
+_NAME, _DATA = 1, 2  # NFTA_EXPR_*
+_JUDGED: Final = "verdict"  # what `immediate` is called here when it decides
+# Attributes that hold a value in an attribute of its own.
+_BOXED: Final = {("cmp", 3), ("bitwise", 4), ("bitwise", 5), ("immediate", 2)}
+
+
+class Expression(NamedTuple):
+    """One expression: its kind, and its attributes by number."""
+
+    kind: str
+    parts: tuple[tuple[int, bytes], ...]
+
+
+def register(place: int) -> int:
+    """Return the number of the register that begins so many times 4 bytes behind the first one's begin."""
+    return 1 + place // 4 if place % 4 == 0 else 8 + place
+
+
+@lru_cache(maxsize=256)
+def meta(key: int, into: int) -> Expression:
+    """Return what loads something that the kernel knows of a packet."""
+    return Expression("meta", ((1, _u32(into)), (2, _u32(key))))
+
+
+def set_meta(key: int, origin: int = 1) -> Expression:
+    """Return what sets something of a packet to what a register holds."""
+    return Expression("meta", ((2, _u32(key)), (3, _u32(origin))))
+
+
+@lru_cache(maxsize=64)
+def ct(key: int, into: int) -> Expression:
+    """Return what loads something of a packet's connection."""
+    return Expression("ct", ((1, _u32(into)), (2, _u32(key))))
+
+
+@lru_cache(maxsize=1024)
+def payload(base: int, offset: int, length: int, into: int) -> Expression:
+    """Return what loads bytes of a packet."""
+    return Expression("payload", ((1, _u32(into)), (2, _u32(base)), (3, _u32(offset)), (4, _u32(length))))
+
+
+@lru_cache(maxsize=64)
+def exthdr(header: int, offset: int, length: int, flags: int, into: int) -> Expression:
+    """Return what loads bytes of an extension header of IPv6, or whether there is one."""
+    parts = ((1, _u32(into)), (2, bytes((header,))), (3, _u32(offset)), (4, _u32(length)), (5, _u32(flags)), (6, _u32(0)))
+    return Expression("exthdr", parts)
+
+
+def compare(operator: int, value: bytes) -> Expression:
+    """Return what goes on when the first register holds this value (EQUAL), or does not (UNEQUAL)."""
+    return Expression("cmp", ((1, _u32(1)), (2, _u32(operator)), (3, value)))
+
+
+def mask(value: bytes) -> Expression:
+    """Return what clears the bits of the first register that are not in `value`."""
+    parts = ((1, _u32(1)), (2, _u32(1)), (3, _u32(len(value))), (4, value), (5, bytes(len(value))), (6, _u32(0)))
+    return Expression("bitwise", parts)
+
+
+@lru_cache(maxsize=64)
+def byteorder(size: int, length: int, place: int) -> Expression:
+    """Return what puts a register into network order, by numbers of `size` bytes."""
+    parts = ((1, _u32(place)), (2, _u32(place)), (3, _u32(_HTON)), (4, _u32(length)), (5, _u32(size)))
+    return Expression("byteorder", parts)
+
+
+def lookup(name: str, into: int = 0) -> Expression:
+    """Return what goes on when a set or map holds what is in the registers; of a map the value goes into a register."""
+    target = ((3, _u32(into)),) if into else ()
+    return Expression("lookup", ((1, name.encode() + b"\0"), (2, _u32(1)), *target, (5, _u32(0))))
+
+
+def immediate(value: bytes) -> Expression:
+    """Return what puts a value into the first register."""
+    return Expression("immediate", ((1, _u32(1)), (2, value)))
+
+
+def verdict(code: int, chain: str = "") -> Expression:
+    """Return what decides, or leads to another chain."""
+    return Expression(_JUDGED, ((CODE, struct.pack(">i", code)), *(((CHAIN, chain.encode() + b"\0"),) if chain else ())))
+
+
+@lru_cache(maxsize=1 << 14)
+def encode(expression: Expression) -> bytes:
+    """Return an expression as an item of a rule's list, with attributes as the kernel tells them."""
+    kind, parts = expression
+    if kind == _JUDGED:
+        kind, data = "immediate", attr(1, _u32(0)) + attr(2, attr(VERDICT, _joined(parts)))
+    else:
+        data = _joined((number, attr(VALUE, value) if (kind, number) in _BOXED else value) for number, value in parts)
+    return attr(ITEM, attr(_NAME, kind.encode() + b"\0") + attr(_DATA, data))
+
+
+def decode(data: bytes) -> Iterator[Expression]:
+    """Yield the expressions of a rule. Raises ValueError for what has no such form at all."""
+    return (_decode(item) for _, item in each_attr(data))
+
+
+@lru_cache(maxsize=1 << 14)
+def _decode(item: bytes) -> Expression:
+    found = attrs(item)
+    kind = found.get(_NAME, b"\0")[:-1].decode(errors="replace")
+    parts = []
+    for number, value in sorted(each_attr(found.get(_DATA, b""))):
+        if (kind, number) in _BOXED:
+            inner = attrs(value)
+            if VERDICT in inner:
+                return Expression(_JUDGED, tuple(sorted(each_attr(inner[VERDICT]))))
+            value = inner.get(VALUE, b"")
+        parts.append((number, value))
+    return Expression(kind, tuple(parts))
+
+
+def _joined(parts: Iterable[tuple[int, bytes]]) -> bytes:
+    return b"".join(attr(number, value) for number, value in parts)
+
+
+def _u32(number: int) -> bytes:
+    return struct.pack(">I", number)

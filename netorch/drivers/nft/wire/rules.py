@@ -1,0 +1,342 @@
+"""Rules of VPCs and ports: from nft's words to the expressions that the kernel holds, and back.
+
+netorch's rules are a small part of nft's language: comparisons of a field with a value, look-ups of fields in a set, the packet's
+mark, and a verdict. libnftables reads all sets of a table before it takes or lists one rule; here a rule costs what its words
+count. The table of fields (wire.fields) serves both directions. What is not in it is left to libnftables.
+
+`words_of` reads only what `expressions_of` would have written: it puts its words back into expressions and compares. So a rule
+that somebody else has altered is never taken for one of ours.
+
+    ip daddr . th dport . meta l4proto @send-001388-0000beef.port4 goto sent
+
+    meta load nfproto => 1; cmp eq 1 0x02                   the packet is IPv4: `ip daddr` needs that
+    payload load 4b @ network + 16 => 1                     the key, in neighbouring registers
+    payload load 2b @ transport + 2 => 9
+    meta load l4proto => 10; byteorder 10 = hton(10)        in keys of intervals only
+    lookup 1 set send-001388-0000beef.port4
+    immediate 0 goto sent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from netorch.drivers.nft.wire import expressions
+from netorch.drivers.nft.wire.expressions import EQUAL, UNEQUAL, Expression, register
+from netorch.drivers.nft.wire.fields import MARK, Fact, Field, Form, fact, fact_in, field_of, fields_at, fields_like
+from netorch.drivers.nft.wire.messages import VERDICTS, NotPackable
+
+_CODES: Final = {code: word for word, code in VERDICTS.items()}
+_WITH_CHAIN: Final = ("jump", "goto")
+_MARK_SET: Final = ["meta", "mark", "set"]
+_MOST_MERGED: Final = 16  # bytes of a register
+Rule = tuple[Expression, ...]
+
+
+def expressions_of(family: str, chain: str, rule: str) -> Rule:
+    """Return the expressions of a rule in a chain. Sets whose names begin with the chain's and a dot hold intervals.
+
+    Raises:
+      NotPackable: there is a word in it that is not known here.
+    """
+    writer = _Writer(family, f"{chain}.", rule.split(" "))
+    try:
+        while writer.place < len(writer.words):
+            writer.statement()
+    except (ValueError, OSError, OverflowError, IndexError, KeyError) as error:
+        raise NotPackable(rule) from error
+    return tuple(writer.made)
+
+
+def words_of(family: str, chain: str, rule: Rule) -> str:
+    """Return the words of a rule that a chain holds.
+
+    Raises:
+      NotPackable: it is no rule that `expressions_of` makes.
+    """
+    reader = _Reader(family, rule)
+    try:
+        while reader.place < len(rule):
+            reader.statement()
+        reader.say_pending()
+        words = " ".join(reader.words)
+    except (ValueError, OSError, OverflowError, IndexError, KeyError, StopIteration) as error:
+        raise NotPackable(str(rule)) from error
+    if expressions_of(family, chain, words) != rule:
+        raise NotPackable(words)
+    return words
+
+
+class _Writer:
+    """Takes a rule's words from the front and makes expressions of them."""
+
+    def __init__(self, family: str, own: str, words: list[str]) -> None:
+        self.words = words
+        self.place = 0
+        self.made: list[Expression] = []
+        self._family = family
+        self._own = own
+        self._facts: set[str] = set()
+        self._compared: tuple[int, int, bytes] | None = None  # base, offset and value of the payload that was compared last
+
+    def statement(self) -> None:
+        """Take one match or action."""
+        head = self.words[self.place]
+        if head in VERDICTS:
+            self._take()
+            self._add(expressions.verdict(VERDICTS[head], self._take() if head in _WITH_CHAIN else ""))
+        elif self.words[self.place : self.place + 3] == _MARK_SET:
+            self.place += 3
+            self._set_mark()
+        else:
+            self._match()
+
+    def _take(self) -> str:
+        word = self.words[self.place]
+        self.place += 1
+        return word
+
+    def _peek(self) -> str:
+        return self.words[self.place] if self.place < len(self.words) else ""
+
+    def _add(self, *made: Expression) -> None:
+        self.made += made
+        self._compared = None
+
+    def _field(self) -> Field:
+        field, count = field_of(self.words, self.place)
+        self.place += count
+        return field
+
+    def _set_mark(self) -> None:
+        if self._peek()[:1].isdigit():
+            self._add(expressions.immediate(MARK.form.pack(self._take(), MARK.size)))
+        else:
+            field = self._field()
+            if self._take() != "map":
+                raise NotPackable(" ".join(self.words))
+            self._make_sure(field)
+            self._add(field.load(1), expressions.lookup(self._set_name(), 1))
+        self._add(expressions.set_meta(expressions.META_MARK))
+
+    def _match(self) -> None:
+        fields = [self._field()]
+        while self._peek() == ".":
+            self._take()
+            fields.append(self._field())
+        if len(fields) > 1 or self._peek().startswith("@"):
+            self._look_up(fields)
+        else:
+            self._compare(fields[0])
+
+    def _look_up(self, fields: Sequence[Field]) -> None:
+        name = self._set_name()
+        intervals = name.startswith(self._own)
+        if intervals and len(fields) == 1:
+            raise NotPackable(name)
+        for field in fields:
+            self._make_sure(field)
+        place = 0
+        for field in fields:
+            self._add(field.load(register(place)))
+            if intervals and field.turned is not None:
+                self._add(expressions.byteorder(*field.turned, register(place)))
+            place += -(-field.size // 4)
+        self._add(expressions.lookup(name))
+
+    def _set_name(self) -> str:
+        word = self._take()
+        if not word.startswith("@") or word.count(",") or len(word) == 1:
+            raise NotPackable(word)
+        return word[1:]
+
+    def _compare(self, field: Field) -> None:
+        word, mask = self._take(), field.within
+        if word == "&":
+            if mask:
+                raise NotPackable(field.words)
+            mask, word = field.form.pack(self._take(), field.size), self._take()
+            if word not in ("==", "!="):
+                raise NotPackable(word)
+        operator = UNEQUAL if word == "!=" else EQUAL
+        value = self._take() if word in ("==", "!=") else word
+        if word == "==" and not (mask and not field.within):
+            raise NotPackable(" ".join(self.words))
+        self._make_sure(field)
+        if field.form.is_address and "/" in value:
+            self._compare_prefix(field, operator, value)
+        else:
+            self._add_match(field, mask, operator, field.form.pack(value, field.size))
+        known = fact_in(field, field.form.pack(value, field.size)) if operator == EQUAL and not mask and "/" not in value else ""
+        self._facts |= {known} - {""}
+
+    def _compare_prefix(self, field: Field, operator: int, text: str) -> None:
+        """Compare the first bytes, or all of them masked where the prefix ends within a byte."""
+        word, _, bits = text.partition("/")
+        address, length = field.form.pack(word, field.size), int(bits)
+        if field.place is None or not 0 < length < 8 * field.size or int.from_bytes(address, "big") & _hosts(field.size, length):
+            raise NotPackable(text)
+        if length % 8 == 0:
+            self._add(expressions.payload(*field.place, length // 8, 1), expressions.compare(operator, address[: length // 8]))
+        else:
+            network = (_hosts(field.size, 0) ^ _hosts(field.size, length)).to_bytes(field.size, "big")
+            self._add_match(field, network, operator, address)
+
+    def _make_sure(self, field: Field) -> None:
+        """Compare what the field needs, unless that is known already."""
+        for name in field.needs:
+            if name not in self._facts:
+                if {"ip", "ip6", "arp"} >= {name} and self._facts & {"ip", "ip6", "arp"}:
+                    raise NotPackable(f"{field.words}: the packet is another one")
+                need: Fact = fact(name, self._family, "ether" in self._facts)
+                self._facts.add(name)
+                self._add_match(need.field, b"", EQUAL, need.value)
+
+    def _add_match(self, field: Field, mask: bytes, operator: int, value: bytes) -> None:
+        """Add a comparison; one of bytes of the packet that follow those of the last comparison is one with that."""
+        before = self._compared
+        if mask or operator != EQUAL or field.place is None:
+            self._add(field.load(1), *([expressions.mask(mask)] if mask else []), expressions.compare(operator, value))
+            return
+        base, offset = field.place
+        if before is not None and before[0] == base and before[1] + len(before[2]) == offset:
+            merged = before[2] + value
+            if len(merged) <= _MOST_MERGED:
+                del self.made[-2:]
+                offset, value = before[1], merged
+        self._add(expressions.payload(base, offset, len(value), 1), expressions.compare(EQUAL, value))
+        self._compared = base, offset, value
+
+
+class _Reader:
+    """Takes a rule's expressions from the front and makes words of them.
+
+    What a rule makes sure of has words only when no field needs it.
+    """
+
+    def __init__(self, family: str, rule: Rule) -> None:
+        self.rule = rule
+        self.place = 0
+        self.words: list[str] = []
+        self._family = family
+        self._facts: set[str] = set()
+        self._pending: dict[str, str] = {}  # facts that no field has needed yet, with the words that say them
+
+    def statement(self) -> None:
+        """Take one match or action."""
+        expression = self.rule[self.place]
+        if expression.kind == "verdict":
+            self.place += 1
+            self.say_pending()
+            code, *chain = (value for _, value in expression.parts)
+            self.words.append(_CODES[int.from_bytes(code, "big", signed=True)])
+            self.words += [name[:-1].decode() for name in chain]
+        elif expression.kind == "immediate":
+            self.place += 2  # what the mark is set with, and that it is
+            self.say_pending()
+            self.words += [*_MARK_SET, MARK.form.text(dict(expression.parts)[2])]
+        else:
+            self._match()
+
+    def say_pending(self) -> None:
+        """Say what the rule makes sure of though no field needs it. Raises ValueError for what only nft itself makes sure of."""
+        if not all(self._pending.values()):
+            raise ValueError("a comparison that nothing needs")
+        self.words += self._pending.values()
+        self._facts |= self._pending.keys()
+        self._pending = {}
+
+    def _match(self) -> None:
+        loads: list[Expression] = []
+        while (expression := self.rule[self.place]).kind in ("meta", "ct", "payload", "exthdr", "byteorder"):
+            if expression.kind != "byteorder":
+                loads.append(_in_first(expression))
+            self.place += 1
+        self.place += 1
+        parts = dict(expression.parts)
+        if expression.kind == "lookup":
+            self._looked_up(loads, parts[1][:-1].decode(), to_mark=3 in parts)
+        elif len(loads) == 1 and expression.kind == "bitwise":
+            self.place += 1
+            self._compared(loads[0], parts[4], dict(self.rule[self.place - 1].parts))
+        elif len(loads) == 1 and expression.kind == "cmp":
+            self._compared(loads[0], b"", parts)
+        else:
+            raise ValueError(expression.kind)
+
+    def _looked_up(self, loads: Sequence[Expression], name: str, *, to_mark: bool) -> None:
+        fields = [self._known(fields_like(load)) for load in loads]
+        self.say_pending()
+        words = " . ".join(field.words for field in fields)
+        if to_mark:
+            self.place += 1
+            self.words += [*_MARK_SET, words, "map", f"@{name}"]
+        else:
+            self.words += [words, f"@{name}"]
+
+    def _compared(self, load: Expression, mask: bytes, comparison: dict[int, bytes]) -> None:
+        equal, value = not int.from_bytes(comparison[2], "big"), comparison[3]
+        fields = fields_like(load)
+        if not any(self._can_be(field) for field in fields) and load.kind == "payload":
+            base, offset, _ = (int.from_bytes(part, "big") for _, part in load.parts[1:])
+            self._compared_bytes(base, offset, value, equal=equal)
+        elif equal and not mask and len(fields) == 1 and (known := fact_in(fields[0], value)):
+            self._known(fields)
+            spoken = self._family == "inet" and fields[0].words == "meta nfproto"
+            self._pending[known] = f"{fields[0].words} {fields[0].form.text(value)}" if spoken else ""
+        else:
+            self._say(self._known(fields), mask, value, equal=equal)
+
+    def _compared_bytes(self, base: int, offset: int, value: bytes, *, equal: bool) -> None:
+        """Take a comparison of some bytes: the network of an address, or several fields at once."""
+        field = self._known(fields_at(base, offset))
+        if field.size > len(value):
+            self.say_pending()
+            address = field.form.text(value.ljust(field.size, b"\0"))
+            self.words += [field.words, *(() if equal else ("!=",)), f"{address}/{8 * len(value)}"]
+            return
+        own, rest = value[: field.size], value[field.size :]
+        if known := fact_in(field, own):
+            self._pending[known] = ""
+        else:
+            self._say(field, b"", own, equal=equal)
+        if rest:
+            self._compared_bytes(base, offset + field.size, rest, equal=equal)
+
+    def _say(self, field: Field, mask: bytes, value: bytes, *, equal: bool) -> None:
+        self.say_pending()
+        form: Form = field.form
+        self.words.append(field.words)
+        if mask and form.is_address:
+            length = int.from_bytes(mask, "big").bit_count()
+            self.words += [*(() if equal else ("!=",)), f"{form.text(value)}/{length}"]
+            return
+        if mask and not field.within:
+            self.words += ["&", form.text(mask), *(("==",) if equal else ())]
+        self.words += [*(() if equal else ("!=",)), form.text(value)]
+
+    def _known(self, fields: Sequence[Field]) -> Field:
+        """Return the one of the fields that the packet can have, as far as is known; what it needs is said with it."""
+        field = next(field for field in fields if self._can_be(field))
+        for name in field.needs:
+            if name in self._pending:
+                del self._pending[name]
+                self._facts.add(name)
+        return field
+
+    def _can_be(self, field: Field) -> bool:
+        return all(name in self._facts or name in self._pending for name in field.needs)
+
+
+def _in_first(load: Expression) -> Expression:
+    """Return a load as one into the first register. Raises KeyError for what loads nothing."""
+    parts = dict(load.parts)
+    number = 1
+    if number not in parts:
+        raise KeyError(load.kind)
+    return Expression(load.kind, tuple((kind, b"\0\0\0\1" if kind == number else value) for kind, value in load.parts))
+
+
+def _hosts(size: int, length: int) -> int:
+    return (1 << (8 * size - length)) - 1

@@ -1,0 +1,145 @@
+"""What is packed by hand is what libnftables makes of the same words: in the kernel's own dump, and in an operator's listing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from netorch.compiler.registry import compile_slice, load_compilers
+from netorch.drivers import netns
+from netorch.drivers.netlink import Channel, attr, attr_text, attrs, each_attr
+from netorch.drivers.nft import commands
+from netorch.drivers.nft.monitor import NETLINK_NETFILTER
+from netorch.drivers.nft.wire.commit import CommitSocket
+from netorch.drivers.nft.wire.encode import messages
+from netorch.drivers.nft.wire.messages import GET_CHAIN, GET_ELEMENTS, GET_RULE, GET_SET, transaction
+from netorch.state.base import KernelObject
+from netorch.state.nft import NftChain, NftElement, NftMap, PortChain
+from netorch.state.op import Create, Op
+from netorch.state.owner import NFT_TABLE
+from policy import nftgen, skeleton
+from tests import chains
+from tests.property.policy_scripts import stored_scripts
+
+pytestmark = pytest.mark.root
+
+BY_TEXT, BY_HAND = "wire-text", "wire-hand"
+PORT = "v-0013880000001"
+BORDER = "border-001388-00000000002-0000beef-out"
+EVERY_LENGTH = NftChain(
+    name=BORDER,
+    rules=(
+        *(f"ip daddr != {'128.0.0.0' if bits < 8 else '10.0.0.0'}/{bits} jump {chains.ACL}" for bits in range(1, 32)),
+        *(f"ip6 saddr != {'8000::' if bits < 16 else '2001::'}/{bits} jump {chains.ACL}" for bits in range(1, 128)),
+        f"ip daddr != 10.0.0.7 jump {chains.ACL}",
+        f"meta nfproto ipv6 jump {chains.ACL}",
+        "meta mark set 0x0",
+        f"goto {chains.SEND}",
+    ),
+)
+MANY = "send-001388-0000beee"
+MANY_SETS = {
+    "many4": ("th dport . meta l4proto . ip daddr", "inet_service . inet_proto . ipv4_addr", "80-443 . 6 . 10.0.0.0/8"),
+    "many6": ("th dport . meta l4proto . ip6 daddr", "inet_service . inet_proto . ipv6_addr", "53 . 17 . ::/0"),
+    "peer_many": ("th dport . meta l4proto . meta mark", "inet_service . inet_proto . mark", "0-9 . 6 . 0xdeadbeef"),
+    "answers4": ("meta nfproto ipv4 th sport . meta l4proto", "inet_service . inet_proto", "0-65535 . 17"),
+}
+MANY_CHAIN = NftChain(
+    name=MANY,
+    rules=(*(f"{match} @{MANY}.{name} goto sent" for name, (match, _, _) in MANY_SETS.items()), "goto sg_refuses_sender"),
+    sets=chains.sets_of(MANY, {name: (spec, (element,)) for name, (_, spec, element) in MANY_SETS.items()}),
+)
+PORT_CHAIN = nftgen.port_chain(PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
+FORMS: list[KernelObject] = [*chains.POLICY, EVERY_LENGTH, MANY_CHAIN, *chains.verdicts(PORT), PORT_CHAIN]
+OF_TABLES = NftMap | NftChain | NftElement | PortChain
+
+
+@pytest.fixture
+def homes() -> Iterator[dict[str, int]]:
+    """Two namespaces with our tables, loaded by the same hand."""
+    found = {name: netns.make(name) for name in (BY_TEXT, BY_HAND)}
+    for name in found:
+        for table in skeleton.fabric_tables():
+            nft(name, f"table {table.family} {NFT_TABLE} {{\n{table.text}\n}}\n")
+    yield found
+    for name, descriptor in found.items():
+        netns.remove(name)
+        os.close(descriptor)
+
+
+def nft(home: str, text: str) -> None:
+    subprocess.run(["ip", "netns", "exec", home, "nft", "-f", "-"], input=text.encode(), check=True)
+
+
+def listed(home: str) -> str:
+    """Return what an operator sees."""
+    command = ["ip", "netns", "exec", home, "nft", "list", "ruleset"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def pack(descriptor: int, ops: list[Op]) -> None:
+    with netns.inside(descriptor):
+        socket = CommitSocket()
+    for steps in (commands.preparations(ops), commands.steps(ops)):
+        assert socket.commit(transaction(messages(steps, lambda change: change.spec or SPECS[change.set]))) == 0
+    socket.close()
+
+
+SPECS = {"sends": "type ifname : verdict", "takes": "type ifname : verdict", "zone": "typeof iifname : ct zone"}
+SPECS |= {"port_zone": SPECS["zone"], "transit4": "type ifname . ipv4_addr", "transit6": "type ifname . ipv6_addr"}
+SPECS |= {f"class-{vni:06x}.{version}": f"type ipv{version}_addr : mark" for vni in (5000,) for version in (4, 6)}
+
+
+def raw(descriptor: int) -> dict[str, list[object]]:
+    """Return the kernel's dump: chains, sets, rules and elements without handles, which count all that ever was."""
+    channel = Channel(descriptor, NETLINK_NETFILTER)
+    handles = {"chain": (GET_CHAIN, 2), "set": (GET_SET, 16), "rule": (GET_RULE, 3, 6)}
+    found: dict[str, list[object]] = {}
+    for kind, (request, *handle) in handles.items():
+        for _, _, body in channel.dump(request, bytes(4)):
+            found.setdefault(kind, []).append(
+                (body[0], [part for part in each_attr(body, 4) if part[0] not in (*handle, 8, 9, 14)])
+            )
+            if kind == "set":
+                name = attrs(body, 4)[2]
+                found.setdefault("description", []).append((name, attrs(body, 4)[9]))
+                request_of_elements = bytes((body[0], 0, 0, 0)) + _set(name)
+                items = [attrs(answer, 4).get(3, b"") for _, _, answer in channel.dump(GET_ELEMENTS, request_of_elements)]
+                found.setdefault("element", []).append((name, sorted(item for part in items for item in each_attr(part))))
+    channel.close()
+    return found
+
+
+def _set(name: bytes) -> bytes:
+    return attr_text(1, NFT_TABLE) + attr(2, name)
+
+
+def compare(homes: dict[str, int], objects: list[KernelObject]) -> None:
+    for ifname in [obj.ifname for obj in objects if isinstance(obj, PortChain)]:
+        for home in homes:
+            subprocess.run(["ip", "-n", home, "link", "add", ifname, "type", "dummy"], check=True)
+    ops: list[Op] = [Create(obj) for obj in sorted(objects, key=lambda obj: obj.rank) if isinstance(obj, OF_TABLES)]
+    nft(BY_TEXT, commands.as_text(commands.preparations(ops)))
+    nft(BY_TEXT, commands.as_text(commands.steps(ops)))
+    pack(homes[BY_HAND], ops)
+    by_text, by_hand = raw(homes[BY_TEXT]), raw(homes[BY_HAND])
+    for kind, found in by_text.items():
+        assert len(found) == len(by_hand[kind])
+        for one, other in zip(found, by_hand[kind], strict=True):
+            assert one == other
+    assert listed(BY_TEXT) == listed(BY_HAND)
+
+
+def test_every_form_is_in_the_kernel_as_libnftables_makes_it(homes: dict[str, int]) -> None:
+    compare(homes, FORMS)
+
+
+@pytest.mark.parametrize("name", sorted(stored_scripts()))
+def test_a_stored_policy_is_in_the_kernel_as_libnftables_makes_it(homes: dict[str, int], name: str) -> None:
+    case = stored_scripts()[name].case
+    objects = list(compile_slice(load_compilers(), case.view("hv1"), case.mappings()).values())
+    SPECS.update({obj.name: obj.spec for obj in objects if isinstance(obj, NftMap)})
+    compare(homes, [obj for obj in objects if getattr(obj, "family", "inet") == "inet"])
