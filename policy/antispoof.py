@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import HostView, LocalEni, Phase, VpcView, link_local
+from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, Part, Phase, VpcPart, VpcView, link_local
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
-from netorch.model.mapping import Mapping
+from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.nft import PortChain
 from policy import nftgen, skeleton
@@ -16,29 +16,16 @@ from policy import nftgen, skeleton
 UNSPECIFIED: Final = "::"  # the source of a duplicate address detection; the kernel never forwards it, nor a link-local address
 
 
-class AntiSpoof:
-    """Yields the fabric's tables, and the chain of every port."""
+def _tables(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
+    """Yield the tables, which let no port send that has no chain."""
+    return iter(skeleton.fabric_tables())
 
-    name: Final = "antispoof"
-    reads: Final[frozenset[type]] = frozenset({NetworkInterface})
 
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield the tables, which let no port send that has no chain."""
-        return iter(skeleton.fabric_tables())
-
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield a chain for every port that is here; an arriving interface has no port yet that could have one."""
-        for item in view.local:
-            if item.phase is not Phase.ARRIVING:
-                yield _chain(view, item)
-
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
+def _chains(view: VpcView) -> Iterator[KernelObject]:
+    """Yield a chain for every port that is here; an arriving interface has no port yet that could have one."""
+    for item in view.local:
+        if item.phase is not Phase.ARRIVING:
+            yield _chain(view, item)
 
 
 def _chain(view: VpcView, item: LocalEni) -> PortChain:
@@ -46,3 +33,14 @@ def _chain(view: VpcView, item: LocalEni) -> PortChain:
     has_ipv6 = view.dual_stack and eni.ipv6_address
     addresses = (eni.ipv6_address, link_local(eni.mac), UNSPECIFIED) if has_ipv6 else ()
     return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, addresses)
+
+
+class AntiSpoof:
+    """Yields the fabric's tables, and the chain of every port."""
+
+    name: Final = "antispoof"
+    reads: Final[frozenset[type]] = frozenset({NetworkInterface})
+    parts: Final[tuple[Part, ...]] = (
+        HostPart(id="antispoof.host", compile=_tables),
+        VpcPart(id="antispoof", compile=_chains, inputs=frozenset({Vpc, LocalEni})),
+    )

@@ -22,12 +22,12 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from netorch.compiler.base import HostView, LocalEni, VpcView
+from netorch.compiler.base import Identity, LocalEni, MappingPart, Part, VpcPart, VpcView
 from netorch.errors import CompileError
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap, Scope
 from policy import skeleton
@@ -37,53 +37,46 @@ from policy.groups import GroupRules, group_chain
 _CLASS_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 
 
-class Chains:
-    """Yields the chains of a VPC's rules, who they are for, and the conntrack zone of its devices."""
+def _devices(view: VpcView) -> Iterator[KernelObject]:
+    """Yield which zone each device belongs to, which chains judge each port, and the maps for the classes of addresses."""
+    for version in (4, 6) if view.dual_stack else (4,):
+        yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
+    ports = [port_name(item.eni.id) for item in view.local]
+    for device in (view.vrf, view.vxlan):
+        yield _fabric(view, ZONES, device, hex(view.zone))
+    for port in ports:
+        yield _fabric(view, skeleton.PORT_ZONES, port, hex(view.zone))
+    for item, port in zip(view.local, ports, strict=True):
+        for direction in Direction:
+            yield _fabric(view, skeleton.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
 
-    name: Final = "chains"
-    reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
 
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield nothing: the table that holds the chains is antispoof's too."""
-        return iter(())
+def _rules(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
+    places = {(item.subnet.id, _groups(item)): item for item in view.local}
+    classes = {class_number(groups): groups for groups in _distinct(view.of(Identity))}
+    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), classes)
+    local = sorted({groups for _, groups in places})
+    rules.check_size(local)
+    for groups in local:
+        for direction in Direction:
+            yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
+    acls = {subnet.id: _acl_of(view, subnet) for subnet in {item.subnet.id: item.subnet for item in places.values()}.values()}
+    for acl in {acl.id: acl for acl in acls.values()}.values():
+        for direction in Direction:
+            if not allows_everything(acl, direction):
+                yield acl_chain(_acl_name(acl, direction), acl, direction)
+    for _, item in sorted(places.items()):
+        for direction in Direction:
+            yield _border(view, item, acls[item.subnet.id], direction)
 
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield which zone each device belongs to, which chains judge each port, and the maps for the classes of addresses."""
-        for version in (4, 6) if view.dual_stack else (4,):
-            yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
-        ports = [port_name(item.eni.id) for item in view.local]
-        for device in (view.vrf, view.vxlan):
-            yield _fabric(view, ZONES, device, hex(view.zone))
-        for port in ports:
-            yield _fabric(view, skeleton.PORT_ZONES, port, hex(view.zone))
-        for item, port in zip(view.local, ports, strict=True):
-            for direction in Direction:
-                yield _fabric(view, skeleton.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
 
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
-        places = {(item.subnet.id, _groups(item)): item for item in view.local}
-        rules = GroupRules(view.groups, view.prefix_lists, {class_number(groups): groups for groups in _distinct(view.classes)})
-        local = sorted({groups for _, groups in places})
-        rules.check_size(local)
-        for groups in local:
-            for direction in Direction:
-                yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
-        acls = {subnet.id: _acl_of(view, subnet) for subnet in {item.subnet.id: item.subnet for item in places.values()}.values()}
-        for acl in {acl.id: acl for acl in acls.values()}.values():
-            for direction in Direction:
-                if not allows_everything(acl, direction):
-                    yield acl_chain(_acl_name(acl, direction), acl, direction)
-        for _, item in sorted(places.items()):
-            for direction in Direction:
-                yield _border(view, item, acls[item.subnet.id], direction)
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        """Yield the class of the address; one whose interface has no groups is in none that a rule could refer to."""
-        if mapping.groups:
-            version = 6 if ":" in mapping.address else 4
-            number = hex(class_number(mapping.groups))
-            yield _fabric(view, class_map(mapping.vni, version), mapping.address, number)
+def _class_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+    """Yield the class of the address; one whose interface has no groups is in none that a rule could refer to."""
+    if mapping.groups:
+        version = 6 if ":" in mapping.address else 4
+        number = hex(class_number(mapping.groups))
+        yield _fabric(view, class_map(mapping.vni, version), mapping.address, number)
 
 
 def class_number(groups: tuple[str, ...]) -> int:
@@ -97,10 +90,10 @@ def class_map(vni: int, version: int) -> str:
     return f"class-{vni:06x}.{version}"
 
 
-def _distinct(classes: Iterable[tuple[str, ...]]) -> Iterable[tuple[str, ...]]:
+def _distinct(classes: Iterable[Identity]) -> Iterable[tuple[str, ...]]:
     """Return the classes. Raises CompileError for two with one number: a packet could not tell them apart."""
     known: dict[int, tuple[str, ...]] = {}
-    for groups in sorted(classes):
+    for groups in (found.groups for found in classes):
         other = known.setdefault(class_number(groups), groups)
         if other is not groups:
             text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {class_number(groups):#x}"
@@ -130,7 +123,7 @@ def _border_name(view: VpcView, item: LocalEni, direction: Direction) -> str:
 
 
 def _acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
-    for acl in view.acls:
+    for acl in view.of(NetworkAcl):
         if acl.id == subnet.acl or (not subnet.acl and acl.is_default):
             return acl
     wanted = subnet.acl or "the default one"
@@ -149,3 +142,19 @@ def _border(view: VpcView, item: LocalEni, acl: NetworkAcl, direction: Direction
             rules.append(f"ip6 {far} != {inside} jump {name}" if inside else f"meta nfproto ipv6 jump {name}")
     rules.append(f"goto {_group_chain_name(view.vni, _groups(item), direction)}")
     return NftChain(name=_border_name(view, item, direction), rules=tuple(rules))
+
+
+class Chains:
+    """Yields the chains of a VPC's rules, who they are for, and the conntrack zone of its devices."""
+
+    name: Final = "chains"
+    reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
+    parts: Final[tuple[Part, ...]] = (
+        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni})),
+        VpcPart(
+            id="chains.rules",
+            compile=_rules,
+            inputs=frozenset({Vpc, LocalEni, SecurityGroup, NetworkAcl, PrefixList, Identity}),
+        ),
+        MappingPart(id="chains.mapping", compile=_class_of),
+    )

@@ -12,11 +12,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import HostView, VpcView
+from netorch.compiler.base import Carried, HostPart, HostView, MappingPart, Part, VpcView
 from netorch.model.mapping import Direction, Mapping
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
 from policy import nftgen, skeleton
+
+
+def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
+    """Yield the table, which drops all VXLAN packets as long as there are no mappings."""
+    yield skeleton.underlay_table()
+
+
+def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+    """Yield who may send from the address, and while it moves who may send packets on."""
+    me = view.host.host.name
+    if mapping.host != me:
+        yield from _accept("peers", mapping.vtep, mapping)
+    move = mapping.move
+    if move is None:
+        return
+    other_is_me = move.host == me
+    if move.direction is Direction.TO and not other_is_me:
+        yield from _accept("peers", move.vtep, mapping)
+    old_host, old_vtep = (mapping.host, mapping.vtep) if move.direction is Direction.TO else (move.host, move.vtep)
+    if old_host == me:
+        yield nftgen.transit(view.vxlan, mapping.address, mapping.vni)
+    elif me in (mapping.host, move.host):
+        yield from _accept("relay", old_vtep, mapping)
+
+
+def _accept(kind: str, vtep: str, mapping: Mapping) -> tuple[NftElement, NftElement]:
+    return nftgen.sender(kind, vtep, mapping.vni, mapping.address), nftgen.member(vtep, mapping.vni)
 
 
 class Verify:
@@ -24,36 +51,7 @@ class Verify:
 
     name: Final = "verify"
     reads: Final[frozenset[type]] = frozenset({Mapping})
-
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield the table, which drops all VXLAN packets as long as there are no mappings."""
-        yield skeleton.underlay_table()
-
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield nothing: without mappings nobody may send."""
-        return iter(())
-
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        """Yield who may send from the address, and while it moves who may send packets on."""
-        me = view.host.host.name
-        if mapping.host != me:
-            yield from _accept("peers", mapping.vtep, mapping)
-        move = mapping.move
-        if move is None:
-            return
-        other_is_me = move.host == me
-        if move.direction is Direction.TO and not other_is_me:
-            yield from _accept("peers", move.vtep, mapping)
-        old_host, old_vtep = (mapping.host, mapping.vtep) if move.direction is Direction.TO else (move.host, move.vtep)
-        if old_host == me:
-            yield nftgen.transit(view.vxlan, mapping.address, mapping.vni)
-        elif me in (mapping.host, move.host):
-            yield from _accept("relay", old_vtep, mapping)
-
-
-def _accept(kind: str, vtep: str, mapping: Mapping) -> tuple[NftElement, NftElement]:
-    return nftgen.sender(kind, vtep, mapping.vni, mapping.address), nftgen.member(vtep, mapping.vni)
+    parts: Final[tuple[Part, ...]] = (
+        HostPart(id="verify.host", compile=_table),
+        MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView})),
+    )

@@ -32,6 +32,7 @@ from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, EniStatus, VpcStatus
+from netorch.model.flow_log import FlowLog
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus, HostMtu
@@ -187,7 +188,7 @@ class Agent:
     def _observe(self, dirty: Dirty) -> None:
         if self.flow_logger is None:
             return
-        if dirty.flow_logs or not self._logged.isdisjoint(dirty.structures) or (dirty.host and self._logged):
+        if any(FlowLog in kinds or vni in self._logged for vni, kinds in dirty.kinds.items()) or (dirty.host and self._logged):
             targets = targets_of(self.records, self.reconciler.phases)
             self._logged = set(self.records.logged)
             zones = {vni: self.reconciler.zone_of(vni) for vni in {target.log.vni for target in targets}}
@@ -218,7 +219,7 @@ class Agent:
             if slice_id != HOST_SLICE:
                 self._tell_vpc(slice_id)
         host_view = self.reconciler.host_view
-        if HOST_SLICE in applied and host_view is not None:
+        if host_view is not None:
             self.outbox.say(keys.host_mtu(self.host_name), HostMtu(mtu=host_view.underlay_mtu))
         if now >= self._count_at:
             self._count_at = now + COUNT_EVERY_S
@@ -273,7 +274,7 @@ class Agent:
     def _left_alone(self, eni_id: str) -> str:
         """Return what the namespace that an interface was plugged into had already, or nothing."""
         target = self.reconciler.slices.get(vni_of(eni_id))
-        port = target.wanted(link_key(port_name(eni_id))) if target is not None else None
+        port = target.desired.get(link_key(port_name(eni_id))) if target is not None else None
         if not isinstance(port, VethPort) or port.make_netns:
             return ""
         return self.kernel.left_alone(port.ifname)

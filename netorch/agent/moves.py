@@ -12,7 +12,7 @@ Everything is read from records and kernel, so that either agent may die at any 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 import msgspec
 
@@ -66,17 +66,17 @@ class Moves:
         self._arrivals: dict[str, Arrival] = {}
         self._relays: dict[str, float] = {}  # interface that has left -> until when this host relays for it
 
-    def phases(self, vni: int, ports: Collection[str], now: float) -> dict[str, Phase]:
-        """Return the phase of each interface of a VPC that is here; `ports` are the device names that the kernel holds."""
+    def phases(self, vni: int, has_device: Callable[[str], bool], now: float) -> dict[str, Phase]:
+        """Return the phase of each interface of a VPC that is here; `has_device` says whether the kernel holds a device."""
         phases = {}
         for eni_id in self._records.wants_of(vni):
             mapping = mapping_of(self._records, eni_id)
-            phase = self._phase(eni_id, mapping, ports, now)
+            phase = self._phase(eni_id, mapping, has_device, now)
             if phase is not None:
                 phases[eni_id] = phase
         return phases
 
-    def _phase(self, eni_id: str, mapping: Mapping | None, ports: Collection[str], now: float) -> Phase | None:
+    def _phase(self, eni_id: str, mapping: Mapping | None, has_device: Callable[[str], bool], now: float) -> Phase | None:
         me = self._records.host_name
         if mapping is None or not is_arriving(mapping, me):
             self._arrivals.pop(eni_id, None)
@@ -92,7 +92,7 @@ class Moves:
             status = self._records.statuses.get(keys.eni_status(mapping.host, eni_id))
             if arrival.released_at is None and status is not None and status.state is EniState.DEPARTING:
                 arrival.released_at = now
-            arrival.plugged = port_name(eni_id) in ports or now >= arrival.due_at()
+            arrival.plugged = has_device(port_name(eni_id)) or now >= arrival.due_at()
             return Phase.HELD if arrival.plugged else Phase.ARRIVING
         if has_left(mapping, me):
             self._relays.setdefault(eni_id, now + GRACE_S)

@@ -7,6 +7,7 @@ hide or end the other.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import msgspec
 
@@ -14,8 +15,9 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
-STRUCTURE = ""  # the part of a slice that depends on neither rules nor a mapping
-RULES = "rules"  # other parts are called by the mapping's address
+PartId = tuple[str, str]  # a part of a compiler by its id, and the address of the mapping that it was compiled for, or nothing
+VIEW: Final[PartId] = ("", "")  # what parts are compiled from
+DISPUTE: Final[PartId] = ("disagreement", "")
 
 
 class Refusal(msgspec.Struct):
@@ -31,10 +33,10 @@ class Problems:
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}  # slice -> why it is not as it should be
-        self._flaws: dict[int, dict[str, str]] = {}
+        self._flaws: dict[int, dict[PartId, str]] = {}
         self._refusals: dict[int, Refusal] = {}
 
-    def compiled(self, slice_id: int, part: str, flaw: str) -> None:
+    def compiled(self, slice_id: int, part: PartId, flaw: str) -> None:
         """Note how compiling a part of a slice went; no flaw: well."""
         flaws = self._flaws.get(slice_id)
         if flaw:

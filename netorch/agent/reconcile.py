@@ -8,25 +8,19 @@ cannot be applied, nothing else is: fail closed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
-import msgspec
-
+from netorch.agent.compilation import Compilation
 from netorch.agent.moves import Moves
-from netorch.agent.problems import RULES, STRUCTURE, Problems
+from netorch.agent.problems import VIEW, Problems
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.agent.zones import Zones
-from netorch.compiler.base import Compiler, HostView, Phase, VpcView
-from netorch.compiler.ports import kept_keys
-from netorch.compiler.registry import compile_host, compile_mapping, compile_rules, compile_slice, compile_vpc
+from netorch.compiler.base import Compiler, HostView, Phase
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
-from netorch.errors import CompileError, KernelError, UnreadableRecord
+from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
-from netorch.records import keys
-from netorch.records.codec import check_value
-from netorch.records.vpc import MissingRecord
 from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
 from netorch.state.foreign import Foreign
 from netorch.state.op import Delete, Failure, Op
@@ -40,25 +34,27 @@ class Reconciler:
     """Holds the slices of this host and keeps the kernel equal to them."""
 
     def __init__(self, records: Records, moves: Moves, kernel: Kernel, compilers: Sequence[Compiler]) -> None:
-        self.phases: dict[int, dict[str, Phase]] = {}
         self.slices: dict[int, Slice] = {}
         self.writes = 0
         self.repaired = 0
         self.host_view: HostView | None = None
         self._records = records
-        self._moves = moves
         self._kernel = kernel
-        self._compilers = compilers
-        self._views: dict[int, VpcView] = {}
         self._problems = Problems()
         self._link_refusals: dict[int, dict[str, str]] = {}  # slice -> device -> why the kernel refused it last
         self._zones = Zones()
+        self._compilation = Compilation(records, moves, self._zones, compilers, self._slice, self._problems)
         self._look_again_at: float | None = None
 
     @property
     def problems(self) -> dict[int, str]:
         """Return why slices are not as they should be."""
         return self._problems.texts
+
+    @property
+    def phases(self) -> Mapping[int, Mapping[str, Phase]]:
+        """Return how far the interfaces of each VPC have come on this host."""
+        return self._compilation.phases
 
     # --- what the kernel holds -----------------------------------------------------------------------------------------------
 
@@ -123,30 +119,14 @@ class Reconciler:
 
     def compile(self, dirty: Dirty, now: float) -> None:
         """Compile what the dirty records ask for; edits memory only, but for a look at the underlay device."""
-        everything = False
         if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
-            everything = self._compile_host(now)
-        carried = self._records.carried()
-        structures = dirty.structures | self._moves.arrivals_due(now)
-        if everything:
-            structures = structures | carried
-        for vni in sorted(structures):
-            if vni not in carried:
-                self._drop_vpc(vni)
-            elif self.host_view is not None:  # else all are compiled once there is one
-                self._compile_vpc(vni, self.host_view, now)
-        for vni in sorted(dirty.rules - structures):
-            if vni in self._views and vni in self._records.vpcs:
-                view = msgspec.structs.replace(self._views[vni], **self._records.rules(vni))
-                self._compile_rules(view, self._records.problem(vni))
-        for vni, address in sorted(dirty.mappings):
-            if vni in self._views and vni in self._records.vpcs:
-                self._compile_mapping(self._views[vni], address)
+            self._look_at_host(now)
+        self._compilation.turn(dirty, self.host_view, now)
 
-    def _compile_host(self, now: float) -> bool:
-        """Compile the host's own slice; return whether what all VPCs see has changed. Flawed, the kernel keeps what it has."""
+    def _look_at_host(self, now: float) -> None:
+        """Make the host's own view. While that cannot be done nothing is applied, and VPCs are compiled as for the last one."""
         self._look_again_at = None
-        host, view, flaw = self._records.host, None, self._records.host_flaw
+        host, flaw = self._records.host, self._records.host_flaw
         if not flaw and host is None:
             flaw = f"host {self._records.host_name} is not in the store; create it: netorch host create"
         elif not flaw and host is not None:
@@ -159,78 +139,8 @@ class Reconciler:
                     flaw = f"no device holds the underlay address {host.underlay}; waiting for it"
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
-                    view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
-        changed = view is not None and view != self.host_view
-        if view is not None and changed:
-            try:
-                self._slice(HOST_SLICE).set_own(compile_host(self._compilers, view), frozenset())
-            except Exception as error:  # see _flaw_of
-                flaw, changed = _flaw_of(error), False
-            else:
-                self.host_view = view
-        self._problems.compiled(HOST_SLICE, STRUCTURE, flaw)
-        return changed
-
-    def _compile_vpc(self, vni: int, host_view: HostView, now: float) -> None:
-        target = self._slice(vni)
-        ports = {str(key[1]) for key in target.actual if key[0] == "link"}
-        phases = self._moves.phases(vni, ports, now)
-        flaw = self._records.problem(vni)
-        if not flaw:
-            try:
-                view = self._records.view(vni, host_view, phases, self._zones.of(vni))
-                target.set_own(compile_vpc(self._compilers, view), kept_keys(view))
-            except Exception as error:  # see _flaw_of
-                flaw = _flaw_of(error)
-            else:
-                self.phases[vni] = phases
-                before = self._views.get(vni)
-                self._compile_rules(view, "")
-                self._compile_mappings(view, before)
-        self._problems.compiled(vni, STRUCTURE, flaw)
-
-    def _compile_rules(self, view: VpcView, flaw: str) -> None:
-        """Compile rules; those that cannot be compiled leave the last good ones in force, whatever else has changed."""
-        self._views[view.vni] = view
-        if not flaw:
-            try:
-                self._slice(view.vni).set_rules(compile_rules(self._compilers, view))
-            except Exception as error:  # see _flaw_of
-                flaw = _flaw_of(error)
-        self._problems.compiled(view.vni, RULES, flaw)
-
-    def _compile_mappings(self, view: VpcView, before: VpcView | None) -> None:
-        """Compile the mappings whose port came or went, or all when what they are compiled with is new."""
-        records = self._records.vpcs[view.vni]
-        target = self._slice(view.vni)
-        addresses: Iterable[str]
-        if before is None or before.vpc != view.vpc or before.host != view.host:
-            addresses = target.of_mapping.keys() | records.mappings.keys()
-        else:
-            addresses = before.held ^ view.held
-        for address in addresses:
-            self._compile_mapping(view, address)
-
-    def _compile_mapping(self, view: VpcView, address: str) -> None:
-        found = self._records.vpcs[view.vni].mappings.get(address)
-        mapping = found.record if found is not None else None
-        flaw = ""
-        try:
-            if mapping is not None:
-                check_value(keys.mapping(view.vni, address), mapping)
-            objects = compile_mapping(self._compilers, view, mapping).values() if mapping is not None else ()
-        except Exception as error:  # see _flaw_of
-            flaw = f"mapping {address}: {_flaw_of(error)}"
-        else:
-            self._slice(view.vni).set_mapping(address, objects)
-        self._problems.compiled(view.vni, address, flaw)
-
-    def _drop_vpc(self, vni: int) -> None:
-        self._slice(vni).clear()
-        self._views.pop(vni, None)
-        self.phases.pop(vni, None)
-        self._records.forget_vpc(vni)
-        self._problems.dropped(vni)
+                    self.host_view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
+        self._problems.compiled(HOST_SLICE, VIEW, flaw)
 
     # --- from one to the other -----------------------------------------------------------------------------------------------
 
@@ -272,14 +182,14 @@ class Reconciler:
         actual: Objects = {}
         keep: set[Key] = set()
         for target in self.slices.values():
-            desired.update(target.desired())
+            desired.update(target.desired)
             actual.update(target.actual)
             keep |= target.keep
         return diff(desired, actual, keep)
 
     def _may_touch(self, slice_id: int) -> bool:
-        """Return whether the desired part is known: compiled once, or known to be nothing."""
-        return slice_id in self._views or slice_id not in self._records.carried()
+        """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing."""
+        return self._compilation.knows(slice_id) and not self._slice(slice_id).dispute()
 
     def _run(
         self, desired: Objects, actual: Objects, keep: Collection[Key], whole: Set[int], now: float, may_delete: bool
@@ -290,12 +200,7 @@ class Reconciler:
         nothing about the part that was refused.
         """
         ops = diff(desired, actual, keep)
-        if not may_delete:
-            # What is only removed to be made again, e.g. half a device, is not taken away.
-            withheld = [op for op in ops if isinstance(op, Delete) and op.obj.key not in desired]
-            for deletion in withheld:
-                self._slice(deletion.obj.slice_id).touch(deletion.obj.key)
-            ops = [op for op in ops if not isinstance(op, Delete) or op.obj.key in desired]
+        ops = [op for op in ops if self._may_run(op, desired, may_delete)]
         try:
             failures = self._kernel.apply(ops) if ops else []
         except KernelError as error:
@@ -331,6 +236,18 @@ class Reconciler:
                     del target.actual[child]
         else:
             target.actual[key] = op.obj
+
+    def _may_run(self, op: Op, desired: Objects, may_delete: bool) -> bool:
+        """Return whether an operation may be carried out now; a deletion that may not stays to be looked at."""
+        obj = op.obj
+        if (
+            not isinstance(op, Delete) or obj.key in desired
+        ):  # removed to be made again, e.g. half a device: nothing is taken away
+            return True
+        if may_delete and self._compilation.is_complete(obj.slice_id):
+            return True
+        self._slice(obj.slice_id).touch(obj.key)
+        return False
 
     def retry_due(self, now: float) -> bool:
         """Mark the slices whose retry is due; return whether there is one, in which case the kernel is to be read first."""
@@ -371,27 +288,16 @@ class Reconciler:
         return tuple(sorted(obj.text for obj in found if isinstance(obj, Foreign)))
 
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
-        """Return a slice compiled from nothing; must equal `slices[vni].desired()`. For tests and the audit of audits."""
-        mappings = [stored.record for stored in self._records.vpcs[vni].mappings.values()]
-        return compile_slice(self._compilers, self._views[vni], mappings)
+        """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and the audit of audits."""
+        return self._compilation.recomputed(vni)
 
 
 def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:
     """Return whether the kernel held an object as it is wanted, and now holds another or none, though nobody may take it."""
-    wanted, known = target.wanted(key), target.actual.get(key)
+    wanted, known = target.desired.get(key), target.actual.get(key)
     if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
         return False
     return key not in target.keep and wanted.parent not in target.keep  # a port on its way to another host is no damage
-
-
-def _flaw_of(error: Exception) -> str:
-    """Return what a compiler, or whoever made its view, ran into.
-
-    Compilers are plug-ins and records come from outside: whatever one VPC makes them raise must not stop the others.
-    """
-    if isinstance(error, MissingRecord | CompileError | UnreadableRecord):
-        return str(error)
-    return f"it cannot be compiled: {type(error).__name__}: {error}"
 
 
 def _goes_with(obj: KernelObject, parent: Key) -> bool:

@@ -8,29 +8,26 @@ A host may carry thousands of VPCs: one record's change must cost the same then 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Set
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from netorch.agent.peers import Peers
-from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
+from netorch.compiler.base import Identity, Phase
 from netorch.errors import UnreadableRecord
-from netorch.model.eni import EniStatus, Host, Instance, NetworkInterface
+from netorch.model.eni import EniStatus, Host
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import RouteTable, Subnet
+from netorch.model.security import SecurityGroup
 from netorch.records import keys
 from netorch.records.codec import decode_value
 from netorch.records.flows import HandedOver
-from netorch.records.kinds import BY_PREFIX, BY_TYPE, Affects
+from netorch.records.kinds import BY_PREFIX
 from netorch.records.mirror import Change, Mirror, WatchedVpc
-from netorch.records.vpc import MissingRecord
 
-T = TypeVar("T")
 _NAMED: Final = 3  # in a sentence
 
 
@@ -38,17 +35,15 @@ class Dirty(msgspec.Struct, kw_only=True):
     """What a change of records asks for. `mappings` maps (vni, address) to the mapping that was compiled before."""
 
     host: bool = False
-    structures: set[int] = msgspec.field(default_factory=set)
-    rules: set[int] = msgspec.field(default_factory=set)
+    kinds: dict[int, set[type]] = msgspec.field(default_factory=dict)  # VNI -> the kinds of its records that changed
     mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
-    flow_logs: bool = False
     terminations: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, group) of which connections are to end
     handed_over: set[str] = msgspec.field(default_factory=set)  # interfaces whose connections have come
     ended: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, address) that its interface has no more
 
-    def __bool__(self) -> bool:
-        sets = (self.structures, self.rules, self.mappings, self.terminations, self.handed_over, self.ended)
-        return self.host or self.flow_logs or any(map(bool, sets))
+    def mark(self, vni: int, *kinds: type) -> None:
+        """Note that records of a VPC have changed; `Phase` stands for where its interfaces are, `Identity` for their groups."""
+        self.kinds.setdefault(vni, set()).update(kinds)
 
 
 class Records(Mirror):
@@ -151,7 +146,7 @@ class Records(Mirror):
 
     def _set_want(self, resource_id: str, *, wanted: bool) -> None:
         vni = vni_of(resource_id)
-        self.dirty.structures.add(vni)
+        self.dirty.mark(vni, Phase)
         if wanted:
             self.wants.add(resource_id)
             self._wants_of.setdefault(vni, set()).add(resource_id)
@@ -169,19 +164,14 @@ class Records(Mirror):
         vni, flawed = change.vni, change.flawed or change.was_flawed
         if change.of is Mapping:
             if flawed:
-                self.dirty.structures.add(vni)
+                self.dirty.mark(vni)
             if not change.flawed:
                 self._set_mapping(vni, change.name, change.before, change.after)
             return
-        affects = BY_TYPE[change.of].affects if change.of is not None else Affects.STRUCTURE
-        if flawed or affects is Affects.STRUCTURE:
-            self.dirty.structures.add(vni)
-        elif affects is Affects.RULES:
-            self.dirty.rules.add(vni)
+        self.dirty.mark(vni, *((change.of,) if change.of is not None else ()))
         if change.flawed:
             return
         if change.of is FlowLog:
-            self.dirty.flow_logs = True
             (self.logged.add if self.vpcs[vni].of(FlowLog) else self.logged.discard)(vni)
         before, after = change.before, change.after
         if isinstance(before, SecurityGroup) and after is not None and after.terminations > before.terminations:
@@ -200,7 +190,7 @@ class Records(Mirror):
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
             if either is not None and either.eni in self.wants:
-                self.dirty.structures.add(vni)
+                self.dirty.mark(vni, Phase)
 
     def _count_class(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
         """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
@@ -212,11 +202,11 @@ class Records(Mirror):
             classes[old] -= 1
             if not classes[old]:
                 del classes[old]
-                self.dirty.rules.add(vni)
+                self.dirty.mark(vni, Identity)
         if new is not None:
             classes[new] += 1
             if classes[new] == 1:
-                self.dirty.rules.add(vni)
+                self.dirty.mark(vni, Identity)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
         eni_id = key.rpartition("/")[2]
@@ -227,7 +217,7 @@ class Records(Mirror):
         if value is not None:
             with suppress(UnreadableRecord):  # no word, then: the move goes on as with a host that says nothing
                 self.statuses[key] = decode_value(key, value, EniStatus)
-        self.dirty.structures.add(vni_of(eni_id))
+        self.dirty.mark(vni_of(eni_id), Phase)
 
     def _set_flows(self, eni_id: str, value: bytes | None) -> None:
         self.handed_over.pop(eni_id, None)
@@ -236,43 +226,6 @@ class Records(Mirror):
                 self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
 
-    def local_enis(self, vni: int, phases: dict[str, Phase]) -> Iterator[LocalEni]:
-        """Yield the interfaces of a VPC that are here in some phase. Raises MissingRecord."""
-        records = self.vpcs[vni]
-        for eni_id in sorted(phases):
-            try:
-                eni = records.of(NetworkInterface)[eni_id].record
-                subnet, instance = records.of(Subnet)[eni.subnet].record, records.of(Instance)[eni.instance].record
-            except KeyError as error:
-                raise MissingRecord(f"the record {error.args[0]} is missing") from error
-            yield LocalEni(eni=eni, subnet=subnet, instance=instance, phase=phases[eni_id])
-
-    def view(self, vni: int, host: HostView, phases: dict[str, Phase], zone: int) -> VpcView:
-        """Return what the compilers may see of a VPC. Raises MissingRecord."""
-        records = self.vpcs[vni]
-        local = tuple(self.local_enis(vni, phases))
-        return VpcView(
-            host=host,
-            vpc=records.vpc.record,
-            subnets=_by_id(records, Subnet),
-            route_tables=_by_id(records, RouteTable),
-            local=local,
-            held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
-            zone=zone,
-            mtus=self.peers.mtus,
-            **self.rules(vni),
-        )
-
-    def rules(self, vni: int) -> dict[str, Any]:
-        """Return the fields of a view that only `rules` of a compiler reads."""
-        records = self.vpcs[vni]
-        return {
-            "groups": _by_id(records, SecurityGroup),
-            "acls": _by_id(records, NetworkAcl),
-            "prefix_lists": _by_id(records, PrefixList),
-            "classes": frozenset(self._classes.get(vni, ())),
-        }
-
-
-def _by_id(records: WatchedVpc, of: type[T]) -> tuple[T, ...]:
-    return tuple(stored.record for _, stored in sorted(records.of(of).items()))
+    def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
+        """Return every set of groups that some mapping of a VPC has."""
+        return self._classes.get(vni, {}).keys()

@@ -1,13 +1,15 @@
 """Desired and actual objects of one VPC on this host, and which keys may differ.
 
-The desired part is the VPC's own objects, what its rules come to, and those of each mapping, counted by how many ask for them, so
-that one changed mapping touches its own entries only. `recomputed` must always equal `desired`; the tests assert it everywhere.
+What is desired is what the parts of compilers ask for, counted, so that one part compiled again touches its own keys only.
+`recomputed` must always equal `desired`; the tests assert it everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 
+from netorch.agent.problems import PartId
+from netorch.compiler.registry import disagreement
 from netorch.state.base import KernelObject, Key
 
 Objects = dict[Key, KernelObject]
@@ -17,64 +19,81 @@ class Slice:
     """One VPC (or the host's own part) on this host."""
 
     def __init__(self) -> None:
-        self.own: Objects = {}  # what depends on neither rules nor a mapping
-        self.rules: Objects = {}  # what rules come to
-        self.shared: dict[Key, tuple[KernelObject, int]] = {}  # what mappings ask for, and how many do
-        self.of_mapping: dict[str, tuple[KernelObject, ...]] = {}  # address -> what its mapping asked for
-        self.actual: Objects = {}
+        self.desired: Objects = {}  # what should exist
+        self.actual: Objects = {}  # what the kernel holds
         self.keep: frozenset[Key] = frozenset()
         self.touched: set[Key] = set()
         self.all_touched = False
+        self._parts: dict[PartId, tuple[KernelObject, ...]] = {}  # what each part asks for
+        self._shared: dict[Key, Counter[KernelObject]] = {}  # keys that several parts ask for -> which objects, and how many do
+        self._disputed: set[Key] = set()  # keys of which parts ask for different objects
 
-    def desired(self) -> Objects:
-        """Return everything that should exist. Cost: O(slice)."""
-        return {**{key: obj for key, (obj, _) in self.shared.items()}, **self.rules, **self.own}
+    def set_part(self, part: PartId, objects: Objects) -> None:
+        """Replace what a part asks for; nothing when it is gone. Cost: O(the part), whatever else the slice holds."""
+        before = {obj.key: obj for obj in self._parts.pop(part, ())}
+        if objects:
+            self._parts[part] = tuple(objects.values())
+        for key, obj in objects.items():
+            known = before.pop(key, None)
+            if known is None:
+                self._ask(key, obj)
+            elif known is not obj and known != obj:
+                self._ask(key, obj)
+                self._release(key, known)
+        for key, known in before.items():
+            self._release(key, known)
 
-    def wanted(self, key: Key) -> KernelObject | None:
-        """Return the desired object of a key, or None."""
-        own = self.own.get(key) or self.rules.get(key)
-        if own is not None:
-            return own
-        counted = self.shared.get(key)
-        return counted[0] if counted is not None else None
+    def has_part(self, part: PartId) -> bool:
+        """Return whether a part asks for anything."""
+        return part in self._parts
 
-    def set_own(self, objects: Objects, keep: frozenset[Key]) -> None:
-        """Replace the part that depends on no mapping."""
-        self.own = objects
-        self.keep = keep
-        self.all_touched = True
-
-    def set_rules(self, objects: Objects) -> None:
-        """Replace what rules come to. Cost: O(what they come to), whatever else the slice holds."""
-        old, self.rules = self.rules, objects
-        self.touched |= {key for key in old.keys() | objects.keys() if old.get(key) != objects.get(key)}
-
-    def set_mapping(self, address: str, objects: Iterable[KernelObject]) -> None:
-        """Replace what the mapping of an address asks for (nothing when it is gone). Cost: O(1)."""
-        new = tuple(objects)
-        old = self.of_mapping.pop(address, ())
-        if new:
-            self.of_mapping[address] = new
-        for obj in new:
-            key = obj.key
-            known = self.shared.get(key)
-            self.shared[key] = (obj, 1 if known is None else known[1] + 1)
+    def _ask(self, key: Key, obj: KernelObject) -> None:
+        known = self.desired.get(key)
+        self.desired[key] = obj
+        if known is not None:
+            self._shared.setdefault(key, Counter((known,)))[obj] += 1
+            self._note_dispute(key)
+        if known is None or known != obj:
             self.touched.add(key)
-        for obj in old:
-            key = obj.key
-            value, count = self.shared[key]
-            if count == 1:
-                del self.shared[key]
-            else:
-                self.shared[key] = (value, count - 1)
+
+    def _release(self, key: Key, obj: KernelObject) -> None:
+        counts = self._shared.get(key)
+        if counts is None:
+            del self.desired[key]
             self.touched.add(key)
+            return
+        counts[obj] -= 1
+        if not counts[obj]:
+            del counts[obj]
+        left = next(iter(counts))
+        if self.desired[key] != left:
+            self.desired[key] = left
+            self.touched.add(key)
+        self._note_dispute(key)
+        if counts.total() == 1:
+            del self._shared[key]
+
+    def _note_dispute(self, key: Key) -> None:
+        if len(self._shared[key]) > 1:
+            self._disputed.add(key)
+        else:
+            self._disputed.discard(key)
+
+    def dispute(self) -> str:
+        """Return which two parts ask for different objects with one key, or nothing. Cost: O(1) when there are none."""
+        if not self._disputed:
+            return ""
+        key = min(self._disputed, key=str)
+        found = [(part, obj) for part, objects in self._parts.items() for obj in objects if obj.key == key]
+        (first, known), (second, obj) = found[0], next(item for item in found if item[1] != found[0][1])
+        return disagreement(_spell(first), known, _spell(second), obj)
 
     def clear(self) -> None:
         """Ask for nothing any more."""
-        self.own = {}
-        self.rules = {}
-        self.shared = {}
-        self.of_mapping = {}
+        self.desired = {}
+        self._parts = {}
+        self._shared = {}
+        self._disputed = set()
         self.keep = frozenset()
         self.all_touched = True
 
@@ -108,8 +127,8 @@ class Slice:
         touched, everything = self.touched, self.all_touched or any(key[0] == "link" for key in self.touched)
         self.touched, self.all_touched = set(), False
         if everything:
-            return self.desired(), self.actual
-        desired = {key: obj for key in touched if (obj := self.wanted(key)) is not None}
+            return self.desired, self.actual
+        desired = {key: self.desired[key] for key in touched if key in self.desired}
         return desired, {key: self.actual[key] for key in touched if key in self.actual}
 
     @property
@@ -120,8 +139,13 @@ class Slice:
     @property
     def empty(self) -> bool:
         """Return whether nothing is wanted and nothing is there."""
-        return not self.own and not self.rules and not self.shared and not self.actual
+        return not self.desired and not self.actual
 
 
 def _rests_on(obj: KernelObject, ifname: str | int) -> bool:
     return getattr(obj, "ifname", "") == ifname or obj.parent == ("link", ifname)
+
+
+def _spell(part: PartId) -> str:
+    name, address = part
+    return f"{name} ({address})" if address else name

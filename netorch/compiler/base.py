@@ -1,19 +1,27 @@
 """What a compiler sees and what it must yield.
 
-A slice (all objects of one VPC on one host) is  vpc(view)  +  rules(view)  +  mapping(view, m) for each mapping m.
-`mapping` depends on nothing but its own mapping and the view's constants, so a changed mapping costs O(1):
-its old objects are released, its new ones taken; objects that several mappings share are counted.
-`rules` is apart from `vpc`, so that a changed rule costs nothing for the interfaces that it is about.
+A compiler is a name, the stored types that it answers for, and its *parts*. A part is a function with an id and the inputs that
+it depends on; it is compiled again when one of these has another value, and never otherwise:
+
+    HostPart      once for the host; may read all VPCs that the host carries
+    VpcPart       once for each VPC
+    MappingPart   once for each mapping of a VPC, so that a changed mapping costs O(1)
+
+A slice (all objects of one VPC on one host) is what its parts yield together. Objects that several parts ask for are counted;
+parts that ask for different objects with one key are an error that names both.
+
+An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (LocalEni, Identity,
+LocalTable). A part sees its own inputs only, so it cannot depend on what it does not name.
 
 Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dictionary
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -21,7 +29,6 @@ from netorch.errors import CompileError
 from netorch.model.addr import format_ip, packed
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 
@@ -31,6 +38,8 @@ IPV4_MIN_MTU = 576  # RFC 791 section 3.1; of less than 552 Linux will not be to
 IPV6_MIN_MTU = 1280  # RFC 8200 section 5; with less a device has no IPv6
 PORT_MAC = "02:4e:54:ff:ff:01"  # the host's side of every port on every host: a moved instance keeps its ARP cache
 IPV6_GATEWAY = "fe80::1"
+
+T = TypeVar("T")
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,36 +72,72 @@ class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase = Phase.HELD
 
 
-class VpcView(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about one VPC that this host may know."""
+class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A route table that is in use here: the main one, and those that the subnets of interfaces here are associated with."""
 
-    host: HostView
-    vpc: Vpc
-    subnets: tuple[Subnet, ...]
-    route_tables: tuple[RouteTable, ...]
-    local: tuple[LocalEni, ...]
+    table: RouteTable
+
+
+class Identity(msgspec.Struct, frozen=True, order=True):
+    """A set of security groups that some mapping of the VPC has: rules that refer to a group mean identities that hold it."""
+
+    groups: tuple[str, ...]
+
+
+class VpcView(msgspec.Struct, frozen=True, kw_only=True):
+    """One VPC as this host, or one part of a compiler, sees it.
+
+    `held` and `mtus` are looked up by address or host and are no inputs: when they change, the mappings concerned are compiled.
+    """
+
+    vni: int
+    inputs: Dictionary[type, tuple[Any, ...]]  # the values of each input; records are sorted by id
+    zone: int = 1  # the conntrack zone that this host has chosen for the VPC, 1 to 65535; never changes while the VPC is here
     held: frozenset[str] = frozenset()  # addresses whose port is here (HELD, DEPARTING): the port's route wins over the mapping's
-    zone: int = 1  # the conntrack zone that this host has chosen for the VPC, 1 to 65535
-    groups: tuple[SecurityGroup, ...] = ()
-    acls: tuple[NetworkAcl, ...] = ()
-    prefix_lists: tuple[PrefixList, ...] = ()
-    classes: frozenset[tuple[str, ...]] = frozenset()  # every set of groups that some mapping of the VPC has
     mtus: Dictionary[str, int] = {}  # host -> the MTU of its underlay, as far as hosts have said; follows them by itself
 
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        """Return the values of an input. Raises CompileError when the part does not name it."""
+        try:
+            return self.inputs[kind]
+        except KeyError:
+            raise CompileError(f"{kind.__name__} is not among the part's inputs; name it there") from None
+
+    def only(self, inputs: Iterable[type]) -> VpcView:
+        """Return the same VPC with these inputs alone."""
+        known = self.inputs
+        return VpcView(
+            vni=self.vni,
+            inputs={kind: known[kind] for kind in inputs},
+            zone=self.zone,
+            held=self.held,
+            mtus=self.mtus,
+        )
+
     @property
-    def vni(self) -> int:
-        """Return the VPC's network identifier."""
-        return self.vpc.vni
+    def host(self) -> HostView:
+        """Return the host."""
+        return self.of(HostView)[0]
+
+    @property
+    def vpc(self) -> Vpc:
+        """Return the VPC's own record."""
+        return self.of(Vpc)[0]
+
+    @property
+    def local(self) -> tuple[LocalEni, ...]:
+        """Return the interfaces that this host carries."""
+        return self.of(LocalEni)
 
     @property
     def vrf(self) -> str:
         """Return the VRF device's name."""
-        return f"vrf{self.vpc.vni}"
+        return f"vrf{self.vni}"
 
     @property
     def vxlan(self) -> str:
         """Return the VXLAN device's name."""
-        return f"vx{self.vpc.vni}"
+        return f"vx{self.vni}"
 
     @property
     def dual_stack(self) -> bool:
@@ -107,8 +152,40 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     def mtu_to(self, host: str) -> int:
         """Return the largest inner IP packet for another host; 0 when that takes as much as this one, or has not said."""
         there = self.mtus.get(host)
-        limit = inner_mtu(there, self.dual_stack) if there is not None else self.mtu
+        if there is None:
+            return 0
+        limit = inner_mtu(there, self.dual_stack)
         return limit if limit < self.mtu else 0
+
+
+Carried = Dictionary[int, VpcView]  # the VPCs that a host carries
+
+
+class HostPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Yields what stands on a host once. `inputs` are of the VPCs that the host carries; the host's own view is always one."""
+
+    id: str
+    compile: Callable[[HostView, Carried], Iterable[KernelObject]]
+    inputs: frozenset[type] = frozenset()
+
+
+class VpcPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Yields objects of one VPC."""
+
+    id: str
+    compile: Callable[[VpcView], Iterable[KernelObject]]
+    inputs: frozenset[type]
+
+
+class MappingPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Yields the objects of one mapping. A changed input compiles all mappings again: name as few as possible."""
+
+    id: str
+    compile: Callable[[VpcView, Mapping], Iterable[KernelObject]]
+    inputs: frozenset[type] = frozenset()
+
+
+Part = HostPart | VpcPart | MappingPart
 
 
 class Compiler(Protocol):
@@ -121,23 +198,12 @@ class Compiler(Protocol):
 
     @property
     def reads(self) -> frozenset[type]:
-        """Return the stored types that it turns into kernel objects."""
+        """Return the stored types that it answers for: one that no compiler names is never silently left out."""
         ...
 
-    def host(self, view: HostView, /) -> Iterable[KernelObject]:
-        """Yield what stands on every host, VPCs or none."""
-        ...
-
-    def vpc(self, view: VpcView, /) -> Iterable[KernelObject]:
-        """Yield the VPC's objects that depend on neither rules nor a mapping. Reads nothing of what `rules` reads alone."""
-        ...
-
-    def rules(self, view: VpcView, /) -> Iterable[KernelObject]:
-        """Yield what security groups, network ACLs and prefix lists come to for the interfaces that are here."""
-        ...
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:
-        """Yield the objects of one mapping. Reads nothing of the view but `host`, `vpc`, `held`, `mtus`."""
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return its parts. An id begins with the compiler's name."""
         ...
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from netorch.compiler.base import HostView, VpcView, ipv6_next_hop, router_mac
+from netorch.compiler.base import HostView, MappingPart, Part, VpcPart, VpcView, ipv6_next_hop, router_mac
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -30,52 +30,39 @@ from netorch.state.sysctls import VXLAN_V4, VXLAN_V6, device_sysctls
 RELAY_METRIC: Final = 4096
 
 
-class OverlayCompiler:
-    """Yields the VXLAN device of a VPC, and of each mapping the way to its host."""
+def _device(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the VXLAN device, which never asks anybody for a neighbour: what is not mapped does not exist."""
+    vxlan = view.vxlan
+    yield Vxlan(
+        ifname=vxlan,
+        vni=view.vni,
+        local=view.host.vtep,
+        lladdr=router_mac(view.host.vtep),
+        mtu=view.mtu,
+        vrf=view.vrf,
+    )
+    # The underlay's device has gathered the packets of a tunnelled stream already; a second time costs and finds nothing.
+    yield Gro(ifname=vxlan, on=False)
+    yield Settings(ifname=vxlan)
+    yield from device_sysctls(VXLAN_V4, vxlan)
+    if view.dual_stack:
+        yield from device_sysctls(VXLAN_V6, vxlan)
+    yield AdminUp(ifname=vxlan)
 
-    name: Final = "overlay"
-    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping})
 
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield nothing: a host without a VPC has no overlay."""
-        return iter(())
+def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+    """Yield the way to a remote address; to a local one only when it is about to leave.
 
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield the VXLAN device, which never asks anybody for a neighbour: what is not mapped does not exist."""
-        vxlan = view.vxlan
-        yield Vxlan(
-            ifname=vxlan,
-            vni=view.vni,
-            local=view.host.vtep,
-            lladdr=router_mac(view.host.vtep),
-            mtu=view.mtu,
-            vrf=view.vrf,
-        )
-        # The underlay's device has gathered the packets of a tunnelled stream already; a second time costs and finds nothing.
-        yield Gro(ifname=vxlan, on=False)
-        yield Settings(ifname=vxlan)
-        yield from device_sysctls(VXLAN_V4, vxlan)
-        if view.dual_stack:
-            yield from device_sysctls(VXLAN_V6, vxlan)
-        yield AdminUp(ifname=vxlan)
-
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        """Yield the way to a remote address; to a local one only when it is about to leave.
-
-        While it moves away from here, the way to its next host stands behind the port's own route: the kernel itself relays from
-        the moment on that the port is gone. While it moves to here, the way is the ordinary one until the port is here, whose
-        route then has the same key.
-        """
-        if mapping.host == view.host.host.name:
-            move = mapping.move
-            if move is not None and move.direction is Direction.TO:
-                yield from _way(view, mapping.address, move, RELAY_METRIC, RELAY_METRIC)
-        elif mapping.address not in view.held:
-            yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC)
+    While it moves away from here, the way to its next host stands behind the port's own route: the kernel itself relays from
+    the moment on that the port is gone. While it moves to here, the way is the ordinary one until the port is here, whose
+    route then has the same key.
+    """
+    if mapping.host == view.host.host.name:
+        move = mapping.move
+        if move is not None and move.direction is Direction.TO:
+            yield from _way(view, mapping.address, move, RELAY_METRIC, RELAY_METRIC)
+    elif mapping.address not in view.held:
+        yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC)
 
 
 def _way(view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int) -> tuple[KernelObject, ...]:
@@ -91,3 +78,14 @@ def _next_hop(vxlan: str, vtep: str, version: int) -> tuple[str, Neighbour, Fdb]
     via = vtep if version == 4 else ipv6_next_hop(vtep)
     mac = router_mac(vtep)
     return via, Neighbour(ifname=vxlan, dst=via, lladdr=mac), Fdb(ifname=vxlan, lladdr=mac, dst=vtep)
+
+
+class OverlayCompiler:
+    """Yields the VXLAN device of a VPC, and of each mapping the way to its host."""
+
+    name: Final = "overlay"
+    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping})
+    parts: Final[tuple[Part, ...]] = (
+        VpcPart(id="overlay", compile=_device, inputs=frozenset({HostView, Vpc})),
+        MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc})),
+    )

@@ -10,48 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, HostView, LocalEni, Phase, VpcView, link_local
+from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, HostView, LocalEni, Part, Phase, VpcPart, VpcView, link_local
 from netorch.compiler.vrf import router_address
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import port_name
-from netorch.model.mapping import Mapping
+from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject, Key
 from netorch.state.l3 import IPV6_METRIC, Address, Neighbour, Route
-from netorch.state.link import AdminUp, Inside, Settings, TapPort, VethPort
+from netorch.state.link import AdminUp, Inside, Settings, TapPort, VethPort, link_key
 from netorch.state.sysctls import PORT_V4, PORT_V6, device_sysctls
 
 INSIDE_IFNAME: Final = "eth0"
 
 
-class PortCompiler:
-    """Yields the port of every interface that is here, and the routes to it."""
-
-    name: Final = "ports"
-    reads: Final[frozenset[type]] = frozenset({NetworkInterface, Instance})
-
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
-
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield the ports; an arriving interface has none until the other host has let go of it."""
-        for item in view.local:
-            if item.phase is not Phase.ARRIVING:
-                yield from _port(view, item)
-
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
+def _ports(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the ports; an arriving interface has none until the other host has let go of it."""
+    for item in view.local:
+        if item.phase is not Phase.ARRIVING:
+            yield from _port(view, item)
 
 
 def kept_keys(view: VpcView) -> frozenset[Key]:
     """Return the keys of the ports that another host is about to take: neither to be removed, nor to be made again once taken."""
-    return frozenset(obj.key for item in view.local if item.phase is Phase.DEPARTING for obj in _port(view, item))
+    return frozenset(link_key(port_name(item.eni.id)) for item in view.local if item.phase is Phase.DEPARTING)
 
 
 def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
@@ -114,3 +96,11 @@ def _inside(item: LocalEni, dual_stack: bool) -> Inside:
         gateways=tuple(gateways),
         is_primary=_is_primary(eni, item.instance),
     )
+
+
+class PortCompiler:
+    """Yields the port of every interface that is here, and the routes to it."""
+
+    name: Final = "ports"
+    reads: Final[frozenset[type]] = frozenset({NetworkInterface, Instance})
+    parts: Final[tuple[Part, ...]] = (VpcPart(id="ports", compile=_ports, inputs=frozenset({HostView, Vpc, LocalEni})),)

@@ -5,11 +5,11 @@ Compilers come through the entry-point group `netorch.compilers`, so that netorc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
-from typing import Final
+from typing import Final, TypeVar
 
-from netorch.compiler.base import Compiler, HostView, VpcView
+from netorch.compiler.base import Carried, Compiler, HostPart, HostView, MappingPart, Part, VpcPart, VpcView
 from netorch.errors import CompileError
 from netorch.model.mapping import Mapping
 from netorch.state.base import HOST_SLICE, KernelObject, Key
@@ -17,6 +17,7 @@ from netorch.state.base import HOST_SLICE, KernelObject, Key
 GROUP: Final = "netorch.compilers"
 
 Objects = dict[Key, KernelObject]
+P = TypeVar("P", HostPart, VpcPart, MappingPart)
 
 
 def load_compilers() -> tuple[Compiler, ...]:
@@ -51,66 +52,92 @@ def check_coverage(compilers: Iterable[Compiler], types: Iterable[type]) -> None
         raise CompileError(f"compilers: none reads {', '.join(missing)}; install the package that does")
 
 
-def compile_host(compilers: Sequence[Compiler], view: HostView) -> Objects:
-    """Return what stands on this host whatever its VPCs. Raises CompileError."""
-    return _merge(((compiler.name, compiler.host(view)) for compiler in compilers), HOST_SLICE)
+def parts_of(compilers: Iterable[Compiler], kind: type[P]) -> tuple[P, ...]:
+    """Return the parts of one class. Raises CompileError for two parts with one id."""
+    parts: dict[str, Part] = {}
+    for part in (part for compiler in compilers for part in compiler.parts):
+        if part.id in parts:
+            raise CompileError(f"compilers: two parts are called {part.id}; give one of them another id")
+        parts[part.id] = part
+    return tuple(part for part in parts.values() if isinstance(part, kind))
 
 
-def compile_vpc(compilers: Sequence[Compiler], view: VpcView) -> Objects:
-    """Return the objects of one VPC that depend on neither rules nor a mapping. Raises CompileError."""
-    return _merge(((compiler.name, compiler.vpc(view)) for compiler in compilers), view.vni)
+def inputs_of(compilers: Iterable[Compiler]) -> frozenset[type]:
+    """Return what the parts depend on, all together."""
+    return frozenset(kind for compiler in compilers for part in compiler.parts for kind in part.inputs)
 
 
-def compile_rules(compilers: Sequence[Compiler], view: VpcView) -> Objects:
-    """Return what the VPC's rules come to on this host. Raises CompileError."""
-    return _merge(((compiler.name, compiler.rules(view)) for compiler in compilers), view.vni)
+def compile_host_part(part: HostPart, view: HostView, carried: Carried) -> Objects:
+    """Return what a part yields for a host. Raises CompileError."""
+    seen = {vni: vpc.only(part.inputs) for vni, vpc in carried.items()} if part.inputs else {}
+    return _checked(part.id, part.compile(view, seen), HOST_SLICE)
 
 
-def compile_mapping(compilers: Sequence[Compiler], view: VpcView, mapping: Mapping) -> Objects:
-    """Return the objects of one mapping. Raises CompileError. Cost: O(1)."""
-    return _merge(((compiler.name, compiler.mapping(view, mapping)) for compiler in compilers), view.vni)
+def compile_vpc_part(part: VpcPart, view: VpcView) -> Objects:
+    """Return what a part yields for a VPC. Raises CompileError."""
+    return _checked(part.id, part.compile(view.only(part.inputs)), view.vni)
+
+
+def compile_mapping_part(part: MappingPart, view: VpcView, mapping: Mapping) -> Objects:
+    """Return what a part yields for a mapping; `view` has the part's inputs only. Raises CompileError. Cost: O(1)."""
+    return _checked(part.id, part.compile(view, mapping), view.vni)
+
+
+def compile_host(compilers: Sequence[Compiler], view: HostView, carried: Carried | None = None) -> Objects:
+    """Return what stands on this host once. Raises CompileError."""
+    found = carried if carried is not None else {}
+    return _merged((part.id, compile_host_part(part, view, found)) for part in parts_of(compilers, HostPart))
 
 
 def compile_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iterable[Mapping]) -> Objects:
     """Return everything of one VPC on this host, compiled from nothing: what incremental work is measured against.
 
     Raises:
-      CompileError: as the others, and when a mapping wants something else than another mapping or the VPC itself.
+      CompileError: a part cannot be compiled, or two ask for different objects with one key.
     """
-    parts: list[tuple[str, Iterable[KernelObject]]] = [(compiler.name, compiler.vpc(view)) for compiler in compilers]
-    parts += [(f"{compiler.name} (rules)", compiler.rules(view)) for compiler in compilers]
+    return _merged(_parts_of_slice(compilers, view, mappings))
+
+
+def _parts_of_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iterable[Mapping]) -> Iterator[tuple[str, Objects]]:
+    for part in parts_of(compilers, VpcPart):
+        yield part.id, compile_vpc_part(part, view)
+    own = [(part, view.only(part.inputs)) for part in parts_of(compilers, MappingPart)]
     for mapping in mappings:
-        parts += [(f"{compiler.name} ({mapping.address})", compiler.mapping(view, mapping)) for compiler in compilers]
-    return _merge(parts, view.vni)
+        for each, seen in own:
+            yield f"{each.id} ({mapping.address})", compile_mapping_part(each, seen, mapping)
 
 
-def _merge(parts: Iterable[tuple[str, Iterable[KernelObject]]], slice_id: int) -> Objects:
-    """Return all objects by key; a later object that equals an earlier one is the same."""
-    merged: Objects = {}
+def _merged(parts: Iterable[tuple[str, Objects]]) -> Objects:
+    """Return all objects by key; a later object that equals an earlier one is the same. Raises CompileError when it does not."""
+    found: Objects = {}
     author: dict[Key, str] = {}
     for name, objects in parts:
-        for obj in objects:
-            key = obj.key
-            known = merged.get(key)
-            if known is None:
-                if obj.slice_id != slice_id:
-                    raise CompileError(_stray(name, key, obj.slice_id, slice_id))
-                merged[key] = obj
-                author[key] = name
-            elif known is not obj and known != obj:
-                raise CompileError(_dispute(author[key], known, name, obj))
-    return merged
+        for key, obj in objects.items():
+            known = found.setdefault(key, obj)
+            first = author.setdefault(key, name)
+            if known is not obj and known != obj:
+                raise CompileError(disagreement(first, known, name, obj))
+    return found
 
 
-def _stray(name: str, key: Key, found: int, wanted: int) -> str:
-    return (
-        f"compiler {name}: {_spell(key)} belongs to slice {found}, not to {wanted}, which was compiled; "
-        "mend the compiler: a VPC's objects carry its VNI, the host's own carry none"
-    )
+def disagreement(first: str, known: KernelObject, second: str, obj: KernelObject) -> str:
+    """Return the error of two parts that ask for different objects with one key."""
+    return f"compilers {first} and {second} disagree about {_spell(obj.key)}: {known} or {obj}; correct one of them"
 
 
-def _dispute(first: str, known: KernelObject, second: str, obj: KernelObject) -> str:
-    return f"compilers {first} and {second} disagree about {_spell(obj.key)}: {known} or {obj}; mend one of them"
+def _checked(name: str, objects: Iterable[KernelObject], slice_id: int) -> Objects:
+    found: Objects = {}
+    for obj in objects:
+        key = obj.key
+        known = found.setdefault(key, obj)
+        if known is not obj and known != obj:
+            raise CompileError(disagreement(name, known, "itself", obj))
+        if obj.slice_id != slice_id:
+            raise CompileError(
+                f"compiler {name}: {_spell(key)} belongs to slice {obj.slice_id}, not to {slice_id}, which was compiled; "
+                "correct the compiler: a VPC's objects carry its VNI, the host's own carry none"
+            )
+    return found
 
 
 def _spell(key: Key) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import HostView, VpcView
+from netorch.compiler.base import Carried, HostPart, HostView, Part, VpcPart, VpcView
 from netorch.model.addr import format_ip, parse_prefix
-from netorch.model.mapping import Mapping
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
@@ -19,6 +18,31 @@ LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
 LOCAL_PRIORITY: Final = 32765
 
 
+def _host(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
+    """Yield the rules of the VRFs' tables and of the local one, and the namespace's sysctls."""
+    for version in (4, 6):
+        yield Rule(version=version, priority=VRF_PRIORITY)
+        yield Rule(version=version, priority=LOCAL_PRIORITY, table=LOCAL_TABLE)
+    yield AdminUp(ifname=LOOPBACK)
+    yield from host_sysctls()
+
+
+def _vrf(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
+    vrf = view.vrf
+    yield Vrf(ifname=vrf, table=view.vni)
+    yield Settings(ifname=vrf)
+    yield AdminUp(ifname=vrf)
+    yield Route(table=view.vni, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
+    if view.dual_stack:
+        yield from device_sysctls(VRF_V6, vrf)
+        yield Route(table=view.vni, dst="::/0", metric=UNREACHABLE_METRIC)
+    for subnet in view.of(Subnet):
+        yield Address(ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
+        if view.dual_stack and subnet.ipv6_cidr:
+            yield Address(ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
+
+
 class VrfCompiler:
     """Yields the VRF of each VPC, and what the fabric namespace needs for any.
 
@@ -27,37 +51,10 @@ class VrfCompiler:
 
     name: Final = "vrf"
     reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable})
-
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        """Yield the rules of the VRFs' tables and of the local one, and the namespace's sysctls."""
-        for version in (4, 6):
-            yield Rule(version=version, priority=VRF_PRIORITY)
-            yield Rule(version=version, priority=LOCAL_PRIORITY, table=LOCAL_TABLE)
-        yield AdminUp(ifname=LOOPBACK)
-        yield from host_sysctls()
-
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
-        vrf = view.vrf
-        yield Vrf(ifname=vrf, table=view.vni)
-        yield Settings(ifname=vrf)
-        yield AdminUp(ifname=vrf)
-        yield Route(table=view.vni, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
-        if view.dual_stack:
-            yield from device_sysctls(VRF_V6, vrf)
-            yield Route(table=view.vni, dst="::/0", metric=UNREACHABLE_METRIC)
-        for subnet in view.subnets:
-            yield Address(ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
-            if view.dual_stack and subnet.ipv6_cidr:
-                yield Address(ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
-
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        """Yield nothing."""
-        return iter(())
+    parts: Final[tuple[Part, ...]] = (
+        HostPart(id="vrf.host", compile=_host),
+        VpcPart(id="vrf", compile=_vrf, inputs=frozenset({Vpc, Subnet})),
+    )
 
 
 def router_address(cidr: str) -> str:

@@ -65,6 +65,6 @@ def desired_objects(host_name: str, store: Store, vni: int) -> Objects:
             kernel.everywhere = structs.replace(kernel.everywhere, mtu=decode(said, HostMtu).mtu)
     try:
         reconciler = compiled_agent(host_name, store, kernel, read_kernel=False, vni=vni)
-        return {key: obj for found in reconciler.slices.values() for key, obj in found.desired().items()}
+        return {key: obj for found in reconciler.slices.values() for key, obj in found.desired.items()}
     finally:
         kernel.close()

@@ -31,14 +31,6 @@ class Scope(Enum):
     HOST = "host"  # host/<name>/spec
 
 
-class Affects(Enum):
-    """What a change of a record changes in the kernels of the hosts that carry its VPC."""
-
-    STRUCTURE = "structure"
-    RULES = "rules"  # what `rules` of a compiler yields, and nothing else
-    NOTHING = "nothing"  # a damaged record is left out, and the VPC goes on
-
-
 def _nothing(_record: object) -> Iterator[Reference]:
     return iter(())
 
@@ -57,7 +49,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     not_found: str  # EC2's code
     check: Callable[[str, T], None]  # of a stored record at its key; raises valid.Invalid
     scope: Scope = Scope.VPC
-    affects: Affects = Affects.STRUCTURE
+    isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
     unique_names: bool = True  # within its VPC
     placed: bool = False  # hosts are asked to carry it: host/<host>/want/<id>
     refers: Callable[[T], Iterator[Reference]] = _nothing  # to what must exist
@@ -151,7 +143,6 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="sg",
         not_found="InvalidGroup.NotFound",
         check=valid.check_group,
-        affects=Affects.RULES,
         refers=_of_group,
         goes_along=lambda group: group.is_default,
     ),
@@ -162,7 +153,6 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="nacl",
         not_found="InvalidNetworkAclID.NotFound",
         check=valid.check_acl,
-        affects=Affects.RULES,
         goes_along=lambda acl: acl.is_default,
     ),
     Kind(
@@ -172,7 +162,6 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="prefix-list",
         not_found="InvalidPrefixListID.NotFound",
         check=valid.check_prefix_list,
-        affects=Affects.RULES,
     ),
     Kind(
         type=FlowLog,
@@ -181,7 +170,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="flow-log",
         not_found="InvalidFlowLogId.NotFound",
         check=valid.check_flow_log,
-        affects=Affects.NOTHING,
+        isolates=False,
         unique_names=False,
         goes_along=lambda log: True,
     ),

@@ -18,7 +18,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import UNKNOWN_KIND, decode_value, parse_value
-from netorch.records.kinds import BY_PREFIX, BY_TYPE, Affects
+from netorch.records.kinds import BY_PREFIX, BY_TYPE
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
@@ -135,7 +135,7 @@ class Mirror:
         try:
             record = _record(key, of, value)
         except UnreadableRecord as error:
-            if of is None or BY_TYPE.get(of) is None or BY_TYPE[of].affects is not Affects.NOTHING:
+            if of is None or BY_TYPE.get(of) is None or BY_TYPE[of].isolates:
                 records.flaws[key] = f"the record {error.what}"
                 self.changed(Change(vni=vni, of=of, name=name, flawed=True, was_flawed=was_flawed))
                 return

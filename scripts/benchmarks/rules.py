@@ -24,15 +24,15 @@ import msgspec
 from common import Figure, best_in_turns, growth, lab_underlay, percentile, show
 from propagation import HOSTS, PAUSE_S, AgentProcess, Applied
 
-from netorch.compiler.base import HostView, LocalEni, VpcView
-from netorch.compiler.registry import compile_rules, load_compilers
+from netorch.compiler.base import Identity, LocalEni, VpcPart, VpcView
+from netorch.compiler.registry import compile_vpc_part, load_compilers, parts_of
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
-from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
+from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import make_id
-from netorch.model.security import ICMP, TCP, SecurityGroup, SecurityGroupRule, default_acl
+from netorch.model.security import ICMP, TCP, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule, default_acl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -164,7 +164,6 @@ def flips(group: Group, agent: AgentProcess, count: int) -> Result:
 
 def view(count: int) -> VpcView:
     """Return what compilers see of a VPC with one interface here and a group of so many rules each way."""
-    host = Host(name="hv1", underlay=HOSTS["hv1"])
     vpc = Vpc(id=make_id("vpc", VNI, 1), vni=VNI, owner="o", name="v", cidrs=("10.44.0.0/16",))
     subnet = Subnet(id=make_id("subnet", VNI, 1), vni=VNI, name="s", cidr="10.44.0.0/16")
     group = SecurityGroup(id=make_id("sg", VNI, 1), vni=VNI, name=GROUP, ingress=rules(count), egress=rules(count))
@@ -179,21 +178,22 @@ def view(count: int) -> VpcView:
         groups=(group.id,),
     )
     return VpcView(
-        host=HostView(host=host, underlay_ifname="eth0", underlay_mtu=1550),
-        vpc=vpc,
-        subnets=(subnet,),
-        route_tables=(),
-        local=(LocalEni(eni=eni, subnet=subnet, instance=instance),),
-        groups=(group,),
-        acls=(default_acl(make_id("acl", VNI, 1), VNI),),
-        classes=frozenset({eni.groups}),
+        vni=VNI,
+        inputs={
+            Vpc: (vpc,),
+            LocalEni: (LocalEni(eni=eni, subnet=subnet, instance=instance),),
+            SecurityGroup: (group,),
+            NetworkAcl: (default_acl(make_id("acl", VNI, 1), VNI),),
+            PrefixList: (),
+            Identity: (Identity(eni.groups),),
+        },
     )
 
 
 def compile_figures() -> list[Figure]:
     """Return how the time to compile a group grows with its rules."""
-    compilers = load_compilers()
-    actions: dict[str, Callable[[], object]] = {str(count): partial(compile_rules, compilers, view(count)) for count in RULES}
+    (part,) = [part for part in parts_of(load_compilers(), VpcPart) if part.id == "chains.rules"]
+    actions: dict[str, Callable[[], object]] = {str(count): partial(compile_vpc_part, part, view(count)) for count in RULES}
     best = best_in_turns(actions, ROUNDS)
     costs = [best[str(count)] for count in RULES]
     note = ", ".join(f"{cost * 1e3:.2f} ms" for cost in costs)

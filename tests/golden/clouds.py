@@ -16,6 +16,7 @@ from netorch.model.ids import make_id
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import Key
+from tests.views import make_view
 
 COMPILERS: Sequence[Compiler] = (VrfCompiler(), OverlayCompiler(), PortCompiler())
 
@@ -109,13 +110,11 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
     )
     if not local and not any(_relays(case, host) for case in vpc.enis.values()):
         return None
-    return VpcView(
-        host=host_view(cloud, host),
-        vpc=vpc.record(),
-        subnets=tuple(vpc.subnet(name) for name in sorted(vpc.subnets)),
-        route_tables=(),
+    return make_view(
+        host_view(cloud, host),
+        vpc.record(),
+        subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
         local=local,
-        held=frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
     )
 
 

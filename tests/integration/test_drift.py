@@ -216,7 +216,7 @@ def steady(world: World) -> World:
 def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
     """One test for all damages: a world takes seconds to build."""
     agent = steady.agent("hv1")
-    wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired().items()}
+    wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired.items()}
     assert matches(kernel_state(steady), wanted)
     started = time.monotonic()
     agent.audit()
@@ -245,7 +245,7 @@ def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
 
 def test_what_the_kernel_tells_nobody_is_drift_at_once_and_comes_back_with_an_audit(steady: World) -> None:
     agent = steady.agent("hv1")
-    wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired().items()}
+    wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired.items()}
     unseen, never = [], {}
     for name, damage in SILENT_DAMAGES.items():
         with agent.busy, steady.hosts["hv1"].rtnl(fabric=True) as ipr:

@@ -65,7 +65,7 @@ def test_after_moves_every_host_holds_what_it_would_compile_from_nothing(world: 
     for name in world.hosts:
         reconciler = world.agent(name).reconciler
         for vni in reconciler.phases:
-            assert reconciler.recomputed(vni) == reconciler.slices[vni].desired()
+            assert reconciler.recomputed(vni) == reconciler.slices[vni].desired
 
 
 def test_an_instance_leaves_a_dead_host(world: World) -> None:

@@ -29,6 +29,7 @@ from netorch.model.security import (
 )
 from netorch.model.vpc import Subnet, Vpc
 from policy.evaluate import Policy
+from tests.views import make_view
 
 VNI = 5000
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12"}
@@ -76,9 +77,9 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
             for eni in policy.interfaces
             if self.homes[eni.id] == host
         )
-        return VpcView(
-            host=HostView(host=Host(name=host, underlay=HOSTS[host]), underlay_ifname="eth0", underlay_mtu=1500),
-            vpc=Vpc(
+        return make_view(
+            HostView(host=Host(name=host, underlay=HOSTS[host]), underlay_ifname="eth0", underlay_mtu=1500),
+            Vpc(
                 id=make_id("vpc", self.vni, 1),
                 vni=self.vni,
                 owner="o",
@@ -87,14 +88,12 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
                 ipv6_cidrs=("2001:db8::/56",),
             ),
             subnets=policy.subnets,
-            route_tables=(),
             local=local,
-            held=frozenset(address for item in local for address in item.eni.addresses),
             zone=7,
             groups=policy.groups,
             acls=policy.acls,
             prefix_lists=policy.prefix_lists,
-            classes=frozenset(eni.groups for eni in policy.interfaces),
+            identities=[eni.groups for eni in policy.interfaces],
         )
 
 

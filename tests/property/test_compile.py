@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netorch.compiler.registry import Objects, compile_host, compile_mapping, compile_slice, compile_vpc
+from netorch.compiler.registry import Objects, compile_host, compile_slice
 from netorch.model.mapping import Mapping
 from netorch.state.base import HOST_SLICE
 from netorch.state.l3 import Route
 from netorch.state.link import TapPort, VethPort, Vxlan
 from tests.golden.clouds import COMPILERS, CloudCase, VpcCase, compiled, host_view, mappings, vpc_view
 from tests.property.strategies import HOSTS, clouds, vpcs
+from tests.views import mapping_objects, vpc_objects
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +60,7 @@ def test_the_order_of_records_does_not_matter(cloud: CloudCase, host: str) -> No
         view = vpc_view(cloud, vpc, host)
         if view is None:
             continue
-        turned = msgspec.structs.replace(view, subnets=view.subnets[::-1], local=view.local[::-1])
+        turned = msgspec.structs.replace(view, inputs={kind: values[::-1] for kind, values in view.inputs.items()})
         assert compile_slice(COMPILERS, view, mappings(cloud, vpc)) == compile_slice(
             COMPILERS, turned, reversed(list(mappings(cloud, vpc)))
         )
@@ -81,12 +82,12 @@ def test_counting_the_objects_of_changed_mappings_equals_compiling_all(
     shuffler.shuffle(moves)
     for address, mapping in [*changes, *moves]:
         old = known.pop(address, None)
-        for obj in compile_mapping(COMPILERS, view, old).values() if old is not None else ():
+        for obj in mapping_objects(COMPILERS, view, old).values() if old is not None else ():
             counts[obj] -= 1
         if mapping is not None:
             known[address] = mapping
-            counts.update(compile_mapping(COMPILERS, view, mapping).values())
-    counted = {obj for obj, count in counts.items() if count > 0} | set(compile_vpc(COMPILERS, view).values())
+            counts.update(mapping_objects(COMPILERS, view, mapping).values())
+    counted = {obj for obj, count in counts.items() if count > 0} | set(vpc_objects(COMPILERS, view).values())
     assert counted == set(compile_slice(COMPILERS, view, final.values()).values())
 
 

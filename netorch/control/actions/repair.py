@@ -20,7 +20,7 @@ from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
 from netorch.records.flows import HandedOver
 from netorch.records.inventory import read_inventory
-from netorch.records.kinds import BY_PREFIX, BY_TYPE, Affects
+from netorch.records.kinds import BY_PREFIX, BY_TYPE
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 _ALONE: Final = ("quota/", "hoststat/", keys.mtu_prefix(), cursor_key(""))  # nothing refers to what is stored below these
@@ -49,7 +49,7 @@ def kind_of(key: str) -> type | None:
 
 def _is_alone(of: type | None) -> bool:
     kind = BY_TYPE.get(of) if of is not None else None
-    return kind is not None and kind.affects is Affects.NOTHING
+    return kind is not None and not kind.isolates
 
 
 def _status_kind(what: str) -> type:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from netorch.compiler.base import HostView, VpcView
+from netorch.compiler.base import MappingPart, VpcPart, VpcView
 from netorch.control.actions import instances
 from netorch.errors import CompileError
 from netorch.model.mapping import Mapping
@@ -17,6 +17,7 @@ from netorch.state.base import KernelObject
 from netorch.state.l3 import Address
 from netorch.state.op import Delete
 from tests.unit.agent.world import World
+from tests.views import OneOff
 
 DEEP = b'{"x":' + b"[" * 100_000
 
@@ -174,32 +175,25 @@ def test_a_move_whose_records_cannot_be_read_does_not_end_the_agent(world: World
     world.assert_settled()
 
 
-class Strict:
-    """A compiler of somebody else's: it reads the VPC's tags for each mapping, and does not like some."""
+def _strict_vpc(view: VpcView) -> Iterable[KernelObject]:
+    if "raise" in view.vpc.tags:
+        raise ZeroDivisionError(view.vpc.tags["raise"])
+    if "refuse" in view.vpc.tags:
+        raise CompileError(view.vpc.tags["refuse"])
+    return ()
 
-    name = "strict"
-    reads: frozenset[type] = frozenset({Vpc})
 
-    def host(self, view: HostView, /) -> Iterable[KernelObject]:
-        """Yield nothing."""
-        return ()
+def _strict_mapping(view: VpcView, mapping: Mapping) -> Iterable[KernelObject]:
+    if "mark" in view.vpc.tags:
+        yield Address(ifname=view.vrf, address=f"{mapping.address}/32")
 
-    def vpc(self, view: VpcView, /) -> Iterable[KernelObject]:
-        """Yield nothing, or fail in its own way."""
-        if "raise" in view.vpc.tags:
-            raise ZeroDivisionError(view.vpc.tags["raise"])
-        if "refuse" in view.vpc.tags:
-            raise CompileError(view.vpc.tags["refuse"])
-        return ()
 
-    def rules(self, view: VpcView, /) -> Iterable[KernelObject]:
-        """Yield nothing."""
-        return ()
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterable[KernelObject]:
-        """Yield an address for each mapping when the VPC asks for it."""
-        if "mark" in view.vpc.tags:
-            yield Address(ifname=view.vrf, address=f"{mapping.address}/32")
+# A compiler of somebody else's: it reads the VPC's tags for each mapping, and does not like some.
+STRICT = OneOff(
+    "strict",
+    VpcPart(id="strict", compile=_strict_vpc, inputs=frozenset({Vpc})),
+    MappingPart(id="strict.mapping", compile=_strict_mapping, inputs=frozenset({Vpc})),
+)
 
 
 def retag(world: World, vpc: Vpc, **tags: str) -> None:
@@ -211,7 +205,7 @@ def retag(world: World, vpc: Vpc, **tags: str) -> None:
 
 @pytest.mark.parametrize("how", ["raise", "refuse"])
 def test_a_compiler_that_fails_degrades_one_vpc(world: World, how: str) -> None:
-    world.compilers = [*world.compilers, Strict()]
+    world.compilers = [*world.compilers, STRICT]
     world.start("hv1")
     (vpc, one), (_, two) = world.vpc("a"), world.vpc("b")
     world.run(one, "hv1")
@@ -229,7 +223,7 @@ def test_a_compiler_that_fails_degrades_one_vpc(world: World, how: str) -> None:
 
 
 def test_a_mapping_that_depends_on_the_vpc_record_follows_it(world: World) -> None:
-    world.compilers = [*world.compilers, Strict()]
+    world.compilers = [*world.compilers, STRICT]
     world.start("hv1")
     vpc, subnet = world.vpc("a")
     world.run(subnet, "hv1")

@@ -287,12 +287,12 @@ class World:
         reconciler = agent.reconciler
         assert reconciler.problems == {}
         assert agent.follower.trouble == ""
-        desired = {key: obj for target in reconciler.slices.values() for key, obj in target.desired().items()}
+        desired = {key: obj for target in reconciler.slices.values() for key, obj in target.desired.items()}
         actual = {key: obj for target in reconciler.slices.values() for key, obj in target.actual.items()}
         assert actual.keys() == kernel.objects.keys()
         assert desired.keys() == kernel.objects.keys()
         assert all(obj.matches(kernel.objects[key]) and obj.matches(actual[key]) for key, obj in desired.items())
         for vni, target in reconciler.slices.items():
             if vni:
-                assert target.desired() == reconciler.recomputed(vni)
+                assert target.desired == reconciler.recomputed(vni)
                 assert vni in agent.records.carried()

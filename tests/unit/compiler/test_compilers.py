@@ -3,10 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, Phase, VpcView, ipv6_next_hop, link_local, router_mac
+from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, LocalEni, Phase, VpcView, ipv6_next_hop, link_local, router_mac
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler, kept_keys
-from netorch.compiler.registry import compile_host, compile_mapping, compile_vpc
+from netorch.compiler.registry import compile_host
 from netorch.compiler.vrf import VrfCompiler, router_address
 from netorch.errors import CompileError
 from netorch.model.mapping import Direction, Mapping
@@ -15,6 +15,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Sysctl, TapPort, VethPort, Vxlan
 from tests.golden.clouds import CloudCase, EniCase, MoveCase, SubnetCase, VpcCase, host_view, mappings, vpc_view
+from tests.views import mapping_objects, vpc_objects
 
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
 V6 = "2001:db8:0:12::4"
@@ -44,7 +45,7 @@ def view_of(eni: EniCase, host: str, ipv6: bool = True) -> VpcView:
 def way(eni: EniCase, host: str, address: str) -> set[KernelObject]:
     """Return what a host makes of the mapping of an address."""
     mapping = next(m for m in mappings(*cloud(eni)) if m.address == address)
-    return set(compile_mapping([OverlayCompiler()], view_of(eni, host), mapping).values())
+    return set(mapping_objects([OverlayCompiler()], view_of(eni, host), mapping).values())
 
 
 def to_hv2(address: str, metric: int = 0) -> set[KernelObject]:
@@ -107,7 +108,7 @@ def test_the_old_host_sends_on_what_still_comes() -> None:
 
 def test_the_relays_route_and_the_ports_stand_side_by_side_and_the_remote_one_shares_the_ports_key() -> None:
     eni = moving("hv1", Direction.TO, "hv2")
-    port = {key for key in compile_vpc([PortCompiler()], view_of(eni, "hv1")) if key[0] == "route"}
+    port = {key for key in vpc_objects([PortCompiler()], view_of(eni, "hv1")) if key[0] == "route"}
     for address, length in (("10.0.12.4", 32), (V6, 128)):
         relay = {obj.key for obj in way(eni, "hv1", address) if isinstance(obj, Route)}
         remote = {obj.key for obj in way(eni, "hv2", address) if isinstance(obj, Route)}
@@ -118,7 +119,7 @@ def test_the_relays_route_and_the_ports_stand_side_by_side_and_the_remote_one_sh
 
 def test_the_vxlan_device_never_asks_and_speaks_ipv6_only_when_the_vpc_does() -> None:
     for ipv6 in (False, True):
-        objects = compile_vpc([OverlayCompiler()], view_of(settled("hv1"), "hv1", ipv6))
+        objects = vpc_objects([OverlayCompiler()], view_of(settled("hv1"), "hv1", ipv6))
         assert objects[("link", "vx5000")] == Vxlan(
             ifname="vx5000", vni=5000, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1450, vrf="vrf5000"
         )
@@ -131,7 +132,7 @@ def test_the_vxlan_device_never_asks_and_speaks_ipv6_only_when_the_vpc_does() ->
 def test_an_ipv6_underlay_is_refused_with_its_address() -> None:
     mapping = Mapping(vni=5000, address="10.0.12.9", eni="e", mac="02:00:00:00:00:01", host="hv9", vtep="2001:db8::9")
     with pytest.raises(CompileError, match="underlay address 2001:db8::9: an IPv6 underlay is not supported"):
-        compile_mapping([OverlayCompiler()], view_of(settled("hv1"), "hv1"), mapping)
+        mapping_objects([OverlayCompiler()], view_of(settled("hv1"), "hv1"), mapping)
 
 
 def test_router_mac_and_ipv6_next_hop_name_the_vtep() -> None:
@@ -148,14 +149,14 @@ def test_every_host_looks_into_the_vrfs_before_its_own_addresses() -> None:
 
 
 def test_a_vrf_answers_for_the_router_of_every_subnet() -> None:
-    objects = compile_vpc([VrfCompiler()], view_of(settled("hv1"), "hv1"))
+    objects = vpc_objects([VrfCompiler()], view_of(settled("hv1"), "hv1"))
     addresses = {obj.address for obj in objects.values() if isinstance(obj, Address)}
     assert addresses == {"10.0.12.1/32", "10.0.16.1/32", "2001:db8:0:12::1/128", "2001:db8:0:16::1/128"}
 
 
 @pytest.mark.parametrize(("ipv6", "defaults"), [(False, {"0.0.0.0/0"}), (True, {"0.0.0.0/0", "::/0"})])
 def test_nothing_falls_through_a_vrf(ipv6: bool, defaults: set[str]) -> None:
-    objects = compile_vpc([VrfCompiler()], view_of(settled("hv1"), "hv1", ipv6))
+    objects = vpc_objects([VrfCompiler()], view_of(settled("hv1"), "hv1", ipv6))
     routes = [obj for obj in objects.values() if isinstance(obj, Route)]
     assert {route.dst for route in routes} == defaults
     assert {(route.ifname, route.metric) for route in routes} == {("", 4278198272)}
@@ -173,7 +174,7 @@ def _ifname(obj: KernelObject) -> str:
 def ports(view: VpcView) -> dict[str, set[KernelObject]]:
     """Return the objects of each port by device."""
     found: dict[str, set[KernelObject]] = {}
-    for obj in compile_vpc([PortCompiler()], view).values():
+    for obj in vpc_objects([PortCompiler()], view).values():
         found.setdefault(_ifname(obj), set()).add(obj)
     return found
 
@@ -227,8 +228,9 @@ def test_an_arriving_interface_has_no_port_yet() -> None:
 
 def test_a_departing_port_is_kept_with_all_that_is_its_own() -> None:
     view = view_of(moving("hv1", Direction.TO, "hv2"), "hv1")
-    objects = compile_vpc([PortCompiler()], view)
-    assert kept_keys(view) == {key for key, obj in objects.items() if _ifname(obj) == "v-0013880000001"}
+    kept, objects = kept_keys(view), vpc_objects([PortCompiler()], view)
+    own = {key for key, obj in objects.items() if _ifname(obj) == "v-0013880000001"}
+    assert {key for key, obj in objects.items() if key in kept or obj.parent in kept} == own
     assert kept_keys(view_of(settled("hv1"), "hv1")) == frozenset()
 
 
@@ -242,7 +244,7 @@ def test_a_second_interface_has_a_name_and_routers_of_its_own_which_are_not_the_
     first = view.local[0]
     other = {"id": "eni-0013880abcdef1234", "address": "10.0.12.44", "ipv6_address": "2001:db8::44", "mac": "02:00:00:00:88:44"}
     second = msgspec.structs.replace(first, eni=msgspec.structs.replace(first.eni, **other))
-    both = msgspec.structs.replace(view, local=(first, second))
+    both = msgspec.structs.replace(view, inputs={**view.inputs, LocalEni: (first, second)})
     insides = {obj.inside.ifname: obj.inside for objects in ports(both).values() for obj in objects if isinstance(obj, VethPort)}
     assert set(insides) == {"eth0", "eni0abcdef"}
     assert [insides[name].is_primary for name in ("eth0", "eni0abcdef")] == [True, False]

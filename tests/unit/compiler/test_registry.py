@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from netorch.compiler.base import HostView, VpcView
-from netorch.compiler.registry import check_coverage, compile_host, compile_mapping, compile_slice, compile_vpc, load_compilers
+from netorch.compiler.base import HostPart, MappingPart, VpcPart, VpcView
+from netorch.compiler.registry import check_coverage, compile_host, compile_slice, load_compilers, parts_of
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import Mapping
+from netorch.model.security import SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Neighbour, Rule
 from netorch.state.link import Vrf
 from tests.golden.clouds import COMPILERS, CloudCase, EniCase, SubnetCase, VpcCase, host_view, mappings, vpc_view
+from tests.views import OneOff, mapping_objects, vpc_objects
 
 VPC = VpcCase(
     vni=5000,
@@ -29,25 +29,14 @@ assert VIEW is not None
 REMOTE = next(mapping for mapping in mappings(CLOUD, VPC) if mapping.host == "hv2")
 
 
-class Fixed:
-    """Yields what it is told to, everywhere."""
-
-    def __init__(self, name: str, *objects: KernelObject) -> None:
-        self.name = name
-        self.reads: frozenset[type] = frozenset()
-        self.objects = objects
-
-    def host(self, view: HostView, /) -> Iterator[KernelObject]:
-        return iter(self.objects)
-
-    def vpc(self, view: VpcView, /) -> Iterator[KernelObject]:
-        return iter(self.objects)
-
-    def rules(self, view: VpcView, /) -> Iterator[KernelObject]:
-        return iter(())
-
-    def mapping(self, view: VpcView, mapping: Mapping, /) -> Iterator[KernelObject]:
-        return iter(self.objects)
+def fixed(name: str, *objects: KernelObject) -> OneOff:
+    """Return a compiler that yields some objects everywhere."""
+    return OneOff(
+        name,
+        HostPart(id=f"{name}.host", compile=lambda _view, _carried: objects),
+        VpcPart(id=name, compile=lambda _view: objects, inputs=frozenset({Vpc})),
+        MappingPart(id=f"{name}.mapping", compile=lambda _view, _mapping: objects),
+    )
 
 
 def test_the_built_in_compilers_are_found_by_their_entry_points() -> None:
@@ -66,39 +55,54 @@ def test_a_type_that_nobody_reads_is_an_error() -> None:
 
 
 def test_two_compilers_that_disagree_are_both_named() -> None:
-    pair = (Fixed("one", Vrf(ifname="vrf5000", table=5000)), Fixed("two", Vrf(ifname="vrf5000", table=5001)))
+    pair = (fixed("one", Vrf(ifname="vrf5000", table=5000)), fixed("two", Vrf(ifname="vrf5000", table=5001)))
     with pytest.raises(CompileError, match="compilers one and two disagree about link vrf5000"):
-        compile_vpc(pair, VIEW)
+        vpc_objects(pair, VIEW)
 
 
 def test_two_compilers_that_agree_share_the_object() -> None:
     vrf = Vrf(ifname="vrf5000", table=5000)
-    pair = (Fixed("one", vrf), Fixed("two", Vrf(ifname="vrf5000", table=5000)))
-    assert compile_vpc(pair, VIEW) == {vrf.key: vrf}
+    pair = (fixed("one", vrf), fixed("two", Vrf(ifname="vrf5000", table=5000)))
+    assert vpc_objects(pair, VIEW) == {vrf.key: vrf}
 
 
 @pytest.mark.parametrize("stray", [Vrf(ifname="vrf5001", table=5001), Rule(version=4, priority=1, table=1)])
 def test_an_object_of_another_slice_is_refused(stray: KernelObject) -> None:
     with pytest.raises(CompileError, match=r"compiler one: .* belongs to slice \d+, not to 5000"):
-        compile_vpc([Fixed("one", stray)], VIEW)
-    with pytest.raises(CompileError, match="compiler one"):
-        compile_mapping([Fixed("one", stray)], VIEW, REMOTE)
+        vpc_objects([fixed("one", stray)], VIEW)
+    with pytest.raises(CompileError, match=r"compiler one\.mapping"):
+        mapping_objects([fixed("one", stray)], VIEW, REMOTE)
 
 
 def test_a_host_wide_object_carries_no_vni() -> None:
-    with pytest.raises(CompileError, match="compiler one: link vrf5000 belongs to slice 5000, not to 0"):
-        compile_host([Fixed("one", Vrf(ifname="vrf5000", table=5000))], host_view(CLOUD, "hv1"))
+    with pytest.raises(CompileError, match=r"compiler one\.host: link vrf5000 belongs to slice 5000, not to 0"):
+        compile_host([fixed("one", Vrf(ifname="vrf5000", table=5000))], host_view(CLOUD, "hv1"))
 
 
 def test_a_mapping_that_contradicts_its_vpc_is_found_by_compiling_all() -> None:
     wrong = Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:00:00:00:00:01")
-    with pytest.raises(CompileError, match=r"compilers one and overlay \(10.0.0.5\) disagree about neigh vx5000 192.0.2.12"):
-        compile_slice([Fixed("one", wrong), *COMPILERS], VIEW, [REMOTE])
+    names = r"compilers one and overlay\.mapping \(10.0.0.5\)"
+    with pytest.raises(CompileError, match=f"{names} disagree about neigh vx5000 192.0.2.12"):
+        compile_slice([fixed("one", wrong), *COMPILERS], VIEW, [REMOTE])
 
 
 def test_mappings_to_one_host_share_its_entries() -> None:
     twice = [REMOTE, Mapping(vni=5000, address="10.0.0.6", eni="e", mac=REMOTE.mac, host="hv2", vtep="192.0.2.12")]
-    kinds = [key[0] for mapping in twice for key in compile_mapping(COMPILERS, VIEW, mapping)]
+    kinds = [key[0] for mapping in twice for key in mapping_objects(COMPILERS, VIEW, mapping)]
     assert sorted(kinds) == ["fdb", "fdb", "neigh", "neigh", "route", "route"]
-    together = compile_slice(COMPILERS, VIEW, twice).keys() - compile_vpc(COMPILERS, VIEW).keys()
+    together = compile_slice(COMPILERS, VIEW, twice).keys() - vpc_objects(COMPILERS, VIEW).keys()
     assert sorted(key[0] for key in together) == ["fdb", "neigh", "route", "route"]
+
+
+def test_two_parts_with_one_id_are_refused() -> None:
+    with pytest.raises(CompileError, match="two parts are called one"):
+        parts_of([fixed("one"), fixed("one")], VpcPart)
+
+
+def test_a_part_cannot_read_what_it_does_not_name() -> None:
+    def compile_it(view: VpcView) -> list[KernelObject]:
+        return [Vrf(ifname=group.name, table=1) for group in view.of(SecurityGroup)]
+
+    curious = OneOff("curious", VpcPart(id="curious", compile=compile_it, inputs=frozenset({Vpc})))
+    with pytest.raises(CompileError, match="SecurityGroup is not among the part's inputs"):
+        vpc_objects([curious], VIEW)

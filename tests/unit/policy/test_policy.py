@@ -7,13 +7,16 @@ import re
 import pytest
 
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
+from netorch.compiler.registry import compile_host
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Subnet, Vpc
+from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement, PortChain, Scope, vni_of_element
 from policy import skeleton, underlay
 from policy.antispoof import AntiSpoof
 from policy.verify import Verify
+from tests.views import make_view, mapping_objects, vpc_objects
 
 VNI = 5000
 VTEPS = {"a": "192.0.2.11", "b": "192.0.2.12", "c": "192.0.2.13"}
@@ -32,9 +35,9 @@ PORT = "v-0013880000000"
 
 
 def view(host: str, *, ipv6: bool = True, local: tuple[LocalEni, ...] = ()) -> VpcView:
-    return VpcView(
-        host=HostView(host=Host(name=host, underlay=VTEPS[host]), underlay_ifname="eth0", underlay_mtu=1550),
-        vpc=Vpc(
+    return make_view(
+        HostView(host=Host(name=host, underlay=VTEPS[host]), underlay_ifname="eth0", underlay_mtu=1550),
+        Vpc(
             id="vpc-00138800000000001",
             vni=VNI,
             owner="acme",
@@ -42,8 +45,6 @@ def view(host: str, *, ipv6: bool = True, local: tuple[LocalEni, ...] = ()) -> V
             cidrs=("10.0.0.0/16",),
             ipv6_cidrs=("2001:db8::/56",) if ipv6 else (),
         ),
-        subnets=(),
-        route_tables=(),
         local=local,
     )
 
@@ -57,9 +58,13 @@ def local(phase: Phase) -> LocalEni:
     )
 
 
+def chains(seen: VpcView) -> list[KernelObject]:
+    return list(vpc_objects([AntiSpoof()], seen).values())
+
+
 def rights(host: str, mapping: Mapping) -> set[tuple[str, str]]:
     """Return (set, first item) of each element, without the look-ups that only tell members from strangers."""
-    elements = [obj for obj in Verify().mapping(view(host), mapping) if isinstance(obj, NftElement)]
+    elements = [obj for obj in mapping_objects([Verify()], view(host), mapping).values() if isinstance(obj, NftElement)]
     assert all(obj.vni == VNI for obj in elements)
     return {(obj.set, obj.items[0]) for obj in elements if obj.set != "members"}
 
@@ -114,21 +119,21 @@ def test_ipv6_has_the_same_rights_in_sets_of_its_own(stage: str) -> None:
 @pytest.mark.parametrize("stage", RIGHTS)
 @pytest.mark.parametrize("host", sorted(VTEPS))
 def test_whoever_has_a_right_is_a_member(stage: str, host: str) -> None:
-    elements = [obj for obj in Verify().mapping(view(host), RIGHTS[stage][0]) if isinstance(obj, NftElement)]
+    elements = [obj for obj in mapping_objects([Verify()], view(host), RIGHTS[stage][0]).values() if isinstance(obj, NftElement)]
     senders = {obj.items[0] for obj in elements if obj.set in ("peers4", "relay4")}
     assert {obj.items[0] for obj in elements if obj.set == "members"} == senders
     assert VTEPS[host] not in senders
 
 
 def test_a_peer_is_outer_source_and_whole_vxlan_header_and_inner_source() -> None:
-    element = next(obj for obj in Verify().mapping(view("b"), mapping("a")) if isinstance(obj, NftElement))
+    element = next(obj for obj in mapping_objects([Verify()], view("b"), mapping("a")).values() if isinstance(obj, NftElement))
     assert element.items == ("192.0.2.11", "0x8000000", "0x138800", "0xa000005")
     assert element.scope is Scope.UNDERLAY
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ARRIVING])
 def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
-    (chain,) = AntiSpoof().vpc(view("a", local=(local(phase),)))
+    (chain,) = chains(view("a", local=(local(phase),)))
     own = f"ether saddr {ENI.mac}"
     assert chain == PortChain(
         ifname=PORT,
@@ -158,28 +163,27 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
 
 
 def test_an_interface_that_is_still_elsewhere_has_no_chain() -> None:
-    assert list(AntiSpoof().vpc(view("a", local=(local(Phase.ARRIVING),)))) == []
+    assert chains(view("a", local=(local(Phase.ARRIVING),))) == []
 
 
 def test_without_ipv6_in_the_vpc_a_port_may_not_send_ipv6() -> None:
-    (chain,) = AntiSpoof().vpc(view("a", ipv6=False, local=(local(Phase.HELD),)))
+    (chain,) = chains(view("a", ipv6=False, local=(local(Phase.HELD),)))
     assert isinstance(chain, PortChain)
     assert [rule for rule in chain.rules if "ip6" in rule] == []
 
 
 @pytest.mark.parametrize("host", sorted(VTEPS))
 def test_the_vni_can_be_read_from_every_element(host: str) -> None:
-    objects = [obj for record, _ in RIGHTS.values() for obj in Verify().mapping(view(host), record)]
+    objects = [obj for record, _ in RIGHTS.values() for obj in mapping_objects([Verify()], view(host), record).values()]
     assert {vni_of_element(obj.set, obj.items) for obj in objects if isinstance(obj, NftElement)} == {VNI}
 
 
 def test_every_set_of_the_elements_is_in_its_table() -> None:
     host = view("a").host
     tables = {(table.scope, table.family): table.text for table in (skeleton.underlay_table(), *skeleton.fabric_tables())}
-    assert {obj.key for obj in (*Verify().host(host), *AntiSpoof().host(host))} == {
-        ("nft-table", scope.value, family) for scope, family in tables
-    }
-    objects = [obj for record, _ in RIGHTS.values() for name in VTEPS for obj in Verify().mapping(view(name), record)]
+    assert set(compile_host([Verify(), AntiSpoof()], host)) == {("nft-table", scope.value, family) for scope, family in tables}
+    places = [(record, view(name)) for record, _ in RIGHTS.values() for name in VTEPS]
+    objects = [obj for record, seen in places for obj in mapping_objects([Verify()], seen, record).values()]
     for obj in objects:
         assert isinstance(obj, NftElement)
         assert f"set {obj.set} {{" in tables[obj.scope, obj.family]

@@ -1,0 +1,221 @@
+"""Records -> slices: parts of compilers that depend on what has changed are compiled again, and no others. Edits memory only.
+
+A part that cannot be compiled is a problem of its own. What it yielded last stays in force and the others go on; while it never
+could be compiled since the agent started, nothing of its slice is deleted, because what it would yield looks like too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from functools import partial
+
+from netorch.agent.moves import Moves
+from netorch.agent.problems import DISPUTE, VIEW, Problems
+from netorch.agent.records import Dirty, Records
+from netorch.agent.slices import Slice
+from netorch.agent.views import Views
+from netorch.agent.zones import Zones
+from netorch.compiler.base import Compiler, HostPart, HostView, LocalEni, MappingPart, Phase, VpcPart, VpcView
+from netorch.compiler.ports import kept_keys
+from netorch.compiler.registry import (
+    Objects,
+    compile_host_part,
+    compile_mapping_part,
+    compile_slice,
+    compile_vpc_part,
+    inputs_of,
+    parts_of,
+)
+from netorch.errors import CompileError, UnreadableRecord
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import Mapping
+from netorch.records import keys
+from netorch.records.codec import check_value
+from netorch.records.vpc import MissingRecord
+from netorch.state.base import HOST_SLICE
+from netorch.state.link import link_key
+
+
+class Compilation:
+    """The compiled parts of all slices of this host."""
+
+    def __init__(
+        self,
+        records: Records,
+        moves: Moves,
+        zones: Zones,
+        compilers: Sequence[Compiler],
+        slice_of: Callable[[int], Slice],
+        problems: Problems,
+    ) -> None:
+        self.phases: dict[int, dict[str, Phase]] = {}
+        self.host: HostView | None = None  # as of the last turn
+        self._records = records
+        self._moves = moves
+        self._zones = zones
+        self._compilers = compilers
+        self._slice = slice_of
+        self._problems = problems
+        self._host_parts = parts_of(compilers, HostPart)
+        self._vpc_parts = parts_of(compilers, VpcPart)
+        self._mapping_parts = parts_of(compilers, MappingPart)
+        self._inputs = inputs_of(compilers)
+        self._views = Views(records, self._inputs)
+        self._owed: dict[int, set[type]] = {}  # kinds of records that changed while their VPC could not be compiled
+        self._missing: dict[int, set[str]] = {}  # slice -> the parts that could not be compiled yet
+
+    def turn(self, dirty: Dirty, host: HostView | None, now: float) -> None:
+        """Compile what depends on the dirty records, and all of it when the host's own view has changed.
+
+        Before there is such a view nothing is compiled; VPCs that are no longer carried are dropped all the same.
+        """
+        carried = self._records.carried()
+        host_changed = host != self.host
+        self.host = host
+        kinds = {vni: set(found) for vni, found in dirty.kinds.items()}
+        for vni in self._moves.arrivals_due(now):
+            kinds.setdefault(vni, set()).add(Phase)
+        for vni in carried if host_changed else ():
+            kinds.setdefault(vni, set()).add(HostView)
+        changed: set[type] = set()
+        complete: set[int] = set()  # VPCs of which all mappings have been compiled
+        for vni in sorted(kinds):
+            if vni not in carried:
+                changed |= self._drop(vni)
+                continue
+            if host is None:
+                continue  # all of it is compiled once there is one
+            before = self._views.known.get(vni)
+            changed |= self._compile_vpc(vni, kinds[vni], host, now)
+            if before is None:
+                complete.add(vni)
+        self._compile_dirty_mappings(dirty, complete)
+        for vni in self._views.known.keys() & (kinds.keys() | {vni for vni, _ in dirty.mappings}):
+            self._note_dispute(vni)
+        if host is not None:
+            self._compile_host(host, host_changed, changed)
+
+    def knows(self, vni: int) -> bool:
+        """Return whether it is known what a VPC's slice must hold, or that it holds nothing."""
+        return vni in self._views.known or vni not in self._records.carried()
+
+    def is_complete(self, slice_id: int) -> bool:
+        """Return whether each part of a slice could be compiled at least once, so that what nobody asks for may go."""
+        return not self._missing.get(slice_id)
+
+    def recomputed(self, vni: int) -> Objects:
+        """Return a slice compiled from records alone. Raises CompileError."""
+        assert self.host is not None
+        view, _, _ = Views(self._records, self._inputs).refresh(vni, set(), self.host, self.phases[vni], self._zones.of(vni))
+        return compile_slice(self._compilers, view, self._records.vpcs[vni].each(Mapping))
+
+    def _compile_vpc(self, vni: int, kinds: Set[type], host: HostView, now: float) -> Set[type]:
+        """Compile the parts of a VPC that depend on these kinds of records; return which inputs differ."""
+        target = self._slice(vni)
+        owed = self._owed.setdefault(vni, set())
+        owed |= kinds
+        phases = self.phases.get(vni)
+        if phases is None or not owed.isdisjoint((Phase, NetworkInterface)):
+            phases = self._moves.phases(vni, lambda ifname: link_key(ifname) in target.actual, now)
+        flaw = self._records.problem(vni)
+        if flaw:
+            self._problems.compiled(vni, VIEW, flaw)
+            return frozenset()
+        try:
+            view, before, changed = self._views.refresh(vni, owed, host, phases, self._zones.of(vni))
+        except Exception as error:  # see _flaw_of
+            self._problems.compiled(vni, VIEW, _flaw_of(error))
+            return frozenset()
+        self._problems.compiled(vni, VIEW, "")
+        del self._owed[vni]
+        self.phases[vni] = phases
+        self._keep(target, view, changed)
+        for part in self._vpc_parts:
+            if before is None or not part.inputs.isdisjoint(changed):
+                self._compile_part(vni, part.id, partial(compile_vpc_part, part, view))
+        again = [part for part in self._mapping_parts if before is None or not part.inputs.isdisjoint(changed)]
+        self._compile_mappings(view, self._records.vpcs[vni].mappings, again)
+        if before is not None and before.held != view.held:
+            others = [part for part in self._mapping_parts if part not in again]
+            self._compile_mappings(view, before.held ^ view.held, others)
+        return changed
+
+    def _keep(self, target: Slice, view: VpcView, changed: Set[type]) -> None:
+        if LocalEni not in changed:
+            return
+        keep = kept_keys(view)
+        if keep != target.keep:
+            target.keep = keep
+            target.all_touched = True  # what was left alone is to be looked at again
+
+    def _compile_part(self, slice_id: int, part_id: str, compile_it: Callable[[], Objects]) -> None:
+        flaw, target = "", self._slice(slice_id)
+        try:
+            target.set_part((part_id, ""), compile_it())
+        except Exception as error:  # see _flaw_of
+            flaw = _flaw_of(error)
+            if not target.has_part((part_id, "")):
+                self._missing.setdefault(slice_id, set()).add(part_id)
+        else:
+            if slice_id in self._missing:
+                self._missing[slice_id].discard(part_id)
+        self._problems.compiled(slice_id, (part_id, ""), flaw)
+
+    def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> None:
+        by_vni: dict[int, list[str]] = {}
+        for vni, address in dirty.mappings:
+            if vni in self._views.known and vni in self._records.vpcs and vni not in complete:
+                by_vni.setdefault(vni, []).append(address)
+        for vni, addresses in sorted(by_vni.items()):
+            self._compile_mappings(self._views.known[vni], sorted(addresses), self._mapping_parts)
+
+    def _compile_mappings(self, view: VpcView, addresses: Iterable[str], parts: Sequence[MappingPart]) -> None:
+        if not parts:
+            return
+        vni, target = view.vni, self._slice(view.vni)
+        records = self._records.vpcs[vni]
+        seen = [(part, view.only(part.inputs)) for part in parts]
+        for address in addresses:
+            mapping = records.one(Mapping, address)
+            flaw: str = ""
+            if mapping is not None:
+                try:
+                    check_value(keys.mapping(vni, address), mapping)
+                    compiled = [(part.id, compile_mapping_part(part, own, mapping)) for part, own in seen]
+                except Exception as error:  # see _flaw_of
+                    flaw = f"mapping {address}: {_flaw_of(error)}"
+            else:
+                compiled = [(part.id, {}) for part in parts]
+            self._problems.compiled(vni, ("", address), flaw)
+            for part_id, objects in compiled if not flaw else ():
+                target.set_part((part_id, address), objects)
+
+    def _compile_host(self, host: HostView, host_changed: bool, changed: Set[type]) -> None:
+        for part in self._host_parts:
+            if host_changed or not part.inputs.isdisjoint(changed):
+                self._compile_part(HOST_SLICE, part.id, partial(compile_host_part, part, host, self._views.known))
+        self._note_dispute(HOST_SLICE)
+
+    def _note_dispute(self, slice_id: int) -> None:
+        self._problems.compiled(slice_id, DISPUTE, self._slice(slice_id).dispute())
+
+    def _drop(self, vni: int) -> Set[type]:
+        """Ask for nothing of a VPC any more; return which inputs it had."""
+        view = self._views.forget(vni)
+        self._slice(vni).clear()
+        self.phases.pop(vni, None)
+        self._owed.pop(vni, None)
+        self._missing.pop(vni, None)
+        self._records.forget_vpc(vni)
+        self._problems.dropped(vni)
+        return view.inputs.keys() if view is not None else frozenset()
+
+
+def _flaw_of(error: Exception) -> str:
+    """Return what a compiler, or whoever made its view, ran into.
+
+    Compilers are plug-ins and records come from outside: whatever one VPC makes them raise must not stop the others.
+    """
+    if isinstance(error, MissingRecord | CompileError | UnreadableRecord):
+        return str(error)
+    return f"it cannot be compiled: {type(error).__name__}: {error}"

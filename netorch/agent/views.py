@@ -1,0 +1,102 @@
+"""What compilers see of a VPC: its records, and what this host makes of them.
+
+A view is kept and brought up to date kind by kind: a changed record costs its own kind, and only kinds that some part of a
+compiler depends on. `Phase` stands among changed kinds for where the interfaces are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any, Final, TypeVar
+
+from netorch.agent.records import Records
+from netorch.compiler.base import HostView, Identity, LocalEni, LocalTable, Phase, VpcView
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.records.vpc import MissingRecord, VpcRecords
+
+T = TypeVar("T")
+Phases = Mapping[str, Phase]  # of the interfaces that are here
+
+
+def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
+    """Return the interfaces that are here in some phase. Raises MissingRecord."""
+    found = []
+    for eni_id in sorted(phases):
+        eni = _needed(records, NetworkInterface, eni_id)
+        subnet, instance = _needed(records, Subnet, eni.subnet), _needed(records, Instance, eni.instance)
+        found.append(LocalEni(eni=eni, subnet=subnet, instance=instance, phase=phases[eni_id]))
+    return tuple(found)
+
+
+def local_tables(records: VpcRecords, phases: Phases) -> tuple[LocalTable, ...]:
+    """Return the route tables in use here, the main one first. Raises MissingRecord."""
+    main = records.main_table()
+    named = {item.subnet.route_table for item in local_enis(records, phases)} - {"", main.id if main is not None else ""}
+    used = [_needed(records, RouteTable, table_id) for table_id in sorted(named)]
+    return tuple(LocalTable(table=table) for table in ((main, *used) if main is not None else used))
+
+
+def _needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
+    found = records.one(kind, resource_id)
+    if found is None:
+        raise MissingRecord(f"the record {resource_id} is missing")
+    return found
+
+
+def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
+    return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
+
+
+# What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
+_MADE: Final[dict[type, tuple[frozenset[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
+    LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
+    LocalTable: (frozenset({NetworkInterface, Subnet, Instance, Phase, RouteTable}), local_tables),
+}
+
+
+class Views:
+    """The views of the VPCs that this host carries."""
+
+    def __init__(self, records: Records, inputs: Set[type]) -> None:
+        """Make views with these inputs."""
+        self.known: dict[int, VpcView] = {}
+        self._records = records
+        self._inputs = inputs - {HostView} | {Vpc, LocalEni}
+
+    def refresh(
+        self, vni: int, kinds: Set[type], host: HostView, phases: Phases, zone: int
+    ) -> tuple[VpcView, VpcView | None, frozenset[type]]:
+        """Bring a VPC's view up to date with records of these kinds; return it, the one before, and which inputs differ.
+
+        Raises:
+          MissingRecord: a record that another one refers to is not there; the view stays as it is.
+        """
+        before = self.known.get(vni)
+        fresh: dict[type, tuple[Any, ...]] = {HostView: (host,)}
+        for kind in self._inputs:
+            if before is None or not kinds.isdisjoint(_MADE[kind][0] if kind in _MADE else (kind,)):
+                fresh[kind] = self._values(vni, kind, phases)
+        if before is None:
+            changed = frozenset(fresh)
+        else:
+            changed = frozenset(kind for kind, values in fresh.items() if values != before.inputs[kind])
+        inputs = {**(before.inputs if before is not None else {}), **fresh}
+        view = VpcView(vni=vni, inputs=inputs, zone=zone, held=_held(inputs), mtus=self._records.peers.mtus)
+        self.known[vni] = view
+        return view, before, changed
+
+    def _values(self, vni: int, kind: type, phases: Phases) -> tuple[Any, ...]:
+        records = self._records.vpcs[vni]
+        if kind is Identity:
+            return tuple(sorted(map(Identity, self._records.groups_of(vni))))
+        return _MADE[kind][1](records, phases) if kind in _MADE else _by_id(records, kind)
+
+    def forget(self, vni: int) -> VpcView | None:
+        """Forget a VPC that is no longer carried; return its last view."""
+        return self.known.pop(vni, None)
+
+
+def _held(inputs: Mapping[type, tuple[Any, ...]]) -> frozenset[str]:
+    local: tuple[LocalEni, ...] = inputs.get(LocalEni, ())
+    return frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses)

@@ -1,0 +1,66 @@
+"""Views of VPCs as the agent makes them, from values that a test names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from netorch.compiler.base import Compiler, HostView, Identity, LocalEni, MappingPart, Part, Phase, VpcView
+from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
+from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.vpc import Subnet, Vpc
+
+
+def make_view(
+    host: HostView,
+    vpc: Vpc,
+    *,
+    subnets: Iterable[Subnet] = (),
+    local: Iterable[LocalEni] = (),
+    groups: Iterable[SecurityGroup] = (),
+    acls: Iterable[NetworkAcl] = (),
+    prefix_lists: Iterable[PrefixList] = (),
+    identities: Iterable[tuple[str, ...]] = (),
+    zone: int = 1,
+    mtus: Mapping[str, int] | None = None,
+) -> VpcView:
+    """Return a view with every input of the compilers."""
+    here = tuple(local)
+    return VpcView(
+        vni=vpc.vni,
+        inputs={
+            HostView: (host,),
+            Vpc: (vpc,),
+            Subnet: tuple(subnets),
+            LocalEni: here,
+            SecurityGroup: tuple(groups),
+            NetworkAcl: tuple(acls),
+            PrefixList: tuple(prefix_lists),
+            Identity: tuple(sorted(map(Identity, set(identities)))),
+        },
+        zone=zone,
+        held=frozenset(address for item in here if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
+        mtus=mtus or {},
+    )
+
+
+def vpc_objects(compilers: Sequence[Compiler], view: VpcView) -> Objects:
+    """Return what compilers yield for a VPC without mappings."""
+    return compile_slice(compilers, view, [])
+
+
+def mapping_objects(compilers: Sequence[Compiler], view: VpcView, mapping: EniMapping) -> Objects:
+    """Return what compilers yield for one mapping."""
+    found: Objects = {}
+    for part in parts_of(compilers, MappingPart):
+        found |= compile_mapping_part(part, view, mapping)
+    return found
+
+
+class OneOff:
+    """A compiler of a test's own parts."""
+
+    def __init__(self, name: str, *parts: Part) -> None:
+        self.name = name
+        self.reads: frozenset[type] = frozenset()
+        self.parts = parts
