@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from netorch import __version__
-from netorch.agent.allowance import Allowance
-from netorch.agent.connections import Connections
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.follow import Follower
@@ -26,6 +24,8 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Dirty, Records
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
 from netorch.agent.snapshot import Snapshot, SnapshotFile
+from netorch.agent.tasks.allowance import Allowance
+from netorch.agent.tasks.connections import Connections
 from netorch.compiler.base import Compiler, Phase
 from netorch.control.actions.moves import complete_arrival, finish_departure
 from netorch.drivers.base import Kernel

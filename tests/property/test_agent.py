@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from netorch.agent.allowance import over_allowance
+from netorch.agent.tasks.allowance import over_allowance
 from netorch.control.actions import enis, hosts, instances, moves, subnets, vpcs
 from netorch.control.actions.instances import Wish
 from netorch.drivers.base import Lost, Underlay

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netorch.agent.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance
+from netorch.agent.tasks.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance
 from netorch.control.views.health import read_health
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError

@@ -1,0 +1,1 @@
+"""What an agent does beside keeping the kernel as the records say."""
