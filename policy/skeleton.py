@@ -54,7 +54,7 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   connection for a packet of that one, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules,
   which say for each end whether the new connection is tracked. A refused SYN changes nothing: the old connection may live on.
 * What begins a connection is looked up among the zones that hold more connections than are free on this host
-  (agent/tasks/allowance.py), once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
+  (agent/tasks/allowance.py) once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
   each time by `freely_sent` or `freely_taken`, which know it by `confirmed`. No packet of a known connection is refused there.
   Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so

@@ -39,8 +39,8 @@ class Limits(msgspec.Struct, frozen=True):
     """How many flows are remembered at a time: of a host, and of one interface.
 
     A VPC that has more places of the host than are free gets no other, nor does an owner whose VPCs have more than four times as
-    many together: the rule by which netorch.agent.tasks.allowance divides connections. So one VPC alone gets half of them, two get
-    a third each, and somebody who comes later always finds as many free as the largest holds.
+    many together: the rule by which netorch.agent.tasks.allowance divides connections. So one VPC alone gets half of them, two
+    get a third each, and somebody who comes later always finds as many free as the largest holds.
     """
 
     host: int = 100_000
