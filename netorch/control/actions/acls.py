@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import permission
@@ -21,7 +21,7 @@ from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, Way, d
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.errors import duplicate_name, in_use, invalid
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -55,7 +55,7 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         stored = read_vpc(store, caller, vpc_id)
         vpc = stored.record
         others = read_all(store, NetworkAcl, vpc.vni).values()
-        room_for_acls(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
+        check_room(quotas_of(store, vpc.owner), "NetworkAclLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
         if any(other.record.name == name for other in others):
             raise duplicate_name("acl", name, "the VPC")
         where = f"network ACL {name!r}"
@@ -67,12 +67,6 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         return writes, acl
 
     return attempt(store, decide)
-
-
-def room_for_acls(where: str, count: int, quotas: Quotas) -> None:
-    """Refuse more ACLs than a VPC may have, the default one among them. Raises ApiError: NetworkAclLimitExceeded."""
-    if count > quotas.acls_per_vpc:
-        raise over_quota("NetworkAclLimitExceeded", where, quotas.acls_per_vpc, "network ACLs", quotas.owner)
 
 
 def create_default(writes: Writes, vpc: Vpc) -> NetworkAcl:
@@ -139,14 +133,11 @@ def with_entries(acl: NetworkAcl, way: Way, entries: Iterable[AclEntry]) -> Netw
 
 def room_for_entries(acl: NetworkAcl, quotas: Quotas) -> None:
     """Refuse an ACL with too many entries. Raises ApiError: NetworkAclEntryLimitExceeded."""
-    limit = quotas.entries_per_acl
+    where = f"network ACL {acl.name} ({acl.id})"
     for way in Way:
         for version in (4, 6):
-            if sum(version_of(entry.cidr) == version for entry in entries_of(acl, way)) > limit:
-                where = f"network ACL {acl.name} ({acl.id})"
-                raise over_quota(
-                    "NetworkAclEntryLimitExceeded", where, limit, f"{way.value} entries of IPv{version}", quotas.owner
-                )
+            count = sum(version_of(entry.cidr) == version for entry in entries_of(acl, way))
+            check_room(quotas, "NetworkAclEntryLimitExceeded", where, count, f"{way.value} entries of IPv{version}")
 
 
 def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, wish: Entry) -> NetworkAcl:

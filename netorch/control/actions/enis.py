@@ -14,7 +14,7 @@ from netorch.control.actions.hosts import place_on
 from netorch.control.base import checks
 from netorch.control.base.addresses import AddressPool, claim_key, open_pool
 from netorch.control.base.logged import delete_logs_of
-from netorch.control.base.quotas import quotas_of
+from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Instance, NetworkInterface, Want, primary_eni_id
@@ -23,7 +23,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import invalid, over_quota
+from netorch.records.errors import invalid
 from netorch.records.hosts import read_host
 from netorch.records.read import Stored, mappings_of, read, read_all
 from netorch.store.alloc import mac_address
@@ -93,10 +93,8 @@ def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
     Raises:
       ApiError: NetworkInterfaceLimitExceeded.
     """
-    limit = quotas_of(store, vpc.owner).interfaces_per_vpc
     found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
-    if len(found) + count > limit:
-        raise over_quota("NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", limit, "network interfaces", vpc.owner)
+    check_room(quotas_of(store, vpc.owner), "NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", len(found) + count)
     return {port_name(kv.key) for kv in found}
 
 
@@ -220,9 +218,8 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
             raise _attached(eni.record, "detach it first")
         if vni_of(instance_id) != eni.record.vni:
             raise invalid(f"network interface {eni_id}", f"instance {instance_id} is in another VPC", "choose one of its own VPC")
-        limit = quotas_of(store, vpc.record.owner).interfaces_per_instance
-        if len(attached_to(store, instance.record)) >= limit:
-            raise over_quota("AttachmentLimitExceeded", f"instance {instance_id}", limit, "network interfaces", vpc.record.owner)
+        others = attached_to(store, instance.record)
+        check_room(quotas_of(store, vpc.record.owner), "AttachmentLimitExceeded", f"instance {instance_id}", len(others) + 1)
         attached = msgspec.structs.replace(eni.record, instance=instance_id)
         writes = Writes()
         _on_host_of(writes, store, caller, instance.record, attached)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import flow_log
@@ -18,7 +18,7 @@ from netorch.model.rules import Flaw
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, invalid, over_quota
+from netorch.records.errors import duplicate_name, invalid
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -107,9 +107,7 @@ def fits_beside(log: FlowLog, others: Iterable[FlowLog], quotas: Quotas) -> None
         if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
             text = f"flow log {log.name!r}: {other.name} ({other.id}) records the same of {log.resource}; use that one"
             raise ApiError("FlowLogAlreadyExists", text)
-    limit = quotas.flow_logs_per_resource
-    if len(others) >= limit:
-        raise over_quota("FlowLogsLimitExceeded", log.resource, limit, "flow logs", quotas.owner)
+    check_room(quotas, "FlowLogsLimitExceeded", log.resource, len(others) + 1)
 
 
 def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.uses import delete_unused, use, use_revision
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
@@ -26,7 +26,7 @@ from netorch.model.security import (
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import in_use, invalid, over_quota
+from netorch.records.errors import in_use, invalid
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -59,7 +59,7 @@ def create_security_group(
         if flaw := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
             raise invalid(where, flaw.what, flaw.fix)
         others = read_all(store, SecurityGroup, vpc.vni).values()
-        room_for_groups(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
+        check_room(quotas_of(store, vpc.owner), "SecurityGroupLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
         if any(other.record.name == name for other in others):
             raise ApiError("InvalidGroup.Duplicate", f"{where}: the VPC has one of that name; choose another name")
         group = SecurityGroup(
@@ -76,12 +76,6 @@ def create_security_group(
         return writes, group
 
     return attempt(store, decide)
-
-
-def room_for_groups(where: str, count: int, quotas: Quotas) -> None:
-    """Refuse more groups than a VPC may have, the default one among them. Raises ApiError: SecurityGroupLimitExceeded."""
-    if count > quotas.groups_per_vpc:
-        raise over_quota("SecurityGroupLimitExceeded", where, quotas.groups_per_vpc, "security groups", quotas.owner)
 
 
 def create_default(writes: Writes, caller: Caller, vpc: Vpc) -> SecurityGroup:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from netorch.control.actions.groups import peer_names
-from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -19,7 +19,7 @@ from netorch.model.rules import Flaw
 from netorch.model.security import PrefixList, SecurityGroup, SecurityGroupRule, Way, referred
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import invalid, not_found, over_quota
+from netorch.records.errors import invalid, not_found
 from netorch.records.read import Stored, read, read_all
 from netorch.store.base import Store
 
@@ -95,13 +95,11 @@ class Peers:
 
     def within_quota(self, group: SecurityGroup, quotas: Quotas) -> None:
         """Refuse a group with too many rules. Raises ApiError: RulesPerSecurityGroupLimitExceeded."""
-        limit = quotas.rules_per_group
         for way in Way:
             for version in (4, 6):
                 count = self.count(rules_of(group, way), version)
-                if count > limit:
-                    noun = f"{way.value} rules of IPv{version} ({count} with what is asked for)"
-                    raise over_quota("RulesPerSecurityGroupLimitExceeded", where_of(group), limit, noun, quotas.owner)
+                what = f"{way.value} rules of IPv{version} ({count} with what is asked for)"
+                check_room(quotas, "RulesPerSecurityGroupLimitExceeded", where_of(group), count, what)
 
 
 def where_of(group: SecurityGroup) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from netorch.control.actions.permissions import Peers
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.uses import delete_unused, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
@@ -19,7 +19,7 @@ from netorch.model.security import PrefixList, PrefixListEntry, SecurityGroup, r
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.errors import duplicate_name, in_use, invalid
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -56,7 +56,7 @@ def create_prefix_list(
         if flaw := rules.referable_name(name, LIST_PREFIX):
             raise invalid(where, flaw.what, flaw.fix)
         others = read_all(store, PrefixList, vpc.vni).values()
-        room_for_lists(f"VPC {vpc_id}", len(others) + 1, quotas_of(store, vpc.owner))
+        check_room(quotas_of(store, vpc.owner), "PrefixListLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
         if any(other.record.name == name for other in others):
             raise duplicate_name("pl", name, "the VPC")
         entries = make_entries(where, cidrs)
@@ -75,12 +75,6 @@ def create_prefix_list(
         return writes, made
 
     return attempt(store, decide)
-
-
-def room_for_lists(where: str, count: int, quotas: Quotas) -> None:
-    """Refuse more prefix lists than a VPC may have. Raises ApiError: PrefixListLimitExceeded."""
-    if count > quotas.prefix_lists_per_vpc:
-        raise over_quota("PrefixListLimitExceeded", where, quotas.prefix_lists_per_vpc, "prefix lists", quotas.owner)
 
 
 def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...]:

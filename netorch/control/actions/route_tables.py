@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import quotas_of
+from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, over_quota
+from netorch.records.errors import duplicate_name, in_use
 from netorch.records.read import read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -41,9 +41,7 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
         stored = read_vpc(store, caller, vpc_id)
         vpc = stored.record
         others = read_all(store, RouteTable, vpc.vni).values()
-        limit = quotas_of(store, vpc.owner).route_tables_per_vpc
-        if len(others) >= limit:
-            raise over_quota("RouteTableLimitExceeded", f"VPC {vpc_id}", limit, "route tables", vpc.owner)
+        check_room(quotas_of(store, vpc.owner), "RouteTableLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
         if any(other.record.name == name for other in others):
             raise duplicate_name("rtb", name, "the VPC")
         where = f"route table {name!r}"

@@ -10,7 +10,7 @@ import msgspec
 from netorch.control.base import checks
 from netorch.control.base.addresses import cursor_key, cursor_revision
 from netorch.control.base.logged import delete_logs_of
-from netorch.control.base.quotas import quotas_of
+from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -20,7 +20,7 @@ from netorch.model.security import NetworkAcl, default_acl_id
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, over_quota
+from netorch.records.errors import duplicate_name, in_use
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -69,9 +69,7 @@ def create_subnet(
             tags=checks.tags(f"subnet {name!r}", tags),
         )
         others = [other.record for other in read_all(store, Subnet, vpc.vni).values()]
-        limit = quotas_of(store, vpc.owner).subnets_per_vpc
-        if len(others) >= limit:
-            raise over_quota("SubnetLimitExceeded", f"VPC {vpc_id}", limit, "subnets", vpc.owner)
+        check_room(quotas_of(store, vpc.owner), "SubnetLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
         fits_beside(subnet, others)
         writes = Writes()
         guard_structure(writes, stored)

@@ -13,7 +13,7 @@ import msgspec
 
 from netorch.control.actions import acls, groups
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -25,7 +25,7 @@ from netorch.model.security import NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, invalid, over_quota
+from netorch.records.errors import duplicate_name, in_use, invalid
 from netorch.records.kinds import of_vpc
 from netorch.records.read import read_all, read_vpc
 from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
@@ -104,8 +104,7 @@ def _create(
     names = store.list(keys.name(caller.owner, "vpc", "")).kvs
     if any(kv.key == keys.name(caller.owner, "vpc", name) for kv in names):
         raise duplicate_name("vpc", name, f"owner {caller.owner}")
-    if len(names) >= quotas.vpcs:
-        raise over_quota("VpcLimitExceeded", f"owner {caller.owner}", quotas.vpcs, "VPCs", quotas.owner)
+    check_room(quotas, "VpcLimitExceeded", f"owner {caller.owner}", len(names) + 1)
     if vni is None:
         free = next_vni(writes, store, caller)
     else:
@@ -158,8 +157,7 @@ def vpc_ranges(
     """Return a VPC's IPv4 and IPv6 ranges in canonical form. Raises ApiError."""
     if not cidrs:
         raise ApiError("MissingParameter", f"{where}: has no IPv4 CIDR; give it one, e.g. 10.0.0.0/16")
-    if max(len(cidrs), len(ipv6_cidrs)) > quotas.cidrs_per_vpc:
-        raise over_quota("CidrLimitExceeded", where, quotas.cidrs_per_vpc, "CIDRs", quotas.owner)
+    check_room(quotas, "CidrLimitExceeded", where, max(len(cidrs), len(ipv6_cidrs)))
     code = "InvalidVpc.Range"
     ranges = [checks.cidr(text, where, code, rules.vpc_cidr) for text in cidrs]
     ipv6_ranges = [checks.cidr(text, where, code, rules.vpc_ipv6_cidr) for text in ipv6_cidrs]

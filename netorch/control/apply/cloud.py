@@ -22,6 +22,7 @@ from netorch.control.apply.hosts import plan_hosts
 from netorch.control.apply.sources import IsThere, Source, source_of
 from netorch.control.apply.vnis import choose_vnis
 from netorch.control.apply.vpc import plan_vpc
+from netorch.control.base.quotas import check_room
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
@@ -29,7 +30,6 @@ from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl
 from netorch.model.eni import Instance
 from netorch.records.caller import Caller
-from netorch.records.errors import over_quota
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.valid import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
@@ -257,16 +257,11 @@ def _check_quotas(draft: Draft, decl: VpcDecl, vpcs: int) -> None:
     """Refuse a VPC that is more, or larger, than its owner may have. Raises ApiError."""
     limits = draft.quotas_of(decl.owner)
     where = f"VPC {decl.owner}/{decl.name}"
-    if vpcs > limits.vpcs:
-        raise over_quota("VpcLimitExceeded", f"owner {decl.owner}", limits.vpcs, "VPCs", decl.owner)
-    if max(len(decl.cidrs), len(decl.ipv6_cidrs)) > limits.cidrs_per_vpc:
-        raise over_quota("CidrLimitExceeded", where, limits.cidrs_per_vpc, "CIDRs", decl.owner)
-    if len(decl.subnets) > limits.subnets_per_vpc:
-        raise over_quota("SubnetLimitExceeded", where, limits.subnets_per_vpc, "subnets", decl.owner)
-    if len(decl.route_tables) + 1 > limits.route_tables_per_vpc:
-        raise over_quota("RouteTableLimitExceeded", where, limits.route_tables_per_vpc, "route tables", decl.owner)
-    if len(decl.instances) > limits.interfaces_per_vpc:
-        raise over_quota("NetworkInterfaceLimitExceeded", where, limits.interfaces_per_vpc, "network interfaces", decl.owner)
+    check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs)
+    check_room(limits, "CidrLimitExceeded", where, max(len(decl.cidrs), len(decl.ipv6_cidrs)))
+    check_room(limits, "SubnetLimitExceeded", where, len(decl.subnets))
+    check_room(limits, "RouteTableLimitExceeded", where, len(decl.route_tables) + 1)
+    check_room(limits, "NetworkInterfaceLimitExceeded", where, len(decl.instances))
 
 
 def apply_cloud(

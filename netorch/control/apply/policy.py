@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import msgspec
 
-from netorch.control.actions.acls import Entry, entries_of, make_entry, room_for_acls, room_for_entries, with_entries
-from netorch.control.actions.groups import peer_names, refuse_users, room_for_groups, room_for_memberships
+from netorch.control.actions.acls import Entry, entries_of, make_entry, room_for_entries, with_entries
+from netorch.control.actions.groups import peer_names, refuse_users, room_for_memberships
 from netorch.control.actions.permissions import Peers, Permission, change_rules, rules_of, where_of, words_of
-from netorch.control.actions.prefix_lists import make_entries, renewed, room_for_lists, same_version, size
+from netorch.control.actions.prefix_lists import make_entries, renewed, same_version, size
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.draft import Draft, carriers, delete_filters
+from netorch.control.base.quotas import check_room
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import version_of
 from netorch.model.cloud import (
@@ -75,9 +76,9 @@ class PolicyPlanner:
         where = f"VPC {self._decl.owner}/{self._decl.name}"
         groups = _with_default(self._decl.security_groups, DEFAULT_GROUP)
         acls = _with_default(self._decl.network_acls, DEFAULT_ACL)
-        room_for_lists(where, len(self._decl.prefix_lists), self._quotas)
-        room_for_groups(where, len(groups), self._quotas)
-        room_for_acls(where, len(acls), self._quotas)
+        check_room(self._quotas, "PrefixListLimitExceeded", where, len(self._decl.prefix_lists))
+        check_room(self._quotas, "SecurityGroupLimitExceeded", where, len(groups))
+        check_room(self._quotas, "NetworkAclLimitExceeded", where, len(acls))
         for prefix_list in self._decl.prefix_lists:
             self._plan_list(prefix_list)
         for group in groups:

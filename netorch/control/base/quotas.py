@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from netorch.control.base import checks
-from netorch.errors import Conflict
+from netorch.errors import ApiError, Conflict
 from netorch.records.codec import decode
-from netorch.records.errors import HIGHEST, invalid
+from netorch.records.errors import invalid
 from netorch.store.base import Compare, KeyValue, Put, Store
 
 RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one way and one IP version
@@ -42,6 +42,35 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
 MAX_LIMIT: Final = 1_000_000
+# How high limits may be raised that something else bounds: an instance ends in one transaction, and its groups change in one.
+HIGHEST: Final = {"interfaces_per_instance": 15, "groups_per_interface": 16}
+_OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is counted
+    "VpcLimitExceeded": ("vpcs", "VPCs"),
+    "CidrLimitExceeded": ("cidrs_per_vpc", "CIDRs"),
+    "SubnetLimitExceeded": ("subnets_per_vpc", "subnets"),
+    "RouteTableLimitExceeded": ("route_tables_per_vpc", "route tables"),
+    "FlowLogsLimitExceeded": ("flow_logs_per_resource", "flow logs"),
+    "NetworkInterfaceLimitExceeded": ("interfaces_per_vpc", "network interfaces"),
+    "AttachmentLimitExceeded": ("interfaces_per_instance", "network interfaces"),
+    "SecurityGroupLimitExceeded": ("groups_per_vpc", "security groups"),
+    "RulesPerSecurityGroupLimitExceeded": ("rules_per_group", "rules"),
+    "NetworkAclLimitExceeded": ("acls_per_vpc", "network ACLs"),
+    "NetworkAclEntryLimitExceeded": ("entries_per_acl", "entries"),
+    "PrefixListLimitExceeded": ("prefix_lists_per_vpc", "prefix lists"),
+}
+
+
+def check_room(quotas: Quotas, code: str, where: str, count: int, what: str = "") -> None:
+    """Refuse more than an owner may have; `count` is how many there would be, `what` names them. Raises ApiError: `code`."""
+    name, noun = _OF_CODE[code]
+    limit: int = getattr(quotas, name)
+    if count <= limit:
+        return
+    more = min(2 * limit, HIGHEST.get(name, 2 * limit))
+    fix = "delete one"
+    if more > limit:
+        fix += f", or let the operator raise the quota: netorch quota set {quotas.owner} {name}={more}"
+    raise ApiError(code, f"{where}: has its {limit} {what or noun} already; {fix}")
 
 
 def quota_key(owner: str) -> str:
