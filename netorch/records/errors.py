@@ -19,8 +19,9 @@ def invalid(where: str, what: str, fix: str) -> ApiError:
 
 
 def duplicate_name(kind: str, name: str, scope: str) -> ApiError:
-    """Return the refusal of a name that is taken. EC2 has no unique names, so the code is the general one."""
-    return invalid(f"{BY_PREFIX[kind].noun} {name!r}", f"{scope} has one of that name", "choose another name")
+    """Return the refusal of a name that is taken."""
+    found = BY_PREFIX[kind]
+    return ApiError(found.duplicate, f"{found.noun} {name!r}: {scope} has one of that name; choose another name")
 
 
 def in_use(kind: str, what: str, by: str, fix: str) -> ApiError:

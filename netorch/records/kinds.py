@@ -46,7 +46,9 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     prefix: str  # of its ids and keys
     noun: str  # in sentences
     command: str  # of the command line
-    not_found: str  # EC2's code
+    not_found: str  # EC2's code, as those below are
+    limit: str = ""  # of one more than the quota allows
+    duplicate: str = "InvalidParameterValue"  # of a name that is taken; EC2 has few unique names, so that is the general one
     check: Callable[[str, T], None]  # of a stored record at its key; raises valid.Invalid
     scope: Scope = Scope.VPC
     isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
@@ -94,6 +96,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="VPC",
         command="vpc",
         not_found="InvalidVpcID.NotFound",
+        limit="VpcLimitExceeded",
         check=valid.check_vpc,
         unique_names=False,  # within its owner: a key below name/ holds it
         refers=_of_vpc,
@@ -104,6 +107,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="subnet",
         command="subnet",
         not_found="InvalidSubnetID.NotFound",
+        limit="SubnetLimitExceeded",
         check=valid.check_subnet,
         refers=_of_subnet,
     ),
@@ -113,6 +117,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="network interface",
         command="eni",
         not_found="InvalidNetworkInterfaceID.NotFound",
+        limit="NetworkInterfaceLimitExceeded",
         check=valid.check_interface,
         unique_names=False,
         placed=True,
@@ -133,6 +138,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="route table",
         command="route-table",
         not_found="InvalidRouteTableID.NotFound",
+        limit="RouteTableLimitExceeded",
         check=valid.check_route_table,
         goes_along=lambda table: table.main,
     ),
@@ -142,6 +148,8 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="security group",
         command="sg",
         not_found="InvalidGroup.NotFound",
+        limit="SecurityGroupLimitExceeded",
+        duplicate="InvalidGroup.Duplicate",
         check=valid.check_group,
         refers=_of_group,
         goes_along=lambda group: group.is_default,
@@ -152,6 +160,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="network ACL",
         command="nacl",
         not_found="InvalidNetworkAclID.NotFound",
+        limit="NetworkAclLimitExceeded",
         check=valid.check_acl,
         goes_along=lambda acl: acl.is_default,
     ),
@@ -161,6 +170,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="prefix list",
         command="prefix-list",
         not_found="InvalidPrefixListID.NotFound",
+        limit="PrefixListLimitExceeded",
         check=valid.check_prefix_list,
     ),
     Kind(
@@ -169,6 +179,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="flow log",
         command="flow-log",
         not_found="InvalidFlowLogId.NotFound",
+        limit="FlowLogsLimitExceeded",
         check=valid.check_flow_log,
         isolates=False,
         unique_names=False,

@@ -12,7 +12,8 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
-from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.control.base.structure import create_part, delete_part
+from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import permission
 from netorch.model.addr import AddressError, parse_prefix, version_of
@@ -21,7 +22,7 @@ from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, Way, d
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, invalid
+from netorch.records.errors import in_use, invalid
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -51,22 +52,12 @@ def create_network_acl(store: Store, caller: Caller, vpc_id: str, *, name: str, 
       ApiError: InvalidVpcID.NotFound, NetworkAclLimitExceeded, InvalidParameterValue for a bad or taken name.
     """
 
-    def decide() -> tuple[Writes, NetworkAcl]:
-        stored = read_vpc(store, caller, vpc_id)
-        vpc = stored.record
-        others = read_all(store, NetworkAcl, vpc.vni).values()
-        check_room(quotas_of(store, vpc.owner), "NetworkAclLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
-        if any(other.record.name == name for other in others):
-            raise duplicate_name("acl", name, "the VPC")
+    def make(vpc: Vpc, _others: list[NetworkAcl]) -> NetworkAcl:
         where = f"network ACL {name!r}"
         checked = checks.name(where, name)
-        acl = NetworkAcl(id=caller.new_id("acl", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
-        writes = Writes()
-        guard_structure(writes, stored)
-        writes.create(keys.resource(acl.id), acl)
-        return writes, acl
+        return NetworkAcl(id=caller.new_id("acl", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
 
-    return attempt(store, decide)
+    return create_part(store, caller, vpc_id, NetworkAcl, name, make)
 
 
 def create_default(writes: Writes, vpc: Vpc) -> NetworkAcl:
@@ -92,8 +83,7 @@ def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
         if users:
             raise in_use("acl", acl_id, f"subnet(s) {', '.join(users)}", "associate them with another ACL first")
         writes = Writes()
-        guard_structure(writes, vpc)
-        writes.delete(keys.resource(acl_id), stored.mod_revision)
+        delete_part(writes, vpc, stored)
         return writes, None
 
     attempt(store, decide)

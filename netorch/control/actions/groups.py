@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, check_room, quotas_of
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.structure import create_part
 from netorch.control.base.uses import delete_unused, use, use_revision
-from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.eni import NetworkInterface
@@ -50,19 +51,14 @@ def create_security_group(
         SecurityGroupLimitExceeded, InvalidParameterValue for a bad value.
     """
 
-    def decide() -> tuple[Writes, SecurityGroup]:
-        stored = read_vpc(store, caller, vpc_id)
-        vpc = stored.record
-        where = f"security group {name!r}"
-        if name == DEFAULT_NAME:
-            raise ApiError("InvalidGroup.Reserved", f"{where}: every VPC has it already; choose another name")
-        if flaw := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
-            raise invalid(where, flaw.what, flaw.fix)
-        others = read_all(store, SecurityGroup, vpc.vni).values()
-        check_room(quotas_of(store, vpc.owner), "SecurityGroupLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
-        if any(other.record.name == name for other in others):
-            raise ApiError("InvalidGroup.Duplicate", f"{where}: the VPC has one of that name; choose another name")
-        group = SecurityGroup(
+    where = f"security group {name!r}"
+    if name == DEFAULT_NAME:
+        raise ApiError("InvalidGroup.Reserved", f"{where}: every VPC has it already; choose another name")
+    if flaw := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
+        raise invalid(where, flaw.what, flaw.fix)
+
+    def make(vpc: Vpc, _others: list[SecurityGroup]) -> SecurityGroup:
+        return SecurityGroup(
             id=caller.new_id("sg", vpc.vni),
             vni=vpc.vni,
             name=name,
@@ -70,12 +66,8 @@ def create_security_group(
             egress=all_outbound((caller.new_id("sgr", vpc.vni), caller.new_id("sgr", vpc.vni))),
             tags=checks.tags(where, tags),
         )
-        writes = Writes()
-        guard_structure(writes, stored)
-        writes.create(keys.resource(group.id), group)
-        return writes, group
 
-    return attempt(store, decide)
+    return create_part(store, caller, vpc_id, SecurityGroup, name, make)
 
 
 def create_default(writes: Writes, caller: Caller, vpc: Vpc) -> SecurityGroup:

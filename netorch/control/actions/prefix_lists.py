@@ -8,9 +8,10 @@ import msgspec
 
 from netorch.control.actions.permissions import Peers
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, check_room, quotas_of
+from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.structure import create_part
 from netorch.control.base.uses import delete_unused, use_key, use_revision
-from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
@@ -19,7 +20,7 @@ from netorch.model.security import PrefixList, PrefixListEntry, SecurityGroup, r
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use, invalid
+from netorch.records.errors import in_use, invalid
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -49,18 +50,13 @@ def create_prefix_list(
         InvalidParameterValue for a bad or taken name, a bad CIDR, or CIDRs of both versions.
     """
 
-    def decide() -> tuple[Writes, PrefixList]:
-        stored = read_vpc(store, caller, vpc_id)
-        vpc = stored.record
-        where = f"prefix list {name!r}"
-        if flaw := rules.referable_name(name, LIST_PREFIX):
-            raise invalid(where, flaw.what, flaw.fix)
-        others = read_all(store, PrefixList, vpc.vni).values()
-        check_room(quotas_of(store, vpc.owner), "PrefixListLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
-        if any(other.record.name == name for other in others):
-            raise duplicate_name("pl", name, "the VPC")
+    where = f"prefix list {name!r}"
+    if flaw := rules.referable_name(name, LIST_PREFIX):
+        raise invalid(where, flaw.what, flaw.fix)
+
+    def make(vpc: Vpc, _others: list[PrefixList]) -> PrefixList:
         entries = make_entries(where, cidrs)
-        made = PrefixList(
+        return PrefixList(
             id=caller.new_id("pl", vpc.vni),
             vni=vpc.vni,
             name=name,
@@ -69,12 +65,8 @@ def create_prefix_list(
             entries=entries,
             tags=checks.tags(where, tags),
         )
-        writes = Writes()
-        guard_structure(writes, stored)
-        writes.create(keys.resource(made.id), made)
-        return writes, made
 
-    return attempt(store, decide)
+    return create_part(store, caller, vpc_id, PrefixList, name, make)
 
 
 def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...]:

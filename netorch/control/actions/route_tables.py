@@ -5,12 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import check_room, quotas_of
-from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.control.base.structure import create_part, delete_part
+from netorch.control.base.writes import Writes, attempt
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
-from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use
+from netorch.records.errors import in_use
 from netorch.records.read import read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -37,22 +36,12 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
       ApiError: InvalidVpcID.NotFound, RouteTableLimitExceeded, InvalidParameterValue for a bad or taken name.
     """
 
-    def decide() -> tuple[Writes, RouteTable]:
-        stored = read_vpc(store, caller, vpc_id)
-        vpc = stored.record
-        others = read_all(store, RouteTable, vpc.vni).values()
-        check_room(quotas_of(store, vpc.owner), "RouteTableLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
-        if any(other.record.name == name for other in others):
-            raise duplicate_name("rtb", name, "the VPC")
+    def make(vpc: Vpc, _others: list[RouteTable]) -> RouteTable:
         where = f"route table {name!r}"
         checked = checks.name(where, name)
-        table = RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
-        writes = Writes()
-        guard_structure(writes, stored)
-        writes.create(keys.resource(table.id), table)
-        return writes, table
+        return RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
 
-    return attempt(store, decide)
+    return create_part(store, caller, vpc_id, RouteTable, name, make)
 
 
 def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
@@ -71,8 +60,7 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
         if users:
             raise in_use("rtb", table_id, f"subnet(s) {', '.join(users)}", "associate them with another table first")
         writes = Writes()
-        guard_structure(writes, vpc)
-        writes.delete(keys.resource(table_id), table.mod_revision)
+        delete_part(writes, vpc, table)
         return writes, None
 
     attempt(store, decide)

@@ -10,7 +10,7 @@ import msgspec
 from netorch.control.base import checks
 from netorch.control.base.addresses import cursor_key, cursor_revision
 from netorch.control.base.logged import delete_logs_of
-from netorch.control.base.quotas import check_room, quotas_of
+from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -20,7 +20,7 @@ from netorch.model.security import NetworkAcl, default_acl_id
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import duplicate_name, in_use
+from netorch.records.errors import in_use
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -55,9 +55,7 @@ def create_subnet(
         InvalidNetworkAclID.NotFound, InvalidParameterValue for a bad or taken name.
     """
 
-    def decide() -> tuple[Writes, Subnet]:
-        stored = read_vpc(store, caller, vpc_id)
-        vpc = stored.record
+    def make(vpc: Vpc, others: list[Subnet]) -> Subnet:
         subnet = Subnet(
             id=caller.new_id("subnet", vpc.vni),
             vni=vpc.vni,
@@ -68,15 +66,10 @@ def create_subnet(
             acl=_own_acl(store, caller, vpc, network_acl),
             tags=checks.tags(f"subnet {name!r}", tags),
         )
-        others = [other.record for other in read_all(store, Subnet, vpc.vni).values()]
-        check_room(quotas_of(store, vpc.owner), "SubnetLimitExceeded", f"VPC {vpc_id}", len(others) + 1)
         fits_beside(subnet, others)
-        writes = Writes()
-        guard_structure(writes, stored)
-        writes.create(keys.resource(subnet.id), subnet)
-        return writes, subnet
+        return subnet
 
-    return attempt(store, decide)
+    return create_part(store, caller, vpc_id, Subnet, name, make)
 
 
 def subnet_range(vpc: Vpc, where: str, text: str) -> str:
@@ -91,11 +84,9 @@ def subnet_range(vpc: Vpc, where: str, text: str) -> str:
 
 
 def fits_beside(subnet: Subnet, others: Iterable[Subnet]) -> None:
-    """Refuse a subnet whose name or ranges another one of the VPC has. Raises ApiError."""
+    """Refuse a subnet whose ranges another one of the VPC has. Raises ApiError: InvalidSubnet.Conflict."""
     own = ranges_of(subnet)
     for other in others:
-        if other.name == subnet.name:
-            raise duplicate_name("subnet", subnet.name, "the VPC")
         for theirs in ranges_of(other):
             if any(theirs.overlaps(prefix) for prefix in own):
                 text = f"subnet {subnet.name!r}: overlaps {theirs} of subnet {other.name} ({other.id}); choose a free range"
@@ -142,8 +133,7 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
         writes = Writes()
-        guard_structure(writes, vpc)
-        writes.delete(keys.resource(subnet_id), subnet.mod_revision)
+        delete_part(writes, vpc, subnet)
         delete_logs_of(store, writes, vni, subnet_id)
         writes.delete(cursor_key(subnet_id), cursor)
         return writes, None
