@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from netorch.model.addr import parse_prefix
+from netorch.model.ids import vni_of
 from netorch.model.security import AclEntry, NetworkAcl
 from netorch.state.nft import NftChain
 from policy.boxes import Stretch, lookups, ordered
@@ -40,7 +41,7 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
             rules.append(lookup.rule("return"))
             sets.append(lookup.set)
     rules.append("goto acl_refuses_sender" if direction is Direction.OUT else "goto acl_refuses_taker")
-    return NftChain(name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
+    return NftChain(vni=vni_of(acl.id), name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
 
 
 def _allowed(acl: NetworkAcl, direction: Direction, version: int) -> list[Stretch]:

@@ -32,7 +32,7 @@ def _chain(view: VpcView, item: LocalEni) -> PortChain:
     eni = item.eni
     has_ipv6 = view.dual_stack and eni.ipv6_address
     addresses = (eni.ipv6_address, link_local(eni.mac), UNSPECIFIED) if has_ipv6 else ()
-    return nftgen.port_chain(port_name(eni.id), eni.mac, eni.address, addresses)
+    return nftgen.port_chain(view.vni, port_name(eni.id), eni.mac, eni.address, addresses)
 
 
 class AntiSpoof:

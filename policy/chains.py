@@ -28,8 +28,8 @@ from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
-from netorch.state.base import KernelObject
-from netorch.state.nft import ZONES, NftChain, NftElement, NftMap, Scope
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
 from policy.acl import Direction, acl_chain, allows_everything
 from policy.groups import GroupRules, group_chain
@@ -40,7 +40,7 @@ _CLASS_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 def _devices(view: VpcView) -> Iterator[KernelObject]:
     """Yield which zone each device belongs to, which chains judge each port, and the maps for the classes of addresses."""
     for version in (4, 6) if view.dual_stack else (4,):
-        yield NftMap(name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
+        yield NftMap(vni=view.vni, name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
     for device in (view.vrf, view.vxlan):
         yield _fabric(view, ZONES, device, hex(view.zone))
@@ -106,7 +106,7 @@ def _groups(item: LocalEni) -> tuple[str, ...]:
 
 
 def _fabric(view: VpcView, name: str, item: str, value: str) -> NftElement:
-    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=(item,), vni=view.vni, value=value)
+    return NftElement(netns=OVERLAY, family="inet", set=name, items=(item,), vni=view.vni, value=value)
 
 
 def _group_chain_name(vni: int, groups: tuple[str, ...], direction: Direction) -> str:
@@ -141,7 +141,7 @@ def _border(view: VpcView, item: LocalEni, acl: NetworkAcl, direction: Direction
             inside = item.subnet.ipv6_cidr
             rules.append(f"ip6 {far} != {inside} jump {name}" if inside else f"meta nfproto ipv6 jump {name}")
     rules.append(f"goto {_group_chain_name(view.vni, _groups(item), direction)}")
-    return NftChain(name=_border_name(view, item, direction), rules=tuple(rules))
+    return NftChain(vni=view.vni, name=_border_name(view, item, direction), rules=tuple(rules))
 
 
 class Chains:

@@ -95,7 +95,7 @@ def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[st
     permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, other_way))
     versions = (4, 6) if view.dual_stack else (4,)
     closed = [version for version in versions if permitted.get(_anywhere(version), NOTHING) != EVERYTHING]
-    chain = _Chain(name, direction)
+    chain = _Chain(view.vni, name, direction)
     for version in versions:
         free, answering = _untracked(permitted, answers, version), _untracked(answers, permitted, version)
         chain.look_up(port_lookup(f"{name}.free{version}", version, "dport", free), chain.untracked)
@@ -118,7 +118,7 @@ def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[st
 class _Chain:
     """A chain in the making."""
 
-    def __init__(self, name: str, direction: Direction) -> None:
+    def __init__(self, vni: int, name: str, direction: Direction) -> None:
         sends = direction is Direction.OUT
         # Verdicts of policy.skeleton.
         self.untracked = "goto freely_sent" if sends else "goto freely_taken"
@@ -126,6 +126,7 @@ class _Chain:
         # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
         end = "sender" if sends else "taker"
         self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
+        self._vni = vni
         self._name = name
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto sg_refuses_sender" if sends else "goto sg_refuses_taker"
@@ -144,7 +145,7 @@ class _Chain:
     def finished(self) -> NftChain:
         """Return the chain, which refuses what nothing permits."""
         sets = sorted(self._sets, key=lambda found: found.name)
-        return NftChain(name=self._name, rules=(*self.rules, self._refusal), sets=tuple(sets))
+        return NftChain(vni=self._vni, name=self._name, rules=(*self.rules, self._refusal), sets=tuple(sets))
 
 
 def _untracked(permitted: Mapping[Prefix, Services], answers: Mapping[Prefix, Services], version: int) -> Services:

@@ -7,14 +7,15 @@ from typing import Final
 
 from netorch.model.addr import packed
 from netorch.model.security import ICMP, ICMPV6
-from netorch.state.nft import NftElement, PortChain, Scope
+from netorch.state.base import OVERLAY, UNDERLAY
+from netorch.state.nft import NftElement, PortChain
 from policy.skeleton import CHECKED
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
 _REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
 
 
-def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
+def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
     """Return the chain that lets a port send from one MAC and its addresses; the commonest packets come first.
 
     A fragment behind the first one has no header of its own: nothing of it is read but its addresses.
@@ -32,7 +33,7 @@ def port_chain(ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> Port
         rules += _errors("icmpv6", f"{own} ip6 saddr {source} exthdr frag 0 @th,256,128 {raw(source)} {passes}")
     rules += [f"{own} {match} {passes}" for match in (f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses))]
     rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
-    return PortChain(ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
+    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
 
 
 def _errors(word: str, right: str) -> tuple[str, str]:
@@ -53,7 +54,7 @@ def member(vtep: str, vni: int) -> NftElement:
 def transit(vxlan: str, address: str, vni: int) -> NftElement:
     """Return the element that lets packets for a departed address go back to the fabric."""
     name = f"transit{6 if ':' in address else 4}"
-    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=(vxlan, address), vni=vni)
+    return NftElement(netns=OVERLAY, family="inet", set=name, items=(vxlan, address), vni=vni)
 
 
 def vxlan_header(vni: int) -> tuple[str, str]:
@@ -67,4 +68,4 @@ def raw(address: str) -> str:
 
 
 def _underlay(name: str, vni: int, *items: str) -> NftElement:
-    return NftElement(scope=Scope.UNDERLAY, family="ip", set=name, items=items, vni=vni)
+    return NftElement(netns=UNDERLAY, family="ip", set=name, items=items, vni=vni)

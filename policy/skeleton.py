@@ -73,8 +73,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import NftTable, Scope
+from netorch.state.nft import NftTable
 from policy.refusals import REFUSALS, refusal
 from policy.underlay import UNDERLAY_IP, VERIFIED
 
@@ -346,12 +347,12 @@ chain output {
 
 def underlay_table() -> NftTable:
     """Return the table that verifies VXLAN packets."""
-    return NftTable(scope=Scope.UNDERLAY, family="ip", text=UNDERLAY_IP)
+    return NftTable(netns=UNDERLAY, family="ip", body=UNDERLAY_IP)
 
 
 def fabric_tables() -> tuple[NftTable, NftTable]:
     """Return the tables that keep instances to their own addresses, and to their own business."""
     return (
-        NftTable(scope=Scope.FABRIC, family="inet", text=FABRIC_INET),
-        NftTable(scope=Scope.FABRIC, family="netdev", text=FABRIC_NETDEV),
+        NftTable(netns=OVERLAY, family="inet", body=FABRIC_INET),
+        NftTable(netns=OVERLAY, family="netdev", body=FABRIC_NETDEV),
     )

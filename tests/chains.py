@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netorch.state.base import KernelObject
-from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, Scope
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap
 
 VNI = 5000
 CLASS, OTHER_CLASS = 0xBEEF, 0x10
@@ -29,14 +29,14 @@ _SETS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 MAPS = (
-    NftMap(name="class-001388.4", spec="type ipv4_addr : mark"),
-    NftMap(name="class-001388.6", spec="type ipv6_addr : mark"),
+    NftMap(vni=VNI, name="class-001388.4", spec="type ipv4_addr : mark"),
+    NftMap(vni=VNI, name="class-001388.6", spec="type ipv6_addr : mark"),
 )
 
 
 def element(holder: str, *items: str, value: str = "") -> NftElement:
     """Return an element of a set or map in the fabric's inet table."""
-    return NftElement(scope=Scope.FABRIC, family="inet", set=holder, items=items, vni=VNI, value=value)
+    return NftElement(netns=OVERLAY, family="inet", set=holder, items=items, vni=VNI, value=value)
 
 
 def chain_sets(chain: str, *names: str) -> tuple[ChainSet, ...]:
@@ -74,12 +74,13 @@ def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -
         f"meta mark . icmpv6 type . icmpv6 code @{name}.peer_icmp6 goto {passed}",
         f"goto {refuses}",
     )
-    return NftChain(name=name, rules=rules, sets=chain_sets(name))
+    return NftChain(vni=VNI, name=name, rules=rules, sets=chain_sets(name))
 
 
 SEND_CHAIN = judge(SEND, "daddr", "tracked_sender", "jump known_sender", "sent", "sg_refuses_sender")
 TAKE_CHAIN = judge(TAKE, "saddr", "tracked_taker", "jump known_taker", "taken", "sg_refuses_taker")
 ACL_CHAIN = NftChain(
+    vni=VNI,
     name=ACL,
     rules=(
         f"ip daddr . th dport . meta l4proto @{ACL}.port4 return",
@@ -89,6 +90,7 @@ ACL_CHAIN = NftChain(
     sets=chain_sets(ACL, "net6", "port4"),
 )
 BORDER_CHAIN = NftChain(
+    vni=VNI,
     name=BORDER,
     rules=(f"ip daddr != 10.0.0.0/24 jump {ACL}", f"ip6 daddr != 2001:db8::/64 jump {ACL}", f"goto {SEND}"),
 )

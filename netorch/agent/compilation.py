@@ -32,8 +32,7 @@ from netorch.model.mapping import Mapping
 from netorch.records import keys
 from netorch.records.codec import check_value
 from netorch.records.vpc import MissingRecord
-from netorch.state.base import HOST_SLICE
-from netorch.state.link import link_key
+from netorch.state.base import HOST_SLICE, link_key
 
 
 class Compilation:

@@ -39,8 +39,8 @@ from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import UNREADABLE
-from netorch.state.base import HOST_SLICE
-from netorch.state.link import VethPort, link_key
+from netorch.state.base import HOST_SLICE, link_key
+from netorch.state.link import VethPort
 from netorch.store.base import Store
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,7 @@ from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
-from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_key
-from netorch.state.foreign import Foreign
+from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class Reconciler:
         self._records = records
         self._kernel = kernel
         self._problems = Problems()
-        self._link_refusals: dict[int, dict[str, str]] = {}  # slice -> device -> why the kernel refused it last
+        self._refusals: dict[int, dict[Key, str]] = {}  # slice -> what others stand on -> why the kernel refused it last
         self._zones = Zones()
         self._compilation = Compilation(records, moves, self._zones, compilers, self._slice, self._problems)
         self._look_again_at: float | None = None
@@ -76,11 +75,11 @@ class Reconciler:
         for event in events:
             match event:
                 case Seen(obj):
-                    self.repaired += _is_damage(self._slice(obj.slice_id), obj.key, obj)
-                    self._slice(obj.slice_id).seen(obj)
-                case Gone(key):
-                    self.repaired += _is_damage(self._slice(slice_of_key(key)), key, None)
-                    self._slice(slice_of_key(key)).gone(key)
+                    self.repaired += _is_damage(self._slice(obj.vni), obj.key, obj)
+                    self._slice(obj.vni).seen(obj)
+                case Gone(key, vni):
+                    self.repaired += _is_damage(self._slice(vni), key, None)
+                    self._slice(vni).gone(key)
                 case _:
                     pass
         if "nft" in lost:
@@ -89,7 +88,7 @@ class Reconciler:
     def _adopt(self, dumped: Objects, covers: Callable[[Key], bool]) -> int:
         by_slice: dict[int, Objects] = {}
         for key, obj in dumped.items():
-            by_slice.setdefault(obj.slice_id, {})[key] = obj
+            by_slice.setdefault(obj.vni, {})[key] = obj
             self._zones.learn(obj)
         differing = 0
         for slice_id in self.slices.keys() | by_slice.keys():
@@ -211,42 +210,32 @@ class Reconciler:
             log.debug("applied:\n  %s", "\n  ".join(op_text(op) for op in ops))
         refused: dict[int, list[Failure]] = {}
         for failure in failures:
-            refused.setdefault(failure.op.obj.slice_id, []).append(failure)
+            refused.setdefault(failure.op.obj.vni, []).append(failure)
         failed = {failure.op.obj.key for failure in failures}
+        done: dict[int, list[Op]] = {}
         for op in ops:
             if op.obj.key not in failed:
-                self._done(op)
+                done.setdefault(op.obj.vni, []).append(op)
+        for slice_id, of_slice in done.items():
+            self._slice(slice_id).applied(of_slice)
         self.writes += len(ops) - len(failures)
         for slice_id, found in refused.items():
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             self._problems.refused(slice_id, f"{found[0].error}{more}", now)
-            links = {str(failure.op.obj.key[1]): str(failure.error) for failure in found if failure.op.obj.key[0] == "link"}
-            self._link_refusals[slice_id] = ({} if slice_id in whole else self._link_refusals.get(slice_id, {})) | links
+            reasons = {failure.op.obj.key: str(failure.error) for failure in found if failure.op.obj.has_children}
+            self._refusals[slice_id] = ({} if slice_id in whole else self._refusals.get(slice_id, {})) | reasons
         for slice_id in whole - refused.keys():
             self._problems.taken(slice_id)
-            self._link_refusals.pop(slice_id, None)
-
-    def _done(self, op: Op) -> None:
-        target = self._slice(op.obj.slice_id)
-        key = op.obj.key
-        if isinstance(op, Delete):
-            target.actual.pop(key, None)
-            if key[0] in ("link", "nft-set"):
-                for child in [child for child, obj in target.actual.items() if _goes_with(obj, key)]:
-                    del target.actual[child]
-        else:
-            target.actual[key] = op.obj
+            self._refusals.pop(slice_id, None)
 
     def _may_run(self, op: Op, desired: Objects, may_delete: bool) -> bool:
         """Return whether an operation may be carried out now; a deletion that may not stays to be looked at."""
         obj = op.obj
-        if (
-            not isinstance(op, Delete) or obj.key in desired
-        ):  # removed to be made again, e.g. half a device: nothing is taken away
+        if not isinstance(op, Delete) or obj.key in desired:
+            return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
+        if may_delete and self._compilation.is_complete(obj.vni):
             return True
-        if may_delete and self._compilation.is_complete(obj.slice_id):
-            return True
-        self._slice(obj.slice_id).touch(obj.key)
+        self._slice(obj.vni).touch(obj.key)
         return False
 
     def retry_due(self, now: float) -> bool:
@@ -264,11 +253,11 @@ class Reconciler:
     def port_is_up(self, eni_ifname: str, vni: int) -> bool:
         """Return whether the kernel holds a port, up."""
         target = self.slices.get(vni)
-        return target is not None and ("up", eni_ifname) in target.actual
+        return target is not None and up_key(eni_ifname) in target.actual
 
     def refusal_of(self, ifname: str, vni: int) -> str:
         """Return why the kernel refused a device of a VPC, or nothing."""
-        return self._link_refusals.get(vni, {}).get(ifname, "")
+        return self._refusals.get(vni, {}).get(link_key(ifname), "")
 
     def zone_of(self, vni: int) -> int:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
@@ -285,7 +274,7 @@ class Reconciler:
     def foreign(self) -> tuple[str, ...]:
         """Return what is not netorch's in its own namespace. Cost: O(the host's own part)."""
         found = self._slice(HOST_SLICE).actual.values()
-        return tuple(sorted(obj.text for obj in found if isinstance(obj, Foreign)))
+        return tuple(sorted(obj.text() for obj in found if not obj.ours))
 
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and the audit of audits."""
@@ -298,7 +287,3 @@ def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:
     if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
         return False
     return key not in target.keep and wanted.parent not in target.keep  # a port on its way to another host is no damage
-
-
-def _goes_with(obj: KernelObject, parent: Key) -> bool:
-    return obj.parent == parent or getattr(obj, "ifname", "") == parent[1]

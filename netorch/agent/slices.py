@@ -7,10 +7,13 @@ What is desired is what the parts of compilers ask for, counted, so that one par
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from netorch.agent.problems import PartId
 from netorch.compiler.registry import disagreement
+from netorch.state.aftermath import aftermath
 from netorch.state.base import KernelObject, Key
+from netorch.state.op import Delete, Op, Replace
 
 Objects = dict[Key, KernelObject]
 
@@ -109,27 +112,51 @@ class Slice:
             self.touched.add(key)
 
     def gone(self, key: Key) -> None:
-        """The kernel no longer holds the object of this key, nor what cannot outlive it.
+        """The kernel no longer holds the object of this key, nor what goes with it.
 
         The kernel does not tell of the IPv4 routes that a device takes along when it goes down, so they are taken for gone.
         """
-        if key[0] in ("link", "up"):
-            ifname = key[1]
-            for child in [child for child, obj in self.actual.items() if _rests_on(obj, ifname)]:
-                if child != ("link", ifname):
-                    self.actual.pop(child)
-                    self.touched.add(child)
-        self.actual.pop(key, None)
+        known = self.actual.get(key)
+        if known is not None:
+            self.touched |= self._suffer([known], ())
+            del self.actual[key]
         self.touched.add(key)
 
+    def applied(self, ops: Sequence[Op]) -> None:
+        """The kernel has carried out these operations of ours."""
+        moved = [op.obj.key for op in ops if isinstance(op, Replace) and op.old.parent != op.obj.parent]
+        self._suffer([op.obj for op in ops if isinstance(op, Delete)], moved)
+        for op in ops:
+            if isinstance(op, Delete):
+                self.actual.pop(op.obj.key, None)
+            else:
+                self.actual[op.obj.key] = op.obj
+
+    def _suffer(self, gone: Sequence[KernelObject], moved: Sequence[Key]) -> set[Key]:
+        """Let the actual objects suffer what follows; return the keys of those that did."""
+        left = aftermath(self.actual, gone, moved)
+        for key, rest in left.items():
+            if rest is None:
+                del self.actual[key]
+            else:
+                self.actual[key] = rest
+        return set(left)
+
     def difference(self) -> tuple[Objects, Objects]:
-        """Return the desired and the actual objects that may differ, and start afresh. Cost: O(touched keys)."""
-        touched, everything = self.touched, self.all_touched or any(key[0] == "link" for key in self.touched)
+        """Return the desired and the actual objects that may differ, and start over.
+
+        Cost: O(touched keys); O(slice) when something that has children is among them.
+        """
+        touched, everything = self.touched, self.all_touched or any(map(self._has_children, self.touched))
         self.touched, self.all_touched = set(), False
         if everything:
             return self.desired, self.actual
         desired = {key: self.desired[key] for key in touched if key in self.desired}
         return desired, {key: self.actual[key] for key in touched if key in self.actual}
+
+    def _has_children(self, key: Key) -> bool:
+        obj = self.desired.get(key) or self.actual.get(key)
+        return obj is not None and obj.has_children
 
     @property
     def dirty(self) -> bool:
@@ -140,10 +167,6 @@ class Slice:
     def empty(self) -> bool:
         """Return whether nothing is wanted and nothing is there."""
         return not self.desired and not self.actual
-
-
-def _rests_on(obj: KernelObject, ifname: str | int) -> bool:
-    return getattr(obj, "ifname", "") == ifname or obj.parent == ("link", ifname)
 
 
 def _spell(part: PartId) -> str:

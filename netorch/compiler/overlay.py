@@ -42,12 +42,12 @@ def _device(view: VpcView) -> Iterator[KernelObject]:
         vrf=view.vrf,
     )
     # The underlay's device has gathered the packets of a tunnelled stream already; a second time costs and finds nothing.
-    yield Gro(ifname=vxlan, on=False)
-    yield Settings(ifname=vxlan)
-    yield from device_sysctls(VXLAN_V4, vxlan)
+    yield Gro(vni=view.vni, ifname=vxlan, on=False)
+    yield Settings(vni=view.vni, ifname=vxlan)
+    yield from device_sysctls(VXLAN_V4, vxlan, view.vni)
     if view.dual_stack:
-        yield from device_sysctls(VXLAN_V6, vxlan)
-    yield AdminUp(ifname=vxlan)
+        yield from device_sysctls(VXLAN_V6, vxlan, view.vni)
+    yield AdminUp(vni=view.vni, ifname=vxlan)
 
 
 def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
@@ -67,17 +67,17 @@ def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
 
 def _way(view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int) -> tuple[KernelObject, ...]:
     version, prefix, metric = (6, f"{address}/128", metric6) if ":" in address else (4, f"{address}/32", metric4)
-    via, neighbour, fdb = _next_hop(view.vxlan, to.vtep, version)
-    route = Route(table=view.vni, dst=prefix, via=via, ifname=view.vxlan, metric=metric, mtu=view.mtu_to(to.host))
+    via, neighbour, fdb = _next_hop(view.vni, view.vxlan, to.vtep, version)
+    route = Route(vni=view.vni, table=view.vni, dst=prefix, via=via, ifname=view.vxlan, metric=metric, mtu=view.mtu_to(to.host))
     return route, neighbour, fdb
 
 
 @lru_cache(maxsize=65536)
-def _next_hop(vxlan: str, vtep: str, version: int) -> tuple[str, Neighbour, Fdb]:
+def _next_hop(vni: int, vxlan: str, vtep: str, version: int) -> tuple[str, Neighbour, Fdb]:
     """Return the next hop that stands for a VTEP, and its entries; few VTEPs serve many mappings, so they are kept."""
     via = vtep if version == 4 else ipv6_next_hop(vtep)
     mac = router_mac(vtep)
-    return via, Neighbour(ifname=vxlan, dst=via, lladdr=mac), Fdb(ifname=vxlan, lladdr=mac, dst=vtep)
+    return via, Neighbour(vni=vni, ifname=vxlan, dst=via, lladdr=mac), Fdb(vni=vni, ifname=vxlan, lladdr=mac, dst=vtep)
 
 
 class OverlayCompiler:

@@ -16,9 +16,9 @@ from netorch.model.addr import parse_prefix
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.vpc import Vpc
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import KernelObject, Key, link_key
 from netorch.state.l3 import IPV6_METRIC, Address, Neighbour, Route
-from netorch.state.link import AdminUp, Inside, Settings, TapPort, VethPort, link_key
+from netorch.state.link import AdminUp, Inside, Settings, TapPort, VethPort
 from netorch.state.sysctls import PORT_V4, PORT_V6, device_sysctls
 
 INSIDE_IFNAME: Final = "eth0"
@@ -40,32 +40,33 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
     eni = item.eni
     ifname = port_name(eni.id)
     yield _device(view, item, ifname)
-    yield from device_sysctls(PORT_V4, ifname)
-    yield Settings(ifname=ifname)
-    yield AdminUp(ifname=ifname)
-    yield Neighbour(ifname=ifname, dst=eni.address, lladdr=eni.mac)
-    yield Route(table=view.vni, dst=f"{eni.address}/32", ifname=ifname)
+    yield from device_sysctls(PORT_V4, ifname, view.vni)
+    yield Settings(vni=view.vni, ifname=ifname)
+    yield AdminUp(vni=view.vni, ifname=ifname)
+    yield Neighbour(vni=view.vni, ifname=ifname, dst=eni.address, lladdr=eni.mac)
+    yield Route(vni=view.vni, table=view.vni, dst=f"{eni.address}/32", ifname=ifname)
     if view.dual_stack and eni.ipv6_address:
-        yield from device_sysctls(PORT_V6, ifname)
+        yield from device_sysctls(PORT_V6, ifname, view.vni)
         # Not /64: whoever scanned that subnet would fill the neighbour table that all namespaces share.
-        yield Address(ifname=ifname, address=f"{IPV6_GATEWAY}/128")
+        yield Address(vni=view.vni, ifname=ifname, address=f"{IPV6_GATEWAY}/128")
         for address in (link_local(eni.mac), eni.ipv6_address):
-            yield Neighbour(ifname=ifname, dst=address, lladdr=eni.mac)
-            yield Route(table=view.vni, dst=f"{address}/128", ifname=ifname, metric=IPV6_METRIC)
+            yield Neighbour(vni=view.vni, ifname=ifname, dst=address, lladdr=eni.mac)
+            yield Route(vni=view.vni, table=view.vni, dst=f"{address}/128", ifname=ifname, metric=IPV6_METRIC)
 
 
 def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
     instance = item.instance
     mtu = view.mtu
     if instance.attachment is Attachment.TAP:
-        return TapPort(ifname=ifname, lladdr=PORT_MAC, mtu=mtu, vrf=view.vrf)
+        return TapPort(vni=view.vni, ifname=ifname, lladdr=PORT_MAC, mtu=mtu, vrf=view.vrf)
     ours = instance.attachment is Attachment.NETNS
     return VethPort(
+        vni=view.vni,
         ifname=ifname,
         lladdr=PORT_MAC,
         mtu=mtu,
         vrf=view.vrf,
-        netns=instance.id if ours else instance.netns,
+        instance_netns=instance.id if ours else instance.netns,
         make_netns=ours,
         inside=_inside(item, view.dual_stack),
         instance=instance.id,

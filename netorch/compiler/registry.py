@@ -132,13 +132,13 @@ def _checked(name: str, objects: Iterable[KernelObject], slice_id: int) -> Objec
         known = found.setdefault(key, obj)
         if known is not obj and known != obj:
             raise CompileError(disagreement(name, known, "itself", obj))
-        if obj.slice_id != slice_id:
+        if obj.vni != slice_id:
             raise CompileError(
-                f"compiler {name}: {_spell(key)} belongs to slice {obj.slice_id}, not to {slice_id}, which was compiled; "
+                f"compiler {name}: {_spell(key)} belongs to slice {obj.vni}, not to {slice_id}, which was compiled; "
                 "correct the compiler: a VPC's objects carry its VNI, the host's own carry none"
             )
     return found
 
 
 def _spell(key: Key) -> str:
-    return " ".join(str(part) for part in key)
+    return " ".join(map(str, (key[0], *key[2:])))  # without the namespace

@@ -9,7 +9,7 @@ from netorch.compiler.base import Carried, HostPart, HostView, Part, VpcPart, Vp
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
-from netorch.state.l3 import UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
+from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
 from netorch.state.link import LOOPBACK, AdminUp, Settings, Vrf
 from netorch.state.sysctls import VRF_V6, device_sysctls, host_sysctls
 
@@ -30,17 +30,17 @@ def _host(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 def _vrf(view: VpcView) -> Iterator[KernelObject]:
     """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
     vrf = view.vrf
-    yield Vrf(ifname=vrf, table=view.vni)
-    yield Settings(ifname=vrf)
-    yield AdminUp(ifname=vrf)
-    yield Route(table=view.vni, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
+    yield Vrf(vni=view.vni, ifname=vrf, table=view.vni)
+    yield Settings(vni=view.vni, ifname=vrf)
+    yield AdminUp(vni=view.vni, ifname=vrf)
+    yield Route(vni=view.vni, table=view.vni, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
     if view.dual_stack:
-        yield from device_sysctls(VRF_V6, vrf)
-        yield Route(table=view.vni, dst="::/0", metric=UNREACHABLE_METRIC)
+        yield from device_sysctls(VRF_V6, vrf, view.vni)
+        yield Route(vni=view.vni, table=view.vni, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
     for subnet in view.of(Subnet):
-        yield Address(ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
+        yield Address(vni=view.vni, ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
         if view.dual_stack and subnet.ipv6_cidr:
-            yield Address(ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
+            yield Address(vni=view.vni, ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
 
 
 class VrfCompiler:

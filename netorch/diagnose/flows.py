@@ -26,8 +26,9 @@ from netorch.model.security import ICMP, ICMPV6
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
-from netorch.state.base import HOST_SLICE, slice_of_ifname
-from netorch.state.nft import LIVE_GROUP, ZONES, NftElement, Scope
+from netorch.state.base import HOST_SLICE, OVERLAY
+from netorch.state.names import vni_of_ifname
+from netorch.state.nft import LIVE_GROUP, ZONES, NftElement
 from netorch.state.owner import fabric_netns
 
 _LIMIT: Final = 200  # events taken from one source in a row
@@ -151,7 +152,7 @@ class Watcher:
 
     def _refused(self, host: str, packets: Sequence[Refused]) -> Iterator[Seen]:
         for packet in packets:
-            vni, headers = slice_of_ifname(packet.indev), packet.headers
+            vni, headers = vni_of_ifname(packet.indev), packet.headers
             if packet.reason in _OF_UNDERLAY and (inner := packet.inner) is not None:
                 vni, headers = inner.vni, inner.headers or headers
             if headers is not None:
@@ -208,7 +209,7 @@ def read_zones(fabric: str) -> dict[int, int]:
 
     fd = netns.find(fabric)
     try:
-        nft = Nft(Scope.FABRIC, fd)
+        nft = Nft(OVERLAY, fd)
     finally:
         os.close(fd)
     try:

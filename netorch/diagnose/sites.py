@@ -11,8 +11,8 @@ from netorch.drivers.base import Kernel
 from netorch.drivers.netns import RUN_NETNS, find, inside
 from netorch.errors import KernelError, NetorchError
 from netorch.records.vpc import VpcRecords
-from netorch.state.base import HOST_SLICE, KernelObject, Key
-from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable, Scope
+from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
+from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable
 from netorch.state.owner import fabric_netns
 from netorch.store.base import Store
 from netorch.trace.machine import Machine, Objects
@@ -68,9 +68,9 @@ def with_texts(objects: Objects, desired: Objects) -> dict[Key, KernelObject]:
 
 def _refusals(kernel: Kernel) -> dict[Key, KernelObject]:
     """Return the zones that may begin no connection now; they expire, so that a dump does not show them."""
-    name, scope, family = OVER_ALLOWANCE, Scope.FABRIC, str(VPC_TABLE[2])
+    name, family = OVER_ALLOWANCE, str(VPC_TABLE[2])
     found = [
-        NftElement(scope=scope, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in kernel.refused_zones()
+        NftElement(netns=OVERLAY, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in kernel.refused_zones()
     ]
     return {element.key: element for element in found}
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import HOST_SLICE, KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.op import Failure, Op
 
@@ -33,9 +33,10 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The kernel no longer holds the object of this key."""
+    """The kernel no longer holds the object of this key, which belonged to this VPC."""
 
     key: Key
+    vni: int = HOST_SLICE
 
 
 class Lost(msgspec.Struct, frozen=True):

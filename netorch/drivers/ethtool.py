@@ -10,11 +10,11 @@ from ctypes import addressof, create_string_buffer
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.describe import describe
 from netorch.drivers.netlink import ABSENT
 from netorch.errors import KernelError
 from netorch.state.link import Gro
-from netorch.state.op import Delete, Failure, Op
+from netorch.state.names import vni_of_ifname
+from netorch.state.op import Delete, Failure, Op, describe
 
 # Source: linux/sockios.h, linux/ethtool.h, netdevice(7)
 _SIOCETHTOOL: Final = 0x8946
@@ -49,7 +49,7 @@ def read(fd: int, ifnames: Iterable[str]) -> Iterator[Gro]:
     with _socket(fd) as sock:
         for ifname in ifnames:
             try:
-                yield Gro(ifname=ifname, on=bool(_call(sock, ifname, _GET_GRO)))
+                yield Gro(vni=vni_of_ifname(ifname), ifname=ifname, on=bool(_call(sock, ifname, _GET_GRO)))
             except OSError as error:
                 if error.errno not in ABSENT:
                     raise

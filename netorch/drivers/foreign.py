@@ -27,12 +27,12 @@ _OURS: Final = frozenset({1, 2, 3, 5})  # families that a table of our name is r
 
 def device(ifname: str) -> Foreign:
     """Return a device that is not ours."""
-    return Foreign(text=f"device {ifname}")
+    return Foreign(what=f"device {ifname}")
 
 
 def program(ifname: str) -> Foreign:
     """Return the XDP program of a device."""
-    return Foreign(text=f"XDP program on {ifname}")
+    return Foreign(what=f"XDP program on {ifname}")
 
 
 def route(body: bytes) -> Foreign | None:
@@ -43,7 +43,7 @@ def route(body: bytes) -> Foreign | None:
     default = "0.0.0.0" if body[0] == socket.AF_INET else "::"
     dst = socket.inet_ntop(body[0], found[1]) if 1 in found else default
     metric = f" metric {u32(found[6])}" if 6 in found else ""
-    return Foreign(text=f"route {_ROUTE_KINDS.get(body[7], '')}{dst}/{body[1]} table {u32(found.get(15, body[4:5]))}{metric}")
+    return Foreign(what=f"route {_ROUTE_KINDS.get(body[7], '')}{dst}/{body[1]} table {u32(found.get(15, body[4:5]))}{metric}")
 
 
 def rule(body: bytes) -> Foreign | None:
@@ -53,14 +53,14 @@ def rule(body: bytes) -> Foreign | None:
         return None
     version = " -6" if body[0] == socket.AF_INET6 else ""
     action = _RULE_ACTIONS.get(body[7], f"lookup {u32(found.get(15, body[4:5]))}")
-    return Foreign(text=f"rule{version} pref {u32(found.get(6, b''))} {action}")
+    return Foreign(what=f"rule{version} pref {u32(found.get(6, b''))} {action}")
 
 
 def qdisc(body: bytes, names: Mapping[int, str]) -> Foreign | None:
     """Return a queueing discipline that somebody has put on a device (filters need one), or None for the kernel's own."""
     _, index, handle = struct.unpack_from("=BxxxiI", body)
     kind = attrs(body, 20).get(1, b"").rstrip(b"\0").decode(errors="replace")
-    return Foreign(text=f"qdisc {kind} on {names.get(index, index)}") if handle else None
+    return Foreign(what=f"qdisc {kind} on {names.get(index, index)}") if handle else None
 
 
 def nft_table(body: bytes) -> Foreign | None:
@@ -68,11 +68,11 @@ def nft_table(body: bytes) -> Foreign | None:
     name = attrs(body, 4).get(1, b"").rstrip(b"\0").decode(errors="replace")
     if name == NFT_TABLE and body[0] in _OURS:
         return None
-    return Foreign(text=f"nft table {_NFT_FAMILIES.get(body[0], body[0])} {name}", nft=True)
+    return Foreign(what=f"nft table {_NFT_FAMILIES.get(body[0], body[0])} {name}", nft=True)
 
 
 def old_tables(fd: int) -> Iterator[Foreign]:
     """Yield the tables of iptables, ip6tables and arptables in the namespace of `fd`, as far as they are not kept in nftables."""
     for tool in ("ip", "ip6", "arp"):
         with netns.inside(fd), suppress(FileNotFoundError), open(f"/proc/thread-self/net/{tool}_tables_names") as file:
-            yield from (Foreign(text=f"{tool}tables table {name}") for name in file.read().split())
+            yield from (Foreign(what=f"{tool}tables table {name}") for name in file.read().split())

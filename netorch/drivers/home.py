@@ -65,7 +65,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, fabric_fd:
     reason = reason or _of_another(port, inside, number_of(fabric_fd, inside))
     if reason:
         detail = f"{reason}; name a namespace that is the instance's alone"
-        raise KernelError(f"plug {port.inside.ifname} into namespace {port.netns}", errno.EPERM, detail)
+        raise KernelError(f"plug {port.inside.ifname} into namespace {port.instance_netns}", errno.EPERM, detail)
 
 
 def other_end(dev: decode.Device, inside: Channel) -> decode.Device | None:
@@ -107,10 +107,10 @@ def displaced(dev: decode.Device, port: VethPort, fabric: Channel) -> bool:
 
     Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
     """
-    if dev.netnsid is None or not port.netns or "/" in port.netns:
+    if dev.netnsid is None or not port.instance_netns or "/" in port.instance_netns:
         return False
     try:
-        fd = netns.find(port.netns)
+        fd = netns.find(port.instance_netns)
     except KernelError:
         return False
     try:

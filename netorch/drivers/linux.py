@@ -17,7 +17,6 @@ from netorch.drivers import ethtool, foreign, netns, sysctl
 from netorch.drivers.base import KernelEvent, Seen, TableUse, Underlay
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.table import ConnectionTable, refusing
-from netorch.drivers.describe import describe
 from netorch.drivers.home import release
 from netorch.drivers.ip_counters import IpCounters
 from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal
@@ -27,13 +26,13 @@ from netorch.drivers.rtnl.dump import read_all, read_link, read_names, read_rout
 from netorch.drivers.rtnl.monitor import Monitor
 from netorch.drivers.rtnl.port import Ports, index_in
 from netorch.errors import KernelError
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Route, Rule
-from netorch.state.link import AdminUp, Gro, HalfMade, Link, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope, freed_zone
-from netorch.state.op import Create, Delete, Failure, Op, Replace
+from netorch.state.link import AdminUp, Gro, IncompleteLink, Link, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, freed_zone
+from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
 from netorch.state.owner import fabric_netns
 
 _SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
@@ -66,7 +65,7 @@ class LinuxKernel:
         self._indexes: dict[str, int] = {}
         self._sysctls = sysctl.Watch(self._fabric_fd)
         self._ports = Ports(self._fabric_fd, self._underlay_fd, self._fabric, self._index_of)
-        self._nft = {scope: Nft(scope, fd) for scope, fd in zip(Scope, (self._underlay_fd, self._fabric_fd), strict=True)}
+        self._nft = {UNDERLAY: Nft(UNDERLAY, self._underlay_fd), OVERLAY: Nft(OVERLAY, self._fabric_fd)}
         for nft in self._nft.values():
             self._monitor.also(nft.fileno())
 
@@ -85,7 +84,7 @@ class LinuxKernel:
 
     def dump_nft(self) -> dict[Key, KernelObject]:
         """Return our tables and their elements only."""
-        return self._nft[Scope.UNDERLAY].dump() | self._nft[Scope.FABRIC].dump()
+        return self._nft[UNDERLAY].dump() | self._nft[OVERLAY].dump()
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations in order and return the refused ones."""
@@ -125,7 +124,7 @@ class LinuxKernel:
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted by our named nft counters, and those that the kernel had no room for."""
-        counted = self._nft[Scope.UNDERLAY].counters() | self._nft[Scope.FABRIC].counters()
+        counted = self._nft[UNDERLAY].counters() | self._nft[OVERLAY].counters()
         return counted | {"table_full": self._table.turned_away(), "fragments_lost": self._ip.fragments_lost()}
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
@@ -158,7 +157,7 @@ class LinuxKernel:
 
     def refuse_zones(self, zones: Set[int]) -> None:
         """Let these zones, and no others, begin no connection for some seconds from now on."""
-        self._nft[Scope.FABRIC].commit(refusing(zones))
+        self._nft[OVERLAY].commit(refusing(zones))
 
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""
@@ -183,8 +182,8 @@ class LinuxKernel:
             "port": self._make_ports,
             "bury": self._bury,
             "packed": self._send_packed,
-            Scope.UNDERLAY.value: self._nft[Scope.UNDERLAY].apply,
-            Scope.FABRIC.value: self._change_fabric_nft,
+            UNDERLAY: self._nft[UNDERLAY].apply,
+            OVERLAY: self._change_fabric_nft,
         }[lane]
         return handler(ops)
 
@@ -196,7 +195,7 @@ class LinuxKernel:
         """
         failures = self._forget_freed_zones(ops)
         kept = {failure.op.obj.key for failure in failures}
-        failures += self._nft[Scope.FABRIC].apply([op for op in ops if op.obj.key not in kept])
+        failures += self._nft[OVERLAY].apply([op for op in ops if op.obj.key not in kept])
         failed = {failure.op.obj.key for failure in failures}
         return failures + self._forget_freed_zones(op for op in ops if op.obj.key not in failed)
 
@@ -257,9 +256,9 @@ class LinuxKernel:
             refusal = refused.get(position)
             if refusal is not None and not (refusal.errno == errno.EEXIST and self._stands(op.obj)):
                 failures.append(_failure(op, refusal))
-            elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, HalfMade))):
+            elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, IncompleteLink))):
                 marks.append(op)
-        refused = self._fabric.batch([encode.mark(str(op.obj.key[1])) for op in marks])
+        refused = self._fabric.batch([encode.mark(str(op.obj.key[2])) for op in marks])
         return failures + [_failure(marks[position], refusal) for position, refusal in refused.items()]
 
     def _link_message(self, op: Op) -> Message:
@@ -276,7 +275,7 @@ class LinuxKernel:
         raise encode.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
 
     def _stands(self, obj: KernelObject) -> bool:
-        found = read_link(self._fabric, str(obj.key[1]))
+        found = read_link(self._fabric, str(obj.key[2]))
         return found is not None and found[1] is not None and obj.matches(found[1])
 
     def _make_ports(self, ops: list[Op]) -> list[Failure]:
@@ -304,8 +303,8 @@ class LinuxKernel:
 
     def _bury(self, ops: list[Op]) -> list[Failure]:
         """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
-        names = [str(op.obj.key[1]) for op in ops]
-        homes = {op.obj.netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
+        names = [str(op.obj.key[2]) for op in ops]
+        homes = {op.obj.instance_netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
         labels = [self._ports.label_of(name) for name in names if name.startswith("v-")]
         homes |= {label.instance: label.made for label in labels if label is not None and label.made}
         if len(names) > 1:
@@ -361,9 +360,9 @@ class LinuxKernel:
 def _lane(op: Op) -> str:
     match op.obj:
         case NftTable() | NftElement():
-            return op.obj.scope.value
+            return op.obj.netns
         case PortChain() | NftMap() | NftChain():
-            return Scope.FABRIC.value
+            return OVERLAY
         case Sysctl():
             return "sysctl"
         case Gro():

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.describe import describe
 from netorch.errors import KernelError
 from netorch.state.link import Sysctl
-from netorch.state.op import Delete, Failure, Op
+from netorch.state.op import Delete, Failure, Op, describe
 from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
 
 LOOK_EVERY_S: Final = 1.0

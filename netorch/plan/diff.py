@@ -1,33 +1,24 @@
 """The difference of two sets of kernel objects as a list of operations in an order that the kernel accepts.
 
     1. what must go before its successor can come: a device of another kind under the same name
-    2. births and changes in place, ascending rank: parents before children, policy before ports, mappings last;
-       a change in place may have a later rank than a birth, beside what it has to come into force with
-    3. deaths, descending rank; what a dying parent takes along is not mentioned
+    2. creations and changes in place, in apply order: parents before children, policy before ports, mappings last;
+       a change in place may have a later place than a creation, beside what it has to come into force with
+    3. deletions, in the opposite order; what goes with its parent is not mentioned
 
-Births stand before deaths so that a moved address is never without a home (make before break).
+Creations come before deletions so that a moved address is never without a home (make before break).
 
-Two things disturb objects that nobody meant to change:
-
-    a parent that goes           takes its children along, but for the devices in a VRF and the VRF's `unreachable` routes
-    a device that changes its VRF  is taken down and up by the kernel, which costs it its routes, neighbours and addresses
+What goes or goes down disturbs objects that nobody meant to change (netorch.state.aftermath): they are made again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
 
-from msgspec import structs
-
+from netorch.state.aftermath import aftermath
 from netorch.state.base import KernelObject, Key
-from netorch.state.l3 import Route
-from netorch.state.link import TapPort, VethPort, Vxlan
 from netorch.state.op import Create, Delete, Op, Replace
 
 Objects = Mapping[Key, KernelObject]
-
-_LOST_WHEN_DOWN: Final = frozenset({"route", "neigh", "addr"})
 
 
 def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[Op]:
@@ -41,58 +32,45 @@ def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[
         for key, obj in desired.items()
         if not ((found := actual.get(key)) is not None and (found is obj or obj.matches(found))) and not _kept(key, obj, keep)
     }
-    doomed = {key: found for key, obj in differing.items() if (found := actual.get(key)) is not None and not obj.replaces(found)}
-    disturbed = _disturbed(differing, doomed, actual)
-    differing |= {key: desired[key] for key in disturbed if key in desired and not _kept(key, desired[key], keep)}
-    births: list[Op] = []
+    recreated = {
+        key: found for key, obj in differing.items() if (found := actual.get(key)) is not None and not obj.replaces(found)
+    }
+    left = _left(differing, recreated, actual)
+    differing |= {key: desired[key] for key in left if key in desired and not _kept(key, desired[key], keep)}
+    made: list[Op] = []
     for key, obj in differing.items():
-        found = disturbed[key] if key in disturbed else actual.get(key)
-        births.append(Create(obj) if found is None else Replace(found, obj))
-    deaths = {key: obj for key, obj in actual.items() if key not in desired and obj.ours and not _kept(key, obj, keep)}
-    births.sort(key=_birth_order)
-    return [*_funeral(doomed, doomed), *births, *_funeral(deaths, {**doomed, **deaths})]
+        found = left[key] if key in left else actual.get(key)
+        made.append(Create(obj) if found is None else Replace(found, obj))
+    removed = {key: obj for key, obj in actual.items() if key not in desired and obj.ours and not _kept(key, obj, keep)}
+    made.sort(key=_place)
+    return [*_deletions(recreated, recreated), *made, *_deletions(removed, {**recreated, **removed})]
 
 
 def _kept(key: Key, obj: KernelObject, keep: Collection[Key]) -> bool:
     return bool(keep) and (key in keep or obj.parent in keep)
 
 
-def _disturbed(differing: Objects, doomed: Objects, actual: Objects) -> dict[Key, KernelObject | None]:
-    """Return what is left, when the births begin or go on, of objects that are doomed or suffer by another's change."""
-    newborn = {key for key in differing if key not in actual}  # what stood on it before, if anything, went with the old one
-    restless = {key for key, obj in differing.items() if key in actual and key not in doomed and obj.parent != actual[key].parent}
-    left: dict[Key, KernelObject | None] = dict.fromkeys(doomed)
-    if not (newborn or doomed or restless):
-        return left
-    for key, obj in actual.items():
-        parent = obj.parent
-        if key not in doomed and (parent in doomed or parent in newborn):
-            if not _outlives_parent(obj):
-                left[key] = None
-            elif isinstance(obj, Vxlan | VethPort | TapPort):
-                left[key] = structs.replace(obj, vrf="")
-                restless.add(key)
-    if restless:
-        left |= {key: None for key, obj in actual.items() if key[0] in _LOST_WHEN_DOWN and obj.parent in restless}
-    return left
+def _left(differing: Objects, recreated: Objects, actual: Objects) -> dict[Key, KernelObject | None]:
+    """Return what is left, when something is made or changed, of objects that are recreated or disturbed by another's change.
+
+    What is remembered of the children of a new parent went with an old one that nobody saw go.
+    """
+    new = [obj for key, obj in differing.items() if key not in actual and obj.has_children]
+    reparented = {
+        key
+        for key, obj in differing.items()
+        if obj.has_children and key in actual and key not in recreated and obj.parent != actual[key].parent
+    }
+    return aftermath(actual, [*new, *recreated.values()], reparented) | dict.fromkeys(recreated)
 
 
-def _outlives_parent(obj: KernelObject) -> bool:
-    """Return whether the kernel leaves an object alone when its parent goes."""
-    return isinstance(obj, Vxlan | VethPort | TapPort) or (isinstance(obj, Route) and not obj.ifname)
-
-
-def _funeral(dying: Objects, going: Objects) -> Iterator[Op]:
-    """Yield the deletions, highest rank first, without those that a parent among the `going` takes along."""
-    for obj in sorted(dying.values(), key=_death_order):
-        if obj.parent not in going or _outlives_parent(obj):
+def _deletions(objects: Objects, going: Objects) -> Iterator[Op]:
+    """Yield the deletions, last place first, without those of objects that go with a parent among the `going`."""
+    for obj in sorted(objects.values(), key=lambda obj: (-obj.order, obj.key)):
+        if obj.parent not in going or not obj.dies_with_parent:
             yield Delete(obj)
 
 
-def _birth_order(op: Op) -> tuple[int, Key]:
-    rank = op.obj.rank_of_change(op.old) if isinstance(op, Replace) else op.obj.rank
-    return rank, op.obj.key  # keys of one kind compare: they have the same types in the same places
-
-
-def _death_order(obj: KernelObject) -> tuple[int, Key]:
-    return -obj.rank, obj.key
+def _place(op: Op) -> tuple[int, Key]:
+    place = op.obj.order_of_change(op.old) if isinstance(op, Replace) else op.obj.order
+    return place, op.obj.key  # keys of one kind compare: they have the same types in the same places

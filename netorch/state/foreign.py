@@ -1,31 +1,31 @@
-"""What stands in the fabric namespace and is not netorch's: it is named to people and never touched."""
+"""What is in the overlay namespace and is not netorch's: it is named to people and never touched."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from netorch.state.base import HOST_SLICE, KernelObject, Key
+from netorch.state.base import KernelObject, Key
 
 
-class Foreign(KernelObject, frozen=True, kw_only=True, tag=True):
+class Foreign(KernelObject, frozen=True, kw_only=True):
     """A rule, route, device, qdisc, program or table of somebody else's. Never asked for, never removed.
 
     The namespace is netorch's alone, so such a thing may stop packets or let them past: netorch cannot know what it is for.
     """
 
+    kind: ClassVar[str] = "foreign"
     ours: ClassVar[bool] = False
 
-    text: str  # e.g. `rule pref 500 lookup 77`; the same text is the same thing
+    what: str  # e.g. `rule pref 500 lookup 77`; the same text is the same thing
     nft: bool = False  # whether a dump of nftables alone shows it
 
     @property
     def key(self) -> Key:
-        return ("nft-foreign" if self.nft else "foreign", self.text)
+        return ("nft-foreign" if self.nft else "foreign", self.netns, self.what)
 
     @property
-    def rank(self) -> int:
-        raise TypeError(f"{self.text} is not netorch's to make or remove")
+    def order(self) -> int:
+        raise TypeError(f"{self.what} is not netorch's to make or remove")
 
-    @property
-    def slice_id(self) -> int:
-        return HOST_SLICE
+    def text(self) -> str:
+        return self.what

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from netorch.state.base import KernelObject, Key, Rank, slice_of_ifname
-from netorch.state.link import link_key
+from netorch.state.base import Key, OnDevice
+from netorch.state.order import Order
 
 
-class Fdb(KernelObject, frozen=True, kw_only=True, tag=True):
+class Fdb(OnDevice, frozen=True, kw_only=True):
     """A router MAC's VTEP: the outer destination of a VXLAN packet. Source: bridge(8), RFC 7348 section 4."""
 
+    kind: ClassVar[str] = "fdb"
     in_place: ClassVar[bool] = True
+    order: ClassVar[int] = Order.FDB
 
-    ifname: str
     lladdr: str
     dst: str
     strange: str = ""  # what a kernel shows of it and ours never have, e.g. a port
 
     @property
     def key(self) -> Key:
-        return ("fdb", self.ifname, self.lladdr)
+        return ("fdb", self.netns, self.ifname, self.lladdr)
 
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.ifname)
-
-    @property
-    def rank(self) -> int:
-        return Rank.FDB
-
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+    def text(self) -> str:
+        return f"fdb {self.lladdr} dst {self.dst}{f' {self.strange}' if self.strange else ''} dev {self.ifname}"

@@ -1,49 +1,54 @@
-"""Layer 3: addresses, routes, neighbours, rules; all in the fabric namespace."""
+"""Layer 3: addresses, routes, neighbours, rules."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from netorch.model.addr import version_of
-from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
-from netorch.state.link import link_key
+from netorch.state.base import KernelObject, Key, OnDevice, link_key
+from netorch.state.names import vrf_of_table
+from netorch.state.order import Order
 
 # The metric of a VRF's last route: above every other, below the kernel's own maximum. Source: vrf.rst.
 UNREACHABLE_METRIC = 4278198272
 VRF_PRIORITY = 1000  # of the rule that the kernel makes for all VRFs
 IPV6_METRIC = 1024  # what the kernel gives an IPv6 route without one; said aloud so that the key is known
 
+# Types of routes, in the words of ip-route(8).
+UNICAST: Final = "unicast"
+UNREACHABLE: Final = "unreachable"  # the sender gets an ICMP error
+BLACKHOLE: Final = "blackhole"  # the sender gets nothing
 
-class Address(KernelObject, frozen=True, kw_only=True, tag=True):
+
+class Address(OnDevice, frozen=True, kw_only=True):
     """An address of a VRF device: the VPC's router, which answers pings and is the source of ICMP errors."""
 
-    ifname: str
+    kind: ClassVar[str] = "addr"
+    order: ClassVar[int] = Order.ADDRESS
+
     address: str  # with prefix length, always /32 or /128
 
     @property
     def key(self) -> Key:
-        return ("addr", self.ifname, self.address)
+        return ("addr", self.netns, self.ifname, self.address)
 
     @property
-    def parent(self) -> Key | None:
-        return link_key(self.ifname)
+    def lost_when_down(self) -> bool:
+        return ":" in self.address  # IPv4 addresses stay
 
-    @property
-    def rank(self) -> int:
-        return Rank.ADDRESS
-
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+    def text(self) -> str:
+        return f"address {self.address} dev {self.ifname}"
 
 
-class Route(KernelObject, frozen=True, kw_only=True, tag=True):
-    """A route in a VRF's table. Without a device it is an `unreachable` route; with `via` it is onlink."""
+class Route(KernelObject, frozen=True, kw_only=True):
+    """A route in a VRF's table. A unicast route has a device, and with `via` it is onlink; the others have neither."""
 
+    kind: ClassVar[str] = "route"
     in_place: ClassVar[bool] = True
 
     table: int
     dst: str  # prefix
+    type: str = UNICAST
     ifname: str = ""
     via: str = ""
     metric: int = 0
@@ -51,59 +56,71 @@ class Route(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def key(self) -> Key:
-        return ("route", self.table, self.dst, self.metric)
+        return ("route", self.netns, self.table, self.dst, self.metric)
 
     @property
     def parent(self) -> Key | None:
-        return link_key(self.ifname) if self.ifname else link_key(f"vrf{self.table}")
+        return link_key(self.ifname or vrf_of_table(self.table), self.netns)
 
     @property
-    def rank(self) -> int:
+    def orphan(self) -> KernelObject | None:
+        return None if self.ifname else self  # the table stays when the VRF device goes, and what leads to no device stays in it
+
+    @property
+    def lost_when_down(self) -> bool:
+        return bool(self.ifname)
+
+    @property
+    def order(self) -> int:
         if not self.ifname:
-            return Rank.DEFAULT_ROUTE
-        return Rank.MAPPING_ROUTE if self.via else Rank.PORT_ROUTE
-
-    @property
-    def slice_id(self) -> int:
-        return self.table
+            return Order.TABLE_ROUTE
+        return Order.MAPPING_ROUTE if self.via else Order.PORT_ROUTE
 
     @property
     def version(self) -> int:
         """Return 4 or 6."""
         return version_of(self.dst)
 
+    def text(self) -> str:
+        metric = f" metric {self.metric}" if self.metric else ""
+        if self.type != UNICAST:
+            return f"route {self.type} {self.dst} table {self.table}{metric}"
+        via = f" via {self.via}" if self.via else ""
+        table = f" table {self.table}" if self.table != self.vni else ""
+        mtu = f" mtu lock {self.mtu}" if self.mtu else ""
+        return f"route {self.dst}{via} dev {self.ifname}{table}{metric}{mtu}"
 
-class Neighbour(KernelObject, frozen=True, kw_only=True, tag=True):
+
+class Neighbour(OnDevice, frozen=True, kw_only=True):
     """A permanent neighbour: nobody is ever asked, so nobody can lie."""
 
+    kind: ClassVar[str] = "neigh"
     in_place: ClassVar[bool] = True
+    order: ClassVar[int] = Order.NEIGHBOUR
 
-    ifname: str
     dst: str
     lladdr: str
 
     @property
     def key(self) -> Key:
-        return ("neigh", self.ifname, self.dst)
+        return ("neigh", self.netns, self.ifname, self.dst)
 
     @property
-    def parent(self) -> Key | None:
-        return link_key(self.ifname)
+    def lost_when_down(self) -> bool:
+        return True
 
-    @property
-    def rank(self) -> int:
-        return Rank.NEIGHBOUR
-
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+    def text(self) -> str:
+        return f"neigh {self.dst} lladdr {self.lladdr} dev {self.ifname}"
 
 
-class Rule(KernelObject, frozen=True, kw_only=True, tag=True):
+class Rule(KernelObject, frozen=True, kw_only=True):
     """`pref N lookup TABLE` for one IP version: the local table stands behind the VRFs'.
 
     Without a table it is the rule that looks a packet up in the table of its VRF (`lookup [l3mdev-table]`).
     """
+
+    kind: ClassVar[str] = "rule"
+    order: ClassVar[int] = Order.RULE
 
     version: int
     priority: int
@@ -111,12 +128,8 @@ class Rule(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def key(self) -> Key:
-        return ("rule", self.version, self.priority)
+        return ("rule", self.netns, self.version, self.priority)
 
-    @property
-    def rank(self) -> int:
-        return Rank.RULE
-
-    @property
-    def slice_id(self) -> int:
-        return HOST_SLICE
+    def text(self) -> str:
+        table = {0: "[l3mdev-table]", 255: "local"}.get(self.table, str(self.table))
+        return f"rule {'-6 ' if self.version == 6 else ''}pref {self.priority} lookup {table}"

@@ -6,7 +6,9 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from netorch.state.base import HOST_SLICE, KernelObject, Key, Rank, slice_of_ifname
+from netorch.state.base import KernelObject, Key, OnDevice, link_key, up_key
+from netorch.state.names import vrf_name, vrf_table
+from netorch.state.order import Order
 
 CONNTRACK: Final = "netfilter/nf_conntrack"  # the paths of connection tracking's sysctls begin so
 LOOPBACK: Final = "lo"  # the kernel hangs `unreachable` IPv6 routes on it, and takes them away when it goes down
@@ -14,66 +16,84 @@ VXLAN_PORT = 4789  # RFC 7348 section 5
 VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
 
 
-def link_key(ifname: str) -> Key:
-    """Return the key of the device of that name."""
-    return ("link", ifname)
-
-
 class Link(KernelObject, frozen=True, kw_only=True):
-    """A device in the fabric namespace."""
+    """A device."""
+
+    kind: ClassVar[str] = "link"
+    has_children: ClassVar[bool] = True
 
     ifname: str
 
     @property
     def key(self) -> Key:
-        return link_key(self.ifname)
-
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+        return link_key(self.ifname, self.netns)
 
 
-class HalfMade(Link, frozen=True, kw_only=True, tag=True):
-    """A device with a name of ours but without our mark, found in the fabric. Never asked for.
+class IncompleteLink(Link, frozen=True, kw_only=True):
+    """A device with a name of ours but without our mark, found in the overlay. Never asked for.
 
     Making it was cut short, the mark was taken away, or somebody else made it. `seems` is what it would be with the mark, if that
     is something of ours: then it is finished in place instead of being made again.
     """
 
-    seems: Vrf | Vxlan | VethPort | TapPort | None = None
+    order: ClassVar[int] = Order.PORT
 
-    @property
-    def rank(self) -> int:
-        return Rank.PORT
+    seems: Link | None = None
+
+    def text(self) -> str:
+        return f"link {self.ifname} incomplete"
 
 
 def _finishes(wanted: Link, actual: KernelObject) -> bool:
     """Return whether `actual` lacks its mark, and otherwise is or can become what is wanted."""
-    seems = actual.seems if isinstance(actual, HalfMade) else None
+    seems = actual.seems if isinstance(actual, IncompleteLink) else None
     return seems is not None and (wanted.matches(seems) or wanted.replaces(seems))
 
 
-class Vrf(Link, frozen=True, kw_only=True, tag=True):
-    """A VRF device: one VPC's own routing table. Source: Documentation/networking/vrf.rst."""
+class Vrf(Link, frozen=True, kw_only=True):
+    """A VRF device: the routing table of one of a VPC's route tables. Source: Documentation/networking/vrf.rst."""
+
+    order: ClassVar[int] = Order.VRF
 
     table: int
 
     def replaces(self, actual: KernelObject) -> bool:
         return _finishes(self, actual)
 
-    @property
-    def rank(self) -> int:
-        return Rank.VRF
+    def text(self) -> str:
+        return f"link {self.ifname} type vrf table {self.table}"
 
 
-class Vxlan(Link, frozen=True, kw_only=True, tag=True):
-    """A VXLAN device without learning, enslaved to its VRF; its UDP socket lives in the underlay namespace."""
+def vrf_of(vni: int, number: int = 0) -> Vrf:
+    """Return the VRF of a VPC's route table of that number; 0 is the main one."""
+    return Vrf(vni=vni, ifname=vrf_name(vni, number), table=vrf_table(vni, number))
 
-    vni: int
-    local: str  # the VTEP
-    lladdr: str  # the host's router MAC
-    mtu: int  # bytes of inner IP packet
+
+class Member(Link, frozen=True, kw_only=True):
+    """A device in a VRF. It outlives the VRF, without the routes that led to it."""
+
+    lladdr: str
+    mtu: int
     vrf: str
+
+    @property
+    def parent(self) -> Key | None:
+        return link_key(self.vrf, self.netns)
+
+    @property
+    def orphan(self) -> KernelObject | None:
+        return msgspec.structs.replace(self, vrf="")
+
+
+class Vxlan(Member, frozen=True, kw_only=True):
+    """A VXLAN device without learning, enslaved to its VRF; its UDP socket lives in the underlay namespace.
+
+    `vni` is the VXLAN's own as well, `lladdr` the host's router MAC, `mtu` the largest inner IP packet in bytes.
+    """
+
+    order: ClassVar[int] = Order.VXLAN
+
+    local: str  # the VTEP
     group: int = VXLAN_GROUP
 
     def replaces(self, actual: KernelObject) -> bool:
@@ -81,13 +101,9 @@ class Vxlan(Link, frozen=True, kw_only=True, tag=True):
             return (actual.vni, actual.local) == (self.vni, self.local)
         return _finishes(self, actual)
 
-    @property
-    def rank(self) -> int:
-        return Rank.VXLAN
-
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.vrf)
+    def text(self) -> str:
+        common = f"address {self.lladdr} mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
+        return f"link {self.ifname} type vxlan id {self.vni} local {self.local} {common}"
 
 
 class Inside(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,20 +115,25 @@ class Inside(msgspec.Struct, frozen=True, kw_only=True):
     gateways: tuple[str, ...]  # its routers, one for each IP version that it has an address of
     is_primary: bool = True  # its routers are the instance's default ones; another's serve what concerns its own addresses
 
+    def text(self) -> str:
+        """Return it in the words of ip(8)."""
+        noun = "gateway" if self.is_primary else "router"
+        words = [f"peer {self.ifname} address {self.lladdr}", *self.addresses, *(f"{noun} {each}" for each in self.gateways)]
+        return " ".join(words)
 
-class VethPort(Link, frozen=True, kw_only=True, tag=True):
+
+class VethPort(Member, frozen=True, kw_only=True):
     """A veth pair: our end in the VRF, the other one in the instance's namespace.
 
-    `netns` is a name in /run/netns or an absolute path. If `make_netns`, the namespace is made when absent and belongs to us.
-    A port of another host's fabric is taken over only if its label names the same instance and MAC; the compiler yields a port
+    `instance_netns` is a name in /run/netns or an absolute path. If `make_netns`, the namespace is made when absent and is ours.
+    A port of another host's overlay is taken over only if its label names the same instance and MAC; the compiler yields a port
     only where its mapping leads. The kernel's dump gives ifname, lladdr, mtu, vrf and, from the label, whose port it is and
     whether we made the namespace; the rest counts only when the port is plugged.
     """
 
-    lladdr: str
-    mtu: int
-    vrf: str
-    netns: str
+    order: ClassVar[int] = Order.PORT
+
+    instance_netns: str
     make_netns: bool
     inside: Inside
     instance: str = ""  # the instance's id; nothing: the name of its namespace, which is that id if we made it
@@ -120,7 +141,7 @@ class VethPort(Link, frozen=True, kw_only=True, tag=True):
     @property
     def holder(self) -> str:
         """Return whose port this is."""
-        return self.instance or self.netns
+        return self.instance or self.instance_netns
 
     def same_place(self, other: KernelObject) -> bool:
         """Return whether another port leads to the same instance, in a namespace that we made or not as this one."""
@@ -134,82 +155,63 @@ class VethPort(Link, frozen=True, kw_only=True, tag=True):
     def replaces(self, actual: KernelObject) -> bool:
         return isinstance(actual, VethPort) or _finishes(self, actual)
 
-    @property
-    def rank(self) -> int:
-        return Rank.PORT
-
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.vrf)
+    def text(self) -> str:
+        common = f"address {self.lladdr} mtu {self.mtu} master {self.vrf or 'none'}"
+        return f"link {self.ifname} type veth {common} netns {self.instance_netns} {self.inside.text()}"
 
 
-class TapPort(Link, frozen=True, kw_only=True, tag=True):
+class TapPort(Member, frozen=True, kw_only=True):
     """A persistent tap device for a virtual machine's network card."""
 
-    lladdr: str
-    mtu: int
-    vrf: str
+    order: ClassVar[int] = Order.PORT
 
     def replaces(self, actual: KernelObject) -> bool:
         return isinstance(actual, TapPort) or _finishes(self, actual)
 
-    @property
-    def rank(self) -> int:
-        return Rank.PORT
-
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.vrf)
+    def text(self) -> str:
+        return f"link {self.ifname} type tap address {self.lladdr} mtu {self.mtu} master {self.vrf or 'none'}"
 
 
-class AdminUp(KernelObject, frozen=True, kw_only=True, tag=True):
+class AdminUp(OnDevice, frozen=True, kw_only=True):
     """A device is up. Apart from the device, so that everything that guards it comes in between."""
 
-    ifname: str
+    kind: ClassVar[str] = "up"
+    is_up_state: ClassVar[bool] = True
 
     @property
     def key(self) -> Key:
-        return ("up", self.ifname)
+        return up_key(self.ifname, self.netns)
 
     @property
     def parent(self) -> Key | None:
-        return None if self.ifname == LOOPBACK else link_key(self.ifname)  # each namespace is born with a loopback
+        return None if self.ifname == LOOPBACK else link_key(self.ifname, self.netns)  # each namespace begins with a loopback
 
     @property
-    def rank(self) -> int:
-        return Rank.VRF_UP if self.ifname == LOOPBACK or self.ifname.startswith("vrf") else Rank.UP
+    def order(self) -> int:
+        return Order.VRF_UP if self.ifname == LOOPBACK or self.ifname.startswith("vrf") else Order.UP
 
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+    def text(self) -> str:
+        return f"link {self.ifname} up"
 
 
-class Gro(KernelObject, frozen=True, kw_only=True, tag=True):
+class Gro(OnDevice, frozen=True, kw_only=True):
     """Whether a device gathers packets of one stream before they are routed (generic receive offload).
 
     Deleting it does nothing: a device takes its features along.
     """
 
+    kind: ClassVar[str] = "gro"
     in_place: ClassVar[bool] = True
+    order: ClassVar[int] = Order.DEVICE_SYSCTL
 
-    ifname: str
     on: bool
 
     @property
     def key(self) -> Key:
-        return ("gro", self.ifname)
+        return ("gro", self.netns, self.ifname)
 
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.ifname)
-
-    @property
-    def rank(self) -> int:
-        return Rank.DEVICE_SYSCTL
-
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+    def text(self) -> str:
+        return f"link {self.ifname} gro {'on' if self.on else 'off'}"
 
 
 class Deviation(msgspec.Struct, frozen=True):
@@ -220,41 +222,34 @@ class Deviation(msgspec.Struct, frozen=True):
     wanted: str
 
 
-class Settings(KernelObject, frozen=True, kw_only=True, tag=True):
+class Settings(OnDevice, frozen=True, kw_only=True):
     """All else about a device that packets depend on: its flags, its tunnel parameters, the sysctls that it has inherited.
 
     A new device has them as they should be, so only deviations are named: a device costs one small object, however many settings
     there are. What is asked for has none. Creating or deleting it does nothing.
     """
 
+    kind: ClassVar[str] = "settings"
     in_place: ClassVar[bool] = True
+    order: ClassVar[int] = Order.DEVICE_SYSCTL
 
-    ifname: str
     deviations: tuple[Deviation, ...] = ()
 
     @property
     def key(self) -> Key:
-        return ("settings", self.ifname)
+        return ("settings", self.netns, self.ifname)
 
-    @property
-    def parent(self) -> Key | None:
-        return link_key(self.ifname)
-
-    @property
-    def rank(self) -> int:
-        return Rank.DEVICE_SYSCTL
-
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname)
+    def text(self) -> str:
+        return " ".join([f"settings of {self.ifname}:", *(f"{each.setting} {each.found}," for each in self.deviations)])
 
 
-class Sysctl(KernelObject, frozen=True, kw_only=True, tag=True):
-    """A value below /proc/sys/net in the fabric namespace; `ifname` when it is a device's own.
+class Sysctl(OnDevice, frozen=True, kw_only=True):
+    """A value below /proc/sys/net; `ifname` when it is a device's own.
 
     Deleting one does nothing: a device takes its sysctls along, and the namespace's own go with the namespace.
     """
 
+    kind: ClassVar[str] = "sysctl"
     in_place: ClassVar[bool] = True
 
     path: str  # e.g. ipv4/conf/v-001388abcdef0/proxy_arp
@@ -263,18 +258,13 @@ class Sysctl(KernelObject, frozen=True, kw_only=True, tag=True):
 
     @property
     def key(self) -> Key:
-        return ("sysctl", self.path)
+        return ("sysctl", self.netns, self.path)
 
     @property
-    def parent(self) -> Key | None:
-        return link_key(self.ifname) if self.ifname else None
-
-    @property
-    def rank(self) -> int:
+    def order(self) -> int:
         if self.ifname:
-            return Rank.DEVICE_SYSCTL
-        return Rank.CONNTRACK_SYSCTL if self.path.startswith(CONNTRACK) else Rank.SYSCTL
+            return Order.DEVICE_SYSCTL
+        return Order.CONNTRACK_SYSCTL if self.path.startswith(CONNTRACK) else Order.SYSCTL
 
-    @property
-    def slice_id(self) -> int:
-        return slice_of_ifname(self.ifname) if self.ifname else HOST_SLICE
+    def text(self) -> str:
+        return f"sysctl net.{self.path.replace('/', '.')} = {self.value}"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import Final
+
 import msgspec
 
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject
 
+_WIDTH: Final = 200  # characters of an object in an error: a chain may have thousands
+
 
 class Create(msgspec.Struct, frozen=True):
-    """Bring an object into being."""
+    """Make an object."""
 
     obj: KernelObject
 
@@ -35,3 +40,13 @@ class Failure(msgspec.Struct, frozen=True):
 
     op: Op
     error: KernelError
+
+
+def describe(op: Op) -> str:
+    """Return an operation for an error, e.g. `create route 10.0.0.5/32 via 192.0.2.12 dev vx5000`."""
+    return f"{type(op).__name__.lower()} {shortened(op.obj)}"
+
+
+def shortened(obj: KernelObject) -> str:
+    """Return an object's text for an error."""
+    return textwrap.shorten(obj.text(), _WIDTH, placeholder=" ...")

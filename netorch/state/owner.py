@@ -5,9 +5,11 @@
 | network namespace     | its name, `netorch-<host>`; an instance's is the instance's id, and its port's label which one it is |
 | route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)    |
 | FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours                |
-| link                  | altname `netorch-<ifname>`, set last: a device of ours without it is half made and made again   |
+| link                  | altname `netorch-<ifname>`, set last: a device of ours without it is incomplete and finished   |
 | address               | on a VRF device of ours: the device is ours                                                     |
 | nft                   | the tables named `netorch`; a fingerprint in a set's comment says what was loaded               |
+
+To which VPC it belongs, a name or number says: netorch.state.names.
 """
 
 from __future__ import annotations

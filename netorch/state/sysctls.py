@@ -1,4 +1,4 @@
-"""The sysctls that netorch sets, below /proc/sys/net in the fabric namespace: one list for compilers and drivers.
+"""The sysctls that netorch sets, below /proc/sys/net in the overlay namespace: one list for compilers and drivers.
 
 A driver's dump shows exactly these. `{dev}` stands for a device's name. The lists ending in V6 hold for devices of dual-stack
 VPCs only; a dump shows them while IPv6 is enabled on the device, and deleting the device's `disable_ipv6` disables it again.
@@ -155,6 +155,6 @@ def host_sysctls() -> Iterator[Sysctl]:
     return (Sysctl(path=path, value=value) for path, value in (*FABRIC, *KERNEL_DEFAULTS.items()))
 
 
-def device_sysctls(templates: tuple[Template, ...], ifname: str) -> Iterator[Sysctl]:
-    """Yield a device's sysctls, e.g. `device_sysctls(PORT_V4, "v-001388abcdef0")`."""
-    return (Sysctl(path=path.format(dev=ifname), value=value, ifname=ifname) for path, value in templates)
+def device_sysctls(templates: tuple[Template, ...], ifname: str, vni: int) -> Iterator[Sysctl]:
+    """Yield the sysctls of a device of a VPC, e.g. `device_sysctls(PORT_V4, "v-001388abcdef0", 5000)`."""
+    return (Sysctl(vni=vni, path=path.format(dev=ifname), value=value, ifname=ifname) for path, value in templates)

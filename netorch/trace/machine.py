@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from netorch.model.addr import BITS, parse_ip, parse_prefix
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import TapPort, VethPort, Vrf, Vxlan, link_key
-from netorch.state.nft import Scope
+from netorch.state.link import TapPort, VethPort, Vrf, Vxlan
 from netorch.trace.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
@@ -26,17 +25,17 @@ class Machine:
     @cached_property
     def ports(self) -> Ruleset | None:
         """Return the chains at the ingress of ports."""
-        return table_of(self.objects, Scope.FABRIC, "netdev")
+        return table_of(self.objects, OVERLAY, "netdev")
 
     @cached_property
     def fabric(self) -> Ruleset | None:
         """Return the table of policy."""
-        return table_of(self.objects, Scope.FABRIC, "inet")
+        return table_of(self.objects, OVERLAY, "inet")
 
     @cached_property
     def underlay(self) -> Ruleset | None:
         """Return the table that verifies VXLAN packets."""
-        return table_of(self.objects, Scope.UNDERLAY, "ip")
+        return table_of(self.objects, UNDERLAY, "ip")
 
     @cached_property
     def vxlans(self) -> dict[tuple[int, str], Vxlan]:
@@ -70,24 +69,24 @@ class Machine:
     def link(self, ifname: str) -> VethPort | TapPort | Vxlan | None:
         """Return a port or a VXLAN device that is there and up."""
         found = self.objects.get(link_key(ifname))
-        return found if isinstance(found, VethPort | TapPort | Vxlan) and ("up", ifname) in self.objects else None
+        return found if isinstance(found, VethPort | TapPort | Vxlan) and up_key(ifname) in self.objects else None
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None when it is not there or not up."""
         found = self.objects.get(link_key(vrf))
-        return found.table if isinstance(found, Vrf) and ("up", vrf) in self.objects else None
+        return found.table if isinstance(found, Vrf) and up_key(vrf) in self.objects else None
 
     def is_router(self, vrf: str, address: str) -> bool:
         """Return whether the VRF itself has an address."""
         length = 128 if ":" in address else 32
-        return isinstance(self.objects.get(("addr", vrf, f"{address}/{length}")), Address)
+        return isinstance(self.objects.get(("addr", OVERLAY, vrf, f"{address}/{length}")), Address)
 
     def neighbour(self, ifname: str, address: str) -> str | None:
         """Return the MAC of a neighbour."""
-        found = self.objects.get(("neigh", ifname, address))
+        found = self.objects.get(("neigh", OVERLAY, ifname, address))
         return found.lladdr if isinstance(found, Neighbour) else None
 
     def vtep_of(self, ifname: str, lladdr: str) -> str | None:
         """Return the VTEP behind a router MAC."""
-        found = self.objects.get(("fdb", ifname, lladdr))
+        found = self.objects.get(("fdb", OVERLAY, ifname, lladdr))
         return found.dst if isinstance(found, Fdb) else None

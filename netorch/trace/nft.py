@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from netorch.errors import TraceError
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain, Scope
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
 from netorch.trace.rules import Hit, Verdict, Word, parse_rule
 from netorch.trace.skb import Skb
 from netorch.trace.values import Table, split_element
@@ -111,20 +111,20 @@ class Ruleset:
         return verdict
 
 
-def table_of(objects: Mapping[Key, KernelObject], scope: Scope, family: str) -> Ruleset | None:
+def table_of(objects: Mapping[Key, KernelObject], netns: str, family: str) -> Ruleset | None:
     """Return one of a host's tables, or None when it has none. Raises TraceError for one whose text is not known.
 
     Cost: O(objects).
     """
-    table = objects.get(("nft-table", scope.value, family))
+    table = objects.get(("nft-table", netns, family))
     if not isinstance(table, NftTable):
         return None
-    if "{" not in table.text:
-        raise TraceError(f"nft table {family} netorch in {scope.value}: altered, or of another version; the host has drifted")
-    skeleton = parse_skeleton(table.text)
+    if "{" not in table.body:
+        raise TraceError(f"nft table {family} netorch in {netns}: altered, or of another version; the host has drifted")
+    skeleton = parse_skeleton(table.body)
     chains, bases = dict(skeleton.chains), list(skeleton.bases)
     sets = {name: Table(elements) for name, elements in skeleton.elements.items()}
-    own = table.key == ("nft-table", Scope.FABRIC.value, "inet")
+    own = table.key == ("nft-table", OVERLAY, "inet")
     for obj in objects.values():
         match obj:
             case NftMap() if own:
@@ -133,7 +133,7 @@ def table_of(objects: Mapping[Key, KernelObject], scope: Scope, family: str) -> 
                 chains[obj.name] = obj.rules
                 for chain_set in obj.sets:
                     sets[chain_set.name] = Table(map(split_element, chain_set.elements))
-            case NftElement() if obj.scope is scope and obj.family == family:
+            case NftElement() if obj.netns == netns and obj.family == family:
                 sets.setdefault(obj.set, Table(())).add(obj.items, obj.value)
             case PortChain() if family == "netdev":
                 chains[obj.ifname] = obj.rules

@@ -22,11 +22,12 @@ from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message
 from netorch.drivers.rtnl import encode
 from netorch.lab.kernel import run_in_kernel
+from netorch.state import base
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete
 from netorch.state.owner import PROTOCOL, altname, fabric_netns
 from netorch.state.sysctls import host_sysctls
@@ -58,7 +59,7 @@ def mac(number: int) -> str:
 def pair(vni: int) -> list[KernelObject]:
     """Return a VPC's two devices."""
     return [
-        Vrf(ifname=f"vrf{vni}", table=vni),
+        Vrf(vni=vni, ifname=f"vrf{vni}", table=vni),
         AdminUp(ifname=f"vrf{vni}"),
         Vxlan(ifname=f"vx{vni}", vni=vni, local=VTEP, lladdr=ROUTER_MAC, mtu=MTU, vrf=f"vrf{vni}"),
         AdminUp(ifname=f"vx{vni}"),
@@ -141,7 +142,7 @@ def entry_figures(bench: Bench) -> list[Figure]:
     """Return how the three kinds of entries compare."""
     vx = f"vx{VNI}"
     numbers = range(OBJECTS)
-    routes = [Route(table=VNI, dst=f"{address(i)}/32", via=REMOTE, ifname=vx) for i in numbers]
+    routes = [Route(vni=VNI, table=VNI, dst=f"{address(i)}/32", via=REMOTE, ifname=vx) for i in numbers]
     neighbours = [Neighbour(ifname=vx, dst=address(i), lladdr=mac(i)) for i in numbers]
     fdb = [Fdb(ifname=vx, lladdr=mac(i), dst=REMOTE) for i in numbers]
     proto = f"proto {PROTOCOL}"
@@ -168,9 +169,9 @@ def entry_figures(bench: Bench) -> list[Figure]:
 
 def element_figures(bench: Bench) -> list[Figure]:
     """Return how elements of a set compare with `nft -f`."""
-    table = NftTable(scope=Scope.UNDERLAY, family="inet", text="set peers { type ipv4_addr . mark . ipv4_addr; }")
+    table = NftTable(netns=base.UNDERLAY, family="inet", body="set peers { type ipv4_addr . mark . ipv4_addr; }")
     elements = [
-        NftElement(scope=Scope.UNDERLAY, family="inet", set="peers", items=(REMOTE, hex(VNI), address(i)), vni=VNI)
+        NftElement(netns=base.UNDERLAY, family="inet", set="peers", items=(REMOTE, hex(VNI), address(i)), vni=VNI)
         for i in range(OBJECTS)
     ]
     bench.create([table])
@@ -217,7 +218,7 @@ def pairs_by_iproute2(bench: Bench, vnis: range) -> Callable[[], None]:
 def pair_figures(bench: Bench) -> list[Figure]:
     """Return how devices compare. Not more than some hundreds: the kernel's own cost per device grows with their number."""
     vnis = range(VNI + 1, VNI + 1 + PAIRS)
-    objects = sorted((obj for vni in vnis for obj in pair(vni)), key=lambda obj: obj.rank)
+    objects = sorted((obj for vni in vnis for obj in pair(vni)), key=lambda obj: obj.order)
     devices = [obj for obj in objects if isinstance(obj, Vrf | Vxlan)]
     tool = pairs_by_iproute2(bench, vnis)
     best = dict.fromkeys(("agent", "tool", "delete"), math.inf)
@@ -242,7 +243,7 @@ def inside() -> int:
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         missed = show(f"{PAIRS} pairs of devices", pair_figures(bench))
-        bench.create(sorted(pair(VNI), key=lambda obj: obj.rank))
+        bench.create(sorted(pair(VNI), key=lambda obj: obj.order))
         missed += show(f"{OBJECTS:,} entries in one VPC", entry_figures(bench))
         missed += show(f"{OBJECTS:,} elements of an nftables set", element_figures(bench))
     return int(missed > 0)

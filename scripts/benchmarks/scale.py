@@ -254,7 +254,7 @@ class Raw:
 
 def take_down(kernel: LinuxKernel) -> list[KernelObject]:
     """Delete all devices, what goes with them and what does not; return everything there was, in the order of birth."""
-    objects = sorted(kernel.dump().values(), key=lambda obj: obj.rank)
+    objects = sorted(kernel.dump().values(), key=lambda obj: obj.order)
     lasting = [obj for obj in objects if isinstance(obj, Link | NftElement) or (isinstance(obj, Route) and not obj.ifname)]
     assert kernel.apply([Delete(obj) for obj in reversed(lasting)]) == []
     return objects

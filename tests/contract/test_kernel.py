@@ -20,8 +20,8 @@ from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Gro, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
+from netorch.state.link import AdminUp, Gro, IncompleteLink, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftChain, NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import fabric_netns
@@ -34,17 +34,19 @@ VNI = 5000
 PORT_MAC, MAC, ROUTER = "02:4e:54:ff:ff:01", "06:00:00:00:00:01", "02:4e:c0:00:02:0c"
 PORT, TAP, INSTANCE = "v-0013880000001", "v-0013880000002", "i-00138800000000001"
 
-VRF = Vrf(ifname="vrf5000", table=VNI)
+VRF = Vrf(vni=VNI, ifname="vrf5000", table=VNI)
 VXLAN = Vxlan(ifname="vx5000", vni=VNI, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1500, vrf="vrf5000")
 INSIDE = Inside(ifname="eth0", lladdr=MAC, addresses=("10.0.0.11/24",), gateways=("10.0.0.1",))
-VETH = VethPort(ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", netns=INSTANCE, make_netns=True, inside=INSIDE)
-TAP_PORT = TapPort(ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000")
-UNREACHABLE = Route(table=VNI, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
-PORT_ROUTE = Route(table=VNI, dst="10.0.0.11/32", ifname=PORT)
-NEIGHBOUR = Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER)
-FDB = Fdb(ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
-REMOTE_ROUTE = Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
-ADDRESS = Address(ifname="vrf5000", address="10.0.0.1/32")
+VETH = VethPort(
+    vni=VNI, ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", instance_netns=INSTANCE, make_netns=True, inside=INSIDE
+)
+TAP_PORT = TapPort(vni=VNI, ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000")
+LAST_ROUTE = Route(vni=VNI, table=VNI, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+PORT_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.11/32", ifname=PORT)
+NEIGHBOUR = Neighbour(vni=VNI, ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER)
+FDB = Fdb(vni=VNI, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
+REMOTE_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
+ADDRESS = Address(vni=VNI, ifname="vrf5000", address="10.0.0.1/32")
 TABLES = (skeleton.underlay_table(), *skeleton.fabric_tables())
 ELEMENTS = (
     nftgen.transit("vx5000", "10.0.0.11", VNI),
@@ -52,7 +54,7 @@ ELEMENTS = (
     nftgen.sender("peers", "192.0.2.12", VNI, "10.0.0.12"),
     nftgen.member("192.0.2.12", VNI),
 )
-CHAIN = nftgen.port_chain(PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
+CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 ZONE = chains.element("zone", "vx5000", value="0x7")
 FLOW = Flow(
     zone=7,
@@ -78,24 +80,24 @@ VPC: tuple[KernelObject, ...] = (
     *TABLES,
     *(Rule(version=version, priority=VRF_PRIORITY) for version in (4, 6)),  # else the kernel makes them
     VRF,
-    AdminUp(ifname="vrf5000"),
-    UNREACHABLE,
+    AdminUp(vni=VNI, ifname="vrf5000"),
+    LAST_ROUTE,
     VXLAN,
     VETH,
     TAP_PORT,
-    Gro(ifname="vx5000", on=False),
-    *device_sysctls(VXLAN_V4, "vx5000"),
-    *device_sysctls(PORT_V4, PORT),
-    *device_sysctls(PORT_V4, TAP),
+    Gro(vni=VNI, ifname="vx5000", on=False),
+    *device_sysctls(VXLAN_V4, "vx5000", VNI),
+    *device_sysctls(PORT_V4, PORT, VNI),
+    *device_sysctls(PORT_V4, TAP, VNI),
     *chains.POLICY,
     CHAIN,
     *ELEMENTS,
     *chains.verdicts(PORT),
     ZONE,
     ADDRESS,
-    AdminUp(ifname="vx5000"),
-    AdminUp(ifname=PORT),
-    AdminUp(ifname=TAP),
+    AdminUp(vni=VNI, ifname="vx5000"),
+    AdminUp(vni=VNI, ifname=PORT),
+    AdminUp(vni=VNI, ifname=TAP),
     NEIGHBOUR,
     FDB,
     PORT_ROUTE,
@@ -269,8 +271,8 @@ ORPHANS: tuple[tuple[KernelObject, int], ...] = (
     (NEIGHBOUR, errno.ENODEV),
     (FDB, errno.ENODEV),
     (ADDRESS, errno.ENODEV),
-    (Gro(ifname="vx5000", on=False), errno.ENODEV),
-    (AdminUp(ifname="vx5000"), errno.ENODEV),
+    (Gro(vni=VNI, ifname="vx5000", on=False), errno.ENODEV),
+    (AdminUp(vni=VNI, ifname="vx5000"), errno.ENODEV),
     (CHAIN, errno.ENOENT),
     (ELEMENTS[0], errno.ENOENT),
     (ELEMENTS[2], errno.ENOENT),
@@ -284,11 +286,11 @@ ORPHANS: tuple[tuple[KernelObject, int], ...] = (
 def test_a_child_without_its_parent_is_refused(stand: Stand, orphan: KernelObject, number: int) -> None:
     assert refusals(stand.kernel, Create(orphan)) == [(orphan, number)]
     left = stand.kernel.dump().get(orphan.key)
-    assert left is None or isinstance(left, HalfMade)
+    assert left is None or isinstance(left, IncompleteLink)
 
 
 def test_one_refused_operation_does_not_stop_the_others(stand: Stand) -> None:
-    stray = Route(table=VNI, dst="10.0.0.99/32", ifname="vx6000", via="192.0.2.12")
+    stray = Route(vni=VNI, table=VNI, dst="10.0.0.99/32", ifname="vx6000", via="192.0.2.12")
     homeless = msgspec.structs.replace(ELEMENTS[0], set="nowhere")
     objects = list(VPC)
     objects.insert(objects.index(ELEMENTS[1]), homeless)
@@ -316,8 +318,8 @@ def test_a_device_of_another_kind_stands_in_the_way(stand: Stand) -> None:
 
 
 def test_somebody_elses_route_is_neither_seen_nor_replaced(stand: Stand) -> None:
-    create(stand.kernel, VRF, AdminUp(ifname="vrf5000"))
-    theirs = Route(table=VNI, dst="10.9.0.0/16", metric=77)
+    create(stand.kernel, VRF, AdminUp(vni=VNI, ifname="vrf5000"))
+    theirs = Route(vni=VNI, table=VNI, dst="10.9.0.0/16", type=UNREACHABLE, metric=77)
     stand.foreigner_makes_route(theirs)
     assert not there(stand.kernel, theirs)
     assert refusals(stand.kernel, Create(theirs)) == [(theirs, errno.EEXIST)]
@@ -332,11 +334,11 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (VXLAN, msgspec.structs.replace(VXLAN, mtu=1400)),
     (VXLAN, msgspec.structs.replace(VXLAN, group=7)),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
-    (CHAIN, nftgen.port_chain(PORT, MAC, "10.0.0.12", ())),
+    (CHAIN, nftgen.port_chain(VNI, PORT, MAC, "10.0.0.12", ())),
     (chains.PEERS[0], msgspec.structs.replace(chains.PEERS[0], value="0x7")),
     (chains.ACL_CHAIN, msgspec.structs.replace(chains.ACL_CHAIN, sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"))),
     (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.SEND}",))),
-    (TABLES[0], msgspec.structs.replace(TABLES[0], text=TABLES[0].text + "counter extra {\n}\n")),
+    (TABLES[0], msgspec.structs.replace(TABLES[0], body=TABLES[0].body + "counter extra {\n}\n")),
 )
 
 
@@ -350,7 +352,7 @@ def test_a_replaced_object_leaves_the_others_as_they_are(stand: Stand, old: Kern
 def test_a_replaced_table_keeps_what_it_holds(stand: Stand) -> None:
     create(stand.kernel, VRF, VETH, *TABLES, CHAIN, *ELEMENTS)
     for table in TABLES:
-        newer = msgspec.structs.replace(table, text=table.text + "counter extra {\n}\n")
+        newer = msgspec.structs.replace(table, body=table.body + "counter extra {\n}\n")
         assert stand.kernel.apply([Replace(table, newer)]) == []
     found = stand.kernel.dump_nft()
     assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(CHAIN, *ELEMENTS)
@@ -358,14 +360,14 @@ def test_a_replaced_table_keeps_what_it_holds(stand: Stand) -> None:
 
 def test_a_replaced_table_keeps_the_policies_of_vpcs(stand: Stand) -> None:
     create(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT), ZONE)
-    newer = msgspec.structs.replace(TABLES[1], text=TABLES[1].text + "counter extra {\n}\n")
+    newer = msgspec.structs.replace(TABLES[1], body=TABLES[1].body + "counter extra {\n}\n")
     assert stand.kernel.apply([Replace(TABLES[1], newer)]) == []
     assert missing(stand.kernel, newer, *chains.POLICY, *chains.verdicts(PORT), ZONE) == []
 
 
 def test_what_leads_nowhere_is_refused(stand: Stand) -> None:
     pit = msgspec.structs.replace(chains.verdicts(PORT)[0], value="goto nowhere")
-    blind = NftChain(name="acl-001388-00000000002-out", rules=("ip daddr @nowhere accept",))
+    blind = NftChain(vni=VNI, name="acl-001388-00000000002-out", rules=("ip daddr @nowhere accept",))
     create(stand.kernel, *TABLES)
     assert refusals(stand.kernel, Create(chains.BORDER_CHAIN)) == [(chains.BORDER_CHAIN, errno.ENOENT)]
     assert refusals(stand.kernel, Create(blind)) == [(blind, errno.ENOENT)]
@@ -495,10 +497,10 @@ def test_a_port_that_is_made_again_has_no_chain_yet(stand: Stand) -> None:
 
 
 def test_a_device_that_goes_down_loses_routes_and_neighbours(stand: Stand) -> None:
-    ipv6 = Route(table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=IPV6_METRIC)
-    create(stand.kernel, *VPC, Sysctl(path="ipv6/conf/vx5000/disable_ipv6", value="0", ifname="vx5000"), ipv6)
-    assert stand.kernel.apply([Delete(AdminUp(ifname="vx5000"))]) == []
-    lost = (REMOTE_ROUTE, ipv6, NEIGHBOUR, AdminUp(ifname="vx5000"))
+    ipv6 = Route(vni=VNI, table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=IPV6_METRIC)
+    create(stand.kernel, *VPC, Sysctl(vni=VNI, path="ipv6/conf/vx5000/disable_ipv6", value="0", ifname="vx5000"), ipv6)
+    assert stand.kernel.apply([Delete(AdminUp(vni=VNI, ifname="vx5000"))]) == []
+    lost = (REMOTE_ROUTE, ipv6, NEIGHBOUR, AdminUp(vni=VNI, ifname="vx5000"))
     assert [obj for obj in lost if there(stand.kernel, obj)] == []
     assert missing(stand.kernel, *(obj for obj in VPC if obj not in lost)) == []
 
@@ -514,13 +516,15 @@ def test_a_vrf_leaves_its_members_behind_without_their_routes(stand: Stand) -> N
 
 
 @pytest.mark.parametrize(
-    "victim", [REMOTE_ROUTE, NEIGHBOUR, FDB, ADDRESS, VXLAN, TAP_PORT, AdminUp(ifname=TAP)], ids=lambda obj: str(obj.key[:2])
+    "victim",
+    [REMOTE_ROUTE, NEIGHBOUR, FDB, ADDRESS, VXLAN, TAP_PORT, AdminUp(vni=VNI, ifname=TAP)],
+    ids=lambda obj: str(obj.key[:2]),
 )
 def test_what_somebody_else_deletes_is_an_event_and_comes_back(stand: Stand, victim: KernelObject) -> None:
     create(stand.kernel, *VPC)
     stand.kernel.events()
     stand.foreigner_deletes(victim)
-    assert {Gone(victim.key), Lost("all")} & set(events_of(stand.kernel))
+    assert {Gone(victim.key, victim.vni), Lost("all")} & set(events_of(stand.kernel))
     ops = missing(stand.kernel, *VPC)
     assert Create(victim) in ops
     assert stand.kernel.apply(ops) == []
@@ -530,7 +534,7 @@ def test_what_somebody_else_deletes_is_an_event_and_comes_back(stand: Stand, vic
 def test_an_offload_that_somebody_switches_is_an_event_and_switched_back(stand: Stand) -> None:
     create(stand.kernel, *VPC)
     stand.kernel.events()
-    on, off = Gro(ifname="vx5000", on=True), Gro(ifname="vx5000", on=False)
+    on, off = Gro(vni=VNI, ifname="vx5000", on=True), Gro(vni=VNI, ifname="vx5000", on=False)
     stand.foreigner_switches(on)
     assert Seen(on) in events_of(stand.kernel)
     assert missing(stand.kernel, *VPC) == [Replace(on, off)]
@@ -552,11 +556,11 @@ def test_our_own_changes_are_no_news(stand: Stand) -> None:
     """Linux does not say who deleted a neighbour; that what we deleted is gone may be told again."""
     create(stand.kernel, *VPC)
     assert stand.kernel.apply([Replace(REMOTE_ROUTE, msgspec.structs.replace(REMOTE_ROUTE, via="192.0.2.13"))]) == []
-    doomed = (TAP_PORT, ELEMENTS[0], REMOTE_ROUTE, NEIGHBOUR, FDB)
-    assert stand.kernel.apply([Delete(obj) for obj in doomed]) == []
-    assert set(events_of(stand.kernel, within_s=0.2)) <= {Gone(obj.key) for obj in doomed}
+    deleted = (TAP_PORT, ELEMENTS[0], REMOTE_ROUTE, NEIGHBOUR, FDB)
+    assert stand.kernel.apply([Delete(obj) for obj in deleted]) == []
+    assert set(events_of(stand.kernel, within_s=0.2)) <= {Gone(obj.key, obj.vni) for obj in deleted}
 
 
 def test_nobody_asks_for_half_a_device(stand: Stand) -> None:
-    half = HalfMade(ifname="vx5000")
+    half = IncompleteLink(vni=VNI, ifname="vx5000")
     assert refusals(stand.kernel, Create(half)) == [(half, errno.EINVAL)]

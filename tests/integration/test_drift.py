@@ -14,9 +14,9 @@ from pyroute2 import IPRoute
 from netorch.diagnose.drift import Drift, find_drift
 from netorch.drivers import ethtool, netns
 from netorch.drivers.nft.tables import Nft
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import Gro
-from netorch.state.nft import Scope
+from netorch.state.names import vni_of_ifname
 from netorch.state.op import Create
 from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
 from netorch.store import open_store
@@ -46,11 +46,11 @@ def index(ipr: IPRoute, ifname: str) -> int:
     return int(ipr.link_lookup(ifname=ifname)[0])
 
 
-def nft(world: World, scope: Scope, command: str) -> None:
+def nft(world: World, scope: str, command: str) -> None:
     """Run an nft command in a namespace of hv1, with a binding of its own, as another program would."""
     import nftables
 
-    name = world.hosts["hv1"].fabric if scope is Scope.FABRIC else "hv1"
+    name = world.hosts["hv1"].fabric if scope == OVERLAY else "hv1"
     descriptor = netns.find(name)
     with netns.inside(descriptor):
         binding = nftables.Nftables()
@@ -71,7 +71,7 @@ def bridge(world: World, command: str) -> None:
 def gro(world: World, ifname: str, *, on: bool) -> None:
     """Switch GRO of a device in the fabric of hv1."""
     descriptor = netns.find(world.hosts["hv1"].fabric)
-    assert ethtool.apply(descriptor, [Create(Gro(ifname=ifname, on=on))]) == []
+    assert ethtool.apply(descriptor, [Create(Gro(vni=vni_of_ifname(ifname), ifname=ifname, on=on))]) == []
     os.close(descriptor)
 
 
@@ -110,17 +110,17 @@ DAMAGES: dict[str, Damage] = {
     ),
     "proxy ARP is switched off": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/proxy_arp", "0"),
     "GRO is switched on": lambda w, ipr: gro(w, "vx20000", on=True),
-    "a peer element is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "flush set ip netorch peers4"),
-    "a rule is added": lambda w, ipr: nft(w, Scope.UNDERLAY, "insert rule ip netorch input accept"),
-    "the verifying table is deleted": lambda w, ipr: nft(w, Scope.UNDERLAY, "delete table ip netorch"),
-    "the fabric's tables are flushed": lambda w, ipr: nft(w, Scope.FABRIC, "flush ruleset"),
-    "the port's chain is flushed": lambda w, ipr: nft(w, Scope.FABRIC, f"flush chain netdev netorch {w.port('acme/a')}"),
+    "a peer element is deleted": lambda w, ipr: nft(w, UNDERLAY, "flush set ip netorch peers4"),
+    "a rule is added": lambda w, ipr: nft(w, UNDERLAY, "insert rule ip netorch input accept"),
+    "the verifying table is deleted": lambda w, ipr: nft(w, UNDERLAY, "delete table ip netorch"),
+    "the fabric's tables are flushed": lambda w, ipr: nft(w, OVERLAY, "flush ruleset"),
+    "the port's chain is flushed": lambda w, ipr: nft(w, OVERLAY, f"flush chain netdev netorch {w.port('acme/a')}"),
     "the port's chain is deleted": lambda w, ipr: nft(
         w,
-        Scope.FABRIC,
+        OVERLAY,
         f"flush chain netdev netorch {w.port('acme/a')}; delete chain netdev netorch {w.port('acme/a')}",
     ),
-    "the ports' table is deleted": lambda w, ipr: nft(w, Scope.FABRIC, "delete table netdev netorch"),
+    "the ports' table is deleted": lambda w, ipr: nft(w, OVERLAY, "delete table netdev netorch"),
     "the local rule returns": lambda w, ipr: ipr.rule("add", priority=0, table=255),
     "the rule of the VRFs' tables is deleted": lambda w, ipr: ip(w, "rule del pref 1000"),
     "the IPv6 rule of the VRFs' tables is deleted": lambda w, ipr: ip(w, "-6 rule del pref 1000"),
@@ -281,8 +281,8 @@ def test_what_is_not_ours_is_never_touched(steady: World) -> None:
         ipr.link("add", ifname="debug0", kind="dummy")
         ipr.link("set", index=index(ipr, "debug0"), state="up")
         ipr.route("add", dst="203.0.113.0/24", oif=index(ipr, "debug0"), table=20000, proto="static")
-    nft(steady, Scope.FABRIC, "add table inet mine; add chain inet mine c; add rule inet mine c counter")
-    nft(steady, Scope.UNDERLAY, "add table ip mine; add chain ip mine c")
+    nft(steady, OVERLAY, "add table inet mine; add chain inet mine c; add rule inet mine c counter")
+    nft(steady, UNDERLAY, "add table ip mine; add chain ip mine c")
 
     steady.stop_agent("hv1")
     steady.start_agents("hv1")
@@ -297,8 +297,8 @@ def test_what_is_not_ours_is_never_touched(steady: World) -> None:
         assert ipr.link_lookup(ifname="debug0")
         assert not ipr.link_lookup(ifname="vrf20000")
         assert [r for r in ipr.get_routes(family=2, table=20000) if r.get_attr("RTA_DST") == "203.0.113.0"]
-    nft(steady, Scope.FABRIC, "list table inet mine")
-    nft(steady, Scope.UNDERLAY, "list table ip mine")
+    nft(steady, OVERLAY, "list table inet mine")
+    nft(steady, UNDERLAY, "list table ip mine")
 
 
 FOREIGN = {

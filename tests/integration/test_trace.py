@@ -9,7 +9,7 @@ import pytest
 from netorch.diagnose.trace import Report, trace
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
-from netorch.state.nft import Scope
+from netorch.state.base import OVERLAY
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from tests.integration.test_drift import nft
@@ -96,7 +96,7 @@ def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(
 def test_a_kernel_that_has_drifted_is_named(steady: World) -> None:
     steady.stop_agent("hv1")
     port = steady.port("acme/a")
-    nft(steady, Scope.FABRIC, f'delete element inet netorch sends {{ "{port}" }}')
+    nft(steady, OVERLAY, f'delete element inet netorch sends {{ "{port}" }}')
     found = traced(steady, "a", "b", "tcp/443")
     assert found.model is not None
     assert found.model.there.arrived

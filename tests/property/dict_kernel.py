@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-import msgspec
-
+from netorch.state.aftermath import aftermath
 from netorch.state.base import KernelObject, Key
-from netorch.state.l3 import Route
 from netorch.state.op import Create, Delete, Op, Replace
 
 Objects = dict[Key, KernelObject]
@@ -50,22 +47,23 @@ class DictKernel:
 
     def lose(self, key: Key) -> None:
         """Remove an object and what goes with it."""
-        if self.objects.pop(key, None) is None:
-            return
-        for child in [child for child in self.objects.values() if child.parent == key]:
-            if child.key[0] == "link":
-                orphan: Any = child
-                self._replace(msgspec.structs.replace(orphan, vrf=""))
-            elif not isinstance(child, Route) or child.ifname:
-                self.lose(child.key)
+        obj = self.objects.get(key)
+        if obj is not None:
+            self._suffer(aftermath(self.objects, [obj]))
+            del self.objects[key]
 
     def _replace(self, obj: KernelObject) -> None:
         before = self.objects[obj.key]
         self.objects[obj.key] = obj
-        if obj.key[0] == "link" and before.parent != obj.parent:
-            for child in [child for child in self.objects.values() if child.parent == obj.key]:
-                if child.key[0] in ("route", "neigh", "addr"):
-                    self.lose(child.key)
+        if before.parent != obj.parent:
+            self._suffer(aftermath(self.objects, (), [obj.key]))
+
+    def _suffer(self, left: Mapping[Key, KernelObject | None]) -> None:
+        for key, rest in left.items():
+            if rest is None:
+                del self.objects[key]
+            else:
+                self.objects[key] = rest
 
     def _need_parent(self, obj: KernelObject) -> None:
         if obj.parent is not None and obj.parent not in self.objects:

@@ -11,11 +11,11 @@ from netorch.compiler.base import PORT_MAC
 from netorch.compiler.registry import Objects
 from netorch.model.eni import Attachment
 from netorch.model.mapping import Direction
-from netorch.state.base import KernelObject
+from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route
-from netorch.state.link import HalfMade, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state.link import IncompleteLink, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.nft import NftElement, NftTable
 from tests.golden.clouds import CloudCase, EniCase, MoveCase, SubnetCase, VpcCase
 from tests.property.dict_kernel import DictKernel
 
@@ -63,9 +63,9 @@ def clouds(draw: st.DrawFn) -> CloudCase:
 
 def with_policy(objects: Objects, text: str = "chain a { }") -> Objects:
     """Return the objects and, for each port, an element of a table: stands for what policy compilers add."""
-    table = NftTable(scope=Scope.FABRIC, family="inet", text=text)
+    table = NftTable(netns=OVERLAY, family="inet", body=text)
     ports = [obj for obj in objects.values() if isinstance(obj, VethPort | TapPort)]
-    elements = [NftElement(scope=Scope.FABRIC, family="inet", set="src4", items=(p.ifname,), vni=p.slice_id) for p in ports]
+    elements = [NftElement(netns=OVERLAY, family="inet", set="src4", items=(p.ifname,), vni=p.vni) for p in ports]
     return {**objects, **{obj.key: obj for obj in (table, *elements)}}
 
 
@@ -89,13 +89,13 @@ def _variants(obj: KernelObject) -> list[KernelObject]:
     replace = msgspec.structs.replace
     match obj:
         case Vrf():
-            return [replace(obj, table=4242), HalfMade(ifname=obj.ifname), obj]
+            return [replace(obj, table=4242), IncompleteLink(vni=obj.vni, ifname=obj.ifname), obj]
         case Vxlan():
             changes: list[dict[str, Any]] = [{"local": "192.0.2.99"}, {"mtu": 1000}, {"vrf": ""}, {"lladdr": PORT_MAC}]
-            return [HalfMade(ifname=obj.ifname), *(replace(obj, **change) for change in changes)]
+            return [IncompleteLink(vni=obj.vni, ifname=obj.ifname), *(replace(obj, **change) for change in changes)]
         case VethPort() | TapPort():
-            tap = TapPort(ifname=obj.ifname, lladdr=PORT_MAC, mtu=obj.mtu, vrf=obj.vrf)
-            return [HalfMade(ifname=obj.ifname), tap, replace(obj, mtu=1000), replace(obj, vrf="")]
+            tap = TapPort(vni=obj.vni, ifname=obj.ifname, lladdr=PORT_MAC, mtu=obj.mtu, vrf=obj.vrf)
+            return [IncompleteLink(vni=obj.vni, ifname=obj.ifname), tap, replace(obj, mtu=1000), replace(obj, vrf="")]
         case Route() if obj.via:
             return [replace(obj, via="192.0.2.99")]
         case Neighbour():
@@ -103,6 +103,6 @@ def _variants(obj: KernelObject) -> list[KernelObject]:
         case Fdb():
             return [replace(obj, dst="192.0.2.99")]
         case NftTable():
-            return [replace(obj, text="chain z { }")]
+            return [replace(obj, body="chain z { }")]
         case _:
             return [obj]

@@ -171,7 +171,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(host=HOSTS)
     def somebody_leaves_a_vrf_behind(self, host: str) -> None:
-        self.world.kernels[host].disturb(Create(Vrf(ifname="vrf9999", table=9999)))
+        self.world.kernels[host].disturb(Create(Vrf(vni=9999, ifname="vrf9999", table=9999)))
 
     @rule(host=HOSTS, what=st.sampled_from(["all", "nft"]))
     def lose_notifications(self, host: str, what: str) -> None:

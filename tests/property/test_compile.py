@@ -43,7 +43,7 @@ def test_slices_share_no_key(cloud: CloudCase, host: str) -> None:
 @given(clouds(), hosts)
 def test_every_object_carries_the_number_of_its_slice(cloud: CloudCase, host: str) -> None:
     for slice_id, objects in slices(cloud, host).items():
-        assert {obj.slice_id for obj in objects.values()} <= {slice_id}
+        assert {obj.vni for obj in objects.values()} <= {slice_id}
 
 
 @given(clouds(), hosts)
@@ -51,7 +51,7 @@ def test_every_parent_is_compiled_with_its_child_and_born_first(cloud: CloudCase
     objects = compiled(cloud, host)
     for obj in objects.values():
         if obj.parent is not None:
-            assert objects[obj.parent].rank < obj.rank
+            assert objects[obj.parent].order < obj.order
 
 
 @given(clouds(), hosts)
@@ -103,6 +103,6 @@ def test_an_address_is_at_home_where_its_port_is_and_reached_from_everywhere_els
             vxlans = {obj.ifname for obj in objects.values() if isinstance(obj, Vxlan)}
             for mapping in mappings(cloud, vpc):
                 length, metric = (128, 1024) if ":" in mapping.address else (32, 0)
-                route = objects[("route", vpc.vni, f"{mapping.address}/{length}", metric)]
+                route = objects[("route", "overlay", vpc.vni, f"{mapping.address}/{length}", metric)]
                 assert isinstance(route, Route)
                 assert route.ifname in (ports if mapping.address in view.held else vxlans)

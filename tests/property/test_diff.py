@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from netorch.compiler.registry import Objects
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
-from netorch.state.link import AdminUp
+from netorch.state.base import KernelObject, Key, up_key
 from netorch.state.nft import NftElement
 from netorch.state.op import Create, Delete, Replace
 from tests.golden.clouds import CloudCase, compiled, kept
@@ -77,9 +76,9 @@ def test_births_ascend_and_deaths_descend(data: st.DataObject, host: str) -> Non
     births = [op for op in ops if not isinstance(op, Delete)]
     making_room = [op for op in ops if isinstance(op, Delete) and op.obj.key in after]
     assert ops == [*making_room, *births, *deaths]
-    ranks = [op.obj.rank_of_change(op.old) if isinstance(op, Replace) else op.obj.rank for op in births]
+    ranks = [op.obj.order_of_change(op.old) if isinstance(op, Replace) else op.obj.order for op in births]
     assert ranks == sorted(ranks)
-    assert [op.obj.rank for op in deaths] == sorted((op.obj.rank for op in deaths), reverse=True)
+    assert [op.obj.order for op in deaths] == sorted((op.obj.order for op in deaths), reverse=True)
 
 
 @given(clouds(), hosts)
@@ -89,10 +88,10 @@ def test_policy_stands_before_a_port_comes_up_and_the_port_before_its_route(clou
     for obj in born:
         if isinstance(obj, NftElement):
             port = str(obj.items[0])
-            assert place[obj.key] < place[AdminUp(ifname=port).key]
-            routes = [other for other in born if other.key[0] == "route" and other.parent == ("link", port)]
+            assert place[obj.key] < place[up_key(port)]
+            routes = [other for other in born if other.key[0] == "route" and other.parent == ("link", "overlay", port)]
             assert routes
-            assert all(place[AdminUp(ifname=port).key] < place[route.key] for route in routes)
+            assert all(place[up_key(port)] < place[route.key] for route in routes)
 
 
 @given(st.data(), hosts)

@@ -12,7 +12,7 @@ from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import IPV6_METRIC, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
+from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, Inside, Settings, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.op import Create
 from netorch.state.owner import fabric_netns
@@ -26,7 +26,7 @@ INSTANCE = "i-00138800000000001"
 PORT_MAC = "02:4e:54:ff:ff:01"
 ROUTER = "02:4e:c0:00:02:0c"
 
-VRF = Vrf(ifname="vrf5000", table=VNI)
+VRF = Vrf(vni=VNI, ifname="vrf5000", table=VNI)
 VXLAN = Vxlan(ifname="vx5000", vni=VNI, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1500, vrf="vrf5000")
 INSIDE = Inside(
     ifname="eth0",
@@ -34,38 +34,40 @@ INSIDE = Inside(
     addresses=("10.0.0.11/24", "2001:db8::11/128"),
     gateways=("10.0.0.1", "fe80::1"),
 )
-VETH = VethPort(ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", netns=INSTANCE, make_netns=True, inside=INSIDE)
+VETH = VethPort(
+    vni=VNI, ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", instance_netns=INSTANCE, make_netns=True, inside=INSIDE
+)
 
 
 def vpc() -> list[KernelObject]:
     """Return a dual-stack VPC with a port, a tap and a remote neighbour, in the order of birth."""
     return [
         VRF,
-        AdminUp(ifname="vrf5000"),
-        Route(table=VNI, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC),
-        Route(table=VNI, dst="::/0", metric=UNREACHABLE_METRIC),
+        AdminUp(vni=VNI, ifname="vrf5000"),
+        Route(vni=VNI, table=VNI, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC),
+        Route(vni=VNI, table=VNI, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC),
         VXLAN,
         VETH,
-        TapPort(ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000"),
-        Gro(ifname="vx5000", on=False),
-        *(Settings(ifname=ifname) for ifname in ("vrf5000", "vx5000", PORT, TAP)),
-        *device_sysctls(VRF_V6, "vrf5000"),
-        *device_sysctls(VXLAN_V4 + VXLAN_V6, "vx5000"),
-        *device_sysctls(PORT_V4 + PORT_V6, PORT),
-        *device_sysctls(PORT_V4, TAP),
-        Address(ifname="vrf5000", address="10.0.0.1/32"),
-        Address(ifname="vrf5000", address="2001:db8::1/128"),
-        Address(ifname=PORT, address="fe80::1/128"),
-        AdminUp(ifname="vx5000"),
-        AdminUp(ifname=PORT),
-        AdminUp(ifname=TAP),
-        Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER),
-        Neighbour(ifname="vx5000", dst="fe80::c000:20c", lladdr=ROUTER),
-        Fdb(ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12"),
-        Route(table=VNI, dst="10.0.0.11/32", ifname=PORT),
-        Route(table=VNI, dst="2001:db8::11/128", ifname=PORT, metric=IPV6_METRIC),
-        Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
-        Route(table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=IPV6_METRIC),
+        TapPort(vni=VNI, ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000"),
+        Gro(vni=VNI, ifname="vx5000", on=False),
+        *(Settings(vni=VNI, ifname=ifname) for ifname in ("vrf5000", "vx5000", PORT, TAP)),
+        *device_sysctls(VRF_V6, "vrf5000", VNI),
+        *device_sysctls(VXLAN_V4 + VXLAN_V6, "vx5000", VNI),
+        *device_sysctls(PORT_V4 + PORT_V6, PORT, VNI),
+        *device_sysctls(PORT_V4, TAP, VNI),
+        Address(vni=VNI, ifname="vrf5000", address="10.0.0.1/32"),
+        Address(vni=VNI, ifname="vrf5000", address="2001:db8::1/128"),
+        Address(vni=VNI, ifname=PORT, address="fe80::1/128"),
+        AdminUp(vni=VNI, ifname="vx5000"),
+        AdminUp(vni=VNI, ifname=PORT),
+        AdminUp(vni=VNI, ifname=TAP),
+        Neighbour(vni=VNI, ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER),
+        Neighbour(vni=VNI, ifname="vx5000", dst="fe80::c000:20c", lladdr=ROUTER),
+        Fdb(vni=VNI, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12"),
+        Route(vni=VNI, table=VNI, dst="10.0.0.11/32", ifname=PORT),
+        Route(vni=VNI, table=VNI, dst="2001:db8::11/128", ifname=PORT, metric=IPV6_METRIC),
+        Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
+        Route(vni=VNI, table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=IPV6_METRIC),
     ]
 
 

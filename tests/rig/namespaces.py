@@ -34,7 +34,7 @@ STOLEN = msgspec.structs.replace(
     inside=msgspec.structs.replace(INSIDE, lladdr="02:00:00:00:00:99", addresses=("10.0.0.99/24",)),
 )
 
-CONTAINER = msgspec.structs.replace(VETH, netns="container", make_netns=False, instance=INSTANCE)
+CONTAINER = msgspec.structs.replace(VETH, instance_netns="container", make_netns=False, instance=INSTANCE)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from netorch.agent.flowlog.ledger import Ledger, Target
 from netorch.drivers.conntrack.sources import FlowSources, Heard
 from netorch.errors import KernelError
 from netorch.model.drop_reason import UNTOLD, code_of
-from netorch.state.base import HOST_SLICE, slice_of_ifname
+from netorch.state.base import HOST_SLICE
+from netorch.state.names import vni_of_ifname
 from netorch.state.nft import REFUSED_ESTABLISHED
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class FlowLogger:
             if vni is not None:
                 self._ledger.accept(vni, connection, now)
         for packet in heard.refused:
-            vni = slice_of_ifname(packet.indev)
+            vni = vni_of_ifname(packet.indev)
             if packet.reason == UNTOLD:
                 self._ledger.lose_of(vni)
             headers = packet.headers if code_of(packet.reason) else None  # else it is no customer's business

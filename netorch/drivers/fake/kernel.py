@@ -8,22 +8,34 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import islice
 
 import msgspec
 
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, TableUse, Underlay
-from netorch.drivers.describe import describe
-from netorch.drivers.fake.nft import NFT, check_birth, check_death, goes_with
+from netorch.drivers.fake.nft import NFT, check_birth, check_death, is_in_table
 from netorch.errors import KernelError
-from netorch.state.base import KernelObject, Key
+from netorch.state.aftermath import aftermath
+from netorch.state.base import OVERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.flow import Flow, FlowKey, uncounted
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import LOOPBACK, AdminUp, Gro, HalfMade, Link, Settings, Sysctl, TapPort, VethPort, Vrf, Vxlan, link_key
-from netorch.state.nft import VPC_TABLE, NftElement, NftMap, NftTable, PortChain, freed_zone
-from netorch.state.op import Create, Delete, Failure, Op, Replace
+from netorch.state.link import (
+    LOOPBACK,
+    AdminUp,
+    Gro,
+    IncompleteLink,
+    Link,
+    Settings,
+    Sysctl,
+    TapPort,
+    VethPort,
+    Vrf,
+    Vxlan,
+)
+from netorch.state.nft import VPC_TABLE, NftElement, NftTable, PortChain, freed_zone
+from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
 
 _DEFAULT_UNDERLAY = Underlay(ifname="eth0", mtu=1550)
 
@@ -148,15 +160,15 @@ class FakeKernel:
         elif after is None and isinstance(op.obj, Link | AdminUp):
             self.tell(Lost("all"))
         elif after is None:
-            self.tell(Gone(op.obj.key))
+            self.tell(Gone(op.obj.key, op.obj.vni))
         elif after != before:
             self.tell(Seen(after))
 
     def take_over(self, port: VethPort) -> None:
         """Let another host move the port into its own namespace, as the end of a move does: the device goes, expected by all."""
         self._lose(port.key)
-        self.tell(Gone(port.key))
-        self.tell(Gone(("up", port.ifname)))
+        self.tell(Gone(port.key, port.vni))
+        self.tell(Gone(up_key(port.ifname), port.vni))
 
     def tell(self, event: KernelEvent) -> None:
         """Let `events` return this, e.g. `Lost("all")` when notifications were lost."""
@@ -195,13 +207,13 @@ class FakeKernel:
         if isinstance(op, Replace) and isinstance(obj, Link) and (found is None or not obj.replaces(found)):
             raise _refusal(errno.ENODEV if found is None else errno.EOPNOTSUPP)
         self.objects[obj.key] = obj
-        if isinstance(obj, Link) and found is not None and found.parent != obj.parent:
-            self._shake(obj.ifname)
+        if found is not None and found.parent != obj.parent:
+            self._suffer(aftermath(self.objects, (), [obj.key]))
 
     def _check(self, obj: KernelObject) -> None:
         """Raise OSError when Linux would not take the object as things stand."""
         match obj:
-            case HalfMade():
+            case IncompleteLink():
                 raise _refusal(errno.EINVAL, "nobody asks for half a device")
             case Vxlan() | VethPort() | TapPort():
                 self._check_device(obj)
@@ -211,11 +223,11 @@ class FakeKernel:
                 self._need_device(obj.ifname, errno.ENOENT)
             case Route() if obj.ifname:
                 self._need_device(obj.ifname)
-                if ("up", obj.ifname) not in self.objects:
+                if up_key(obj.ifname) not in self.objects:
                     raise _refusal(errno.ENETDOWN)
             case PortChain():
                 self._need_device(obj.ifname, errno.ENOENT)
-                if ("nft-table", "fabric", "netdev") not in self.objects:
+                if ("nft-table", OVERLAY, "netdev") not in self.objects:
                     raise _refusal(errno.ENOENT)
             case _:
                 check_birth(obj, self.objects)
@@ -223,8 +235,8 @@ class FakeKernel:
     def _check_device(self, link: Vxlan | VethPort | TapPort) -> None:
         if not isinstance(self.objects.get(link_key(link.vrf)), Vrf):
             raise _refusal(errno.ENODEV, f"there is no VRF {link.vrf}")
-        if isinstance(link, VethPort) and not link.make_netns and link.netns not in self.namespaces:
-            raise _refusal(errno.ENOENT, f"there is no namespace {link.netns}")
+        if isinstance(link, VethPort) and not link.make_netns and link.instance_netns not in self.namespaces:
+            raise _refusal(errno.ENOENT, f"there is no namespace {link.instance_netns}")
         if isinstance(link, Vxlan):
             for other in (*self.objects.values(), *self.foreign.values()):
                 if isinstance(other, Vxlan) and other.vni == link.vni and other.ifname != link.ifname:
@@ -235,32 +247,21 @@ class FakeKernel:
             raise _refusal(number)
 
     def _lose(self, key: Key) -> None:
-        """Remove an object with what goes with it: a device's own things, a table's elements, but not a VRF's members."""
-        obj = self.objects.pop(key, None)
-        if isinstance(obj, Vrf):
-            for member in [member for member in self.objects.values() if member.parent == key and isinstance(member, Link)]:
-                self.objects[member.key] = msgspec.structs.replace(member, vrf="")
-                self._shake(member.ifname)
-        if isinstance(obj, Link):
-            ifname = obj.ifname
-            self._drop(lambda child: getattr(child, "ifname", "") == ifname)
-        elif isinstance(obj, AdminUp):
-            self._shake(obj.ifname)
-        elif isinstance(obj, NftTable | NftMap):
-            self._drop(lambda child: goes_with(key, child))
+        """Remove an object with what goes with it."""
+        obj = self.objects.get(key)
+        if obj is None:
+            return
+        self._suffer(aftermath(self.objects, [obj]))
+        del self.objects[key]
+        if isinstance(obj, NftTable):
+            self._suffer({key: None for key, other in self.objects.items() if is_in_table(other, obj)})
 
-    def _shake(self, ifname: str) -> None:
-        """Lose what a device loses by going down, and by changing its VRF, which lets it go down for a moment."""
-        self._drop(
-            lambda child: (
-                (isinstance(child, Route | Neighbour) and child.ifname == ifname)
-                or (isinstance(child, Address) and child.ifname == ifname and ":" in child.address)
-            )
-        )
-
-    def _drop(self, doomed: Callable[[KernelObject], bool]) -> None:
-        for key in [key for key, obj in self.objects.items() if doomed(obj)]:
-            del self.objects[key]
+    def _suffer(self, left: Mapping[Key, KernelObject | None]) -> None:
+        for key, rest in left.items():
+            if rest is None:
+                del self.objects[key]
+            else:
+                self.objects[key] = rest
 
 
 def _refusal(number: int, detail: str = "") -> OSError:

@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Iterable, Mapping
 
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.nft import VPC_TABLE, NftChain, NftElement, NftMap, NftTable, PortChain
 
 NFT: tuple[type[KernelObject], ...] = (NftTable, NftMap, NftChain, NftElement, PortChain)
@@ -28,8 +28,8 @@ def check_birth(obj: KernelObject, objects: Objects) -> None:
             _need(VPC_TABLE in objects and all(_has(objects, "chain", name) for name in chains))
             _need(all(_has(objects, "(?:set|map)", name) for name in holders - own))
         case NftElement():
-            table = objects.get(("nft-table", obj.scope.value, obj.family))
-            held = _in_text(table, "(?:set|map)", obj.set) or isinstance(objects.get(("nft-set", obj.set)), NftMap)
+            table = objects.get(("nft-table", obj.netns, obj.family))
+            held = _in_text(table, "(?:set|map)", obj.set) or isinstance(objects.get(("nft-set", obj.netns, obj.set)), NftMap)
             _need(held and all(_has(objects, "chain", name) for name in _referred([obj.value])[0]))
         case _:
             pass
@@ -40,21 +40,16 @@ def check_death(obj: KernelObject, objects: Objects) -> None:
     place = {NftChain: 0, NftMap: 1}.get(type(obj))
     if place is None:
         return
-    name = str(obj.key[1])
+    name = str(obj.key[2])
     for other in objects.values():
         rules = other.rules if isinstance(other, NftChain) else [other.value] if isinstance(other, NftElement) else ()
         if other.key != obj.key and name in _referred(rules)[place]:
             raise OSError(errno.EBUSY, f"{other.key[-1]} leads there")
 
 
-def goes_with(key: Key, child: KernelObject) -> bool:
-    """Return whether an object goes when the table or map of this key does."""
-    if key[0] == "nft-set":
-        return child.parent == key
-    scope, family = key[1:]
-    if isinstance(child, NftElement):
-        return (child.scope.value, child.family) == (scope, family)
-    return (key == VPC_TABLE and isinstance(child, NftMap | NftChain)) or (family == "netdev" and isinstance(child, PortChain))
+def is_in_table(obj: KernelObject, table: NftTable) -> bool:
+    """Return whether a chain of a port, whose parent is the port, goes with this table."""
+    return isinstance(obj, PortChain) and (obj.netns, "netdev") == (table.netns, table.family)
 
 
 def _referred(rules: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -68,12 +63,12 @@ def _referred(rules: Iterable[str]) -> tuple[set[str], set[str]]:
 
 
 def _has(objects: Objects, kind: str, name: str) -> bool:
-    own = objects.get(("nft-rules" if kind == "chain" else "nft-set", name))
+    own = objects.get(("nft-rules" if kind == "chain" else "nft-set", OVERLAY, name))
     return own is not None or _in_text(objects.get(VPC_TABLE), kind, name)
 
 
 def _in_text(table: KernelObject | None, kind: str, name: str) -> bool:
-    return isinstance(table, NftTable) and re.search(rf"\b{kind} {re.escape(name)} ", table.text) is not None
+    return isinstance(table, NftTable) and re.search(rf"\b{kind} {re.escape(name)} ", table.body) is not None
 
 
 def _need(there: bool) -> None:

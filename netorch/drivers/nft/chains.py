@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from netorch.state.base import HOST_SLICE, slice_of_ifname
+from netorch.state.base import HOST_SLICE
+from netorch.state.names import vni_of_ifname
 from netorch.state.nft import PortChain
 
 FAMILY: Final = "netdev"
@@ -14,13 +15,13 @@ PRIORITY: Final = -500  # before everything else that looks at what comes in
 
 def is_port(name: str) -> bool:
     """Return whether a chain of that name is a port's."""
-    return name.startswith("v-") and slice_of_ifname(name) != HOST_SLICE
+    return name.startswith("v-") and vni_of_ifname(name) != HOST_SLICE
 
 
 def read_chain(ifname: str, lines: Sequence[str]) -> PortChain:
     """Return the chain that is listed as these lines. One at another hook is shown without the rules that it has."""
     first, *rules = lines or ("",)
-    return PortChain(ifname=ifname, rules=tuple(rules) if first == hook(ifname) else ())
+    return PortChain(vni=vni_of_ifname(ifname), ifname=ifname, rules=tuple(rules) if first == hook(ifname) else ())
 
 
 def hook(device: str) -> str:

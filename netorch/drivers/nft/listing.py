@@ -18,8 +18,9 @@ import msgspec
 
 from netorch.drivers.nft import chains
 from netorch.drivers.nft.swap import is_turned, turn
-from netorch.state.base import HOST_SLICE, KernelObject, slice_of_nft_name
-from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap, Scope, vni_of_element
+from netorch.state.base import HOST_SLICE, KernelObject
+from netorch.state.names import vni_of_chain, vni_of_element
+from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
 
 FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
 
@@ -75,17 +76,17 @@ def parse_table(text: str) -> list[Block]:
     return blocks
 
 
-def objects_of(scope: Scope, family: str, blocks: Iterable[Block]) -> Iterator[KernelObject]:
+def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[KernelObject]:
     """Yield what is in a table beside its skeleton: all that names a VPC."""
-    shared = (scope, family) != (Scope(VPC_TABLE[1]), VPC_TABLE[2])  # no VPC has chains or sets of its own here
+    shared = (netns, family) != VPC_TABLE[1:]  # no VPC has chains or sets of its own here
     rules: dict[str, tuple[str, ...]] = {}
     sets: dict[str, list[ChainSet]] = {}
     for block in blocks:
         if family == chains.FAMILY:
             if is_of_port(block):
                 yield chains.read_chain(block.name, block.lines)
-        elif shared or slice_of_nft_name(block.name) == HOST_SLICE:
-            yield from _elements_of(scope, family, block)
+        elif shared or vni_of_chain(block.name) == HOST_SLICE:
+            yield from _elements_of(netns, family, block)
         elif block.kind == "chain":
             rules[block.name] = tuple(block.lines)
         elif block.kind == "set" and "." in block.name:
@@ -93,11 +94,11 @@ def objects_of(scope: Scope, family: str, blocks: Iterable[Block]) -> Iterator[K
             held = ChainSet(name=block.name, spec=block.spec, elements=tuple(sorted(block.elements)))
             sets.setdefault(owner, []).append(held)
         elif block.kind in ("set", "map"):
-            yield NftMap(name=block.name, spec=block.spec)
-            yield from _elements_of(scope, family, block)
+            yield NftMap(vni=vni_of_chain(block.name), name=block.name, spec=block.spec)
+            yield from _elements_of(netns, family, block)
     for name in rules.keys() | sets.keys():
         held_by_name = tuple(sorted(sets.get(name, ()), key=lambda held: held.name))
-        found = NftChain(name=name, rules=rules.get(name, ()), sets=held_by_name)
+        found = NftChain(vni=vni_of_chain(name), name=name, rules=rules.get(name, ()), sets=held_by_name)
         yield turn(found) if is_turned(name, found.rules) else found
 
 
@@ -106,18 +107,18 @@ def turned_chains(blocks: Iterable[Block]) -> set[str]:
     return {block.name for block in blocks if block.kind == "chain" and is_turned(block.name, block.lines)}
 
 
-def sealed_text(scope: Scope, family: str, blocks: Iterable[Block]) -> str:
+def sealed_text(netns: str, family: str, blocks: Iterable[Block]) -> str:
     """Return the digest of the text that was loaded, or nothing when the skeleton is not as we left it."""
     for block in blocks:
         if block.kind == "set" and block.name == FINGERPRINT:
             text, _, listed = block.comment.partition(" ")
-            return text if listed == digest(scope, family, blocks) else ""
+            return text if listed == digest(netns, family, blocks) else ""
     return ""
 
 
-def digest(scope: Scope, family: str, blocks: Iterable[Block]) -> str:
+def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
     """Return a digest of a table's skeleton: of all that names no VPC, elements included unless they expire by themselves."""
-    shared = (scope, family) != (Scope(VPC_TABLE[1]), VPC_TABLE[2])
+    shared = (netns, family) != VPC_TABLE[1:]
     kept = [
         (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
         for block in blocks
@@ -132,16 +133,16 @@ def is_of_port(block: Block) -> bool:
 
 
 def _is_of_vpc(block: Block) -> bool:
-    return block.kind in ("set", "map", "chain") and slice_of_nft_name(block.name) != HOST_SLICE
+    return block.kind in ("set", "map", "chain") and vni_of_chain(block.name) != HOST_SLICE
 
 
-def _elements_of(scope: Scope, family: str, block: Block) -> Iterator[NftElement]:
+def _elements_of(netns: str, family: str, block: Block) -> Iterator[NftElement]:
     for text in block.elements:
         key, _, value = text.partition(" : ")
         items = tuple(map(_hexadecimal, key.split(" . ")))
         vni = vni_of_element(block.name, items)
         if vni != HOST_SLICE:
-            yield NftElement(scope=scope, family=family, set=block.name, items=items, vni=vni, value=_hexadecimal(value))
+            yield NftElement(netns=netns, family=family, set=block.name, items=items, vni=vni, value=_hexadecimal(value))
 
 
 def _lasting(block: Block) -> Iterator[str]:

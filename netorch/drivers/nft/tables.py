@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import nftables
 
-from netorch.drivers import foreign, netns
+from netorch.drivers import foreign
 from netorch.drivers.base import KernelEvent, Lost
-from netorch.drivers.describe import describe
+from netorch.drivers.netns import inside
 from netorch.drivers.nft import commands, swap
 from netorch.drivers.nft.commands import Change, Steps, as_text, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft.counters import CounterReader
@@ -35,9 +35,9 @@ from netorch.drivers.nft.wire.commit import CommitSocket
 from netorch.drivers.nft.wire.encode import messages
 from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftChain, NftMap, NftTable, Scope
-from netorch.state.op import Create, Delete, Failure, Op
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.nft import NftChain, NftMap, NftTable
+from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
 
 _FD_SETSIZE: Final = 1024  # libnftables waits with select(2)
@@ -50,21 +50,21 @@ Transaction = tuple[int, str]  # the errno, 0 when all was done, and libnftables
 class Nft:
     """Our tables in one network namespace. One thread at a time may use it; which one does not matter."""
 
-    def __init__(self, scope: Scope, netns_fd: int) -> None:
+    def __init__(self, netns: str, netns_fd: int) -> None:
         """Open the namespace's nftables.
 
         Raises:
           KernelError: libnftables is not installed, or CAP_NET_ADMIN is missing.
         """
-        self._scope = scope
+        self._netns = netns
         self._lost = False
         self._specs: dict[tuple[str, str], str] = {}  # of sets that elements are added to, by family and name
         self._turned: set[str] = set()  # chains that read their sets by the other names
         try:
-            with netns.inside(netns_fd):
+            with inside(netns_fd):
                 self._library, port = _open_library()
                 self._wire = CommitSocket()
-                self._monitor = NftMonitor(port, self._wire.port, all_tables=scope is Scope.FABRIC)
+                self._monitor = NftMonitor(port, self._wire.port, all_tables=netns == OVERLAY)
                 self._counters = CounterReader()
             self._tables = TableReader(netns_fd)
         except OSError as error:
@@ -77,11 +77,11 @@ class Nft:
             blocks = self._list(family)
             if not blocks:
                 continue
-            table = NftTable(scope=self._scope, family=family, text=sealed_text(self._scope, family, blocks))
+            table = NftTable(netns=self._netns, family=family, body=sealed_text(self._netns, family, blocks))
             found[table.key] = table
-            for obj in objects_of(self._scope, family, blocks):
+            for obj in objects_of(self._netns, family, blocks):
                 found[obj.key] = obj
-        if self._scope is Scope.FABRIC:  # the other namespace is the host's own, and so are its tables
+        if self._netns == OVERLAY:  # the other namespace is the host's own, and so are its tables
             for body in self._tables.read():
                 if (other := foreign.nft_table(body)) is not None:
                     found[other.key] = other
@@ -156,10 +156,10 @@ class Nft:
         the agent is told to look.
         """
         name = f"{table.family} {NFT_TABLE}"
-        skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.text}\n}}\n"
+        skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.body}\n}}\n"
         blocks = self._list(table.family)
-        contents = [obj for obj in objects_of(self._scope, table.family, blocks) if is_words(obj)]
-        contents.sort(key=lambda obj: obj.rank)
+        contents = [obj for obj in objects_of(self._netns, table.family, blocks) if is_words(obj)]
+        contents.sort(key=lambda obj: obj.order)
         creations = [Create(obj) for obj in contents]
         result = self._run(skeleton + as_text(preparations(creations)) + as_text(commands.steps(creations)))
         if result[0] and contents:
@@ -168,7 +168,7 @@ class Nft:
         return result
 
     def _seal(self, table: NftTable) -> Transaction:
-        comment = f"{table.digest} {digest(self._scope, table.family, self._list(table.family))}"
+        comment = f"{table.digest} {digest(self._netns, table.family, self._list(table.family))}"
         return self._run(f'add set {table.family} {NFT_TABLE} {FINGERPRINT} {{ type mark; comment "{comment}"; }}')
 
     def _apply_contents(self, ops: Sequence[Op]) -> list[Failure]:

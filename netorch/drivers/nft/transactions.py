@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from netorch.drivers.nft.bridge import bridge
 from netorch.drivers.nft.commands import element_changes, of_elements
-from netorch.state.base import HOST_SLICE, slice_of_nft_name
+from netorch.state.base import HOST_SLICE
+from netorch.state.names import vni_of_chain
 from netorch.state.nft import NftChain, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
@@ -41,14 +42,14 @@ def transactions(ops: Sequence[Op]) -> Iterator[Transaction]:
         if isinstance(op.obj, PortChain):
             staged.append((_PORTS, op))
         elif _changes(op):
-            changing.setdefault(op.obj.slice_id, []).append(op)
+            changing.setdefault(op.obj.vni, []).append(op)
         elif isinstance(op, Delete):
             staged.append((_MAKING_ROOM if op.obj.key in made else _OLD, op))
         else:
             staged.append((_NEW, op))
     for own in changing.values():
         staged += _steps(own)
-    staged.sort(key=lambda step: (step[0], step[1].obj.slice_id))
+    staged.sort(key=lambda step: (step[0], step[1].obj.vni))
     has_other_rules = any(stage == _WIDER and not of_elements(op) for stage, op in staged)
     for stage, group in groupby(staged, key=lambda step: step[0]):
         waits = stage in (_NARROWER, _OLD) or (stage == _ELEMENTS and has_other_rules)
@@ -84,7 +85,7 @@ def _bridges(own: list[Op]) -> list[tuple[NftChain, NftChain, NftChain]] | None:
                 found.append((old, between, new))
             case _:
                 pass
-    has_members = any(isinstance(op.obj, NftElement) and slice_of_nft_name(op.obj.set) != HOST_SLICE for op in own)
+    has_members = any(isinstance(op.obj, NftElement) and vni_of_chain(op.obj.set) != HOST_SLICE for op in own)
     return found if has_members else None
 
 
@@ -100,9 +101,9 @@ def only_elements(ops: Iterable[Op]) -> bool:
         if not of_elements(op):
             return False
         if isinstance(op.obj, NftChain):
-            (gaining if any(change.add for change in element_changes(op)) else losing).add(op.obj.slice_id)
+            (gaining if any(change.add for change in element_changes(op)) else losing).add(op.obj.vni)
         elif not isinstance(op, Create):
-            losing.add(op.obj.slice_id)
+            losing.add(op.obj.vni)
     return not gaining & losing
 
 
@@ -117,7 +118,7 @@ def _changes(op: Op) -> bool:
 def _divided(ops: list[Op]) -> Iterator[list[Op]]:
     """Yield operations, sorted by VPC, as many at once as a transaction may have."""
     together: list[Op] = []
-    for _, of_vpc in groupby(ops, key=lambda op: op.obj.slice_id):
+    for _, of_vpc in groupby(ops, key=lambda op: op.obj.vni):
         own = list(of_vpc)
         if together and len(together) + len(own) > MOST:
             yield together

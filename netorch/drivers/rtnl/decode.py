@@ -14,10 +14,11 @@ from netorch.drivers import foreign
 from netorch.drivers.netlink import attrs, each_attr, u32
 from netorch.drivers.rtnl.encode import DOOMED_GROUP, LOCAL_TABLE
 from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
-from netorch.state.base import HOST_SLICE, KernelObject, slice_of_ifname
+from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.link import LOOPBACK, VXLAN_PORT, AdminUp, HalfMade, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.l3 import BLACKHOLE, UNREACHABLE, VRF_PRIORITY, Address, Neighbour, Route, Rule
+from netorch.state.link import LOOPBACK, VXLAN_PORT, AdminUp, IncompleteLink, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.names import vni_of_ifname, vni_of_table
 from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, PortLabel, altname, read_label
 from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, FABRIC
 
@@ -28,7 +29,8 @@ _IFINFO = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
 _IFF_UP = 1
 _NUD_PERMANENT = 0x80
-_UNICAST, _UNREACHABLE = 1, 7
+_UNICAST: Final = 1
+ROUTE_TYPES: Final = {6: BLACKHOLE, 7: UNREACHABLE}  # linux/rtnetlink.h RTN_*
 _FAMILY_OF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 # Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h (from 1), linux/ipv6.h (from 0)
@@ -59,6 +61,11 @@ class Device(msgspec.Struct, kw_only=True):
     xdp: bool  # whether a program sees packets first
     proxy_arp: int
     ipv6: bool | None  # None when the message does not say
+
+    @property
+    def vni(self) -> int:
+        """Return the VPC that the device's name says."""
+        return vni_of_ifname(self.ifname)
 
     @property
     def bears_mark(self) -> bool:
@@ -101,37 +108,38 @@ def device(body: bytes) -> Device:
 
 
 def link(dev: Device, names: Names) -> Link | None:
-    """Return the device as an object, HalfMade when it is not as we finish them, or None when it is foreign."""
+    """Return the device as an object, IncompleteLink when it is not as we finish them, or None when it is foreign."""
     stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or doomed
-    if not dev.marked and not stray and slice_of_ifname(dev.ifname) == HOST_SLICE:
+    if not dev.marked and not stray and dev.vni == HOST_SLICE:
         return None
     found = _finished(dev, names.get(dev.master, ""))
     if dev.marked and found is not None and (dev.kind != "veth" or read_label(dev.alias) is not None):
         return found
-    return HalfMade(ifname=dev.ifname, seems=None if stray and not dev.marked else found)
+    return IncompleteLink(vni=dev.vni, ifname=dev.ifname, seems=None if stray and not dev.marked else found)
 
 
-def _finished(dev: Device, vrf: str) -> Vrf | Vxlan | VethPort | TapPort | None:
+def _finished(dev: Device, vrf: str) -> Link | None:
     """Return what a device is if it is ours and complete; None: none of the devices that we make."""
     match dev.kind:
         case "vrf":
-            return Vrf(ifname=dev.ifname, table=u32(attrs(dev.data).get(1, b"")))
+            return Vrf(vni=dev.vni, ifname=dev.ifname, table=u32(attrs(dev.data).get(1, b"")))
         case "vxlan":
             return _vxlan(dev, vrf)
         case "veth":
             label = read_label(dev.alias) or PortLabel("", "")
             return VethPort(
+                vni=dev.vni,
                 ifname=dev.ifname,
                 lladdr=dev.lladdr,
                 mtu=dev.mtu,
                 vrf=vrf,
-                netns=label.place,
+                instance_netns=label.place,
                 make_netns=bool(label.made),
                 inside=NO_INSIDE,
                 instance=label.instance,
             )
         case "tun":
-            return TapPort(ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+            return TapPort(vni=dev.vni, ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
         case _:
             return None
 
@@ -149,15 +157,15 @@ def device_objects(dev: Device, names: Names) -> Iterator[KernelObject]:
         yield foreign.program(dev.ifname)
     if found is None:
         return
-    if isinstance(found, HalfMade):
+    if isinstance(found, IncompleteLink):
         return
     if dev.up:
-        yield AdminUp(ifname=dev.ifname)
+        yield AdminUp(vni=dev.vni, ifname=dev.ifname)
     yield settings(dev.ifname, dev.kind, dev.body, dev.mtu)
     if isinstance(found, VethPort | TapPort):
-        yield Sysctl(path=f"ipv4/conf/{dev.ifname}/proxy_arp", value=str(dev.proxy_arp), ifname=dev.ifname)
+        yield Sysctl(vni=dev.vni, path=f"ipv4/conf/{dev.ifname}/proxy_arp", value=str(dev.proxy_arp), ifname=dev.ifname)
     if dev.ipv6:
-        yield Sysctl(path=f"ipv6/conf/{dev.ifname}/disable_ipv6", value="0", ifname=dev.ifname)
+        yield Sysctl(vni=dev.vni, path=f"ipv6/conf/{dev.ifname}/disable_ipv6", value="0", ifname=dev.ifname)
 
 
 def neighbour_sysctls(dev: Device, parms: NeighbourParms) -> Iterator[Sysctl]:
@@ -187,14 +195,15 @@ def route(body: bytes, names: Names) -> Route | None:
     kind = body[7]
     if body[3]:
         return None  # stands beside ours, for one type of service: see foreign.route
-    if kind == _UNREACHABLE:
-        return Route(table=table, dst=f"{dst}/{body[1]}", metric=metric)
+    vni = vni_of_table(table)
+    if kind != _UNICAST:
+        return Route(vni=vni, table=table, dst=f"{dst}/{body[1]}", type=ROUTE_TYPES.get(kind, f"type {kind}"), metric=metric)
     via = socket.inet_ntop(family, found[5]) if 5 in found else ""
-    ifname = names.get(u32(found.get(4, b"")), "?") if kind == _UNICAST else f"type {kind}"
+    ifname = names.get(u32(found.get(4, b"")), "?")
     mtu = _mtu(found[8]) if 8 in found else 0
     if not _ROUTE_OF_OTHERS.isdisjoint(found):
         ifname = "?"
-    return Route(table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
+    return Route(vni=vni, table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
 
 
 def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
@@ -203,14 +212,16 @@ def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
     if found.get(12) != _OURS or 1 not in found:
         return None
     ifname = names.get(_U32.unpack_from(body, 4)[0], "?")
-    obj = Neighbour(ifname=ifname, dst=socket.inet_ntop(body[0], found[1]), lladdr=found.get(2, b"").hex(":"))
+    dst = socket.inet_ntop(body[0], found[1])
+    obj = Neighbour(vni=vni_of_ifname(ifname), ifname=ifname, dst=dst, lladdr=found.get(2, b"").hex(":"))
     return obj, body[8] == _NUD_PERMANENT
 
 
 def fdb(body: bytes, names: Names) -> Fdb | None:
     """Return the entry of a VXLAN device of ours, or None."""
     ifname = names.get(_U32.unpack_from(body, 4)[0], "")
-    if not ifname.startswith("vx") or slice_of_ifname(ifname) == HOST_SLICE:
+    vni = vni_of_ifname(ifname)
+    if not ifname.startswith("vx") or vni == HOST_SLICE:
         return None
     found = attrs(body, 12)
     raw = found.get(1, b"")
@@ -219,15 +230,17 @@ def fdb(body: bytes, names: Names) -> Fdb | None:
     family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
     words = [f"{name} {int.from_bytes(found[kind], order)}" for kind, (name, order) in _FDB_OF_OTHERS.items() if kind in found]
     words += [] if body[8] & _NUD_PERMANENT else ["not permanent"]
-    return Fdb(ifname=ifname, lladdr=found.get(2, b"").hex(":"), dst=socket.inet_ntop(family, raw), strange=" ".join(words))
+    mac, dst = found.get(2, b"").hex(":"), socket.inet_ntop(family, raw)
+    return Fdb(vni=vni, ifname=ifname, lladdr=mac, dst=dst, strange=" ".join(words))
 
 
 def address(body: bytes, names: Names) -> Address | None:
     """Return the address of a device of ours, or None."""
     ifname = names.get(_U32.unpack_from(body, 4)[0], "")
-    if slice_of_ifname(ifname) == HOST_SLICE:
+    vni = vni_of_ifname(ifname)
+    if vni == HOST_SLICE:
         return None
-    return Address(ifname=ifname, address=f"{_ip(body)}/{body[1]}")
+    return Address(vni=vni, ifname=ifname, address=f"{_ip(body)}/{body[1]}")
 
 
 def takes_routes(gone: Address) -> bool:
@@ -264,7 +277,8 @@ def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
     if body[0] == socket.AF_INET and index > 0 and 5 in found:
         ifname = names.get(index, "")
         if ifname.startswith("v-"):
-            yield Sysctl(path=f"ipv4/conf/{ifname}/proxy_arp", value=str(u32(found[5])), ifname=ifname)
+            value = str(u32(found[5]))
+            yield Sysctl(vni=vni_of_ifname(ifname), path=f"ipv4/conf/{ifname}/proxy_arp", value=value, ifname=ifname)
     inet, which = body[0] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
     for kind, (name4, name6) in _NETCONF.items():
         path = f"ipv4/conf/{which}/{name4}" if inet else f"ipv6/conf/{which}/{name6}"
@@ -282,7 +296,7 @@ def netconf_deviates(body: bytes, names: Names) -> bool:
     """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
     found = attrs(body, 4)
     ifname = names.get(u32(found.get(1, b"")), "")
-    if slice_of_ifname(ifname) == HOST_SLICE:
+    if vni_of_ifname(ifname) == HOST_SLICE:
         return False
     inet = body[0] == socket.AF_INET
     wanted = DEVICE_V4 if inet else DEVICE_V6
@@ -321,17 +335,17 @@ _NETCONF: Final = {
 def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
     data = attrs(dev.data)
     port = int.from_bytes(data.get(15, b""), "big")
-    if port != VXLAN_PORT or dev.netnsid is None or 4 not in data or not is_standard_vxlan(data):
-        return None  # somebody made it, with another port, its socket in the fabric, or what we never ask
+    other_vni = u32(data.get(1, b"")) != dev.vni
+    if port != VXLAN_PORT or dev.netnsid is None or 4 not in data or other_vni or not is_standard_vxlan(data):
+        return None  # somebody made it, with another port or VNI, its socket in the overlay, or what we never ask
     local = socket.inet_ntop(socket.AF_INET, data[4])
-    vni = u32(data.get(1, b""))
-    return Vxlan(ifname=dev.ifname, vni=vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)
+    return Vxlan(ifname=dev.ifname, vni=dev.vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)
 
 
 def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl:
     raw = parms.get((int(_FAMILY_OF[version]), dev.index), {}).get(_PARMS[name], b"")
     value = u32(raw) if len(raw) == 4 else u32(raw) // 10  # delays: milliseconds here, hundredths of a second in /proc
-    return Sysctl(path=f"ipv{version}/neigh/{dev.ifname}/{name}", value=str(value), ifname=dev.ifname)
+    return Sysctl(vni=dev.vni, path=f"ipv{version}/neigh/{dev.ifname}/{name}", value=str(value), ifname=dev.ifname)
 
 
 def _ip(body: bytes) -> str:

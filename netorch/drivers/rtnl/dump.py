@@ -15,7 +15,7 @@ from netorch.drivers.netlink import Channel, attr_u32, attrs, u32
 from netorch.drivers.rtnl import decode, encode
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Route
-from netorch.state.link import AdminUp, HalfMade, Link, Settings, VethPort
+from netorch.state.link import AdminUp, IncompleteLink, Link, Settings, VethPort
 from netorch.state.owner import PROTOCOL
 
 _T = TypeVar("_T")
@@ -135,7 +135,7 @@ def _devices(channel: Channel, devices: list[decode.Device], names: decode.Names
     for dev in devices:
         objects = list(decode.device_objects(dev, names))
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
-            objects = [HalfMade(ifname=port.ifname, seems=port)]
+            objects = [IncompleteLink(vni=port.vni, ifname=port.ifname, seems=port)]
         yield from objects
         if any(isinstance(obj, Settings) for obj in objects):  # the device is ours and complete
             yield from decode.neighbour_sysctls(dev, parms)

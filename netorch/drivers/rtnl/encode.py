@@ -15,7 +15,7 @@ from netorch.drivers.netlink import F_CREATE, F_EXCL, F_REPLACE, Message, Refusa
 from netorch.model.addr import packed
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import Address, Neighbour, Route, Rule
+from netorch.state.l3 import BLACKHOLE, UNICAST, UNREACHABLE, Address, Neighbour, Route, Rule
 from netorch.state.link import VXLAN_PORT, AdminUp, VethPort, Vrf, Vxlan
 from netorch.state.owner import PROTOCOL, altname
 
@@ -49,7 +49,8 @@ _NUD_PERMANENT = 0x80
 _NTF_SELF = 2
 _RTNH_F_ONLINK = 4
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
-_UNICAST, _UNREACHABLE = 1, 7
+_UNICAST: Final = 1
+_ROUTE_TYPES: Final = {BLACKHOLE: 6, UNREACHABLE: 7}  # linux/rtnetlink.h RTN_*
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 2, 0x200
 _RTAX_LOCK, _RTAX_MTU = 1, 2
 _TO_TABLE, _L3MDEV = 1, 19
@@ -276,8 +277,8 @@ def _route(route: Route, index_of: IndexOf, delete: bool, replace: bool) -> Mess
         head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, _SCOPE_NOWHERE, 0, 0)
         return DELROUTE, 0, head + target
     flags = F_CREATE | (F_REPLACE if replace else F_EXCL)
-    if not route.ifname:
-        return NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, 0, _UNREACHABLE, 0) + target
+    if route.type != UNICAST:
+        return NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, 0, _ROUTE_TYPES[route.type], 0) + target
     target += attr_u32(4, index_of(route.ifname))
     if not route.via:
         return NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, _SCOPE_LINK, _UNICAST, 0) + target

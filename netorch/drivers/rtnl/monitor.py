@@ -20,9 +20,9 @@ from netorch.drivers import ethtool, foreign, netns
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
-from netorch.state.base import HOST_SLICE, KernelObject, Key, slice_of_ifname
+from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
-from netorch.state.link import HalfMade, link_key
+from netorch.state.link import IncompleteLink
 from netorch.state.owner import PROTOCOL
 
 _LINK, _NEIGH, _TC, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 4, 5, 7, 8
@@ -166,8 +166,8 @@ class Monitor:
     def _seen(self, obj: KernelObject) -> None:
         self._put(obj.key, Seen(obj))
 
-    def _gone(self, key: Key) -> None:
-        self._put(key, Gone(key))
+    def _gone(self, key: Key, vni: int) -> None:
+        self._put(key, Gone(key, vni))
 
     def _put(self, key: Key, event: KernelEvent) -> None:
         self._pending.pop(key, None)  # so that the order is that of the last words
@@ -234,16 +234,16 @@ class Monitor:
             self._lost.add("all")  # renamed
         self.names[dev.index] = dev.ifname
         for each in (foreign.device(dev.ifname), foreign.program(dev.ifname)):  # unless the message says so again
-            self._gone(each.key)
+            self._gone(each.key, each.vni)
         objects = list(decode.device_objects(dev, self.names))
         for obj in objects:
             self._seen(obj)
-        objects = [obj for obj in objects if not isinstance(obj, HalfMade)]
+        objects = [obj for obj in objects if not isinstance(obj, IncompleteLink)]
         if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
             for gro in ethtool.read(self._fabric_fd, [dev.ifname]):
                 self._seen(gro)
         if not dev.up and (objects or dev.ifname in self._up):
-            self._gone(("up", dev.ifname))
+            self._gone(up_key(dev.ifname), dev.vni)
             if dev.ifname in self._up:
                 self._fallen.add(dev.ifname)
         self._up.discard(dev.ifname)
@@ -253,11 +253,11 @@ class Monitor:
     def _on_link_gone(self, dev: decode.Device, *, moved: bool) -> None:
         self.names.pop(dev.index, None)
         self._up.discard(dev.ifname)
-        if slice_of_ifname(dev.ifname) == HOST_SLICE:
-            self._gone(foreign.device(dev.ifname).key)
+        if dev.vni == HOST_SLICE:
+            self._gone(foreign.device(dev.ifname).key, HOST_SLICE)
             return
-        self._gone(link_key(dev.ifname))
-        self._gone(("up", dev.ifname))
+        self._gone(link_key(dev.ifname), dev.vni)
+        self._gone(up_key(dev.ifname), dev.vni)
         if moved:  # a port that another host took over was expected to go, and it goes down first
             self._fallen.discard(dev.ifname)
         else:
@@ -266,7 +266,7 @@ class Monitor:
     def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
         found = decode.address(body, self.names)
         if found is not None:
-            self._seen(found) if kind == encode.NEWADDR else self._gone(found.key)
+            self._seen(found) if kind == encode.NEWADDR else self._gone(found.key, found.vni)
             if kind == encode.DELADDR and decode.takes_routes(found):
                 self._lost.add("all")
 
@@ -279,11 +279,11 @@ class Monitor:
             body = body[:5] + bytes((PROTOCOL,)) + body[6:]
         found = decode.route(body, self.names)
         if found is not None:
-            self._seen(found) if kind == encode.NEWROUTE and ours else self._gone(found.key)
+            self._seen(found) if kind == encode.NEWROUTE and ours else self._gone(found.key, found.vni)
 
     def _on_foreign(self, there: bool, obj: Foreign | None) -> None:
         if obj is not None:
-            self._seen(obj) if there else self._gone(obj.key)
+            self._seen(obj) if there else self._gone(obj.key, obj.vni)
 
     def _on_qdisc(self, kind: int, _flags: int, body: bytes) -> None:
         self._on_foreign(kind == encode.NEWQDISC, foreign.qdisc(body, self.names))
@@ -292,17 +292,17 @@ class Monitor:
         if body[0] == encode.AF_BRIDGE:
             entry = decode.fdb(body, self.names)
             if entry is not None:
-                self._seen(entry) if kind == encode.NEWNEIGH else self._gone(entry.key)
+                self._seen(entry) if kind == encode.NEWNEIGH else self._gone(entry.key, entry.vni)
             return
         found = decode.neighbour(body, self.names)
         if found is not None:
             obj, permanent = found
-            self._seen(obj) if kind == encode.NEWNEIGH and permanent else self._gone(obj.key)
+            self._seen(obj) if kind == encode.NEWNEIGH and permanent else self._gone(obj.key, obj.vni)
 
     def _on_rule(self, kind: int, _flags: int, body: bytes) -> None:
         obj, ours = decode.rule(body)
         if ours:
-            self._seen(obj) if kind == encode.NEWRULE else self._gone(obj.key)
+            self._seen(obj) if kind == encode.NEWRULE else self._gone(obj.key, obj.vni)
         elif not decode.is_stock_local(obj):
             self._on_foreign(kind == encode.NEWRULE, foreign.rule(body))
         elif kind == encode.NEWRULE:

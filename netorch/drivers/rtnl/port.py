@@ -18,13 +18,13 @@ from typing import Final
 import msgspec
 
 from netorch.drivers import home, netns, sysctl
-from netorch.drivers.describe import describe_object
 from netorch.drivers.netlink import Channel, Message, Refusal, attr_text, attr_u32
 from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.dump import default_routes
 from netorch.drivers.rtnl.source_routes import configuration, stale_rules
 from netorch.errors import KernelError
 from netorch.state.link import TapPort, VethPort
+from netorch.state.op import shortened
 from netorch.state.owner import PortLabel, altname, read_label
 
 _TUN: Final = "/dev/net/tun"
@@ -51,9 +51,9 @@ class Ports:
           KernelError: the instance's namespace is gone, is not its own to have, or has such a device of its own; or the kernel
             refused a step.
         """
-        fd = netns.make(port.netns) if port.make_netns else netns.find(port.netns)
+        fd = netns.make(port.instance_netns) if port.make_netns else netns.find(port.instance_netns)
         try:
-            with home.channel(fd, f"open {port.netns}") as inside:
+            with home.channel(fd, f"open {port.instance_netns}") as inside:
                 home.check(port, fd, inside, self._underlay_fd, self._fabric_fd)
                 own = _device(self._channel, port.ifname)
                 peer = self._peer(own, fd, inside) if own is not None else None
@@ -85,7 +85,7 @@ class Ports:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise KernelError(f"create {describe_object(port)}", error.errno or 0, f"see {_TUN}") from error
+            raise KernelError(f"create {shortened(port)}", error.errno or 0, f"see {_TUN}") from error
         self.adjust(port)
         _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}")
 
@@ -105,15 +105,15 @@ class Ports:
         except LookupError:
             raise KernelError(f"enslave {port.ifname} to {port.vrf}", errno.ENODEV) from None
         change = encode.set_link(port.ifname, encode.lladdr(port.lladdr), encode.mtu(port.mtu), encode.master(vrf))
-        _run(self._channel, [change], f"configure {describe_object(port)}")
+        _run(self._channel, [change], f"configure {shortened(port)}")
 
     def _adjust_inside(self, port: VethPort) -> None:
         """Let the instance's end follow a change of the MTU, unless the instance has chosen a smaller one."""
         body = self._channel.get(encode.GETLINK, encode.get_link(port.ifname))
         if body is None or (ours := decode.device(body)).mtu == port.mtu:
             return
-        what = f"give the end of {port.ifname} in {port.netns} the MTU {port.mtu}"
-        fd = netns.find(port.netns)
+        what = f"give the end of {port.ifname} in {port.instance_netns} the MTU {port.mtu}"
+        fd = netns.find(port.instance_netns)
         try:
             with home.channel(fd, what) as inside:
                 answer = inside.get(encode.GETLINK, encode.link_header(ours.peer) + attr_u32(29, 8))
@@ -153,8 +153,8 @@ class Ports:
         try:
             vrf = self._index_of(port.vrf)
         except LookupError:
-            raise KernelError(f"create {describe_object(port)}", errno.ENODEV, f"there is no {port.vrf}") from None
-        _run(self._channel, [encode.new_veth(port, instance_fd, vrf)], f"create {describe_object(port)}")
+            raise KernelError(f"create {shortened(port)}", errno.ENODEV, f"there is no {port.vrf}") from None
+        _run(self._channel, [encode.new_veth(port, instance_fd, vrf)], f"create {shortened(port)}")
         self._complete(port, instance_fd, inside)
 
     def _finish(self, port: VethPort, instance_fd: int, inside: Channel, peer: decode.Device) -> None:
@@ -165,7 +165,7 @@ class Ports:
     def _complete(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
         """Label, furnish and mark a port. The label comes first: whoever deletes the port must know which namespace we made."""
         standing = () if port.make_netns else _standing_routes(port, inside)
-        made, place = (home.identity(instance_fd), "") if port.make_netns else ("", port.netns)
+        made, place = (home.identity(instance_fd), "") if port.make_netns else ("", port.instance_netns)
         label = PortLabel(port.holder, port.inside.lladdr, made, place, standing)
         _run(self._channel, [encode.set_link(port.ifname, encode.alias(label.text()))], f"label {port.ifname}")
         _furnish(port, instance_fd, inside, standing)
@@ -179,11 +179,11 @@ class Ports:
         other = home.other_end(found, inside)
         label = read_label(other.alias) if other is not None and altname(port.ifname) in other.altnames else None
         if label is None or (label.instance, label.mac) != (port.holder, port.inside.lladdr):
-            detail = f"{port.netns} has a device {port.inside.ifname} of its own; remove it or name another"
-            raise KernelError(f"create {describe_object(port)}", errno.EEXIST, detail)
+            detail = f"{port.instance_netns} has a device {port.inside.ifname} of its own; remove it or name another"
+            raise KernelError(f"create {shortened(port)}", errno.EEXIST, detail)
         source = home.fabric_of(found, inside)
         if source is None:  # somebody carried our end off; with the one here both go
-            _run(inside, [encode.del_link(found.ifname)], f"remove {found.ifname} in {port.netns}")
+            _run(inside, [encode.del_link(found.ifname)], f"remove {found.ifname} in {port.instance_netns}")
             self._make(port, instance_fd, inside)
             return
         fd = netns.find(source)
@@ -206,8 +206,8 @@ class Ports:
         taken, self._taken = self._taken, []
         for port, fd in taken:
             try:
-                with suppress(KernelError), home.channel(fd, f"open {port.netns}") as inside:
-                    what = f"flush neighbours of {port.inside.ifname} in {port.netns}"
+                with suppress(KernelError), home.channel(fd, f"open {port.instance_netns}") as inside:
+                    what = f"flush neighbours of {port.inside.ifname} in {port.instance_netns}"
                     _run(inside, encode.forget_neighbours(port.inside.ifname), what)
             finally:
                 os.close(fd)
@@ -219,7 +219,7 @@ def _furnish(port: VethPort, instance_fd: int, inside: Channel, standing: Sequen
     What stands there stays, and no default route joins one of the `standing` IP versions: the port's own is in its own table.
     """
     device = port.inside
-    what = f"configure {device.ifname} in {port.netns}"
+    what = f"configure {device.ifname} in {port.instance_netns}"
     if any(":" in address for address in device.addresses):
         conf = f"ipv6/conf/{device.ifname}"
         try:

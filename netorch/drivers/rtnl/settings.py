@@ -14,11 +14,11 @@ from typing import Final, Literal
 import msgspec
 
 from netorch.drivers import sysctl
-from netorch.drivers.describe import describe
 from netorch.drivers.netlink import Channel, Message, attr, attr_text, attr_u32, attrs, nested
 from netorch.errors import KernelError
 from netorch.state.link import Deviation, Settings
-from netorch.state.op import Failure, Op, Replace
+from netorch.state.names import vni_of_ifname
+from netorch.state.op import Failure, Op, Replace, describe
 from netorch.state.sysctls import DEVICE_V4, DEVICE_V6
 
 _NEWLINK: Final = 16  # not SETLINK, which leaves tunnel parameters alone
@@ -93,7 +93,7 @@ _VXLAN_FLAGS: Final = frozenset({23, 24, 27})  # GBP, REMCSUM_NOPARTIAL, GPE: th
 
 def settings(ifname: str, kind: str, body: bytes, mtu: int) -> Settings:
     """Return what deviates in the link message of a device of ours. Cost: some 5 us."""
-    return Settings(ifname=ifname, deviations=tuple(_deviations(ifname, kind, body, mtu)))
+    return Settings(vni=vni_of_ifname(ifname), ifname=ifname, deviations=tuple(_deviations(ifname, kind, body, mtu)))
 
 
 def _deviations(ifname: str, kind: str, body: bytes, mtu: int) -> Iterator[Deviation]:

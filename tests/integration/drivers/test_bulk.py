@@ -40,16 +40,16 @@ def kernel() -> Iterator[LinuxKernel]:
 @pytest.mark.slow
 def test_bulk_is_as_fast_as_ip_batch(kernel: LinuxKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rates are printed, not asserted; what is asserted is that 60,000 objects arrive and are seen."""
-    create(kernel, VRF, AdminUp(ifname="vrf5000"))
+    create(kernel, VRF, AdminUp(vni=5000, ifname="vrf5000"))
     devices = [msgspec.structs.replace(VXLAN, ifname=f"vx{vni}", vni=vni) for vni in range(5000, 5020)]
-    create(kernel, *devices, *(AdminUp(ifname=vxlan.ifname) for vxlan in devices))
+    create(kernel, *devices, *(AdminUp(vni=VNI, ifname=vxlan.ifname) for vxlan in devices))
     count = 20_000
     dsts = [f"10.1.{i >> 8}.{i & 255}" for i in range(count)]
     bulk: dict[str, list[KernelObject]] = {
-        "route": [Route(table=VNI, dst=f"{dst}/32", ifname="vx5000", via="192.0.2.12") for dst in dsts],
-        "neigh": [Neighbour(ifname="vx5000", dst=dst, lladdr=ROUTER) for dst in dsts],
+        "route": [Route(vni=VNI, table=VNI, dst=f"{dst}/32", ifname="vx5000", via="192.0.2.12") for dst in dsts],
+        "neigh": [Neighbour(vni=5000, ifname="vx5000", dst=dst, lladdr=ROUTER) for dst in dsts],
         "fdb": [
-            Fdb(ifname=f"vx{5000 + i % 20}", lladdr=f"02:4e:00:00:{i >> 8:02x}:{i & 255:02x}", dst="192.0.2.12")
+            Fdb(vni=VNI, ifname=f"vx{5000 + i % 20}", lladdr=f"02:4e:00:00:{i >> 8:02x}:{i & 255:02x}", dst="192.0.2.12")
             for i in range(count)
         ],
     }

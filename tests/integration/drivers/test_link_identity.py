@@ -15,7 +15,7 @@ from netorch.drivers.base import Seen
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.rtnl import source_routes
 from netorch.plan.diff import diff
-from netorch.state.link import HalfMade, Settings
+from netorch.state.link import IncompleteLink, Settings
 from netorch.state.op import Create, Delete
 from tests.rig.hosts import (
     INSIDE,
@@ -55,8 +55,8 @@ def test_a_device_without_its_mark_gets_it_back_and_stays(kernel: LinuxKernel, n
     before = foreigner("netorch-hv1", f"-o link show dev {name}").split(":")[0]
     kernel.events()
     foreigner("netorch-hv1", f"link property del dev {name} altname netorch-{name}")
-    (seen,) = [event.obj for event in kernel.events() if isinstance(event, Seen) and event.obj.key == ("link", name)]
-    assert isinstance(seen, HalfMade)
+    (seen,) = [event.obj for event in kernel.events() if isinstance(event, Seen) and event.obj.key == ("link", "overlay", name)]
+    assert isinstance(seen, IncompleteLink)
     # Settings are inherited from a namespace that an agent has set up.
     wanted = {obj.key: obj for obj in vpc() if not isinstance(obj, Settings)}
     found = {key: obj for key, obj in kernel.dump().items() if key in wanted}

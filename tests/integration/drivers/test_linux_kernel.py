@@ -21,7 +21,7 @@ from netorch.state.base import KernelObject
 from netorch.state.foreign import Foreign
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, HalfMade, Sysctl, Vrf
+from netorch.state.link import AdminUp, IncompleteLink, Sysctl, Vrf
 from netorch.state.op import Create, Delete, Replace
 from tests.rig.hosts import (
     INSTANCE,
@@ -84,7 +84,7 @@ def test_a_fresh_kernel_object_sees_the_same(full: LinuxKernel) -> None:
 def test_creating_everything_again_changes_nothing(full: LinuxKernel) -> None:
     before = full.dump()
     # Whoever writes this one gives all devices IPv6; the agent writes it only when somebody has changed it.
-    create(full, *(obj for obj in host_objects() if obj.key != ("sysctl", "ipv6/conf/all/disable_ipv6")), *vpc())
+    create(full, *(obj for obj in host_objects() if obj.key != ("sysctl", "overlay", "ipv6/conf/all/disable_ipv6")), *vpc())
     assert full.dump() == before
     assert foreigner(FABRIC, "-6 route show table 5000 type local 2001:db8::1").strip(), "a repeated address lost its local route"
 
@@ -117,31 +117,31 @@ def test_the_gateway_answers_the_instance_at_once(full: LinuxKernel) -> None:
     ("old", "new"),
     [
         (
-            Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
-            Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.13"),
+            Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
+            Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.13"),
         ),
         (
-            Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
-            Route(table=VNI, dst="10.0.0.12/32", ifname=PORT),
+            Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
+            Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname=PORT),
         ),
         (
-            Route(table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024),
-            Route(table=VNI, dst="2001:db8::12/128", ifname=PORT, metric=1024),
+            Route(vni=VNI, table=VNI, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024),
+            Route(vni=VNI, table=VNI, dst="2001:db8::12/128", ifname=PORT, metric=1024),
         ),
         (
-            Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER),
-            Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0d"),
+            Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER),
+            Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0d"),
         ),
         (
-            Fdb(ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12"),
-            Fdb(ifname="vx5000", lladdr=ROUTER, dst="192.0.2.13"),
+            Fdb(vni=5000, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12"),
+            Fdb(vni=5000, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.13"),
         ),
         (VXLAN, msgspec.structs.replace(VXLAN, mtu=1400)),
         (VXLAN, msgspec.structs.replace(VXLAN, lladdr="02:4e:c0:00:02:0e")),
         (VETH, msgspec.structs.replace(VETH, mtu=1400)),
         (
-            Sysctl(path=f"ipv4/conf/{PORT}/proxy_arp", value="1", ifname=PORT),
-            Sysctl(path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT),
+            Sysctl(vni=VNI, path=f"ipv4/conf/{PORT}/proxy_arp", value="1", ifname=PORT),
+            Sysctl(vni=VNI, path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT),
         ),
     ],
     ids=lambda obj: type(obj).__name__,
@@ -152,7 +152,7 @@ def test_a_changed_object_is_replaced(full: LinuxKernel, old: KernelObject, new:
 
 
 def test_a_created_route_replaces_one_of_ours_that_stood_there(full: LinuxKernel) -> None:
-    route = Route(table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.99")
+    route = Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.99")
     create(full, route)
     assert full.dump()[route.key] == route
 
@@ -160,23 +160,23 @@ def test_a_created_route_replaces_one_of_ours_that_stood_there(full: LinuxKernel
 @pytest.mark.parametrize(
     ("command", "event"),
     [
-        ("route del table 5000 10.0.0.12/32", Gone(("route", VNI, "10.0.0.12/32", 0))),
-        ("-6 route del table 5000 2001:db8::12/128", Gone(("route", VNI, "2001:db8::12/128", 1024))),
-        ("route replace table 5000 10.0.0.12/32 dev vx5000", Gone(("route", VNI, "10.0.0.12/32", 0))),
-        ("neigh del 192.0.2.12 dev vx5000", Gone(("neigh", "vx5000", "192.0.2.12"))),
-        ("neigh change 192.0.2.12 dev vx5000 nud reachable", Gone(("neigh", "vx5000", "192.0.2.12"))),
+        ("route del table 5000 10.0.0.12/32", Gone(("route", "overlay", VNI, "10.0.0.12/32", 0), VNI)),
+        ("-6 route del table 5000 2001:db8::12/128", Gone(("route", "overlay", VNI, "2001:db8::12/128", 1024), VNI)),
+        ("route replace table 5000 10.0.0.12/32 dev vx5000", Gone(("route", "overlay", VNI, "10.0.0.12/32", 0), VNI)),
+        ("neigh del 192.0.2.12 dev vx5000", Gone(("neigh", "overlay", "vx5000", "192.0.2.12"), VNI)),
+        ("neigh change 192.0.2.12 dev vx5000 nud reachable", Gone(("neigh", "overlay", "vx5000", "192.0.2.12"), VNI)),
         (
             "neigh change 192.0.2.12 dev vx5000 lladdr 02:00:00:00:00:99 nud permanent",
-            Seen(Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:00:00:00:00:99")),
+            Seen(Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:00:00:00:00:99")),
         ),
-        (f"bridge fdb del {ROUTER} dev vx5000 dst 192.0.2.12", Gone(("fdb", "vx5000", ROUTER))),
-        ("addr del 10.0.0.1/32 dev vrf5000", Gone(("addr", "vrf5000", "10.0.0.1/32"))),
-        ("addr add 10.0.0.7/32 dev vrf5000", Seen(Address(ifname="vrf5000", address="10.0.0.7/32"))),
+        (f"bridge fdb del {ROUTER} dev vx5000 dst 192.0.2.12", Gone(("fdb", "overlay", "vx5000", ROUTER), VNI)),
+        ("addr del 10.0.0.1/32 dev vrf5000", Gone(("addr", "overlay", "vrf5000", "10.0.0.1/32"), VNI)),
+        ("addr add 10.0.0.7/32 dev vrf5000", Seen(Address(vni=5000, ifname="vrf5000", address="10.0.0.7/32"))),
         ("link set vx5000 mtu 1400", Seen(msgspec.structs.replace(VXLAN, mtu=1400))),
         (f"link set {PORT} down", Lost("all")),
         ("link del vx5000", Lost("all")),
         ("link set vx5000 name foo", Lost("all")),
-        ("rule del pref 32765", Gone(("rule", 4, 32765))),
+        ("rule del pref 32765", Gone(("rule", "overlay", 4, 32765))),
         ("rule add pref 0 lookup local", Lost("all")),
     ],
 )
@@ -213,18 +213,18 @@ def test_a_changed_sysctl_is_seen(full: LinuxKernel) -> None:
     os.close(fd)
     events = wait_events(full)
     assert events == [Lost("all")]  # every device forwards no longer
-    assert full.dump()["sysctl", "ipv4/conf/all/forwarding"] == Sysctl(path="ipv4/conf/all/forwarding", value="0")
-    assert full.dump()["sysctl", f"ipv4/conf/{PORT}/proxy_arp"] == Sysctl(
-        path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT
+    assert full.dump()["sysctl", "overlay", "ipv4/conf/all/forwarding"] == Sysctl(path="ipv4/conf/all/forwarding", value="0")
+    assert full.dump()["sysctl", "overlay", f"ipv4/conf/{PORT}/proxy_arp"] == Sysctl(
+        vni=VNI, path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT
     )
-    found = full.dump()["sysctl", "ipv4/neigh/vx5000/mcast_solicit"]
-    assert found == Sysctl(path="ipv4/neigh/vx5000/mcast_solicit", value="2", ifname="vx5000")
+    found = full.dump()["sysctl", "overlay", "ipv4/neigh/vx5000/mcast_solicit"]
+    assert found == Sysctl(vni=5000, path="ipv4/neigh/vx5000/mcast_solicit", value="2", ifname="vx5000")
 
 
 def test_a_device_that_is_no_longer_dual_stack_loses_ipv6(full: LinuxKernel) -> None:
-    gone = Sysctl(path="ipv6/conf/vx5000/disable_ipv6", value="0", ifname="vx5000")
+    gone = Sysctl(vni=5000, path="ipv6/conf/vx5000/disable_ipv6", value="0", ifname="vx5000")
     assert full.apply([Delete(gone)]) == []
-    assert not [key for key in full.dump() if str(key[1]).startswith(("ipv6/conf/vx5000", "ipv6/neigh/vx5000"))]
+    assert not [key for key in full.dump() if str(key[2]).startswith(("ipv6/conf/vx5000", "ipv6/neigh/vx5000"))]
 
 
 def test_foreign_objects_are_named_and_not_touched(full: LinuxKernel) -> None:
@@ -235,45 +235,47 @@ def test_foreign_objects_are_named_and_not_touched(full: LinuxKernel) -> None:
     foreigner(FABRIC, "route add table 5000 10.0.0.99/32 dev dummy0 proto static")
     foreigner(FABRIC, "rule add pref 500 lookup 77")
     foreigner(FABRIC, "neigh add 198.51.100.2 lladdr 02:00:00:00:00:01 dev dummy0 nud permanent")
-    named = [Foreign(text=text) for text in ("device dummy0", "route 10.0.0.99/32 table 5000", "rule pref 500 lookup 77")]
+    named = [Foreign(what=text) for text in ("device dummy0", "route 10.0.0.99/32 table 5000", "rule pref 500 lookup 77")]
     assert full.dump() == before | keyed(list(named))
-    refused = full.apply([Create(Route(table=VNI, dst="10.0.0.99/32", ifname=PORT))])
+    refused = full.apply([Create(Route(vni=VNI, table=VNI, dst="10.0.0.99/32", ifname=PORT))])
     assert [failure.error.errno for failure in refused] == [errno.EEXIST]
-    assert full.apply([Delete(Route(table=VNI, dst="10.0.0.99/32", ifname=PORT))]) == []
+    assert full.apply([Delete(Route(vni=VNI, table=VNI, dst="10.0.0.99/32", ifname=PORT))]) == []
     full.apply(diff(keyed(host_objects()), full.dump()))
     assert "10.0.0.99" in foreigner(FABRIC, "route show table 5000 proto static")
     assert "dummy0" in foreigner(FABRIC, "link show dummy0")
 
 
 def test_a_refused_operation_is_named_and_stops_no_other(kernel: LinuxKernel) -> None:
-    create(kernel, VRF, AdminUp(ifname="vrf5000"), msgspec.structs.replace(VXLAN, ifname="vx5001", vni=5001))
-    bad = Route(table=VNI, dst="10.0.0.5/32", ifname="vx5000", via="192.0.2.12")
-    worse = Route(table=VNI, dst="10.0.0.6/32", ifname="vx5001", via="192.0.2.12")
-    good = Address(ifname="vrf5000", address="10.0.0.1/32")
+    create(kernel, VRF, AdminUp(vni=5000, ifname="vrf5000"), msgspec.structs.replace(VXLAN, ifname="vx5001", vni=5001))
+    bad = Route(vni=VNI, table=VNI, dst="10.0.0.5/32", ifname="vx5000", via="192.0.2.12")
+    worse = Route(vni=VNI, table=VNI, dst="10.0.0.6/32", ifname="vx5001", via="192.0.2.12")
+    good = Address(vni=5000, ifname="vrf5000", address="10.0.0.1/32")
     failures = kernel.apply([Create(bad), Create(worse), Create(good)])
     assert [failure.op.obj for failure in failures] == [bad, worse]
-    assert str(failures[0].error) == ("create route 10.0.0.5/32 table 5000 via 192.0.2.12 dev vx5000: No such device (errno 19)")
+    assert str(failures[0].error) == ("create route 10.0.0.5/32 via 192.0.2.12 dev vx5000: No such device (errno 19)")
     assert failures[1].error.errno == errno.ENETDOWN
     assert str(failures[1].error).endswith(": Nexthop device is not up")
     assert good.key in kernel.dump()
 
 
 def test_errors_in_the_middle_of_a_batch_find_their_operations(kernel: LinuxKernel) -> None:
-    create(kernel, VRF, AdminUp(ifname="vrf5000"), VXLAN, AdminUp(ifname="vx5000"))
+    create(kernel, VRF, AdminUp(vni=5000, ifname="vrf5000"), VXLAN, AdminUp(vni=5000, ifname="vx5000"))
     foreigner(FABRIC, "route add table 5000 10.0.1.77/32 dev vx5000")
     foreigner(FABRIC, "route add table 5000 10.0.2.200/32 dev vx5000")
-    routes = [Route(table=VNI, dst=f"10.0.{i >> 8}.{i & 255}/32", ifname="vx5000", via="192.0.2.12") for i in range(1000)]
+    routes = [
+        Route(vni=VNI, table=VNI, dst=f"10.0.{i >> 8}.{i & 255}/32", ifname="vx5000", via="192.0.2.12") for i in range(1000)
+    ]
     failures = kernel.apply([Create(route) for route in routes])
-    assert [failure.op.obj.key[2] for failure in failures] == ["10.0.1.77/32", "10.0.2.200/32"]
+    assert [failure.op.obj.key[3] for failure in failures] == ["10.0.1.77/32", "10.0.2.200/32"]
     assert len([key for key in kernel.dump() if key[0] == "route"]) == 998
 
 
 def test_a_device_without_its_mark_is_half_made_and_finished_where_it_stands(full: LinuxKernel) -> None:
     wanted = keyed([*host_objects(), *vpc()])
     foreigner(FABRIC, "link property del dev vx5000 altname netorch-vx5000")
-    found = full.dump()["link", "vx5000"]
-    assert isinstance(found, HalfMade)
-    assert found.seems == wanted["link", "vx5000"]
+    found = full.dump()["link", "overlay", "vx5000"]
+    assert isinstance(found, IncompleteLink)
+    assert found.seems == wanted["link", "overlay", "vx5000"]
     assert full.apply(diff(wanted, full.dump())) == []
     assert diff(wanted, full.dump()) == []
 
@@ -282,13 +284,15 @@ def test_a_vxlan_device_made_by_hand_is_not_taken_for_ours(kernel: LinuxKernel) 
     create(kernel, VRF)
     foreigner(FABRIC, "link add vx5000 type vxlan id 5000 dstport 4789 local 192.0.2.11")
     foreigner(FABRIC, "link property add dev vx5000 altname netorch-vx5000")
-    assert kernel.dump()["link", "vx5000"] == HalfMade(ifname="vx5000")
+    assert kernel.dump()["link", "overlay", "vx5000"] == IncompleteLink(vni=5000, ifname="vx5000")
 
 
 def test_a_link_that_stands_there_already_is_refused_unless_equal(kernel: LinuxKernel) -> None:
     create(kernel, VRF)
-    failures = kernel.apply([Create(VRF), Create(Vrf(ifname="vrf5000", table=77))])
-    assert [(failure.op.obj, failure.error.errno) for failure in failures] == [(Vrf(ifname="vrf5000", table=77), errno.EEXIST)]
+    failures = kernel.apply([Create(VRF), Create(Vrf(vni=VNI, ifname="vrf5000", table=77))])
+    assert [(failure.op.obj, failure.error.errno) for failure in failures] == [
+        (Vrf(vni=VNI, ifname="vrf5000", table=77), errno.EEXIST)
+    ]
 
 
 def test_the_vxlan_socket_is_in_the_underlay(full: LinuxKernel) -> None:
@@ -353,7 +357,7 @@ def test_lost_notifications_ask_for_a_dump(full: LinuxKernel) -> None:
     os.close(fd)
     from netorch.drivers.rtnl import encode
 
-    neighbours = [Neighbour(ifname="vx5000", dst=f"10.7.{i >> 8}.{i & 255}", lladdr=ROUTER) for i in range(500)]
+    neighbours = [Neighbour(vni=5000, ifname="vx5000", dst=f"10.7.{i >> 8}.{i & 255}", lladdr=ROUTER) for i in range(500)]
     index = full._index_of("vx5000")
     stranger.batch([encode.pack(obj, lambda _: index)[0] for obj in neighbours])
     stranger.close()

@@ -16,7 +16,7 @@ from netorch.drivers.base import Gone, Lost
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message, Refusal
 from netorch.plan.diff import diff
-from netorch.state.link import HalfMade, TapPort, VethPort, Vrf
+from netorch.state.link import IncompleteLink, TapPort, VethPort, Vrf
 from netorch.state.op import Create, Delete
 from tests.rig.hosts import INSIDE, INSTANCE, PORT, PORT_MAC, VETH, VRF, create, foreigner, host, restarted, vpc
 
@@ -70,7 +70,7 @@ def test_a_plug_cut_short_is_finished_by_a_fresh_agent(kernel: LinuxKernel, monk
         return
     with restarted("hv1") as fresh:
         found = links(fresh)
-        assert isinstance(found.get(VETH.key, HalfMade(ifname=PORT)), HalfMade)
+        assert isinstance(found.get(VETH.key, IncompleteLink(ifname=PORT)), IncompleteLink)
         wanted = {obj.key: obj for obj in (VRF, VETH)}
         actual = {key: obj for key, obj in fresh.dump().items() if key[0] == "link"}
         assert fresh.apply(diff(wanted, actual)) == []
@@ -91,7 +91,7 @@ def test_the_namespace_goes_with_its_last_port(kernel: LinuxKernel) -> None:
 def test_a_foreign_namespace_stays_when_its_port_goes(kernel: LinuxKernel) -> None:
     os.close(netns.make("container"))
     try:
-        port = msgspec.structs.replace(VETH, netns="container", make_netns=False)
+        port = msgspec.structs.replace(VETH, instance_netns="container", make_netns=False)
         create(kernel, port)
         assert kernel.apply([Delete(kernel.dump()[port.key])]) == []
         assert (netns.RUN_NETNS / "container").exists()
@@ -115,7 +115,7 @@ def test_a_namespace_may_be_given_by_its_path(kernel: LinuxKernel) -> None:
     thread = threading.Thread(target=container, daemon=True)
     thread.start()
     assert started.wait(5)
-    port = msgspec.structs.replace(VETH, netns=path[0], make_netns=False)
+    port = msgspec.structs.replace(VETH, instance_netns=path[0], make_netns=False)
     try:
         create(kernel, port)
         assert port.matches(kernel.dump()[port.key])
@@ -126,7 +126,7 @@ def test_a_namespace_may_be_given_by_its_path(kernel: LinuxKernel) -> None:
 
 def test_a_vanished_namespace_is_a_clear_failure(kernel: LinuxKernel) -> None:
     for name in ("nobody", "/proc/1/ns/nothing"):
-        (failure,) = kernel.apply([Create(msgspec.structs.replace(VETH, netns=name, make_netns=False))])
+        (failure,) = kernel.apply([Create(msgspec.structs.replace(VETH, instance_netns=name, make_netns=False))])
         assert failure.error.errno == errno.ENOENT
         assert f"open namespace {netns.RUN_NETNS / name}" in str(failure.error)
 
@@ -184,7 +184,7 @@ def test_a_takeover_cut_short_is_finished_by_a_fresh_agent(
 
 
 def test_a_tap_persists_and_goes(kernel: LinuxKernel) -> None:
-    tap = TapPort(ifname="v-0013880000009", lladdr=PORT_MAC, mtu=1400, vrf="vrf5000")
+    tap = TapPort(vni=5000, ifname="v-0013880000009", lladdr=PORT_MAC, mtu=1400, vrf="vrf5000")
     create(kernel, tap)
     assert kernel.dump()[tap.key] == tap
     assert kernel.apply([Delete(tap)]) == []
@@ -198,14 +198,14 @@ def test_a_port_for_a_missing_vrf_is_refused(kernel: LinuxKernel) -> None:
 
 
 def test_a_doomed_group_that_outlived_its_agent_is_half_made(kernel: LinuxKernel) -> None:
-    other = Vrf(ifname="vrf5001", table=5001)
+    other = Vrf(vni=5001, ifname="vrf5001", table=5001)
     create(kernel, other)
     foreigner("netorch-hv1", "link set vrf5001 group 1314127873")
-    assert kernel.dump()[other.key] == HalfMade(ifname="vrf5001")
+    assert kernel.dump()[other.key] == IncompleteLink(vni=5001, ifname="vrf5001")
 
 
 def test_a_port_of_a_dump_says_whose_namespace_it_is(kernel: LinuxKernel) -> None:
     create(kernel, VETH)
     found = kernel.dump()[VETH.key]
     assert isinstance(found, VethPort)
-    assert (found.netns, found.make_netns) == (INSTANCE, True)
+    assert (found.instance_netns, found.make_netns) == (INSTANCE, True)

@@ -82,7 +82,7 @@ def test_nobody_is_plugged_into_what_is_a_hosts_or_anothers(kernel: LinuxKernel,
         f"/run/netns/{INSTANCE}": INSTANCE,
     }.items():
         for spell in (str, by_link, by_mount):
-            said = refusal(kernel, msgspec.structs.replace(STOLEN, netns=spell(target)))
+            said = refusal(kernel, msgspec.structs.replace(STOLEN, instance_netns=spell(target)))
             assert "plug eth0 into namespace" in said
             assert what in said
             forget_names()
@@ -97,7 +97,7 @@ def test_a_namespace_that_another_instance_is_plugged_into_is_refused(
     renamed = msgspec.structs.replace(STOLEN.inside, ifname="eth1")
     for thief in (STOLEN, msgspec.structs.replace(STOLEN, inside=renamed)):
         for driver in (kernel, other):
-            said = refusal(driver, msgspec.structs.replace(thief, netns="container"))
+            said = refusal(driver, msgspec.structs.replace(thief, instance_netns="container"))
             assert f"eth0 there is the interface of instance {INSTANCE}" in said
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_network_namespace_is_not_opened(kernel: LinuxKernel) -> None
     fifo = netns.RUN_NETNS / "linked"
     os.mkfifo(fifo)  # to open one would wait for a writer
     for name in ("linked", "/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/pid"):
-        assert "No such file" in refusal(kernel, msgspec.structs.replace(STOLEN, netns=name))
+        assert "No such file" in refusal(kernel, msgspec.structs.replace(STOLEN, instance_netns=name))
 
 
 def test_a_link_that_is_turned_after_the_check_leads_nowhere_new(
@@ -146,7 +146,7 @@ def test_a_link_that_is_turned_after_the_check_leads_nowhere_new(
         (netns.RUN_NETNS / link).symlink_to("/run/netns/u-hv1")
 
     monkeypatch.setattr(home, "check", check_and_turn)
-    create(kernel, msgspec.structs.replace(CONTAINER, netns=link))
+    create(kernel, msgspec.structs.replace(CONTAINER, instance_netns=link))
     assert "eth0" in foreigner("container", "link")
     assert "eth0" not in foreigner("u-hv1", "link")
 
@@ -202,7 +202,7 @@ def test_a_port_is_taken_over_by_the_same_interface_only(kernel: LinuxKernel, ot
 def test_the_end_of_a_thief_is_not_the_end_of_its_victim(kernel: LinuxKernel, other: LinuxKernel) -> None:
     create(kernel, VETH)
     index = index_inside(INSTANCE)
-    stolen = msgspec.structs.replace(STOLEN, netns=INSTANCE)
+    stolen = msgspec.structs.replace(STOLEN, instance_netns=INSTANCE)
     for port in (stolen, msgspec.structs.replace(stolen, make_netns=True)):
         other.apply([Create(port)])
         assert other.apply([Delete(port)]) == []
@@ -216,7 +216,7 @@ def test_a_label_that_is_copied_takes_no_namespace_along(kernel: LinuxKernel) ->
         create(kernel, msgspec.structs.replace(CONTAINER, ifname="v-0013880000009", instance=THIEF))
         alias = foreigner("netorch-hv1", f"-d link show dev {PORT}").split("alias ")[1].splitlines()[0].strip()
         subprocess.run(["ip", "-n", "netorch-hv1", "link", "set", "v-0013880000009", "alias", alias], check=True)
-        assert kernel.apply([Delete(kernel.dump()["link", "v-0013880000009"])]) == []
+        assert kernel.apply([Delete(kernel.dump()["link", "overlay", "v-0013880000009"])]) == []
     assert (netns.RUN_NETNS / INSTANCE).exists()
     assert VETH.matches(kernel.dump()[VETH.key])
 
@@ -242,14 +242,14 @@ def test_a_name_that_comes_to_mean_a_new_namespace_is_plugged_there(kernel: Linu
 @pytest.mark.parametrize("port", [CONTAINER, VETH])
 def test_a_name_that_is_taken_from_a_namespace_that_lives_on_takes_the_port_along(kernel: LinuxKernel, port: VethPort) -> None:
     if not port.make_netns:
-        os.close(netns.make(port.netns))
+        os.close(netns.make(port.instance_netns))
     create(kernel, port)
-    old = netns.find(port.netns)
-    netns.remove(port.netns)
+    old = netns.find(port.instance_netns)
+    netns.remove(port.instance_netns)
     assert repair(kernel, port) == []
-    with namespace(port.netns):
+    with namespace(port.instance_netns):
         assert repair(kernel, port) != []
-        assert "10.0.0.11/24" in foreigner(port.netns, "addr show dev eth0")
+        assert "10.0.0.11/24" in foreigner(port.instance_netns, "addr show dev eth0")
         assert repair(kernel, port) == []
     os.close(old)
 

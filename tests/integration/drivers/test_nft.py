@@ -18,8 +18,9 @@ from netorch.drivers import netns
 from netorch.drivers.base import Lost
 from netorch.drivers.nft.tables import Nft
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state import base
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
 from policy import nftgen, skeleton
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.root
 HOME = "nft-test"
 VNI = 5000
 PORT, MAC = "v-0013880000001", "06:00:00:00:00:01"
-CHAIN = nftgen.port_chain(PORT, MAC, "10.44.12.4", ("2001:db8::4", "::"))
+CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.44.12.4", ("2001:db8::4", "::"))
 UNDERLAY = skeleton.underlay_table()
 ELEMENTS = [
     nftgen.sender("peers", "192.0.2.12", VNI, "10.44.12.5"),
@@ -56,14 +57,14 @@ def home() -> Iterator[int]:
 
 @pytest.fixture
 def underlay(home: int) -> Iterator[Nft]:
-    nft = Nft(Scope.UNDERLAY, home)
+    nft = Nft(base.UNDERLAY, home)
     yield nft
     nft.close()
 
 
 @pytest.fixture
 def fabric(home: int) -> Iterator[Nft]:
-    nft = Nft(Scope.FABRIC, home)
+    nft = Nft(OVERLAY, home)
     yield nft
     nft.close()
 
@@ -81,9 +82,9 @@ def somebody_else(command: str) -> None:
     subprocess.run(["ip", "netns", "exec", HOME, "nft", command], check=True)
 
 
-def fresh_dump(scope: Scope, home: int) -> dict[Key, KernelObject]:
+def fresh_dump(netns: str, home: int) -> dict[Key, KernelObject]:
     """Return what a process without memory finds."""
-    nft = Nft(scope, home)
+    nft = Nft(netns, home)
     try:
         return nft.dump()
     finally:
@@ -98,7 +99,7 @@ def test_nothing_is_found_in_a_namespace_without_tables(underlay: Nft) -> None:
 def test_a_fresh_process_recognises_what_was_loaded(underlay: Nft, home: int) -> None:
     wanted = by_key(UNDERLAY, *ELEMENTS)
     load(underlay, *wanted.values())
-    found = fresh_dump(Scope.UNDERLAY, home)
+    found = fresh_dump(base.UNDERLAY, home)
     assert diff(wanted, found) == []
     assert {key: obj for key, obj in found.items() if isinstance(obj, NftElement)} == by_key(*ELEMENTS)
 
@@ -106,7 +107,7 @@ def test_a_fresh_process_recognises_what_was_loaded(underlay: Nft, home: int) ->
 def test_the_fabric_has_its_tables_of_two_families(fabric: Nft, home: int) -> None:
     wanted = by_key(*FABRIC, *FABRIC_ELEMENTS)
     load(fabric, *wanted.values())
-    assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
+    assert diff(wanted, fresh_dump(OVERLAY, home)) == []
     assert fabric.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", skeleton.FABRIC_INET + skeleton.FABRIC_NETDEV), 0)
 
 
@@ -125,13 +126,13 @@ def test_an_altered_chain_of_a_port_is_noticed_and_mended(fabric: Nft, home: int
     subprocess.run(["ip", "-n", HOME, "link", "add", PORT, "type", "dummy"], check=True)
     wanted = by_key(*FABRIC, CHAIN)
     load(fabric, *wanted.values())
-    assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
+    assert diff(wanted, fresh_dump(OVERLAY, home)) == []
     somebody_else(CHAIN_ALTERATIONS[case])
     assert fabric.events() == [Lost("nft")]
     ops = diff(wanted, fabric.dump())
     assert [op.obj for op in ops] == [CHAIN]
     assert fabric.apply(ops) == []
-    assert diff(wanted, fresh_dump(Scope.FABRIC, home)) == []
+    assert diff(wanted, fresh_dump(OVERLAY, home)) == []
 
 
 ALTERATIONS = {
@@ -154,7 +155,7 @@ def test_an_altered_table_is_noticed_and_mended_with_its_elements(underlay: Nft,
     ops = diff(wanted, underlay.dump())
     assert [op.obj for op in ops] == [UNDERLAY]
     assert underlay.apply(ops) == []
-    assert diff(wanted, fresh_dump(Scope.UNDERLAY, home)) == []
+    assert diff(wanted, fresh_dump(base.UNDERLAY, home)) == []
     assert underlay.events() == []
 
 
@@ -164,7 +165,7 @@ def test_a_flushed_ruleset_comes_back_whole(underlay: Nft, home: int) -> None:
     somebody_else("flush ruleset")
     assert underlay.events() == [Lost("nft")]
     assert underlay.apply(diff(wanted, underlay.dump())) == []
-    assert diff(wanted, fresh_dump(Scope.UNDERLAY, home)) == []
+    assert diff(wanted, fresh_dump(base.UNDERLAY, home)) == []
 
 
 def test_counted_packets_are_no_alteration(underlay: Nft, home: int) -> None:
@@ -219,14 +220,14 @@ def test_events_wake_a_sleeper(underlay: Nft) -> None:
 
 def test_a_changed_text_keeps_the_elements(underlay: Nft, home: int) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    newer = msgspec.structs.replace(UNDERLAY, text=UNDERLAY.text + "counter extra {\n}\n")
+    newer = msgspec.structs.replace(UNDERLAY, body=UNDERLAY.body + "counter extra {\n}\n")
     assert underlay.apply([Replace(UNDERLAY, newer)]) == []
-    assert diff(by_key(newer, *ELEMENTS), fresh_dump(Scope.UNDERLAY, home)) == []
+    assert diff(by_key(newer, *ELEMENTS), fresh_dump(base.UNDERLAY, home)) == []
 
 
 def test_elements_that_do_not_fit_a_new_text_cannot_hold_it_up(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    newer = NftTable(scope=Scope.UNDERLAY, family="ip", text="set peers4 {\n    type ipv4_addr\n}\n")
+    newer = NftTable(netns=base.UNDERLAY, family="ip", body="set peers4 {\n    type ipv4_addr\n}\n")
     assert underlay.apply([Replace(UNDERLAY, newer)]) == []
     assert underlay.events() == [Lost("nft")]
     assert list(underlay.dump()) == [newer.key]
@@ -234,7 +235,7 @@ def test_elements_that_do_not_fit_a_new_text_cannot_hold_it_up(underlay: Nft) ->
 
 def test_a_wrong_text_leaves_the_old_table_in_force(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    broken = msgspec.structs.replace(UNDERLAY, text="chain input { no such words }\n")
+    broken = msgspec.structs.replace(UNDERLAY, body="chain input { no such words }\n")
     failures = underlay.apply([Replace(UNDERLAY, broken)])
     assert [failure.error.errno for failure in failures] == [errno.EINVAL]
     assert diff(by_key(UNDERLAY, *ELEMENTS), underlay.dump()) == []
@@ -271,10 +272,10 @@ def test_what_is_there_already_may_be_created(underlay: Nft) -> None:
 
 def test_a_map_is_read_as_it_was_written(underlay: Nft) -> None:
     text = "map zone {\n    typeof iifname : ct zone\n}\nmap out {\n    type ifname : verdict\n}\nchain c {\n}\n"
-    table = NftTable(scope=Scope.UNDERLAY, family="ip", text=text)
+    table = NftTable(netns=base.UNDERLAY, family="ip", body=text)
 
     def entry(name: str, value: str) -> NftElement:
-        return NftElement(scope=Scope.UNDERLAY, family="ip", set=name, items=("vx5000",), vni=VNI, value=value)
+        return NftElement(netns=base.UNDERLAY, family="ip", set=name, items=("vx5000",), vni=VNI, value=value)
 
     load(underlay, table, entry("zone", "0x7"), entry("out", "goto c"))
     assert diff(by_key(table, entry("zone", "0x7"), entry("out", "goto c")), underlay.dump()) == []
@@ -304,7 +305,7 @@ def test_ten_thousand_elements_are_all_there(underlay: Nft, home: int, capsys: p
     found: dict[Key, KernelObject] = {}
     for _ in range(20):  # a dump may miss elements while the kernel still grows the set's hash table
         start = time.perf_counter()
-        found = fresh_dump(Scope.UNDERLAY, home)
+        found = fresh_dump(base.UNDERLAY, home)
         figures["dump"] = time.perf_counter() - start
         if len(found) == 10_002:
             break

@@ -18,8 +18,8 @@ from netorch.drivers.nft.wire.elements import pack
 from netorch.drivers.nft.wire.messages import transaction
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import ChainSet, NftChain, NftMap, NftTable, Scope
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.nft import ChainSet, NftChain, NftMap, NftTable
 from netorch.state.op import Create, Delete, Op, Replace
 from policy import skeleton
 from tests import chains
@@ -36,7 +36,7 @@ ALL = (SKELETON, *chains.POLICY, *chains.verdicts(PORT), chains.element("zone", 
 def nft() -> Iterator[Nft]:
     """Our tables in a network namespace of the test's own."""
     fd = netns.make(HOME)
-    nft = Nft(Scope.FABRIC, fd)
+    nft = Nft(OVERLAY, fd)
     yield nft
     nft.close()
     netns.remove(HOME)
@@ -60,7 +60,7 @@ def somebody_else(*commands: str) -> None:
 def fresh_dump() -> dict[Key, KernelObject]:
     """Return what a process without memory finds."""
     fd = netns.find(HOME)
-    nft = Nft(Scope.FABRIC, fd)
+    nft = Nft(OVERLAY, fd)
     try:
         return nft.dump()
     finally:
@@ -71,7 +71,7 @@ def fresh_dump() -> dict[Key, KernelObject]:
 def apply_difference(*wanted: KernelObject) -> list[Op]:
     """Let a process without memory make things as they are wanted, and return what is still to be done."""
     fd = netns.find(HOME)
-    nft = Nft(Scope.FABRIC, fd)
+    nft = Nft(OVERLAY, fd)
     try:
         assert nft.apply(diff(by_key(*wanted), nft.dump())) == []
     finally:
@@ -137,11 +137,12 @@ CHANGES = {
     ),
     "fewer rules and sets": (
         chains.TAKE_CHAIN,
-        NftChain(name=chains.TAKE, rules=(*chains.TAKE_CHAIN.rules[:3], "drop"), sets=chains.TAKE_CHAIN.sets[:2]),
+        NftChain(vni=chains.VNI, name=chains.TAKE, rules=(*chains.TAKE_CHAIN.rules[:3], "drop"), sets=chains.TAKE_CHAIN.sets[:2]),
     ),
     "more rules and sets": (
         chains.ACL_CHAIN,
         NftChain(
+            vni=chains.VNI,
             name=chains.ACL,
             rules=(f"ip daddr . meta l4proto @{chains.ACL}.net4 return", *chains.ACL_CHAIN.rules),
             sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"),
@@ -150,6 +151,7 @@ CHANGES = {
     "a set of another type": (
         chains.ACL_CHAIN,
         NftChain(
+            vni=chains.VNI,
             name=chains.ACL,
             rules=(f"meta l4proto @{chains.ACL}.port4 return",),
             sets=(ChainSet(name=f"{chains.ACL}.port4", spec="type inet_proto; flags interval", elements=("1-5", "17")),),
@@ -183,6 +185,7 @@ def test_a_process_without_memory_goes_on_where_the_last_one_was(nft: Nft) -> No
     assert "send-" not in listing()
 
 
+STRAY: Key = ("nft-rules", "overlay", "send-001388-00000bad")  # of a chain that nobody asks for
 ALTERATIONS: dict[str, tuple[str, Key]] = {
     "a rule flushed": (f"flush chain inet netorch {chains.SEND}", chains.SEND_CHAIN.key),
     "a rule added": (f"insert rule inet netorch {chains.ACL} accept", chains.ACL_CHAIN.key),
@@ -197,15 +200,21 @@ ALTERATIONS: dict[str, tuple[str, Key]] = {
     "an element deleted": ("delete element inet netorch class-001388.4 { 10.0.0.11 }", chains.PEERS[0].key),
     "an intruder among the classes": (
         "add element inet netorch class-001388.6 { 2001:db8::66 : 0xbeef }",
-        ("nft-element", "fabric", "inet", "class-001388.6", "2001:db8::66"),
+        ("nft-element", "overlay", "inet", "class-001388.6", "2001:db8::66"),
     ),
-    "a chain added": ("add chain inet netorch send-001388-00000bad { accept; }", ("nft-rules", "send-001388-00000bad")),
-    "a set added": ("add set inet netorch send-001388-00000bad.port4 { type mark; }", ("nft-rules", "send-001388-00000bad")),
+    "a chain added": (
+        "add chain inet netorch send-001388-00000bad { accept; }",
+        STRAY,
+    ),
+    "a set added": (
+        "add set inet netorch send-001388-00000bad.port4 { type mark; }",
+        STRAY,
+    ),
     "what an agent made and did not live to use": (
         f"add set inet netorch {chains.SEND}.port4_ {{ type mark; }}; add set inet netorch {chains.SEND}.x_ {{ type mark; }}",
         chains.SEND_CHAIN.key,
     ),
-    "a map added": ("add map inet netorch class-001389.4 { type mark : verdict; }", ("nft-set", "class-001389.4")),
+    "a map added": ("add map inet netorch class-001389.4 { type mark : verdict; }", ("nft-set", "overlay", "class-001389.4")),
     "a shared chain added": ("add chain inet netorch extra { accept; }", SKELETON.key),
     "a shared rule flushed": ("flush chain inet netorch sg_refuses_sender", SKELETON.key),
     "a shared set widened": ("add element inet netorch tracked_sender { original . 0x0 }", SKELETON.key),
@@ -250,7 +259,7 @@ def test_strange_things_in_our_table_do_not_hide_the_rest(nft: Nft) -> None:
 
 def test_a_changed_skeleton_keeps_what_the_vpcs_have(nft: Nft) -> None:
     load(nft, *ALL)
-    newer = msgspec.structs.replace(SKELETON, text=SKELETON.text + "counter extra {\n}\n")
+    newer = msgspec.structs.replace(SKELETON, body=SKELETON.body + "counter extra {\n}\n")
     assert nft.apply([Replace(SKELETON, newer)]) == []
     assert diff(by_key(*ALL, newer), fresh_dump()) == []
     assert nft.events() == []
@@ -267,11 +276,13 @@ def test_the_bad_objects_of_one_vpc_do_not_stop_the_others(nft: Nft) -> None:
         spec="type ipv4_addr . inet_proto; flags interval",
         elements=("0.0.0.0/0 . 6", "10.0.0.0/8 . 0-255"),
     )
-    lost = NftChain(name=name, rules=("goto nowhere",))
-    torn = NftChain(name="send-00138a-00000002", rules=("accept", "no such words"))
-    crossed = NftChain(name="send-00138a-00000003", rules=("accept",), sets=(msgspec.structs.replace(overlap, name="x"),))
-    inject = NftChain(name="send-00138a-00000004", rules=("accept; flush ruleset",))
-    quoted = NftMap(name="class-00138a.4", spec='type mark : mark; comment "x" } flush ruleset')
+    lost = NftChain(vni=5002, name=name, rules=("goto nowhere",))
+    torn = NftChain(vni=5002, name="send-00138a-00000002", rules=("accept", "no such words"))
+    crossed = NftChain(
+        vni=5002, name="send-00138a-00000003", rules=("accept",), sets=(msgspec.structs.replace(overlap, name="x"),)
+    )
+    inject = NftChain(vni=5002, name="send-00138a-00000004", rules=("accept; flush ruleset",))
+    quoted = NftMap(vni=5002, name="class-00138a.4", spec='type mark : mark; comment "x" } flush ruleset')
     pit = chains.element("takes", "v-00138a0000001", value="goto nowhere")
     bad = (lost, torn, crossed, inject, quoted, pit)
     good = list(ALL[1:])
@@ -302,7 +313,7 @@ def test_an_element_that_maps_to_something_else_is_in_the_way(nft: Nft) -> None:
 
 def test_a_change_of_very_many_sets_is_carried_out_at_once_or_refused_as_a_whole(nft: Nft) -> None:
     """The kernel's answers about so many would not fit into a socket; none is left there for the next transaction to read."""
-    maps = [NftMap(name=f"class-{vni:06x}.4", spec="type ipv4_addr : mark") for vni in range(5000, 6000)]
+    maps = [NftMap(vni=vni, name=f"class-{vni:06x}.4", spec="type ipv4_addr : mark") for vni in range(5000, 6000)]
     load(nft, SKELETON, *maps)
     elements = [chains.element(held.name, "10.0.0.1", value="0x5") for held in maps]
 

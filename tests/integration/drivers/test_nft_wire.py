@@ -52,7 +52,7 @@ MANY_CHAIN = NftChain(
     rules=(*(f"{match} @{MANY}.{name} goto sent" for name, (match, _, _) in MANY_SETS.items()), "goto sg_refuses_sender"),
     sets=chains.sets_of(MANY, {name: (spec, (element,)) for name, (_, spec, element) in MANY_SETS.items()}),
 )
-PORT_CHAIN = nftgen.port_chain(PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
+PORT_CHAIN = nftgen.port_chain(chains.VNI, PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
 FORMS: list[KernelObject] = [*chains.POLICY, EVERY_LENGTH, MANY_CHAIN, *chains.verdicts(PORT), PORT_CHAIN]
 OF_TABLES = NftMap | NftChain | NftElement | PortChain
 
@@ -121,7 +121,7 @@ def compare(homes: dict[str, int], objects: list[KernelObject]) -> None:
     for ifname in [obj.ifname for obj in objects if isinstance(obj, PortChain)]:
         for home in homes:
             subprocess.run(["ip", "-n", home, "link", "add", ifname, "type", "dummy"], check=True)
-    ops: list[Op] = [Create(obj) for obj in sorted(objects, key=lambda obj: obj.rank) if isinstance(obj, OF_TABLES)]
+    ops: list[Op] = [Create(obj) for obj in sorted(objects, key=lambda obj: obj.order) if isinstance(obj, OF_TABLES)]
     nft(BY_TEXT, commands.as_text(commands.preparations(ops)))
     nft(BY_TEXT, commands.as_text(commands.steps(ops)))
     pack(homes[BY_HAND], ops)

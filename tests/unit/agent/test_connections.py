@@ -179,7 +179,7 @@ def test_connections_are_there_before_the_port_is(world: World) -> None:
     vpc, subnet = world.vpc("a")
     world.run(subnet, "hv2")
     placed = moved(world, vpc, subnet)
-    port = ("link", "v-" + placed.eni.id[4:17])
+    port = ("link", "overlay", "v-" + placed.eni.id[4:17])
     while port not in world.kernels["hv2"].objects:
         assert world.clock.now < 1100
         seen = tracked(world.kernels["hv2"])

@@ -69,8 +69,8 @@ def test_the_port_is_not_taken_before_the_old_host_can_relay(world: World) -> No
     world.settle(2)
     world.kernels["hv1"].fail_next("route", errno.ENOBUFS, times=2)
     move(world, placed, "hv2")
-    relay = ("route", placed.eni.vni, f"{placed.eni.address}/32", 4096)
-    port = ("link", port_name(placed.eni.id))
+    relay = ("route", "overlay", placed.eni.vni, f"{placed.eni.address}/32", 4096)
+    port = ("link", "overlay", port_name(placed.eni.id))
     for _ in range(40):
         world.turn()
         if mapping_of(world, placed).host == "hv1":
@@ -217,6 +217,6 @@ def test_a_changed_mapping_is_exactly_its_own_operations(world: World, others: i
     peer = hex(int.from_bytes(bytes(int(part) for part in found.address.split("."))))
     assert [(type(op), op.obj.key) for op in ops] == [
         (Create, ("nft-element", "underlay", "ip", "peers4", "192.0.2.13", "0x8000000", "0x100100", peer)),
-        (Replace, ("route", vpc.vni, f"{found.address}/32", 0)),
+        (Replace, ("route", "overlay", vpc.vni, f"{found.address}/32", 0)),
         (Delete, ("nft-element", "underlay", "ip", "peers4", "192.0.2.12", "0x8000000", "0x100100", peer)),
     ]

@@ -75,7 +75,7 @@ def test_a_degraded_vpc_is_still_put_right_after_others_disturb_it(world: World)
     world.put(keys.host_spec("hv1"), record.value.replace(b"}", b',"tags":{"rack":"7"}}'))
     world.turn()
     kernel = world.kernels["hv1"]
-    route = kernel.objects["route", 4097, "10.0.0.5/32", 0]
+    route = kernel.objects["route", "overlay", 4097, "10.0.0.5/32", 0]
     kernel.disturb(Delete(route))
     world.turn("hv1")
     assert kernel.objects[route.key] == route
@@ -94,12 +94,12 @@ def test_a_mapping_that_makes_no_sense_hides_no_other_mapping(world: World, fiel
     world.start("hv1")
     world.settle(3)
     kernel = world.kernels["hv1"]
-    assert ("route", vpc.vni, f"{good.eni.address}/32", 0) in kernel.objects
+    assert ("route", "overlay", vpc.vni, f"{good.eni.address}/32", 0) in kernel.objects
     assert bad.eni.address.encode() in status(world, "hv1", vpc.vni)
     later = world.run(subnet, "hv2")  # another structure or mapping of the VPC compiles well meanwhile
     world.run(subnet, "hv1")
     world.settle(3)
-    assert ("route", vpc.vni, f"{later.eni.address}/32", 0) in kernel.objects
+    assert ("route", "overlay", vpc.vni, f"{later.eni.address}/32", 0) in kernel.objects
     assert bad.eni.address.encode() in status(world, "hv1", vpc.vni)
     world.put(found.key, found.value)
     world.settle(3)
@@ -167,7 +167,7 @@ def test_a_move_whose_records_cannot_be_read_does_not_end_the_agent(world: World
         world.turn("hv1")
         world.turn("hv2")
         world.clock.now += 0.1
-        if ("link", f"v-{placed.eni.id[4:17]}") in world.kernels["hv2"].objects:
+        if ("link", "overlay", f"v-{placed.eni.id[4:17]}") in world.kernels["hv2"].objects:
             world.put(good.key, b"{")
     world.settle(5)
     world.put(good.key, good.value)
@@ -185,7 +185,7 @@ def _strict_vpc(view: VpcView) -> Iterable[KernelObject]:
 
 def _strict_mapping(view: VpcView, mapping: Mapping) -> Iterable[KernelObject]:
     if "mark" in view.vpc.tags:
-        yield Address(ifname=view.vrf, address=f"{mapping.address}/32")
+        yield Address(vni=view.vni, ifname=view.vrf, address=f"{mapping.address}/32")
 
 
 # A compiler of somebody else's: it reads the VPC's tags for each mapping, and does not like some.
@@ -216,7 +216,7 @@ def test_a_compiler_that_fails_degrades_one_vpc(world: World, how: str) -> None:
     world.settle(2)
     assert b"no luck" in status(world, "hv1", vpc.vni)
     assert before.items() <= world.kernels["hv1"].objects.items()
-    assert ("link", f"v-{placed.eni.id[4:17]}") in world.kernels["hv1"].objects
+    assert ("link", "overlay", f"v-{placed.eni.id[4:17]}") in world.kernels["hv1"].objects
     retag(world, vpc)
     world.settle(2)
     world.assert_settled()

@@ -16,12 +16,12 @@ from netorch.errors import KernelError
 from netorch.model.eni import Attachment, EniState, EniStatus
 from netorch.records import keys
 from netorch.state.base import KernelObject, Key
-from netorch.state.link import HalfMade, Link
+from netorch.state.link import IncompleteLink, Link
 from netorch.state.nft import NftTable
 from netorch.state.op import Create, Delete, Failure, Op
 from tests.unit.agent.world import World
 
-REMOTE = ("route", 4097, "10.0.0.5/32", 0)
+REMOTE = ("route", "overlay", 4097, "10.0.0.5/32", 0)
 
 
 class Counting(FakeKernel):
@@ -121,7 +121,7 @@ def test_a_refused_object_is_not_forgotten_when_another_of_its_vpc_succeeds(worl
     assert found is not None
     world.put(keys.mapping(vpc.vni, "10.0.0.77"), found.value.replace(b"10.0.0.5", b"10.0.0.77"))
     world.turn("hv1", audits=False)
-    assert ("route", 4097, "10.0.0.77/32", 0) in world.kernels["hv1"].objects
+    assert ("route", "overlay", 4097, "10.0.0.77/32", 0) in world.kernels["hv1"].objects
     assert world.agents["hv1"].reconciler.problems
     world.settle(5, audits=False)
     assert REMOTE in world.kernels["hv1"].objects
@@ -267,14 +267,14 @@ def test_a_half_made_device_is_made_again_while_the_store_is_away(world: World) 
     world.run(subnet, "hv1")
     world.settle(2)
     kernel = world.kernels["hv1"]
-    vxlan = kernel.objects["link", "vx4097"]
+    vxlan = kernel.objects["link", "overlay", "vx4097"]
     kernel.objects = {key: obj for key, obj in kernel.objects.items() if getattr(obj, "ifname", "") != "vx4097"}
-    kernel.objects[vxlan.key] = HalfMade(ifname="vx4097")
+    kernel.objects[vxlan.key] = IncompleteLink(vni=4097, ifname="vx4097")
     world.wires["hv1"].cut = True
     world.start("hv1")
     world.turn("hv1")
-    assert kernel.objects["link", "vx4097"] == vxlan
-    assert ("up", "vx4097") in kernel.objects
+    assert kernel.objects["link", "overlay", "vx4097"] == vxlan
+    assert ("up", "overlay", "vx4097") in kernel.objects
 
 
 def test_each_interface_is_told_its_own_refusal(world: World) -> None:

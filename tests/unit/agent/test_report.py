@@ -168,7 +168,7 @@ def test_packets_that_no_host_may_send_are_noted_when_they_rise(world: World) ->
 
 def test_what_is_not_ours_is_told_and_stays(world: World) -> None:
     kernel = world.kernels["hv1"]
-    rule = Foreign(text="rule pref 500 lookup 77")
+    rule = Foreign(what="rule pref 500 lookup 77")
     kernel.objects[rule.key] = rule
     world.start("hv1")
     world.settle(2)

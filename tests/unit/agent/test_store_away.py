@@ -18,7 +18,7 @@ from tests.unit.agent.world import World
 
 def test_nothing_is_deleted_before_the_store_has_spoken(world: World) -> None:
     kernel = world.kernels["hv1"]
-    leftover = Vrf(ifname="vrf9999", table=9999)
+    leftover = Vrf(vni=9999, ifname="vrf9999", table=9999)
     kernel.objects[leftover.key] = leftover
     world.wires["hv1"].cut = True
     world.start("hv1")
@@ -37,7 +37,7 @@ def test_a_host_boots_from_its_snapshot_while_the_store_is_away(world: World) ->
     world.settle(3)
     kernel = world.kernels["hv1"]
     before = dict(kernel.objects)
-    leftover = Vrf(ifname="vrf9999", table=9999)
+    leftover = Vrf(vni=9999, ifname="vrf9999", table=9999)
     kernel.objects = {leftover.key: leftover}
     world.new_ops("hv1")
     world.wires["hv1"].cut = True
@@ -242,10 +242,10 @@ def test_a_foreign_program_is_put_right_while_the_store_is_away(world: World) ->
             world.turn("hv1")
             assert kernel.objects.keys() == before.keys(), key
     kernel.fail_next("route", errno.ENOBUFS, times=2)
-    route = before["route", 4097, "10.0.0.5/32", 0]
+    route = before["route", "overlay", 4097, "10.0.0.5/32", 0]
     kernel.disturb(Delete(route))
     world.settle(5, audits=False)
     assert kernel.objects.keys() == before.keys()
-    kernel.disturb(Create(Vrf(ifname="vrf7777", table=7777)))
+    kernel.disturb(Create(Vrf(vni=7777, ifname="vrf7777", table=7777)))
     world.turn("hv1")
-    assert ("link", "vrf7777") in kernel.objects
+    assert ("link", "overlay", "vrf7777") in kernel.objects

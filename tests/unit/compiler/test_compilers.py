@@ -51,9 +51,9 @@ def way(eni: EniCase, host: str, address: str) -> set[KernelObject]:
 def to_hv2(address: str, metric: int = 0) -> set[KernelObject]:
     """Return the way to hv2."""
     return {
-        Route(table=5000, dst=f"{address}/32", via="192.0.2.12", ifname="vx5000", metric=metric),
-        Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"),
-        Fdb(ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12"),
+        Route(vni=5000, table=5000, dst=f"{address}/32", via="192.0.2.12", ifname="vx5000", metric=metric),
+        Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"),
+        Fdb(vni=5000, ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12"),
     }
 
 
@@ -71,9 +71,9 @@ def test_a_remote_address_is_a_route_to_its_vtep_behind_the_router_mac() -> None
 
 def test_a_remote_ipv6_address_has_a_link_local_next_hop_and_the_same_fdb_entry() -> None:
     assert way(settled("hv2"), "hv1", V6) == {
-        Route(table=5000, dst=f"{V6}/128", via="fe80::c000:20c", ifname="vx5000", metric=1024),
-        Neighbour(ifname="vx5000", dst="fe80::c000:20c", lladdr="02:4e:c0:00:02:0c"),
-        Fdb(ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12"),
+        Route(vni=5000, table=5000, dst=f"{V6}/128", via="fe80::c000:20c", ifname="vx5000", metric=1024),
+        Neighbour(vni=5000, ifname="vx5000", dst="fe80::c000:20c", lladdr="02:4e:c0:00:02:0c"),
+        Fdb(vni=5000, ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12"),
     }
 
 
@@ -114,19 +114,19 @@ def test_the_relays_route_and_the_ports_stand_side_by_side_and_the_remote_one_sh
         remote = {obj.key for obj in way(eni, "hv2", address) if isinstance(obj, Route)}
         assert not relay & port
         assert remote <= port
-        assert {key[2] for key in relay | remote} == {f"{address}/{length}"}
+        assert {key[3] for key in relay | remote} == {f"{address}/{length}"}
 
 
 def test_the_vxlan_device_never_asks_and_speaks_ipv6_only_when_the_vpc_does() -> None:
     for ipv6 in (False, True):
         objects = vpc_objects([OverlayCompiler()], view_of(settled("hv1"), "hv1", ipv6))
-        assert objects[("link", "vx5000")] == Vxlan(
+        assert objects[("link", "overlay", "vx5000")] == Vxlan(
             ifname="vx5000", vni=5000, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1450, vrf="vrf5000"
         )
-        assert ("up", "vx5000") in objects
+        assert ("up", "overlay", "vx5000") in objects
         solicits = {key: obj.value for key, obj in objects.items() if isinstance(obj, Sysctl) and "solicit" in obj.path}
         assert set(solicits.values()) == {"0"}
-        assert any("ipv6" in str(key[1]) for key in objects if key[0] == "sysctl") == ipv6
+        assert any("ipv6" in str(key[2]) for key in objects if key[0] == "sysctl") == ipv6
 
 
 def test_an_ipv6_underlay_is_refused_with_its_address() -> None:
@@ -144,8 +144,8 @@ def test_router_mac_and_ipv6_next_hop_name_the_vtep() -> None:
 def test_every_host_looks_into_the_vrfs_before_its_own_addresses() -> None:
     objects = compile_host([VrfCompiler()], host_view(cloud(settled("hv1"))[0], "hv1"))
     for version in (4, 6):
-        assert objects[("rule", version, 32765)] == Rule(version=version, priority=32765, table=255)
-    assert objects[("sysctl", "ipv4/udp_l3mdev_accept")] == Sysctl(path="ipv4/udp_l3mdev_accept", value="0")
+        assert objects[("rule", "overlay", version, 32765)] == Rule(version=version, priority=32765, table=255)
+    assert objects[("sysctl", "overlay", "ipv4/udp_l3mdev_accept")] == Sysctl(path="ipv4/udp_l3mdev_accept", value="0")
 
 
 def test_a_vrf_answers_for_the_router_of_every_subnet() -> None:
@@ -184,19 +184,19 @@ def test_a_port_has_the_same_mac_everywhere_and_permanent_neighbours() -> None:
     mac = "02:00:00:00:88:01"
     device = next(obj for obj in objects if isinstance(obj, VethPort))
     assert (device.lladdr, device.mtu, device.vrf) == (PORT_MAC, 1450, "vrf5000")
-    assert (device.netns, device.make_netns) == ("i-00138800000010000", True)
+    assert (device.instance_netns, device.make_netns) == ("i-00138800000010000", True)
     assert (device.inside.ifname, device.inside.lladdr) == ("eth0", mac)
     assert device.inside.addresses == ("10.0.12.4/24", f"{V6}/128")
     assert device.inside.gateways == ("10.0.12.1", IPV6_GATEWAY)
     neighbours = {(obj.dst, obj.lladdr) for obj in objects if isinstance(obj, Neighbour)}
     assert neighbours == {("10.0.12.4", mac), (V6, mac), ("fe80::ff:fe00:8801", mac)}
     assert {obj for obj in objects if isinstance(obj, Route)} == {
-        Route(table=5000, dst="10.0.12.4/32", ifname="v-0013880000001"),
-        Route(table=5000, dst=f"{V6}/128", ifname="v-0013880000001", metric=1024),
-        Route(table=5000, dst="fe80::ff:fe00:8801/128", ifname="v-0013880000001", metric=1024),
+        Route(vni=5000, table=5000, dst="10.0.12.4/32", ifname="v-0013880000001"),
+        Route(vni=5000, table=5000, dst=f"{V6}/128", ifname="v-0013880000001", metric=1024),
+        Route(vni=5000, table=5000, dst="fe80::ff:fe00:8801/128", ifname="v-0013880000001", metric=1024),
     }
-    assert Address(ifname="v-0013880000001", address="fe80::1/128") in objects
-    assert AdminUp(ifname="v-0013880000001") in objects
+    assert Address(vni=5000, ifname="v-0013880000001", address="fe80::1/128") in objects
+    assert AdminUp(vni=5000, ifname="v-0013880000001") in objects
 
 
 def test_a_port_without_an_ipv6_address_has_no_ipv6() -> None:
@@ -208,9 +208,9 @@ def test_attachments_differ_in_the_device_only() -> None:
     eni = settled("hv1")
     existing = msgspec.structs.replace(eni, attachment="existing", netns="/proc/4711/ns/net")
     veth = next(obj for obj in ports(view_of(_typed(existing), "hv1"))["v-0013880000001"] if isinstance(obj, VethPort))
-    assert (veth.netns, veth.make_netns) == ("/proc/4711/ns/net", False)
+    assert (veth.instance_netns, veth.make_netns) == ("/proc/4711/ns/net", False)
     tap = ports(view_of(_typed(msgspec.structs.replace(eni, attachment="tap")), "hv1"))["v-0013880000001"]
-    assert TapPort(ifname="v-0013880000001", lladdr=PORT_MAC, mtu=1450, vrf="vrf5000") in tap
+    assert TapPort(vni=5000, ifname="v-0013880000001", lladdr=PORT_MAC, mtu=1450, vrf="vrf5000") in tap
     assert {obj for obj in tap if obj.key[0] != "link"} == {
         obj for obj in ports(view_of(eni, "hv1"))["v-0013880000001"] if obj.key[0] != "link"
     }

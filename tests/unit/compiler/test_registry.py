@@ -55,18 +55,18 @@ def test_a_type_that_nobody_reads_is_an_error() -> None:
 
 
 def test_two_compilers_that_disagree_are_both_named() -> None:
-    pair = (fixed("one", Vrf(ifname="vrf5000", table=5000)), fixed("two", Vrf(ifname="vrf5000", table=5001)))
+    pair = (fixed("one", Vrf(vni=5000, ifname="vrf5000", table=5000)), fixed("two", Vrf(vni=5000, ifname="vrf5000", table=5001)))
     with pytest.raises(CompileError, match="compilers one and two disagree about link vrf5000"):
         vpc_objects(pair, VIEW)
 
 
 def test_two_compilers_that_agree_share_the_object() -> None:
-    vrf = Vrf(ifname="vrf5000", table=5000)
-    pair = (fixed("one", vrf), fixed("two", Vrf(ifname="vrf5000", table=5000)))
+    vrf = Vrf(vni=5000, ifname="vrf5000", table=5000)
+    pair = (fixed("one", vrf), fixed("two", Vrf(vni=5000, ifname="vrf5000", table=5000)))
     assert vpc_objects(pair, VIEW) == {vrf.key: vrf}
 
 
-@pytest.mark.parametrize("stray", [Vrf(ifname="vrf5001", table=5001), Rule(version=4, priority=1, table=1)])
+@pytest.mark.parametrize("stray", [Vrf(vni=5001, ifname="vrf5001", table=5001), Rule(version=4, priority=1, table=1)])
 def test_an_object_of_another_slice_is_refused(stray: KernelObject) -> None:
     with pytest.raises(CompileError, match=r"compiler one: .* belongs to slice \d+, not to 5000"):
         vpc_objects([fixed("one", stray)], VIEW)
@@ -76,11 +76,11 @@ def test_an_object_of_another_slice_is_refused(stray: KernelObject) -> None:
 
 def test_a_host_wide_object_carries_no_vni() -> None:
     with pytest.raises(CompileError, match=r"compiler one\.host: link vrf5000 belongs to slice 5000, not to 0"):
-        compile_host([fixed("one", Vrf(ifname="vrf5000", table=5000))], host_view(CLOUD, "hv1"))
+        compile_host([fixed("one", Vrf(vni=5000, ifname="vrf5000", table=5000))], host_view(CLOUD, "hv1"))
 
 
 def test_a_mapping_that_contradicts_its_vpc_is_found_by_compiling_all() -> None:
-    wrong = Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:00:00:00:00:01")
+    wrong = Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:00:00:00:00:01")
     names = r"compilers one and overlay\.mapping \(10.0.0.5\)"
     with pytest.raises(CompileError, match=f"{names} disagree about neigh vx5000 192.0.2.12"):
         compile_slice([fixed("one", wrong), *COMPILERS], VIEW, [REMOTE])
@@ -101,7 +101,7 @@ def test_two_parts_with_one_id_are_refused() -> None:
 
 def test_a_part_cannot_read_what_it_does_not_name() -> None:
     def compile_it(view: VpcView) -> list[KernelObject]:
-        return [Vrf(ifname=group.name, table=1) for group in view.of(SecurityGroup)]
+        return [Vrf(vni=VIEW.vni, ifname=group.name, table=1) for group in view.of(SecurityGroup)]
 
     curious = OneOff("curious", VpcPart(id="curious", compile=compile_it, inputs=frozenset({Vpc})))
     with pytest.raises(CompileError, match="SecurityGroup is not among the part's inputs"):

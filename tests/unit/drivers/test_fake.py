@@ -11,21 +11,23 @@ import pytest
 
 from netorch.drivers.base import Gone, Lost, Seen, Underlay
 from netorch.drivers.fake.kernel import FakeKernel
-from netorch.state.l3 import UNREACHABLE_METRIC, Route
+from netorch.state.base import OVERLAY
+from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Route
 from netorch.state.link import AdminUp, Inside, VethPort, Vrf
-from netorch.state.nft import NftTable, Scope
+from netorch.state.nft import NftTable
 from netorch.state.op import Create, Delete, Failure, Replace
 
-VRF = Vrf(ifname="vrf5000", table=5000)
-UP = AdminUp(ifname="vrf5000")
-ROUTE = Route(table=5000, dst="10.0.0.0/8", metric=UNREACHABLE_METRIC)
+VRF = Vrf(vni=5000, ifname="vrf5000", table=5000)
+UP = AdminUp(vni=5000, ifname="vrf5000")
+ROUTE = Route(vni=5000, table=5000, dst="10.0.0.0/8", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
 INSIDE = Inside(ifname="eth0", lladdr="06:00:00:00:00:01", addresses=(), gateways=())
 PORT = VethPort(
+    vni=5000,
     ifname="v-0013880000001",
     lladdr="02:4e:54:ff:ff:01",
     mtu=1500,
     vrf="vrf5000",
-    netns="container",
+    instance_netns="container",
     make_netns=False,
     inside=INSIDE,
 )
@@ -50,7 +52,7 @@ def test_a_failure_asked_for_comes_once_and_names_the_operation(kernel: FakeKern
     kernel.fail_next("route", errno.ENOBUFS)
     failures = kernel.apply([Create(ROUTE), Create(UP)])
     assert errnos(failures) == [errno.ENOBUFS]
-    assert str(failures[0].error).startswith("create unreachable route 10.0.0.0/8")
+    assert str(failures[0].error).startswith("create route unreachable 10.0.0.0/8")
     assert kernel.apply([Create(ROUTE)]) == []
 
 
@@ -67,7 +69,7 @@ def test_a_disturbance_is_an_event_and_wakes_the_reader(kernel: FakeKernel) -> N
     assert kernel.events() == [Seen(ROUTE)]
     assert not readable(kernel)
     kernel.disturb(Delete(ROUTE))
-    assert kernel.events() == [Gone(ROUTE.key)]
+    assert kernel.events() == [Gone(ROUTE.key, ROUTE.vni)]
 
 
 def test_a_disturbance_that_changes_nothing_is_no_event(kernel: FakeKernel) -> None:
@@ -83,7 +85,7 @@ def test_a_device_that_somebody_deletes_calls_for_a_new_dump(kernel: FakeKernel)
 
 
 def test_a_disturbed_table_is_dumped_again_alone(kernel: FakeKernel) -> None:
-    table = NftTable(scope=Scope.FABRIC, family="inet", text="")
+    table = NftTable(netns=OVERLAY, family="inet", body="")
     kernel.disturb(Create(table))
     assert kernel.events() == [Lost("nft")]
     assert kernel.dump_nft() == {table.key: table}
@@ -103,10 +105,10 @@ def test_a_container_must_be_there_before_its_port(kernel: FakeKernel) -> None:
 
 def test_a_port_taken_over_is_gone_without_a_call_for_a_dump(kernel: FakeKernel) -> None:
     kernel.namespaces.add("container")
-    way = Route(table=5000, dst="10.0.0.5/32", ifname=PORT.ifname)
-    assert kernel.apply([Create(PORT), Create(AdminUp(ifname=PORT.ifname)), Create(way)]) == []
+    way = Route(vni=5000, table=5000, dst="10.0.0.5/32", ifname=PORT.ifname)
+    assert kernel.apply([Create(PORT), Create(AdminUp(vni=5000, ifname=PORT.ifname)), Create(way)]) == []
     kernel.take_over(PORT)
-    assert kernel.events() == [Gone(PORT.key), Gone(("up", PORT.ifname))]
+    assert kernel.events() == [Gone(PORT.key, PORT.vni), Gone(("up", "overlay", PORT.ifname), PORT.vni)]
     assert kernel.dump() == {VRF.key: VRF}
 
 

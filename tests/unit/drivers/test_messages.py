@@ -9,8 +9,8 @@ from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.encode import NotPackable
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, HalfMade, TapPort, Vrf, Vxlan
+from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
+from netorch.state.link import AdminUp, IncompleteLink, TapPort, Vrf, Vxlan
 from netorch.state.owner import altname
 
 NUMBERS = {"vrf5000": 7, "vx5000": 8, "v-0013880000001": 9}
@@ -24,14 +24,14 @@ def body_of(obj: KernelObject) -> bytes:
 @pytest.mark.parametrize(
     "route",
     [
-        Route(table=5000, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
-        Route(table=5000, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12", mtu=1400),
-        Route(table=5000, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024, mtu=1400),
-        Route(table=5000, dst="10.0.0.11/32", ifname="v-0013880000001"),
-        Route(table=16777214, dst="10.0.0.0/16", ifname="v-0013880000001", metric=7),
-        Route(table=5000, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC),
-        Route(table=5000, dst="::/0", metric=UNREACHABLE_METRIC),
-        Route(table=5000, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024),
+        Route(vni=5000, table=5000, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12"),
+        Route(vni=5000, table=5000, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12", mtu=1400),
+        Route(vni=5000, table=5000, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024, mtu=1400),
+        Route(vni=5000, table=5000, dst="10.0.0.11/32", ifname="v-0013880000001"),
+        Route(vni=16777214, table=16777214, dst="10.0.0.0/16", ifname="v-0013880000001", metric=7),
+        Route(vni=5000, table=5000, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC),
+        Route(vni=5000, table=5000, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC),
+        Route(vni=5000, table=5000, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024),
     ],
 )
 def test_a_route_survives_the_way_there_and_back(route: Route) -> None:
@@ -39,15 +39,15 @@ def test_a_route_survives_the_way_there_and_back(route: Route) -> None:
 
 
 def test_a_route_of_another_protocol_is_foreign() -> None:
-    body = bytearray(body_of(Route(table=5000, dst="10.0.0.11/32", ifname="vx5000")))
+    body = bytearray(body_of(Route(vni=5000, table=5000, dst="10.0.0.11/32", ifname="vx5000")))
     body[5] = 4  # static
     assert decode.route(bytes(body), NAMES) is None
 
 
 def test_neighbours_fdb_entries_addresses_and_rules_survive_too() -> None:
-    neighbour = Neighbour(ifname="vx5000", dst="fe80::c000:20c", lladdr="02:4e:c0:00:02:0c")
-    fdb = Fdb(ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12")
-    address = Address(ifname="vrf5000", address="2001:db8::1/128")
+    neighbour = Neighbour(vni=5000, ifname="vx5000", dst="fe80::c000:20c", lladdr="02:4e:c0:00:02:0c")
+    fdb = Fdb(vni=5000, ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12")
+    address = Address(vni=5000, ifname="vrf5000", address="2001:db8::1/128")
     rule = Rule(version=6, priority=32765, table=255)
     assert decode.neighbour(body_of(neighbour), NAMES) == (neighbour, True)
     assert decode.fdb(body_of(fdb), NAMES) == fdb
@@ -56,23 +56,25 @@ def test_neighbours_fdb_entries_addresses_and_rules_survive_too() -> None:
 
 
 def test_a_neighbour_that_the_kernel_learnt_is_foreign() -> None:
-    body = body_of(Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"))
+    body = body_of(Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"))
     assert decode.neighbour(body[: -len(attr(12, b"\0"))], NAMES) is None
 
 
 def test_entries_of_foreign_devices_are_foreign() -> None:
     names = {8: "vxlan0", 7: "eth0"}
-    assert decode.fdb(body_of(Fdb(ifname="vx5000", lladdr="02:00:00:00:00:01", dst="192.0.2.12")), names) is None
-    assert decode.address(body_of(Address(ifname="vrf5000", address="10.0.0.1/32")), names) is None
+    assert decode.fdb(body_of(Fdb(vni=5000, ifname="vx5000", lladdr="02:00:00:00:00:01", dst="192.0.2.12")), names) is None
+    assert decode.address(body_of(Address(vni=5000, ifname="vrf5000", address="10.0.0.1/32")), names) is None
 
 
 def test_an_object_on_a_missing_device_cannot_be_packed() -> None:
     with pytest.raises(LookupError):
-        encode.pack(Route(table=5000, dst="10.0.0.1/32", ifname="vx1"), NUMBERS.__getitem__)
+        encode.pack(Route(vni=5000, table=5000, dst="10.0.0.1/32", ifname="vx1"), NUMBERS.__getitem__)
 
 
 def test_deleting_a_route_asks_for_ours_only() -> None:
-    ((kind, _, body),) = encode.pack(Route(table=5000, dst="10.0.0.11/32", ifname="gone"), NUMBERS.__getitem__, delete=True)
+    ((kind, _, body),) = encode.pack(
+        Route(vni=5000, table=5000, dst="10.0.0.11/32", ifname="gone"), NUMBERS.__getitem__, delete=True
+    )
     assert (kind, body[5]) == (encode.DELROUTE, 200)
 
 
@@ -106,16 +108,16 @@ def marked(name: str) -> bytes:
 
 def test_a_marked_device_is_ours_and_up() -> None:
     found = list(decode.device_objects(decode.device(vrf_body(marked("vrf5000"))), {}))
-    assert found[:2] == [Vrf(ifname="vrf5000", table=5000), AdminUp(ifname="vrf5000")]
+    assert found[:2] == [Vrf(vni=5000, ifname="vrf5000", table=5000), AdminUp(vni=5000, ifname="vrf5000")]
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (vrf_body(), HalfMade(ifname="vrf5000", seems=Vrf(ifname="vrf5000", table=5000))),
+        (vrf_body(), IncompleteLink(vni=5000, ifname="vrf5000", seems=Vrf(vni=5000, ifname="vrf5000", table=5000))),
         (vrf_body(name="tenant"), None),
-        (vrf_body(marked("vrf5000"), name="renamed"), HalfMade(ifname="renamed")),
-        (vrf_body(marked("vrf5000"), attr_u32(27, encode.DOOMED_GROUP)), HalfMade(ifname="vrf5000")),
+        (vrf_body(marked("vrf5000"), name="renamed"), IncompleteLink(ifname="renamed")),
+        (vrf_body(marked("vrf5000"), attr_u32(27, encode.DOOMED_GROUP)), IncompleteLink(vni=5000, ifname="vrf5000")),
     ],
     ids=["without a mark", "foreign", "renamed", "doomed"],
 )
@@ -127,7 +129,7 @@ def test_a_tap_knows_its_vrf_by_name() -> None:
     name = "v-0013880000001"
     body = encode.link_header(9) + attr_text(3, name) + encode.lladdr("02:4e:54:ff:ff:01") + encode.mtu(1450) + encode.master(7)
     dev = decode.device(body + nested(18, attr(1, b"tun")) + marked(name))
-    assert decode.link(dev, NAMES) == TapPort(ifname=name, lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
+    assert decode.link(dev, NAMES) == TapPort(vni=5000, ifname=name, lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
 
 
 def test_attributes_are_padded_and_cut_at_their_length() -> None:

@@ -1,29 +1,29 @@
 from __future__ import annotations
 
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import UNREACHABLE_METRIC, Address, Neighbour, Route
-from netorch.state.link import AdminUp, HalfMade, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.nft import NftElement, NftTable, Scope
+from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route
+from netorch.state.link import AdminUp, IncompleteLink, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
 
-VRF = Vrf(ifname="vrf5000", table=5000)
-VRF_UP = AdminUp(ifname="vrf5000")
-DEFAULT = Route(table=5000, dst="0.0.0.0/0", metric=UNREACHABLE_METRIC)
-ROUTER = Address(ifname="vrf5000", address="10.0.0.1/32")
+VRF = Vrf(vni=5000, ifname="vrf5000", table=5000)
+VRF_UP = AdminUp(vni=5000, ifname="vrf5000")
+DEFAULT = Route(vni=5000, table=5000, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+ROUTER = Address(vni=5000, ifname="vrf5000", address="10.0.0.1/32")
 VXLAN = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1450, vrf="vrf5000")
-VXLAN_UP = AdminUp(ifname="vx5000")
-SOLICIT = Sysctl(path="ipv4/neigh/vx5000/mcast_solicit", value="0", ifname="vx5000")
-NEIGHBOUR = Neighbour(ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c")
-FDB = Fdb(ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12")
-MAPPING = Route(table=5000, dst="10.0.0.5/32", via="192.0.2.12", ifname="vx5000")
-PORT = TapPort(ifname="v-0013880000001", lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
-PORT_UP = AdminUp(ifname=PORT.ifname)
-PORT_NEIGHBOUR = Neighbour(ifname=PORT.ifname, dst="10.0.0.4", lladdr="02:00:00:00:00:01")
-PORT_ROUTE = Route(table=5000, dst="10.0.0.4/32", ifname=PORT.ifname)
-TABLE = NftTable(scope=Scope.FABRIC, family="inet", text="set src4 { }")
-ELEMENT = NftElement(scope=Scope.FABRIC, family="inet", set="src4", items=(PORT.ifname, "10.0.0.4"), vni=5000)
+VXLAN_UP = AdminUp(vni=5000, ifname="vx5000")
+SOLICIT = Sysctl(vni=5000, path="ipv4/neigh/vx5000/mcast_solicit", value="0", ifname="vx5000")
+NEIGHBOUR = Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c")
+FDB = Fdb(vni=5000, ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12")
+MAPPING = Route(vni=5000, table=5000, dst="10.0.0.5/32", via="192.0.2.12", ifname="vx5000")
+PORT = TapPort(vni=5000, ifname="v-0013880000001", lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
+PORT_UP = AdminUp(vni=5000, ifname=PORT.ifname)
+PORT_NEIGHBOUR = Neighbour(vni=5000, ifname=PORT.ifname, dst="10.0.0.4", lladdr="02:00:00:00:00:01")
+PORT_ROUTE = Route(vni=5000, table=5000, dst="10.0.0.4/32", ifname=PORT.ifname)
+TABLE = NftTable(netns=OVERLAY, family="inet", body="set src4 { }")
+ELEMENT = NftElement(netns=OVERLAY, family="inet", set="src4", items=(PORT.ifname, "10.0.0.4"), vni=5000)
 PORT_OBJECTS = (PORT, PORT_UP, PORT_NEIGHBOUR, PORT_ROUTE)
 ALL = (VRF, VRF_UP, DEFAULT, ROUTER, VXLAN, VXLAN_UP, SOLICIT, NEIGHBOUR, FDB, MAPPING, *PORT_OBJECTS, TABLE, ELEMENT)
 
@@ -59,28 +59,28 @@ def test_elements_of_a_table_that_stays_are_removed() -> None:
 
 
 def test_a_repointed_mapping_is_changed_in_place_before_the_old_host_is_forgotten() -> None:
-    moved = Route(table=5000, dst="10.0.0.5/32", via="192.0.2.13", ifname="vx5000")
-    neighbour = Neighbour(ifname="vx5000", dst="192.0.2.13", lladdr="02:4e:c0:00:02:0d")
+    moved = Route(vni=5000, table=5000, dst="10.0.0.5/32", via="192.0.2.13", ifname="vx5000")
+    neighbour = Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.13", lladdr="02:4e:c0:00:02:0d")
     desired = without(NEIGHBOUR) | state(moved, neighbour)
     assert diff(desired, state(*ALL)) == [Create(neighbour), Replace(MAPPING, moved), Delete(NEIGHBOUR)]
 
 
 def test_an_address_whose_port_leaves_is_routed_elsewhere_before_the_port_goes() -> None:
-    away = Route(table=5000, dst="10.0.0.4/32", via="192.0.2.12", ifname="vx5000")
+    away = Route(vni=5000, table=5000, dst="10.0.0.4/32", via="192.0.2.12", ifname="vx5000")
     desired = without(PORT, PORT_UP, PORT_NEIGHBOUR) | state(away)
     assert diff(desired, state(*ALL)) == [Replace(PORT_ROUTE, away), Delete(PORT)]
 
 
 def test_a_half_made_device_goes_first_and_its_children_come_back() -> None:
-    actual = without(PORT_UP, VXLAN) | state(HalfMade(ifname="vx5000"))
+    actual = without(PORT_UP, VXLAN) | state(IncompleteLink(vni=5000, ifname="vx5000"))
     assert diff(state(*ALL), actual) == [
-        Delete(HalfMade(ifname="vx5000")),
+        Delete(IncompleteLink(vni=5000, ifname="vx5000")),
         *(Create(obj) for obj in (VXLAN, SOLICIT, PORT_UP, VXLAN_UP, NEIGHBOUR, FDB, MAPPING)),
     ]
 
 
 def test_a_half_made_device_that_nobody_wants_goes() -> None:
-    assert diff({}, state(HalfMade(ifname="vx5000"))) == [Delete(HalfMade(ifname="vx5000"))]
+    assert diff({}, state(IncompleteLink(vni=5000, ifname="vx5000"))) == [Delete(IncompleteLink(vni=5000, ifname="vx5000"))]
 
 
 def test_a_vxlan_device_of_another_vtep_is_made_anew() -> None:
@@ -96,7 +96,7 @@ def test_a_vxlan_device_of_another_mtu_is_changed_in_place_and_nothing_else() ->
 
 
 def test_a_port_taken_out_of_its_vrf_gets_its_routes_and_neighbours_back() -> None:
-    loose = TapPort(ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=PORT.mtu, vrf="")
+    loose = TapPort(vni=5000, ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=PORT.mtu, vrf="")
     assert diff(state(*ALL), without(PORT) | state(loose)) == [
         Replace(loose, PORT),
         Create(PORT_NEIGHBOUR),
@@ -105,9 +105,9 @@ def test_a_port_taken_out_of_its_vrf_gets_its_routes_and_neighbours_back() -> No
 
 
 def test_a_vrf_made_anew_takes_its_devices_back_without_making_them_anew() -> None:
-    wrong = Vrf(ifname="vrf5000", table=4242)
+    wrong = Vrf(vni=5000, ifname="vrf5000", table=4242)
     loose_vxlan = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.11", lladdr=VXLAN.lladdr, mtu=1450, vrf="")
-    loose_port = TapPort(ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=PORT.mtu, vrf="")
+    loose_port = TapPort(vni=5000, ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=PORT.mtu, vrf="")
     assert diff(state(*ALL), without(VRF) | state(wrong)) == [
         Delete(wrong),
         Create(VRF),
@@ -128,20 +128,20 @@ def test_children_remembered_of_a_device_that_is_not_there_are_made_again() -> N
 
 
 def test_a_changed_table_is_replaced_and_keeps_its_elements() -> None:
-    old = NftTable(scope=Scope.FABRIC, family="inet", text="")
+    old = NftTable(netns=OVERLAY, family="inet", body="")
     assert diff(state(*ALL), without(TABLE) | state(old)) == [Replace(old, TABLE)]
 
 
 def test_a_map_element_of_another_value_is_replaced_in_one_go() -> None:
-    old = NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000",), vni=5000, value="1")
-    new = NftElement(scope=Scope.FABRIC, family="inet", set="zone", items=("vx5000",), vni=5000, value="2")
+    old = NftElement(netns=OVERLAY, family="inet", set="zone", items=("vx5000",), vni=5000, value="1")
+    new = NftElement(netns=OVERLAY, family="inet", set="zone", items=("vx5000",), vni=5000, value="2")
     assert diff(state(TABLE, new), state(TABLE, old)) == [Replace(old, new)]
 
 
 def test_what_the_kernel_does_not_tell_of_a_port_is_no_difference() -> None:
     def port(*addresses: str) -> VethPort:
         inside = Inside(ifname="eth0", lladdr="02:00:00:00:00:01", addresses=addresses, gateways=())
-        return VethPort(ifname="v-1", lladdr="m", mtu=1450, vrf="vrf5000", netns="i-1", make_netns=True, inside=inside)
+        return VethPort(ifname="v-1", lladdr="m", mtu=1450, vrf="vrf5000", instance_netns="i-1", make_netns=True, inside=inside)
 
     assert diff(state(port("10.0.0.4/24")), state(port())) == []
 
@@ -155,6 +155,6 @@ def test_a_kept_port_that_was_taken_is_not_made_again() -> None:
 
 
 def test_a_kept_port_is_not_changed_while_the_rest_is() -> None:
-    other = TapPort(ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=1000, vrf="vrf5000")
+    other = TapPort(vni=5000, ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=1000, vrf="vrf5000")
     actual = without(PORT, PORT_ROUTE, MAPPING) | state(other)
     assert diff(state(*ALL), actual, keep={PORT.key}) == [Create(MAPPING)]

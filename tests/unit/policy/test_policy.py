@@ -11,8 +11,9 @@ from netorch.compiler.registry import compile_host
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.vpc import Subnet, Vpc
-from netorch.state.base import KernelObject
-from netorch.state.nft import NftElement, PortChain, Scope, vni_of_element
+from netorch.state.base import UNDERLAY, KernelObject
+from netorch.state.names import vni_of_element
+from netorch.state.nft import NftElement, PortChain
 from policy import skeleton, underlay
 from policy.antispoof import AntiSpoof
 from policy.verify import Verify
@@ -128,7 +129,7 @@ def test_whoever_has_a_right_is_a_member(stage: str, host: str) -> None:
 def test_a_peer_is_outer_source_and_whole_vxlan_header_and_inner_source() -> None:
     element = next(obj for obj in mapping_objects([Verify()], view("b"), mapping("a")).values() if isinstance(obj, NftElement))
     assert element.items == ("192.0.2.11", "0x8000000", "0x138800", "0xa000005")
-    assert element.scope is Scope.UNDERLAY
+    assert element.netns == UNDERLAY
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ARRIVING])
@@ -136,6 +137,7 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
     (chain,) = chains(view("a", local=(local(phase),)))
     own = f"ether saddr {ENI.mac}"
     assert chain == PortChain(
+        vni=VNI,
         ifname=PORT,
         rules=(
             f"{own} ip saddr {ADDRESS} ip protocol != 1 meta mark set 0x4e54 accept",
@@ -180,13 +182,13 @@ def test_the_vni_can_be_read_from_every_element(host: str) -> None:
 
 def test_every_set_of_the_elements_is_in_its_table() -> None:
     host = view("a").host
-    tables = {(table.scope, table.family): table.text for table in (skeleton.underlay_table(), *skeleton.fabric_tables())}
-    assert set(compile_host([Verify(), AntiSpoof()], host)) == {("nft-table", scope.value, family) for scope, family in tables}
+    tables = {(table.netns, table.family): table.body for table in (skeleton.underlay_table(), *skeleton.fabric_tables())}
+    assert set(compile_host([Verify(), AntiSpoof()], host)) == {("nft-table", netns, family) for netns, family in tables}
     places = [(record, view(name)) for record, _ in RIGHTS.values() for name in VTEPS]
     objects = [obj for record, seen in places for obj in mapping_objects([Verify()], seen, record).values()]
     for obj in objects:
         assert isinstance(obj, NftElement)
-        assert f"set {obj.set} {{" in tables[obj.scope, obj.family]
+        assert f"set {obj.set} {{" in tables[obj.netns, obj.family]
 
 
 TABLES = {"underlay": underlay.UNDERLAY_IP, "netdev": skeleton.FABRIC_NETDEV, "inet": skeleton.FABRIC_INET}

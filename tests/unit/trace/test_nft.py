@@ -7,9 +7,9 @@ import pytest
 
 from netorch.errors import TraceError
 from netorch.model.packet import Packet, echo
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable, Scope
+from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable
 from netorch.trace.nft import Judgement, table_of
 from netorch.trace.rules import Verdict, Word, parse_rule
 from netorch.trace.skb import CT_STATES, Skb, arriving
@@ -100,7 +100,7 @@ def objects(*found: KernelObject) -> dict[Key, KernelObject]:
 
 
 def forward(*found: KernelObject, packet: Packet, **fields: object) -> Judgement:
-    table = table_of(objects(*found), Scope.FABRIC, "inet")
+    table = table_of(objects(*found), OVERLAY, "inet")
     assert table is not None
     skb = Skb(packet=packet, mark=0x4E54, iifname="vrf5000", sdifname=PORT_A, oifname=PORT_B)
     for name, value in fields.items():
@@ -109,10 +109,11 @@ def forward(*found: KernelObject, packet: Packet, **fields: object) -> Judgement
 
 
 def element(name: str, *items: str, value: str = "") -> NftElement:
-    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=items, vni=VNI, value=value)
+    return NftElement(netns=OVERLAY, family="inet", set=name, items=items, vni=VNI, value=value)
 
 
 SEND = NftChain(
+    vni=VNI,
     name="send-001388-00000007",
     rules=(
         "ct direction . ct mark @tracked_sender goto deliver",
@@ -133,13 +134,14 @@ SEND = NftChain(
     ),
 )
 TAKE = NftChain(
+    vni=VNI,
     name="take-001388-00000007",
     rules=("ct direction . ct mark @tracked_taker accept", "meta nfproto 2 goto taken", "goto sg_refuses_taker"),
 )
 RULES = (
     SEND,
     TAKE,
-    NftMap(name="class-001388.4", spec="type ipv4_addr : mark"),
+    NftMap(vni=VNI, name="class-001388.4", spec="type ipv4_addr : mark"),
     element("class-001388.4", B, value="0x9"),
     element("sends", PORT_A, value="goto send-001388-00000007"),
     element("takes", PORT_B, value="goto take-001388-00000007"),
@@ -185,7 +187,7 @@ def test_only_a_checked_packet_of_a_port_or_a_verified_one_has_a_zone(
     device: str, mark: int, priority: int, counter: str
 ) -> None:
     zones = element("port_zone", PORT_A, value="0x7"), element("zone", "vx5000", value="0x7")
-    table = table_of(objects(*zones), Scope.FABRIC, "inet")
+    table = table_of(objects(*zones), OVERLAY, "inet")
     assert table is not None
     skb = Skb(packet=tcp(A, B), mark=mark, priority=priority, iifname=device, ct_state=CT_STATES["invalid"])
     judgement = table.run("prerouting", skb)
@@ -224,7 +226,7 @@ def test_what_nobody_tracks_begins_nothing_over_the_allowance_either(
 
 
 def test_an_echo_to_the_router_takes_room_too() -> None:
-    table = table_of(objects(element(OVER_ALLOWANCE, "0x7")), Scope.FABRIC, "inet")
+    table = table_of(objects(element(OVER_ALLOWANCE, "0x7")), OVERLAY, "inet")
     assert table is not None
     asked = [table.run("input", Skb(packet=echo(A, B), mark=0x4E54, iifname="vrf5000", ct_zone=zone)) for zone in (7, 8)]
     assert [(judgement.accepted, judgement.counter) for judgement in asked] == [(False, "allowance"), (True, "")]
@@ -233,7 +235,7 @@ def test_an_echo_to_the_router_takes_room_too() -> None:
 def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:
     peer, vtep = nftgen.sender("peers", "192.0.2.11", VNI, A), "192.0.2.12"
     peer6 = nftgen.sender("peers", "192.0.2.11", VNI, A6)
-    table = table_of(objects(peer, peer6, nftgen.member("192.0.2.11", VNI)), Scope.UNDERLAY, "ip")
+    table = table_of(objects(peer, peer6, nftgen.member("192.0.2.11", VNI)), UNDERLAY, "ip")
     assert table is not None
     ends = ("192.0.2.11", vtep, VNI)
     assert table.run("input", arriving(echo(A, B), *ends)).accepted
@@ -244,12 +246,12 @@ def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:
 
 
 def test_a_table_that_somebody_altered_is_not_followed() -> None:
-    altered = NftTable(scope=Scope.FABRIC, family="inet", text="")
+    altered = NftTable(netns=OVERLAY, family="inet", body="")
     with pytest.raises(TraceError, match="altered"):
-        table_of({altered.key: altered}, Scope.FABRIC, "inet")
+        table_of({altered.key: altered}, OVERLAY, "inet")
 
 
 def test_a_chain_that_leads_round_in_circles_is_an_error() -> None:
-    loop = NftChain(name="send-001388-00000007", rules=("goto send-001388-00000007",))
+    loop = NftChain(vni=VNI, name="send-001388-00000007", rules=("goto send-001388-00000007",))
     with pytest.raises(TraceError, match="circles"):
         forward(loop, element("sends", PORT_A, value="goto send-001388-00000007"), packet=tcp(A, B))

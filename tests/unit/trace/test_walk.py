@@ -9,8 +9,8 @@ from netorch.compiler.registry import compile_host, compile_slice, load_compiler
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.security import TCP, UDP, Way
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import OVER_ALLOWANCE, NftElement, Scope
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.nft import OVER_ALLOWANCE, NftElement
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.machine import Machine
@@ -96,16 +96,16 @@ def test_a_host_that_may_not_speak_for_the_source_is_not_believed() -> None:
 
 def test_a_port_whose_rules_are_missing_is_mute_and_deaf() -> None:
     for host, name, port in (("hv1", "sends", PORT_A), ("hv2", "takes", PORT_B)):
-        found = sent(ALL, ping(A, B), without(ALL, host, "nft-element", "fabric", "inet", name, port))
+        found = sent(ALL, ping(A, B), without(ALL, host, "nft-element", "overlay", "inet", name, port))
         assert (found.code, found.host) == (Code.POLICY_NOT_IN_PLACE, host)
 
 
 def test_a_port_without_its_chain_is_mute() -> None:
-    assert sent(ALL, ping(A, B), without(ALL, "hv1", "nft-chain", PORT_A)).code is Code.PORT_UNGUARDED
+    assert sent(ALL, ping(A, B), without(ALL, "hv1", "nft-chain", "overlay", PORT_A)).code is Code.PORT_UNGUARDED
 
 
 def test_a_device_without_a_zone_lets_nothing_through() -> None:
-    found = sent(ALL, ping(A, B), without(ALL, "hv2", "nft-element", "fabric", "inet", "zone", f"vx{VNI}"))
+    found = sent(ALL, ping(A, B), without(ALL, "hv2", "nft-element", "overlay", "inet", "zone", f"vx{VNI}"))
     assert (found.code, found.host) == (Code.ZONE_NOT_IN_PLACE, "hv2")
 
 
@@ -113,7 +113,7 @@ def test_a_device_without_a_zone_lets_nothing_through() -> None:
 def test_a_vpc_over_its_allowance_begins_no_connection_there(host: str) -> None:
     objects = compiled(ALL)
     (zone,) = {obj.value for key, obj in objects[host].items() if key[3:] == ("zone", f"vx{VNI}") and isinstance(obj, NftElement)}
-    refused = NftElement(scope=Scope.FABRIC, family="inet", set=OVER_ALLOWANCE, items=(zone,), vni=0)
+    refused = NftElement(netns=OVERLAY, family="inet", set=OVER_ALLOWANCE, items=(zone,), vni=0)
     objects[host][refused.key] = refused
     found = sent(ALL, ping(A, B), objects)
     assert (found.code, found.host, found.counter) == (Code.CONNECTION_ALLOWANCE, host, "allowance")
@@ -126,7 +126,7 @@ def test_a_next_hop_without_its_entries_ends_the_packet() -> None:
 
 
 def test_a_port_that_is_down_receives_nothing() -> None:
-    found = sent(ALL, ping(A, B), without(ALL, "hv2", "up", PORT_B))
+    found = sent(ALL, ping(A, B), without(ALL, "hv2", "up", "overlay", PORT_B))
     assert (found.code, found.host) == (Code.PORT_MISSING, "hv2")
 
 

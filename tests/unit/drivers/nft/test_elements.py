@@ -60,13 +60,13 @@ def test_what_is_not_understood_is_left_to_libnftables(spec: str, key: str, valu
 
 def test_no_text_becomes_syntax() -> None:
     assert all(map(is_words, chains.POLICY))
-    evil = NftChain(name="send-001388-00000001", rules=("accept; flush ruleset",))
+    evil = NftChain(vni=5000, name="send-001388-00000001", rules=("accept; flush ruleset",))
     assert not is_words(evil)
     assert is_deletable(evil)
-    assert not is_words(NftMap(name="class-001388.4", spec="type mark : mark; }\nflush ruleset"))
+    assert not is_words(NftMap(vni=5000, name="class-001388.4", spec="type mark : mark; }\nflush ruleset"))
     assert not is_deletable(NftChain(name="a\nflush ruleset", rules=()))
 
 
 def test_text_never_deletes_an_element_of_a_chains_set() -> None:
-    emptied = NftChain(name=chains.SEND, rules=chains.SEND_CHAIN.rules, sets=())
+    emptied = NftChain(vni=5000, name=chains.SEND, rules=chains.SEND_CHAIN.rules, sets=())
     assert "delete element" not in as_text(steps([Create(chains.SEND_CHAIN), Replace(chains.SEND_CHAIN, emptied)]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netorch.drivers.nft.listing import Block, digest, objects_of, parse_table, sealed_text
-from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, PortChain, Scope
+from netorch.state.base import OVERLAY
+from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap, PortChain
 
 PORTS = """table netdev netorch {
 \tset fingerprint {
@@ -76,25 +77,25 @@ FORWARD = """table inet netorch {
 
 
 def port_chains(text: str) -> list[object]:
-    return list(objects_of(Scope.FABRIC, "netdev", parse_table(text)))
+    return list(objects_of(OVERLAY, "netdev", parse_table(text)))
 
 
 def element(name: str, item: str, value: str) -> NftElement:
-    return NftElement(scope=Scope.FABRIC, family="inet", set=name, items=(item,), vni=5000, value=value)
+    return NftElement(netns=OVERLAY, family="inet", set=name, items=(item,), vni=5000, value=value)
 
 
 def test_a_ports_chain_is_told_in_the_words_that_made_it() -> None:
-    assert port_chains(PORTS) == [PortChain(ifname="v-0013880000001", rules=RULES)]
+    assert port_chains(PORTS) == [PortChain(vni=5000, ifname="v-0013880000001", rules=RULES)]
 
 
 def test_a_ports_chain_that_lets_by_default_or_stands_elsewhere_has_none_of_our_rules() -> None:
     for old, new in (("policy drop", "policy accept"), ('device "v-0013880000001"', 'device "eth0"'), ("-500", "7")):
-        assert port_chains(PORTS.replace(old, new)) == [PortChain(ifname="v-0013880000001", rules=())]
+        assert port_chains(PORTS.replace(old, new)) == [PortChain(vni=5000, ifname="v-0013880000001", rules=())]
 
 
 def test_an_empty_chain_of_a_port_has_no_rules() -> None:
     text = "table netdev netorch {\n\tchain v-0013880000001 {\n\t}\n}\n"
-    assert port_chains(text) == [PortChain(ifname="v-0013880000001", rules=())]
+    assert port_chains(text) == [PortChain(vni=5000, ifname="v-0013880000001", rules=())]
 
 
 def test_what_vpcs_have_in_the_table_is_told_in_the_words_that_made_it() -> None:
@@ -109,20 +110,20 @@ def test_what_vpcs_have_in_the_table_is_told_in_the_words_that_made_it() -> None
         "meta nfproto ipv6 goto sent",
         "meta l4proto . th dport . ip daddr @send-001388-0000beef.port4 goto sent",
     )
-    assert list(objects_of(Scope.FABRIC, "inet", parse_table(FORWARD))) == [
+    assert list(objects_of(OVERLAY, "inet", parse_table(FORWARD))) == [
         element("zone", "vx5000", "0x10"),
         element("zone", "v-0013880000001", "0x10"),
-        NftMap(name="class-001388.4", spec="type ipv4_addr : mark"),
+        NftMap(vni=5000, name="class-001388.4", spec="type ipv4_addr : mark"),
         element("class-001388.4", "10.0.0.1", "0xbeef"),
         element("class-001388.4", "10.0.0.2", "0x7"),
         element("class-001388.4", "10.0.0.3", "0x8"),
-        NftChain(name="send-001388-0000beef", rules=rules, sets=(held,)),
+        NftChain(vni=5000, name="send-001388-0000beef", rules=rules, sets=(held,)),
     ]
 
 
 def test_a_set_that_has_lost_its_chain_is_told_as_a_chain_without_rules() -> None:
     text = FORWARD.replace("chain send-001388-0000beef", "chain sentinel")
-    (chain,) = (obj for obj in objects_of(Scope.FABRIC, "inet", parse_table(text)) if isinstance(obj, NftChain))
+    (chain,) = (obj for obj in objects_of(OVERLAY, "inet", parse_table(text)) if isinstance(obj, NftChain))
     assert (chain.name, chain.rules, len(chain.sets)) == ("send-001388-0000beef", (), 1)
 
 
@@ -142,16 +143,16 @@ def test_a_set_that_has_lost_its_chain_is_told_as_a_chain_without_rules() -> Non
 )
 def test_the_digest_is_of_what_belongs_to_no_vpc(old: str, new: str, *, same: bool) -> None:
     assert old in FORWARD
-    before, after = (digest(Scope.FABRIC, "inet", parse_table(text)) for text in (FORWARD, FORWARD.replace(old, new, 1)))
+    before, after = (digest(OVERLAY, "inet", parse_table(text)) for text in (FORWARD, FORWARD.replace(old, new, 1)))
     assert (before == after) is same
 
 
 def test_a_seal_holds_as_long_as_the_listing_is_the_sealed_one() -> None:
     blocks = parse_table(FORWARD)
-    seal = Block("set", "fingerprint", ["type mark"], [], f"of-text {digest(Scope.FABRIC, 'inet', blocks)}")
-    assert sealed_text(Scope.FABRIC, "inet", [seal, *blocks]) == "of-text"
-    assert sealed_text(Scope.FABRIC, "inet", [seal, *blocks[1:]]) == ""
-    assert sealed_text(Scope.FABRIC, "inet", blocks) == ""
+    seal = Block("set", "fingerprint", ["type mark"], [], f"of-text {digest(OVERLAY, 'inet', blocks)}")
+    assert sealed_text(OVERLAY, "inet", [seal, *blocks]) == "of-text"
+    assert sealed_text(OVERLAY, "inet", [seal, *blocks[1:]]) == ""
+    assert sealed_text(OVERLAY, "inet", blocks) == ""
 
 
 def test_nothing_is_found_in_nothing() -> None:

@@ -24,7 +24,7 @@ from tests.property.policy_scripts import stored_scripts
 from tests.property.policy_strategies import HOSTS, PolicyCase, policies
 
 PORT = "v-0013880000001"
-PORT_CHAIN = nftgen.port_chain(PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
+PORT_CHAIN = nftgen.port_chain(5000, PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
 COMPILERS = load_compilers()
 
 

@@ -6,8 +6,8 @@ import msgspec
 
 from netorch.drivers.nft.transactions import MOST, only_elements, transactions
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
-from netorch.state.nft import ChainSet, NftChain, NftElement, PortChain, Scope
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.nft import ChainSet, NftChain, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
 VNI, OTHER = 0x1388, 0x1389
@@ -20,12 +20,12 @@ def judge(*peers: str, vni: int = VNI, rules: tuple[str, ...] = ("accept",), nam
     held = ChainSet(
         name=f"{name}.peer_net", spec="type mark . inet_proto; flags interval", elements=tuple(f"{p} . 17" for p in peers)
     )
-    return NftChain(name=name, rules=rules, sets=(held,))
+    return NftChain(vni=vni, name=name, rules=rules, sets=(held,))
 
 
 def member(number: str, vni: int = VNI, address: str = "10.0.0.5") -> NftElement:
     """Return an address with the number of its class."""
-    return NftElement(scope=Scope.FABRIC, family="inet", set=f"class-{vni:06x}.4", items=(address,), vni=vni, value=number)
+    return NftElement(netns=OVERLAY, family="inet", set=f"class-{vni:06x}.4", items=(address,), vni=vni, value=number)
 
 
 def by_key(*objects: KernelObject) -> dict[Key, KernelObject]:
@@ -51,7 +51,7 @@ def test_a_class_that_comes_is_known_before_it_has_members_and_one_that_goes_unt
 
 
 def test_members_change_when_no_packet_is_left_that_has_other_rules_than_those_that_know_their_class() -> None:
-    without = NftChain(name=judge().name, rules=("ct state new", "goto refuse"))
+    without = NftChain(vni=VNI, name=judge().name, rules=("ct state new", "goto refuse"))
     knows = msgspec.structs.replace(judge(NEW_CLASS), rules=("ct state new", "meta mark set x", "meta mark @set", "goto refuse"))
     comes = diff(by_key(knows, member(NEW_CLASS)), by_key(without, member(OLD_CLASS)))
     goes = diff(by_key(without, member(OLD_CLASS)), by_key(knows, member(NEW_CLASS)))
@@ -89,7 +89,7 @@ def test_no_chain_gains_elements_by_themselves_while_others_of_its_vpc_go() -> N
 
 
 def test_a_chain_of_a_port_makes_no_element_wait() -> None:
-    port = PortChain(ifname="v-0013880000001", rules=("accept",))
+    port = PortChain(vni=VNI, ifname="v-0013880000001", rules=("accept",))
     ops: list[Op] = [Replace(port, msgspec.structs.replace(port, rules=("drop",))), Create(member(NEW_CLASS))]
     assert together(ops) == [{port.key}, {member("").key}]
 
@@ -102,5 +102,5 @@ def test_what_makes_room_goes_before_what_takes_it() -> None:
 def test_too_much_for_one_transaction_is_divided_between_vpcs_first() -> None:
     vpcs = [[Create(member(NEW_CLASS, vni, f"10.0.{i >> 8}.{i & 255}")) for i in range(MOST - 1000)] for vni in (VNI, OTHER)]
     huge = [Create(member(NEW_CLASS, OTHER + 1, f"10.1.{i >> 8}.{i & 255}")) for i in range(MOST + 1)]
-    sizes = [(len(found), {op.obj.slice_id for op in found}) for found, _ in transactions([*vpcs[0], *vpcs[1], *huge])]
+    sizes = [(len(found), {op.obj.vni for op in found}) for found, _ in transactions([*vpcs[0], *vpcs[1], *huge])]
     assert sizes == [(MOST - 1000, {VNI}), (MOST - 1000, {OTHER}), (MOST, {OTHER + 1}), (1, {OTHER + 1})]

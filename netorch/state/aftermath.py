@@ -1,0 +1,48 @@
+"""What becomes of other objects when some go, or go down: the one place that knows how a kernel lets one suffer with another.
+
+The plan makes again what is lost, slices forget it, and the kernel in memory loses it, all by the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from netorch.state.base import KernelObject, Key
+
+Objects = Mapping[Key, KernelObject]
+
+
+def aftermath(objects: Objects, gone: Iterable[KernelObject], moved: Iterable[Key] = ()) -> dict[Key, KernelObject | None]:
+    """Return what is left of other objects than the `gone` ones: another value, or nothing.
+
+    What dies with its parent goes; a device that outlives its VRF is taken down for a moment, as the `moved` devices are, which
+    got another master. Going down, a device loses what is `lost_when_down`.
+
+    Cost: nothing where none of the gone has children; else O(objects) for each generation, of which there are two or three.
+    """
+    dead = {obj.key for obj in gone if obj.has_children}
+    down = {obj.parent for obj in gone if obj.is_up_state and obj.parent is not None} | set(moved)
+    left: dict[Key, KernelObject | None] = {}
+    while dead or down:
+        found = _next_generation(objects, dead, down, left)
+        left |= found
+        dead = {key for key, rest in found.items() if rest is None and objects[key].has_children}
+        down = {key for key, rest in found.items() if rest is not None and objects[key].has_children}
+    return left
+
+
+def _next_generation(
+    objects: Objects, dead: Collection[Key], down: Collection[Key], known: Collection[Key]
+) -> dict[Key, KernelObject | None]:
+    found: dict[Key, KernelObject | None] = {}
+    for key, obj in objects.items():
+        parent = obj.parent
+        if parent is None or key in known:
+            continue
+        if parent in dead:
+            rest = obj.orphan
+            if rest is not obj:
+                found[key] = rest
+        elif parent in down and obj.lost_when_down:
+            found[key] = None
+    return found

@@ -1,0 +1,73 @@
+"""Names and numbers of a VPC's devices, tables and chains, and the VNI that each of them bears.
+
+Compilers say of which VPC an object is. Of what a kernel shows, e.g. after the records are gone, the name says it.
+
+    vrf5000, vrf5000.1   VRF of the VPC's route table 0, 1; its routing table has the number 5000, 1 << 24 | 5000
+    vx5000               VXLAN device
+    v-001388abcdef0      port: a letter, six hexadecimal digits of VNI, seven more
+    class-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
+
+A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from netorch.state.base import HOST_SLICE
+
+LETTERS: Final = "v"  # that a device's name may begin with: v a port
+VRF_NUMBER_LAST: Final = 254  # a routing table has 32 bits, the VNI takes 24 of them
+
+_DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
+_CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
+
+
+def vrf_name(vni: int, number: int = 0) -> str:
+    """Return the name of the VRF that stands for a VPC's route table, e.g. vrf5000.1; 15 characters at most."""
+    return f"vrf{vni}.{number}" if number else f"vrf{vni}"
+
+
+def vrf_table(vni: int, number: int = 0) -> int:
+    """Return the routing table of that VRF."""
+    return number << 24 | vni
+
+
+def vrf_of_table(table: int) -> str:
+    """Return the name of the VRF whose routing table this is."""
+    return vrf_name(vni_of_table(table), table >> 24)
+
+
+def vni_of_table(table: int) -> int:
+    """Return the VNI of a VRF's routing table."""
+    return table & 0xFFFFFF
+
+
+@lru_cache(maxsize=65536)
+def vni_of_ifname(ifname: str) -> int:
+    """Return the VNI in a device's name, or HOST_SLICE for a device that is of no VPC."""
+    found = _DEVICE.fullmatch(ifname)
+    if found is None:
+        return HOST_SLICE
+    decimal = found["vrf"] or found["vxlan"]
+    return int(decimal) if decimal else int(found["other"], 16)
+
+
+def vni_of_chain(name: str) -> int:
+    """Return the VNI in the name of a VPC's own chain, set or map; HOST_SLICE for what all VPCs share."""
+    found = _CHAIN.fullmatch(name)
+    return int(found[1], 16) if found is not None else HOST_SLICE
+
+
+def vni_of_element(name: str, items: Sequence[str]) -> int:
+    """Return the VNI of an element: in its set's name, in a device's name that comes first, or in a VXLAN header behind that.
+
+    HOST_SLICE for what has none. Source: RFC 7348 section 5: a word of flags, then 24 bits of VNI and 8 reserved ones.
+    """
+    vni = vni_of_chain(name) or vni_of_ifname(items[0])
+    if vni == HOST_SLICE and len(items) > 2 and items[2].startswith("0x"):
+        vni = int(items[2], 16) >> 8 & 0xFFFFFF
+    return vni

@@ -1,0 +1,32 @@
+"""The order in which a plan makes objects: ascending, and removes them: descending.
+
+Policy comes before the ports come up, and the mapping comes last. This is the one place where the order is spelled.
+"""
+
+from __future__ import annotations
+
+
+class Order:
+    """The apply order. Objects of one place are sorted by their keys."""
+
+    RULE = 10
+    SYSCTL = 12
+    NFT_TABLE = 15
+    NFT_SET = 16
+    NFT_RULES = 17
+    NFT_BORDER = 18  # chains that lead to other chains of their VPC
+    CONNTRACK_SYSCTL = 19  # they are there once a table needs connection tracking
+    VRF = 20
+    VRF_UP = 22
+    TABLE_ROUTE = 25  # routes of a table that lead to no device
+    VXLAN = 30
+    PORT = 34
+    DEVICE_SYSCTL = 36
+    NFT_CHAIN = 38
+    NFT_ELEMENT = 40
+    ADDRESS = 45
+    UP = 50
+    NEIGHBOUR = 55
+    FDB = 57
+    PORT_ROUTE = 60
+    MAPPING_ROUTE = 70

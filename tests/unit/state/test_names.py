@@ -1,0 +1,55 @@
+"""Names and numbers of devices, tables and chains, both ways."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.model.ids import VNI_FIRST, VNI_LAST, make_id, port_name
+from netorch.state.base import HOST_SLICE
+from netorch.state.link import vrf_of
+from netorch.state.names import VRF_NUMBER_LAST, vni_of_chain, vni_of_element, vni_of_ifname, vni_of_table, vrf_of_table
+
+
+@pytest.mark.parametrize("vni", [VNI_FIRST, 5000, VNI_LAST])
+@pytest.mark.parametrize("number", [0, 1, 200, VRF_NUMBER_LAST])
+def test_a_vrf_and_its_table_belong_to_their_vpc(vni: int, number: int) -> None:
+    vrf = vrf_of(vni, number)
+    assert len(vrf.ifname) < 16, "IFNAMSIZ, with the zero at the end"
+    assert 0 < vrf.table < 1 << 32
+    assert vni_of_ifname(vrf.ifname) == vni_of_table(vrf.table) == vrf.vni == vni
+    assert vrf_of_table(vrf.table) == vrf.ifname
+
+
+@pytest.mark.parametrize("vni", [VNI_FIRST, VNI_LAST])
+def test_a_port_belongs_to_its_vpc(vni: int) -> None:
+    assert vni_of_ifname(port_name(make_id("eni", vni, 0xABCDEF01234))) == vni
+
+
+@pytest.mark.parametrize(
+    "name", ["eth0", "lo", "vrf", "vrf5000.", "vrf5000.x", "vx5000.1", "vxlan", "v-00138", "x-0013880000001", "?"]
+)
+def test_other_devices_belong_to_no_vpc(name: str) -> None:
+    assert vni_of_ifname(name) == HOST_SLICE
+
+
+@pytest.mark.parametrize(
+    ("name", "vni"),
+    [("class-001388.4", 5000), ("send-001388-0000beef", 5000), ("acl-001388-00000000001-out.port4", 5000)]
+    + [(shared, HOST_SLICE) for shared in ("peers4", "from_port", "x-00138", "class-001388x", "class-00138g.4")],
+)
+def test_a_chain_belongs_to_the_vpc_behind_its_dash(name: str, vni: int) -> None:
+    assert vni_of_chain(name) == vni
+
+
+@pytest.mark.parametrize(
+    ("holder", "items", "vni"),
+    [
+        ("class-001388.4", ("10.0.0.1",), 5000),
+        ("zone", ("vrf5000.1",), 5000),
+        ("sends", ("v-0013880000001",), 5000),
+        ("peers4", ("192.0.2.12", "0x8000000", "0x138800", "0xa000001"), 5000),
+        ("zone", ("eth0",), HOST_SLICE),
+    ],
+)
+def test_an_element_belongs_to_the_vpc_of_its_set_its_device_or_its_header(holder: str, items: tuple[str, ...], vni: int) -> None:
+    assert vni_of_element(holder, items) == vni
