@@ -53,7 +53,7 @@ def test_a_poisoned_record_degrades_one_vpc_and_keeps_its_objects(world: World, 
     assert before.items() <= kernel.objects.items()
     assert key.encode() in status(world, "hv1", vpc.vni)
     assert world.agents["hv1"].reconciler.problems.keys() == {vpc.vni}
-    kernel.disturb(Delete(before["rule", 4, 32765]))
+    kernel.disturb(Delete(before["rule", "overlay", 4, 32765]))
     if good is None:
         world.delete(key)
     else:
