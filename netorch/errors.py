@@ -10,6 +10,7 @@ NetorchError                  exit 1
 |   |-- Conflict                       another writer was faster more often than we retried
 |   |-- StoreUnavailable               the back end cannot be reached or is damaged
 |   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is mended
+|       `-- NewerRecord                a newer version wrote it; what it belongs to is left alone until this one is upgraded
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
 |-- TraceError                exit 1   a packet cannot be followed: a rule in words that `trace` does not know, a table of others
 |-- KernelError               exit 1   the kernel refused; carries errno
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -98,14 +99,26 @@ class StoreUnavailable(StoreError):
     """The store's file or server cannot be used; the text says why and what to do."""
 
 
+_STORE_CHECK: Final = "`netorch store check` tells the operator how to mend it"
+
+
 class UnreadableRecord(StoreError):
     """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator mends it."""
 
-    def __init__(self, key: str, what: str, beside: str = "") -> None:
+    def __init__(self, key: str, what: str, beside: str = "", advice: str = _STORE_CHECK) -> None:
         self.key = key
         self.beside = beside  # the key of another record, of which one of the two is wrong
         self.what = printable(what)
-        super().__init__(f"{printable(key)}: the record {what}; `netorch store check` tells the operator how to mend it")
+        super().__init__(f"{printable(key)}: the record {what}; {advice}")
+
+
+class NewerRecord(UnreadableRecord):
+    """A record, or a kind of record, of a newer version: nothing is wrong with it, and nobody here knows what it asks for."""
+
+    def __init__(self, key: str, what: str) -> None:
+        advice = "upgrade netorch here"
+        super().__init__(key, what, advice=advice)
+        self.what = f"{self.what}; {advice}"
 
 
 class CompileError(NetorchError):

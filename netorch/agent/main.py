@@ -14,8 +14,9 @@ from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.loop import STORE_PATIENCE_S, Agent
 from netorch.agent.snapshot import SnapshotFile
-from netorch.compiler.registry import load_compilers
+from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.errors import NetorchError
+from netorch.records.kinds import compiled
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
 from netorch.store.modes import make_directory, tighten
@@ -27,13 +28,15 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     """Run the agent of `host_name` until a signal ends it.
 
     Raises:
-      NetorchError: another agent of this host runs, or the state directory cannot be used.
+      NetorchError: no compiler reads a kind of resource, another agent of this host runs, or the state directory cannot be used.
     """
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    compilers = load_compilers()
+    check_coverage(compilers, compiled())
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
     # Imported here: pyroute2 takes a second to import, and only this process needs it.
     from netorch.drivers.conntrack.sources import KernelFlows
@@ -49,7 +52,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
         kernel,
         lambda: open_store(store_url, patience_s=STORE_PATIENCE_S),
         SnapshotFile(snapshot),
-        load_compilers(),
+        compilers,
         flow_logger=FlowLogger(KernelFlows(fabric_netns(host_name)), LogFiles(flow_log_dir, host_name)),
     )
     agent.start()

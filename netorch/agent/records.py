@@ -16,14 +16,14 @@ import msgspec
 
 from netorch.agent.peers import Peers
 from netorch.compiler.base import Identity, Phase
-from netorch.errors import UnreadableRecord
-from netorch.model.eni import EniStatus, Host
+from netorch.errors import NewerRecord, UnreadableRecord
+from netorch.model.eni import EniStatus, Host, Placement
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import SecurityGroup
 from netorch.records import keys
-from netorch.records.codec import decode_value
+from netorch.records.codec import check_schema, decode_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import BY_PREFIX
 from netorch.records.mirror import Change, Mirror, WatchedVpc
@@ -66,7 +66,7 @@ class Records(Mirror):
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
-        self._wants_of: dict[int, set[str]] = {}
+        self._wants_of: dict[int, dict[str, str]] = {}  # VNI -> id of a placement -> why this agent cannot carry it, or nothing
         self._classes: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
@@ -91,6 +91,11 @@ class Records(Mirror):
     def take_dirty(self) -> Dirty:
         """Return what became dirty since the last call."""
         dirty, self.dirty = self.dirty, Dirty()
+        for place in [place for place in dirty.mappings if self.is_isolated(place[0])]:
+            self.dirty.mappings[place] = dirty.mappings.pop(place)  # until its VPC is isolated no more
+        for place in [place for place in dirty.ended if self.is_isolated(place[0])]:
+            dirty.ended.discard(place)
+            self.dirty.ended.add(place)
         return dirty
 
     def carried(self) -> Set[int]:
@@ -99,17 +104,16 @@ class Records(Mirror):
 
     def wants_of(self, vni: int) -> Collection[str]:
         """Return the interfaces of a VPC that this host is to carry."""
-        return self._wants_of.get(vni, ())
+        return self._wants_of.get(vni, {}).keys()
 
     def problem(self, vni: int) -> str:
         """Return why a VPC must not be compiled now, or nothing."""
-        for resource_id in sorted(self._wants_of.get(vni, ())):
-            kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
-            if kind is None or not kind.placed:
-                return (
-                    f"{keys.want(self.host_name, resource_id)}: asks for what no agent of this version carries; upgrade netorch"
-                )
-        return self.vpcs[vni].flaw() if vni in self.vpcs else "no record of the VPC is here yet"
+        refused = next((why for _, why in sorted(self._wants_of.get(vni, {}).items()) if why), "")
+        return refused or (self.vpcs[vni].flaw() if vni in self.vpcs else "no record of the VPC is here yet")
+
+    def is_isolated(self, vni: int) -> bool:
+        """Return whether something of a VPC is of a newer version: then nothing of it is changed in the kernel."""
+        return any(self._wants_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
 
     def strange(self) -> str:
         """Return which placements are no ids, so that nobody knows what is asked for, or nothing."""
@@ -132,8 +136,7 @@ class Records(Mirror):
         if what == "spec":
             self._set_spec(key, value)
         elif what == "want" and is_id(name):
-            # The key says it all; its value is not needed to know what must not be taken off the host.
-            self._set_want(name, wanted=value is not None)
+            self._set_want(key, name, value)
         elif what == "want":
             (self.strays.discard if value is None else self.strays.add)(name)
 
@@ -142,19 +145,19 @@ class Records(Mirror):
         try:
             self.host = decode_value(key, value, Host) if value is not None else None
         except UnreadableRecord as error:
-            self.host_flaw = f"{key}: the record {error.what}"
+            self.host_flaw = str(error)
 
-    def _set_want(self, resource_id: str, *, wanted: bool) -> None:
+    def _set_want(self, key: str, resource_id: str, value: bytes | None) -> None:
         vni = vni_of(resource_id)
         self.dirty.mark(vni, Phase)
-        if wanted:
+        if value is not None:
             self.wants.add(resource_id)
-            self._wants_of.setdefault(vni, set()).add(resource_id)
+            self._wants_of.setdefault(vni, {})[resource_id] = _why_not_carried(key, resource_id, value)
             self.prefixes |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
             return
         self.wants.discard(resource_id)
-        others = self._wants_of.get(vni, set())
-        others.discard(resource_id)
+        others = self._wants_of.get(vni, {})
+        others.pop(resource_id, None)
         if not others:
             self._wants_of.pop(vni, None)
             self.prefixes -= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
@@ -229,3 +232,18 @@ class Records(Mirror):
     def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
         """Return every set of groups that some mapping of a VPC has."""
         return self._classes.get(vni, {}).keys()
+
+
+def _why_not_carried(key: str, resource_id: str, value: bytes) -> str:
+    """Return why an agent of this version cannot carry what a placement asks for, or nothing.
+
+    The key says it all: a value that cannot be read is not needed to know what must not be taken off the host.
+    """
+    kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
+    if kind is None or not kind.placed:
+        return str(NewerRecord(key, f"asks for a kind of resource that no agent of this version carries: {resource_id}"))
+    try:
+        check_schema(key, value, Placement)
+    except NewerRecord as error:
+        return str(error)
+    return ""

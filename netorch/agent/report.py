@@ -12,6 +12,7 @@ import msgspec
 
 from netorch.model.status import AgentRun
 from netorch.records import keys
+from netorch.records.codec import encode
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Outbox:
 
     def say(self, key: str, record: msgspec.Struct | None) -> None:
         """Have `record` written at `key`, or the key removed."""
-        value = msgspec.json.encode(record) if record is not None else None
+        value = encode(record) if record is not None else None
         if value is None:
             self._wanted.pop(key, None)
         else:

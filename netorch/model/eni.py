@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from netorch.model.record import Record
 from netorch.model.vpc import Tags
 
 
@@ -17,7 +18,7 @@ class Attachment(Enum):
     TAP = "tap"  # a tap device for a virtual machine
 
 
-class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Something that owns network interfaces. Stored at `vpc/<vni>/i/<id>`."""
 
     id: str
@@ -28,7 +29,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
-class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`."""
 
     id: str
@@ -55,7 +56,7 @@ class Role(Enum):
     EDGE = "edge"
 
 
-class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A machine that runs an agent. Stored at `host/<name>/spec`."""
 
     name: str
@@ -64,10 +65,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
-class Want(msgspec.Struct, frozen=True, kw_only=True):
-    """A host is to carry this interface. Stored at `host/<name>/want/<eni>`; the VNI is inside the ENI's id."""
+class Placement(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A host is to carry this resource. Stored at `host/<name>/want/<id>`: the id says which kind it is, and of which VPC."""
 
-    eni: str
+    id: str
 
 
 class EniStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

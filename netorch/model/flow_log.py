@@ -9,8 +9,7 @@ import re
 from enum import Enum
 from typing import Final
 
-import msgspec
-
+from netorch.model.record import Record
 from netorch.model.rules import Flaw, number_text, shown
 from netorch.model.vpc import Tags
 
@@ -39,7 +38,7 @@ class Traffic(Enum):
     ALL = "ALL"
 
 
-class FlowLog(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FlowLog(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A record of traffic. Stored at `vpc/<vni>/fl/<id>`."""
 
     id: str

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-import msgspec
+from netorch.model.record import Part, Record
 
 
 class Direction(Enum):
@@ -22,7 +22,7 @@ class Direction(Enum):
     FROM = "from"
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True):
+class Move(Part, frozen=True, kw_only=True, omit_defaults=True):
     """The other host of a moving address."""
 
     direction: Direction
@@ -30,7 +30,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     vtep: str
 
 
-class Mapping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Mapping(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Where an address of a VPC lives."""
 
     vni: int

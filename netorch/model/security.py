@@ -12,8 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-import msgspec
-
+from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
 ALL_PROTOCOLS: Final = -1
@@ -33,7 +32,7 @@ class Way(Enum):
     EGRESS = "egress"
 
 
-class SecurityGroupRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SecurityGroupRule(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One permission. The other end is exactly one of `cidr` (IPv4 or IPv6), `group` and `prefix_list`."""
 
     id: str  # sgr-...
@@ -51,7 +50,7 @@ class SecurityGroupRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         return self.cidr or self.group or self.prefix_list
 
 
-class SecurityGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SecurityGroup(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A stateful firewall of the interfaces that name it: what no rule of any of an interface's groups permits is refused."""
 
     id: str
@@ -70,7 +69,7 @@ class SecurityGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return self.name == DEFAULT_NAME
 
 
-class AclEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AclEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a network ACL; of those that match a packet the one with the lowest number decides."""
 
     number: int  # 1 to 32766, unique in its direction
@@ -81,7 +80,7 @@ class AclEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     to_port: int = -1
 
 
-class NetworkAcl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NetworkAcl(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A stateless filter at the border of the subnets that name it. What no entry matches is denied."""
 
     id: str
@@ -97,14 +96,14 @@ class NetworkAcl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.name == DEFAULT_NAME
 
 
-class PrefixListEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PrefixListEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
     """One CIDR of a prefix list."""
 
     cidr: str
     description: str = ""
 
 
-class PrefixList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PrefixList(Record, frozen=True, kw_only=True, omit_defaults=True):
     """CIDRs of one IP version under one name. In rule quotas it counts as `max_entries` rules."""
 
     id: str

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from netorch.model.record import Record
+
 Tags = dict[str, str]
 
 LOCAL_TARGET = "local"
 
 
-class Vpc(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A customer's private network: one VRF and one VXLAN network identifier."""
 
     id: str
@@ -22,7 +24,7 @@ class Vpc(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
-class Subnet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A slice of a VPC's addresses. Its first four addresses and the last are reserved; the first of them is the router."""
 
     id: str
@@ -42,7 +44,7 @@ class VpcRoute(msgspec.Struct, frozen=True, kw_only=True):
     target: str = LOCAL_TARGET
 
 
-class RouteTable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A route table. The local routes are implicit: `routes_of` in netorch.control shows them, nothing stores them."""
 
     id: str

@@ -1,4 +1,9 @@
-"""Stored bytes as values. What cannot be read, or makes no sense, is named; nothing is guessed, and nobody writes over it."""
+"""Stored bytes as values, and back.
+
+What cannot be read, or makes no sense, is named; nothing is guessed, and nobody writes over it. Neither is what a newer version
+wrote: a record begins with the number of its schema (`netorch.model.record`) unless that is 1, and a number that is not known, or
+a field, is refused. Who refuses one leaves the whole VPC, or host, as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from netorch.errors import UnreadableRecord
+from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.mapping import Mapping
 from netorch.model.status import HostMtu
 from netorch.records import valid
@@ -16,10 +21,12 @@ from netorch.store.base import DAMAGED, KeyValue
 
 T = TypeVar("T")
 
-UNKNOWN_KIND: Final = "is of a kind that this version of netorch does not know; upgrade netorch"
+UNKNOWN_KIND: Final = "is of a kind that this version of netorch does not know"
 # What decoding raises, whatever bytes stand in the store: msgspec's errors, values that are refused, JSON nested too deeply.
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {Mapping: valid.check_mapping, HostMtu: valid.check_host_mtu}
+_NUMBERED: Final = b'{"schema":'
+_encode: Final = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
 
 
@@ -38,12 +45,45 @@ def decode_value(key: str, value: bytes, kind: type[T]) -> T:
 def parse_value(key: str, value: bytes, kind: type[T]) -> T:
     """Return what the bytes at a key say, sense or not. Raises UnreadableRecord."""
     check_sound(key, value)
+    if value.startswith(_NUMBERED):
+        value = _unnumbered(key, value, kind)
     decoder = _DECODERS.get(kind) or _DECODERS.setdefault(kind, msgspec.json.Decoder(kind))
     try:
         found: T = decoder.decode(value)
     except UNREADABLE as error:
         raise UnreadableRecord(key, f"cannot be read: {error}") from error
     return found
+
+
+def encode(record: object) -> bytes:
+    """Return what is stored for a record: JSON, with the number of its schema in front where that is not 1."""
+    value = _encode(record)
+    number = schema_of(type(record))
+    return value if number == 1 else b"%b%d%b%b" % (_NUMBERED, number, b"," if value != b"{}" else b"", value[1:])
+
+
+def schema_of(kind: type) -> int:
+    """Return the number of a type's present schema."""
+    return getattr(kind, "SCHEMA", 1)
+
+
+def check_schema(key: str, value: bytes, kind: type) -> None:
+    """Raise NewerRecord for a record of a schema that is newer than this version knows, whatever else stands in it."""
+    if value.startswith(_NUMBERED):
+        _unnumbered(key, value, kind)
+
+
+def _unnumbered(key: str, value: bytes, kind: type) -> bytes:
+    """Return a record without the number of its schema. Raises NewerRecord."""
+    digits, comma, rest = value[len(_NUMBERED) :].partition(b",")
+    if not comma:
+        digits, rest = digits.rstrip().removesuffix(b"}"), b"}"
+    if not digits.isdigit():
+        return value  # which nobody can read
+    if int(digits) > schema_of(kind):
+        what = f"has schema {int(digits)}, and this version of netorch knows {kind.__name__} up to {schema_of(kind)}"
+        raise NewerRecord(key, what)
+    return b"{" + rest
 
 
 def check_sound(key: str, value: bytes) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from netorch.model.addr import parse_ip
+from netorch.model.record import Record
 from netorch.state.flow import Flow
 
 
-class HandedOver(msgspec.Struct, frozen=True):
+class HandedOver(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The connections of an interface that is on its way from a host. Stored at `hoststat/<host>/flows/<eni>`."""
 
     flows: tuple[Flow, ...]

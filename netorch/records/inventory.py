@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.errors import UnreadableRecord
+from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
@@ -137,7 +137,7 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damage
     prefix, _, resource_id = rest.partition("/")
     kind = BY_PREFIX.get(prefix)
     if kind is None:
-        raise UnreadableRecord(kv.key, UNKNOWN_KIND)
+        raise NewerRecord(kv.key, UNKNOWN_KIND)
     if kind.type is Vpc:
         vpc = stored(kv, Vpc)
         inventory.vpcs[vni] = VpcRecords(vni, {Vpc: {vpc.record.id: vpc}})

@@ -196,8 +196,8 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         unique_names=False,
     ),
 )
-BY_PREFIX: Final = {kind.prefix: kind for kind in _ALL}
-BY_TYPE: Final = {kind.type: kind for kind in _ALL}
+BY_PREFIX: Final[dict[str, Kind[Any]]] = {kind.prefix: kind for kind in _ALL}
+BY_TYPE: Final[dict[type, Kind[Any]]] = {kind.type: kind for kind in _ALL}
 
 
 def kind_of(of: type[T]) -> Kind[T]:
@@ -208,3 +208,9 @@ def kind_of(of: type[T]) -> Kind[T]:
 def of_vpc() -> Iterator[Kind[Any]]:
     """Yield the kinds of what a VPC has, the VPC itself left out."""
     return (kind for kind in BY_PREFIX.values() if kind.scope is Scope.VPC and kind.type is not Vpc)
+
+
+def compiled() -> list[type]:
+    """Return the types that some compiler must read: a firewall is never silently left out."""
+    kinds = (kind for kind in BY_TYPE.values() if kind.scope is Scope.VPC and kind.isolates)
+    return [Mapping, *(kind.type for kind in kinds)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from netorch.errors import UnreadableRecord
+from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -26,14 +26,19 @@ from netorch.records.vpc import VpcRecords
 class WatchedVpc(VpcRecords):
     """The records of one VPC as far as they are known; its own may be missing."""
 
-    flaws: dict[str, str] = msgspec.field(default_factory=dict)  # key -> why its record cannot be read
+    flaws: dict[str, UnreadableRecord] = msgspec.field(default_factory=dict)  # by key
 
     def flaw(self) -> str:
         """Return why nothing may be made of the records now, or nothing."""
         if self.flaws:
             key = min(self.flaws)
-            return f"{key}: {self.flaws[key]}"
+            return str(self.flaws[key])
         return "" if self.of(Vpc) else "the VPC record is missing"
+
+    @property
+    def is_isolated(self) -> bool:
+        """Return whether a newer version wrote a record of it, so that nobody here knows what to make of the others."""
+        return any(isinstance(error, NewerRecord) for error in self.flaws.values())
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,8 +140,8 @@ class Mirror:
         try:
             record = _record(key, of, value)
         except UnreadableRecord as error:
-            if of is None or BY_TYPE.get(of) is None or BY_TYPE[of].isolates:
-                records.flaws[key] = f"the record {error.what}"
+            if isinstance(error, NewerRecord) or _matters(of):
+                records.flaws[key] = error
                 self.changed(Change(vni=vni, of=of, name=name, flawed=True, was_flawed=was_flawed))
                 return
         before = None
@@ -151,12 +156,18 @@ class Mirror:
         self.changed(Change(vni=vni, of=of, name=name, before=before, after=record, was_flawed=was_flawed))
 
 
+def _matters(of: type | None) -> bool:
+    """Return whether a record that cannot be read isolates its VPC; else it counts as not there."""
+    kind = BY_TYPE.get(of) if of is not None else None
+    return kind is None or kind.isolates
+
+
 def _record(key: str, of: type | None, value: bytes | None) -> Any:  # noqa: ANN401 - many types
     """Return what a value says; None when there is none. Raises UnreadableRecord."""
     if value is None:
         return None
     if of is None:
-        raise UnreadableRecord(key, UNKNOWN_KIND)
+        raise NewerRecord(key, UNKNOWN_KIND)
     # Whether a mapping makes sense is asked when it is compiled: then only its own address is left out.
     return parse_value(key, value, of) if of is Mapping else decode_value(key, value, of)
 

@@ -20,7 +20,7 @@ _Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
 FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 
 
-class Flow(msgspec.Struct, frozen=True, kw_only=True):
+class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tracked connection, seen from the one who began it. Nothing is translated: replies have the same ends, turned round."""
 
     zone: _Port  # the conntrack zone of its VPC on this host

@@ -17,7 +17,7 @@ from netorch.control.base.logged import delete_logs_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.eni import Host, Instance, NetworkInterface, Want, primary_eni_id
+from netorch.model.eni import Host, Instance, NetworkInterface, Placement, primary_eni_id
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Subnet, Tags, Vpc
@@ -156,7 +156,7 @@ def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
             vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay, groups=eni.groups
         )
         writes.create(keys.mapping(eni.vni, address), mapping)
-    writes.put(keys.want(host.name, eni.id), Want(eni=eni.id))
+    writes.put(keys.want(host.name, eni.id), Placement(id=eni.id))
 
 
 def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> None:

@@ -11,7 +11,7 @@ from netorch.control.actions.enis import attached_to
 from netorch.control.actions.hosts import place_on
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, Want
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Placement, Role
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -77,7 +77,7 @@ def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Store
         if record.host == target.name:
             raise invalid(where, f"it is on host {target.name} already", "choose another host")
         writes.change(key, mapping.mod_revision, msgspec.structs.replace(record, move=to))
-    writes.put(keys.want(target.name, eni.id), Want(eni=eni.id))
+    writes.put(keys.want(target.name, eni.id), Placement(id=eni.id))
 
 
 def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from netorch.control.base.addresses import Cursor, cursor_key
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import ABSENT
-from netorch.errors import ApiError, Compacted, Conflict, UnreadableRecord
+from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus, HostMtu
@@ -135,8 +135,12 @@ def discard(store: Store, key: str) -> None:
 def _known_damaged(store: Store, key: str) -> tuple[int, type | None]:
     """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
     known, kind = store.get(key), kind_of(key)
-    sound = (known is None or _flaw(known) is None) and key not in damaged(store)
-    if sound:
+    flaw = _flaw(known) if known is not None else None
+    if flaw is None and key in (found := damaged(store)):
+        flaw = found[key][1]
+    if isinstance(flaw, NewerRecord):
+        raise invalid(f"key {key}", "a newer version of netorch wrote it", "upgrade netorch here: there is nothing to mend")
+    if flaw is None:
         what = "nothing is missing there" if known is None else "can be read"
         raise invalid(f"key {key}", what, "`netorch store check` names the keys that need mending")
     return known.mod_revision if known is not None else ABSENT, kind

@@ -25,7 +25,7 @@ _PROBES = 16  # single look-ups before the VPC's addresses are listed instead
 _IPV6_WINDOW = 1 << 32  # an IPv6 subnet is never full, but a search must end
 
 
-class Cursor(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Cursor(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Where to look for the next free address: how far behind the first one that the subnet gives out."""
 
     ipv4: int = 0

@@ -9,14 +9,15 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.errors import ApiError, Conflict
-from netorch.records.codec import decode
+from netorch.model.record import Record
+from netorch.records.codec import decode, encode
 from netorch.records.errors import invalid
 from netorch.store.base import Compare, KeyValue, Put, Store
 
 RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one way and one IP version
 
 
-class Quotas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Limits of one owner. EC2's are 5 VPCs per region and 64,000 address units a VPC; ours let whole clouds into one lab."""
 
     vpcs: int = 10_000
@@ -103,7 +104,7 @@ def set_quotas(store: Store, owner: str, limits: Mapping[str, int]) -> Quotas:
     key = quota_key(owner)
     known = store.get(key)
     changed = msgspec.structs.replace(decode_quotas(known, owner), **limits)
-    record = msgspec.json.encode(msgspec.structs.replace(changed, owner=""))
+    record = encode(msgspec.structs.replace(changed, owner=""))
     if not store.txn([Compare(key, known.mod_revision if known is not None else 0)], [Put(key, record)]).succeeded:
         raise Conflict(f"{where}: somebody else changed them just now; try again")
     return changed

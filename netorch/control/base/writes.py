@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-import msgspec
-
 from netorch.errors import ApiError
 from netorch.model.vpc import Vpc
 from netorch.records import keys
+from netorch.records.codec import encode
 from netorch.records.read import Stored
 from netorch.store.alloc import Claim, take
 from netorch.store.base import Compare, Delete, KeyValue, Put, Range, Store
@@ -19,7 +18,6 @@ from netorch.store.transact import Snapshot, retry
 ABSENT = 0  # the mod_revision of a key that does not exist
 
 T = TypeVar("T")
-_encode = msgspec.json.Encoder().encode
 
 
 class Writes:
@@ -44,7 +42,7 @@ class Writes:
 
     def put(self, key: str, record: object) -> None:
         """Write a record whatever stands there, e.g. below a prefix that another compare guards."""
-        self.values[key] = _encode(record)
+        self.values[key] = encode(record)
 
     def create(self, key: str, record: object) -> None:
         """Write a record that must not exist yet."""

@@ -6,7 +6,7 @@ import msgspec
 
 from netorch.agent.moves import Moves
 from netorch.agent.records import Records
-from netorch.model.eni import NetworkInterface, Want
+from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import make_id
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.records import keys
@@ -26,7 +26,7 @@ def mapping(move: Move | None = None, host: str = "hv2", vtep: str = "192.0.2.12
 
 def arriving() -> Records:
     records = Records("hv1")
-    put(records, keys.want("hv1", ENI), Want(eni=ENI))
+    put(records, keys.want("hv1", ENI), Placement(id=ENI))
     eni = NetworkInterface(
         id=ENI,
         vni=5000,
@@ -44,7 +44,7 @@ def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() ->
     records = Records("hv1")
     second = make_id("eni", 5000, 3)
     for eni in (ENI, second, OTHER):
-        put(records, keys.want("hv1", eni), Want(eni=eni))
+        put(records, keys.want("hv1", eni), Placement(id=eni))
     assert set(records.carried()) == {5000, 5001}
     assert set(records.wants_of(5000)) == {ENI, second}
     records.drop(keys.want("hv1", ENI), 2)

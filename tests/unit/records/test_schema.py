@@ -1,0 +1,95 @@
+"""A record says which schema it is of; what a newer version wrote is refused, never half understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from netorch.control.base.addresses import Cursor
+from netorch.control.base.quotas import Quotas
+from netorch.errors import NewerRecord, UnreadableRecord
+from netorch.model.eni import Placement
+from netorch.model.mapping import Mapping
+from netorch.model.record import Part, Record
+from netorch.model.vpc import Subnet
+from netorch.records import keys
+from netorch.records.codec import decode_value, encode
+from netorch.records.flows import HandedOver
+from netorch.records.kinds import BY_PREFIX
+
+STORED = [*(kind.type for kind in BY_PREFIX.values()), Mapping, Placement, Quotas, Cursor, HandedOver]
+SUBNET = Subnet(id="subnet-00138800000000007", vni=5000, name="a", cidr="10.0.0.0/24")
+KEY = keys.resource(SUBNET.id)
+
+
+class Old(Record, frozen=True):
+    """A form."""
+
+    name: str = ""
+
+
+class New(Old, frozen=True):
+    """The same with one field more."""
+
+    SCHEMA: ClassVar[int] = 12
+    more: tuple[Part, ...] = ()
+
+
+def structs_in(kind: msgspec.inspect.Type) -> Iterator[type]:
+    """Yield the types of all structs that a value may hold."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        yield kind.cls
+        for field in kind.fields:
+            yield from structs_in(field.type)
+    elif isinstance(kind, msgspec.inspect.VarTupleType):
+        yield from structs_in(kind.item_type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for one in kind.types:
+            yield from structs_in(one)
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda kind: kind.__name__)
+def test_no_record_and_no_part_of_one_takes_a_field_that_it_does_not_know(stored: type) -> None:
+    for found in structs_in(msgspec.inspect.type_info(stored)):
+        assert found.__struct_config__.forbid_unknown_fields, found  # type: ignore[attr-defined]
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(UnreadableRecord, match="unknown field"):
+        decode_value(KEY, encode(SUBNET).replace(b"}", b',"outpost":"x"}'), Subnet)
+
+
+def test_a_record_of_the_first_schema_has_no_number() -> None:
+    assert encode(SUBNET) == msgspec.json.encode(SUBNET)
+    assert decode_value(KEY, encode(SUBNET), Subnet) == SUBNET
+    assert decode_value(KEY, b'{"schema":1,' + encode(SUBNET)[1:], Subnet) == SUBNET
+
+
+@pytest.mark.parametrize("record", [New(), New(name="x")])
+def test_a_later_schema_is_written_and_read(record: New) -> None:
+    assert encode(record).startswith(b'{"schema":12')
+    assert msgspec.json.decode(encode(record))["schema"] == 12
+    assert decode_value("k", encode(record), New) == record
+
+
+@pytest.mark.parametrize("old", [b"{}", b'{"name":"x"}', b'{"schema":11,"name":"x"}', b'{"schema":3}'])
+def test_older_schemas_stay_readable(old: bytes) -> None:
+    assert decode_value("k", old, New).more == ()
+
+
+@pytest.mark.parametrize("value", [b'{"schema":13}', b'{"schema":13,"name":1,"other":[]}', b'{"schema":9999999999999999,"x":0}'])
+def test_a_newer_schema_is_told_from_damage(value: bytes) -> None:
+    with pytest.raises(NewerRecord, match=r"^k: the record has schema \d+, .* New up to 12; upgrade netorch here$"):
+        decode_value("k", value, New)
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"schema":', b'{"schema":x}', b'{"schema":-1,"name":""}', b'{"name":"","schema":1}', b'{"schema":"2"}']
+)
+def test_what_is_no_number_is_damage(value: bytes) -> None:
+    with pytest.raises(UnreadableRecord) as raised:
+        decode_value("k", value, Old)
+    assert not isinstance(raised.value, NewerRecord)
