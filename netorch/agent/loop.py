@@ -39,7 +39,7 @@ from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import UNREADABLE
-from netorch.state.base import HOST_SLICE, link_key
+from netorch.state.base import HOST_SLICE, OVERLAY, link_key
 from netorch.state.link import VethPort
 from netorch.store.base import Store
 
@@ -74,8 +74,8 @@ class Agent:
         self.reconciler = Reconciler(self.records, self.moves, kernel, compilers)
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.outbox = Outbox(host_name, kernel.identity)
-        self.connections = Connections(self.records, self.reconciler, kernel, self.outbox)
-        self.allowance = Allowance(kernel, self._vpcs)
+        self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.outbox)
+        self.allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
         self._snapshot = snapshot

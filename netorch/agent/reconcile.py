@@ -17,7 +17,7 @@ from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.agent.zones import Zones
 from netorch.compiler.base import Compiler, HostView, Phase
-from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen
+from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
@@ -66,12 +66,11 @@ class Reconciler:
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
         """Note what changed behind our back. Raises KernelError when the kernel cannot be read; read it all then."""
-        lost = {event.what for event in events if isinstance(event, Lost)}
-        if "underlay" in lost:
-            self._records.dirty.host = True
-        if lost - {"underlay", "nft"}:
+        self._records.dirty.host |= any(isinstance(event, UnderlayChanged) for event in events)
+        if any(isinstance(event, Lost) and event.kinds is None for event in events):
             self.read_kernel()  # newer than all the other events, which must not be applied to it
             return
+        lost: set[str] = set()
         for event in events:
             match event:
                 case Seen(obj):
@@ -80,10 +79,12 @@ class Reconciler:
                 case Gone(key, vni):
                     self.repaired += _is_damage(self._slice(vni), key, None)
                     self._slice(vni).gone(key)
+                case Lost(kinds) if kinds is not None:
+                    lost |= kinds
                 case _:
                     pass
-        if "nft" in lost:
-            self._adopt(self._kernel.dump_nft(), lambda key: str(key[0]).startswith("nft-"))
+        if lost:
+            self._adopt(self._kernel.dump(frozenset(lost)), lambda key: key[0] in lost)
 
     def _adopt(self, dumped: Objects, covers: Callable[[Key], bool]) -> int:
         by_slice: dict[int, Objects] = {}

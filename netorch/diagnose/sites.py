@@ -69,9 +69,8 @@ def with_texts(objects: Objects, desired: Objects) -> dict[Key, KernelObject]:
 def _refusals(kernel: Kernel) -> dict[Key, KernelObject]:
     """Return the zones that may begin no connection now; they expire, so that a dump does not show them."""
     name, family = OVER_ALLOWANCE, str(VPC_TABLE[2])
-    found = [
-        NftElement(netns=OVERLAY, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in kernel.refused_zones()
-    ]
+    zones = kernel.trackers[OVERLAY].refused()
+    found = [NftElement(netns=OVERLAY, family=family, set=name, items=(hex(zone),), vni=HOST_SLICE) for zone in zones]
     return {element.key: element for element in found}
 
 

@@ -1,15 +1,22 @@
-"""What the agent needs of a kernel: a dump of what is ours, operations, and word of what changed behind our back."""
+"""What the agent needs of a host's kernel, and what a part of it, a driver, has to offer.
+
+A driver is one conversation about some kinds of objects in one namespace: it dumps them, carries out operations, and says what
+changed behind our back. A kernel is a list of drivers (netorch.drivers.composition). Connections are no objects, because nobody
+declares them: tracking them is a protocol of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence, Set
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from typing import Final, Protocol
 
 import msgspec
 
 from netorch.state.base import HOST_SLICE, KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.op import Failure, Op
+
+NO_KINDS: Final[frozenset[str]] = frozenset()
 
 
 class Underlay(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +27,7 @@ class Underlay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How many connections the fabric's table holds, and how many it may hold at most; 0: as many as there are."""
+    """How many connections a namespace's table holds, and how many it may hold at most; 0: as many as there are."""
 
     held: int
     most: int
@@ -40,38 +47,105 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """Notifications were lost, or something changed that notifications do not describe: dump again.
+    """Notifications were lost, or something changed that they do not describe: these kinds must be dumped again, or all."""
 
-    `what` is "all"; "nft" (another program changed a table of ours, so only the tables must be dumped again); or "underlay"
-    (the VTEP address came or went, or its device's MTU changed: ask `underlay` again, the dump shows nothing of it).
-    """
-
-    what: str
+    kinds: frozenset[str] | None = None
 
 
-KernelEvent = Seen | Gone | Lost
+class UnderlayChanged(msgspec.Struct, frozen=True):
+    """The VTEP address came or went, or its device's MTU changed: ask `underlay` again, a dump shows nothing of it."""
+
+
+KernelEvent = Seen | Gone | Lost | UnderlayChanged
+
+
+class Driver(Protocol):
+    """One conversation: a protocol of the kernel, or a daemon, in one of the host's namespaces."""
+
+    @property
+    def netns(self) -> str:
+        """Return the namespace whose objects it applies."""
+        ...
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of objects that it applies; no other driver of the namespace has one of them."""
+        ...
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return what is there of ours. Raises KernelError."""
+        ...
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out operations on objects of its kinds in order; return those refused, which do not stop the others."""
+        ...
+
+    def events(self) -> list[KernelEvent]:
+        """Return what changed since the last call, other than by `apply`; never blocks. Raises KernelError."""
+        ...
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when `events` has something, or None if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets; everything in the kernel stays."""
+        ...
+
+
+class ConnectionTracker(Protocol):
+    """Connection tracking of one namespace."""
+
+    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
+        """Return the tracked connections of a zone that one of these addresses is an end of; all when none are named."""
+        ...
+
+    def forget(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel forget connections; one that is gone already is fine."""
+        ...
+
+    def restore(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
+        ...
+
+    def use(self) -> TableUse:
+        """Return how full the table is."""
+        ...
+
+    def sample(self, size: int) -> dict[int, int]:
+        """Return how many of `size` connections, drawn by lot, each zone has; of all that live if there are fewer."""
+        ...
+
+    def refused(self) -> frozenset[int]:
+        """Return the zones that may begin no connection now."""
+        ...
+
+    def refuse(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        ...
 
 
 class Kernel(Protocol):
-    """One host's kernel: its underlay namespace and its fabric namespace, which is made when absent."""
+    """One host's kernel: its underlay namespace and its overlay namespace, which is made when absent."""
 
     @property
     def identity(self) -> str:
         """Return which kernel this is: equal only for agents that would manage the same namespace."""
         ...
 
-    def dump(self) -> dict[Key, KernelObject]:
-        """Return every object that is ours, read from the kernel."""
+    @property
+    def trackers(self) -> Mapping[str, ConnectionTracker]:
+        """Return connection tracking by namespace."""
         ...
 
-    def dump_nft(self) -> dict[Key, KernelObject]:
-        """Return our tables and their elements only."""
+    def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
+        """Return every object that is ours, read from the kernel; of these kinds only, if some are named."""
         ...
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations in order; nft operations of equal rank in a row are one transaction.
+        """Carry out the operations in order. A refused one does not stop the others.
 
-        A refused operation does not stop the others. An empty list means that everything was done.
+        An empty list means that everything was done.
         """
         ...
 
@@ -95,39 +169,8 @@ class Kernel(Protocol):
         """
         ...
 
-    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
-        """Return the tracked connections of a conntrack zone of the fabric that one of these addresses is an end of.
-
-        All of the zone when no addresses are named.
-        """
-        ...
-
-    def forget_flows(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel forget connections; one that is gone already is fine."""
-        ...
-
-    def restore_flows(self, flows: Iterable[Flow]) -> None:
-        """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
-        ...
-
     def left_alone(self, ifname: str) -> str:
-        """Return what stood in an instance's namespace when its port was plugged, and was left alone, or nothing."""
-        ...
-
-    def table_use(self) -> TableUse:
-        """Return how full the fabric's connection table is."""
-        ...
-
-    def sample_zones(self, size: int) -> dict[int, int]:
-        """Return how many of `size` connections, drawn by lot, each zone has; of all that live if there are fewer."""
-        ...
-
-    def refused_zones(self) -> frozenset[int]:
-        """Return the zones that may begin no connection now."""
-        ...
-
-    def refuse_zones(self, zones: Set[int]) -> None:
-        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
         ...
 
     def close(self) -> None:

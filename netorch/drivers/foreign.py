@@ -14,7 +14,7 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.netlink import attrs, u32
-from netorch.state.foreign import Foreign
+from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
 # Source: linux/rtnetlink.h RTPROT_*, RTN_*; linux/fib_rules.h FR_ACT_*; linux/netfilter.h NFPROTO_*
@@ -63,12 +63,12 @@ def qdisc(body: bytes, names: Mapping[int, str]) -> Foreign | None:
     return Foreign(what=f"qdisc {kind} on {names.get(index, index)}") if handle else None
 
 
-def nft_table(body: bytes) -> Foreign | None:
+def nft_table(body: bytes) -> ForeignTable | None:
     """Return a table of nftables that is not ours. The body begins with nfgenmsg."""
     name = attrs(body, 4).get(1, b"").rstrip(b"\0").decode(errors="replace")
     if name == NFT_TABLE and body[0] in _OURS:
         return None
-    return Foreign(what=f"nft table {_NFT_FAMILIES.get(body[0], body[0])} {name}", nft=True)
+    return ForeignTable(what=f"nft table {_NFT_FAMILIES.get(body[0], body[0])} {name}")
 
 
 def old_tables(fd: int) -> Iterator[Foreign]:

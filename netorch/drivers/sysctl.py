@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from netorch.drivers import netns
+from netorch.drivers.base import KernelEvent, Seen
 from netorch.errors import KernelError
+from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.link import Sysctl
 from netorch.state.op import Delete, Failure, Op, describe
 from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
@@ -71,29 +73,39 @@ def read(fd: int) -> list[Sysctl]:
     return found
 
 
-class Watch:
-    """The namespace's own sysctls, looked at once a second, since the kernel tells of few. A look costs what `read` does."""
+class Sysctls:
+    """The driver of the overlay's sysctls. Those of devices are dumped by route netlink, and written here.
 
-    def __init__(self, fd: int) -> None:
+    The namespace's own are looked at once a second, since the kernel tells of few. A look costs what `read` does.
+    """
+
+    netns: Final = OVERLAY
+    kinds: Final = frozenset({Sysctl.kind})
+
+    def __init__(self, fd: int, skip: Callable[[Collection[Key]], None]) -> None:
+        """Take a descriptor of the namespace, which must stay open.
+
+        `skip` is told what was written: of some of it route netlink tells, too, and not who wrote it.
+        """
         self._fd = fd
+        self._skip = skip
         self._known: dict[str, str] = {}
         self._look_at = 0.0
 
-    def read(self) -> list[Sysctl]:
-        """Return them. Raises OSError."""
-        found = read(self._fd)
-        self._known = {obj.path: obj.value for obj in found}
-        return found
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return the namespace's own. Raises KernelError."""
+        return {obj.key: obj for obj in self._read()}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Write values, of devices too, and return what the kernel refused."""
         failures = apply(self._fd, ops)
         failed = {failure.op.obj.key for failure in failures}
+        self._skip([op.obj.key for op in ops if op.obj.key not in failed])
         written = (op.obj for op in ops if isinstance(op.obj, Sysctl) and op.obj.key not in failed)
         self._known |= {obj.path: obj.value for obj in written if obj.path in self._known}
         return failures
 
-    def changes(self) -> list[Sysctl]:
+    def events(self) -> list[KernelEvent]:
         """Return those that somebody has changed since they were last read; nothing when a second has not passed.
 
         Raises:
@@ -104,10 +116,21 @@ class Watch:
             return []
         self._look_at = now + LOOK_EVERY_S
         before = self._known
+        return [Seen(obj) for obj in self._read() if obj.value != before.get(obj.path)]
+
+    def fileno(self) -> None:
+        """Return None: the kernel says nothing."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
+    def _read(self) -> list[Sysctl]:
         try:
-            return [obj for obj in self.read() if obj.value != before.get(obj.path)]
+            found = read(self._fd)
         except OSError as error:
             raise KernelError("read sysctls", error.errno or 0, str(error)) from error
+        self._known = {obj.path: obj.value for obj in found}
+        return found
 
 
 def _write(path: str, value: str) -> None:

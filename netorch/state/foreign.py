@@ -17,11 +17,10 @@ class Foreign(KernelObject, frozen=True, kw_only=True):
     ours: ClassVar[bool] = False
 
     what: str  # e.g. `rule pref 500 lookup 77`; the same text is the same thing
-    nft: bool = False  # whether a dump of nftables alone shows it
 
     @property
     def key(self) -> Key:
-        return ("nft-foreign" if self.nft else "foreign", self.netns, self.what)
+        return (self.kind, self.netns, self.what)
 
     @property
     def order(self) -> int:
@@ -29,3 +28,9 @@ class Foreign(KernelObject, frozen=True, kw_only=True):
 
     def text(self) -> str:
         return self.what
+
+
+class ForeignTable(Foreign, frozen=True, kw_only=True):
+    """A table of nftables that is somebody else's."""
+
+    kind: ClassVar[str] = "nft-foreign"

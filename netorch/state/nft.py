@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key, OnDevice
+from netorch.state.foreign import ForeignTable
 from netorch.state.names import vni_of_chain
 from netorch.state.order import Order
 
@@ -183,3 +184,6 @@ def freed_zone(obj: KernelObject) -> int:
     if isinstance(obj, NftElement) and obj.set == ZONES and obj.items[0].startswith("vx"):
         return int(obj.value, 0)
     return 0
+
+
+NFT_KINDS: Final = frozenset(of.kind for of in (NftTable, PortChain, NftMap, NftChain, NftElement, ForeignTable))

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,15 +28,17 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
+from netorch.drivers.base import Driver
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message
 from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.driver import Handler
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 from netorch.model.mapping import Mapping
 from netorch.records.caller import Caller
-from netorch.state.base import KernelObject
+from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Link, Sysctl, TapPort, Vrf, Vxlan
@@ -76,12 +79,20 @@ def cloud(vpcs: int, *, dual: bool) -> Cloud:
 
 
 class TimedKernel(LinuxKernel):
-    """A LinuxKernel that knows how long each kind of operations took."""
+    """A LinuxKernel that knows how long each driver's operations took."""
 
     def __init__(self, host: str) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.applied_s = 0.0
         super().__init__(host)
+        handler_of = self._rtnl._handler_of
+        timed: dict[Handler, Handler] = {}
+
+        def timed_handler_of(op: Op) -> Handler:
+            handler = handler_of(op)
+            return timed.setdefault(handler, partial(self._timed, getattr(handler, "__name__", op.obj.kind), handler))
+
+        self._rtnl._handler_of = timed_handler_of  # type: ignore[method-assign]
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations."""
@@ -91,19 +102,22 @@ class TimedKernel(LinuxKernel):
         assert not failures, str(failures[0].error)
         return failures
 
-    def _carry_out(self, lane: str, ops: list[Op]) -> list[Failure]:
+    def _apply_by(self, driver: Driver, ops: list[Op]) -> list[Failure]:
+        return self._timed(f"{type(driver).__name__.lower()} {driver.netns}", driver.apply, ops)
+
+    def _timed(self, name: str, handler: Handler, ops: list[Op]) -> list[Failure]:
         begin = time.perf_counter()
-        failures = super()._carry_out(lane, ops)
-        self.seconds[lane] += time.perf_counter() - begin
+        failures = handler(ops)
+        self.seconds[name] += time.perf_counter() - begin
         return failures
 
 
 class Started(msgspec.Struct, kw_only=True):
-    """What an agent's start took: in all, in the kernel, of that in each lane; and what it holds."""
+    """What an agent's start took: in all, in the kernel, of that in each driver; and what it holds."""
 
     seconds: float
     applied_s: float
-    lanes: dict[str, float]
+    drivers: dict[str, float]
     writes: int
     objects: int
     rss: int
@@ -138,7 +152,7 @@ def run_agent(store_path: str, state_dir: str) -> None:
     started = Started(
         seconds=seconds,
         applied_s=kernel.applied_s,
-        lanes=dict(kernel.seconds),
+        drivers=dict(kernel.seconds),
         writes=agent.reconciler.writes,
         objects=agent.reconciler.object_count(),
         rss=resident_bytes() - rss,
@@ -253,7 +267,7 @@ class Raw:
 
 
 def take_down(kernel: LinuxKernel) -> list[KernelObject]:
-    """Delete all devices, what goes with them and what does not; return everything there was, in the order of birth."""
+    """Delete all devices, what goes with them and what does not; return everything there was, in apply order."""
     objects = sorted(kernel.dump().values(), key=lambda obj: obj.order)
     lasting = [obj for obj in objects if isinstance(obj, Link | NftElement) or (isinstance(obj, Route) and not obj.ifname)]
     assert kernel.apply([Delete(obj) for obj in reversed(lasting)]) == []
@@ -268,7 +282,7 @@ def kernel_bytes() -> int:
 
 def netlink_seconds(started: Started) -> float:
     """Return what an agent needed for devices and entries, its reading of the notifications included."""
-    return started.applied_s - sum(started.lanes.get(lane, 0.0) for lane in ("port", "sysctl", "underlay", "fabric"))
+    return started.drivers[f"rtnl {OVERLAY}"] - started.drivers.get("make_ports", 0.0)
 
 
 def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
@@ -319,9 +333,9 @@ def figures(vpcs: int, dual: bool, directory: Path) -> list[Figure]:
         first = min(first, agent.started, key=netlink_seconds)
         agent.end()
         take_down(kernel)
-    lanes = ", ".join(f"{lane} {seconds:.2f}" for lane, seconds in sorted(first.lanes.items(), key=lambda item: -item[1]))
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in sorted(first.drivers.items(), key=lambda item: -item[1]))
     mine = netlink_seconds(first)
-    sent = sum(first.lanes.get(lane, 0.0) for lane in ("vrf", "vxlan", "packed"))
+    sent = sum(first.drivers.get(name, 0.0) for name in ("make", "make_vxlans", "send"))
     rate = f"{vpcs / mine:,.0f} VPCs/s, raw {vpcs / raw:,.0f} VPCs/s"
     return [
         Figure(name="devices and entries: agent's way : raw netlink", value=mine / raw, unit="x", goal=1.5, note=rate),
@@ -330,7 +344,7 @@ def figures(vpcs: int, dual: bool, directory: Path) -> list[Figure]:
         Figure(name="restart : dump of the kernel", value=again.seconds / audit, unit="x", note=f"{again.seconds:.2f} s"),
         Figure(name="operations of one changed mapping, at most", value=max(counts), digits=0, note=f"at least {min(counts)}"),
         Figure(name="build, store to kernel", value=first.seconds, unit="s", note=f"{first.objects:,} objects"),
-        Figure(name="  thereof in the kernel", value=first.applied_s, unit="s", note=lanes),
+        Figure(name="  thereof in the kernel", value=first.applied_s, unit="s", note=parts),
         Figure(name="  thereof the agent's own", value=first.seconds - first.applied_s, unit="s"),
         Figure(name="audit", value=audit, unit="s", note=f"{first.objects / audit:,.0f} objects/s"),
         Figure(name="one mapping changed, commit to kernel, p50", value=percentile(took, 50) * 1e3, unit="ms"),

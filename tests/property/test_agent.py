@@ -19,16 +19,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from netorch.agent.tasks.allowance import over_allowance
 from netorch.control.actions import enis, hosts, instances, moves, subnets, vpcs
 from netorch.control.actions.instances import Wish
-from netorch.drivers.base import Lost, Underlay
+from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.errors import ApiError, Compacted
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
 from netorch.model.security import UDP
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.inventory import read_inventory
+from netorch.state.base import OVERLAY
 from netorch.state.flow import Flow
 from netorch.state.l3 import Route
 from netorch.state.link import Vrf
+from netorch.state.nft import NFT_KINDS
 from netorch.state.op import Create, Delete, Replace
 from tests.unit.agent.world import World
 
@@ -140,7 +142,7 @@ class Histories(RuleBasedStateMachine):
         kernel = self.world.kernels[host]
         vtep = f"192.0.2.{10 + int(host[2:])}"
         kernel.underlays = {vtep: Underlay(ifname="eth0", mtu=mtu)} if mtu else {}
-        kernel.tell(Lost("underlay"))
+        kernel.tell(UnderlayChanged())
 
     @rule(host=HOSTS)
     def restart(self, host: str) -> None:
@@ -173,21 +175,21 @@ class Histories(RuleBasedStateMachine):
     def somebody_leaves_a_vrf_behind(self, host: str) -> None:
         self.world.kernels[host].disturb(Create(Vrf(vni=9999, ifname="vrf9999", table=9999)))
 
-    @rule(host=HOSTS, what=st.sampled_from(["all", "nft"]))
-    def lose_notifications(self, host: str, what: str) -> None:
-        self.world.kernels[host].tell(Lost(what))
+    @rule(host=HOSTS, kinds=st.sampled_from([None, NFT_KINDS]))
+    def lose_notifications(self, host: str, kinds: frozenset[str] | None) -> None:
+        self.world.kernels[host].tell(Lost(kinds))
 
     @rule(host=HOSTS, zone=st.integers(1, 4), count=st.integers(0, 30), most=st.sampled_from([0, 20, 50, 1000]))
     def instances_talk(self, host: str, zone: int, count: int, most: int) -> None:
         kernel = self.world.kernels[host]
         one = Flow(zone=zone, protocol=UDP, source="192.0.2.1", destination="192.0.2.2", timeout_s=30)
-        kernel.restore_flows(msgspec.structs.replace(one, sport=sport) for sport in range(count))
-        kernel.most_tracked = most
+        kernel.trackers[OVERLAY].restore(msgspec.structs.replace(one, sport=sport) for sport in range(count))
+        kernel.tracker.most = most
 
     @rule(host=HOSTS)
     def refusals_and_connections_expire(self, host: str) -> None:
-        self.world.kernels[host].refused = frozenset()
-        self.world.kernels[host].tracked.clear()
+        self.world.kernels[host].tracker.refused_zones = frozenset()
+        self.world.kernels[host].tracker.tracked.clear()
 
     # --- the store -----------------------------------------------------------------------------------------------------------
 
@@ -237,7 +239,7 @@ class Histories(RuleBasedStateMachine):
     def _mend(self) -> None:
         world = self.world
         for name, kernel in world.kernels.items():
-            kernel._failures.clear()
+            kernel.host.failures.clear()
             world.wires[name].cut, world.wires[name].cut_after = False, None
             if kernel.underlays == {}:
                 self.change_the_underlay(name, 1550)
@@ -268,9 +270,13 @@ class Histories(RuleBasedStateMachine):
         for name, agent in self.world.agents.items():
             kernel = self.world.kernels[name]
             owners = {zone: vpc.owner for zone, vpc in agent._vpcs().items()}
-            held = kernel.sample_zones(len(kernel.tracked))
-            over = over_allowance(held, owners, kernel.most_tracked, kernel.refused) if kernel.most_tracked else frozenset()
-            assert kernel.refused == over
+            held = kernel.trackers[OVERLAY].sample(len(kernel.tracker.tracked))
+            over = (
+                over_allowance(held, owners, kernel.tracker.most, kernel.tracker.refused_zones)
+                if kernel.tracker.most
+                else frozenset()
+            )
+            assert kernel.tracker.refused_zones == over
 
 
 TestHistories = pytest.mark.slow(Histories.TestCase)

@@ -31,7 +31,7 @@ from netorch.model.ids import make_id
 from netorch.model.packet import Packet
 from netorch.model.security import SecurityGroup
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, KernelObject, Key
 from policy.connections import AT_SENDER, Connections
 from policy.evaluate import Verdict
 from tests.property.policy_scripts import PLACES, Script, Step
@@ -108,7 +108,7 @@ class Arena:
         """Let the kernels forget the connections of a play: the table of a small machine would be full after a few hundred."""
         for kernel in self._kernels.values():
             for zone in self._zones():
-                kernel.forget_flows(kernel.flows(zone))
+                kernel.trackers[OVERLAY].forget(kernel.trackers[OVERLAY].flows(zone))
 
     def _zones(self) -> tuple[int, int]:
         """Return the present play's zones, of its own VPC and of the open one; each play has others."""

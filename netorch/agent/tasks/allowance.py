@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Final
 
-from netorch.drivers.base import Kernel, TableUse
+from netorch.drivers.base import ConnectionTracker, TableUse
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
 
@@ -62,12 +62,12 @@ def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: i
 class Allowance:
     """Watches the table of one host; `look_at` is when it wants its next turn."""
 
-    def __init__(self, kernel: Kernel, vpcs: Callable[[], Mapping[int, Vpc]]) -> None:
-        """Watch a kernel's table; `vpcs` returns the VPCs of the host by zone."""
+    def __init__(self, tracker: ConnectionTracker, vpcs: Callable[[], Mapping[int, Vpc]]) -> None:
+        """Watch a table of connections; `vpcs` returns the VPCs of the host by zone."""
         self.look_at = 0.0
         self.refused: frozenset[int] = frozenset()  # zones
         self.use = TableUse(held=0, most=0)
-        self._kernel = kernel
+        self._tracker = tracker
         self._vpcs = vpcs
         self._read = False  # whether it is known who was refused when we came
         self._refresh_at = 0.0
@@ -99,9 +99,9 @@ class Allowance:
             self._trouble = ""
 
     def _look(self, now: float) -> None:
-        self.use = use = self._kernel.table_use()
+        self.use = use = self._tracker.use()
         if not self._read:
-            self.refused, self._read = self._kernel.refused_zones(), True
+            self.refused, self._read = self._tracker.refused(), True
         if 4 * use.held > use.most > 0:
             self.look_at = now + LOOK_SOON_S
         over: frozenset[int] = frozenset()
@@ -109,7 +109,7 @@ class Allowance:
             owners = {zone: vpc.owner for zone, vpc in self._vpcs().items()}
             over = over_allowance(self._held(use), owners, use.most, self.refused)
         if over != self.refused or (over and now >= self._refresh_at):
-            self._kernel.refuse_zones(over)
+            self._tracker.refuse(over)
             self._refresh_at = now + REFRESH_S
         if over != self.refused:
             self.refused = over
@@ -120,6 +120,6 @@ class Allowance:
 
         A sample of everything is taken as it is: the table holds what has expired, too, until the kernel comes by.
         """
-        sample = self._kernel.sample_zones(SAMPLE)
+        sample = self._tracker.sample(SAMPLE)
         scale = use.held / SAMPLE if sum(sample.values()) >= SAMPLE else 1
         return {zone: count * scale for zone, count in sample.items()}

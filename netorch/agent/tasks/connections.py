@@ -27,7 +27,7 @@ from netorch.agent.records import Dirty, Records
 from netorch.agent.report import Outbox
 from netorch.agent.snapshot import Snapshot
 from netorch.compiler.base import Phase
-from netorch.drivers.base import Kernel
+from netorch.drivers.base import ConnectionTracker
 from netorch.errors import KernelError
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
@@ -49,10 +49,10 @@ HANDED_OVER: Final = 3000  # connections of one interface: a record of the store
 class Connections:
     """What is still to be done for connections of this host."""
 
-    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, outbox: Outbox) -> None:
+    def __init__(self, records: Records, reconciler: Reconciler, tracker: ConnectionTracker, outbox: Outbox) -> None:
         self._records = records
         self._reconciler = reconciler
-        self._kernel = kernel
+        self._tracker = tracker
         self._outbox = outbox
         self._told: dict[str, bool] = {}  # interface on its way from here -> whether it had left when its connections were told
 
@@ -114,14 +114,14 @@ class Connections:
             records.each(NetworkAcl),
             records.each(PrefixList),
         )
-        doomed = [flow for flow in self._kernel.flows(self._reconciler.zone_of(vni), members) if _outlived(book, members, flow)]
-        self._kernel.forget_flows(doomed)
-        log.info("ended connections count=%d group=%s", len(doomed), group_id)
+        ended = [flow for flow in self._tracker.flows(self._reconciler.zone_of(vni), members) if _outlived(book, members, flow)]
+        self._tracker.forget(ended)
+        log.info("ended connections count=%d group=%s", len(ended), group_id)
 
     def _forget(self, vni: int, addresses: Set[str]) -> None:
         """End the connections of addresses. Of a VPC that is gone from here the kernel has forgotten them with the zone."""
         if vni in self._records.carried():
-            self._kernel.forget_flows(self._kernel.flows(self._reconciler.zone_of(vni), addresses))
+            self._tracker.forget(self._tracker.flows(self._reconciler.zone_of(vni), addresses))
 
     def _take_over(self, eni_id: str) -> None:
         """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
@@ -130,7 +130,7 @@ class Connections:
         if said is not None and eni is not None and eni_id in self._records.wants:
             zone = self._reconciler.zone_of(vni_of(eni_id))
             own = [_own_part(flow, eni) for flow in said.flows]
-            self._kernel.restore_flows(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
+            self._tracker.restore(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
 
     def _interface(self, eni_id: str) -> NetworkInterface | None:
         """Return an interface's record; there is none any more when its VPC has gone meanwhile."""
@@ -161,7 +161,7 @@ class Connections:
         vni = vni_of(eni_id)
         eni = self._interface(eni_id)
         own = eni.addresses if eni is not None else ()
-        flows = self._kernel.flows(self._reconciler.zone_of(vni), own)
+        flows = self._tracker.flows(self._reconciler.zone_of(vni), own)
         if len(flows) > HANDED_OVER:
             log.warning("interface %s: %d of %d connections are left behind", eni_id, len(flows) - HANDED_OVER, len(flows))
             flows = tuple(sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER])

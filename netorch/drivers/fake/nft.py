@@ -1,53 +1,84 @@
-"""What Linux refuses of nftables objects as things stand, and what it takes along; for the kernel in memory."""
+"""What Linux refuses of nftables objects as things are, and what a table takes along."""
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from netorch.drivers.base import KernelEvent, Lost
+from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.nft import VPC_TABLE, NftChain, NftElement, NftMap, NftTable, PortChain
-
-NFT: tuple[type[KernelObject], ...] = (NftTable, NftMap, NftChain, NftElement, PortChain)
+from netorch.state.nft import NFT_KINDS, VPC_TABLE, NftChain, NftElement, NftMap, NftTable, PortChain, freed_zone
+from netorch.state.op import Create, Delete, Op
 
 Objects = Mapping[Key, KernelObject]
 
 
-def check_birth(obj: KernelObject, objects: Objects) -> None:
-    """Raise OSError when the object cannot be made, or changed into this."""
-    found = objects.get(obj.key)
-    match obj:
-        case NftMap():
-            _need(VPC_TABLE in objects)
-            if isinstance(found, NftMap) and found.spec != obj.spec:
-                raise OSError(errno.EEXIST, f"its type is {found.spec}")
-        case NftChain():
-            own = {held.name for held in obj.sets}
-            chains, holders = _referred(obj.rules)
-            _need(VPC_TABLE in objects and all(_has(objects, "chain", name) for name in chains))
-            _need(all(_has(objects, "(?:set|map)", name) for name in holders - own))
-        case NftElement():
-            table = objects.get(("nft-table", obj.netns, obj.family))
-            held = _in_text(table, "(?:set|map)", obj.set) or isinstance(objects.get(("nft-set", obj.netns, obj.set)), NftMap)
-            _need(held and all(_has(objects, "chain", name) for name in _referred([obj.value])[0]))
-        case _:
-            pass
+class FakeNft(FakeDriver):
+    """The fake of `netorch.drivers.nft`, of one namespace."""
+
+    no_parent = errno.ENOENT
+
+    def __init__(self, host: FakeHost, netns: str, flush_zone: Callable[[int], None]) -> None:
+        super().__init__(host, netns, NFT_KINDS)
+        self._flush_zone = flush_zone
+
+    def carry_out(self, op: Op) -> None:
+        """Carry out one operation; connections go with the zone that a VPC gives back."""
+        obj, found = op.obj, self.host.objects.get(op.obj.key)
+        if isinstance(op, Delete):
+            self._check_deletion(obj)
+        elif isinstance(op, Create) and isinstance(obj, NftElement) and found not in (None, obj):
+            raise OSError(errno.EEXIST, "it maps to something else")
+        super().carry_out(op)
+        if isinstance(op, Delete):
+            if isinstance(found, NftTable):
+                for key in [key for key, other in self.host.objects.items() if _is_in_table(other, found)]:
+                    self.host.lose(key)
+            if zone := freed_zone(obj):
+                self._flush_zone(zone)
+
+    def check(self, obj: KernelObject) -> None:
+        objects = self.host.objects
+        match obj:
+            case NftElement():
+                table = objects.get(("nft-table", obj.netns, obj.family))
+                held = _in_text(table, "(?:set|map)", obj.set) or isinstance(objects.get(("nft-set", obj.netns, obj.set)), NftMap)
+                _need(held and all(_has(objects, "chain", name) for name in _referred([obj.value])[0]))
+                return
+            case NftMap():
+                found = objects.get(obj.key)
+                if isinstance(found, NftMap) and found.spec != obj.spec:
+                    raise OSError(errno.EEXIST, f"its type is {found.spec}")
+            case NftChain():
+                own = {held.name for held in obj.sets}
+                chains, holders = _referred(obj.rules)
+                _need(all(_has(objects, "chain", name) for name in chains))
+                _need(all(_has(objects, "(?:set|map)", name) for name in holders - own))
+            case PortChain():
+                _need(("nft-table", obj.netns, "netdev") in objects)
+            case _:
+                pass
+        super().check(obj)
+
+    def told(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
+        """Return that the tables must be dumped again: their notifications do not describe an object."""
+        return [Lost(self.kinds)]
+
+    def _check_deletion(self, obj: KernelObject) -> None:
+        """Raise OSError when something leads to the object."""
+        place = {NftChain: 0, NftMap: 1}.get(type(obj))
+        if place is None:
+            return
+        name = str(obj.key[2])
+        for other in self.host.objects.values():
+            rules = other.rules if isinstance(other, NftChain) else [other.value] if isinstance(other, NftElement) else ()
+            if other.key != obj.key and name in _referred(rules)[place]:
+                raise OSError(errno.EBUSY, f"{other.key[-1]} leads there")
 
 
-def check_death(obj: KernelObject, objects: Objects) -> None:
-    """Raise OSError when something that stands leads to the object."""
-    place = {NftChain: 0, NftMap: 1}.get(type(obj))
-    if place is None:
-        return
-    name = str(obj.key[2])
-    for other in objects.values():
-        rules = other.rules if isinstance(other, NftChain) else [other.value] if isinstance(other, NftElement) else ()
-        if other.key != obj.key and name in _referred(rules)[place]:
-            raise OSError(errno.EBUSY, f"{other.key[-1]} leads there")
-
-
-def is_in_table(obj: KernelObject, table: NftTable) -> bool:
+def _is_in_table(obj: KernelObject, table: NftTable) -> bool:
     """Return whether a chain of a port, whose parent is the port, goes with this table."""
     return isinstance(obj, PortChain) and (obj.netns, "netdev") == (table.netns, table.family)
 

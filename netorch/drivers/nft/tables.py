@@ -36,7 +36,7 @@ from netorch.drivers.nft.wire.encode import messages
 from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.nft import NftChain, NftMap, NftTable
+from netorch.state.nft import NFT_KINDS, NftChain, NftMap, NftTable
 from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
 
@@ -48,7 +48,9 @@ Transaction = tuple[int, str]  # the errno, 0 when all was done, and libnftables
 
 
 class Nft:
-    """Our tables in one network namespace. One thread at a time may use it; which one does not matter."""
+    """The driver of our tables in one network namespace. One thread at a time may use it; which one does not matter."""
+
+    kinds: Final = NFT_KINDS
 
     def __init__(self, netns: str, netns_fd: int) -> None:
         """Open the namespace's nftables.
@@ -56,7 +58,7 @@ class Nft:
         Raises:
           KernelError: libnftables is not installed, or CAP_NET_ADMIN is missing.
         """
-        self._netns = netns
+        self.netns = netns
         self._lost = False
         self._specs: dict[tuple[str, str], str] = {}  # of sets that elements are added to, by family and name
         self._turned: set[str] = set()  # chains that read their sets by the other names
@@ -77,11 +79,11 @@ class Nft:
             blocks = self._list(family)
             if not blocks:
                 continue
-            table = NftTable(netns=self._netns, family=family, body=sealed_text(self._netns, family, blocks))
+            table = NftTable(netns=self.netns, family=family, body=sealed_text(self.netns, family, blocks))
             found[table.key] = table
-            for obj in objects_of(self._netns, family, blocks):
+            for obj in objects_of(self.netns, family, blocks):
                 found[obj.key] = obj
-        if self._netns == OVERLAY:  # the other namespace is the host's own, and so are its tables
+        if self.netns == OVERLAY:  # the other namespace is the host's own, and so are its tables
             for body in self._tables.read():
                 if (other := foreign.nft_table(body)) is not None:
                     found[other.key] = other
@@ -125,10 +127,10 @@ class Nft:
         return self._monitor.fileno()
 
     def events(self) -> list[KernelEvent]:
-        """Return `Lost("nft")` when somebody else has changed a table of ours since the last call; never blocks."""
+        """Return that all must be dumped again when somebody else has changed a table of ours since the last call."""
         lost = self._monitor.touched() or self._lost
         self._lost = False
-        return [Lost("nft")] if lost else []
+        return [Lost(self.kinds)] if lost else []
 
     def close(self) -> None:
         """Let go of the sockets; the tables stay."""
@@ -158,7 +160,7 @@ class Nft:
         name = f"{table.family} {NFT_TABLE}"
         skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.body}\n}}\n"
         blocks = self._list(table.family)
-        contents = [obj for obj in objects_of(self._netns, table.family, blocks) if is_words(obj)]
+        contents = [obj for obj in objects_of(self.netns, table.family, blocks) if is_words(obj)]
         contents.sort(key=lambda obj: obj.order)
         creations = [Create(obj) for obj in contents]
         result = self._run(skeleton + as_text(preparations(creations)) + as_text(commands.steps(creations)))
@@ -168,7 +170,7 @@ class Nft:
         return result
 
     def _seal(self, table: NftTable) -> Transaction:
-        comment = f"{table.digest} {digest(self._netns, table.family, self._list(table.family))}"
+        comment = f"{table.digest} {digest(self.netns, table.family, self._list(table.family))}"
         return self._run(f'add set {table.family} {NFT_TABLE} {FINGERPRINT} {{ type mark; comment "{comment}"; }}')
 
     def _apply_contents(self, ops: Sequence[Op]) -> list[Failure]:

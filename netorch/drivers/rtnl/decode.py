@@ -12,7 +12,7 @@ import msgspec
 
 from netorch.drivers import foreign
 from netorch.drivers.netlink import attrs, each_attr, u32
-from netorch.drivers.rtnl.encode import DOOMED_GROUP, LOCAL_TABLE
+from netorch.drivers.rtnl.encode import DELETED_GROUP, LOCAL_TABLE
 from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
 from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.l2 import Fdb
@@ -75,7 +75,7 @@ class Device(msgspec.Struct, kw_only=True):
     @property
     def marked(self) -> bool:
         """Return whether the device is ours and complete."""
-        return self.bears_mark and self.group != DOOMED_GROUP
+        return self.bears_mark and self.group != DELETED_GROUP
 
 
 def device(body: bytes) -> Device:

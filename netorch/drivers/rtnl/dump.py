@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
 
 from netorch.drivers import foreign, home
-from netorch.drivers.base import Underlay
 from netorch.drivers.netlink import Channel, attr_u32, attrs, u32
 from netorch.drivers.rtnl import decode, encode
 from netorch.state.base import KernelObject
@@ -88,46 +86,6 @@ def default_routes(channel: Channel, version: int) -> Iterator[int]:
         found = attrs(body, 12)
         if body[1] == 0 and u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN:
             yield u32(found.get(4, b""))
-
-
-def read_underlay(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
-    """Return the device that carries packets of the VTEP address, and the MTUs by number of all that it was chosen from; or None.
-
-    That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
-    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
-    """
-    wanted = socket.inet_aton(vtep)
-    for body in _bodies(channel, encode.GETADDR, _family(_AF_INET, 8)):
-        if attrs(body, 8).get(2) == wanted:
-            holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
-            found = [holder] if holder is not None else []
-            if holder is not None and _is_virtual(holder):
-                # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
-                found = list(_routed_devices(channel)) or ([holder] if holder.kind else [])
-            best = min(found, key=lambda dev: dev.mtu, default=None)
-            mtus = {dev.index: dev.mtu for dev in found}
-            return (mtus, Underlay(ifname=best.ifname, mtu=best.mtu)) if best is not None else None
-    return None
-
-
-def _underlay_device(channel: Channel, index: int) -> decode.Device | None:
-    link = channel.get(encode.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
-    return decode.device(link) if link is not None else None
-
-
-def _is_virtual(dev: decode.Device) -> bool:
-    return dev.ifname == "lo" or dev.kind == "dummy"
-
-
-def _routed_devices(channel: Channel) -> Iterator[decode.Device]:
-    """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
-    indexes = set()
-    for body in _bodies(channel, encode.GETROUTE, _family(_AF_INET)):
-        found = attrs(body, 12)
-        if u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN and 4 in found:
-            indexes.add(u32(found[4]))
-    devices = (_underlay_device(channel, index) for index in indexes)
-    yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
 
 
 def _devices(channel: Channel, devices: list[decode.Device], names: decode.Names) -> Iterator[KernelObject]:

@@ -34,7 +34,7 @@ GETNSID = 90
 NEWLINKPROP = 108
 
 AF_BRIDGE: Final = 7
-DOOMED_GROUP: Final = 0x4E540001  # devices about to be deleted together; nobody else's group has this number
+DELETED_GROUP: Final = 0x4E540001  # devices about to be deleted together; nobody else's group has this number
 LOCAL_TABLE: Final = 255
 MAIN_TABLE: Final = 254
 IP_FAMILIES: Final = (int(socket.AF_INET), int(socket.AF_INET6))

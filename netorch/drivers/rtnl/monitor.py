@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers import ethtool, foreign, netns
+from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
@@ -27,7 +27,7 @@ from netorch.state.owner import PROTOCOL
 
 _LINK, _NEIGH, _TC, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 4, 5, 7, 8
 _IPV6_ADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF = 9, 11, 19, 24, 25
-_FABRIC_GROUPS: Final = (
+_GROUPS: Final = (
     _LINK,
     _NEIGH,
     _TC,
@@ -40,74 +40,58 @@ _FABRIC_GROUPS: Final = (
     _IPV4_NETCONF,
     _IPV6_NETCONF,
 )
-_UNDERLAY_GROUPS: Final = (_LINK, _IPV4_ADDR)
 _BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
 _RECV: Final = 1 << 16
 _EVENT, _FEATURES = 44, 2  # IFLA_EVENT, IFLA_EVENT_FEATURES; source: linux/if_link.h
 _NEW_NETNSID = 45
 _SO_ATTACH_FILTER = 26
-_IN_CREATE, _IN_DELETE, _IN_MOVED = 0x100, 0x200, 0xC0
-_IN_NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Monitor:
-    """Collects the events of one host's two namespaces until somebody takes them."""
+    """Collects the events of one namespace until somebody takes them."""
 
-    def __init__(self, underlay_fd: int, fabric_fd: int, fabric_name: str, channel: Channel) -> None:
-        self.names: dict[int, str] = {}  # of the fabric's devices, by number
-        self.vtep: tuple[str, dict[int, int]] = ("", {})  # address, and the MTUs of the devices that may carry it, by number
+    def __init__(self, netns_fd: int, channel: Channel) -> None:
+        self.names: dict[int, str] = {}  # of the devices, by number
         self._up: set[str] = set()
         self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
-        self._fabric_fd = fabric_fd
-        self._fabric_name = fabric_name
+        self._netns_fd = netns_fd
         self._channel = channel
-        self._fabric = open_socket(fabric_fd, _mask(_FABRIC_GROUPS), _BUFFER)
-        _ignore(self._fabric, channel.port)
-        self._underlay = open_socket(underlay_fd, _mask(_UNDERLAY_GROUPS))
-        self._names_fd = _watch_directory()
+        self._socket = open_socket(netns_fd, _mask(_GROUPS), _BUFFER)
+        _ignore(self._socket, channel.port)
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pending: dict[Key, KernelEvent] = {}
-        self._lost: set[str] = set()
+        self._lost = False
         self._view = memoryview(bytearray(_RECV))
         self._epoll = select.epoll()
-        for fd in (self._fabric.fileno(), self._underlay.fileno(), self._names_fd, self._ready):
+        for fd in (self._socket.fileno(), self._ready):
             self._epoll.register(fd, select.EPOLLIN)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when there is something to take."""
         return self._epoll.fileno()
 
-    def also(self, fd: int) -> None:
-        """Let `fileno` be readable when `fd` is, too."""
-        self._epoll.register(fd, select.EPOLLIN)
-
     def close(self) -> None:
         """Close everything that was opened here."""
         self._epoll.close()
-        self._fabric.close()
-        self._underlay.close()
-        os.close(self._names_fd)
+        self._socket.close()
         os.close(self._ready)
 
     def take(self) -> list[KernelEvent]:
         """Return what happened since the last call: the last word on each object, or that everything must be dumped again."""
         self.drain()
         self._judge_fallen()
-        if "all" in self._lost:
-            self._pending = {}  # older than the dump that is asked for
-        events: list[KernelEvent] = [*(Lost(what) for what in sorted(self._lost)), *self._pending.values()]
-        self._lost.clear()
+        # What is pending is older than the dump that is asked for.
+        events: list[KernelEvent] = [Lost()] if self._lost else [*self._pending.values()]
+        self._lost = False
         self._pending = {}
         with suppress(BlockingIOError):
             os.eventfd_read(self._ready)
         return events
 
     def forget(self) -> None:
-        """Drop what has arrived, because a dump is about to show it; but a dump shows nothing of the underlay."""
+        """Drop what has arrived, because a dump is about to show it."""
         self.drain()
-        self._lost.discard("all")
+        self._lost = False
         self._fallen.clear()
         self._pending = {}
 
@@ -116,10 +100,8 @@ class Monitor:
 
         Return the numbers of the skipped devices that stand: asking for them would cost more than all of this.
         """
-        self._drain_names()
-        self._drain_underlay()
         numbers: dict[str, int] = {}
-        while (data := self._receive(self._fabric)) is not None:
+        while (data := self._receive()) is not None:
             for kind, flags, body in split(data):
                 handler = _HANDLERS.get(kind)
                 if handler is None:
@@ -159,9 +141,9 @@ class Monitor:
         """Remember that we brought a device up, so that its fall is noticed."""
         self._up.add(ifname)
 
-    def lose(self, what: str) -> None:
+    def lose(self) -> None:
         """Say that a dump is needed."""
-        self._lost.add(what)
+        self._lost = True
 
     def _seen(self, obj: KernelObject) -> None:
         self._put(obj.key, Seen(obj))
@@ -173,15 +155,15 @@ class Monitor:
         self._pending.pop(key, None)  # so that the order is that of the last words
         self._pending[key] = event
 
-    def _receive(self, sock: socket.socket) -> bytes | None:
+    def _receive(self) -> bytes | None:
         try:
-            return bytes(self._view[: sock.recv_into(self._view, 0, socket.MSG_DONTWAIT)])
+            return bytes(self._view[: self._socket.recv_into(self._view, 0, socket.MSG_DONTWAIT)])
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            self._lost.add("all")  # the kernel dropped some; the socket itself stays usable
+            self._lost = True  # the kernel dropped some; the socket itself stays usable
             return b""
 
     def _judge_fallen(self) -> None:
@@ -192,35 +174,10 @@ class Monitor:
         """
         for ifname in tuple(self._fallen):
             if self._channel.get(encode.GETLINK, encode.get_link(ifname)) is not None:
-                self._lost.add("all")
+                self._lost = True
         if self._fallen:
             self.drain()
         self._fallen.clear()
-
-    def _drain_names(self) -> None:
-        """Bind our namespace to its name again when somebody deleted or took the name."""
-        try:
-            os.read(self._names_fd, _RECV)
-        except BlockingIOError:
-            return
-        self.keep_name()
-
-    def keep_name(self) -> None:
-        """Make sure that the fabric's name in /run/netns means the namespace that we hold."""
-        if not netns.holds_name(self._fabric_fd, self._fabric_name):
-            netns.give_name(self._fabric_fd, self._fabric_name)
-
-    def _drain_underlay(self) -> None:
-        address, mtus = self.vtep
-        while (data := self._receive(self._underlay)) is not None:
-            for kind, _, body in split(data):
-                if kind in (encode.NEWADDR, encode.DELADDR):
-                    if address and attrs(body, 8).get(2) == socket.inet_aton(address):
-                        self._lost.add("underlay")
-                elif (mtu := mtus.get(struct.unpack_from("=i", body, 4)[0])) is not None and (
-                    kind == encode.DELLINK or (kind == encode.NEWLINK and decode.device(body).mtu != mtu)
-                ):
-                    self._lost.add("underlay")
 
     def _on_link(self, kind: int, _flags: int, body: bytes) -> None:
         dev = decode.device(body)
@@ -231,7 +188,7 @@ class Monitor:
             return
         known = self.names.get(dev.index)
         if known is not None and known != dev.ifname:
-            self._lost.add("all")  # renamed
+            self._lost = True  # renamed
         self.names[dev.index] = dev.ifname
         for each in (foreign.device(dev.ifname), foreign.program(dev.ifname)):  # unless the message says so again
             self._gone(each.key, each.vni)
@@ -240,7 +197,7 @@ class Monitor:
             self._seen(obj)
         objects = [obj for obj in objects if not isinstance(obj, IncompleteLink)]
         if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
-            for gro in ethtool.read(self._fabric_fd, [dev.ifname]):
+            for gro in ethtool.read(self._netns_fd, [dev.ifname]):
                 self._seen(gro)
         if not dev.up and (objects or dev.ifname in self._up):
             self._gone(up_key(dev.ifname), dev.vni)
@@ -261,14 +218,14 @@ class Monitor:
         if moved:  # a port that another host took over was expected to go, and it goes down first
             self._fallen.discard(dev.ifname)
         else:
-            self._lost.add("all")
+            self._lost = True
 
     def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
         found = decode.address(body, self.names)
         if found is not None:
             self._seen(found) if kind == encode.NEWADDR else self._gone(found.key, found.vni)
             if kind == encode.DELADDR and decode.takes_routes(found):
-                self._lost.add("all")
+                self._lost = True
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
         self._on_foreign(kind == encode.NEWROUTE, foreign.route(body))
@@ -306,13 +263,13 @@ class Monitor:
         elif not decode.is_stock_local(obj):
             self._on_foreign(kind == encode.NEWRULE, foreign.rule(body))
         elif kind == encode.NEWRULE:
-            self._lost.add("all")  # the local table stands in front again
+            self._lost = True  # the local table stands in front again
 
     def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
         for obj in decode.netconf(body, self.names):
             self._seen(obj)
         if decode.netconf_deviates(body, self.names):
-            self._lost.add("all")
+            self._lost = True
 
 
 _LINKS: Final = frozenset({encode.NEWLINK, encode.DELLINK})
@@ -369,12 +326,3 @@ def _ignore(sock: socket.socket, port: int) -> None:
 def _network_order(layout: str, value: int) -> int:
     """Return what a filter, which reads in network order, sees of a number in the host's order."""
     return int.from_bytes(struct.pack(layout, value), "big")
-
-
-def _watch_directory() -> int:
-    """Return an inotify descriptor that tells when a name in /run/netns comes or goes."""
-    fd = int(_libc.inotify_init1(_IN_NONBLOCK))
-    if fd < 0 or _libc.inotify_add_watch(fd, bytes(netns.RUN_NETNS), _IN_CREATE | _IN_DELETE | _IN_MOVED) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(netns.RUN_NETNS))
-    return fd

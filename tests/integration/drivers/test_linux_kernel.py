@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from netorch.drivers import netns, sysctl
-from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel
 from netorch.plan.diff import diff
@@ -173,11 +173,11 @@ def test_a_created_route_replaces_one_of_ours_that_stood_there(full: LinuxKernel
         ("addr del 10.0.0.1/32 dev vrf5000", Gone(("addr", "overlay", "vrf5000", "10.0.0.1/32"), VNI)),
         ("addr add 10.0.0.7/32 dev vrf5000", Seen(Address(vni=5000, ifname="vrf5000", address="10.0.0.7/32"))),
         ("link set vx5000 mtu 1400", Seen(msgspec.structs.replace(VXLAN, mtu=1400))),
-        (f"link set {PORT} down", Lost("all")),
-        ("link del vx5000", Lost("all")),
-        ("link set vx5000 name foo", Lost("all")),
+        (f"link set {PORT} down", Lost()),
+        ("link del vx5000", Lost()),
+        ("link set vx5000 name foo", Lost()),
         ("rule del pref 32765", Gone(("rule", "overlay", 4, 32765))),
-        ("rule add pref 0 lookup local", Lost("all")),
+        ("rule add pref 0 lookup local", Lost()),
     ],
 )
 def test_a_foreign_change_is_an_event(full: LinuxKernel, command: str, event: KernelEvent) -> None:
@@ -200,7 +200,7 @@ def test_a_foreign_change_is_mended_by_the_difference(full: LinuxKernel) -> None
     wanted = keyed([*host_objects(), *vpc()])
     assert full.apply(diff(wanted, full.dump())) == []
     # The kernel flushes a device's routes with its last IPv4 address, so one more look is asked for.
-    assert Lost("all") in wait_events(full)
+    assert Lost() in wait_events(full)
     assert full.apply(diff(wanted, full.dump())) == []
     assert diff(wanted, full.dump()) == []
     assert "lookup local" in foreigner(FABRIC, "-6 rule show pref 32765")
@@ -212,7 +212,7 @@ def test_a_changed_sysctl_is_seen(full: LinuxKernel) -> None:
     sysctl.write(fd, [("ipv4/ip_forward", "0"), (f"ipv4/conf/{PORT}/proxy_arp", "0"), ("ipv4/neigh/vx5000/mcast_solicit", "2")])
     os.close(fd)
     events = wait_events(full)
-    assert events == [Lost("all")]  # every device forwards no longer
+    assert events == [Lost()]  # every device forwards no longer
     assert full.dump()["sysctl", "overlay", "ipv4/conf/all/forwarding"] == Sysctl(path="ipv4/conf/all/forwarding", value="0")
     assert full.dump()["sysctl", "overlay", f"ipv4/conf/{PORT}/proxy_arp"] == Sysctl(
         vni=VNI, path=f"ipv4/conf/{PORT}/proxy_arp", value="0", ifname=PORT
@@ -339,29 +339,29 @@ def test_the_underlay_device_is_found_and_watched(kernel: LinuxKernel) -> None:
     assert kernel.underlay("192.0.2.11") is None
     foreigner("u-hv1", "link add eth0 type dummy")
     foreigner("u-hv1", "addr add 192.0.2.11/24 dev eth0")
-    assert Lost("underlay") in wait_events(kernel)
+    assert UnderlayChanged() in wait_events(kernel)
     found = kernel.underlay("192.0.2.11")
     assert found is not None
     assert (found.ifname, found.mtu) == ("eth0", 1500)
     foreigner("u-hv1", "link set eth0 mtu 1400")
-    assert wait_events(kernel) == [Lost("underlay")]
+    assert wait_events(kernel) == [UnderlayChanged()]
     kernel.underlay("192.0.2.11")
     foreigner("u-hv1", "addr del 192.0.2.11/24 dev eth0")
-    assert wait_events(kernel) == [Lost("underlay")]
+    assert wait_events(kernel) == [UnderlayChanged()]
 
 
 def test_lost_notifications_ask_for_a_dump(full: LinuxKernel) -> None:
-    full._monitor._fabric.setsockopt(1, 33, 4096)  # SO_RCVBUFFORCE: a queue that one burst overruns
+    full._rtnl._monitor._socket.setsockopt(1, 33, 4096)  # SO_RCVBUFFORCE: a queue that one burst overruns
     fd = netns.find(FABRIC)
     stranger = Channel(fd)
     os.close(fd)
     from netorch.drivers.rtnl import encode
 
     neighbours = [Neighbour(vni=5000, ifname="vx5000", dst=f"10.7.{i >> 8}.{i & 255}", lladdr=ROUTER) for i in range(500)]
-    index = full._index_of("vx5000")
+    index = full._rtnl._index_of("vx5000")
     stranger.batch([encode.pack(obj, lambda _: index)[0] for obj in neighbours])
     stranger.close()
-    assert Lost("all") in wait_events(full)
+    assert Lost() in wait_events(full)
     assert sum(key[0] == "neigh" for key in full.dump()) == 502
 
 

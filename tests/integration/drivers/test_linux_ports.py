@@ -154,8 +154,8 @@ def test_a_plugged_instance_moves_with_its_device(two_hosts: tuple[LinuxKernel, 
     create(new, VRF, VETH)
     assert VETH.matches(new.dump()[VETH.key])
     events = old.events()
-    assert Gone(VETH.key) in events
-    assert Lost("all") not in events, "a takeover is no accident"
+    assert Gone(VETH.key, VETH.vni) in events
+    assert Lost() not in events, "a takeover is no accident"
     assert VETH.key not in old.dump()
     after = foreigner(INSTANCE, "-o addr show dev eth0")
     assert "10.0.0.11/24" in after

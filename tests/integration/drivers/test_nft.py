@@ -20,7 +20,7 @@ from netorch.drivers.nft.tables import Nft
 from netorch.plan.diff import diff
 from netorch.state import base
 from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.nft import NftElement, NftTable
+from netorch.state.nft import NFT_KINDS, NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
 from policy import nftgen, skeleton
 
@@ -128,7 +128,7 @@ def test_an_altered_chain_of_a_port_is_noticed_and_mended(fabric: Nft, home: int
     load(fabric, *wanted.values())
     assert diff(wanted, fresh_dump(OVERLAY, home)) == []
     somebody_else(CHAIN_ALTERATIONS[case])
-    assert fabric.events() == [Lost("nft")]
+    assert fabric.events() == [Lost(NFT_KINDS)]
     ops = diff(wanted, fabric.dump())
     assert [op.obj for op in ops] == [CHAIN]
     assert fabric.apply(ops) == []
@@ -151,7 +151,7 @@ def test_an_altered_table_is_noticed_and_mended_with_its_elements(underlay: Nft,
     wanted = by_key(UNDERLAY, *ELEMENTS)
     load(underlay, *wanted.values())
     somebody_else(ALTERATIONS[case])
-    assert underlay.events() == [Lost("nft")]
+    assert underlay.events() == [Lost(NFT_KINDS)]
     ops = diff(wanted, underlay.dump())
     assert [op.obj for op in ops] == [UNDERLAY]
     assert underlay.apply(ops) == []
@@ -163,7 +163,7 @@ def test_a_flushed_ruleset_comes_back_whole(underlay: Nft, home: int) -> None:
     wanted = by_key(UNDERLAY, *ELEMENTS)
     load(underlay, *wanted.values())
     somebody_else("flush ruleset")
-    assert underlay.events() == [Lost("nft")]
+    assert underlay.events() == [Lost(NFT_KINDS)]
     assert underlay.apply(diff(wanted, underlay.dump())) == []
     assert diff(wanted, fresh_dump(base.UNDERLAY, home)) == []
 
@@ -185,7 +185,7 @@ def test_a_changed_element_is_noticed(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
     somebody_else(f"delete element ip netorch peers4 {{ {' . '.join(ELEMENTS[0].items)} }}")
     somebody_else(f"add element ip netorch peers4 {{ 192.0.2.99 . {' . '.join(nftgen.vxlan_header(VNI))} . 0x1 }}")
-    assert underlay.events() == [Lost("nft")]
+    assert underlay.events() == [Lost(NFT_KINDS)]
     ops = diff(by_key(UNDERLAY, *ELEMENTS), underlay.dump())
     intruder = nftgen.sender("peers", "192.0.2.99", VNI, "0.0.0.1")
     assert ops == [Create(ELEMENTS[0]), Delete(intruder)]
@@ -229,7 +229,7 @@ def test_elements_that_do_not_fit_a_new_text_cannot_hold_it_up(underlay: Nft) ->
     load(underlay, UNDERLAY, *ELEMENTS)
     newer = NftTable(netns=base.UNDERLAY, family="ip", body="set peers4 {\n    type ipv4_addr\n}\n")
     assert underlay.apply([Replace(UNDERLAY, newer)]) == []
-    assert underlay.events() == [Lost("nft")]
+    assert underlay.events() == [Lost(NFT_KINDS)]
     assert list(underlay.dump()) == [newer.key]
 
 

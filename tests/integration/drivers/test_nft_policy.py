@@ -19,7 +19,7 @@ from netorch.drivers.nft.wire.messages import transaction
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.nft import ChainSet, NftChain, NftMap, NftTable
+from netorch.state.nft import NFT_KINDS, ChainSet, NftChain, NftMap, NftTable
 from netorch.state.op import Create, Delete, Op, Replace
 from policy import skeleton
 from tests import chains
@@ -226,7 +226,7 @@ def test_an_operators_hand_is_noticed_and_mended(nft: Nft, case: str) -> None:
     load(nft, *ALL)
     command, key = ALTERATIONS[case]
     somebody_else(command)
-    assert nft.events() == [Lost("nft")]
+    assert nft.events() == [Lost(NFT_KINDS)]
     ops = diff(by_key(*ALL), nft.dump())
     assert [op.obj.key for op in ops] == [key]
     assert nft.apply(ops) == []

@@ -18,6 +18,7 @@ from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
 from netorch.model.status import AgentStatus
 from netorch.records.caller import Caller
+from netorch.state.base import OVERLAY
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from tests.rig.agents import AgentProcess
@@ -239,10 +240,10 @@ def test_who_holds_little_begins_connections_in_a_table_that_somebody_was_quick_
     ends.connects("modest/a", "modest/b")
     ends.flood("greedy/a", "greedy/b", 2 * MOST)
     with fabric_kernel(world) as kernel:
-        wait_for(kernel.refused_zones, "a refusal")
+        wait_for(kernel.trackers[OVERLAY].refused, "a refusal")
         for _ in range(5):
             ends.connects("modest/a", "modest/b")
-            assert len(kernel.refused_zones()) == 1
+            assert len(kernel.trackers[OVERLAY].refused()) == 1
 
 
 def test_what_a_full_table_turns_away_is_counted(world: World, ends: Ends) -> None:
@@ -270,7 +271,7 @@ def test_nobody_is_refused_for_long_without_an_agent_and_the_next_one_goes_on(wo
     assert status is not None
     assert (status.writes, status.repaired) == (0, 0)
     with fabric_kernel(world) as kernel:
-        (zone,) = kernel.refused_zones()
-        kernel.forget_flows(kernel.flows(zone))
+        (zone,) = kernel.trackers[OVERLAY].refused()
+        kernel.trackers[OVERLAY].forget(kernel.trackers[OVERLAY].flows(zone))
     wait_for(lambda: ends.hears("greedy/b", "greedy/a"), "room for the VPC again")
     wait_for(lambda: not problems(world), "nothing wrong in status")

@@ -14,6 +14,7 @@ from netorch.control.views.health import read_health
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
+from netorch.state.base import OVERLAY
 from netorch.state.flow import Flow
 from netorch.state.nft import VPC_TABLE
 from policy import skeleton
@@ -133,19 +134,19 @@ def connections(zone: int, count: int) -> list[Flow]:
 
 def fill(kernel: FakeKernel, held: dict[int, int]) -> None:
     """Let a kernel hold so many connections of each zone, and no others."""
-    kernel.tracked.clear()
-    kernel.restore_flows(flow for zone, count in held.items() for flow in connections(zone, count))
+    kernel.tracker.tracked.clear()
+    kernel.trackers[OVERLAY].restore(flow for zone, count in held.items() for flow in connections(zone, count))
 
 
 @pytest.fixture
 def kernel() -> FakeKernel:
     kernel = FakeKernel(skeleton.fabric_tables())
-    kernel.most_tracked = 100
+    kernel.tracker.most = 100
     return kernel
 
 
 def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKernel) -> None:
-    allowance = Allowance(kernel, dict)
+    allowance = Allowance(kernel.tracker, dict)
     for now, held, refused in (
         (0.0, {1: 40, 2: 5}, set()),
         (1.0, {1: 60, 2: 5}, {1}),
@@ -157,56 +158,56 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
     ):
         fill(kernel, held)
         allowance.turn(now)
-        assert kernel.refused == allowance.refused == refused, now
+        assert kernel.tracker.refused_zones == allowance.refused == refused, now
     fill(kernel, {3: 90})
     allowance.turn(10.0)
-    kernel.refused = frozenset()  # their time is over, as after a table was loaded anew
+    kernel.tracker.refused_zones = frozenset()  # their time is over, as after a table was loaded anew
     allowance.turn(14.0)
-    assert kernel.refused == {3}
+    assert kernel.tracker.refused_zones == {3}
 
 
 def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    Allowance(kernel, dict).turn(0.0)
+    Allowance(kernel.tracker, dict).turn(0.0)
     fill(kernel, {1: 45})  # less than are free, but not yet so much less
-    Allowance(kernel, dict).turn(0.0)
-    assert kernel.refused == {1}
+    Allowance(kernel.tracker, dict).turn(0.0)
+    assert kernel.tracker.refused_zones == {1}
 
 
 def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    allowance = Allowance(kernel, dict)
+    allowance = Allowance(kernel.tracker, dict)
     allowance.turn(0.0)
-    kernel.most_tracked = 0
+    kernel.tracker.most = 0
     allowance.turn(1.0)
-    assert kernel.refused == NOBODY
+    assert kernel.tracker.refused_zones == NOBODY
     assert allowance.percent == 0
 
 
 def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_full_one(kernel: FakeKernel) -> None:
-    allowance = Allowance(kernel, dict)
+    allowance = Allowance(kernel.tracker, dict)
     for held, wait_s in (({1: 25}, LOOK_EVERY_S), ({1: 26}, LOOK_SOON_S)):
         fill(kernel, held)
         now = allowance.look_at
         allowance.turn(now)
         assert allowance.look_at == now + wait_s
-    kernel.most_tracked = 10 * SAMPLE
+    kernel.tracker.most = 10 * SAMPLE
     fill(kernel, {1: 2 * SAMPLE, 2: 5 * SAMPLE})  # the fake shows those of 1 first
     allowance.turn(10.0)
-    assert kernel.refused == {1}
+    assert kernel.tracker.refused_zones == {1}
 
 
 def test_a_kernel_that_refuses_is_asked_again(kernel: FakeKernel, caplog: pytest.LogCaptureFixture) -> None:
     fill(kernel, {1: 60})
     table = kernel.objects.pop(VPC_TABLE)
-    allowance = Allowance(kernel, dict)
+    allowance = Allowance(kernel.tracker, dict)
     for now in (0.0, 1.0, 2.0):
         allowance.turn(now)
     assert allowance.refused == NOBODY
     assert len(caplog.records) == 1
     kernel.objects[VPC_TABLE] = table
     allowance.turn(3.0)
-    assert kernel.refused == {1}
+    assert kernel.tracker.refused_zones == {1}
 
 
 # --- in an agent -------------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: Worl
     world.run(here, "hv1")
     world.settle(3)
     kernel = world.kernels["hv1"]
-    kernel.most_tracked = 100
+    kernel.tracker.most = 100
     fill(kernel, {zone(world, greedy): 70, zone(world, modest): 5})
     world.settle(3)
     (host,) = (host for host in read_health(world.store, world.clock.now).hosts if host.name == "hv1")
@@ -238,14 +239,14 @@ def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: Worl
     fill(kernel, {})
     world.settle(3)
     assert problems(world) == ()
-    assert kernel.refused == NOBODY
+    assert kernel.tracker.refused_zones == NOBODY
 
 
 def test_a_table_that_cannot_be_read_stops_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def deaf() -> None:
         raise KernelError("read how full the connection table is", errno.EPERM)
 
-    monkeypatch.setattr(world.kernels["hv1"], "table_use", deaf)
+    monkeypatch.setattr(world.kernels["hv1"].tracker, "use", deaf)
     _, subnet = world.vpc("a")
     world.run(subnet, "hv1")
     world.settle(3)

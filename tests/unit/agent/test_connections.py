@@ -16,6 +16,7 @@ from netorch.model.security import ALL_PROTOCOLS, TCP, Way
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver
+from netorch.state.base import OVERLAY
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow
 from tests.unit.agent.world import World
 
@@ -40,12 +41,12 @@ def flow(world: World, host: str, vpc: Vpc, source: str, destination: str, dport
         replied=True,
         tcp_state=3,
     )
-    world.kernels[host].restore_flows([made])
+    world.kernels[host].trackers[OVERLAY].restore([made])
     return made
 
 
 def tracked(kernel: FakeKernel) -> set[tuple[str, str, int]]:
-    return {(found.source, found.destination, found.dport) for found in kernel.tracked.values()}
+    return {(found.source, found.destination, found.dport) for found in kernel.tracker.tracked.values()}
 
 
 class Shop:
@@ -146,7 +147,7 @@ def test_another_vpcs_connections_with_the_same_addresses_go_on(shop: Shop) -> N
     twin = flow(world, "hv1", other, shop.client.eni.address, shop.server.eni.address, 22)
     shop.revoke(22, terminate=True)
     world.turn()
-    assert set(world.kernels["hv1"].tracked) == {twin.key}
+    assert set(world.kernels["hv1"].tracker.tracked) == {twin.key}
 
 
 def moved(world: World, vpc: Vpc, subnet: Subnet) -> Placed:
@@ -169,8 +170,8 @@ def test_a_moved_interface_finds_its_connections_and_no_others(world: World) -> 
     world.settle(10)
     address = placed.eni.address
     assert tracked(world.kernels["hv2"]) == {(address, "10.0.0.200", 443), ("10.0.0.201", address, 22)}
-    assert {found.zone for found in world.kernels["hv2"].tracked.values()} == {zone(world, "hv2", vpc)}
-    assert {found.mark for found in world.kernels["hv2"].tracked.values()} == {BEGINNER_TRACKS, OTHER_END_TRACKS}
+    assert {found.zone for found in world.kernels["hv2"].tracker.tracked.values()} == {zone(world, "hv2", vpc)}
+    assert {found.mark for found in world.kernels["hv2"].tracker.tracked.values()} == {BEGINNER_TRACKS, OTHER_END_TRACKS}
     assert world.store.get(keys.eni_flows("hv1", placed.eni.id)) is None
     world.assert_settled()
 
@@ -243,7 +244,7 @@ def test_a_host_that_lies_of_an_interfaces_connections_gives_others_none(world: 
     ]
     world.put(key, msgspec.json.encode(HandedOver(flows=tuple(lies))))
     world.turn("hv2")
-    assert {(found.source, found.mark) for found in world.kernels["hv2"].tracked.values()} == {(mine, BEGINNER_TRACKS)}
+    assert {(found.source, found.mark) for found in world.kernels["hv2"].tracker.tracked.values()} == {(mine, BEGINNER_TRACKS)}
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_an_agent_whose_port_is_refused_does_not_spin(world: World) -> None:
     move(world, placed, "hv2")
     world.settle(10)
     assert idle_deadlines(world, "hv2")
-    world.kernels["hv2"]._failures.clear()
+    world.kernels["hv2"].host.failures.clear()
     world.settle(40)
     assert mapping_of(world, placed).host == "hv2"
     world.assert_settled()

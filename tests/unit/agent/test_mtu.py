@@ -11,7 +11,7 @@ import pytest
 
 from netorch.control.actions import hosts, moves
 from netorch.control.actions.instances import Placed
-from netorch.drivers.base import Lost, Underlay
+from netorch.drivers.base import Underlay, UnderlayChanged
 from netorch.model.status import HostMtu
 from netorch.records import keys
 from netorch.state.l3 import Route
@@ -35,7 +35,7 @@ def set_mtu(world: World, host: str, mtu: int) -> None:
     """Give a host's underlay another MTU, as its kernel tells the agent."""
     kernel = world.kernels[host]
     kernel.underlays = {f"192.0.2.{10 + int(host[2:])}": Underlay(ifname="eth0", mtu=mtu)}
-    kernel.tell(Lost("underlay"))
+    kernel.tell(UnderlayChanged())
 
 
 def ways(world: World, host: str) -> dict[str, int]:

@@ -10,14 +10,14 @@ import pytest
 
 from netorch.control.actions import subnets
 from netorch.control.actions.instances import Wish, run_instance
-from netorch.drivers.base import Lost, Underlay
+from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
 from netorch.model.eni import Attachment, EniState, EniStatus
 from netorch.records import keys
 from netorch.state.base import KernelObject, Key
 from netorch.state.link import IncompleteLink, Link
-from netorch.state.nft import NftTable
+from netorch.state.nft import NFT_KINDS, NftTable
 from netorch.state.op import Create, Delete, Failure, Op
 from tests.unit.agent.world import World
 
@@ -38,9 +38,9 @@ class Counting(FakeKernel):
             self.tried_at.append(self.world.clock.now)
         return super().apply(ops)
 
-    def dump(self) -> dict[Key, KernelObject]:
-        self.dumps += 1
-        return super().dump()
+    def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
+        self.dumps += kinds is None
+        return super().dump(kinds)
 
 
 class Broken(FakeKernel):
@@ -54,13 +54,9 @@ class Broken(FakeKernel):
         if method in self.broken:
             raise KernelError(method, errno.ENOBUFS)
 
-    def dump(self) -> dict[Key, KernelObject]:
+    def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
         self._check_works("dump")
-        return super().dump()
-
-    def dump_nft(self) -> dict[Key, KernelObject]:
-        self._check_works("dump_nft")
-        return super().dump_nft()
+        return super().dump(kinds)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         self._check_works("apply")
@@ -175,7 +171,7 @@ def test_nothing_else_is_applied_while_a_table_of_the_host_is_refused(world: Wor
     world.run(subnet, "hv3")
     world.turn("hv3")
     if disturb == "underlay event":
-        kernel.tell(Lost("underlay"))
+        kernel.tell(UnderlayChanged())
     else:
         record = world.store.get(keys.host_spec("hv3"))
         assert record is not None
@@ -189,7 +185,7 @@ def test_nothing_else_is_applied_while_a_table_of_the_host_is_refused(world: Wor
     status = world.store.get(keys.agent_status("hv3"))
     assert status is not None
     assert b"errno 1" in status.value
-    kernel._failures.clear()
+    kernel.host.failures.clear()
     world.settle(40)
     world.assert_settled()
 
@@ -214,10 +210,10 @@ def test_the_agent_outlives_a_kernel_that_fails_as_a_whole(world: World) -> None
     world.kernels["hv1"] = kernel
     world.start("hv1")
     _, subnet = world.vpc("a")
-    kernel.broken = {"dump", "dump_nft", "apply", "underlay", "counters"}
+    kernel.broken = {"dump", "apply", "underlay", "counters"}
     world.run(subnet, "hv1")
-    for what in ("all", "nft", "underlay"):
-        kernel.tell(Lost(what))
+    for event in (Lost(), Lost(NFT_KINDS), UnderlayChanged()):
+        kernel.tell(event)
         world.turn("hv1")
         world.clock.now += 1
     status = world.store.get(keys.agent_status("hv1"))
@@ -239,7 +235,7 @@ def test_a_lost_notification_is_made_good_even_when_the_first_dump_fails(world: 
     removed = next(obj for key, obj in kernel.objects.items() if key[0] == "route")
     kernel.disturb(Delete(removed))
     kernel.events()
-    kernel.tell(Lost("all"))
+    kernel.tell(Lost())
     world.turn("hv1")
     assert removed.key not in kernel.objects
     kernel.broken = set()
@@ -255,7 +251,7 @@ def test_what_was_read_before_a_dump_does_not_outdate_it(world: World) -> None:
     kernel = world.kernels["hv1"]
     route = kernel.objects[REMOTE]
     del kernel.objects[REMOTE]
-    kernel.tell(Lost("all"))
+    kernel.tell(Lost())
     kernel.disturb(Create(route))  # Seen
     del kernel.objects[REMOTE]
     world.turn("hv1", audits=False)
@@ -268,7 +264,7 @@ def test_a_half_made_device_is_made_again_while_the_store_is_away(world: World) 
     world.settle(2)
     kernel = world.kernels["hv1"]
     vxlan = kernel.objects["link", "overlay", "vx4097"]
-    kernel.objects = {key: obj for key, obj in kernel.objects.items() if getattr(obj, "ifname", "") != "vx4097"}
+    kernel.host.objects = {key: obj for key, obj in kernel.objects.items() if getattr(obj, "ifname", "") != "vx4097"}
     kernel.objects[vxlan.key] = IncompleteLink(vni=4097, ifname="vx4097")
     world.wires["hv1"].cut = True
     world.start("hv1")

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from netorch.drivers.base import UnderlayChanged
 from netorch.errors import NetorchError
 from netorch.records import keys
 from netorch.state.link import Link, Vrf
@@ -38,7 +39,7 @@ def test_a_host_boots_from_its_snapshot_while_the_store_is_away(world: World) ->
     kernel = world.kernels["hv1"]
     before = dict(kernel.objects)
     leftover = Vrf(vni=9999, ifname="vrf9999", table=9999)
-    kernel.objects = {leftover.key: leftover}
+    kernel.host.objects = {leftover.key: leftover}
     world.new_ops("hv1")
     world.wires["hv1"].cut = True
     world.start("hv1")
@@ -168,7 +169,7 @@ def test_nobody_is_woken_for_other_vpcs(world: World) -> None:
 
 
 def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> None:
-    from netorch.drivers.base import Lost, Underlay
+    from netorch.drivers.base import Underlay
     from netorch.drivers.fake.kernel import FakeKernel
 
     world.create_host("hv3")
@@ -184,11 +185,11 @@ def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> N
     assert gone.eni.vni not in world.agents["hv3"].records.vpcs
     assert "192.0.2.13" in world.agents["hv3"].reconciler.problems[0]
     kernel.underlays = {"192.0.2.13": Underlay(ifname="eth0", mtu=1550)}
-    kernel.tell(Lost("underlay"))
+    kernel.tell(UnderlayChanged())
     world.settle(3, audits=False)
     world.assert_host_settled("hv3")
     kernel.underlays = {}
-    kernel.tell(Lost("underlay"))
+    kernel.tell(UnderlayChanged())
     before = dict(kernel.objects)
     world.turn()
     assert kernel.objects == before

@@ -14,7 +14,7 @@ from netorch.drivers.fake.kernel import FakeKernel
 from netorch.state.base import OVERLAY
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Route
 from netorch.state.link import AdminUp, Inside, VethPort, Vrf
-from netorch.state.nft import NftTable
+from netorch.state.nft import NFT_KINDS, NftTable
 from netorch.state.op import Create, Delete, Failure, Replace
 
 VRF = Vrf(vni=5000, ifname="vrf5000", table=5000)
@@ -80,15 +80,15 @@ def test_a_disturbance_that_changes_nothing_is_no_event(kernel: FakeKernel) -> N
 def test_a_device_that_somebody_deletes_calls_for_a_new_dump(kernel: FakeKernel) -> None:
     kernel.apply([Create(UP)])
     kernel.disturb(Delete(VRF))
-    assert kernel.events() == [Lost("all")]
+    assert kernel.events() == [Lost()]
     assert kernel.dump() == {}
 
 
 def test_a_disturbed_table_is_dumped_again_alone(kernel: FakeKernel) -> None:
     table = NftTable(netns=OVERLAY, family="inet", body="")
     kernel.disturb(Create(table))
-    assert kernel.events() == [Lost("nft")]
-    assert kernel.dump_nft() == {table.key: table}
+    assert kernel.events() == [Lost(NFT_KINDS)]
+    assert kernel.dump(NFT_KINDS) == {table.key: table}
 
 
 def test_a_dump_outdates_earlier_events(kernel: FakeKernel) -> None:

@@ -117,7 +117,7 @@ def test_a_marked_device_is_ours_and_up() -> None:
         (vrf_body(), IncompleteLink(vni=5000, ifname="vrf5000", seems=Vrf(vni=5000, ifname="vrf5000", table=5000))),
         (vrf_body(name="tenant"), None),
         (vrf_body(marked("vrf5000"), name="renamed"), IncompleteLink(ifname="renamed")),
-        (vrf_body(marked("vrf5000"), attr_u32(27, encode.DOOMED_GROUP)), IncompleteLink(vni=5000, ifname="vrf5000")),
+        (vrf_body(marked("vrf5000"), attr_u32(27, encode.DELETED_GROUP)), IncompleteLink(vni=5000, ifname="vrf5000")),
     ],
     ids=["without a mark", "foreign", "renamed", "doomed"],
 )

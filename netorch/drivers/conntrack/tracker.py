@@ -1,0 +1,60 @@
+"""Connection tracking of one namespace: its connections, its table as a whole, and who may begin no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Set
+
+from netorch.drivers.base import TableUse
+from netorch.drivers.conntrack.flows import Conntrack
+from netorch.drivers.conntrack.table import ConnectionTable, refusing
+from netorch.drivers.ip_counters import IpCounters
+from netorch.state.flow import Flow
+
+
+class Tracker:
+    """Implements `netorch.drivers.base.ConnectionTracker`. One thread at a time may use it."""
+
+    def __init__(self, netns_fd: int, connections: Conntrack, commit: Callable[[bytes], None]) -> None:
+        """Open; `netns_fd` must stay open. `commit` carries out a packed transaction of nftables there. Raises OSError."""
+        self._connections = connections
+        self._commit = commit
+        self._table = ConnectionTable(netns_fd)
+        self._ip = IpCounters(netns_fd)
+
+    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
+        """Return the tracked connections of a zone, or those of some addresses in it."""
+        return self._connections.dump(zone, addresses)
+
+    def forget(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel forget connections."""
+        self._connections.forget(flows)
+
+    def restore(self, flows: Iterable[Flow]) -> None:
+        """Let the kernel know connections that began elsewhere."""
+        self._connections.restore(flows)
+
+    def use(self) -> TableUse:
+        """Return how full the table is."""
+        return self._table.use()
+
+    def sample(self, size: int) -> dict[int, int]:
+        """Return how many of some connections each zone has."""
+        return self._table.sample(size)
+
+    def refused(self) -> frozenset[int]:
+        """Return the zones that may begin no connection now."""
+        return self._table.refused()
+
+    def refuse(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        self._commit(refusing(zones))
+
+    def counters(self) -> dict[str, int]:
+        """Return the packets that the kernel had no room for. Raises KernelError."""
+        return {"table_full": self._table.turned_away(), "fragments_lost": self._ip.fragments_lost()}
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._connections.close()
+        self._table.close()
+        self._ip.close()

@@ -1,0 +1,69 @@
+"""What Linux refuses of devices, what is on them, and sysctls."""
+
+from __future__ import annotations
+
+import errno
+
+from netorch.drivers.fake.host import FakeDriver, FakeHost
+from netorch.drivers.rtnl.driver import Rtnl
+from netorch.drivers.sysctl import Sysctls
+from netorch.state.base import OVERLAY, KernelObject, Key, link_key, up_key
+from netorch.state.foreign import Foreign
+from netorch.state.l3 import Route
+from netorch.state.link import IncompleteLink, Link, Member, VethPort, Vrf, Vxlan
+from netorch.state.op import Create, Op, Replace
+
+
+class FakeRtnl(FakeDriver):
+    """The fake of `netorch.drivers.rtnl.driver`."""
+
+    def __init__(self, host: FakeHost) -> None:
+        super().__init__(host, OVERLAY, Rtnl.kinds)
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return the objects of its kinds, and what is foreign in the namespace."""
+        return super().dump() | {key: obj for key, obj in self.host.objects.items() if obj.kind == Foreign.kind}
+
+    def carry_out(self, op: Op) -> None:
+        """Carry out one operation; a device that is there as asked for is made already."""
+        obj, found = op.obj, self.host.objects.get(op.obj.key)
+        if isinstance(op, Create) and isinstance(obj, Link) and found is not None and obj.key not in self.host.foreign:
+            self.check(obj)
+            if not obj.matches(found):
+                raise OSError(errno.EEXIST, "")
+            return
+        if isinstance(op, Replace) and isinstance(obj, Link) and (found is None or not obj.replaces(found)):
+            raise OSError(errno.ENODEV if found is None else errno.EOPNOTSUPP, "")
+        super().carry_out(op)
+
+    def check(self, obj: KernelObject) -> None:
+        match obj:
+            case IncompleteLink():
+                raise OSError(errno.EINVAL, "nobody asks for an incomplete device")
+            case Member():
+                self._check_member(obj)
+            case Route() if obj.ifname:
+                super().check(obj)
+                if up_key(obj.ifname) not in self.host.objects:
+                    raise OSError(errno.ENETDOWN, "")
+            case _:
+                super().check(obj)
+
+    def _check_member(self, link: Member) -> None:
+        if not isinstance(self.host.objects.get(link_key(link.vrf)), Vrf):
+            raise OSError(errno.ENODEV, f"there is no VRF {link.vrf}")
+        if isinstance(link, VethPort) and not link.make_netns and link.instance_netns not in self.host.namespaces:
+            raise OSError(errno.ENOENT, f"there is no namespace {link.instance_netns}")
+        if isinstance(link, Vxlan):
+            for other in (*self.host.objects.values(), *self.host.foreign.values()):
+                if isinstance(other, Vxlan) and other.vni == link.vni and other.ifname != link.ifname:
+                    raise OSError(errno.EEXIST, f"{other.ifname} has the VNI {link.vni}")
+
+
+class FakeSysctls(FakeDriver):
+    """The fake of `netorch.drivers.sysctl`."""
+
+    no_parent = errno.ENOENT
+
+    def __init__(self, host: FakeHost) -> None:
+        super().__init__(host, OVERLAY, Sysctls.kinds)

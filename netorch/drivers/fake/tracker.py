@@ -1,0 +1,60 @@
+"""Connection tracking in memory."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Collection, Iterable, Set
+from itertools import islice
+
+import msgspec
+
+from netorch.drivers.base import TableUse
+from netorch.drivers.fake.host import FakeHost
+from netorch.errors import KernelError
+from netorch.state.flow import Flow, FlowKey, uncounted
+from netorch.state.nft import VPC_TABLE
+
+
+class FakeTracker:
+    """Implements `netorch.drivers.base.ConnectionTracker`."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.tracked: dict[FlowKey, Flow] = {}  # the connections, of all zones
+        self.most = 1 << 18
+        self.refused_zones: frozenset[int] = frozenset()  # a test lets their time pass
+        self._host = host
+
+    def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
+        """Return the connections of a zone, or those of some addresses in it."""
+        found = (flow for flow in self.tracked.values() if flow.zone == zone)
+        return tuple(flow for flow in found if addresses is None or not {flow.source, flow.destination}.isdisjoint(addresses))
+
+    def forget(self, flows: Iterable[Flow]) -> None:
+        """Forget connections."""
+        for flow in flows:
+            self.tracked.pop(flow.key, None)
+
+    def restore(self, flows: Iterable[Flow]) -> None:
+        """Know connections that began elsewhere, with nothing counted yet; of known ones, which ends track them."""
+        for flow in flows:
+            known = self.tracked.setdefault(flow.key, uncounted(flow))
+            self.tracked[flow.key] = msgspec.structs.replace(known, mark=known.mark | flow.mark)
+
+    def use(self) -> TableUse:
+        """Return how many connections there are."""
+        return TableUse(held=len(self.tracked), most=self.most)
+
+    def sample(self, size: int) -> dict[int, int]:
+        """Return how many of the first connections each zone has."""
+        return Counter(flow.zone for flow in islice(self.tracked.values(), size))
+
+    def refused(self) -> frozenset[int]:
+        """Return `refused_zones`."""
+        return self.refused_zones
+
+    def refuse(self, zones: Set[int]) -> None:
+        """Set `refused_zones`, where there is a table for it."""
+        if VPC_TABLE not in self._host.objects:
+            raise KernelError("change elements", errno.ENOENT)
+        self.refused_zones = frozenset(zones)

@@ -1,0 +1,137 @@
+"""Route netlink in the overlay namespace: devices, what is on them, and their settings.
+
+One driver, since its objects share a socket for notifications: these tell of a device by number and of its end before that of
+its routes. Generic receive offload is set by an ioctl, but it is told of, and found, with the devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import groupby, islice
+from typing import Final
+
+from netorch.drivers import ethtool, foreign
+from netorch.drivers.base import KernelEvent
+from netorch.drivers.netlink import Channel
+from netorch.drivers.rtnl import decode, settings
+from netorch.drivers.rtnl.dump import read_all, read_names
+from netorch.drivers.rtnl.entries import Entries
+from netorch.drivers.rtnl.links import Links
+from netorch.drivers.rtnl.monitor import Monitor
+from netorch.drivers.rtnl.port import Ports, index_in
+from netorch.errors import KernelError
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Address, Neighbour, Route, Rule
+from netorch.state.link import AdminUp, Gro, Link, Settings, Vxlan
+from netorch.state.op import Delete, Failure, Op
+
+_SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
+
+Handler = Callable[[list[Op]], list[Failure]]
+
+
+class Rtnl:
+    """Implements `netorch.drivers.base.Driver`. One thread at a time may use it; which one does not matter."""
+
+    netns: Final = OVERLAY
+    kinds: Final = frozenset(of.kind for of in (Link, AdminUp, Gro, Settings, Address, Route, Neighbour, Fdb, Rule))
+
+    def __init__(self, overlay_fd: int, underlay_fd: int) -> None:
+        """Open both namespaces. Raises OSError."""
+        self._fd = overlay_fd
+        self._underlay = Channel(underlay_fd)
+        self._overlay = Channel(overlay_fd)
+        self._monitor = Monitor(overlay_fd, self._overlay)
+        self._monitor.learn(read_names(self._overlay), set())
+        self._indexes: dict[str, int] = {}
+        self._ports = Ports(overlay_fd, underlay_fd, self._overlay, self._index_of)
+        self._links = Links(self._overlay, overlay_fd, self._underlay, self._ports, self._index_of)
+        entries = Entries(self._overlay, self._monitor, self._index_of)
+        self._handlers: dict[str, Handler] = {
+            Gro.kind: partial(ethtool.apply, overlay_fd),
+            Settings.kind: partial(settings.apply, overlay_fd, self._overlay),
+            **dict.fromkeys((AdminUp.kind, Address.kind, Route.kind, Neighbour.kind, Fdb.kind, Rule.kind), entries.send),
+        }
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return all that is ours, and what is foreign. Cost: eleven dumps, and for each port a look at its namespace's name."""
+        self._monitor.forget()
+        try:
+            reading = read_all(self._overlay)
+            objects: list[KernelObject] = [*reading.objects, *foreign.old_tables(self._fd)]
+            objects += ethtool.read(self._fd, [obj.ifname for obj in reading.objects if isinstance(obj, Vxlan)])
+        except OSError as error:
+            raise KernelError("dump the overlay namespace", error.errno or 0, str(error)) from error
+        self._monitor.learn(reading.names, reading.up)
+        return {obj.key: obj for obj in objects}
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out the operations; neighbouring ones of one handler share netlink messages."""
+        failures: list[Failure] = []
+        self._monitor.drain()
+        self._indexes.clear()
+        for handler, group in groupby(ops, key=self._handler_of):
+            while batch := list(islice(group, _SLICE)):
+                failures += handler(batch)
+                self._skip_own(batch)
+        if any(isinstance(op.obj, AdminUp) for op in ops):  # the routes to it are there now, too
+            self._ports.wake_taken()
+        failed = {failure.op.obj.key for failure in failures}
+        self._monitor.settle([op.obj.key for op in ops if op.obj.key not in failed])
+        return failures
+
+    def events(self) -> list[KernelEvent]:
+        """Return what changed since the last call, other than by `apply`; never blocks."""
+        return self._monitor.take()
+
+    def skip(self, keys: Collection[Key]) -> None:
+        """Take what has arrived about these objects for our own doing: another driver has set them."""
+        self._monitor.drain()
+        self._monitor.settle(keys)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `events` has something."""
+        return self._monitor.fileno()
+
+    def left_alone(self, ifname: str) -> str:
+        """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
+        return self._ports.left_alone(ifname)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._monitor.close()
+        self._overlay.close()
+        self._underlay.close()
+
+    def _handler_of(self, op: Op) -> Handler:
+        return self._links.handler(op) if isinstance(op.obj, Link) else self._handlers[op.obj.kind]
+
+    def _skip_own(self, ops: list[Op]) -> None:
+        """Read the notifications of our own changes of devices and FDBs away, and remember what they would have told."""
+        links: set[str] = set()
+        fdb: set[int] = set()
+        for op in ops:
+            obj = op.obj
+            if isinstance(obj, Link | AdminUp | Gro | Settings):
+                links.add(obj.ifname)
+                if isinstance(op, Delete):
+                    self._indexes.pop(obj.ifname, None)
+                elif isinstance(obj, AdminUp):
+                    self._monitor.note_up(obj.ifname)
+            elif isinstance(obj, Fdb):
+                with suppress(LookupError):
+                    fdb.add(self._index_of(obj.ifname))
+            elif isinstance(obj, Address) and isinstance(op, Delete) and decode.takes_routes(obj):
+                self._monitor.lose()
+        if links or fdb:
+            self._indexes.update(self._monitor.drain(links, fdb))
+
+    def _index_of(self, ifname: str) -> int:
+        """Return a device's number, asked once an `apply`. Raises LookupError."""
+        index = self._indexes.get(ifname)
+        if index is None:
+            index = self._indexes[ifname] = index_in(self._overlay, ifname)
+        return index

@@ -1,0 +1,138 @@
+"""Devices: VRF, VXLAN and ports made, changed and deleted."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Final
+
+from netorch.drivers.home import release
+from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal
+from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.dump import read_link
+from netorch.drivers.rtnl.entries import failure
+from netorch.drivers.rtnl.port import Ports
+from netorch.errors import KernelError
+from netorch.state.base import KernelObject
+from netorch.state.link import IncompleteLink, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
+
+
+class Links:
+    """The devices of one overlay namespace."""
+
+    def __init__(self, overlay: Channel, overlay_fd: int, underlay: Channel, ports: Ports, index_of: encode.IndexOf) -> None:
+        self._overlay = overlay
+        self._overlay_fd = overlay_fd
+        self._underlay = underlay
+        self._ports = ports
+        self._index_of = index_of
+
+    def handler(self, op: Op) -> Callable[[list[Op]], list[Failure]]:
+        """Return what carries out an operation on a device; neighbouring ones of one handler share messages."""
+        if isinstance(op, Delete):
+            return self.delete
+        if isinstance(op.obj, VethPort | TapPort):
+            return self.make_ports
+        # A VXLAN device is made from the underlay, where its UDP socket stays, and changed in the overlay.
+        return self.make_vxlans if isinstance(op.obj, Vxlan) and isinstance(op, Create) else self.make
+
+    def make(self, ops: list[Op]) -> list[Failure]:
+        """Create VRF devices, each in one message, and mark them in a second batch; or change VRF and VXLAN devices."""
+        return self._make(self._overlay, ops)
+
+    def make_vxlans(self, ops: list[Op]) -> list[Failure]:
+        """Create VXLAN devices in the same way."""
+        return self._make(self._underlay, ops)
+
+    def make_ports(self, ops: list[Op]) -> list[Failure]:
+        """Plug, take over or change ports, one by one."""
+        failures: list[Failure] = []
+        for op in ops:
+            try:
+                self._make_port(op)
+            except KernelError as error:
+                failures.append(Failure(op, error))
+        return failures
+
+    def delete(self, ops: list[Op]) -> list[Failure]:
+        """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
+        names = [_ifname(op.obj) for op in ops]
+        homes = {op.obj.instance_netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
+        labels = [self._ports.label_of(name) for name in names if name.startswith(_PORT)]
+        homes |= {label.instance: label.made for label in labels if label is not None and label.made}
+        if len(names) > 1:
+            self._overlay.batch([encode.set_link(name, encode.group(encode.DELETED_GROUP)) for name in names])
+            self._overlay.batch([encode.del_group(encode.DELETED_GROUP)])
+        # One by one what is left: a single device, or a group of which the kernel refused to delete one.
+        refused = self._overlay.batch([encode.del_link(name) for name in names])
+        failures = [failure(ops[i], refusal) for i, refusal in refused.items() if refusal.errno not in ABSENT]
+        for home, made in homes.items():
+            try:
+                release(home, made)
+            except KernelError as error:
+                failures.append(Failure(ops[0], error))
+        return failures
+
+    def _make(self, channel: Channel, ops: list[Op]) -> list[Failure]:
+        failures: list[Failure] = []
+        messages: list[Message] = []
+        sent: list[Op] = []
+        for op in ops:
+            try:
+                messages.append(self._message(op))
+                sent.append(op)
+            except encode.NotPackable as error:
+                failures.append(failure(op, error.refusal))
+            except LookupError:
+                failures.append(failure(op, Refusal(errno.ENODEV, "there is no such VRF")))
+        refused = channel.batch(messages)
+        marks: list[Op] = []
+        for position, op in enumerate(sent):
+            refusal = refused.get(position)
+            if refusal is not None and not (refusal.errno == errno.EEXIST and self._exists(op.obj)):
+                failures.append(failure(op, refusal))
+            elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, IncompleteLink))):
+                marks.append(op)
+        refused = self._overlay.batch([encode.mark(_ifname(op.obj)) for op in marks])
+        return failures + [failure(marks[position], refusal) for position, refusal in refused.items()]
+
+    def _message(self, op: Op) -> Message:
+        obj = op.obj
+        if isinstance(obj, Vxlan):
+            vrf = self._index_of(obj.vrf)
+            if isinstance(op, Replace):
+                # Linux forgets a device's neighbours when it is given a MAC, were it the one that it has.
+                mac = encode.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
+                return encode.set_link(obj.ifname, mac, encode.mtu(obj.mtu), encode.group(obj.group), encode.master(vrf))
+            return encode.new_vxlan(obj, self._overlay_fd, vrf)
+        if isinstance(obj, Vrf):
+            return encode.new_vrf(obj) if isinstance(op, Create) else encode.set_link(obj.ifname)  # it lacks its mark only
+        raise encode.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
+
+    def _make_port(self, op: Op) -> None:
+        port = op.obj
+        if not isinstance(port, VethPort | TapPort):
+            raise KernelError(describe(op), errno.EINVAL, "not a port")
+        if isinstance(op, Create) and self._exists(port):
+            return
+        if isinstance(port, VethPort):
+            stays = isinstance(op, Replace) and port.same_place(op.old)
+            self._ports.adjust(port) if stays else self._ports.plug(port)
+        elif isinstance(op, Replace):
+            self._ports.finish_tap(port)
+        else:
+            self._ports.make_tap(port)
+
+    def _exists(self, obj: KernelObject) -> bool:
+        found = read_link(self._overlay, _ifname(obj))
+        return found is not None and found[1] is not None and obj.matches(found[1])
+
+
+_PORT: Final = "v-"
+
+
+def _ifname(obj: KernelObject) -> str:
+    if not isinstance(obj, Link):
+        raise TypeError(f"{type(obj).__name__} is no device")
+    return obj.ifname

@@ -1,0 +1,135 @@
+"""The underlay's device: which one carries packets of the VTEP address, and word of its changes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from netorch.drivers.base import NO_KINDS, KernelEvent, Underlay, UnderlayChanged
+from netorch.drivers.netlink import Channel, attr_u32, attrs, open_socket, split, u32
+from netorch.drivers.rtnl import decode, encode
+from netorch.errors import KernelError
+from netorch.state.base import UNDERLAY, KernelObject, Key
+from netorch.state.op import Failure, Op
+
+_GROUPS: Final = 1 << 0 | 1 << 4  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, by bit
+_RECV: Final = 1 << 16
+_RT_TABLE_MAIN: Final = 254  # linux/rtnetlink.h
+_WITHOUT_STATISTICS: Final = attr_u32(29, 8)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+
+
+class UnderlayDevice:
+    """A driver without objects: the device is the host's own, and only looked at."""
+
+    netns: Final = UNDERLAY
+    kinds: Final = NO_KINDS
+
+    def __init__(self, netns_fd: int) -> None:
+        """Open the namespace. Raises OSError."""
+        self._channel = Channel(netns_fd)
+        self._socket = open_socket(netns_fd, _GROUPS)
+        self._socket.setblocking(False)
+        self._vtep = ""
+        self._mtus: dict[int, int] = {}  # of the devices that may carry it, by number
+
+    def find(self, vtep: str) -> Underlay | None:
+        """Return the device that carries packets of the VTEP address, or None; from now on changes of it are events.
+
+        Raises:
+          KernelError: the kernel does not show it.
+        """
+        try:
+            found = _look(self._channel, vtep)
+        except OSError as error:
+            raise KernelError(f"look for {vtep}", error.errno or 0, str(error)) from error
+        self._vtep = vtep
+        self._mtus, underlay = found if found is not None else ({}, None)
+        return underlay
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return nothing: there are no objects."""
+        return {}
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Do nothing: there are no objects."""
+        return []
+
+    def events(self) -> list[KernelEvent]:
+        """Return that the address or its device changed, if it did; so too when notifications were lost."""
+        changed = False
+        while True:
+            try:
+                data = self._socket.recv(_RECV)
+            except BlockingIOError:
+                return [UnderlayChanged()] if changed else []
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError("read underlay events", error.errno or 0, os.strerror(error.errno or 0)) from error
+                changed = True
+                continue
+            changed |= any(self._concerns(kind, body) for kind, _, body in split(data))
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._socket.close()
+        self._channel.close()
+
+    def _concerns(self, kind: int, body: bytes) -> bool:
+        if kind in (encode.NEWADDR, encode.DELADDR):
+            return bool(self._vtep) and attrs(body, 8).get(2) == socket.inet_aton(self._vtep)
+        mtu = self._mtus.get(struct.unpack_from("=i", body, 4)[0])
+        return mtu is not None and (kind == encode.DELLINK or (kind == encode.NEWLINK and decode.device(body).mtu != mtu))
+
+
+def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
+    """Return the device that carries packets of the VTEP address, and the MTUs by number of all that it was chosen from; or None.
+
+    That is the device which holds the address; when it is a loopback or a dummy, as on hosts that announce their VTEP by BGP, the
+    device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
+    """
+    wanted = socket.inet_aton(vtep)
+    for body in _bodies(channel, encode.GETADDR, 8):
+        if attrs(body, 8).get(2) == wanted:
+            holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
+            found = [holder] if holder is not None else []
+            if holder is not None and _is_virtual(holder):
+                # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
+                found = list(_routed_devices(channel)) or ([holder] if holder.kind else [])
+            best = min(found, key=lambda dev: dev.mtu, default=None)
+            mtus = {dev.index: dev.mtu for dev in found}
+            return (mtus, Underlay(ifname=best.ifname, mtu=best.mtu)) if best is not None else None
+    return None
+
+
+def _underlay_device(channel: Channel, index: int) -> decode.Device | None:
+    link = channel.get(encode.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
+    return decode.device(link) if link is not None else None
+
+
+def _is_virtual(dev: decode.Device) -> bool:
+    return dev.ifname == "lo" or dev.kind == "dummy"
+
+
+def _routed_devices(channel: Channel) -> Iterator[decode.Device]:
+    """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
+    indexes = set()
+    for body in _bodies(channel, encode.GETROUTE, 12):
+        found = attrs(body, 12)
+        if u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN and 4 in found:
+            indexes.add(u32(found[4]))
+    devices = (_underlay_device(channel, index) for index in indexes)
+    yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
+
+
+def _bodies(channel: Channel, kind: int, length: int) -> list[bytes]:
+    """Return the answers to a question about IPv4 whose fixed part has so many bytes."""
+    return [body for _, _, body in channel.dump(kind, bytes((socket.AF_INET,)) + bytes(length - 1))]

@@ -1,0 +1,214 @@
+"""What every Kernel must do: the same test bodies against the fake and against Linux, so that the fake may be believed."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from typing import Protocol
+
+from netorch.drivers import ethtool, netns
+from netorch.drivers.base import Kernel, KernelEvent
+from netorch.drivers.fake.kernel import FakeKernel
+from netorch.plan.diff import diff
+from netorch.state.base import KernelObject, Key
+from netorch.state.flow import Flow
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
+from netorch.state.link import AdminUp, Gro, Inside, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.op import Create, Delete, Op
+from netorch.state.owner import fabric_netns
+from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
+from policy import nftgen, skeleton
+from tests import chains
+
+HOST = "contract"
+VNI = 5000
+PORT_MAC, MAC, ROUTER = "02:4e:54:ff:ff:01", "06:00:00:00:00:01", "02:4e:c0:00:02:0c"
+PORT, TAP, INSTANCE = "v-0013880000001", "v-0013880000002", "i-00138800000000001"
+
+VRF = Vrf(vni=VNI, ifname="vrf5000", table=VNI)
+VXLAN = Vxlan(ifname="vx5000", vni=VNI, local="192.0.2.11", lladdr="02:4e:c0:00:02:0b", mtu=1500, vrf="vrf5000")
+INSIDE = Inside(ifname="eth0", lladdr=MAC, addresses=("10.0.0.11/24",), gateways=("10.0.0.1",))
+VETH = VethPort(
+    vni=VNI, ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", instance_netns=INSTANCE, make_netns=True, inside=INSIDE
+)
+TAP_PORT = TapPort(vni=VNI, ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000")
+LAST_ROUTE = Route(vni=VNI, table=VNI, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+PORT_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.11/32", ifname=PORT)
+NEIGHBOUR = Neighbour(vni=VNI, ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER)
+FDB = Fdb(vni=VNI, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
+REMOTE_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
+ADDRESS = Address(vni=VNI, ifname="vrf5000", address="10.0.0.1/32")
+TABLES = (skeleton.underlay_table(), *skeleton.fabric_tables())
+ELEMENTS = (
+    nftgen.transit("vx5000", "10.0.0.11", VNI),
+    nftgen.transit("vx5000", "2001:db8::11", VNI),
+    nftgen.sender("peers", "192.0.2.12", VNI, "10.0.0.12"),
+    nftgen.member("192.0.2.12", VNI),
+)
+CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
+ZONE = chains.element("zone", "vx5000", value="0x7")
+FLOW = Flow(
+    zone=7,
+    protocol=6,
+    source="10.0.0.11",
+    destination="10.0.0.12",
+    sport=40000,
+    dport=443,
+    mark=3,
+    timeout_s=1000,
+    replied=True,
+    assured=True,
+    tcp_state=3,
+)
+FLOWS = (
+    FLOW,
+    Flow(zone=7, protocol=17, source="2001:db8::11", destination="2001:db8::12", sport=53, dport=53, timeout_s=100),
+    Flow(zone=7, protocol=1, source="10.0.0.11", destination="10.0.0.12", icmp_id=77, icmp_type=8, mark=1, timeout_s=90),
+    Flow(zone=7, protocol=58, source="2001:db8::11", destination="2001:db8::12", icmp_id=7, icmp_type=128, timeout_s=90),
+    Flow(zone=7, protocol=47, source="10.0.0.11", destination="10.0.0.12", timeout_s=90, replied=True),
+)
+VPC: tuple[KernelObject, ...] = (
+    *TABLES,
+    *(Rule(version=version, priority=VRF_PRIORITY) for version in (4, 6)),  # else the kernel makes them
+    VRF,
+    AdminUp(vni=VNI, ifname="vrf5000"),
+    LAST_ROUTE,
+    VXLAN,
+    VETH,
+    TAP_PORT,
+    Gro(vni=VNI, ifname="vx5000", on=False),
+    *device_sysctls(VXLAN_V4, "vx5000", VNI),
+    *device_sysctls(PORT_V4, PORT, VNI),
+    *device_sysctls(PORT_V4, TAP, VNI),
+    *chains.POLICY,
+    CHAIN,
+    *ELEMENTS,
+    *chains.verdicts(PORT),
+    ZONE,
+    ADDRESS,
+    AdminUp(vni=VNI, ifname="vx5000"),
+    AdminUp(vni=VNI, ifname=PORT),
+    AdminUp(vni=VNI, ifname=TAP),
+    NEIGHBOUR,
+    FDB,
+    PORT_ROUTE,
+    REMOTE_ROUTE,
+)
+
+
+class Stand(Protocol):
+    """A kernel under test, and another program on the same host."""
+
+    kernel: Kernel
+
+    def foreigner_deletes(self, obj: KernelObject) -> None:
+        """Let somebody else remove an object of ours."""
+        ...
+
+    def foreigner_switches(self, gro: Gro) -> None:
+        """Let somebody else switch a device's GRO."""
+        ...
+
+    def foreigner_makes_route(self, route: Route) -> None:
+        """Let somebody else make a route."""
+        ...
+
+    def foreigner_has_route(self, route: Route) -> bool:
+        """Return whether somebody else's route still stands."""
+        ...
+
+
+class FakeStand:
+    """The fake, disturbed."""
+
+    def __init__(self) -> None:
+        self.fake = FakeKernel()
+        self.kernel: Kernel = self.fake
+
+    def foreigner_deletes(self, obj: KernelObject) -> None:
+        self.fake.disturb(Delete(obj))
+
+    def foreigner_switches(self, gro: Gro) -> None:
+        self.fake.disturb(Create(gro))
+
+    def foreigner_makes_route(self, route: Route) -> None:
+        self.fake.foreign[route.key] = route
+
+    def foreigner_has_route(self, route: Route) -> bool:
+        return route.key in self.fake.foreign
+
+
+class LinuxStand:
+    """A LinuxKernel in namespaces of its own, and an operator with ip(8), bridge(8) and nft(8)."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def foreigner_deletes(self, obj: KernelObject) -> None:
+        match obj:
+            case Link():
+                self._run("ip", "link", "del", obj.ifname)
+            case AdminUp():
+                self._run("ip", "link", "set", obj.ifname, "down")
+            case Route():
+                self._run("ip", "route", "del", obj.dst, "table", str(obj.table))
+            case Neighbour():
+                self._run("ip", "neigh", "del", obj.dst, "dev", obj.ifname)
+            case Fdb():
+                self._run("bridge", "fdb", "del", obj.lladdr, "dev", obj.ifname, "dst", obj.dst, "self")
+            case Address():
+                self._run("ip", "addr", "del", obj.address, "dev", obj.ifname)
+            case NftElement():
+                self._run("nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
+            case PortChain():
+                self._run("nft", f"flush chain netdev netorch {obj.ifname}; delete chain netdev netorch {obj.ifname}")
+            case NftTable():
+                self._run("nft", f"delete table {obj.family} netorch")
+            case _:
+                raise AssertionError(obj)
+
+    def foreigner_switches(self, gro: Gro) -> None:
+        descriptor = netns.find(fabric_netns(HOST))
+        assert ethtool.apply(descriptor, [Create(gro)]) == []
+        os.close(descriptor)
+
+    def foreigner_makes_route(self, route: Route) -> None:
+        self._run("ip", "route", "add", "unreachable", route.dst, "table", str(route.table), "metric", str(route.metric))
+
+    def foreigner_has_route(self, route: Route) -> bool:
+        return route.dst in self._run("ip", "route", "show", "table", str(route.table))
+
+    def _run(self, *words: str) -> str:
+        command = ["ip", "netns", "exec", fabric_netns(HOST), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def create(kernel: Kernel, *objects: KernelObject) -> None:
+    assert [str(failure.error) for failure in kernel.apply([Create(obj) for obj in objects])] == []
+
+
+def by_key(*objects: KernelObject) -> dict[Key, KernelObject]:
+    return {obj.key: obj for obj in objects}
+
+
+def missing(kernel: Kernel, *wanted: KernelObject) -> list[Op]:
+    """Return what would have to be done for `wanted` to be there; that there may be more does not count."""
+    found = kernel.dump()
+    return diff(by_key(*wanted), {obj.key: found[obj.key] for obj in wanted if obj.key in found})
+
+
+def there(kernel: Kernel, obj: KernelObject) -> bool:
+    return obj.key in kernel.dump()
+
+
+def refusals(kernel: Kernel, *ops: Op) -> list[tuple[KernelObject, int]]:
+    return [(failure.op.obj, failure.error.errno) for failure in kernel.apply(ops)]
+
+
+def events_of(kernel: Kernel, within_s: float = 2.0) -> list[KernelEvent]:
+    """Return the events that come, waiting for the first."""
+    select.select([kernel.fileno()], [], [], within_s)
+    return kernel.events()
