@@ -75,7 +75,7 @@ def test_a_newer_record_isolates_its_vpc(world: World, which: str) -> None:
     world.turn("hv1")
     assert status(world, "hv1", vpc.vni) == ""
     if which != "mapping":
-        route = kernel.objects["route", vpc.vni, f"{moving.eni.address}/32", 0]
+        route = kernel.objects["route", "overlay", vpc.vni, f"{moving.eni.address}/32", 0]
         assert "192.0.2.13" in str(route)  # what had to wait
 
 
