@@ -14,13 +14,24 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.netlink import attrs, u32
+from netorch.drivers.rtnl.uapi import FR_ACT, FRA, RTA, RTN, RTPROT, TCA_KIND
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
-# Source: linux/rtnetlink.h RTPROT_*, RTN_*; linux/fib_rules.h FR_ACT_*; linux/netfilter.h NFPROTO_*
-_KERNEL: Final = 2
-_ROUTE_KINDS: Final = {6: "blackhole ", 7: "unreachable ", 8: "prohibit ", 9: "throw "}
-_RULE_ACTIONS: Final = {2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_ROUTE_TYPES: Final = {
+    RTN.BLACKHOLE: "blackhole ",
+    RTN.UNREACHABLE: "unreachable ",
+    RTN.PROHIBIT: "prohibit ",
+    RTN.THROW: "throw ",
+}
+_RULE_ACTIONS: Final = {
+    FR_ACT.GOTO: "goto",
+    FR_ACT.NOP: "nop",
+    FR_ACT.BLACKHOLE: "blackhole",
+    FR_ACT.UNREACHABLE: "unreachable",
+    FR_ACT.PROHIBIT: "prohibit",
+}
+# Source: linux/netfilter.h NFPROTO_*
 _NFT_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _OURS: Final = frozenset({1, 2, 3, 5})  # families that a table of our name is read in
 
@@ -37,29 +48,31 @@ def program(ifname: str) -> Foreign:
 
 def route(body: bytes) -> Foreign | None:
     """Return somebody's route, or None when it is ours or the kernel's. None of ours is for one type of service."""
-    if body[5] == _KERNEL or (body[5] == PROTOCOL and not body[3]):
+    if body[5] == RTPROT.KERNEL or (body[5] == PROTOCOL and not body[3]):
         return None
     found = attrs(body, 12)
     default = "0.0.0.0" if body[0] == socket.AF_INET else "::"
-    dst = socket.inet_ntop(body[0], found[1]) if 1 in found else default
-    metric = f" metric {u32(found[6])}" if 6 in found else ""
-    return Foreign(what=f"route {_ROUTE_KINDS.get(body[7], '')}{dst}/{body[1]} table {u32(found.get(15, body[4:5]))}{metric}")
+    dst = socket.inet_ntop(body[0], found[RTA.DST]) if RTA.DST in found else default
+    metric = f" metric {u32(found[RTA.PRIORITY])}" if RTA.PRIORITY in found else ""
+    return Foreign(
+        what=f"route {_ROUTE_TYPES.get(body[7], '')}{dst}/{body[1]} table {u32(found.get(RTA.TABLE, body[4:5]))}{metric}"
+    )
 
 
 def rule(body: bytes) -> Foreign | None:
     """Return a rule, or None when it is the kernel's. Whoever calls this knows that it is not ours."""
     found = attrs(body, 12)
-    if found.get(21) == bytes((_KERNEL,)):
+    if found.get(FRA.PROTOCOL) == bytes((RTPROT.KERNEL,)):
         return None
     version = " -6" if body[0] == socket.AF_INET6 else ""
-    action = _RULE_ACTIONS.get(body[7], f"lookup {u32(found.get(15, body[4:5]))}")
-    return Foreign(what=f"rule{version} pref {u32(found.get(6, b''))} {action}")
+    action = _RULE_ACTIONS.get(body[7], f"lookup {u32(found.get(FRA.TABLE, body[4:5]))}")
+    return Foreign(what=f"rule{version} pref {u32(found.get(FRA.PRIORITY, b''))} {action}")
 
 
 def qdisc(body: bytes, names: Mapping[int, str]) -> Foreign | None:
     """Return a queueing discipline that somebody has put on a device (filters need one), or None for the kernel's own."""
     _, index, handle = struct.unpack_from("=BxxxiI", body)
-    kind = attrs(body, 20).get(1, b"").rstrip(b"\0").decode(errors="replace")
+    kind = attrs(body, 20).get(TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
     return Foreign(what=f"qdisc {kind} on {names.get(index, index)}") if handle else None
 
 

@@ -19,13 +19,13 @@ from netorch.drivers.netlink import Channel, attr_text, attr_u32, attrs
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.source_routes import devices, stale_rules
+from netorch.drivers.rtnl.uapi import IFLA, NETNSA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.errors import KernelError
 from netorch.model.ids import is_id
 from netorch.state.link import VethPort
 from netorch.state.owner import NETNS_PREFIX, NFT_TABLE, read_label
 
 _ROOT: Final = Path("/proc/1/ns/net")
-_TARGET_NETNSID: Final = 46  # IFLA_TARGET_NETNSID: of which namespace, by our number for it, the question is
 _GET_TABLE: Final = 10 << 8 | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
 _NFPROTO_INET, _NFPROTO_IPV4 = 1, 2
 
@@ -78,7 +78,10 @@ def other_end(dev: decode.Device, inside: Channel) -> decode.Device | None:
         return None
     try:
         found = inside.get(
-            encode.GETLINK, encode.link_header(dev.peer) + attr_u32(_TARGET_NETNSID, dev.netnsid) + attr_u32(29, 8)
+            RTM.GETLINK,
+            encode.link_header(dev.peer)
+            + attr_u32(IFLA.TARGET_NETNSID, dev.netnsid)
+            + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS),
         )
     except OSError as error:
         raise KernelError(f"look for the other end of {dev.ifname}", error.errno or 0) from error
@@ -121,8 +124,8 @@ def displaced(dev: decode.Device, port: VethPort, fabric: Channel) -> bool:
 
 def number_of(fd: int, seen_from: Channel) -> int | None:
     """Return the number by which the channel's namespace knows the namespace of `fd`, or None when it has none."""
-    answer = seen_from.get(encode.GETNSID, bytes(4) + attr_u32(3, fd))
-    number = struct.unpack("=i", attrs(answer, 4).get(1, b"\xff\xff\xff\xff"))[0] if answer is not None else -1
+    answer = seen_from.get(RTM.GETNSID, bytes(4) + attr_u32(NETNSA.FD, fd))
+    number = struct.unpack("=i", attrs(answer, 4).get(NETNSA.NSID, b"\xff\xff\xff\xff"))[0] if answer is not None else -1
     return number if number >= 0 else None
 
 

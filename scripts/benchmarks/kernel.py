@@ -21,6 +21,7 @@ from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message
 from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.uapi import RTM
 from netorch.lab.kernel import run_in_kernel
 from netorch.state import base
 from netorch.state.base import KernelObject
@@ -91,7 +92,7 @@ class Bench:
 
     def index_of(self, ifname: str) -> int:
         """Return a device's number."""
-        data = self.channel.get(encode.GETLINK, encode.get_link(ifname))
+        data = self.channel.get(RTM.GETLINK, encode.get_link(ifname))
         assert data is not None, ifname
         return int.from_bytes(data[4:8], sys.byteorder)
 

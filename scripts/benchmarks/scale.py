@@ -33,6 +33,7 @@ from netorch.drivers.linux import LinuxKernel
 from netorch.drivers.netlink import Channel, Message
 from netorch.drivers.rtnl import encode
 from netorch.drivers.rtnl.driver import Handler
+from netorch.drivers.rtnl.uapi import RTM
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
@@ -262,7 +263,7 @@ class Raw:
 
     def indexes(self, links: Sequence[Link]) -> dict[str, int]:
         """Return the numbers of devices."""
-        answers = {obj.ifname: self.fabric.get(encode.GETLINK, encode.get_link(obj.ifname)) for obj in links}
+        answers = {obj.ifname: self.fabric.get(RTM.GETLINK, encode.get_link(obj.ifname)) for obj in links}
         return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
 
 

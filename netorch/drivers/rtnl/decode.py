@@ -12,8 +12,29 @@ import msgspec
 
 from netorch.drivers import foreign
 from netorch.drivers.netlink import attrs, each_attr, u32
-from netorch.drivers.rtnl.encode import DELETED_GROUP, LOCAL_TABLE
+from netorch.drivers.rtnl.encode import DELETED_GROUP
 from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
+from netorch.drivers.rtnl.uapi import (
+    FR_ACT,
+    FRA,
+    IFA,
+    IFF_UP,
+    IFLA,
+    IFLA_INET,
+    IFLA_INFO,
+    IFLA_VRF,
+    IFLA_VXLAN,
+    IFLA_XDP,
+    NDA,
+    NDTA,
+    NDTPA,
+    NETCONFA,
+    NUD_PERMANENT,
+    RT_TABLE,
+    RTA,
+    RTAX,
+    RTN,
+)
 from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, UNREACHABLE, VRF_PRIORITY, Address, Neighbour, Route, Rule
@@ -27,16 +48,12 @@ NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device n
 
 _IFINFO = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
-_IFF_UP = 1
-_NUD_PERMANENT = 0x80
-_UNICAST: Final = 1
-ROUTE_TYPES: Final = {6: BLACKHOLE, 7: UNREACHABLE}  # linux/rtnetlink.h RTN_*
+ROUTE_TYPES: Final = {RTN.BLACKHOLE: BLACKHOLE, RTN.UNREACHABLE: UNREACHABLE}
 _FAMILY_OF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 # Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h (from 1), linux/ipv6.h (from 0)
 _PROXY_ARP, _DISABLE_IPV6 = 3 - 1, 26
-# Neighbour parameters. Source: linux/neighbour.h, NDTPA_*
-_PARMS: Final = {"ucast_solicit": 10, "mcast_solicit": 11, "proxy_delay": 13}
+_PARMS: Final = {"ucast_solicit": NDTPA.UCAST_PROBES, "mcast_solicit": NDTPA.MCAST_PROBES, "proxy_delay": NDTPA.PROXY_DELAY}
 
 NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
 
@@ -82,26 +99,26 @@ def device(body: bytes) -> Device:
     """Return the device of a NEWLINK or DELLINK message."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     found = attrs(body, _IFINFO.size)
-    info = attrs(found.get(18, b""))
-    conf = attrs(found.get(26, b""))
-    inet = attrs(conf.get(socket.AF_INET, b"")).get(1, b"")
-    inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(2, b"")
+    info = attrs(found.get(IFLA.LINKINFO, b""))
+    conf = attrs(found.get(IFLA.AF_SPEC, b""))
+    inet = attrs(conf.get(socket.AF_INET, b"")).get(IFLA_INET.CONF, b"")
+    inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(IFLA_INET.CONF6, b"")
     return Device(
         body=body,
         index=index,
-        ifname=_text(found.get(3, b"")),
-        kind=_text(info.get(1, b"")),
-        up=bool(flags & _IFF_UP),
-        master=u32(found.get(10, b"")),
-        mtu=u32(found.get(4, b"")),
-        lladdr=found.get(1, b"").hex(":"),
-        alias=_text(found.get(20, b"")),
-        group=u32(found.get(27, b"")),
-        altnames=tuple(_text(value) for _, value in each_attr(found.get(52, b""))),
-        peer=u32(found.get(5, b"")),
-        netnsid=u32(found[37]) if 37 in found else None,
-        data=info.get(2, b""),
-        xdp=any(attrs(found.get(43, b"")).get(2, b"")),
+        ifname=_text(found.get(IFLA.IFNAME, b"")),
+        kind=_text(info.get(IFLA_INFO.KIND, b"")),
+        up=bool(flags & IFF_UP),
+        master=u32(found.get(IFLA.MASTER, b"")),
+        mtu=u32(found.get(IFLA.MTU, b"")),
+        lladdr=found.get(IFLA.ADDRESS, b"").hex(":"),
+        alias=_text(found.get(IFLA.IFALIAS, b"")),
+        group=u32(found.get(IFLA.GROUP, b"")),
+        altnames=tuple(_text(value) for _, value in each_attr(found.get(IFLA.PROP_LIST, b""))),
+        peer=u32(found.get(IFLA.LINK, b"")),
+        netnsid=u32(found[IFLA.LINK_NETNSID]) if IFLA.LINK_NETNSID in found else None,
+        data=info.get(IFLA_INFO.DATA, b""),
+        xdp=any(attrs(found.get(IFLA.XDP, b"")).get(IFLA_XDP.ATTACHED, b"")),
         proxy_arp=_conf(inet, _PROXY_ARP) or 0,
         ipv6=None if (disabled := _conf(inet6, _DISABLE_IPV6)) is None else not disabled,
     )
@@ -122,7 +139,7 @@ def _finished(dev: Device, vrf: str) -> Link | None:
     """Return what a device is if it is ours and complete; None: none of the devices that we make."""
     match dev.kind:
         case "vrf":
-            return Vrf(vni=dev.vni, ifname=dev.ifname, table=u32(attrs(dev.data).get(1, b"")))
+            return Vrf(vni=dev.vni, ifname=dev.ifname, table=u32(attrs(dev.data).get(IFLA_VRF.TABLE, b"")))
         case "vxlan":
             return _vxlan(dev, vrf)
         case "veth":
@@ -180,8 +197,8 @@ def neighbour_sysctls(dev: Device, parms: NeighbourParms) -> Iterator[Sysctl]:
 
 def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
     """Return whose parameters a neighbour table message tells, and the parameters."""
-    inner = attrs(attrs(body, 4).get(6, b""))
-    return (body[0], u32(inner.get(1, b""))), inner
+    inner = attrs(attrs(body, 4).get(NDTA.PARMS, b""))
+    return (body[0], u32(inner.get(NDTPA.IFINDEX, b""))), inner
 
 
 def route(body: bytes, names: Names) -> Route | None:
@@ -190,17 +207,17 @@ def route(body: bytes, names: Names) -> Route | None:
         return None
     found = attrs(body, 12)
     family = body[0]
-    dst = socket.inet_ntop(family, found[1]) if 1 in found else ("0.0.0.0" if family == socket.AF_INET else "::")
-    table, metric = u32(found.get(15, body[4:5])), u32(found.get(6, b""))
+    dst = socket.inet_ntop(family, found[RTA.DST]) if RTA.DST in found else ("0.0.0.0" if family == socket.AF_INET else "::")
+    table, metric = u32(found.get(RTA.TABLE, body[4:5])), u32(found.get(RTA.PRIORITY, b""))
     kind = body[7]
     if body[3]:
         return None  # stands beside ours, for one type of service: see foreign.route
     vni = vni_of_table(table)
-    if kind != _UNICAST:
+    if kind != RTN.UNICAST:
         return Route(vni=vni, table=table, dst=f"{dst}/{body[1]}", type=ROUTE_TYPES.get(kind, f"type {kind}"), metric=metric)
-    via = socket.inet_ntop(family, found[5]) if 5 in found else ""
-    ifname = names.get(u32(found.get(4, b"")), "?")
-    mtu = _mtu(found[8]) if 8 in found else 0
+    via = socket.inet_ntop(family, found[RTA.GATEWAY]) if RTA.GATEWAY in found else ""
+    ifname = names.get(u32(found.get(RTA.OIF, b"")), "?")
+    mtu = _mtu(found[RTA.METRICS]) if RTA.METRICS in found else 0
     if not _ROUTE_OF_OTHERS.isdisjoint(found):
         ifname = "?"
     return Route(vni=vni, table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
@@ -209,12 +226,12 @@ def route(body: bytes, names: Names) -> Route | None:
 def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
     """Return the neighbour of ours and whether it is permanent, as ours are; None when it is foreign."""
     found = attrs(body, 12)
-    if found.get(12) != _OURS or 1 not in found:
+    if found.get(NDA.PROTOCOL) != _OURS or NDA.DST not in found:
         return None
     ifname = names.get(_U32.unpack_from(body, 4)[0], "?")
-    dst = socket.inet_ntop(body[0], found[1])
-    obj = Neighbour(vni=vni_of_ifname(ifname), ifname=ifname, dst=dst, lladdr=found.get(2, b"").hex(":"))
-    return obj, body[8] == _NUD_PERMANENT
+    dst = socket.inet_ntop(body[0], found[NDA.DST])
+    obj = Neighbour(vni=vni_of_ifname(ifname), ifname=ifname, dst=dst, lladdr=found.get(NDA.LLADDR, b"").hex(":"))
+    return obj, body[8] == NUD_PERMANENT
 
 
 def fdb(body: bytes, names: Names) -> Fdb | None:
@@ -224,13 +241,13 @@ def fdb(body: bytes, names: Names) -> Fdb | None:
     if not ifname.startswith("vx") or vni == HOST_SLICE:
         return None
     found = attrs(body, 12)
-    raw = found.get(1, b"")
+    raw = found.get(NDA.DST, b"")
     if len(raw) not in (4, 16):
         return None
     family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
     words = [f"{name} {int.from_bytes(found[kind], order)}" for kind, (name, order) in _FDB_OF_OTHERS.items() if kind in found]
-    words += [] if body[8] & _NUD_PERMANENT else ["not permanent"]
-    mac, dst = found.get(2, b"").hex(":"), socket.inet_ntop(family, raw)
+    words += [] if body[8] & NUD_PERMANENT else ["not permanent"]
+    mac, dst = found.get(NDA.LLADDR, b"").hex(":"), socket.inet_ntop(family, raw)
     return Fdb(vni=vni, ifname=ifname, lladdr=mac, dst=dst, strange=" ".join(words))
 
 
@@ -259,25 +276,27 @@ def rule(body: bytes) -> tuple[Rule, bool]:
     """
     found = attrs(body, 12)
     version = 4 if body[0] == socket.AF_INET else 6
-    of_vrf = found.get(_L3MDEV) == b"\1"
-    obj = Rule(version=version, priority=u32(found.get(6, b"")), table=0 if of_vrf else u32(found.get(15, body[4:5])))
-    ours = found.get(21) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
-    return obj, ours and body[7] == _TO_TABLE and not any(body[1:4]) and not body[8] and found.keys() <= _RULE_ATTRIBUTES
+    of_vrf = found.get(FRA.L3MDEV) == b"\1"
+    obj = Rule(
+        version=version, priority=u32(found.get(FRA.PRIORITY, b"")), table=0 if of_vrf else u32(found.get(FRA.TABLE, body[4:5]))
+    )
+    ours = found.get(FRA.PROTOCOL) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
+    return obj, ours and body[7] == FR_ACT.TO_TBL and not any(body[1:4]) and not body[8] and found.keys() <= _RULE_ATTRIBUTES
 
 
 def is_stock_local(found: Rule) -> bool:
     """Return whether this is the kernel's own `pref 0 lookup local`, which would show VPCs the host's addresses."""
-    return found.priority == 0 and found.table == LOCAL_TABLE
+    return found.priority == 0 and found.table == RT_TABLE.LOCAL
 
 
 def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
     """Yield the sysctls of ours that a netconf message tells."""
     found = attrs(body, 4)  # netconfmsg is one byte, padded
-    index = int.from_bytes(found.get(1, b""), sys.byteorder, signed=True)
-    if body[0] == socket.AF_INET and index > 0 and 5 in found:
+    index = int.from_bytes(found.get(NETCONFA.IFINDEX, b""), sys.byteorder, signed=True)
+    if body[0] == socket.AF_INET and index > 0 and NETCONFA.PROXY_NEIGH in found:
         ifname = names.get(index, "")
         if ifname.startswith("v-"):
-            value = str(u32(found[5]))
+            value = str(u32(found[NETCONFA.PROXY_NEIGH]))
             yield Sysctl(vni=vni_of_ifname(ifname), path=f"ipv4/conf/{ifname}/proxy_arp", value=value, ifname=ifname)
     inet, which = body[0] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
     for kind, (name4, name6) in _NETCONF.items():
@@ -287,15 +306,15 @@ def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
 
 
 def _mtu(raw: bytes) -> int:
-    """Return the locked MTU of a route's metrics (RTAX_*, linux/rtnetlink.h), or -1 for metrics that are not of our making."""
+    """Return the locked MTU of a route's metrics, or -1 for metrics that are not of our making."""
     metrics = {kind: u32(value) for kind, value in each_attr(raw)}
-    return metrics.get(2, -1) if metrics.keys() == {1, 2} and metrics[1] == 1 << 2 else -1
+    return metrics.get(RTAX.MTU, -1) if metrics.keys() == {RTAX.LOCK, RTAX.MTU} and metrics[RTAX.LOCK] == 1 << RTAX.MTU else -1
 
 
 def netconf_deviates(body: bytes, names: Names) -> bool:
     """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
     found = attrs(body, 4)
-    ifname = names.get(u32(found.get(1, b"")), "")
+    ifname = names.get(u32(found.get(NETCONFA.IFINDEX, b"")), "")
     if vni_of_ifname(ifname) == HOST_SLICE:
         return False
     inet = body[0] == socket.AF_INET
@@ -309,36 +328,34 @@ def netconf_deviates(body: bytes, names: Names) -> bool:
 
 
 _OURS: Final = bytes((PROTOCOL,))
-# MULTIPATH, VIA, ENCAP_TYPE, ENCAP, NH_ID: no route of ours has one. Source: linux/rtnetlink.h RTA_*
-_FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {  # linux/neighbour.h NDA_*
-    6: ("port", "big"),
-    7: ("vni", sys.byteorder),
-    8: ("via", sys.byteorder),
-    13: ("nhid", sys.byteorder),
+_FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {
+    NDA.PORT: ("port", "big"),
+    NDA.VNI: ("vni", sys.byteorder),
+    NDA.IFINDEX: ("via", sys.byteorder),
+    NDA.NH_ID: ("nhid", sys.byteorder),
 }
-_ROUTE_OF_OTHERS: Final = frozenset({9, 18, 21, 22, 30})
-_TO_TABLE, _L3MDEV = 1, 19  # linux/fib_rules.h FR_ACT_TO_TBL, FRA_L3MDEV
-# PRIORITY, SUPPRESS_PREFIXLEN (which the kernel always shows), TABLE, PROTOCOL: all others choose packets
-_RULE_ATTRIBUTES: Final = frozenset({6, 14, 15, _L3MDEV, 21})
+_ROUTE_OF_OTHERS: Final = frozenset({RTA.MULTIPATH, RTA.VIA, RTA.ENCAP_TYPE, RTA.ENCAP, RTA.NH_ID})
+# All others choose packets. SUPPRESS_PREFIXLEN is always shown.
+_RULE_ATTRIBUTES: Final = frozenset({FRA.PRIORITY, FRA.SUPPRESS_PREFIXLEN, FRA.TABLE, FRA.L3MDEV, FRA.PROTOCOL})
 _ALL, _DEFAULT = -1, -2
 _PINNED: Final = dict(FABRIC)
-# What a netconf message may tell, in IPv4's words and in IPv6's. Source: linux/netconf.h NETCONFA_*
+# What a netconf message may tell, in IPv4's words and in IPv6's.
 _NETCONF: Final = {
-    2: ("forwarding", "forwarding"),
-    3: ("rp_filter", ""),
-    5: ("proxy_arp", "proxy_ndp"),
-    6: ("ignore_routes_with_linkdown", "ignore_routes_with_linkdown"),
-    8: ("bc_forwarding", ""),
+    NETCONFA.FORWARDING: ("forwarding", "forwarding"),
+    NETCONFA.RP_FILTER: ("rp_filter", ""),
+    NETCONFA.PROXY_NEIGH: ("proxy_arp", "proxy_ndp"),
+    NETCONFA.IGNORE_ROUTES_WITH_LINKDOWN: ("ignore_routes_with_linkdown", "ignore_routes_with_linkdown"),
+    NETCONFA.BC_FORWARDING: ("bc_forwarding", ""),
 }
 
 
 def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
     data = attrs(dev.data)
-    port = int.from_bytes(data.get(15, b""), "big")
-    other_vni = u32(data.get(1, b"")) != dev.vni
-    if port != VXLAN_PORT or dev.netnsid is None or 4 not in data or other_vni or not is_standard_vxlan(data):
+    port = int.from_bytes(data.get(IFLA_VXLAN.PORT, b""), "big")
+    other_vni = u32(data.get(IFLA_VXLAN.ID, b"")) != dev.vni
+    if port != VXLAN_PORT or dev.netnsid is None or IFLA_VXLAN.LOCAL not in data or other_vni or not is_standard_vxlan(data):
         return None  # somebody made it, with another port or VNI, its socket in the overlay, or what we never ask
-    local = socket.inet_ntop(socket.AF_INET, data[4])
+    local = socket.inet_ntop(socket.AF_INET, data[IFLA_VXLAN.LOCAL])
     return Vxlan(ifname=dev.ifname, vni=dev.vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)
 
 
@@ -350,7 +367,7 @@ def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl
 
 def _ip(body: bytes) -> str:
     found = attrs(body, 8)
-    raw = found.get(2) or found.get(1, b"")
+    raw = found.get(IFA.LOCAL) or found.get(IFA.ADDRESS, b"")
     return socket.inet_ntop(body[0], raw)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from netorch.drivers import foreign, home
 from netorch.drivers.netlink import Channel, attr_u32, attrs, u32
 from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFLA, RT_TABLE, RTA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import AdminUp, IncompleteLink, Link, Settings, VethPort
@@ -18,8 +19,7 @@ from netorch.state.owner import PROTOCOL
 
 _T = TypeVar("_T")
 _AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
-_RT_TABLE_MAIN = 254  # linux/rtnetlink.h
-_WITHOUT_STATISTICS = attr_u32(29, 8)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+_WITHOUT_STATISTICS = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -36,20 +36,20 @@ def read_all(channel: Channel) -> Reading:
     Raises:
       OSError: the kernel refused to show something.
     """
-    devices = [decode.device(body) for _, _, body in channel.dump(encode.GETLINK, encode.link_header() + _WITHOUT_STATISTICS)]
+    devices = [decode.device(body) for _, _, body in channel.dump(RTM.GETLINK, encode.link_header() + _WITHOUT_STATISTICS)]
     names = {dev.index: dev.ifname for dev in devices}
     objects = list(_devices(channel, devices, names))
-    objects += _present(decode.address(body, names) for body in _bodies(channel, encode.GETADDR, bytes(8)))
+    objects += _present(decode.address(body, names) for body in _bodies(channel, RTM.GETADDR, bytes(8)))
     objects += _rules(channel)
-    for body in _bodies(channel, encode.GETNEIGH, bytes(12)):
+    for body in _bodies(channel, RTM.GETNEIGH, bytes(12)):
         found = decode.neighbour(body, names)
         if found is not None and found[1]:
             objects.append(found[0])
-    objects += _present(decode.fdb(body, names) for body in _bodies(channel, encode.GETNEIGH, _family(encode.AF_BRIDGE)))
+    objects += _present(decode.fdb(body, names) for body in _bodies(channel, RTM.GETNEIGH, _family(AF_BRIDGE)))
     for family in (_AF_INET, _AF_INET6):
-        for body in _bodies(channel, encode.GETROUTE, _family(family)):
+        for body in _bodies(channel, RTM.GETROUTE, _family(family)):
             objects += _present((decode.route(body, names) or foreign.route(body),))
-    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, encode.GETQDISC, bytes(20)))
+    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, RTM.GETQDISC, bytes(20)))
     return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
 
 
@@ -57,24 +57,24 @@ def read_routes(channel: Channel, names: decode.Names) -> Iterator[Route]:
     """Yield our routes of all tables and both IP versions; the kernel itself leaves out the foreign ones."""
     for family in (_AF_INET, _AF_INET6):
         request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(6)
-        yield from _present(decode.route(body, names) for body in _bodies(channel, encode.GETROUTE, request))
+        yield from _present(decode.route(body, names) for body in _bodies(channel, RTM.GETROUTE, request))
 
 
 def read_names(channel: Channel) -> dict[int, str]:
     """Return the names of all devices, by number."""
     body = encode.link_header() + _WITHOUT_STATISTICS
-    return {dev.index: dev.ifname for dev in (decode.device(answer) for answer in _bodies(channel, encode.GETLINK, body))}
+    return {dev.index: dev.ifname for dev in (decode.device(answer) for answer in _bodies(channel, RTM.GETLINK, body))}
 
 
 def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
     """Return a device's number and the device as an object (None when it is foreign), or None when there is no such device."""
-    body = channel.get(encode.GETLINK, encode.get_link(ifname))
+    body = channel.get(RTM.GETLINK, encode.get_link(ifname))
     if body is None:
         return None
     dev = decode.device(body)
     names: dict[int, str] = {}
     if dev.master:
-        above = channel.get(encode.GETLINK, encode.link_header(dev.master) + _WITHOUT_STATISTICS)
+        above = channel.get(RTM.GETLINK, encode.link_header(dev.master) + _WITHOUT_STATISTICS)
         names = {dev.master: decode.device(above).ifname} if above else {}
     return dev.index, decode.link(dev, names)
 
@@ -82,14 +82,14 @@ def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
 def default_routes(channel: Channel, version: int) -> Iterator[int]:
     """Yield the device number (0: none, or several) of each default route of the main table."""
     family = _AF_INET if version == 4 else _AF_INET6
-    for body in _bodies(channel, encode.GETROUTE, _family(family)):
+    for body in _bodies(channel, RTM.GETROUTE, _family(family)):
         found = attrs(body, 12)
-        if body[1] == 0 and u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN:
-            yield u32(found.get(4, b""))
+        if body[1] == 0 and u32(found.get(RTA.TABLE, body[4:5])) == RT_TABLE.MAIN:
+            yield u32(found.get(RTA.OIF, b""))
 
 
 def _devices(channel: Channel, devices: list[decode.Device], names: decode.Names) -> Iterator[KernelObject]:
-    parms = dict(decode.neighbour_parms(body) for body in _bodies(channel, encode.GETNEIGHTBL, bytes(4)))
+    parms = dict(decode.neighbour_parms(body) for body in _bodies(channel, RTM.GETNEIGHTBL, bytes(4)))
     for dev in devices:
         objects = list(decode.device_objects(dev, names))
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
@@ -102,10 +102,10 @@ def _devices(channel: Channel, devices: list[decode.Device], names: decode.Names
 def _rules(channel: Channel) -> Iterator[KernelObject]:
     """Yield rules. Ours for the local table counts as missing while the kernel's own still stands in front of it."""
     for family in (_AF_INET, _AF_INET6):
-        bodies = _bodies(channel, encode.GETRULE, _family(family))
+        bodies = _bodies(channel, RTM.GETRULE, _family(family))
         rules = [decode.rule(body) for body in bodies]
         stock = any(decode.is_stock_local(found) for found, ours in rules if not ours)
-        yield from (found for found, ours in rules if ours and not (stock and found.table == encode.LOCAL_TABLE))
+        yield from (found for found, ours in rules if ours and not (stock and found.table == RT_TABLE.LOCAL))
         others = (
             body for body, (found, ours) in zip(bodies, rules, strict=True) if not ours and not decode.is_stock_local(found)
         )

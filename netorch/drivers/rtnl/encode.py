@@ -12,6 +12,33 @@ from collections.abc import Callable
 from typing import Final
 
 from netorch.drivers.netlink import F_CREATE, F_EXCL, F_REPLACE, Message, Refusal, attr, attr_text, attr_u32, nested
+from netorch.drivers.rtnl.uapi import (
+    AF_BRIDGE,
+    FR_ACT,
+    FRA,
+    IFA,
+    IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
+    IFF_NOARP,
+    IFF_UP,
+    IFLA,
+    IFLA_INFO,
+    IFLA_VRF,
+    IFLA_VXLAN,
+    NDA,
+    NTF_SELF,
+    NUD_PERMANENT,
+    RT_SCOPE,
+    RT_TABLE,
+    RTA,
+    RTAX,
+    RTEXT_FILTER_SKIP_STATS,
+    RTM,
+    RTN,
+    RTNH_F_ONLINK,
+    RTPROT,
+    VETH_INFO,
+)
 from netorch.model.addr import packed
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
@@ -21,40 +48,14 @@ from netorch.state.owner import PROTOCOL, altname
 
 IndexOf = Callable[[str], int]
 
-# Message types. Source: linux/rtnetlink.h
-NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
-NEWADDR, DELADDR, GETADDR = 20, 21, 22
-NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
-NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
-NEWRULE, DELRULE, GETRULE = 32, 33, 34
-NEWQDISC, DELQDISC, GETQDISC = 36, 37, 38
-GETNEIGHTBL = 66
-NEWNETCONF, DELNETCONF = 80, 81
-GETNSID = 90
-NEWLINKPROP = 108
-
-AF_BRIDGE: Final = 7
 DELETED_GROUP: Final = 0x4E540001  # devices about to be deleted together; nobody else's group has this number
-LOCAL_TABLE: Final = 255
-MAIN_TABLE: Final = 254
 IP_FAMILIES: Final = (int(socket.AF_INET), int(socket.AF_INET6))
 
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
-_IFF_UP = 1
-_IFF_NOARP: Final = 0x80
-_NUD_PERMANENT = 0x80
-_NTF_SELF = 2
-_RTNH_F_ONLINK = 4
-_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
-_UNICAST: Final = 1
-_ROUTE_TYPES: Final = {BLACKHOLE: 6, UNREACHABLE: 7}  # linux/rtnetlink.h RTN_*
-_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 2, 0x200
-_RTAX_LOCK, _RTAX_MTU = 1, 2
-_TO_TABLE, _L3MDEV = 1, 19
-_PROTO_BOOT = 3  # of routes inside an instance, which are the instance's own affair
+_ROUTE_TYPES: Final = {UNICAST: RTN.UNICAST, BLACKHOLE: RTN.BLACKHOLE, UNREACHABLE: RTN.UNREACHABLE}
 
 
 class NotPackable(LookupError):
@@ -77,12 +78,12 @@ def mac_bytes(text: str) -> bytes:
 
 def set_link(ifname: str, *attributes: bytes) -> Message:
     """Return the message that changes a device found by its name."""
-    return SETLINK, 0, link_header() + attr_text(3, ifname) + b"".join(attributes)
+    return RTM.SETLINK, 0, link_header() + attr_text(IFLA.IFNAME, ifname) + b"".join(attributes)
 
 
 def set_up(ifname: str, *, up: bool) -> Message:
     """Return the message that brings a device up or down."""
-    return SETLINK, 0, link_header(0, int(up), _IFF_UP) + attr_text(3, ifname)
+    return RTM.SETLINK, 0, link_header(0, int(up), IFF_UP) + attr_text(IFLA.IFNAME, ifname)
 
 
 def forget_neighbours(ifname: str) -> list[Message]:
@@ -90,63 +91,67 @@ def forget_neighbours(ifname: str) -> list[Message]:
 
     Source: net/ipv4/arp.c arp_netdev_event and net/ipv6/ndisc.c ndisc_netdev_event: a changed IFF_NOARP flushes the device.
     """
-    return [(SETLINK, 0, link_header(0, flags, _IFF_NOARP) + attr_text(3, ifname)) for flags in (_IFF_NOARP, 0)]
+    return [(RTM.SETLINK, 0, link_header(0, flags, IFF_NOARP) + attr_text(IFLA.IFNAME, ifname)) for flags in (IFF_NOARP, 0)]
 
 
 def mtu(value: int) -> bytes:
     """Return the MTU attribute, in bytes."""
-    return attr_u32(4, value)
+    return attr_u32(IFLA.MTU, value)
 
 
 def lladdr(mac: str) -> bytes:
     """Return the MAC attribute."""
-    return attr(1, mac_bytes(mac))
+    return attr(IFLA.ADDRESS, mac_bytes(mac))
 
 
 def master(index: int) -> bytes:
     """Return the attribute that enslaves a device to the VRF of that number."""
-    return attr_u32(10, index)
+    return attr_u32(IFLA.MASTER, index)
 
 
 def alias(text: str) -> bytes:
     """Return the attribute for a device's free text (kept by the kernel, never interpreted)."""
-    return attr_text(20, text)
+    return attr_text(IFLA.IFALIAS, text)
 
 
 def group(number: int) -> bytes:
     """Return the device group attribute."""
-    return attr_u32(27, number)
+    return attr_u32(IFLA.GROUP, number)
 
 
 def netns_fd(fd: int) -> bytes:
     """Return the attribute that puts a device into another namespace."""
-    return attr_u32(28, fd)
+    return attr_u32(IFLA.NET_NS_FD, fd)
 
 
 def mark(ifname: str) -> Message:
     """Return the message that marks a device as ours and complete."""
-    return NEWLINKPROP, F_CREATE | F_EXCL, link_header() + attr_text(3, ifname) + nested(52, attr_text(53, altname(ifname)))
+    return (
+        RTM.NEWLINKPROP,
+        F_CREATE | F_EXCL,
+        link_header() + attr_text(IFLA.IFNAME, ifname) + nested(IFLA.PROP_LIST, attr_text(IFLA.ALT_IFNAME, altname(ifname))),
+    )
 
 
 def del_link(ifname: str) -> Message:
     """Return the message that deletes one device."""
-    return DELLINK, 0, link_header() + attr_text(3, ifname)
+    return RTM.DELLINK, 0, link_header() + attr_text(IFLA.IFNAME, ifname)
 
 
 def del_group(number: int) -> Message:
     """Return the message that deletes all devices of a group at once, paying the kernel's grace periods once."""
-    return DELLINK, 0, link_header() + group(number)
+    return RTM.DELLINK, 0, link_header() + group(number)
 
 
 def get_link(ifname: str) -> bytes:
     """Return the body of a question for one device, without its statistics."""
-    return link_header() + attr_text(3, ifname) + attr_u32(29, 8)
+    return link_header() + attr_text(IFLA.IFNAME, ifname) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 def new_vrf(vrf: Vrf) -> Message:
     """Return the creation of a VRF device."""
-    info = nested(18, attr(1, b"vrf"), nested(2, attr_u32(1, vrf.table)))
-    return NEWLINK, F_CREATE | F_EXCL, link_header() + attr_text(3, vrf.ifname) + info
+    info = nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vrf"), nested(IFLA_INFO.DATA, attr_u32(IFLA_VRF.TABLE, vrf.table)))
+    return RTM.NEWLINK, F_CREATE | F_EXCL, link_header() + attr_text(IFLA.IFNAME, vrf.ifname) + info
 
 
 def new_vxlan(vxlan: Vxlan, fabric_fd: int, vrf_index: int) -> Message:
@@ -158,38 +163,38 @@ def new_vxlan(vxlan: Vxlan, fabric_fd: int, vrf_index: int) -> Message:
     if ":" in vxlan.local:
         raise NotPackable(Refusal(errno.EAFNOSUPPORT, f"VTEP {vxlan.local} is not IPv4; give the host an IPv4 underlay address"))
     data = nested(
-        2,
-        attr_u32(1, vxlan.vni),
-        attr(4, packed(vxlan.local)),
-        attr(7, b"\0"),  # no learning
-        attr(15, VXLAN_PORT.to_bytes(2, "big")),
+        IFLA_INFO.DATA,
+        attr_u32(IFLA_VXLAN.ID, vxlan.vni),
+        attr(IFLA_VXLAN.LOCAL, packed(vxlan.local)),
+        attr(IFLA_VXLAN.LEARNING, b"\0"),  # no learning
+        attr(IFLA_VXLAN.PORT, VXLAN_PORT.to_bytes(2, "big")),
     )
     body = (
         link_header(),
-        attr_text(3, vxlan.ifname),
+        attr_text(IFLA.IFNAME, vxlan.ifname),
         lladdr(vxlan.lladdr),
         mtu(vxlan.mtu),
         group(vxlan.group),
         master(vrf_index),
         netns_fd(fabric_fd),
-        nested(18, attr(1, b"vxlan"), data),
+        nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vxlan"), data),
     )
-    return NEWLINK, F_CREATE | F_EXCL, b"".join(body)
+    return RTM.NEWLINK, F_CREATE | F_EXCL, b"".join(body)
 
 
 def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
     """Return the creation of a pair: our end here in the VRF, the peer in the instance's namespace, both complete but down."""
     inside = port.inside
-    peer = link_header() + attr_text(3, inside.ifname) + lladdr(inside.lladdr) + mtu(port.mtu) + netns_fd(instance_fd)
+    peer = link_header() + attr_text(IFLA.IFNAME, inside.ifname) + lladdr(inside.lladdr) + mtu(port.mtu) + netns_fd(instance_fd)
     body = (
         link_header(),
-        attr_text(3, port.ifname),
+        attr_text(IFLA.IFNAME, port.ifname),
         lladdr(port.lladdr),
         mtu(port.mtu),
         master(vrf_index),
-        nested(18, attr(1, b"veth"), nested(2, nested(1, peer))),
+        nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"veth"), nested(IFLA_INFO.DATA, nested(VETH_INFO.PEER, peer))),
     )
-    return NEWLINK, F_CREATE | F_EXCL, b"".join(body)
+    return RTM.NEWLINK, F_CREATE | F_EXCL, b"".join(body)
 
 
 def new_address(index: int, address: str, *, prefix_route: bool = True) -> Message:
@@ -200,42 +205,42 @@ def new_address(index: int, address: str, *, prefix_route: bool = True) -> Messa
     """
     ip, _, length = address.partition("/")
     raw = packed(ip)
-    local = attr(2, raw) + attr(1, raw)
-    family, flags, scope = _family(raw), _IFA_F_NODAD if len(raw) == 16 else 0, 0
+    local = attr(IFA.LOCAL, raw) + attr(IFA.ADDRESS, raw)
+    family, flags, scope = _family(raw), IFA_F_NODAD if len(raw) == 16 else 0, 0
     if ip.startswith("fe80:"):
-        scope = _SCOPE_LINK
+        scope = RT_SCOPE.LINK
     if not prefix_route:
-        local += attr_u32(8, flags | _IFA_F_NOPREFIXROUTE)
-    return NEWADDR, F_CREATE | F_EXCL, _IFADDR.pack(family, int(length), flags, scope, index) + local
+        local += attr_u32(IFA.FLAGS, flags | IFA_F_NOPREFIXROUTE)
+    return RTM.NEWADDR, F_CREATE | F_EXCL, _IFADDR.pack(family, int(length), flags, scope, index) + local
 
 
-def default_route(index: int, gateway: str, table: int = MAIN_TABLE) -> Message:
+def default_route(index: int, gateway: str, table: int = RT_TABLE.MAIN) -> Message:
     """Return a table's default route, if it has none, by way of a gateway that is taken to be on the link."""
     raw = packed(gateway)
-    head = _RTMSG.pack(_family(raw), 0, 0, 0, 0, _PROTO_BOOT, _SCOPE_UNIVERSE, _UNICAST, _RTNH_F_ONLINK)
-    return NEWROUTE, F_CREATE | F_EXCL, head + attr(5, raw) + attr_u32(4, index) + attr_u32(15, table)
+    head = _RTMSG.pack(_family(raw), 0, 0, 0, 0, RTPROT.BOOT, RT_SCOPE.UNIVERSE, RTN.UNICAST, RTNH_F_ONLINK)
+    return RTM.NEWROUTE, F_CREATE | F_EXCL, head + attr(RTA.GATEWAY, raw) + attr_u32(RTA.OIF, index) + attr_u32(RTA.TABLE, table)
 
 
 def subnet_route(index: int, prefix: str, table: int) -> Message:
     """Return a table's route to the addresses on a device's own link."""
     network, _, length = prefix.partition("/")
     raw = packed(network)
-    head = _RTMSG.pack(_family(raw), int(length), 0, 0, 0, _PROTO_BOOT, _SCOPE_LINK, _UNICAST, 0)
-    return NEWROUTE, F_CREATE | F_EXCL, head + attr(1, raw) + attr_u32(4, index) + attr_u32(15, table)
+    head = _RTMSG.pack(_family(raw), int(length), 0, 0, 0, RTPROT.BOOT, RT_SCOPE.LINK, RTN.UNICAST, 0)
+    return RTM.NEWROUTE, F_CREATE | F_EXCL, head + attr(RTA.DST, raw) + attr_u32(RTA.OIF, index) + attr_u32(RTA.TABLE, table)
 
 
 def lookup_rule(
     version: int, priority: int, table: int, *, source: str = "", destination: str = "", but_default: bool = False
 ) -> Message:
     """Return the rule `from SOURCE to DESTINATION lookup TABLE`, both prefixes; `but_default` skips the table's default route."""
-    ends = [(1, destination), (2, source)]
+    ends = [(FRA.DST, destination), (FRA.SRC, source)]
     found = [(kind, packed(network), int(length)) for kind, text in ends for network, _, length in [text.partition("/")] if text]
     lengths = {kind: length for kind, _, length in found}
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    body = _RTMSG.pack(family, lengths.get(1, 0), lengths.get(2, 0), 0, 0, 0, 0, _TO_TABLE, 0)
+    body = _RTMSG.pack(family, lengths.get(FRA.DST, 0), lengths.get(FRA.SRC, 0), 0, 0, 0, 0, FR_ACT.TO_TBL, 0)
     body += b"".join(attr(kind, raw) for kind, raw, _ in found)
-    body += attr_u32(6, priority) + attr_u32(15, table) + attr(21, bytes((PROTOCOL,)))
-    return NEWRULE, F_CREATE | F_EXCL, body + (attr_u32(14, 0) if but_default else b"")
+    body += attr_u32(FRA.PRIORITY, priority) + attr_u32(FRA.TABLE, table) + attr(FRA.PROTOCOL, bytes((PROTOCOL,)))
+    return RTM.NEWRULE, F_CREATE | F_EXCL, body + (attr_u32(FRA.SUPPRESS_PREFIXLEN, 0) if but_default else b"")
 
 
 def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False, replace: bool = False) -> list[Message]:
@@ -253,7 +258,7 @@ def pack(obj: KernelObject, index_of: IndexOf, *, delete: bool = False, replace:
             return [_fdb(obj, index_of, delete)]
         case Address():
             kind, flags, body = new_address(index_of(obj.ifname), obj.address)
-            return [(DELADDR, 0, body)] if delete else [(kind, flags, body)]
+            return [(RTM.DELADDR, 0, body)] if delete else [(kind, flags, body)]
         case Rule():
             return _rule(obj, delete)
         case AdminUp():
@@ -270,51 +275,52 @@ def _route(route: Route, index_of: IndexOf, delete: bool, replace: bool) -> Mess
     ip, _, length = route.dst.partition("/")
     raw = packed(ip)
     family = _family(raw)
-    target = attr_u32(15, route.table) + (attr(1, raw) if length != "0" else b"") + attr_u32(6, route.metric)
+    target = attr_u32(RTA.TABLE, route.table) + (attr(RTA.DST, raw) if length != "0" else b"")
+    target += attr_u32(RTA.PRIORITY, route.metric)
     if route.mtu and not delete:
-        target += nested(8, attr_u32(_RTAX_LOCK, 1 << _RTAX_MTU), attr_u32(_RTAX_MTU, route.mtu))
+        target += nested(RTA.METRICS, attr_u32(RTAX.LOCK, 1 << RTAX.MTU), attr_u32(RTAX.MTU, route.mtu))
     if delete:
-        head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, _SCOPE_NOWHERE, 0, 0)
-        return DELROUTE, 0, head + target
+        head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, RT_SCOPE.NOWHERE, 0, 0)
+        return RTM.DELROUTE, 0, head + target
     flags = F_CREATE | (F_REPLACE if replace else F_EXCL)
     if route.type != UNICAST:
-        return NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, 0, _ROUTE_TYPES[route.type], 0) + target
-    target += attr_u32(4, index_of(route.ifname))
+        return RTM.NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, 0, _ROUTE_TYPES[route.type], 0) + target
+    target += attr_u32(RTA.OIF, index_of(route.ifname))
     if not route.via:
-        return NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, _SCOPE_LINK, _UNICAST, 0) + target
-    head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, _SCOPE_UNIVERSE, _UNICAST, _RTNH_F_ONLINK)
-    return NEWROUTE, flags, head + target + attr(5, packed(route.via))
+        return RTM.NEWROUTE, flags, _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, RT_SCOPE.LINK, RTN.UNICAST, 0) + target
+    head = _RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, RT_SCOPE.UNIVERSE, RTN.UNICAST, RTNH_F_ONLINK)
+    return RTM.NEWROUTE, flags, head + target + attr(RTA.GATEWAY, packed(route.via))
 
 
 def _neighbour(neighbour: Neighbour, index_of: IndexOf, delete: bool) -> Message:
     raw = packed(neighbour.dst)
-    head = _NDMSG.pack(_family(raw), index_of(neighbour.ifname), _NUD_PERMANENT, 0, 0)
+    head = _NDMSG.pack(_family(raw), index_of(neighbour.ifname), NUD_PERMANENT, 0, 0)
     if delete:
-        return DELNEIGH, 0, head + attr(1, raw)
-    body = head + attr(1, raw) + attr(2, mac_bytes(neighbour.lladdr)) + attr(12, bytes((PROTOCOL,)))
-    return NEWNEIGH, F_CREATE | F_REPLACE, body
+        return RTM.DELNEIGH, 0, head + attr(NDA.DST, raw)
+    body = head + attr(NDA.DST, raw) + attr(NDA.LLADDR, mac_bytes(neighbour.lladdr)) + attr(NDA.PROTOCOL, bytes((PROTOCOL,)))
+    return RTM.NEWNEIGH, F_CREATE | F_REPLACE, body
 
 
 def _fdb(fdb: Fdb, index_of: IndexOf, delete: bool) -> Message:
-    head = _NDMSG.pack(AF_BRIDGE, index_of(fdb.ifname), _NUD_PERMANENT, _NTF_SELF, 0) + attr(2, mac_bytes(fdb.lladdr))
+    head = _NDMSG.pack(AF_BRIDGE, index_of(fdb.ifname), NUD_PERMANENT, NTF_SELF, 0) + attr(NDA.LLADDR, mac_bytes(fdb.lladdr))
     # An entry is deleted as a whole: with a destination Linux looks for exactly that one, its port and VNI included.
-    return (DELNEIGH, 0, head) if delete else (NEWNEIGH, F_CREATE | F_REPLACE, head + attr(1, packed(fdb.dst)))
+    return (RTM.DELNEIGH, 0, head) if delete else (RTM.NEWNEIGH, F_CREATE | F_REPLACE, head + attr(NDA.DST, packed(fdb.dst)))
 
 
 def rule_body(version: int, priority: int, table: int, protocol: int) -> bytes:
     """Return the body of a `lookup TABLE` rule, of VRFs' tables without one; protocol 0 means any when it is deleted."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    head = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
-    proto = attr(21, bytes((protocol,))) if protocol else b""
-    return head + attr_u32(6, priority) + (attr_u32(15, table) if table else attr(_L3MDEV, b"\1")) + proto
+    head = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, FR_ACT.TO_TBL, 0)
+    proto = attr(FRA.PROTOCOL, bytes((protocol,))) if protocol else b""
+    return head + attr_u32(FRA.PRIORITY, priority) + (attr_u32(FRA.TABLE, table) if table else attr(FRA.L3MDEV, b"\1")) + proto
 
 
 def _rule(rule: Rule, delete: bool) -> list[Message]:
     body = rule_body(rule.version, rule.priority, rule.table, PROTOCOL)
-    if rule.table != LOCAL_TABLE:
-        return [(DELRULE, 0, body)] if delete else [(NEWRULE, F_CREATE | F_EXCL, body)]
+    if rule.table != RT_TABLE.LOCAL:
+        return [(RTM.DELRULE, 0, body)] if delete else [(RTM.NEWRULE, F_CREATE | F_EXCL, body)]
     # A local table behind the VRFs' is of no use while the kernel's own rule still puts it first, so the two change places.
-    stock = rule_body(rule.version, 0, LOCAL_TABLE, 0)
+    stock = rule_body(rule.version, 0, RT_TABLE.LOCAL, 0)
     if delete:
-        return [(NEWRULE, F_CREATE | F_EXCL, stock), (DELRULE, 0, body)]
-    return [(NEWRULE, F_CREATE | F_EXCL, body), (DELRULE, 0, stock)]
+        return [(RTM.NEWRULE, F_CREATE | F_EXCL, stock), (RTM.DELRULE, 0, body)]
+    return [(RTM.NEWRULE, F_CREATE | F_EXCL, body), (RTM.DELRULE, 0, stock)]

@@ -20,30 +20,27 @@ from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFLA, IFLA_EVENT_FEATURES, RTM, RTNLGRP
 from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.link import IncompleteLink
 from netorch.state.owner import PROTOCOL
 
-_LINK, _NEIGH, _TC, _IPV4_ADDR, _IPV4_ROUTE, _IPV4_RULE = 1, 3, 4, 5, 7, 8
-_IPV6_ADDR, _IPV6_ROUTE, _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF = 9, 11, 19, 24, 25
 _GROUPS: Final = (
-    _LINK,
-    _NEIGH,
-    _TC,
-    _IPV4_ADDR,
-    _IPV4_ROUTE,
-    _IPV4_RULE,
-    _IPV6_ADDR,
-    _IPV6_ROUTE,
-    _IPV6_RULE,
-    _IPV4_NETCONF,
-    _IPV6_NETCONF,
+    RTNLGRP.LINK,
+    RTNLGRP.NEIGH,
+    RTNLGRP.TC,
+    RTNLGRP.IPV4_IFADDR,
+    RTNLGRP.IPV4_ROUTE,
+    RTNLGRP.IPV4_RULE,
+    RTNLGRP.IPV6_IFADDR,
+    RTNLGRP.IPV6_ROUTE,
+    RTNLGRP.IPV6_RULE,
+    RTNLGRP.IPV4_NETCONF,
+    RTNLGRP.IPV6_NETCONF,
 )
 _BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
 _RECV: Final = 1 << 16
-_EVENT, _FEATURES = 44, 2  # IFLA_EVENT, IFLA_EVENT_FEATURES; source: linux/if_link.h
-_NEW_NETNSID = 45
 _SO_ATTACH_FILTER = 26
 
 
@@ -109,7 +106,7 @@ class Monitor:
                 if kind in _LINKS and own_links and (name := _name(body)) in own_links:
                     self._note_own(kind, body, name, numbers)
                     continue
-                if body[0] == encode.AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, 4)[0] in own_fdb:
+                if body[0] == AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, 4)[0] in own_fdb:
                     continue
                 handler(self, kind, flags, body)
         return numbers
@@ -118,7 +115,7 @@ class Monitor:
         if body[0] != 0:
             return
         index: int = struct.unpack_from("=i", body, 4)[0]
-        if kind == encode.NEWLINK:
+        if kind == RTM.NEWLINK:
             self.names[index] = name
             numbers[name] = index
         else:
@@ -173,7 +170,7 @@ class Monitor:
         only when it is done with the move, so that the answer tells the one from the other.
         """
         for ifname in tuple(self._fallen):
-            if self._channel.get(encode.GETLINK, encode.get_link(ifname)) is not None:
+            if self._channel.get(RTM.GETLINK, encode.get_link(ifname)) is not None:
                 self._lost = True
         if self._fallen:
             self.drain()
@@ -183,8 +180,8 @@ class Monitor:
         dev = decode.device(body)
         if body[0] != 0:  # a bridge's or IPv6's word about the device, not the device's own
             return
-        if kind == encode.DELLINK:
-            self._on_link_gone(dev, moved=_NEW_NETNSID in attrs(body, 16))
+        if kind == RTM.DELLINK:
+            self._on_link_gone(dev, moved=IFLA.NEW_NETNSID in attrs(body, 16))
             return
         known = self.names.get(dev.index)
         if known is not None and known != dev.ifname:
@@ -196,7 +193,7 @@ class Monitor:
         for obj in objects:
             self._seen(obj)
         objects = [obj for obj in objects if not isinstance(obj, IncompleteLink)]
-        if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(_EVENT, b"")) == _FEATURES:
+        if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(IFLA.EVENT, b"")) == IFLA_EVENT_FEATURES:
             for gro in ethtool.read(self._netns_fd, [dev.ifname]):
                 self._seen(gro)
         if not dev.up and (objects or dev.ifname in self._up):
@@ -223,46 +220,46 @@ class Monitor:
     def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
         found = decode.address(body, self.names)
         if found is not None:
-            self._seen(found) if kind == encode.NEWADDR else self._gone(found.key, found.vni)
-            if kind == encode.DELADDR and decode.takes_routes(found):
+            self._seen(found) if kind == RTM.NEWADDR else self._gone(found.key, found.vni)
+            if kind == RTM.DELADDR and decode.takes_routes(found):
                 self._lost = True
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
-        self._on_foreign(kind == encode.NEWROUTE, foreign.route(body))
+        self._on_foreign(kind == RTM.NEWROUTE, foreign.route(body))
         ours = body[5] == PROTOCOL
-        if not ours and not (kind == encode.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
+        if not ours and not (kind == RTM.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
             return
         if not ours:  # it may have replaced one of ours, or takes a part of its packets
             body = body[:5] + bytes((PROTOCOL,)) + body[6:]
         found = decode.route(body, self.names)
         if found is not None:
-            self._seen(found) if kind == encode.NEWROUTE and ours else self._gone(found.key, found.vni)
+            self._seen(found) if kind == RTM.NEWROUTE and ours else self._gone(found.key, found.vni)
 
     def _on_foreign(self, there: bool, obj: Foreign | None) -> None:
         if obj is not None:
             self._seen(obj) if there else self._gone(obj.key, obj.vni)
 
     def _on_qdisc(self, kind: int, _flags: int, body: bytes) -> None:
-        self._on_foreign(kind == encode.NEWQDISC, foreign.qdisc(body, self.names))
+        self._on_foreign(kind == RTM.NEWQDISC, foreign.qdisc(body, self.names))
 
     def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
-        if body[0] == encode.AF_BRIDGE:
+        if body[0] == AF_BRIDGE:
             entry = decode.fdb(body, self.names)
             if entry is not None:
-                self._seen(entry) if kind == encode.NEWNEIGH else self._gone(entry.key, entry.vni)
+                self._seen(entry) if kind == RTM.NEWNEIGH else self._gone(entry.key, entry.vni)
             return
         found = decode.neighbour(body, self.names)
         if found is not None:
             obj, permanent = found
-            self._seen(obj) if kind == encode.NEWNEIGH and permanent else self._gone(obj.key, obj.vni)
+            self._seen(obj) if kind == RTM.NEWNEIGH and permanent else self._gone(obj.key, obj.vni)
 
     def _on_rule(self, kind: int, _flags: int, body: bytes) -> None:
         obj, ours = decode.rule(body)
         if ours:
-            self._seen(obj) if kind == encode.NEWRULE else self._gone(obj.key, obj.vni)
+            self._seen(obj) if kind == RTM.NEWRULE else self._gone(obj.key, obj.vni)
         elif not decode.is_stock_local(obj):
-            self._on_foreign(kind == encode.NEWRULE, foreign.rule(body))
-        elif kind == encode.NEWRULE:
+            self._on_foreign(kind == RTM.NEWRULE, foreign.rule(body))
+        elif kind == RTM.NEWRULE:
             self._lost = True  # the local table stands in front again
 
     def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
@@ -272,21 +269,21 @@ class Monitor:
             self._lost = True
 
 
-_LINKS: Final = frozenset({encode.NEWLINK, encode.DELLINK})
+_LINKS: Final = frozenset({RTM.NEWLINK, RTM.DELLINK})
 _HANDLERS: Final[dict[int, Callable[[Monitor, int, int, bytes], None]]] = {
-    encode.NEWLINK: Monitor._on_link,
-    encode.DELLINK: Monitor._on_link,
-    encode.NEWADDR: Monitor._on_address,
-    encode.DELADDR: Monitor._on_address,
-    encode.NEWROUTE: Monitor._on_route,
-    encode.DELROUTE: Monitor._on_route,
-    encode.NEWNEIGH: Monitor._on_neighbour,
-    encode.DELNEIGH: Monitor._on_neighbour,
-    encode.NEWRULE: Monitor._on_rule,
-    encode.DELRULE: Monitor._on_rule,
-    encode.NEWNETCONF: Monitor._on_netconf,
-    encode.NEWQDISC: Monitor._on_qdisc,
-    encode.DELQDISC: Monitor._on_qdisc,
+    RTM.NEWLINK: Monitor._on_link,
+    RTM.DELLINK: Monitor._on_link,
+    RTM.NEWADDR: Monitor._on_address,
+    RTM.DELADDR: Monitor._on_address,
+    RTM.NEWROUTE: Monitor._on_route,
+    RTM.DELROUTE: Monitor._on_route,
+    RTM.NEWNEIGH: Monitor._on_neighbour,
+    RTM.DELNEIGH: Monitor._on_neighbour,
+    RTM.NEWRULE: Monitor._on_rule,
+    RTM.DELRULE: Monitor._on_rule,
+    RTM.NEWNETCONF: Monitor._on_netconf,
+    RTM.NEWQDISC: Monitor._on_qdisc,
+    RTM.DELQDISC: Monitor._on_qdisc,
 }
 
 
@@ -311,8 +308,8 @@ def _ignore(sock: socket.socket, port: int) -> None:
             (word, 0, 0, 12),  # nlmsg_pid
             (equal, 5, 0, _network_order("=I", port)),
             (half, 0, 0, 4),  # nlmsg_type
-            (equal, 3, 0, _network_order("=H", encode.DELNETCONF)),
-            (equal, 0, 3, _network_order("=H", encode.NEWNETCONF)),
+            (equal, 3, 0, _network_order("=H", RTM.DELNETCONF)),
+            (equal, 0, 3, _network_order("=H", RTM.NEWNETCONF)),
             (word, 0, 0, 0),  # nlmsg_len
             (equal, 1, 0, _network_order("=I", 36)),
             (leave, 0, 0, 0),

@@ -22,6 +22,7 @@ from netorch.drivers.netlink import Channel, Message, Refusal, attr_text, attr_u
 from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.dump import default_routes
 from netorch.drivers.rtnl.source_routes import configuration, stale_rules
+from netorch.drivers.rtnl.uapi import IFLA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.errors import KernelError
 from netorch.state.link import TapPort, VethPort
 from netorch.state.op import shortened
@@ -109,19 +110,19 @@ class Ports:
 
     def _adjust_inside(self, port: VethPort) -> None:
         """Let the instance's end follow a change of the MTU, unless the instance has chosen a smaller one."""
-        body = self._channel.get(encode.GETLINK, encode.get_link(port.ifname))
+        body = self._channel.get(RTM.GETLINK, encode.get_link(port.ifname))
         if body is None or (ours := decode.device(body)).mtu == port.mtu:
             return
         what = f"give the end of {port.ifname} in {port.instance_netns} the MTU {port.mtu}"
         fd = netns.find(port.instance_netns)
         try:
             with home.channel(fd, what) as inside:
-                answer = inside.get(encode.GETLINK, encode.link_header(ours.peer) + attr_u32(29, 8))
+                answer = inside.get(RTM.GETLINK, encode.link_header(ours.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
                 theirs = decode.device(answer) if answer is not None else None
                 if theirs is None or theirs.peer != ours.index or theirs.netnsid != home.number_of(self._fabric_fd, inside):
                     raise KernelError(what, errno.ENODEV, "it is not in that namespace; set its MTU there")
                 if theirs.mtu == ours.mtu or theirs.mtu > port.mtu:
-                    _run(inside, [(encode.SETLINK, 0, encode.link_header(theirs.index) + encode.mtu(port.mtu))], what)
+                    _run(inside, [(RTM.SETLINK, 0, encode.link_header(theirs.index) + encode.mtu(port.mtu))], what)
         finally:
             os.close(fd)
 
@@ -146,7 +147,7 @@ class Ports:
         """Return the other end of a device in the fabric, if that is in the instance's namespace."""
         if own.kind != "veth" or own.netnsid is None or own.netnsid != home.number_of(fd, self._channel):
             return None
-        found = inside.get(encode.GETLINK, encode.link_header(own.peer) + attr_u32(29, 8))
+        found = inside.get(RTM.GETLINK, encode.link_header(own.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
         return decode.device(found) if found is not None else None
 
     def _make(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
@@ -189,8 +190,8 @@ class Ports:
         fd = netns.find(source)
         try:
             with home.channel(fd, f"open {source}") as theirs:
-                body = encode.link_header(found.peer) + attr_text(3, port.ifname) + encode.netns_fd(self._fabric_fd)
-                _run(theirs, [(encode.SETLINK, 0, body)], f"move {port.ifname} from {source}")
+                body = encode.link_header(found.peer) + attr_text(IFLA.IFNAME, port.ifname) + encode.netns_fd(self._fabric_fd)
+                _run(theirs, [(RTM.SETLINK, 0, body)], f"move {port.ifname} from {source}")
         finally:
             os.close(fd)
         self.adjust(port)
@@ -248,7 +249,7 @@ def _version(address: str) -> int:
 
 
 def _device(channel: Channel, ifname: str) -> decode.Device | None:
-    found = channel.get(encode.GETLINK, encode.get_link(ifname))
+    found = channel.get(RTM.GETLINK, encode.get_link(ifname))
     return decode.device(found) if found is not None else None
 
 

@@ -6,6 +6,7 @@ change of a standing VXLAN device, we can change back; all else makes it another
 
 from __future__ import annotations
 
+import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,16 +16,15 @@ import msgspec
 
 from netorch.drivers import sysctl
 from netorch.drivers.netlink import Channel, Message, attr, attr_text, attr_u32, attrs, nested
+from netorch.drivers.rtnl.uapi import IFF_MULTICAST, IFF_NOARP, IFLA, IFLA_INET, IFLA_INFO, IFLA_VXLAN, RTM
 from netorch.errors import KernelError
 from netorch.state.link import Deviation, Settings
 from netorch.state.names import vni_of_ifname
 from netorch.state.op import Failure, Op, Replace, describe
 from netorch.state.sysctls import DEVICE_V4, DEVICE_V6
 
-_NEWLINK: Final = 16  # not SETLINK, which leaves tunnel parameters alone
 _IFINFO = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
-_IFF_NOARP, _IFF_MULTICAST = 0x80, 0x1000  # linux/if.h
 _SMALLEST_VRF_MTU: Final = 65535  # the kernel makes a VRF with some bytes more
 
 # Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h IPV4_DEVCONF_* (from 1), linux/ipv6.h DEVCONF_*
@@ -73,22 +73,24 @@ class _Number(msgspec.Struct, frozen=True):
         return attr(self.kind, bytes(self.size))
 
 
-_LINK: Final = {"mode": _Number(17, 1), "protodown": _Number(39, 1)}  # linux/if_link.h IFLA_*
+_LINK: Final = {"mode": _Number(IFLA.LINKMODE, 1), "protodown": _Number(IFLA.PROTO_DOWN, 1)}
 # Of all but VXLAN devices, whose group is a part of them: to rules, whatever has theirs is one.
-_LINK_AND_GROUP: Final = {**_LINK, "group": _Number(27, 4)}
-# What Linux lets one change of a standing device: vxlan_changelink. IFLA_VXLAN_*
+_LINK_AND_GROUP: Final = {**_LINK, "group": _Number(IFLA.GROUP, 4)}
+# What Linux lets one change of a standing device: vxlan_changelink.
 _VXLAN: Final = {
-    "remote": _Number(2, 4, "big"),
-    "dev": _Number(3, 4),
-    "ttl": _Number(5, 1),
-    "tos": _Number(6, 1),
-    "learning": _Number(7, 1),
-    "flowlabel": _Number(26, 4, "big"),
-    "df": _Number(29, 1),
+    "remote": _Number(IFLA_VXLAN.GROUP, 4, "big"),
+    "dev": _Number(IFLA_VXLAN.LINK, 4),
+    "ttl": _Number(IFLA_VXLAN.TTL, 1),
+    "tos": _Number(IFLA_VXLAN.TOS, 1),
+    "learning": _Number(IFLA_VXLAN.LEARNING, 1),
+    "flowlabel": _Number(IFLA_VXLAN.LABEL, 4, "big"),
+    "df": _Number(IFLA_VXLAN.DF, 1),
 }
-# ID, LOCAL, AGEING (nothing is learnt), PORT, UDP_CSUM, LOCALBYPASS: not zero by nature, or compared elsewhere.
-_VXLAN_NOT_ZERO: Final = frozenset({1, 4, 8, 15, 18, 31})
-_VXLAN_FLAGS: Final = frozenset({23, 24, 27})  # GBP, REMCSUM_NOPARTIAL, GPE: there when they are set
+# Not zero by nature, or compared elsewhere. Nothing is learnt, so nothing ages.
+_VXLAN_NOT_ZERO: Final = frozenset(
+    (IFLA_VXLAN.ID, IFLA_VXLAN.LOCAL, IFLA_VXLAN.AGEING, IFLA_VXLAN.PORT, IFLA_VXLAN.UDP_CSUM, IFLA_VXLAN.LOCALBYPASS)
+)
+_VXLAN_FLAGS: Final = frozenset((IFLA_VXLAN.GBP, IFLA_VXLAN.REMCSUM_NOPARTIAL, IFLA_VXLAN.GPE))  # there when they are set
 
 
 def settings(ifname: str, kind: str, body: bytes, mtu: int) -> Settings:
@@ -100,16 +102,16 @@ def _deviations(ifname: str, kind: str, body: bytes, mtu: int) -> Iterator[Devia
     flags = _IFINFO.unpack_from(body)[3]
     found = attrs(body, _IFINFO.size)
     vrf = kind == "vrf"
-    if bool(flags & _IFF_NOARP) != vrf:  # a VRF has none by nature
+    if bool(flags & IFF_NOARP) != vrf:  # a VRF has none by nature
         yield Deviation("arp", *(("on", "off") if vrf else ("off", "on")))
-    if bool(flags & _IFF_MULTICAST) == vrf:
+    if bool(flags & IFF_MULTICAST) == vrf:
         yield Deviation("multicast", *(("on", "off") if vrf else ("off", "on")))
     if vrf and mtu < _SMALLEST_VRF_MTU:
         yield Deviation("mtu", str(mtu), str(_SMALLEST_VRF_MTU))
     yield from _not_zero("", _LINK if kind == "vxlan" else _LINK_AND_GROUP, found)
     if kind == "vxlan":
-        yield from _not_zero("vxlan ", _VXLAN, attrs(attrs(found.get(18, b"")).get(2, b"")))
-    yield from _sysctls(ifname, kind, attrs(found.get(26, b"")), mtu)
+        yield from _not_zero("vxlan ", _VXLAN, attrs(attrs(found.get(IFLA.LINKINFO, b"")).get(IFLA_INFO.DATA, b"")))
+    yield from _sysctls(ifname, kind, attrs(found.get(IFLA.AF_SPEC, b"")), mtu)
 
 
 def _not_zero(prefix: str, numbers: Mapping[str, _Number], found: Mapping[int, bytes]) -> Iterator[Deviation]:
@@ -119,8 +121,8 @@ def _not_zero(prefix: str, numbers: Mapping[str, _Number], found: Mapping[int, b
 
 
 def _sysctls(ifname: str, kind: str, families: Mapping[int, bytes], mtu: int) -> Iterator[Deviation]:
-    inet = attrs(families.get(2, b"")).get(1, b"")
-    inet6 = attrs(families.get(10, b"")).get(2, b"")
+    inet = attrs(families.get(socket.AF_INET, b"")).get(IFLA_INET.CONF, b"")
+    inet6 = attrs(families.get(socket.AF_INET6, b"")).get(IFLA_INET.CONF6, b"")
     port = kind in ("veth", "tun")
     for name, position, wanted in _CHECKED_V4:
         value = _value(inet, position)
@@ -169,19 +171,22 @@ def _repair(ifname: str, deviation: Deviation) -> Message:
     wanted = deviation.wanted
     match deviation.setting.split():
         case ["arp"]:
-            return _change(ifname, _IFF_NOARP if wanted == "off" else 0, _IFF_NOARP)
+            return _change(ifname, IFF_NOARP if wanted == "off" else 0, IFF_NOARP)
         case ["multicast"]:
-            return _change(ifname, _IFF_MULTICAST if wanted == "on" else 0, _IFF_MULTICAST)
+            return _change(ifname, IFF_MULTICAST if wanted == "on" else 0, IFF_MULTICAST)
         case ["mtu"]:
-            return _change(ifname, 0, 0, attr_u32(4, int(wanted)))
+            return _change(ifname, 0, 0, attr_u32(IFLA.MTU, int(wanted)))
         case ["vxlan", name]:
-            return _change(ifname, 0, 0, nested(18, attr(1, b"vxlan"), nested(2, _VXLAN[name].zero())))
+            return _change(
+                ifname, 0, 0, nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vxlan"), nested(IFLA_INFO.DATA, _VXLAN[name].zero()))
+            )
         case _:
             return _change(ifname, 0, 0, _LINK_AND_GROUP[deviation.setting].zero())
 
 
 def _change(ifname: str, flags: int, mask: int, *attributes: bytes) -> Message:
-    return _NEWLINK, 0, _IFINFO.pack(0, 0, 0, flags, mask) + attr_text(3, ifname) + b"".join(attributes)
+    # Not SETLINK, which leaves tunnel parameters alone.
+    return RTM.NEWLINK, 0, _IFINFO.pack(0, 0, 0, flags, mask) + attr_text(IFLA.IFNAME, ifname) + b"".join(attributes)
 
 
 def _value(array: bytes, position: int) -> int | None:

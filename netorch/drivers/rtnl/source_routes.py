@@ -24,13 +24,13 @@ from typing import Final
 
 from netorch.drivers.netlink import Channel, Message, attr_u32, attrs, u32
 from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.uapi import FRA, IFLA, RT_TABLE, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.model.addr import version_of
 from netorch.state.link import Inside
 from netorch.state.owner import PROTOCOL
 
 MOST_INSIDE: Final = 1000  # devices, or rules of an IP version: what an instance may have the agent read whenever it is plugged
 _OWN, _MAIN_FIRST, _TO_SUBNET, _LAST = 10000, 10001, 10002, 32800
-_PROTOCOL_OF_RULE: Final = 21  # FRA_PROTOCOL; source: linux/fib_rules.h
 _FIRST_TABLE: Final = 10000  # EC2's own images do the same: table 10000 + number of the device
 
 
@@ -59,14 +59,14 @@ def _beside(index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interfa
     yield encode.default_route(index, gateway, table)
     yield encode.lookup_rule(address.version, _OWN, table, source=f"{address.ip}/{address.max_prefixlen}")
     if address.version == 4:
-        yield encode.lookup_rule(4, _MAIN_FIRST, encode.MAIN_TABLE, but_default=True)
+        yield encode.lookup_rule(4, _MAIN_FIRST, RT_TABLE.MAIN, but_default=True)
         yield encode.lookup_rule(4, _TO_SUBNET, table, source="0.0.0.0/32", destination=subnet)
     yield encode.lookup_rule(address.version, _LAST, table)
 
 
 def devices(inside: Channel) -> list[decode.Device]:
     """Return the devices of an instance's namespace. Raises OSError."""
-    links = inside.dump(encode.GETLINK, encode.link_header() + attr_u32(29, 8), MOST_INSIDE)
+    links = inside.dump(RTM.GETLINK, encode.link_header() + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS), MOST_INSIDE)
     return [decode.device(body) for _, _, body in links]
 
 
@@ -75,10 +75,10 @@ def stale_rules(inside: Channel) -> list[Message]:
     tables = {_FIRST_TABLE + dev.index for dev in devices(inside)}
     found: list[tuple[int, bytes]] = []  # the table and the whole of each rule of ours
     for family in encode.IP_FAMILIES:
-        for _, _, body in inside.dump(encode.GETRULE, bytes((family,)) + bytes(11), MOST_INSIDE):
+        for _, _, body in inside.dump(RTM.GETRULE, bytes((family,)) + bytes(11), MOST_INSIDE):
             known = attrs(body, 12)
-            if known.get(_PROTOCOL_OF_RULE) == bytes((PROTOCOL,)):
-                found.append((u32(known.get(15, body[4:5])), body))
+            if known.get(FRA.PROTOCOL) == bytes((PROTOCOL,)):
+                found.append((u32(known.get(FRA.TABLE, body[4:5])), body))
     if any(table in tables for table, _ in found):
-        tables.add(encode.MAIN_TABLE)
-    return [(encode.DELRULE, 0, body) for table, body in found if table not in tables]
+        tables.add(RT_TABLE.MAIN)
+    return [(RTM.DELRULE, 0, body) for table, body in found if table not in tables]

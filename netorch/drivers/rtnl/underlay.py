@@ -13,14 +13,14 @@ from typing import Final
 from netorch.drivers.base import NO_KINDS, KernelEvent, Underlay, UnderlayChanged
 from netorch.drivers.netlink import Channel, attr_u32, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl.uapi import IFA, IFLA, RT_TABLE, RTA, RTEXT_FILTER_SKIP_STATS, RTM, RTNLGRP
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key
 from netorch.state.op import Failure, Op
 
-_GROUPS: Final = 1 << 0 | 1 << 4  # RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, by bit
+_GROUPS: Final = 1 << RTNLGRP.LINK - 1 | 1 << RTNLGRP.IPV4_IFADDR - 1
 _RECV: Final = 1 << 16
-_RT_TABLE_MAIN: Final = 254  # linux/rtnetlink.h
-_WITHOUT_STATISTICS: Final = attr_u32(29, 8)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+_WITHOUT_STATISTICS: Final = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 class UnderlayDevice:
@@ -84,10 +84,10 @@ class UnderlayDevice:
         self._channel.close()
 
     def _concerns(self, kind: int, body: bytes) -> bool:
-        if kind in (encode.NEWADDR, encode.DELADDR):
-            return bool(self._vtep) and attrs(body, 8).get(2) == socket.inet_aton(self._vtep)
+        if kind in (RTM.NEWADDR, RTM.DELADDR):
+            return bool(self._vtep) and attrs(body, 8).get(IFA.LOCAL) == socket.inet_aton(self._vtep)
         mtu = self._mtus.get(struct.unpack_from("=i", body, 4)[0])
-        return mtu is not None and (kind == encode.DELLINK or (kind == encode.NEWLINK and decode.device(body).mtu != mtu))
+        return mtu is not None and (kind == RTM.DELLINK or (kind == RTM.NEWLINK and decode.device(body).mtu != mtu))
 
 
 def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
@@ -97,8 +97,8 @@ def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None
     device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
     """
     wanted = socket.inet_aton(vtep)
-    for body in _bodies(channel, encode.GETADDR, 8):
-        if attrs(body, 8).get(2) == wanted:
+    for body in _bodies(channel, RTM.GETADDR, 8):
+        if attrs(body, 8).get(IFA.LOCAL) == wanted:
             holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
             found = [holder] if holder is not None else []
             if holder is not None and _is_virtual(holder):
@@ -111,7 +111,7 @@ def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None
 
 
 def _underlay_device(channel: Channel, index: int) -> decode.Device | None:
-    link = channel.get(encode.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
+    link = channel.get(RTM.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
     return decode.device(link) if link is not None else None
 
 
@@ -122,10 +122,10 @@ def _is_virtual(dev: decode.Device) -> bool:
 def _routed_devices(channel: Channel) -> Iterator[decode.Device]:
     """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
     indexes = set()
-    for body in _bodies(channel, encode.GETROUTE, 12):
+    for body in _bodies(channel, RTM.GETROUTE, 12):
         found = attrs(body, 12)
-        if u32(found.get(15, body[4:5])) == _RT_TABLE_MAIN and 4 in found:
-            indexes.add(u32(found[4]))
+        if u32(found.get(RTA.TABLE, body[4:5])) == RT_TABLE.MAIN and RTA.OIF in found:
+            indexes.add(u32(found[RTA.OIF]))
     devices = (_underlay_device(channel, index) for index in indexes)
     yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
 

@@ -7,6 +7,7 @@ import pytest
 from netorch.drivers.netlink import attr, attr_text, attr_u32, attrs, nested, split
 from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.encode import NotPackable
+from netorch.drivers.rtnl.uapi import RTM
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
@@ -75,16 +76,16 @@ def test_deleting_a_route_asks_for_ours_only() -> None:
     ((kind, _, body),) = encode.pack(
         Route(vni=5000, table=5000, dst="10.0.0.11/32", ifname="gone"), NUMBERS.__getitem__, delete=True
     )
-    assert (kind, body[5]) == (encode.DELROUTE, 200)
+    assert (kind, body[5]) == (RTM.DELROUTE, 200)
 
 
 def test_the_local_rule_changes_places_with_the_kernels_own() -> None:
     rule = Rule(version=4, priority=32765, table=255)
     create = encode.pack(rule, NUMBERS.__getitem__)
-    assert [kind for kind, _, _ in create] == [encode.NEWRULE, encode.DELRULE]
+    assert [kind for kind, _, _ in create] == [RTM.NEWRULE, RTM.DELRULE]
     assert decode.is_stock_local(decode.rule(create[1][2])[0])
     delete = encode.pack(rule, NUMBERS.__getitem__, delete=True)
-    assert [kind for kind, _, _ in delete] == [encode.NEWRULE, encode.DELRULE]
+    assert [kind for kind, _, _ in delete] == [RTM.NEWRULE, RTM.DELRULE]
 
 
 def test_an_ipv6_vtep_is_refused() -> None:
