@@ -31,6 +31,7 @@ from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
+from netorch.state.names import vrf_name, vxlan_name
 
 VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
 # What is inside is at least so large. An underlay with less carries it in two pieces: the outer header permits that.
@@ -132,12 +133,12 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def vrf(self) -> str:
         """Return the VRF device's name."""
-        return f"vrf{self.vni}"
+        return vrf_name(self.vni)
 
     @property
     def vxlan(self) -> str:
         """Return the VXLAN device's name."""
-        return f"vx{self.vni}"
+        return vxlan_name(self.vni)
 
     @property
     def dual_stack(self) -> bool:

@@ -10,7 +10,7 @@ from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
-from netorch.state.link import LOOPBACK, AdminUp, Settings, Vrf
+from netorch.state.link import LOOPBACK, AdminUp, Settings, vrf_of
 from netorch.state.sysctls import VRF_V6, device_sysctls, host_sysctls
 
 LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
@@ -30,7 +30,7 @@ def _host(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 def _vrf(view: VpcView) -> Iterator[KernelObject]:
     """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
     vrf = view.vrf
-    yield Vrf(vni=view.vni, ifname=vrf, table=view.vni)
+    yield vrf_of(view.vni)
     yield Settings(vni=view.vni, ifname=vrf)
     yield AdminUp(vni=view.vni, ifname=vrf)
     yield Route(vni=view.vni, table=view.vni, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)

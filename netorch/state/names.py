@@ -36,6 +36,11 @@ def vrf_table(vni: int, number: int = 0) -> int:
     return number << 24 | vni
 
 
+def vxlan_name(vni: int) -> str:
+    """Return the name of a VPC's VXLAN device."""
+    return f"vx{vni}"
+
+
 def vrf_of_table(table: int) -> str:
     """Return the name of the VRF whose routing table this is."""
     return vrf_name(vni_of_table(table), table >> 24)

@@ -69,16 +69,16 @@ def test_an_interrupted_plan_is_completed_by_the_next(data: st.DataObject, host:
 
 
 @given(st.data(), hosts)
-def test_births_ascend_and_deaths_descend(data: st.DataObject, host: str) -> None:
+def test_creations_come_in_apply_order_and_deletions_in_the_opposite_one(data: st.DataObject, host: str) -> None:
     before, after = state(data, host), state(data, host)
     ops = diff(after, before)
-    deaths = [op for op in ops if isinstance(op, Delete) and op.obj.key not in after]
-    births = [op for op in ops if not isinstance(op, Delete)]
+    deletions = [op for op in ops if isinstance(op, Delete) and op.obj.key not in after]
+    creations = [op for op in ops if not isinstance(op, Delete)]
     making_room = [op for op in ops if isinstance(op, Delete) and op.obj.key in after]
-    assert ops == [*making_room, *births, *deaths]
-    ranks = [op.obj.order_of_change(op.old) if isinstance(op, Replace) else op.obj.order for op in births]
-    assert ranks == sorted(ranks)
-    assert [op.obj.order for op in deaths] == sorted((op.obj.order for op in deaths), reverse=True)
+    assert ops == [*making_room, *creations, *deletions]
+    places = [op.obj.order_of_change(op.old) if isinstance(op, Replace) else op.obj.order for op in creations]
+    assert places == sorted(places)
+    assert [op.obj.order for op in deletions] == sorted((op.obj.order for op in deletions), reverse=True)
 
 
 @given(clouds(), hosts)

@@ -126,7 +126,7 @@ def device(body: bytes) -> Device:
 
 def link(dev: Device, names: Names) -> Link | None:
     """Return the device as an object, IncompleteLink when it is not as we finish them, or None when it is foreign."""
-    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or doomed
+    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or about to be deleted
     if not dev.marked and not stray and dev.vni == HOST_SLICE:
         return None
     found = _finished(dev, names.get(dev.master, ""))

@@ -1,8 +1,8 @@
-"""Ports: veth pairs into instances, taps for virtual machines, and ports that another host's fabric hands over.
+"""Ports: veth pairs into instances, taps for virtual machines, and ports that another host's overlay hands over.
 
-A new port is marked last, so one that a killed process left behind is recognised as half made, and finished.
-A port that is pulled over from another fabric keeps its label and its mark; until its master is set it shows a wrong VRF and is
-mended.
+A new port is marked last, so one that a killed process left behind is recognised as incomplete, and finished.
+A port that is pulled over from another overlay keeps its label and its mark; until its master is set it shows a wrong VRF, which
+is corrected.
 """
 
 from __future__ import annotations

@@ -190,6 +190,6 @@ def test_what_something_leads_to_is_not_deleted(stand: Stand) -> None:
     assert missing(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT)) == []
 
 
-def test_nobody_asks_for_half_a_device(stand: Stand) -> None:
+def test_nobody_asks_for_an_incomplete_device(stand: Stand) -> None:
     half = IncompleteLink(vni=VNI, ifname="vx5000")
     assert refusals(stand.kernel, Create(half)) == [(half, errno.EINVAL)]

@@ -270,7 +270,7 @@ def test_errors_in_the_middle_of_a_batch_find_their_operations(kernel: LinuxKern
     assert len([key for key in kernel.dump() if key[0] == "route"]) == 998
 
 
-def test_a_device_without_its_mark_is_half_made_and_finished_where_it_stands(full: LinuxKernel) -> None:
+def test_a_device_without_its_mark_is_incomplete_and_finished_in_place(full: LinuxKernel) -> None:
     wanted = keyed([*host_objects(), *vpc()])
     foreigner(FABRIC, "link property del dev vx5000 altname netorch-vx5000")
     found = full.dump()["link", "overlay", "vx5000"]

@@ -197,7 +197,7 @@ def test_a_port_for_a_missing_vrf_is_refused(kernel: LinuxKernel) -> None:
     assert "vrf77" in str(failure.error)
 
 
-def test_a_doomed_group_that_outlived_its_agent_is_half_made(kernel: LinuxKernel) -> None:
+def test_a_group_to_be_deleted_that_outlived_its_agent_is_incomplete(kernel: LinuxKernel) -> None:
     other = Vrf(vni=5001, ifname="vrf5001", table=5001)
     create(kernel, other)
     foreigner("netorch-hv1", "link set vrf5001 group 1314127873")

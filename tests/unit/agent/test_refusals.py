@@ -258,7 +258,7 @@ def test_what_was_read_before_a_dump_does_not_outdate_it(world: World) -> None:
     assert REMOTE in kernel.objects
 
 
-def test_a_half_made_device_is_made_again_while_the_store_is_away(world: World) -> None:
+def test_an_incomplete_device_is_made_again_while_the_store_is_away(world: World) -> None:
     _, subnet = world.vpc("a")
     world.run(subnet, "hv1")
     world.settle(2)

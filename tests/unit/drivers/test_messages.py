@@ -120,9 +120,9 @@ def test_a_marked_device_is_ours_and_up() -> None:
         (vrf_body(marked("vrf5000"), name="renamed"), IncompleteLink(ifname="renamed")),
         (vrf_body(marked("vrf5000"), attr_u32(27, encode.DELETED_GROUP)), IncompleteLink(vni=5000, ifname="vrf5000")),
     ],
-    ids=["without a mark", "foreign", "renamed", "doomed"],
+    ids=["without a mark", "foreign", "renamed", "to be deleted"],
 )
-def test_other_devices_are_half_made_or_foreign(body: bytes, expected: KernelObject | None) -> None:
+def test_other_devices_are_incomplete_or_foreign(body: bytes, expected: KernelObject | None) -> None:
     assert decode.link(decode.device(body), {}) == expected
 
 

@@ -16,7 +16,6 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netorch.drivers.rtnl import uapi
 
-
 UNKNOWN = {"IFLA_TARGET_NETNSID", "RTA_NH_ID"}  # to pyroute2, or it has another name for it
 
 

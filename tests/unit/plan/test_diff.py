@@ -71,7 +71,7 @@ def test_an_address_whose_port_leaves_is_routed_elsewhere_before_the_port_goes()
     assert diff(desired, state(*ALL)) == [Replace(PORT_ROUTE, away), Delete(PORT)]
 
 
-def test_a_half_made_device_goes_first_and_its_children_come_back() -> None:
+def test_an_incomplete_device_goes_first_and_its_children_come_back() -> None:
     actual = without(PORT_UP, VXLAN) | state(IncompleteLink(vni=5000, ifname="vx5000"))
     assert diff(state(*ALL), actual) == [
         Delete(IncompleteLink(vni=5000, ifname="vx5000")),
@@ -79,7 +79,7 @@ def test_a_half_made_device_goes_first_and_its_children_come_back() -> None:
     ]
 
 
-def test_a_half_made_device_that_nobody_wants_goes() -> None:
+def test_an_incomplete_device_that_nobody_wants_goes() -> None:
     assert diff({}, state(IncompleteLink(vni=5000, ifname="vx5000"))) == [Delete(IncompleteLink(vni=5000, ifname="vx5000"))]
 
 
