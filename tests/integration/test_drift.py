@@ -54,6 +54,7 @@ def nft(world: World, scope: str, command: str) -> None:
     descriptor = netns.find(name)
     with netns.inside(descriptor):
         binding = nftables.Nftables()
+    os.close(descriptor)
     code, _, error = binding.cmd(command)
     assert code == 0, error
 
@@ -185,6 +186,7 @@ def _write(world: World, path: str, value: str) -> None:
     descriptor = netns.find(world.hosts["hv1"].fabric)
     with netns.inside(descriptor), open(f"/proc/sys/net/{path}", "w") as file:
         file.write(value)
+    os.close(descriptor)
 
 
 def kernel_state(world: World) -> dict[Key, KernelObject]:

@@ -102,6 +102,7 @@ class Rtnl:
 
     def close(self) -> None:
         """Close the sockets."""
+        self._ports.close()
         self._monitor.close()
         self._overlay.close()
         self._underlay.close()

@@ -198,8 +198,14 @@ class Ports:
         _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
         self._taken.append((port, os.dup(instance_fd)))
 
+    def close(self) -> None:
+        """Let go of the instances whose ports were taken over and never came up."""
+        for _, fd in self._taken:
+            os.close(fd)
+        self._taken = []
+
     def wake_taken(self) -> None:
-        """Let instances whose ports were taken over ask for their neighbours anew, now that somebody answers.
+        """Let instances whose ports were taken over ask for their neighbours again, now that somebody answers.
 
         An instance that sent while its device had no carrier has asked in vain, and would ask again only a second later.
         One that has vanished meanwhile needs no waking.
