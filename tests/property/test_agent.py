@@ -53,9 +53,9 @@ class Histories(RuleBasedStateMachine):
         with contextlib.suppress(ApiError):
             act()
 
-    def some(self, kind: str, seed: int) -> str:
+    def some(self, kind: type, seed: int) -> str:
         found = sorted(
-            resource_id for records in read_inventory(self.world.store).vpcs.values() for resource_id in getattr(records, kind)
+            resource_id for records in read_inventory(self.world.store).vpcs.values() for resource_id in records.of(kind)
         )
         return found[seed % len(found)] if found else "none"
 
@@ -100,34 +100,36 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seed=SEED, host=HOSTS)
     def run(self, seed: int, host: str) -> None:
-        wish = Wish(subnet=self.some("subnets", seed), host=host)
+        wish = Wish(subnet=self.some(Subnet, seed), host=host)
         self.try_to(lambda: instances.run_instance(self.world.store, self.world.operator, wish))
 
     @rule(seed=SEED)
     def terminate(self, seed: int) -> None:
-        self.try_to(lambda: instances.terminate_instance(self.world.store, self.world.operator, self.some("instances", seed)))
+        self.try_to(lambda: instances.terminate_instance(self.world.store, self.world.operator, self.some(Instance, seed)))
 
     @rule(seed=SEED, host=HOSTS)
     def move(self, seed: int, host: str) -> None:
-        self.try_to(lambda: moves.move_instance(self.world.store, self.world.operator, self.some("instances", seed), host))
+        self.try_to(lambda: moves.move_instance(self.world.store, self.world.operator, self.some(Instance, seed), host))
 
     @rule(seed=SEED)
     def cancel(self, seed: int) -> None:
-        self.try_to(lambda: moves.cancel_move(self.world.store, self.world.operator, self.some("instances", seed)))
+        self.try_to(lambda: moves.cancel_move(self.world.store, self.world.operator, self.some(Instance, seed)))
 
     @rule(seed=SEED, other=SEED)
     def attach(self, seed: int, other: int) -> None:
         world = self.world
 
         def act() -> None:
-            eni = enis.create_network_interface(world.store, world.operator, self.some("subnets", seed))
-            enis.attach_network_interface(world.store, world.operator, eni.id, self.some("instances", other))
+            eni = enis.create_network_interface(world.store, world.operator, self.some(Subnet, seed))
+            enis.attach_network_interface(world.store, world.operator, eni.id, self.some(Instance, other))
 
         self.try_to(act)
 
     @rule(seed=SEED)
     def detach(self, seed: int) -> None:
-        self.try_to(lambda: enis.detach_network_interface(self.world.store, self.world.operator, self.some("enis", seed)))
+        self.try_to(
+            lambda: enis.detach_network_interface(self.world.store, self.world.operator, self.some(NetworkInterface, seed))
+        )
 
     # --- hosts ---------------------------------------------------------------------------------------------------------------
 
