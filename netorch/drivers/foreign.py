@@ -14,7 +14,7 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.netlink import attrs, u32
-from netorch.drivers.rtnl.uapi import FR_ACT, FRA, RTA, RTN, RTPROT, TCA_KIND
+from netorch.drivers.rtnl.uapi import FR_ACT, FRA, RTA, RTMSG, RTN, RTPROT, RULEHDR, TCA_KIND, TCMSG, table_of
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
@@ -48,31 +48,31 @@ def program(ifname: str) -> Foreign:
 
 def route(body: bytes) -> Foreign | None:
     """Return somebody's route, or None when it is ours or the kernel's. None of ours is for one type of service."""
-    if body[5] == RTPROT.KERNEL or (body[5] == PROTOCOL and not body[3]):
+    if body[RTMSG.PROTOCOL] == RTPROT.KERNEL or (body[RTMSG.PROTOCOL] == PROTOCOL and not body[RTMSG.TOS]):
         return None
-    found = attrs(body, 12)
-    default = "0.0.0.0" if body[0] == socket.AF_INET else "::"
-    dst = socket.inet_ntop(body[0], found[RTA.DST]) if RTA.DST in found else default
+    found = attrs(body, RTMSG.SIZE)
+    default = "0.0.0.0" if body[RTMSG.FAMILY] == socket.AF_INET else "::"
+    dst = socket.inet_ntop(body[RTMSG.FAMILY], found[RTA.DST]) if RTA.DST in found else default
     metric = f" metric {u32(found[RTA.PRIORITY])}" if RTA.PRIORITY in found else ""
     return Foreign(
-        what=f"route {_ROUTE_TYPES.get(body[7], '')}{dst}/{body[1]} table {u32(found.get(RTA.TABLE, body[4:5]))}{metric}"
+        what=f"route {_ROUTE_TYPES.get(body[RTMSG.TYPE], '')}{dst}/{body[RTMSG.DST_LEN]} table {table_of(body, found)}{metric}"
     )
 
 
 def rule(body: bytes) -> Foreign | None:
     """Return a rule, or None when it is the kernel's. Whoever calls this knows that it is not ours."""
-    found = attrs(body, 12)
+    found = attrs(body, RULEHDR.SIZE)
     if found.get(FRA.PROTOCOL) == bytes((RTPROT.KERNEL,)):
         return None
-    version = " -6" if body[0] == socket.AF_INET6 else ""
-    action = _RULE_ACTIONS.get(body[7], f"lookup {u32(found.get(FRA.TABLE, body[4:5]))}")
+    version = " -6" if body[RULEHDR.FAMILY] == socket.AF_INET6 else ""
+    action = _RULE_ACTIONS.get(body[RULEHDR.ACTION], f"lookup {table_of(body, found)}")
     return Foreign(what=f"rule{version} pref {u32(found.get(FRA.PRIORITY, b''))} {action}")
 
 
 def qdisc(body: bytes, names: Mapping[int, str]) -> Foreign | None:
     """Return a queueing discipline that somebody has put on a device (filters need one), or None for the kernel's own."""
     _, index, handle = struct.unpack_from("=BxxxiI", body)
-    kind = attrs(body, 20).get(TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
+    kind = attrs(body, TCMSG.SIZE).get(TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
     return Foreign(what=f"qdisc {kind} on {names.get(index, index)}") if handle else None
 
 

@@ -18,6 +18,7 @@ from netorch.drivers.rtnl.uapi import (
     FR_ACT,
     FRA,
     IFA,
+    IFADDRMSG,
     IFF_UP,
     IFLA,
     IFLA_INET,
@@ -26,14 +27,20 @@ from netorch.drivers.rtnl.uapi import (
     IFLA_VXLAN,
     IFLA_XDP,
     NDA,
+    NDMSG,
     NDTA,
+    NDTMSG,
     NDTPA,
     NETCONFA,
+    NETCONFMSG,
     NUD_PERMANENT,
     RT_TABLE,
     RTA,
     RTAX,
+    RTMSG,
     RTN,
+    RULEHDR,
+    table_of,
 )
 from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.l2 import Fdb
@@ -197,67 +204,67 @@ def neighbour_sysctls(dev: Device, parms: NeighbourParms) -> Iterator[Sysctl]:
 
 def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
     """Return whose parameters a neighbour table message tells, and the parameters."""
-    inner = attrs(attrs(body, 4).get(NDTA.PARMS, b""))
-    return (body[0], u32(inner.get(NDTPA.IFINDEX, b""))), inner
+    inner = attrs(attrs(body, NDTMSG.SIZE).get(NDTA.PARMS, b""))
+    return (body[NDTMSG.FAMILY], u32(inner.get(NDTPA.IFINDEX, b""))), inner
 
 
 def route(body: bytes, names: Names) -> Route | None:
     """Return the route, or None when it is foreign. One that is not of our making has no usable device or next hop."""
-    if body[5] != PROTOCOL:
+    if body[RTMSG.PROTOCOL] != PROTOCOL:
         return None
-    found = attrs(body, 12)
-    family = body[0]
+    found = attrs(body, RTMSG.SIZE)
+    family = body[RTMSG.FAMILY]
     dst = socket.inet_ntop(family, found[RTA.DST]) if RTA.DST in found else ("0.0.0.0" if family == socket.AF_INET else "::")
-    table, metric = u32(found.get(RTA.TABLE, body[4:5])), u32(found.get(RTA.PRIORITY, b""))
-    kind = body[7]
-    if body[3]:
+    table, metric = table_of(body, found), u32(found.get(RTA.PRIORITY, b""))
+    kind, length = body[RTMSG.TYPE], body[RTMSG.DST_LEN]
+    if body[RTMSG.TOS]:
         return None  # stands beside ours, for one type of service: see foreign.route
     vni = vni_of_table(table)
     if kind != RTN.UNICAST:
-        return Route(vni=vni, table=table, dst=f"{dst}/{body[1]}", type=ROUTE_TYPES.get(kind, f"type {kind}"), metric=metric)
+        return Route(vni=vni, table=table, dst=f"{dst}/{length}", type=ROUTE_TYPES.get(kind, f"type {kind}"), metric=metric)
     via = socket.inet_ntop(family, found[RTA.GATEWAY]) if RTA.GATEWAY in found else ""
     ifname = names.get(u32(found.get(RTA.OIF, b"")), "?")
     mtu = _mtu(found[RTA.METRICS]) if RTA.METRICS in found else 0
     if not _ROUTE_OF_OTHERS.isdisjoint(found):
         ifname = "?"
-    return Route(vni=vni, table=table, dst=f"{dst}/{body[1]}", ifname=ifname, via=via, metric=metric, mtu=mtu)
+    return Route(vni=vni, table=table, dst=f"{dst}/{length}", ifname=ifname, via=via, metric=metric, mtu=mtu)
 
 
 def neighbour(body: bytes, names: Names) -> tuple[Neighbour, bool] | None:
     """Return the neighbour of ours and whether it is permanent, as ours are; None when it is foreign."""
-    found = attrs(body, 12)
+    found = attrs(body, NDMSG.SIZE)
     if found.get(NDA.PROTOCOL) != _OURS or NDA.DST not in found:
         return None
-    ifname = names.get(_U32.unpack_from(body, 4)[0], "?")
-    dst = socket.inet_ntop(body[0], found[NDA.DST])
+    ifname = names.get(_U32.unpack_from(body, NDMSG.IFINDEX)[0], "?")
+    dst = socket.inet_ntop(body[NDMSG.FAMILY], found[NDA.DST])
     obj = Neighbour(vni=vni_of_ifname(ifname), ifname=ifname, dst=dst, lladdr=found.get(NDA.LLADDR, b"").hex(":"))
-    return obj, body[8] == NUD_PERMANENT
+    return obj, body[NDMSG.STATE] == NUD_PERMANENT
 
 
 def fdb(body: bytes, names: Names) -> Fdb | None:
     """Return the entry of a VXLAN device of ours, or None."""
-    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    ifname = names.get(_U32.unpack_from(body, NDMSG.IFINDEX)[0], "")
     vni = vni_of_ifname(ifname)
     if not ifname.startswith("vx") or vni == HOST_SLICE:
         return None
-    found = attrs(body, 12)
+    found = attrs(body, NDMSG.SIZE)
     raw = found.get(NDA.DST, b"")
     if len(raw) not in (4, 16):
         return None
     family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
     words = [f"{name} {int.from_bytes(found[kind], order)}" for kind, (name, order) in _FDB_OF_OTHERS.items() if kind in found]
-    words += [] if body[8] & NUD_PERMANENT else ["not permanent"]
+    words += [] if body[NDMSG.STATE] & NUD_PERMANENT else ["not permanent"]
     mac, dst = found.get(NDA.LLADDR, b"").hex(":"), socket.inet_ntop(family, raw)
     return Fdb(vni=vni, ifname=ifname, lladdr=mac, dst=dst, strange=" ".join(words))
 
 
 def address(body: bytes, names: Names) -> Address | None:
     """Return the address of a device of ours, or None."""
-    ifname = names.get(_U32.unpack_from(body, 4)[0], "")
+    ifname = names.get(_U32.unpack_from(body, IFADDRMSG.INDEX)[0], "")
     vni = vni_of_ifname(ifname)
     if vni == HOST_SLICE:
         return None
-    return Address(vni=vni, ifname=ifname, address=f"{_ip(body)}/{body[1]}")
+    return Address(vni=vni, ifname=ifname, address=f"{_ip(body)}/{body[IFADDRMSG.PREFIXLEN]}")
 
 
 def takes_routes(gone: Address) -> bool:
@@ -274,14 +281,18 @@ def rule(body: bytes) -> tuple[Rule, bool]:
     The kernel itself makes the rule that looks packets up in their VRF's table, with the first VRF and never again: it counts as
     ours whoever made it, and so it is made again.
     """
-    found = attrs(body, 12)
-    version = 4 if body[0] == socket.AF_INET else 6
+    found = attrs(body, RULEHDR.SIZE)
+    version = 4 if body[RULEHDR.FAMILY] == socket.AF_INET else 6
     of_vrf = found.get(FRA.L3MDEV) == b"\1"
     obj = Rule(
-        version=version, priority=u32(found.get(FRA.PRIORITY, b"")), table=0 if of_vrf else u32(found.get(FRA.TABLE, body[4:5]))
+        version=version,
+        priority=u32(found.get(FRA.PRIORITY, b"")),
+        table=0 if of_vrf else table_of(body, found),
     )
     ours = found.get(FRA.PROTOCOL) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
-    return obj, ours and body[7] == FR_ACT.TO_TBL and not any(body[1:4]) and not body[8] and found.keys() <= _RULE_ATTRIBUTES
+    return obj, ours and body[RULEHDR.ACTION] == FR_ACT.TO_TBL and not any(body[RULEHDR.DST_LEN : RULEHDR.TABLE]) and not body[
+        RULEHDR.FLAGS
+    ] and found.keys() <= _RULE_ATTRIBUTES
 
 
 def is_stock_local(found: Rule) -> bool:
@@ -291,14 +302,14 @@ def is_stock_local(found: Rule) -> bool:
 
 def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
     """Yield the sysctls of ours that a netconf message tells."""
-    found = attrs(body, 4)  # netconfmsg is one byte, padded
+    found = attrs(body, NETCONFMSG.SIZE)
     index = int.from_bytes(found.get(NETCONFA.IFINDEX, b""), sys.byteorder, signed=True)
-    if body[0] == socket.AF_INET and index > 0 and NETCONFA.PROXY_NEIGH in found:
+    if body[NETCONFMSG.FAMILY] == socket.AF_INET and index > 0 and NETCONFA.PROXY_NEIGH in found:
         ifname = names.get(index, "")
         if ifname.startswith("v-"):
             value = str(u32(found[NETCONFA.PROXY_NEIGH]))
             yield Sysctl(vni=vni_of_ifname(ifname), path=f"ipv4/conf/{ifname}/proxy_arp", value=value, ifname=ifname)
-    inet, which = body[0] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
+    inet, which = body[NETCONFMSG.FAMILY] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
     for kind, (name4, name6) in _NETCONF.items():
         path = f"ipv4/conf/{which}/{name4}" if inet else f"ipv6/conf/{which}/{name6}"
         if kind in found and path in _PINNED:
@@ -313,11 +324,11 @@ def _mtu(raw: bytes) -> int:
 
 def netconf_deviates(body: bytes, names: Names) -> bool:
     """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
-    found = attrs(body, 4)
+    found = attrs(body, NETCONFMSG.SIZE)
     ifname = names.get(u32(found.get(NETCONFA.IFINDEX, b"")), "")
     if vni_of_ifname(ifname) == HOST_SLICE:
         return False
-    inet = body[0] == socket.AF_INET
+    inet = body[NETCONFMSG.FAMILY] == socket.AF_INET
     wanted = DEVICE_V4 if inet else DEVICE_V6
     for kind, (name4, name6) in _NETCONF.items():
         name = name4 if inet else name6
@@ -366,9 +377,9 @@ def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl
 
 
 def _ip(body: bytes) -> str:
-    found = attrs(body, 8)
+    found = attrs(body, IFADDRMSG.SIZE)
     raw = found.get(IFA.LOCAL) or found.get(IFA.ADDRESS, b"")
-    return socket.inet_ntop(body[0], raw)
+    return socket.inet_ntop(body[IFADDRMSG.FAMILY], raw)
 
 
 def _conf(array: bytes, position: int) -> int | None:

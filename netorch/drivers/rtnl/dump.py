@@ -11,7 +11,20 @@ import msgspec
 from netorch.drivers import foreign, home
 from netorch.drivers.netlink import Channel, attr_u32, attrs, u32
 from netorch.drivers.rtnl import decode, encode
-from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFLA, RT_TABLE, RTA, RTEXT_FILTER_SKIP_STATS, RTM
+from netorch.drivers.rtnl.uapi import (
+    AF_BRIDGE,
+    IFADDRMSG,
+    IFLA,
+    NDMSG,
+    NDTMSG,
+    RT_TABLE,
+    RTA,
+    RTEXT_FILTER_SKIP_STATS,
+    RTM,
+    RTMSG,
+    TCMSG,
+    table_of,
+)
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import AdminUp, IncompleteLink, Link, Settings, VethPort
@@ -39,9 +52,9 @@ def read_all(channel: Channel) -> Reading:
     devices = [decode.device(body) for _, _, body in channel.dump(RTM.GETLINK, encode.link_header() + _WITHOUT_STATISTICS)]
     names = {dev.index: dev.ifname for dev in devices}
     objects = list(_devices(channel, devices, names))
-    objects += _present(decode.address(body, names) for body in _bodies(channel, RTM.GETADDR, bytes(8)))
+    objects += _present(decode.address(body, names) for body in _bodies(channel, RTM.GETADDR, bytes(IFADDRMSG.SIZE)))
     objects += _rules(channel)
-    for body in _bodies(channel, RTM.GETNEIGH, bytes(12)):
+    for body in _bodies(channel, RTM.GETNEIGH, bytes(NDMSG.SIZE)):
         found = decode.neighbour(body, names)
         if found is not None and found[1]:
             objects.append(found[0])
@@ -49,14 +62,14 @@ def read_all(channel: Channel) -> Reading:
     for family in (_AF_INET, _AF_INET6):
         for body in _bodies(channel, RTM.GETROUTE, _family(family)):
             objects += _present((decode.route(body, names) or foreign.route(body),))
-    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, RTM.GETQDISC, bytes(20)))
+    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, RTM.GETQDISC, bytes(TCMSG.SIZE)))
     return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
 
 
 def read_routes(channel: Channel, names: decode.Names) -> Iterator[Route]:
     """Yield our routes of all tables and both IP versions; the kernel itself leaves out the foreign ones."""
     for family in (_AF_INET, _AF_INET6):
-        request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(6)
+        request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(RTMSG.SIZE - RTMSG.PROTOCOL - 1)
         yield from _present(decode.route(body, names) for body in _bodies(channel, RTM.GETROUTE, request))
 
 
@@ -83,13 +96,13 @@ def default_routes(channel: Channel, version: int) -> Iterator[int]:
     """Yield the device number (0: none, or several) of each default route of the main table."""
     family = _AF_INET if version == 4 else _AF_INET6
     for body in _bodies(channel, RTM.GETROUTE, _family(family)):
-        found = attrs(body, 12)
-        if body[1] == 0 and u32(found.get(RTA.TABLE, body[4:5])) == RT_TABLE.MAIN:
+        found = attrs(body, RTMSG.SIZE)
+        if body[RTMSG.DST_LEN] == 0 and table_of(body, found) == RT_TABLE.MAIN:
             yield u32(found.get(RTA.OIF, b""))
 
 
 def _devices(channel: Channel, devices: list[decode.Device], names: decode.Names) -> Iterator[KernelObject]:
-    parms = dict(decode.neighbour_parms(body) for body in _bodies(channel, RTM.GETNEIGHTBL, bytes(4)))
+    parms = dict(decode.neighbour_parms(body) for body in _bodies(channel, RTM.GETNEIGHTBL, bytes(NDTMSG.SIZE)))
     for dev in devices:
         objects = list(decode.device_objects(dev, names))
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
@@ -116,7 +129,7 @@ def _bodies(channel: Channel, kind: int, body: bytes) -> list[bytes]:
     return [answer for _, _, answer in channel.dump(kind, body)]
 
 
-def _family(family: int, length: int = 12) -> bytes:
+def _family(family: int, length: int = RTMSG.SIZE) -> bytes:
     return bytes((family,)) + bytes(length - 1)
 
 

@@ -20,7 +20,7 @@ from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
-from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFLA, IFLA_EVENT_FEATURES, RTM, RTNLGRP
+from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFINFOMSG, IFLA, IFLA_EVENT_FEATURES, IFNAMSIZ, NDMSG, RTM, RTMSG, RTNLGRP
 from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.link import IncompleteLink
@@ -41,6 +41,7 @@ _GROUPS: Final = (
 )
 _BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
 _RECV: Final = 1 << 16
+_NAME: Final = IFINFOMSG.SIZE + 4  # behind the head of the first attribute
 _SO_ATTACH_FILTER = 26
 
 
@@ -106,15 +107,15 @@ class Monitor:
                 if kind in _LINKS and own_links and (name := _name(body)) in own_links:
                     self._note_own(kind, body, name, numbers)
                     continue
-                if body[0] == AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, 4)[0] in own_fdb:
+                if body[NDMSG.FAMILY] == AF_BRIDGE and own_fdb and struct.unpack_from("=I", body, NDMSG.IFINDEX)[0] in own_fdb:
                     continue
                 handler(self, kind, flags, body)
         return numbers
 
     def _note_own(self, kind: int, body: bytes, name: str, numbers: dict[str, int]) -> None:
-        if body[0] != 0:
+        if body[IFINFOMSG.FAMILY] != 0:
             return
-        index: int = struct.unpack_from("=i", body, 4)[0]
+        index: int = struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0]
         if kind == RTM.NEWLINK:
             self.names[index] = name
             numbers[name] = index
@@ -178,10 +179,10 @@ class Monitor:
 
     def _on_link(self, kind: int, _flags: int, body: bytes) -> None:
         dev = decode.device(body)
-        if body[0] != 0:  # a bridge's or IPv6's word about the device, not the device's own
+        if body[IFINFOMSG.FAMILY] != 0:  # a bridge's or IPv6's word about the device, not the device's own
             return
         if kind == RTM.DELLINK:
-            self._on_link_gone(dev, moved=IFLA.NEW_NETNSID in attrs(body, 16))
+            self._on_link_gone(dev, moved=IFLA.NEW_NETNSID in attrs(body, IFINFOMSG.SIZE))
             return
         known = self.names.get(dev.index)
         if known is not None and known != dev.ifname:
@@ -193,7 +194,7 @@ class Monitor:
         for obj in objects:
             self._seen(obj)
         objects = [obj for obj in objects if not isinstance(obj, IncompleteLink)]
-        if objects and dev.kind == "vxlan" and u32(attrs(body, 16).get(IFLA.EVENT, b"")) == IFLA_EVENT_FEATURES:
+        if objects and dev.kind == "vxlan" and u32(attrs(body, IFINFOMSG.SIZE).get(IFLA.EVENT, b"")) == IFLA_EVENT_FEATURES:
             for gro in ethtool.read(self._netns_fd, [dev.ifname]):
                 self._seen(gro)
         if not dev.up and (objects or dev.ifname in self._up):
@@ -226,11 +227,11 @@ class Monitor:
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
         self._on_foreign(kind == RTM.NEWROUTE, foreign.route(body))
-        ours = body[5] == PROTOCOL
+        ours = body[RTMSG.PROTOCOL] == PROTOCOL
         if not ours and not (kind == RTM.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
             return
         if not ours:  # it may have replaced one of ours, or takes a part of its packets
-            body = body[:5] + bytes((PROTOCOL,)) + body[6:]
+            body = body[: RTMSG.PROTOCOL] + bytes((PROTOCOL,)) + body[RTMSG.PROTOCOL + 1 :]
         found = decode.route(body, self.names)
         if found is not None:
             self._seen(found) if kind == RTM.NEWROUTE and ours else self._gone(found.key, found.vni)
@@ -243,7 +244,7 @@ class Monitor:
         self._on_foreign(kind == RTM.NEWQDISC, foreign.qdisc(body, self.names))
 
     def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
-        if body[0] == AF_BRIDGE:
+        if body[NDMSG.FAMILY] == AF_BRIDGE:
             entry = decode.fdb(body, self.names)
             if entry is not None:
                 self._seen(entry) if kind == RTM.NEWNEIGH else self._gone(entry.key, entry.vni)
@@ -289,7 +290,7 @@ _HANDLERS: Final[dict[int, Callable[[Monitor, int, int, bytes], None]]] = {
 
 def _name(body: bytes) -> str:
     """Return the device's name from a link message: the kernel puts it first."""
-    return body[20:36].split(b"\0", 1)[0].decode(errors="replace")
+    return body[_NAME : _NAME + IFNAMSIZ].split(b"\0", 1)[0].decode(errors="replace")
 
 
 def _mask(groups: Collection[int]) -> int:

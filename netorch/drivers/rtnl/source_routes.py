@@ -22,9 +22,9 @@ import ipaddress
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from netorch.drivers.netlink import Channel, Message, attr_u32, attrs, u32
+from netorch.drivers.netlink import Channel, Message, attr_u32, attrs
 from netorch.drivers.rtnl import decode, encode
-from netorch.drivers.rtnl.uapi import FRA, IFLA, RT_TABLE, RTEXT_FILTER_SKIP_STATS, RTM
+from netorch.drivers.rtnl.uapi import FRA, IFLA, RT_TABLE, RTEXT_FILTER_SKIP_STATS, RTM, RULEHDR, table_of
 from netorch.model.addr import version_of
 from netorch.state.link import Inside
 from netorch.state.owner import PROTOCOL
@@ -75,10 +75,10 @@ def stale_rules(inside: Channel) -> list[Message]:
     tables = {_FIRST_TABLE + dev.index for dev in devices(inside)}
     found: list[tuple[int, bytes]] = []  # the table and the whole of each rule of ours
     for family in encode.IP_FAMILIES:
-        for _, _, body in inside.dump(RTM.GETRULE, bytes((family,)) + bytes(11), MOST_INSIDE):
-            known = attrs(body, 12)
+        for _, _, body in inside.dump(RTM.GETRULE, bytes((family,)) + bytes(RULEHDR.SIZE - 1), MOST_INSIDE):
+            known = attrs(body, RULEHDR.SIZE)
             if known.get(FRA.PROTOCOL) == bytes((PROTOCOL,)):
-                found.append((u32(known.get(FRA.TABLE, body[4:5])), body))
+                found.append((table_of(body, known), body))
     if any(table in tables for table, _ in found):
         tables.add(RT_TABLE.MAIN)
     return [(RTM.DELRULE, 0, body) for table, body in found if table not in tables]

@@ -6,6 +6,9 @@ numbers alone. Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+
 
 class RTM:
     """Types of messages."""
@@ -29,6 +32,57 @@ class RTNLGRP:
     IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE = 5, 7, 8
     IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE = 9, 11, 19
     IPV4_NETCONF, IPV6_NETCONF = 24, 25
+
+
+# Places in the fixed heads of messages, and their sizes, in bytes.
+
+
+class IFINFOMSG:
+    """The head of a device's message."""
+
+    FAMILY, INDEX, SIZE = 0, 4, 16
+
+
+class IFADDRMSG:
+    """The head of an address's message."""
+
+    FAMILY, PREFIXLEN, INDEX, SIZE = 0, 1, 4, 8
+
+
+class RTMSG:
+    """The head of a route's message. A table above 255 is in RTA.TABLE."""
+
+    FAMILY, DST_LEN, SRC_LEN, TOS, TABLE, PROTOCOL, SCOPE, TYPE, SIZE = 0, 1, 2, 3, 4, 5, 6, 7, 12
+
+
+class RULEHDR:
+    """The head of a rule's message, struct fib_rule_hdr."""
+
+    FAMILY, DST_LEN, TOS, TABLE, ACTION, FLAGS, SIZE = 0, 1, 3, 4, 7, 8, 12
+
+
+class NDMSG:
+    """The head of a neighbour's or FDB entry's message."""
+
+    FAMILY, IFINDEX, STATE, SIZE = 0, 4, 8, 12
+
+
+class NDTMSG:
+    """The head of a neighbour table's message."""
+
+    FAMILY, SIZE = 0, 4
+
+
+class NETCONFMSG:
+    """The head of a notification about sysctls: one byte, padded."""
+
+    FAMILY, SIZE = 0, 4
+
+
+class TCMSG:
+    """The head of a queueing discipline's message."""
+
+    SIZE = 20
 
 
 class IFLA:
@@ -182,4 +236,10 @@ RTNH_F_ONLINK = 4
 RTEXT_FILTER_SKIP_STATS = 8
 IFLA_EVENT_FEATURES = 2
 AF_BRIDGE = 7
+IFNAMSIZ = 16
 TCA_KIND = 1
+
+
+def table_of(body: bytes, found: Mapping[int, bytes]) -> int:
+    """Return the routing table of a route's or rule's message, whose attributes were found. Both have it in the same places."""
+    return int.from_bytes(found.get(RTA.TABLE) or body[RTMSG.TABLE : RTMSG.TABLE + 1], sys.byteorder)

@@ -13,7 +13,19 @@ from typing import Final
 from netorch.drivers.base import NO_KINDS, KernelEvent, Underlay, UnderlayChanged
 from netorch.drivers.netlink import Channel, attr_u32, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
-from netorch.drivers.rtnl.uapi import IFA, IFLA, RT_TABLE, RTA, RTEXT_FILTER_SKIP_STATS, RTM, RTNLGRP
+from netorch.drivers.rtnl.uapi import (
+    IFA,
+    IFADDRMSG,
+    IFINFOMSG,
+    IFLA,
+    RT_TABLE,
+    RTA,
+    RTEXT_FILTER_SKIP_STATS,
+    RTM,
+    RTMSG,
+    RTNLGRP,
+    table_of,
+)
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key
 from netorch.state.op import Failure, Op
@@ -85,8 +97,8 @@ class UnderlayDevice:
 
     def _concerns(self, kind: int, body: bytes) -> bool:
         if kind in (RTM.NEWADDR, RTM.DELADDR):
-            return bool(self._vtep) and attrs(body, 8).get(IFA.LOCAL) == socket.inet_aton(self._vtep)
-        mtu = self._mtus.get(struct.unpack_from("=i", body, 4)[0])
+            return bool(self._vtep) and attrs(body, IFADDRMSG.SIZE).get(IFA.LOCAL) == socket.inet_aton(self._vtep)
+        mtu = self._mtus.get(struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0])
         return mtu is not None and (kind == RTM.DELLINK or (kind == RTM.NEWLINK and decode.device(body).mtu != mtu))
 
 
@@ -97,9 +109,9 @@ def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None
     device with the smallest MTU among those that the main table's routes lead to, since any of them may be the way.
     """
     wanted = socket.inet_aton(vtep)
-    for body in _bodies(channel, RTM.GETADDR, 8):
-        if attrs(body, 8).get(IFA.LOCAL) == wanted:
-            holder = _underlay_device(channel, int.from_bytes(body[4:8], sys.byteorder))
+    for body in _bodies(channel, RTM.GETADDR, IFADDRMSG.SIZE):
+        if attrs(body, IFADDRMSG.SIZE).get(IFA.LOCAL) == wanted:
+            holder = _underlay_device(channel, int.from_bytes(body[IFADDRMSG.INDEX : IFADDRMSG.SIZE], sys.byteorder))
             found = [holder] if holder is not None else []
             if holder is not None and _is_virtual(holder):
                 # A dummy to which no route stands is the whole underlay, as on a machine that tries things out alone.
@@ -122,9 +134,9 @@ def _is_virtual(dev: decode.Device) -> bool:
 def _routed_devices(channel: Channel) -> Iterator[decode.Device]:
     """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
     indexes = set()
-    for body in _bodies(channel, RTM.GETROUTE, 12):
-        found = attrs(body, 12)
-        if u32(found.get(RTA.TABLE, body[4:5])) == RT_TABLE.MAIN and RTA.OIF in found:
+    for body in _bodies(channel, RTM.GETROUTE, RTMSG.SIZE):
+        found = attrs(body, RTMSG.SIZE)
+        if table_of(body, found) == RT_TABLE.MAIN and RTA.OIF in found:
             indexes.add(u32(found[RTA.OIF]))
     devices = (_underlay_device(channel, index) for index in indexes)
     yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
