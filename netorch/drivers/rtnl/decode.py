@@ -284,15 +284,11 @@ def rule(body: bytes) -> tuple[Rule, bool]:
     found = attrs(body, RULEHDR.SIZE)
     version = 4 if body[RULEHDR.FAMILY] == socket.AF_INET else 6
     of_vrf = found.get(FRA.L3MDEV) == b"\1"
-    obj = Rule(
-        version=version,
-        priority=u32(found.get(FRA.PRIORITY, b"")),
-        table=0 if of_vrf else table_of(body, found),
-    )
+    table = 0 if of_vrf else table_of(body, found)
+    obj = Rule(version=version, priority=u32(found.get(FRA.PRIORITY, b"")), table=table)
     ours = found.get(FRA.PROTOCOL) == _OURS or (of_vrf and obj.priority == VRF_PRIORITY)
-    return obj, ours and body[RULEHDR.ACTION] == FR_ACT.TO_TBL and not any(body[RULEHDR.DST_LEN : RULEHDR.TABLE]) and not body[
-        RULEHDR.FLAGS
-    ] and found.keys() <= _RULE_ATTRIBUTES
+    for_all = not any(body[RULEHDR.DST_LEN : RULEHDR.TABLE]) and not body[RULEHDR.FLAGS] and found.keys() <= _RULE_ATTRIBUTES
+    return obj, ours and body[RULEHDR.ACTION] == FR_ACT.TO_TBL and for_all
 
 
 def is_stock_local(found: Rule) -> bool:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
+from msgspec import structs
+
 from netorch.plan.diff import diff
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route
-from netorch.state.link import AdminUp, IncompleteLink, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import AdminUp, IncompleteLink, Inside, Sysctl, TapPort, VethPort, Vrf, Vxlan, vrf_of
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
 
@@ -42,15 +45,15 @@ def test_nothing_is_done_when_nothing_differs() -> None:
     assert diff(state(*ALL), state(*ALL)) == []
 
 
-def test_all_is_born_in_the_order_in_which_it_is_safe() -> None:
-    born = [op.obj for op in diff(state(*reversed(ALL)), {})]
-    assert born == [
+def test_all_is_made_in_the_order_in_which_it_is_safe() -> None:
+    made = [op.obj for op in diff(state(*reversed(ALL)), {})]
+    assert made == [
         *(TABLE, VRF, VRF_UP, DEFAULT, VXLAN, PORT, SOLICIT, ELEMENT, ROUTER, PORT_UP, VXLAN_UP),
         *(PORT_NEIGHBOUR, NEIGHBOUR, FDB, PORT_ROUTE, MAPPING),
     ]
 
 
-def test_a_dying_vpc_is_its_devices_and_what_they_leave_behind() -> None:
+def test_a_deleted_vpc_is_its_devices_and_what_they_leave_behind() -> None:
     assert diff({}, state(*ALL)) == [Delete(obj) for obj in (PORT, VXLAN, DEFAULT, VRF, TABLE)]
 
 
@@ -83,7 +86,7 @@ def test_an_incomplete_device_that_nobody_wants_goes() -> None:
     assert diff({}, state(IncompleteLink(vni=5000, ifname="vx5000"))) == [Delete(IncompleteLink(vni=5000, ifname="vx5000"))]
 
 
-def test_a_vxlan_device_of_another_vtep_is_made_anew() -> None:
+def test_a_vxlan_device_of_another_vtep_is_recreated() -> None:
     other = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.99", lladdr=VXLAN.lladdr, mtu=1450, vrf="vrf5000")
     ops = diff(state(*ALL), without(VXLAN) | state(other))
     assert ops[:2] == [Delete(other), Create(VXLAN)]
@@ -104,7 +107,19 @@ def test_a_port_taken_out_of_its_vrf_gets_its_routes_and_neighbours_back() -> No
     ]
 
 
-def test_a_vrf_made_anew_takes_its_devices_back_without_making_them_anew() -> None:
+@pytest.mark.parametrize("mappings", [1, 1000])
+def test_a_port_that_gets_another_vrf_costs_the_same_whatever_else_is_in_the_vpc(mappings: int) -> None:
+    vrf = vrf_of(5000, 1)
+    ways = [
+        structs.replace(MAPPING, dst=f"10.1.{i >> 8}.{i & 255}/32", table=t) for i in range(mappings) for t in (5000, vrf.table)
+    ]
+    before = state(*ALL, vrf, *ways)
+    moved, route = structs.replace(PORT, vrf=vrf.ifname), structs.replace(PORT_ROUTE, table=vrf.table)
+    after = {key: obj for key, obj in before.items() if obj != PORT_ROUTE} | state(moved, route)
+    assert diff(after, before) == [Replace(PORT, moved), Create(PORT_NEIGHBOUR), Create(route), Delete(PORT_ROUTE)]
+
+
+def test_a_recreated_vrf_takes_its_devices_back_without_recreating_them() -> None:
     wrong = Vrf(vni=5000, ifname="vrf5000", table=4242)
     loose_vxlan = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.11", lladdr=VXLAN.lladdr, mtu=1450, vrf="")
     loose_port = TapPort(vni=5000, ifname=PORT.ifname, lladdr=PORT.lladdr, mtu=PORT.mtu, vrf="")
