@@ -60,7 +60,7 @@ def route(body: bytes) -> Foreign | None:
 
 
 def rule(body: bytes) -> Foreign | None:
-    """Return a rule, or None when it is the kernel's. Whoever calls this knows that it is not ours."""
+    """Return a rule, or None when it is the kernel's. The caller knows that it is not ours."""
     found = attrs(body, RULEHDR.SIZE)
     if found.get(FRA.PROTOCOL) == bytes((RTPROT.KERNEL,)):
         return None

@@ -34,7 +34,7 @@ _NFPROTO_INET, _NFPROTO_IPV4 = 1, 2
 def channel(fd: int, what: str) -> Iterator[Channel]:
     """Open a route netlink socket in a namespace.
 
-    What goes wrong inside is that namespace's own: whoever is root there changes devices while we look at them.
+    An error inside concerns that namespace only: root there may change devices while we look at them.
 
     Raises:
       KernelError: it cannot be opened, or the kernel refused what was asked in the block, or a device there is gone.
@@ -106,7 +106,7 @@ def fabric_of(dev: decode.Device, inside: Channel) -> str | None:
 
 
 def displaced(dev: decode.Device, port: VethPort, fabric: Channel) -> bool:
-    """Return whether the name of the namespace that a port was plugged into means another one by now.
+    """Return whether the name of the namespace that a port was plugged into means another one now.
 
     Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
     """
@@ -132,8 +132,8 @@ def number_of(fd: int, seen_from: Channel) -> int | None:
 def release(name: str, made: str) -> None:
     """Take away the namespace that we made for an instance, unless one of its ports lives on in some host's fabric.
 
-    `made` is the identity of the one that we made; if the name means another by now, that one stays. Nothing: not known, since
-    the port that told it is gone.
+    `made` is the identity of the one that we made; if the name means another one now, that one stays. Empty: not known, since
+    the port whose label said it is gone.
 
     Raises:
       KernelError: the kernel refused.

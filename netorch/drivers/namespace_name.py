@@ -1,4 +1,4 @@
-"""The name of the overlay namespace in /run/netns: whoever deletes or takes it finds it bound again."""
+"""The name of the overlay namespace in /run/netns: bound again when somebody deletes or takes it."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Sysctls:
     def __init__(self, fd: int, skip: Callable[[Collection[Key]], None]) -> None:
         """Take a descriptor of the namespace, which must stay open.
 
-        `skip` is told what was written: of some of it route netlink tells, too, and not who wrote it.
+        `skip` gets the keys of what was written: route netlink notifies of some of it, without saying who wrote it.
         """
         self._fd = fd
         self._skip = skip

@@ -18,10 +18,10 @@ ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
 OVER_ALLOWANCE: Final = "over_allowance"
 
-# NFLOG groups to which refused packets are told, one listener each. Numbers nobody else is likely to use: "NT" and the next.
+# NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
 LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
-REFUSED_ESTABLISHED: Final = 0x1  # the mark of a told packet that belongs to a connection which both ends have spoken on
+REFUSED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
 
 
 class NftTable(KernelObject, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ DEVICE_V4: Final[dict[str, str]] = {
     "ignore_routes_with_linkdown": "0",
     "medium_id": "0",  # devices of one medium do not answer ARP for each other
     "proxy_arp": "0",  # but for ports
-    "proxy_arp_pvlan": "0",  # an instance would be told that its own address is taken
+    "proxy_arp_pvlan": "0",  # an instance would hear that its own address is taken
     "route_localnet": "0",
     # Sources are checked per port by nft, MAC included. A strict rp_filter would add nothing but losses during a move, while
     # the instance's packets come from its port and its /32 route still leads to the old host.
@@ -70,7 +70,7 @@ FABRIC: Final[tuple[Template, ...]] = (
     ("ipv4/ipfrag_time", str(FRAGMENT_S)),
     ("netfilter/nf_conntrack_frag6_high_thresh", str(FRAGMENT_MEMORY)),
     ("netfilter/nf_conntrack_frag6_timeout", str(FRAGMENT_S)),
-    # The kernel sends a thousand ICMP errors a second, of all namespaces together. A router's go back to the port of whoever
+    # The kernel sends a thousand ICMP errors a second, of all namespaces together. A router's go back to the port that
     # caused them and nowhere else, so they are not among the thousand.
     ("ipv4/icmp_ratemask", "0"),
     ("ipv6/icmp/ratemask", "127"),  # a list of types that cannot be empty: one that nobody sends

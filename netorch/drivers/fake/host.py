@@ -97,8 +97,8 @@ class FakeDriver:
         if obj.parent is not None and obj.dies_with_parent and not self.host.there(obj.parent):
             raise OSError(self.no_parent, "")
 
-    def told(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
-        """Return what a kernel says of an object that another program has changed.
+    def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
+        """Return the events after another program has changed an object.
 
         Of a device that goes or goes down Linux does not say what it takes along, so that everything must be dumped again.
         """

@@ -102,7 +102,7 @@ class FakeKernel(Composition):
         driver = next(fake for fake in self._fakes if fake.netns == obj.netns and obj.kind in fake.kinds)
         before = self.objects.get(obj.key)
         driver.carry_out(op)
-        for event in driver.told(before, self.objects.get(obj.key)):
+        for event in driver.notifications(before, self.objects.get(obj.key)):
             self.tell(event)
 
     def take_over(self, port: KernelObject) -> None:
@@ -118,7 +118,7 @@ class FakeKernel(Composition):
 
 
 class Bell:
-    """The driver of what a test tells: it has no objects, and events that a dump outdates."""
+    """The driver of a test's own events: it has no objects, and a dump discards its events."""
 
     netns: Final = OVERLAY
     kinds: Final = NO_KINDS
@@ -128,7 +128,7 @@ class Bell:
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def ring(self, event: KernelEvent) -> None:
-        """Have an event to tell."""
+        """Queue an event."""
         self._events.append(event)
         os.eventfd_write(self._ready, 1)
 
@@ -142,14 +142,14 @@ class Bell:
         return []
 
     def events(self) -> list[KernelEvent]:
-        """Return what was told since the last call."""
+        """Return the events since the last call."""
         events, self._events = self._events, []
         with suppress(BlockingIOError):
             os.eventfd_read(self._ready)
         return events
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when there is something to tell."""
+        """Return a descriptor that is readable while events are queued."""
         return self._ready
 
     def close(self) -> None:

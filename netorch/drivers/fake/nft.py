@@ -62,7 +62,7 @@ class FakeNft(FakeDriver):
                 pass
         super().check(obj)
 
-    def told(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
+    def notifications(self, before: KernelObject | None, after: KernelObject | None) -> list[KernelEvent]:
         """Return that the tables must be dumped again: their notifications do not describe an object."""
         return [Lost(self.kinds)]
 

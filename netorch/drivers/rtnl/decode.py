@@ -278,8 +278,8 @@ def takes_routes(gone: Address) -> bool:
 def rule(body: bytes) -> tuple[Rule, bool]:
     """Return the rule and whether it is one of ours, as we make them.
 
-    The kernel itself makes the rule that looks packets up in their VRF's table, with the first VRF and never again: it counts as
-    ours whoever made it, and so it is made again.
+    The kernel itself makes the rule that looks packets up in their VRF's table, with the first VRF and never again. It counts as
+    ours in any case, so that it is made again.
     """
     found = attrs(body, RULEHDR.SIZE)
     version = 4 if body[RULEHDR.FAMILY] == socket.AF_INET else 6

@@ -1,7 +1,7 @@
 """Route netlink in the overlay namespace: devices, what is on them, and their settings.
 
 One driver, since its objects share a socket for notifications: these tell of a device by number and of its end before that of
-its routes. Generic receive offload is set by an ioctl, but it is told of, and found, with the devices.
+its routes. Generic receive offload is set by an ioctl, but read and notified of with the devices.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Rtnl:
         return self._links.handler(op) if isinstance(op.obj, Link) else self._handlers[op.obj.kind]
 
     def _skip_own(self, ops: list[Op]) -> None:
-        """Read the notifications of our own changes of devices and FDBs away, and remember what they would have told."""
+        """Read the notifications of our own changes of devices and FDBs away, and remember what they say."""
         links: set[str] = set()
         fdb: set[int] = set()
         for op in ops:

@@ -164,7 +164,7 @@ class Ports:
         self._complete(furnished, instance_fd, inside)
 
     def _complete(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
-        """Label, furnish and mark a port. The label comes first: whoever deletes the port must know which namespace we made."""
+        """Label, furnish and mark a port. The label comes first: deleting the port needs to know which namespace we made."""
         standing = () if port.make_netns else _standing_routes(port, inside)
         made, place = (home.identity(instance_fd), "") if port.make_netns else ("", port.instance_netns)
         label = PortLabel(port.holder, port.inside.lladdr, made, place, standing)
