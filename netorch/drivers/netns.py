@@ -100,7 +100,7 @@ def identity(fd: int) -> str:
 
 
 def claim(fd: int) -> socket.socket:
-    """Return a socket that makes its holder the one agent of a namespace: by a name in it, out of reach for anybody who cannot enter.
+    """Return a socket that makes its holder the one agent of a namespace: a name in it, which nobody outside can take.
 
     Raises:
       KernelError: somebody holds it.
