@@ -16,8 +16,6 @@ from netorch.state.base import HOST_SLICE, KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.op import Failure, Op
 
-NO_KINDS: Final[frozenset[str]] = frozenset()
-
 
 class Underlay(msgspec.Struct, frozen=True, kw_only=True):
     """What the compilers must know of the host's own network: the device that holds the VTEP address."""
@@ -91,6 +89,20 @@ class Driver(Protocol):
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""
         ...
+
+
+class Watcher:
+    """What drivers have in common that own no objects, and only watch."""
+
+    kinds: Final[frozenset[str]] = frozenset()
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return nothing."""
+        return {}
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Do nothing."""
+        return []
 
 
 class ConnectionTracker(Protocol):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from netorch.drivers import netns
-from netorch.drivers.base import NO_KINDS, KernelEvent
+from netorch.drivers.base import KernelEvent, Watcher
 from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.op import Failure, Op
 
 _IN_CREATE, _IN_DELETE, _IN_MOVED = 0x100, 0x200, 0xC0  # inotify(7)
 _IN_NONBLOCK: Final = os.O_NONBLOCK | os.O_CLOEXEC
@@ -20,11 +18,10 @@ _READ_BYTES: Final = 1 << 16
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class NamespaceName:
-    """A driver without objects: it keeps a name, and says nothing of it."""
+class NamespaceName(Watcher):
+    """The driver that keeps the name; it has no events."""
 
     netns: Final = OVERLAY
-    kinds: Final = NO_KINDS
 
     def __init__(self, name: str, fd: int) -> None:
         """Watch the name of the namespace of `fd`. Raises OSError."""
@@ -36,10 +33,6 @@ class NamespaceName:
         """Bind the name, if it means something else."""
         self._keep()
         return {}
-
-    def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Do nothing: there are no objects."""
-        return []
 
     def events(self) -> list[KernelEvent]:
         """Bind the name again when somebody has deleted or taken it."""

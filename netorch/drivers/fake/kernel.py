@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers.base import NO_KINDS, ConnectionTracker, Gone, KernelEvent, Underlay
+from netorch.drivers.base import ConnectionTracker, Gone, KernelEvent, Underlay, Watcher
 from netorch.drivers.composition import Composition
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
-from netorch.state.op import Failure, Op
+from netorch.state.op import Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)
 
@@ -117,11 +117,10 @@ class FakeKernel(Composition):
         self._bell.ring(event)
 
 
-class Bell:
+class Bell(Watcher):
     """The driver of a test's own events: it has no objects, and a dump discards its events."""
 
     netns: Final = OVERLAY
-    kinds: Final = NO_KINDS
 
     def __init__(self) -> None:
         self._events: list[KernelEvent] = []
@@ -136,10 +135,6 @@ class Bell:
         """Forget the events, and return nothing."""
         self.events()
         return {}
-
-    def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Do nothing: there are no objects."""
-        return []
 
     def events(self) -> list[KernelEvent]:
         """Return the events since the last call."""

@@ -7,10 +7,10 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
-from netorch.drivers.base import NO_KINDS, KernelEvent, Underlay, UnderlayChanged
+from netorch.drivers.base import KernelEvent, Underlay, UnderlayChanged, Watcher
 from netorch.drivers.netlink import Channel, attr_u32, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.uapi import (
@@ -27,19 +27,17 @@ from netorch.drivers.rtnl.uapi import (
     table_of,
 )
 from netorch.errors import KernelError
-from netorch.state.base import UNDERLAY, KernelObject, Key
-from netorch.state.op import Failure, Op
+from netorch.state.base import UNDERLAY
 
 _GROUPS: Final = 1 << RTNLGRP.LINK - 1 | 1 << RTNLGRP.IPV4_IFADDR - 1
 _RECV: Final = 1 << 16
 _WITHOUT_STATISTICS: Final = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
-class UnderlayDevice:
-    """A driver without objects: the device is the host's own, and only looked at."""
+class UnderlayDevice(Watcher):
+    """The driver that watches the device, which is the host's own."""
 
     netns: Final = UNDERLAY
-    kinds: Final = NO_KINDS
 
     def __init__(self, netns_fd: int) -> None:
         """Open the namespace. Raises OSError."""
@@ -62,14 +60,6 @@ class UnderlayDevice:
         self._vtep = vtep
         self._mtus, underlay = found if found is not None else ({}, None)
         return underlay
-
-    def dump(self) -> dict[Key, KernelObject]:
-        """Return nothing: there are no objects."""
-        return {}
-
-    def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Do nothing: there are no objects."""
-        return []
 
     def events(self) -> list[KernelEvent]:
         """Return that the address or its device changed, if it did; so too when notifications were lost."""

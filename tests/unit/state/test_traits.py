@@ -1,0 +1,53 @@
+"""What every kind of object must say of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY, KernelObject
+from netorch.state.foreign import Foreign, ForeignTable
+from netorch.state.link import AdminUp, IncompleteLink, Settings
+from tests.contract.kernel.stands import VPC
+
+OBJECTS: tuple[KernelObject, ...] = (
+    *VPC,
+    Settings(vni=5000, ifname="vx5000"),
+    IncompleteLink(vni=5000, ifname="vx5000"),
+    Foreign(what="rule pref 500 lookup 77"),
+    ForeignTable(what="nft table inet mine"),
+)
+
+
+def kinds(cls: type[KernelObject]) -> set[type[KernelObject]]:
+    """Return the classes that objects are of."""
+    found = set().union(*(kinds(sub) for sub in cls.__subclasses__()))
+    return found or {cls}
+
+
+def test_every_kind_is_among_the_examples() -> None:
+    ours = {cls for cls in kinds(KernelObject) if cls.__module__.startswith("netorch.")}
+    assert {cls.__name__ for cls in ours - {type(obj) for obj in OBJECTS}} == set()
+
+
+@pytest.mark.parametrize("obj", OBJECTS, ids=lambda obj: "-".join(map(str, obj.key[:3])))
+def test_an_object_says_what_it_is(obj: KernelObject) -> None:
+    assert obj.key[:2] == (obj.kind, obj.netns)
+    assert obj.netns in (UNDERLAY, OVERLAY)
+    assert obj.vni in (HOST_SLICE, 5000)
+    assert obj.text()
+    assert "\n" not in obj.text()
+    assert obj.matches(obj)
+    if obj.ours:
+        assert obj.order > 0
+
+
+@pytest.mark.parametrize("obj", VPC, ids=lambda obj: "-".join(map(str, obj.key[:3])))
+def test_a_parent_comes_first_and_knows_that_it_is_one(obj: KernelObject) -> None:
+    by_key = {each.key: each for each in VPC}
+    if obj.parent is not None:
+        parent = by_key[obj.parent]
+        assert parent.has_children
+        assert parent.order < obj.order
+        assert obj.dies_with_parent or obj.orphan is not None
+    if obj.is_up_state:
+        assert isinstance(obj, AdminUp)
