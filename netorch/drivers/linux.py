@@ -55,7 +55,7 @@ class LinuxKernel(Composition):
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted by our named nft counters, and those that the kernel had no room for."""
-        return self._nft[0].counters() | self._nft[1].counters() | self._tracker.counters()
+        return {name: count for part in (*self._nft, self._tracker) for name, count in part.counters().items()}
 
     def left_alone(self, ifname: str) -> str:
         """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""

@@ -40,7 +40,7 @@ VETH = VethPort(
 
 
 def vpc() -> list[KernelObject]:
-    """Return a dual-stack VPC with a port, a tap and a remote neighbour, in the order of birth."""
+    """Return a dual-stack VPC with a port, a tap and a remote neighbour, in apply order."""
     return [
         VRF,
         AdminUp(vni=VNI, ifname="vrf5000"),
