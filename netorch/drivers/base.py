@@ -1,8 +1,8 @@
 """What the agent needs of a host's kernel, and what a part of it, a driver, has to offer.
 
-A driver is one conversation about some kinds of objects in one namespace: it dumps them, carries out operations, and says what
-changed behind our back. A kernel is a list of drivers (netorch.drivers.composition). Connections are no objects, because nobody
-declares them: tracking them is a protocol of its own.
+A driver is one conversation about some kinds of objects in one namespace: it dumps them, carries out operations, and reports
+changes that others made. A kernel is a list of drivers (netorch.drivers.composition). Connections are not objects, because
+nobody declares them, so tracking them has a protocol of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A list of drivers as one: who dumps, applies and tells, by the order of the list."""
+"""A list of drivers as one kernel: dumps, operations and events go through them in the order of the list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netorch.state.op import Failure, Op, describe
 
 
 class Composition:
-    """Iterates over drivers. A new one is one more entry in the list that it is given."""
+    """Iterates over drivers. A new driver is one more entry in the list."""
 
     def __init__(self, drivers: Sequence[Driver]) -> None:
         self._drivers = drivers

@@ -1,6 +1,6 @@
-"""What becomes of other objects when some go, or go down: the one place that knows how a kernel lets one suffer with another.
+"""What becomes of other objects when some are deleted, go down or get another master.
 
-The plan makes again what is lost, slices forget it, and the kernel in memory loses it, all by the same rules.
+The plan recreates what would be lost, slices forget it, and the kernel in memory loses it, all by the rules here.
 """
 
 from __future__ import annotations

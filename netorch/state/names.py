@@ -1,6 +1,6 @@
-"""Names and numbers of a VPC's devices, tables and chains, and the VNI that each of them bears.
+"""Names and numbers of a VPC's devices, tables and chains, and the VNI in each of them.
 
-Compilers say of which VPC an object is. Of what a kernel shows, e.g. after the records are gone, the name says it.
+Compilers write the VNI into each object. For what a kernel shows, e.g. after the records are gone, it is read from the name.
 
     vrf5000, vrf5000.1   VRF of the VPC's route table 0, 1; its routing table has the number 5000, 1 << 24 | 5000
     vx5000               VXLAN device
