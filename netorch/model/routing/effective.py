@@ -1,0 +1,139 @@
+"""Which routes of a table are in force, and which one a packet takes.
+
+A table's routes come from three places: the VPC's ranges (local routes), what the customer wrote (static routes, some of them to
+the CIDRs of a prefix list), and what gateways have learned (propagated routes). `effective` decides between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import Prefix, parse_ip, parse_prefix
+from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.target import BLACKHOLE, LOCAL, REPLACES_LOCAL, Target, target_of
+from netorch.model.security import PrefixList
+from netorch.model.vpc import Vpc, VpcRoute
+
+# EC2's own services. No route leads there, and a wider one does not reach them.
+RESERVED: Final = (parse_prefix("169.254.168.0/22"), parse_prefix("fd00:ec2::/32"))
+
+
+class Origin(IntEnum):
+    """Where a route comes from. Of two routes to the same prefix, the lower one is in force."""
+
+    LOCAL = 0
+    STATIC = 1
+    PREFIX_LIST = 2
+    DIRECT_CONNECT = 3
+    VPN_STATIC = 4
+    VPN_BGP = 5
+
+
+class Learned(msgspec.Struct, frozen=True, kw_only=True):
+    """A prefix that a gateway reaches, and propagates into the tables that ask for it."""
+
+    prefix: str
+    gateway: str  # vgw-...
+    origin: Origin
+    as_path_length: int = 0  # of a BGP route
+
+
+class Effective(msgspec.Struct, frozen=True):
+    """A route in force: packets to `prefix`, unless a longer one holds their destination, go to `target`."""
+
+    prefix: Prefix
+    target: Target
+    origin: Origin
+
+
+def is_reserved(prefix: Prefix) -> bool:
+    """Return whether no route may lead to a prefix, because EC2 keeps it for its services."""
+    return any(block.contains(prefix) for block in RESERVED)
+
+
+def ranges_of(vpc: Vpc) -> list[Prefix]:
+    """Return a VPC's own ranges, each of which has a local route in every table."""
+    return [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
+
+
+def effective(
+    vpc: Vpc,
+    routes: Iterable[VpcRoute],
+    *,
+    available: Container[str],
+    lists: Mapping[str, PrefixList],
+    learned: Iterable[Learned] = (),
+) -> tuple[Effective, ...]:
+    """Return the routes in force in a table, one per prefix, in the order of prefixes.
+
+    `routes` are the table's own, `available` the ids of the targets that can take packets now: the route to another one is a
+    black hole, and it still wins. `lists` holds the VPC's prefix lists by id. Cost: O(n log n) of the routes.
+    """
+    ranges = ranges_of(vpc)
+    found = {prefix: Effective(prefix, LOCAL, Origin.LOCAL) for prefix in ranges}
+    for route in _by_preference(routes, lists, learned):
+        inside = any(own.contains(route.prefix) for own in ranges)
+        if is_reserved(route.prefix) or (inside and not _beats_local(route)):
+            continue
+        known = found.get(route.prefix)
+        if known is None or known.origin is Origin.LOCAL:
+            found[route.prefix] = route
+    dropped = [block for block in RESERVED if any(prefix.contains(block) for prefix in found)]
+    found |= {block: Effective(block, BLACKHOLE, Origin.LOCAL) for block in dropped}
+    return tuple(_alive(found[prefix], available) for prefix in sorted(found))
+
+
+def route_of(routes: Iterable[Effective], address: str) -> Effective | None:
+    """Return the route that a packet to an address takes: that of the longest prefix. Nothing: the packet is dropped."""
+    version, value = parse_ip(address)
+    holding = [route for route in routes if route.prefix.holds(version, value)]
+    return max(holding, key=lambda route: route.prefix.length, default=None)
+
+
+def _by_preference(
+    routes: Iterable[VpcRoute], lists: Mapping[str, PrefixList], learned: Iterable[Learned]
+) -> Iterator[Effective]:
+    """Yield all routes but the local ones; of those to one prefix, the best comes first.
+
+    Of two prefix lists, EC2 takes any one and stays with it: here the one with the lower id, which is random too.
+    """
+    yield from _static(route for route in routes if not route.destination.startswith(LIST_PREFIX))
+    for route in sorted((route for route in routes if route.destination in lists), key=lambda route: route.destination):
+        entries = lists[route.destination].entries
+        target = target_of(route.target)
+        yield from (Effective(parse_prefix(entry.cidr), target, Origin.PREFIX_LIST) for entry in entries)
+    for one in sorted(learned, key=lambda one: (one.origin, one.as_path_length, one.gateway)):
+        yield Effective(parse_prefix(one.prefix), target_of(one.gateway), one.origin)
+
+
+def _static(routes: Iterable[VpcRoute]) -> Iterator[Effective]:
+    for route in routes:
+        yield Effective(parse_prefix(route.destination), target_of(route.target), Origin.STATIC)
+
+
+def _beats_local(route: Effective) -> bool:
+    """Return whether a route may stand at, or inside, a range of the VPC instead of `local`."""
+    return route.origin is Origin.STATIC and route.target.kind in REPLACES_LOCAL
+
+
+def _alive(route: Effective, available: Container[str]) -> Effective:
+    gone = route.target.id and route.target.id not in available
+    return msgspec.structs.replace(route, target=BLACKHOLE) if gone else route
+
+
+def counts(routes: Sequence[VpcRoute], lists: Mapping[str, PrefixList]) -> dict[int, int]:
+    """Return how many routes a table has for its quota, by IP version.
+
+    A prefix list counts as many as it may hold, whatever it holds now. Local and propagated routes do not count.
+    """
+    found = {4: 0, 6: 0}
+    for route in routes:
+        if route.destination in lists:
+            found[lists[route.destination].version] += lists[route.destination].max_entries
+        else:
+            found[parse_prefix(route.destination).version] += 1
+    return found

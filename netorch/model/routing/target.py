@@ -1,0 +1,56 @@
+"""What a route leads to: one type for all kinds of targets."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.model.ids import is_id
+
+
+class TargetKind(Enum):
+    """The kinds of targets. The value is the word in a route's text, and the prefix of the target's id."""
+
+    LOCAL = "local"  # whatever has the address in this VPC
+    BLACKHOLE = "blackhole"  # nothing: packets are dropped
+    INTERFACE = "eni"
+    PEERING = "pcx"
+    INTERNET_GATEWAY = "igw"
+    EGRESS_ONLY_GATEWAY = "eigw"
+    NAT_GATEWAY = "nat"
+    VPN_GATEWAY = "vgw"
+    ENDPOINT = "vpce"  # a gateway endpoint
+
+
+# A VPC has one of these at most, so a route names its kind only.
+ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.VPN_GATEWAY})
+
+# What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
+REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY})
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a route leads to."""
+
+    kind: TargetKind
+    id: str = ""  # nothing for LOCAL and BLACKHOLE
+
+    def __str__(self) -> str:
+        return self.id or self.kind.value
+
+
+LOCAL: Final = Target(TargetKind.LOCAL)
+BLACKHOLE: Final = Target(TargetKind.BLACKHOLE)
+_ALONE: Final = {str(target): target for target in (LOCAL, BLACKHOLE)}
+
+
+def target_of(text: str) -> Target:
+    """Return the target that a stored route names: `local`, `blackhole` or an id. Raises ValueError for other texts."""
+    if text in _ALONE:
+        return _ALONE[text]
+    kind = TargetKind(text.partition("-")[0])
+    if not is_id(text, kind.value):
+        raise ValueError(f"{text!r} is not the id of a target")
+    return Target(kind, text)

@@ -1,0 +1,87 @@
+"""Routes as people write them: `0.0.0.0/0 via igw`, `10.9.0.0/16 via pcx-b`, `pl-s3 via vpce-s3`, `10.44.13.0/24 via eni fw-1`.
+
+    DESTINATION via TARGET
+
+DESTINATION is a CIDR, or `pl-` and the name or id of a prefix list. TARGET is `local`, `blackhole`, the kind of a gateway that a
+VPC has one of (`igw`, `eigw`, `vgw`), `eni` and the name of an instance, or a kind, a dash and a name (`pcx-b`). An id may stand
+for any target.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from netorch.model.ids import is_id
+from netorch.model.permission import LIST_PREFIX, cidr
+from netorch.model.routing.target import BLACKHOLE, LOCAL, ONLY_ONE, TargetKind
+from netorch.model.rules import Flaw, shown
+
+_VIA: Final = " via "
+_ALONE: Final = frozenset({LOCAL.kind, BLACKHOLE.kind}) | ONLY_ONE
+_WRITE: Final = "write DESTINATION via TARGET, e.g. 0.0.0.0/0 via igw"
+_TARGETS: Final = "write eni and an instance's name, pcx- and a peering's, igw, blackhole, or an id"
+
+
+class RouteWords(msgspec.Struct, frozen=True):
+    """A route in words: names where a stored route has ids."""
+
+    destination: str  # a canonical CIDR, or pl- and a name or id
+    kind: TargetKind
+    name: str = ""  # of the target, or its id; nothing for what needs no name
+
+    def __str__(self) -> str:
+        return f"{self.destination}{_VIA}{self.target}"
+
+    @property
+    def target(self) -> str:
+        """Return the target as a text: `igw`, `eni fw-1`, `pcx-b`, or its id."""
+        if not self.name or is_id(self.name, self.kind.value):
+            return self.name or self.kind.value
+        return f"{self.kind.value}{' ' if self.kind is TargetKind.INTERFACE else '-'}{self.name}"
+
+
+def parse_route(text: str) -> RouteWords | Flaw:
+    """Return what a route's text means, or what is wrong with it."""
+    destination, via, target = " ".join(text.split()).partition(_VIA)
+    if not via:
+        return Flaw(f"{shown(text)} is not a route", _WRITE)
+    found = parse_destination(destination)
+    if isinstance(found, Flaw):
+        return found
+    words = parse_target(target)
+    return words if isinstance(words, Flaw) else RouteWords(found, *words)
+
+
+def parse_destination(text: str) -> str | Flaw:
+    """Return a destination in its one spelling: a CIDR, whose host bits are a mistake, or a prefix list as it is."""
+    if text.startswith(LIST_PREFIX):
+        return text if text != LIST_PREFIX else Flaw(f"{shown(text)} names no prefix list", "write pl- and its name, e.g. pl-s3")
+    prefix = cidr(text, references=False)
+    if isinstance(prefix, Flaw):
+        return prefix if "host bits" in prefix.what else Flaw(f"{shown(text)} is not a destination", "write a CIDR or pl-NAME")
+    return str(prefix)
+
+
+def parse_target(text: str) -> tuple[TargetKind, str] | Flaw:
+    """Return the kind of a target and its name or id; no name for what a VPC has one of."""
+    word, _, rest = text.partition(" ")
+    if word == TargetKind.INTERFACE.value:
+        return (TargetKind.INTERFACE, rest) if rest else Flaw("'eni' names no interface", "write eni and an instance's name")
+    prefix, dash, name = text.partition("-")
+    kind = _KINDS.get(prefix)
+    if kind is None or " " in text or (dash and (not name or kind in (LOCAL.kind, BLACKHOLE.kind))):
+        return Flaw(f"{shown(text)} is not a target", _TARGETS)
+    if is_id(text, prefix):
+        return kind, text
+    if not dash:
+        return (kind, "") if kind in _ALONE else Flaw(f"{shown(text)} names no target", f"write {prefix}- and its name")
+    if kind is TargetKind.INTERFACE:
+        return Flaw(f"{shown(text)} is not the id of an interface", f"write eni {name}, or an id")
+    if kind in ONLY_ONE:
+        return Flaw(f"{shown(text)} has a name, and a VPC has one {prefix} at most", f"write {prefix}")
+    return kind, name
+
+
+_KINDS: Final = {kind.value: kind for kind in TargetKind}
