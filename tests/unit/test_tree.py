@@ -14,6 +14,7 @@ from netorch.cli.words import COMMANDS
 ROOT = Path(__file__).parents[2]
 ROOTS = ("netorch", "policy", "edges", "tests", "scripts")
 MODULES = 16
+FILE_LINES = 400
 FUNCTION_LINES = 50
 
 # Folders of one trade, however many files they hold: a test below says which trade, and holds each file to it.
@@ -37,6 +38,11 @@ def test_each_file_among_the_commands_is_a_command() -> None:
     assert files == {module for module, _ in COMMANDS.values()}
     for name in files:
         assert isinstance(importlib.import_module(f"netorch.cli.commands.{name}").command, click.Command)
+
+
+def test_files_are_short() -> None:
+    found = {str(path): (ROOT / path).read_text().count("\n") for path in SOURCES}
+    assert {path: lines for path, lines in found.items() if lines > FILE_LINES} == {}
 
 
 def test_functions_of_the_product_are_short() -> None:
