@@ -41,9 +41,10 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import Direction
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
-from netorch.model.vpc import RouteTable, Subnet
+from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.alloc import QUARANTINE_S
@@ -95,8 +96,8 @@ class Actions(RuleBasedStateMachine):
         records = self.one_of(list(read_inventory(self.store).vpcs.values()), seed)
         return records.vpc.record.id if records is not None else "vpc-00100100000000000"
 
-    def some(self, kind: str, seed: int) -> str:
-        found = [resource_id for records in read_inventory(self.store).vpcs.values() for resource_id in getattr(records, kind)]
+    def some(self, of: type, seed: int) -> str:
+        found = [resource_id for records in read_inventory(self.store).vpcs.values() for resource_id in records.of(of)]
         return self.one_of(sorted(found), seed) or "none"
 
     @initialize()
@@ -122,14 +123,14 @@ class Actions(RuleBasedStateMachine):
         caller = self.callers[owner]
         self.try_to(lambda: vpcs.create_vpc(self.store, caller, name=name, cidrs=[cidr], ipv6_cidrs=["fd00::/56"], vni=vni))
 
-    @rule(seed=SEED, of=st.sampled_from(["vpcs", "subnets", "enis"]), name=NAMES)
-    def create_flow_log(self, seed: int, of: str, name: str) -> None:
-        resource = self.vpc_id(seed) if of == "vpcs" else self.some(of, seed)
+    @rule(seed=SEED, of=st.sampled_from([Vpc, Subnet, NetworkInterface]), name=NAMES)
+    def create_flow_log(self, seed: int, of: type, name: str) -> None:
+        resource = self.some(of, seed)
         self.try_to(lambda: flow_logs.create_flow_log(self.store, self.operator, resource, name=name))
 
     @rule(seed=SEED)
     def delete_flow_log(self, seed: int) -> None:
-        self.try_to(lambda: flow_logs.delete_flow_log(self.store, self.operator, self.some("flow_logs", seed)))
+        self.try_to(lambda: flow_logs.delete_flow_log(self.store, self.operator, self.some(FlowLog, seed)))
 
     @rule(seed=SEED)
     def delete_vpc(self, seed: int) -> None:
@@ -147,7 +148,7 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED)
     def delete_subnet(self, seed: int) -> None:
-        self.try_to(lambda: subnets.delete_subnet(self.store, self.operator, self.some("subnets", seed)))
+        self.try_to(lambda: subnets.delete_subnet(self.store, self.operator, self.some(Subnet, seed)))
 
     @rule(seed=SEED, name=NAMES)
     def create_table(self, seed: int, name: str) -> None:
@@ -155,12 +156,12 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED, other=SEED)
     def associate_table(self, seed: int, other: int) -> None:
-        subnet, table = self.some("subnets", seed), self.some("route_tables", other)
+        subnet, table = self.some(Subnet, seed), self.some(RouteTable, other)
         self.try_to(lambda: subnets.associate_route_table(self.store, self.operator, subnet, table))
 
     @rule(seed=SEED)
     def delete_table(self, seed: int) -> None:
-        self.try_to(lambda: route_tables.delete_route_table(self.store, self.operator, self.some("route_tables", seed)))
+        self.try_to(lambda: route_tables.delete_route_table(self.store, self.operator, self.some(RouteTable, seed)))
 
     @rule(seed=SEED, name=NAMES)
     def create_group(self, seed: int, name: str) -> None:
@@ -168,18 +169,18 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED)
     def delete_group(self, seed: int) -> None:
-        self.try_to(lambda: groups.delete_security_group(self.store, self.operator, self.some("groups", seed)))
+        self.try_to(lambda: groups.delete_security_group(self.store, self.operator, self.some(SecurityGroup, seed)))
 
     @rule(seed=SEED, way=WAYS, protocol=PROTOCOLS, peer=PEERS, add=st.integers(0, 2))
     def change_rules(self, seed: int, way: Way, protocol: str, peer: str, add: int) -> None:
         act: Callable[[MemoryStore, Caller, str, Way, list[Permission]], object]
         act = permissions.authorize if add else permissions.revoke
         wish = Permission(protocol=protocol, peer=peer)
-        self.try_to(lambda: act(self.store, self.operator, self.some("groups", seed), way, [wish]))
+        self.try_to(lambda: act(self.store, self.operator, self.some(SecurityGroup, seed), way, [wish]))
 
     @rule(seed=SEED, other=SEED, third=SEED, fitting=st.booleans())
     def change_memberships(self, seed: int, other: int, third: int, fitting: bool) -> None:
-        eni, ids = self.some("enis", seed), [self.some("groups", other), self.some("groups", third)]
+        eni, ids = self.some(NetworkInterface, seed), [self.some(SecurityGroup, other), self.some(SecurityGroup, third)]
         if fitting and eni != "none":
             ids = [self.one_of(sorted(read_inventory(self.store).vpcs[int(eni[4:10], 16)].of(SecurityGroup)), other) or "none"]
         self.try_to(lambda: memberships.modify_interface_groups(self.store, self.operator, eni, ids))
@@ -193,12 +194,12 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED, size=SIZES)
     def resize_prefix_list(self, seed: int, size: int) -> None:
-        found = self.some("prefix_lists", seed)
+        found = self.some(PrefixList, seed)
         self.try_to(lambda: prefix_lists.modify_prefix_list(self.store, self.operator, found, max_entries=size))
 
     @rule(seed=SEED)
     def delete_prefix_list(self, seed: int) -> None:
-        self.try_to(lambda: prefix_lists.delete_prefix_list(self.store, self.operator, self.some("prefix_lists", seed)))
+        self.try_to(lambda: prefix_lists.delete_prefix_list(self.store, self.operator, self.some(PrefixList, seed)))
 
     @rule(seed=SEED, name=NAMES)
     def create_acl(self, seed: int, name: str) -> None:
@@ -206,11 +207,11 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED)
     def delete_acl(self, seed: int) -> None:
-        self.try_to(lambda: acls.delete_network_acl(self.store, self.operator, self.some("acls", seed)))
+        self.try_to(lambda: acls.delete_network_acl(self.store, self.operator, self.some(NetworkAcl, seed)))
 
     @rule(seed=SEED, way=WAYS, number=st.integers(99, 101), act=st.sampled_from(["create", "replace", "delete"]))
     def change_entries(self, seed: int, way: Way, number: int, act: str) -> None:
-        acl, entry = self.some("acls", seed), Entry(number=number, allow=False, protocol="tcp", ports=22, cidr="10.0.0.0/8")
+        acl, entry = self.some(NetworkAcl, seed), Entry(number=number, allow=False, protocol="tcp", ports=22, cidr="10.0.0.0/8")
         acts: dict[str, Callable[[], object]] = {
             "create": lambda: acls.create_network_acl_entry(self.store, self.operator, acl, way, entry),
             "replace": lambda: acls.replace_network_acl_entry(self.store, self.operator, acl, way, entry),
@@ -220,12 +221,12 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED, other=SEED)
     def associate_acl(self, seed: int, other: int) -> None:
-        subnet, acl = self.some("subnets", seed), self.some("acls", other)
+        subnet, acl = self.some(Subnet, seed), self.some(NetworkAcl, other)
         self.try_to(lambda: subnets.associate_network_acl(self.store, self.operator, subnet, acl))
 
     @rule(seed=SEED, address=st.sampled_from(["", "", "10.0.0.5", "10.0.0.20"]), host=st.sampled_from(["", *HOSTS]))
     def run(self, seed: int, address: str, host: str) -> None:
-        subnet = self.some("subnets", seed)
+        subnet = self.some(Subnet, seed)
         found = read_inventory(self.store).vpcs[int(subnet[7:13], 16)].of(SecurityGroup) if subnet != "none" else {}
         group = self.one_of(sorted(found), seed)
         wish = Wish(subnet=subnet, address=address, host=host, groups=(group,) if group is not None and seed % 2 else ())
@@ -237,15 +238,15 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED)
     def terminate(self, seed: int) -> None:
-        self.try_to(lambda: instances.terminate_instance(self.store, self.operator, self.some("instances", seed)))
+        self.try_to(lambda: instances.terminate_instance(self.store, self.operator, self.some(Instance, seed)))
 
     @rule(seed=SEED)
     def create_interface(self, seed: int) -> None:
-        self.try_to(lambda: enis.create_network_interface(self.store, self.operator, self.some("subnets", seed)))
+        self.try_to(lambda: enis.create_network_interface(self.store, self.operator, self.some(Subnet, seed)))
 
     @rule(seed=SEED, other=SEED, fitting=st.booleans())
     def attach(self, seed: int, other: int, fitting: bool) -> None:
-        eni, instance = self.some("enis", seed), self.some("instances", other)
+        eni, instance = self.some(NetworkInterface, seed), self.some(Instance, other)
         pairs = [
             (eni_id, instance_id)
             for records in read_inventory(self.store).vpcs.values()
@@ -261,19 +262,19 @@ class Actions(RuleBasedStateMachine):
     def detach_or_delete_interface(self, seed: int, delete: bool) -> None:
         act: Callable[[MemoryStore, Caller, str], object]
         act = enis.delete_network_interface if delete else enis.detach_network_interface
-        self.try_to(lambda: act(self.store, self.operator, self.some("enis", seed)))
+        self.try_to(lambda: act(self.store, self.operator, self.some(NetworkInterface, seed)))
 
     @rule(seed=SEED, host=st.sampled_from(HOSTS))
     def move(self, seed: int, host: str) -> None:
-        self.try_to(lambda: moves.move_instance(self.store, self.operator, self.some("instances", seed), host))
+        self.try_to(lambda: moves.move_instance(self.store, self.operator, self.some(Instance, seed), host))
 
     @rule(seed=SEED)
     def cancel(self, seed: int) -> None:
-        self.try_to(lambda: moves.cancel_move(self.store, self.operator, self.some("instances", seed)))
+        self.try_to(lambda: moves.cancel_move(self.store, self.operator, self.some(Instance, seed)))
 
     @rule(seed=SEED, host=st.sampled_from(HOSTS), arrive=st.booleans())
     def an_agent_reports_anything(self, seed: int, host: str, arrive: bool) -> None:
-        eni = self.some("enis", seed)
+        eni = self.some(NetworkInterface, seed)
         if eni != "none":
             (moves.complete_arrival if arrive else moves.finish_departure)(self.store, host, eni)
 
