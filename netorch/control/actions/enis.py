@@ -5,15 +5,15 @@ An instance's own interface, which comes and goes with it, shares the random par
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from netorch.control.actions.groups import choose_groups, join
 from netorch.control.actions.hosts import place_on
 from netorch.control.base import checks
-from netorch.control.base.addresses import AddressPool, claim_key, open_pool
-from netorch.control.base.logged import delete_logs_of
+from netorch.control.base.addresses import claim_key, open_pool
+from netorch.control.base.logged import Logs, delete_logs, logs_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -64,9 +64,9 @@ def create_network_interface(
             id=fresh_id(caller, "eni", vpc.record.vni, ports),
             vni=vpc.record.vni,
             subnet=subnet_id,
-            mac=choose_mac(store, vpc.record.vni, mac, caller),
-            address=pool.wished(address, 4) if address else pool.next(4),
-            ipv6_address=choose_ipv6(pool, ipv6_address),
+            mac=choose_mac(macs_taken(store, vpc.record.vni), caller, "network interface", mac),
+            address=pool.wished(address, 4) or pool.next(4),
+            ipv6_address=pool.wished(ipv6_address, 6) or pool.next(6),
             groups=tuple(chosen),
             name=checks.name("network interface", name) if name else "",
             tags=checks.tags("network interface", tags),
@@ -110,24 +110,22 @@ def fresh_id(caller: Caller, kind: str, vni: int, ports: set[str]) -> str:
             return found
 
 
-def choose_mac(store: Store, vni: int, wish: str, caller: Caller) -> str:
+def macs_taken(store: Store, vni: int) -> Callable[[str], bool]:
+    """Return what says whether a MAC is in use in a VPC."""
+    return lambda mac: store.get(mac_key(vni, mac)) is not None
+
+
+def choose_mac(taken: Callable[[str], bool], caller: Caller, where: str, wish: str) -> str:
     """Return the MAC asked for, or a random one that the VPC has not. Raises ApiError: InvalidParameterValue."""
     if wish:
-        mac = checks.mac(wish, "network interface")
-        if store.get(mac_key(vni, mac)) is not None:
-            raise invalid("network interface", f"the MAC {mac} is in use in this VPC", "choose another one, or leave it out")
+        mac = checks.mac(wish, where)
+        if taken(mac):
+            raise invalid(where, f"the MAC {mac} is in use in this VPC", "choose another one, or leave it out")
         return mac
     mac = mac_address(caller.entropy())
-    while store.get(mac_key(vni, mac)) is not None:
+    while taken(mac):
         mac = mac_address(caller.entropy())
     return mac
-
-
-def choose_ipv6(pool: AddressPool, wish: str) -> str:
-    """Return the IPv6 address asked for, the next one in a dual-stack subnet, or nothing. Raises ApiError."""
-    if wish:
-        return pool.wished(wish, 6)
-    return pool.next(6) if pool.dual_stack else ""
 
 
 def create_writes(writes: Writes, eni: NetworkInterface) -> None:
@@ -136,11 +134,17 @@ def create_writes(writes: Writes, eni: NetworkInterface) -> None:
     writes.create(mac_key(eni.vni, eni.mac), eni.id)
 
 
-def delete_writes(writes: Writes, eni: Stored[NetworkInterface]) -> None:
-    """Add the deletion of an interface's own record and of the claim of its MAC."""
+def delete_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]], logs: Logs) -> None:
+    """Add the deletion of an interface, attached or not, with all that it holds and that records it."""
     record = eni.record
     writes.delete(keys.resource(record.id), eni.mod_revision)
     writes.drop(mac_key(record.vni, record.mac))
+    delete_logs(writes, logs, record.id)
+    if record.instance:
+        unmap(writes, record.id, mappings)
+    else:
+        for address in record.addresses:
+            writes.drop(claim_key(record.vni, address))
 
 
 def hold_addresses(writes: Writes, eni: NetworkInterface) -> None:
@@ -189,10 +193,7 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
         if eni.record.instance:
             raise _attached(eni.record, "terminate the instance or detach the interface first")
         writes = Writes()
-        delete_writes(writes, eni)
-        delete_logs_of(store, writes, eni.record.vni, eni_id)
-        for address in eni.record.addresses:
-            writes.drop(claim_key(eni.record.vni, address))
+        delete_writes(writes, eni, {}, logs_of(store, eni.record.vni))
         return writes, None
 
     attempt(store, decide)

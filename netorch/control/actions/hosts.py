@@ -118,12 +118,29 @@ def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
 
 
 def place_on(writes: Writes, state: HostState) -> None:
-    """Let a transaction that puts an interface on this host fail when the host is, or is being, deleted. Raises ApiError."""
+    """Add that something is put on a host, which must not be, or be going to be, deleted. Raises ApiError."""
     if state.draining:
         what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
     writes.expect(keys.host_spec(state.host.name), state.mod_revision)
     writes.expect(keys.host_drain(state.host.name), ABSENT)
+    state.wants += 1
+
+
+def choose_host(hosts: dict[str, HostState], name: str) -> HostState:
+    """Return the hypervisor of that name, or without a name the one that carries least.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound, InvalidParameterValue for a host that is no hypervisor, InsufficientInstanceCapacity.
+    """
+    if not name:
+        return least_loaded(hosts)
+    if name not in hosts:
+        raise not_found("host", name)
+    state = hosts[name]
+    if state.host.role is not Role.HYPERVISOR:
+        raise invalid(f"host {name}", f"its role is {state.host.role.value}", "choose a hypervisor")
+    return state
 
 
 def least_loaded(hosts: dict[str, HostState]) -> HostState:

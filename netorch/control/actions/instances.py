@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import msgspec
 
 from netorch.control.actions.enis import (
     attached_to,
-    choose_ipv6,
     choose_mac,
     create_writes,
     delete_writes,
     detach_writes,
     fresh_id,
     hosts_of,
+    macs_taken,
     map_to,
     room_for_interfaces,
-    unmap,
 )
 from netorch.control.actions.groups import choose_groups, join
-from netorch.control.actions.hosts import least_loaded, place_on
+from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.vpcs import default_vpc_writes
 from netorch.control.base import checks, namespaces
 from netorch.control.base.addresses import AddressPool, open_pool
-from netorch.control.base.logged import delete_logs_of
+from netorch.control.base.logged import Logs, logs_of
 from netorch.control.base.writes import Writes, ahead, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME
-from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, primary_eni_id
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, primary_eni_id
+from netorch.model.mapping import Mapping
+from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -159,68 +161,80 @@ def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[s
     pool = open_pool(store, subnet.record)
     groups = choose_groups(store, caller, vpc.record, wish.groups)
     hosts = {wish.host: read_host(store, wish.host)} if wish.host else read_hosts(store)
+    taken = macs_taken(store, vpc.record.vni)
     writes = Writes()
-    writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
-    writes.expect(keys.resource(subnet_id), subnet.mod_revision)
-    join(writes, groups)
     placed = []
     for name in names:
         if name and store.get(keys.name(vpc.record.id, "i", name)) is not None:
             raise duplicate_name("i", name, f"VPC {vpc.record.name}")
-        state = _choose_host(hosts, wish.host)
-        place_on(writes, state)
-        state.wants += 1
-        instance = _draft_instance(caller, vpc.record, wish, name, ports)
-        eni = _draft_eni(store, caller, subnet.record, pool, wish, instance, tuple(groups))
-        instance_writes(writes, vpc.record, instance)
+        state = choose_host(hosts, wish.host)
+        instance = make_instance(
+            caller, vpc.record.vni, ports, name=name, attachment=wish.attachment, netns=wish.netns, tags=wish.tags
+        )
+        eni = make_interface(
+            pool,
+            instance,
+            groups,
+            mac=choose_mac(taken, caller, "network interface", wish.mac),
+            address=pool.wished(wish.address, 4),
+            ipv6_address=pool.wished(wish.ipv6_address, 6),
+        )
+        run_writes(writes, vpc, subnet, groups, instance, eni, state)
         namespaces.take(store, writes, instance, state.host.name)
-        create_writes(writes, eni)
-        map_to(writes, eni, state.host)
         placed.append(Placed(instance=instance, eni=eni, host=state.host))
     pool.save(writes)
     return writes, placed
 
 
-def _choose_host(hosts: dict[str, HostState], name: str) -> HostState:
-    if not name:
-        return least_loaded(hosts)
-    state = hosts[name]
-    if state.host.role is not Role.HYPERVISOR:
-        raise invalid(f"host {name}", f"its role is {state.host.role.value}", "choose a hypervisor")
-    return state
-
-
-def _draft_instance(caller: Caller, vpc: Vpc, wish: Wish, name: str, ports: set[str]) -> Instance:
-    instance_id = fresh_id(caller, "i", vpc.vni, ports)
+def make_instance(
+    caller: Caller, vni: int, ports: set[str], *, name: str, attachment: Attachment, netns: str, tags: Tags
+) -> Instance:
+    """Return a new instance of a VPC whose interfaces have these `ports`; without a name it is called by its id."""
+    instance_id = fresh_id(caller, "i", vni, ports)
     return Instance(
         id=instance_id,
-        vni=vpc.vni,
+        vni=vni,
         name=name or f"instance-{instance_id[-11:]}",
-        attachment=wish.attachment,
-        netns=rules.normal_netns(wish.netns),
-        tags=wish.tags,
+        attachment=attachment,
+        netns=rules.normal_netns(netns),
+        tags=tags,
     )
 
 
-def _draft_eni(
-    store: Store, caller: Caller, subnet: Subnet, pool: AddressPool, wish: Wish, instance: Instance, groups: tuple[str, ...]
+def make_interface(
+    pool: AddressPool, instance: Instance, groups: Iterable[str], *, mac: str, address: str, ipv6_address: str
 ) -> NetworkInterface:
+    """Return the interface that comes with a new instance; addresses that are left out are the subnet's next ones."""
     return NetworkInterface(
         id=primary_eni_id(instance.id),
-        vni=subnet.vni,
-        subnet=subnet.id,
-        mac=choose_mac(store, subnet.vni, wish.mac, caller),
-        address=pool.wished(wish.address, 4) if wish.address else pool.next(4),
-        ipv6_address=choose_ipv6(pool, wish.ipv6_address),
+        vni=instance.vni,
+        subnet=pool.subnet.id,
+        mac=mac,
+        address=address or pool.next(4),
+        ipv6_address=ipv6_address or pool.next(6),
         instance=instance.id,
-        groups=groups,
+        groups=tuple(groups),
     )
 
 
-def instance_writes(writes: Writes, vpc: Vpc, instance: Instance) -> None:
-    """Add an instance's own record and the claim of its name."""
+def run_writes(
+    writes: Writes,
+    vpc: Stored[Vpc],
+    subnet: Stored[Subnet],
+    groups: dict[str, Stored[SecurityGroup]],
+    instance: Instance,
+    eni: NetworkInterface,
+    host: HostState,
+) -> None:
+    """Add an instance with its interface, which a host is to carry. The namespace and the pool's cursor are the caller's."""
+    writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
+    writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
+    place_on(writes, host)
+    join(writes, groups)
     writes.create(keys.resource(instance.id), instance)
-    writes.claim(take_name(vpc.id, "i", instance.name, instance.id))
+    writes.claim(take_name(vpc.record.id, "i", instance.name, instance.id))
+    create_writes(writes, eni)
+    map_to(writes, eni, host.host)
 
 
 def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
@@ -232,23 +246,30 @@ def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
 
     def decide() -> tuple[Writes, None]:
         vpc, instance = read(store, caller, Instance, instance_id)
+        enis = [(eni, mappings_of(store, eni.record)) for eni in attached_to(store, instance.record)]
+        hosts = hosts_of(mapping.record for _, mappings in enis for mapping in mappings.values())
         writes = Writes()
-        terminate_writes(writes, vpc.record, instance)
-        for eni in attached_to(store, instance.record):
-            mappings = mappings_of(store, eni.record)
-            if eni.record.id == primary_eni_id(instance_id):
-                namespaces.release(store, writes, instance.record, hosts_of(mapping.record for mapping in mappings.values()))
-                delete_writes(writes, eni)
-                delete_logs_of(store, writes, eni.record.vni, eni.record.id)
-                unmap(writes, eni.record.id, mappings)
-            else:
-                detach_writes(writes, eni, mappings)
+        terminate_writes(writes, vpc.record, instance, enis, logs_of(store, vpc.record.vni))
+        namespaces.release(store, writes, instance.record, hosts)
         return writes, None
 
     attempt(store, decide)
 
 
-def terminate_writes(writes: Writes, vpc: Vpc, instance: Stored[Instance]) -> None:
-    """Add the end of an instance's own record and of the claim of its name."""
+def terminate_writes(
+    writes: Writes,
+    vpc: Vpc,
+    instance: Stored[Instance],
+    enis: Iterable[tuple[Stored[NetworkInterface], dict[str, Stored[Mapping]]]],
+    logs: Logs,
+    *,
+    whole: bool = False,
+) -> None:
+    """Add the end of an instance and of its own interface; others, with their mappings, are detached, or with `whole` end too."""
     writes.delete(keys.resource(instance.record.id), instance.mod_revision)
     writes.drop(keys.name(vpc.id, "i", instance.record.name))
+    for eni, mappings in enis:
+        if whole or eni.record.id == primary_eni_id(instance.record.id):
+            delete_writes(writes, eni, mappings, logs)
+        else:
+            detach_writes(writes, eni, mappings)

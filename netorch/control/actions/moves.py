@@ -8,10 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.actions.enis import attached_to
-from netorch.control.actions.hosts import place_on
+from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Placement, Role
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Placement
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -33,9 +33,7 @@ def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) 
     def decide() -> tuple[Writes, None]:
         _, instance = read(store, caller, Instance, instance_id)
         movable(instance.record)
-        target = read_host(store, to_host)
-        if target.host.role is not Role.HYPERVISOR:
-            raise invalid(f"host {to_host}", f"its role is {target.host.role.value}", "choose a hypervisor")
+        target = choose_host({to_host: read_host(store, to_host)}, to_host)
         writes = Writes()
         writes.expect(keys.resource(instance_id), instance.mod_revision)
         place_on(writes, target)

@@ -9,7 +9,7 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.addresses import cursor_key, cursor_revision
-from netorch.control.base.logged import delete_logs_of
+from netorch.control.base.logged import Logs, delete_logs, logs_of
 from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
@@ -20,7 +20,8 @@ from netorch.model.security import NetworkAcl, default_acl_id
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.errors import in_use
+from netorch.records.errors import in_use, invalid
+from netorch.records.kinds import kind_of
 from netorch.records.read import Stored, read, read_all, read_vpc
 from netorch.store.base import Store
 
@@ -62,8 +63,8 @@ def create_subnet(
             name=checks.name(f"subnet {name!r}", name),
             cidr=subnet_range(vpc, f"subnet {name!r}", cidr),
             ipv6_cidr=subnet_range(vpc, f"subnet {name!r}", ipv6_cidr) if ipv6_cidr else "",
-            route_table=_own_table(store, caller, vpc, route_table),
-            acl=_own_acl(store, caller, vpc, network_acl),
+            route_table=_own(store, caller, vpc, RouteTable, route_table),
+            acl=_own(store, caller, vpc, NetworkAcl, network_acl),
             tags=checks.tags(f"subnet {name!r}", tags),
         )
         fits_beside(subnet, others)
@@ -98,24 +99,15 @@ def ranges_of(subnet: Subnet) -> list[Prefix]:
     return [parse_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text]
 
 
-def _own_table(store: Store, caller: Caller, vpc: Vpc, route_table: str) -> str:
-    """Return what a subnet stores for a table: its id, nothing for the main one. Raises ApiError."""
-    if not route_table:
+def _own(store: Store, caller: Caller, vpc: Vpc, of: type[RouteTable] | type[NetworkAcl], resource_id: str) -> str:
+    """Return what a subnet stores for its table or ACL: the id, nothing for the one that every VPC has. Raises ApiError."""
+    if not resource_id:
         return ""
-    owner, table = read(store, caller, RouteTable, route_table)
+    kind = kind_of(of)
+    owner, found = read(store, caller, of, resource_id)
     if owner.record.id != vpc.id:
-        raise ApiError("InvalidParameterValue", f"route table {route_table}: belongs to another VPC; choose one of {vpc.id}")
-    return "" if table.record.main else table.record.id
-
-
-def _own_acl(store: Store, caller: Caller, vpc: Vpc, network_acl: str) -> str:
-    """Return what a subnet stores for an ACL: its id, nothing for the default one. Raises ApiError."""
-    if not network_acl:
-        return ""
-    owner, acl = read(store, caller, NetworkAcl, network_acl)
-    if owner.record.id != vpc.id:
-        raise ApiError("InvalidParameterValue", f"network ACL {network_acl}: belongs to another VPC; choose one of {vpc.id}")
-    return "" if acl.record.is_default else acl.record.id
+        raise invalid(f"{kind.noun} {resource_id}", "belongs to another VPC", f"choose one of {vpc.id}")
+    return "" if kind.goes_along(found.record) else resource_id
 
 
 def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
@@ -133,12 +125,17 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
         writes = Writes()
-        delete_part(writes, vpc, subnet)
-        delete_logs_of(store, writes, vni, subnet_id)
-        writes.delete(cursor_key(subnet_id), cursor)
+        delete_writes(writes, vpc, subnet, logs_of(store, vni), cursor)
         return writes, None
 
     attempt(store, decide)
+
+
+def delete_writes(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet], logs: Logs, cursor: int) -> None:
+    """Add the deletion of an empty subnet; `cursor` is the revision of its cursor."""
+    delete_part(writes, vpc, subnet)
+    delete_logs(writes, logs, subnet.record.id)
+    writes.delete(cursor_key(subnet.record.id), cursor)
 
 
 def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
@@ -147,13 +144,7 @@ def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_ta
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table.
     """
-
-    def decide() -> tuple[Writes, Subnet]:
-        vpc, subnet = read(store, caller, Subnet, subnet_id)
-        own = _own_table(store, caller, vpc.record, route_table)
-        return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, route_table=own))
-
-    return attempt(store, decide)
+    return _associate(store, caller, subnet_id, "route_table", RouteTable, route_table)
 
 
 def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_acl: str) -> Subnet:
@@ -162,21 +153,22 @@ def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidNetworkAclID.NotFound, InvalidParameterValue for another VPC's ACL.
     """
+    return _associate(store, caller, subnet_id, "acl", NetworkAcl, network_acl)
 
+
+def _associate(
+    store: Store, caller: Caller, subnet_id: str, field: str, of: type[RouteTable] | type[NetworkAcl], resource_id: str
+) -> Subnet:
     def decide() -> tuple[Writes, Subnet]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
-        own = _own_acl(store, caller, vpc.record, network_acl)
-        return _rewrite(vpc, subnet, msgspec.structs.replace(subnet.record, acl=own))
+        changed = msgspec.structs.replace(subnet.record, **{field: _own(store, caller, vpc.record, of, resource_id)})
+        writes = Writes()
+        if changed != subnet.record:
+            guard_structure(writes, vpc)
+            writes.change(keys.resource(subnet_id), subnet.mod_revision, changed)
+        return writes, changed
 
     return attempt(store, decide)
-
-
-def _rewrite(vpc: Stored[Vpc], subnet: Stored[Subnet], changed: Subnet) -> tuple[Writes, Subnet]:
-    writes = Writes()
-    if changed != subnet.record:
-        guard_structure(writes, vpc)
-        writes.change(keys.resource(changed.id), subnet.mod_revision, changed)
-    return writes, changed
 
 
 def describe_subnets(store: Store, caller: Caller, vpc_id: str) -> list[SubnetInfo]:

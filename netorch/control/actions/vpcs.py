@@ -7,7 +7,7 @@ changes at the same time one fails and decides anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -27,7 +27,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
 from netorch.records.kinds import of_vpc
-from netorch.records.read import read_all, read_vpc
+from netorch.records.read import Stored, read_all, read_vpc
 from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
 from netorch.store.base import KeyValue, Store
 
@@ -202,17 +202,25 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
             if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
                 raise in_use("vpc", vpc_id, f"{own} {kind.noun}(s)", f"delete its {kind.noun}s first")
         writes = Writes()
-        writes.delete(keys.vpc(vni), vpc.mod_revision)
-        for found in had.values():
-            for resource_id, stored in found.items():
-                writes.delete(keys.resource(resource_id), stored.mod_revision)
-        writes.drop(keys.name(vpc.record.owner, "vpc", vpc.record.name))
-        held = store.get(vni_key(vni))
-        if held is not None:
-            writes.claim(release(held, caller.now(), known_as(vpc.record.owner, vpc.record.name)))
+        along = [resource_id for found in had.values() for resource_id in found]
+        delete_writes(writes, caller, vpc, along, store.get(vni_key(vni)))
         return writes, None
 
     attempt(store, decide)
+
+
+def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[str], held: KeyValue | None) -> None:
+    """Add the deletion of a VPC and of what goes along with it, by id; `held` is its VNI's holding.
+
+    Whoever adds something to a VPC rewrites or compares its record, so only that one is compared.
+    """
+    record = vpc.record
+    writes.delete(keys.vpc(record.vni), vpc.mod_revision)
+    for resource_id in along:
+        writes.drop(keys.resource(resource_id))
+    writes.drop(keys.name(record.owner, "vpc", record.name))
+    if held is not None:
+        writes.claim(release(held, caller.now(), known_as(record.owner, record.name)))
 
 
 def describe_vpc(store: Store, caller: Caller, vpc_id: str) -> Vpc:

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from netorch.control.actions.enis import delete_writes, detach_writes, hosts_of, unmap
+from netorch.control.actions import enis as interfaces
+from netorch.control.actions import subnets, vpcs
+from netorch.control.actions.enis import hosts_of
 from netorch.control.actions.instances import terminate_writes
-from netorch.control.actions.vpcs import known_as
 from netorch.control.apply.changes import Action, Change, Difference
 from netorch.control.apply.sources import Source
-from netorch.control.base.addresses import claim_key, cursor_key
+from netorch.control.base.addresses import cursor_key
+from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
+from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
-from netorch.control.base.writes import ABSENT, Writes, guard_structure
+from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
@@ -25,10 +28,11 @@ from netorch.model.vpc import RouteTable, Subnet, Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
+from netorch.records.kinds import of_vpc
 from netorch.records.read import Stored
 from netorch.records.valid import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
-from netorch.store.alloc import FreeVni, release
+from netorch.store.alloc import FreeVni, vni_key
 
 Path = tuple[str, str]  # a VPC's owner and name
 
@@ -49,7 +53,7 @@ class Draft:
         self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be made anew
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
-        self._logs: dict[int, dict[str, list[Stored[FlowLog]]]] = {}  # by VNI and by what they record
+        self._logs: dict[int, Logs] = {}  # by VNI
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def lodgers_only(self, owner: str, name: str) -> bool:
@@ -66,15 +70,11 @@ class Draft:
         self.steps.append(writes)
         return writes
 
-    def delete_flow_logs(self, writes: Writes, records: VpcRecords, resource: str) -> None:
-        """Add the end of the flow logs of a resource that ends. Cost: O(flow logs of the VPC) the first time."""
-        logs = self._logs.get(records.vni)
-        if logs is None:
-            logs = self._logs[records.vni] = {}
-            for stored in records.of(FlowLog).values():
-                logs.setdefault(stored.record.resource, []).append(stored)
-        for stored in logs.get(resource, ()):
-            writes.delete(keys.resource(stored.record.id), stored.mod_revision)
+    def logs_of(self, records: VpcRecords) -> Logs:
+        """Return a VPC's flow logs. Cost: O(flow logs of the VPC) the first time."""
+        if records.vni not in self._logs:
+            self._logs[records.vni] = by_resource(records.of(FlowLog).values())
+        return self._logs[records.vni]
 
     def revision_of(self, key: str) -> int:
         """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
@@ -138,59 +138,31 @@ def delete_instance(
     """Add the end of an instance with its own interface; other ones are detached, or with `whole` deleted too."""
     writes = draft.step()
     draft.namespaces.release(writes, instance.record, instance_hosts(records, enis))
-    terminate_writes(writes, records.vpc.record, instance)
-    for eni in enis:
-        mappings = records.mappings_of(eni.record)
-        if whole or eni.record.id == primary_eni_id(instance.record.id):
-            delete_writes(writes, eni)
-            draft.delete_flow_logs(writes, records, eni.record.id)
-            unmap(writes, eni.record.id, mappings)
-        else:
-            detach_writes(writes, eni, mappings)
+    found = [(eni, records.mappings_of(eni.record)) for eni in enis]
+    terminate_writes(writes, records.vpc.record, instance, found, draft.logs_of(records), whole=whole)
 
 
 def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
-    vpc, vni = records.vpc.record, records.vni
     by_instance = enis_by_instance(records)
+    logs = draft.logs_of(records)
     for instance in records.of(Instance).values():
         delete_instance(draft, records, instance, by_instance.get(instance.record.id, ()), whole=True)
     for eni in by_instance.get("", ()):
-        writes = draft.step()
-        delete_writes(writes, eni)
-        draft.delete_flow_logs(writes, records, eni.record.id)
-        for address in eni.record.addresses:
-            writes.drop(claim_key(vni, address))
-    for subnet_id, subnet in records.of(Subnet).items():
-        delete_subnet(draft, records, subnet_id, subnet.mod_revision)
-    for table_id, table in records.of(RouteTable).items():
+        interfaces.delete_writes(draft.step(), eni, {}, logs)
+    for subnet in records.of(Subnet).values():
+        delete_subnet(draft, records, subnet)
+    for table in records.of(RouteTable).values():
         if not table.record.main:
-            writes = draft.step()
-            guard_structure(writes, records.vpc)
-            writes.delete(keys.resource(table_id), table.mod_revision)
+            delete_part(draft.step(), records.vpc, table)
     _delete_policies(draft, records)
-    for resource in {log.record.resource for log in records.of(FlowLog).values()} - {
-        vpc.id,
-        *records.of(Subnet),
-        *records.of(NetworkInterface),
-    }:
-        draft.delete_flow_logs(draft.step(), records, resource)  # of what had gone before they went with it
+    for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
+        delete_logs(draft.step(), logs, resource)  # of what had gone before they went with it
     writes = draft.step()
-    writes.delete(keys.vpc(vni), records.vpc.mod_revision)
-    for default in records.of(SecurityGroup).values():
-        if default.record.is_default:
-            writes.drop(keys.resource(default.record.id))
-    for acl in records.of(NetworkAcl).values():
-        if acl.record.is_default:
-            writes.drop(keys.resource(acl.record.id))
-    main = records.main_table()
-    if main is not None:
-        writes.drop(keys.resource(main.id))
-    draft.delete_flow_logs(writes, records, vpc.id)
-    writes.drop(keys.name(vpc.owner, "vpc", vpc.name))
-    held = draft.inventory.raw.get(f"alloc/vni/{vni:06x}")
-    if held is not None:
-        writes.claim(release(held, draft.caller.now(), known_as(vpc.owner, vpc.name)))
+    tables = [(kind, records.of(kind.type)) for kind in of_vpc() if kind.type is not FlowLog]  # others' have gone with them
+    along = [found for kind, table in tables for found, stored in table.items() if kind.goes_along(stored.record)]
+    vpcs.delete_writes(writes, draft.caller, records.vpc, along, draft.inventory.raw.get(vni_key(records.vni)))
+    delete_logs(writes, logs, records.vpc.record.id)
 
 
 def _delete_policies(draft: Draft, records: VpcRecords) -> None:
@@ -199,11 +171,9 @@ def _delete_policies(draft: Draft, records: VpcRecords) -> None:
     own = [stored for stored in groups if not stored.record.is_default]
     defaults = [stored for stored in groups if stored.record.is_default]
     delete_filters(draft, own, list(records.of(PrefixList).values()), defaults)
-    for acl_id, acl in records.of(NetworkAcl).items():
+    for acl in records.of(NetworkAcl).values():
         if not acl.record.is_default:
-            writes = draft.step()
-            guard_structure(writes, records.vpc)
-            writes.delete(keys.resource(acl_id), acl.mod_revision)
+            delete_part(draft.step(), records.vpc, acl)
 
 
 def delete_filters(
@@ -230,13 +200,10 @@ def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Store
     delete_unused(draft.step(), key, resource_id, stored.mod_revision, draft.revision_of(use_key(resource_id)))
 
 
-def delete_subnet(draft: Draft, records: VpcRecords, subnet_id: str, mod_revision: int) -> None:
+def delete_subnet(draft: Draft, records: VpcRecords, subnet: Stored[Subnet]) -> None:
     """Add the deletion of a subnet that will be empty by then."""
-    writes = draft.step()
-    guard_structure(writes, records.vpc)
-    writes.delete(keys.resource(subnet_id), mod_revision)
-    draft.delete_flow_logs(writes, records, subnet_id)
-    writes.delete(cursor_key(subnet_id), draft.revision_of(cursor_key(subnet_id)))
+    cursor = draft.revision_of(cursor_key(subnet.record.id))
+    subnets.delete_writes(draft.step(), records.vpc, subnet, draft.logs_of(records), cursor)
 
 
 def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.actions.enis import create_writes, fresh_id, map_to
-from netorch.control.actions.groups import join
-from netorch.control.actions.hosts import least_loaded, place_on
-from netorch.control.actions.instances import instance_writes
+from netorch.control.actions.enis import choose_mac
+from netorch.control.actions.hosts import choose_host, place_on
+from netorch.control.actions.instances import make_instance, make_interface, run_writes
 from netorch.control.actions.memberships import change_groups
 from netorch.control.actions.moves import move_writes
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
@@ -41,7 +40,6 @@ from netorch.records.hosts import HostState
 from netorch.records.read import Stored
 from netorch.records.valid import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
-from netorch.store.alloc import mac_address
 
 
 class InstancePlanner:
@@ -185,7 +183,7 @@ class InstancePlanner:
         writes = Writes()
         writes.expect(keys.resource(stored.record.id), stored.mod_revision)
         target = self._host(decl.host)
-        self._place_on(writes, target)
+        place_on(writes, target)
         for eni in self._enis[stored.record.id]:
             move_writes(writes, eni.record, self._records.mappings_of(eni.record), target.host)
         self._draft.steps.append(writes)
@@ -194,16 +192,8 @@ class InstancePlanner:
         self._draft.changes[-1] = msgspec.structs.replace(last, hosts=tuple(sorted({*last.hosts, decl.host})))
 
     def _host(self, name: str) -> HostState:
-        if not name:
-            return least_loaded(self._draft.hosts)
         self._draft.inventory.check_host(name)
-        if name not in self._draft.hosts:
-            raise not_found("host", name)
-        return self._draft.hosts[name]
-
-    def _place_on(self, writes: Writes, state: HostState) -> None:
-        place_on(writes, state)
-        state.wants += 1
+        return choose_host(self._draft.hosts, name)
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
         self._used = {address for eni in self._records.of(NetworkInterface).values() for address in eni.record.addresses}
@@ -220,55 +210,35 @@ class InstancePlanner:
                 text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
                 raise ApiError("MissingParameter", text)
             pool = pools.get(subnet.id) or pools.setdefault(subnet.id, self._pool(subnet))
-            address = pool.wished(decl.address, 4) if decl.address else ""
-            ipv6_address = pool.wished(decl.ipv6_address, 6) if decl.ipv6_address else ""
-            if decl.mac:
-                self._take_mac(decl)
-            chosen.append((decl, pool, address, ipv6_address))
-        made = [(decl, pool, self._make(decl, pool, address, ipv6)) for decl, pool, address, ipv6 in chosen]
-        for decl, pool, (instance, eni) in made:
-            self._add(decl, pool, instance, eni, policy.groups_of(decl.security_groups))
+            wished = {"address": pool.wished(decl.address, 4), "ipv6_address": pool.wished(decl.ipv6_address, 6)}
+            chosen.append((decl, pool, {"mac": self._mac(decl) if decl.mac else "", **wished}))
+        made = [(decl, pool, *self._make(decl, pool, policy, wished)) for decl, pool, wished in chosen]
+        for decl, pool, instance, eni, groups in made:
+            self._add(decl, pool, instance, eni, groups)
 
     def _pool(self, subnet: Subnet) -> AddressPool:
         kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
         cursor = decode(kv, Cursor) if kv is not None else Cursor()
         return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
 
-    def _take_mac(self, decl: InstanceDecl) -> None:
-        mac = decl.mac.lower()
-        if mac in self._macs:
-            text = f"instance {decl.name!r} in VPC {self._decl.name}: the MAC {mac} is in use there; choose another one"
-            raise ApiError("InvalidParameterValue", text)
-        self._macs.add(mac)
-
-    def _free_mac(self) -> str:
-        mac = mac_address(self._draft.caller.entropy())
-        while mac in self._macs:
-            mac = mac_address(self._draft.caller.entropy())
+    def _mac(self, decl: InstanceDecl) -> str:
+        where = f"instance {decl.name!r} in VPC {self._decl.name}"
+        mac = choose_mac(self._macs.__contains__, self._draft.caller, where, decl.mac)
         self._macs.add(mac)
         return mac
 
-    def _make(self, decl: InstanceDecl, pool: AddressPool, address: str, ipv6_address: str) -> tuple[Instance, NetworkInterface]:
-        vni = self._records.vni
-        check_right(self._draft.caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
-        instance = Instance(
-            id=fresh_id(self._draft.caller, "i", vni, self._ports),
-            vni=vni,
-            name=decl.name,
-            attachment=decl.attachment,
-            netns=normal_netns(decl.netns),
-            tags=of_source(decl.tags, self._draft.source.mark) if self._is_lodger(decl) else decl.tags,
+    def _make(
+        self, decl: InstanceDecl, pool: AddressPool, policy: PolicyPlanner, wished: dict[str, str]
+    ) -> tuple[Instance, NetworkInterface, dict[str, Stored[SecurityGroup]]]:
+        caller = self._draft.caller
+        check_right(caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
+        tags = of_source(decl.tags, self._draft.source.mark) if self._is_lodger(decl) else decl.tags
+        instance = make_instance(
+            caller, self._records.vni, self._ports, name=decl.name, attachment=decl.attachment, netns=decl.netns, tags=tags
         )
-        eni = NetworkInterface(
-            id=primary_eni_id(instance.id),
-            vni=vni,
-            subnet=pool.subnet.id,
-            mac=decl.mac.lower() or self._free_mac(),
-            address=address or pool.next(4),
-            ipv6_address=ipv6_address or (pool.next(6) if pool.dual_stack else ""),
-            instance=instance.id,
-        )
-        return instance, eni
+        groups = policy.groups_of(decl.security_groups)
+        wished["mac"] = wished["mac"] or self._mac(decl)
+        return instance, make_interface(pool, instance, groups, **wished), groups
 
     def _is_lodger(self, decl: InstanceDecl) -> bool:
         return decl.name in self._draft.lodgers and self._draft.lodgers_only(self._decl.owner, self._decl.name)
@@ -281,19 +251,12 @@ class InstancePlanner:
         eni: NetworkInterface,
         groups: dict[str, Stored[SecurityGroup]],
     ) -> None:
-        vpc = self._records.vpc
-        eni = msgspec.structs.replace(eni, groups=tuple(groups))
         self.interfaces[decl.name] = eni.id
-        writes = self._draft.step()
-        writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
-        writes.expect(keys.resource(eni.subnet), self._records.of(Subnet)[eni.subnet].mod_revision)
+        subnet = self._records.of(Subnet)[eni.subnet]
         state = self._host(decl.host)
-        self._place_on(writes, state)
-        join(writes, groups)
-        instance_writes(writes, vpc.record, instance)
+        writes = self._draft.step()
+        run_writes(writes, self._records.vpc, subnet, groups, instance, eni, state)
         self._draft.namespaces.take(writes, instance, state.host.name)
-        create_writes(writes, eni)
-        map_to(writes, eni, state.host)
         pool.save(writes)
         self._note_new(decl, instance, eni, state.host.name)
 

@@ -103,8 +103,8 @@ class _Structure:
         gone = self._gone_subnets() if self._subnets else {}
         instances = InstancePlanner(self._draft, self._decl, self._records, set(gone))
         instances.plan_deletions()
-        for subnet_id, stored in gone.items():
-            delete_subnet(self._draft, self._records, subnet_id, stored.mod_revision)
+        for stored in gone.values():
+            delete_subnet(self._draft, self._records, stored)
         if not self._new:
             self._plan_vpc()
         policy = PolicyPlanner(self._draft, self._decl, self._records, self._guard)

@@ -86,17 +86,14 @@ class AddressPool:
         if subnet.ipv6_cidr:
             self._prefixes[6] = parse_prefix(subnet.ipv6_cidr)
 
-    @property
-    def dual_stack(self) -> bool:
-        """Return whether interfaces of the subnet have an IPv6 address too."""
-        return 6 in self._prefixes
-
     def wished(self, text: str, version: int) -> str:
-        """Return the address that was asked for, in canonical form.
+        """Return the address that was asked for, in canonical form; nothing if none was.
 
         Raises:
           ApiError: InvalidIPAddress.InUse, InvalidParameterValue for one that the subnet does not give out.
         """
+        if not text:
+            return ""
         where = f"subnet {self.subnet.name} ({self.subnet.id})"
         address = checks.address(text, where, version)
         if version not in self._prefixes:
@@ -108,11 +105,13 @@ class AddressPool:
         return address
 
     def next(self, version: int) -> str:
-        """Return the next free address.
+        """Return the next free address; nothing of a version that the subnet has not.
 
         Raises:
           ApiError: InsufficientFreeAddressesInSubnet.
         """
+        if version not in self._prefixes:
+            return ""
         prefix = self._prefixes[version]
         pool = checks.usable(prefix)
         start = self._cursor.ipv6 if version == 6 else self._cursor.ipv4

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from netorch.control.base.writes import Writes
 from netorch.model.flow_log import FlowLog
 from netorch.records import keys
-from netorch.records.read import read_all
+from netorch.records.read import Stored, read_all
 from netorch.store.base import Store
 
+Logs = Mapping[str, list[Stored[FlowLog]]]  # the flow logs of one VPC, by what they record
 
-def delete_logs_of(store: Store, writes: Writes, vni: int, resource: str) -> None:
-    """Add the deletion of a resource's flow logs. Cost: O(flow logs of the VPC).
+
+def by_resource(logs: Iterable[Stored[FlowLog]]) -> Logs:
+    """Return flow logs by what they record."""
+    found: dict[str, list[Stored[FlowLog]]] = {}
+    for stored in logs:
+        found.setdefault(stored.record.resource, []).append(stored)
+    return found
+
+
+def logs_of(store: Store, vni: int) -> Logs:
+    """Return a VPC's flow logs. Cost: O(flow logs of the VPC)."""
+    return by_resource(read_all(store, FlowLog, vni).values())
+
+
+def delete_logs(writes: Writes, logs: Logs, resource: str) -> None:
+    """Add the deletion of a resource's flow logs.
 
     Who adds one rewrites the record of the interface, or of the VPC that a subnet's deletion rewrites too: so none is missed.
     """
-    for log_id, log in read_all(store, FlowLog, vni).items():
-        if log.record.resource == resource:
-            writes.delete(keys.resource(log_id), log.mod_revision)
+    for stored in logs.get(resource, ()):
+        writes.delete(keys.resource(stored.record.id), stored.mod_revision)
