@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -54,3 +56,23 @@ def test_functions_of_the_product_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
     }
     assert {name: lines for name, lines in found.items() if lines > FUNCTION_LINES} == {}
+
+
+def spelled(text: str) -> Iterator[str]:
+    """Yield what a text with `{a,b}` stands for."""
+    if found := re.search(r"\{([^{}]*)\}", text):
+        for one in found[1].split(","):
+            yield from spelled(text[: found.start()] + one + text[found.end() :])
+    else:
+        yield text
+
+
+def test_files_that_documents_name_are_there() -> None:
+    missing = []
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        for text in re.findall(r"`([a-z_]+/[\w./{},-]+)(?:::\w+)?`", document.read_text()):
+            for path in spelled(text.rstrip("/")):
+                named = path.endswith((".py", ".md", ".yaml", ".sh")) or path.startswith(ROOTS)
+                if named and not any((base / path).exists() for base in (ROOT, ROOT / "netorch")):
+                    missing.append(f"{document.relative_to(ROOT)}: {path}")
+    assert missing == []
