@@ -1,8 +1,10 @@
-"""2,000 local VPCs on one host of the lab kernel: time to build, against raw netlink; memory, audit, restart, one change.
+"""2,000 local VPCs with policy on one host of the lab kernel: time to build, against raw netlink; audit, restart, one change.
 
-Each VPC has a tap for a virtual machine and a mapping to another host. The agent is the real one, in a process of its own, from
-the store to the kernel. Raw netlink is the same devices and entries, packed before the clock runs and sent without an agent; what
-is no netlink (taps, sysctls, nftables) is counted apart. Arguments: another number of VPCs; `dual` for IPv6 too.
+Each VPC has a tap for a virtual machine, a mapping to another host, two security groups that refer to each other, and a network
+ACL. The agent is the real one, in a process of its own, from the store to the kernel. Raw netlink is the same devices, entries,
+chains, rules, sets and elements, packed before the clock runs and sent without an agent; what is no netlink (taps, sysctls) or is
+the host's own (the skeletons of tables) is counted apart. The kernel's dump is what answers the same requests, unread.
+Arguments: other numbers of VPCs in place of 200 and 2,000, between which growth is measured; `dual` for IPv6 too.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from common import Figure, lab_underlay, percentile, show, stopwatch
+from _cloud import HOSTS, cloud
+from _raw import ROUNDS, Raw, dump_seconds
+from common import Figure, growth, lab_underlay, percentile, show, stopwatch
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
@@ -30,53 +34,25 @@ from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.drivers.base import Driver
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.netlink import Channel, Message
-from netorch.drivers.rtnl import encode
 from netorch.drivers.rtnl.driver import Handler
-from netorch.drivers.rtnl.uapi import RTM
 from netorch.lab.kernel import run_in_kernel
-from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SubnetDecl, VpcDecl
-from netorch.model.eni import Attachment
 from netorch.model.mapping import Mapping
 from netorch.records.caller import Caller
-from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.l2 import Fdb
-from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import AdminUp, Link, Sysctl, TapPort, Vrf, Vxlan
-from netorch.state.nft import NftElement
-from netorch.state.op import Create, Delete, Failure, Op
+from netorch.state.base import OVERLAY, UNDERLAY, KernelObject
+from netorch.state.l3 import Route
+from netorch.state.link import Link
+from netorch.state.nft import NftChain, NftElement, NftMap
+from netorch.state.op import Delete, Failure, Op
 from netorch.state.owner import fabric_netns
 from netorch.store import open_store
 from netorch.store.base import Put, Store
 
-VPCS = 2_000
+VPCS = (200, 2_000)
 MEMORY_MB = 3_000
 CHANGES = 30
-ROUNDS = 2
-HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
+DRIVERS = (f"rtnl {OVERLAY}", f"nft {UNDERLAY}", f"overlaynft {OVERLAY}")  # those of netlink
+BUILD_S = 12.0
 OPERATOR = Caller(operator=True)
-
-
-def cloud(vpcs: int, *, dual: bool) -> Cloud:
-    """Return VPCs with the same CIDR, each with a tap on hv1 and one on hv2."""
-    six = "fd00:44::/64" if dual else ""
-    return Cloud(
-        hosts=[HostDecl(name=name, underlay=vtep) for name, vtep in HOSTS.items()],
-        vpcs=[
-            VpcDecl(
-                name=f"vpc-{number:05d}",
-                owner=f"customer-{number % 500:03d}",
-                cidrs=["10.44.0.0/16"],
-                ipv6_cidrs=["fd00:44::/56"] if dual else [],
-                subnets=[SubnetDecl(name="web", cidr="10.44.12.0/24", ipv6_cidr=six)],
-                instances=[
-                    InstanceDecl(name=f"on-{host}", host=host, address=f"10.44.12.{last}", attachment=Attachment.TAP)
-                    for last, host in enumerate(("hv1", "hv2"), 4)
-                ],
-            )
-            for number in range(vpcs)
-        ],
-    )
 
 
 class TimedKernel(LinuxKernel):
@@ -221,56 +197,14 @@ class AgentProcess:
 # --- the bench ------------------------------------------------------------------------------------------------------------------
 
 
-class Raw:
-    """A second host, on which packed messages are sent without an agent."""
-
-    def __init__(self) -> None:
-        underlay = netns.find(lab_underlay("raw", HOSTS["hv1"]))
-        with netns.inside(underlay):
-            self.kernel = LinuxKernel("raw")
-        self.fabric_fd = netns.find(fabric_netns("raw"))
-        self.underlay = Channel(underlay)
-        self.fabric = Channel(self.fabric_fd)
-        self.seconds = 0.0
-
-    def build(self, objects: Sequence[KernelObject]) -> float:
-        """Make a host's devices and entries; return the seconds of netlink alone. Taps and sysctls are made unclocked."""
-        self.seconds = 0.0
-        self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname])
-        vrfs = [obj for obj in objects if isinstance(obj, Vrf)]
-        self.send(self.fabric, [encode.new_vrf(obj) for obj in vrfs] + [encode.mark(obj.ifname) for obj in vrfs])
-        vxlans = [obj for obj in objects if isinstance(obj, Vxlan)]
-        index = self.indexes(vrfs)
-        self.send(self.underlay, [encode.new_vxlan(obj, self.fabric_fd, index[obj.vrf]) for obj in vxlans])
-        self.send(self.fabric, [encode.mark(obj.ifname) for obj in vxlans])
-        self.unclocked([obj for obj in objects if isinstance(obj, TapPort)])
-        self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and obj.ifname])
-        index = self.indexes([obj for obj in objects if isinstance(obj, Link)])
-        entries = [obj for obj in objects if isinstance(obj, AdminUp | Address | Neighbour | Fdb | Route)]
-        self.send(self.fabric, [message for obj in entries for message in encode.pack(obj, index.__getitem__)])
-        return self.seconds
-
-    def unclocked(self, objects: Sequence[KernelObject]) -> None:
-        """Make objects as the agent does."""
-        assert [str(failure.error) for failure in self.kernel.apply([Create(obj) for obj in objects])] == []
-
-    def send(self, channel: Channel, messages: Sequence[Message]) -> None:
-        """Send messages and add up the seconds. Fails when the kernel refuses one."""
-        begin = time.perf_counter()
-        refused = channel.batch(messages)
-        self.seconds += time.perf_counter() - begin
-        assert not refused, next(iter(refused.items()))
-
-    def indexes(self, links: Sequence[Link]) -> dict[str, int]:
-        """Return the numbers of devices."""
-        answers = {obj.ifname: self.fabric.get(RTM.GETLINK, encode.get_link(obj.ifname)) for obj in links}
-        return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
-
-
 def take_down(kernel: LinuxKernel) -> list[KernelObject]:
     """Delete all devices, what goes with them and what does not; return everything there was, in apply order."""
     objects = sorted(kernel.dump().values(), key=lambda obj: obj.order)
-    lasting = [obj for obj in objects if isinstance(obj, Link | NftElement) or (isinstance(obj, Route) and not obj.ifname)]
+    lasting = [
+        obj
+        for obj in objects
+        if isinstance(obj, Link | NftElement | NftChain | NftMap) or (isinstance(obj, Route) and not obj.ifname)
+    ]
     assert kernel.apply([Delete(obj) for obj in reversed(lasting)]) == []
     return objects
 
@@ -282,8 +216,9 @@ def kernel_bytes() -> int:
 
 
 def netlink_seconds(started: Started) -> float:
-    """Return what an agent needed for devices and entries, its reading of the notifications included."""
-    return started.drivers[f"rtnl {OVERLAY}"] - started.drivers.get("make_ports", 0.0)
+    """Return what an agent needed for all but taps and sysctls, its reading of the notifications included."""
+    drivers = started.drivers
+    return sum(drivers.get(name, 0.0) for name in DRIVERS) - drivers.get("make_ports", 0.0)
 
 
 def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
@@ -304,8 +239,23 @@ def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
     return seconds, writes
 
 
-def figures(vpcs: int, dual: bool, directory: Path) -> list[Figure]:
-    """Return everything that is measured."""
+class Measured(msgspec.Struct, kw_only=True):
+    """What one number of VPCs took."""
+
+    vpcs: int
+    first: Started  # the quickest of several builds
+    again: Started  # a restart
+    audit: float
+    dump: float  # by the kernel alone
+    raw: float
+    changed: list[float]  # seconds from commit to kernel
+    writes: set[int]
+    kernel_bytes: int
+
+
+def measure(vpcs: int, dual: bool, directory: Path) -> Measured:
+    """Build, change, restart and take down a host with so many VPCs, by the agent and by raw netlink in turns."""
+    directory.mkdir()
     path = directory / "netorch.db"
     store = open_store(str(path), create=True)
     apply_cloud(store, plan_cloud(store, OPERATOR, cloud(vpcs, dual=dual)))
@@ -324,6 +274,7 @@ def figures(vpcs: int, dual: bool, directory: Path) -> list[Figure]:
     with netns.inside(descriptor):
         kernel = LinuxKernel("hv1")
     os.close(descriptor)
+    dump = dump_seconds(kernel)
     objects = take_down(kernel)
     other = Raw()
     raw = math.inf
@@ -331,35 +282,83 @@ def figures(vpcs: int, dual: bool, directory: Path) -> list[Figure]:
         raw = min(raw, other.build(objects))
         take_down(other.kernel)
         agent = AgentProcess(underlay, path, directory)
-        first = min(first, agent.started, key=netlink_seconds)
+        first = min(first, agent.started, key=lambda started: started.seconds)
         agent.end()
         take_down(kernel)
+    kernel.close()
+    other.kernel.close()
+    store.close()
+    for name in ("u-hv1", "u-raw", fabric_netns("hv1"), fabric_netns("raw")):
+        netns.remove(name)
+    return Measured(
+        vpcs=vpcs,
+        first=first,
+        again=again,
+        audit=audit,
+        dump=dump,
+        raw=raw,
+        changed=took,
+        writes=counts,
+        kernel_bytes=memory,
+    )
+
+
+def figures(found: Measured) -> list[Figure]:
+    """Return what one number of VPCs took."""
+    first, again, vpcs = found.first, found.again, found.vpcs
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in sorted(first.drivers.items(), key=lambda item: -item[1]))
     mine = netlink_seconds(first)
-    sent = sum(first.drivers.get(name, 0.0) for name in ("make", "make_vxlans", "send"))
-    rate = f"{vpcs / mine:,.0f} VPCs/s, raw {vpcs / raw:,.0f} VPCs/s"
+    rate = f"{vpcs / mine:,.0f} VPCs/s, raw {vpcs / found.raw:,.0f} VPCs/s"
     return [
-        Figure(name="devices and entries: agent's way : raw netlink", value=mine / raw, unit="x", goal=1.5, note=rate),
-        Figure(name="  without reading what the kernel tells of it", value=sent / raw, unit="x"),
-        Figure(name="writes of a restart", value=again.writes, goal=0, digits=0),
-        Figure(name="restart : dump of the kernel", value=again.seconds / audit, unit="x", note=f"{again.seconds:.2f} s"),
-        Figure(name="operations of one changed mapping, at most", value=max(counts), digits=0, note=f"at least {min(counts)}"),
-        Figure(name="build, store to kernel", value=first.seconds, unit="s", note=f"{first.objects:,} objects"),
+        Figure(name="build, store to kernel", value=first.seconds, unit="s", goal=BUILD_S, note=f"{first.objects:,} objects"),
         Figure(name="  thereof in the kernel", value=first.applied_s, unit="s", note=parts),
         Figure(name="  thereof the agent's own", value=first.seconds - first.applied_s, unit="s"),
-        Figure(name="audit", value=audit, unit="s", note=f"{first.objects / audit:,.0f} objects/s"),
-        Figure(name="one mapping changed, commit to kernel, p50", value=percentile(took, 50) * 1e3, unit="ms"),
-        Figure(name="  p90", value=percentile(took, 90) * 1e3, unit="ms"),
-        Figure(name="kernel memory a VPC", value=memory / vpcs / 1024, unit="KiB", digits=1),
+        Figure(name="agent's way : raw netlink", value=mine / found.raw, unit="x", goal=2.0, note=rate),
+        Figure(name="restart : the kernel's dump", value=again.seconds / found.dump, unit="x", goal=2.0),
+        Figure(name="  restart", value=again.seconds, unit="s", note=f"the kernel's dump {found.dump:.2f} s"),
+        Figure(name="  audit", value=found.audit, unit="s", note=f"{first.objects / found.audit:,.0f} objects/s"),
+        Figure(name="writes of a restart", value=again.writes, goal=0, digits=0),
+        Figure(
+            name="operations of one changed mapping, at most",
+            value=max(found.writes),
+            digits=0,
+            note=f"at least {min(found.writes)}",
+        ),
+        Figure(name="one mapping changed, commit to kernel, p50", value=percentile(found.changed, 50) * 1e3, unit="ms"),
+        Figure(name="  p90", value=percentile(found.changed, 90) * 1e3, unit="ms"),
+        Figure(name="kernel memory a VPC", value=found.kernel_bytes / vpcs / 1024, unit="KiB", digits=1),
         Figure(name="agent's memory a VPC", value=first.rss / vpcs / 1024, unit="KiB", digits=1),
     ]
 
 
-def inside(vpcs: int, *, dual: bool) -> int:
+def growth_figures(found: Sequence[Measured]) -> list[Figure]:
+    """Return how build and restart grow from the first number of VPCs to the last: 1 is as the number does."""
+    sizes = [one.vpcs for one in found]
+    costs = {
+        "build": ([one.first.seconds for one in found], 1.1),
+        "  thereof the agent's own": ([one.first.seconds - one.first.applied_s for one in found], None),
+        "  raw netlink": ([one.raw for one in found], None),
+        "restart": ([one.again.seconds for one in found], 1.1),
+        "  the kernel's dump": ([one.dump for one in found], None),
+    }
+    return [
+        Figure(name=name, value=growth(sizes, seconds), unit="exponent", goal=goal, note=", ".join(f"{s:.2f} s" for s in seconds))
+        for name, (seconds, goal) in costs.items()
+    ]
+
+
+def inside(sizes: Sequence[int], *, dual: bool) -> int:
     """Measure; this process runs in the lab kernel. Return 1 when a goal is missed."""
+    missed = 0
+    found = []
     with tempfile.TemporaryDirectory() as name:
-        title = f"{vpcs:,} local {'dual-stack' if dual else 'IPv4'} VPCs, each with a tap and a remote instance"
-        return int(show(title, figures(vpcs, dual, Path(name))) > 0)
+        for vpcs in sizes:
+            found.append(measure(vpcs, dual, Path(name, str(vpcs))))
+            kind = "dual-stack" if dual else "IPv4"
+            missed += show(f"{vpcs:,} local {kind} VPCs with policy, each with a tap and a remote instance", figures(found[-1]))
+    if len(found) > 1:
+        missed += show(f"growth from {sizes[0]:,} to {sizes[-1]:,} VPCs", growth_figures(found))
+    return int(missed > 0)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -368,10 +367,11 @@ def main(arguments: Sequence[str]) -> int:
         case ["--agent", store_path, state_dir]:
             run_agent(store_path, state_dir)
             return 0
-        case ["--inside", vpcs, *rest]:
-            return inside(int(vpcs), dual="dual" in rest)
+        case ["--inside", *rest]:
+            sizes = [int(word) for word in rest if word.isdigit()]
+            return inside(sizes or VPCS, dual="dual" in rest)
         case _:
-            return run_in_kernel([sys.executable, __file__, "--inside", *(arguments or [str(VPCS)])], memory_mb=MEMORY_MB)
+            return run_in_kernel([sys.executable, __file__, "--inside", *arguments], memory_mb=MEMORY_MB)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+"""What the kernel alone takes: a host that is built by messages packed before the clock runs, and a dump that nobody reads."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from unittest import mock
+
+from common import lab_underlay, stopwatch
+
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.drivers.netlink import F_DUMP, F_REQUEST, HEADER, Answer, Channel, Message
+from netorch.drivers.nft import commands
+from netorch.drivers.nft.commands import preparations
+from netorch.drivers.nft.transactions import transactions
+from netorch.drivers.nft.wire.commit import CommitSocket
+from netorch.drivers.nft.wire.encode import messages
+from netorch.drivers.nft.wire.messages import transaction
+from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.uapi import RTM
+from netorch.state.base import OVERLAY, UNDERLAY, KernelObject
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Address, Neighbour, Route
+from netorch.state.link import AdminUp, Link, Sysctl, TapPort, Vrf, Vxlan
+from netorch.state.nft import NftChain, NftElement, NftMap, PortChain
+from netorch.state.op import Create, Op
+from netorch.state.owner import fabric_netns
+from policy.skeleton import fabric_tables, underlay_table
+
+ROUNDS = 2
+VTEP = "192.0.2.11"
+# What the sets of the skeletons say of themselves.
+SPECS = {
+    "peers4": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32",
+    "peers6": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128",
+    "members": "typeof ip saddr . @th,64,32 . @th,96,32",
+    "zone": "typeof iifname : ct zone; size 65535",
+    "port_zone": "typeof iifname : ct zone; size 65535",
+    "sends": "type ifname : verdict; size 65535",
+    "takes": "type ifname : verdict; size 65535",
+}
+
+
+class Raw:
+    """A second host, on which packed messages are sent without an agent."""
+
+    def __init__(self) -> None:
+        underlay = netns.find(lab_underlay("raw", VTEP))
+        with netns.inside(underlay):
+            self.kernel = LinuxKernel("raw")
+        self.fabric_fd = netns.find(fabric_netns("raw"))
+        self.underlay = Channel(underlay)
+        self.fabric = Channel(self.fabric_fd)
+        self.commits = {}
+        for namespace, descriptor in ((UNDERLAY, underlay), (OVERLAY, self.fabric_fd)):
+            with netns.inside(descriptor):
+                self.commits[namespace] = CommitSocket()
+        self.seconds = 0.0
+
+    def build(self, objects: Sequence[KernelObject]) -> float:
+        """Make what a host holds; return the seconds of netlink alone. Taps, sysctls and skeletons are made unclocked."""
+        self.seconds = 0.0
+        self.unclocked(
+            [*fabric_tables(), underlay_table(), *(obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname)]
+        )
+        vrfs = [obj for obj in objects if isinstance(obj, Vrf)]
+        self.send(self.fabric, [encode.new_vrf(obj) for obj in vrfs] + [encode.mark(obj.ifname) for obj in vrfs])
+        vxlans = [obj for obj in objects if isinstance(obj, Vxlan)]
+        index = self.indexes(vrfs)
+        self.send(self.underlay, [encode.new_vxlan(obj, self.fabric_fd, index[obj.vrf]) for obj in vxlans])
+        self.send(self.fabric, [encode.mark(obj.ifname) for obj in vxlans])
+        self.unclocked([obj for obj in objects if isinstance(obj, TapPort)])
+        self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and obj.ifname])
+        self.build_nft(objects)
+        index = self.indexes([obj for obj in objects if isinstance(obj, Link)])
+        entries = [obj for obj in objects if isinstance(obj, AdminUp | Address | Neighbour | Fdb | Route)]
+        self.send(self.fabric, [message for obj in entries for message in encode.pack(obj, index.__getitem__)])
+        return self.seconds
+
+    def build_nft(self, objects: Sequence[KernelObject]) -> None:
+        """Make chains, rules, sets and elements by as many transactions as the agent does."""
+        made = [obj for obj in objects if isinstance(obj, NftMap | NftChain | NftElement | PortChain)]
+        specs = {obj.name: obj.spec for obj in made if isinstance(obj, NftMap)}
+        for namespace, socket in self.commits.items():
+            own: list[Op] = [Create(obj) for obj in made if obj.netns == namespace]
+            for together, _ in transactions(own):
+                for steps in (preparations(together), commands.steps(together)):
+                    packed = transaction(
+                        messages(steps, lambda change: change.spec or SPECS.get(change.set) or specs[change.set])
+                    )
+                    begin = time.perf_counter()
+                    assert socket.commit(packed) == 0
+                    self.seconds += time.perf_counter() - begin
+
+    def unclocked(self, objects: Sequence[KernelObject]) -> None:
+        """Make objects as the agent does."""
+        assert [str(failure.error) for failure in self.kernel.apply([Create(obj) for obj in objects])] == []
+
+    def send(self, channel: Channel, messages: Sequence[Message]) -> None:
+        """Send messages and add up the seconds. Fails when the kernel refuses one."""
+        begin = time.perf_counter()
+        refused = channel.batch(messages)
+        self.seconds += time.perf_counter() - begin
+        assert not refused, next(iter(refused.items()))
+
+    def indexes(self, links: Sequence[Link]) -> dict[str, int]:
+        """Return the numbers of devices."""
+        answers = {obj.ifname: self.fabric.get(RTM.GETLINK, encode.get_link(obj.ifname)) for obj in links}
+        return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
+
+
+def dump_seconds(kernel: LinuxKernel) -> float:
+    """Return how long the kernel alone takes to answer all requests of a dump; nothing is made of the answers."""
+    asked: list[tuple[Channel, int, bytes]] = []
+    dump = Channel.dump
+
+    def noted(channel: Channel, kind: int, body: bytes, most: int | None = None) -> list[Answer]:
+        asked.append((channel, kind, body))
+        return dump(channel, kind, body, most)
+
+    with mock.patch.object(Channel, "dump", noted):
+        kernel.dump()
+    return min(stopwatch(lambda: drain(asked)) for _ in range(ROUNDS))
+
+
+def drain(asked: Sequence[tuple[Channel, int, bytes]]) -> None:
+    """Ask for dumps and take what comes, until the message that ends each."""
+    for channel, kind, body in asked:
+        channel.socket.send(HEADER.pack(HEADER.size + len(body), kind, F_REQUEST | F_DUMP, 0, 0) + body)
+        while not ends_dump(channel.socket.recv(1 << 16)):
+            pass
+
+
+def ends_dump(data: bytes) -> bool:
+    """Return whether a datagram holds the message that ends a dump, which comes alone or last and has 20 bytes."""
+    return any(len(data) >= size and HEADER.unpack_from(data, len(data) - size)[1] in (2, 3) for size in (20, 36))
