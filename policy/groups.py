@@ -20,6 +20,7 @@ from netorch.state.nft import ChainSet, NftChain
 from policy.acl import Direction
 from policy.boxes import Lookup, class_lookups, lookups, port_lookup, union
 from policy.services import EVERYTHING, LAST, NOTHING, WITH_PORTS, Services, services
+from policy.skeleton import SENT
 
 MOST_ENTRIES: Final = 200_000  # of a VPC on one host: about a second of an agent's time
 
@@ -126,6 +127,8 @@ class _Chain:
         # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
         end = "sender" if sends else "taker"
         self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
+        if sends:
+            self.rules.append(f"meta mark {SENT} return")  # what `known_sender` lets pass to an interface of this host
         self._vni = vni
         self._name = name
         self._address = "daddr" if sends else "saddr"

@@ -38,7 +38,7 @@ class Change(NamedTuple):
 class Step(NamedTuple):
     """What becomes of one chain, set or map as a whole, or a rule at the end of a chain."""
 
-    verb: str  # add, flush, delete
+    verb: str  # add, create (it must not be there yet), flush, delete
     kind: str  # chain, rule, set, map
     family: str
     name: str  # of the chain, set or map
@@ -73,9 +73,15 @@ def element_changes(op: Op) -> list[Change]:
             raise TypeError(f"nft: not about elements: {op}")
 
 
-def preparations(ops: Iterable[Op]) -> Steps:
-    """Return what makes and fills the sets of chains. It is to be committed before `steps`, by which the chains read them."""
-    return list(chain.from_iterable(map(_preparation, ops)))
+def preparations(ops: Iterable[Op], *, anew: bool = True) -> Steps:
+    """Return what makes and fills the sets of chains. It is to be committed before `steps`, by which the chains read them.
+
+    Args:
+      anew: Make sets with what they are to hold, and nothing else. Otherwise make those that are not there, and empty them
+        first: an agent that ended between two transactions may have left some. Linux looks for a set among all those of its
+        table with each message, so that costs a third more.
+    """
+    return list(chain.from_iterable(_preparation(op, "create" if anew else "add") for op in ops))
 
 
 def withdrawal(op: Op) -> Steps:
@@ -175,23 +181,24 @@ def _delete_port(port: PortChain) -> Iterator[Step]:
     yield Step("delete", "chain", chains.FAMILY, port.ifname)
 
 
-def _preparation(op: Op) -> Iterator[Step | Change]:
+def _preparation(op: Op, verb: str) -> Iterator[Step | Change]:
     match op:
         case Replace(NftChain() as old, NftChain() as new):
             # What bears such a name already was left by an agent that ended between the two transactions.
             left = [held for held in old.sets if held not in _apart(old, new)]
             yield from _delete_sets(left)
-            yield from _make_sets(new)
+            yield from _make_sets(new, verb)
         case Create(NftChain() as new):
-            yield from _make_sets(new)
+            yield from _make_sets(new, verb)
         case _:
             pass
 
 
-def _make_sets(new: NftChain) -> Iterator[Step | Change]:
+def _make_sets(new: NftChain, verb: str) -> Iterator[Step | Change]:
     for held in new.sets:
-        yield Step("add", "set", FAMILY, held.name, held.spec)
-        yield Step("flush", "set", FAMILY, held.name)
+        yield Step(verb, "set", FAMILY, held.name, held.spec)
+        if verb == "add":
+            yield Step("flush", "set", FAMILY, held.name)
         yield from (Change(True, FAMILY, held.name, held.spec, key, "") for key in held.elements)
 
 

@@ -198,6 +198,8 @@ class Nft:
         ops = [swap.turning(op, self._turned) for op in ops]
         sets = preparations(ops)
         number, error = self._carry_out(sets) if sets else (0, "")
+        if number == errno.EEXIST:
+            number, error = self._carry_out(preparations(ops, anew=False))
         if number:
             return number, error
         number, error = self._carry_out(commands.steps(ops))

@@ -148,6 +148,17 @@ RULES = (
 )
 
 
+@pytest.mark.parametrize("rules", [(), SEND.rules[:-1], ("return",), ("meta mark set 0x0",)])
+def test_a_senders_chain_that_runs_out_lets_nothing_pass(rules: tuple[str, ...]) -> None:
+    """An operator may have flushed it; the receiver alone does not decide."""
+    free = msgspec.structs.replace(TAKE, rules=("accept",))
+    torn = msgspec.structs.replace(SEND, rules=rules)
+    assert forward(*RULES[2:], SEND, free, packet=tcp(A, B, 443)).accepted
+    judgement = forward(*RULES[2:], torn, free, packet=tcp(A, B, 22))
+    assert not judgement.accepted
+    assert judgement.hits[-1].counter == "no_policy"
+
+
 @pytest.mark.parametrize(
     ("packet", "counter"), [(tcp(A, B), ""), (udp(A, B), ""), (udp(A, B, 54), "sg_egress"), (tcp(A, B, 80), "sg_egress")]
 )

@@ -56,8 +56,8 @@ def _message(step: Step) -> bytes:
             return message(DELETE_RULE, step.family, _TABLE + attr_text(_RULE_CHAIN, step.name))
         case "delete", "chain":
             return message(DELETE_CHAIN, step.family, _TABLE + attr_text(_CHAIN_NAME, step.name))
-        case "add", "set" | "map":
-            return new_set(step.family, step.name, step.text)
+        case "add" | "create", "set" | "map":
+            return new_set(step.family, step.name, step.text, exclusive=step.verb == "create")
         case "flush", "set":
             return elements.flush(step.family, step.name)
         case "delete", "set" | "map":

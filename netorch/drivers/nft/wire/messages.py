@@ -41,9 +41,9 @@ class NotPackable(Exception):
     """An element, set, rule or chain of a kind that is left to libnftables."""
 
 
-def message(kind: int, family: str, body: bytes) -> bytes:
-    """Return one message of a transaction."""
-    return _message(kind, _FLAGS.get(kind, 0), FAMILIES[family], bytes(2), body)
+def message(kind: int, family: str, body: bytes, flags: int = 0) -> bytes:
+    """Return one message of a transaction, with more flags than its kind always has."""
+    return _message(kind, _FLAGS.get(kind, 0) | flags, FAMILIES[family], bytes(2), body)
 
 
 def transaction(messages: Iterable[bytes]) -> bytes:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Final, NamedTuple
 
-from netorch.drivers.netlink import attr, attr_text, nested
+from netorch.drivers.netlink import F_EXCL, attr, attr_text, nested
 from netorch.drivers.nft.wire.messages import DELETE_SET, ITEM, NEW_SET, NotPackable, message
 from netorch.state.owner import NFT_TABLE
 
@@ -50,14 +50,15 @@ TYPES: Final = {
 }
 
 
-def new_set(family: str, name: str, spec: str) -> bytes:
-    """Return the message that makes a set or map, unless there is one of this name.
+def new_set(family: str, name: str, spec: str, *, exclusive: bool = False) -> bytes:
+    """Return the message that makes a set or map, unless there is one of this name; `exclusive`: which then is an error.
 
     Raises:
       NotPackable: it is neither a set of intervals of several parts nor a map of single keys.
     """
     head = attr_text(_TABLE, NFT_TABLE) + attr_text(_NAME, name)
-    return message(NEW_SET, family, head + attributes_of(spec) + attr(_ID, struct.pack(">I", next(_IDS) & 0xFFFFFFFF)))
+    body = head + attributes_of(spec) + attr(_ID, struct.pack(">I", next(_IDS) & 0xFFFFFFFF))
+    return message(NEW_SET, family, body, F_EXCL if exclusive else 0)
 
 
 def delete_set(family: str, name: str) -> bytes:
