@@ -16,7 +16,7 @@ from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.drivers.nft.wire.commit import CommitSocket
 from netorch.drivers.nft.wire.encode import messages
 from netorch.drivers.nft.wire.messages import GET_CHAIN, GET_ELEMENTS, GET_RULE, GET_SET, transaction
-from netorch.state.base import KernelObject
+from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import NftChain, NftElement, NftMap, PortChain
 from netorch.state.op import Create, Op
 from netorch.state.owner import NFT_TABLE
@@ -63,7 +63,7 @@ def homes() -> Iterator[dict[str, int]]:
     found = {name: netns.make(name) for name in (BY_TEXT, BY_HAND)}
     for name in found:
         for table in skeleton.fabric_tables():
-            nft(name, f"table {table.family} {NFT_TABLE} {{\n{table.text}\n}}\n")
+            nft(name, f"table {table.family} {NFT_TABLE} {{\n{table.body}\n}}\n")
     yield found
     for name, descriptor in found.items():
         netns.remove(name)
@@ -142,4 +142,4 @@ def test_a_stored_policy_is_in_the_kernel_as_libnftables_makes_it(homes: dict[st
     case = stored_scripts()[name].case
     objects = list(compile_slice(load_compilers(), case.view("hv1"), case.mappings()).values())
     SPECS.update({obj.name: obj.spec for obj in objects if isinstance(obj, NftMap)})
-    compare(homes, [obj for obj in objects if getattr(obj, "family", "inet") == "inet"])
+    compare(homes, [obj for obj in objects if obj.netns == OVERLAY])
