@@ -38,8 +38,8 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
             rules.append(f"meta nfproto ipv{version} return")
             continue
         for lookup in lookups(name, version, f"{word} {far}", stretches):
-            rules.append(lookup.rule("return"))
-            sets.append(lookup.set)
+            rules += lookup.rules("return")
+            sets += [lookup.set] if lookup.set is not None else []
     rules.append("goto acl_refuses_sender" if direction is Direction.OUT else "goto acl_refuses_taker")
     return NftChain(vni=vni_of(acl.id), name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
 

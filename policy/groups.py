@@ -142,8 +142,8 @@ class _Chain:
     def look_up(self, found: Iterable[Lookup], verdict: str) -> None:
         """Add look-ups that all lead to one verdict."""
         for lookup in found:
-            self.rules.append(lookup.rule(verdict))
-            self._sets.append(lookup.set)
+            self.rules += lookup.rules(verdict)
+            self._sets += [lookup.set] if lookup.set is not None else []
 
     def finished(self) -> NftChain:
         """Return the chain, which refuses what nothing permits."""

@@ -17,7 +17,7 @@ import msgspec
 from netorch.state.nft import ChainSet, NftChain
 
 _CLASS: Final = "mark"  # the type of a class's number in the key of a set
-_OF_CLASSES: Final = "meta mark"  # stands in every rule that is about classes, and in no other
+_OF_CLASSES: Final = "meta mark"  # is in every rule about classes, and in no other that one of two chains lacks
 
 
 def bridge(old: NftChain, new: NftChain) -> NftChain | None:

@@ -29,9 +29,27 @@ pytestmark = pytest.mark.root
 BY_TEXT, BY_HAND = "wire-text", "wire-hand"
 PORT = "v-0013880000001"
 BORDER = "border-001388-00000000002-0000beef-out"
+# A few boxes are rules without sets.
+LITERALS = (
+    "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto sent",
+    "ip saddr 10.0.0.0-10.0.2.255 th dport 80-443 meta l4proto 6 return",
+    "ip daddr 0.0.0.0/0 th dport 0-65535 meta l4proto 17 goto sent",
+    "ip6 daddr ::/0 meta l4proto 0-255 goto sent",
+    "ip6 saddr 2001:db8::-2001:db8::5 th dport 1-65535 meta l4proto 6 goto sent",
+    "meta nfproto ipv4 th dport 443 meta l4proto 6 goto freely_sent",
+    "meta nfproto ipv6 th sport 1024-65535 meta l4proto 17 goto freely_sent",
+    "ip saddr 10.0.0.0/30 meta l4proto 50-51 goto sent",
+    "ip saddr 10.0.0.0/8 meta l4proto 1 goto sent",
+    "ip saddr 10.0.0.1 icmp type 8 icmp code 0 goto sent",
+    "ip saddr 10.0.0.1 icmp type 3 icmp code 0-3 goto sent",
+    "ip6 daddr 2001:db8::/33 icmpv6 type 0-255 icmpv6 code 4 goto sent",
+    "th dport 80-443 meta l4proto 6 ip saddr 10.0.0.0/8 goto sent",
+    "meta mark 0x4e55 return",
+)
 EVERY_LENGTH = NftChain(
     name=BORDER,
     rules=(
+        *LITERALS,
         *(f"ip daddr != {'128.0.0.0' if bits < 8 else '10.0.0.0'}/{bits} jump {chains.ACL}" for bits in range(1, 32)),
         *(f"ip6 saddr != {'8000::' if bits < 16 else '2001::'}/{bits} jump {chains.ACL}" for bits in range(1, 128)),
         f"ip daddr != 10.0.0.7 jump {chains.ACL}",

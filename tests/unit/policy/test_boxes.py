@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
-from policy.boxes import Stretch, class_lookups, lookups, ordered, union
+from policy.boxes import Lookup, Stretch, class_lookups, lookups, ordered, union
 from policy.services import EVERYTHING, NOTHING, Services, services
 from tests.unit.policy.test_services import rules, sets
 
@@ -95,14 +96,35 @@ def test_addresses_are_spelled_as_nft_lists_them() -> None:
     assert text("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff") == "::/0"
 
 
-def test_each_kind_of_service_has_a_set_of_its_own() -> None:
+def sets_in(found: Iterable[Lookup]) -> dict[str, tuple[str, ...]]:
+    """Return the sets of look-ups, with their elements."""
+    return {lookup.set.name: lookup.set.elements for lookup in found if lookup.set is not None}
+
+
+def rules_of(found: Iterable[Lookup]) -> list[str]:
+    return [rule for lookup in found for rule in lookup.rules("accept")]
+
+
+def test_a_few_boxes_are_a_rule_each() -> None:
     permitted = {parse_prefix("10.0.0.0/8"): services(6, 80, 443) | services(1, 8, -1) | services(47, -1, -1)}
-    found = {lookup.set.name: lookup.set.elements for lookup in lookups("c", 4, "ip saddr", union(permitted))}
-    assert found == {
-        "c.port4": ("10.0.0.0/8 . 80-443 . 6",),
-        "c.net4": ("10.0.0.0/8 . 47",),
-        "c.icmp4": ("10.0.0.0/8 . 8 . 0-255",),
+    found = list(lookups("c", 4, "ip saddr", union(permitted)))
+    assert rules_of(found) == [
+        "ip saddr 10.0.0.0/8 th dport 80-443 meta l4proto 6 accept",
+        "ip saddr 10.0.0.0/8 meta l4proto 47 accept",
+        "ip saddr 10.0.0.0/8 icmp type 8 icmp code 0-255 accept",
+    ]
+    assert sets_in(found) == {}
+
+
+def test_each_kind_of_service_has_a_set_of_its_own() -> None:
+    kinds = services(6, 80, 443) | services(1, 8, -1) | services(47, -1, -1)
+    found = list(lookups("c", 4, "ip saddr", union({parse_prefix(f"10.{net}.0.0/16"): kinds for net in range(5)})))
+    assert sets_in(found) == {
+        "c.port4": tuple(f"10.{net}.0.0/16 . 80-443 . 6" for net in range(5)),
+        "c.net4": tuple(f"10.{net}.0.0/16 . 47" for net in range(5)),
+        "c.icmp4": tuple(f"10.{net}.0.0/16 . 8 . 0-255" for net in range(5)),
     }
+    assert rules_of(found)[0] == "ip saddr . th dport . meta l4proto @c.port4 accept"
 
 
 def test_a_peer_with_many_ports_is_looked_up_by_the_port_first() -> None:
@@ -111,17 +133,15 @@ def test_a_peer_with_many_ports_is_looked_up_by_the_port_first() -> None:
     for port in range(3, 21, 2):
         crowd = crowd | services(6, port, port)
     permitted[parse_prefix("192.0.2.0/24")] = crowd
-    found = {lookup.set.name: lookup.set.elements for lookup in lookups("c", 4, "ip saddr", union(permitted))}
-    assert found["c.port4"] == ("10.0.0.0/8 . 22 . 6",)
-    assert set(found["c.many4"]) == {f"{port} . 6 . 192.0.2.0/24" for port in range(1, 21, 2)}
-    (by_class,) = class_lookups("c", {7: crowd})
-    assert by_class.rule("accept") == "th dport . meta l4proto . meta mark @c.peer_many accept"
+    found = list(lookups("c", 4, "ip saddr", union(permitted)))
+    assert rules_of(found)[0] == "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 accept"
+    assert set(sets_in(found)["c.many4"]) == {f"{port} . 6 . 192.0.2.0/24" for port in range(1, 21, 2)}
+    assert rules_of(class_lookups("c", {7: crowd})) == ["th dport . meta l4proto . meta mark @c.peer_many accept"]
 
 
 def test_what_is_permitted_to_a_class_serves_both_ip_versions() -> None:
     permitted = {7: services(6, 22, 22) | services(1, 8, 0) | services(58, 128, 0), 9: EVERYTHING}
-    found = {lookup.set.name: lookup.set.elements for lookup in class_lookups("c", permitted)}
-    assert found == {
+    assert sets_in(class_lookups("c", permitted)) == {
         "c.peer_port": ("0x7 . 22 . 6",),
         "c.peer_net": ("0x9 . 0-255",),
         "c.peer_icmp4": ("0x7 . 8 . 0",),

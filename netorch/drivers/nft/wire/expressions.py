@@ -21,7 +21,7 @@ CT_DIRECTION, CT_MARK = 1, 3
 LINK, NETWORK, TRANSPORT = 0, 1, 2
 FRAGMENT_HEADER: Final = 44
 PRESENT: Final = 1
-EQUAL, UNEQUAL = 0, 1  # NFT_CMP_*
+EQUAL, UNEQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5  # NFT_CMP_EQ, NEQ, LTE, GTE
 _HTON: Final = 1  # NFT_BYTEORDER_HTON
 _NAME, _DATA = 1, 2  # NFTA_EXPR_*
 _JUDGED: Final = "verdict"  # what `immediate` is called here when it decides
@@ -72,7 +72,7 @@ def exthdr(header: int, offset: int, length: int, flags: int, into: int) -> Expr
 
 
 def compare(operator: int, value: bytes) -> Expression:
-    """Return what goes on when the first register holds this value (EQUAL), or does not (UNEQUAL)."""
+    """Return what goes on when the first register is EQUAL to a value, UNEQUAL, AT_MOST or AT_LEAST that."""
     return Expression("cmp", ((1, _u32(1)), (2, _u32(operator)), (3, value)))
 
 

@@ -25,6 +25,7 @@ class Form(NamedTuple):
     pack: Callable[[str, int], bytes]  # of a word and the field's size
     text: Callable[[bytes], str]
     is_address: bool = False
+    is_ordered: bool = True  # as its bytes are: a range is a comparison of both ends
 
 
 class Field(NamedTuple):
@@ -135,7 +136,9 @@ _RAW_FROM: Final = 64  # bits: what stands before has names
 _DECIMAL: Final = Form(_number, _decimal)
 _HEX: Final = Form(lambda word, size: int(word, 16).to_bytes(size, "big"), _hexadecimal)
 _HOST_HEX: Final = Form(
-    lambda word, size: int(word, 16).to_bytes(size, sys.byteorder), lambda value: hex(int.from_bytes(value, sys.byteorder))
+    lambda word, size: int(word, 16).to_bytes(size, sys.byteorder),
+    lambda value: hex(int.from_bytes(value, sys.byteorder)),
+    is_ordered=False,
 )
 _MAC: Final = Form(_mac, lambda value: value.hex(":"))
 _IPV4, _IPV6 = _address(socket.AF_INET), _address(socket.AF_INET6)

@@ -23,8 +23,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from netorch.drivers.nft.wire import expressions
-from netorch.drivers.nft.wire.expressions import EQUAL, UNEQUAL, Expression, register
-from netorch.drivers.nft.wire.fields import MARK, Fact, Field, Form, fact, fact_in, field_of, fields_at, fields_like
+from netorch.drivers.nft.wire.expressions import AT_LEAST, AT_MOST, EQUAL, UNEQUAL, Expression, register
+from netorch.drivers.nft.wire.fields import (
+    L4PROTO,
+    MARK,
+    NFPROTO,
+    Fact,
+    Field,
+    Form,
+    fact,
+    fact_in,
+    field_of,
+    fields_at,
+    fields_like,
+)
 from netorch.drivers.nft.wire.messages import VERDICTS, NotPackable
 
 _CODES: Final = {code: word for word, code in VERDICTS.items()}
@@ -166,18 +178,30 @@ class _Writer:
         self._make_sure(field)
         if field.form.is_address and "/" in value:
             self._compare_prefix(field, operator, value)
-        else:
-            self._add_match(field, mask, operator, field.form.pack(value, field.size))
-        known = fact_in(field, field.form.pack(value, field.size)) if operator == EQUAL and not mask and "/" not in value else ""
-        self._facts |= {known} - {""}
+            return
+        first, _, last = value.partition("-")
+        if last:
+            if mask or operator != EQUAL or not field.form.is_ordered:
+                raise NotPackable(value)
+            self._compare_range(field, field.form.pack(first, field.size), field.form.pack(last, field.size))
+            return
+        packed = field.form.pack(value, field.size)
+        self._add_match(field, mask, operator, packed)
+        if operator == EQUAL and not mask and (known := fact_in(field, packed)):
+            self._facts.add(known)
+
+    def _compare_range(self, field: Field, first: bytes, last: bytes) -> None:
+        if first >= last:
+            raise NotPackable(field.words)
+        self._add(field.load(1), expressions.compare(AT_LEAST, first), expressions.compare(AT_MOST, last))
 
     def _compare_prefix(self, field: Field, operator: int, text: str) -> None:
         """Compare the first bytes, or all of them masked where the prefix ends within a byte."""
         word, _, bits = text.partition("/")
         address, length = field.form.pack(word, field.size), int(bits)
-        if field.place is None or not 0 < length < 8 * field.size or int.from_bytes(address, "big") & _hosts(field.size, length):
+        if field.place is None or not 0 <= length < 8 * field.size or int.from_bytes(address, "big") & _hosts(field.size, length):
             raise NotPackable(text)
-        if length % 8 == 0:
+        if length and length % 8 == 0:
             self._add(expressions.payload(*field.place, length // 8, 1), expressions.compare(operator, address[: length // 8]))
         else:
             network = (_hosts(field.size, 0) ^ _hosts(field.size, length)).to_bytes(field.size, "big")
@@ -276,33 +300,44 @@ class _Reader:
             self.words += [words, f"@{name}"]
 
     def _compared(self, load: Expression, mask: bytes, comparison: dict[int, bytes]) -> None:
-        equal, value = not int.from_bytes(comparison[2], "big"), comparison[3]
-        fields = fields_like(load)
-        if not any(self._can_be(field) for field in fields) and load.kind == "payload":
+        operator, value = int.from_bytes(comparison[2], "big"), comparison[3]
+        if operator == AT_LEAST:
+            self._in_range(self._known(fields_like(load)), value)
+        elif load.kind == "payload" and not mask:
             base, offset, _ = (int.from_bytes(part, "big") for _, part in load.parts[1:])
-            self._compared_bytes(base, offset, value, equal=equal)
-        elif equal and not mask and len(fields) == 1 and (known := fact_in(fields[0], value)):
-            self._known(fields)
-            spoken = self._family == "inet" and fields[0].words == "meta nfproto"
-            self._pending[known] = f"{fields[0].words} {fields[0].form.text(value)}" if spoken else ""
+            self._compared_bytes(base, offset, value, fields_like(load), equal=operator == EQUAL)
         else:
-            self._say(self._known(fields), mask, value, equal=equal)
+            field = self._known(fields_like(load))
+            if operator == EQUAL and not mask and fact_in(field, value):
+                self._made_sure(field, value)
+            else:
+                self._say(field, mask, value, equal=operator == EQUAL)
 
-    def _compared_bytes(self, base: int, offset: int, value: bytes, *, equal: bool) -> None:
-        """Take a comparison of some bytes: the network of an address, or several fields at once."""
-        field = self._known(fields_at(base, offset))
+    def _in_range(self, field: Field, first: bytes) -> None:
+        last = dict(self.rule[self.place].parts)[3]
+        self.place += 1
+        self.say_pending()
+        self.words += [field.words, f"{field.form.text(first)}-{field.form.text(last)}"]
+
+    def _compared_bytes(self, base: int, offset: int, value: bytes, alike: Sequence[Field], *, equal: bool) -> None:
+        """Take a comparison of some bytes: a field, the network of an address, or several fields at once."""
+        field = self._known(fields_at(base, offset) or alike)
         if field.size > len(value):
             self.say_pending()
             address = field.form.text(value.ljust(field.size, b"\0"))
             self.words += [field.words, *(() if equal else ("!=",)), f"{address}/{8 * len(value)}"]
             return
         own, rest = value[: field.size], value[field.size :]
-        if known := fact_in(field, own):
-            self._pending[known] = ""
+        if equal and fact_in(field, own):
+            self._made_sure(field, own)
         else:
             self._say(field, b"", own, equal=equal)
         if rest:
-            self._compared_bytes(base, offset + field.size, rest, equal=equal)
+            self._compared_bytes(base, offset + field.size, rest, (), equal=equal)
+
+    def _made_sure(self, field: Field, value: bytes) -> None:
+        spoken = field is L4PROTO or (field is NFPROTO and self._family == "inet")
+        self._pending[fact_in(field, value)] = f"{field.words} {field.form.text(value)}" if spoken else ""
 
     def _say(self, field: Field, mask: bytes, value: bytes, *, equal: bool) -> None:
         self.say_pending()
@@ -317,8 +352,8 @@ class _Reader:
         self.words += [*(() if equal else ("!=",)), form.text(value)]
 
     def _known(self, fields: Sequence[Field]) -> Field:
-        """Return the one of the fields that the packet can have, as far as is known; what it needs is said with it."""
-        field = next(field for field in fields if self._can_be(field))
+        """Return which of the fields it is: of those that the packet can have, as far as is known, the one that needs most."""
+        field = max((field for field in fields if self._can_be(field)), key=lambda field: len(field.needs))
         for name in field.needs:
             if name in self._pending:
                 del self._pending[name]

@@ -39,7 +39,17 @@ def rules_of(objects: list[KernelObject]) -> list[tuple[str, str, str]]:
     return found
 
 
-RULES = rules_of([*chains.CHAINS, PORT_CHAIN])
+LITERALS = (
+    "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto sent",
+    "ip saddr 10.0.0.0-10.0.2.255 th dport 80-443 meta l4proto 6 return",
+    "ip daddr 0.0.0.0/0 th dport 0-65535 meta l4proto 17 goto sent",
+    "meta nfproto ipv6 th sport 1024-65535 meta l4proto 17 goto freely_sent",
+    "ip saddr 10.0.0.0/8 meta l4proto 1 goto sent",
+    "ip saddr 10.0.0.1 icmp type 8 icmp code 0 goto sent",
+    "ip6 daddr 2001:db8::/33 icmpv6 type 0-255 icmpv6 code 4 goto sent",
+    "meta mark 0x4e55 return",
+)
+RULES = [*rules_of([*chains.CHAINS, PORT_CHAIN]), *(("inet", chains.SEND, rule) for rule in LITERALS)]
 
 
 def there_and_back(family: str, chain: str, words: str) -> str:
@@ -158,6 +168,9 @@ def test_an_altered_rule_is_never_taken_for_the_one_it_was(rule: tuple[str, str,
     [
         "ct state established accept",
         "ip daddr != 10.0.0.0/0 accept",
+        "th dport 9-8 accept",
+        "th dport != 8-9 accept",
+        "meta mark 0x1-0x2 accept",
         "ip daddr != 10.0.0.0/32 accept",
         "ip daddr != 10.0.0.1/24 accept",
         "ip daddr fe80::1 accept",
