@@ -14,7 +14,7 @@ from netorch.store.base import DAMAGED, Delete, Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.store.test_sqlite import scribble
 
-KEY = "vpc/001001/zz/one"
+KEY = "misc/001001/zz/one"
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 )
 def test_a_record_of_which_anything_has_changed_is_damaged(path: Path, store: SqliteStore, change: str) -> None:
     scribble(path, f"UPDATE cur SET {change}")
-    (listed,) = store.list("vpc/").kvs
+    (listed,) = store.list("misc/").kvs
     assert store.get(KEY) == listed
     assert listed.value.startswith(DAMAGED)
     assert list(damaged(store)) == [KEY]
@@ -62,9 +62,9 @@ def test_a_record_of_which_anything_has_changed_is_damaged(path: Path, store: Sq
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ("key = 'vpc/001001/zz/onf'", "vpc/001001/zz/onf"),
-        ("key = CAST(x'7670632f3030313030312f7a7aff' AS TEXT)", "vpc/001001/zz\\xff"),
-        ("key = x'7670632f3030313030312f7a7aff'", "vpc/001001/zz\\xff"),
+        ("key = 'misc/001001/zz/onf'", "misc/001001/zz/onf"),
+        ("key = CAST(x'6d6973632f3030313030312f7a7aff' AS TEXT)", "misc/001001/zz\\xff"),
+        ("key = x'6d6973632f3030313030312f7a7aff'", "misc/001001/zz\\xff"),
         ("key = 12", "12"),
     ],
 )
@@ -77,8 +77,8 @@ def test_a_key_that_has_changed_is_named(path: Path, store: SqliteStore, change:
 
 
 def test_a_stray_record_of_a_changed_key_can_be_deleted(path: Path, store: SqliteStore) -> None:
-    scribble(path, "UPDATE cur SET key = 'vpc/001001/zz/onf'")
-    discard(store, "vpc/001001/zz/onf")
+    scribble(path, "UPDATE cur SET key = 'misc/001001/zz/onf'")
+    discard(store, "misc/001001/zz/onf")
     assert store.list("").kvs == ()
 
 
@@ -87,7 +87,7 @@ def test_a_stray_record_of_a_changed_key_can_be_deleted(path: Path, store: Sqlit
 )
 def test_an_event_of_which_anything_has_changed_is_damaged_and_no_deletion(path: Path, store: SqliteStore, change: str) -> None:
     scribble(path, f"UPDATE log SET {change}")
-    watch = store.watch(["vpc/"], 1)
+    watch = store.watch(["misc/"], 1)
     (event,) = watch.poll()
     assert event.value is not None
     assert event.value.startswith(DAMAGED)
@@ -97,7 +97,7 @@ def test_an_event_of_which_anything_has_changed_is_damaged_and_no_deletion(path:
 def test_a_deletion_that_has_changed_is_no_deletion(path: Path, store: SqliteStore) -> None:
     store.txn([], [Delete(KEY)])
     scribble(path, "UPDATE log SET sum = sum + 1 WHERE rev = 3")
-    watch = store.watch(["vpc/"], 3)
+    watch = store.watch(["misc/"], 3)
     (event,) = watch.poll()
     assert event.value is not None
     watch.close()
@@ -106,7 +106,7 @@ def test_a_deletion_that_has_changed_is_no_deletion(path: Path, store: SqliteSto
 def test_a_hole_in_the_history_has_its_readers_list_again(path: Path, store: SqliteStore) -> None:
     store.txn([], [Put(KEY, b"{}")])
     scribble(path, "DELETE FROM log WHERE rev = 2")
-    watch = store.watch(["vpc/"], 1)
+    watch = store.watch(["misc/"], 1)
     with pytest.raises(StoreError, match="list again"):
         watch.poll()
     watch.close()
