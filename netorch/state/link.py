@@ -1,4 +1,4 @@
-"""Devices: VRF, VXLAN, ports; what is up and what gathers packets; sysctls of devices and of the namespace."""
+"""Devices: VRF, VXLAN, ports, cables; what is up and what gathers packets; sysctls of devices and of the namespace."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ class IncompleteLink(Link, frozen=True, kw_only=True):
     order: ClassVar[int] = Order.PORT
 
     seems: Link | None = None
+
+    @property
+    def twin(self) -> Key | None:
+        return self.seems.twin if self.seems is not None else None
 
     def text(self) -> str:
         return f"link {self.ifname} incomplete"
@@ -170,6 +174,33 @@ class TapPort(Member, frozen=True, kw_only=True):
 
     def text(self) -> str:
         return f"link {self.ifname} type tap address {self.lladdr} mtu {self.mtu} master {self.vrf or 'none'}"
+
+
+class CableEnd(Member, frozen=True, kw_only=True):
+    """One end of a cable: a veth pair whose ends are both in the overlay namespace, each in a VRF of its own.
+
+    Linux makes and deletes both ends together. The end that is asked for first brings the other, which is incomplete until it is
+    asked for itself. The ends are two objects, since they may belong to two VPCs. `group` is VXLAN_GROUP where packets that leave
+    by the end go on to a receiver that is not a port of this host's VPC.
+    """
+
+    order: ClassVar[int] = Order.CABLE
+
+    peer: str  # the name of the other end
+    group: int = 0
+
+    @property
+    def twin(self) -> Key | None:
+        return link_key(self.peer, self.netns)
+
+    def replaces(self, actual: KernelObject) -> bool:
+        if isinstance(actual, CableEnd):
+            return actual.peer == self.peer
+        return _finishes(self, actual)
+
+    def text(self) -> str:
+        common = f"address {self.lladdr} mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
+        return f"link {self.ifname} type veth {common} peer {self.peer}"
 
 
 class AdminUp(OnDevice, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ Compilers write the VNI into each object. For what a kernel shows, e.g. after th
     vrf5000, vrf5000.1   VRF of the VPC's route table 0, 1; its routing table has the number 5000, 1 << 24 | 5000
     vx5000               VXLAN device
     v-001388abcdef0      port: a letter, six hexadecimal digits of VNI, seven more
+    p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its own VNI
+    m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host sends them
     class-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
 
 A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
@@ -19,7 +21,8 @@ from typing import Final
 
 from netorch.state.base import HOST_SLICE
 
-LETTERS: Final = "v"  # that a device's name may begin with: v a port
+CABLE_LETTERS: Final = "pqmn"  # of the ends of cables
+LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 254  # a routing table has 32 bits, the VNI takes 24 of them
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
@@ -39,6 +42,21 @@ def vrf_table(vni: int, number: int = 0) -> int:
 def vxlan_name(vni: int) -> str:
     """Return the name of a VPC's VXLAN device."""
     return f"vx{vni}"
+
+
+def cable_end_name(letter: str, vni: int, resource_id: str) -> str:
+    """Return the name of a cable's end in a VPC: a letter, the VNI, the first seven random digits of the id of what it is for."""
+    return f"{letter}-{vni:06x}{resource_id[-11:-4]}"
+
+
+def is_port(ifname: str) -> bool:
+    """Return whether a device's name is that of a port."""
+    return ifname.startswith("v-") and vni_of_ifname(ifname) != HOST_SLICE
+
+
+def is_cable_end(ifname: str) -> bool:
+    """Return whether a device's name is that of a cable's end."""
+    return ifname[:1] in CABLE_LETTERS and ifname[1:2] == "-" and vni_of_ifname(ifname) != HOST_SLICE
 
 
 def vrf_of_table(table: int) -> str:

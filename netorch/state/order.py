@@ -20,6 +20,7 @@ class Order:
     VRF_UP = 22
     TABLE_ROUTE = 25  # routes of a table that lead to no device
     VXLAN = 30
+    CABLE = 32
     PORT = 34
     DEVICE_SYSCTL = 36
     NFT_CHAIN = 38

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.rtnl.driver import Rtnl
@@ -10,8 +11,11 @@ from netorch.drivers.sysctl import Sysctls
 from netorch.state.base import OVERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.l3 import Route
-from netorch.state.link import IncompleteLink, Link, Member, VethPort, Vrf, Vxlan
-from netorch.state.op import Create, Op, Replace
+from netorch.state.link import CableEnd, IncompleteLink, Link, Member, VethPort, Vrf, Vxlan
+from netorch.state.names import vni_of_ifname
+from netorch.state.op import Create, Delete, Op, Replace
+
+_ANY_MAC: Final = "02:00:00:00:00:01"  # the kernel's choice
 
 
 class FakeRtnl(FakeDriver):
@@ -29,12 +33,20 @@ class FakeRtnl(FakeDriver):
         obj, found = op.obj, self.host.objects.get(op.obj.key)
         if isinstance(op, Create) and isinstance(obj, Link) and found is not None and obj.key not in self.host.foreign:
             self.check(obj)
-            if not obj.matches(found):
+            finishes = isinstance(obj, CableEnd) and isinstance(found, IncompleteLink) and obj.replaces(found)
+            if not finishes and not obj.matches(found):
                 raise OSError(errno.EEXIST, "")
-            return
+            if not finishes:
+                return
         if isinstance(op, Replace) and isinstance(obj, Link) and (found is None or not obj.replaces(found)):
             raise OSError(errno.ENODEV if found is None else errno.EOPNOTSUPP, "")
         super().carry_out(op)
+        if isinstance(obj, CableEnd) and not isinstance(op, Delete) and not self.host.there(link_key(obj.peer)):
+            self._bring_other_end(obj)
+
+    def _bring_other_end(self, end: CableEnd) -> None:
+        bare = CableEnd(vni=vni_of_ifname(end.peer), ifname=end.peer, lladdr=_ANY_MAC, mtu=1500, vrf="", peer=end.ifname)
+        self.host.objects[bare.key] = IncompleteLink(vni=bare.vni, ifname=bare.ifname, seems=bare)
 
     def check(self, obj: KernelObject) -> None:
         match obj:

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from netorch.state.base import HOST_SLICE
 from netorch.state.names import vni_of_ifname
 from netorch.state.nft import PortChain
 
 FAMILY: Final = "netdev"
 PRIORITY: Final = -500  # before everything else that looks at what comes in
-
-
-def is_port(name: str) -> bool:
-    """Return whether a chain of that name is a port's."""
-    return name.startswith("v-") and vni_of_ifname(name) != HOST_SLICE
 
 
 def read_chain(ifname: str, lines: Sequence[str]) -> PortChain:

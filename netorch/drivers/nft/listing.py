@@ -19,7 +19,7 @@ import msgspec
 from netorch.drivers.nft import chains
 from netorch.drivers.nft.swap import is_turned, turn
 from netorch.state.base import HOST_SLICE, KernelObject
-from netorch.state.names import vni_of_chain, vni_of_element
+from netorch.state.names import is_port, vni_of_chain, vni_of_element
 from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
 
 FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
@@ -129,7 +129,7 @@ def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
 
 def is_of_port(block: Block) -> bool:
     """Return whether a block is the chain of a port."""
-    return block.kind == "chain" and chains.is_port(block.name)
+    return block.kind == "chain" and is_port(block.name)
 
 
 def _is_of_vpc(block: Block) -> bool:

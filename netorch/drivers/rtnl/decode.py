@@ -31,8 +31,6 @@ from netorch.drivers.rtnl.uapi import (
     NDTA,
     NDTMSG,
     NDTPA,
-    NETCONFA,
-    NETCONFMSG,
     NUD_PERMANENT,
     RT_TABLE,
     RTA,
@@ -45,10 +43,22 @@ from netorch.drivers.rtnl.uapi import (
 from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, UNREACHABLE, VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.link import LOOPBACK, VXLAN_PORT, AdminUp, IncompleteLink, Inside, Link, Sysctl, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.names import vni_of_ifname, vni_of_table
+from netorch.state.link import (
+    LOOPBACK,
+    VXLAN_PORT,
+    AdminUp,
+    CableEnd,
+    IncompleteLink,
+    Inside,
+    Link,
+    Sysctl,
+    TapPort,
+    VethPort,
+    Vrf,
+    Vxlan,
+)
+from netorch.state.names import is_cable_end, is_port, vni_of_ifname, vni_of_table
 from netorch.state.owner import ALTNAME_PREFIX, PROTOCOL, PortLabel, altname, read_label
-from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, FABRIC
 
 Names = Mapping[int, str]  # device number -> name
 NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
@@ -136,19 +146,22 @@ def link(dev: Device, names: Names) -> Link | None:
     stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or about to be deleted
     if not dev.marked and not stray and dev.vni == HOST_SLICE:
         return None
-    found = _finished(dev, names.get(dev.master, ""))
-    if dev.marked and found is not None and (dev.kind != "veth" or read_label(dev.alias) is not None):
+    found = _finished(dev, names)
+    if dev.marked and found is not None and (not isinstance(found, VethPort) or read_label(dev.alias) is not None):
         return found
     return IncompleteLink(vni=dev.vni, ifname=dev.ifname, seems=None if stray and not dev.marked else found)
 
 
-def _finished(dev: Device, vrf: str) -> Link | None:
+def _finished(dev: Device, names: Names) -> Link | None:
     """Return what a device is if it is ours and complete; None: none of the devices that we make."""
+    vrf = names.get(dev.master, "")
     match dev.kind:
         case "vrf":
             return Vrf(vni=dev.vni, ifname=dev.ifname, table=u32(attrs(dev.data).get(IFLA_VRF.TABLE, b"")))
         case "vxlan":
             return _vxlan(dev, vrf)
+        case "veth" if is_cable_end(dev.ifname):
+            return _cable_end(dev, vrf, names.get(dev.peer, "")) if dev.netnsid is None else None
         case "veth":
             label = read_label(dev.alias) or PortLabel("", "")
             return VethPort(
@@ -198,7 +211,7 @@ def neighbour_sysctls(dev: Device, parms: NeighbourParms) -> Iterator[Sysctl]:
         for version in (4, 6) if dev.ipv6 else (4,):
             for name in ("mcast_solicit", "ucast_solicit"):
                 yield _parm(dev, version, name, parms)
-    elif dev.kind in {"veth", "tun"}:
+    elif is_port(dev.ifname):
         yield _parm(dev, 4, "proxy_delay", parms)
 
 
@@ -296,42 +309,10 @@ def is_stock_local(found: Rule) -> bool:
     return found.priority == 0 and found.table == RT_TABLE.LOCAL
 
 
-def netconf(body: bytes, names: Names) -> Iterator[Sysctl]:
-    """Yield the sysctls of ours that a netconf message tells."""
-    found = attrs(body, NETCONFMSG.SIZE)
-    index = int.from_bytes(found.get(NETCONFA.IFINDEX, b""), sys.byteorder, signed=True)
-    if body[NETCONFMSG.FAMILY] == socket.AF_INET and index > 0 and NETCONFA.PROXY_NEIGH in found:
-        ifname = names.get(index, "")
-        if ifname.startswith("v-"):
-            value = str(u32(found[NETCONFA.PROXY_NEIGH]))
-            yield Sysctl(vni=vni_of_ifname(ifname), path=f"ipv4/conf/{ifname}/proxy_arp", value=value, ifname=ifname)
-    inet, which = body[NETCONFMSG.FAMILY] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
-    for kind, (name4, name6) in _NETCONF.items():
-        path = f"ipv4/conf/{which}/{name4}" if inet else f"ipv6/conf/{which}/{name6}"
-        if kind in found and path in _PINNED:
-            yield Sysctl(path=path, value=str(u32(found[kind])))
-
-
 def _mtu(raw: bytes) -> int:
     """Return the locked MTU of a route's metrics, or -1 for metrics that are not of our making."""
     metrics = {kind: u32(value) for kind, value in each_attr(raw)}
     return metrics.get(RTAX.MTU, -1) if metrics.keys() == {RTAX.LOCK, RTAX.MTU} and metrics[RTAX.LOCK] == 1 << RTAX.MTU else -1
-
-
-def netconf_deviates(body: bytes, names: Names) -> bool:
-    """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
-    found = attrs(body, NETCONFMSG.SIZE)
-    ifname = names.get(u32(found.get(NETCONFA.IFINDEX, b"")), "")
-    if vni_of_ifname(ifname) == HOST_SLICE:
-        return False
-    inet = body[NETCONFMSG.FAMILY] == socket.AF_INET
-    wanted = DEVICE_V4 if inet else DEVICE_V6
-    for kind, (name4, name6) in _NETCONF.items():
-        name = name4 if inet else name6
-        of_port = name == "proxy_arp" and ifname.startswith("v-")
-        if kind in found and name in wanted and str(u32(found[kind])) != wanted[name] and not of_port:
-            return True
-    return False
 
 
 _OURS: Final = bytes((PROTOCOL,))
@@ -344,16 +325,6 @@ _FDB_OF_OTHERS: Final[dict[int, tuple[str, Literal["big", "little"]]]] = {
 _ROUTE_OF_OTHERS: Final = frozenset({RTA.MULTIPATH, RTA.VIA, RTA.ENCAP_TYPE, RTA.ENCAP, RTA.NH_ID})
 # All others choose packets. SUPPRESS_PREFIXLEN is always shown.
 _RULE_ATTRIBUTES: Final = frozenset({FRA.PRIORITY, FRA.SUPPRESS_PREFIXLEN, FRA.TABLE, FRA.L3MDEV, FRA.PROTOCOL})
-_ALL, _DEFAULT = -1, -2
-_PINNED: Final = dict(FABRIC)
-# What a netconf message may tell, in IPv4's words and in IPv6's.
-_NETCONF: Final = {
-    NETCONFA.FORWARDING: ("forwarding", "forwarding"),
-    NETCONFA.RP_FILTER: ("rp_filter", ""),
-    NETCONFA.PROXY_NEIGH: ("proxy_arp", "proxy_ndp"),
-    NETCONFA.IGNORE_ROUTES_WITH_LINKDOWN: ("ignore_routes_with_linkdown", "ignore_routes_with_linkdown"),
-    NETCONFA.BC_FORWARDING: ("bc_forwarding", ""),
-}
 
 
 def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
@@ -364,6 +335,10 @@ def _vxlan(dev: Device, vrf: str) -> Vxlan | None:
         return None  # somebody made it, with another port or VNI, its socket in the overlay, or what we never ask
     local = socket.inet_ntop(socket.AF_INET, data[IFLA_VXLAN.LOCAL])
     return Vxlan(ifname=dev.ifname, vni=dev.vni, local=local, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, group=dev.group)
+
+
+def _cable_end(dev: Device, vrf: str, peer: str) -> CableEnd:
+    return CableEnd(vni=dev.vni, ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf, peer=peer, group=dev.group)
 
 
 def _parm(dev: Device, version: int, name: str, parms: NeighbourParms) -> Sysctl:

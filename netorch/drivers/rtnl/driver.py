@@ -25,7 +25,7 @@ from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Gro, Link, Settings, Vxlan
+from netorch.state.link import AdminUp, CableEnd, Gro, Link, Settings, Vxlan
 from netorch.state.op import Delete, Failure, Op
 
 _SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
@@ -118,6 +118,8 @@ class Rtnl:
             obj = op.obj
             if isinstance(obj, Link | AdminUp | Gro | Settings):
                 links.add(obj.ifname)
+                if isinstance(obj, CableEnd) and not isinstance(op, Delete):
+                    links.add(obj.peer)  # made with it
                 if isinstance(op, Delete):
                     self._indexes.pop(obj.ifname, None)
                 elif isinstance(obj, AdminUp):

@@ -86,9 +86,9 @@ def read_link(channel: Channel, ifname: str) -> tuple[int, Link | None] | None:
         return None
     dev = decode.device(body)
     names: dict[int, str] = {}
-    if dev.master:
-        above = channel.get(RTM.GETLINK, encode.link_header(dev.master) + _WITHOUT_STATISTICS)
-        names = {dev.master: decode.device(above).ifname} if above else {}
+    for index in {dev.master, 0 if dev.netnsid is not None else dev.peer} - {0}:
+        answer = channel.get(RTM.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
+        names |= {index: decode.device(answer).ifname} if answer is not None else {}
     return dev.index, decode.link(dev, names)
 
 

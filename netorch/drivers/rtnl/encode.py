@@ -43,7 +43,7 @@ from netorch.model.addr import packed
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, UNICAST, UNREACHABLE, Address, Neighbour, Route, Rule
-from netorch.state.link import VXLAN_PORT, AdminUp, VethPort, Vrf, Vxlan
+from netorch.state.link import VXLAN_PORT, AdminUp, CableEnd, VethPort, Vrf, Vxlan
 from netorch.state.owner import PROTOCOL, altname
 
 IndexOf = Callable[[str], int]
@@ -195,6 +195,19 @@ def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
         nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"veth"), nested(IFLA_INFO.DATA, nested(VETH_INFO.PEER, peer))),
     )
     return RTM.NEWLINK, F_CREATE | F_EXCL, b"".join(body)
+
+
+def new_cable(end: CableEnd, vrf_index: int) -> Message:
+    """Return the creation of a cable: this end complete, the other one with its name alone; both down."""
+    peer = link_header() + attr_text(IFLA.IFNAME, end.peer)
+    info = nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"veth"), nested(IFLA_INFO.DATA, nested(VETH_INFO.PEER, peer)))
+    return RTM.NEWLINK, F_CREATE | F_EXCL, link_header() + attr_text(IFLA.IFNAME, end.ifname) + cable_end(end, vrf_index) + info
+
+
+def cable_end(end: CableEnd, vrf_index: int, *, new_mac: bool = True) -> bytes:
+    """Return the attributes of a cable's end; without `new_mac` it keeps its own, since Linux forgets neighbours with any."""
+    mac = lladdr(end.lladdr) if new_mac else b""
+    return mac + mtu(end.mtu) + group(end.group) + master(vrf_index)
 
 
 def new_address(index: int, address: str, *, prefix_route: bool = True) -> Message:

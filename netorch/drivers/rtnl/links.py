@@ -1,20 +1,21 @@
-"""Devices: VRF, VXLAN and ports made, changed and deleted."""
+"""Devices: VRF, VXLAN, ports and cables made, changed and deleted."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Final
 
 from netorch.drivers.home import release
 from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal
 from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.cables import Cables
 from netorch.drivers.rtnl.dump import read_link
 from netorch.drivers.rtnl.entries import failure
 from netorch.drivers.rtnl.port import Ports
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject
-from netorch.state.link import IncompleteLink, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import CableEnd, IncompleteLink, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.names import is_port
 from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
 
 
@@ -26,6 +27,7 @@ class Links:
         self._overlay_fd = overlay_fd
         self._underlay = underlay
         self._ports = ports
+        self._cables = Cables(overlay, index_of)
         self._index_of = index_of
 
     def handler(self, op: Op) -> Callable[[list[Op]], list[Failure]]:
@@ -34,6 +36,8 @@ class Links:
             return self.delete
         if isinstance(op.obj, VethPort | TapPort):
             return self.make_ports
+        if isinstance(op.obj, CableEnd):
+            return self._cables.make
         # A VXLAN device is made from the underlay, where its UDP socket stays, and changed in the overlay.
         return self.make_vxlans if isinstance(op.obj, Vxlan) and isinstance(op, Create) else self.make
 
@@ -59,7 +63,7 @@ class Links:
         """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
         names = [_ifname(op.obj) for op in ops]
         homes = {op.obj.instance_netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
-        labels = [self._ports.label_of(name) for name in names if name.startswith(_PORT)]
+        labels = [self._ports.label_of(name) for name in names if is_port(name)]
         homes |= {label.instance: label.made for label in labels if label is not None and label.made}
         if len(names) > 1:
             self._overlay.batch([encode.set_link(name, encode.group(encode.DELETED_GROUP)) for name in names])
@@ -127,9 +131,6 @@ class Links:
     def _exists(self, obj: KernelObject) -> bool:
         found = read_link(self._overlay, _ifname(obj))
         return found is not None and found[1] is not None and obj.matches(found[1])
-
-
-_PORT: Final = "v-"
 
 
 def _ifname(obj: KernelObject) -> str:

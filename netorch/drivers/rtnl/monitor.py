@@ -19,7 +19,7 @@ from typing import Final
 from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
-from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl import decode, encode, netconf
 from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFINFOMSG, IFLA, IFLA_EVENT_FEATURES, IFNAMSIZ, NDMSG, RTM, RTMSG, RTNLGRP
 from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
@@ -264,9 +264,9 @@ class Monitor:
             self._lost = True  # the local table stands in front again
 
     def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
-        for obj in decode.netconf(body, self.names):
+        for obj in netconf.sysctls(body, self.names):
             self._seen(obj)
-        if decode.netconf_deviates(body, self.names):
+        if netconf.deviates(body, self.names):
             self._lost = True
 
 

@@ -19,7 +19,7 @@ from netorch.drivers.netlink import Channel, Message, attr, attr_text, attr_u32,
 from netorch.drivers.rtnl.uapi import IFF_MULTICAST, IFF_NOARP, IFLA, IFLA_INET, IFLA_INFO, IFLA_VXLAN, RTM
 from netorch.errors import KernelError
 from netorch.state.link import Deviation, Settings
-from netorch.state.names import vni_of_ifname
+from netorch.state.names import is_cable_end, is_port, vni_of_ifname
 from netorch.state.op import Failure, Op, Replace, describe
 from netorch.state.sysctls import DEVICE_V4, DEVICE_V6
 
@@ -74,7 +74,7 @@ class _Number(msgspec.Struct, frozen=True):
 
 
 _LINK: Final = {"mode": _Number(IFLA.LINKMODE, 1), "protodown": _Number(IFLA.PROTO_DOWN, 1)}
-# Of all but VXLAN devices, whose group is a part of them: to rules, whatever has theirs is one.
+# Of all but VXLAN devices and cables, whose group is a part of them: to rules, whatever has theirs leads to somewhere else.
 _LINK_AND_GROUP: Final = {**_LINK, "group": _Number(IFLA.GROUP, 4)}
 # What Linux lets one change of a standing device: vxlan_changelink.
 _VXLAN: Final = {
@@ -108,10 +108,10 @@ def _deviations(ifname: str, kind: str, body: bytes, mtu: int) -> Iterator[Devia
         yield Deviation("multicast", *(("on", "off") if vrf else ("off", "on")))
     if vrf and mtu < _SMALLEST_VRF_MTU:
         yield Deviation("mtu", str(mtu), str(_SMALLEST_VRF_MTU))
-    yield from _not_zero("", _LINK if kind == "vxlan" else _LINK_AND_GROUP, found)
+    yield from _not_zero("", _LINK if kind == "vxlan" or is_cable_end(ifname) else _LINK_AND_GROUP, found)
     if kind == "vxlan":
         yield from _not_zero("vxlan ", _VXLAN, attrs(attrs(found.get(IFLA.LINKINFO, b"")).get(IFLA_INFO.DATA, b"")))
-    yield from _sysctls(ifname, kind, attrs(found.get(IFLA.AF_SPEC, b"")), mtu)
+    yield from _sysctls(ifname, attrs(found.get(IFLA.AF_SPEC, b"")), mtu)
 
 
 def _not_zero(prefix: str, numbers: Mapping[str, _Number], found: Mapping[int, bytes]) -> Iterator[Deviation]:
@@ -120,10 +120,10 @@ def _not_zero(prefix: str, numbers: Mapping[str, _Number], found: Mapping[int, b
             yield Deviation(prefix + name, str(value), "0")
 
 
-def _sysctls(ifname: str, kind: str, families: Mapping[int, bytes], mtu: int) -> Iterator[Deviation]:
+def _sysctls(ifname: str, families: Mapping[int, bytes], mtu: int) -> Iterator[Deviation]:
     inet = attrs(families.get(socket.AF_INET, b"")).get(IFLA_INET.CONF, b"")
     inet6 = attrs(families.get(socket.AF_INET6, b"")).get(IFLA_INET.CONF6, b"")
-    port = kind in ("veth", "tun")
+    port = is_port(ifname)
     for name, position, wanted in _CHECKED_V4:
         value = _value(inet, position)
         if value is not None and value != wanted and not (port and name == "proxy_arp"):

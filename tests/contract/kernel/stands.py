@@ -7,17 +7,19 @@ import select
 import subprocess
 from typing import Protocol
 
+import msgspec
+
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Kernel, KernelEvent
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import KernelObject, Key, link_key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.link import AdminUp, Gro, Inside, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Gro, IncompleteLink, Inside, Link, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable, PortChain
-from netorch.state.op import Create, Delete, Op
+from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import fabric_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from policy import nftgen, skeleton
@@ -26,6 +28,7 @@ from tests import chains
 HOST = "contract"
 VNI = 5000
 PORT_MAC, MAC, ROUTER = "02:4e:54:ff:ff:01", "06:00:00:00:00:01", "02:4e:c0:00:02:0c"
+STRAY = "somebodys"  # what somebody calls a device of ours
 PORT, TAP, INSTANCE = "v-0013880000001", "v-0013880000002", "i-00138800000000001"
 
 VRF = Vrf(vni=VNI, ifname="vrf5000", table=VNI)
@@ -35,6 +38,12 @@ VETH = VethPort(
     vni=VNI, ifname=PORT, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", instance_netns=INSTANCE, make_netns=True, inside=INSIDE
 )
 TAP_PORT = TapPort(vni=VNI, ifname=TAP, lladdr=PORT_MAC, mtu=1500, vrf="vrf5000")
+CABLE = (
+    CableEnd(
+        vni=VNI, ifname="p-0013880000001", lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", peer="q-0013880000001", group=VXLAN_GROUP
+    ),
+    CableEnd(vni=VNI, ifname="q-0013880000001", lladdr=ROUTER, mtu=1400, vrf="vrf5000", peer="p-0013880000001"),
+)
 LAST_ROUTE = Route(vni=VNI, table=VNI, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
 PORT_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.11/32", ifname=PORT)
 NEIGHBOUR = Neighbour(vni=VNI, ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER)
@@ -79,6 +88,7 @@ VPC: tuple[KernelObject, ...] = (
     VXLAN,
     VETH,
     TAP_PORT,
+    *CABLE,
     Gro(vni=VNI, ifname="vx5000", on=False),
     *device_sysctls(VXLAN_V4, "vx5000", VNI),
     *device_sysctls(PORT_V4, PORT, VNI),
@@ -108,6 +118,14 @@ class Stand(Protocol):
         """Let somebody else remove an object of ours."""
         ...
 
+    def foreigner_changes(self, end: CableEnd) -> None:
+        """Let somebody else turn a cable's end into this one."""
+        ...
+
+    def foreigner_renames(self, end: CableEnd) -> None:
+        """Let somebody else rename a cable's end."""
+        ...
+
     def foreigner_switches(self, gro: Gro) -> None:
         """Let somebody else switch a device's GRO."""
         ...
@@ -130,6 +148,16 @@ class FakeStand:
 
     def foreigner_deletes(self, obj: KernelObject) -> None:
         self.fake.disturb(Delete(obj))
+
+    def foreigner_changes(self, end: CableEnd) -> None:
+        self.fake.disturb(Replace(self.fake.objects[end.key], end))
+
+    def foreigner_renames(self, end: CableEnd) -> None:
+        other = self.fake.objects[link_key(end.peer)]
+        assert isinstance(other, CableEnd)
+        self.fake.disturb(Delete(end))
+        for obj in (msgspec.structs.replace(other, peer=STRAY), IncompleteLink(ifname=STRAY)):
+            self.fake.objects[obj.key] = obj
 
     def foreigner_switches(self, gro: Gro) -> None:
         self.fake.disturb(Create(gro))
@@ -169,6 +197,14 @@ class LinuxStand:
                 self._run("nft", f"delete table {obj.family} netorch")
             case _:
                 raise AssertionError(obj)
+
+    def foreigner_changes(self, end: CableEnd) -> None:
+        words = ("address", end.lladdr, "mtu", str(end.mtu), "group", str(end.group), "master", end.vrf)
+        self._run("ip", "link", "set", end.ifname, *words)
+
+    def foreigner_renames(self, end: CableEnd) -> None:
+        self._run("ip", "link", "set", end.ifname, "down")
+        self._run("ip", "link", "set", end.ifname, "name", STRAY)
 
     def foreigner_switches(self, gro: Gro) -> None:
         descriptor = netns.find(fabric_netns(HOST))

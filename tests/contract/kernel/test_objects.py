@@ -17,6 +17,7 @@ from policy import nftgen
 from tests import chains
 from tests.contract.kernel.stands import (
     ADDRESS,
+    CABLE,
     CHAIN,
     ELEMENTS,
     FDB,
@@ -74,6 +75,7 @@ ORPHANS: tuple[tuple[KernelObject, int], ...] = (
     (VXLAN, errno.ENODEV),
     (VETH, errno.ENODEV),
     (TAP_PORT, errno.ENODEV),
+    (CABLE[0], errno.ENODEV),
     (PORT_ROUTE, errno.ENODEV),
     (REMOTE_ROUTE, errno.ENODEV),
     (NEIGHBOUR, errno.ENODEV),
@@ -141,6 +143,7 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (FDB, msgspec.structs.replace(FDB, dst="192.0.2.13")),
     (VXLAN, msgspec.structs.replace(VXLAN, mtu=1400)),
     (VXLAN, msgspec.structs.replace(VXLAN, group=7)),
+    (CABLE[0], msgspec.structs.replace(CABLE[0], mtu=1400)),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
     (CHAIN, nftgen.port_chain(VNI, PORT, MAC, "10.0.0.12", ())),
     (chains.PEERS[0], msgspec.structs.replace(chains.PEERS[0], value="0x7")),

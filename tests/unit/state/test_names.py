@@ -7,7 +7,18 @@ import pytest
 from netorch.model.ids import VNI_FIRST, VNI_LAST, make_id, port_name
 from netorch.state.base import HOST_SLICE
 from netorch.state.link import vrf_of
-from netorch.state.names import VRF_NUMBER_LAST, vni_of_chain, vni_of_element, vni_of_ifname, vni_of_table, vrf_of_table
+from netorch.state.names import (
+    CABLE_LETTERS,
+    VRF_NUMBER_LAST,
+    cable_end_name,
+    is_cable_end,
+    is_port,
+    vni_of_chain,
+    vni_of_element,
+    vni_of_ifname,
+    vni_of_table,
+    vrf_of_table,
+)
 
 
 @pytest.mark.parametrize("vni", [VNI_FIRST, 5000, VNI_LAST])
@@ -23,6 +34,21 @@ def test_a_vrf_and_its_table_belong_to_their_vpc(vni: int, number: int) -> None:
 @pytest.mark.parametrize("vni", [VNI_FIRST, VNI_LAST])
 def test_a_port_belongs_to_its_vpc(vni: int) -> None:
     assert vni_of_ifname(port_name(make_id("eni", vni, 0xABCDEF01234))) == vni
+
+
+@pytest.mark.parametrize("letter", CABLE_LETTERS)
+def test_a_cable_s_end_belongs_to_the_vpc_that_it_is_in(letter: str) -> None:
+    name = cable_end_name(letter, 6000, make_id("eni", 5000, 0xABCDEF01234))
+    assert name == f"{letter}-001770abcdef0"
+    assert vni_of_ifname(name) == 6000
+    assert is_cable_end(name)
+    assert not is_port(name)
+
+
+@pytest.mark.parametrize("name", ["v-0013880000001", "p-00138", "p", "", "pq-001388000000", "x-0013880000001"])
+def test_other_names_are_no_cable_s_ends(name: str) -> None:
+    assert not is_cable_end(name)
+    assert is_port(name) == (name == "v-0013880000001")
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,11 @@ def test_a_parent_comes_first_and_knows_that_it_is_one(obj: KernelObject) -> Non
         assert obj.dies_with_parent or obj.orphan is not None
     if obj.is_up_state:
         assert isinstance(obj, AdminUp)
+
+
+@pytest.mark.parametrize("obj", [obj for obj in VPC if obj.twin is not None], ids=lambda obj: "-".join(map(str, obj.key[:3])))
+def test_twins_name_each_other(obj: KernelObject) -> None:
+    twin = {each.key: each for each in VPC}[obj.twin or ()]
+    assert twin.twin == obj.key
+    assert twin.has_children
+    assert obj.has_children, "or nobody would see the twin go with it"

@@ -1,0 +1,60 @@
+"""Cables: veth pairs with both ends in the overlay namespace, made, finished and changed end by end.
+
+A new end is marked last, like every device, so one that a killed process left behind is recognised as incomplete, and finished.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from netorch.drivers.netlink import Channel, Message, Refusal
+from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.dump import read_link
+from netorch.drivers.rtnl.entries import failure
+from netorch.state.link import CableEnd, IncompleteLink, Link
+from netorch.state.op import Create, Failure, Op
+
+
+class Cables:
+    """The cables of one overlay namespace."""
+
+    def __init__(self, channel: Channel, index_of: encode.IndexOf) -> None:
+        self._channel = channel
+        self._index_of = index_of
+
+    def make(self, ops: list[Op]) -> list[Failure]:
+        """Make, finish or change ends one by one: the first of a pair decides what is to be done for the second."""
+        failures: list[Failure] = []
+        for op in ops:
+            refusal = self._make(op)
+            if refusal is not None:
+                failures.append(failure(op, refusal))
+        return failures
+
+    def _make(self, op: Op) -> Refusal | None:
+        end = op.obj
+        if not isinstance(end, CableEnd):
+            return Refusal(errno.EINVAL, "it is no end of a cable")
+        found = read_link(self._channel, end.ifname)
+        standing = found[1] if found is not None else None
+        if found is not None and isinstance(op, Create):
+            if standing is not None and end.matches(standing):
+                return None
+            if not isinstance(standing, IncompleteLink) or not end.replaces(standing):
+                return Refusal(errno.EEXIST, "another device has that name")
+        try:
+            messages = self._messages(end, standing)
+        except LookupError:
+            return Refusal(errno.ENODEV, f"there is no VRF {end.vrf}")
+        refused = self._channel.batch(messages)
+        return refused[min(refused)] if refused else None
+
+    def _messages(self, end: CableEnd, standing: Link | None) -> list[Message]:
+        """Return the messages that make the end out of nothing, or out of what stands there. Raises LookupError."""
+        vrf = self._index_of(end.vrf)
+        if standing is None:
+            return [encode.new_cable(end, vrf), encode.mark(end.ifname)]
+        seems = standing.seems if isinstance(standing, IncompleteLink) else standing
+        new_mac = not isinstance(seems, CableEnd) or seems.lladdr != end.lladdr
+        change = encode.set_link(end.ifname, encode.cable_end(end, vrf, new_mac=new_mac))
+        return [change, encode.mark(end.ifname)] if isinstance(standing, IncompleteLink) else [change]
