@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import ClassVar
 
 import msgspec
 
@@ -30,7 +31,12 @@ class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`."""
+    """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`.
+
+    Schema 2 added `source_dest_check`.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
@@ -41,6 +47,7 @@ class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     instance: str = ""  # i-..., nothing: not attached
     groups: tuple[str, ...] = ()  # sg-..., sorted; what none of them permits is refused, so none refuses everything
     name: str = ""
+    source_dest_check: bool = True  # whether it sends and receives packets of its own addresses only
     tags: Tags = {}
 
     @property

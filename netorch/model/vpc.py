@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import ClassVar, Final
 
-from netorch.model.record import Record
+from netorch.model.record import Part, Record
 
 Tags = dict[str, str]
 
-LOCAL_TARGET = "local"
+TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devices have the number in their names
 
 
 class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,18 +37,25 @@ class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
     tags: Tags = {}
 
 
-class VpcRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a route table. `target` is `local` for the implicit route of each of the VPC's CIDRs."""
+class VpcRoute(Part, frozen=True, kw_only=True):
+    """One line of a route table."""
 
-    destination: str
-    target: str = LOCAL_TARGET
+    destination: str  # a canonical CIDR, or pl-...
+    target: str  # `local`, `blackhole` or an id: netorch.model.routing.target reads it
 
 
 class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A route table. The local routes are implicit: `routes_of` in netorch.control shows them, nothing stores them."""
+    """A route table. The local route of each of the VPC's ranges is implicit: nothing stores it.
+
+    Schema 2 added `number` and `routes`.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
     name: str
     main: bool = False
+    number: int = 0  # 1 to TABLE_NUMBER_LAST, unique in the VPC; 0 for the main table, and for others that schema 1 wrote
+    routes: tuple[VpcRoute, ...] = ()  # the customer's own; at most one to each destination
     tags: Tags = {}

@@ -15,7 +15,7 @@ import msgspec
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import Mapping
-from netorch.model.permission import GROUP_PREFIX
+from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import valid
@@ -68,6 +68,13 @@ def _of_subnet(subnet: Subnet) -> Iterator[Reference]:
         yield RouteTable, subnet.route_table
     if subnet.acl:
         yield NetworkAcl, subnet.acl
+
+
+def _of_table(table: RouteTable) -> Iterator[Reference]:
+    """Yield the prefix lists; a target may be gone, then its route is a black hole."""
+    for route in table.routes:
+        if route.destination.startswith(LIST_PREFIX):
+            yield PrefixList, route.destination
 
 
 def _of_interface(eni: NetworkInterface) -> Iterator[Reference]:
@@ -140,6 +147,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidRouteTableID.NotFound",
         limit="RouteTableLimitExceeded",
         check=valid.check_route_table,
+        refers=_of_table,
         goes_along=lambda table: table.main,
     ),
     Kind(

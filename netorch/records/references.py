@@ -11,7 +11,7 @@ from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip, parse_prefix
 from netorch.model.eni import Host, NetworkInterface
 from netorch.model.mapping import Mapping
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
 from netorch.records.kinds import BY_TYPE, of_vpc
 
@@ -58,6 +58,10 @@ def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterat
         for found, stored in records.of(kind.type).items() if kind.unique_names else ():
             if (other := seen.setdefault(stored.record.name, found)) != found:
                 yield keys.resource(found), keys.resource(other), f"both are called {stored.record.name}"
+    numbers: dict[int, str] = {}
+    for found, stored in records.of(RouteTable).items():
+        if (number := stored.record.number) and (other := numbers.setdefault(number, found)) != found:
+            yield keys.resource(found), keys.resource(other), f"both have the number {number}"
     vpc = records.vpc.record
     blocks = [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
     subnets = {subnet_id: stored.record for subnet_id, stored in records.of(Subnet).items()}

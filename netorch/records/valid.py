@@ -17,8 +17,10 @@ from netorch.model import flow_log, permission, rules
 from netorch.model.addr import AddressError, Prefix, canonical_ip, first_overlaps, parse_prefix, version_of
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
-from netorch.model.ids import VNI_FIRST, VNI_LAST
+from netorch.model.ids import VNI_FIRST, VNI_LAST, vni_of
 from netorch.model.mapping import Mapping
+from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.target import TargetKind, target_of
 from netorch.model.rules import Flaw, shown
 from netorch.model.security import (
     ACL_NUMBER_LAST,
@@ -36,7 +38,7 @@ from netorch.model.security import (
     SecurityGroupRule,
 )
 from netorch.model.status import HostMtu
-from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
+from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 
 SOURCE_TAG: Final = "netorch:source"  # netorch's own: which file made a VPC, or an instance at the top level
@@ -158,6 +160,24 @@ def check_route_table(key: str, table: RouteTable) -> None:
     """Check a route table. Raises Invalid."""
     _member(key, table, "rtb")
     _ok("name", _name(table.name))
+    if not 0 <= table.number <= (0 if table.main else TABLE_NUMBER_LAST):
+        raise Invalid(f"number: {table.number} is out of range")
+    for route in table.routes:
+        _route(route, table.vni)
+    _no_double("routes", (route.destination for route in table.routes))
+
+
+def _route(route: VpcRoute, vni: int) -> None:
+    if route.destination.startswith(LIST_PREFIX):
+        _id("routes", route.destination, "pl", vni)
+    else:
+        _cidr("routes", route.destination)
+    try:
+        target = target_of(route.target)
+    except ValueError as error:
+        raise Invalid(f"routes: {shown(route.target)} is not a target") from error
+    if target.id and target.kind is not TargetKind.PEERING and vni_of(target.id) != vni:
+        raise Invalid(f"routes: {target.id} is not of VNI {vni}")
 
 
 def check_interface(key: str, eni: NetworkInterface) -> None:

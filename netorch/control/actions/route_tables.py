@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt
-from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
+from netorch.errors import ApiError
+from netorch.model.routing.target import LOCAL
+from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use
 from netorch.records.read import read, read_all, read_vpc
@@ -26,7 +30,17 @@ class RouteTableInfo(msgspec.Struct, frozen=True, kw_only=True):
 def routes_of(vpc: Vpc, table: RouteTable) -> tuple[VpcRoute, ...]:
     """Return a table's routes: by now the implicit local one of each of the VPC's ranges, the same in every table."""
     del table
-    return tuple(VpcRoute(destination=cidr) for cidr in vpc.cidrs + vpc.ipv6_cidrs)
+    return tuple(VpcRoute(destination=cidr, target=str(LOCAL)) for cidr in vpc.cidrs + vpc.ipv6_cidrs)
+
+
+def free_number(vpc_id: str, tables: Iterable[RouteTable]) -> int:
+    """Return the lowest number that none of a VPC's tables has. Raises ApiError: RouteTableLimitExceeded."""
+    taken = {table.number for table in tables}
+    found = next((number for number in range(1, TABLE_NUMBER_LAST + 1) if number not in taken), None)
+    if found is None:
+        what = f"VPC {vpc_id}: has {TABLE_NUMBER_LAST} route tables besides the main one, and hosts carry no more"
+        raise ApiError("RouteTableLimitExceeded", f"{what}; delete one")
+    return found
 
 
 def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, tags: Tags | None = None) -> RouteTable:
@@ -36,10 +50,15 @@ def create_route_table(store: Store, caller: Caller, vpc_id: str, *, name: str, 
       ApiError: InvalidVpcID.NotFound, RouteTableLimitExceeded, InvalidParameterValue for a bad or taken name.
     """
 
-    def make(vpc: Vpc, _others: list[RouteTable]) -> RouteTable:
+    def make(vpc: Vpc, others: list[RouteTable]) -> RouteTable:
         where = f"route table {name!r}"
-        checked = checks.name(where, name)
-        return RouteTable(id=caller.new_id("rtb", vpc.vni), vni=vpc.vni, name=checked, tags=checks.tags(where, tags))
+        return RouteTable(
+            id=caller.new_id("rtb", vpc.vni),
+            vni=vpc.vni,
+            name=checks.name(where, name),
+            number=free_number(vpc_id, others),
+            tags=checks.tags(where, tags),
+        )
 
     return create_part(store, caller, vpc_id, RouteTable, name, make)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
+from netorch.control.actions.route_tables import free_number
 from netorch.control.actions.vpcs import create_writes
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.draft import Draft, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
@@ -11,7 +14,7 @@ from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
-from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
+from netorch.model.cloud import DEFAULT_VPC_NAME, RouteTableDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, primary_eni_id
 from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -191,11 +194,12 @@ class _Structure:
     def _plan_tables(self) -> dict[str, str]:
         """Add and change route tables; return the declared ones' ids by name."""
         ids = {}
+        tables = [stored.record for stored in self._tables.values()]  # those that go, too: a plan may take several transactions
         for decl in self._decl.route_tables:
             stored = self._tables.get(decl.name)
             if stored is None:
-                table_id = self._draft.caller.new_id("rtb", self._records.vni)
-                table = RouteTable(id=table_id, vni=self._records.vni, name=decl.name, tags=decl.tags)
+                table = self._new_table(decl, tables)
+                tables.append(table)
                 self._guard().put(keys.resource(table.id), table)
                 self._note(Action.ADD, "route-table", decl.name)
                 ids[decl.name] = table.id
@@ -206,6 +210,10 @@ class _Structure:
                 self._guard().change(keys.resource(changed.id), stored.mod_revision, changed)
                 self._note(Action.CHANGE, "route-table", decl.name, changed.id, tags=(stored.record.tags, decl.tags))
         return ids
+
+    def _new_table(self, decl: RouteTableDecl, others: Iterable[RouteTable]) -> RouteTable:
+        vni, number = self._records.vni, free_number(self._records.vpc.record.id, others)
+        return RouteTable(id=self._draft.caller.new_id("rtb", vni), vni=vni, name=decl.name, number=number, tags=decl.tags)
 
     def _delete_tables(self) -> None:
         declared = {decl.name for decl in self._decl.route_tables}

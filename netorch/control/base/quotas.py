@@ -10,6 +10,7 @@ import msgspec
 from netorch.control.base import checks
 from netorch.errors import ApiError, Conflict
 from netorch.model.record import Record
+from netorch.model.vpc import TABLE_NUMBER_LAST
 from netorch.records.codec import decode, encode
 from netorch.records.errors import invalid
 from netorch.store.base import Compare, KeyValue, Put, Store
@@ -43,8 +44,9 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
 MAX_LIMIT: Final = 1_000_000
-# How high limits may be raised that something else bounds: an instance ends in one transaction, and its groups change in one.
-HIGHEST: Final = {"interfaces_per_instance": 15, "groups_per_interface": 16}
+# How high limits may be raised that something else bounds: an instance ends in one transaction, its groups change in one, and
+# hosts number route tables.
+HIGHEST: Final = {"interfaces_per_instance": 15, "groups_per_interface": 16, "route_tables_per_vpc": TABLE_NUMBER_LAST}
 _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is counted
     "VpcLimitExceeded": ("vpcs", "VPCs"),
     "CidrLimitExceeded": ("cidrs_per_vpc", "CIDRs"),

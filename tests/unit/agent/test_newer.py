@@ -13,7 +13,7 @@ from netorch.model.vpc import Vpc
 from netorch.records import keys
 from tests.unit.agent.world import World
 
-NEWER = b'{"schema":2,"rules":"of tomorrow"}'
+NEWER = b'{"schema":1000,"rules":"of tomorrow"}'
 
 
 def status(world: World, host: str, vni: int) -> str:

@@ -13,7 +13,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import make_id
 from netorch.model.mapping import Direction, Mapping, Move
 from netorch.model.security import AclEntry, NetworkAcl, PrefixList, PrefixListEntry, SecurityGroup, SecurityGroupRule
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import check_value
 
@@ -28,7 +28,17 @@ MAPPING = Mapping(
 GOOD: dict[str, Any] = {
     "vpc": Vpc(id=IDS["vpc"], vni=VNI, owner="acme", name="web", cidrs=("10.0.0.0/16", "10.1.0.0/16"), tags={"a": "b"}),
     "subnet": Subnet(id=IDS["subnet"], vni=VNI, name="app", cidr="10.0.0.0/24", ipv6_cidr="fd00::/64", acl=IDS["acl"]),
-    "rtb": RouteTable(id=IDS["rtb"], vni=VNI, name="main", main=True),
+    "rtb": RouteTable(
+        id=IDS["rtb"],
+        vni=VNI,
+        name="fire",
+        number=200,
+        routes=(
+            VpcRoute(destination="0.0.0.0/0", target=IDS["eni"]),
+            VpcRoute(destination="::/0", target="blackhole"),
+            VpcRoute(destination=IDS["pl"], target=make_id("pcx", VNI + 1, 7)),
+        ),
+    ),
     "eni": NetworkInterface(
         id=IDS["eni"],
         vni=VNI,
@@ -68,6 +78,24 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("subnet", {"ipv6_cidr": "10.0.0.0/24"}),
     ("subnet", {"acl": OTHER["acl"]}),
     ("subnet", {"route_table": IDS["acl"]}),
+    ("rtb", {"number": -1}),
+    ("rtb", {"number": 201}),
+    ("rtb", {"main": True}),
+    *(
+        ("rtb", {"routes": (VpcRoute(destination=destination, target=target),)})
+        for destination, target in (
+            ("10.0.0.1/8", "blackhole"),
+            ("010.0.0.0/8", "blackhole"),
+            (OTHER["pl"], "blackhole"),
+            ("pl-names", "blackhole"),
+            (IDS["sg"], "blackhole"),
+            ("10.0.0.0/8", ""),
+            ("10.0.0.0/8", IDS["sg"]),
+            ("10.0.0.0/8", "igw-1"),
+            ("10.0.0.0/8", OTHER["eni"]),
+        )
+    ),
+    ("rtb", {"routes": (VpcRoute(destination="::/0", target="blackhole"), VpcRoute(destination="::/0", target="local"))}),
     ("eni", {"mac": "07:00:00:00:00:01"}),
     ("eni", {"mac": "06:00:00:00:00:0A"}),
     ("eni", {"address": "10.0.0.04"}),

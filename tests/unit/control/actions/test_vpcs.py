@@ -177,3 +177,12 @@ def test_a_table_of_another_vpc_is_not_associated(store: Store, acme: Caller, vp
     foreign = route_tables.create_route_table(store, acme, other.id, name="t")
     with refused("InvalidParameterValue", "another VPC"):
         subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.1.0/24", route_table=foreign.id)
+
+
+def test_a_new_route_table_has_the_lowest_free_number(store: Store, acme: Caller, vpc: Vpc) -> None:
+    made = [route_tables.create_route_table(store, acme, vpc.id, name=name) for name in "abc"]
+    assert [table.number for table in made] == [1, 2, 3]
+    route_tables.delete_route_table(store, acme, made[1].id)
+    assert route_tables.create_route_table(store, acme, vpc.id, name="d").number == 2
+    other = vpcs.create_vpc(store, acme, name="other", cidrs=["10.1.0.0/16"])
+    assert route_tables.create_route_table(store, acme, other.id, name="a").number == 1
