@@ -6,21 +6,12 @@ same whatever the number of entries.
 
 from __future__ import annotations
 
-from enum import Enum
-
 from netorch.model.addr import parse_prefix
 from netorch.model.ids import vni_of
-from netorch.model.security import AclEntry, NetworkAcl
+from netorch.model.security import AclEntry, Direction, NetworkAcl
 from netorch.state.nft import NftChain
 from policy.boxes import Stretch, lookups, ordered
 from policy.services import EVERYTHING, services
-
-
-class Direction(Enum):
-    """As an interface sees it."""
-
-    OUT = "out"
-    IN = "in"
 
 
 def allows_everything(acl: NetworkAcl, direction: Direction) -> bool:
@@ -30,7 +21,7 @@ def allows_everything(acl: NetworkAcl, direction: Direction) -> bool:
 
 def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
     """Return the chain that returns for what is allowed, and refuses everything else."""
-    far = "daddr" if direction is Direction.OUT else "saddr"
+    far = "daddr" if direction is Direction.EGRESS else "saddr"
     rules, sets = [], []
     for version, word in ((4, "ip"), (6, "ip6")):
         stretches = _allowed(acl, direction, version)
@@ -40,12 +31,12 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
         for lookup in lookups(name, version, f"{word} {far}", stretches):
             rules += lookup.rules("return")
             sets += [lookup.set] if lookup.set is not None else []
-    rules.append("goto acl_refuses_sender" if direction is Direction.OUT else "goto acl_refuses_taker")
+    rules.append("goto acl_refuses_sender" if direction is Direction.EGRESS else "goto acl_refuses_taker")
     return NftChain(vni=vni_of(acl.id), name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
 
 
 def _allowed(acl: NetworkAcl, direction: Direction, version: int) -> list[Stretch]:
-    entries: tuple[AclEntry, ...] = acl.egress if direction is Direction.OUT else acl.ingress
+    entries: tuple[AclEntry, ...] = acl.egress if direction is Direction.EGRESS else acl.ingress
     parsed = [(parse_prefix(entry.cidr), entry) for entry in sorted(entries, key=lambda entry: entry.number)]
     return ordered(
         version,

@@ -18,13 +18,13 @@ UNSPECIFIED: Final = "::"  # the source of a duplicate address detection; the ke
 
 def _tables(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
     """Yield the tables, which let no port send that has no chain."""
-    return iter(skeleton.fabric_tables())
+    return iter(skeleton.overlay_tables())
 
 
 def _chains(view: VpcView) -> Iterator[KernelObject]:
-    """Yield a chain for every port that is here; an arriving interface has no port yet that could have one."""
+    """Yield a chain for every port that is here; an incoming interface has no port yet that could have one."""
     for item in view.local:
-        if item.phase is not Phase.ARRIVING:
+        if item.phase is not Phase.INCOMING:
             yield _chain(view, item)
 
 
@@ -36,7 +36,7 @@ def _chain(view: VpcView, item: LocalEni) -> PortChain:
 
 
 class AntiSpoof:
-    """Yields the fabric's tables, and the chain of every port."""
+    """Yields the overlay's tables, and the chain of every port."""
 
     name: Final = "antispoof"
     reads: Final[frozenset[type]] = frozenset({NetworkInterface})

@@ -1,8 +1,8 @@
 """Security groups and network ACLs as chains: what each interface here may send and receive.
 
-    sends   v-…  ->  border-<vni>-<subnet>-<class>-out  ->  acl-<vni>-<acl>-out, unless to the own subnet
+    sends   v-…  ->  border-<vni>-<subnet>-<class>-egress  ->  acl-<vni>-<acl>-egress, unless to the own subnet
                                                         ->  send-<vni>-<class>
-    takes   v-…  ->  border-<vni>-<subnet>-<class>-in   ->  acl-<vni>-<acl>-in, unless from the own subnet
+    takes   v-…  ->  border-<vni>-<subnet>-<class>-ingress   ->  acl-<vni>-<acl>-ingress, unless from the own subnet
                                                         ->  take-<vni>-<class>
 
 * A *class* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one set
@@ -26,12 +26,12 @@ from netorch.compiler.base import Identity, LocalEni, MappingPart, Part, VpcPart
 from netorch.errors import CompileError
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
-from policy.acl import Direction, acl_chain, allows_everything
+from policy.acl import acl_chain, allows_everything
 from policy.groups import GroupRules, group_chain
 
 _CLASS_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
@@ -43,12 +43,12 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
         yield NftMap(vni=view.vni, name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
     for device in (view.vrf, view.vxlan):
-        yield _fabric(view, ZONES, device, hex(view.zone))
+        yield _overlay(view, ZONES, device, hex(view.zone))
     for port in ports:
-        yield _fabric(view, skeleton.PORT_ZONES, port, hex(view.zone))
+        yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
         for direction in Direction:
-            yield _fabric(view, skeleton.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
+            yield _overlay(view, skeleton.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:
@@ -76,7 +76,7 @@ def _class_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     if mapping.groups:
         version = 6 if ":" in mapping.address else 4
         number = hex(class_number(mapping.groups))
-        yield _fabric(view, class_map(mapping.vni, version), mapping.address, number)
+        yield _overlay(view, class_map(mapping.vni, version), mapping.address, number)
 
 
 def class_number(groups: tuple[str, ...]) -> int:
@@ -105,12 +105,12 @@ def _groups(item: LocalEni) -> tuple[str, ...]:
     return item.eni.groups
 
 
-def _fabric(view: VpcView, name: str, item: str, value: str) -> NftElement:
+def _overlay(view: VpcView, name: str, item: str, value: str) -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(item,), vni=view.vni, value=value)
 
 
 def _group_chain_name(vni: int, groups: tuple[str, ...], direction: Direction) -> str:
-    verb = "send" if direction is Direction.OUT else "take"
+    verb = "send" if direction is Direction.EGRESS else "take"
     return f"{verb}-{vni:06x}-{class_number(groups):08x}"
 
 
@@ -134,7 +134,7 @@ def _border(view: VpcView, item: LocalEni, acl: NetworkAcl, direction: Direction
     """Return the chain in front of a class's: what crosses the subnet's border meets its ACL first."""
     rules = []
     if not allows_everything(acl, direction):
-        far = "daddr" if direction is Direction.OUT else "saddr"
+        far = "daddr" if direction is Direction.EGRESS else "saddr"
         name = _acl_name(acl, direction)
         rules.append(f"ip {far} != {item.subnet.cidr} jump {name}")
         if view.dual_stack:

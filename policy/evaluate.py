@@ -36,6 +36,7 @@ from netorch.model.security import (
     TCP,
     UDP,
     AclEntry,
+    Direction,
     NetworkAcl,
     PrefixList,
     SecurityGroup,
@@ -66,18 +67,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def acl_of(self, subnet: Subnet) -> NetworkAcl:
         """Return a subnet's ACL: the one that it names, or the VPC's default."""
         return next(acl for acl in self.acls if acl.id == subnet.acl or (not subnet.acl and acl.is_default))
-
-
-class Direction(Enum):
-    """Which rules of an interface a packet is held to."""
-
-    EGRESS = "egress"
-    INGRESS = "ingress"
-
-    @property
-    def other(self) -> Direction:
-        """Return the opposite direction."""
-        return Direction.INGRESS if self is Direction.EGRESS else Direction.EGRESS
 
 
 class Judge(Enum):

@@ -15,9 +15,8 @@ from msgspec import structs
 from netorch.compiler.base import VpcView
 from netorch.errors import CompileError
 from netorch.model.addr import Prefix, parse_prefix
-from netorch.model.security import PrefixList, SecurityGroup, SecurityGroupRule
+from netorch.model.security import Direction, PrefixList, SecurityGroup, SecurityGroupRule
 from netorch.state.nft import ChainSet, NftChain
-from policy.acl import Direction
 from policy.boxes import Lookup, class_lookups, lookups, port_lookup, union
 from policy.services import EVERYTHING, LAST, NOTHING, WITH_PORTS, Services, services
 from policy.skeleton import SENT
@@ -44,7 +43,7 @@ class GroupRules:
             group = self._groups.get(group_id)
             if group is None:
                 raise CompileError(f"security group {group_id}: its record is missing; the last rules stay in force")
-            yield from group.egress if direction is Direction.OUT else group.ingress
+            yield from group.egress if direction is Direction.EGRESS else group.ingress
 
     def by_prefix(self, rules: Iterable[SecurityGroupRule]) -> dict[Prefix, Services]:
         """Return what rules permit with each prefix. Raises CompileError for a prefix list that is not there."""
@@ -91,9 +90,8 @@ class GroupRules:
 
 def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
     """Return the chain that judges what interfaces with these groups send (OUT) or receive (IN). Raises CompileError."""
-    other_way = Direction.IN if direction is Direction.OUT else Direction.OUT
     own = list(rules.of(groups, direction))
-    permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, other_way))
+    permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, direction.other))
     versions = (4, 6) if view.dual_stack else (4,)
     closed = [version for version in versions if permitted.get(_anywhere(version), NOTHING) != EVERYTHING]
     chain = _Chain(view.vni, name, direction)
@@ -109,8 +107,8 @@ def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[st
         chain.look_up(lookups(name, version, chain.far(version), tracked), chain.tracked)
     by_class = rules.by_class(own)
     if by_class and closed:
-        if direction is Direction.IN:
-            chain.rules.append("meta mark set 0x0")  # what came from the fabric has none, unless somebody else's rule gave it one
+        if direction is Direction.INGRESS:
+            chain.rules.append("meta mark set 0x0")  # from the overlay it has none, unless a foreign rule set it
         chain.rules += [f"meta mark set {chain.far(version)} map @class-{view.vni:06x}.{version}" for version in closed]
         chain.look_up(class_lookups(name, by_class), chain.tracked)
     return chain.finished()
@@ -120,7 +118,7 @@ class _Chain:
     """A chain in the making."""
 
     def __init__(self, vni: int, name: str, direction: Direction) -> None:
-        sends = direction is Direction.OUT
+        sends = direction is Direction.EGRESS
         # Verdicts of policy.skeleton.
         self.untracked = "goto freely_sent" if sends else "goto freely_taken"
         self.tracked = "goto sent" if sends else "goto taken"

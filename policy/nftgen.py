@@ -52,7 +52,7 @@ def member(vtep: str, vni: int) -> NftElement:
 
 
 def transit(vxlan: str, address: str, vni: int) -> NftElement:
-    """Return the element that lets packets for a departed address go back to the fabric."""
+    """Return the element that lets packets for a departed address go back to the overlay."""
     name = f"transit{6 if ':' in address else 4}"
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(vxlan, address), vni=vni)
 

@@ -1,6 +1,6 @@
 """The nftables skeletons of a host, as text.
 
-Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the fabric only, not those of the host itself.
+Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the overlay only, not those of the host itself.
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
 
@@ -90,9 +90,9 @@ FRAGMENT_MBYTES_PER_S: Final = 30
 CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
 SENT: Final = "0x4e55"  # the mark of what its sender may send, on its way to the receiver's chain on this host
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
-JUDGES: Final = {"out": "sends", "in": "takes"}  # the maps that name a port's chain, by direction
+JUDGES: Final = {"egress": "sends", "ingress": "takes"}  # the maps that name a port's chain, by direction
 
-FABRIC_NETDEV: Final = f"""
+OVERLAY_NETDEV: Final = f"""
 set icmp_errors {{
     type icmp_type
     size 8
@@ -122,7 +122,7 @@ chain nameless {{
 # SYN without FIN, RST and ACK. The flags first, whatever the packet is: they are no others' most of the time, and cheap to load.
 BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
 
-FABRIC_INET: Final = (
+OVERLAY_INET: Final = (
     """
 set transit4 {
     type ifname . ipv4_addr
@@ -242,12 +242,12 @@ chain authenticated {
 }
 chain forward {
     type filter hook forward priority -20; policy drop;
-    meta mark != CHECKED goto from_fabric
+    meta mark != CHECKED goto from_overlay
     jump from_port
     meta mark SENT meta mark set 0x0 oifname vmap @takes
     goto refuse_no_policy
 }
-chain from_fabric {
+chain from_overlay {
     oifname vmap @takes
     oifgroup VXLAN_GROUP goto relay
     goto refuse_no_policy
@@ -361,9 +361,9 @@ def underlay_table() -> NftTable:
     return NftTable(netns=UNDERLAY, family="ip", body=UNDERLAY_IP)
 
 
-def fabric_tables() -> tuple[NftTable, NftTable]:
+def overlay_tables() -> tuple[NftTable, NftTable]:
     """Return the tables that keep instances to their own addresses, and to their own business."""
     return (
-        NftTable(netns=OVERLAY, family="inet", body=FABRIC_INET),
-        NftTable(netns=OVERLAY, family="netdev", body=FABRIC_NETDEV),
+        NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET),
+        NftTable(netns=OVERLAY, family="netdev", body=OVERLAY_NETDEV),
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import Carried, HostPart, HostView, MappingPart, Part, VpcView
-from netorch.model.mapping import Direction, Mapping
+from netorch.model.mapping import Mapping, MoveDirection
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
 from policy import nftgen, skeleton
@@ -33,9 +33,9 @@ def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     if move is None:
         return
     other_is_me = move.host == me
-    if move.direction is Direction.TO and not other_is_me:
+    if move.direction is MoveDirection.TO and not other_is_me:
         yield from _accept("peers", move.vtep, mapping)
-    old_host, old_vtep = (mapping.host, mapping.vtep) if move.direction is Direction.TO else (move.host, move.vtep)
+    old_host, old_vtep = (mapping.host, mapping.vtep) if move.direction is MoveDirection.TO else (move.host, move.vtep)
     if old_host == me:
         yield nftgen.transit(view.vxlan, mapping.address, mapping.vni)
     elif me in (mapping.host, move.host):

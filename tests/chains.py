@@ -10,8 +10,8 @@ from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap
 VNI = 5000
 CLASS, OTHER_CLASS = 0xBEEF, 0x10
 SEND, TAKE = "send-001388-0000beef", "take-001388-0000beef"
-ACL = "acl-001388-00000000001-out"
-BORDER = "border-001388-00000000001-0000beef-out"
+ACL = "acl-001388-00000000001-egress"
+BORDER = "border-001388-00000000001-0000beef-egress"
 
 _SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "free4": ("inet_service . inet_proto", ("0-65535 . 17", "80-443 . 6")),
@@ -35,7 +35,7 @@ MAPS = (
 
 
 def element(holder: str, *items: str, value: str = "") -> NftElement:
-    """Return an element of a set or map in the fabric's inet table."""
+    """Return an element of a set or map in the overlay's inet table."""
     return NftElement(netns=OVERLAY, family="inet", set=holder, items=items, vni=VNI, value=value)
 
 

@@ -39,7 +39,7 @@ def make_view(
             Identity: tuple(sorted(map(Identity, set(identities)))),
         },
         zone=zone,
-        held=frozenset(address for item in here if item.phase is not Phase.ARRIVING for address in item.eni.addresses),
+        active=frozenset(address for item in here if item.phase is not Phase.INCOMING for address in item.eni.addresses),
         mtus=mtus or {},
     )
 

@@ -134,9 +134,9 @@ class Compilation:
                 self._compile_part(vni, part.id, partial(compile_vpc_part, part, view))
         again = [part for part in self._mapping_parts if before is None or not part.inputs.isdisjoint(changed)]
         self._compile_mappings(view, self._records.vpcs[vni].mappings, again)
-        if before is not None and before.held != view.held:
+        if before is not None and before.active != view.active:
             others = [part for part in self._mapping_parts if part not in again]
-            self._compile_mappings(view, before.held ^ view.held, others)
+            self._compile_mappings(view, before.active ^ view.active, others)
         return changed
 
     def _keep(self, target: Slice, view: VpcView, changed: Set[type]) -> None:

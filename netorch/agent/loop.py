@@ -22,7 +22,7 @@ from netorch.agent.follow import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Dirty, Records
-from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, Outbox
+from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, StatusPublisher
 from netorch.agent.snapshot import Snapshot, SnapshotFile
 from netorch.agent.tasks.allowance import Allowance
 from netorch.agent.tasks.connections import Connections
@@ -73,8 +73,8 @@ class Agent:
         self.kernel = kernel
         self.reconciler = Reconciler(self.records, self.moves, kernel, compilers)
         self.follower = Follower(self.records, open_store, self._prefixes)
-        self.outbox = Outbox(host_name, kernel.identity)
-        self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.outbox)
+        self.publisher = StatusPublisher(host_name, kernel.identity)
+        self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.publisher)
         self.allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
         self.flow_logger = flow_logger  # None: this agent writes no flow logs
         self._clock = clock
@@ -88,7 +88,7 @@ class Agent:
         self._kernel_trouble = ""
         self._started_at = time.time()
         self._connected: Store | None = None
-        self._enis_said: dict[int, set[str]] = {}
+        self._enis_published: dict[int, set[str]] = {}
         self._logged: set[int] = set()  # VPCs with flow logs, when they were last looked at
 
     def start(self) -> None:
@@ -202,7 +202,7 @@ class Agent:
         if store is None or not self.follower.in_sync:
             return
         try:
-            for mapping in self.moves.arriving():
+            for mapping in self.moves.incoming():
                 if self._has_arrived(mapping):
                     complete_arrival(store, self.host_name, mapping.eni)
             for eni_id in self.moves.departures_due(now):
@@ -212,7 +212,7 @@ class Agent:
 
     def _has_arrived(self, mapping: Mapping) -> bool:
         phase = self.reconciler.phases.get(mapping.vni, {}).get(mapping.eni)
-        return phase is Phase.HELD and self.reconciler.port_is_up(port_name(mapping.eni), mapping.vni)
+        return phase is Phase.ACTIVE and self.reconciler.port_is_up(port_name(mapping.eni), mapping.vni)
 
     def _tell(self, applied: set[int], now: float) -> None:
         for slice_id in applied | self.reconciler.problems.keys():
@@ -220,21 +220,21 @@ class Agent:
                 self._tell_vpc(slice_id)
         host_view = self.reconciler.host_view
         if host_view is not None:
-            self.outbox.say(keys.host_mtu(self.host_name), HostMtu(mtu=host_view.underlay_mtu))
+            self.publisher.publish(keys.host_mtu(self.host_name), HostMtu(mtu=host_view.underlay_mtu))
         if now >= self._count_at:
             self._count_at = now + COUNT_EVERY_S
             self._count()
-            self.outbox.say(keys.agent_status(self.host_name), self._status())
+            self.publisher.publish(keys.agent_status(self.host_name), self._status())
         store = self.follower.store
         if store is None or not self.follower.in_sync:
             self._connected = None
             return
         try:
             if store is not self._connected:
-                self.outbox.adopt(store)
+                self.publisher.adopt(store)
                 self._connected = store
-            if self.outbox.stay_alive(store, now):
-                self.outbox.flush(store)
+            if self.publisher.stay_alive(store, now):
+                self.publisher.flush(store)
         except StoreError as error:
             self._connected = None  # what of it was written is for the store to say
             log.warning("status not written reason=%r", str(error))
@@ -250,22 +250,22 @@ class Agent:
 
     def _tell_vpc(self, vni: int) -> None:
         problem = self.reconciler.problems.get(vni, "")
-        self.outbox.say(keys.vpc_status(self.host_name, vni), VpcStatus(reason=problem) if problem else None)
+        self.publisher.publish(keys.vpc_status(self.host_name, vni), VpcStatus(reason=problem) if problem else None)
         phases = self.reconciler.phases.get(vni, {})
-        for eni_id in self._enis_said.pop(vni, set()) - phases.keys():
-            self.outbox.say(keys.eni_status(self.host_name, eni_id), None)
+        for eni_id in self._enis_published.pop(vni, set()) - phases.keys():
+            self.publisher.publish(keys.eni_status(self.host_name, eni_id), None)
         for eni_id, phase in phases.items():
             status = self._eni_status(eni_id, phase, problem)
             if status is not None:
-                self.outbox.say(keys.eni_status(self.host_name, eni_id), status)
+                self.publisher.publish(keys.eni_status(self.host_name, eni_id), status)
         if phases:
-            self._enis_said[vni] = set(phases)
+            self._enis_published[vni] = set(phases)
 
     def _eni_status(self, eni_id: str, phase: Phase, problem: str) -> EniStatus | None:
-        if phase is Phase.ARRIVING:
+        if phase is Phase.INCOMING:
             return None
-        if phase is Phase.DEPARTING and not problem:
-            return EniStatus(state=EniState.DEPARTING)
+        if phase is Phase.OUTGOING and not problem:
+            return EniStatus(state=EniState.OUTGOING)
         if self.reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
             return EniStatus(state=EniState.ATTACHED, reason=self._left_alone(eni_id))
         why = self.reconciler.refusal_of(port_name(eni_id), vni_of(eni_id)) or problem or "the port is not up"

@@ -1,6 +1,6 @@
 """How an interface moves from host A to host B without its traffic noticing.
 
-    control   mapping {host A, move to B}, B wants the interface
+    control   mapping {host A, move to B}, B has the placement
     peers     accept B as its source beside A
     A         routes its address to B as second best (the kernel itself relays once the port is gone), says DEPARTING
     B         prepares everything but the port; waits for A's word and a moment for the peers; plugs the port
@@ -20,7 +20,7 @@ from netorch.agent.records import Records
 from netorch.compiler.base import Phase
 from netorch.model.eni import EniState, NetworkInterface
 from netorch.model.ids import port_name, vni_of
-from netorch.model.mapping import Direction, Mapping
+from netorch.model.mapping import Mapping, MoveDirection
 from netorch.records import keys
 
 SETTLE_S = 0.1  # after A's word, for peers that have not yet heard of B: hosts see a change 1 to 100 ms apart
@@ -48,14 +48,14 @@ def mapping_of(records: Records, eni_id: str) -> Mapping | None:
     return vpc.one(Mapping, eni.address) if vpc is not None and eni is not None else None
 
 
-def is_arriving(mapping: Mapping, me: str) -> bool:
+def is_incoming(mapping: Mapping, me: str) -> bool:
     """Return whether the address is on its way to this host."""
-    return mapping.move is not None and mapping.move.direction is Direction.TO and mapping.move.host == me
+    return mapping.move is not None and mapping.move.direction is MoveDirection.TO and mapping.move.host == me
 
 
 def has_left(mapping: Mapping, me: str) -> bool:
     """Return whether the address has moved away from this host, which still relays for it."""
-    return mapping.move is not None and mapping.move.direction is Direction.FROM and mapping.move.host == me
+    return mapping.move is not None and mapping.move.direction is MoveDirection.FROM and mapping.move.host == me
 
 
 class Moves:
@@ -69,7 +69,7 @@ class Moves:
     def phases(self, vni: int, has_device: Callable[[str], bool], now: float) -> dict[str, Phase]:
         """Return the phase of each interface of a VPC that is here; `has_device` says whether the kernel holds a device."""
         phases = {}
-        for eni_id in self._records.wants_of(vni):
+        for eni_id in self._records.placements_of(vni):
             mapping = mapping_of(self._records, eni_id)
             phase = self._phase(eni_id, mapping, has_device, now)
             if phase is not None:
@@ -78,22 +78,22 @@ class Moves:
 
     def _phase(self, eni_id: str, mapping: Mapping | None, has_device: Callable[[str], bool], now: float) -> Phase | None:
         me = self._records.host_name
-        if mapping is None or not is_arriving(mapping, me):
+        if mapping is None or not is_incoming(mapping, me):
             self._arrivals.pop(eni_id, None)
         if mapping is None or not has_left(mapping, me):
             self._relays.pop(eni_id, None)
         if mapping is None:
             return None
         if mapping.host == me:
-            leaving = mapping.move is not None and mapping.move.direction is Direction.TO
-            return Phase.DEPARTING if leaving else Phase.HELD
-        if is_arriving(mapping, me):
+            leaving = mapping.move is not None and mapping.move.direction is MoveDirection.TO
+            return Phase.OUTGOING if leaving else Phase.ACTIVE
+        if is_incoming(mapping, me):
             arrival = self._arrivals.setdefault(eni_id, Arrival(now))
             status = self._records.statuses.get(keys.eni_status(mapping.host, eni_id))
-            if arrival.released_at is None and status is not None and status.state is EniState.DEPARTING:
+            if arrival.released_at is None and status is not None and status.state is EniState.OUTGOING:
                 arrival.released_at = now
             arrival.plugged = has_device(port_name(eni_id)) or now >= arrival.due_at()
-            return Phase.HELD if arrival.plugged else Phase.ARRIVING
+            return Phase.ACTIVE if arrival.plugged else Phase.INCOMING
         if has_left(mapping, me):
             self._relays.setdefault(eni_id, now + GRACE_S)
         return None
@@ -101,23 +101,23 @@ class Moves:
     def watched_prefixes(self) -> set[str]:
         """Return the keys by which the hosts that release an interface to us say so, and tell its connections."""
         watched = set()
-        for mapping in self.arriving():
+        for mapping in self.incoming():
             watched |= {keys.eni_status(mapping.host, mapping.eni), keys.eni_flows(mapping.host, mapping.eni)}
         me = self._records.host_name
         for mapping in self._records.moving.values():  # what has come: the former host tells once more when it has let go
             move = mapping.move
-            if mapping.host == me and move is not None and move.direction is Direction.FROM:
+            if mapping.host == me and move is not None and move.direction is MoveDirection.FROM:
                 watched.add(keys.eni_flows(move.host, mapping.eni))
         return watched
 
-    def arriving(self) -> list[Mapping]:
+    def incoming(self) -> list[Mapping]:
         """Return the deciding mappings of the interfaces that are on their way to this host."""
         records = self._records
         return [
             mapping
             for mapping in records.moving.values()
-            if mapping.eni in records.wants
-            and is_arriving(mapping, records.host_name)
+            if mapping.eni in records.placements
+            and is_incoming(mapping, records.host_name)
             and mapping_of(records, mapping.eni) is mapping
         ]
 
@@ -140,5 +140,5 @@ class Moves:
         return min((*deadlines, *(self._relays.values() if in_sync else ())), default=None)
 
     def _forget_unwanted(self, clocks: dict[str, Arrival] | dict[str, float]) -> None:
-        for eni_id in [eni_id for eni_id in clocks if eni_id not in self._records.wants]:
+        for eni_id in [eni_id for eni_id in clocks if eni_id not in self._records.placements]:
             del clocks[eni_id]

@@ -26,7 +26,7 @@ class Peers:
         self.mtus: dict[str, int] = {}
         self._places: dict[str, set[Place]] = {}
 
-    def said(self, host: str, value: bytes | None) -> Collection[Place]:
+    def update(self, host: str, value: bytes | None) -> Collection[Place]:
         """Take in a host's word, or that it is gone; return the mappings that are to be compiled again."""
         before = self.mtus.pop(host, None)
         if value is not None:

@@ -54,7 +54,7 @@ class Records(Mirror):
         self.host_name = host_name
         self.host: Host | None = None
         self.host_flaw = ""  # why the host's record cannot be read; `host` is then the last one that could
-        self.wants: set[str] = set()  # ids of what this host is to carry
+        self.placements: set[str] = set()  # ids of what this host is to carry
         self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         self.prefixes = {
@@ -66,7 +66,7 @@ class Records(Mirror):
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
-        self._wants_of: dict[int, dict[str, str]] = {}  # VNI -> id of a placement -> why this agent cannot carry it, or nothing
+        self._placements_of: dict[int, dict[str, str]] = {}  # VNI -> id -> why this agent cannot carry it, or nothing
         self._classes: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
@@ -100,24 +100,24 @@ class Records(Mirror):
 
     def carried(self) -> Set[int]:
         """Return the VNIs that have something on this host, as a view: it changes with the records."""
-        return self._wants_of.keys()
+        return self._placements_of.keys()
 
-    def wants_of(self, vni: int) -> Collection[str]:
+    def placements_of(self, vni: int) -> Collection[str]:
         """Return the interfaces of a VPC that this host is to carry."""
-        return self._wants_of.get(vni, {}).keys()
+        return self._placements_of.get(vni, {}).keys()
 
     def problem(self, vni: int) -> str:
         """Return why a VPC must not be compiled now, or nothing."""
-        refused = next((why for _, why in sorted(self._wants_of.get(vni, {}).items()) if why), "")
+        refused = next((why for _, why in sorted(self._placements_of.get(vni, {}).items()) if why), "")
         return refused or (self.vpcs[vni].flaw() if vni in self.vpcs else "no record of the VPC is here yet")
 
     def is_isolated(self, vni: int) -> bool:
         """Return whether something of a VPC is of a newer version: then nothing of it is changed in the kernel."""
-        return any(self._wants_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
+        return any(self._placements_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
 
     def strange(self) -> str:
         """Return which placements are no ids, so that nobody knows what is asked for, or nothing."""
-        named = ", ".join(keys.want(self.host_name, name) for name in sorted(self.strays)[:_NAMED])
+        named = ", ".join(keys.placement(self.host_name, name) for name in sorted(self.strays)[:_NAMED])
         return f"placements that cannot be understood: {named}" if named else ""
 
     def changed_other(self, key: str, value: bytes | None) -> None:
@@ -128,16 +128,16 @@ class Records(Mirror):
         elif root == "hoststat":
             self._set_status(key, value)
         elif root == "underlay":
-            for place in self.peers.said(rest.partition("/")[2], value):
+            for place in self.peers.update(rest.partition("/")[2], value):
                 self.dirty.mappings.setdefault(place, self.vpcs[place[0]].mappings[place[1]].record)
 
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
         what, _, name = rest.partition("/")
         if what == "spec":
             self._set_spec(key, value)
-        elif what == "want" and is_id(name):
-            self._set_want(key, name, value)
-        elif what == "want":
+        elif what == "placement" and is_id(name):
+            self._set_placement(key, name, value)
+        elif what == "placement":
             (self.strays.discard if value is None else self.strays.add)(name)
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
@@ -147,19 +147,19 @@ class Records(Mirror):
         except UnreadableRecord as error:
             self.host_flaw = str(error)
 
-    def _set_want(self, key: str, resource_id: str, value: bytes | None) -> None:
+    def _set_placement(self, key: str, resource_id: str, value: bytes | None) -> None:
         vni = vni_of(resource_id)
         self.dirty.mark(vni, Phase)
         if value is not None:
-            self.wants.add(resource_id)
-            self._wants_of.setdefault(vni, {})[resource_id] = _why_not_carried(key, resource_id, value)
+            self.placements.add(resource_id)
+            self._placements_of.setdefault(vni, {})[resource_id] = _why_not_carried(key, resource_id, value)
             self.prefixes |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
             return
-        self.wants.discard(resource_id)
-        others = self._wants_of.get(vni, {})
+        self.placements.discard(resource_id)
+        others = self._placements_of.get(vni, {})
         others.pop(resource_id, None)
         if not others:
-            self._wants_of.pop(vni, None)
+            self._placements_of.pop(vni, None)
             self.prefixes -= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
 
     def changed(self, change: Change) -> None:
@@ -192,7 +192,7 @@ class Records(Mirror):
         self._count_class(vni, before, mapping)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
-            if either is not None and either.eni in self.wants:
+            if either is not None and either.eni in self.placements:
                 self.dirty.mark(vni, Phase)
 
     def _count_class(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:

@@ -23,7 +23,7 @@ COUNT_EVERY_S = 1.0
 _OPS_PER_TXN = 100
 
 
-class Outbox:
+class StatusPublisher:
     """The records that this host is to write, and those that it has written."""
 
     def __init__(self, host_name: str, kernel: str) -> None:
@@ -31,7 +31,7 @@ class Outbox:
         self._host_name = host_name
         self._run = AgentRun(kernel=kernel, run=secrets.token_hex(8))
         self._rival: AgentRun | None = None
-        self._speaks = False
+        self._is_owner = False
         self._wanted: dict[str, bytes] = {}
         self._written: dict[str, bytes] = {}
         self._changed: set[str] = set()
@@ -43,7 +43,7 @@ class Outbox:
         self._written = {kv.key: kv.value for kv in found if kv is not None}
         self._changed = set(self._wanted) | {key for key in self._written if key not in self._wanted}
 
-    def say(self, key: str, record: msgspec.Struct | None) -> None:
+    def publish(self, key: str, record: msgspec.Struct | None) -> None:
         """Have `record` written at `key`, or the key removed."""
         value = encode(record) if record is not None else None
         if value is None:
@@ -53,7 +53,7 @@ class Outbox:
         if self._written.get(key) != value:
             self._changed.add(key)
 
-    def said(self) -> set[str]:
+    def published(self) -> set[str]:
         """Return the keys that have, or wait for, a record."""
         return set(self._wanted)
 
@@ -86,22 +86,22 @@ class Outbox:
         Raises StoreError.
         """
         if now < self._renew_at:
-            return self._speaks
+            return self._is_owner
         key = keys.host_live(self._host_name)
         found = store.get(key)
         holder = _run_of(found)
-        self._speaks = holder is None or holder.kernel in ("", self._run.kernel)
-        if not self._speaks:
+        self._is_owner = holder is None or holder.kernel in ("", self._run.kernel)
+        if not self._is_owner:
             if self._rival != holder:
                 log.warning("host %s: %s", self._host_name, _ANOTHER)
             self._rival = holder
         elif found is None or holder != self._run or store.keep_alive(found.lease) == 0:
             take = Put(key, msgspec.json.encode(self._run), store.grant(LEASE_TTL_S))
-            self._speaks = store.txn([Compare(key, found.mod_revision if found is not None else 0)], [take]).succeeded
-            if not self._speaks:
+            self._is_owner = store.txn([Compare(key, found.mod_revision if found is not None else 0)], [take]).succeeded
+            if not self._is_owner:
                 return False  # somebody was faster: look again with the next turn
         self._renew_at = now + LEASE_RENEW_S
-        return self._speaks
+        return self._is_owner
 
 
 _ANOTHER = (

@@ -82,7 +82,7 @@ class Views:
         else:
             changed = frozenset(kind for kind, values in fresh.items() if values != before.inputs[kind])
         inputs = {**(before.inputs if before is not None else {}), **fresh}
-        view = VpcView(vni=vni, inputs=inputs, zone=zone, held=_held(inputs), mtus=self._records.peers.mtus)
+        view = VpcView(vni=vni, inputs=inputs, zone=zone, active=_active(inputs), mtus=self._records.peers.mtus)
         self.known[vni] = view
         return view, before, changed
 
@@ -97,6 +97,6 @@ class Views:
         return self.known.pop(vni, None)
 
 
-def _held(inputs: Mapping[type, tuple[Any, ...]]) -> frozenset[str]:
+def _active(inputs: Mapping[type, tuple[Any, ...]]) -> frozenset[str]:
     local: tuple[LocalEni, ...] = inputs.get(LocalEni, ())
-    return frozenset(address for item in local if item.phase is not Phase.ARRIVING for address in item.eni.addresses)
+    return frozenset(address for item in local if item.phase is not Phase.INCOMING for address in item.eni.addresses)

@@ -59,9 +59,9 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 class Phase(Enum):
     """How far an interface has come on this host."""
 
-    HELD = "held"  # its port is here
-    ARRIVING = "arriving"  # everything but the port is here
-    DEPARTING = "departing"  # its port is here until the other host takes it
+    ACTIVE = "active"  # its port is here
+    INCOMING = "incoming"  # everything but the port is here
+    OUTGOING = "outgoing"  # its port is here until the other host takes it
 
 
 class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
     eni: NetworkInterface
     subnet: Subnet
     instance: Instance
-    phase: Phase = Phase.HELD
+    phase: Phase = Phase.ACTIVE
 
 
 class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,13 +88,13 @@ class Identity(msgspec.Struct, frozen=True, order=True):
 class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     """One VPC as this host, or one part of a compiler, sees it.
 
-    `held` and `mtus` are looked up by address or host and are no inputs: when they change, the mappings concerned are compiled.
+    `active` and `mtus` are looked up by address or host and are no inputs: when they change, the mappings concerned are compiled.
     """
 
     vni: int
     inputs: Dictionary[type, tuple[Any, ...]]  # the values of each input; records are sorted by id
     zone: int = 1  # the conntrack zone that this host has chosen for the VPC, 1 to 65535; never changes while the VPC is here
-    held: frozenset[str] = frozenset()  # addresses whose port is here (HELD, DEPARTING): the port's route wins over the mapping's
+    active: frozenset[str] = frozenset()  # addresses whose port is here (ACTIVE, OUTGOING): its route wins over the mapping's
     mtus: Dictionary[str, int] = {}  # host -> the MTU of its underlay, as far as hosts have said; follows them by itself
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
@@ -111,7 +111,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
             vni=self.vni,
             inputs={kind: known[kind] for kind in inputs},
             zone=self.zone,
-            held=self.held,
+            active=self.active,
             mtus=self.mtus,
         )
 

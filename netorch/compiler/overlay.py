@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from netorch.compiler.base import HostView, MappingPart, Part, VpcPart, VpcView, ipv6_next_hop, router_mac
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
@@ -59,9 +59,9 @@ def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """
     if mapping.host == view.host.host.name:
         move = mapping.move
-        if move is not None and move.direction is Direction.TO:
+        if move is not None and move.direction is MoveDirection.TO:
             yield from _way(view, mapping.address, move, RELAY_METRIC, RELAY_METRIC)
-    elif mapping.address not in view.held:
+    elif mapping.address not in view.active:
         yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC)
 
 

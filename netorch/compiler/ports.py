@@ -25,15 +25,15 @@ INSIDE_IFNAME: Final = "eth0"
 
 
 def _ports(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the ports; an arriving interface has none until the other host has let go of it."""
+    """Yield the ports; an incoming interface has none until the other host has let go of it."""
     for item in view.local:
-        if item.phase is not Phase.ARRIVING:
+        if item.phase is not Phase.INCOMING:
             yield from _port(view, item)
 
 
 def kept_keys(view: VpcView) -> frozenset[Key]:
     """Return the keys of the ports that another host is about to take: neither to be removed, nor to be made again once taken."""
-    return frozenset(link_key(port_name(item.eni.id)) for item in view.local if item.phase is Phase.DEPARTING)
+    return frozenset(link_key(port_name(item.eni.id)) for item in view.local if item.phase is Phase.OUTGOING)
 
 
 def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:

@@ -44,7 +44,7 @@ def _vrf(view: VpcView) -> Iterator[KernelObject]:
 
 
 class VrfCompiler:
-    """Yields the VRF of each VPC, and what the fabric namespace needs for any.
+    """Yields the VRF of each VPC, and what the overlay namespace needs for any.
 
     A route table with nothing but local routes asks for nothing: the mappings' routes are they.
     """

@@ -13,7 +13,7 @@ from netorch.errors import ApiError, KernelError, NetorchError
 from netorch.model.eni import Host
 from netorch.records.hosts import read_host
 from netorch.state.op import Op
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
 _HERE = "run this on a host (--host, if it is not named so); in a lab: netorch lab exec --node HOST LAB -- netorch drift"
@@ -36,7 +36,7 @@ def find_drift(host_name: str, store: Store) -> Drift:
         host = read_host(store, host_name).host
     except ApiError as error:  # an unknown host would own nothing, so all would be drift
         raise NetorchError(f"host {host_name!r}: is none of the store's; {_HERE}") from error
-    _check_fabric(host)
+    _check_overlay(host)
     with kernel_of(host_name) as kernel:
         if kernel.underlay(host.underlay) is None:
             raise NetorchError(f"host {host_name}: nothing here has its underlay address {host.underlay}; {_HERE}")
@@ -44,9 +44,9 @@ def find_drift(host_name: str, store: Store) -> Drift:
         return Drift(reconciler.pending(), reconciler.foreign())
 
 
-def _check_fabric(host: Host) -> None:
+def _check_overlay(host: Host) -> None:
     """Raise NetorchError when the host's namespace is not here; opening the host would make it."""
-    name = fabric_netns(host.name)
+    name = overlay_netns(host.name)
     try:
         os.close(netns.find(name))
     except KernelError as error:

@@ -29,7 +29,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, OVERLAY
 from netorch.state.names import vni_of_ifname
 from netorch.state.nft import LIVE_GROUP, ZONES, NftElement
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 
 _LIMIT: Final = 200  # events taken from one source in a row
 _OF_UNDERLAY: Final = frozenset({"unverified", "stranger"})
@@ -71,7 +71,7 @@ class Watcher:
         self._inventory = inventory
         self._caller = caller
         self._wanted = wanted
-        self._hosts = [name for name in sorted(inventory.hosts) if (netns.RUN_NETNS / fabric_netns(name)).exists()]
+        self._hosts = [name for name in sorted(inventory.hosts) if (netns.RUN_NETNS / overlay_netns(name)).exists()]
         if not self._hosts:
             raise NetorchError("flows: no host of this cloud is on this machine; run it on a host, or with --lab")
         self._lost: dict[str, int] = {}
@@ -82,7 +82,7 @@ class Watcher:
     def living(self) -> Iterator[Seen]:
         """Yield the connections that live now. Raises NetorchError."""
         for host in self._hosts:
-            fd = netns.find(fabric_netns(host))
+            fd = netns.find(overlay_netns(host))
             try:
                 dump = FlowDump(fd, None, taking=False)
                 try:
@@ -129,18 +129,18 @@ class Watcher:
         self._begins, self._refusals = {}, {}
 
     def _listen(self, host: str) -> None:
-        fabric = netns.find(fabric_netns(host))
+        overlay = netns.find(overlay_netns(host))
         underlay = netns.find(host) if (netns.RUN_NETNS / host).exists() else netns.current()
         try:
             if self._wanted.verdict != "drop":
-                events = FlowEvents(fabric, Happening.BEGIN, None)
+                events = FlowEvents(overlay, Happening.BEGIN, None)
                 self._begins[events.fileno()] = (host, events)
             if self._wanted.verdict != "accept":
-                for fd in (fabric, underlay):
+                for fd in (overlay, underlay):
                     packets = RefusedPackets(fd, LIVE_GROUP)
                     self._refusals[packets.fileno()] = (host, packets)
         finally:
-            os.close(fabric)
+            os.close(overlay)
             os.close(underlay)
 
     def _accepted(self, host: str, connections: Sequence[Connection]) -> Iterator[Seen]:
@@ -162,7 +162,7 @@ class Watcher:
         """Return the VPC of a zone, which the kernel is asked for when it is a new one."""
         known = self._zones.setdefault(host, {})
         if zone not in known:
-            known.update(read_zones(fabric_netns(host)))
+            known.update(read_zones(overlay_netns(host)))
             known.setdefault(zone, HOST_SLICE)
         return known[zone]
 
@@ -203,11 +203,11 @@ class Watcher:
         return f"{text_of(reason)}: {culprit}" if culprit else text_of(reason)
 
 
-def read_zones(fabric: str) -> dict[int, int]:
-    """Return the VPC of each connection tracking zone of a fabric. Raises KernelError. Cost: a dump of its ruleset."""
+def read_zones(overlay: str) -> dict[int, int]:
+    """Return the VPC of each connection tracking zone of an overlay. Raises KernelError. Cost: a dump of its ruleset."""
     from netorch.drivers.nft.tables import Nft
 
-    fd = netns.find(fabric)
+    fd = netns.find(overlay)
     try:
         nft = Nft(OVERLAY, fd)
     finally:

@@ -6,7 +6,7 @@ from netorch.diagnose.books import rulebook_of
 from netorch.drivers.conntrack.attrs import Tuple, address_text
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet, packet_of
-from netorch.model.security import Way
+from netorch.model.security import Direction
 from netorch.records.vpc import VpcRecords
 from netorch.trace.attribute import ask_acl
 from netorch.trace.rulebook import Rulebook
@@ -14,14 +14,14 @@ from netorch.trace.rulebook import Rulebook
 
 def explain_refusal(records: VpcRecords, flow: Tuple, reason: str) -> str:
     """Return who refused a packet for that reason: names of groups, or an ACL's entry; nothing where neither did."""
-    kind, _, direction = reason.partition("_")
+    kind, _, which = reason.partition("_")
     if kind not in ("sg", "acl"):
         return ""
-    book, way, packet = rulebook_of(records), Way(direction), _packet(flow)
-    eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
+    book, direction, packet = rulebook_of(records), Direction(which), _packet(flow)
+    eni = book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
     if eni is None:
         return ""
-    return _groups(book, eni) if kind == "sg" else _entry(book, eni, way, packet)
+    return _groups(book, eni) if kind == "sg" else _entry(book, eni, direction, packet)
 
 
 def _packet(flow: Tuple) -> Packet:
@@ -34,6 +34,6 @@ def _groups(book: Rulebook, eni: NetworkInterface) -> str:
     return f"group{'s' if len(names) > 1 else ''} {', '.join(names)}" if names else "the interface has no group"
 
 
-def _entry(book: Rulebook, eni: NetworkInterface, way: Way, packet: Packet) -> str:
-    said = ask_acl(book, eni, way, packet)
-    return f"ACL {said.acl.name}, {way.value} entry {said.number}" if said.acl is not None else ""
+def _entry(book: Rulebook, eni: NetworkInterface, direction: Direction, packet: Packet) -> str:
+    said = ask_acl(book, eni, direction, packet)
+    return f"ACL {said.acl.name}, {direction.value} entry {said.number}" if said.acl is not None else ""

@@ -13,7 +13,7 @@ from netorch.errors import KernelError, NetorchError
 from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
 from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 from netorch.trace.machine import Machine, Objects
 
@@ -57,8 +57,8 @@ def drop_counters(hosts: list[str]) -> dict[tuple[str, str], int]:
 
 
 def is_here(host: str) -> bool:
-    """Return whether a host's fabric is on this machine. As in a lab, several may be."""
-    return (RUN_NETNS / fabric_netns(host)).exists()
+    """Return whether a host's overlay is on this machine. As in a lab, several may be."""
+    return (RUN_NETNS / overlay_netns(host)).exists()
 
 
 def with_texts(objects: Objects, desired: Objects) -> dict[Key, KernelObject]:

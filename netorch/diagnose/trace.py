@@ -25,7 +25,7 @@ from netorch.model.addr import AddressError, canonical_ip, parse_ip, parse_prefi
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id, port_name
 from netorch.model.packet import Packet, echo
-from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Way
+from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Direction
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
@@ -123,8 +123,8 @@ def trace(
         destination=destination,
         vpc=name,
         packet=packet,
-        rules={way.value: policy_text(book, packet, way) for way in Way},
-        answer_rules={way.value: policy_text(book, packet.answer(), way, is_answer=True) for way in Way},
+        rules={direction.value: policy_text(book, packet, direction) for direction in Direction},
+        answer_rules={direction.value: policy_text(book, packet.answer(), direction, is_answer=True) for direction in Direction},
         model=model,
         kernel=kernel,
         kernel_flaw=kernel_flaw,

@@ -54,7 +54,7 @@ def identity(fd: int) -> str:
     return f"{found.st_dev:x}:{found.st_ino}"
 
 
-def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, fabric_fd: int) -> None:
+def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, overlay_fd: int) -> None:
     """Refuse a namespace that is not the instance's to have. `inside` is a channel in the namespace of `fd`.
 
     Raises:
@@ -62,7 +62,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, fabric_fd:
     Cost: the devices in the namespace, a thousand at most; for one that we did not make, the names in /run/netns.
     """
     reason = _of_the_host(fd, underlay_fd) or ("" if port.make_netns else _of_netorch(fd))
-    reason = reason or _of_another(port, inside, number_of(fabric_fd, inside))
+    reason = reason or _of_another(port, inside, number_of(overlay_fd, inside))
     if reason:
         detail = f"{reason}; name a namespace that is the instance's alone"
         raise KernelError(f"plug {port.inside.ifname} into namespace {port.instance_netns}", errno.EPERM, detail)
@@ -88,8 +88,8 @@ def other_end(dev: decode.Device, inside: Channel) -> decode.Device | None:
     return decode.device(found) if found is not None else None
 
 
-def fabric_of(dev: decode.Device, inside: Channel) -> str | None:
-    """Return the name of the fabric namespace that holds the other end of an instance's veth."""
+def overlay_of(dev: decode.Device, inside: Channel) -> str | None:
+    """Return the name of the overlay namespace that holds the other end of an instance's veth."""
     if dev.kind != "veth" or dev.netnsid is None:
         return None
     for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
@@ -105,7 +105,7 @@ def fabric_of(dev: decode.Device, inside: Channel) -> str | None:
     return None
 
 
-def displaced(dev: decode.Device, port: VethPort, fabric: Channel) -> bool:
+def displaced(dev: decode.Device, port: VethPort, overlay: Channel) -> bool:
     """Return whether the name of the namespace that a port was plugged into means another one now.
 
     Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
@@ -117,7 +117,7 @@ def displaced(dev: decode.Device, port: VethPort, fabric: Channel) -> bool:
     except KernelError:
         return False
     try:
-        return number_of(fd, fabric) != dev.netnsid
+        return number_of(fd, overlay) != dev.netnsid
     finally:
         os.close(fd)
 
@@ -130,7 +130,7 @@ def number_of(fd: int, seen_from: Channel) -> int | None:
 
 
 def release(name: str, made: str) -> None:
-    """Take away the namespace that we made for an instance, unless one of its ports lives on in some host's fabric.
+    """Take away the namespace that we made for an instance, unless one of its ports lives on in some host's overlay.
 
     `made` is the identity of the one that we made; if the name means another one now, that one stays. Empty: not known, since
     the port whose label said it is gone.
@@ -149,7 +149,7 @@ def release(name: str, made: str) -> None:
         if made not in ("", identity(fd)):
             return
         with channel(fd, f"open {name}") as inside:
-            if any(fabric_of(dev, inside) for dev in _veths(inside)):
+            if any(overlay_of(dev, inside) for dev in _veths(inside)):
                 for refusal in inside.batch(stale_rules(inside)).values():
                     raise KernelError(f"take away rules in {name}", refusal.errno, refusal.detail)
                 return
@@ -188,17 +188,17 @@ def _of_netorch(fd: int) -> str:
     return ""
 
 
-def _of_another(port: VethPort, inside: Channel, fabric: int | None) -> str:
+def _of_another(port: VethPort, inside: Channel, overlay: int | None) -> str:
     """Return which other instance is plugged into the namespace, or nothing. An instance may have several interfaces in it.
 
-    A label that somebody changed is not believed of the very port, nor a missing one of any port of this fabric: both are
+    A label that somebody changed is not believed of the very port, nor a missing one of any port of this overlay: both are
     written again.
     """
     for dev in _veths(inside):
         other = other_end(dev, inside)
         if other is None or not other.bears_mark:
             continue
-        label, here = read_label(other.alias), dev.netnsid == fabric
+        label, here = read_label(other.alias), dev.netnsid == overlay
         if here and (label is None or other.ifname == port.ifname):
             continue
         if label is None or label.instance != port.holder:

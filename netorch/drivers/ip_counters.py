@@ -1,4 +1,4 @@
-"""What the fabric's IPv4 has counted by itself, beside nftables: fragments that it had no memory for.
+"""What the overlay's IPv4 has counted by itself, beside nftables: fragments that it had no memory for.
 
 IPv6 fragments lie in a memory of connection tracking's own, which nothing shows. Source: RFC 4293 (ipSystemStatsReasmFails),
 net/ipv4/ip_fragment.c, net/ipv4/proc.c.

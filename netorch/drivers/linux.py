@@ -19,7 +19,7 @@ from netorch.drivers.rtnl.underlay import UnderlayDevice
 from netorch.drivers.sysctl import Sysctls
 from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, UNDERLAY
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 
 
 class LinuxKernel(Composition):
@@ -31,7 +31,7 @@ class LinuxKernel(Composition):
         Raises:
           KernelError: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing, or so is a part of the kernel.
         """
-        name = fabric_netns(host)
+        name = overlay_netns(host)
         self._underlay_fd = underlay = netns.current()
         self._overlay_fd = overlay = netns.make(name)
         try:

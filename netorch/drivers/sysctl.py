@@ -13,7 +13,7 @@ from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.link import Sysctl
 from netorch.state.op import Delete, Failure, Op, describe
-from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
+from netorch.state.sysctls import KERNEL_DEFAULTS, OVERLAY_SYSCTLS
 
 LOOK_EVERY_S: Final = 1.0
 _NET: Final = "/proc/sys/net/"
@@ -63,7 +63,7 @@ def read(fd: int) -> list[Sysctl]:
     """
     found: list[Sysctl] = []
     with netns.inside(fd):
-        for path, wanted in (*FABRIC, *KERNEL_DEFAULTS.items()):
+        for path, wanted in (*OVERLAY_SYSCTLS, *KERNEL_DEFAULTS.items()):
             try:
                 with open(_NET + path, "rb", buffering=0) as file:
                     found.append(Sysctl(path=path, value=b" ".join(file.read().split()).decode()))

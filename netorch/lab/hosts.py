@@ -1,6 +1,6 @@
 """The hosts of a lab in the kernel that we run on: namespaces, cables, the nodes' own commands, and an agent on each host.
 
-A lab owns the namespaces named as its nodes, the fabrics `netorch-<host>` and instance namespaces that its agents make, and the
+A lab owns the namespaces named as its nodes, the overlays `netorch-<host>` and instance namespaces that its agents make, and the
 processes inside them. `destroy` removes these, by what the lab's directory says, and nothing else. A link's end on this machine
 itself goes away with its other end.
 """

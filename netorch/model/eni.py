@@ -73,7 +73,7 @@ class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Placement(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A host is to carry this resource. Stored at `host/<name>/want/<id>`: the id says which kind it is, and of which VPC."""
+    """A host is to carry this resource. Stored at `host/<name>/placement/<id>`: the id tells its kind and VPC."""
 
     id: str
 
@@ -89,7 +89,7 @@ class EniState(Enum):
     """The states an agent reports."""
 
     ATTACHED = "attached"
-    DEPARTING = "departing"  # its traffic is relayed to where it moves; the other host may take it
+    OUTGOING = "outgoing"  # its traffic is relayed to where it moves; the other host may take it
     FAILED = "failed"
 
 

@@ -15,7 +15,7 @@ from enum import Enum
 from netorch.model.record import Part, Record
 
 
-class Direction(Enum):
+class MoveDirection(Enum):
     """Whether the other host of a move is the next or the previous one."""
 
     TO = "to"
@@ -25,7 +25,7 @@ class Direction(Enum):
 class Move(Part, frozen=True, kw_only=True, omit_defaults=True):
     """The other host of a moving address."""
 
-    direction: Direction
+    direction: MoveDirection
     host: str
     vtep: str
 

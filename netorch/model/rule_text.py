@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Final
 
 from netorch.model.permission import PROTOCOLS
-from netorch.model.security import ANY, ICMP, ICMPV6, PORT_LAST, TCP, UDP, AclEntry, SecurityGroupRule, Way
+from netorch.model.security import ANY, ICMP, ICMPV6, PORT_LAST, TCP, UDP, AclEntry, Direction, SecurityGroupRule
 
 _NAMES: Final = {number: name for name, number in PROTOCOLS.items()}
-_WORD: Final = {Way.INGRESS: "from", Way.EGRESS: "to"}
+_WORD: Final = {Direction.INGRESS: "from", Direction.EGRESS: "to"}
 _NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -39,11 +39,11 @@ def traffic_text(rule: SecurityGroupRule | AclEntry) -> str:
     return f"{protocol_text(rule.protocol)} {ports}".rstrip()
 
 
-def rule_text(rule: SecurityGroupRule, way: Way, names: Mapping[str, str] = _NO_NAMES) -> str:
+def rule_text(rule: SecurityGroupRule, direction: Direction, names: Mapping[str, str] = _NO_NAMES) -> str:
     """Return e.g. `tcp 443 from sg-lb`; `names` says what to write for the ids of groups and prefix lists."""
-    return f"{traffic_text(rule)} {_WORD[way]} {names.get(rule.peer, rule.peer)}"
+    return f"{traffic_text(rule)} {_WORD[direction]} {names.get(rule.peer, rule.peer)}"
 
 
-def entry_text(entry: AclEntry, way: Way) -> str:
+def entry_text(entry: AclEntry, direction: Direction) -> str:
     """Return e.g. `deny tcp 22 from 10.0.0.0/8`, without the entry's number."""
-    return f"{'allow' if entry.allow else 'deny'} {traffic_text(entry)} {_WORD[way]} {entry.cidr}"
+    return f"{'allow' if entry.allow else 'deny'} {traffic_text(entry)} {_WORD[direction]} {entry.cidr}"

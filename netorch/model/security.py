@@ -22,14 +22,19 @@ PORT_LAST: Final = 65535
 DEFAULT_NAME: Final = "default"  # of the group and the ACL that come with a VPC
 DEFAULT_DESCRIPTION: Final = "default VPC security group"  # EC2's
 ACL_NUMBER_LAST: Final = 32766  # EC2 shows its last rule, which denies everything, as 32767 or *
-DEFAULT_ACL_NUMBER: Final = 100  # of the one rule, each way and IP version, that a default ACL begins with
+DEFAULT_ACL_NUMBER: Final = 100  # of the one rule, each direction and IP version, that a default ACL begins with
 
 
-class Way(Enum):
+class Direction(Enum):
     """Which of a group's or ACL's two lists of rules: each value is the name of its field."""
 
     INGRESS = "ingress"
     EGRESS = "egress"
+
+    @property
+    def other(self) -> Direction:
+        """Return the opposite direction."""
+        return Direction.INGRESS if self is Direction.EGRESS else Direction.EGRESS
 
 
 class SecurityGroupRule(Part, frozen=True, kw_only=True, omit_defaults=True):

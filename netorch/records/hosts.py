@@ -21,7 +21,7 @@ class HostState(msgspec.Struct, kw_only=True):
     mod_revision: int
     live: bool = False
     draining: bool = False
-    wants: int = 0
+    placements: int = 0
 
 
 def read_host(store: Store, name: str) -> HostState:
@@ -42,7 +42,7 @@ def read_host(store: Store, name: str) -> HostState:
 def read_hosts(store: Store) -> dict[str, HostState]:
     """Return every host's records by name, but for damaged ones. Cost: O(hosts + interfaces)."""
     states: dict[str, HostState] = {}
-    wants: dict[str, int] = {}
+    placements: dict[str, int] = {}
     live: set[str] = set()
     for kv in store.list("host/").kvs:
         _, host, kind = kv.key.split("/", 2)
@@ -52,8 +52,8 @@ def read_hosts(store: Store) -> dict[str, HostState]:
         elif kind == "live":
             live.add(host)
         else:
-            wants[host] = wants.get(host, 0) + 1
+            placements[host] = placements.get(host, 0) + 1
     drained = {kv.key.rpartition("/")[2] for kv in store.list(keys.host_drain("")).kvs}
     for host, state in states.items():
-        state.live, state.wants, state.draining = host in live, wants.get(host, 0), host in drained
+        state.live, state.placements, state.draining = host in live, placements.get(host, 0), host in drained
     return states

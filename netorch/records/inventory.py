@@ -83,9 +83,9 @@ def read_inventory(store: Store) -> Inventory:
     """Return everything. Cost: O(store), some 25 us a record."""
     listing = store.list("")
     inventory = Inventory(listing.revision)
-    wants: dict[str, int] = {}
+    placements: dict[str, int] = {}
     damaged: dict[int, UnreadableRecord] = {}  # VNI -> the one of its VPC that sorts first
-    for kv in reversed(listing.kvs):  # a VPC's own record sorts behind what is in it, mappings and wants before it
+    for kv in reversed(listing.kvs):  # a VPC's own record sorts behind what is in it, mappings and placements before it
         root, _, rest = kv.key.partition("/")
         owner, _, what = rest.partition("/")
         try:
@@ -94,7 +94,7 @@ def read_inventory(store: Store) -> Inventory:
             elif root == "map" and _VNI.fullmatch(owner):
                 _take_mapping(inventory, kv, int(owner, 16), what)
             elif root == "host":
-                _take_host(inventory, wants, kv, owner, what)
+                _take_host(inventory, placements, kv, owner, what)
             elif root == "hoststat":
                 _take_status(inventory, kv, owner, what)
             elif kv.key.startswith(keys.mtu_prefix()):
@@ -114,7 +114,7 @@ def read_inventory(store: Store) -> Inventory:
             damaged[vni] = flaws[0]
     _quarantine(inventory, damaged)
     for name, state in inventory.hosts.items():
-        state.wants = wants.get(name, 0)
+        state.placements = placements.get(name, 0)
         state.draining = keys.host_drain(name) in inventory.raw
         state.live = keys.host_live(name) in inventory.raw
     return inventory
@@ -159,10 +159,10 @@ def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) ->
         records.mappings[address] = stored(kv, Mapping)
 
 
-def _take_host(inventory: Inventory, wants: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:
-    if kind.startswith("want/"):
+def _take_host(inventory: Inventory, placements: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:
+    if kind.startswith("placement/"):
         check_sound(kv.key, kv.value)
-        wants[name] = wants.get(name, 0) + 1
+        placements[name] = placements.get(name, 0) + 1
     elif kind == "spec":
         inventory.hosts[name] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
     else:

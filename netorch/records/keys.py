@@ -44,9 +44,9 @@ def host_spec(name: str) -> str:
     return f"host/{name}/spec"
 
 
-def want(host: str, resource_id: str) -> str:
+def placement(host: str, resource_id: str) -> str:
     """Return the key of a placement: `host` is to carry this resource, of whatever kind its id is."""
-    return f"host/{host}/want/{resource_id}"
+    return f"host/{host}/placement/{resource_id}"
 
 
 def host_live(name: str) -> str:

@@ -53,7 +53,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     scope: Scope = Scope.VPC
     isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
     unique_names: bool = True  # within its VPC
-    placed: bool = False  # hosts are asked to carry it: host/<host>/want/<id>
+    placed: bool = False  # hosts are asked to carry it: host/<host>/placement/<id>
     refers: Callable[[T], Iterator[Reference]] = _nothing  # to what must exist
     goes_along: Callable[[T], bool] = _never  # whether it is deleted together with its VPC; else the VPC cannot be deleted
 

@@ -29,7 +29,7 @@ def altname(ifname: str) -> str:
     return ALTNAME_PREFIX + ifname
 
 
-def fabric_netns(host: str) -> str:
+def overlay_netns(host: str) -> str:
     """Return the name of the namespace that holds a host's VRFs, VXLAN devices and ports."""
     return NETNS_PREFIX + host
 

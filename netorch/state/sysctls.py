@@ -48,7 +48,7 @@ DEVICE_V6: Final[dict[str, str]] = {
     "seg6_enabled": "0",
 }
 
-FABRIC: Final[tuple[Template, ...]] = (
+OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "1"),  # with IPv6 every device coming up walks all VRFs' tables: quadratic
@@ -64,8 +64,8 @@ FABRIC: Final[tuple[Template, ...]] = (
     # The host's own services are not for instances; with udp_l3mdev_accept one could send VXLAN to its gateway's address.
     ("ipv4/tcp_l3mdev_accept", "0"),
     ("ipv4/udp_l3mdev_accept", "0"),
-    # All VPCs share the memory of fragments, and each has a part of it (docs/design/shares.md). It is 4 MB otherwise. On a fabric
-    # the rest of a packet comes at once or never; the kernel would wait 30 s, and 60 s for IPv6.
+    # All VPCs share the memory of fragments, and each has a part of it (docs/design/shares.md). The default is 4 MB. In a data
+    # center the rest of a packet comes at once or never; the kernel would wait 30 s, and 60 s for IPv6.
     ("ipv4/ipfrag_high_thresh", str(FRAGMENT_MEMORY)),
     ("ipv4/ipfrag_time", str(FRAGMENT_S)),
     ("netfilter/nf_conntrack_frag6_high_thresh", str(FRAGMENT_MEMORY)),
@@ -135,7 +135,7 @@ PORT_V4: Final[tuple[Template, ...]] = (
 
 PORT_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
-# Without solicitations a neighbour that we have not set is unreachable: nothing is ever asked on the fabric.
+# Without solicitations a neighbour that we have not set is unreachable: nothing is ever asked on the overlay.
 VXLAN_V4: Final[tuple[Template, ...]] = (
     ("ipv4/neigh/{dev}/mcast_solicit", "0"),
     ("ipv4/neigh/{dev}/ucast_solicit", "0"),
@@ -152,7 +152,7 @@ VRF_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
 def host_sysctls() -> Iterator[Sysctl]:
     """Yield the namespace's own sysctls."""
-    return (Sysctl(path=path, value=value) for path, value in (*FABRIC, *KERNEL_DEFAULTS.items()))
+    return (Sysctl(path=path, value=value) for path, value in (*OVERLAY_SYSCTLS, *KERNEL_DEFAULTS.items()))
 
 
 def device_sysctls(templates: tuple[Template, ...], ifname: str, vni: int) -> Iterator[Sysctl]:

@@ -7,7 +7,7 @@ import msgspec
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet
-from netorch.model.security import AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule, Way
+from netorch.model.security import AclEntry, Direction, NetworkAcl, SecurityGroup, SecurityGroupRule
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import holds, service, services_of
 
@@ -16,7 +16,7 @@ class GroupsSay(msgspec.Struct, frozen=True, kw_only=True):
     """What an interface's groups say: the first rule that permits, with its group, or neither."""
 
     eni: NetworkInterface
-    way: Way
+    direction: Direction
     asked: tuple[SecurityGroup, ...]
     group: SecurityGroup | None = None
     rule: SecurityGroupRule | None = None
@@ -25,7 +25,7 @@ class GroupsSay(msgspec.Struct, frozen=True, kw_only=True):
 class AclSays(msgspec.Struct, frozen=True, kw_only=True):
     """What a subnet's ACL says; no entry means that the last one, `*`, decides. `acl` is None inside a subnet."""
 
-    way: Way
+    direction: Direction
     acl: NetworkAcl | None
     entry: AclEntry | None = None
 
@@ -40,28 +40,28 @@ class AclSays(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.entry.number) if self.entry is not None else "*"
 
 
-def ask_groups(book: Rulebook, eni: NetworkInterface, way: Way, packet: Packet) -> GroupsSay:
+def ask_groups(book: Rulebook, eni: NetworkInterface, direction: Direction, packet: Packet) -> GroupsSay:
     """Return what the groups of the sender (EGRESS) or receiver (INGRESS) say of a packet that begins a connection."""
-    peer = packet.destination if way is Way.EGRESS else packet.source
+    peer = packet.destination if direction is Direction.EGRESS else packet.source
     asked = tuple(book.groups_of(eni))
     for group in asked:
-        for rule in group_rules(group, way):
+        for rule in group_rules(group, direction):
             if _is_about(rule, packet) and _includes(book, rule, peer):
-                return GroupsSay(eni=eni, way=way, asked=asked, group=group, rule=rule)
-    return GroupsSay(eni=eni, way=way, asked=asked)
+                return GroupsSay(eni=eni, direction=direction, asked=asked, group=group, rule=rule)
+    return GroupsSay(eni=eni, direction=direction, asked=asked)
 
 
-def ask_acl(book: Rulebook, eni: NetworkInterface, way: Way, packet: Packet) -> AclSays:
+def ask_acl(book: Rulebook, eni: NetworkInterface, direction: Direction, packet: Packet) -> AclSays:
     """Return what the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) says of a packet."""
-    peer = packet.destination if way is Way.EGRESS else packet.source
+    peer = packet.destination if direction is Direction.EGRESS else packet.source
     subnet = book.subnets[eni.subnet]
     if any(_within(peer, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr):
-        return AclSays(way=way, acl=None)
+        return AclSays(direction=direction, acl=None)
     acl = book.acl_of(eni.subnet)
-    for entry in acl_entries(acl, way):
+    for entry in acl_entries(acl, direction):
         if _within(peer, entry.cidr) and _is_about(entry, packet):
-            return AclSays(way=way, acl=acl, entry=entry)
-    return AclSays(way=way, acl=acl)
+            return AclSays(direction=direction, acl=acl, entry=entry)
+    return AclSays(direction=direction, acl=acl)
 
 
 def _is_about(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:

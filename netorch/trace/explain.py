@@ -7,7 +7,7 @@ import msgspec
 from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
 from netorch.model.rule_text import traffic_text
-from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, SecurityGroup, Way
+from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
 from netorch.model.vpc import Vpc
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
@@ -15,7 +15,12 @@ from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
 from netorch.trace.walk import RoundTrip, Walk
 
-_SIDE = {"sg_egress": Way.EGRESS, "acl_egress": Way.EGRESS, "sg_ingress": Way.INGRESS, "acl_ingress": Way.INGRESS}
+_SIDE = {
+    "sg_egress": Direction.EGRESS,
+    "acl_egress": Direction.EGRESS,
+    "sg_ingress": Direction.INGRESS,
+    "acl_ingress": Direction.INGRESS,
+}
 _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
     Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
@@ -45,14 +50,14 @@ def explain(
         return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(book, packet))
     code = found.code or Code.DROPPED
     where = f"on host {found.host}"
-    way = _SIDE.get(found.counter)
-    eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
-    if way is not None and eni is not None:
+    direction = _SIDE.get(found.counter)
+    eni = book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+    if direction is not None and eni is not None:
         at = _Place(vpc=f"{vpc.owner}/{vpc.name}", name=name_of.get(eni.id, eni.id), host=found.host)
         if code is Code.ENI_SG_RULES_MISMATCH:
-            return _groups_refuse(ask_groups(book, eni, way, packet), packet, at, book)
+            return _groups_refuse(ask_groups(book, eni, direction, packet), packet, at, book)
         words = _answer_words(packet) if is_answer else service_words(packet)
-        return _acl_refuses(ask_acl(book, eni, way, packet), packet, at, words)
+        return _acl_refuses(ask_acl(book, eni, direction, packet), packet, at, words)
     said = found.hops[-1].said
     if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in book.holders:
         text = f"{where}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
@@ -86,13 +91,13 @@ def explain_round_trip(book: Rulebook, vpc: Vpc, packet: Packet, found: RoundTri
 
 def _permitted_by(book: Rulebook, packet: Packet) -> str:
     receiver = book.holders.get(packet.destination)
-    rule = ask_groups(book, receiver, Way.INGRESS, packet).rule if receiver is not None else None
+    rule = ask_groups(book, receiver, Direction.INGRESS, packet).rule if receiver is not None else None
     return rule.id if rule is not None else ""
 
 
 def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, book: Rulebook) -> Explanation:
     where = f"on host {at.host}"
-    peer, option = _peer(said.way, packet)
+    peer, option = _peer(said.direction, packet)
     if said.rule is not None:
         text = f"{where}: the records permit it ({said.rule.id}), but the host's chains refuse it"
         return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, rule=said.rule.id, fix=_drift(at.host))
@@ -102,10 +107,10 @@ def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, book: Rulebook) 
         return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
     names = ", ".join(group.name for group in said.asked)
     groups = f"group {names} of {at.name} has" if len(said.asked) == 1 else f"groups {names} of {at.name} have"
-    preposition = "to" if said.way is Way.EGRESS else "from"
-    text = f"{where}: {groups} no {said.way.value} rule that permits {service_text(packet)} {preposition} {peer}"
+    preposition = "to" if said.direction is Direction.EGRESS else "from"
+    text = f"{where}: {groups} no {said.direction.value} rule that permits {service_text(packet)} {preposition} {peer}"
     group, peer_words = _rule_to_add(said, peer, book)
-    fix = f"netorch sg rule add {at.vpc}/{group.name} {said.way.value} {service_words(packet)} --{option} {peer_words}"
+    fix = f"netorch sg rule add {at.vpc}/{group.name} {said.direction.value} {service_words(packet)} --{option} {peer_words}"
     return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
 
 
@@ -118,7 +123,7 @@ def _rule_to_add(said: GroupsSay, peer: str, book: Rulebook) -> tuple[SecurityGr
     holder = book.holders.get(peer)
     groups = book.groups_of(holder) if holder is not None else []
     for asked in said.asked:
-        named = {rule.group for rule in group_rules(asked, said.way)}
+        named = {rule.group for rule in group_rules(asked, said.direction)}
         found = next((group for group in groups if group.id in named), None)
         if found is not None:
             return asked, f"sg-{found.name}"
@@ -133,11 +138,11 @@ def _only(address: str) -> str:
 def _acl_refuses(said: AclSays, packet: Packet, at: _Place, words: str) -> Explanation:
     """Return the explanation of an ACL's refusal; `words` are the services that the fix allows."""
     where = f"on host {at.host}"
-    peer, _ = _peer(said.way, packet)
+    peer, _ = _peer(said.direction, packet)
     if said.acl is None or said.allows:
         text = f"{where}: the records allow it, but the host's chains deny it"
         return Explanation(code=Code.SUBNET_ACL_RESTRICTION, sentence=text, fix=_drift(at.host))
-    border = "leaving" if said.way is Way.EGRESS else "entering"
+    border = "leaving" if said.direction is Direction.EGRESS else "entering"
     denied = f"network ACL {said.acl.name} denies {service_text(packet)} {border} the subnet of {at.name}"
     text = f"{where}: {denied}: entry {said.number}"
     fix = " && ".join(_commands(said.acl, said, f"{at.vpc}/{said.acl.name}", f"allow {words} --cidr {_only(peer)}"))
@@ -150,8 +155,8 @@ def _commands(acl: NetworkAcl, said: AclSays, name: str, wanted: str) -> list[st
     Where no number in front is free, the entries from the one that denies on move up by one, the last first: so at each step each
     packet is judged as before, until the entry that is wanted takes the free place.
     """
-    entries = {entry.number: entry for entry in acl_entries(acl, said.way)}
-    rule = "netorch nacl rule {} " + f"{name} {said.way.value} " + "{} {}"
+    entries = {entry.number: entry for entry in acl_entries(acl, said.direction)}
+    rule = "netorch nacl rule {} " + f"{name} {said.direction.value} " + "{} {}"
     if said.entry is None:
         behind = max(entries, default=0) + 10
         number = behind if behind <= ACL_NUMBER_LAST else max(set(range(1, ACL_NUMBER_LAST + 1)) - entries.keys())
@@ -172,8 +177,8 @@ def _entry_words(entry: AclEntry) -> str:
     return f"{'allow' if entry.allow else 'deny'} {traffic_text(entry)} --cidr {entry.cidr}"
 
 
-def _peer(way: Way, packet: Packet) -> tuple[str, str]:
-    return (packet.destination, "destination") if way is Way.EGRESS else (packet.source, "source")
+def _peer(direction: Direction, packet: Packet) -> tuple[str, str]:
+    return (packet.destination, "destination") if direction is Direction.EGRESS else (packet.source, "source")
 
 
 def service_words(packet: Packet) -> str:
@@ -199,18 +204,18 @@ def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
     return any(parse_prefix(cidr).holds(version, value) for cidr in cidrs)
 
 
-def policy_text(book: Rulebook, packet: Packet, way: Way, *, is_answer: bool = False) -> str:
+def policy_text(book: Rulebook, packet: Packet, direction: Direction, *, is_answer: bool = False) -> str:
     """Return what the records say of a packet at its sender (EGRESS) or receiver (INGRESS), by the names of rules."""
-    eni = book.holders.get(packet.source if way is Way.EGRESS else packet.destination)
+    eni = book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
     if eni is None:
-        return f"{way.value}: nobody has the address"
-    acl = ask_acl(book, eni, way, packet)
+        return f"{direction.value}: nobody has the address"
+    acl = ask_acl(book, eni, direction, packet)
     border = "inside the subnet" if acl.acl is None else f"ACL {acl.acl.name} entry {acl.number}"
     if not acl.allows:
-        return f"{way.value}: {border} denies"
+        return f"{direction.value}: {border} denies"
     if is_answer:
-        return f"{way.value}: {border}, groups let answers pass"
-    groups = ask_groups(book, eni, way, packet)
+        return f"{direction.value}: {border}, groups let answers pass"
+    groups = ask_groups(book, eni, direction, packet)
     if groups.rule is None or groups.group is None:
-        return f"{way.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"
-    return f"{way.value}: {border}, group {groups.group.name} {groups.rule.id}"
+        return f"{direction.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"
+    return f"{direction.value}: {border}, group {groups.group.name} {groups.rule.id}"

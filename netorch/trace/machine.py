@@ -28,7 +28,7 @@ class Machine:
         return table_of(self.objects, OVERLAY, "netdev")
 
     @cached_property
-    def fabric(self) -> Ruleset | None:
+    def overlay(self) -> Ruleset | None:
         """Return the table of policy."""
         return table_of(self.objects, OVERLAY, "inet")
 

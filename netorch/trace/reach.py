@@ -28,7 +28,7 @@ import msgspec
 from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import ANSWER_TO
-from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, SecurityGroupRule, Way
+from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, Direction, SecurityGroupRule
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import (
     EPHEMERAL,
@@ -77,8 +77,8 @@ class Reach:
         named = {rule.protocol for rule in _all_rules(book)}
         self.protocols = sorted({ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, *named, *also})
         self._lookup = _lookup_of(book)
-        self._group_parts: dict[tuple[tuple[str, ...], Way, Class], Services] = {}
-        self._acl_parts: dict[tuple[str, Way, Class], Services] = {}
+        self._group_parts: dict[tuple[tuple[str, ...], Direction, Class], Services] = {}
+        self._acl_parts: dict[tuple[str, Direction, Class], Services] = {}
         self._parts: dict[tuple[tuple[int, Spans], ...], Services] = {}  # equal parts are one object
         self._combined: dict[tuple[int, ...], Flows] = {}  # by the identities of the parts
         self.members: dict[Class, list[NetworkInterface]] = {}
@@ -96,13 +96,13 @@ class Reach:
         if source.version != destination.version:
             return {}
         parts = [
-            self._by_groups(source.groups, Way.EGRESS, destination),
-            self._by_groups(destination.groups, Way.INGRESS, source),
+            self._by_groups(source.groups, Direction.EGRESS, destination),
+            self._by_groups(destination.groups, Direction.INGRESS, source),
         ]
         if source.subnet != destination.subnet:
             for sender, receiver in ((source, destination), (destination, source)):
-                parts.append(self._by_acl(sender.subnet, Way.EGRESS, receiver))
-                parts.append(self._by_acl(receiver.subnet, Way.INGRESS, sender))
+                parts.append(self._by_acl(sender.subnet, Direction.EGRESS, receiver))
+                parts.append(self._by_acl(receiver.subnet, Direction.INGRESS, sender))
         key = (source.version, *map(id, parts))
         if key not in self._combined:
             self._combined[key] = self._combine(parts, source.version)
@@ -143,11 +143,11 @@ class Reach:
     def _part(self, services: Services) -> Services:
         return self._parts.setdefault(tuple(services.items()), services)
 
-    def _by_groups(self, groups: tuple[str, ...], way: Way, peer: Class) -> Services:
-        key = (groups, way, peer)
+    def _by_groups(self, groups: tuple[str, ...], direction: Direction, peer: Class) -> Services:
+        key = (groups, direction, peer)
         if key not in self._group_parts:
             book = self._book
-            rules = [rule for name in groups if name in book.groups for rule in group_rules(book.groups[name], way)]
+            rules = [rule for name in groups if name in book.groups for rule in group_rules(book.groups[name], direction)]
             about = [rule for rule in rules if rule.group in peer.groups or not peer.cidrs.isdisjoint(book.cidrs_of(rule))]
             services = {
                 protocol: union(span for rule in about for span in services_of(rule, protocol, peer.version))
@@ -156,11 +156,11 @@ class Reach:
             self._group_parts[key] = self._part(services)
         return self._group_parts[key]
 
-    def _by_acl(self, subnet: str, way: Way, peer: Class) -> Services:
+    def _by_acl(self, subnet: str, direction: Direction, peer: Class) -> Services:
         acl = self._book.acl_of(subnet)
-        key = (acl.id, way, peer)
+        key = (acl.id, direction, peer)
         if key not in self._acl_parts:
-            entries = [entry for entry in acl_entries(acl, way) if entry.cidr in peer.cidrs]
+            entries = [entry for entry in acl_entries(acl, direction) if entry.cidr in peer.cidrs]
             services = {protocol: _allowed(entries, protocol, peer.version) for protocol in self.protocols}
             self._acl_parts[key] = self._part(services)
         return self._acl_parts[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netorch.model.eni import NetworkInterface
-from netorch.model.security import AclEntry, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule, Way
+from netorch.model.security import AclEntry, Direction, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import Subnet
 
 
@@ -43,11 +43,11 @@ class Rulebook:
         return (rule.cidr,) if rule.cidr else tuple(listed)
 
 
-def group_rules(group: SecurityGroup, way: Way) -> tuple[SecurityGroupRule, ...]:
-    """Return a group's rules of one way."""
-    return group.egress if way is Way.EGRESS else group.ingress
+def group_rules(group: SecurityGroup, direction: Direction) -> tuple[SecurityGroupRule, ...]:
+    """Return a group's rules of one direction."""
+    return group.egress if direction is Direction.EGRESS else group.ingress
 
 
-def acl_entries(acl: NetworkAcl, way: Way) -> tuple[AclEntry, ...]:
-    """Return an ACL's entries of one way, the first that decides first."""
-    return tuple(sorted(acl.egress if way is Way.EGRESS else acl.ingress, key=lambda entry: entry.number))
+def acl_entries(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
+    """Return an ACL's entries of one direction, the first that decides first."""
+    return tuple(sorted(acl.egress if direction is Direction.EGRESS else acl.ingress, key=lambda entry: entry.number))

@@ -55,7 +55,7 @@ class Ct(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a packet enters the fabric: a port, and the MAC that it is sent with."""
+    """Where a packet enters the overlay: a port, and the MAC that it is sent with."""
 
     host: str
     ifname: str
@@ -159,7 +159,7 @@ class _Walker:
         return self._through(machine, link, skb)
 
     def _through(self, machine: Machine, link: VethPort | TapPort | Vxlan, skb: Skb) -> str:
-        """Follow the packet through one host's fabric, from a device on."""
+        """Follow the packet through one host's overlay, from a device on."""
         self._visited += 1
         vrf, device = link.vrf, link.ifname
         table = machine.table_of_vrf(vrf)
@@ -169,13 +169,13 @@ class _Walker:
         for iifname in (device, vrf):
             skb.iifname = iifname
             said = f"{iifname} belongs to VPC {table}"
-            self._judge(machine, Place.ZONE, machine.fabric, "prerouting", skb, said, silent=iifname == vrf)
+            self._judge(machine, Place.ZONE, machine.overlay, "prerouting", skb, said, silent=iifname == vrf)
             if skb.is_tracked:
                 self._recall(machine, skb)  # after the zone is known; the second time it is known already
         skb.sdifname = device
         destination = self._packet.destination
         if machine.is_router(vrf, destination):
-            self._judge(machine, Place.ROUTER, machine.fabric, "input", skb, f"{destination} is the router")
+            self._judge(machine, Place.ROUTER, machine.overlay, "input", skb, f"{destination} is the router")
             return vrf
         route = machine.route(table, destination)
         if route is None or not route.ifname:
@@ -188,7 +188,7 @@ class _Walker:
         self._note(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}{mtu}")
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan) else 0
         try:
-            self._judge(machine, Place.POLICY, machine.fabric, "forward", skb, f"{device} -> {out.ifname}")
+            self._judge(machine, Place.POLICY, machine.overlay, "forward", skb, f"{device} -> {out.ifname}")
         finally:
             self.marks[machine.name] = skb.ct_mark
         if isinstance(out, Vxlan):

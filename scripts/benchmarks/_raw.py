@@ -26,8 +26,8 @@ from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Link, Sysctl, TapPort, Vrf, Vxlan
 from netorch.state.nft import NftChain, NftElement, NftMap, PortChain
 from netorch.state.op import Create, Op
-from netorch.state.owner import fabric_netns
-from policy.skeleton import fabric_tables, underlay_table
+from netorch.state.owner import overlay_netns
+from policy.skeleton import overlay_tables, underlay_table
 
 ROUNDS = 2
 VTEP = "192.0.2.11"
@@ -50,11 +50,11 @@ class Raw:
         underlay = netns.find(lab_underlay("raw", VTEP))
         with netns.inside(underlay):
             self.kernel = LinuxKernel("raw")
-        self.fabric_fd = netns.find(fabric_netns("raw"))
+        self.overlay_fd = netns.find(overlay_netns("raw"))
         self.underlay = Channel(underlay)
-        self.fabric = Channel(self.fabric_fd)
+        self.overlay = Channel(self.overlay_fd)
         self.commits = {}
-        for namespace, descriptor in ((UNDERLAY, underlay), (OVERLAY, self.fabric_fd)):
+        for namespace, descriptor in ((UNDERLAY, underlay), (OVERLAY, self.overlay_fd)):
             with netns.inside(descriptor):
                 self.commits[namespace] = CommitSocket()
         self.seconds = 0.0
@@ -63,20 +63,20 @@ class Raw:
         """Make what a host holds; return the seconds of netlink alone. Taps, sysctls and skeletons are made unclocked."""
         self.seconds = 0.0
         self.unclocked(
-            [*fabric_tables(), underlay_table(), *(obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname)]
+            [*overlay_tables(), underlay_table(), *(obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname)]
         )
         vrfs = [obj for obj in objects if isinstance(obj, Vrf)]
-        self.send(self.fabric, [encode.new_vrf(obj) for obj in vrfs] + [encode.mark(obj.ifname) for obj in vrfs])
+        self.send(self.overlay, [encode.new_vrf(obj) for obj in vrfs] + [encode.mark(obj.ifname) for obj in vrfs])
         vxlans = [obj for obj in objects if isinstance(obj, Vxlan)]
         index = self.indexes(vrfs)
-        self.send(self.underlay, [encode.new_vxlan(obj, self.fabric_fd, index[obj.vrf]) for obj in vxlans])
-        self.send(self.fabric, [encode.mark(obj.ifname) for obj in vxlans])
+        self.send(self.underlay, [encode.new_vxlan(obj, self.overlay_fd, index[obj.vrf]) for obj in vxlans])
+        self.send(self.overlay, [encode.mark(obj.ifname) for obj in vxlans])
         self.unclocked([obj for obj in objects if isinstance(obj, TapPort)])
         self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and obj.ifname])
         self.build_nft(objects)
         index = self.indexes([obj for obj in objects if isinstance(obj, Link)])
         entries = [obj for obj in objects if isinstance(obj, AdminUp | Address | Neighbour | Fdb | Route)]
-        self.send(self.fabric, [message for obj in entries for message in encode.pack(obj, index.__getitem__)])
+        self.send(self.overlay, [message for obj in entries for message in encode.pack(obj, index.__getitem__)])
         return self.seconds
 
     def build_nft(self, objects: Sequence[KernelObject]) -> None:
@@ -107,7 +107,7 @@ class Raw:
 
     def indexes(self, links: Sequence[Link]) -> dict[str, int]:
         """Return the numbers of devices."""
-        answers = {obj.ifname: self.fabric.get(RTM.GETLINK, encode.get_link(obj.ifname)) for obj in links}
+        answers = {obj.ifname: self.overlay.get(RTM.GETLINK, encode.get_link(obj.ifname)) for obj in links}
         return {name: int.from_bytes(data[4:8], sys.byteorder) for name, data in answers.items() if data is not None}
 
 

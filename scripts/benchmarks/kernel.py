@@ -30,7 +30,7 @@ from netorch.state.l3 import Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete
-from netorch.state.owner import PROTOCOL, altname, fabric_netns
+from netorch.state.owner import PROTOCOL, altname, overlay_netns
 from netorch.state.sysctls import host_sysctls
 
 MEMORY_MB = 1024
@@ -72,13 +72,13 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.fabric = fabric_netns(HOST)
+        self.overlay = overlay_netns(HOST)
         underlay = netns.make(UNDERLAY)
         with netns.inside(underlay):
             self.kernel = LinuxKernel(HOST)
         os.close(underlay)
         self.create([*host_sysctls(), *(Rule(version=version, priority=32765, table=255) for version in (4, 6))])
-        descriptor = netns.find(self.fabric)
+        descriptor = netns.find(self.overlay)
         self.channel = Channel(descriptor)
         os.close(descriptor)
 
@@ -101,13 +101,13 @@ class Bench:
         assert self.channel.batch(messages) == {}
 
     def batch(self, lines: Sequence[str], tool: str = "ip", where: str = "") -> Callable[[], object]:
-        """Return what runs `ip -batch`, `bridge -batch` or `nft -f` on these lines in a namespace, by default the fabric."""
+        """Return what runs `ip -batch`, `bridge -batch` or `nft -f` on these lines in a namespace, by default the overlay."""
         file = self.directory / f"{tool}{len(os.listdir(self.directory))}"
         file.write_text("".join(f"{line}\n" for line in lines))
         if tool == "nft":
-            command = ["ip", "netns", "exec", where or self.fabric, "nft", "-f", str(file)]
+            command = ["ip", "netns", "exec", where or self.overlay, "nft", "-f", str(file)]
         else:
-            command = [tool, "-n", where or self.fabric, "-batch", str(file)]
+            command = [tool, "-n", where or self.overlay, "-batch", str(file)]
         return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -199,7 +199,7 @@ def pairs_by_iproute2(bench: Bench, vnis: range) -> Callable[[], None]:
             f"link set vrf{vni} up",
         ]
         vxlans.append(
-            f"link add vx{vni} netns {bench.fabric} address {ROUTER_MAC} mtu {MTU} "
+            f"link add vx{vni} netns {bench.overlay} address {ROUTER_MAC} mtu {MTU} "
             f"type vxlan id {vni} local {VTEP} dstport 4789 nolearning"
         )
         rest += [

@@ -43,7 +43,7 @@ from netorch.state.l3 import Route
 from netorch.state.link import Link
 from netorch.state.nft import NftChain, NftElement, NftMap
 from netorch.state.op import Delete, Failure, Op
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from netorch.store.base import Put, Store
 
@@ -170,7 +170,7 @@ class AgentProcess:
     def __init__(self, underlay: str, store_path: Path, state_dir: Path) -> None:
         command = [sys.executable, __file__, "--agent", str(store_path), str(state_dir)]
         descriptor = netns.find(underlay)
-        with netns.inside(descriptor):  # not `ip netns exec`, in whose own mount namespace the fabric's name would stay unseen
+        with netns.inside(descriptor):  # not `ip netns exec`, in whose own mount namespace the overlay's name would stay unseen
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         os.close(descriptor)
         self.started = self.hear(Started)
@@ -288,7 +288,7 @@ def measure(vpcs: int, dual: bool, directory: Path) -> Measured:
     kernel.close()
     other.kernel.close()
     store.close()
-    for name in ("u-hv1", "u-raw", fabric_netns("hv1"), fabric_netns("raw")):
+    for name in ("u-hv1", "u-raw", overlay_netns("hv1"), overlay_netns("raw")):
         netns.remove(name)
     return Measured(
         vpcs=vpcs,

@@ -13,7 +13,7 @@ from netorch.compiler.registry import Objects, compile_host, compile_slice
 from netorch.compiler.vrf import VrfCompiler
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import Key
 from tests.views import make_view
@@ -24,7 +24,7 @@ COMPILERS: Sequence[Compiler] = (VrfCompiler(), OverlayCompiler(), PortCompiler(
 class MoveCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The other host of a moving interface."""
 
-    direction: Direction
+    direction: MoveDirection
     host: str
 
 
@@ -150,11 +150,11 @@ def kept(cloud: CloudCase, host: str) -> frozenset[Key]:
 def _phase(case: EniCase, host: str) -> Phase | None:
     move = case.move
     if case.host == host:
-        return Phase.DEPARTING if move is not None and move.direction is Direction.TO else Phase.HELD
-    if move is not None and move.direction is Direction.TO and move.host == host:
-        return Phase.HELD if case.plugged else Phase.ARRIVING
+        return Phase.OUTGOING if move is not None and move.direction is MoveDirection.TO else Phase.ACTIVE
+    if move is not None and move.direction is MoveDirection.TO and move.host == host:
+        return Phase.ACTIVE if case.plugged else Phase.INCOMING
     return None
 
 
 def _relays(case: EniCase, host: str) -> bool:
-    return case.move is not None and case.move.direction is Direction.FROM and case.move.host == host
+    return case.move is not None and case.move.direction is MoveDirection.FROM and case.move.host == host

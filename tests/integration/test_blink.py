@@ -170,7 +170,7 @@ def _delete_device(place: str) -> None:
 
 
 def _delete_port(world: World) -> None:
-    with world.hosts["hv2"].rtnl(fabric=True) as ipr:
+    with world.hosts["hv2"].rtnl(overlay=True) as ipr:
         ipr.link("del", index=ipr.link_lookup(ifname=world.port("acme/squatter"))[0])
 
 

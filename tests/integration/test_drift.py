@@ -18,7 +18,7 @@ from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import Gro
 from netorch.state.names import vni_of_ifname
 from netorch.state.op import Create
-from netorch.state.sysctls import FABRIC, KERNEL_DEFAULTS
+from netorch.state.sysctls import KERNEL_DEFAULTS, OVERLAY_SYSCTLS
 from netorch.store import open_store
 from tests.rig.world import World, wait_for
 
@@ -50,7 +50,7 @@ def nft(world: World, scope: str, command: str) -> None:
     """Run an nft command in a namespace of hv1, with a binding of its own, as another program would."""
     import nftables
 
-    name = world.hosts["hv1"].fabric if scope == OVERLAY else "hv1"
+    name = world.hosts["hv1"].overlay if scope == OVERLAY else "hv1"
     descriptor = netns.find(name)
     with netns.inside(descriptor):
         binding = nftables.Nftables()
@@ -60,18 +60,18 @@ def nft(world: World, scope: str, command: str) -> None:
 
 
 def ip(world: World, command: str) -> None:
-    """Run an ip command in the fabric of hv1."""
-    subprocess.run(["ip", "-n", world.hosts["hv1"].fabric, *command.split()], check=True)
+    """Run an ip command in the overlay of hv1."""
+    subprocess.run(["ip", "-n", world.hosts["hv1"].overlay, *command.split()], check=True)
 
 
 def bridge(world: World, command: str) -> None:
-    """Run a bridge command in the fabric of hv1."""
-    subprocess.run(["bridge", "-n", world.hosts["hv1"].fabric, *command.split()], check=True)
+    """Run a bridge command in the overlay of hv1."""
+    subprocess.run(["bridge", "-n", world.hosts["hv1"].overlay, *command.split()], check=True)
 
 
 def gro(world: World, ifname: str, *, on: bool) -> None:
-    """Switch GRO of a device in the fabric of hv1."""
-    descriptor = netns.find(world.hosts["hv1"].fabric)
+    """Switch GRO of a device in the overlay of hv1."""
+    descriptor = netns.find(world.hosts["hv1"].overlay)
     assert ethtool.apply(descriptor, [Create(Gro(vni=vni_of_ifname(ifname), ifname=ifname, on=on))]) == []
     os.close(descriptor)
 
@@ -114,7 +114,7 @@ DAMAGES: dict[str, Damage] = {
     "a peer element is deleted": lambda w, ipr: nft(w, UNDERLAY, "flush set ip netorch peers4"),
     "a rule is added": lambda w, ipr: nft(w, UNDERLAY, "insert rule ip netorch input accept"),
     "the verifying table is deleted": lambda w, ipr: nft(w, UNDERLAY, "delete table ip netorch"),
-    "the fabric's tables are flushed": lambda w, ipr: nft(w, OVERLAY, "flush ruleset"),
+    "the overlay's tables are flushed": lambda w, ipr: nft(w, OVERLAY, "flush ruleset"),
     "the port's chain is flushed": lambda w, ipr: nft(w, OVERLAY, f"flush chain netdev netorch {w.port('acme/a')}"),
     "the port's chain is deleted": lambda w, ipr: nft(
         w,
@@ -183,7 +183,7 @@ SILENT_DAMAGES: dict[str, Damage] = {
 
 
 def _write(world: World, path: str, value: str) -> None:
-    descriptor = netns.find(world.hosts["hv1"].fabric)
+    descriptor = netns.find(world.hosts["hv1"].overlay)
     with netns.inside(descriptor), open(f"/proc/sys/net/{path}", "w") as file:
         file.write(value)
     os.close(descriptor)
@@ -226,7 +226,7 @@ def test_whatever_is_damaged_comes_back_within_a_second(steady: World) -> None:
     slow, never = {}, {}
     for name, damage in {**DAMAGES, **sysctl_damages()}.items():
         for _ in range(TRIES):  # a machine that is busy with something else is slow now and then
-            with steady.hosts["hv1"].rtnl(fabric=True) as ipr:
+            with steady.hosts["hv1"].rtnl(overlay=True) as ipr:
                 damage(steady, ipr)
             started = time.monotonic()
             try:
@@ -250,7 +250,7 @@ def test_what_the_kernel_tells_nobody_is_drift_at_once_and_comes_back_with_an_au
     wanted = {key: obj for slice_ in agent.reconciler.slices.values() for key, obj in slice_.desired.items()}
     unseen, never = [], {}
     for name, damage in SILENT_DAMAGES.items():
-        with agent.busy, steady.hosts["hv1"].rtnl(fabric=True) as ipr:
+        with agent.busy, steady.hosts["hv1"].rtnl(overlay=True) as ipr:
             damage(steady, ipr)
             if matches(kernel_state(steady), wanted):
                 unseen.append(name)
@@ -271,7 +271,7 @@ def sysctl_damages() -> dict[str, Damage]:
     others = {"0": "1", "1": "0"}
 
     def damage(world: World, _: IPRoute) -> None:
-        for path, value in {**dict(FABRIC), **KERNEL_DEFAULTS}.items():
+        for path, value in {**dict(OVERLAY_SYSCTLS), **KERNEL_DEFAULTS}.items():
             with suppress(FileNotFoundError):  # a protocol that this kernel does not track
                 _write(world, path, others.get(value) or (str(int(value) - 1) if value.isdigit() else "1"))
 
@@ -279,7 +279,7 @@ def sysctl_damages() -> dict[str, Damage]:
 
 
 def test_what_is_not_ours_is_never_touched(steady: World) -> None:
-    with steady.hosts["hv1"].rtnl(fabric=True) as ipr:
+    with steady.hosts["hv1"].rtnl(overlay=True) as ipr:
         ipr.link("add", ifname="debug0", kind="dummy")
         ipr.link("set", index=index(ipr, "debug0"), state="up")
         ipr.route("add", dst="203.0.113.0/24", oif=index(ipr, "debug0"), table=20000, proto="static")
@@ -295,7 +295,7 @@ def test_what_is_not_ours_is_never_touched(steady: World) -> None:
     steady.apply("vpcs: [{name: acme, vni: 20000, cidrs: [10.44.0.0/16], subnets: []}]")
     wait_for(lambda: len(agent.reconciler.slices) == 1, "the VPC to leave the host")
 
-    with steady.hosts["hv1"].rtnl(fabric=True) as ipr:
+    with steady.hosts["hv1"].rtnl(overlay=True) as ipr:
         assert ipr.link_lookup(ifname="debug0")
         assert not ipr.link_lookup(ifname="vrf20000")
         assert [r for r in ipr.get_routes(family=2, table=20000) if r.get_attr("RTA_DST") == "203.0.113.0"]
@@ -317,12 +317,12 @@ FOREIGN = {
 }
 
 
-def test_what_is_foreign_in_the_fabric_is_named_at_once_until_it_goes(steady: World) -> None:
+def test_what_is_foreign_in_the_overlay_is_named_at_once_until_it_goes(steady: World) -> None:
     agent = steady.agent("hv1")
-    fabric = steady.hosts["hv1"].fabric
+    overlay = steady.hosts["hv1"].overlay
     assert drift_of(steady, "hv1") == Drift([], ())
     for text, (make, remove) in FOREIGN.items():
-        tool = {"nft": ["ip", "netns", "exec", fabric, "nft"], "qdi": ["tc", "-n", fabric]}.get(text[:3], ["ip", "-n", fabric])
+        tool = {"nft": ["ip", "netns", "exec", overlay, "nft"], "qdi": ["tc", "-n", overlay]}.get(text[:3], ["ip", "-n", overlay])
         subprocess.run([*tool, *make.split()], check=True)
         wait_for(lambda text=text: agent.reconciler.foreign() == (text,), text)  # type: ignore[misc]
         assert drift_of(steady, "hv1").foreign == (text,)
@@ -343,8 +343,8 @@ def drift_of(world: World, host: str) -> Drift:
         store.close()
 
 
-def test_the_fabric_gets_its_name_back(steady: World) -> None:
-    name = steady.hosts["hv1"].fabric
+def test_the_overlay_gets_its_name_back(steady: World) -> None:
+    name = steady.hosts["hv1"].overlay
     traffic = steady.traffic("acme/a", "acme/b")
     netns.remove(name)
     wait_for(lambda: (netns.RUN_NETNS / name).exists(), "the name")

@@ -119,7 +119,7 @@ def divided(sender: socket.socket, receiver: socket.socket) -> str:
 def ends(world: World, name: str) -> tuple[int, int]:
     """Return the MTUs of an instance's device and of its port."""
     host = world.mapping(f"acme/{name}").host
-    return mtu_of(home(world, name), "eth0"), mtu_of(world.hosts[host].fabric, world.port(f"acme/{name}"))
+    return mtu_of(home(world, name), "eth0"), mtu_of(world.hosts[host].overlay, world.port(f"acme/{name}"))
 
 
 class Stream:

@@ -80,19 +80,19 @@ def test_who_is_refused_a_namespace_is_told_why_and_nobody_else_suffers(two: Wor
     assert "eth0" in foreigner(victim, "link")
 
 
-def bears_mark(fabric: str, name: str) -> bool:
-    return f"netorch-{name}" in foreigner(fabric, f"link show dev {name}")
+def bears_mark(overlay: str, name: str) -> bool:
+    return f"netorch-{name}" in foreigner(overlay, f"link show dev {name}")
 
 
 def test_a_running_agent_gives_devices_their_marks_and_ports_back(two: World) -> None:
-    fabric = two.hosts["hv2"].fabric
+    overlay = two.hosts["hv2"].overlay
     port, vni = two.port("acme/b"), two.eni("acme/b").vni
     for name in (port, f"vx{vni}", f"vrf{vni}"):
-        foreigner(fabric, f"link property del dev {name} altname netorch-{name}")
-        wait_for(partial(bears_mark, fabric, name), f"the mark of {name}", 10.0)
+        foreigner(overlay, f"link property del dev {name} altname netorch-{name}")
+        wait_for(partial(bears_mark, overlay, name), f"the mark of {name}", 10.0)
     assert two.reaches("acme/a", "acme/b")
     with namespace("container"):
-        foreigner(fabric, f"link set {port} netns container")
+        foreigner(overlay, f"link set {port} netns container")
         wait_for(lambda: two.reaches("acme/a", "acme/b", tries=1), "the port")
         assert port not in foreigner("container", "link")
 

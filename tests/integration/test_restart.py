@@ -145,13 +145,13 @@ def _snapshot_has_both(world: World) -> bool:
 
 def _reboot(world: World, host: str) -> None:
     """Take everything off a host that a reboot takes; the namespaces may outlive their names, so they are emptied first."""
-    with world.hosts[host].rtnl(fabric=True) as ipr:
+    with world.hosts[host].rtnl(overlay=True) as ipr:
         for link in list(ipr.get_links()):
             if link["ifi_type"] != ARPHRD_LOOPBACK:
                 with suppress(NetlinkError):  # the other end of a pair has taken it along
                     ipr.link("del", index=link["index"])
     netns.remove(world.instance("acme/a").id)
-    netns.remove(world.hosts[host].fabric)
+    netns.remove(world.hosts[host].overlay)
 
 
 def test_a_store_that_is_another_one_is_refused(world: World) -> None:

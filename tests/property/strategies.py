@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from netorch.compiler.base import PORT_MAC
 from netorch.compiler.registry import Objects
 from netorch.model.eni import Attachment
-from netorch.model.mapping import Direction
+from netorch.model.mapping import MoveDirection
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Neighbour, Route
@@ -28,7 +28,7 @@ def enis(draw: st.DrawFn, place: int, dual_stack: bool) -> EniCase:
     """An interface in any phase, at an address that depends on its place alone."""
     host = draw(st.sampled_from(sorted(HOSTS)))
     other = draw(st.sampled_from(sorted(HOSTS.keys() - {host})))
-    move = draw(st.none() | st.sampled_from(Direction).map(lambda direction: MoveCase(direction, other)))
+    move = draw(st.none() | st.sampled_from(MoveDirection).map(lambda direction: MoveCase(direction, other)))
     return EniCase(
         subnet="s",
         address=f"10.0.0.{place + 4}",

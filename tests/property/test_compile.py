@@ -105,4 +105,4 @@ def test_an_address_is_at_home_where_its_port_is_and_reached_from_everywhere_els
                 length, metric = (128, 1024) if ":" in mapping.address else (32, 0)
                 route = objects[("route", "overlay", vpc.vni, f"{mapping.address}/{length}", metric)]
                 assert isinstance(route, Route)
-                assert route.ifname in (ports if mapping.address in view.held else vxlans)
+                assert route.ifname in (ports if mapping.address in view.active else vxlans)

@@ -23,7 +23,7 @@ from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
 from netorch.drivers.conntrack.sources import KernelFlows
 from netorch.drivers.linux import LinuxKernel
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from tests.rig.packets import PATIENCE_S
 
@@ -53,14 +53,14 @@ class Host:
         self.fd = netns.make(name)
 
     @property
-    def fabric(self) -> str:
+    def overlay(self) -> str:
         """Return the name of the namespace with the VRFs."""
-        return fabric_netns(self.name)
+        return overlay_netns(self.name)
 
     @contextmanager
-    def rtnl(self, *, fabric: bool = False) -> Iterator[IPRoute]:
-        """Open an rtnetlink socket in the underlay or the fabric namespace."""
-        descriptor = netns.find(self.fabric if fabric else self.name)
+    def rtnl(self, *, overlay: bool = False) -> Iterator[IPRoute]:
+        """Open an rtnetlink socket in the underlay or the overlay namespace."""
+        descriptor = netns.find(self.overlay if overlay else self.name)
         try:
             with netns.inside(descriptor):
                 ipr = IPRoute()
@@ -108,7 +108,7 @@ class AgentThread:
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         with netns.inside(host.fd):
-            flow_logger = FlowLogger(KernelFlows(host.fabric), LogFiles(state_dir / "flow-logs", host.name))
+            flow_logger = FlowLogger(KernelFlows(host.overlay), LogFiles(state_dir / "flow-logs", host.name))
             snapshot = SnapshotFile(state_dir / f"{host.name}.snapshot")
             self.agent = AttentiveAgent(host.name, LinuxKernel(host.name), store_path, snapshot, flow_logger)
         self._thread = threading.Thread(target=self._run, name=f"agent-{host.name}", daemon=True)

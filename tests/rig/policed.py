@@ -26,7 +26,7 @@ from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.control.views.describe import resolve
 from netorch.drivers import netns
 from netorch.model.eni import Instance
-from netorch.model.security import SecurityGroup, Way
+from netorch.model.security import Direction, SecurityGroup
 from netorch.store.base import Put
 from tests.rig.crafted import framed, send_frames
 from tests.rig.packets import PATIENCE_S, Ear
@@ -195,14 +195,14 @@ class Policed:
         assert isinstance(found, SecurityGroup)
         return found
 
-    def allow(self, name: str, way: Way, *permissions: Permission) -> None:
+    def allow(self, name: str, direction: Direction, *permissions: Permission) -> None:
         """Add rules to a group, and wait until they are in force."""
-        authorize(self.world.store, self.world.caller, self.group(name).id, way, permissions)
+        authorize(self.world.store, self.world.caller, self.group(name).id, direction, permissions)
         self.settle()
 
-    def revoke(self, name: str, way: Way, *permissions: Permission) -> None:
+    def revoke(self, name: str, direction: Direction, *permissions: Permission) -> None:
         """Take rules from a group, and wait until they are not in force."""
-        revoke(self.world.store, self.world.caller, self.group(name).id, way, permissions)
+        revoke(self.world.store, self.world.caller, self.group(name).id, direction, permissions)
         self.settle()
 
     def regroup(self, name: str, *groups: str) -> None:

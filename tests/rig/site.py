@@ -107,7 +107,7 @@ def attacked(directory: Path) -> Iterator[Site]:
 def _lift_limits(world: World) -> None:
     """Let routers send as many ICMP errors as they would, so that none is missing for the ones before it."""
     for host in world.hosts.values():
-        fd = netns.find(host.fabric)
+        fd = netns.find(host.overlay)
         with netns.inside(fd):
             for limit in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"):
                 Path("/proc/sys/net", limit).write_text("0")

@@ -244,7 +244,7 @@ class World:
         for path in netns.RUN_NETNS.glob("i-*"):
             netns.remove(path.name)
         for host in self.hosts.values():
-            netns.remove(host.fabric)
+            netns.remove(host.overlay)
             netns.remove(host.name)
             os.close(host.fd)
         netns.remove("spine")

@@ -27,7 +27,7 @@ def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase]) -> Iterator[Target
     if vpc is None or rules.name(vpc.owner):  # the owner's name becomes a directory's
         return
     enis = sorted(records.each(NetworkInterface), key=lambda eni: eni.id)
-    here = [eni for eni in enis if phases.get(eni.id, Phase.ARRIVING) is not Phase.ARRIVING]
+    here = [eni for eni in enis if phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
     services = service_addresses(records.each(Subnet))
     for log in sorted(records.each(FlowLog), key=lambda log: log.id):
         covered = tuple(_interface(vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))

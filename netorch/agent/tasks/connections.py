@@ -24,7 +24,7 @@ import msgspec
 from netorch.agent.moves import has_left
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Dirty, Records
-from netorch.agent.report import Outbox
+from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import Snapshot
 from netorch.compiler.base import Phase
 from netorch.drivers.base import ConnectionTracker
@@ -32,7 +32,7 @@ from netorch.errors import KernelError
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
+from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.codec import UNREADABLE
@@ -49,12 +49,12 @@ HANDED_OVER: Final = 3000  # connections of one interface: a record of the store
 class Connections:
     """What is still to be done for connections of this host."""
 
-    def __init__(self, records: Records, reconciler: Reconciler, tracker: ConnectionTracker, outbox: Outbox) -> None:
+    def __init__(self, records: Records, reconciler: Reconciler, tracker: ConnectionTracker, publisher: StatusPublisher) -> None:
         self._records = records
         self._reconciler = reconciler
         self._tracker = tracker
-        self._outbox = outbox
-        self._told: dict[str, bool] = {}  # interface on its way from here -> whether it had left when its connections were told
+        self._publisher = publisher
+        self._published: dict[str, bool] = {}  # outgoing interface -> whether it had left by then
 
     def recall(self, saved: Snapshot) -> None:
         """Note the terminations that the last run owed or never saw, and the addresses that ended since it saved its records."""
@@ -85,7 +85,7 @@ class Connections:
         for eni_id in sorted(dirty.handed_over):
             if not self._in_force(vni_of(eni_id)) or not self._tried(partial(self._take_over, eni_id)):
                 self._records.dirty.handed_over.add(eni_id)
-        self._tell_departing()
+        self._publish_outgoing()
 
     def _in_force(self, vni: int) -> bool:
         return not self._reconciler.problems.get(vni)
@@ -127,7 +127,7 @@ class Connections:
         """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
         said = self._records.handed_over.get(eni_id)
         eni = self._interface(eni_id)
-        if said is not None and eni is not None and eni_id in self._records.wants:
+        if said is not None and eni is not None and eni_id in self._records.placements:
             zone = self._reconciler.zone_of(vni_of(eni_id))
             own = [_own_part(flow, eni) for flow in said.flows]
             self._tracker.restore(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
@@ -137,27 +137,27 @@ class Connections:
         records = self._records.vpcs.get(vni_of(eni_id))
         return records.one(NetworkInterface, eni_id) if records is not None else None
 
-    def _tell_departing(self) -> None:
+    def _publish_outgoing(self) -> None:
         leaving = dict(self._leaving())
         for eni_id, left in leaving.items():
-            if self._told.get(eni_id) is not left and self._tried(partial(self._tell, eni_id)):
-                self._told[eni_id] = left
-        for eni_id in self._told.keys() - leaving.keys():
-            del self._told[eni_id]
-            self._outbox.say(keys.eni_flows(self._records.host_name, eni_id), None)
+            if self._published.get(eni_id) is not left and self._tried(partial(self._publish_flows, eni_id)):
+                self._published[eni_id] = left
+        for eni_id in self._published.keys() - leaving.keys():
+            del self._published[eni_id]
+            self._publisher.publish(keys.eni_flows(self._records.host_name, eni_id), None)
 
     def _leaving(self) -> Iterator[tuple[str, bool]]:
         """Yield the interfaces that are on their way from here, and whether they have left. Cost: O(moves)."""
         me = self._records.host_name
         for mapping in self._records.moving.values():
-            if mapping.eni not in self._records.wants:
+            if mapping.eni not in self._records.placements:
                 continue
             if has_left(mapping, me):
                 yield mapping.eni, True
-            elif self._reconciler.phases.get(mapping.vni, {}).get(mapping.eni) is Phase.DEPARTING:
+            elif self._reconciler.phases.get(mapping.vni, {}).get(mapping.eni) is Phase.OUTGOING:
                 yield mapping.eni, False
 
-    def _tell(self, eni_id: str) -> None:
+    def _publish_flows(self, eni_id: str) -> None:
         vni = vni_of(eni_id)
         eni = self._interface(eni_id)
         own = eni.addresses if eni is not None else ()
@@ -166,7 +166,7 @@ class Connections:
             log.warning("interface %s: %d of %d connections are left behind", eni_id, len(flows) - HANDED_OVER, len(flows))
             flows = tuple(sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER])
         said = HandedOver(flows=tuple(map(uncounted, flows)))
-        self._outbox.say(keys.eni_flows(self._records.host_name, eni_id), said)
+        self._publisher.publish(keys.eni_flows(self._records.host_name, eni_id), said)
 
 
 def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
@@ -178,10 +178,10 @@ def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
 
 def _outlived(book: Rulebook, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
     """Return whether a member tracks a connection that no rule of its groups permits any more."""
-    ends = (flow.source, BEGINNER_TRACKS, Way.EGRESS), (flow.destination, OTHER_END_TRACKS, Way.INGRESS)
+    ends = (flow.source, BEGINNER_TRACKS, Direction.EGRESS), (flow.destination, OTHER_END_TRACKS, Direction.INGRESS)
     return any(
-        flow.mark & bit and ask_groups(book, members[address], way, flow.first_packet).rule is None
-        for address, bit, way in ends
+        flow.mark & bit and ask_groups(book, members[address], direction, flow.first_packet).rule is None
+        for address, bit, direction in ends
         if address in members
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = Columns(
     ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"), ("subnet", "mac", "security_groups", "tags", "id")
 )
-STATES = ("available", "pending", "attached", "departing", "failed")  # of model.eni, which is not imported to read a command line
+STATES = ("available", "pending", "attached", "outgoing", "failed")  # of model.eni, which is not imported to read a command line
 
 
 @click.group()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from netorch.control.actions.acls import NetworkAclInfo
 
 COLUMNS = Columns(("name", "vpc", "ingress", "egress", "subnets"), ("tags", "id"))
-way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
-ENTRY_COLUMNS = ("way", "number", "action", "protocol", "ports", "cidr")
+direction_argument = click.argument("direction", type=click.Choice(["ingress", "egress"]))
+ENTRY_COLUMNS = ("direction", "number", "action", "protocol", "ports", "cidr")
 
 
 @click.group()
@@ -28,32 +28,35 @@ def command() -> None:
 
 def row(info: NetworkAclInfo) -> dict[str, Any]:
     """Return a network ACL as it is shown."""
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
     return {
         **msgspec.structs.asdict(info.acl),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "subnets": list(info.subnets),
-        **{way.value: [entry for entry in _entry_rows(info) if entry["way"] == way.value] for way in Way},
+        **{
+            direction.value: [entry for entry in _entry_rows(info) if entry["direction"] == direction.value]
+            for direction in Direction
+        },
     }
 
 
 def _entry_rows(info: NetworkAclInfo) -> list[dict[str, Any]]:
     from netorch.control.actions.acls import entries_of
     from netorch.model.rule_text import ports_text, protocol_text
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
     return [
         {
-            "way": way.value,
+            "direction": direction.value,
             "number": entry.number,
             "action": "allow" if entry.allow else "deny",
             "protocol": protocol_text(entry.protocol),
             "ports": ports_text(entry.protocol, entry.from_port, entry.to_port),
             "cidr": entry.cidr,
         }
-        for way in Way
-        for entry in entries_of(info.acl, way)
+        for direction in Direction
+        for entry in entries_of(info.acl, direction)
     ]
 
 
@@ -122,7 +125,7 @@ def _entry_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             click.argument("protocol"),
             click.argument("action", type=click.Choice(["allow", "deny"])),
             click.argument("number", type=int),
-            way_argument,
+            direction_argument,
             click.argument("acl", shell_complete=complete("acl")),
         ):
             function = decorator(function)
@@ -132,40 +135,40 @@ def _entry_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 
 @_entry_command("add")
-def add(session: Session, acl: str, way: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
+def add(session: Session, acl: str, direction: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
     """Add an entry to a network ACL.
 
     Example: netorch nacl rule add edge ingress 100 deny tcp 22 --cidr 10.0.0.0/8
     """
     from netorch.control.actions.acls import Entry, create_network_acl_entry
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
     entry = Entry(allow=action == "allow", **words)
-    changed = create_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Way(way), entry)
+    changed = create_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Direction(direction), entry)
     NOUN.show(session, changed.id, output)
 
 
 @_entry_command("replace")
-def replace(session: Session, acl: str, way: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
+def replace(session: Session, acl: str, direction: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
     """Replace the entry of a network ACL that has a number."""
     from netorch.control.actions.acls import Entry, replace_network_acl_entry
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
     entry = Entry(allow=action == "allow", **words)
-    changed = replace_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Way(way), entry)
+    changed = replace_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Direction(direction), entry)
     NOUN.show(session, changed.id, output)
 
 
 @rule.command("remove")
 @click.argument("acl", shell_complete=complete("acl"))
-@way_argument
+@direction_argument
 @click.argument("number", type=int)
 @pass_session
-def remove(session: Session, acl: str, way: str, number: int) -> None:
+def remove(session: Session, acl: str, direction: str, number: int) -> None:
     """Remove an entry from a network ACL."""
     from netorch.control.actions.acls import delete_network_acl_entry
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
     acl_id = session.id_of("acl", acl)
-    delete_network_acl_entry(session.store, session.caller, acl_id, Way(way), number)
-    click.echo(f"removed {way} entry {number} from {acl_id}")
+    delete_network_acl_entry(session.store, session.caller, acl_id, Direction(direction), number)
+    click.echo(f"removed {direction} entry {number} from {acl_id}")

@@ -14,10 +14,10 @@ from netorch.cli.output import Columns, output_option, show_record
 if TYPE_CHECKING:
     from netorch.control.actions.groups import SecurityGroupInfo
     from netorch.control.actions.permissions import Permission
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
 COLUMNS = Columns(("name", "vpc", "ingress", "egress", "interfaces"), ("description", "tags", "id"))
-RULE_COLUMNS = ("way", "protocol", "ports", "peer", "description", "id")
+RULE_COLUMNS = ("direction", "protocol", "ports", "peer", "description", "id")
 
 
 @click.group()
@@ -29,20 +29,20 @@ def rule_rows(info: SecurityGroupInfo) -> list[dict[str, Any]]:
     """Return a group's rules as they are shown."""
     from netorch.control.actions.permissions import rules_of
     from netorch.model.rule_text import ports_text, protocol_text
-    from netorch.model.security import Way
+    from netorch.model.security import Direction
 
     return [
         {
             "id": rule.id,
-            "way": way.value,
+            "direction": direction.value,
             "protocol": protocol_text(rule.protocol),
             "ports": ports_text(rule.protocol, rule.from_port, rule.to_port),
             "peer": info.names.get(rule.peer, rule.peer),
             "peer_id": rule.group or rule.prefix_list,
             "description": rule.description,
         }
-        for way in Way
-        for rule in rules_of(info.group, way)
+        for direction in Direction
+        for rule in rules_of(info.group, direction)
     ]
 
 
@@ -53,8 +53,8 @@ def row(info: SecurityGroupInfo) -> dict[str, Any]:
         **msgspec.structs.asdict(info.group),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "interfaces": list(info.interfaces),
-        "ingress": [rule for rule in rules if rule["way"] == "ingress"],
-        "egress": [rule for rule in rules if rule["way"] == "egress"],
+        "ingress": [rule for rule in rules if rule["direction"] == "ingress"],
+        "egress": [rule for rule in rules if rule["direction"] == "egress"],
     }
 
 
@@ -96,14 +96,16 @@ def rule() -> None:
 add_rule_list(rule, NOUN, RULES)
 
 
-def _words(way: str, protocol: str, ports: str, source: str, destination: str, description: str = "") -> Permission:
-    """Return the rule that arguments and options say. Raises UsageError for the option that belongs to the other way."""
+def _words(direction: str, protocol: str, ports: str, source: str, destination: str, description: str = "") -> Permission:
+    """Return the rule that arguments and options say. Raises UsageError for the option that belongs to the other direction."""
     from netorch.control.actions.permissions import Permission
 
-    right, wrong = ("--source", destination) if way == "ingress" else ("--destination", source)
-    peer = source if way == "ingress" else destination
+    right, wrong = ("--source", destination) if direction == "ingress" else ("--destination", source)
+    peer = source if direction == "ingress" else destination
     if wrong or not peer:
-        raise click.UsageError(f"a rule for {way} needs {right}, e.g. {right} 10.0.0.0/8 or {right} sg-web, and nothing else")
+        raise click.UsageError(
+            f"a rule for {direction} needs {right}, e.g. {right} 10.0.0.0/8 or {right} sg-web, and nothing else"
+        )
     return Permission(protocol=protocol, ports=ports, peer=peer, description=description)
 
 
@@ -111,12 +113,12 @@ source_option = click.option("--source", default="", metavar="PEER", help="For i
 destination_option = click.option(
     "--destination", default="", metavar="PEER", help="For egress: a CIDR, sg-NAME, pl-NAME or an id."
 )
-way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
+direction_argument = click.argument("direction", type=click.Choice(["ingress", "egress"]))
 
 
 @rule.command("add")
 @click.argument("group", shell_complete=complete("sg"))
-@way_argument
+@direction_argument
 @click.argument("protocol")
 @click.argument("ports", default="")
 @source_option
@@ -124,7 +126,7 @@ way_argument = click.argument("way", type=click.Choice(["ingress", "egress"]))
 @click.option("--description", default="")
 @output_option
 @pass_session
-def add_rule(session: Session, /, group: str, way: str, output: str, **words: str) -> None:
+def add_rule(session: Session, /, group: str, direction: str, output: str, **words: str) -> None:
     """Add a rule to a security group.
 
     PROTOCOL is tcp, udp, icmp, icmpv6, all or a number; PORTS is 443 or 8000-8080, of icmp a TYPE or TYPE/CODE.
@@ -134,7 +136,7 @@ def add_rule(session: Session, /, group: str, way: str, output: str, **words: st
     from netorch.control.actions.permissions import authorize
 
     group_id = session.id_of("sg", group)
-    (added,) = authorize(session.store, session.caller, group_id, _way(way), [_words(way, **words)])
+    (added,) = authorize(session.store, session.caller, group_id, _direction(direction), [_words(direction, **words)])
     if output == "table":
         click.echo(f"added {added.id}")
         return
@@ -144,15 +146,15 @@ def add_rule(session: Session, /, group: str, way: str, output: str, **words: st
     show_record(next(found for found in rows if found["id"] == added.id), output)
 
 
-def _way(text: str) -> Way:
-    from netorch.model.security import Way
+def _direction(text: str) -> Direction:
+    from netorch.model.security import Direction
 
-    return Way(text)
+    return Direction(text)
 
 
 @rule.command("remove")
 @click.argument("group", shell_complete=complete("sg"))
-@click.argument("words", nargs=-1, required=True, metavar="RULE_ID | WAY PROTOCOL [PORTS]")
+@click.argument("words", nargs=-1, required=True, metavar="RULE_ID | DIRECTION PROTOCOL [PORTS]")
 @source_option
 @destination_option
 @click.option("--terminate-established", is_flag=True, help="End the connections that no rule permits any more.")
@@ -173,8 +175,8 @@ def remove_rule(
         revoke_by_id(session.store, session.caller, group_id, words, terminate_established=terminate_established)
     elif 2 <= len(words) <= 3 and words[0] in ("ingress", "egress"):
         wish = _words(words[0], words[1], "".join(words[2:]), source, destination)
-        way = _way(words[0])
-        revoke(session.store, session.caller, group_id, way, [wish], terminate_established=terminate_established)
+        direction = _direction(words[0])
+        revoke(session.store, session.caller, group_id, direction, [wish], terminate_established=terminate_established)
     else:
         raise click.UsageError("say which rule: its id, or ingress or egress, the protocol and the ports")
     click.echo(f"removed the rule from {group_id}")

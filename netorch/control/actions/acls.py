@@ -18,7 +18,7 @@ from netorch.errors import ApiError
 from netorch.model import permission
 from netorch.model.addr import AddressError, parse_prefix, version_of
 from netorch.model.rules import Flaw
-from netorch.model.security import ACL_NUMBER_LAST, AclEntry, NetworkAcl, Way, default_acl, default_acl_id
+from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, default_acl, default_acl_id
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -89,9 +89,9 @@ def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
     attempt(store, decide)
 
 
-def entries_of(acl: NetworkAcl, way: Way) -> tuple[AclEntry, ...]:
-    """Return an ACL's entries of one way, by number."""
-    return acl.ingress if way is Way.INGRESS else acl.egress
+def entries_of(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
+    """Return an ACL's entries of one direction, by number."""
+    return acl.ingress if direction is Direction.INGRESS else acl.egress
 
 
 def make_entry(where: str, wish: Entry) -> AclEntry:
@@ -115,22 +115,22 @@ def make_entry(where: str, wish: Entry) -> AclEntry:
     )
 
 
-def with_entries(acl: NetworkAcl, way: Way, entries: Iterable[AclEntry]) -> NetworkAcl:
-    """Return an ACL with other entries one way."""
+def with_entries(acl: NetworkAcl, direction: Direction, entries: Iterable[AclEntry]) -> NetworkAcl:
+    """Return an ACL with other entries in one direction."""
     ordered = tuple(sorted(entries, key=lambda entry: entry.number))
-    return msgspec.structs.replace(acl, **{way.value: ordered})
+    return msgspec.structs.replace(acl, **{direction.value: ordered})
 
 
 def room_for_entries(acl: NetworkAcl, quotas: Quotas) -> None:
     """Refuse an ACL with too many entries. Raises ApiError: NetworkAclEntryLimitExceeded."""
     where = f"network ACL {acl.name} ({acl.id})"
-    for way in Way:
+    for direction in Direction:
         for version in (4, 6):
-            count = sum(version_of(entry.cidr) == version for entry in entries_of(acl, way))
-            check_room(quotas, "NetworkAclEntryLimitExceeded", where, count, f"{way.value} entries of IPv{version}")
+            count = sum(version_of(entry.cidr) == version for entry in entries_of(acl, direction))
+            check_room(quotas, "NetworkAclEntryLimitExceeded", where, count, f"{direction.value} entries of IPv{version}")
 
 
-def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, wish: Entry) -> NetworkAcl:
+def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, direction: Direction, wish: Entry) -> NetworkAcl:
     """Return an ACL with one more entry.
 
     Raises:
@@ -139,19 +139,19 @@ def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way
 
     def decide() -> tuple[Writes, NetworkAcl]:
         vpc, stored = read(store, caller, NetworkAcl, acl_id)
-        entries = entries_of(stored.record, way)
-        entry = make_entry(_entry_where(acl_id, way, wish.number), wish)
+        entries = entries_of(stored.record, direction)
+        entry = make_entry(_entry_where(acl_id, direction, wish.number), wish)
         if any(other.number == wish.number for other in entries):
-            text = f"{_entry_where(acl_id, way, wish.number)}: exists already; choose another number, or replace it"
+            text = f"{_entry_where(acl_id, direction, wish.number)}: exists already; choose another number, or replace it"
             raise ApiError("NetworkAclEntryAlreadyExists", text)
-        changed = with_entries(stored.record, way, [*entries, entry])
+        changed = with_entries(stored.record, direction, [*entries, entry])
         room_for_entries(changed, quotas_of(store, vpc.record.owner))
         return _rewrite(stored, changed)
 
     return attempt(store, decide)
 
 
-def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, wish: Entry) -> NetworkAcl:
+def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, direction: Direction, wish: Entry) -> NetworkAcl:
     """Return an ACL with another entry under a number that it has.
 
     Raises:
@@ -161,15 +161,15 @@ def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Wa
 
     def decide() -> tuple[Writes, NetworkAcl]:
         vpc, stored = read(store, caller, NetworkAcl, acl_id)
-        entry = make_entry(_entry_where(acl_id, way, wish.number), wish)
-        changed = with_entries(stored.record, way, [*_without(stored.record, way, wish.number), entry])
+        entry = make_entry(_entry_where(acl_id, direction, wish.number), wish)
+        changed = with_entries(stored.record, direction, [*_without(stored.record, direction, wish.number), entry])
         room_for_entries(changed, quotas_of(store, vpc.record.owner))
         return _rewrite(stored, changed)
 
     return attempt(store, decide)
 
 
-def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way, number: int) -> NetworkAcl:
+def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, direction: Direction, number: int) -> NetworkAcl:
     """Return an ACL without one of its entries.
 
     Raises:
@@ -178,21 +178,21 @@ def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, way: Way
 
     def decide() -> tuple[Writes, NetworkAcl]:
         _, stored = read(store, caller, NetworkAcl, acl_id)
-        return _rewrite(stored, with_entries(stored.record, way, _without(stored.record, way, number)))
+        return _rewrite(stored, with_entries(stored.record, direction, _without(stored.record, direction, number)))
 
     return attempt(store, decide)
 
 
-def _without(acl: NetworkAcl, way: Way, number: int) -> list[AclEntry]:
-    entries = entries_of(acl, way)
+def _without(acl: NetworkAcl, direction: Direction, number: int) -> list[AclEntry]:
+    entries = entries_of(acl, direction)
     if all(entry.number != number for entry in entries):
-        text = f"{_entry_where(acl.id, way, number)}: does not exist; `netorch nacl show {acl.id}` shows those that do"
+        text = f"{_entry_where(acl.id, direction, number)}: does not exist; `netorch nacl show {acl.id}` shows those that do"
         raise ApiError("InvalidNetworkAclEntry.NotFound", text)
     return [entry for entry in entries if entry.number != number]
 
 
-def _entry_where(acl_id: str, way: Way, number: int) -> str:
-    return f"network ACL {acl_id}: {way.value} entry {number}"
+def _entry_where(acl_id: str, direction: Direction, number: int) -> str:
+    return f"network ACL {acl_id}: {direction.value} entry {number}"
 
 
 def _rewrite(stored: Stored[NetworkAcl], changed: NetworkAcl) -> tuple[Writes, NetworkAcl]:

@@ -160,7 +160,7 @@ def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
             vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay, groups=eni.groups
         )
         writes.create(keys.mapping(eni.vni, address), mapping)
-    writes.put(keys.want(host.name, eni.id), Placement(id=eni.id))
+    writes.put(keys.placement(host.name, eni.id), Placement(id=eni.id))
 
 
 def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> None:
@@ -168,7 +168,7 @@ def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> 
     for key, mapping in mappings.items():
         writes.delete(key, mapping.mod_revision)
     for host in hosts_of(mapping.record for mapping in mappings.values()):
-        writes.drop(keys.want(host, eni_id))
+        writes.drop(keys.placement(host, eni_id))
 
 
 def hosts_of(mappings: Iterable[Mapping]) -> list[str]:

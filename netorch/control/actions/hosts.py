@@ -81,16 +81,16 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
     drained = drain.commit(store)
     if not drained:
         raise changed
-    wants = store.list(f"{keys.host_prefix(name)}want/").kvs
+    placements = store.list(f"{keys.host_prefix(name)}placement/").kvs
     final = Writes()
     final.delete(keys.host_drain(name), drained)
-    if not wants:
+    if not placements:
         final.delete(keys.host_spec(name), spec.mod_revision)
         final.drop(keys.vtep(host.underlay))
     if not final.commit(store):
         raise changed
-    if wants:
-        raise in_use("host", name, f"{len(wants)} network interface(s)", "move or terminate its instances first")
+    if placements:
+        raise in_use("host", name, f"{len(placements)} network interface(s)", "move or terminate its instances first")
     _forget_status(store, name)
 
 
@@ -106,7 +106,7 @@ def _forget_status(store: Store, name: str) -> None:
 
 def describe_hosts(states: dict[str, HostState]) -> list[HostInfo]:
     """Return all hosts by name."""
-    return [HostInfo(host=s.host, live=s.live, interfaces=s.wants) for _, s in sorted(states.items())]
+    return [HostInfo(host=s.host, live=s.live, interfaces=s.placements) for _, s in sorted(states.items())]
 
 
 def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
@@ -114,7 +114,7 @@ def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
     del caller
     state = read_host(store, name)
     live = store.get(keys.host_live(name)) is not None
-    return HostInfo(host=state.host, live=live, interfaces=len(store.list(f"{keys.host_prefix(name)}want/").kvs))
+    return HostInfo(host=state.host, live=live, interfaces=len(store.list(f"{keys.host_prefix(name)}placement/").kvs))
 
 
 def place_on(writes: Writes, state: HostState) -> None:
@@ -124,7 +124,7 @@ def place_on(writes: Writes, state: HostState) -> None:
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
     writes.expect(keys.host_spec(state.host.name), state.mod_revision)
     writes.expect(keys.host_drain(state.host.name), ABSENT)
-    state.wants += 1
+    state.placements += 1
 
 
 def choose_host(hosts: dict[str, HostState], name: str) -> HostState:
@@ -154,7 +154,7 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
         raise ApiError(
             "InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create NAME --underlay IP` makes one"
         )
-    return min(fit, key=lambda state: (state.wants, not state.live, state.host.name))
+    return min(fit, key=lambda state: (state.placements, not state.live, state.host.name))
 
 
 def host_roles(store: Store) -> dict[str, Role]:

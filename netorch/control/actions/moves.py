@@ -12,7 +12,7 @@ from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Placement
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid
@@ -57,15 +57,15 @@ def _clear_dead_relays(writes: Writes, store: Store, eni: NetworkInterface, mapp
     """Settle addresses whose former host will never say that it has done relaying, because its agent is gone."""
     for key, mapping in mappings.items():
         move = mapping.record.move
-        if move is None or move.direction is not Direction.FROM or store.get(keys.host_live(move.host)) is not None:
+        if move is None or move.direction is not MoveDirection.FROM or store.get(keys.host_live(move.host)) is not None:
             continue
         mappings[key] = Stored(msgspec.structs.replace(mapping.record, move=None), mapping.mod_revision)
-        writes.drop(keys.want(move.host, eni.id))
+        writes.drop(keys.placement(move.host, eni.id))
 
 
 def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]], target: Host) -> None:
     """Add the beginning of an interface's move. Raises ApiError."""
-    to = Move(direction=Direction.TO, host=target.name, vtep=target.underlay)
+    to = Move(direction=MoveDirection.TO, host=target.name, vtep=target.underlay)
     for key, mapping in mappings.items():
         record = mapping.record
         where = f"instance {eni.instance}"
@@ -75,7 +75,7 @@ def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Store
         if record.host == target.name:
             raise invalid(where, f"it is on host {target.name} already", "choose another host")
         writes.change(key, mapping.mod_revision, msgspec.structs.replace(record, move=to))
-    writes.put(keys.want(target.name, eni.id), Placement(id=eni.id))
+    writes.put(keys.placement(target.name, eni.id), Placement(id=eni.id))
 
 
 def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
@@ -91,9 +91,9 @@ def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
         for eni in attached_to(store, instance.record):
             for key, mapping in mappings_of(store, eni.record).items():
                 move = mapping.record.move
-                if move is not None and move.direction is Direction.TO:
+                if move is not None and move.direction is MoveDirection.TO:
                     writes.change(key, mapping.mod_revision, msgspec.structs.replace(mapping.record, move=None))
-                    writes.drop(keys.want(move.host, eni.record.id))
+                    writes.drop(keys.placement(move.host, eni.record.id))
         if not writes:
             raise ApiError("IncorrectInstanceState", f"instance {instance_id}: is not on its way anywhere; nothing to cancel")
         return writes, None
@@ -112,9 +112,9 @@ def complete_arrival(store: Store, host: str, eni_id: str) -> bool:
         return False
     for key, mapping in _mappings(store, eni_id).items():
         move = mapping.record.move
-        if move is None or move.direction is not Direction.TO or move.host != host:
+        if move is None or move.direction is not MoveDirection.TO or move.host != host:
             continue
-        back = Move(direction=Direction.FROM, host=mapping.record.host, vtep=mapping.record.vtep)
+        back = Move(direction=MoveDirection.FROM, host=mapping.record.host, vtep=mapping.record.vtep)
         there = msgspec.structs.replace(mapping.record, host=host, vtep=state.host.underlay, move=back)
         writes.change(key, mapping.mod_revision, there)
     return bool(writes) and writes.commit(store) > 0
@@ -128,13 +128,13 @@ def finish_departure(store: Store, host: str, eni_id: str) -> bool:
     writes = Writes()
     for key, mapping in _mappings(store, eni_id).items():
         move = mapping.record.move
-        if mapping.record.host == host or (move is not None and move.direction is Direction.TO and move.host == host):
+        if mapping.record.host == host or (move is not None and move.direction is MoveDirection.TO and move.host == host):
             return False
         if move is not None and move.host == host:
             writes.change(key, mapping.mod_revision, msgspec.structs.replace(mapping.record, move=None))
         else:
             writes.expect(key, mapping.mod_revision)
-    writes.drop(keys.want(host, eni_id))
+    writes.drop(keys.placement(host, eni_id))
     return writes.commit(store) > 0
 
 

@@ -16,7 +16,7 @@ from netorch.model.addr import AddressError, parse_prefix, version_of
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
 from netorch.model.rule_text import rule_text
 from netorch.model.rules import Flaw
-from netorch.model.security import PrefixList, SecurityGroup, SecurityGroupRule, Way, referred
+from netorch.model.security import Direction, PrefixList, SecurityGroup, SecurityGroupRule, referred
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
@@ -95,10 +95,10 @@ class Peers:
 
     def within_quota(self, group: SecurityGroup, quotas: Quotas) -> None:
         """Refuse a group with too many rules. Raises ApiError: RulesPerSecurityGroupLimitExceeded."""
-        for way in Way:
+        for direction in Direction:
             for version in (4, 6):
-                count = self.count(rules_of(group, way), version)
-                what = f"{way.value} rules of IPv{version} ({count} with what is asked for)"
+                count = self.count(rules_of(group, direction), version)
+                what = f"{direction.value} rules of IPv{version} ({count} with what is asked for)"
                 check_room(quotas, "RulesPerSecurityGroupLimitExceeded", where_of(group), count, what)
 
 
@@ -107,9 +107,9 @@ def where_of(group: SecurityGroup) -> str:
     return f"security group {group.name} ({group.id})"
 
 
-def rules_of(group: SecurityGroup, way: Way) -> tuple[SecurityGroupRule, ...]:
-    """Return a group's rules of one way."""
-    return group.ingress if way is Way.INGRESS else group.egress
+def rules_of(group: SecurityGroup, direction: Direction) -> tuple[SecurityGroupRule, ...]:
+    """Return a group's rules of one direction."""
+    return group.ingress if direction is Direction.INGRESS else group.egress
 
 
 def words_of(rule: SecurityGroupRule) -> Words:
@@ -118,7 +118,7 @@ def words_of(rule: SecurityGroupRule) -> Words:
 
 
 def authorize(
-    store: Store, caller: Caller, group_id: str, way: Way, permissions: Sequence[Permission]
+    store: Store, caller: Caller, group_id: str, direction: Direction, permissions: Sequence[Permission]
 ) -> list[SecurityGroupRule]:
     """Return new rules of a security group.
 
@@ -131,16 +131,18 @@ def authorize(
         vpc, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
         peers = _peers(store, group.vni)
-        known = {words_of(rule) for rule in rules_of(group, way)}
+        known = {words_of(rule) for rule in rules_of(group, direction)}
         added = []
         for wish in permissions:
             rule = peers.rule(where_of(group), wish, caller.new_id("sgr", group.vni))
             if words_of(rule) in known:
-                text = f"{where_of(group)}: has the rule {rule_text(rule, way, peers.names)} already; there is nothing to add"
+                text = (
+                    f"{where_of(group)}: has the rule {rule_text(rule, direction, peers.names)} already; there is nothing to add"
+                )
                 raise ApiError("InvalidPermission.Duplicate", text)
             known.add(words_of(rule))
             added.append(rule)
-        changed = msgspec.structs.replace(group, **{way.value: (*rules_of(group, way), *added)})
+        changed = msgspec.structs.replace(group, **{direction.value: (*rules_of(group, direction), *added)})
         peers.within_quota(changed, quotas_of(store, vpc.record.owner))
         writes = Writes()
         change_rules(writes, stored, changed, peers)
@@ -171,7 +173,7 @@ def revoke(
     store: Store,
     caller: Caller,
     group_id: str,
-    way: Way,
+    direction: Direction,
     permissions: Sequence[Permission],
     *,
     terminate_established: bool = False,
@@ -185,12 +187,14 @@ def revoke(
     """
 
     def find(group: SecurityGroup, peers: Peers) -> set[str]:
-        by_words = {words_of(rule): rule.id for rule in rules_of(group, way)}
+        by_words = {words_of(rule): rule.id for rule in rules_of(group, direction)}
         found = set()
         for wish in permissions:
             rule = peers.rule(where_of(group), wish, "")
             if words_of(rule) not in by_words:
-                text = f"{where_of(group)}: has no {way.value} rule {rule_text(rule, way, peers.names)}; {_look(group)}"
+                text = (
+                    f"{where_of(group)}: has no {direction.value} rule {rule_text(rule, direction, peers.names)}; {_look(group)}"
+                )
                 raise ApiError("InvalidPermission.NotFound", text)
             found.add(by_words[words_of(rule)])
         return found

@@ -28,7 +28,7 @@ from netorch.model.addr import canonical_ip
 from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import port_name
-from netorch.model.mapping import Direction
+from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
@@ -123,7 +123,7 @@ class InstancePlanner:
     def _place(self, eni: NetworkInterface) -> str:
         """Return the host where an interface is or, when it moves, will be."""
         mapping = self._records.mappings[eni.address].record
-        return mapping.move.host if mapping.move is not None and mapping.move.direction is Direction.TO else mapping.host
+        return mapping.move.host if mapping.move is not None and mapping.move.direction is MoveDirection.TO else mapping.host
 
     def plan_additions(self, subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
         """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be, and so are its groups."""

@@ -38,11 +38,11 @@ from netorch.model.rule_text import entry_text, rule_text
 from netorch.model.security import (
     DEFAULT_DESCRIPTION,
     DEFAULT_NAME,
+    Direction,
     NetworkAcl,
     PrefixList,
     SecurityGroup,
     SecurityGroupRule,
-    Way,
 )
 from netorch.records import keys
 from netorch.records.read import Stored
@@ -156,8 +156,8 @@ class PolicyPlanner:
         wanted = msgspec.structs.replace(
             before,
             description=decl.description or (DEFAULT_DESCRIPTION if before.is_default else ""),
-            ingress=self._rules(before, Way.INGRESS, decl.ingress, peers),
-            egress=self._rules(before, Way.EGRESS, egress, peers),
+            ingress=self._rules(before, Direction.INGRESS, decl.ingress, peers),
+            egress=self._rules(before, Direction.EGRESS, egress, peers),
             tags=decl.tags,
         )
         peers.within_quota(wanted, self._quotas)
@@ -168,19 +168,21 @@ class PolicyPlanner:
         elif existed:
             return
         members: list[Difference] = []
-        for way in Way:
-            members += member_differences(way.value, _rule_texts(before, way, self._names), _rule_texts(wanted, way, peers.names))
+        for direction in Direction:
+            members += member_differences(
+                direction.value, _rule_texts(before, direction, self._names), _rule_texts(wanted, direction, peers.names)
+            )
         self._note_change("security-group", before if existed else None, wanted, members)
 
     def _rules(
-        self, group: SecurityGroup, way: Way, decls: Sequence[IngressDecl | EgressDecl], peers: Peers
+        self, group: SecurityGroup, direction: Direction, decls: Sequence[IngressDecl | EgressDecl], peers: Peers
     ) -> tuple[SecurityGroupRule, ...]:
         """Return a group's rules as declared: those that it has in their order and with their ids, then the new ones."""
         made = [peers.rule(where_of(group), _permission(decl), "") for decl in decls]
         wanted = {words_of(rule): rule for rule in made}
         kept = [
             msgspec.structs.replace(wanted.pop(words_of(rule)), id=rule.id)
-            for rule in rules_of(group, way)
+            for rule in rules_of(group, direction)
             if words_of(rule) in wanted
         ]
         new_id = self._draft.caller.new_id
@@ -192,16 +194,16 @@ class PolicyPlanner:
         acl_id = before.id if before is not None else self._draft.caller.new_id("acl", self._records.vni)
         wanted = NetworkAcl(id=acl_id, vni=self._records.vni, name=decl.name, tags=decl.tags)
         where = f"network ACL {decl.name!r} in VPC {self._decl.name}"
-        for way, entries in ((Way.INGRESS, decl.ingress), (Way.EGRESS, decl.egress)):
-            wanted = with_entries(wanted, way, [make_entry(where, _entry(entry)) for entry in entries])
+        for direction, entries in ((Direction.INGRESS, decl.ingress), (Direction.EGRESS, decl.egress)):
+            wanted = with_entries(wanted, direction, [make_entry(where, _entry(entry)) for entry in entries])
         room_for_entries(wanted, self._quotas)
         self.acl_ids[decl.name] = "" if wanted.is_default else wanted.id
         if wanted == before:
             return
         self._put(keys.resource(wanted.id), stored, wanted)
         members: list[Difference] = []
-        for way in Way:
-            members += member_differences(way.value, _entry_texts(before, way), _entry_texts(wanted, way))
+        for direction in Direction:
+            members += member_differences(direction.value, _entry_texts(before, direction), _entry_texts(wanted, direction))
         self._note_change("network-acl", before, wanted, members)
 
     def _put(self, key: str, stored: Stored[PrefixList] | Stored[NetworkAcl] | None, wanted: PrefixList | NetworkAcl) -> None:
@@ -248,13 +250,13 @@ def _entry(decl: AclEntryDecl) -> Entry:
     return Entry(number=decl.rule, allow=allow, protocol=decl.protocol, ports=decl.ports, cidr=decl.cidr)
 
 
-def _rule_texts(group: SecurityGroup, way: Way, names: Mapping[str, str]) -> Iterable[str]:
-    for rule in rules_of(group, way):
-        yield rule_text(rule, way, names) + (f" ({rule.description})" if rule.description else "")
+def _rule_texts(group: SecurityGroup, direction: Direction, names: Mapping[str, str]) -> Iterable[str]:
+    for rule in rules_of(group, direction):
+        yield rule_text(rule, direction, names) + (f" ({rule.description})" if rule.description else "")
 
 
-def _entry_texts(acl: NetworkAcl | None, way: Way) -> Iterable[str]:
-    return [f"{entry.number} {entry_text(entry, way)}" for entry in entries_of(acl, way)] if acl is not None else []
+def _entry_texts(acl: NetworkAcl | None, direction: Direction) -> Iterable[str]:
+    return [f"{entry.number} {entry_text(entry, direction)}" for entry in entries_of(acl, direction)] if acl is not None else []
 
 
 def _cidrs(prefix_list: PrefixList | None) -> Iterable[str]:

@@ -15,7 +15,7 @@ from netorch.records.codec import decode, encode
 from netorch.records.errors import invalid
 from netorch.store.base import Compare, KeyValue, Put, Store
 
-RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one way and one IP version
+RULES_PER_INTERFACE: Final = 1000  # EC2's: of all its groups, one direction and one IP version
 
 
 class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,10 +29,10 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     interfaces_per_vpc: int = 64_000  # EC2's network address units
     interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would not fit into one transaction
     groups_per_vpc: int = 2500  # EC2's, of a region
-    rules_per_group: int = 60  # EC2's, each way and IP version
+    rules_per_group: int = 60  # EC2's, each direction and IP version
     groups_per_interface: int = 5  # EC2's; up to 16
     acls_per_vpc: int = 200  # EC2's
-    entries_per_acl: int = 20  # EC2's, each way and IP version
+    entries_per_acl: int = 20  # EC2's, each direction and IP version
     prefix_lists_per_vpc: int = 100  # EC2's, of a region
     owner: str = ""  # whose they are; the key says it in the store
 

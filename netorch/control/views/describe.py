@@ -12,7 +12,7 @@ from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
-from netorch.model.mapping import Direction, Mapping
+from netorch.model.mapping import Mapping, MoveDirection
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records.caller import Caller
@@ -107,7 +107,7 @@ def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
         if interface.status is not None and interface.status.state is EniState.FAILED:
             return InstanceState.FAILED, interface.status.reason
     moves = [info.mapping.record.move for info in interfaces if info.mapping is not None and info.mapping.record.move is not None]
-    if any(move.direction is Direction.TO for move in moves):
+    if any(move.direction is MoveDirection.TO for move in moves):
         return InstanceState.MOVING, ""
     if not interfaces or any(info.status is None for info in interfaces):
         return InstanceState.PENDING, ""

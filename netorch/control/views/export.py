@@ -26,16 +26,16 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
-from netorch.model.mapping import Direction
+from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
     AclEntry,
+    Direction,
     NetworkAcl,
     PrefixList,
     SecurityGroup,
     SecurityGroupRule,
-    Way,
 )
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.caller import Caller
@@ -112,7 +112,7 @@ def _traffic(rule: SecurityGroupRule | AclEntry) -> dict[str, Any]:
 
 
 def _acl(record: NetworkAcl) -> NetworkAclDecl:
-    ways = {way.value: [_entry(entry) for entry in entries_of(record, way)] for way in Way}
+    ways = {direction.value: [_entry(entry) for entry in entries_of(record, direction)] for direction in Direction}
     return NetworkAclDecl(name=record.name, tags=record.tags, **ways)
 
 
@@ -153,7 +153,7 @@ def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
 def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
     eni = records.of(NetworkInterface)[primary_eni_id(instance.id)].record
     mapping = records.mappings[eni.address].record
-    leaving = mapping.move is not None and mapping.move.direction is Direction.TO
+    leaving = mapping.move is not None and mapping.move.direction is MoveDirection.TO
     return InstanceDecl(
         name=instance.name,
         subnet=records.of(Subnet)[eni.subnet].record.name,

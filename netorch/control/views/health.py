@@ -13,7 +13,7 @@ from netorch.model.ids import vni_of
 from netorch.model.status import AgentStatus
 from netorch.records.hosts import HostState
 from netorch.records.inventory import Inventory, read_inventory
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
 ALARM_S = 300.0  # how long a packet that no host may have sent is a problem
@@ -75,7 +75,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         mtu=inventory.mtus.get(name, 0),
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
         vpcs=len(carried),
-        interfaces=state.wants,
+        interfaces=state.placements,
         attached=list(told.values()).count(EniState.ATTACHED),
         mappings=sum(len(records.mappings) for vni, records in inventory.vpcs.items() if vni in carried),
         objects=status.objects,
@@ -94,7 +94,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
         if not state.live:
-            problems.append(_silence(name, state.wants, seen=status is not None))
+            problems.append(_silence(name, state.placements, seen=status is not None))
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
         for vni in status.refused if status is not None else ():
@@ -109,12 +109,12 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
     return problems
 
 
-def _silence(name: str, wants: int, *, seen: bool) -> str:
+def _silence(name: str, placements: int, *, seen: bool) -> str:
     """Return what is to be said of a host without an agent."""
     start = f"start it there: netorch agent run --host {name}"
     if not seen:
         return f"host {name}: its agent is not running and has never been seen; {start}"
-    kept = f", {wants} interface(s) keep what they have" if wants else ""
+    kept = f", {placements} interface(s) keep what they have" if placements else ""
     return f"host {name}: its agent is not running{kept}; {start}"
 
 
@@ -123,7 +123,7 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
     if status.trouble:
         yield status.trouble
     if status.foreign:
-        held = f"its namespace {fabric_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
+        held = f"its namespace {overlay_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
         yield f"{held}; netorch leaves that alone, but packets may not: remove it"
     if status.violated_at and now - status.violated_at < ALARM_S:
         counts = " and ".join(f"{count} {reason}" for reason in VIOLATIONS if (count := status.counters.get(reason)))

@@ -9,8 +9,8 @@ import msgspec
 
 from netorch.compiler.base import IPV4_MIN_MTU, IPV6_MIN_MTU, VXLAN_OVERHEAD
 from netorch.control.base.writes import Writes
-from netorch.model.mapping import Direction
 from netorch.model.mapping import Mapping as AddressMapping
+from netorch.model.mapping import MoveDirection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.inventory import Inventory
@@ -102,7 +102,7 @@ def _needed(dual_stack: bool) -> int:
 def _home(mapping: AddressMapping) -> str:
     """Return the host where an address is or, when it moves, will be."""
     move = mapping.move
-    return move.host if move is not None and move.direction is Direction.TO else mapping.host
+    return move.host if move is not None and move.direction is MoveDirection.TO else mapping.host
 
 
 def _names(found: Collection[str]) -> str:

@@ -55,14 +55,14 @@ class Read(msgspec.Struct, frozen=True):
 class FlowEvents:
     """A socket that hears of connections of some zones."""
 
-    def __init__(self, fabric_fd: int, what: Happening, zones: Collection[int] | None) -> None:
-        """Listen in the namespace of `fabric_fd`, to all zones when none are named.
+    def __init__(self, overlay_fd: int, what: Happening, zones: Collection[int] | None) -> None:
+        """Listen in the namespace of `overlay_fd`, to all zones when none are named.
 
         Raises:
           KernelError: CAP_NET_ADMIN is missing, or the kernel has no ctnetlink.
         """
         try:
-            self._socket = _open(fabric_fd)
+            self._socket = _open(overlay_fd)
             enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
             self.narrow(zones)
             for group, happening in ((1, Happening.BEGIN), (3, Happening.END)):
@@ -107,12 +107,12 @@ class FlowDump:
     since the last such walk.
     """
 
-    def __init__(self, fabric_fd: int, zones: Collection[int] | None, *, taking: bool) -> None:
+    def __init__(self, overlay_fd: int, zones: Collection[int] | None, *, taking: bool) -> None:
         """Begin, over all zones when none are named. Raises KernelError."""
         self._zones = frozenset(zones) if zones is not None else None
         self.done = False
         try:
-            self._socket = _open(fabric_fd)
+            self._socket = _open(overlay_fd)
             request = HEADER.pack(HEADER.size + attrs.NFGENMSG_BYTES, _GET_AND_ZERO if taking else _GET, _F_REQUEST_DUMP, 0, 0)
             self._socket.send(request + bytes(attrs.NFGENMSG_BYTES))
         except OSError as error:
@@ -172,9 +172,9 @@ def attach(sock: socket.socket, program: list[tuple[int, int, int, int]]) -> Non
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))
 
 
-def _open(fabric_fd: int) -> socket.socket:
+def _open(overlay_fd: int) -> socket.socket:
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    with netns.inside(fabric_fd):
+    with netns.inside(overlay_fd):
         sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)
     sock.bind((0, 0))
     return sock

@@ -1,4 +1,4 @@
-"""The tracked connections of the fabric, through conntrack netlink by hand.
+"""The tracked connections of the overlay, through conntrack netlink by hand.
 
 Linux sifts a dump by IPv4 address (since 5.8) and by IP version, not by zone. By IPv6 address it sifts the wrong way round: 6.1
 shows all connections but those that match (ctnetlink_filter_match_tuple). Whoever mends that turns it, so nobody can rely on

@@ -1,4 +1,4 @@
-"""What flow logs are made of, from one host's fabric: connections that end, walks over those that live, refused packets.
+"""What flow logs are made of, from one host's overlay: connections that end, walks over those that live, refused packets.
 
 Everything is opened while it is wanted only: a host without flow logs has no listener, and the kernel tells nobody.
 """
@@ -67,9 +67,9 @@ class FlowSources(Protocol):
 class KernelFlows:
     """Implements FlowSources on a real kernel."""
 
-    def __init__(self, fabric: str) -> None:
+    def __init__(self, overlay: str) -> None:
         """Use the namespace of that name, which need not be there before something is wanted of it."""
-        self._fabric = fabric
+        self._overlay = overlay
         self._fd: int | None = None
         self._zones: frozenset[int] = frozenset()
         self._ends: FlowEvents | None = None
@@ -85,7 +85,7 @@ class KernelFlows:
         elif self._ends is not None:
             self._ends.narrow(zones)
         else:
-            self._fd = netns.find(self._fabric) if self._fd is None else self._fd
+            self._fd = netns.find(self._overlay) if self._fd is None else self._fd
             self._refused = self._refused or self._watched(RefusedPackets(self._fd, FLOW_LOG_GROUP))
             self._ends = self._watched(FlowEvents(self._fd, Happening.END, zones))
 

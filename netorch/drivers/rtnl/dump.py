@@ -44,7 +44,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read_all(channel: Channel) -> Reading:
-    """Return our devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of a fabric namespace.
+    """Return our devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of an overlay namespace.
 
     Raises:
       OSError: the kernel refused to show something.

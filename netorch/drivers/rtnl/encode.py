@@ -154,7 +154,7 @@ def new_vrf(vrf: Vrf) -> Message:
     return RTM.NEWLINK, F_CREATE | F_EXCL, link_header() + attr_text(IFLA.IFNAME, vrf.ifname) + info
 
 
-def new_vxlan(vxlan: Vxlan, fabric_fd: int, vrf_index: int) -> Message:
+def new_vxlan(vxlan: Vxlan, overlay_fd: int, vrf_index: int) -> Message:
     """Return the creation of a VXLAN device, to be sent in the underlay, where the device then keeps its UDP socket.
 
     Raises:
@@ -176,7 +176,7 @@ def new_vxlan(vxlan: Vxlan, fabric_fd: int, vrf_index: int) -> Message:
         mtu(vxlan.mtu),
         group(vxlan.group),
         master(vrf_index),
-        netns_fd(fabric_fd),
+        netns_fd(overlay_fd),
         nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"vxlan"), data),
     )
     return RTM.NEWLINK, F_CREATE | F_EXCL, b"".join(body)

@@ -13,7 +13,7 @@ from netorch.drivers.rtnl.uapi import NETCONFA, NETCONFMSG
 from netorch.state.base import HOST_SLICE
 from netorch.state.link import Sysctl
 from netorch.state.names import is_port, vni_of_ifname
-from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, FABRIC
+from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, OVERLAY_SYSCTLS
 
 
 def sysctls(body: bytes, names: Names) -> Iterator[Sysctl]:
@@ -49,7 +49,7 @@ def deviates(body: bytes, names: Names) -> bool:
 
 
 _ALL, _DEFAULT = -1, -2
-_PINNED: Final = dict(FABRIC)
+_PINNED: Final = dict(OVERLAY_SYSCTLS)
 # What a netconf message may tell, in IPv4's words and in IPv6's.
 _NETCONF: Final = {
     NETCONFA.FORWARDING: ("forwarding", "forwarding"),

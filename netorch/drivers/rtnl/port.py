@@ -36,17 +36,17 @@ _IFREQ_FLAGS = struct.Struct("=16sH22x")
 
 
 class Ports:
-    """Makes and takes over the ports of one fabric namespace."""
+    """Makes and takes over the ports of one overlay namespace."""
 
-    def __init__(self, fabric_fd: int, underlay_fd: int, channel: Channel, index_of: encode.IndexOf) -> None:
-        self._fabric_fd = fabric_fd
+    def __init__(self, overlay_fd: int, underlay_fd: int, channel: Channel, index_of: encode.IndexOf) -> None:
+        self._overlay_fd = overlay_fd
         self._underlay_fd = underlay_fd
         self._channel = channel
         self._index_of = index_of
         self._taken: list[tuple[VethPort, int]] = []  # with a descriptor of the instance's namespace
 
     def plug(self, port: VethPort) -> None:
-        """Make the port; finish one that lacks a step, or take it over when the instance is plugged into another host's fabric.
+        """Make the port; finish one that lacks a step, or take it over when the instance is plugged into another host's overlay.
 
         Raises:
           KernelError: the instance's namespace is gone, is not its own to have, or has such a device of its own; or the kernel
@@ -55,13 +55,13 @@ class Ports:
         fd = netns.make(port.instance_netns) if port.make_netns else netns.find(port.instance_netns)
         try:
             with home.channel(fd, f"open {port.instance_netns}") as inside:
-                home.check(port, fd, inside, self._underlay_fd, self._fabric_fd)
+                home.check(port, fd, inside, self._underlay_fd, self._overlay_fd)
                 own = _device(self._channel, port.ifname)
                 peer = self._peer(own, fd, inside) if own is not None else None
                 if peer is not None:
                     self._finish(port, fd, inside, peer)
                     return
-                if own is not None:  # in the fabric, which is ours alone, but it leads elsewhere
+                if own is not None:  # in the overlay, which is ours alone, but it leads elsewhere
                     _run(self._channel, [encode.del_link(own.ifname)], f"remove what stands for {own.ifname}")
                 found = _device(inside, port.inside.ifname)
                 if found is None:
@@ -78,7 +78,7 @@ class Ports:
           KernelError: there is no /dev/net/tun, or the kernel refused a step.
         """
         try:
-            with netns.inside(self._fabric_fd):  # the namespace in which the file is opened gets the device
+            with netns.inside(self._overlay_fd):  # the namespace in which the file is opened gets the device
                 fd = os.open(_TUN, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.ioctl(fd, _TUNSETIFF, _IFREQ_FLAGS.pack(port.ifname.encode(), _TAP_WITHOUT_HEADER))
@@ -119,7 +119,7 @@ class Ports:
             with home.channel(fd, what) as inside:
                 answer = inside.get(RTM.GETLINK, encode.link_header(ours.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
                 theirs = decode.device(answer) if answer is not None else None
-                if theirs is None or theirs.peer != ours.index or theirs.netnsid != home.number_of(self._fabric_fd, inside):
+                if theirs is None or theirs.peer != ours.index or theirs.netnsid != home.number_of(self._overlay_fd, inside):
                     raise KernelError(what, errno.ENODEV, "it is not in that namespace; set its MTU there")
                 if theirs.mtu == ours.mtu or theirs.mtu > port.mtu:
                     _run(inside, [(RTM.SETLINK, 0, encode.link_header(theirs.index) + encode.mtu(port.mtu))], what)
@@ -144,7 +144,7 @@ class Ports:
         return f"{what}; route to the VPC's CIDRs by the subnet's router there" if versions else ""
 
     def _peer(self, own: decode.Device, fd: int, inside: Channel) -> decode.Device | None:
-        """Return the other end of a device in the fabric, if that is in the instance's namespace."""
+        """Return the other end of a device in the overlay, if that is in the instance's namespace."""
         if own.kind != "veth" or own.netnsid is None or own.netnsid != home.number_of(fd, self._channel):
             return None
         found = inside.get(RTM.GETLINK, encode.link_header(own.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
@@ -182,7 +182,7 @@ class Ports:
         if label is None or (label.instance, label.mac) != (port.holder, port.inside.lladdr):
             detail = f"{port.instance_netns} has a device {port.inside.ifname} of its own; remove it or name another"
             raise KernelError(f"create {shortened(port)}", errno.EEXIST, detail)
-        source = home.fabric_of(found, inside)
+        source = home.overlay_of(found, inside)
         if source is None:  # somebody carried our end off; with the one here both go
             _run(inside, [encode.del_link(found.ifname)], f"remove {found.ifname} in {port.instance_netns}")
             self._make(port, instance_fd, inside)
@@ -190,7 +190,7 @@ class Ports:
         fd = netns.find(source)
         try:
             with home.channel(fd, f"open {source}") as theirs:
-                body = encode.link_header(found.peer) + attr_text(IFLA.IFNAME, port.ifname) + encode.netns_fd(self._fabric_fd)
+                body = encode.link_header(found.peer) + attr_text(IFLA.IFNAME, port.ifname) + encode.netns_fd(self._overlay_fd)
                 _run(theirs, [(RTM.SETLINK, 0, body)], f"move {port.ifname} from {source}")
         finally:
             os.close(fd)

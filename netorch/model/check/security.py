@@ -11,7 +11,7 @@ from netorch.model.cloud import AclEntryDecl, EgressDecl, IngressDecl, NetworkAc
 from netorch.model.ids import is_id
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
 from netorch.model.rules import Flaw, shown
-from netorch.model.security import ACL_NUMBER_LAST, DEFAULT_NAME, Way
+from netorch.model.security import ACL_NUMBER_LAST, DEFAULT_NAME, Direction
 
 Names = dict[str, int]
 
@@ -57,8 +57,8 @@ class _Checker:
         for j, group in enumerate(vpc.security_groups):
             self._group(group, (*where, "security_groups", j))
         for j, acl in enumerate(vpc.network_acls):
-            for way, entries in ((Way.INGRESS, acl.ingress), (Way.EGRESS, acl.egress)):
-                self._entries(entries, (*where, "network_acls", j, way.value))
+            for direction, entries in ((Direction.INGRESS, acl.ingress), (Direction.EGRESS, acl.egress)):
+                self._entries(entries, (*where, "network_acls", j, direction.value))
         return found
 
     def _names(
@@ -114,9 +114,9 @@ class _Checker:
     def _group(self, decl: SecurityGroupDecl, where: Where) -> None:
         if flaw := rules.description(decl.description):
             self._notes.add(flaw, where, ("description",))
-        self._rules(decl.ingress, (*where, Way.INGRESS.value))
+        self._rules(decl.ingress, (*where, Direction.INGRESS.value))
         if isinstance(decl.egress, list):
-            self._rules(decl.egress, (*where, Way.EGRESS.value))
+            self._rules(decl.egress, (*where, Direction.EGRESS.value))
 
     def _rules(self, decls: Sequence[IngressDecl | EgressDecl], where: Where) -> None:
         seen: dict[Words, Where] = {}

@@ -25,7 +25,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import Subnet
 from netorch.records import keys
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from policy.nftgen import raw
 
 EVERYONE = "0.0.0.0/0"
@@ -155,7 +155,7 @@ def _acl(acl_id: str) -> NetworkAcl:
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
 # - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
-# - What comes from the fabric does not go back to it, what is not permitted is dropped and counted.
+# - What comes from the overlay does not go back to it, what is not permitted is dropped and counted.
 # - A VPC with too many connections may begin no other: whatever measures that puts its zone into a set from which it expires.
 # It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
 POLICY_BY_HAND = """
@@ -211,7 +211,7 @@ def policy_by_hand() -> None:
     without_rules()
     for here, there in PAIRS:
         load_in(here.host, VERIFY_BY_HAND % values(here, there))
-        load_in(fabric_netns(here.host), (SPOOF_ON_THE_PORT + POLICY_BY_HAND) % values(here, there))
+        load_in(overlay_netns(here.host), (SPOOF_ON_THE_PORT + POLICY_BY_HAND) % values(here, there))
 
 
 def values(here: Side, there: Side) -> dict[str, object]:
@@ -222,7 +222,7 @@ def values(here: Side, there: Side) -> dict[str, object]:
         "vni": VNI << 8,
         "inner": raw(there.address),
         "own": raw(here.address),
-        "port": port_name_in(fabric_netns(here.host)),
+        "port": port_name_in(overlay_netns(here.host)),
         "mac": here.mac,
         "address": here.address,
         "number": VNI,
@@ -235,13 +235,13 @@ def values(here: Side, there: Side) -> dict[str, object]:
 
 
 def only_connections() -> None:
-    """Leave of the fabric's inet table nothing but zones and connection tracking."""
+    """Leave of the overlay's inet table nothing but zones and connection tracking."""
     for side in SIDES:
-        load_in(fabric_netns(side.host), "flush chain inet netorch forward\nchain inet netorch forward { policy accept; }\n")
+        load_in(overlay_netns(side.host), "flush chain inet netorch forward\nchain inet netorch forward { policy accept; }\n")
 
 
 def without_table(family: str) -> None:
-    """Take one of netorch's tables away: `inet` and `netdev` of the fabric, `ip` of the underlay."""
+    """Take one of netorch's tables away: `inet` and `netdev` of the overlay, `ip` of the underlay."""
     for side in SIDES:
-        namespace = side.host if family == "ip" else fabric_netns(side.host)
+        namespace = side.host if family == "ip" else overlay_netns(side.host)
         run("ip", "netns", "exec", namespace, "nft", "delete", "table", family, "netorch")

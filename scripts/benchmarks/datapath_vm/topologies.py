@@ -19,7 +19,7 @@ from netorch.drivers.linux import LinuxKernel
 from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 from netorch.records.caller import Caller
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from netorch.store.base import Put
 from netorch.store.rules import MAX_OPS
@@ -200,12 +200,12 @@ class Site:
 def without_rules() -> None:
     """Take netorch's tables away."""
     for side in SIDES:
-        for namespace in (side.host, fabric_netns(side.host)):
+        for namespace in (side.host, overlay_netns(side.host)):
             run("ip", "netns", "exec", namespace, "nft", "flush", "ruleset")
 
 
 def port_name_in(namespace: str) -> str:
-    """Return the name of the only port in a fabric."""
+    """Return the name of the only port in an overlay."""
     (line,) = (line for line in run("ip", "-n", namespace, "-br", "link").splitlines() if line.startswith("v-"))
     return line.split("@")[0]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datapath_vm.topologies import SIDES, Side, ip
 from netorch.drivers import netns
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 
 PKTGEN = Path("/proc/self/net/pktgen")  # of the namespace that this process is in
 PORT = 9
@@ -87,9 +87,9 @@ def received(side: Side = SIDES[1]) -> int:
 
 
 def forget_flows() -> None:
-    """Have both fabrics forget their connections."""
+    """Have both overlays forget their connections."""
     for side in SIDES:
-        descriptor = netns.find(fabric_netns(side.host))
+        descriptor = netns.find(overlay_netns(side.host))
         with netns.inside(descriptor), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netfilter:
             netfilter.send(_FLUSH)
         os.close(descriptor)

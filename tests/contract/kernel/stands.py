@@ -20,7 +20,7 @@ from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Addr
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Gro, IncompleteLink, Inside, Link, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from policy import nftgen, skeleton
 from tests import chains
@@ -50,7 +50,7 @@ NEIGHBOUR = Neighbour(vni=VNI, ifname="vx5000", dst="192.0.2.12", lladdr=ROUTER)
 FDB = Fdb(vni=VNI, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
 REMOTE_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
 ADDRESS = Address(vni=VNI, ifname="vrf5000", address="10.0.0.1/32")
-TABLES = (skeleton.underlay_table(), *skeleton.fabric_tables())
+TABLES = (skeleton.underlay_table(), *skeleton.overlay_tables())
 ELEMENTS = (
     nftgen.transit("vx5000", "10.0.0.11", VNI),
     nftgen.transit("vx5000", "2001:db8::11", VNI),
@@ -207,7 +207,7 @@ class LinuxStand:
         self._run("ip", "link", "set", end.ifname, "name", STRAY)
 
     def foreigner_switches(self, gro: Gro) -> None:
-        descriptor = netns.find(fabric_netns(HOST))
+        descriptor = netns.find(overlay_netns(HOST))
         assert ethtool.apply(descriptor, [Create(gro)]) == []
         os.close(descriptor)
 
@@ -218,7 +218,7 @@ class LinuxStand:
         return route.dst in self._run("ip", "route", "show", "table", str(route.table))
 
     def _run(self, *words: str) -> str:
-        command = ["ip", "netns", "exec", fabric_netns(HOST), *words]
+        command = ["ip", "netns", "exec", overlay_netns(HOST), *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

@@ -178,7 +178,7 @@ def test_a_replaced_table_keeps_the_policies_of_vpcs(stand: Stand) -> None:
 
 def test_what_leads_nowhere_is_refused(stand: Stand) -> None:
     pit = msgspec.structs.replace(chains.verdicts(PORT)[0], value="goto nowhere")
-    blind = NftChain(vni=VNI, name="acl-001388-00000000002-out", rules=("ip daddr @nowhere accept",))
+    blind = NftChain(vni=VNI, name="acl-001388-00000000002-egress", rules=("ip daddr @nowhere accept",))
     create(stand.kernel, *TABLES)
     assert refusals(stand.kernel, Create(chains.BORDER_CHAIN)) == [(chains.BORDER_CHAIN, errno.ENOENT)]
     assert refusals(stand.kernel, Create(blind)) == [(blind, errno.ENOENT)]

@@ -28,7 +28,7 @@ from tests.rig.hosts import (
 
 pytestmark = pytest.mark.root
 
-FABRIC = "netorch-hv1"
+OVERLAY_NETNS = "netorch-hv1"
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_bulk_is_as_fast_as_ip_batch(kernel: LinuxKernel, tmp_path: Path, capsys
         batch = tmp_path / kind
         batch.write_text("\n".join(lines[kind][:2000]) + "\n")
         start = time.perf_counter()
-        subprocess.run([tool, "-n", FABRIC, "-batch", str(batch)], check=True)
+        subprocess.run([tool, "-n", OVERLAY_NETNS, "-batch", str(batch)], check=True)
         theirs = 2000 / (time.perf_counter() - start)
         with capsys.disabled():
             print(

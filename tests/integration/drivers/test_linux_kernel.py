@@ -41,7 +41,7 @@ from tests.rig.hosts import (
 
 pytestmark = pytest.mark.root
 
-FABRIC = "netorch-hv1"
+OVERLAY_NETNS = "netorch-hv1"
 
 
 @pytest.fixture
@@ -86,7 +86,9 @@ def test_creating_everything_again_changes_nothing(full: LinuxKernel) -> None:
     # Whoever writes this one gives all devices IPv6; the agent writes it only when somebody has changed it.
     create(full, *(obj for obj in host_objects() if obj.key != ("sysctl", "overlay", "ipv6/conf/all/disable_ipv6")), *vpc())
     assert full.dump() == before
-    assert foreigner(FABRIC, "-6 route show table 5000 type local 2001:db8::1").strip(), "a repeated address lost its local route"
+    assert foreigner(OVERLAY_NETNS, "-6 route show table 5000 type local 2001:db8::1").strip(), (
+        "a repeated address lost its local route"
+    )
 
 
 def test_our_own_changes_are_no_events(kernel: LinuxKernel) -> None:
@@ -182,9 +184,9 @@ def test_a_created_route_replaces_one_of_ours_that_stood_there(full: LinuxKernel
 )
 def test_a_foreign_change_is_an_event(full: LinuxKernel, command: str, event: KernelEvent) -> None:
     if "name" in command:
-        foreigner(FABRIC, "link set vx5000 down")
+        foreigner(OVERLAY_NETNS, "link set vx5000 down")
         full.events()
-    foreigner(FABRIC, command)
+    foreigner(OVERLAY_NETNS, command)
     assert event in wait_events(full)
 
 
@@ -196,19 +198,19 @@ def test_a_foreign_change_is_mended_by_the_difference(full: LinuxKernel) -> None
         "-6 rule del pref 32765",
         f"addr add 10.9.9.9/24 dev {PORT}",
     ):
-        foreigner(FABRIC, command)
+        foreigner(OVERLAY_NETNS, command)
     wanted = keyed([*host_objects(), *vpc()])
     assert full.apply(diff(wanted, full.dump())) == []
     # The kernel flushes a device's routes with its last IPv4 address, so one more look is asked for.
     assert Lost() in wait_events(full)
     assert full.apply(diff(wanted, full.dump())) == []
     assert diff(wanted, full.dump()) == []
-    assert "lookup local" in foreigner(FABRIC, "-6 rule show pref 32765")
-    assert foreigner(FABRIC, "rule show pref 0") == ""
+    assert "lookup local" in foreigner(OVERLAY_NETNS, "-6 rule show pref 32765")
+    assert foreigner(OVERLAY_NETNS, "rule show pref 0") == ""
 
 
 def test_a_changed_sysctl_is_seen(full: LinuxKernel) -> None:
-    fd = netns.find(FABRIC)
+    fd = netns.find(OVERLAY_NETNS)
     sysctl.write(fd, [("ipv4/ip_forward", "0"), (f"ipv4/conf/{PORT}/proxy_arp", "0"), ("ipv4/neigh/vx5000/mcast_solicit", "2")])
     os.close(fd)
     events = wait_events(full)
@@ -229,20 +231,20 @@ def test_a_device_that_is_no_longer_dual_stack_loses_ipv6(full: LinuxKernel) -> 
 
 def test_foreign_objects_are_named_and_not_touched(full: LinuxKernel) -> None:
     before = full.dump()
-    foreigner(FABRIC, "link add dummy0 type dummy")
-    foreigner(FABRIC, "link set dummy0 up")
-    foreigner(FABRIC, "addr add 198.51.100.1/24 dev dummy0")
-    foreigner(FABRIC, "route add table 5000 10.0.0.99/32 dev dummy0 proto static")
-    foreigner(FABRIC, "rule add pref 500 lookup 77")
-    foreigner(FABRIC, "neigh add 198.51.100.2 lladdr 02:00:00:00:00:01 dev dummy0 nud permanent")
+    foreigner(OVERLAY_NETNS, "link add dummy0 type dummy")
+    foreigner(OVERLAY_NETNS, "link set dummy0 up")
+    foreigner(OVERLAY_NETNS, "addr add 198.51.100.1/24 dev dummy0")
+    foreigner(OVERLAY_NETNS, "route add table 5000 10.0.0.99/32 dev dummy0 proto static")
+    foreigner(OVERLAY_NETNS, "rule add pref 500 lookup 77")
+    foreigner(OVERLAY_NETNS, "neigh add 198.51.100.2 lladdr 02:00:00:00:00:01 dev dummy0 nud permanent")
     named = [Foreign(what=text) for text in ("device dummy0", "route 10.0.0.99/32 table 5000", "rule pref 500 lookup 77")]
     assert full.dump() == before | keyed(list(named))
     refused = full.apply([Create(Route(vni=VNI, table=VNI, dst="10.0.0.99/32", ifname=PORT))])
     assert [failure.error.errno for failure in refused] == [errno.EEXIST]
     assert full.apply([Delete(Route(vni=VNI, table=VNI, dst="10.0.0.99/32", ifname=PORT))]) == []
     full.apply(diff(keyed(host_objects()), full.dump()))
-    assert "10.0.0.99" in foreigner(FABRIC, "route show table 5000 proto static")
-    assert "dummy0" in foreigner(FABRIC, "link show dummy0")
+    assert "10.0.0.99" in foreigner(OVERLAY_NETNS, "route show table 5000 proto static")
+    assert "dummy0" in foreigner(OVERLAY_NETNS, "link show dummy0")
 
 
 def test_a_refused_operation_is_named_and_stops_no_other(kernel: LinuxKernel) -> None:
@@ -260,8 +262,8 @@ def test_a_refused_operation_is_named_and_stops_no_other(kernel: LinuxKernel) ->
 
 def test_errors_in_the_middle_of_a_batch_find_their_operations(kernel: LinuxKernel) -> None:
     create(kernel, VRF, AdminUp(vni=5000, ifname="vrf5000"), VXLAN, AdminUp(vni=5000, ifname="vx5000"))
-    foreigner(FABRIC, "route add table 5000 10.0.1.77/32 dev vx5000")
-    foreigner(FABRIC, "route add table 5000 10.0.2.200/32 dev vx5000")
+    foreigner(OVERLAY_NETNS, "route add table 5000 10.0.1.77/32 dev vx5000")
+    foreigner(OVERLAY_NETNS, "route add table 5000 10.0.2.200/32 dev vx5000")
     routes = [
         Route(vni=VNI, table=VNI, dst=f"10.0.{i >> 8}.{i & 255}/32", ifname="vx5000", via="192.0.2.12") for i in range(1000)
     ]
@@ -272,7 +274,7 @@ def test_errors_in_the_middle_of_a_batch_find_their_operations(kernel: LinuxKern
 
 def test_a_device_without_its_mark_is_incomplete_and_finished_in_place(full: LinuxKernel) -> None:
     wanted = keyed([*host_objects(), *vpc()])
-    foreigner(FABRIC, "link property del dev vx5000 altname netorch-vx5000")
+    foreigner(OVERLAY_NETNS, "link property del dev vx5000 altname netorch-vx5000")
     found = full.dump()["link", "overlay", "vx5000"]
     assert isinstance(found, IncompleteLink)
     assert found.seems == wanted["link", "overlay", "vx5000"]
@@ -282,8 +284,8 @@ def test_a_device_without_its_mark_is_incomplete_and_finished_in_place(full: Lin
 
 def test_a_vxlan_device_made_by_hand_is_not_taken_for_ours(kernel: LinuxKernel) -> None:
     create(kernel, VRF)
-    foreigner(FABRIC, "link add vx5000 type vxlan id 5000 dstport 4789 local 192.0.2.11")
-    foreigner(FABRIC, "link property add dev vx5000 altname netorch-vx5000")
+    foreigner(OVERLAY_NETNS, "link add vx5000 type vxlan id 5000 dstport 4789 local 192.0.2.11")
+    foreigner(OVERLAY_NETNS, "link property add dev vx5000 altname netorch-vx5000")
     assert kernel.dump()["link", "overlay", "vx5000"] == IncompleteLink(vni=5000, ifname="vx5000")
 
 
@@ -303,7 +305,7 @@ def test_the_vxlan_socket_is_in_the_underlay(full: LinuxKernel) -> None:
         os.close(fd)
         return ":12B5 " in text
 
-    assert (listens("u-hv1"), listens(FABRIC)) == (True, False)
+    assert (listens("u-hv1"), listens(OVERLAY_NETNS)) == (True, False)
 
 
 def test_an_ipv6_vtep_is_refused_with_reason(kernel: LinuxKernel) -> None:
@@ -312,27 +314,27 @@ def test_an_ipv6_vtep_is_refused_with_reason(kernel: LinuxKernel) -> None:
     assert "is not IPv4" in str(failures[0].error)
 
 
-def test_a_deleted_name_of_the_fabric_comes_back(full: LinuxKernel) -> None:
-    netns.remove(FABRIC)
+def test_a_deleted_name_of_the_overlay_comes_back(full: LinuxKernel) -> None:
+    netns.remove(OVERLAY_NETNS)
     select.select([full.fileno()], [], [], 2.0)
     full.events()
-    assert "vrf5000" in foreigner(FABRIC, "link show vrf5000")
+    assert "vrf5000" in foreigner(OVERLAY_NETNS, "link show vrf5000")
 
 
 def test_a_name_that_another_namespace_took_is_taken_back(full: LinuxKernel) -> None:
-    netns.remove(FABRIC)
-    os.close(netns.make(FABRIC))
+    netns.remove(OVERLAY_NETNS)
+    os.close(netns.make(OVERLAY_NETNS))
     select.select([full.fileno()], [], [], 2.0)
     full.events()
-    assert "vrf5000" in foreigner(FABRIC, "link show vrf5000")
+    assert "vrf5000" in foreigner(OVERLAY_NETNS, "link show vrf5000")
 
 
 def test_a_name_without_a_namespace_is_completed() -> None:
     netns.RUN_NETNS.mkdir(parents=True, exist_ok=True)
-    (netns.RUN_NETNS / FABRIC).touch()
+    (netns.RUN_NETNS / OVERLAY_NETNS).touch()
     with host("hv1") as kernel:
         create(kernel, VRF)
-        assert "vrf5000" in foreigner(FABRIC, "link show vrf5000")
+        assert "vrf5000" in foreigner(OVERLAY_NETNS, "link show vrf5000")
 
 
 def test_the_underlay_device_is_found_and_watched(kernel: LinuxKernel) -> None:
@@ -352,7 +354,7 @@ def test_the_underlay_device_is_found_and_watched(kernel: LinuxKernel) -> None:
 
 def test_lost_notifications_ask_for_a_dump(full: LinuxKernel) -> None:
     full._rtnl._monitor._socket.setsockopt(1, 33, 4096)  # SO_RCVBUFFORCE: a queue that one burst overruns
-    fd = netns.find(FABRIC)
+    fd = netns.find(OVERLAY_NETNS)
     stranger = Channel(fd)
     os.close(fd)
     from netorch.drivers.rtnl import encode
@@ -369,12 +371,12 @@ def test_a_stock_rule_in_front_counts_as_missing(kernel: LinuxKernel) -> None:
     rule = Rule(version=4, priority=32765, table=255)
     create(kernel, rule)
     assert rule.key in kernel.dump()
-    foreigner(FABRIC, "rule add pref 0 lookup local")
+    foreigner(OVERLAY_NETNS, "rule add pref 0 lookup local")
     assert rule.key not in kernel.dump()
     create(kernel, rule)
-    assert foreigner(FABRIC, "rule show pref 0") == ""
+    assert foreigner(OVERLAY_NETNS, "rule show pref 0") == ""
     assert kernel.apply([Delete(rule)]) == []
-    assert "lookup local" in foreigner(FABRIC, "rule show pref 0")
+    assert "lookup local" in foreigner(OVERLAY_NETNS, "rule show pref 0")
 
 
 def test_a_vtep_on_the_loopback_has_the_mtu_of_the_device_that_carries_it(kernel: LinuxKernel) -> None:

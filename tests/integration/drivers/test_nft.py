@@ -39,8 +39,8 @@ ELEMENTS = [
     nftgen.sender("relay", "192.0.2.12", 0xFFFFFE, "2001:db8::5"),
     nftgen.member("192.0.2.12", VNI),
 ]
-FABRIC = skeleton.fabric_tables()
-FABRIC_ELEMENTS = [
+OVERLAY_TABLES = skeleton.overlay_tables()
+OVERLAY_ELEMENTS = [
     nftgen.transit("vx5000", "10.44.12.4", VNI),
     nftgen.transit("vx5000", "2001:db8::4", VNI),
 ]
@@ -63,7 +63,7 @@ def underlay(home: int) -> Iterator[Nft]:
 
 
 @pytest.fixture
-def fabric(home: int) -> Iterator[Nft]:
+def overlay(home: int) -> Iterator[Nft]:
     nft = Nft(OVERLAY, home)
     yield nft
     nft.close()
@@ -104,11 +104,11 @@ def test_a_fresh_process_recognises_what_was_loaded(underlay: Nft, home: int) ->
     assert {key: obj for key, obj in found.items() if isinstance(obj, NftElement)} == by_key(*ELEMENTS)
 
 
-def test_the_fabric_has_its_tables_of_two_families(fabric: Nft, home: int) -> None:
-    wanted = by_key(*FABRIC, *FABRIC_ELEMENTS)
-    load(fabric, *wanted.values())
+def test_the_overlay_has_its_tables_of_two_families(overlay: Nft, home: int) -> None:
+    wanted = by_key(*OVERLAY_TABLES, *OVERLAY_ELEMENTS)
+    load(overlay, *wanted.values())
     assert diff(wanted, fresh_dump(OVERLAY, home)) == []
-    assert fabric.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", skeleton.FABRIC_INET + skeleton.FABRIC_NETDEV), 0)
+    assert overlay.counters() == dict.fromkeys(re.findall(r"counter (\w+) {", skeleton.OVERLAY_INET + skeleton.OVERLAY_NETDEV), 0)
 
 
 CHAIN_ALTERATIONS = {
@@ -122,16 +122,16 @@ CHAIN_ALTERATIONS = {
 
 
 @pytest.mark.parametrize("case", sorted(CHAIN_ALTERATIONS))
-def test_an_altered_chain_of_a_port_is_noticed_and_mended(fabric: Nft, home: int, case: str) -> None:
+def test_an_altered_chain_of_a_port_is_noticed_and_mended(overlay: Nft, home: int, case: str) -> None:
     subprocess.run(["ip", "-n", HOME, "link", "add", PORT, "type", "dummy"], check=True)
-    wanted = by_key(*FABRIC, CHAIN)
-    load(fabric, *wanted.values())
+    wanted = by_key(*OVERLAY_TABLES, CHAIN)
+    load(overlay, *wanted.values())
     assert diff(wanted, fresh_dump(OVERLAY, home)) == []
     somebody_else(CHAIN_ALTERATIONS[case])
-    assert fabric.events() == [Lost(NFT_KINDS)]
-    ops = diff(wanted, fabric.dump())
+    assert overlay.events() == [Lost(NFT_KINDS)]
+    ops = diff(wanted, overlay.dump())
     assert [op.obj for op in ops] == [CHAIN]
-    assert fabric.apply(ops) == []
+    assert overlay.apply(ops) == []
     assert diff(wanted, fresh_dump(OVERLAY, home)) == []
 
 

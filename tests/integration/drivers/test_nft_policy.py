@@ -28,7 +28,7 @@ pytestmark = pytest.mark.root
 
 HOME = "nft-policy-test"
 PORT = "v-0013880000001"
-SKELETON = skeleton.fabric_tables()[0]
+SKELETON = skeleton.overlay_tables()[0]
 ALL = (SKELETON, *chains.POLICY, *chains.verdicts(PORT), chains.element("zone", "vx5000", value="0x7"))
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.root
 
 BY_TEXT, BY_HAND = "wire-text", "wire-hand"
 PORT = "v-0013880000001"
-BORDER = "border-001388-00000000002-0000beef-out"
+BORDER = "border-001388-00000000002-0000beef-egress"
 # A few boxes are rules without sets.
 LITERALS = (
     "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto sent",
@@ -80,7 +80,7 @@ def homes() -> Iterator[dict[str, int]]:
     """Two namespaces with our tables, loaded by the same hand."""
     found = {name: netns.make(name) for name in (BY_TEXT, BY_HAND)}
     for name in found:
-        for table in skeleton.fabric_tables():
+        for table in skeleton.overlay_tables():
             nft(name, f"table {table.family} {NFT_TABLE} {{\n{table.body}\n}}\n")
     yield found
     for name, descriptor in found.items():

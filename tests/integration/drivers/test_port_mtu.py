@@ -16,7 +16,7 @@ from netorch.drivers.probe.echo import mtu_of
 from netorch.plan.diff import diff
 from netorch.state.link import Link
 from netorch.state.op import Replace
-from netorch.state.owner import fabric_netns
+from netorch.state.owner import overlay_netns
 from tests.rig.hosts import INSTANCE, PORT, VETH, VRF, create, foreigner, host, restarted
 
 pytestmark = pytest.mark.root
@@ -32,7 +32,7 @@ def kernel() -> Iterator[LinuxKernel]:
 
 
 def ends() -> tuple[int, int]:
-    return mtu_of(INSTANCE, "eth0"), mtu_of(fabric_netns("hv1"), PORT)
+    return mtu_of(INSTANCE, "eth0"), mtu_of(overlay_netns("hv1"), PORT)
 
 
 def die_after(monkeypatch: pytest.MonkeyPatch, messages_sent: int) -> None:
@@ -57,7 +57,7 @@ def test_a_change_cut_short_is_finished_by_a_fresh_agent(kernel: LinuxKernel, mt
         die_after(patch, step)
         with pytest.raises(KeyboardInterrupt):
             kernel.apply([Replace(VETH, wanted)])
-    assert mtu_of(fabric_netns("hv1"), PORT) == 1500
+    assert mtu_of(overlay_netns("hv1"), PORT) == 1500
     with restarted("hv1") as fresh:
         actual = {key: obj for key, obj in fresh.dump().items() if isinstance(obj, Link)}
         assert fresh.apply(diff({VRF.key: VRF, wanted.key: wanted}, actual)) == []
@@ -84,7 +84,7 @@ def test_a_namespace_that_is_not_found_keeps_its_mtu_and_so_does_the_port(kernel
             foreigner(INSTANCE, "link add type dummy")
     (failure,) = kernel.apply([Replace(VETH, LARGER)])
     assert failure.error.errno == (errno.ENODEV if another else errno.ENOENT)
-    assert mtu_of(fabric_netns("hv1"), PORT) == 1500
+    assert mtu_of(overlay_netns("hv1"), PORT) == 1500
     if another:
         assert "mtu 9000" not in foreigner(INSTANCE, "link")
     netns.give_name(own, INSTANCE)

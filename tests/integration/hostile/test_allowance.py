@@ -136,7 +136,7 @@ def small_tables() -> Iterator[None]:
 
 
 @contextmanager
-def fabric_kernel(world: World) -> Iterator[LinuxKernel]:
+def overlay_kernel(world: World) -> Iterator[LinuxKernel]:
     """Open hv1's kernel beside its agent."""
     with netns.inside(world.hosts["hv1"].fd):
         kernel = LinuxKernel("hv1")
@@ -152,10 +152,10 @@ def ends(world: World) -> Iterator[Ends]:
     world.start_agents("hv2")
     world.start_process("hv1")
     world.apply(CLOUD)
-    fabric = netns.find(world.hosts["hv1"].fabric)
-    with netns.inside(fabric):
+    overlay = netns.find(world.hosts["hv1"].overlay)
+    with netns.inside(overlay):
         (SYSCTLS / "nf_conntrack_udp_timeout").write_text("600")
-    os.close(fabric)
+    os.close(overlay)
     with small_tables(), closing(Ends(world)) as ends:
         ends.listen("greedy/b")
         ends.listen("modest/b")
@@ -239,7 +239,7 @@ def test_a_packet_from_another_host_is_refused_where_the_table_is_full(world: Wo
 def test_who_holds_little_begins_connections_in_a_table_that_somebody_was_quick_to_fill(world: World, ends: Ends) -> None:
     ends.connects("modest/a", "modest/b")
     ends.flood("greedy/a", "greedy/b", 2 * MOST)
-    with fabric_kernel(world) as kernel:
+    with overlay_kernel(world) as kernel:
         wait_for(kernel.trackers[OVERLAY].refused, "a refusal")
         for _ in range(5):
             ends.connects("modest/a", "modest/b")
@@ -270,7 +270,7 @@ def test_nobody_is_refused_for_long_without_an_agent_and_the_next_one_goes_on(wo
     status = wait_for(lambda: said_by(world, agent), "the agent's word")
     assert status is not None
     assert (status.writes, status.repaired) == (0, 0)
-    with fabric_kernel(world) as kernel:
+    with overlay_kernel(world) as kernel:
         (zone,) = kernel.trackers[OVERLAY].refused()
         kernel.trackers[OVERLAY].forget(kernel.trackers[OVERLAY].flows(zone))
     wait_for(lambda: ends.hears("greedy/b", "greedy/a"), "room for the VPC again")

@@ -250,7 +250,7 @@ def test_nobody_reaches_a_service_of_the_host(site: Site) -> None:
     ports = (53, 179, 4789, 8472, 500)
     host, needle = site.world.hosts["hv2"], b"service " + os.urandom(8)
     with ExitStack() as stack:
-        listening = [stack.enter_context(opened) for place in (host.name, host.fabric) for opened in _services(place, ports)]
+        listening = [stack.enter_context(opened) for place in (host.name, host.overlay) for opened in _services(place, ports)]
         targets4 = [GATEWAY4, HV2, "198.18.0.1", "127.0.0.1", "255.255.255.255", "224.0.0.1"]
         targets6 = [GATEWAY6, "fe80::1", link_local(PORT_MAC), ALL_ROUTERS, "ff02::1", "::1"]
         with site.nobody_hears(needle):

@@ -232,10 +232,10 @@ def test_a_spoofing_instance_is_stopped_at_its_port(forgery: World, case: str) -
 def test_a_port_without_its_chain_is_mute(forgery: World) -> None:
     """Whatever took the chain away: with no agent there to mend it, nothing of the instance passes."""
     forgery.stop_agent("hv2")
-    fabric = netns.find(forgery.hosts["hv2"].fabric)
-    with netns.inside(fabric):
+    overlay = netns.find(forgery.hosts["hv2"].overlay)
+    with netns.inside(overlay):
         nft = nftables.Nftables()
-    os.close(fabric)
+    os.close(overlay)
     assert forgery.reaches("acme/b", "acme/a")
     port = forgery.port("acme/b")
     assert nft.cmd(f"flush chain netdev netorch {port}; delete chain netdev netorch {port}")[0] == 0
@@ -259,7 +259,7 @@ def test_an_instance_cannot_speak_vxlan_to_a_host(forgery: World) -> None:
 
 
 @pytest.mark.parametrize(("source", "destination"), [("10.44.12.5", "10.44.12.6"), (B6, C6)])
-def test_what_came_from_the_fabric_does_not_go_back_to_the_fabric(forgery: World, source: str, destination: str) -> None:
+def test_what_came_from_the_overlay_does_not_go_back_to_the_overlay(forgery: World, source: str, destination: str) -> None:
     before = forgery.counters("hv1")["transit"]
     with Ear("hv3") as wire:
         frame = vxlan(20000, inner(forgery, source, destination, b"in transit"))

@@ -27,8 +27,8 @@ _idents = itertools.count(1)
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
     """Two VPCs with the same addresses, of which a port may send a hundred fragments at once, and a hundred a second."""
-    text = skeleton.FABRIC_INET.replace(f"{FRAGMENTS_PER_S}/second burst {FRAGMENTS_PER_S} ", "100/second burst 100 ")
-    assert text != skeleton.FABRIC_INET
+    text = skeleton.OVERLAY_INET.replace(f"{FRAGMENTS_PER_S}/second burst {FRAGMENTS_PER_S} ", "100/second burst 100 ")
+    assert text != skeleton.OVERLAY_INET
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(skeleton, "FABRIC_INET", text)
         vpcs = [vpc(name, OPEN, MEMBERS) for name in ("acme", "globex")]

@@ -13,7 +13,7 @@ from scapy.packet import Packet, Raw
 from netorch.control.actions.acls import Entry, create_network_acl_entry, delete_network_acl_entry, replace_network_acl_entry
 from netorch.control.actions.subnets import associate_network_acl
 from netorch.control.views.describe import resolve
-from netorch.model.security import NetworkAcl, Way
+from netorch.model.security import Direction, NetworkAcl
 from tests.rig.policed import (
     CLIENT,
     DB_FAR,
@@ -130,9 +130,9 @@ def test_entries_that_come_and_go_are_in_force_at_once(lab: Policed, server: str
     shut = Entry(number=50, allow=False, protocol="tcp", cidr=f"{address(CLIENT)}/32", ports="4000-4010")
     wide = Entry(number=50, allow=True, protocol="tcp", cidr=f"{address(CLIENT)}/32")
     changes = (
-        partial(create_network_acl_entry, *ends, border, Way.INGRESS, shut),
-        partial(replace_network_acl_entry, *ends, border, Way.INGRESS, wide),
-        partial(delete_network_acl_entry, *ends, border, Way.INGRESS, 50),
+        partial(create_network_acl_entry, *ends, border, Direction.INGRESS, shut),
+        partial(replace_network_acl_entry, *ends, border, Direction.INGRESS, wide),
+        partial(delete_network_acl_entry, *ends, border, Direction.INGRESS, 50),
     )
     verdicts = []
     for change in changes:
@@ -202,14 +202,14 @@ def _opened(lab: Policed, source: str, target: str, version: int) -> str:
 def test_an_acl_with_entries_of_one_ip_version_denies_the_other(lab: Policed) -> None:
     store, caller, closed = lab.world.store, lab.world.caller, acl(lab, "closed")
     entry = Entry(number=1, allow=True, protocol="all", cidr="0.0.0.0/0")
-    for way in Way:
-        create_network_acl_entry(store, caller, closed.id, way, entry)
+    for direction in Direction:
+        create_network_acl_entry(store, caller, closed.id, direction, entry)
     associate(lab, "db", "closed")
     verdicts = {
         (server, version): lab.verdict(CLIENT, server, udp(CLIENT, server, 7, version=version)) for server, version in BORDERS
     }
     associate(lab, "db", "border")
-    for way in Way:
-        delete_network_acl_entry(store, caller, closed.id, way, 1)
+    for direction in Direction:
+        delete_network_acl_entry(store, caller, closed.id, direction, 1)
     lab.settle()
     assert verdicts == {key: PASSED if key[1] == 4 else "acl_ingress" for key in verdicts}

@@ -10,7 +10,7 @@ from scapy.layers.inet import ICMP, TCP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 
 from netorch.control.actions.permissions import Permission
-from netorch.model.security import Way
+from netorch.model.security import Direction
 from tests.rig.policed import (
     CLIENT,
     FAR,
@@ -100,10 +100,10 @@ def test_both_ends_may_open_at_once_if_each_may_open(lab: Policed, server: str, 
     refused = Talk(lab, CLIENT, server, TRACKED, version, client_port=41000)
     assert [refused.says(CLIENT, "S"), refused.says(server, "S")] == [PASSED, "sg_ingress"]
     rules = both(41001)
-    lab.allow("acme/clients", Way.INGRESS, *rules)
+    lab.allow("acme/clients", Direction.INGRESS, *rules)
     talk = Talk(lab, CLIENT, server, TRACKED, version, client_port=41001)
     assert [talk.says(CLIENT, "S"), talk.says(server, "S"), talk.says(CLIENT, "SA"), talk.says(server, "SA")] == [PASSED] * 4
-    lab.revoke("acme/clients", Way.INGRESS, *rules)
+    lab.revoke("acme/clients", Direction.INGRESS, *rules)
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -152,12 +152,12 @@ def test_a_tracked_connection_outlives_its_rule(lab: Policed, server: str, versi
     answer = udp(server, CLIENT, question.sport, version=version, sport=TRACKED)
     assert [lab.verdict(CLIENT, server, question), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
     rules = both(TRACKED) + both(TRACKED, "udp")
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2
     assert [lab.verdict(CLIENT, server, question), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
     assert Talk(lab, CLIENT, server, TRACKED, version).says(CLIENT, "S") == "sg_ingress"
     assert lab.verdict(CLIENT, server, udp(CLIENT, server, TRACKED, version=version)) == "sg_ingress"
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -165,22 +165,22 @@ def test_a_tracked_stream_that_nobody_answers_outlives_its_rule(lab: Policed, se
     stream = udp(CLIENT, server, TRACKED, version=version)
     assert lab.verdict(CLIENT, server, stream) == PASSED
     rules = both(TRACKED, "udp")
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert lab.verdict(CLIENT, server, stream) == PASSED
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_echoes_outlive_their_rule_under_their_identifier_and_no_other(lab: Policed, server: str, version: int) -> None:
     rules = [Permission(protocol="icmp", peer=NET4), Permission(protocol="icmpv6", peer=NET6)]
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
     ident = next(_client_ports)
     asks, answers = (
         (ICMP(id=ident), ICMP(id=ident, type=0)) if version == 4 else (ICMPv6EchoRequest(id=ident), ICMPv6EchoReply(id=ident))
     )
     request, answer = ip(CLIENT, server, version) / asks, ip(server, CLIENT, version) / answers
     assert [lab.verdict(CLIENT, server, request), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert [lab.verdict(CLIENT, server, request), lab.verdict(server, CLIENT, answer)] == [PASSED] * 2
     asks.id = next(_client_ports)
     assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / asks) == "sg_ingress"
@@ -190,9 +190,9 @@ def test_echoes_outlive_their_rule_under_their_identifier_and_no_other(lab: Poli
 def test_an_untracked_connection_ends_with_its_rule(lab: Policed, server: str, version: int) -> None:
     talk = Talk(lab, CLIENT, server, FREE, version).opens()
     rules = both(FREE, nets=("0.0.0.0/0", "::/0"))
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert talk.says(CLIENT, "PA") == "sg_ingress"
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
     assert talk.says(CLIENT, "PA") == PASSED
 
 
@@ -201,12 +201,12 @@ def test_an_untracked_connection_becomes_no_tracked_one_while_its_rule_narrows(l
     """It goes on as long as some rule permits its packets, and ends with the last one."""
     talk = Talk(lab, CLIENT, server, FREE, version).opens()
     everywhere, narrow = both(FREE, nets=("0.0.0.0/0", "::/0")), both(FREE)
-    lab.allow("acme/servers", Way.INGRESS, *narrow)
-    lab.revoke("acme/servers", Way.INGRESS, *everywhere)
+    lab.allow("acme/servers", Direction.INGRESS, *narrow)
+    lab.revoke("acme/servers", Direction.INGRESS, *everywhere)
     assert [talk.says(CLIENT, "PA"), talk.says(server, "PA")] == [PASSED] * 2
-    lab.revoke("acme/servers", Way.INGRESS, *narrow)
+    lab.revoke("acme/servers", Direction.INGRESS, *narrow)
     assert talk.says(CLIENT, "PA") == "sg_ingress"
-    lab.allow("acme/servers", Way.INGRESS, *everywhere)
+    lab.allow("acme/servers", Direction.INGRESS, *everywhere)
 
 
 # --- a connection between the ports of an old one ------------------------------------------------------------------------------
@@ -222,12 +222,12 @@ def test_a_revoked_rule_lets_no_connection_begin_between_the_ports_of_a_tracked_
     for speaker in {"server FA": [server], "client FA": [CLIENT], "both FA": [server, CLIENT]}.get(last, []):
         assert talk.says(speaker, "FA") == PASSED
     rules = both(TRACKED)
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     for flags in ("S", "S", "SP", "SEC", "SU"):
         assert talk.says(CLIENT, flags) == "sg_ingress"
     assert talk.says(server, "S") in ("sg_ingress", "invalid")
     assert [talk.says(CLIENT, "A"), talk.says(server, "A")] == [PASSED] * 2  # the old one goes on
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
     assert talk.says(CLIENT, "S") == PASSED
 
 
@@ -236,9 +236,9 @@ def test_a_syn_that_nobody_has_answered_is_not_repeated_after_its_rule(lab: Poli
     talk = Talk(lab, CLIENT, server, TRACKED, version)
     assert [talk.says(CLIENT, "S"), talk.says(CLIENT, "S")] == [PASSED] * 2
     rules = both(TRACKED)
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert talk.says(CLIENT, "S") == "sg_ingress"
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
     assert [talk.says(CLIENT, "S"), talk.says(server, "SA"), talk.says(CLIENT, "A")] == [PASSED] * 3
 
 
@@ -257,12 +257,12 @@ def test_a_connection_between_old_ports_is_tracked_if_the_rule_is_that_lets_it_b
 ) -> None:
     narrow, everywhere = both(SHUT), both(SHUT, nets=("0.0.0.0/0", "::/0"))
     before, after = (everywhere, narrow) if then == "tracked" else (narrow, everywhere)
-    lab.allow("acme/servers", Way.INGRESS, *before)
+    lab.allow("acme/servers", Direction.INGRESS, *before)
     talk = Talk(lab, CLIENT, server, SHUT, version).opens()
-    lab.allow("acme/servers", Way.INGRESS, *after)
-    lab.revoke("acme/servers", Way.INGRESS, *before)
+    lab.allow("acme/servers", Direction.INGRESS, *after)
+    lab.revoke("acme/servers", Direction.INGRESS, *before)
     assert talk.says(CLIENT, "S") == PASSED
-    lab.revoke("acme/servers", Way.INGRESS, *after)
+    lab.revoke("acme/servers", Direction.INGRESS, *after)
     assert talk.says(CLIENT, "PA") == (PASSED if then == "tracked" else "sg_ingress")
 
 
@@ -272,20 +272,20 @@ def test_an_answer_makes_no_tracked_connection_of_an_untracked_one(lab: Policed,
     rules = both(FREE, "udp", nets=("0.0.0.0/0", "::/0"))
     question = udp(CLIENT, server, FREE, version=version)
     answer = udp(server, CLIENT, question.sport, version=version, sport=FREE)
-    lab.allow("acme/clients", Way.INGRESS, Permission(protocol="udp", peer="sg-servers"))
+    lab.allow("acme/clients", Direction.INGRESS, Permission(protocol="udp", peer="sg-servers"))
     assert [lab.verdict(server, CLIENT, answer), lab.verdict(CLIENT, server, question)] == [PASSED] * 2
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert lab.verdict(CLIENT, server, question) == "sg_ingress"
-    lab.allow("acme/servers", Way.INGRESS, *rules)
-    lab.revoke("acme/clients", Way.INGRESS, Permission(protocol="udp", peer="sg-servers"))
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
+    lab.revoke("acme/clients", Direction.INGRESS, Permission(protocol="udp", peer="sg-servers"))
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_an_untracked_answer_needs_no_known_connection(lab: Policed, server: str, version: int) -> None:
-    lab.allow("acme/clients", Way.INGRESS, *both(41002, nets=("0.0.0.0/0", "::/0")))
+    lab.allow("acme/clients", Direction.INGRESS, *both(41002, nets=("0.0.0.0/0", "::/0")))
     answer = tcp(server, CLIENT, 41002, "A", version=version, sport=FREE)
     assert lab.verdict(server, CLIENT, answer) == PASSED
-    lab.revoke("acme/clients", Way.INGRESS, *both(41002, nets=("0.0.0.0/0", "::/0")))
+    lab.revoke("acme/clients", Direction.INGRESS, *both(41002, nets=("0.0.0.0/0", "::/0")))
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -20,7 +20,7 @@ from scapy.layers.inet6 import (
 from scapy.packet import Packet, Raw
 
 from netorch.control.actions.permissions import Permission
-from netorch.model.security import Way
+from netorch.model.security import Direction
 from tests.rig.crafted import DESTINATION, datagram, piece
 from tests.rig.packets import PATIENCE_S
 from tests.rig.policed import (
@@ -239,14 +239,14 @@ def test_headers_that_go_on_in_a_second_fragment_are_refused(lab: Policed, serve
 @pytest.mark.parametrize("server", SERVERS)
 def test_an_authentication_header_in_a_second_fragment_opens_no_port(lab: Policed, server: str, cut: Cut) -> None:
     rule = Permission(protocol=51, peer=NET6)
-    lab.allow("acme/servers", Way.INGRESS, rule)
+    lab.allow("acme/servers", Direction.INGRESS, rule)
     segment = TCP(sport=22, dport=22, flags="S")
     hidden = ip(CLIENT, server, 6)
     hidden.nh = 51
     authenticated = hidden / Raw(bytes((6, 4)) + bytes(22) + bytes(segment))
     assert lab.verdict(CLIENT, server, authenticated, cut) == "invalid"
     assert lab.verdict(CLIENT, server, ip(CLIENT, server, 6) / segment) == "sg_ingress"
-    lab.revoke("acme/servers", Way.INGRESS, rule)
+    lab.revoke("acme/servers", Direction.INGRESS, rule)
 
 
 @TORN
@@ -270,11 +270,11 @@ def test_what_is_no_extension_header_is_a_protocol_without_a_rule(lab: Policed, 
 def test_a_packet_without_a_next_header_belongs_to_nothing(lab: Policed, server: str) -> None:
     """Not even a rule of its number permits it, for no flow can be made of it."""
     rule = Permission(protocol=59, peer=NET6)
-    lab.allow("acme/servers", Way.INGRESS, rule)
+    lab.allow("acme/servers", Direction.INGRESS, rule)
     packet = ip(CLIENT, server, 6)
     packet.nh = 59
     assert lab.verdict(CLIENT, server, packet / Raw(bytes(UDP(sport=7, dport=OPEN)))) == "invalid"
-    lab.revoke("acme/servers", Way.INGRESS, rule)
+    lab.revoke("acme/servers", Direction.INGRESS, rule)
 
 
 @pytest.mark.parametrize("server", SERVERS)

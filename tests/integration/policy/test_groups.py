@@ -18,7 +18,7 @@ from netorch.control.actions.prefix_lists import modify_prefix_list
 from netorch.control.views.describe import resolve
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
-from netorch.model.security import TCP, SecurityGroupRule, Way
+from netorch.model.security import TCP, Direction, SecurityGroupRule
 from netorch.records import keys
 from netorch.store.base import Delete, Put
 from netorch.store.rules import MAX_OPS
@@ -128,12 +128,12 @@ def test_who_gets_a_terminated_members_address_gets_none_of_its_connections(lab:
 @pytest.mark.parametrize("server", SERVERS)
 def test_rules_of_all_groups_of_an_interface_count(lab: Policed, server: str) -> None:
     rule = Permission(protocol="tcp", ports=777, peer="sg-friends")
-    lab.allow("acme/others", Way.INGRESS, rule)
+    lab.allow("acme/others", Direction.INGRESS, rule)
     assert lab.verdict(CLIENT, server, tcp(CLIENT, server, 777)) == "sg_ingress"
     lab.regroup(server, "others", "servers")
     verdicts = [lab.verdict(CLIENT, server, tcp(CLIENT, server, port)) for port in (777, 150, 778)]
     lab.regroup(server, "servers")
-    lab.revoke("acme/others", Way.INGRESS, rule)
+    lab.revoke("acme/others", Direction.INGRESS, rule)
     assert verdicts == [PASSED, PASSED, "sg_ingress"]
 
 
@@ -144,10 +144,10 @@ def test_an_interface_without_groups_neither_sends_nor_receives(lab: Policed, se
     _write_groups(lab, server, mappings, ())
     verdicts = {version: lab.verdict(CLIENT, server, udp(CLIENT, server, 1, version=version)) for version in (4, 6)}
     sent = {version: lab.verdict(server, CLIENT, udp(server, CLIENT, 1, version=version)) for version in (4, 6)}
-    lab.allow("acme/strangers", Way.INGRESS, Permission(protocol="all", peer="0.0.0.0/0"))
+    lab.allow("acme/strangers", Direction.INGRESS, Permission(protocol="all", peer="0.0.0.0/0"))
     stranger = lab.verdict(server, DB_FAR, udp(server, DB_FAR, 1))
     outside = lab.verdict(DB_FAR, server, udp(DB_FAR, server, 1))
-    lab.revoke("acme/strangers", Way.INGRESS, Permission(protocol="all", peer="0.0.0.0/0"))
+    lab.revoke("acme/strangers", Direction.INGRESS, Permission(protocol="all", peer="0.0.0.0/0"))
     _write_groups(lab, server, mappings, eni.groups)
     # A friend may send to members of the servers' group, of which it is none any more.
     assert verdicts == dict.fromkeys((4, 6), "sg_egress")
@@ -198,7 +198,7 @@ def test_a_group_of_a_thousand_rules_permits_each_of_them_and_nothing_else(lab: 
         )
         for number in range(1000)
     )
-    lab.allow("acme/friends", Way.EGRESS, Permission(protocol="tcp", peer="0.0.0.0/0"))
+    lab.allow("acme/friends", Direction.EGRESS, Permission(protocol="tcp", peer="0.0.0.0/0"))
     lab.write(keys.resource(group.id), msgspec.structs.replace(group, ingress=group.ingress + rules))
     lab.settle()
     verdicts = {

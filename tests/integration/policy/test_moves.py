@@ -189,7 +189,7 @@ def test_a_port_that_nobody_judges_is_mute_and_deaf_until_its_agent_comes(lab: P
 
 
 def _forget_judge(lab: Policed, chains: str) -> None:
-    fd = netns.find(lab.world.hosts["hv1"].fabric)
+    fd = netns.find(lab.world.hosts["hv1"].overlay)
     with netns.inside(fd):
         code, _, error = nftables.Nftables().cmd(f'delete element inet netorch {chains} {{ "{lab.world.port(NEAR)}" }}')
     os.close(fd)

@@ -13,7 +13,7 @@ from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
 from netorch.control.actions.permissions import Permission
-from netorch.model.security import Way
+from netorch.model.security import Direction
 from tests.rig.packets import PATIENCE_S
 from tests.rig.policed import (
     CLIENT,
@@ -146,22 +146,22 @@ def test_ports_permit_no_protocol_without_ports(lab: Policed, server: str, versi
 @pytest.mark.parametrize("protocol", [47, 50, 112, 255])
 def test_a_protocol_is_permitted_by_its_number_and_no_other_is(lab: Policed, protocol: int) -> None:
     rules = [Permission(protocol=protocol, peer=net) for net in (NET4, NET6)]
-    lab.allow("acme/servers", Way.INGRESS, *rules)
+    lab.allow("acme/servers", Direction.INGRESS, *rules)
     verdicts = {
         (number, server, version): lab.verdict(CLIENT, server, unknown(CLIENT, server, number, version))
         for number in (protocol - 1, protocol)
         for server, version in PATHS
     }
-    lab.revoke("acme/servers", Way.INGRESS, *rules)
+    lab.revoke("acme/servers", Direction.INGRESS, *rules)
     assert verdicts == {key: PASSED if key[0] == protocol else "sg_ingress" for key in verdicts}
 
 
 def test_protocol_zero_is_a_protocol_of_ipv4(lab: Policed) -> None:
     rule = Permission(protocol=0, peer=NET4)
-    lab.allow("acme/servers", Way.INGRESS, rule)
+    lab.allow("acme/servers", Direction.INGRESS, rule)
     assert [lab.verdict(CLIENT, server, unknown(CLIENT, server, 0, 4)) for server in SERVERS] == [PASSED] * 2
     assert lab.verdict(CLIENT, NEAR, unknown(CLIENT, NEAR, 99, 4)) == "sg_ingress"
-    lab.revoke("acme/servers", Way.INGRESS, rule)
+    lab.revoke("acme/servers", Direction.INGRESS, rule)
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
@@ -170,9 +170,9 @@ def test_sctp_needs_a_rule_of_its_own(lab: Policed, server: str, version: int) -
     init = ip(CLIENT, server, version) / SCTP(sport=8000 + version, dport=8000) / begin
     assert lab.verdict(CLIENT, server, init) == "sg_ingress"
     rule = Permission(protocol=132, peer=NET4 if version == 4 else NET6)
-    lab.allow("acme/servers", Way.INGRESS, rule)
+    lab.allow("acme/servers", Direction.INGRESS, rule)
     assert lab.verdict(CLIENT, server, init) == PASSED
-    lab.revoke("acme/servers", Way.INGRESS, rule)
+    lab.revoke("acme/servers", Direction.INGRESS, rule)
 
 
 def authenticated(source: str, target: str, version: int, hidden: Packet) -> Packet:
@@ -190,19 +190,19 @@ def test_an_authenticated_packet_needs_a_rule_of_its_own(lab: Policed, server: s
     hidden = authenticated(CLIENT, server, version, segment)
     assert lab.verdict(CLIENT, server, hidden) == "sg_ingress"
     rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
-    lab.allow("acme/servers", Way.INGRESS, rule)
+    lab.allow("acme/servers", Direction.INGRESS, rule)
     assert lab.verdict(CLIENT, server, hidden) == PASSED
-    lab.revoke("acme/servers", Way.INGRESS, rule)
+    lab.revoke("acme/servers", Direction.INGRESS, rule)
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
 def test_a_permitted_authentication_header_opens_no_port_for_those_without(lab: Policed, server: str, version: int) -> None:
     rule = Permission(protocol=51, peer=NET4 if version == 4 else NET6)
-    lab.allow("acme/servers", Way.INGRESS, rule)
+    lab.allow("acme/servers", Direction.INGRESS, rule)
     segment = TCP(sport=22, dport=22, flags="S")
     assert lab.verdict(CLIENT, server, authenticated(CLIENT, server, version, segment)) == PASSED
     assert lab.verdict(CLIENT, server, ip(CLIENT, server, version) / segment) == "sg_ingress"
-    lab.revoke("acme/servers", Way.INGRESS, rule)
+    lab.revoke("acme/servers", Direction.INGRESS, rule)
 
 
 # --- ICMP --------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from netorch.control.actions.acls import Entry, create_network_acl_entry, delete_network_acl_entry
 from netorch.control.actions.permissions import Permission, authorize
 from netorch.control.views.describe import resolve
-from netorch.model.security import TCP, SecurityGroupRule, Way
+from netorch.model.security import TCP, Direction, SecurityGroupRule
 from netorch.records import keys
 from tests.rig.policed import (
     CLIENT,
@@ -73,18 +73,18 @@ def other_changes(lab: Policed) -> list[Callable[[], object]]:
     free = [Permission(protocol="tcp", peer="0.0.0.0/0"), Permission(protocol="tcp", peer="::/0")]
     entry = Entry(number=5, allow=False, protocol="tcp", cidr="10.44.12.0/25", ports="1-100")
     return [
-        lambda: lab.allow("acme/servers", Way.INGRESS, *wide),
-        lambda: lab.allow("acme/servers", Way.INGRESS, *narrow),
-        lambda: lab.allow("globex/servers", Way.INGRESS, Permission(protocol="udp", ports=SHUT, peer=NET4)),
+        lambda: lab.allow("acme/servers", Direction.INGRESS, *wide),
+        lambda: lab.allow("acme/servers", Direction.INGRESS, *narrow),
+        lambda: lab.allow("globex/servers", Direction.INGRESS, Permission(protocol="udp", ports=SHUT, peer=NET4)),
         lambda: lab.regroup("acme/db-near", "servers", "clients"),
-        lambda: create_network_acl_entry(*ends, border.id, Way.INGRESS, entry),
-        lambda: lab.allow("acme/clients", Way.INGRESS, *free),
-        lambda: lab.revoke("acme/servers", Way.INGRESS, *wide),
-        lambda: lab.revoke("acme/servers", Way.INGRESS, *narrow),
-        lambda: lab.revoke("globex/servers", Way.INGRESS, Permission(protocol="udp", ports=SHUT, peer=NET4)),
+        lambda: create_network_acl_entry(*ends, border.id, Direction.INGRESS, entry),
+        lambda: lab.allow("acme/clients", Direction.INGRESS, *free),
+        lambda: lab.revoke("acme/servers", Direction.INGRESS, *wide),
+        lambda: lab.revoke("acme/servers", Direction.INGRESS, *narrow),
+        lambda: lab.revoke("globex/servers", Direction.INGRESS, Permission(protocol="udp", ports=SHUT, peer=NET4)),
         lambda: lab.regroup("acme/db-near", "others"),
-        lambda: delete_network_acl_entry(*ends, border.id, Way.INGRESS, entry.number),
-        lambda: lab.revoke("acme/clients", Way.INGRESS, *free),
+        lambda: delete_network_acl_entry(*ends, border.id, Direction.INGRESS, entry.number),
+        lambda: lab.revoke("acme/clients", Direction.INGRESS, *free),
     ]
 
 
@@ -132,9 +132,9 @@ def test_no_verdict_is_wrong_while_a_member_goes_over_to_a_set_of_groups_that_no
 def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
     rule, other = Permission(protocol="udp", ports=OPEN, peer=NET6), Permission(protocol="udp", ports=SHUT, peer=NET4)
     moment = [
-        lambda: lab.revoke("acme/servers", Way.INGRESS, rule),
-        lambda: lab.allow("acme/servers", Way.INGRESS, rule, other),
-        lambda: lab.revoke("acme/servers", Way.INGRESS, other),
+        lambda: lab.revoke("acme/servers", Direction.INGRESS, rule),
+        lambda: lab.allow("acme/servers", Direction.INGRESS, rule, other),
+        lambda: lab.revoke("acme/servers", Direction.INGRESS, other),
     ]
     _, wrong = wrong_verdicts(lab, standing_probes(lab), moment, len(moment))
     lost = [f"{address(CLIENT, 6)} to {address(server, 6)} port {OPEN}" for server in (*SERVERS, DB_FAR)]
@@ -172,14 +172,14 @@ def test_a_flaw_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_else
     lab.write(key, broken)
     wait_for(lab.problems, "the flaw to be told")
     assert verdicts(lab, "acme", 8000, 8001) == [PASSED, "sg_ingress"] * 2
-    authorize(lab.world.store, lab.world.caller, globex, Way.INGRESS, [more])
+    authorize(lab.world.store, lab.world.caller, globex, Direction.INGRESS, [more])
     lab.world.settle()
     assert verdicts(lab, "globex", 8000, 8001) == [PASSED, PASSED] * 2
     assert verdicts(lab, "acme", 8000, 8001) == [PASSED, "sg_ingress"] * 2
     lab.write(key, group)
     lab.world.settle()
     wait_for(lambda: not lab.problems(), "the flaw to be forgotten")
-    lab.allow("acme/servers", Way.INGRESS, more)
+    lab.allow("acme/servers", Direction.INGRESS, more)
     assert verdicts(lab, "acme", 8000, 8001) == [PASSED, PASSED] * 2
-    lab.revoke("acme/servers", Way.INGRESS, more)
-    lab.revoke("globex/servers", Way.INGRESS, more)
+    lab.revoke("acme/servers", Direction.INGRESS, more)
+    lab.revoke("globex/servers", Direction.INGRESS, more)

@@ -140,7 +140,7 @@ def fill(kernel: FakeKernel, held: dict[int, int]) -> None:
 
 @pytest.fixture
 def kernel() -> FakeKernel:
-    kernel = FakeKernel(skeleton.fabric_tables())
+    kernel = FakeKernel(skeleton.overlay_tables())
     kernel.tracker.most = 100
     return kernel
 

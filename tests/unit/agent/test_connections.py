@@ -12,7 +12,7 @@ from netorch.control.actions.instances import Placed
 from netorch.control.actions.permissions import Permission
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.ids import make_id
-from netorch.model.security import ALL_PROTOCOLS, TCP, Way
+from netorch.model.security import ALL_PROTOCOLS, TCP, Direction
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver
@@ -62,7 +62,9 @@ class Shop:
         (inside,) = groups.describe_security_group(store, operator, default).group.ingress
         permissions.revoke_by_id(store, operator, default, [inside.id])
         wanted = [Permission(protocol="tcp", ports=str(port), peer="10.0.0.0/16") for port in (22, 443)]
-        self.rules = {rule.from_port: rule.id for rule in permissions.authorize(store, operator, default, Way.INGRESS, wanted)}
+        self.rules = {
+            rule.from_port: rule.id for rule in permissions.authorize(store, operator, default, Direction.INGRESS, wanted)
+        }
         world.settle(2)
 
     def revoke(self, port: int, *, terminate: bool) -> None:

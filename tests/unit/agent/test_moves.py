@@ -10,7 +10,7 @@ import pytest
 from netorch.control.actions import moves
 from netorch.control.actions.instances import Placed
 from netorch.model.ids import port_name
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.records import keys
 from netorch.state.op import Create, Delete, Replace
 from tests.unit.agent.world import World
@@ -143,7 +143,7 @@ def test_back_before_the_relay_has_ended_leaves_no_clock_behind(world: World) ->
         world.clock.now += 0.05
     world.turn("hv1")
     found = mapping_of(world, placed)
-    back = Move(direction=Direction.TO, host="hv1", vtep="192.0.2.11")
+    back = Move(direction=MoveDirection.TO, host="hv1", vtep="192.0.2.11")
     world.put(keys.mapping(found.vni, found.address), msgspec.json.encode(msgspec.structs.replace(found, move=back)))
     world.settle(10)
     found = mapping_of(world, placed)

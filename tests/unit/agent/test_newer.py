@@ -31,8 +31,8 @@ def newer_keys(world: World, vpc: Vpc, subnet_id: str, eni_id: str, address: str
         "flow log": keys.resource(log.id),
         "mapping": keys.mapping(vpc.vni, address),
         "unknown kind": keys.resource(make_id("nat", vpc.vni, 1)),
-        "placement": keys.want("hv1", eni_id),
-        "placement of an unknown kind": keys.want("hv1", make_id("nat", vpc.vni, 1)),
+        "placement": keys.placement("hv1", eni_id),
+        "placement of an unknown kind": keys.placement("hv1", make_id("nat", vpc.vni, 1)),
     }
 
 
@@ -101,12 +101,12 @@ def test_a_newer_record_of_the_host_isolates_the_host(world: World) -> None:
 
 
 def test_a_placement_that_is_no_id_is_named_by_the_agent(world: World) -> None:
-    world.put("host/hv1/want/nonsense", b"{}")
+    world.put("host/hv1/placement/nonsense", b"{}")
     world.settle(2)
     said = world.store.get(keys.agent_status("hv1"))
     assert said is not None
-    assert b"host/hv1/want/nonsense" in said.value
-    world.delete("host/hv1/want/nonsense")
+    assert b"host/hv1/placement/nonsense" in said.value
+    world.delete("host/hv1/placement/nonsense")
     world.settle(2)
     said = world.store.get(keys.agent_status("hv1"))
     assert said is not None

@@ -126,14 +126,14 @@ def test_a_poisoned_host_record_keeps_the_host_as_it_is(world: World, value: byt
     world.assert_settled()
 
 
-def test_a_want_that_cannot_be_read_counts_by_its_key(world: World) -> None:
+def test_a_placement_that_cannot_be_read_counts_by_its_key(world: World) -> None:
     _, subnet = world.vpc("a")
     placed = world.run(subnet, "hv1")
     world.settle(2)
     before = dict(world.kernels["hv1"].objects)
-    world.put(keys.want("hv1", placed.eni.id), b"{")
-    world.put("host/hv1/want/nonsense", b"{")
-    world.put("host/hv1/want/eni-123", b"{}")
+    world.put(keys.placement("hv1", placed.eni.id), b"{")
+    world.put("host/hv1/placement/nonsense", b"{")
+    world.put("host/hv1/placement/eni-123", b"{}")
     world.start("hv1")
     world.settle(2)
     assert world.kernels["hv1"].objects == before

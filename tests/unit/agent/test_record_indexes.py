@@ -8,7 +8,7 @@ from netorch.agent.moves import Moves
 from netorch.agent.records import Records
 from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import make_id
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.records import keys
 
 ENI = make_id("eni", 5000, 1)
@@ -24,9 +24,9 @@ def mapping(move: Move | None = None, host: str = "hv2", vtep: str = "192.0.2.12
     return Mapping(vni=5000, address=ADDRESS, eni=ENI, mac="06:00:00:00:00:01", host=host, vtep=vtep, move=move)
 
 
-def arriving() -> Records:
+def incoming() -> Records:
     records = Records("hv1")
-    put(records, keys.want("hv1", ENI), Placement(id=ENI))
+    put(records, keys.placement("hv1", ENI), Placement(id=ENI))
     eni = NetworkInterface(
         id=ENI,
         vni=5000,
@@ -36,7 +36,7 @@ def arriving() -> Records:
         mac="06:00:00:00:00:01",
     )
     put(records, keys.resource(ENI), eni)
-    put(records, keys.mapping(5000, ADDRESS), mapping(Move(direction=Direction.TO, host="hv1", vtep="192.0.2.11")))
+    put(records, keys.mapping(5000, ADDRESS), mapping(Move(direction=MoveDirection.TO, host="hv1", vtep="192.0.2.11")))
     return records
 
 
@@ -44,12 +44,12 @@ def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() ->
     records = Records("hv1")
     second = make_id("eni", 5000, 3)
     for eni in (ENI, second, OTHER):
-        put(records, keys.want("hv1", eni), Placement(id=eni))
+        put(records, keys.placement("hv1", eni), Placement(id=eni))
     assert set(records.carried()) == {5000, 5001}
-    assert set(records.wants_of(5000)) == {ENI, second}
-    records.drop(keys.want("hv1", ENI), 2)
+    assert set(records.placements_of(5000)) == {ENI, second}
+    records.drop(keys.placement("hv1", ENI), 2)
     assert set(records.carried()) == {5000, 5001}
-    records.drop(keys.want("hv1", second), 3)
+    records.drop(keys.placement("hv1", second), 3)
     assert set(records.carried()) == {5001}
     assert records.prefixes == {keys.host_prefix("hv1"), keys.mtu_prefix(), keys.vpc_prefix(5001), keys.map_prefix(5001)}
 
@@ -66,21 +66,21 @@ def test_a_listing_removes_what_it_lacks_below_its_own_prefix_only() -> None:
 
 
 def test_only_a_moving_interface_that_is_wanted_here_is_arriving() -> None:
-    records = arriving()
+    records = incoming()
     moves = Moves(records)
-    assert [found.eni for found in moves.arriving()] == [ENI]
+    assert [found.eni for found in moves.incoming()] == [ENI]
     assert moves.watched_prefixes() == {keys.eni_status("hv2", ENI), keys.eni_flows("hv2", ENI)}
     put(records, keys.mapping(5000, ADDRESS), mapping(host="hv1", vtep="192.0.2.11"), 2)
-    assert moves.arriving() == []
+    assert moves.incoming() == []
     assert moves.watched_prefixes() == set()
 
 
 def test_a_forgotten_vpc_leaves_nothing_behind() -> None:
-    records = arriving()
-    records.drop(keys.want("hv1", ENI), 2)
+    records = incoming()
+    records.drop(keys.placement("hv1", ENI), 2)
     records.forget_vpc(5000)
     assert records.raw == {}
     assert records.vpcs == {}
-    assert Moves(records).arriving() == []
+    assert Moves(records).incoming() == []
     put(records, keys.mapping(5000, ADDRESS), mapping(), 1)  # listed again when the VPC comes back
     assert set(records.vpcs[5000].mappings) == {ADDRESS}

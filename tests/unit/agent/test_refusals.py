@@ -151,7 +151,7 @@ def test_a_dropped_vpc_that_cannot_be_removed_is_tried_again_with_back_off(world
     world.settle(2)
     kernel.tried_at.clear()
     kernel.fail_next("link", errno.EBUSY, times=9)  # three devices a time
-    world.delete(keys.want("hv1", placed.eni.id))
+    world.delete(keys.placement("hv1", placed.eni.id))
     for _ in range(100):
         world.turn("hv1", audits=False)
         world.clock.now += 0.1

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from netorch.agent.loop import Agent
-from netorch.agent.report import Outbox
+from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import SnapshotFile
 from netorch.control.actions import hosts
 from netorch.drivers.base import Gone
@@ -59,19 +59,19 @@ def test_a_host_is_alive_again_whatever_call_failed(world: World, calls: int, lo
 @pytest.mark.parametrize("calls", range(5))
 @pytest.mark.parametrize("lose_answer", [False, True])
 def test_a_flush_that_is_cut_off_loses_nothing(calls: int, lose_answer: bool) -> None:
-    store, wire, outbox = MemoryStore(clock=Clock()), Wire(), Outbox("hv1", "kernel")
+    store, wire, publisher = MemoryStore(clock=Clock()), Wire(), StatusPublisher("hv1", "kernel")
     wired = WiredStore(store, wire)
-    outbox.adopt(wired)
+    publisher.adopt(wired)
     for vni in range(250):
-        outbox.say(keys.vpc_status("hv1", vni), VpcStatus(reason="x"))
+        publisher.publish(keys.vpc_status("hv1", vni), VpcStatus(reason="x"))
     wire.cut_after, wire.lose_answer = calls, lose_answer
     for _ in range(2):
         try:
-            outbox.flush(wired)
+            publisher.flush(wired)
         except StoreError:
-            outbox.say(keys.vpc_status("hv1", 0), None)
-            outbox.say(keys.vpc_status("hv1", 1), VpcStatus(reason="y"))
-            outbox.adopt(wired)
+            publisher.publish(keys.vpc_status("hv1", 0), None)
+            publisher.publish(keys.vpc_status("hv1", 1), VpcStatus(reason="y"))
+            publisher.adopt(wired)
     found = told(store)
     expected = {keys.vpc_status("hv1", vni): b'{"reason":"x"}' for vni in range(250)}
     if calls < 3:

@@ -133,7 +133,7 @@ def test_a_compacted_history_is_listed_again(world: World) -> None:
     first = world.run(subnet, "hv1")
     world.run(subnet, "hv1")
     world.settle(2)
-    world.delete(keys.want("hv1", first.eni.id))
+    world.delete(keys.placement("hv1", first.eni.id))
     world.delete(keys.mapping(first.eni.vni, first.eni.address))
     world.run(subnet, "hv2")
     world.store.compact(world.store.revision())
@@ -179,7 +179,7 @@ def test_a_host_whose_underlay_address_comes_late_begins_then(world: World) -> N
     world.run(one, "hv3")
     gone = world.run(two, "hv3")
     world.turn()
-    world.delete(keys.want("hv3", gone.eni.id))
+    world.delete(keys.placement("hv3", gone.eni.id))
     world.turn()
     assert kernel.objects == {}
     assert gone.eni.vni not in world.agents["hv3"].records.vpcs

@@ -149,7 +149,7 @@ def test_moving_entries_out_of_the_way_changes_nothing_for_others(run: Run) -> N
         assert run("reach", "--matrix", "-o", "json").stdout == before
     run(*steps[-1])
     listed = json.loads(run("nacl", "rule", "list", "acme/web/full", "-o", "json").stdout)
-    assert [(e["number"], e["protocol"], e["ports"]) for e in listed if e["way"] == "ingress"] == [
+    assert [(e["number"], e["protocol"], e["ports"]) for e in listed if e["direction"] == "ingress"] == [
         (1, "tcp", "5432"),
         (2, "tcp", ""),
         (3, "udp", "0-1023"),

@@ -27,7 +27,7 @@ def value(run: Run, *arguments: str) -> dict[str, object]:
 
 def rules(run: Run, group: str) -> list[tuple[str, str, str, str]]:
     rows = json.loads(run("sg", "rule", "list", group, "-o", "json").stdout)
-    return [(row["way"], row["protocol"], row["ports"], row["peer"]) for row in rows]
+    return [(row["direction"], row["protocol"], row["ports"], row["peer"]) for row in rows]
 
 
 def test_a_rule_is_added_in_the_words_of_the_manual_and_removed_by_id_or_by_words(lab: Run) -> None:

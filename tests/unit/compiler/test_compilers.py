@@ -9,7 +9,7 @@ from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import compile_host
 from netorch.compiler.vrf import VrfCompiler, router_address
 from netorch.errors import CompileError
-from netorch.model.mapping import Direction, Mapping
+from netorch.model.mapping import Mapping, MoveDirection
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
@@ -61,7 +61,7 @@ def settled(host: str) -> EniCase:
     return EniCase("s", "10.0.12.4", host, V6)
 
 
-def moving(host: str, direction: Direction, other: str, plugged: bool = False) -> EniCase:
+def moving(host: str, direction: MoveDirection, other: str, plugged: bool = False) -> EniCase:
     return EniCase("s", "10.0.12.4", host, V6, move=MoveCase(direction, other), plugged=plugged)
 
 
@@ -82,32 +82,32 @@ def test_a_local_address_needs_no_way() -> None:
 
 
 def test_the_old_host_prepares_to_relay_behind_the_ports_route() -> None:
-    eni = moving("hv1", Direction.TO, "hv2")
+    eni = moving("hv1", MoveDirection.TO, "hv2")
     assert way(eni, "hv1", "10.0.12.4") == to_hv2("10.0.12.4", metric=4096)
     metrics = {obj.metric for obj in way(eni, "hv1", V6) if isinstance(obj, Route)}
     assert metrics == {4096}
 
 
 def test_the_new_host_sends_to_the_old_one_until_the_port_is_here() -> None:
-    arriving = moving("hv2", Direction.TO, "hv1")
-    assert way(arriving, "hv1", "10.0.12.4") == to_hv2("10.0.12.4")
-    plugged = moving("hv2", Direction.TO, "hv1", plugged=True)
+    incoming = moving("hv2", MoveDirection.TO, "hv1")
+    assert way(incoming, "hv1", "10.0.12.4") == to_hv2("10.0.12.4")
+    plugged = moving("hv2", MoveDirection.TO, "hv1", plugged=True)
     assert way(plugged, "hv1", "10.0.12.4") == set()
 
 
 def test_a_third_host_sees_nothing_of_a_move_until_the_mapping_changes() -> None:
-    assert way(moving("hv2", Direction.TO, "hv1"), "hv3", "10.0.12.4") == to_hv2("10.0.12.4")
-    assert way(moving("hv2", Direction.FROM, "hv1"), "hv3", "10.0.12.4") == to_hv2("10.0.12.4")
+    assert way(moving("hv2", MoveDirection.TO, "hv1"), "hv3", "10.0.12.4") == to_hv2("10.0.12.4")
+    assert way(moving("hv2", MoveDirection.FROM, "hv1"), "hv3", "10.0.12.4") == to_hv2("10.0.12.4")
 
 
 def test_the_old_host_sends_on_what_still_comes() -> None:
-    eni = moving("hv2", Direction.FROM, "hv1")
+    eni = moving("hv2", MoveDirection.FROM, "hv1")
     assert way(eni, "hv1", "10.0.12.4") == to_hv2("10.0.12.4")
     assert way(eni, "hv2", "10.0.12.4") == set()
 
 
 def test_the_relays_route_and_the_ports_stand_side_by_side_and_the_remote_one_shares_the_ports_key() -> None:
-    eni = moving("hv1", Direction.TO, "hv2")
+    eni = moving("hv1", MoveDirection.TO, "hv2")
     port = {key for key in vpc_objects([PortCompiler()], view_of(eni, "hv1")) if key[0] == "route"}
     for address, length in (("10.0.12.4", 32), (V6, 128)):
         relay = {obj.key for obj in way(eni, "hv1", address) if isinstance(obj, Route)}
@@ -221,13 +221,13 @@ def _typed(eni: EniCase) -> EniCase:
 
 
 def test_an_arriving_interface_has_no_port_yet() -> None:
-    arriving = view_of(moving("hv2", Direction.TO, "hv1"), "hv1")
-    assert {item.phase for item in arriving.local} == {Phase.HELD, Phase.ARRIVING}
-    assert set(ports(arriving)) == {"v-0013880000002"}
+    incoming = view_of(moving("hv2", MoveDirection.TO, "hv1"), "hv1")
+    assert {item.phase for item in incoming.local} == {Phase.ACTIVE, Phase.INCOMING}
+    assert set(ports(incoming)) == {"v-0013880000002"}
 
 
 def test_a_departing_port_is_kept_with_all_that_is_its_own() -> None:
-    view = view_of(moving("hv1", Direction.TO, "hv2"), "hv1")
+    view = view_of(moving("hv1", MoveDirection.TO, "hv2"), "hv1")
     kept, objects = kept_keys(view), vpc_objects([PortCompiler()], view)
     own = {key for key, obj in objects.items() if _ifname(obj) == "v-0013880000001"}
     assert {key for key, obj in objects.items() if key in kept or obj.parent in kept} == own

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
-from netorch.model.mapping import Direction
+from netorch.model.mapping import MoveDirection
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
@@ -28,8 +28,8 @@ def check_ranges(inventory: Inventory) -> None:
         assert all(any(range_.contains(prefix) for range_ in outer) for prefix in inner)
 
 
-def check_references(inventory: Inventory, wants: set[str]) -> None:
-    """Check that nothing dangles. `wants` are the keys of all placements."""
+def check_references(inventory: Inventory, placements: set[str]) -> None:
+    """Check that nothing dangles. `placements` are the keys of all placements."""
     expected: set[str] = set()
     for records in inventory.vpcs.values():
         tables = set(records.of(RouteTable)) | {""}
@@ -47,7 +47,7 @@ def check_references(inventory: Inventory, wants: set[str]) -> None:
             address for eni in records.of(NetworkInterface).values() for address in eni.record.addresses if eni.record.instance
         ]
         assert sorted(held) == sorted(records.mappings)
-    assert wants == expected
+    assert placements == expected
     assert inventory.unreadable == []
     assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
     claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
@@ -56,7 +56,7 @@ def check_references(inventory: Inventory, wants: set[str]) -> None:
 
 
 def check_interface(inventory: Inventory, eni: NetworkInterface) -> set[str]:
-    """Check an interface, and return the wants that it must have."""
+    """Check an interface, and return the placements that it must have."""
     records = inventory.vpcs[eni.vni]
     subnet = records.of(Subnet)[eni.subnet].record
     assert parse_prefix(subnet.cidr).contains(parse_prefix(f"{eni.address}/32"))
@@ -73,5 +73,5 @@ def check_interface(inventory: Inventory, eni: NetworkInterface) -> set[str]:
     assert inventory.hosts[host].host.underlay == found[0].vtep
     if move is not None:
         assert inventory.hosts[move.host].host.underlay == move.vtep
-        assert move.direction in Direction
-    return {f"host/{name}/want/{eni.id}" for name in {host, move.host if move is not None else host}}
+        assert move.direction in MoveDirection
+    return {f"host/{name}/placement/{eni.id}" for name in {host, move.host if move is not None else host}}

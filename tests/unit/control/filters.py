@@ -17,7 +17,7 @@ from netorch.model.cloud import (
     PrefixListDecl,
     SecurityGroupDecl,
 )
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
+from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.records.vpc import VpcRecords
 
@@ -57,10 +57,10 @@ def check_filters(records: VpcRecords) -> None:
             assert all(rule.peer in peers.names or rule.cidr for rule in found)
             assert len({words_of(rule) for rule in found}) == len(found)
         assert len({rule.id for rule in group.ingress + group.egress}) == len(group.ingress + group.egress)
-        for way, version in itertools.product(Way, (4, 6)):
-            assert peers.count(rules_of(group, way), version) <= Quotas().rules_per_group
-    for acl, way in itertools.product(records.of(NetworkAcl).values(), Way):
-        numbers = [entry.number for entry in entries_of(acl.record, way)]
+        for direction, version in itertools.product(Direction, (4, 6)):
+            assert peers.count(rules_of(group, direction), version) <= Quotas().rules_per_group
+    for acl, direction in itertools.product(records.of(NetworkAcl).values(), Direction):
+        numbers = [entry.number for entry in entries_of(acl.record, direction)]
         assert numbers == sorted(set(numbers))
     for prefix_list in records.of(PrefixList).values():
         assert len(prefix_list.record.entries) <= prefix_list.record.max_entries

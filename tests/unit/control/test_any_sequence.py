@@ -42,8 +42,8 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
-from netorch.model.mapping import Direction
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, Way
+from netorch.model.mapping import MoveDirection
+from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
@@ -58,7 +58,7 @@ NAMES = st.sampled_from(["a", "b", "c"])
 CIDRS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "10.0.0.0/27", "10.1.0.0/28"])
 SEED = st.integers(0, 1000)
 VNIS = st.sampled_from([None, None, 5000, 5001])
-WAYS = st.sampled_from(Way)
+DIRECTIONS = st.sampled_from(Direction)
 PEERS = st.sampled_from(["10.0.0.0/8", "::/0", "sg-a", "sg-b", "sg-default", "pl-a", "pl-b"])
 PROTOCOLS = st.sampled_from(["tcp", "all", "icmp"])
 SIZES = st.sampled_from([1, 2, 58, 60])
@@ -171,12 +171,12 @@ class Actions(RuleBasedStateMachine):
     def delete_group(self, seed: int) -> None:
         self.try_to(lambda: groups.delete_security_group(self.store, self.operator, self.some(SecurityGroup, seed)))
 
-    @rule(seed=SEED, way=WAYS, protocol=PROTOCOLS, peer=PEERS, add=st.integers(0, 2))
-    def change_rules(self, seed: int, way: Way, protocol: str, peer: str, add: int) -> None:
-        act: Callable[[MemoryStore, Caller, str, Way, list[Permission]], object]
+    @rule(seed=SEED, direction=DIRECTIONS, protocol=PROTOCOLS, peer=PEERS, add=st.integers(0, 2))
+    def change_rules(self, seed: int, direction: Direction, protocol: str, peer: str, add: int) -> None:
+        act: Callable[[MemoryStore, Caller, str, Direction, list[Permission]], object]
         act = permissions.authorize if add else permissions.revoke
         wish = Permission(protocol=protocol, peer=peer)
-        self.try_to(lambda: act(self.store, self.operator, self.some(SecurityGroup, seed), way, [wish]))
+        self.try_to(lambda: act(self.store, self.operator, self.some(SecurityGroup, seed), direction, [wish]))
 
     @rule(seed=SEED, other=SEED, third=SEED, fitting=st.booleans())
     def change_memberships(self, seed: int, other: int, third: int, fitting: bool) -> None:
@@ -209,13 +209,13 @@ class Actions(RuleBasedStateMachine):
     def delete_acl(self, seed: int) -> None:
         self.try_to(lambda: acls.delete_network_acl(self.store, self.operator, self.some(NetworkAcl, seed)))
 
-    @rule(seed=SEED, way=WAYS, number=st.integers(99, 101), act=st.sampled_from(["create", "replace", "delete"]))
-    def change_entries(self, seed: int, way: Way, number: int, act: str) -> None:
+    @rule(seed=SEED, direction=DIRECTIONS, number=st.integers(99, 101), act=st.sampled_from(["create", "replace", "delete"]))
+    def change_entries(self, seed: int, direction: Direction, number: int, act: str) -> None:
         acl, entry = self.some(NetworkAcl, seed), Entry(number=number, allow=False, protocol="tcp", ports=22, cidr="10.0.0.0/8")
         acts: dict[str, Callable[[], object]] = {
-            "create": lambda: acls.create_network_acl_entry(self.store, self.operator, acl, way, entry),
-            "replace": lambda: acls.replace_network_acl_entry(self.store, self.operator, acl, way, entry),
-            "delete": lambda: acls.delete_network_acl_entry(self.store, self.operator, acl, way, number),
+            "create": lambda: acls.create_network_acl_entry(self.store, self.operator, acl, direction, entry),
+            "replace": lambda: acls.replace_network_acl_entry(self.store, self.operator, acl, direction, entry),
+            "delete": lambda: acls.delete_network_acl_entry(self.store, self.operator, acl, direction, number),
         }
         self.try_to(acts[act])
 
@@ -283,8 +283,8 @@ class Actions(RuleBasedStateMachine):
         found = [stored.record for vpc in read_inventory(self.store).vpcs.values() for stored in vpc.mappings.values()]
         mapping = self.one_of([mapping for mapping in found if mapping.move is not None], seed)
         if mapping is not None and mapping.move is not None:
-            arriving = mapping.move.direction is Direction.TO
-            step = moves.complete_arrival if arriving else moves.finish_departure
+            incoming = mapping.move.direction is MoveDirection.TO
+            step = moves.complete_arrival if incoming else moves.finish_departure
             assert step(self.store, mapping.move.host, mapping.eni)
 
     @rule(
@@ -330,7 +330,7 @@ class Actions(RuleBasedStateMachine):
     def the_records_are_consistent(self) -> None:
         inventory = read_inventory(self.store)
         check_ranges(inventory)
-        check_references(inventory, {kv.key for kv in self.store.list("host/").kvs if "/want/" in kv.key})
+        check_references(inventory, {kv.key for kv in self.store.list("host/").kvs if "/placement/" in kv.key})
 
     def teardown(self) -> None:
         for instance in [kv.key for kv in self.store.list("vpc/").kvs if "/i/" in kv.key]:

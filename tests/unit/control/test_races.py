@@ -28,7 +28,7 @@ from netorch.control.views.describe import describe_vpcs
 from netorch.errors import ApiError, Conflict
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Host
-from netorch.model.security import SecurityGroup, Way, default_group_id
+from netorch.model.security import Direction, SecurityGroup, default_group_id
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -140,7 +140,7 @@ def test_an_interface_attached_meanwhile_is_not_left_behind(store: Interrupted, 
     store.meanwhile = lambda: enis.attach_network_interface(store, acme, eni.id, placed.instance.id)
     instances.terminate_instance(store, acme, placed.instance.id)
     assert store.list("map/").kvs == ()
-    assert [kv for kv in store.list("host/").kvs if "/want/" in kv.key] == []
+    assert [kv for kv in store.list("host/").kvs if "/placement/" in kv.key] == []
     enis.delete_network_interface(store, acme, eni.id)
 
 
@@ -165,7 +165,7 @@ def test_of_two_moves_at_once_one_is_refused(store: Interrupted, acme: Caller, o
     store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv3")
     with pytest.raises(ApiError, match="moving to hv3"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
-    assert store.list(f"host/hv2/want/{placed.eni.id}").kvs == ()
+    assert store.list(f"host/hv2/placement/{placed.eni.id}").kvs == ()
 
 
 def test_of_two_deletions_of_a_host_neither_leaves_an_interface_behind(
@@ -193,7 +193,7 @@ def test_a_departure_does_not_undo_a_move_back(store: Interrupted, acme: Caller,
     placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv2"))
     store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv1")
     assert not moves.finish_departure(store, "hv1", placed.eni.id)
-    assert store.get(f"host/hv1/want/{placed.eni.id}") is not None
+    assert store.get(f"host/hv1/placement/{placed.eni.id}") is not None
 
 
 def test_an_address_that_an_unattached_interface_takes_meanwhile_is_in_use(
@@ -226,7 +226,7 @@ def group(store: Interrupted, acme: Caller, subnet: Subnet) -> SecurityGroup:
 
 
 def authorize(store: Store, caller: Caller, group_id: str, peer: str) -> None:
-    permissions.authorize(store, caller, group_id, Way.INGRESS, [Permission(protocol="tcp", peer=peer)])
+    permissions.authorize(store, caller, group_id, Direction.INGRESS, [Permission(protocol="tcp", peer=peer)])
 
 
 def test_a_group_that_an_interface_joins_meanwhile_is_not_deleted(

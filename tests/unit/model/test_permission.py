@@ -19,7 +19,7 @@ from netorch.model.cloud import (
 from netorch.model.normal import normal_acls, normal_groups, normal_lists
 from netorch.model.rule_text import entry_text, ports_text, protocol_text, rule_text
 from netorch.model.rules import Flaw
-from netorch.model.security import AclEntry, SecurityGroupRule, Way
+from netorch.model.security import AclEntry, Direction, SecurityGroupRule
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_protocols_are_read_as_they_are_written(number: int) -> None:
 
 def test_rules_and_entries_have_a_text() -> None:
     rule = SecurityGroupRule(id="sgr-1", protocol=6, from_port=443, to_port=443, cidr="0.0.0.0/0")
-    assert rule_text(rule, Way.INGRESS) == "tcp 443 from 0.0.0.0/0"
+    assert rule_text(rule, Direction.INGRESS) == "tcp 443 from 0.0.0.0/0"
     member = SecurityGroupRule(id="sgr-1", protocol=-1, group="sg-1")
-    assert rule_text(member, Way.EGRESS, {"sg-1": "sg-web"}) == "all to sg-web"
+    assert rule_text(member, Direction.EGRESS, {"sg-1": "sg-web"}) == "all to sg-web"
     entry = AclEntry(number=1, allow=False, protocol=6, from_port=22, to_port=22, cidr="10.0.0.0/8")
-    assert entry_text(entry, Way.INGRESS) == "deny tcp 22 from 10.0.0.0/8"
+    assert entry_text(entry, Direction.INGRESS) == "deny tcp 22 from 10.0.0.0/8"
 
 
 def test_what_means_the_same_is_written_the_same() -> None:

@@ -9,7 +9,7 @@ import pytest
 from netorch.compiler.base import HostView, LocalEni, Phase, VpcView
 from netorch.compiler.registry import compile_host
 from netorch.model.eni import Host, Instance, NetworkInterface
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import UNDERLAY, KernelObject
 from netorch.state.names import vni_of_element
@@ -22,8 +22,8 @@ from tests.views import make_view, mapping_objects, vpc_objects
 VNI = 5000
 VTEPS = {"a": "192.0.2.11", "b": "192.0.2.12", "c": "192.0.2.13"}
 ADDRESS, ADDRESS6 = "10.0.0.5", "2001:db8::5"
-TO_B = Move(direction=Direction.TO, host="b", vtep=VTEPS["b"])
-FROM_A = Move(direction=Direction.FROM, host="a", vtep=VTEPS["a"])
+TO_B = Move(direction=MoveDirection.TO, host="b", vtep=VTEPS["b"])
+FROM_A = Move(direction=MoveDirection.FROM, host="a", vtep=VTEPS["a"])
 ENI = NetworkInterface(
     id="eni-00138800000000001",
     vni=VNI,
@@ -132,7 +132,7 @@ def test_a_peer_is_outer_source_and_whole_vxlan_header_and_inner_source() -> Non
     assert element.netns == UNDERLAY
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ARRIVING])
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.INCOMING])
 def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
     (chain,) = chains(view("a", local=(local(phase),)))
     own = f"ether saddr {ENI.mac}"
@@ -165,11 +165,11 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
 
 
 def test_an_interface_that_is_still_elsewhere_has_no_chain() -> None:
-    assert chains(view("a", local=(local(Phase.ARRIVING),))) == []
+    assert chains(view("a", local=(local(Phase.INCOMING),))) == []
 
 
 def test_without_ipv6_in_the_vpc_a_port_may_not_send_ipv6() -> None:
-    (chain,) = chains(view("a", ipv6=False, local=(local(Phase.HELD),)))
+    (chain,) = chains(view("a", ipv6=False, local=(local(Phase.ACTIVE),)))
     assert isinstance(chain, PortChain)
     assert [rule for rule in chain.rules if "ip6" in rule] == []
 
@@ -182,7 +182,7 @@ def test_the_vni_can_be_read_from_every_element(host: str) -> None:
 
 def test_every_set_of_the_elements_is_in_its_table() -> None:
     host = view("a").host
-    tables = {(table.netns, table.family): table.body for table in (skeleton.underlay_table(), *skeleton.fabric_tables())}
+    tables = {(table.netns, table.family): table.body for table in (skeleton.underlay_table(), *skeleton.overlay_tables())}
     assert set(compile_host([Verify(), AntiSpoof()], host)) == {("nft-table", netns, family) for netns, family in tables}
     places = [(record, view(name)) for record, _ in RIGHTS.values() for name in VTEPS]
     objects = [obj for record, seen in places for obj in mapping_objects([Verify()], seen, record).values()]
@@ -191,7 +191,7 @@ def test_every_set_of_the_elements_is_in_its_table() -> None:
         assert f"set {obj.set} {{" in tables[obj.netns, obj.family]
 
 
-TABLES = {"underlay": underlay.UNDERLAY_IP, "netdev": skeleton.FABRIC_NETDEV, "inet": skeleton.FABRIC_INET}
+TABLES = {"underlay": underlay.UNDERLAY_IP, "netdev": skeleton.OVERLAY_NETDEV, "inet": skeleton.OVERLAY_INET}
 
 
 def chains_of(table: str) -> dict[str, list[str]]:
@@ -211,7 +211,7 @@ def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
 
 def test_no_path_leads_from_a_senders_chain_to_a_receivers() -> None:
     """The kernel follows all paths when an element with a verdict comes, so such a path would cost the square of the ports."""
-    chains = chains_of(skeleton.FABRIC_INET)
+    chains = chains_of(skeleton.OVERLAY_INET)
     seen, ahead = set(), ["sent", "freely_sent", "known_sender", "sg_refuses_sender", "acl_refuses_sender"]
     while ahead:
         name = ahead.pop()
@@ -248,11 +248,11 @@ def test_a_flood_of_refusals_is_told_at_a_bounded_rate(table: str) -> None:
 
 
 def test_no_rate_is_one_for_all_vpcs() -> None:
-    rules = [rule for rules in chains_of(skeleton.FABRIC_INET).values() for rule in rules if "limit rate" in rule]
+    rules = [rule for rules in chains_of(skeleton.OVERLAY_INET).values() for rule in rules if "limit rate" in rule]
     assert rules
     assert all(re.match(r"update @\w+ \{ iif limit rate ", rule) for rule in rules)
 
 
-@pytest.mark.parametrize("table", [underlay.UNDERLAY_IP, skeleton.FABRIC_NETDEV])
-def test_connections_are_tracked_in_the_fabric_only(table: str) -> None:
+@pytest.mark.parametrize("table", [underlay.UNDERLAY_IP, skeleton.OVERLAY_NETDEV])
+def test_connections_are_tracked_in_the_overlay_only(table: str) -> None:
     assert re.search(r"\bct\b|notrack|\bnat\b|masquerade", table) is None

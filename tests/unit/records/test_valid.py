@@ -11,7 +11,7 @@ from netorch.errors import UnreadableRecord
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import make_id
-from netorch.model.mapping import Direction, Mapping, Move
+from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.security import AclEntry, NetworkAcl, PrefixList, PrefixListEntry, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records import keys
@@ -121,7 +121,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("map", {"eni": OTHER["eni"]}),
     ("map", {"vtep": "127.0.0.1"}),
     ("map", {"host": "a/b"}),
-    ("map", {"move": Move(direction=Direction.TO, host="hv2", vtep="fd00::1")}),
+    ("map", {"move": Move(direction=MoveDirection.TO, host="hv2", vtep="fd00::1")}),
     ("host", {"underlay": "0.0.0.0"}),
     *(
         ("sg", {way: (msgspec.structs.replace(RULE, **rule),)})

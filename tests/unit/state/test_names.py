@@ -60,7 +60,7 @@ def test_other_devices_belong_to_no_vpc(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "vni"),
-    [("class-001388.4", 5000), ("send-001388-0000beef", 5000), ("acl-001388-00000000001-out.port4", 5000)]
+    [("class-001388.4", 5000), ("send-001388-0000beef", 5000), ("acl-001388-00000000001-egress.port4", 5000)]
     + [(shared, HOST_SLICE) for shared in ("peers4", "from_port", "x-00138", "class-001388x", "class-00138g.4")],
 )
 def test_a_chain_belongs_to_the_vpc_behind_its_dash(name: str, vni: int) -> None:

@@ -96,7 +96,7 @@ def test_a_set_that_is_missing_is_an_error() -> None:
 
 
 def objects(*found: KernelObject) -> dict[Key, KernelObject]:
-    return {obj.key: obj for obj in (*found, *skeleton.fabric_tables(), skeleton.underlay_table())}
+    return {obj.key: obj for obj in (*found, *skeleton.overlay_tables(), skeleton.underlay_table())}
 
 
 def forward(*found: KernelObject, packet: Packet, **fields: object) -> Judgement:

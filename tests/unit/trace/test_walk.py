@@ -8,7 +8,7 @@ import pytest
 from netorch.compiler.registry import compile_host, compile_slice, load_compilers
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
-from netorch.model.security import TCP, UDP, Way
+from netorch.model.security import TCP, UDP, Direction
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.nft import OVER_ALLOWANCE, NftElement
 from netorch.trace.codes import Code
@@ -231,8 +231,8 @@ def test_an_address_in_the_vpc_that_nobody_has_is_not_mapped_and_one_outside_has
 
 def test_each_side_is_told_by_the_names_of_its_rules() -> None:
     book = Rulebook(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
-    assert policy_text(book, ping(A, B), Way.EGRESS) == f"egress: inside the subnet, group g1 {ALL.groups[0].egress[0].id}"
-    assert policy_text(book, ping(A, C), Way.INGRESS).startswith("ingress: ACL default entry 100, group g1 ")
+    assert policy_text(book, ping(A, B), Direction.EGRESS) == f"egress: inside the subnet, group g1 {ALL.groups[0].egress[0].id}"
+    assert policy_text(book, ping(A, C), Direction.INGRESS).startswith("ingress: ACL default entry 100, group g1 ")
 
 
 def test_an_address_that_somebody_has_but_the_kernel_has_no_route_to_is_drift_and_not_a_missing_mapping() -> None:

@@ -7,7 +7,7 @@ from netorch.control.actions import acls, subnets, vpcs
 from netorch.control.actions.acls import Entry
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import Writes
-from netorch.model.security import NetworkAcl, Way, default_acl_id
+from netorch.model.security import Direction, NetworkAcl, default_acl_id
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.store.base import Store
@@ -50,24 +50,24 @@ def test_a_new_acl_denies_everything(acl: NetworkAcl) -> None:
 
 
 def test_entries_stand_in_the_order_of_their_numbers(store: Store, acme: Caller, acl: NetworkAcl) -> None:
-    acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, SSH)
+    acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
     rest = Entry(number=99, allow=True, protocol="all", cidr="0.0.0.0/0")
-    changed = acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, rest)
+    changed = acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, rest)
     assert [(entry.number, entry.cidr) for entry in changed.ingress] == [(99, "0.0.0.0/0"), (100, "10.0.0.0/8")]
     assert changed.egress == ()
 
 
 def test_a_number_is_there_once_each_way_until_it_is_replaced_or_deleted(store: Store, acme: Caller, acl: NetworkAcl) -> None:
-    acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, SSH)
+    acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
     with refused("NetworkAclEntryAlreadyExists", "ingress entry 100"):
-        acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, SSH)
+        acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
     with refused("InvalidNetworkAclEntry.NotFound", "egress entry 100"):
-        acls.replace_network_acl_entry(store, acme, acl.id, Way.EGRESS, SSH)
+        acls.replace_network_acl_entry(store, acme, acl.id, Direction.EGRESS, SSH)
     open_ = Entry(number=100, allow=True, protocol="tcp", ports="22", cidr="10.0.0.0/8")
-    assert acls.replace_network_acl_entry(store, acme, acl.id, Way.INGRESS, open_).ingress[0].allow
-    assert acls.delete_network_acl_entry(store, acme, acl.id, Way.INGRESS, 100).ingress == ()
+    assert acls.replace_network_acl_entry(store, acme, acl.id, Direction.INGRESS, open_).ingress[0].allow
+    assert acls.delete_network_acl_entry(store, acme, acl.id, Direction.INGRESS, 100).ingress == ()
     with refused("InvalidNetworkAclEntry.NotFound"):
-        acls.delete_network_acl_entry(store, acme, acl.id, Way.INGRESS, 100)
+        acls.delete_network_acl_entry(store, acme, acl.id, Direction.INGRESS, 100)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_number_is_there_once_each_way_until_it_is_replaced_or_deleted(store: 
 )
 def test_an_entry_that_means_nothing_is_refused(store: Store, acme: Caller, acl: NetworkAcl, wish: Entry) -> None:
     with refused("InvalidParameterValue"):
-        acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, wish)
+        acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, wish)
 
 
 def test_a_subnet_uses_the_acl_that_is_associated(store: Store, acme: Caller, subnet: Subnet, acl: NetworkAcl) -> None:
@@ -119,14 +119,16 @@ def test_acls_and_their_entries_have_their_quotas(store: Store, acme: Caller, vp
     limit(store, acls_per_vpc=2, entries_per_acl=1)
     with refused("NetworkAclLimitExceeded"):
         acls.create_network_acl(store, acme, vpc.id, name="more")
-    acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, SSH)
+    acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
     with refused("NetworkAclEntryLimitExceeded", "IPv4"):
         acls.create_network_acl_entry(
-            store, acme, acl.id, Way.INGRESS, Entry(number=1, allow=True, protocol="all", cidr="10.0.0.0/8")
+            store, acme, acl.id, Direction.INGRESS, Entry(number=1, allow=True, protocol="all", cidr="10.0.0.0/8")
         )
-    acls.create_network_acl_entry(store, acme, acl.id, Way.INGRESS, Entry(number=2, allow=True, protocol="all", cidr="::/0"))
+    acls.create_network_acl_entry(
+        store, acme, acl.id, Direction.INGRESS, Entry(number=2, allow=True, protocol="all", cidr="::/0")
+    )
     limit(store, entries_per_acl=0)
-    assert len(acls.delete_network_acl_entry(store, acme, acl.id, Way.INGRESS, 2).ingress) == 1
+    assert len(acls.delete_network_acl_entry(store, acme, acl.id, Direction.INGRESS, 2).ingress) == 1
 
 
 def test_a_name_is_a_vpcs_once(store: Store, acme: Caller, vpc: Vpc, acl: NetworkAcl) -> None:

@@ -10,7 +10,7 @@ from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
 from netorch.model.eni import NetworkInterface
-from netorch.model.security import SecurityGroup, Way, default_group_id
+from netorch.model.security import Direction, SecurityGroup, default_group_id
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.read import mappings_of, read_all
@@ -90,11 +90,11 @@ def test_a_group_in_use_is_not_deleted(store: Store, acme: Caller, vpc: Vpc, sub
     with refused("DependencyViolation", eni.id):
         groups.delete_security_group(store, acme, group.id)
     memberships.modify_interface_groups(store, acme, eni.id, [default_group_id(vpc.id)])
-    permissions.authorize(store, acme, default_group_id(vpc.id), Way.INGRESS, [Permission(protocol="all", peer="sg-web")])
+    permissions.authorize(store, acme, default_group_id(vpc.id), Direction.INGRESS, [Permission(protocol="all", peer="sg-web")])
     with refused("DependencyViolation", "a rule of default"):
         groups.delete_security_group(store, acme, group.id)
-    permissions.revoke(store, acme, default_group_id(vpc.id), Way.INGRESS, [Permission(protocol="all", peer=group.id)])
-    permissions.authorize(store, acme, group.id, Way.INGRESS, [Permission(protocol="all", peer="sg-web")])
+    permissions.revoke(store, acme, default_group_id(vpc.id), Direction.INGRESS, [Permission(protocol="all", peer=group.id)])
+    permissions.authorize(store, acme, group.id, Direction.INGRESS, [Permission(protocol="all", peer="sg-web")])
     groups.delete_security_group(store, acme, group.id)
     with refused("InvalidGroup.NotFound"):
         groups.describe_security_group(store, acme, group.id)
@@ -126,7 +126,7 @@ def test_a_vpc_goes_with_its_default_group_but_not_with_others(
 def test_words_become_a_rule(
     store: Store, acme: Caller, group: SecurityGroup, wish: Permission, stored: tuple[int, int, int, str]
 ) -> None:
-    (rule,) = permissions.authorize(store, acme, group.id, Way.INGRESS, [wish])
+    (rule,) = permissions.authorize(store, acme, group.id, Direction.INGRESS, [wish])
     assert permissions.words_of(rule) == stored
     assert described(store, acme, group.id).ingress == (rule,)
     assert rule.id.startswith("sgr-")
@@ -149,29 +149,31 @@ def test_words_that_mean_nothing_are_refused(
     store: Store, acme: Caller, group: SecurityGroup, wish: Permission, code: str, match: str
 ) -> None:
     with refused(code, match):
-        permissions.authorize(store, acme, group.id, Way.EGRESS, [HTTPS, wish])
+        permissions.authorize(store, acme, group.id, Direction.EGRESS, [HTTPS, wish])
     assert len(described(store, acme, group.id).egress) == 2
 
 
 def test_another_vpcs_group_cannot_be_referred_to(store: Store, acme: Caller, group: SecurityGroup) -> None:
     other = vpcs.create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])
     with refused("InvalidGroup.NotFound"):
-        permissions.authorize(store, acme, group.id, Way.INGRESS, [Permission(protocol="all", peer=default_group_id(other.id))])
+        permissions.authorize(
+            store, acme, group.id, Direction.INGRESS, [Permission(protocol="all", peer=default_group_id(other.id))]
+        )
 
 
 def test_a_rule_is_there_once_whatever_its_description(store: Store, acme: Caller, group: SecurityGroup) -> None:
-    permissions.authorize(store, acme, group.id, Way.INGRESS, [HTTPS])
+    permissions.authorize(store, acme, group.id, Direction.INGRESS, [HTTPS])
     again = Permission(protocol=6, ports="443-443", peer="0.0.0.0/0", description="again")
     with refused("InvalidPermission.Duplicate", "tcp 443 from 0.0.0.0/0"):
-        permissions.authorize(store, acme, group.id, Way.INGRESS, [again])
-    permissions.authorize(store, acme, group.id, Way.EGRESS, [again])
+        permissions.authorize(store, acme, group.id, Direction.INGRESS, [again])
+    permissions.authorize(store, acme, group.id, Direction.EGRESS, [again])
 
 
 def test_a_rule_is_revoked_by_its_words_or_its_id(store: Store, acme: Caller, group: SecurityGroup) -> None:
-    (rule,) = permissions.authorize(store, acme, group.id, Way.INGRESS, [HTTPS])
+    (rule,) = permissions.authorize(store, acme, group.id, Direction.INGRESS, [HTTPS])
     with refused("InvalidPermission.NotFound", "no egress rule tcp 443 to 0.0.0.0/0"):
-        permissions.revoke(store, acme, group.id, Way.EGRESS, [HTTPS])
-    assert permissions.revoke(store, acme, group.id, Way.INGRESS, [HTTPS]).terminations == 0
+        permissions.revoke(store, acme, group.id, Direction.EGRESS, [HTTPS])
+    assert permissions.revoke(store, acme, group.id, Direction.INGRESS, [HTTPS]).terminations == 0
     with refused("InvalidSecurityGroupRuleId.NotFound"):
         permissions.revoke_by_id(store, acme, group.id, [rule.id])
     left = permissions.revoke_by_id(store, acme, group.id, [group.egress[0].id], terminate_established=True)
@@ -181,15 +183,15 @@ def test_a_rule_is_revoked_by_its_words_or_its_id(store: Store, acme: Caller, gr
 def test_rules_count_by_way_and_ip_version(store: Store, acme: Caller, vpc: Vpc, group: SecurityGroup) -> None:
     limit(store, rules_per_group=4)
     ports = [Permission(protocol="tcp", ports=port, peer="10.0.0.0/8") for port in range(3)]
-    permissions.authorize(store, acme, group.id, Way.INGRESS, ports)
-    permissions.authorize(store, acme, group.id, Way.INGRESS, [Permission(protocol="all", peer="::/0")])
-    permissions.authorize(store, acme, group.id, Way.INGRESS, [Permission(protocol="all", peer="sg-web")])
+    permissions.authorize(store, acme, group.id, Direction.INGRESS, ports)
+    permissions.authorize(store, acme, group.id, Direction.INGRESS, [Permission(protocol="all", peer="::/0")])
+    permissions.authorize(store, acme, group.id, Direction.INGRESS, [Permission(protocol="all", peer="sg-web")])
     with refused("RulesPerSecurityGroupLimitExceeded", "IPv4"):
-        permissions.authorize(store, acme, group.id, Way.INGRESS, [HTTPS])
-    permissions.authorize(store, acme, group.id, Way.INGRESS, [Permission(protocol="tcp", peer="fd00::/8")])
+        permissions.authorize(store, acme, group.id, Direction.INGRESS, [HTTPS])
+    permissions.authorize(store, acme, group.id, Direction.INGRESS, [Permission(protocol="tcp", peer="fd00::/8")])
     prefix_lists.create_prefix_list(store, acme, vpc.id, name="two", cidrs=["2001:db8::/32"], max_entries=2)
     with refused("RulesPerSecurityGroupLimitExceeded", "IPv6"):
-        permissions.authorize(store, acme, group.id, Way.INGRESS, [Permission(protocol="tcp", peer="pl-two")])
+        permissions.authorize(store, acme, group.id, Direction.INGRESS, [Permission(protocol="tcp", peer="pl-two")])
 
 
 def test_groups_of_a_vpc_and_of_an_interface_have_their_quotas(
@@ -243,7 +245,7 @@ def test_anothers_group_is_answered_as_one_that_never_was(
 ) -> None:
     def answer(group_id: str) -> str:
         with pytest.raises(ApiError) as refusal:
-            permissions.authorize(store, globex, group_id, Way.INGRESS, [HTTPS])
+            permissions.authorize(store, globex, group_id, Direction.INGRESS, [HTTPS])
         return str(refusal.value).replace(group_id, "ID")
 
     assert answer(group.id) == answer(globex.new_id("sg", 4242))

@@ -10,7 +10,7 @@ from netorch.control.views.describe import InstanceState, describe_instances, de
 from netorch.errors import ApiError
 from netorch.model.eni import Attachment, EniState, EniStatus
 from netorch.model.ids import port_name
-from netorch.model.mapping import Direction, Mapping
+from netorch.model.mapping import Mapping, MoveDirection
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -52,7 +52,7 @@ def test_an_instance_with_nothing_said_lands_in_the_default_vpc(store: Store, ac
     assert {first.host.name, second.host.name} == {"hv1", "hv2"}
 
 
-def test_one_transaction_makes_instance_interface_mappings_and_want(store: Store, acme: Caller, subnet: Subnet) -> None:
+def test_one_transaction_makes_instance_interface_mappings_and_placement(store: Store, acme: Caller, subnet: Subnet) -> None:
     before = store.revision()
     placed = instances.run_instance(store, acme, Wish(name="w1", subnet=subnet.id, host="hv2"))
     assert store.revision() == before + 1
@@ -60,7 +60,7 @@ def test_one_transaction_makes_instance_interface_mappings_and_want(store: Store
     for address in placed.eni.addresses:
         mapping = mappings.lookup_mapping(store, acme, subnet.vni, address)
         assert (mapping.record.host, mapping.record.vtep, mapping.mod_revision) == ("hv2", "192.0.2.12", before + 1)
-    assert store.get(keys.want("hv2", placed.eni.id)) is not None
+    assert store.get(keys.placement("hv2", placed.eni.id)) is not None
 
 
 def test_a_full_subnet_says_so(store: Store, acme: Caller, subnet: Subnet) -> None:
@@ -140,7 +140,7 @@ def test_an_interface_goes_from_instance_to_instance(store: Store, acme: Caller,
     enis.attach_network_interface(store, acme, eni.id, other.instance.id)
     assert mappings.lookup_mapping(store, acme, subnet.vni, eni.address).record.host == "hv2"
     enis.detach_network_interface(store, acme, eni.id)
-    assert keys_below(store, f"host/hv1/want/{eni.id}", f"host/hv2/want/{eni.id}") == []
+    assert keys_below(store, f"host/hv1/placement/{eni.id}", f"host/hv2/placement/{eni.id}") == []
     enis.delete_network_interface(store, acme, eni.id)
     assert keys_below(store, "alloc/ip/") == []
 
@@ -154,20 +154,20 @@ def test_a_move_passes_through_the_states_of_the_mapping(store: Store, acme: Cal
     moves.move_instance(store, acme, placed.instance.id, "hv2")
     going = place(store, placed)
     assert going.move is not None
-    assert (going.host, going.move.direction, going.move.vtep) == ("hv1", Direction.TO, "192.0.2.12")
+    assert (going.host, going.move.direction, going.move.vtep) == ("hv1", MoveDirection.TO, "192.0.2.12")
     with refused("IncorrectInstanceState", "is moving to hv2"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
 
     assert moves.complete_arrival(store, "hv2", placed.eni.id)
     there = place(store, placed)
     assert there.move is not None
-    assert (there.host, there.vtep, there.move.direction, there.move.host) == ("hv2", "192.0.2.12", Direction.FROM, "hv1")
+    assert (there.host, there.vtep, there.move.direction, there.move.host) == ("hv2", "192.0.2.12", MoveDirection.FROM, "hv1")
     assert not moves.complete_arrival(store, "hv2", placed.eni.id)
 
     assert moves.finish_departure(store, "hv1", placed.eni.id)
     assert place(store, placed).move is None
-    assert keys_below(store, "host/hv1/want/") == []
-    assert keys_below(store, "host/hv2/want/") == [keys.want("hv2", placed.eni.id)]
+    assert keys_below(store, "host/hv1/placement/") == []
+    assert keys_below(store, "host/hv2/placement/") == [keys.placement("hv2", placed.eni.id)]
 
 
 def test_all_addresses_of_an_interface_arrive_in_one_transaction(store: Store, acme: Caller, placed: Placed) -> None:
@@ -186,7 +186,7 @@ def test_a_host_that_still_has_an_interface_cannot_finish_its_departure(store: S
     assert not moves.complete_arrival(store, "hv1", placed.eni.id)
 
 
-def test_the_want_of_a_terminated_interface_can_be_dropped_by_its_host(store: Store, acme: Caller, placed: Placed) -> None:
+def test_the_placement_of_a_terminated_interface_can_be_dropped_by_its_host(store: Store, acme: Caller, placed: Placed) -> None:
     instances.terminate_instance(store, acme, placed.instance.id)
     assert moves.finish_departure(store, "hv1", placed.eni.id)
     assert not moves.complete_arrival(store, "hv2", placed.eni.id)
@@ -196,7 +196,7 @@ def test_a_move_may_be_cancelled_until_it_has_arrived(store: Store, acme: Caller
     moves.move_instance(store, acme, placed.instance.id, "hv2")
     moves.cancel_move(store, acme, placed.instance.id)
     assert place(store, placed).move is None
-    assert keys_below(store, "host/hv2/want/") == []
+    assert keys_below(store, "host/hv2/placement/") == []
     with refused("IncorrectInstanceState", "not on its way"):
         moves.cancel_move(store, acme, placed.instance.id)
 
@@ -214,7 +214,7 @@ def test_an_instance_moves_on_although_its_former_host_is_dead(
     hosts.create_host(store, operator, name="hv3", underlay="192.0.2.13")
     moves.move_instance(store, acme, placed.instance.id, "hv3")
     assert place(store, placed).host == "hv2"
-    assert keys_below(store, "host/hv1/want/") == []
+    assert keys_below(store, "host/hv1/placement/") == []
 
 
 def test_an_instance_in_somebody_elses_namespace_does_not_move(
@@ -229,7 +229,7 @@ def test_an_instance_in_somebody_elses_namespace_does_not_move(
 def test_terminating_a_moving_instance_clears_both_hosts(store: Store, acme: Caller, placed: Placed) -> None:
     moves.move_instance(store, acme, placed.instance.id, "hv2")
     instances.terminate_instance(store, acme, placed.instance.id)
-    assert keys_below(store, "host/hv1/want/", "host/hv2/want/", "map/") == []
+    assert keys_below(store, "host/hv1/placement/", "host/hv2/placement/", "map/") == []
 
 
 def test_an_instances_state_is_what_its_host_says(store: Store, acme: Caller, placed: Placed) -> None:
@@ -317,7 +317,7 @@ def test_an_instance_with_all_interfaces_it_may_have_is_terminated_at_once(
     before = store.revision()
     instances.terminate_instance(store, acme, placed.instance.id)
     assert store.revision() == before + 1
-    assert keys_below(store, "map/", "host/hv1/want/", "host/hv2/want/") == []
+    assert keys_below(store, "map/", "host/hv1/placement/", "host/hv2/placement/") == []
 
 
 def test_two_interfaces_of_a_vpc_never_share_a_port_name(store: Store, clock: Clock, subnet: Subnet) -> None:

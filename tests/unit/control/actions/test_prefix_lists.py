@@ -6,7 +6,7 @@ from netorch.control.actions import permissions, prefix_lists, vpcs
 from netorch.control.actions.permissions import Permission
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import Writes
-from netorch.model.security import PrefixList, Way, default_group_id
+from netorch.model.security import Direction, PrefixList, default_group_id
 from netorch.model.vpc import Vpc
 from netorch.records.caller import Caller
 from netorch.store.base import Store
@@ -67,7 +67,7 @@ def test_cidrs_and_size_change_each_by_itself(store: Store, acme: Caller, office
 
 def test_a_list_does_not_grow_beyond_what_its_groups_may_have(store: Store, acme: Caller, vpc: Vpc, offices: PrefixList) -> None:
     group = default_group_id(vpc.id)
-    permissions.authorize(store, acme, group, Way.INGRESS, [Permission(protocol="tcp", peer="pl-offices")])
+    permissions.authorize(store, acme, group, Direction.INGRESS, [Permission(protocol="tcp", peer="pl-offices")])
     assert prefix_lists.describe_prefix_list(store, acme, offices.id).groups == (group,)
     prefix_lists.modify_prefix_list(store, acme, offices.id, max_entries=59)  # and the rule that the group had
     with refused("RulesPerSecurityGroupLimitExceeded", "61 with what is asked for"):
@@ -77,10 +77,10 @@ def test_a_list_does_not_grow_beyond_what_its_groups_may_have(store: Store, acme
 def test_a_list_that_a_rule_refers_to_is_not_deleted(store: Store, acme: Caller, vpc: Vpc, offices: PrefixList) -> None:
     group = default_group_id(vpc.id)
     wish = Permission(protocol="icmp", peer=offices.id)
-    permissions.authorize(store, acme, group, Way.EGRESS, [wish])
+    permissions.authorize(store, acme, group, Direction.EGRESS, [wish])
     with refused("DependencyViolation", "a rule of security group default"):
         prefix_lists.delete_prefix_list(store, acme, offices.id)
-    permissions.revoke(store, acme, group, Way.EGRESS, [wish])
+    permissions.revoke(store, acme, group, Direction.EGRESS, [wish])
     with refused("DependencyViolation", "prefix list"):
         vpcs.delete_vpc(store, acme, vpc.id)
     prefix_lists.delete_prefix_list(store, acme, offices.id)
@@ -91,7 +91,7 @@ def test_a_list_that_a_rule_refers_to_is_not_deleted(store: Store, acme: Caller,
 def test_a_protocol_of_the_other_version_is_refused(store: Store, acme: Caller, vpc: Vpc, offices: PrefixList) -> None:
     with refused("InvalidParameterValue", "pl-offices is IPv4"):
         permissions.authorize(
-            store, acme, default_group_id(vpc.id), Way.INGRESS, [Permission(protocol="icmpv6", peer="pl-offices")]
+            store, acme, default_group_id(vpc.id), Direction.INGRESS, [Permission(protocol="icmpv6", peer="pl-offices")]
         )
 
 

@@ -19,7 +19,7 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Instance
-from netorch.model.security import Way
+from netorch.model.security import Direction
 from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.store.base import Put, Store
@@ -102,5 +102,5 @@ def test_a_record_that_fits_into_no_transaction_is_named_before_anything_is_writ
     group = create_security_group(store, operator, vpc.id, name="g")
     wishes = [Permission(protocol="tcp", ports=port, peer="10.0.0.0/8", description="x" * 250) for port in range(6000)]
     with refused("RequestResourceCountExceeded", group.id):
-        authorize(store, operator, group.id, Way.INGRESS, wishes)
+        authorize(store, operator, group.id, Direction.INGRESS, wishes)
     assert before < store.revision()

@@ -29,7 +29,7 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.security import DEFAULT_NAME, NetworkAcl, PrefixList, SecurityGroup, Way, default_group_id
+from netorch.model.security import DEFAULT_NAME, Direction, NetworkAcl, PrefixList, SecurityGroup, default_group_id
 from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.store.base import Store
@@ -167,10 +167,10 @@ def test_what_commands_changed_is_put_back(store: Store, operator: Caller) -> No
     apply(store, operator, cloud())
     vpc = records(store)
     default = default_group_id(vpc.vpc.record.id)
-    permissions.authorize(store, operator, default, Way.INGRESS, [Permission(protocol="all", peer="0.0.0.0/0")])
+    permissions.authorize(store, operator, default, Direction.INGRESS, [Permission(protocol="all", peer="0.0.0.0/0")])
     acl = next(acl_id for acl_id, stored in vpc.of(NetworkAcl).items() if stored.record.is_default)
     acls.create_network_acl_entry(
-        store, operator, acl, Way.INGRESS, Entry(number=1, allow=False, protocol="tcp", cidr="0.0.0.0/0")
+        store, operator, acl, Direction.INGRESS, Entry(number=1, allow=False, protocol="tcp", cidr="0.0.0.0/0")
     )
     plan = apply(store, operator, cloud())
     assert [(change.kind, change.name, shown(change)) for change in plan.changes] == [
@@ -346,16 +346,16 @@ def test_commands_and_files_mean_the_same(store: Store, operator: Caller) -> Non
         store,
         operator,
         lb.id,
-        Way.EGRESS,
+        Direction.EGRESS,
         [Permission(protocol="all", peer="0.0.0.0/0"), Permission(protocol="all", peer="::/0")],
     )
-    for group, way, protocol, ports, peer, description in (
-        (lb, Way.INGRESS, "tcp", "443", "0.0.0.0/0", "the world"),
-        (lb, Way.EGRESS, "tcp", "8000-8080", web.id, ""),
-        (web, Way.INGRESS, "tcp", "8000-8080", "sg-lb", ""),
-        (web, Way.INGRESS, "icmp", "8/0", "pl-offices", ""),
-        (web, Way.INGRESS, "47", "", "10.1.2.3/8", ""),
+    for group, direction, protocol, ports, peer, description in (
+        (lb, Direction.INGRESS, "tcp", "443", "0.0.0.0/0", "the world"),
+        (lb, Direction.EGRESS, "tcp", "8000-8080", web.id, ""),
+        (web, Direction.INGRESS, "tcp", "8000-8080", "sg-lb", ""),
+        (web, Direction.INGRESS, "icmp", "8/0", "pl-offices", ""),
+        (web, Direction.INGRESS, "47", "", "10.1.2.3/8", ""),
     ):
         wish = Permission(protocol=protocol, ports=ports, peer=peer, description=description)
-        permissions.authorize(store, operator, group.id, way, [wish])
+        permissions.authorize(store, operator, group.id, direction, [wish])
     assert plan_cloud(store, operator, cloud(instances=VPC.instances[:1])).changes == ()

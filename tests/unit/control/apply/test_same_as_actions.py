@@ -26,7 +26,7 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Role
-from netorch.model.security import Way
+from netorch.model.security import Direction
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
@@ -67,10 +67,10 @@ def by_commands(store: Store, caller: Caller) -> str:
     table = route_tables.create_route_table(store, caller, vpc.id, name="inner")
     acl = acls.create_network_acl(store, caller, vpc.id, name="strict")
     entry = acls.Entry(number=10, allow=True, protocol="tcp", cidr="0.0.0.0/0", ports=22)
-    acls.create_network_acl_entry(store, caller, acl.id, Way.INGRESS, entry)
+    acls.create_network_acl_entry(store, caller, acl.id, Direction.INGRESS, entry)
     prefix_lists.create_prefix_list(store, caller, vpc.id, name="offices", cidrs=["192.0.2.0/24"], max_entries=4)
     group = groups.create_security_group(store, caller, vpc.id, name="ssh")
-    authorize(store, caller, group.id, Way.INGRESS, [Permission(protocol="tcp", ports=22, peer="pl-offices")])
+    authorize(store, caller, group.id, Direction.INGRESS, [Permission(protocol="tcp", ports=22, peer="pl-offices")])
     subnet = subnets.create_subnet(
         store, caller, vpc.id, name="a", cidr="10.0.1.0/24", ipv6_cidr="fd00::/64", route_table=table.id, network_acl=acl.id
     )

@@ -20,7 +20,7 @@ from netorch.model.cloud import (
     SubnetDecl,
 )
 from netorch.model.eni import Instance
-from netorch.model.security import SecurityGroup, Way
+from netorch.model.security import Direction, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
@@ -86,7 +86,7 @@ def test_a_second_plan_that_takes_back_what_somebody_else_did_is_not_carried_out
     plan = plan_cloud(store, operator, wanted, source=SOURCE)
     (found,) = read_inventory(store).vpcs.values()
     group_id = next(stored.record.id for stored in found.of(SecurityGroup).values() if stored.record.name == "g")
-    authorize(store, operator, group_id, Way.INGRESS, [Permission(protocol="tcp", ports="22", peer="10.0.0.0/8")])
+    authorize(store, operator, group_id, Direction.INGRESS, [Permission(protocol="tcp", ports="22", peer="10.0.0.0/8")])
     before = store.revision()
     with pytest.raises(Conflict):  # the file would close port 22 again, which nobody was shown
         apply_cloud(store, plan, again=lambda: plan_cloud(store, operator, wanted, source=SOURCE))
