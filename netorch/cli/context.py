@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import socket
 import sys
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from netorch.cli.output import MACHINE, show_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +36,7 @@ class Session:
     def __init__(self, store: str | None, owner: str | None) -> None:
         self.store_url = store or os.environ.get("NETORCH_STORE") or DEFAULT_STORE
         self.creates = False  # whether the command begins a store where there never was one
+        self.dry_run = False  # whether what it does is only tried
         self._owner = owner
         self._store: Store | None = None
         self._warned = False
@@ -42,10 +47,12 @@ class Session:
         if self._store is None:
             from netorch.store import open_to_create, open_to_read
             from netorch.store.modes import make_directory
+            from netorch.store.trial import TrialStore
 
-            if self.creates and self.store_url == DEFAULT_STORE and os.geteuid() == 0:
+            if self.creates and not self.dry_run and self.store_url == DEFAULT_STORE and os.geteuid() == 0:
                 make_directory(Path(self.store_url).parent)
-            self._store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
+            store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
+            self._store = TrialStore(store) if self.dry_run else store
         return self._store
 
     @property
@@ -151,6 +158,28 @@ def warn(text: str) -> None:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def action(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - what click makes of it depends on what else decorates it
+    """Pass the session to a command that changes the cloud, and let it be tried with `--dry-run`."""
+
+    @click.option("--dry-run", is_flag=True, help="Say whether it would succeed; change nothing.")
+    @pass_session
+    @functools.wraps(function)
+    def run(session: Session, /, *arguments: Any, dry_run: bool, **words: Any) -> None:  # noqa: ANN401
+        if not dry_run:
+            function(session, *arguments, **words)
+            return
+        session.dry_run = True
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # it would show what is not there
+            function(session, *arguments, **words)
+        code, text = "DryRunOperation", "the request would have succeeded; nothing was changed"
+        if words.get("output") in MACHINE:
+            show_value({"code": code, "message": text}, words["output"])
+        else:
+            click.echo(f"{code}: {text}")
+
+    return run
 
 
 def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from netorch.cli.context import Session, complete, parse_tags, pass_session, vpc_option
+from netorch.cli.context import Session, action, complete, parse_tags, pass_session, vpc_option
 from netorch.cli.output import (
     MACHINE,
     Columns,
@@ -186,7 +186,7 @@ def add_set_tags(group: click.Group, kind: str, name: str) -> None:
     @click.argument(
         "words", metavar=f"{_metavar(name)}... [KEY=VALUE]...", nargs=-1, required=True, shell_complete=complete(kind)
     )
-    @pass_session
+    @action
     @click.pass_context
     def set_tags(context: click.Context, session: Session, words: tuple[str, ...]) -> None:
         from netorch.control.actions.tags import set_tags
@@ -217,7 +217,7 @@ def add_delete(group: click.Group, kind: str, name: str, help_text: str, load: C
 
     @group.command("delete", help=help_text)
     @resources_argument(kind, name)
-    @pass_session
+    @action
     def delete(session: Session, resources: tuple[str, ...]) -> None:
         for resource_id in session.ids_of(kind, resources):
             load()(session.store, session.caller, resource_id)

@@ -12,8 +12,8 @@ from netorch.model.cloud import Cloud
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
-from netorch.store.base import Put, Store
-from netorch.store.memory import MemoryStore
+from netorch.store.base import Store
+from netorch.store.trial import TrialStore
 from netorch.trace.reach import ALL_ANSWERS, Class, Reach, Services, by_answers, texts_of
 from netorch.trace.reach import Flows as Open
 from netorch.trace.rulebook import Rulebook
@@ -87,19 +87,17 @@ def _told(
 
 
 def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Change]:
-    """Return the flows that a declared cloud would open and close in the stored one, which is copied, not changed.
+    """Return the flows that a declared cloud would open and close in the stored one, which does not change.
 
     Raises:
       ApiError: the cloud cannot be applied.
     """
-    copy = MemoryStore()
-    for kv in store.list("").kvs:
-        copy.txn([], [Put(kv.key, kv.value)])
-    plan = plan_cloud(copy, caller, cloud, source=source)
+    trial = TrialStore(store)
+    plan = plan_cloud(trial, caller, cloud, source=source)
     if plan.stuck:
         raise plan.stuck[0].error
-    apply_cloud(copy, plan, allow_mass_delete=True)
-    return differences(read_inventory(store), read_inventory(copy), caller)
+    apply_cloud(trial, plan, allow_mass_delete=True)
+    return differences(read_inventory(store), read_inventory(trial), caller)
 
 
 def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[Change]:

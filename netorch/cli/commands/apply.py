@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from click.core import ParameterSource
 
-from netorch.cli.context import Session, pass_session
+from netorch.cli.context import Session, action
 from netorch.cli.output import output_option, show_value
 from netorch.cli.planning import file_option, load_plan, make_plan, plan_value, read_cloud, show_plan, stuck_error
 from netorch.errors import NetorchError
@@ -31,7 +31,7 @@ POLL_S = 0.05
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the hosts have done it.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
 @output_option
-@pass_session
+@action
 @click.pass_context
 def command(
     context: click.Context,
@@ -63,13 +63,13 @@ def command(
         show_plan(plan)
     done, waited = 0, Waited(0, [])
     if plan.changes:
-        if not yes:
+        if not yes and not session.dry_run:
             _ask_about_losses(plan, from_stdin=plan_file is None and str(path) == "-")
         progress = _progress("committing")
         done = apply_cloud(session.store, plan, progress, allow_mass_delete=allow_mass_delete, again=again)
         if not machine:
             click.echo(f"Applied in {done} transaction{'s' if done != 1 else ''}.")
-        if wait and plan.hosts:
+        if wait and plan.hosts and not session.dry_run:
             waited = _wait(session, timeout)
             _tell(waited, on_stdout=not machine)
     if machine:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.context import Session, action, complete
 
 
 @click.command()
 @click.argument("vpcs", nargs=-1, metavar="[VPC]...", shell_complete=complete("vpc"))
 @click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="All that this file made.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@pass_session
+@action
 @click.pass_context
 def command(context: click.Context, session: Session, vpcs: tuple[str, ...], path: Path | None, yes: bool) -> None:
     """Delete VPCs with everything in them: those that are named, or those, and the instances of its top level, that a file made.
@@ -37,7 +37,7 @@ def command(context: click.Context, session: Session, vpcs: tuple[str, ...], pat
         click.echo("Nothing to delete: the file made nothing that is still there.")
         return
     show_plan(plan, whole=False)
-    if not yes:
+    if not yes and not session.dry_run:
         confirm("All of this will be deleted. Go on?", from_stdin=str(path) == "-")
     done = apply_cloud(session.store, plan, allow_mass_delete=True)
     click.echo(f"Deleted in {done} transaction{'s' if done != 1 else ''}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, group_option, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show, of_vpc, resources_argument
 from netorch.cli.output import Columns, output_option, show_records
 
@@ -66,7 +66,7 @@ add_set_tags(command, "eni", "network interface")
 @group_option
 @tag_option
 @output_option
-@pass_session
+@action
 def create(
     session: Session,
     subnet: str,
@@ -99,7 +99,7 @@ def create(
 @command.command()
 @click.argument("eni", shell_complete=complete("eni"))
 @click.argument("instance", shell_complete=complete("i"))
-@pass_session
+@action
 def attach(session: Session, eni: str, instance: str) -> None:
     """Attach an interface to an instance, on the instance's host."""
     from netorch.control.actions.enis import attach_network_interface
@@ -110,7 +110,7 @@ def attach(session: Session, eni: str, instance: str) -> None:
 
 @command.command()
 @resources_argument("eni", "network interface")
-@pass_session
+@action
 def detach(session: Session, resources: tuple[str, ...]) -> None:
     """Detach interfaces from their instances."""
     from netorch.control.actions.enis import detach_network_interface
@@ -123,7 +123,7 @@ def detach(session: Session, resources: tuple[str, ...]) -> None:
 @command.command("set-groups")
 @click.argument("eni", shell_complete=complete("eni"))
 @click.argument("groups", nargs=-1, required=True, shell_complete=complete("sg"))
-@pass_session
+@action
 def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     """Put an interface into these security groups, and no others."""
     from netorch.control.actions.memberships import modify_interface_groups

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, flow_log_option, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, flow_log_option, pass_session, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option, show_value
 from netorch.model.flow_log import format_text
@@ -55,7 +55,7 @@ add_common(command, NOUN, "Delete a flow log; what it has written stays.")
 @click.option("--format", "log_format", default="", metavar="FIELDS", help="As EC2's: '${version} ${srcaddr}'.")
 @tag_option
 @output_option
-@pass_session
+@action
 def create(
     session: Session,
     name: str,

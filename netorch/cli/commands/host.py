@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, pass_session, tag_option
+from netorch.cli.context import Session, action, pass_session, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
 from netorch.cli.output import Columns, output_option, show_record, show_records
 
@@ -54,7 +54,7 @@ add_set_tags(command, "host", "host")
 @click.option("--role", type=click.Choice(["hypervisor", "edge"]), default="hypervisor", show_default=True)
 @tag_option
 @output_option
-@pass_session
+@action
 def create(session: Session, name: str, underlay: str, role: str, tags: dict[str, str], output: str) -> None:
     """Create a host; then run `netorch agent run --host NAME` on it."""
     from netorch.control.actions.hosts import create_host, describe_host

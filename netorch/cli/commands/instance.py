@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, group_option, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, group_option, pass_session, tag_option
 from netorch.cli.nouns import add_list, add_set_tags, add_show, of_vpc, resources_argument
 from netorch.cli.output import MACHINE, Columns, list_output_option, show_records, show_rows
 from netorch.errors import NetorchError
@@ -63,7 +63,7 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
     end = time.monotonic() + timeout_s
     while True:
         rows = [found for found in _rows(session) if found["id"] in ids]
-        if all(found["state"] == state for found in rows):
+        if session.dry_run or all(found["state"] == state for found in rows):
             return rows
         failed = next((found for found in rows if found["state"] == "failed"), None)
         if time.monotonic() > end:
@@ -93,7 +93,7 @@ add_set_tags(command, "i", "instance")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @tag_option
 @list_output_option
-@pass_session
+@action
 def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **wishes: Any) -> None:  # noqa: ANN401
     """Run an instance.
 
@@ -127,7 +127,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
 @click.argument("host", shell_complete=complete("host"))
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until they have moved.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
-@pass_session
+@action
 def move(session: Session, resources: tuple[str, ...], host: str, wait: bool, timeout: float) -> None:
     """Move instances to another host.
 
@@ -147,7 +147,7 @@ def move(session: Session, resources: tuple[str, ...], host: str, wait: bool, ti
 @command.command("set-groups")
 @click.argument("instance", shell_complete=complete("i"))
 @click.argument("groups", nargs=-1, required=True, shell_complete=complete("sg"))
-@pass_session
+@action
 def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None:
     """Put an instance into these security groups, and no others.
 
@@ -163,7 +163,7 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
 
 @command.command()
 @resources_argument("i", "instance")
-@pass_session
+@action
 def terminate(session: Session, resources: tuple[str, ...]) -> None:
     """Terminate instances.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
 from netorch.cli.output import Columns, output_option
 
@@ -76,7 +76,7 @@ add_common(command, NOUN, "Delete a network ACL that no subnet uses.")
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
 @tag_option
 @output_option
-@pass_session
+@action
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
     """Create a network ACL.
 
@@ -91,7 +91,7 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @command.command()
 @click.argument("acl", shell_complete=complete("acl"))
 @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
-@pass_session
+@action
 def associate(session: Session, acl: str, subnets: tuple[str, ...]) -> None:
     """Put a network ACL in force for subnets."""
     from netorch.control.actions.subnets import associate_network_acl
@@ -118,7 +118,7 @@ def _entry_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
     def decorate(function: Callable[..., None]) -> click.Command:
         for decorator in (
-            pass_session,
+            action,
             output_option,
             click.option("--cidr", required=True, help="The source for ingress, the destination for egress."),
             click.argument("ports", default=""),
@@ -163,7 +163,7 @@ def replace(session: Session, acl: str, direction: str, action: str, output: str
 @click.argument("acl", shell_complete=complete("acl"))
 @direction_argument
 @click.argument("number", type=int)
-@pass_session
+@action
 def remove(session: Session, acl: str, direction: str, number: int) -> None:
     """Remove an entry from a network ACL."""
     from netorch.control.actions.acls import delete_network_acl_entry

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
@@ -49,7 +49,7 @@ add_common(command, NOUN, "Delete a prefix list that no rule refers to.")
 @click.option("--max-entries", type=int, help="What it counts for in rule quotas; as many as its CIDRs if left out.")
 @tag_option
 @output_option
-@pass_session
+@action
 def create(
     session: Session, name: str, cidrs: tuple[str, ...], vpc: str, max_entries: int | None, tags: dict[str, str], output: str
 ) -> None:
@@ -66,7 +66,7 @@ def create(
 @click.argument("cidrs", nargs=-1)
 @click.option("--max-entries", type=int, help="As it was when left out.")
 @output_option
-@pass_session
+@action
 def set_(session: Session, prefix_list: str, cidrs: tuple[str, ...], max_entries: int | None, output: str) -> None:
     """Set the CIDRs of a prefix list, or its size.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from netorch.cli.context import Session, pass_session
+from netorch.cli.context import Session, action, pass_session
 from netorch.cli.output import output_option, show_record
 
 
@@ -31,7 +31,7 @@ def show(session: Session, owner: str, output: str) -> None:
 @click.argument("owner")
 @click.argument("limits", nargs=-1, required=True, metavar="LIMIT=NUMBER...")
 @output_option
-@pass_session
+@action
 @click.pass_context
 def set_(context: click.Context, session: Session, owner: str, limits: tuple[str, ...], output: str) -> None:
     """Change some of an owner's limits, e.g. vpcs=20; what is beyond a lower limit stays."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
@@ -47,7 +47,7 @@ add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one
 @click.option("--vpc", required=True, shell_complete=complete("vpc"))
 @tag_option
 @output_option
-@pass_session
+@action
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
     """Create a route table; its local routes are implicit."""
     from netorch.control.actions.route_tables import create_route_table
@@ -59,7 +59,7 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @command.command()
 @click.argument("table", shell_complete=complete("rtb"))
 @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
-@pass_session
+@action
 def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
     """Put a route table in force for subnets."""
     from netorch.control.actions.subnets import associate_route_table

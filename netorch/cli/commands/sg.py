@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
 from netorch.cli.output import Columns, output_option, show_record
 
@@ -75,7 +75,7 @@ add_common(command, NOUN, "Delete a security group that nothing refers to.")
 @click.option("--description", default="")
 @tag_option
 @output_option
-@pass_session
+@action
 def create(session: Session, name: str, vpc: str, description: str, tags: dict[str, str], output: str) -> None:
     """Create a security group.
 
@@ -125,7 +125,7 @@ direction_argument = click.argument("direction", type=click.Choice(["ingress", "
 @destination_option
 @click.option("--description", default="")
 @output_option
-@pass_session
+@action
 def add_rule(session: Session, /, group: str, direction: str, output: str, **words: str) -> None:
     """Add a rule to a security group.
 
@@ -158,7 +158,7 @@ def _direction(text: str) -> Direction:
 @source_option
 @destination_option
 @click.option("--terminate-established", is_flag=True, help="End the connections that no rule permits any more.")
-@pass_session
+@action
 def remove_rule(
     session: Session, group: str, words: tuple[str, ...], source: str, destination: str, terminate_established: bool
 ) -> None:

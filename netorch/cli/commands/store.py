@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from netorch.cli.called import as_called
-from netorch.cli.context import Session, pass_session
+from netorch.cli.context import Session, action, pass_session
 from netorch.cli.output import output_option, show_rows
 
 COLUMNS = ("key", "revision", "found")
@@ -73,7 +73,7 @@ def get(session: Session, key: str, revision: int) -> None:
 @click.argument("key")
 @click.option("--revision", type=int, help="What stood there then.")
 @click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="What a file holds.")
-@pass_session
+@action
 @click.pass_context
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:
     """Put a record back where one cannot be read."""
@@ -88,7 +88,7 @@ def put(context: click.Context, session: Session, key: str, revision: int | None
 
 @command.command()
 @click.argument("key")
-@pass_session
+@action
 def delete(session: Session, key: str) -> None:
     """Delete a record that cannot be read, if nothing refers to it."""
     from netorch.control.actions.repair import discard

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
@@ -54,7 +54,7 @@ add_common(command, NOUN, "Delete an empty subnet.")
 @click.option("--network-acl", default="", help="The default one when left out.", shell_complete=complete("acl"))
 @tag_option
 @output_option
-@pass_session
+@action
 def create(
     session: Session,
     name: str,

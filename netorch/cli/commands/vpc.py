@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
 from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.model.eni import Instance, NetworkInterface
@@ -72,7 +72,7 @@ add_set_tags(command, "vpc", "VPC")
 @click.option("--vni", type=int, help="Wish for a VNI.")
 @tag_option
 @output_option
-@pass_session
+@action
 def create(
     session: Session,
     name: str,
@@ -92,7 +92,7 @@ def create(
 
 @command.command("create-default")
 @output_option
-@pass_session
+@action
 def create_default(session: Session, output: str) -> None:
     """Create the default VPC.
 
@@ -117,7 +117,7 @@ add_delete(command, "vpc", "VPC", "Delete an empty VPC.", _delete)
 @click.argument("vpc", shell_complete=complete("vpc"))
 @click.argument("cidr")
 @output_option
-@pass_session
+@action
 def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
     """Add an address range to a VPC."""
     from netorch.control.actions.vpcs import associate_cidr
@@ -129,7 +129,7 @@ def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
 @click.argument("vpc", shell_complete=complete("vpc"))
 @click.argument("cidr")
 @output_option
-@pass_session
+@action
 def disassociate(session: Session, vpc: str, cidr: str, output: str) -> None:
     """Take an address range away that no subnet uses."""
     from netorch.control.actions.vpcs import disassociate_cidr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from netorch.errors import ApiError
 from netorch.model.vpc import Vpc
@@ -11,9 +11,10 @@ from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.records.read import Stored
 from netorch.store.alloc import Claim, take
-from netorch.store.base import Compare, Delete, KeyValue, Put, Range, Store
+from netorch.store.base import Compare, Delete, Put, Store
 from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 from netorch.store.transact import Snapshot, retry
+from netorch.store.trial import TrialStore
 
 ABSENT = 0  # the mod_revision of a key that does not exist
 
@@ -115,30 +116,10 @@ class Writes:
 
 
 def ahead(store: Store, writes: Writes) -> Store:
-    """Return a store as it will be once some writes are committed; it can only be read, to decide on more to write with them."""
-    return cast("Store", _Ahead(store, writes))
-
-
-class _Ahead:
-    def __init__(self, store: Store, writes: Writes) -> None:
-        self._store = store
-        self._writes = writes
-
-    def get(self, key: str) -> KeyValue | None:
-        """Return the key as it will stand."""
-        return self._will_be(key) if key in self._writes.values else self._store.get(key)
-
-    def list(self, prefix: str) -> Range:
-        """Return all keys with `prefix` as they will stand."""
-        listing = self._store.list(prefix)
-        kvs = {kv.key: kv for kv in listing.kvs}
-        kvs |= {key: kv for key in self._writes.values if key.startswith(prefix) and (kv := self._will_be(key)) is not None}
-        gone = {key for key, value in self._writes.values.items() if value is None}
-        return Range(listing.revision, tuple(kvs[key] for key in sorted(kvs.keys() - gone)), listing.mark)
-
-    def _will_be(self, key: str) -> KeyValue | None:
-        value = self._writes.values[key]
-        return None if value is None else KeyValue(key, value, ABSENT, ABSENT)  # `absorb` needs no compare of what it writes
+    """Return a store as it will be once some writes are committed, to decide on more to write with them."""
+    trial = TrialStore(store)
+    trial.txn((), writes.ops())
+    return trial
 
 
 def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:

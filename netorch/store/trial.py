@@ -1,0 +1,92 @@
+"""A store on which transactions are only tried: they succeed or fail as they would, and nobody else ever sees what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from netorch.errors import StoreError
+from netorch.store.base import Compare, Delete, KeyValue, Put, Range, Store, TxnResult, Watch
+from netorch.store.rules import check_txn
+
+
+class TrialStore:
+    """A `Store` in front of another one, which it only reads: what is written is kept here and read back from here.
+
+    Watches and marks are the other store's, so they know nothing of what was tried. A trial has no leases.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._written: dict[str, KeyValue | None] = {}  # None: deleted
+        self._transactions = 0
+
+    @property
+    def uid(self) -> str:
+        """The history that revisions count."""
+        return self._store.uid
+
+    def revision(self) -> int:
+        """Return the revision that the store would be at."""
+        return self._store.revision() + self._transactions
+
+    def mark(self, revision: int) -> str:
+        """Return the mark of a revision of the store itself."""
+        return self._store.mark(revision)
+
+    def get(self, key: str) -> KeyValue | None:
+        """Return the key as it would stand."""
+        return self._written[key] if key in self._written else self._store.get(key)
+
+    def list(self, prefix: str, revision: int = 0) -> Range:
+        """Return all keys with `prefix` as they would stand, or as they did stand at a revision of the store itself."""
+        listing = self._store.list(prefix, revision)
+        if revision:
+            return listing
+        found: dict[str, KeyValue | None] = {kv.key: kv for kv in listing.kvs}
+        found |= {key: kv for key, kv in self._written.items() if key.startswith(prefix)}
+        kvs = tuple(kv for _, kv in sorted(found.items()) if kv is not None)
+        return Range(listing.revision + self._transactions, kvs, listing.mark)
+
+    def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
+        """Try a transaction, and keep what it would write."""
+        check_txn(compares, ops)
+        for compare in compares:
+            known = self.get(compare.key)
+            if (known.mod_revision if known is not None else 0) != compare.mod_revision:
+                return TxnResult(False, self.revision())
+        changes = [op for op in ops if isinstance(op, Put) or self.get(op.key) is not None]
+        self._transactions += bool(changes)
+        revision = self.revision()
+        for op in changes:
+            before = self.get(op.key)
+            created = before.create_revision if before is not None else revision
+            self._written[op.key] = KeyValue(op.key, op.value, created, revision) if isinstance(op, Put) else None
+        return TxnResult(True, revision)
+
+    def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> Watch:
+        """Return a watch of the store itself."""
+        return self._store.watch(prefixes, from_revision, mark)
+
+    def grant(self, ttl_s: int) -> int:
+        """Refuse."""
+        self._refuse()
+
+    def keep_alive(self, lease: int) -> int:
+        """Refuse."""
+        self._refuse()
+
+    def revoke(self, lease: int) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def compact(self, revision: int) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def close(self) -> None:
+        """Give up the connection of the store itself."""
+        self._store.close()
+
+    def _refuse(self) -> NoReturn:
+        raise StoreError("store: a trial has no leases and forgets nothing; use the store itself")
