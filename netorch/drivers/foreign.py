@@ -1,20 +1,19 @@
 """What is not netorch's in its own namespace, found in netlink messages and named. Pure, but for the list of old tables.
 
-Left out is what the kernel makes by itself: its rules and routes, qdiscs without a handle, devices that are down (tunnel modules
-put one into every namespace).
+Left out is what the kernel makes by itself: its rules and routes, devices that are down (tunnel modules put one into every
+namespace).
 """
 
 from __future__ import annotations
 
 import socket
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.netlink import attrs, u32
-from netorch.drivers.rtnl.uapi import FR_ACT, FRA, RTA, RTMSG, RTN, RTPROT, RULEHDR, TCA_KIND, TCMSG, table_of
+from netorch.drivers.rtnl.uapi import FR_ACT, FRA, RTA, RTMSG, RTN, RTPROT, RULEHDR, table_of
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
@@ -67,13 +66,6 @@ def rule(body: bytes) -> Foreign | None:
     version = " -6" if body[RULEHDR.FAMILY] == socket.AF_INET6 else ""
     action = _RULE_ACTIONS.get(body[RULEHDR.ACTION], f"lookup {table_of(body, found)}")
     return Foreign(what=f"rule{version} pref {u32(found.get(FRA.PRIORITY, b''))} {action}")
-
-
-def qdisc(body: bytes, names: Mapping[int, str]) -> Foreign | None:
-    """Return a queueing discipline that somebody has put on a device (filters need one), or None for the kernel's own."""
-    _, index, handle = struct.unpack_from("=BxxxiI", body)
-    kind = attrs(body, TCMSG.SIZE).get(TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
-    return Foreign(what=f"qdisc {kind} on {names.get(index, index)}") if handle else None
 
 
 def nft_table(body: bytes) -> ForeignTable | None:

@@ -17,6 +17,7 @@ from netorch.drivers.nft.tables import Nft
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
 from netorch.drivers.sysctl import Sysctls
+from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.owner import overlay_netns
@@ -40,9 +41,8 @@ class LinuxKernel(Composition):
             self._tracker = Tracker(overlay, connections, self._nft[1].commit)
             self._rtnl = Rtnl(overlay, underlay)
             self._underlay = UnderlayDevice(underlay)
-            super().__init__(
-                (NamespaceName(name, overlay), self._underlay, Sysctls(overlay, self._rtnl.skip), self._rtnl, *self._nft)
-            )
+            sysctls, tc = Sysctls(overlay, self._rtnl.skip), Tc(overlay, self._rtnl.names)
+            super().__init__((NamespaceName(name, overlay), self._underlay, sysctls, self._rtnl, tc, *self._nft))
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)

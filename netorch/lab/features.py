@@ -49,6 +49,12 @@ PROBES = (
         why_needed="the tunnel between hosts",
     ),
     Probe(
+        name="tc flower",
+        command="ip link add p4 type veth peer name p5 && tc qdisc add dev p4 clsact && tc filter add dev p4 ingress pref 10 "
+        "flower dst_mac 02:00:00:00:00:01 action skbedit ptype host mark 1 pipe action mirred ingress redirect dev p5",
+        why_needed="routes to an interface with source/destination check off",
+    ),
+    Probe(
         name="nft inet",
         command=_nft(
             "table inet p { map z { typeof iifname : ct zone; }; "
@@ -82,7 +88,7 @@ PROBES = (
         what_to_do="use nft 1.0.6 or newer and kernel 6.1 or newer, or the lab kernel (build it once with scripts/kernel)",
     ),
 )
-_TOOLS = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
+_TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
 
 
 def probe_script(probes: Sequence[Probe] = PROBES) -> str:

@@ -15,8 +15,8 @@ Objects = Mapping[Key, KernelObject]
 def aftermath(objects: Objects, gone: Collection[KernelObject], moved: Iterable[Key] = ()) -> dict[Key, KernelObject | None]:
     """Return what is left of other objects than the `gone` ones: another value, or nothing.
 
-    What dies with its parent or its twin goes. A device that outlives its VRF is taken down for a moment, as the `moved` devices
-    are, which got another master. Going down, a device loses what is `lost_when_down`.
+    What dies with its parent, or with what else it needs, goes. A device that outlives its VRF is taken down for a moment, as the
+    `moved` devices are, which got another master. Going down, a device loses what is `lost_when_down`.
 
     Cost: nothing where none of the gone has children; else O(objects) for each generation, of which there are two or three.
     """
@@ -38,10 +38,10 @@ def _next_generation(
 ) -> dict[Key, KernelObject | None]:
     found: dict[Key, KernelObject | None] = {}
     for key, obj in objects.items():
-        parent, twin = obj.parent, obj.twin
-        if key in known or (parent is None and twin is None):
+        parent, needs = obj.parent, obj.needs
+        if key in known or (parent is None and needs is None):
             continue
-        if twin in dead:
+        if needs in dead:
             found[key] = None
         elif parent in dead:
             rest = obj.orphan

@@ -5,7 +5,7 @@ netns           which of the host's namespaces it is in
 vni             the VPC that it belongs to; HOST_SLICE for what all VPCs share
 parent          the key of the object that this one stands on, e.g. a route's device
 orphan          what the kernel leaves of it when the parent goes; nothing: it goes, too
-twin            the key of the object that goes when this one goes, and takes this one along: the other end of a cable
+needs           the key of one more object without which this one is of no use, and made again: a cable's other end
 lost_when_down  whether the kernel takes it away when the parent, a device, goes down or gets another master
 order           made in ascending order, removed in descending order (netorch.state.order)
 in_place        whether a changed object can be replaced without a moment of absence (`replaces`)
@@ -65,8 +65,8 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     @property
-    def twin(self) -> Key | None:
-        """Return the key of the object with which this one lives and dies, and which lives and dies with this one."""
+    def needs(self) -> Key | None:
+        """Return the key of one more object that this one does not outlive, or that leaves it useless when it goes."""
         return None
 
     @property

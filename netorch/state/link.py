@@ -41,8 +41,8 @@ class IncompleteLink(Link, frozen=True, kw_only=True):
     seems: Link | None = None
 
     @property
-    def twin(self) -> Key | None:
-        return self.seems.twin if self.seems is not None else None
+    def needs(self) -> Key | None:
+        return self.seems.needs if self.seems is not None else None
 
     def text(self) -> str:
         return f"link {self.ifname} incomplete"
@@ -190,7 +190,7 @@ class CableEnd(Member, frozen=True, kw_only=True):
     group: int = 0
 
     @property
-    def twin(self) -> Key | None:
+    def needs(self) -> Key | None:
         return link_key(self.peer, self.netns)
 
     def replaces(self, actual: KernelObject) -> bool:

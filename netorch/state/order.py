@@ -27,7 +27,9 @@ class Order:
     NFT_ELEMENT = 40
     ADDRESS = 45
     UP = 50
+    CLSACT = 51
     NEIGHBOUR = 55
     FDB = 57
     PORT_ROUTE = 60
+    FILTER = 65  # after the routes of the device that it leads to
     MAPPING_ROUTE = 70

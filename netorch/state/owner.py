@@ -6,6 +6,7 @@
 | route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)    |
 | FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours                |
 | link                  | altname `netorch-<ifname>`, set last: a device of ours without it is incomplete and finished   |
+| clsact, filter        | on a device of ours: the device is ours                                                         |
 | address               | on a VRF device of ours: the device is ours                                                     |
 | nft                   | the tables named `netorch`; a fingerprint in a set's comment says what was loaded               |
 

@@ -313,7 +313,7 @@ FOREIGN = {
     "device debug0": ("link add debug0 up type dummy", "link del debug0"),
     "nft table inet mine": ("add table inet mine", "delete table inet mine"),
     "nft table ip6 netorch": ("add table ip6 netorch", "delete table ip6 netorch"),
-    "qdisc clsact on vx20000": ("qdisc add dev vx20000 clsact", "qdisc del dev vx20000 clsact"),
+    "qdisc pfifo on vx20000": ("qdisc add dev vx20000 handle 1: root pfifo", "qdisc del dev vx20000 root"),
 }
 
 

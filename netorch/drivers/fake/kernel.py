@@ -16,6 +16,7 @@ from netorch.drivers.composition import Composition
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
+from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.op import Op
@@ -50,6 +51,7 @@ class FakeKernel(Composition):
         self._fakes: tuple[FakeDriver, ...] = (
             FakeRtnl(host),
             FakeSysctls(host),
+            FakeTc(host),
             *(FakeNft(host, netns, lambda zone: tracker.forget(tracker.flows(zone))) for netns in (UNDERLAY, OVERLAY)),
             *(make(host) for make in more),
         )

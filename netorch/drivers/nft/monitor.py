@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Final
 
-from netorch.drivers.netlink import SO_RCVBUFFORCE, Channel, enlarge
+from netorch.drivers.netlink import SO_RCVBUFFORCE, Channel, enlarge, skip_ports
 from netorch.errors import KernelError
 from netorch.state.owner import NFT_TABLE
 
@@ -19,16 +17,10 @@ _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
 _NFNL_SUBSYS_NFTABLES: Final = 10
 _NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2  # linux/netfilter/nf_tables.h NFT_MSG_*
-_SO_ATTACH_FILTER: Final = 26
 _QUEUE_BYTES: Final = 4 << 20
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _FIRST_ATTRIBUTE: Final = _HEADER.size + 4  # behind nfgenmsg; every nftables message but NEWGEN names its table there
 _OUR_NAME: Final = NFT_TABLE.encode() + b"\0"
-
-# Classic BPF, see linux/filter.h. Loads are big-endian, while netlink's numbers have the machine's own order.
-_LOAD_WORD: Final = 0x20
-_JUMP_IF_EQUAL: Final = 0x15
-_RETURN: Final = 0x06
 
 
 class NftMonitor:
@@ -39,7 +31,7 @@ class NftMonitor:
         self._all_tables = all_tables
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
-        _skip_ports(self._socket, own_ports)
+        skip_ports(self._socket, own_ports)
         enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
 
@@ -96,19 +88,3 @@ def _concerns_us(datagram: bytes, all_tables: bool) -> bool:
             return True
         offset += (length + 3) & ~3
     return False
-
-
-def _skip_ports(sock: socket.socket, ports: Sequence[int]) -> None:
-    """Let the kernel not even queue what those ports brought about: our own bulk changes would flood the socket."""
-    swapped = [int.from_bytes(struct.pack("=I", port), "big") for port in ports]
-    program = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in (
-            (_LOAD_WORD, 0, 0, 12),  # nlmsg_pid of the first message; all of a datagram are from one commit
-            *((_JUMP_IF_EQUAL, len(ports) - place, 0, port) for place, port in enumerate(swapped)),
-            (_RETURN, 0, 0, 0xFFFFFFFF),
-            (_RETURN, 0, 0, 0),
-        )
-    )
-    buffer = ctypes.create_string_buffer(program, len(program))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))

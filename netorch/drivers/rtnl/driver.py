@@ -57,7 +57,7 @@ class Rtnl:
         }
 
     def dump(self) -> dict[Key, KernelObject]:
-        """Return all that is ours, and what is foreign. Cost: eleven dumps, and for each port a look at its namespace's name."""
+        """Return all that is ours, and what is foreign. Cost: ten dumps, and for each port a look at its namespace's name."""
         self._monitor.forget()
         try:
             reading = read_all(self._overlay)
@@ -91,6 +91,10 @@ class Rtnl:
         """Take what has arrived about these objects for our own doing: another driver has set them."""
         self._monitor.drain()
         self._monitor.settle(keys)
+
+    def names(self) -> decode.Names:
+        """Return the names of all devices by number, as last heard of."""
+        return self._monitor.names
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `events` has something."""

@@ -22,7 +22,6 @@ from netorch.drivers.rtnl.uapi import (
     RTEXT_FILTER_SKIP_STATS,
     RTM,
     RTMSG,
-    TCMSG,
     table_of,
 )
 from netorch.state.base import KernelObject
@@ -62,7 +61,6 @@ def read_all(channel: Channel) -> Reading:
     for family in (_AF_INET, _AF_INET6):
         for body in _bodies(channel, RTM.GETROUTE, _family(family)):
             objects += _present((decode.route(body, names) or foreign.route(body),))
-    objects += _present(foreign.qdisc(body, names) for body in _bodies(channel, RTM.GETQDISC, bytes(TCMSG.SIZE)))
     return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
 
 

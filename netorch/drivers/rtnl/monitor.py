@@ -29,7 +29,6 @@ from netorch.state.owner import PROTOCOL
 _GROUPS: Final = (
     RTNLGRP.LINK,
     RTNLGRP.NEIGH,
-    RTNLGRP.TC,
     RTNLGRP.IPV4_IFADDR,
     RTNLGRP.IPV4_ROUTE,
     RTNLGRP.IPV4_RULE,
@@ -240,9 +239,6 @@ class Monitor:
         if obj is not None:
             self._seen(obj) if there else self._gone(obj.key, obj.vni)
 
-    def _on_qdisc(self, kind: int, _flags: int, body: bytes) -> None:
-        self._on_foreign(kind == RTM.NEWQDISC, foreign.qdisc(body, self.names))
-
     def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
         if body[NDMSG.FAMILY] == AF_BRIDGE:
             entry = decode.fdb(body, self.names)
@@ -283,8 +279,6 @@ _HANDLERS: Final[dict[int, Callable[[Monitor, int, int, bytes], None]]] = {
     RTM.NEWRULE: Monitor._on_rule,
     RTM.DELRULE: Monitor._on_rule,
     RTM.NEWNETCONF: Monitor._on_netconf,
-    RTM.NEWQDISC: Monitor._on_qdisc,
-    RTM.DELQDISC: Monitor._on_qdisc,
 }
 
 

@@ -19,6 +19,7 @@ class RTM:
     NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
     NEWRULE, DELRULE, GETRULE = 32, 33, 34
     NEWQDISC, DELQDISC, GETQDISC = 36, 37, 38
+    NEWTFILTER, DELTFILTER, GETTFILTER = 44, 45, 46
     GETNEIGHTBL = 66
     NEWNETCONF, DELNETCONF = 80, 81
     GETNSID = 90
@@ -77,12 +78,6 @@ class NETCONFMSG:
     """The head of a notification about sysctls: one byte, padded."""
 
     FAMILY, SIZE = 0, 4
-
-
-class TCMSG:
-    """The head of a queueing discipline's message."""
-
-    SIZE = 20
 
 
 class IFLA:
@@ -237,7 +232,6 @@ RTEXT_FILTER_SKIP_STATS = 8
 IFLA_EVENT_FEATURES = 2
 AF_BRIDGE = 7
 IFNAMSIZ = 16
-TCA_KIND = 1
 
 
 def table_of(body: bytes, found: Mapping[int, bytes]) -> int:

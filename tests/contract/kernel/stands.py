@@ -22,6 +22,7 @@ from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import overlay_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
+from netorch.state.tc import Clsact, Receive, Redirect, TcFilter
 from policy import nftgen, skeleton
 from tests import chains
 
@@ -43,6 +44,10 @@ CABLE = (
         vni=VNI, ifname="p-0013880000001", lladdr=PORT_MAC, mtu=1500, vrf="vrf5000", peer="q-0013880000001", group=VXLAN_GROUP
     ),
     CableEnd(vni=VNI, ifname="q-0013880000001", lladdr=ROUTER, mtu=1400, vrf="vrf5000", peer="p-0013880000001"),
+)
+CLSACT = Clsact(vni=VNI, ifname="vx5000")
+FILTER = TcFilter(
+    vni=VNI, ifname="vx5000", pref=10, handle=0x12345678, dst_mac=MAC, actions=(Receive(mark=7), Redirect(CABLE[0].ifname))
 )
 LAST_ROUTE = Route(vni=VNI, table=VNI, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
 PORT_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.11/32", ifname=PORT)
@@ -105,6 +110,8 @@ VPC: tuple[KernelObject, ...] = (
     NEIGHBOUR,
     FDB,
     PORT_ROUTE,
+    CLSACT,
+    FILTER,
     REMOTE_ROUTE,
 )
 
@@ -124,6 +131,10 @@ class Stand(Protocol):
 
     def foreigner_renames(self, end: CableEnd) -> None:
         """Let somebody else rename a cable's end."""
+        ...
+
+    def foreigner_filters(self, taken: TcFilter) -> None:
+        """Let somebody else drop all IPv4 packets of a device's, by a filter of this one's place."""
         ...
 
     def foreigner_switches(self, gro: Gro) -> None:
@@ -159,6 +170,10 @@ class FakeStand:
         for obj in (msgspec.structs.replace(other, peer=STRAY), IncompleteLink(ifname=STRAY)):
             self.fake.objects[obj.key] = obj
 
+    def foreigner_filters(self, taken: TcFilter) -> None:
+        theirs = msgspec.structs.replace(taken, dst_mac="", actions=(), strange="matchall of another hook or protocol")
+        self.fake.disturb(Create(theirs))
+
     def foreigner_switches(self, gro: Gro) -> None:
         self.fake.disturb(Create(gro))
 
@@ -189,6 +204,11 @@ class LinuxStand:
                 self._run("bridge", "fdb", "del", obj.lladdr, "dev", obj.ifname, "dst", obj.dst, "self")
             case Address():
                 self._run("ip", "addr", "del", obj.address, "dev", obj.ifname)
+            case Clsact():
+                self._run("tc", "qdisc", "del", "dev", obj.ifname, "clsact")
+            case TcFilter():
+                place = ("dev", obj.ifname, obj.hook, "pref", str(obj.pref), "handle", hex(obj.handle))
+                self._run("tc", "filter", "del", *place, "flower")
             case NftElement():
                 self._run("nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
             case PortChain():
@@ -205,6 +225,10 @@ class LinuxStand:
     def foreigner_renames(self, end: CableEnd) -> None:
         self._run("ip", "link", "set", end.ifname, "down")
         self._run("ip", "link", "set", end.ifname, "name", STRAY)
+
+    def foreigner_filters(self, taken: TcFilter) -> None:
+        place = ("dev", taken.ifname, taken.hook, "protocol", "ip", "pref", str(taken.pref), "handle", hex(taken.handle))
+        self._run("tc", "filter", "add", *place, "matchall", "action", "drop")
 
     def foreigner_switches(self, gro: Gro) -> None:
         descriptor = netns.find(overlay_netns(HOST))

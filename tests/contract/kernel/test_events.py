@@ -15,8 +15,10 @@ from tests.contract.kernel.stands import (
     ADDRESS,
     CABLE,
     CHAIN,
+    CLSACT,
     ELEMENTS,
     FDB,
+    FILTER,
     NEIGHBOUR,
     REMOTE_ROUTE,
     TABLES,
@@ -34,7 +36,7 @@ from tests.contract.kernel.stands import (
 
 @pytest.mark.parametrize(
     "victim",
-    [REMOTE_ROUTE, NEIGHBOUR, FDB, ADDRESS, VXLAN, TAP_PORT, CABLE[0], AdminUp(vni=VNI, ifname=TAP)],
+    [REMOTE_ROUTE, NEIGHBOUR, FDB, ADDRESS, VXLAN, TAP_PORT, CABLE[0], CLSACT, FILTER, AdminUp(vni=VNI, ifname=TAP)],
     ids=lambda obj: str(obj.key[:2]),
 )
 def test_what_somebody_else_deletes_is_an_event_and_comes_back(stand: Stand, victim: KernelObject) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.foreign import Foreign, ForeignTable
-from netorch.state.link import AdminUp, IncompleteLink, Settings
+from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings
 from tests.contract.kernel.stands import VPC
 
 OBJECTS: tuple[KernelObject, ...] = (
@@ -53,9 +53,8 @@ def test_a_parent_comes_first_and_knows_that_it_is_one(obj: KernelObject) -> Non
         assert isinstance(obj, AdminUp)
 
 
-@pytest.mark.parametrize("obj", [obj for obj in VPC if obj.twin is not None], ids=lambda obj: "-".join(map(str, obj.key[:3])))
-def test_twins_name_each_other(obj: KernelObject) -> None:
-    twin = {each.key: each for each in VPC}[obj.twin or ()]
-    assert twin.twin == obj.key
-    assert twin.has_children
-    assert obj.has_children, "or nobody would see the twin go with it"
+@pytest.mark.parametrize("obj", [obj for obj in VPC if obj.needs is not None], ids=lambda obj: "-".join(map(str, obj.key[:3])))
+def test_what_something_needs_knows_that_it_has_children(obj: KernelObject) -> None:
+    needed = {each.key: each for each in VPC}[obj.needs or ()]
+    assert needed.has_children, "or nobody would see what goes with it"
+    assert not isinstance(obj, CableEnd) or needed.needs == obj.key

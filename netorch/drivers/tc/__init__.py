@@ -1,0 +1,1 @@
+"""Traffic control in the overlay namespace."""

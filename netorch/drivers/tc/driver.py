@@ -1,0 +1,123 @@
+"""Traffic control in the overlay namespace: clsact and its filters, and word of other qdiscs."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
+from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal, arrived, open_socket, skip_ports
+from netorch.drivers.rtnl.entries import failure
+from netorch.drivers.rtnl.port import index_in
+from netorch.drivers.rtnl.uapi import RTM, RTNLGRP
+from netorch.drivers.tc import decode, encode
+from netorch.drivers.tc.uapi import TCMSG
+from netorch.errors import KernelError
+from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.op import Create, Delete, Failure, Op
+from netorch.state.tc import Clsact, TcFilter
+
+_QUEUE_BYTES: Final = 4 << 20
+_DATAGRAMS: Final = 1 << 16  # more than the queue holds
+_RECV: Final = 1 << 17  # bytes
+
+
+class Tc:
+    """Implements `netorch.drivers.base.Driver`. `names` are those of all devices, by number, as last heard of."""
+
+    netns: Final = OVERLAY
+    kinds: Final = frozenset({Clsact.kind, TcFilter.kind})
+
+    def __init__(self, overlay_fd: int, names: Callable[[], decode.Names]) -> None:
+        """Open the namespace. Raises OSError."""
+        self._names = names
+        self._channel = Channel(overlay_fd)
+        self._monitor = open_socket(overlay_fd, 1 << (RTNLGRP.TC - 1), _QUEUE_BYTES)
+        self._monitor.setblocking(False)
+        skip_ports(self._monitor, (self._channel.port,))
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return the clsact qdiscs and filters of our devices, and what is foreign. Cost: one dump, and two for each clsact."""
+        self.events()
+        try:
+            return {obj.key: obj for obj in self._read()}
+        except OSError as error:
+            raise KernelError("dump traffic control of the overlay namespace", error.errno or 0, str(error)) from error
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Carry out the operations in one batch of messages."""
+        indexes: dict[str, int] = {}
+
+        def index_of(ifname: str) -> int:
+            if ifname not in indexes:
+                indexes[ifname] = index_in(self._channel, ifname)
+            return indexes[ifname]
+
+        messages: list[Message] = []
+        sent: list[Op] = []
+        failures: list[Failure] = []
+        for op in ops:
+            delete = isinstance(op, Delete)
+            try:
+                messages.append(encode.pack(op.obj, index_of, delete=delete))
+                sent.append(op)
+            except LookupError:
+                failures += [] if delete else [failure(op, Refusal(errno.ENODEV))]
+        refused = self._channel.batch(messages)
+        hard = ((sent[i], refusal) for i, refusal in refused.items() if not _tolerated(sent[i], refusal.errno))
+        return failures + [failure(op, refusal) for op, refusal in hard]
+
+    def events(self) -> list[KernelEvent]:
+        """Return what others have changed since the last call; never blocks."""
+        found: list[KernelEvent] = []
+        for answer in arrived(self._monitor, _DATAGRAMS, _RECV):
+            found += [Lost(self.kinds)] if answer is None else self._event(answer[0], answer[2])
+        return found
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `events` has something."""
+        return self._monitor.fileno()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._monitor.close()
+        self._channel.close()
+
+    def _read(self) -> Iterator[KernelObject]:
+        names = self._names()
+        for _, _, body in self._channel.dump(RTM.GETQDISC, bytes(TCMSG.SIZE)):
+            found = decode.qdisc(body, names)
+            if found is None:
+                continue
+            yield found
+            if isinstance(found, Clsact):
+                yield from self._filters(decode.device_number(body), names)
+
+    def _filters(self, device: int, names: decode.Names) -> Iterator[TcFilter]:
+        for hook in encode.HOOKS.values():
+            for _, _, body in self._channel.dump(RTM.GETTFILTER, encode.head_of(device, parent=hook)):
+                found = decode.tc_filter(body, names)
+                if found is not None:
+                    yield found
+
+    def _event(self, kind: int, body: bytes) -> list[KernelEvent]:
+        names = self._names()
+        if kind in (RTM.NEWQDISC, RTM.DELQDISC):
+            found: KernelObject | None = decode.qdisc(body, names)
+        elif kind in (RTM.NEWTFILTER, RTM.DELTFILTER):
+            found = decode.tc_filter(body, names)
+            if found is None:
+                return [Lost(self.kinds)]  # of some kinds of filters Linux does not say which one it is
+        else:
+            return []
+        if found is None:
+            return []
+        return [Seen(found)] if kind in (RTM.NEWQDISC, RTM.NEWTFILTER) else [Gone(found.key, found.vni)]
+
+
+def _tolerated(op: Op, number: int) -> bool:
+    """Return whether a refusal leaves things as they were asked for."""
+    if isinstance(op, Delete):
+        return number in ABSENT or number == errno.EINVAL  # its device has no clsact any more
+    return isinstance(op, Create) and isinstance(op.obj, Clsact) and number == errno.EEXIST
