@@ -19,6 +19,7 @@ from typing import Final
 
 from netorch.compiler.base import HostView, MappingPart, Part, VpcPart, VpcView, ipv6_next_hop, router_mac
 from netorch.model.mapping import Mapping, Move, MoveDirection
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
@@ -81,10 +82,13 @@ def _next_hop(vni: int, vxlan: str, vtep: str, version: int) -> tuple[str, Neigh
 
 
 class OverlayCompiler:
-    """Yields the VXLAN device of a VPC, and of each mapping the way to its host."""
+    """Yields the VXLAN device of a VPC, and of each mapping the way to its host.
+
+    A peering connection asks for nothing: packets cross it by routes only.
+    """
 
     name: Final = "overlay"
-    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping})
+    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping, PeeringConnection})
     parts: Final[tuple[Part, ...]] = (
         VpcPart(id="overlay", compile=_device, inputs=frozenset({HostView, Vpc})),
         MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc})),

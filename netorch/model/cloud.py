@@ -111,6 +111,14 @@ _EVERYTHING = [
 DEFAULT_ACL = NetworkAclDecl(name=DEFAULT_NAME, ingress=_EVERYTHING, egress=_EVERYTHING)
 
 
+class PeeringDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A peering connection of the VPC. It is accepted at once where who applies the file may act for both VPCs."""
+
+    name: str
+    peer: str  # the other VPC: its name, owner/name, or its id
+    tags: Tags = {}
+
+
 class LoggedTraffic(Enum):
     """Which traffic a flow log records, as a file writes it."""
 
@@ -179,6 +187,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     security_groups: list[SecurityGroupDecl] = []
     network_acls: list[NetworkAclDecl] = []
     route_tables: list[RouteTableDecl] = []
+    peerings: list[PeeringDecl] = []
     flow_logs: list[FlowLogDecl] = []
     subnets: list[SubnetDecl] = []
     instances: list[InstanceDecl] = []

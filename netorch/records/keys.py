@@ -24,6 +24,11 @@ def resource(resource_id: str) -> str:
     return f"vpc/{resource_id[-17:-11]}/{prefix}/{resource_id}" if prefix != "vpc" else f"vpc/{resource_id[-17:-11]}/vpc"
 
 
+def member(vni: int, resource_id: str) -> str:
+    """Return the key of something in the VPC of a VNI; what two VPCs share is in both, and its id says one of them."""
+    return f"{vpc_prefix(vni)}{resource_id[:-18]}/{resource_id}"
+
+
 def map_prefix(vni: int) -> str:
     """Return the prefix of all mappings of a VPC."""
     return f"map/{vni:06x}/"

@@ -16,9 +16,10 @@ from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import Mapping
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.records import valid
+from netorch.records import keys, valid
 
 T = TypeVar("T")
 Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, its address
@@ -55,6 +56,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     unique_names: bool = True  # within its VPC
     placed: bool = False  # hosts are asked to carry it: host/<host>/placement/<id>
     refers: Callable[[T], Iterator[Reference]] = _nothing  # to what must exist
+    shared_with: Callable[[T], int] | None = None  # the VNI of the other VPC that has a record of it, under the same id
     goes_along: Callable[[T], bool] = _never  # whether it is deleted together with its VPC; else the VPC cannot be deleted
 
 
@@ -194,6 +196,18 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         goes_along=lambda log: True,
     ),
     Kind(
+        type=PeeringConnection,
+        prefix="pcx",
+        noun="peering connection",
+        command="peering",
+        not_found="InvalidVpcPeeringConnectionID.NotFound",
+        limit="ActiveVpcPeeringConnectionPerVpcLimitExceeded",
+        check=valid.check_peering,
+        unique_names=False,  # the accepter may give none
+        shared_with=lambda connection: connection.peer_vni,
+        goes_along=lambda connection: True,
+    ),
+    Kind(
         type=Host,
         prefix="host",
         noun="host",
@@ -211,6 +225,13 @@ BY_TYPE: Final[dict[type, Kind[Any]]] = {kind.type: kind for kind in _ALL}
 def kind_of(of: type[T]) -> Kind[T]:
     """Return the kind of resource that a type is the record of."""
     return cast("Kind[T]", BY_TYPE[of])
+
+
+def keys_of(record: Any) -> list[str]:  # noqa: ANN401 - anything that a VPC has
+    """Return the keys at which something of a VPC is stored: what two VPCs share, with each of them."""
+    kind = BY_TYPE[type(record)]
+    vnis = [record.vni, kind.shared_with(record)] if kind.shared_with is not None else [record.vni]
+    return [keys.member(vni, record.id) for vni in vnis]
 
 
 def of_vpc() -> Iterator[Kind[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import msgspec
@@ -15,7 +16,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import not_found
-from netorch.records.kinds import kind_of
+from netorch.records.kinds import Kind, kind_of
 from netorch.store.base import KeyValue, Store
 
 T = TypeVar("T")
@@ -65,12 +66,23 @@ def seen_vpc(store: Store, caller: Caller, vni: int) -> Stored[Vpc] | None:
 
 def read(store: Store, caller: Caller, of: type[T], resource_id: str) -> tuple[Stored[Vpc], Stored[T]]:
     """Return a resource of a VPC, with that VPC. Raises ApiError: EC2's NotFound of its kind, when it is another owner's, too."""
-    kind = kind_of(of).prefix
-    vpc = seen_vpc(store, caller, vni_of(resource_id)) if is_id(resource_id, kind) else None
-    found = get(store, keys.resource(resource_id), of) if vpc is not None else None
+    kind = kind_of(of)
+    vpc = _vpc_with(store, caller, kind, resource_id) if is_id(resource_id, kind.prefix) else None
+    found = get(store, keys.member(vpc.record.vni, resource_id), of) if vpc is not None else None
     if vpc is None or found is None:
-        raise not_found(kind, resource_id)
+        raise not_found(kind.prefix, resource_id)
     return vpc, found
+
+
+def _vpc_with(store: Store, caller: Caller, kind: Kind[T], resource_id: str) -> Stored[Vpc] | None:
+    """Return the VPC whose record of a resource the caller may see: the id's, or else the one that shares the resource."""
+    vpc = seen_vpc(store, caller, vni_of(resource_id))
+    if vpc is not None or kind.shared_with is None:
+        return vpc
+    with suppress(UnreadableRecord):  # another owner's record: only the operator hears of it
+        shared = get(store, keys.resource(resource_id), kind.type)
+        return seen_vpc(store, caller, kind.shared_with(shared.record)) if shared is not None else None
+    return None
 
 
 def read_all(store: Store, of: type[T], vni: int) -> dict[str, Stored[T]]:

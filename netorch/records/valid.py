@@ -17,9 +17,10 @@ from netorch.model import flow_log, permission, rules
 from netorch.model.addr import AddressError, Prefix, canonical_ip, first_overlaps, parse_prefix, version_of
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
-from netorch.model.ids import VNI_FIRST, VNI_LAST, vni_of
+from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind, target_of
 from netorch.model.rules import Flaw, shown
 from netorch.model.security import (
@@ -118,8 +119,12 @@ def _id(field: str, text: str, kind: str, vni: int) -> None:
 
 def _member(key: str, record: Any, kind: str) -> None:  # noqa: ANN401 - anything that a VPC has
     """Check what all members of a VPC have."""
-    _at(key, keys.resource(record.id))
+    _at(key, keys.member(record.vni, record.id))
     _id("id", record.id, kind, record.vni)
+    _labels(record)
+
+
+def _labels(record: Any) -> None:  # noqa: ANN401 - anything that has tags
     if record.tags:
         _tags(record.tags)
 
@@ -300,6 +305,25 @@ def check_flow_log(key: str, log: FlowLog) -> None:
     _ok("interval_s", flow_log.interval(log.interval_s))
     if log.format != flow_log.DEFAULT_FORMAT:
         _ok("format", flow_log.parse_format(" ".join(log.format)))
+
+
+def check_peering(key: str, connection: PeeringConnection) -> None:
+    """Check what one of two VPCs has of a peering connection. Raises Invalid."""
+    _at(key, keys.member(connection.vni, connection.id))
+    ends = [("requester", connection.requester), ("accepter", connection.accepter)]
+    for field, end in ends:
+        if not is_id(end.id, "vpc"):
+            raise Invalid(f"{field}: {shown(end.id)} is not the id of a VPC")
+        _ok(field, _name(end.owner))
+    vnis = [vni_of(end.id) for _, end in ends]
+    if len(set(vnis)) == 1:
+        raise Invalid("accepter: it is the requester")
+    if connection.vni not in vnis:
+        raise Invalid(f"vni: {connection.vni} is of neither VPC")
+    _id("id", connection.id, "pcx", vnis[0])
+    if connection.name:
+        _ok("name", _name(connection.name))
+    _labels(connection)
 
 
 def check_mapping(key: str, mapping: Mapping) -> None:

@@ -16,6 +16,7 @@ _IPV4: Final = rf"{_OCTET}(\.{_OCTET}){{3}}"
 _IPV6: Final = r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
 _Schema = dict[str, Any]
 
+_PART: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}"  # of a path of names
 _NAME: Final[_Schema] = {"pattern": rules.NAME_PATTERN}
 _ADDRESS: Final[_Schema] = {"pattern": f"^{_IPV4}$"}
 _ADDRESS6: Final[_Schema] = {"pattern": f"^{_IPV6}$"}
@@ -130,6 +131,15 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "The table's name, unique in the VPC; not main.", **_NAME},
         "tags": _TAGS,
     },
+    cloud.PeeringDecl: {
+        "name": {"description": "What this VPC calls the connection, unique in the VPC; routes write pcx- and this.", **_NAME},
+        "peer": {
+            "description": "The other VPC: its name, owner/name, or its id.",
+            "pattern": rf"{_PART}(/{_PART[1:]})?$",
+            "examples": ["data", "globex/data"],
+        },
+        "tags": _TAGS,
+    },
     cloud.SubnetDecl: {
         "name": {"description": "The subnet's name, unique in the VPC.", **_NAME},
         "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **_CIDR},
@@ -176,6 +186,9 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
         "route_tables": {"description": "Route tables besides the main one."},
+        "peerings": {
+            "description": "Peering connections with other VPCs. Packets cross where the routes of both VPCs lead there."
+        },
         "flow_logs": {"description": "Flow logs of all interfaces in the VPC."},
         "subnets": {"description": "The VPC's subnets; they do not overlap."},
         "instances": {"description": "The instances in the VPC."},

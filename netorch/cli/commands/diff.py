@@ -11,6 +11,7 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
+from netorch.model.check.peerings import normal_peerings
 from netorch.model.cloud import DEFAULT_OWNER
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
 from netorch.model.security import DEFAULT_NAME
@@ -81,6 +82,7 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
         prefix_lists=normal_lists(vpc.prefix_lists),
         security_groups=normal_groups(vpc.security_groups),
         network_acls=normal_acls(vpc.network_acls),
+        peerings=normal_peerings(vpc.owner, vpc.peerings),
         flow_logs=normal_flow_logs(vpc.flow_logs),
         route_tables=sorted(vpc.route_tables, key=lambda table: table.name),
         subnets=sorted(map(_plain_subnet, vpc.subnets), key=lambda subnet: subnet.name),

@@ -13,6 +13,7 @@ from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_sh
 from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 
@@ -44,6 +45,7 @@ def _show(session: Session, ids: Sequence[str], output: str) -> None:
             "security_groups": len(records.of(SecurityGroup)),
             "network_acls": len(records.of(NetworkAcl)),
             "prefix_lists": len(records.of(PrefixList)),
+            "peerings": len(records.of(PeeringConnection)),
             "flow_logs": len(records.of(FlowLog)),
             "instances": len(records.of(Instance)),
             "network_interfaces": len(records.of(NetworkInterface)),

@@ -47,5 +47,5 @@ def _find(store: Store, caller: Caller, kind: str, resource: str) -> tuple[str, 
     if kind == "vpc":
         vpc = read_vpc(store, caller, resource)
         return keys.vpc(vpc.record.vni), vpc.record, vpc.mod_revision
-    _, found = read(store, caller, BY_PREFIX[kind].type, resource)
-    return keys.resource(resource), found.record, found.mod_revision
+    vpc, found = read(store, caller, BY_PREFIX[kind].type, resource)
+    return keys.member(vpc.record.vni, resource), found.record, found.mod_revision

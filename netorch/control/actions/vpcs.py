@@ -13,6 +13,7 @@ import msgspec
 
 from netorch.control.actions import acls, groups
 from netorch.control.base import checks
+from netorch.control.base.peers import delete_idle, peers_of, refuse_overlap
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
@@ -21,12 +22,13 @@ from netorch.model.addr import Prefix, first_overlaps, parse_prefix
 from netorch.model.check.cloud import MAIN_ROUTE_TABLE
 from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
 from netorch.model.ids import Vni
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
-from netorch.records.kinds import of_vpc
+from netorch.records.kinds import keys_of, of_vpc
 from netorch.records.read import Stored, read_all, read_vpc
 from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
 from netorch.store.base import KeyValue, Store
@@ -187,7 +189,9 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
 
 
 def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
-    """Delete an empty VPC with its main route table, default group and ACL, and flow logs; its VNI stays unused for a while.
+    """Delete an empty VPC with what goes along: its main route table, default group and ACL, flow logs, peering connections.
+
+    Its VNI stays unused for a while.
 
     Raises:
       ApiError: InvalidVpcID.NotFound; DependencyViolation while it has subnets, network interfaces, or route tables, security
@@ -197,27 +201,35 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
     def decide() -> tuple[Writes, None]:
         vpc = read_vpc(store, caller, vpc_id)
         vni = vpc.record.vni
-        had = {kind: read_all(store, kind.type, vni) for kind in of_vpc()}
-        for kind, found in had.items():
-            if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
-                raise in_use("vpc", vpc_id, f"{own} {kind.noun}(s)", f"delete its {kind.noun}s first")
+        along = _what_goes_along(store, vpc.record)
         writes = Writes()
-        along = [resource_id for found in had.values() for resource_id in found]
         delete_writes(writes, caller, vpc, along, store.get(vni_key(vni)))
         return writes, None
 
+    vpc = read_vpc(store, caller, vpc_id).record
+    _what_goes_along(store, vpc)
+    delete_idle(store, vpc.vni)
     attempt(store, decide)
 
 
+def _what_goes_along(store: Store, vpc: Vpc) -> list[str]:
+    """Return the keys of what is deleted together with a VPC. Raises ApiError: DependencyViolation while it has more."""
+    had = {kind: read_all(store, kind.type, vpc.vni) for kind in of_vpc()}
+    for kind, found in had.items():
+        if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
+            raise in_use("vpc", vpc.id, f"{own} {kind.noun}(s)", f"delete its {kind.noun}s first")
+    return [key for found in had.values() for stored in found.values() for key in keys_of(stored.record)]
+
+
 def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[str], held: KeyValue | None) -> None:
-    """Add the deletion of a VPC and of what goes along with it, by id; `held` is its VNI's holding.
+    """Add the deletion of a VPC and of what goes along with it, by key; `held` is its VNI's holding.
 
     Whoever adds something to a VPC rewrites or compares its record, so only that one is compared.
     """
     record = vpc.record
     writes.delete(keys.vpc(record.vni), vpc.mod_revision)
-    for resource_id in along:
-        writes.drop(keys.resource(resource_id))
+    for key in along:
+        writes.drop(key)
     writes.drop(keys.name(record.owner, "vpc", record.name))
     if held is not None:
         writes.claim(release(held, caller.now(), known_as(record.owner, record.name)))
@@ -232,7 +244,8 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
     """Return the VPC with one more range, IPv4 or IPv6.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, InvalidVpc.Range for a bad or overlapping range, CidrLimitExceeded.
+      ApiError: InvalidVpcID.NotFound, InvalidVpc.Range for a bad range, or one that overlaps another of its own or of a peer,
+        CidrLimitExceeded.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -243,7 +256,10 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
         ipv6_cidrs = (*vpc.ipv6_cidrs, cidr) if version6 else vpc.ipv6_cidrs
         ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", cidrs, ipv6_cidrs, quotas_of(store, vpc.owner))
         writes = Writes()
-        return writes, _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
+        changed = _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
+        connections = [found.record for found in read_all(store, PeeringConnection, vpc.vni).values()]
+        refuse_overlap(writes, changed, connections, peers_of(store, connections))
+        return writes, changed
 
     return attempt(store, decide)
 

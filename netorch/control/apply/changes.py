@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to one resource."""
 
     action: Action
-    kind: str  # host, vpc, prefix-list, security-group, network-acl, route-table, subnet, instance, flow-log
+    kind: str  # host, vpc, prefix-list, security-group, network-acl, route-table, subnet, instance, peering, flow-log
     name: str
     owner: str = ""
     vpc: str = ""  # the VPC's name

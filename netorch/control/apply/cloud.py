@@ -19,6 +19,7 @@ from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, S
 from netorch.control.apply.default_vpc import made_here, with_lodgers
 from netorch.control.apply.draft import Draft, Path, delete_vpc, vpc_deletion
 from netorch.control.apply.hosts import plan_hosts
+from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
 from netorch.control.apply.vnis import choose_vnis
 from netorch.control.apply.vpc import plan_vpc
@@ -120,6 +121,7 @@ class _Planner:
                 plan_vpc(draft, decl, stored.get(path))
             except (ApiError, UnreadableRecord) as error:
                 refused[path] = error
+        refused |= plan_peerings(draft, [decl for decl in decls if (decl.owner, decl.name) not in refused])
         for vni, taken in draft.namespaces.settle(draft.steps):
             path = next(path for path, records in draft.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)

@@ -45,7 +45,7 @@ def made_here(draft: Draft, records: VpcRecords) -> set[str]:
 
 def _lodgings(draft: Draft, stored: VpcRecords, lodgers: list[InstanceDecl]) -> VpcDecl:
     """Return the default VPC as it is stored, but for the instances that this file has at its top level."""
-    as_stored = export_vpc(stored)
+    as_stored = export_vpc(stored, draft.caller.now(), {})
     own = made_here(draft, stored) | draft.lodgers
     others = [decl for decl in as_stored.instances if decl.name not in own]
     fallback = DEFAULT_SUBNET_NAME if len(as_stored.subnets) > 1 else ""

@@ -15,6 +15,7 @@ from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
 from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
+from netorch.control.base.peers import delete_both
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
@@ -23,12 +24,13 @@ from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
-from netorch.model.vpc import RouteTable, Subnet, Tags
+from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
-from netorch.records.kinds import of_vpc
+from netorch.records.kinds import keys_of, of_vpc
 from netorch.records.read import Stored
 from netorch.records.valid import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
@@ -50,6 +52,7 @@ class Draft:
         self.lodgers: set[str] = set()  # instances of the file's top level, by name
         self.lodging = False  # the default VPC is declared for them only
         self.planned: dict[Path, VpcRecords] = {}  # as they will be
+        self.deleted: set[int] = set()  # VNIs of VPCs that end, be it to be made anew
         self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be made anew
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
@@ -75,6 +78,14 @@ class Draft:
         if records.vni not in self._logs:
             self._logs[records.vni] = by_resource(records.of(FlowLog).values())
         return self._logs[records.vni]
+
+    def peers_of(self, records: VpcRecords) -> Iterator[Stored[Vpc]]:
+        """Yield the VPCs at the other end of a VPC's connections, as far as they are planned, but for those that end."""
+        planned = {found.vni: found for found in self.planned.values()}
+        for vni in {connection.peer_vni for connection in records.each(PeeringConnection)} - self.deleted:
+            found = planned.get(vni) or self.inventory.vpcs.get(vni)
+            if found is not None:
+                yield found.vpc
 
     def revision_of(self, key: str) -> int:
         """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""
@@ -144,6 +155,9 @@ def delete_instance(
 
 def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
+    draft.deleted.add(records.vni)
+    for connection in records.of(PeeringConnection).values():
+        delete_both(draft.step(), connection.record)
     by_instance = enis_by_instance(records)
     logs = draft.logs_of(records)
     for instance in records.of(Instance).values():
@@ -159,8 +173,9 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
         delete_logs(draft.step(), logs, resource)  # of what had gone before they went with it
     writes = draft.step()
-    tables = [(kind, records.of(kind.type)) for kind in of_vpc() if kind.type is not FlowLog]  # others' have gone with them
-    along = [found for kind, table in tables for found, stored in table.items() if kind.goes_along(stored.record)]
+    kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # those have gone by then
+    rest = [stored.record for kind in kinds for stored in records.of(kind.type).values() if kind.goes_along(stored.record)]
+    along = [key for record in rest for key in keys_of(record)]
     vpcs.delete_writes(writes, draft.caller, records.vpc, along, draft.inventory.raw.get(vni_key(records.vni)))
     delete_logs(writes, logs, records.vpc.record.id)
 

@@ -13,9 +13,11 @@ from netorch.control.apply.draft import Draft, canonical, carriers, delete_subne
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.base.peers import refuse_overlap
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, RouteTableDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
@@ -154,7 +156,10 @@ class _Structure:
         )
         if wanted == vpc:
             return
-        self._draft.step().change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
+        writes = self._draft.step()
+        writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
+        if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
+            refuse_overlap(writes, wanted, self._records.each(PeeringConnection), self._draft.peers_of(self._records))
         self._records.vpc = Stored(wanted, UNKNOWN)
         change = Change(
             action=Action.CHANGE,

@@ -34,6 +34,8 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     acls_per_vpc: int = 200  # EC2's
     entries_per_acl: int = 20  # EC2's, each direction and IP version
     prefix_lists_per_vpc: int = 100  # EC2's, of a region
+    peerings_per_vpc: int = 50  # EC2's, active ones; with more, the end of a VPC would not fit into one transaction
+    peering_requests_per_vpc: int = 25  # EC2's, that nobody has accepted yet
     owner: str = ""  # whose they are; the key says it in the store
 
     @property
@@ -44,9 +46,14 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 LIMITS: Final = tuple(field for field in Quotas.__struct_fields__ if field != "owner")
 MAX_LIMIT: Final = 1_000_000
-# How high limits may be raised that something else bounds: an instance ends in one transaction, its groups change in one, and
-# hosts number route tables.
-HIGHEST: Final = {"interfaces_per_instance": 15, "groups_per_interface": 16, "route_tables_per_vpc": TABLE_NUMBER_LAST}
+# How high limits may be raised that something else bounds: an instance or a VPC ends in one transaction, an interface's groups
+# change in one, and hosts number route tables.
+HIGHEST: Final = {
+    "interfaces_per_instance": 15,
+    "groups_per_interface": 16,
+    "route_tables_per_vpc": TABLE_NUMBER_LAST,
+    "peerings_per_vpc": 50,
+}
 _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is counted
     "VpcLimitExceeded": ("vpcs", "VPCs"),
     "CidrLimitExceeded": ("cidrs_per_vpc", "CIDRs"),
@@ -60,6 +67,8 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
     "NetworkAclLimitExceeded": ("acls_per_vpc", "network ACLs"),
     "NetworkAclEntryLimitExceeded": ("entries_per_acl", "entries"),
     "PrefixListLimitExceeded": ("prefix_lists_per_vpc", "prefix lists"),
+    "ActiveVpcPeeringConnectionPerVpcLimitExceeded": ("peerings_per_vpc", "active peering connections"),
+    "OutstandingVpcPeeringConnectionLimitExceeded": ("peering_requests_per_vpc", "requests for peering connections"),
 }
 
 

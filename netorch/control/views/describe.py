@@ -147,12 +147,17 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
 def _by_id(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple[VpcRecords, Any] | None:
     records = inventory.vpcs.get(vni_of(text))
-    if records is None or not caller.sees(records.vpc.record.owner):
+    found = records.of(BY_PREFIX[kind].type).get(text) if records is not None else None
+    if records is None or found is None:
         return None
-    if kind == "vpc":
-        return (records, records.vpc.record) if records.vpc.record.id == text else None
-    stored = records.of(BY_PREFIX[kind].type).get(text)
-    return (records, stored.record) if stored is not None else None
+    if caller.sees(records.vpc.record.owner):
+        return records, found.record
+    shared_with = BY_PREFIX[kind].shared_with
+    other = inventory.vpcs.get(shared_with(found.record)) if shared_with is not None else None
+    if other is None or not caller.sees(other.vpc.record.owner):
+        return None
+    shared = other.of(BY_PREFIX[kind].type).get(text)
+    return (other, shared.record) if shared is not None else None
 
 
 def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iterator[tuple[str, tuple[VpcRecords, Any]]]:
@@ -193,7 +198,7 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
         names[records.vpc.record.id] = records.vpc.record.name
         for kind in of_vpc():
             for resource_id, stored in records.of(kind.type).items():
-                names[resource_id] = _name_of(records, stored.record) or resource_id
+                names[resource_id] = _name_of(records, stored.record) or names.get(resource_id, resource_id)
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from netorch.control.actions.acls import entries_of
@@ -18,6 +19,7 @@ from netorch.model.cloud import (
     InstanceDecl,
     LoggedTraffic,
     NetworkAclDecl,
+    PeeringDecl,
     PrefixListDecl,
     RouteTableDecl,
     SecurityGroupDecl,
@@ -28,6 +30,7 @@ from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
     AclEntry,
@@ -58,11 +61,12 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     hosts = [HostDecl(name=host.name, underlay=host.underlay, role=host.role, tags=host.tags) for host in states]
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
-    return Cloud(hosts=hosts, vpcs=[export_vpc(vpc) for vpc in records])
+    paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
+    return Cloud(hosts=hosts, vpcs=[export_vpc(vpc, caller.now(), paths) for vpc in records])
 
 
-def export_vpc(records: VpcRecords) -> VpcDecl:
-    """Return the declaration of one VPC."""
+def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> VpcDecl:
+    """Return the declaration of one VPC as of `now`; `paths` has the owner and name of VPCs by id."""
     vpc = records.vpc.record
     tables = sorted(records.each(RouteTable), key=lambda table: table.name)
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
@@ -82,6 +86,7 @@ def export_vpc(records: VpcRecords) -> VpcDecl:
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
         route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
+        peerings=_peerings(records, now, paths),
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         instances=[_instance(records, instance) for instance in instances],
@@ -119,6 +124,13 @@ def _acl(record: NetworkAcl) -> NetworkAclDecl:
 def _entry(entry: AclEntry) -> AclEntryDecl:
     action = AclAction.ALLOW if entry.allow else AclAction.DENY
     return AclEntryDecl(rule=entry.number, action=action, cidr=entry.cidr, **_traffic(entry))
+
+
+def _peerings(records: VpcRecords, now: float, paths: Mapping[str, str]) -> list[PeeringDecl]:
+    """Return the live connections that the VPC has a name for: all that it requested, and what it chose to name."""
+    found = sorted(records.each(PeeringConnection), key=lambda half: half.name)
+    live = [half for half in found if half.name and half.is_live(now)]
+    return [PeeringDecl(name=half.name, peer=paths.get(half.peer.id, half.peer.id), tags=half.tags) for half in live]
 
 
 def _flow_logs(records: VpcRecords, resource: str) -> list[FlowLogDecl]:

@@ -15,6 +15,7 @@ from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker, Subnets
 from netorch.model.check.notes import Memo, Notes, Where
+from netorch.model.check.peerings import check_peerings
 from netorch.model.check.security import Policies, check_policies, no_such
 from netorch.model.cloud import (
     DEFAULT_OWNER,
@@ -68,6 +69,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, Role] | None = None) -> list[P
         checker.vpc(vpc, ("vpcs", i), roles, lodgers)
     if lodger is None and cloud.instances:
         checker.vpc(default_vpc(), (), roles, cloud.instances)
+    check_peerings(checker, cloud)
     return checker.problems
 
 

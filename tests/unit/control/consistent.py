@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap, ranges_of
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
@@ -28,8 +31,22 @@ def check_ranges(inventory: Inventory) -> None:
         assert all(any(range_.contains(prefix) for range_ in outer) for prefix in inner)
 
 
+def check_peerings(inventory: Inventory) -> None:
+    """Check that two VPCs say the same of their connection, and that active peers' ranges do not overlap."""
+    for records in inventory.vpcs.values():
+        for half in records.each(PeeringConnection):
+            other = inventory.vpcs[half.peer_vni].of(PeeringConnection)[half.id].record
+            assert msgspec.structs.replace(other, vni=half.vni, name=half.name, tags=half.tags) == half
+            peer = inventory.vpcs[half.peer_vni].vpc.record
+            assert half.peer.id == peer.id
+            assert half.status is not PeeringStatus.ACTIVE or not overlap(ranges_of(records.vpc.record), ranges_of(peer))
+        pairs = [half.peer.id for half in records.each(PeeringConnection) if half.status is PeeringStatus.ACTIVE]
+        assert len(pairs) == len(set(pairs))
+
+
 def check_references(inventory: Inventory, placements: set[str]) -> None:
     """Check that nothing dangles. `placements` are the keys of all placements."""
+    check_peerings(inventory)
     expected: set[str] = set()
     for records in inventory.vpcs.values():
         tables = set(records.of(RouteTable)) | {""}

@@ -23,6 +23,7 @@ from netorch.control.actions import (
     instances,
     memberships,
     moves,
+    peerings,
     permissions,
     prefix_lists,
     route_tables,
@@ -43,6 +44,7 @@ from netorch.model.cloud import (
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
@@ -145,6 +147,18 @@ class Actions(RuleBasedStateMachine):
     def create_subnet(self, seed: int, name: str, cidr: str, ipv6: str) -> None:
         vpc = self.vpc_id(seed)
         self.try_to(lambda: subnets.create_subnet(self.store, self.operator, vpc, name=name, cidr=cidr, ipv6_cidr=ipv6))
+
+    @rule(seed=SEED, other=SEED, answer=st.sampled_from(["none", "accept", "reject", "delete"]))
+    def peer(self, seed: int, other: int, answer: str) -> None:
+        vpc, peer = self.vpc_id(seed), self.vpc_id(other)
+        self.try_to(lambda: peerings.request_peering(self.store, self.operator, vpc, peer, name="p"))
+        acts: dict[str, Callable[[MemoryStore, Caller, str], object]] = {
+            "accept": peerings.accept_peering,
+            "reject": peerings.reject_peering,
+            "delete": peerings.delete_peering,
+        }
+        if answer in acts:
+            self.try_to(lambda: acts[answer](self.store, self.operator, self.some(PeeringConnection, seed)))
 
     @rule(seed=SEED)
     def delete_subnet(self, seed: int) -> None:

@@ -16,6 +16,7 @@ from netorch.model.cloud import (
     InstanceDecl,
     LoggedTraffic,
     NetworkAclDecl,
+    PeeringDecl,
     PrefixListDecl,
     RouteTableDecl,
     SecurityGroupDecl,
@@ -169,6 +170,14 @@ def flow_logs(draw: st.DrawFn) -> list[list[FlowLogDecl]]:
 
 
 @st.composite
+def peerings(draw: st.DrawFn) -> list[PeeringDecl]:
+    """Return connections with VPCs that are not in the file: those that are have all the same ranges."""
+    found = draw(st.lists(names, max_size=2, unique=True))
+    peers = ["nowhere/peer", "vpc-00200000000000000"]
+    return [PeeringDecl(name=name, peer=peer, tags=draw(tags)) for name, peer in zip(found, peers, strict=False)]
+
+
+@st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
     dual = draw(st.booleans())
     tables = [RouteTableDecl(name=table, tags=draw(tags)) for table in draw(st.lists(names, max_size=2, unique=True))]
@@ -199,6 +208,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         security_groups=groups,
         network_acls=acls,
         route_tables=tables,
+        peerings=draw(peerings()),
         flow_logs=of_vpc,
         subnets=subnets,
         instances=draw(instances(vni, subnets, hypervisors, ["default", *(group.name for group in groups)], of_instance))

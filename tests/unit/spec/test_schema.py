@@ -32,6 +32,7 @@ SCHEMA_SEES = [
     "top_level_is_a_list",
     "hosts",
     "flow_logs",
+    "peerings",
     "text_read_as_something_else",
 ]
 

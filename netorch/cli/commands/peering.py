@@ -1,0 +1,124 @@
+"""`netorch peering`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, complete, pass_session, tag_option
+from netorch.cli.nouns import Actions, Noun, add_delete, add_list, add_set_tags, add_show, resource_argument
+from netorch.cli.output import Columns, output_option
+from netorch.model.routing.peering import PeeringStatus
+
+if TYPE_CHECKING:
+    from netorch.control.actions.peerings import PeeringInfo
+
+COLUMNS = Columns(("name", "vpc", "peer", "status", "peer_ranges"), ("requester", "accepter", "expires", "tags", "id"))
+
+
+@click.group()
+def command() -> None:
+    """VPC peering connections: packets between two VPCs, where the route tables of both lead to the connection."""
+
+
+def row(info: PeeringInfo) -> dict[str, Any]:
+    """Return a peering connection as it is shown."""
+    connection = info.connection
+    is_request = info.status is PeeringStatus.PENDING
+    return {
+        "id": connection.id,
+        "vni": connection.vni,
+        "name": connection.name,
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}",
+        "peer": connection.peer.id,
+        "status": info.status.value,
+        "peer_ranges": list(info.peer_ranges),
+        "requester": msgspec.to_builtins(connection.requester),
+        "accepter": msgspec.to_builtins(connection.accepter),
+        "expires": datetime.fromtimestamp(connection.expires, UTC).isoformat() if is_request else "",
+        "tags": connection.tags,
+    }
+
+
+def _actions() -> Actions:
+    from netorch.control.actions.peerings import delete_peering, describe_peering, describe_peerings
+
+    return Actions(describe_peerings, describe_peering, delete_peering)
+
+
+NOUN = Noun("pcx", "peering connection", COLUMNS, row, _actions)
+
+
+def _rows(session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
+    """Return connections as a VPC has them; of all VPCs each one once, as its requester has it where the caller sees that."""
+    rows = NOUN.rows(session, vpc, output)
+    if vpc is not None:
+        return rows
+    once = {row["id"]: row for row in sorted(rows, key=lambda row: bool(row["name"]) and row["id"][4:10] == f"{row['vni']:06x}")}
+    return [row for row in rows if once[row["id"]] is row]
+
+
+add_list(command, "List peering connections.", COLUMNS, _rows, {"status": [status.value for status in PeeringStatus]})
+add_show(command, "pcx", "peering connection", "Show peering connections.", NOUN.show_several)
+add_set_tags(command, "pcx", "peering connection")
+add_delete(
+    command,
+    "pcx",
+    "peering connection",
+    "End active peering connections, or withdraw requests.\n\nRoutes to one that has ended are black holes.",
+    lambda: NOUN.actions().delete,
+)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--vpc", required=True, help="The VPC that asks.", shell_complete=complete("vpc"))
+@click.option("--peer", required=True, help="The other VPC; another owner's by its id.", shell_complete=complete("vpc"))
+@tag_option
+@output_option
+@pass_session
+def request(session: Session, name: str, vpc: str, peer: str, tags: dict[str, str], output: str) -> None:
+    """Ask for a peering connection with another VPC.
+
+    Its owner accepts or rejects the request, which expires after seven days.
+    """
+    from netorch.control.actions.peerings import request_peering
+    from netorch.model.ids import is_id
+
+    vpc_id, peer_id = session.id_of("vpc", vpc), peer if is_id(peer, "vpc") else session.id_of("vpc", peer)
+    made = request_peering(session.store, session.caller, vpc_id, peer_id, name=name, tags=tags)
+    NOUN.show(session, made.id, output)
+
+
+@command.command()
+@resource_argument("pcx", "peering connection")
+@click.option("--name", default="", help="What the accepter calls the connection.")
+@output_option
+@pass_session
+@click.pass_context
+def accept(context: click.Context, session: Session, resource: str, name: str, output: str) -> None:
+    """Accept a request; the connection is active then.
+
+    Exit code 2: it has failed, because the VPCs' ranges overlap by now.
+    """
+    from netorch.control.actions.peerings import accept_peering
+
+    found = accept_peering(session.store, session.caller, session.id_of("pcx", resource), name=name)
+    NOUN.show(session, found.id, output)
+    if found.status is PeeringStatus.FAILED:
+        context.exit(2)
+
+
+@command.command()
+@resource_argument("pcx", "peering connection")
+@output_option
+@pass_session
+def reject(session: Session, resource: str, output: str) -> None:
+    """Reject a request."""
+    from netorch.control.actions.peerings import reject_peering
+
+    found = reject_peering(session.store, session.caller, session.id_of("pcx", resource))
+    NOUN.show(session, found.id, output)

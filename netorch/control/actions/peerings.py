@@ -1,0 +1,289 @@
+"""VPC peering connections: asking for one, answering, ending it. Routes to it are each owner's own business.
+
+Every action rewrites the records of both VPCs, so that whoever deletes one of them, or gives it another range, decides again.
+The requester must know the id of the other VPC. What it learns of another owner's is what EC2 tells: id and owner, and the ranges
+while the connection is active.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.peers import sweep
+from netorch.control.base.quotas import check_room, quotas_of
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.ids import is_id, vni_of
+from netorch.model.routing.peering import (
+    REQUEST_S,
+    PeeringConnection,
+    PeeringStatus,
+    PeerVpc,
+    halves,
+    overlap,
+    ranges_of,
+)
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name, invalid, not_found
+from netorch.records.kinds import keys_of
+from netorch.records.read import Stored, get, read, read_all, read_vpc, seen_vpc
+from netorch.store.base import Store
+
+
+class PeeringInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A peering connection as one of its VPCs has it."""
+
+    connection: PeeringConnection
+    vpc: Vpc  # that one
+    status: PeeringStatus
+    peer_ranges: tuple[str, ...]  # the other VPC's, while the connection is active
+
+
+def request_peering(
+    store: Store, caller: Caller, vpc_id: str, peer_id: str, *, name: str, tags: Tags | None = None
+) -> PeeringConnection:
+    """Return a new request for a peering connection of a VPC of the caller's with another VPC, whoever owns that.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, VpcPeeringConnectionAlreadyExists, OutstandingVpcPeeringConnectionLimitExceeded of either
+        VPC, InvalidParameterValue for ranges that overlap, a VPC with itself, or a bad or taken name.
+    """
+
+    def decide() -> tuple[Writes, PeeringConnection]:
+        vpc, peer = read_vpc(store, caller, vpc_id), _any_vpc(store, caller, peer_id)
+        where = f"peering connection {name!r}"
+        checks.name(where, name)
+        theirs = [stored.record for stored in read_all(store, PeeringConnection, peer.record.vni).values()]
+        own = [stored.record for stored in read_all(store, PeeringConnection, vpc.record.vni).values()]
+        _refuse_pair(caller, where, vpc.record, peer.record, own)
+        _refuse_name(own, name, "", caller)
+        check_requests(store, caller, vpc.record, [found for found in own if found.requested_here])
+        check_requests(store, caller, peer.record, [found for found in theirs if not found.requested_here])
+        made = new_request(caller, vpc.record, peer.record, name, checks.tags(where, tags), own + theirs)
+        writes = Writes()
+        _guard(writes, vpc, peer)
+        for half in halves(made):
+            writes.create(keys.member(half.vni, half.id), half)
+        for connections in (own, theirs):
+            sweep(writes, connections, caller.now())
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def _any_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
+    """Return a VPC of whatever owner. Raises ApiError: InvalidVpcID.NotFound."""
+    anybody = msgspec.structs.replace(caller, operator=True)
+    try:
+        found = seen_vpc(store, anybody, vni_of(vpc_id)) if is_id(vpc_id, "vpc") else None
+    except UnreadableRecord:
+        if caller.operator:
+            raise
+        raise not_found("vpc", vpc_id) from None
+    if found is None or found.record.id != vpc_id:
+        raise not_found("vpc", vpc_id)
+    return found
+
+
+def _refuse_pair(caller: Caller, where: str, vpc: Vpc, peer: Vpc, own: list[PeeringConnection]) -> None:
+    """Refuse two VPCs that cannot become peers. Raises ApiError."""
+    if vpc.id == peer.id:
+        raise invalid(where, f"{vpc.id} would be its own peer", "name another VPC")
+    for found in own:
+        if found.peer.id == peer.id and found.is_live(caller.now()):
+            text = f"{where}: {found.id} between {vpc.id} and {peer.id} is {found.status.value}; use that one"
+            raise ApiError("VpcPeeringConnectionAlreadyExists", text)
+    if both := overlap(ranges_of(vpc), ranges_of(peer)):
+        theirs = str(both[1]) if caller.sees(peer.owner) else "a range"
+        raise invalid(where, f"{both[0]} of {vpc.id} overlaps {theirs} of {peer.id}", "peers need ranges that do not overlap")
+
+
+def _refuse_name(own: list[PeeringConnection], name: str, of: str, caller: Caller) -> None:
+    """Refuse a name that another live connection of the VPC has. Raises ApiError."""
+    if any(found.name == name and found.id != of and found.is_live(caller.now()) for found in own):
+        raise duplicate_name("pcx", name, "the VPC")
+
+
+def check_requests(store: Store, caller: Caller, vpc: Vpc, of_vpc: list[PeeringConnection]) -> None:
+    """Refuse one more request, sent or received. Raises ApiError: OutstandingVpcPeeringConnectionLimitExceeded."""
+    count = sum(found.status_at(caller.now()) is PeeringStatus.PENDING for found in of_vpc)
+    code = "OutstandingVpcPeeringConnectionLimitExceeded"
+    check_room(quotas_of(store, vpc.owner), code, f"VPC {vpc.id}", count + 1)
+
+
+def new_request(caller: Caller, vpc: Vpc, peer: Vpc, name: str, tags: Tags, beside: list[PeeringConnection]) -> PeeringConnection:
+    """Return a request as the requester has it.
+
+    Hosts name a device after seven digits of the id, so no connection of either VPC may have the same ones.
+    """
+    taken = {found.id[-11:-4] for found in beside}
+    new_id = caller.new_id("pcx", vpc.vni)
+    while new_id[-11:-4] in taken:
+        new_id = caller.new_id("pcx", vpc.vni)
+    return PeeringConnection(
+        id=new_id,
+        vni=vpc.vni,
+        requester=PeerVpc(id=vpc.id, owner=vpc.owner),
+        accepter=PeerVpc(id=peer.id, owner=peer.owner),
+        status=PeeringStatus.PENDING,
+        expires=int(caller.now()) + REQUEST_S,
+        name=name,
+        tags=tags,
+    )
+
+
+def _guard(writes: Writes, *vpcs: Stored[Vpc]) -> None:
+    for vpc in vpcs:
+        guard_structure(writes, vpc)
+
+
+def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: str = "") -> PeeringConnection:
+    """Return a connection that is active, or has failed because the VPCs' ranges overlap by now; `name` is the accepter's.
+
+    Raises:
+      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,
+        InvalidStateTransition unless it is a request, ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC,
+        InvalidParameterValue for a bad or taken name.
+    """
+
+    def decide() -> tuple[Writes, PeeringConnection]:
+        found = _Pair(store, caller, connection_id)
+        found.answerable("accepted")
+        if name:
+            checks.name(f"peering connection {connection_id}", name)
+            _refuse_name(found.connections_of(found.accepter_vpc), name, connection_id, caller)
+        if overlap(ranges_of(found.requester_vpc.record), ranges_of(found.accepter_vpc.record)):
+            return found.become(PeeringStatus.FAILED, ended=True)
+        for vpc in (found.requester_vpc, found.accepter_vpc):
+            active = [other for other in found.connections_of(vpc) if other.status is PeeringStatus.ACTIVE]
+            check_active(store, vpc.record, len(active) + 1)
+        return found.become(PeeringStatus.ACTIVE, ended=False, accepter_name=name)
+
+    return attempt(store, decide)
+
+
+def check_active(store: Store, vpc: Vpc, count: int) -> None:
+    """Refuse more active connections than a VPC may have. Raises ApiError: ActiveVpcPeeringConnectionPerVpcLimitExceeded."""
+    check_room(quotas_of(store, vpc.owner), "ActiveVpcPeeringConnectionPerVpcLimitExceeded", f"VPC {vpc.id}", count)
+
+
+def reject_peering(store: Store, caller: Caller, connection_id: str) -> PeeringConnection:
+    """Return a request that was rejected.
+
+    Raises:
+      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,
+        InvalidStateTransition unless it is a request.
+    """
+
+    def decide() -> tuple[Writes, PeeringConnection]:
+        found = _Pair(store, caller, connection_id)
+        found.answerable("rejected")
+        return found.become(PeeringStatus.REJECTED, ended=True)
+
+    return attempt(store, decide)
+
+
+def delete_peering(store: Store, caller: Caller, connection_id: str) -> None:
+    """End an active connection, or withdraw a request. Routes to it become black holes, on both sides.
+
+    Raises:
+      ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for a request of another owner's,
+        InvalidStateTransition when it has ended.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        found = _Pair(store, caller, connection_id)
+        status = found.requester.record.status_at(caller.now())
+        if not found.requester.record.is_live(caller.now()):
+            raise _no_transition(connection_id, status, "deleted")
+        if status is PeeringStatus.PENDING and not caller.sees(found.requester.record.requester.owner):
+            text = f"peering connection {connection_id}: the request is another owner's; reject it instead"
+            raise ApiError("OperationNotPermitted", text)
+        writes, _ = found.become(PeeringStatus.DELETED, ended=True)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def _no_transition(connection_id: str, status: PeeringStatus, what: str) -> ApiError:
+    text = f"peering connection {connection_id}: is {status.value} and cannot be {what}; request a new one"
+    return ApiError("InvalidStateTransition", text)
+
+
+class _Pair:
+    """Both records of a connection, with both VPCs, of which the caller sees one at least."""
+
+    def __init__(self, store: Store, caller: Caller, connection_id: str) -> None:
+        """Raise ApiError: InvalidVpcPeeringConnectionID.NotFound."""
+        _, seen = read(store, caller, PeeringConnection, connection_id)
+        connection = seen.record
+        halves_ = {half.record.vni: half for key in keys_of(connection) if (half := get(store, key, PeeringConnection))}
+        if len(halves_) < 2 or not connection.is_shown(caller.now()):
+            raise not_found("pcx", connection_id)
+        self._store, self._caller = store, caller
+        self.requester_vpc = _any_vpc(store, caller, connection.requester.id)
+        self.accepter_vpc = _any_vpc(store, caller, connection.accepter.id)
+        self.requester = halves_[self.requester_vpc.record.vni]
+        self.accepter = halves_[self.accepter_vpc.record.vni]
+
+    def connections_of(self, vpc: Stored[Vpc]) -> list[PeeringConnection]:
+        """Return the connections of one of the two VPCs."""
+        return [stored.record for stored in read_all(self._store, PeeringConnection, vpc.record.vni).values()]
+
+    def answerable(self, what: str) -> None:
+        """Refuse to answer what is no request, or another owner's business. Raises ApiError."""
+        connection = self.accepter.record
+        if not self._caller.sees(connection.accepter.owner):
+            text = f"peering connection {connection.id}: the owner of {connection.accepter.id} answers the request, not you"
+            raise ApiError("OperationNotPermitted", text)
+        status = connection.status_at(self._caller.now())
+        if status is not PeeringStatus.PENDING:
+            raise _no_transition(connection.id, status, what)
+
+    def become(self, status: PeeringStatus, *, ended: bool, accepter_name: str = "") -> tuple[Writes, PeeringConnection]:
+        """Return what gives both records a status, and the connection as the caller then has it."""
+        writes = Writes()
+        _guard(writes, self.requester_vpc, self.accepter_vpc)
+        at = int(self._caller.now()) if ended else 0
+        changed = [change_status(half.record, status, at) for half in (self.requester, self.accepter)]
+        if accepter_name:
+            changed[1] = msgspec.structs.replace(changed[1], name=accepter_name)
+        for before, after in zip((self.requester, self.accepter), changed, strict=True):
+            writes.change(keys.member(after.vni, after.id), before.mod_revision, after)
+        return writes, changed[0] if self._caller.sees(changed[0].requester.owner) else changed[1]
+
+
+def change_status(half: PeeringConnection, status: PeeringStatus, ended: int) -> PeeringConnection:
+    """Return a record with another status; `ended` is when it ended, 0 if it has not."""
+    return msgspec.structs.replace(half, status=status, ended=ended)
+
+
+def describe_peerings(store: Store, caller: Caller, vpc_id: str) -> list[PeeringInfo]:
+    """Return a VPC's peering connections by name, then by id. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    found = [stored.record for stored in read_all(store, PeeringConnection, vpc.vni).values()]
+    shown = [_info(store, caller, vpc, half) for half in found if half.is_shown(caller.now())]
+    return sorted(shown, key=lambda info: (info.connection.name, info.connection.id))
+
+
+def describe_peering(store: Store, caller: Caller, connection_id: str) -> PeeringInfo:
+    """Return one peering connection. Raises ApiError: InvalidVpcPeeringConnectionID.NotFound."""
+    vpc, found = read(store, caller, PeeringConnection, connection_id)
+    if not found.record.is_shown(caller.now()):
+        raise not_found("pcx", connection_id)
+    return _info(store, caller, vpc.record, found.record)
+
+
+def _info(store: Store, caller: Caller, vpc: Vpc, half: PeeringConnection) -> PeeringInfo:
+    status = half.status_at(caller.now())
+    ranges: tuple[str, ...] = ()
+    if status is PeeringStatus.ACTIVE:
+        with suppress(ApiError):
+            peer = _any_vpc(store, caller, half.peer.id).record
+            ranges = peer.cidrs + peer.ipv6_cidrs
+    return PeeringInfo(connection=half, vpc=vpc, status=status, peer_ranges=ranges)

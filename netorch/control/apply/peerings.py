@@ -1,0 +1,229 @@
+"""What makes the peering connections of a file's VPCs as declared, once all VPCs are planned.
+
+A connection is made by whichever of its VPCs declares it, and is active at once where the caller may act for both. Else it is a
+request, which the other VPC's owner accepts: by a command, or by declaring the connection too. What a VPC has requested and no
+file's VPC at either end declares is deleted; what others have requested of it is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from netorch.control.actions.peerings import change_status, new_request
+from netorch.control.apply.changes import Action, Change, differences
+from netorch.control.apply.draft import Draft, Path, carriers
+from netorch.control.base.peers import sweep
+from netorch.control.base.quotas import check_room
+from netorch.control.base.writes import ABSENT, Writes, guard_structure
+from netorch.errors import ApiError, NetorchError, UnreadableRecord
+from netorch.model.check.peerings import peer_path
+from netorch.model.cloud import PeeringDecl, VpcDecl
+from netorch.model.ids import vni_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, halves, overlap, ranges_of
+from netorch.records import keys
+from netorch.records.errors import invalid, not_found
+from netorch.records.read import Stored
+from netorch.records.vpc import VpcRecords
+
+Half = Stored[PeeringConnection]
+
+_UNKNOWN: Final = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
+
+
+def plan_peerings(draft: Draft, decls: Iterable[VpcDecl]) -> dict[Path, NetorchError]:
+    """Add what makes the connections of planned VPCs as declared; return which VPCs cannot be made so, and why."""
+    planner = _Planner(draft, [decl for decl in decls if (decl.owner, decl.name) in draft.planned])
+    planner.plan_deletions()
+    refused: dict[Path, NetorchError] = {}
+    for decl in planner.decls:
+        try:
+            planner.plan(decl)
+        except (ApiError, UnreadableRecord) as error:
+            refused[decl.owner, decl.name] = error
+    return refused
+
+
+class _Planner:
+    """The planning of all connections. It edits the records of planned VPCs, and copies of others'."""
+
+    def __init__(self, draft: Draft, decls: list[VpcDecl]) -> None:
+        self.decls = decls
+        self._draft = draft
+        self._now = draft.caller.now()
+        self._vpcs = {records.vni: records for records in draft.planned.values()}
+
+    def plan_deletions(self) -> None:
+        """Add the end of what planned VPCs have requested and neither end declares."""
+        declared = {pair for decl in self.decls for pair in self._declared_pairs(decl)}
+        for decl in self.decls:
+            records = self._draft.planned[decl.owner, decl.name]
+            for half in list(self._live(records)):
+                pair = frozenset((half.record.requester.id, half.record.accepter.id))
+                if half.record.requested_here and pair not in declared:
+                    self._become(half, PeeringStatus.DELETED)
+                    self._note(Action.DELETE, records, half.record, None)
+
+    def _declared_pairs(self, decl: VpcDecl) -> Iterator[frozenset[str]]:
+        own = self._draft.planned[decl.owner, decl.name].vpc.record.id
+        for peering in decl.peerings:
+            peer = self._find(decl, peering)
+            if peer is not None:
+                yield frozenset((own, peer.vpc.record.id))
+
+    def plan(self, decl: VpcDecl) -> None:
+        """Add what makes the connections of one VPC as declared. Raises ApiError."""
+        records = self._draft.planned[decl.owner, decl.name]
+        self._check_ranges(records)
+        for peering in decl.peerings:
+            peer = self._find(decl, peering)
+            if peer is None:
+                raise not_found("vpc", peering.peer)
+            half = next((half for half in self._live(records) if half.record.peer.id == peer.vpc.record.id), None)
+            if half is None:
+                self._request(records, peer, peering)
+            else:
+                self._change(records, peer, half, peering)
+
+    def _find(self, decl: VpcDecl, peering: PeeringDecl) -> VpcRecords | None:
+        """Return the other VPC as it will be; another owner's goes by its id only."""
+        path = peer_path(decl.owner, peering.peer)
+        if isinstance(path, str):
+            found = self._records(vni_of(path))
+            return found if found is not None and found.vpc.record.id == path else None
+        if path in self._draft.planned:
+            return self._draft.planned[path]
+        for records in self._draft.inventory.vpcs.values():
+            vpc = records.vpc.record
+            if (vpc.owner, vpc.name) == path and self._draft.caller.sees(vpc.owner):
+                return self._records(records.vni)
+        return None
+
+    def _records(self, vni: int) -> VpcRecords | None:
+        """Return a VPC's records as they will be; None of one that is not there, or will not be."""
+        if vni not in self._vpcs:
+            stored = self._draft.inventory.vpcs.get(vni)
+            if stored is None or vni in self._draft.deleted:
+                return None
+            self._vpcs[vni] = stored.copied()
+        return self._vpcs[vni]
+
+    def _live(self, records: VpcRecords) -> Iterator[Half]:
+        """Yield the live connections of a VPC whose other VPC is still there."""
+        for half in records.of(PeeringConnection).values():
+            if half.record.is_live(self._now) and self._peer(half.record) is not None:
+                yield half
+
+    def _peer(self, half: PeeringConnection) -> VpcRecords | None:
+        """Return the other VPC of a connection as it will be; its VNI may be another VPC's by then."""
+        found = self._records(half.peer_vni)
+        return found if found is not None and found.vpc.record.id == half.peer.id else None
+
+    def _check_ranges(self, records: VpcRecords) -> None:
+        """Refuse ranges that overlap those which an active peer will have."""
+        for half in self._live(records):
+            peer = self._peer(half.record)
+            if half.record.status is PeeringStatus.ACTIVE and peer is not None:
+                self._refuse_overlap(records, peer, half.record.name or half.record.id)
+
+    def _refuse_overlap(self, records: VpcRecords, peer: VpcRecords, name: str) -> None:
+        own, other = records.vpc.record, peer.vpc.record
+        if both := overlap(ranges_of(own), ranges_of(other)):
+            theirs = str(both[1]) if self._draft.caller.sees(other.owner) else "a range"
+            what = f"{both[0]} of {own.owner}/{own.name} overlaps {theirs} of {other.id}"
+            raise invalid(f"peering connection {name!r}", what, "peers need ranges that do not overlap")
+
+    def _request(self, records: VpcRecords, peer: VpcRecords, decl: PeeringDecl) -> None:
+        self._refuse_overlap(records, peer, decl.name)
+        beside = [half.record for vpc in (records, peer) for half in vpc.of(PeeringConnection).values()]
+        made = new_request(self._draft.caller, records.vpc.record, peer.vpc.record, decl.name, decl.tags, beside)
+        if self._draft.caller.sees(peer.vpc.record.owner):
+            self._check_active(records, peer)
+            made = change_status(made, PeeringStatus.ACTIVE, 0)
+        else:
+            self._check_requests(records, sent=True)
+            self._check_requests(peer, sent=False)
+        writes = self._step(records, peer)
+        for vpc, half in zip((records, peer), halves(made), strict=True):
+            writes.create(keys.member(half.vni, half.id), half)
+            sweep(writes, vpc.each(PeeringConnection), self._now)
+            vpc.of(PeeringConnection)[half.id] = Stored(half, _UNKNOWN)
+        self._note(Action.ADD, records, None, made)
+
+    def _change(self, records: VpcRecords, peer: VpcRecords, half: Half, decl: PeeringDecl) -> None:
+        """Add what gives a connection its declared name and tags, and accepts it where the caller may."""
+        before = half.record
+        answers = before.status is PeeringStatus.PENDING and self._draft.caller.sees(before.accepter.owner)
+        if answers:
+            self._refuse_overlap(records, peer, decl.name)
+            self._check_active(records, peer)
+            half = self._become(half, PeeringStatus.ACTIVE)
+        after = msgspec.structs.replace(half.record, name=decl.name, tags=decl.tags)
+        if after != half.record:
+            self._draft.step().change(keys.member(after.vni, after.id), half.mod_revision, after)
+            records.of(PeeringConnection)[after.id] = Stored(after, _UNKNOWN)
+        if after != before:
+            self._note(Action.CHANGE, records, before, after)
+
+    def _become(self, half: Half, status: PeeringStatus) -> Half:
+        """Add what gives a live connection a status, and return this side's record of it as it then is."""
+        ended = int(self._now) if status is PeeringStatus.DELETED else 0
+        both = [self._records(half.record.vni), self._peer(half.record)]
+        writes = self._step(*(found for found in both if found is not None))
+        for records in both:
+            known = records.of(PeeringConnection).get(half.record.id) if records is not None else None
+            if records is not None and known is not None:
+                changed = change_status(known.record, status, ended)
+                writes.change(keys.member(changed.vni, changed.id), known.mod_revision, changed)
+                records.of(PeeringConnection)[changed.id] = Stored(changed, _UNKNOWN)
+        return self._vpcs[half.record.vni].of(PeeringConnection)[half.record.id]
+
+    def _step(self, *vpcs: VpcRecords) -> Writes:
+        writes = self._draft.step()
+        for records in vpcs:
+            guard_structure(writes, records.vpc)
+        return writes
+
+    def _check_active(self, *vpcs: VpcRecords) -> None:
+        for records in vpcs:
+            count = sum(half.record.status is PeeringStatus.ACTIVE for half in self._live(records))
+            self._check_room(records, "ActiveVpcPeeringConnectionPerVpcLimitExceeded", count + 1)
+
+    def _check_requests(self, records: VpcRecords, *, sent: bool) -> None:
+        pending = [half for half in self._live(records) if half.record.status is PeeringStatus.PENDING]
+        count = sum(half.record.requested_here is sent for half in pending)
+        self._check_room(records, "OutstandingVpcPeeringConnectionLimitExceeded", count + 1)
+
+    def _check_room(self, records: VpcRecords, code: str, count: int) -> None:
+        vpc = records.vpc.record
+        check_room(self._draft.quotas_of(vpc.owner), code, f"VPC {vpc.id}", count)
+
+    def _note(
+        self, action: Action, records: VpcRecords, before: PeeringConnection | None, after: PeeringConnection | None
+    ) -> None:
+        vpc, found = records.vpc.record, after or before
+        assert found is not None
+        sides = [self._words(before), self._words(after)]
+        change = Change(
+            action=action,
+            kind="peering",
+            owner=vpc.owner,
+            vpc=vpc.name,
+            name=found.name or found.id,
+            resource_id=before.id if before is not None else "",
+            differences=differences(**{field: (sides[0][field], sides[1][field]) for field in sides[0]}),
+            breaks="packets between the VPCs are dropped" if before is not None and after is None else "",
+            hosts=carriers(records),
+        )
+        self._draft.changes.append(change)
+
+    def _words(self, half: PeeringConnection | None) -> dict[str, object]:
+        """Return what people read of a connection, nothing of none."""
+        if half is None:
+            return dict.fromkeys(("peer", "status", "name", "tags"), "")
+        peer = self._peer(half)
+        seen = peer is not None and self._draft.caller.sees(half.peer.owner)
+        named = f"{peer.vpc.record.owner}/{peer.vpc.record.name}" if peer is not None and seen else half.peer.id
+        return {"peer": named, "status": half.status.value, "name": half.name, "tags": half.tags or ""}

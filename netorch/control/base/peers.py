@@ -1,0 +1,77 @@
+"""Peers of a VPC: what a change of its ranges, and its end, mean for its peering connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap, ranges_of
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.kinds import keys_of
+from netorch.records.read import Stored, get, read_all
+from netorch.store.base import Store
+
+_AT_ONCE: Final = 50  # connections of which both records fit into one transaction
+_SWEPT: Final = 10  # with one new connection, so that ended ones cannot pile up
+_KEPT: Final = 25  # ended connections of a VPC
+
+
+def refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConnection], peers: Iterable[Stored[Vpc]]) -> None:
+    """Refuse ranges of a VPC that overlap an active peer's, and let the transaction fail if those change.
+
+    Raises:
+      ApiError: InvalidVpc.Range. It names the peer's range: EC2 shows those of an active peer.
+    """
+    active = {found.peer.id: found.id for found in connections if found.status is PeeringStatus.ACTIVE}
+    for peer in peers:
+        if peer.record.id not in active:
+            continue
+        if found := overlap(ranges_of(vpc), ranges_of(peer.record)):
+            what = f"{found[0]} overlaps {found[1]} of {peer.record.id}, its peer by {active[peer.record.id]}"
+            raise ApiError("InvalidVpc.Range", f"VPC {vpc.id}: {what}; choose another range, or delete that peering connection")
+        writes.expect(keys.vpc(peer.record.vni), peer.mod_revision)
+
+
+def peers_of(store: Store, connections: Iterable[PeeringConnection]) -> Iterator[Stored[Vpc]]:
+    """Yield the VPCs at the other end of some connections. Raises UnreadableRecord."""
+    for connection in connections:
+        found = get(store, keys.vpc(connection.peer_vni), Vpc)
+        if found is not None and found.record.id == connection.peer.id:
+            yield found
+
+
+def delete_idle(store: Store, vni: int) -> None:
+    """Delete a VPC's connections that carry nothing: a VPC may have more of them than fit into the transaction that ends it."""
+
+    def decide() -> tuple[Writes, bool]:
+        found = [stored for stored in read_all(store, PeeringConnection, vni).values() if not is_active(stored)]
+        writes = Writes()
+        for stored in found[:_AT_ONCE]:
+            writes.expect(keys.member(vni, stored.record.id), stored.mod_revision)
+            delete_both(writes, stored.record)
+        return writes, len(found) > _AT_ONCE
+
+    while attempt(store, decide):
+        pass
+
+
+def is_active(stored: Stored[PeeringConnection]) -> bool:
+    """Return whether a connection carries packets."""
+    return stored.record.status is PeeringStatus.ACTIVE
+
+
+def delete_both(writes: Writes, connection: PeeringConnection) -> None:
+    """Add the end of both records of a connection."""
+    for key in keys_of(connection):
+        writes.drop(key)
+
+
+def sweep(writes: Writes, connections: Iterable[PeeringConnection], now: float) -> None:
+    """Add the end of a VPC's connections that are no longer shown, and of the oldest of too many that have ended."""
+    ended = sorted((found for found in connections if not found.is_live(now)), key=lambda found: found.ended or found.expires)
+    for index, found in enumerate(ended[:_SWEPT]):
+        if not found.is_shown(now) or index < len(ended) - _KEPT:
+            delete_both(writes, found)

@@ -1,0 +1,81 @@
+"""What is wrong with the declared peering connections of a cloud's VPCs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.check.notes import Notes, Where
+from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
+from netorch.model.ids import is_id
+from netorch.model.routing.peering import overlap
+from netorch.model.rules import Flaw, shown
+
+
+def check_peerings(notes: Notes, cloud: Cloud) -> None:
+    """Report what is wrong with peering connections; what is not in the file is not looked up."""
+    if not any(vpc.peerings for vpc in cloud.vpcs):
+        return
+    ranges = {(vpc.owner, vpc.name): _ranges(vpc) for vpc in cloud.vpcs}
+    for i, vpc in enumerate(cloud.vpcs):
+        names: dict[str, int] = {}
+        peers: dict[tuple[str, str] | str, int] = {}
+        for j, decl in enumerate(vpc.peerings):
+            where: Where = ("vpcs", i, "peerings", j)
+            if flaw := notes.names[decl.name]:
+                notes.add(flaw, where, ("name",))
+            elif (other := names.setdefault(decl.name, j)) != j:
+                notes.add(Flaw(f"{shown(decl.name)} is also the name of peerings[{other}]", "rename one"), where, ("name",))
+            if decl.tags:
+                notes.tags(decl.tags, where)
+            peer = peer_path(vpc.owner, decl.peer)
+            flaw = _flaw_of_peer(notes, vpc, peer, ranges)
+            if flaw is None and (other := peers.setdefault(peer, j)) != j:
+                flaw = Flaw(f"{shown(decl.peer)} is also the peer of peerings[{other}]", "remove one")
+            if flaw is not None:
+                notes.add(flaw, where, ("peer",))
+
+
+def peer_path(owner: str, text: str) -> tuple[str, str] | str:
+    """Return the owner and name that a declared peer means beside a VPC of `owner`, or its id."""
+    if is_id(text, "vpc"):
+        return text
+    left, slash, right = text.partition("/")
+    return (left, right) if slash else (owner, left)
+
+
+def normal_peerings(owner: str, decls: Iterable[PeeringDecl]) -> list[PeeringDecl]:
+    """Return connections in the order of their names, with peers as owner/name or id."""
+    return sorted((_with_path(decl, peer_path(owner, decl.peer)) for decl in decls), key=lambda decl: decl.name)
+
+
+def _with_path(decl: PeeringDecl, peer: tuple[str, str] | str) -> PeeringDecl:
+    return msgspec.structs.replace(decl, peer=peer if isinstance(peer, str) else "/".join(peer))
+
+
+def _flaw_of_peer(
+    notes: Notes, vpc: VpcDecl, peer: tuple[str, str] | str, ranges: dict[tuple[str, str], list[Prefix]]
+) -> Flaw | None:
+    if isinstance(peer, str):
+        return None
+    if any(notes.names[part] for part in peer):
+        return Flaw(f"{shown('/'.join(peer))} is not a VPC", "write its name, owner/name, or its id")
+    own = (vpc.owner, vpc.name)
+    if peer == own:
+        return Flaw("the VPC would be its own peer", "name another VPC")
+    if both := overlap(ranges[own], ranges.get(peer, ())):
+        return Flaw(f"{both[1]} of {'/'.join(peer)} overlaps {both[0]} of this VPC", "give one of them another range")
+    return None
+
+
+def _ranges(vpc: VpcDecl) -> list[Prefix]:
+    """Return the ranges of a VPC that can be read; others are reported where they stand."""
+    found = []
+    for text in (*vpc.cidrs, *vpc.ipv6_cidrs):
+        try:
+            found.append(parse_prefix(text))
+        except AddressError:
+            continue
+    return found

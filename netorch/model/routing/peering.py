@@ -1,0 +1,109 @@
+"""VPC peering connections. Each of the two VPCs has a record of its own, at `vpc/<its vni>/pcx/<id>`.
+
+Both records agree in everything but `vni`, `name` and `tags`, which are each owner's own, as in EC2. One transaction writes both.
+The id carries the requester's VNI.
+
+    pending-acceptance --accept--> active --delete--> deleted
+            |                         (accept, and ranges overlap meanwhile --> failed)
+            +--reject--> rejected     +--7 days--> expired: nobody writes that, a reader concludes it from `expires`
+            +--delete--> deleted
+
+What has ended is shown for a while, and then counts as not there. A VPC that is deleted takes both records of each of its
+connections along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.ids import vni_of
+from netorch.model.record import Part, Record
+from netorch.model.vpc import Tags, Vpc
+
+REQUEST_S: Final = 7 * 86_400  # EC2's: how long a request may be accepted
+SHOWN_S: Final = 2 * 3600  # how long one that has ended is shown; EC2's for whoever ended it
+
+
+class PeeringStatus(Enum):
+    """How far a connection has come, in EC2's words."""
+
+    PENDING = "pending-acceptance"
+    ACTIVE = "active"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+LIVE: Final = frozenset({PeeringStatus.PENDING, PeeringStatus.ACTIVE})
+
+
+class PeerVpc(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the two VPCs, as far as the other one's owner may know it. Its ranges are in its own record only."""
+
+    id: str
+    owner: str
+
+
+class PeeringConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A peering connection, as one of its two VPCs has it."""
+
+    id: str
+    vni: int  # of the VPC that has this record
+    requester: PeerVpc
+    accepter: PeerVpc
+    status: PeeringStatus  # as it was written: see `status_at`
+    expires: int  # seconds since 1970, of a request
+    ended: int = 0  # seconds since 1970: when it became rejected, failed or deleted
+    name: str = ""  # among those of the VPC; the accepter may give none
+    tags: Tags = {}
+
+    @property
+    def requested_here(self) -> bool:
+        """Return whether the VPC that has this record asked for the connection."""
+        return vni_of(self.requester.id) == self.vni
+
+    @property
+    def peer(self) -> PeerVpc:
+        """Return the other VPC."""
+        return self.accepter if self.requested_here else self.requester
+
+    @property
+    def peer_vni(self) -> int:
+        """Return the other VPC's VNI."""
+        return vni_of(self.peer.id)
+
+    def status_at(self, now: float) -> PeeringStatus:
+        """Return the status at a time in seconds since 1970: a request that nobody accepted expires by itself."""
+        if self.status is PeeringStatus.PENDING and now >= self.expires:
+            return PeeringStatus.EXPIRED
+        return self.status
+
+    def is_live(self, now: float) -> bool:
+        """Return whether it is active, or may still become so."""
+        return self.status_at(now) in LIVE
+
+    def is_shown(self, now: float) -> bool:
+        """Return whether it is shown: live, or ended not long ago."""
+        return self.is_live(now) or now < (self.ended or self.expires) + SHOWN_S
+
+
+def halves(connection: PeeringConnection) -> tuple[PeeringConnection, PeeringConnection]:
+    """Return a connection as the requester and as the accepter first have it; name and tags are the requester's."""
+    other = msgspec.structs.replace(connection, vni=vni_of(connection.accepter.id), name="", tags={})
+    return connection, other
+
+
+def ranges_of(vpc: Vpc) -> list[Prefix]:
+    """Return the ranges of a VPC, of both IP versions."""
+    return [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
+
+
+def overlap(one: Collection[Prefix], other: Collection[Prefix]) -> tuple[Prefix, Prefix] | None:
+    """Return two ranges that overlap, one of each side, or None: VPCs with such ranges cannot be peers."""
+    return next(((a, b) for a in one for b in other if a.contains(b) or b.contains(a)), None)

@@ -1,0 +1,255 @@
+"""Peering connections between owners: EC2's states, who may bring which about, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.control.actions import peerings, subnets, vpcs
+from netorch.control.actions.tags import set_tags
+from netorch.control.base.quotas import set_quotas
+from netorch.model.routing.peering import REQUEST_S, SHOWN_S, PeeringConnection, PeeringStatus
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.records.read import get, read_all
+from netorch.store.base import Store
+from tests.unit.control.conftest import Clock, refused
+
+
+@pytest.fixture
+def vpc(store: Store, acme: Caller) -> Vpc:
+    return vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"], ipv6_cidrs=["2001:db8:1::/56"])
+
+
+@pytest.fixture
+def peer(store: Store, globex: Caller) -> Vpc:
+    return vpcs.create_vpc(store, globex, name="data", cidrs=["10.1.0.0/16"])
+
+
+@pytest.fixture
+def request_(store: Store, acme: Caller, vpc: Vpc, peer: Vpc) -> PeeringConnection:
+    return peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data", tags={"team": "a"})
+
+
+def both(store: Store, connection: PeeringConnection) -> list[PeeringConnection]:
+    """Return what both VPCs have of a connection."""
+    found = [get(store, keys.member(vni, connection.id), PeeringConnection) for vni in (connection.vni, connection.peer_vni)]
+    return [stored.record for stored in found if stored is not None]
+
+
+def test_a_request_stands_with_both_vpcs_and_its_name_and_tags_with_the_requester_only(
+    store: Store, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    own, theirs = both(store, request_)
+    assert (own.vni, own.name, own.tags, own.peer.id) == (vpc.vni, "to-data", {"team": "a"}, peer.id)
+    assert (theirs.vni, theirs.name, theirs.tags, theirs.peer.id) == (peer.vni, "", {}, vpc.id)
+    assert {own.status, theirs.status} == {PeeringStatus.PENDING}
+    (seen,) = peerings.describe_peerings(store, globex, peer.id)
+    assert (seen.connection, seen.status, seen.peer_ranges) == (theirs, PeeringStatus.PENDING, ())
+    assert read_inventory(store).unreadable == []
+
+
+def test_the_accepter_makes_it_active_and_then_both_see_each_others_ranges(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    with refused("OperationNotPermitted", "the owner of vpc-.* answers"):
+        peerings.accept_peering(store, acme, request_.id)
+    with refused("OperationNotPermitted"):
+        peerings.reject_peering(store, acme, request_.id)
+    accepted = peerings.accept_peering(store, globex, request_.id, name="to-web")
+    assert (accepted.vni, accepted.name, accepted.status) == (peer.vni, "to-web", PeeringStatus.ACTIVE)
+    assert [half.status for half in both(store, request_)] == [PeeringStatus.ACTIVE] * 2
+    assert peerings.describe_peering(store, acme, request_.id).peer_ranges == ("10.1.0.0/16",)
+    assert peerings.describe_peering(store, globex, request_.id).peer_ranges == vpc.cidrs + vpc.ipv6_cidrs
+    for answer in (peerings.accept_peering, peerings.reject_peering):
+        with refused("InvalidStateTransition", "is active and cannot be"):
+            answer(store, globex, request_.id)
+
+
+def test_a_third_owner_finds_no_connection(store: Store, clock: Clock, request_: PeeringConnection) -> None:
+    initech = Caller(owner="initech", now=clock)
+    for act in (peerings.accept_peering, peerings.reject_peering, peerings.delete_peering, peerings.describe_peering):
+        with refused("InvalidVpcPeeringConnectionID.NotFound"):
+            act(store, initech, request_.id)
+    assert [half.status for half in both(store, request_)] == [PeeringStatus.PENDING] * 2
+
+
+def test_a_rejected_request_is_shown_for_a_while_and_another_one_may_follow(
+    store: Store, clock: Clock, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    assert peerings.reject_peering(store, globex, request_.id).status is PeeringStatus.REJECTED
+    with refused("InvalidStateTransition", "is rejected"):
+        peerings.accept_peering(store, globex, request_.id)
+    with refused("InvalidStateTransition", "is rejected"):
+        peerings.delete_peering(store, acme, request_.id)
+    assert peerings.describe_peering(store, acme, request_.id).status is PeeringStatus.REJECTED
+    again = peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data")
+    clock.now += SHOWN_S
+    with refused("InvalidVpcPeeringConnectionID.NotFound"):
+        peerings.describe_peering(store, acme, request_.id)
+    assert [info.connection.id for info in peerings.describe_peerings(store, acme, vpc.id)] == [again.id]
+
+
+def test_a_request_expires_by_itself(
+    store: Store, clock: Clock, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    clock.now += REQUEST_S - 1
+    with refused("VpcPeeringConnectionAlreadyExists", "is pending-acceptance"):
+        peerings.request_peering(store, acme, vpc.id, peer.id, name="other")
+    clock.now += 1
+    assert peerings.describe_peering(store, acme, request_.id).status is PeeringStatus.EXPIRED
+    with refused("InvalidStateTransition", "is expired and cannot be accepted"):
+        peerings.accept_peering(store, globex, request_.id)
+    with refused("InvalidStateTransition", "is expired and cannot be deleted"):
+        peerings.delete_peering(store, acme, request_.id)
+    clock.now += SHOWN_S
+    again = peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data")
+    for vni in (vpc.vni, peer.vni):
+        assert list(read_all(store, PeeringConnection, vni)) == [again.id]  # what is no longer shown went with it
+
+
+@pytest.mark.parametrize("who", ["acme", "globex"])
+def test_either_owner_ends_an_active_connection_and_it_ends_for_both(
+    store: Store, acme: Caller, globex: Caller, request_: PeeringConnection, who: str
+) -> None:
+    peerings.accept_peering(store, globex, request_.id)
+    peerings.delete_peering(store, acme if who == "acme" else globex, request_.id)
+    assert [half.status for half in both(store, request_)] == [PeeringStatus.DELETED] * 2
+    assert peerings.describe_peering(store, acme, request_.id).peer_ranges == ()
+
+
+def test_only_the_requester_withdraws_a_request(store: Store, acme: Caller, globex: Caller, request_: PeeringConnection) -> None:
+    with refused("OperationNotPermitted", "reject it instead"):
+        peerings.delete_peering(store, globex, request_.id)
+    peerings.delete_peering(store, acme, request_.id)
+    assert [half.status for half in both(store, request_)] == [PeeringStatus.DELETED] * 2
+
+
+def test_a_second_connection_of_a_pair_is_refused_either_way_round(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    for caller, one, other in ((acme, vpc, peer), (globex, peer, vpc)):
+        with refused("VpcPeeringConnectionAlreadyExists", request_.id):
+            peerings.request_peering(store, caller, one.id, other.id, name="again")
+
+
+def test_what_cannot_be_peers_is_refused(store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc) -> None:
+    with refused("InvalidParameterValue", "its own peer"):
+        peerings.request_peering(store, acme, vpc.id, vpc.id, name="a")
+    with refused("InvalidVpcID.NotFound"):
+        peerings.request_peering(store, acme, vpc.id, "vpc-00200000000000000", name="a")
+    with refused("InvalidVpcID.NotFound"):
+        peerings.request_peering(store, acme, peer.id, vpc.id, name="a")  # another owner's VPC requests nothing
+    with refused("InvalidParameterValue", "is not a name"):
+        peerings.request_peering(store, acme, vpc.id, peer.id, name="a b")
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "ipv6_cidrs"),
+    [
+        (["10.0.0.0/16"], []),
+        (["10.0.8.0/24"], []),
+        (["192.168.0.0/16", "10.0.0.0/16"], []),
+        (["192.168.0.0/16"], ["2001:db8:1::/56"]),
+    ],
+)
+def test_overlapping_ranges_are_refused_and_anothers_are_not_told(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, cidrs: list[str], ipv6_cidrs: list[str]
+) -> None:
+    for owner, told in ((globex, "overlaps a range of vpc-"), (acme, f"overlaps {(ipv6_cidrs or cidrs)[-1]} of vpc-")):
+        other = vpcs.create_vpc(store, owner, name="other", cidrs=cidrs, ipv6_cidrs=ipv6_cidrs)
+        with refused("InvalidParameterValue", told):
+            peerings.request_peering(store, acme, vpc.id, other.id, name="a")
+
+
+def test_ranges_that_came_to_overlap_make_the_connection_fail(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, request_: PeeringConnection
+) -> None:
+    vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24")
+    assert peerings.accept_peering(store, globex, request_.id).status is PeeringStatus.FAILED
+    assert [half.status for half in both(store, request_)] == [PeeringStatus.FAILED] * 2
+
+
+def test_a_later_range_that_overlaps_an_active_peer_is_refused(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    peerings.accept_peering(store, globex, request_.id)
+    with refused("InvalidVpc.Range", f"overlaps 10.1.0.0/16 of {peer.id}, its peer by {request_.id}"):
+        vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24")
+    with refused("InvalidVpc.Range"):
+        vpcs.associate_cidr(store, globex, peer.id, "2001:db8:1::/56")
+    peerings.delete_peering(store, acme, request_.id)
+    assert "10.1.4.0/24" in vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24").cidrs
+
+
+def test_a_vpc_takes_its_connections_along_on_both_sides(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    peerings.accept_peering(store, globex, request_.id)
+    third = vpcs.create_vpc(store, acme, name="third", cidrs=["10.2.0.0/16"])
+    other = peerings.request_peering(store, acme, third.id, peer.id, name="a")
+    vpcs.delete_vpc(store, acme, vpc.id)
+    assert store.list(keys.vpc_prefix(vpc.vni)).kvs == ()
+    assert list(read_all(store, PeeringConnection, peer.vni)) == [other.id]
+    with refused("InvalidVpcPeeringConnectionID.NotFound"):
+        peerings.describe_peering(store, globex, request_.id)
+
+
+def test_a_vpc_that_cannot_be_deleted_keeps_its_requests(
+    store: Store, acme: Caller, vpc: Vpc, request_: PeeringConnection
+) -> None:
+    subnets.create_subnet(store, acme, vpc.id, name="app", cidr="10.0.1.0/24")
+    with refused("DependencyViolation"):
+        vpcs.delete_vpc(store, acme, vpc.id)
+    assert len(both(store, request_)) == 2
+
+
+def test_a_vpc_with_as_many_connections_as_it_may_have_goes_with_all_of_them(store: Store, acme: Caller) -> None:
+    hub = vpcs.create_vpc(store, acme, name="hub", cidrs=["10.200.0.0/16"])
+    for index in range(75):
+        spoke = vpcs.create_vpc(store, acme, name=f"s{index}", cidrs=[f"10.{index}.0.0/16"])
+        asked = peerings.request_peering(store, acme, spoke.id, hub.id, name="hub")
+        if index < 50:
+            peerings.accept_peering(store, acme, asked.id)
+    with refused("OutstandingVpcPeeringConnectionLimitExceeded", "has its 25 requests"):
+        more = vpcs.create_vpc(store, acme, name="more", cidrs=["10.100.0.0/16"])
+        peerings.request_peering(store, acme, more.id, hub.id, name="hub")
+    with refused("ActiveVpcPeeringConnectionPerVpcLimitExceeded", "has its 50 active"):
+        peerings.accept_peering(store, acme, asked.id)
+    vpcs.delete_vpc(store, acme, hub.id)
+    assert [kv.key for kv in store.list("vpc/").kvs if "/pcx/" in kv.key] == []
+
+
+def test_requests_are_counted_with_whoever_sent_and_whoever_received_them(
+    store: Store, acme: Caller, operator: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    set_quotas(store, "acme", {"peering_requests_per_vpc": 1})
+    second = vpcs.create_vpc(store, acme, name="second", cidrs=["10.2.0.0/16"])
+    with refused("OutstandingVpcPeeringConnectionLimitExceeded"):
+        peerings.request_peering(store, acme, vpc.id, second.id, name="b")
+    peerings.request_peering(store, acme, second.id, vpc.id, name="b")  # what a VPC receives does not take its own requests' room
+
+
+def test_ended_connections_do_not_pile_up(store: Store, acme: Caller, vpc: Vpc, peer: Vpc) -> None:
+    for _ in range(40):
+        made = peerings.request_peering(store, acme, vpc.id, peer.id, name="a")
+        peerings.delete_peering(store, acme, made.id)
+    for vni in (vpc.vni, peer.vni):
+        assert len(read_all(store, PeeringConnection, vni)) <= 26
+
+
+def test_a_name_is_taken_while_its_connection_lives(
+    store: Store, acme: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    third = vpcs.create_vpc(store, acme, name="third", cidrs=["10.2.0.0/16"])
+    with refused("InvalidParameterValue", "the VPC has one of that name"):
+        peerings.request_peering(store, acme, vpc.id, third.id, name="to-data")
+    peerings.delete_peering(store, acme, request_.id)
+    assert peerings.request_peering(store, acme, vpc.id, third.id, name="to-data").name == "to-data"
+
+
+def test_each_owner_has_tags_of_its_own(store: Store, acme: Caller, globex: Caller, request_: PeeringConnection) -> None:
+    set_tags(store, globex, "pcx", request_.id, {"cost": "7"})
+    set_tags(store, acme, "pcx", request_.id, {"team": "b"})
+    assert [half.tags for half in both(store, request_)] == [{"team": "b"}, {"cost": "7"}]
