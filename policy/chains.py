@@ -22,13 +22,14 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from netorch.compiler.base import Identity, LocalEni, MappingPart, Part, VpcPart, VpcView
+from netorch.compiler.base import Identity, LocalEni, LocalTable, MappingPart, Part, VpcPart, VpcView
 from netorch.errors import CompileError
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.names import vrf_name
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
 from policy.acl import acl_chain, allows_everything
@@ -42,7 +43,7 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
     for version in (4, 6) if view.dual_stack else (4,):
         yield NftMap(vni=view.vni, name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
-    for device in (view.vrf, view.vxlan):
+    for device in (*(vrf_name(view.vni, table.number) for table in view.of(LocalTable)), view.vxlan):
         yield _overlay(view, ZONES, device, hex(view.zone))
     for port in ports:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
@@ -150,7 +151,7 @@ class Chains:
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni})),
+        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable})),
         VpcPart(
             id="chains.rules",
             compile=_rules,

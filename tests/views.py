@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from netorch.compiler.base import Compiler, HostView, Identity, LocalEni, MappingPart, Part, Phase, VpcView
+from netorch.compiler.base import (
+    Compiler,
+    HostView,
+    Identity,
+    LocalEni,
+    LocalTable,
+    MappingPart,
+    Part,
+    Phase,
+    TableRoutes,
+    VpcView,
+)
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
+
+MAIN: Final = LocalTable(id="rtb-00138800000000001", number=0)
 
 
 def make_view(
@@ -21,6 +35,8 @@ def make_view(
     acls: Iterable[NetworkAcl] = (),
     prefix_lists: Iterable[PrefixList] = (),
     identities: Iterable[tuple[str, ...]] = (),
+    tables: Iterable[LocalTable] = (MAIN,),
+    routes: Iterable[TableRoutes] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
@@ -33,6 +49,8 @@ def make_view(
             Vpc: (vpc,),
             Subnet: tuple(subnets),
             LocalEni: here,
+            LocalTable: tuple(tables),
+            TableRoutes: tuple(routes),
             SecurityGroup: tuple(groups),
             NetworkAcl: tuple(acls),
             PrefixList: tuple(prefix_lists),

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, Final, TypeVar
 
 from netorch.agent.records import Records
-from netorch.compiler.base import HostView, Identity, LocalEni, LocalTable, Phase, VpcView
+from netorch.compiler.base import HostView, Identity, LocalEni, LocalTable, Phase, TableRoutes, VpcView
+from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.routing.effective import effective, overrides
+from netorch.model.security import PrefixList
+from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records.vpc import MissingRecord, VpcRecords
 
 T = TypeVar("T")
@@ -30,11 +33,46 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
 
 
 def local_tables(records: VpcRecords, phases: Phases) -> tuple[LocalTable, ...]:
-    """Return the route tables in use here, the main one first. Raises MissingRecord."""
+    """Return the route tables in use here, the main one first. Raises MissingRecord, CompileError."""
+    vpc = records.vpc.record
+    tables = _tables_in_use(records, phases)
+    return tuple(LocalTable(id=table.id, number=table.number, overrides=overrides(vpc, table.routes)) for table in tables)
+
+
+def table_routes(records: VpcRecords, phases: Phases) -> tuple[TableRoutes, ...]:
+    """Return the routes in force in these tables. Raises MissingRecord, CompileError."""
+    vpc = records.vpc.record
+    lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
+    found = []
+    for table in _tables_in_use(records, phases):
+        available = {route.target for route in table.routes if _takes_packets(records, route)}
+        routes = effective(vpc, table.routes, available=available, lists=lists)
+        found.append(TableRoutes(number=table.number, routes=routes))
+    return tuple(found)
+
+
+def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
+    """Return the main table, and those of the subnets of interfaces here.
+
+    Schema 1 of route tables knew neither numbers nor routes. A table of that time is as good as the main one while neither has
+    routes, and has no VRF of its own.
+    """
     main = records.main_table()
-    named = {item.subnet.route_table for item in local_enis(records, phases)} - {"", main.id if main is not None else ""}
-    used = [_needed(records, RouteTable, table_id) for table_id in sorted(named)]
-    return tuple(LocalTable(table=table) for table in ((main, *used) if main is not None else used))
+    if main is None:
+        raise MissingRecord("the record of the main route table is missing")
+    named = {_needed(records, Subnet, _needed(records, NetworkInterface, eni_id).subnet).route_table for eni_id in phases}
+    used = [_needed(records, RouteTable, table_id) for table_id in sorted(named - {"", main.id})]
+    old = [table for table in used if not table.number]
+    if old and any(table.routes for table in (main, *old)):
+        what = f"route table {old[0].name} ({old[0].id}) was made by a version that knew no routes, and has no number"
+        raise CompileError(f"{what}; associate its subnets with a new table: netorch route-table create")
+    return [main, *(table for table in used if table.number)]
+
+
+def _takes_packets(records: VpcRecords, route: VpcRoute) -> bool:
+    """Return whether the target of a route is there: an interface that an instance has."""
+    eni = records.one(NetworkInterface, route.target)
+    return eni is not None and bool(eni.instance)
 
 
 def _needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
@@ -48,10 +86,12 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
     return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
 
 
+_OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase})
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
-_MADE: Final[dict[type, tuple[frozenset[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
+_MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
-    LocalTable: (frozenset({NetworkInterface, Subnet, Instance, Phase, RouteTable}), local_tables),
+    LocalTable: (_OF_TABLES, local_tables),
+    TableRoutes: (_OF_TABLES | {PrefixList}, table_routes),
 }
 
 

@@ -11,14 +11,14 @@ A slice (all objects of one VPC on one host) is what its parts yield together. O
 parts that ask for different objects with one key are an error that names both.
 
 An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (LocalEni, Identity,
-LocalTable). A part sees its own inputs only, so it cannot depend on what it does not name.
+LocalTable, TableRoutes). A part sees its own inputs only, so it cannot depend on what it does not name.
 
 Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Dictionary
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -26,12 +26,13 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from netorch.errors import CompileError
-from netorch.model.addr import format_ip, packed
+from netorch.model.addr import Prefix, format_ip, packed, parse_ip
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.mapping import Mapping
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.routing.effective import Effective
+from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
-from netorch.state.names import vrf_name, vxlan_name
+from netorch.state.names import vrf_name, vrf_table, vxlan_name
 
 VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
 # What is inside is at least so large. An underlay with less carries it in two pieces: the outer header permits that.
@@ -74,9 +75,28 @@ class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A route table that is in use here: the main one, and those that the subnets of interfaces here are associated with."""
+    """A route table in use here, which has a VRF: the main one, and those that subnets of interfaces here are associated with.
 
-    table: RouteTable
+    Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all.
+    """
+
+    id: str
+    number: int  # of the VRF; the main table's is 0
+    overrides: tuple[Prefix, ...] = ()  # inside the VPC's ranges, which it routes elsewhere than to the interfaces there
+
+    def leads_to(self, address: str) -> bool:
+        """Return whether an address of the VPC is reached by the table as what it is."""
+        if not self.overrides:
+            return True
+        version, value = parse_ip(address)
+        return not any(prefix.holds(version, value) for prefix in self.overrides)
+
+
+class TableRoutes(msgspec.Struct, frozen=True, kw_only=True):
+    """The routes in force in a route table that is in use here; the route to a target that takes no packets is a black hole."""
+
+    number: int  # of the VRF
+    routes: tuple[Effective, ...]
 
 
 class Identity(msgspec.Struct, frozen=True, order=True):
@@ -132,8 +152,17 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vrf(self) -> str:
-        """Return the VRF device's name."""
+        """Return the name of the main route table's VRF, where the VXLAN device is."""
         return vrf_name(self.vni)
+
+    def vrf_of(self, subnet: Subnet) -> str:
+        """Return the name of the VRF of a subnet's route table, in which the subnet's ports are."""
+        numbers = (table.number for table in self.of(LocalTable) if table.id == subnet.route_table)
+        return vrf_name(self.vni, next(numbers, 0))
+
+    def tables_to(self, address: str) -> Iterator[int]:
+        """Yield the routing tables with a route to an address of the VPC: one for each VRF whose route table leads there."""
+        return (vrf_table(self.vni, table.number) for table in self.of(LocalTable) if table.leads_to(address))
 
     @property
     def vxlan(self) -> str:

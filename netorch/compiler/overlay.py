@@ -2,13 +2,13 @@
 
 The walk of a packet from an instance here to 10.44.12.4 at the host with VTEP 192.0.2.12, in VPC 5000:
 
-    VRF's table    10.44.12.4/32 via 192.0.2.12 dev vx5000 onlink       the mapping
+    VRF's table    10.44.12.4/32 via 192.0.2.12 dev vx5000 onlink       the mapping, in each route table's VRF
     neighbour      192.0.2.12 on vx5000 -> 02:4e:c0:00:02:0c            its router MAC, the inner Ethernet destination
     FDB of vx5000  02:4e:c0:00:02:0c -> 192.0.2.12                      the outer IP destination
 
 Where that host takes less than this one sends, the route has an MTU: this host's router then says so to the sender.
-Neighbour and FDB entry stand once for each VTEP, the route once for each address. IPv6 differs in the next hop only: a route's
-next hop is of the route's own version, so a link-local address stands for the VTEP.
+Neighbour and FDB entry stand once for each VTEP, the route once for each address, in every route table that leads there. IPv6
+differs in the next hop only: a route's next hop is of the route's own version, so a link-local address stands for the VTEP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from netorch.compiler.base import HostView, MappingPart, Part, VpcPart, VpcView, ipv6_next_hop, router_mac
+from netorch.compiler.base import HostView, LocalTable, MappingPart, Part, VpcPart, VpcView, ipv6_next_hop, router_mac
 from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import Vpc
@@ -66,11 +66,14 @@ def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC)
 
 
-def _way(view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int) -> tuple[KernelObject, ...]:
+def _way(view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int) -> Iterator[KernelObject]:
     version, prefix, metric = (6, f"{address}/128", metric6) if ":" in address else (4, f"{address}/32", metric4)
     via, neighbour, fdb = _next_hop(view.vni, view.vxlan, to.vtep, version)
-    route = Route(vni=view.vni, table=view.vni, dst=prefix, via=via, ifname=view.vxlan, metric=metric, mtu=view.mtu_to(to.host))
-    return route, neighbour, fdb
+    mtu = view.mtu_to(to.host)
+    for table in view.tables_to(address):
+        yield Route(vni=view.vni, table=table, dst=prefix, via=via, ifname=view.vxlan, metric=metric, mtu=mtu)
+    yield neighbour
+    yield fdb
 
 
 @lru_cache(maxsize=65536)
@@ -91,5 +94,5 @@ class OverlayCompiler:
     reads: Final[frozenset[type]] = frozenset({Vpc, Mapping, PeeringConnection})
     parts: Final[tuple[Part, ...]] = (
         VpcPart(id="overlay", compile=_device, inputs=frozenset({HostView, Vpc})),
-        MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc})),
+        MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable})),
     )

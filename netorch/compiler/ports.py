@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import IPV6_GATEWAY, PORT_MAC, HostView, LocalEni, Part, Phase, VpcPart, VpcView, link_local
+from netorch.compiler.base import (
+    IPV6_GATEWAY,
+    PORT_MAC,
+    HostView,
+    LocalEni,
+    LocalTable,
+    Part,
+    Phase,
+    VpcPart,
+    VpcView,
+    link_local,
+)
 from netorch.compiler.vrf import router_address
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Attachment, Instance, NetworkInterface
@@ -44,28 +55,30 @@ def _port(view: VpcView, item: LocalEni) -> Iterator[KernelObject]:
     yield Settings(vni=view.vni, ifname=ifname)
     yield AdminUp(vni=view.vni, ifname=ifname)
     yield Neighbour(vni=view.vni, ifname=ifname, dst=eni.address, lladdr=eni.mac)
-    yield Route(vni=view.vni, table=view.vni, dst=f"{eni.address}/32", ifname=ifname)
+    for table in view.tables_to(eni.address):
+        yield Route(vni=view.vni, table=table, dst=f"{eni.address}/32", ifname=ifname)
     if view.dual_stack and eni.ipv6_address:
         yield from device_sysctls(PORT_V6, ifname, view.vni)
         # Not /64: whoever scanned that subnet would fill the neighbour table that all namespaces share.
         yield Address(vni=view.vni, ifname=ifname, address=f"{IPV6_GATEWAY}/128")
         for address in (link_local(eni.mac), eni.ipv6_address):
             yield Neighbour(vni=view.vni, ifname=ifname, dst=address, lladdr=eni.mac)
-            yield Route(vni=view.vni, table=view.vni, dst=f"{address}/128", ifname=ifname, metric=IPV6_METRIC)
+            for table in view.tables_to(address):
+                yield Route(vni=view.vni, table=table, dst=f"{address}/128", ifname=ifname, metric=IPV6_METRIC)
 
 
 def _device(view: VpcView, item: LocalEni, ifname: str) -> KernelObject:
     instance = item.instance
     mtu = view.mtu
     if instance.attachment is Attachment.TAP:
-        return TapPort(vni=view.vni, ifname=ifname, lladdr=PORT_MAC, mtu=mtu, vrf=view.vrf)
+        return TapPort(vni=view.vni, ifname=ifname, lladdr=PORT_MAC, mtu=mtu, vrf=view.vrf_of(item.subnet))
     ours = instance.attachment is Attachment.NETNS
     return VethPort(
         vni=view.vni,
         ifname=ifname,
         lladdr=PORT_MAC,
         mtu=mtu,
-        vrf=view.vrf,
+        vrf=view.vrf_of(item.subnet),
         instance_netns=instance.id if ours else instance.netns,
         make_netns=ours,
         inside=_inside(item, view.dual_stack),
@@ -104,4 +117,6 @@ class PortCompiler:
 
     name: Final = "ports"
     reads: Final[frozenset[type]] = frozenset({NetworkInterface, Instance})
-    parts: Final[tuple[Part, ...]] = (VpcPart(id="ports", compile=_ports, inputs=frozenset({HostView, Vpc, LocalEni})),)
+    parts: Final[tuple[Part, ...]] = (
+        VpcPart(id="ports", compile=_ports, inputs=frozenset({HostView, Vpc, LocalEni, LocalTable})),
+    )

@@ -1,16 +1,22 @@
-"""The VRF of a VPC: its routing table, its router's addresses, a last route that lets nothing fall through to another table."""
+"""The VRFs of a VPC, one for each route table in use.
+
+Each has a routing table with the router's addresses, the route table's routes (netorch.compiler.routes), the mappings and ports
+of the VPC, and a last route that lets nothing fall through to another table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Carried, HostPart, HostView, Part, VpcPart, VpcView
+from netorch.compiler.base import Carried, HostPart, HostView, LocalTable, Part, VpcPart, VpcView
+from netorch.compiler.routes import ROUTES
 from netorch.model.addr import format_ip, parse_prefix
+from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
-from netorch.state.link import LOOPBACK, AdminUp, Settings, vrf_of
+from netorch.state.link import LOOPBACK, AdminUp, Settings, Vrf, vrf_of
 from netorch.state.sysctls import VRF_V6, device_sysctls, host_sysctls
 
 LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
@@ -27,33 +33,35 @@ def _host(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
     yield from host_sysctls()
 
 
-def _vrf(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
-    vrf = view.vrf
-    yield vrf_of(view.vni)
-    yield Settings(vni=view.vni, ifname=vrf)
-    yield AdminUp(vni=view.vni, ifname=vrf)
-    yield Route(vni=view.vni, table=view.vni, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+def _vrfs(view: VpcView) -> Iterator[KernelObject]:
+    for table in view.of(LocalTable):
+        yield from _vrf(view, vrf_of(view.vni, table.number))
+
+
+def _vrf(view: VpcView, vrf: Vrf) -> Iterator[KernelObject]:
+    """Yield a VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
+    yield vrf
+    yield Settings(vni=view.vni, ifname=vrf.ifname)
+    yield AdminUp(vni=view.vni, ifname=vrf.ifname)
+    yield Route(vni=view.vni, table=vrf.table, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
     if view.dual_stack:
-        yield from device_sysctls(VRF_V6, vrf, view.vni)
-        yield Route(vni=view.vni, table=view.vni, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+        yield from device_sysctls(VRF_V6, vrf.ifname, view.vni)
+        yield Route(vni=view.vni, table=vrf.table, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
     for subnet in view.of(Subnet):
-        yield Address(vni=view.vni, ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
+        yield Address(vni=view.vni, ifname=vrf.ifname, address=f"{router_address(subnet.cidr)}/32")
         if view.dual_stack and subnet.ipv6_cidr:
-            yield Address(vni=view.vni, ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
+            yield Address(vni=view.vni, ifname=vrf.ifname, address=f"{router_address(subnet.ipv6_cidr)}/128")
 
 
 class VrfCompiler:
-    """Yields the VRF of each VPC, and what the overlay namespace needs for any.
-
-    A route table with nothing but local routes asks for nothing: the mappings' routes are they.
-    """
+    """Yields a VRF for each route table in use, with the table's routes, and what the overlay namespace needs for any."""
 
     name: Final = "vrf"
-    reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable})
+    reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable, PrefixList})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="vrf.host", compile=_host),
-        VpcPart(id="vrf", compile=_vrf, inputs=frozenset({Vpc, Subnet})),
+        VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, Subnet, LocalTable})),
+        ROUTES,
     )
 
 

@@ -87,6 +87,13 @@ def effective(
     return tuple(_alive(found[prefix], available) for prefix in sorted(found))
 
 
+def overrides(vpc: Vpc, routes: Iterable[VpcRoute]) -> tuple[Prefix, ...]:
+    """Return the prefixes inside a VPC's ranges that a table routes to something else than what has their addresses, in order."""
+    ranges = ranges_of(vpc)
+    found = _static(route for route in routes if not route.destination.startswith(LIST_PREFIX))
+    return tuple(sorted(r.prefix for r in found if _beats_local(r) and any(own.contains(r.prefix) for own in ranges)))
+
+
 def route_of(routes: Iterable[Effective], address: str) -> Effective | None:
     """Return the route that a packet to an address takes: that of the longest prefix. Nothing: the packet is dropped."""
     version, value = parse_ip(address)

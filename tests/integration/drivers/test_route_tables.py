@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 
 import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.netlink import SO_RCVBUFFORCE
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject, Key
 from netorch.state.l3 import UNREACHABLE, Address, Neighbour, Route
 from netorch.state.link import AdminUp, Inside, Settings, VethPort, vrf_of
 from netorch.state.sysctls import PORT_V4, device_sysctls
+from tests.rig.datagrams import heard, talking, udp_socket, wait_until_sent
 from tests.rig.hosts import PORT_MAC, VNI, create, host, host_objects
 
 pytestmark = pytest.mark.root
@@ -26,7 +21,6 @@ pytestmark = pytest.mark.root
 TABLES = (vrf_of(VNI), vrf_of(VNI, 1))
 HERE, THERE = "10.0.0.11", "10.0.0.21"
 INSTANCES = {HERE: "i-00138800000000001", THERE: "i-00138800000000002"}
-UDP_PORT = 5001
 CHANGES = 10
 LOST = 10  # datagrams a change, at most
 
@@ -67,61 +61,17 @@ def kernel() -> Iterator[LinuxKernel]:
                 netns.remove(instance)
 
 
-def udp(address: str) -> socket.socket:
-    """Return a socket in the instance of an address."""
-    descriptor = netns.find(INSTANCES[address])
-    with netns.inside(descriptor):
-        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    os.close(descriptor)
-    found.bind((address, UDP_PORT))
-    found.settimeout(1.0)
-    found.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
-    return found
-
-
-@contextmanager
-def talking(source: socket.socket, destination: str) -> Iterator[Callable[[], int]]:
-    """Send a numbered datagram every millisecond; yield how many were sent."""
-    sent, done = 0, threading.Event()
-
-    def send() -> None:
-        nonlocal sent
-        while not done.is_set():
-            source.sendto(sent.to_bytes(4, "big"), (destination, UDP_PORT))
-            sent += 1
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield lambda: sent
-    finally:
-        done.set()
-        thread.join()
-
-
-def heard(sock: socket.socket, last: int) -> set[int]:
-    """Return the numbers of what has arrived, until one above `last` has, or nothing does any more."""
-    found = {0}
-    with suppress(TimeoutError):
-        while max(found) <= last:
-            found.add(int.from_bytes(sock.recv(16), "big"))
-    return found
-
-
 @pytest.mark.parametrize(("source", "destination"), [(HERE, THERE), (THERE, HERE)], ids=["from it", "to it"])
 def test_a_port_that_changes_its_vrf_loses_few_datagrams(kernel: LinuxKernel, source: str, destination: str) -> None:
     before, after = objects(TABLES[0].ifname), objects(TABLES[1].ifname)
-    with udp(source) as near, udp(destination) as far, talking(near, destination) as sent:
+    near_socket, far_socket = (udp_socket(INSTANCES[address], address) for address in (source, destination))
+    with near_socket as near, far_socket as far, talking(near, destination) as sent:
         first = int.from_bytes(far.recv(16), "big")
         for old, new in ((before, after), (after, before)) * (CHANGES // 2):
-            begin = sent()
-            while sent() < begin + 100:
-                time.sleep(0.01)
+            wait_until_sent(sent, 100)
             assert kernel.apply(diff(new, old)) == []
         begin = sent()
-        while sent() < begin + 100:
-            time.sleep(0.01)
+        wait_until_sent(sent, 100)
         arrived = heard(far, begin + 50)
     assert max(arrived) > begin, "it arrives after the last change, too"
     lost = set(range(first + 1, max(arrived) + 1)) - arrived
