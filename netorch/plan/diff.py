@@ -80,6 +80,7 @@ def _deletions(objects: Objects, going: Objects) -> Iterator[Op]:
 
 
 def _place(moved: Collection[Key], op: Op) -> tuple[Key, int, Key]:
-    place = op.obj.order_of_change(op.old) if isinstance(op, Replace) else op.obj.order
-    device = next((key for key in (op.obj.key, op.obj.parent) if key in moved), ()) if moved else ()
-    return device or (), place, op.obj.key  # keys of one kind compare: they have the same types in the same places
+    obj = op.obj
+    place = obj.order_of_change(op.old) if isinstance(op, Replace) else obj.order
+    device: Key = obj.key if obj.key in moved else obj.parent if obj.parent in moved and obj.parent is not None else ()
+    return device, place, obj.key  # keys of one kind compare: they have the same types in the same places

@@ -116,10 +116,13 @@ def test_a_black_hole_is_silent_and_a_missing_route_is_not(cloud: World, version
     assert _reaches(cloud, "web1", "web2", version), "a wider route takes nothing of the VPC"
 
 
-@pytest.mark.parametrize("pair", [("web1", "db1"), ("db1", "web1"), ("web1", "db2"), ("db2", "web1")], ids="-".join)
-@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("pair", "version"), [(("web1", "db1"), 4), (("db1", "web1"), 6), (("web1", "db2"), 6), (("db2", "web1"), 4)], ids=str
+)
 def test_a_subnet_changes_its_table_under_traffic(cloud: World, pair: tuple[str, str], version: int) -> None:
     _fill(cloud)
+    cloud.settle()
+    before = rules(cloud)
     near, far = (cloud.eni(f"acme/{name}") for name in pair)
     source, destination = (eni.address if version == 4 else eni.ipv6_address for eni in (near, far))
     with (
@@ -139,7 +142,7 @@ def test_a_subnet_changes_its_table_under_traffic(cloud: World, pair: tuple[str,
     assert max(arrived) > begin, "it arrives after the last change, too"
     lost = set(range(first + 1, max(arrived) + 1)) - arrived
     assert len(lost) <= LOST * MOVES
-    assert rules(cloud).count("l3mdev") == 2
+    assert rules(cloud) == before
 
 
 def test_a_route_of_a_table_that_somebody_deletes_comes_back(cloud: World) -> None:
@@ -190,4 +193,3 @@ def _fill(world: World) -> None:
         for number in range(MAPPINGS_ELSEWHERE)
     )
     world.apply(f"{CLOUD}{more}\n", wait=False)
-    world.settle() if all(not isinstance(agent, AgentProcess) for agent in world.agents.values()) else None

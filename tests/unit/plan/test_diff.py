@@ -119,6 +119,20 @@ def test_a_port_that_gets_another_vrf_costs_the_same_whatever_else_is_in_the_vpc
     assert diff(after, before) == [Replace(PORT, moved), Create(PORT_NEIGHBOUR), Create(route), Delete(PORT_ROUTE)]
 
 
+def test_devices_move_one_by_one_to_a_vrf_that_has_all_its_routes() -> None:
+    vrf, other = vrf_of(5000, 1), structs.replace(PORT, ifname="v-0013880000002")
+    on_other = [structs.replace(obj, ifname=other.ifname) for obj in (PORT_UP, PORT_NEIGHBOUR)]
+    before = state(*ALL, other, *on_other)
+    moved = [structs.replace(port, vrf=vrf.ifname) for port in (PORT, other)]
+    way = structs.replace(MAPPING, table=vrf.table)
+    ops = diff(before | state(vrf, AdminUp(vni=5000, ifname=vrf.ifname), way, *moved), before)
+    assert ops[:3] == [Create(vrf), Create(AdminUp(vni=5000, ifname=vrf.ifname)), Create(way)]
+    assert ops[3:] == [
+        *(Replace(PORT, moved[0]), Create(PORT_NEIGHBOUR), Create(PORT_ROUTE)),
+        *(Replace(other, moved[1]), Create(on_other[1])),
+    ]
+
+
 def test_a_recreated_vrf_takes_its_devices_back_without_recreating_them() -> None:
     wrong = Vrf(vni=5000, ifname="vrf5000", table=4242)
     loose_vxlan = Vxlan(ifname="vx5000", vni=5000, local="192.0.2.11", lladdr=VXLAN.lladdr, mtu=1450, vrf="")
