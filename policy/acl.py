@@ -6,6 +6,9 @@ same whatever the number of entries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from netorch.model.addr import parse_prefix
 from netorch.model.ids import vni_of
 from netorch.model.security import AclEntry, Direction, NetworkAcl
@@ -16,7 +19,7 @@ from policy.services import EVERYTHING, services
 
 def allows_everything(acl: NetworkAcl, direction: Direction) -> bool:
     """Return whether an ACL lets every packet through, as one that nobody has touched does."""
-    return all(_is_all(stretches) for stretches in (_allowed(acl, direction, version) for version in (4, 6)))
+    return all(_is_all(_allowed(_entries(acl, direction), version)) for version in (4, 6))
 
 
 def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
@@ -24,7 +27,7 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
     far = "daddr" if direction is Direction.EGRESS else "saddr"
     rules, sets = [], []
     for version, word in ((4, "ip"), (6, "ip6")):
-        stretches = _allowed(acl, direction, version)
+        stretches = _allowed(_entries(acl, direction), version)
         if _is_all(stretches):
             rules.append(f"meta nfproto ipv{version} return")
             continue
@@ -35,18 +38,21 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
     return NftChain(vni=vni_of(acl.id), name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
 
 
-def _allowed(acl: NetworkAcl, direction: Direction, version: int) -> list[Stretch]:
-    entries: tuple[AclEntry, ...] = acl.egress if direction is Direction.EGRESS else acl.ingress
+def _entries(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
+    return acl.egress if direction is Direction.EGRESS else acl.ingress
+
+
+@lru_cache(maxsize=1024)
+def _allowed(entries: tuple[AclEntry, ...], version: int) -> tuple[Stretch, ...]:
+    """Return what entries allow. Remembered, because each subnet asks for it again and most ACLs are like the default one."""
     parsed = [(parse_prefix(entry.cidr), entry) for entry in sorted(entries, key=lambda entry: entry.number)]
-    return ordered(
-        version,
-        [
-            (prefix, services(entry.protocol, entry.from_port, entry.to_port), entry.allow)
-            for prefix, entry in parsed
-            if prefix.version == version
-        ],
-    )
+    of_version = [
+        (prefix, services(entry.protocol, entry.from_port, entry.to_port), entry.allow)
+        for prefix, entry in parsed
+        if prefix.version == version
+    ]
+    return tuple(ordered(version, of_version))
 
 
-def _is_all(stretches: list[Stretch]) -> bool:
+def _is_all(stretches: Sequence[Stretch]) -> bool:
     return len(stretches) == 1 and stretches[0].everywhere and stretches[0].services == EVERYTHING

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from netorch.compiler.base import Identity, LocalEni, LocalTable, MappingPart, Part, VpcPart, VpcView
@@ -80,6 +81,7 @@ def _class_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         yield _overlay(view, class_map(mapping.vni, version), mapping.address, number)
 
 
+@lru_cache(maxsize=1024)
 def class_number(groups: tuple[str, ...]) -> int:
     """Return the number of a set of groups: 1 to 2^32 - 1, the same on every host whatever other sets there are."""
     digest = hashlib.sha256(" ".join(groups).encode()).digest()

@@ -7,6 +7,7 @@ the lower ones. Other protocols have services too, but a rule means all of them 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -39,6 +40,8 @@ class Services(msgspec.Struct, frozen=True):
     def __or__(self, other: Services) -> Services:
         if self.whole == EVERY_PROTOCOL or not other:
             return self
+        if not self:
+            return other
         protocols = {protocol for protocol, _ in self.some + other.some}
         return _made(self.whole | other.whole, ((p, _merged(self.of(p) + other.of(p))) for p in protocols))
 
@@ -52,7 +55,7 @@ class Services(msgspec.Struct, frozen=True):
         return _made(whole, ((p, _without(self.of(p), other.of(p))) for p in split))
 
     def __and__(self, other: Services) -> Services:
-        return self - (self - other)
+        return self if other.whole == EVERY_PROTOCOL else self - (self - other)
 
     def only(self, protocols: Iterable[int]) -> Services:
         """Return what is in the set of these protocols."""
@@ -72,6 +75,7 @@ NOTHING: Final = Services()
 EVERYTHING: Final = Services(EVERY_PROTOCOL)
 
 
+@lru_cache(maxsize=1024)
 def services(protocol: int, first: int, last: int) -> Services:
     """Return what a rule or ACL entry means by a protocol and its two numbers, see netorch.model.security."""
     if protocol == ALL_PROTOCOLS:

@@ -7,8 +7,11 @@ from typing import ClassVar
 import msgspec
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A value inside a record. A field that this version does not know is refused: what it permits or forbids is not known."""
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """A value inside a record. A field that this version does not know is refused: what it permits or forbids is not known.
+
+    Values are in no cycles, so the garbage collector leaves them alone (`gc=False`).
+    """
 
 
 class Record(Part, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

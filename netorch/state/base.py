@@ -29,8 +29,11 @@ UNDERLAY: Final = "underlay"  # the host's own namespace
 OVERLAY: Final = "overlay"  # `netorch-<host>`: VRFs, VXLAN devices, ports
 
 
-class KernelObject(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing in a kernel. Equal values are equal things; `key` says which thing it is."""
+class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing in a kernel. Equal values are equal things; `key` says which thing it is.
+
+    Objects are in no cycles, so the garbage collector leaves them alone (`gc=False`): a host has some 100,000.
+    """
 
     kind: ClassVar[str]  # the first item of the key
     in_place: ClassVar[bool] = False

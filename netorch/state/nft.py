@@ -98,7 +98,7 @@ class NftMap(KernelObject, frozen=True, kw_only=True):
         return f"nft {'map' if ' : ' in self.spec else 'set'} inet {self.name} {{ {self.spec} }}"
 
 
-class ChainSet(msgspec.Struct, frozen=True, kw_only=True):
+class ChainSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A set that one chain reads, with all its elements."""
 
     name: str  # begins with the chain's name

@@ -13,20 +13,20 @@ from netorch.state.base import KernelObject
 _WIDTH: Final = 200  # characters of an object in an error: a chain may have thousands
 
 
-class Create(msgspec.Struct, frozen=True):
+class Create(msgspec.Struct, frozen=True, gc=False):
     """Make an object."""
 
     obj: KernelObject
 
 
-class Replace(msgspec.Struct, frozen=True):
+class Replace(msgspec.Struct, frozen=True, gc=False):
     """Change an object with `in_place` without a moment of absence."""
 
     old: KernelObject
     obj: KernelObject
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Remove an object; that it is gone already is no error."""
 
     obj: KernelObject
@@ -35,7 +35,7 @@ class Delete(msgspec.Struct, frozen=True):
 Op = Create | Replace | Delete
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True, gc=False):
     """An operation that the kernel refused. The others of the batch were carried out."""
 
     op: Op

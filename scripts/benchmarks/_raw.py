@@ -134,5 +134,11 @@ def drain(asked: Sequence[tuple[Channel, int, bytes]]) -> None:
 
 
 def ends_dump(data: bytes) -> bool:
-    """Return whether a datagram holds the message that ends a dump, which comes alone or last and has 20 bytes."""
-    return any(len(data) >= size and HEADER.unpack_from(data, len(data) - size)[1] in (2, 3) for size in (20, 36))
+    """Return whether a datagram holds the message that ends a dump, or an error."""
+    offset = 0
+    while offset + HEADER.size <= len(data):
+        length, kind, *_ = HEADER.unpack_from(data, offset)
+        if kind in (2, 3):
+            return True
+        offset += (length + 3) & ~3
+    return False

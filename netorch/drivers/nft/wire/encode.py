@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final
 
 from netorch.drivers.netlink import attr, attr_text, nested
@@ -67,8 +68,14 @@ def _message(step: Step) -> bytes:
 
 
 def _rule_body(family: str, chain: str, rule: str) -> bytes:
-    listed = b"".join(map(encode, expressions_of(family, chain, rule)))
-    return _TABLE + attr_text(_RULE_CHAIN, chain) + nested(_RULE_EXPRESSIONS, listed)
+    own = chain if f"@{chain}." in rule else ""  # a rule that reads no set of its chain is the same in every chain
+    return _TABLE + attr_text(_RULE_CHAIN, chain) + _expressions(family, own, rule)
+
+
+@lru_cache(maxsize=1 << 12)
+def _expressions(family: str, chain: str, rule: str) -> bytes:
+    """Return the expressions of a rule as an attribute. Remembered, because most rules of a VPC are other VPCs' rules too."""
+    return nested(_RULE_EXPRESSIONS, *map(encode, expressions_of(family, chain, rule)))
 
 
 def _hook(device: str) -> bytes:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.compiler.registry import compile_slice, load_compilers
+from netorch.drivers.nft.commands import Step
+from netorch.drivers.nft.wire import encode as encode_module
 from netorch.drivers.nft.wire.expressions import Expression, decode, encode
 from netorch.drivers.nft.wire.messages import NotPackable
 from netorch.drivers.nft.wire.rules import Rule, expressions_of, words_of
@@ -209,3 +211,24 @@ def test_other_words_are_left_to_libnftables(words: str) -> None:
 def test_other_sets_are_left_to_libnftables(spec: str) -> None:
     with pytest.raises(NotPackable):
         attributes_of(spec)
+
+
+def test_a_rule_is_put_into_expressions_once_for_all_chains_whose_sets_it_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[str] = []
+
+    def noting(family: str, chain: str, rule: str) -> Rule:
+        packed.append(rule)
+        return expressions_of(family, chain, rule)
+
+    monkeypatch.setattr(encode_module, "expressions_of", noting)
+    encode_module._expressions.cache_clear()
+    shared = "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto taken"
+    for number in range(20):
+        name = f"take-{number:06x}-0000beef"
+        own = f"meta mark . meta l4proto @{name}.peer_net goto taken"
+        steps = [Step("add", "rule", "inet", name, rule) for rule in (shared, own)]
+        messages = encode_module.messages(steps, lambda change: change.spec)
+        for message, rule in zip(messages, (shared, own), strict=True):
+            assert b"".join(map(encode, expressions_of("inet", name, rule))) in message
+    assert packed.count(shared) == 1
+    assert len(packed) == 21

@@ -1,0 +1,127 @@
+"""What a start of the agent costs, counted in calls of functions, which other load on the machine leaves alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+
+from netorch.agent.loop import Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.drivers.fake.kernel import FakeKernel
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    Cloud,
+    EgressDecl,
+    HostDecl,
+    IngressDecl,
+    InstanceDecl,
+    NetworkAclDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
+from netorch.model.eni import Attachment
+from netorch.records.caller import Caller
+from netorch.state.base import KernelObject, Key
+from netorch.state.op import Delete, Failure, Op
+from netorch.store.memory import MemoryStore
+
+SIZES = (5, 20, 80)
+BUILD_CALLS, RESTART_CALLS = 3_600, 3_100  # a VPC of this kind, which has 38 objects
+
+
+class Taking(FakeKernel):
+    """A kernel that takes whatever it gets, at no cost worth counting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: dict[Key, KernelObject] = {}
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Take the operations."""
+        assert not any(isinstance(op, Delete) for op in ops)
+        self.taken |= {op.obj.key: op.obj for op in ops}
+        return []
+
+    def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
+        """Return what was taken."""
+        return dict(self.taken)
+
+
+def cloud(vpcs: int) -> Cloud:
+    """Return VPCs with a policy of the usual kind, each with one instance here and one on another host."""
+    entry = AclEntryDecl(rule=100, action=AclAction.ALLOW, protocol="tcp", cidr="0.0.0.0/0")
+    web = [
+        IngressDecl(protocol="tcp", ports="443", source="0.0.0.0/0"),
+        IngressDecl(protocol="tcp", ports="8000-8100", source="sg-db"),
+    ]
+    db = [EgressDecl(protocol="tcp", ports="8000-8100", destination="sg-web")]
+    return Cloud(
+        hosts=[HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")],
+        vpcs=[
+            VpcDecl(
+                name=f"vpc-{number}",
+                cidrs=["10.44.0.0/16"],
+                security_groups=[SecurityGroupDecl(name="web", ingress=web), SecurityGroupDecl(name="db", egress=db)],
+                network_acls=[NetworkAclDecl(name="edge", ingress=[entry], egress=[entry])],
+                subnets=[SubnetDecl(name="a", cidr="10.44.12.0/24", network_acl="edge")],
+                instances=[
+                    InstanceDecl(
+                        name=f"on-{host}",
+                        host=host,
+                        address=f"10.44.12.{last}",
+                        attachment=Attachment.TAP,
+                        security_groups=[group],
+                    )
+                    for last, host, group in ((4, "hv1", "web"), (5, "hv2", "db"))
+                ],
+            )
+            for number in range(vpcs)
+        ],
+    )
+
+
+def calls(action: Callable[[], object]) -> int:
+    """Return how many functions an action calls, those of C included."""
+    number = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal number
+        number += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return number
+
+
+def starts(vpcs: int, directory: Path) -> list[int]:
+    """Return how many functions a first start calls, and another one."""
+    store, kernel = MemoryStore(), Taking()
+    apply_cloud(store, plan_cloud(store, Caller(operator=True), cloud(vpcs)))
+    costs = []
+    for turn in range(2):
+        snapshot = SnapshotFile(directory / f"{vpcs}-{turn}.snapshot")
+        agent = Agent("hv1", kernel, lambda: store, snapshot, load_compilers())
+        costs.append(calls(agent.start))
+        assert not agent.reconciler.problems
+        assert agent.reconciler.writes == (0 if turn else len(kernel.taken))
+    return costs
+
+
+def test_another_vpc_costs_the_same_however_many_there_are(tmp_path: Path) -> None:
+    starts(1, tmp_path)  # imports, and what is worked out once for all VPCs
+    found = [starts(vpcs, tmp_path) for vpcs in SIZES]
+    for costs, most in zip(zip(*found, strict=True), (BUILD_CALLS, RESTART_CALLS), strict=True):
+        each = [(after - before) / (more - fewer) for (fewer, before), (more, after) in pairwise(zip(SIZES, costs, strict=True))]
+        assert each[1] < 1.02 * each[0]
+        assert each[1] < most
