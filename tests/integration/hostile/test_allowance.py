@@ -217,7 +217,7 @@ def test_a_refusal_is_told_by_status_flows_and_trace(world: World, ends: Ends) -
     wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
     text = "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows"
     wait_for(lambda: text in problems(world), "the problem in status")
-    assert 50 < hv1(world).table_percent <= 100
+    assert 50 <= hv1(world).table_percent <= 100  # a whole number: 251 of 500 is 50
     told = refusals(world, lambda: ends.hears("greedy/b", "greedy/a"))
     assert told == {("default/greedy", "hv1", "a", "b", "allowance")}
     with closing(open_store(str(world.store_path))) as store:
