@@ -22,7 +22,7 @@ from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 
-MAIN: Final = LocalTable(id="rtb-00138800000000001", number=0)
+MAIN: Final = LocalTable(id="rtb-00138800000000001", number=0, is_main=True)
 
 
 def make_view(

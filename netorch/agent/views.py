@@ -11,11 +11,11 @@ from typing import Any, Final, TypeVar
 
 from netorch.agent.records import Records
 from netorch.compiler.base import HostView, Identity, LocalEni, LocalTable, Phase, TableRoutes, VpcView
+from netorch.compiler.tables import local_tables, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.routing.effective import effective, overrides
 from netorch.model.security import PrefixList
-from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
+from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords
 
 T = TypeVar("T")
@@ -32,23 +32,15 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
     return tuple(found)
 
 
-def local_tables(records: VpcRecords, phases: Phases) -> tuple[LocalTable, ...]:
-    """Return the route tables in use here, the main one first. Raises MissingRecord, CompileError."""
-    vpc = records.vpc.record
-    tables = _tables_in_use(records, phases)
-    return tuple(LocalTable(id=table.id, number=table.number, overrides=overrides(vpc, table.routes)) for table in tables)
+def _local_tables(records: VpcRecords, phases: Phases) -> tuple[LocalTable, ...]:
+    return local_tables(records.vpc.record, _tables_in_use(records, phases))
 
 
-def table_routes(records: VpcRecords, phases: Phases) -> tuple[TableRoutes, ...]:
-    """Return the routes in force in these tables. Raises MissingRecord, CompileError."""
-    vpc = records.vpc.record
+def _table_routes(records: VpcRecords, phases: Phases) -> tuple[TableRoutes, ...]:
+    used = _tables_in_use(records, phases)
     lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
-    found = []
-    for table in _tables_in_use(records, phases):
-        available = {route.target for route in table.routes if _takes_packets(records, route)}
-        routes = effective(vpc, table.routes, available=available, lists=lists)
-        found.append(TableRoutes(number=table.number, routes=routes))
-    return tuple(found)
+    targets = {route.target for table in used for route in table.routes}
+    return table_routes(records.vpc.record, used, {target for target in targets if _takes_packets(records, target)}, lists)
 
 
 def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
@@ -66,12 +58,15 @@ def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
     if old and any(table.routes for table in (main, *old)):
         what = f"route table {old[0].name} ({old[0].id}) was made by a version that knew no routes, and has no number"
         raise CompileError(f"{what}; associate its subnets with a new table: netorch route-table create")
-    return [main, *(table for table in used if table.number)]
+    found = [main, *(table for table in used if table.number)]
+    if len({table.number for table in found}) < len(found):
+        raise CompileError(f"two of the route tables {', '.join(table.id for table in found)} have one number; delete one")
+    return found
 
 
-def _takes_packets(records: VpcRecords, route: VpcRoute) -> bool:
+def _takes_packets(records: VpcRecords, target: str) -> bool:
     """Return whether the target of a route is there: an interface that an instance has."""
-    eni = records.one(NetworkInterface, route.target)
+    eni = records.one(NetworkInterface, target)
     return eni is not None and bool(eni.instance)
 
 
@@ -90,8 +85,8 @@ _OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
-    LocalTable: (_OF_TABLES, local_tables),
-    TableRoutes: (_OF_TABLES | {PrefixList}, table_routes),
+    LocalTable: (_OF_TABLES, _local_tables),
+    TableRoutes: (_OF_TABLES | {PrefixList}, _table_routes),
 }
 
 

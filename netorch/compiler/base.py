@@ -77,11 +77,13 @@ class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
 class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
     """A route table in use here, which has a VRF: the main one, and those that subnets of interfaces here are associated with.
 
-    Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all.
+    Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all. A table without an
+    id is what packets from other hosts meet: the VPC's first VRF, where it is not the main table's.
     """
 
     id: str
-    number: int  # of the VRF; the main table's is 0
+    number: int  # of the VRF
+    is_main: bool = False
     overrides: tuple[Prefix, ...] = ()  # inside the VPC's ranges, which it routes elsewhere than to the interfaces there
 
     def leads_to(self, address: str) -> bool:
@@ -152,13 +154,14 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vrf(self) -> str:
-        """Return the name of the main route table's VRF, where the VXLAN device is."""
+        """Return the name of the VPC's first VRF, where the VXLAN device is."""
         return vrf_name(self.vni)
 
     def vrf_of(self, subnet: Subnet) -> str:
         """Return the name of the VRF of a subnet's route table, in which the subnet's ports are."""
-        numbers = (table.number for table in self.of(LocalTable) if table.id == subnet.route_table)
-        return vrf_name(self.vni, next(numbers, 0))
+        tables, wanted = self.of(LocalTable), subnet.route_table
+        main = next(table.number for table in tables if table.is_main)
+        return vrf_name(self.vni, next((table.number for table in tables if wanted and table.id == wanted), main))
 
     def tables_to(self, address: str) -> Iterator[int]:
         """Yield the routing tables with a route to an address of the VPC: one for each VRF whose route table leads there."""

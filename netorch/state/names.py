@@ -23,7 +23,8 @@ from netorch.state.base import HOST_SLICE
 
 CABLE_LETTERS: Final = "pqmn"  # of the ends of cables
 LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
-VRF_NUMBER_LAST: Final = 254  # a routing table has 32 bits, the VNI takes 24 of them
+VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
+MAIN_NUMBER: Final = 255  # of the main route table's VRF where that cannot be the VPC's first one, see netorch.compiler.vrf
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")

@@ -10,11 +10,12 @@ from netorch.compiler.base import Compiler, HostView, LocalEni, Phase, VpcView
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import Objects, compile_host, compile_slice
+from netorch.compiler.tables import local_tables, table_routes
 from netorch.compiler.vrf import VrfCompiler
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping, Move, MoveDirection
-from netorch.model.vpc import Subnet, Vpc
+from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
 from tests.views import make_view
 
@@ -46,16 +47,22 @@ class SubnetCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cidr: str
     ipv6_cidr: str = ""
+    route_table: str = ""  # a name; nothing: the main one
 
 
 class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A VPC; subnets and interfaces by name."""
+    """A VPC; subnets, interfaces and route tables by name.
+
+    A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
+    be missing. The table without a name is the main one; the others are numbered by name.
+    """
 
     vni: int
     cidrs: tuple[str, ...]
     subnets: dict[str, SubnetCase]
     enis: dict[str, EniCase]
     ipv6_cidrs: tuple[str, ...] = ()
+    route_tables: dict[str, dict[str, str]] = {}
 
     def record(self) -> Vpc:
         """Return the VPC as it is stored."""
@@ -66,7 +73,26 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return a subnet as it is stored."""
         case = self.subnets[name]
         subnet_id = make_id("subnet", self.vni, sorted(self.subnets).index(name))
-        return Subnet(id=subnet_id, vni=self.vni, name=name, cidr=case.cidr, ipv6_cidr=case.ipv6_cidr)
+        table = self.table_id(case.route_table) if case.route_table else ""
+        return Subnet(id=subnet_id, vni=self.vni, name=name, cidr=case.cidr, ipv6_cidr=case.ipv6_cidr, route_table=table)
+
+    def table_id(self, name: str) -> str:
+        """Return the id of a route table."""
+        return make_id("rtb", self.vni, self._number(name))
+
+    def table(self, name: str) -> RouteTable:
+        """Return a route table as it is stored."""
+        routes = tuple(VpcRoute(destination=d, target=self._target(t)) for d, t in self.route_tables.get(name, {}).items())
+        return RouteTable(
+            id=self.table_id(name), vni=self.vni, name=name, main=not name, number=self._number(name), routes=routes
+        )
+
+    def _number(self, table: str) -> int:
+        return sorted(self.route_tables.keys() | {""}).index(table)
+
+    def _target(self, text: str) -> str:
+        kind, _, name = text.partition(" ")
+        return text if not name else self.eni(name).id if name in self.enis else make_id(kind, self.vni, 0xDEAD)
 
     def eni(self, name: str) -> NetworkInterface:
         """Return an interface as it is stored. The random part of its id is its place in the order of names."""
@@ -110,9 +136,13 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
     )
     if not local and not any(_relays(case, host) for case in vpc.enis.values()):
         return None
+    used = sorted({""} | {vpc.subnets[case.subnet].route_table for case in vpc.enis.values() if _phase(case, host) is not None})
+    record, tables = vpc.record(), [vpc.table(name) for name in used]
     return make_view(
         host_view(cloud, host),
-        vpc.record(),
+        record,
+        tables=local_tables(record, tables),
+        routes=table_routes(record, tables, {vpc.eni(name).id for name in vpc.enis}, {}),
         subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
         local=local,
     )

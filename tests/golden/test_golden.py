@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -14,16 +15,20 @@ import yaml
 
 from netorch.plan.diff import diff
 from netorch.plan.explain import explain, explain_state
-from tests.golden.clouds import CloudCase, EniCase, VpcCase, compiled, kept
+from tests.golden.clouds import CloudCase, EniCase, SubnetCase, VpcCase, compiled, kept
+
+T = TypeVar("T")
 
 CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of interfaces, by name."""
+    """A change of interfaces, subnets and route tables, by name."""
 
     name: str
-    enis: dict[str, EniCase]
+    enis: dict[str, EniCase] = {}
+    subnets: dict[str, SubnetCase] = {}
+    route_tables: dict[str, dict[str, str]] = {}
 
 
 class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
@@ -39,8 +44,17 @@ def after(cloud: CloudCase, step: Step) -> CloudCase:
 
 
 def changed(vpc: VpcCase, step: Step) -> VpcCase:
-    """Return the VPC with the interfaces that the step names."""
-    return msgspec.structs.replace(vpc, enis=vpc.enis | {name: eni for name, eni in step.enis.items() if name in vpc.enis})
+    """Return the VPC with what the step names of it."""
+    changes: dict[str, dict[str, Any]] = {
+        "enis": vpc.enis | _of(vpc.enis, step.enis),
+        "subnets": vpc.subnets | _of(vpc.subnets, step.subnets),
+        "route_tables": vpc.route_tables | _of(vpc.route_tables, step.route_tables),
+    }
+    return msgspec.structs.replace(vpc, **changes)
+
+
+def _of(known: dict[str, T], changed: dict[str, T]) -> dict[str, T]:
+    return {name: value for name, value in changed.items() if name in known}
 
 
 def story(case: Case) -> str:

@@ -23,6 +23,14 @@ HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12", "hv3": "192.0.2.13"}
 NAMES = ("a", "b", "c", "d")
 
 
+TABLES = st.sampled_from(("", "t1", "t2"))
+DESTINATIONS = st.sampled_from(
+    ("0.0.0.0/0", "::/0", "192.0.2.0/24", "10.0.0.0/16", "10.0.0.0/29", "10.0.0.8/29", "2001:db8::/64", "2001:db8:0:1::/64")
+)
+TARGETS = st.sampled_from(("blackhole", "eni a", "eni b", "eni nobody", "igw-00138800000000001"))
+ROUTES = st.dictionaries(DESTINATIONS, TARGETS, max_size=3)
+
+
 @st.composite
 def enis(draw: st.DrawFn, place: int, dual_stack: bool) -> EniCase:
     """An interface in any phase, at an address that depends on its place alone."""
@@ -30,10 +38,10 @@ def enis(draw: st.DrawFn, place: int, dual_stack: bool) -> EniCase:
     other = draw(st.sampled_from(sorted(HOSTS.keys() - {host})))
     move = draw(st.none() | st.sampled_from(MoveDirection).map(lambda direction: MoveCase(direction, other)))
     return EniCase(
-        subnet="s",
-        address=f"10.0.0.{place + 4}",
+        subnet="st"[place % 2],
+        address=f"10.0.0.{place // 2 + 4 + 8 * (place % 2)}",
         host=host,
-        ipv6_address=f"2001:db8::{place + 4:x}" if dual_stack and draw(st.booleans()) else "",
+        ipv6_address=f"2001:db8:0:{place % 2}::{place + 4:x}" if dual_stack and draw(st.booleans()) else "",
         attachment=draw(st.sampled_from(Attachment)),
         move=move,
         plugged=draw(st.booleans()),
@@ -49,7 +57,11 @@ def vpcs(draw: st.DrawFn, vni: int) -> VpcCase:
         vni=vni,
         cidrs=("10.0.0.0/16",),
         ipv6_cidrs=("2001:db8::/56",) if dual_stack else (),
-        subnets={"s": SubnetCase("10.0.0.0/24", "2001:db8::/64" if dual_stack else "")},
+        subnets={
+            "s": SubnetCase("10.0.0.0/29", "2001:db8::/64" if dual_stack else "", draw(TABLES)),
+            "t": SubnetCase("10.0.0.8/29", "2001:db8:0:1::/64" if dual_stack else "", draw(TABLES)),
+        },
+        route_tables={name: draw(ROUTES) for name in ("", "t1", "t2")},
         enis={name: draw(enis(NAMES.index(name), dual_stack)) for name in names},
     )
 

@@ -17,14 +17,16 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from netorch.agent.tasks.allowance import over_allowance
-from netorch.control.actions import enis, hosts, instances, moves, subnets, vpcs
+from netorch.control.actions import enis, hosts, instances, moves, route_tables, subnets, vpcs
 from netorch.control.actions.instances import Wish
 from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.errors import ApiError, Compacted
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
+from netorch.model.ids import make_id
 from netorch.model.security import UDP
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
+from netorch.records.codec import encode
 from netorch.records.inventory import read_inventory
 from netorch.state.base import OVERLAY
 from netorch.state.flow import Flow
@@ -34,6 +36,7 @@ from netorch.state.nft import NFT_KINDS
 from netorch.state.op import Create, Delete, Replace
 from tests.unit.agent.world import World
 
+DESTINATIONS = st.sampled_from(["0.0.0.0/0", "::/0", "192.0.2.0/24", "10.0.0.0/16", "10.0.0.0/24", "10.0.1.0/24", "fd00::/64"])
 HOSTS = st.sampled_from(["hv1", "hv2", "hv3"])
 SEED = st.integers(0, 1000)
 KINDS = st.sampled_from(["link", "up", "addr", "neigh", "fdb", "route", "sysctl", "rule", "gro", "nft-table", "nft-element"])
@@ -88,15 +91,18 @@ class Histories(RuleBasedStateMachine):
             self.try_to(partial(enis.delete_network_interface, world.store, world.operator, eni))
         for subnet in records.of(Subnet):
             self.try_to(partial(subnets.delete_subnet, world.store, world.operator, subnet))
+        for table in records.of(RouteTable):
+            self.try_to(partial(route_tables.delete_route_table, world.store, world.operator, table))
         self.try_to(lambda: vpcs.delete_vpc(world.store, world.operator, records.vpc.record.id))
 
     @rule(seed=SEED, number=st.integers(1, 3))
     def create_subnet(self, seed: int, number: int) -> None:
-        vpc = sorted(records.vpc.record.id for records in read_inventory(self.world.store).vpcs.values())
-        if vpc:
-            name, cidr = f"s{number}", f"10.0.{number}.0/24"
-            which = vpc[seed % len(vpc)]
-            self.try_to(lambda: subnets.create_subnet(self.world.store, self.world.operator, which, name=name, cidr=cidr))
+        name, cidr, vpc = f"s{number}", f"10.0.{number}.0/24", self._vpc(seed)
+        self.try_to(lambda: subnets.create_subnet(self.world.store, self.world.operator, vpc, name=name, cidr=cidr))
+
+    def _vpc(self, seed: int) -> str:
+        found = sorted(records.vpc.record.id for records in read_inventory(self.world.store).vpcs.values())
+        return found[seed % len(found)] if found else "none"
 
     @rule(seed=SEED, host=HOSTS)
     def run(self, seed: int, host: str) -> None:
@@ -114,6 +120,32 @@ class Histories(RuleBasedStateMachine):
     @rule(seed=SEED)
     def cancel(self, seed: int) -> None:
         self.try_to(lambda: moves.cancel_move(self.world.store, self.world.operator, self.some(Instance, seed)))
+
+    @rule(seed=SEED)
+    def create_table(self, seed: int) -> None:
+        vpc = self._vpc(seed)
+        self.names += 1
+        self.try_to(lambda: route_tables.create_route_table(self.world.store, self.world.operator, vpc, name=f"t{self.names}"))
+
+    @rule(seed=SEED, routes=st.dictionaries(DESTINATIONS, st.integers(0, 3), max_size=3))
+    def route(self, seed: int, routes: dict[str, int]) -> None:
+        """Give a table routes to interfaces that are there, to one that is not, and to nothing."""
+        table_id = self.some(RouteTable, seed)
+        for records in read_inventory(self.world.store).vpcs.values():
+            if table_id in records.of(RouteTable):
+                known = records.of(RouteTable)[table_id].record
+                targets = [*sorted(records.of(NetworkInterface))[:2], make_id("eni", records.vni, 0xDEAD), "blackhole"]
+                found = tuple(VpcRoute(destination=to, target=targets[by % len(targets)]) for to, by in routes.items())
+                self.world.put(keys.resource(table_id), encode(msgspec.structs.replace(known, routes=found)))
+
+    @rule(seed=SEED, other=SEED)
+    def associate(self, seed: int, other: int) -> None:
+        subnet, table = self.some(Subnet, seed), self.some(RouteTable, other)
+        self.try_to(lambda: subnets.associate_route_table(self.world.store, self.world.operator, subnet, table))
+
+    @rule(seed=SEED)
+    def delete_table(self, seed: int) -> None:
+        self.try_to(lambda: route_tables.delete_route_table(self.world.store, self.world.operator, self.some(RouteTable, seed)))
 
     @rule(seed=SEED, other=SEED)
     def attach(self, seed: int, other: int) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.compiler.base import HostView, LocalEni, LocalTable, TableRoutes, VpcView
+from netorch.compiler.base import HostView, LocalEni, VpcView
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler
+from netorch.compiler.tables import local_tables, table_routes
 from netorch.compiler.vrf import VrfCompiler
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
-from netorch.model.routing.effective import effective, overrides
-from netorch.model.vpc import Subnet, Vpc, VpcRoute
+from netorch.model.routing.effective import overrides
+from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Address, Route
-from netorch.state.link import AdminUp, Settings, VethPort, Vrf
+from netorch.state.link import AdminUp, Settings, VethPort, Vrf, Vxlan
 from netorch.state.nft import NftElement
 from policy.chains import Chains
 from tests.views import MAIN, make_view, mapping_objects, vpc_objects
@@ -47,17 +48,26 @@ def local(subnet: Subnet, number: int) -> LocalEni:
     return LocalEni(eni=eni, subnet=subnet, instance=Instance(id=eni.instance, vni=VNI, name=f"i{number}"))
 
 
-def view(*routes: tuple[str, str], vpc: Vpc = VPC) -> VpcView:
-    """Return a VPC with a port in each subnet, where the second route table has these routes."""
-    written = [VpcRoute(destination=destination, target=target) for destination, target in routes]
-    in_force = [effective(vpc, table, available=frozenset(), lists={}) for table in ((), written)]
+def view(*routes: tuple[str, str], vpc: Vpc = VPC, main: tuple[tuple[str, str], ...] = ()) -> VpcView:
+    """Return a VPC with a port in each subnet, where the second route table, and the main one, have these routes."""
+    tables = [
+        RouteTable(
+            id=MAIN.id if name == "main" else CLOSED,
+            vni=VNI,
+            name=name,
+            main=name == "main",
+            number=number,
+            routes=tuple(VpcRoute(destination=destination, target=target) for destination, target in written),
+        )
+        for number, (name, written) in enumerate((("main", main), ("closed", routes)))
+    ]
     return make_view(
         HOST,
         vpc,
         subnets=[APP, WEB],
         local=[local(APP, 4), local(WEB, 5)],
-        tables=[MAIN, LocalTable(id=CLOSED, number=1, overrides=overrides(vpc, written))],
-        routes=[TableRoutes(number=number, routes=found) for number, found in enumerate(in_force)],
+        tables=local_tables(vpc, tables),
+        routes=table_routes(vpc, tables, frozenset(), {}),
     )
 
 
@@ -140,6 +150,18 @@ def test_what_a_table_routes_elsewhere_is_not_there_one_by_one() -> None:
         )
         objects = mapping_objects([OverlayCompiler()], found, mapping).values()
         assert [obj.table for obj in objects if isinstance(obj, Route)] == tables
+
+
+def test_a_main_table_that_leads_elsewhere_leaves_the_first_vrf_to_what_comes_from_other_hosts() -> None:
+    found = view(main=((APP.cidr, GONE),))
+    apart = 255 << 24 | VNI
+    assert lines(found, BASE) == set()
+    assert lines(found, apart) == {f"blackhole {APP.cidr} 0"}
+    objects = vpc_objects([PortCompiler(), OverlayCompiler()], found).values()
+    assert [obj.vrf for obj in objects if isinstance(obj, VethPort)] == ["vrf5000.255", "vrf5000.1"]
+    assert [obj.vrf for obj in objects if isinstance(obj, Vxlan)] == ["vrf5000"]
+    ways = {obj.table for obj in objects if isinstance(obj, Route) and obj.dst == "10.0.1.4/32"}
+    assert ways == {BASE, OTHER}
 
 
 def test_only_what_may_replace_local_overrides() -> None:

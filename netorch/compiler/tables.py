@@ -1,0 +1,36 @@
+"""Route tables in use on a host, as what compilers see of them: which VRF stands for each, which routes are in force."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+from netorch.compiler.base import LocalTable, TableRoutes
+from netorch.model.routing.effective import effective, overrides
+from netorch.model.security import PrefixList
+from netorch.model.vpc import RouteTable, Vpc
+from netorch.state.names import MAIN_NUMBER
+
+
+def local_tables(vpc: Vpc, used: Iterable[RouteTable]) -> tuple[LocalTable, ...]:
+    """Return the tables that have a VRF, for those in use, of which one is the main table."""
+    found = []
+    for table in used:
+        number = _vrf_number(vpc, table)
+        if table.main and number:
+            found.append(LocalTable(id="", number=0))
+        found.append(LocalTable(id=table.id, number=number, is_main=table.main, overrides=overrides(vpc, table.routes)))
+    return tuple(found)
+
+
+def table_routes(
+    vpc: Vpc, used: Iterable[RouteTable], available: Container[str], lists: Mapping[str, PrefixList]
+) -> tuple[TableRoutes, ...]:
+    """Return the routes in force in the tables in use; `available` and `lists` are those of netorch.model.routing.effective."""
+    return tuple(
+        TableRoutes(number=_vrf_number(vpc, table), routes=effective(vpc, table.routes, available=available, lists=lists))
+        for table in used
+    )
+
+
+def _vrf_number(vpc: Vpc, table: RouteTable) -> int:
+    return MAIN_NUMBER if table.main and overrides(vpc, table.routes) else table.number
