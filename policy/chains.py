@@ -23,14 +23,14 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-from netorch.compiler.base import Identity, LocalEni, LocalTable, MappingPart, Part, VpcPart, VpcView
+from netorch.compiler.base import Identity, LocalEni, LocalTable, MappingPart, Middlebox, Part, VpcPart, VpcView
 from netorch.errors import CompileError
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.names import vrf_name
+from netorch.state.names import inlet_name, vrf_name
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
 from policy.acl import acl_chain, allows_everything
@@ -46,6 +46,10 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
     ports = [port_name(item.eni.id) for item in view.local]
     for device in (*(vrf_name(view.vni, table.number) for table in view.of(LocalTable)), view.vxlan):
         yield _overlay(view, ZONES, device, hex(view.zone))
+    for box in view.of(Middlebox):
+        if box.inlet is not None:
+            for device in (inlet_name(view.vni, box.eni.id), vrf_name(view.vni, box.inlet.number)):
+                yield _overlay(view, ZONES, device, hex(box.inlet.zone))
     for port in ports:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
@@ -153,7 +157,7 @@ class Chains:
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable})),
+        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable, Middlebox})),
         VpcPart(
             id="chains.rules",
             compile=_rules,

@@ -1,5 +1,7 @@
 """Receive-side verification: only the host that an address is mapped to may send packets from that address.
 
+The host of an interface without source/destination check may send from any address of that VPC.
+
 What a moving address means for each host (A old, B new; see netorch.model.mapping):
 
     mapping             at A                           at B                             elsewhere
@@ -12,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Carried, HostPart, HostView, MappingPart, Part, VpcView
+from netorch.compiler.base import Carried, HostPart, HostView, MappingPart, Middlebox, Part, VpcPart, VpcView
+from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import Mapping, MoveDirection
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
@@ -42,6 +45,22 @@ def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         yield from _accept("relay", old_vtep, mapping)
 
 
+def _speakers(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the hosts of interfaces without source/destination check: they send packets from any address."""
+    for box in view.of(Middlebox):
+        if box.mapping is not None and not box.eni.source_dest_check:
+            yield from (nftgen.speaker(vtep, view.vni) for vtep in _vteps(box.mapping, view.host.host.name))
+
+
+def _vteps(mapping: Mapping, me: str) -> Iterator[str]:
+    """Yield the other hosts that an interface may send from."""
+    if mapping.host != me:
+        yield mapping.vtep
+    move = mapping.move
+    if move is not None and move.direction is MoveDirection.TO and move.host != me:
+        yield move.vtep
+
+
 def _accept(kind: str, vtep: str, mapping: Mapping) -> tuple[NftElement, NftElement]:
     return nftgen.sender(kind, vtep, mapping.vni, mapping.address), nftgen.member(vtep, mapping.vni)
 
@@ -50,8 +69,9 @@ class Verify:
     """Yields the underlay's table, and of each mapping the right to send from its address."""
 
     name: Final = "verify"
-    reads: Final[frozenset[type]] = frozenset({Mapping})
+    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
+        VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Middlebox})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView})),
     )

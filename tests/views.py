@@ -12,6 +12,7 @@ from netorch.compiler.base import (
     LocalEni,
     LocalTable,
     MappingPart,
+    Middlebox,
     Part,
     Phase,
     TableRoutes,
@@ -37,6 +38,7 @@ def make_view(
     identities: Iterable[tuple[str, ...]] = (),
     tables: Iterable[LocalTable] = (MAIN,),
     routes: Iterable[TableRoutes] = (),
+    middleboxes: Iterable[Middlebox] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
@@ -55,6 +57,7 @@ def make_view(
             NetworkAcl: tuple(acls),
             PrefixList: tuple(prefix_lists),
             Identity: tuple(sorted(map(Identity, set(identities)))),
+            Middlebox: tuple(middleboxes),
         },
         zone=zone,
         active=frozenset(address for item in here if item.phase is not Phase.INCOMING for address in item.eni.addresses),

@@ -6,17 +6,21 @@ compiler depends on. `Phase` stands among changed kinds for where the interfaces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final, TypeVar
 
+from netorch.agent.numbers import Numbers
 from netorch.agent.records import Records
-from netorch.compiler.base import HostView, Identity, LocalEni, LocalTable, Phase, TableRoutes, VpcView
+from netorch.compiler.base import HostView, Identity, Inlet, LocalEni, LocalTable, Middlebox, Phase, TableRoutes, VpcView
 from netorch.compiler.tables import local_tables, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.records.middleboxes import Middleboxes
 from netorch.records.vpc import MissingRecord, VpcRecords
+from netorch.state.names import inlet_name
 
 T = TypeVar("T")
 Phases = Mapping[str, Phase]  # of the interfaces that are here
@@ -81,6 +85,23 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
     return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
 
 
+def middleboxes(
+    records: VpcRecords, boxes: Middleboxes, phases: Phases, mtus: Mapping[str, int], inlet_of: Callable[[str], Inlet]
+) -> Iterator[Middlebox]:
+    """Yield the interfaces that are in both the index and the records. Raises CompileError."""
+    for eni_id in boxes.ids():
+        eni = records.one(NetworkInterface, eni_id)
+        if eni is None:
+            continue
+        mapping = records.one(EniMapping, eni.address)
+        if mapping is not None and mapping.eni != eni_id:
+            mapping = None
+        is_here = phases.get(eni_id, Phase.INCOMING) is not Phase.INCOMING
+        inlet = inlet_of(inlet_name(records.vni, eni_id)) if is_here and boxes.is_target(eni_id) else None
+        underlay_mtu = mtus.get(mapping.host) if mapping is not None else None
+        yield Middlebox(eni=eni, mapping=mapping, underlay_mtu=underlay_mtu, inlet=inlet)
+
+
 _OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase})
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
@@ -93,30 +114,33 @@ _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[An
 class Views:
     """The views of the VPCs that this host carries."""
 
-    def __init__(self, records: Records, inputs: Set[type]) -> None:
+    def __init__(self, records: Records, inputs: Set[type], numbers: Numbers) -> None:
         """Make views with these inputs."""
         self.known: dict[int, VpcView] = {}
         self._records = records
+        self._numbers = numbers
         self._inputs = inputs - {HostView} | {Vpc, LocalEni}
 
     def refresh(
-        self, vni: int, kinds: Set[type], host: HostView, phases: Phases, zone: int
+        self, vni: int, kinds: Set[type], host: HostView, phases: Phases
     ) -> tuple[VpcView, VpcView | None, frozenset[type]]:
         """Bring a VPC's view up to date with records of these kinds; return it, the one before, and which inputs differ.
 
         Raises:
           MissingRecord: a record that another one refers to is not there; the view stays as it is.
+          CompileError: this host has no more numbers.
         """
         before = self.known.get(vni)
         fresh: dict[type, tuple[Any, ...]] = {HostView: (host,)}
         for kind in self._inputs:
-            if before is None or not kinds.isdisjoint(_MADE[kind][0] if kind in _MADE else (kind,)):
+            if before is None or not kinds.isdisjoint(_kinds_of(kind)):
                 fresh[kind] = self._values(vni, kind, phases)
         if before is None:
             changed = frozenset(fresh)
         else:
             changed = frozenset(kind for kind, values in fresh.items() if values != before.inputs[kind])
         inputs = {**(before.inputs if before is not None else {}), **fresh}
+        zone = self._numbers.zone_of(vni)
         view = VpcView(vni=vni, inputs=inputs, zone=zone, active=_active(inputs), mtus=self._records.peers.mtus)
         self.known[vni] = view
         return view, before, changed
@@ -125,11 +149,21 @@ class Views:
         records = self._records.vpcs[vni]
         if kind is Identity:
             return tuple(sorted(map(Identity, self._records.groups_of(vni))))
+        if kind is Middlebox:
+            boxes, mtus = self._records.middleboxes_of(vni), self._records.peers.mtus
+            return tuple(middleboxes(records, boxes, phases, mtus, self._numbers.inlet))
         return _MADE[kind][1](records, phases) if kind in _MADE else _by_id(records, kind)
 
     def forget(self, vni: int) -> VpcView | None:
         """Forget a VPC that is no longer carried; return its last view."""
         return self.known.pop(vni, None)
+
+
+def _kinds_of(made: type) -> Set[type]:
+    """Return the kinds of records that an input is made of; `Middlebox` stands for all that its index is made of."""
+    if made is Middlebox:
+        return {Middlebox, Phase}
+    return _MADE[made][0] if made in _MADE else {made}
 
 
 def _active(inputs: Mapping[type, tuple[Any, ...]]) -> frozenset[str]:

@@ -11,7 +11,7 @@ A slice (all objects of one VPC on one host) is what its parts yield together. O
 parts that ask for different objects with one key are an error that names both.
 
 An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (LocalEni, Identity,
-LocalTable, TableRoutes). A part sees its own inputs only, so it cannot depend on what it does not name.
+LocalTable, TableRoutes, Middlebox). A part sees its own inputs only, so it cannot depend on what it does not name.
 
 Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
 """
@@ -101,6 +101,22 @@ class TableRoutes(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Effective, ...]
 
 
+class Inlet(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host has chosen for an interface here that routes lead to."""
+
+    number: int  # of the VRF in which packets come in
+    zone: int  # the conntrack zone of the inlet, 1 to 65535
+
+
+class Middlebox(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface that a route of the VPC leads to, or that has no source/destination check."""
+
+    eni: NetworkInterface
+    mapping: Mapping | None = None  # of its IPv4 address; None: it is nowhere
+    underlay_mtu: int | None = None  # of its host, in bytes; None: that has not said
+    inlet: Inlet | None = None  # where a route leads to it and its port is on this host
+
+
 class Identity(msgspec.Struct, frozen=True, order=True):
     """A set of security groups that some mapping of the VPC has: rules that refer to a group mean identities that hold it."""
 
@@ -184,10 +200,13 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     def mtu_to(self, host: str) -> int:
         """Return the largest inner IP packet for another host; 0 when that takes as much as this one, or has not said."""
-        there = self.mtus.get(host)
-        if there is None:
+        return self.mtu_over(self.mtus.get(host))
+
+    def mtu_over(self, underlay_mtu: int | None) -> int:
+        """Return the same for an underlay's MTU in bytes; None: the host has not said."""
+        if underlay_mtu is None:
             return 0
-        limit = inner_mtu(there, self.dual_stack)
+        limit = inner_mtu(underlay_mtu, self.dual_stack)
         return limit if limit < self.mtu else 0
 
 
