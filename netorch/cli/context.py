@@ -86,26 +86,55 @@ class Session:
         hosts = {f"host {name}": error for name, error in inventory.quarantined_hosts.items()}
         return vpcs | hosts if self.caller.operator else vpcs
 
+    def around(self, named: Sequence[tuple[str, str]]) -> Inventory:
+        """Return the VPCs of resources that were named, each by its kind and its id or name, or everything to say what is wrong.
+
+        Cost: O(records of these VPCs) for names of what there is, whatever else the store holds.
+        """
+        from netorch.control.views.describe import resolve
+        from netorch.errors import ApiError, UnreadableRecord
+        from netorch.records.names import vnis_of
+        from netorch.records.part import read_part
+
+        store, caller = self.store, self.caller
+        part = read_part(store, {vni for kind, text in named for vni in vnis_of(store, caller, kind, text)})
+        try:
+            for kind, text in named:
+                resolve(part, caller, kind, text)
+        except (ApiError, UnreadableRecord):
+            return self.inventory()
+        return part
+
     def find(self, kind: str, text: str) -> tuple[VpcRecords, Any]:
         """Return a resource by id or name, with its VPC's records. Raises ApiError."""
         from netorch.control.views.describe import resolve
 
-        return resolve(self.inventory(), self.caller, kind, text)
+        return resolve(self.around([(kind, text)]), self.caller, kind, text)
 
     def id_of(self, kind: str, text: str) -> str:
         """Return the id of a resource that was named by id or name. Raises ApiError."""
-        found: str = self.find(kind, text)[1].id
-        return found
+        return self.ids_of(kind, [text])[0]
 
     def ids_of(self, kind: str, texts: Sequence[str]) -> list[str]:
         """Return the ids of all resources that were named, before anything is done with the first; a host goes by its name."""
-        return list(dict.fromkeys(text if kind == "host" else self.id_of(kind, text) for text in texts))
+        from netorch.control.views.describe import resolve
 
-    def named(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return rows whose fields have names where they had ids, except for the resource's own."""
+        if kind == "host":
+            return list(dict.fromkeys(texts))
+        inventory = self.around([(kind, text) for text in texts])
+        return list(dict.fromkeys(resolve(inventory, self.caller, kind, text)[1].id for text in texts))
+
+    def view(self, vpc: str | None) -> Inventory:
+        """Return the VPC that was named, with its hosts, or everything. Raises ApiError."""
+        from netorch.records.part import read_part
+
+        return read_part(self.store, [self.find("vpc", vpc)[0].vni]) if vpc else self.inventory()
+
+    def named(self, rows: Sequence[dict[str, Any]], inventory: Inventory) -> list[dict[str, Any]]:
+        """Return rows whose fields have names where they had ids, where the inventory knows them; not for their own id."""
         from netorch.control.views.describe import names_by_id
 
-        names = names_by_id(self.inventory(), self.caller)
+        names = names_by_id(inventory, self.caller)
 
         def spoken(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
             if isinstance(value, list | tuple):
@@ -121,12 +150,12 @@ class Session:
           ApiError: it does not exist. Nothing to be beside: as for `id_of`.
         """
         from netorch.model.ids import is_id, vni_of
+        from netorch.records.read import seen_vpc
 
         if not beside or "/" in text or is_id(text, kind):
             return self.id_of(kind, text)
-        vni = vni_of(beside)
-        vpc = self.inventory().vpcs[vni].vpc.record
-        return self.id_of(kind, f"{vpc.owner}/{vpc.name}/{text}")
+        vpc = seen_vpc(self.store, self.caller, vni_of(beside))
+        return self.id_of(kind, f"{vpc.record.owner}/{vpc.record.name}/{text}" if vpc is not None else text)
 
     def vpcs(self, vpc: str | None) -> list[Vpc]:
         """Return the VPC that was named, or every one that the caller sees. Raises ApiError."""

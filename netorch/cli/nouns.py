@@ -1,4 +1,4 @@
-"""The commands that are the same for every kind of resource: list, show, set-tags and delete.
+"""The commands that are the same for every kind of resource: list, show, tag, untag, set-tags and delete.
 
 What they call is imported when they run, as everything that the command line does; so they are given functions that import it.
 """
@@ -55,6 +55,7 @@ class Noun(NamedTuple):
     row: Callable[[Any], dict[str, Any]]
     actions: Callable[[], Actions]
     rules: Rules | None = None
+    filters: Mapping[str, Sequence[str]] = {}  # of `list`: see `add_list`
 
     def show(self, session: Session, resource_id: str, output: str) -> None:
         """Print one resource. Raises ApiError."""
@@ -83,14 +84,6 @@ class Noun(NamedTuple):
         return rows
 
 
-def of_vpc(session: Session, vpc: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of resources of the VPC that was named, all when none was. Raises ApiError."""
-    if vpc is None:
-        return rows
-    vni = session.find("vpc", vpc)[1].vni
-    return [row for row in rows if row["vni"] == vni]
-
-
 def resource_argument(kind: str, name: str) -> Callable[[Any], Any]:
     """Return the argument, `resource`, that names a resource by id or name."""
     return click.argument("resource", metavar=_metavar(name), shell_complete=complete(kind))
@@ -106,12 +99,12 @@ def _metavar(name: str) -> str:
     return name.upper().replace(" ", "_")
 
 
-def add_common(group: click.Group, noun: Noun, delete_help: str) -> None:
-    """Add `list`, `show`, `set-tags` and `delete`."""
-    add_list(group, f"List {noun.name}s.", noun.columns, noun.rows)
+def add_common(group: click.Group, noun: Noun, delete_help: str, *, verb: str = "delete") -> None:
+    """Add `list`, `show`, `tag`, `untag`, `set-tags` and what deletes one."""
+    add_list(group, f"List {noun.name}s.", noun.columns, noun.rows, noun.filters)
     add_show(group, noun.kind, noun.name, f"Show {noun.name}s.", noun.show_several)
-    add_set_tags(group, noun.kind, noun.name)
-    add_delete(group, noun.kind, noun.name, delete_help, lambda: noun.actions().delete)
+    add_tagging(group, noun.kind, noun.name)
+    add_delete(group, noun.kind, noun.name, delete_help, lambda: noun.actions().delete, verb)
 
 
 def add_list(
@@ -129,9 +122,17 @@ def add_list(
     A field without such values is the name of a resource of that kind.
     """
 
-    def list_(session: Session, output: str, having: tuple[str, ...] = (), vpc: str | None = None, **wanted: str | None) -> None:
-        kept = [row for row in load(session, vpc, output) if _is_wanted(row, having, wanted)]
-        show_rows(kept if output in MACHINE else session.named(kept), columns, output)
+    def list_(
+        session: Session,
+        output: str,
+        conditions: tuple[str, ...],
+        having: tuple[str, ...] = (),
+        vpc: str | None = None,
+        **wanted: str | None,
+    ) -> None:
+        rows = load(session, vpc, output)
+        kept = [row for row in _matching(rows, conditions, columns) if _is_wanted(row, having, wanted)]
+        show_rows(kept if output in MACHINE else session.named(kept, session.view(vpc)), columns, output)
 
     options: list[Callable[[Any], Any]] = [
         pass_session,
@@ -139,6 +140,7 @@ def add_list(
         *(_filter(field, values) for field, values in filters.items()),
         *([vpc_option] if within_vpcs else []),
         *([tag_filter] if tagged else []),
+        condition_option,
     ]
     decorated: Any = list_
     for option in options:
@@ -147,6 +149,25 @@ def add_list(
 
 
 tag_filter = click.option("--tag", "having", multiple=True, metavar="KEY[=VALUE]", help="Only with this tag; repeatable.")
+
+
+condition_option = click.option(
+    "--filter",
+    "conditions",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="EC2's filters: a field or tag:KEY, and values with * and ?; repeatable, all must match.",
+)
+
+
+def _matching(rows: list[dict[str, Any]], conditions: Sequence[str], columns: Columns) -> list[dict[str, Any]]:
+    """Return the rows that match all conditions. Raises ApiError."""
+    if not conditions:
+        return rows
+    from netorch.control.views.filters import matching, parse
+
+    fields = {*columns.usual, *columns.wide, *(field for row in rows for field in row)} - {"tags"}
+    return matching(rows, [parse(text, fields) for text in conditions])
 
 
 def _filter(field: str, values: Sequence[str]) -> Callable[[Any], Any]:
@@ -179,25 +200,41 @@ def add_show(
         show_several(session, session.ids_of(kind, resources), output)
 
 
-def add_set_tags(group: click.Group, kind: str, name: str) -> None:
-    """Add `set-tags`."""
+def add_tagging(group: click.Group, kind: str, name: str) -> None:
+    """Add `tag`, `untag` and `set-tags`."""
+    _add_tag_command(group, kind, name, "tag", f"Tag {name}s.\n\nOther tags stay; one that is there gets the new value.")
+    _add_tag_command(group, kind, name, "set-tags", f"Set the tags of {name}s.\n\nThese, and no others; none when none is named.")
 
-    @group.command("set-tags", help=f"Set the tags of {name}s.\n\nThese, and no others; none at all when none is named.")
-    @click.argument(
-        "words", metavar=f"{_metavar(name)}... [KEY=VALUE]...", nargs=-1, required=True, shell_complete=complete(kind)
-    )
+    @group.command("untag", help=f"Take tags of a {name} away.\n\nWith a value only if the tag has it.")
+    @resource_argument(kind, name)
+    @click.argument("tags", metavar="KEY[=VALUE]...", nargs=-1, required=True)
+    @action
+    def untag(session: Session, resource: str, tags: tuple[str, ...]) -> None:
+        from netorch.control.actions.tags import remove_tags
+
+        split = [text.partition("=") for text in tags]
+        (resource_id,) = session.ids_of(kind, [resource])
+        remove_tags(session.store, session.caller, kind, resource_id, {key: value if eq else None for key, eq, value in split})
+        click.echo(f"untagged {resource_id}")
+
+
+def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_text: str) -> None:
+    metavar = f"{_metavar(name)}... {'KEY=VALUE...' if verb == 'tag' else '[KEY=VALUE]...'}"
+
+    @group.command(verb, help=help_text)
+    @click.argument("words", metavar=metavar, nargs=-1, required=True, shell_complete=complete(kind))
     @action
     @click.pass_context
-    def set_tags(context: click.Context, session: Session, words: tuple[str, ...]) -> None:
-        from netorch.control.actions.tags import set_tags
+    def command(context: click.Context, session: Session, words: tuple[str, ...]) -> None:
+        from netorch.control.actions.tags import add_tags, set_tags
 
         tags = parse_tags(context, context.command.params[0], tuple(word for word in words if "=" in word))
         named = [word for word in words if "=" not in word]  # no name has that sign
-        if not named:
-            raise click.UsageError(f"say which {name} gets the tags", context)
+        if not named or (verb == "tag" and not tags):
+            raise click.UsageError(f"say which {name} gets which tags", context)
         for resource_id in session.ids_of(kind, named):
-            set_tags(session.store, session.caller, kind, resource_id, tags)
-            click.echo(f"{resource_id} has " + (cell(tags) if tags else "no tags"))
+            (add_tags if verb == "tag" else set_tags)(session.store, session.caller, kind, resource_id, tags)
+            click.echo(f"tagged {resource_id}" if verb == "tag" else f"{resource_id} has {cell(tags) if tags else 'no tags'}")
 
 
 def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
@@ -212,13 +249,15 @@ def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
         show_rows(rules.rows(info), rules.columns, output)
 
 
-def add_delete(group: click.Group, kind: str, name: str, help_text: str, load: Callable[[], Delete]) -> None:
-    """Add `delete`."""
+def add_delete(
+    group: click.Group, kind: str, name: str, help_text: str, load: Callable[[], Delete], verb: str = "delete"
+) -> None:
+    """Add `delete`, under the name that its kind has for it."""
 
-    @group.command("delete", help=help_text)
+    @group.command(verb, help=help_text)
     @resources_argument(kind, name)
     @action
     def delete(session: Session, resources: tuple[str, ...]) -> None:
         for resource_id in session.ids_of(kind, resources):
             load()(session.store, session.caller, resource_id)
-            click.echo(f"deleted {resource_id}")
+            click.echo(f"{verb}d {resource_id}")

@@ -57,6 +57,7 @@ _OTHERS: Final = {
     "get": "show",
     "hypervisor": "host",
     "info": "show",
+    "label": "tag",
     "inspect": "show",
     "interface": "eni",
     "launch": "run",
@@ -83,12 +84,12 @@ _OTHERS: Final = {
     "security-group": "sg",
     "server": "instance",
     "start": "run",
-    "tag": "set-tags",
     "traceroute": "trace",
     "update": "apply",
     "validate": "plan",
     "vm": "instance",
 }
+_COMMON: Final = ("create", "delete", "list", "set-tags", "show", "tag", "untag")  # verbs of every kind
 _OTHER_OPTIONS: Final = {
     "--auto-approve": "--yes",
     "--force": "--yes",
@@ -137,6 +138,4 @@ def _meant(word: str, known: Iterable[str]) -> str:
 def verb_first(word: str) -> str:
     """Return a sentence for who writes `describe vpc` or `create vpc`: here the kind comes first; nothing for another word."""
     verb = _OTHERS.get(word.lower(), word.lower())
-    return (
-        f" The kind comes first, e.g. `netorch vpc {verb}`." if verb in ("create", "delete", "list", "set-tags", "show") else ""
-    )
+    return f" The kind comes first, e.g. `netorch vpc {verb}`." if verb in _COMMON else ""

@@ -54,11 +54,9 @@ class _Vpc:
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
 
-def matrix(inventory: Inventory, caller: Caller, vni: int | None = None) -> Iterator[Flows]:
-    """Yield all flows, open or partly, of the VPCs that the caller sees, or of one, between interfaces that rules hold alike."""
+def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
+    """Yield all flows, open or partly, of the VPCs that the caller sees, between interfaces that rules hold alike."""
     for name, records in _visible(inventory, caller):
-        if vni is not None and records.vni != vni:
-            continue
         names = names_of(records)
         reach = Reach(rulebook_of(records))
         for source, destination, found in reach.pairs():

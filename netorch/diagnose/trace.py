@@ -262,9 +262,25 @@ def _ear(records: VpcRecords, address: str) -> Listener | None:
     return Listener(netns, inside_name(eni, instance))
 
 
+def resources_of(source: str, destination: str) -> list[tuple[str, str]]:
+    """Return the kinds and names of those ends of a trace that are no addresses."""
+    return [(_kind(end), end) for end in (source, destination) if not _is_address(end)]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(canonical_ip(text))
+    except AddressError:
+        return False
+
+
+def _kind(end: str) -> str:
+    return "eni" if is_id(end, "eni") else "i"
+
+
 def _interface(inventory: Inventory, caller: Caller, text: str) -> tuple[VpcRecords, NetworkInterface]:
     """Return an interface by its id, or an instance's own one by the instance's name or id. Raises ApiError."""
-    if is_id(text, "eni"):
+    if _kind(text) == "eni":
         records, eni = resolve(inventory, caller, "eni", text)
         return records, eni
     records, instance = resolve(inventory, caller, "i", text)
@@ -278,11 +294,10 @@ def _destination(
     inventory: Inventory, caller: Caller, records: VpcRecords, text: str
 ) -> tuple[str, tuple[VpcRecords, NetworkInterface] | None]:
     """Return the address that is meant, and whose it is when an instance or interface was named."""
-    try:
+    if _is_address(text):
         return canonical_ip(text), None
-    except AddressError:
-        there, eni = _interface(inventory, caller, text)
-        return eni.address, (there, eni)
+    there, eni = _interface(inventory, caller, text)
+    return eni.address, (there, eni)
 
 
 def _flaw(

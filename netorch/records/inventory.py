@@ -8,6 +8,7 @@ VPCs, who asks for it is told which record it is, and no plan touches it. So is 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -82,10 +83,15 @@ class Inventory:
 def read_inventory(store: Store) -> Inventory:
     """Return everything. Cost: O(store), some 25 us a record."""
     listing = store.list("")
-    inventory = Inventory(listing.revision)
+    return decoded(listing.kvs, listing.revision)
+
+
+def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
+    """Return what records say that are sorted by key and stood so at a revision."""
+    inventory = Inventory(revision)
     placements: dict[str, int] = {}
     damaged: dict[int, UnreadableRecord] = {}  # VNI -> the one of its VPC that sorts first
-    for kv in reversed(listing.kvs):  # a VPC's own record sorts behind what is in it, mappings and placements before it
+    for kv in reversed(kvs):  # a VPC's own record sorts behind what is in it, mappings and placements before it
         root, _, rest = kv.key.partition("/")
         owner, _, what = rest.partition("/")
         try:

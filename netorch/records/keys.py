@@ -94,6 +94,11 @@ def name(owner: str, kind: str, text: str) -> str:
     return f"name/{owner}/{kind}/{text}"
 
 
+def named(kind: str, text: str, owner: str = "", resource_id: str = "") -> str:
+    """Return the key by which a resource is found by its name, or the prefix of those of all owners, or of one."""
+    return f"named/{kind}/{text}/{owner}/{resource_id}" if owner else f"named/{kind}/{text}/"
+
+
 def vtep(underlay: str) -> str:
     """Return the key that makes an underlay address unique."""
     return f"alloc/vtep/{underlay}"

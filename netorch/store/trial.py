@@ -20,6 +20,7 @@ class TrialStore:
         self._store = store
         self._written: dict[str, KeyValue | None] = {}  # None: deleted
         self._transactions = 0
+        self._last = 0  # revision of the store itself when the first one was tried
 
     @property
     def uid(self) -> str:
@@ -40,9 +41,9 @@ class TrialStore:
 
     def list(self, prefix: str, revision: int = 0) -> Range:
         """Return all keys with `prefix` as they would stand, or as they did stand at a revision of the store itself."""
-        listing = self._store.list(prefix, revision)
-        if revision:
-            return listing
+        if revision and (not self._transactions or revision <= self._last):
+            return self._store.list(prefix, revision)
+        listing = self._store.list(prefix)
         found: dict[str, KeyValue | None] = {kv.key: kv for kv in listing.kvs}
         found |= {key: kv for key, kv in self._written.items() if key.startswith(prefix)}
         kvs = tuple(kv for _, kv in sorted(found.items()) if kv is not None)
@@ -56,6 +57,8 @@ class TrialStore:
             if (known.mod_revision if known is not None else 0) != compare.mod_revision:
                 return TxnResult(False, self.revision())
         changes = [op for op in ops if isinstance(op, Put) or self.get(op.key) is not None]
+        if changes and not self._transactions:
+            self._last = self._store.revision()
         self._transactions += bool(changes)
         revision = self.revision()
         for op in changes:

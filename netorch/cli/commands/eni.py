@@ -8,12 +8,10 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, group_option, tag_option
-from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show, of_vpc, resources_argument
-from netorch.cli.output import Columns, output_option, show_records
+from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
+from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from netorch.control.views.describe import InterfaceInfo
 
 COLUMNS = Columns(
@@ -41,20 +39,15 @@ def row(info: InterfaceInfo) -> dict[str, Any]:
     }
 
 
-def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.views.describe import describe_interfaces
+def _actions() -> Actions:
+    from netorch.control.actions.enis import delete_network_interface
+    from netorch.control.views.describe import interface_info, interfaces_of
 
-    return of_vpc(session, vpc, [row(info) for info in describe_interfaces(session.inventory(), session.caller)])
-
-
-def _show(session: Session, ids: Sequence[str], output: str) -> None:
-    found = {row["id"]: row for row in _rows(session, None, output)}
-    show_records([found[eni_id] for eni_id in ids], output)
+    return Actions(interfaces_of, interface_info, delete_network_interface)
 
 
-add_list(command, "List network interfaces.", COLUMNS, _rows, {"host": (), "state": STATES})
-add_show(command, "eni", "network interface", "Show network interfaces.", _show)
-add_set_tags(command, "eni", "network interface")
+NOUN = Noun("eni", "network interface", COLUMNS, row, _actions, filters={"host": (), "state": STATES})
+add_common(command, NOUN, "Delete an interface that is not attached.")
 
 
 @command.command()
@@ -93,7 +86,7 @@ def create(
         groups=[session.id_beside("sg", group, subnet_id) for group in groups],
         tags=tags,
     )
-    _show(session, [eni.id], output)
+    NOUN.show(session, eni.id, output)
 
 
 @command.command()
@@ -132,12 +125,3 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     ids = [session.id_beside("sg", group, found.id) for group in groups]
     changed = modify_interface_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{changed.id} is in {' '.join(changed.groups)}")
-
-
-def _delete() -> Delete:
-    from netorch.control.actions.enis import delete_network_interface
-
-    return delete_network_interface
-
-
-add_delete(command, "eni", "network interface", "Delete an interface that is not attached.", _delete)

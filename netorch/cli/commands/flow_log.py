@@ -27,7 +27,7 @@ def command() -> None:
 def row(info: FlowLogInfo) -> dict[str, Any]:
     """Return a flow log as it is shown."""
     return {
-        **msgspec.to_builtins(info.log),
+        **msgspec.structs.asdict(info.log),
         "traffic": info.log.traffic.value,
         "interval_s": info.log.interval_s,
         "format": format_text(info.log.format),

@@ -32,16 +32,16 @@ def command(session: Session, follow: bool, verdict: str | None, vpc: str | None
     With -f: connections as they begin, and refused packets with the reason. Packets without a route are not among them: the
     router answers those with an ICMP error.
     """
+    from netorch.control.views.describe import resolve
     from netorch.diagnose.flows import Wanted, Watcher
 
-    vni = session.find("vpc", vpc)[0].vni if vpc else 0
-    name = ""
-    if instance:
-        records, found = session.find("i", instance)
-        vni, name = records.vni, found.name
+    named = [(kind, text) for kind, text in (("vpc", vpc), ("i", instance)) if text]
+    inventory = session.around(named) if named else session.inventory()
+    found = [resolve(inventory, session.caller, kind, text)[1] for kind, text in named]
+    vni, name = (found[-1].vni if found else 0), (found[-1].name if instance else "")
     if verdict == "drop" and not follow:
         raise click.UsageError("Refused packets leave nothing behind: watch for them with -f.")
-    watcher = Watcher(session.inventory(), session.caller, Wanted(verdict=verdict or "", vni=vni, instance=name))
+    watcher = Watcher(inventory, session.caller, Wanted(verdict=verdict or "", vni=vni, instance=name))
     if follow:
         watcher.listen()
     for seen in watcher.follow() if follow else watcher.living():

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, pass_session, tag_option
-from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
+from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
 from netorch.cli.output import Columns, output_option, show_record, show_records
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _show(session: Session, names: Sequence[str], output: str) -> None:
 
 add_list(command, "List hosts.", COLUMNS, _rows, {"role": ("hypervisor", "edge"), "live": ("yes", "no")}, within_vpcs=False)
 add_show(command, "host", "host", "Show hosts.", _show)
-add_set_tags(command, "host", "host")
+add_tagging(command, "host", "host")
 
 
 @command.command()

@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, group_option, pass_session, tag_option
-from netorch.cli.nouns import add_list, add_set_tags, add_show, of_vpc, resources_argument
-from netorch.cli.output import MACHINE, Columns, list_output_option, show_records, show_rows
+from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
+from netorch.cli.output import MACHINE, Columns, list_output_option, show_rows
 from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
@@ -47,22 +47,30 @@ def row(info: InstanceInfo) -> dict[str, Any]:
     }
 
 
-def _rows(session: Session, vpc: str | None = None, _output: str = "") -> list[dict[str, Any]]:
+def _actions() -> Actions:
+    from netorch.control.actions.instances import terminate_instance
+    from netorch.control.views.describe import instance_info, instances_of
+
+    return Actions(instances_of, instance_info, terminate_instance)
+
+
+NOUN = Noun("i", "instance", COLUMNS, row, _actions, filters={"host": (), "state": STATES})
+add_common(command, NOUN, "Terminate instances.\n\nTheir own interfaces and addresses go with them.", verb="terminate")
+
+
+def _rows(session: Session, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of instances of one VPC or more, in that order."""
     from netorch.control.views.describe import describe_instances
 
-    return of_vpc(session, vpc, [row(info) for info in describe_instances(session.inventory(), session.caller)])
-
-
-def _show(session: Session, ids: Sequence[str], output: str) -> None:
-    found = {row["id"]: row for row in _rows(session)}
-    show_records([found[instance_id] for instance_id in ids], output)
+    found = {info.instance.id: info for info in describe_instances(session.around([("i", i) for i in ids]), session.caller)}
+    return [row(found[instance_id]) for instance_id in ids]
 
 
 def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: float) -> list[dict[str, Any]]:
     """Return the rows of instances once all have reached a state. Raises NetorchError when one failed or time is over."""
     end = time.monotonic() + timeout_s
     while True:
-        rows = [found for found in _rows(session) if found["id"] in ids]
+        rows = _rows(session, ids)
         if session.dry_run or all(found["state"] == state for found in rows):
             return rows
         failed = next((found for found in rows if found["state"] == "failed"), None)
@@ -71,11 +79,6 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
             why = f": {late['reason']}" if late["reason"] else f"; is the agent of host {late['host']} running? `netorch status`"
             raise NetorchError(f"instance {late['name']}: still {late['state']} after {timeout_s:g} s{why}")
         time.sleep(POLL_S)
-
-
-add_list(command, "List instances.", COLUMNS, _rows, {"host": (), "state": STATES})
-add_show(command, "i", "instance", "Show instances.", _show)
-add_set_tags(command, "i", "instance")
 
 
 @command.command()
@@ -118,8 +121,9 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
     ids = [placed.instance.id for placed in run_instances(session.store, session.caller, wish, count)]
     if wait:
         wait_until(session, ids, "running", timeout)
-    rows = [found for found in _rows(session) if found["id"] in ids]
-    show_rows(rows if output in MACHINE else session.named(rows), COLUMNS, output)
+    rows = _rows(session, ids)
+    shown = rows if output in MACHINE else session.named(rows, session.around([("i", ids[0])]))
+    show_rows(shown, COLUMNS, output)
 
 
 @command.command()
@@ -161,21 +165,6 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
     click.echo(f"{instance} is in {' '.join(changed.groups)}")
 
 
-@command.command()
-@resources_argument("i", "instance")
-@action
-def terminate(session: Session, resources: tuple[str, ...]) -> None:
-    """Terminate instances.
-
-    Their own interfaces and addresses go with them.
-    """
-    from netorch.control.actions.instances import terminate_instance
-
-    for instance_id in session.ids_of("i", resources):
-        terminate_instance(session.store, session.caller, instance_id)
-        click.echo(f"terminated {instance_id}")
-
-
 @command.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("instance", shell_complete=complete("i"))
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -197,5 +186,5 @@ def exec_(session: Session, instance: str, argv: tuple[str, ...]) -> None:
     exec_inside(found.netns or found.id, argv)
 
 
-for _alias, _original in (("delete", terminate), ("create", run)):
-    command.add_command(_original, _alias)
+command.add_command(run, "create")
+command.add_command(command.commands["terminate"], "delete")

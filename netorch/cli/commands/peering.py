@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, complete, pass_session, tag_option
-from netorch.cli.nouns import Actions, Noun, add_delete, add_list, add_set_tags, add_show, resource_argument
+from netorch.cli.context import Session, action, complete, tag_option
+from netorch.cli.nouns import Actions, Noun, add_delete, add_list, add_show, add_tagging, resource_argument
 from netorch.cli.output import Columns, output_option
 from netorch.model.routing.peering import PeeringStatus
 
@@ -63,7 +63,7 @@ def _rows(session: Session, vpc: str | None, output: str) -> list[dict[str, Any]
 
 add_list(command, "List peering connections.", COLUMNS, _rows, {"status": [status.value for status in PeeringStatus]})
 add_show(command, "pcx", "peering connection", "Show peering connections.", NOUN.show_several)
-add_set_tags(command, "pcx", "peering connection")
+add_tagging(command, "pcx", "peering connection")
 add_delete(
     command,
     "pcx",
@@ -79,7 +79,7 @@ add_delete(
 @click.option("--peer", required=True, help="The other VPC; another owner's by its id.", shell_complete=complete("vpc"))
 @tag_option
 @output_option
-@pass_session
+@action
 def request(session: Session, name: str, vpc: str, peer: str, tags: dict[str, str], output: str) -> None:
     """Ask for a peering connection with another VPC.
 
@@ -97,7 +97,7 @@ def request(session: Session, name: str, vpc: str, peer: str, tags: dict[str, st
 @resource_argument("pcx", "peering connection")
 @click.option("--name", default="", help="What the accepter calls the connection.")
 @output_option
-@pass_session
+@action
 @click.pass_context
 def accept(context: click.Context, session: Session, resource: str, name: str, output: str) -> None:
     """Accept a request; the connection is active then.
@@ -115,7 +115,7 @@ def accept(context: click.Context, session: Session, resource: str, name: str, o
 @command.command()
 @resource_argument("pcx", "peering connection")
 @output_option
-@pass_session
+@action
 def reject(session: Session, resource: str, output: str) -> None:
     """Reject a request."""
     from netorch.control.actions.peerings import reject_peering

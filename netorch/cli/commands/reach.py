@@ -43,9 +43,8 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     if whole:
         from netorch.diagnose.reach import matrix
 
-        vni = session.find("vpc", vpc)[0].vni if vpc else None
-        inventory = session.inventory()
-        flows = list(matrix(inventory, session.caller, vni))
+        inventory = session.view(vpc)
+        flows = list(matrix(inventory, session.caller))
         if output != "table":
             show_value(flows, output)
         else:

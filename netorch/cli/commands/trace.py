@@ -45,9 +45,10 @@ def command(
 
     Exit codes: 0 reachable, 2 unreachable, or model, kernels and probe disagree.
     """
-    from netorch.diagnose.trace import trace
+    from netorch.diagnose.trace import resources_of, trace
 
-    report = trace(session.store, session.inventory(), session.caller, source, destination, service, timeout_s=timeout)
+    inventory = session.around(resources_of(source, destination))
+    report = trace(session.store, inventory, session.caller, source, destination, service, timeout_s=timeout)
     if output != "table":
         show_value(_value(report), output)
     else:

@@ -9,13 +9,9 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Delete, add_delete, add_list, add_set_tags, add_show
+from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
 from netorch.cli.output import Columns, output_option, show_record, show_records
-from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.flow_log import FlowLog
-from netorch.model.routing.peering import PeeringConnection
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import Vpc
 
 COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("tags", "id"))
 
@@ -35,22 +31,16 @@ def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, An
 
 
 def _show(session: Session, ids: Sequence[str], output: str) -> None:
-    told = sorted(session.inventory().vpc_status.items())
+    from netorch.control.views.describe import resolve
+    from netorch.records.kinds import of_vpc
+
+    inventory = session.around([("vpc", vpc_id) for vpc_id in ids])
+    told = sorted(inventory.vpc_status.items())
     rows = []
     for vpc_id in ids:
-        records, record = session.find("vpc", vpc_id)
-        counts = {
-            "subnets": len(records.of(Subnet)),
-            "route_tables": len(records.of(RouteTable)),
-            "security_groups": len(records.of(SecurityGroup)),
-            "network_acls": len(records.of(NetworkAcl)),
-            "prefix_lists": len(records.of(PrefixList)),
-            "peerings": len(records.of(PeeringConnection)),
-            "flow_logs": len(records.of(FlowLog)),
-            "instances": len(records.of(Instance)),
-            "network_interfaces": len(records.of(NetworkInterface)),
-            "mappings": len(records.mappings),
-        }
+        records, record = resolve(inventory, session.caller, "vpc", vpc_id)
+        counts = {f"{kind.noun.replace(' ', '_')}s": len(records.of(kind.type)) for kind in of_vpc()}
+        counts["mappings"] = len(records.mappings)
         degraded = [f"{host}: {status.reason}" for (host, vni), status in told if vni == record.vni]
         rows.append({**row(record), **counts, "degraded": degraded})
     show_records(rows, output)
@@ -64,7 +54,7 @@ add_show(
     "Show VPCs and how much is in them.\n\nDegraded: the hosts on which one could not be made as it should be, and why.",
     _show,
 )
-add_set_tags(command, "vpc", "VPC")
+add_tagging(command, "vpc", "VPC")
 
 
 @command.command()

@@ -14,6 +14,7 @@ from netorch.control.actions.hosts import place_on
 from netorch.control.base import checks
 from netorch.control.base.addresses import claim_key, open_pool
 from netorch.control.base.logged import Logs, delete_logs, logs_of
+from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -75,7 +76,7 @@ def create_network_interface(
         _in_subnet(writes, vpc, subnet)
         pool.save(writes)
         join(writes, chosen)
-        create_writes(writes, eni)
+        create_writes(writes, vpc.record, eni)
         hold_addresses(writes, eni)
         return writes, eni
 
@@ -128,18 +129,22 @@ def choose_mac(taken: Callable[[str], bool], caller: Caller, where: str, wish: s
     return mac
 
 
-def create_writes(writes: Writes, eni: NetworkInterface) -> None:
+def create_writes(writes: Writes, vpc: Vpc, eni: NetworkInterface) -> None:
     """Add an interface's own record and the claim of its MAC."""
     writes.create(keys.resource(eni.id), eni)
+    add_name(writes, vpc, eni)
     writes.create(mac_key(eni.vni, eni.mac), eni.id)
 
 
-def delete_writes(writes: Writes, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]], logs: Logs) -> None:
+def delete_writes(
+    writes: Writes, vpc: Vpc, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]], logs: Logs
+) -> None:
     """Add the deletion of an interface, attached or not, with all that it holds and that records it."""
     record = eni.record
     writes.delete(keys.resource(record.id), eni.mod_revision)
+    drop_name(writes, vpc, record)
     writes.drop(mac_key(record.vni, record.mac))
-    delete_logs(writes, logs, record.id)
+    delete_logs(writes, vpc, logs, record.id)
     if record.instance:
         unmap(writes, record.id, mappings)
     else:
@@ -189,11 +194,11 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, eni = read(store, caller, NetworkInterface, eni_id)
+        vpc, eni = read(store, caller, NetworkInterface, eni_id)
         if eni.record.instance:
             raise _attached(eni.record, "terminate the instance or detach the interface first")
         writes = Writes()
-        delete_writes(writes, eni, {}, logs_of(store, eni.record.vni))
+        delete_writes(writes, vpc.record, eni, {}, logs_of(store, eni.record.vni))
         return writes, None
 
     attempt(store, decide)

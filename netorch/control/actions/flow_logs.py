@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from netorch.control.base import checks
+from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
@@ -72,6 +73,7 @@ def create_flow_log(
             _, eni = read(store, caller, NetworkInterface, resource)
             writes.change(keys.resource(resource), eni.mod_revision, eni.record)
         writes.create(keys.resource(log.id), log)
+        add_name(writes, vpc, log)
         return writes, log
 
     return attempt(store, decide)
@@ -114,9 +116,10 @@ def delete_flow_log(store: Store, caller: Caller, log_id: str) -> None:
     """Delete a flow log; its lines stay. Raises ApiError: InvalidFlowLogId.NotFound."""
 
     def decide() -> tuple[Writes, None]:
-        _, log = read(store, caller, FlowLog, log_id)
+        vpc, log = read(store, caller, FlowLog, log_id)
         writes = Writes()
         writes.delete(keys.resource(log_id), log.mod_revision)
+        drop_name(writes, vpc.record, log.record)
         return writes, None
 
     attempt(store, decide)

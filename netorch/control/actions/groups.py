@@ -86,7 +86,7 @@ def delete_security_group(store: Store, caller: Caller, group_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, stored = read(store, caller, SecurityGroup, group_id)
+        vpc, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
         if group.is_default:
             raise ApiError("CannotDelete", f"security group {group_id}: is its VPC's default group; it goes with the VPC")
@@ -95,7 +95,7 @@ def delete_security_group(store: Store, caller: Caller, group_id: str) -> None:
             group, read_all(store, NetworkInterface, group.vni).values(), read_all(store, SecurityGroup, group.vni).values()
         )
         writes = Writes()
-        delete_unused(writes, keys.resource(group_id), group_id, stored.mod_revision, used)
+        delete_unused(writes, vpc.record, stored, used)
         return writes, None
 
     attempt(store, decide)

@@ -25,6 +25,7 @@ from netorch.control.actions.vpcs import default_vpc_writes
 from netorch.control.base import checks, namespaces
 from netorch.control.base.addresses import AddressPool, open_pool
 from netorch.control.base.logged import Logs, logs_of
+from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.writes import Writes, ahead, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -232,8 +233,9 @@ def run_writes(
     place_on(writes, host)
     join(writes, groups)
     writes.create(keys.resource(instance.id), instance)
+    add_name(writes, vpc.record, instance)
     writes.claim(take_name(vpc.record.id, "i", instance.name, instance.id))
-    create_writes(writes, eni)
+    create_writes(writes, vpc.record, eni)
     map_to(writes, eni, host.host)
 
 
@@ -267,9 +269,10 @@ def terminate_writes(
 ) -> None:
     """Add the end of an instance and of its own interface; others, with their mappings, are detached, or with `whole` end too."""
     writes.delete(keys.resource(instance.record.id), instance.mod_revision)
+    drop_name(writes, vpc, instance.record)
     writes.drop(keys.name(vpc.id, "i", instance.record.name))
     for eni, mappings in enis:
         if whole or eni.record.id == primary_eni_id(instance.record.id):
-            delete_writes(writes, eni, mappings, logs)
+            delete_writes(writes, vpc, eni, mappings, logs)
         else:
             detach_writes(writes, eni, mappings)

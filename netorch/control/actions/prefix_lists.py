@@ -157,11 +157,11 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
     """
 
     def decide() -> tuple[Writes, None]:
-        _, stored = read(store, caller, PrefixList, list_id)
+        vpc, stored = read(store, caller, PrefixList, list_id)
         used = use_revision(store, list_id)
         refuse_users(stored.record, read_all(store, SecurityGroup, stored.record.vni).values())
         writes = Writes()
-        delete_unused(writes, keys.resource(list_id), list_id, stored.mod_revision, used)
+        delete_unused(writes, vpc.record, stored, used)
         return writes, None
 
     attempt(store, decide)

@@ -21,9 +21,17 @@ from netorch.records.errors import invalid
 from netorch.records.flows import HandedOver
 from netorch.records.inventory import read_inventory
 from netorch.records.kinds import BY_PREFIX, BY_TYPE
+from netorch.records.names import wrong_names
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
-_ALONE: Final = ("quota/", "hoststat/", keys.mtu_prefix(), cursor_key(""))  # nothing refers to what is stored below these
+# Nothing refers to what is stored below these.
+_ALONE: Final = (
+    "quota/",
+    "hoststat/",
+    "named/",
+    keys.mtu_prefix(),
+    cursor_key(""),
+)
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
 
 
@@ -63,9 +71,9 @@ def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
     record that is known to have been deleted, the one that refers to it is not taken for wrong.
     """
     found = {kv.key: (kv.mod_revision, flaw) for kv in store.list("").kvs if (flaw := _flaw(kv)) is not None}
-    others = {
-        flaw.key: (_changed_at(store, flaw.key), flaw) for flaw in read_inventory(store).unreadable if flaw.key not in found
-    }
+    inventory = read_inventory(store)
+    flaws = (*inventory.unreadable, *wrong_names(inventory))
+    others = {flaw.key: (_changed_at(store, flaw.key), flaw) for flaw in flaws if flaw.key not in found}
     deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
     return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}
 

@@ -134,7 +134,7 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
 def delete_writes(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet], logs: Logs, cursor: int) -> None:
     """Add the deletion of an empty subnet; `cursor` is the revision of its cursor."""
     delete_part(writes, vpc, subnet)
-    delete_logs(writes, logs, subnet.record.id)
+    delete_logs(writes, vpc.record, logs, subnet.record.id)
     writes.delete(cursor_key(subnet.record.id), cursor)
 
 

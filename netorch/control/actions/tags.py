@@ -1,12 +1,13 @@
-"""Setting the tags of what there is. They decide nothing: no compiler reads them."""
+"""Tags of what there is. They decide nothing: no compiler reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from netorch.control.apply.draft import own_tags
+from netorch.control.apply.draft import own_tags, visible_tags
 from netorch.control.base import checks
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -25,13 +26,36 @@ def set_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags)
     Raises:
       ApiError: EC2's NotFound of its kind, TagLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer's host.
     """
-    wanted = checks.tags(f"{BY_PREFIX[kind].noun} {resource}", tags)
+    _change(store, caller, kind, resource, lambda _: tags)
+
+
+def add_tags(store: Store, caller: Caller, kind: str, resource: str, tags: Tags) -> None:
+    """Give a resource these tags besides those that it has; a key that it has gets the new value. Raises as `set_tags`."""
+    _change(store, caller, kind, resource, lambda before: {**before, **tags})
+
+
+def remove_tags(store: Store, caller: Caller, kind: str, resource: str, gone: Mapping[str, str | None]) -> None:
+    """Take tags away by their keys, those with a value only if it is theirs; a tag that is not there is no error, as in EC2.
+
+    Raises:
+      ApiError: EC2's NotFound of the resource's kind; UnauthorizedOperation for a customer's host.
+    """
+
+    def rest(before: Tags) -> Tags:
+        return {key: value for key, value in before.items() if key not in gone or gone[key] not in (None, value)}
+
+    _change(store, caller, kind, resource, rest)
+
+
+def _change(store: Store, caller: Caller, kind: str, resource: str, change: Callable[[Tags], Tags]) -> None:
+    where = f"{BY_PREFIX[kind].noun} {resource}"
 
     def decide() -> tuple[Writes, None]:
         key, record, mod_revision = _find(store, caller, kind, resource)
+        wanted = own_tags(checks.tags(where, change(visible_tags(record.tags))), record.tags)
         writes = Writes()
-        if (changed := own_tags(wanted, record.tags)) != record.tags:
-            writes.change(key, mod_revision, msgspec.structs.replace(record, tags=changed))
+        if wanted != record.tags:
+            writes.change(key, mod_revision, msgspec.structs.replace(record, tags=wanted))
         return writes, None
 
     attempt(store, decide)

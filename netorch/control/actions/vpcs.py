@@ -8,11 +8,13 @@ changes at the same time one fails and decides anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from netorch.control.actions import acls, groups
 from netorch.control.base import checks
+from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.peers import delete_idle, peers_of, refuse_overlap
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, take_name
@@ -84,6 +86,7 @@ def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vp
     vpc = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
     subnet = Subnet(id=caller.new_id("subnet", vpc.vni), vni=vpc.vni, name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
     writes.put(keys.resource(subnet.id), subnet)
+    add_name(writes, vpc, subnet)
     return vpc, subnet
 
 
@@ -185,7 +188,10 @@ def create_writes(writes: Writes, vpc: Vpc, caller: Caller) -> Basics:
     writes.claim(take_name(vpc.owner, "vpc", vpc.name, vpc.id))
     writes.put(keys.vpc(vpc.vni), vpc)
     writes.put(keys.resource(main.id), main)
-    return Basics(table=main, group=groups.create_default(writes, caller, vpc), acl=acls.create_default(writes, vpc))
+    basics = Basics(table=main, group=groups.create_default(writes, caller, vpc), acl=acls.create_default(writes, vpc))
+    for record in (vpc, basics.table, basics.group, basics.acl):
+        add_name(writes, vpc, record)
+    return basics
 
 
 def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
@@ -212,24 +218,27 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
     attempt(store, decide)
 
 
-def _what_goes_along(store: Store, vpc: Vpc) -> list[str]:
-    """Return the keys of what is deleted together with a VPC. Raises ApiError: DependencyViolation while it has more."""
+def _what_goes_along(store: Store, vpc: Vpc) -> list[Any]:
+    """Return the records of what is deleted together with a VPC. Raises ApiError: DependencyViolation while it has more."""
     had = {kind: read_all(store, kind.type, vpc.vni) for kind in of_vpc()}
     for kind, found in had.items():
         if own := sum(not kind.goes_along(stored.record) for stored in found.values()):
             raise in_use("vpc", vpc.id, f"{own} {kind.noun}(s)", f"delete its {kind.noun}s first")
-    return [key for found in had.values() for stored in found.values() for key in keys_of(stored.record)]
+    return [stored.record for found in had.values() for stored in found.values()]
 
 
-def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[str], held: KeyValue | None) -> None:
-    """Add the deletion of a VPC and of what goes along with it, by key; `held` is its VNI's holding.
+def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[Any], held: KeyValue | None) -> None:
+    """Add the deletion of a VPC and of the records that go along with it; `held` is its VNI's holding.
 
     Whoever adds something to a VPC rewrites or compares its record, so only that one is compared.
     """
     record = vpc.record
     writes.delete(keys.vpc(record.vni), vpc.mod_revision)
-    for key in along:
-        writes.drop(key)
+    drop_name(writes, record, record)
+    for part in along:
+        for key in keys_of(part):
+            writes.drop(key)
+        drop_name(writes, record, part)
     writes.drop(keys.name(record.owner, "vpc", record.name))
     if held is not None:
         writes.claim(release(held, caller.now(), known_as(record.owner, record.name)))

@@ -30,7 +30,7 @@ from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
-from netorch.records.kinds import keys_of, of_vpc
+from netorch.records.kinds import of_vpc
 from netorch.records.read import Stored
 from netorch.records.valid import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
@@ -163,7 +163,7 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     for instance in records.of(Instance).values():
         delete_instance(draft, records, instance, by_instance.get(instance.record.id, ()), whole=True)
     for eni in by_instance.get("", ()):
-        interfaces.delete_writes(draft.step(), eni, {}, logs)
+        interfaces.delete_writes(draft.step(), records.vpc.record, eni, {}, logs)
     for subnet in records.of(Subnet).values():
         delete_subnet(draft, records, subnet)
     for table in records.of(RouteTable).values():
@@ -171,13 +171,12 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
             delete_part(draft.step(), records.vpc, table)
     _delete_policies(draft, records)
     for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
-        delete_logs(draft.step(), logs, resource)  # of what had gone before they went with it
+        delete_logs(draft.step(), records.vpc.record, logs, resource)  # of what had gone before they went with it
     writes = draft.step()
     kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # those have gone by then
-    rest = [stored.record for kind in kinds for stored in records.of(kind.type).values() if kind.goes_along(stored.record)]
-    along = [key for record in rest for key in keys_of(record)]
+    along = [stored.record for kind in kinds for stored in records.of(kind.type).values() if kind.goes_along(stored.record)]
     vpcs.delete_writes(writes, draft.caller, records.vpc, along, draft.inventory.raw.get(vni_key(records.vni)))
-    delete_logs(writes, logs, records.vpc.record.id)
+    delete_logs(writes, records.vpc.record, logs, records.vpc.record.id)
 
 
 def _delete_policies(draft: Draft, records: VpcRecords) -> None:
@@ -185,7 +184,7 @@ def _delete_policies(draft: Draft, records: VpcRecords) -> None:
     groups = records.of(SecurityGroup).values()
     own = [stored for stored in groups if not stored.record.is_default]
     defaults = [stored for stored in groups if stored.record.is_default]
-    delete_filters(draft, own, list(records.of(PrefixList).values()), defaults)
+    delete_filters(draft, records.vpc.record, own, list(records.of(PrefixList).values()), defaults)
     for acl in records.of(NetworkAcl).values():
         if not acl.record.is_default:
             delete_part(draft.step(), records.vpc, acl)
@@ -193,6 +192,7 @@ def _delete_policies(draft: Draft, records: VpcRecords) -> None:
 
 def delete_filters(
     draft: Draft,
+    vpc: Vpc,
     groups: Sequence[Stored[SecurityGroup]],
     lists: Sequence[Stored[PrefixList]],
     referring: Sequence[Stored[SecurityGroup]] = (),
@@ -205,14 +205,9 @@ def delete_filters(
             empty = msgspec.structs.replace(group, ingress=(), egress=())
             draft.step().change(keys.resource(group.id), stored.mod_revision, empty)
     for stored in groups:
-        _delete_unused(draft, keys.resource(stored.record.id), stored)
+        delete_unused(draft.step(), vpc, stored, draft.revision_of(use_key(stored.record.id)))
     for found in lists:
-        _delete_unused(draft, keys.resource(found.record.id), found)
-
-
-def _delete_unused(draft: Draft, key: str, stored: Stored[SecurityGroup] | Stored[PrefixList]) -> None:
-    resource_id = stored.record.id
-    delete_unused(draft.step(), key, resource_id, stored.mod_revision, draft.revision_of(use_key(resource_id)))
+        delete_unused(draft.step(), vpc, found, draft.revision_of(use_key(found.record.id)))
 
 
 def delete_subnet(draft: Draft, records: VpcRecords, subnet: Stored[Subnet]) -> None:

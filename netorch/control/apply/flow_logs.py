@@ -12,6 +12,7 @@ import msgspec
 from netorch.control.actions.flow_logs import fits_beside, log_fields
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.draft import Draft, carriers
+from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.writes import ABSENT, guard_structure
 from netorch.model import flow_log
 from netorch.model.cloud import FlowLogDecl, VpcDecl
@@ -52,7 +53,9 @@ class FlowLogPlanner:
         for name, stored in sorted(self._stored.items()):
             if name not in names and name not in beside:
                 key = keys.resource(stored.record.id)
-                self._draft.step().delete(key, stored.mod_revision)
+                writes = self._draft.step()
+                writes.delete(key, stored.mod_revision)
+                drop_name(writes, self._records.vpc.record, stored.record)
                 self._note(Action.DELETE, stored.record, None)
         quotas = self._draft.quotas_of(self._decl.owner)
         for resource, decl in declared:
@@ -105,7 +108,10 @@ class FlowLogPlanner:
         stays = stored is not None and stored.record.id == wanted.id
         if stored is not None and not stays:
             writes.delete(keys.resource(stored.record.id), stored.mod_revision)
+            drop_name(writes, vpc.record, stored.record)
         writes.change(keys.resource(wanted.id), stored.mod_revision if stored is not None and stays else ABSENT, wanted)
+        if not stays:
+            add_name(writes, vpc.record, wanted)
         action = Action.ADD if stored is None else Action.CHANGE if stays else Action.REPLACE
         self._note(action, stored.record if stored is not None else None, wanted)
 

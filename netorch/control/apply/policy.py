@@ -17,7 +17,9 @@ from netorch.control.actions.permissions import Peers, Permission, change_rules,
 from netorch.control.actions.prefix_lists import make_entries, renewed, same_version, size
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.draft import Draft, carriers, delete_filters
+from netorch.control.base.named import add_name
 from netorch.control.base.quotas import check_room
+from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import version_of
 from netorch.model.cloud import (
@@ -94,7 +96,7 @@ class PolicyPlanner:
         """Add the end of ACLs that are not declared; no subnet uses them any more."""
         for name, stored in self._acls.items():
             if name not in self.acl_ids:
-                self._guard().delete(keys.resource(stored.record.id), stored.mod_revision)
+                delete_part(self._draft.step(), self._records.vpc, stored)
                 self._note(Action.DELETE, "network-acl", stored.record)
 
     def plan_deletions(self) -> None:
@@ -112,7 +114,7 @@ class PolicyPlanner:
             self._note(Action.DELETE, "security-group", group.record)
         for prefix_list in lists:
             self._note(Action.DELETE, "prefix-list", prefix_list.record)
-        delete_filters(self._draft, groups, lists)
+        delete_filters(self._draft, self._records.vpc.record, groups, lists)
 
     def groups_of(self, names: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
         """Return the groups of an interface by id, in the order in which they are stored; no names: the default one."""
@@ -146,8 +148,13 @@ class PolicyPlanner:
     def _new_group(self, decl: SecurityGroupDecl) -> SecurityGroup:
         group_id = self._draft.caller.new_id("sg", self._records.vni)
         group = SecurityGroup(id=group_id, vni=self._records.vni, name=decl.name)
-        self._guard().put(keys.resource(group.id), group)
+        self._make(group)
         return group
+
+    def _make(self, record: Filter) -> None:
+        writes = self._guard()
+        writes.put(keys.resource(record.id), record)
+        add_name(writes, self._records.vpc.record, record)
 
     def _plan_group(self, decl: SecurityGroupDecl, peers: Peers) -> None:
         stored = self._planned[decl.name]
@@ -208,7 +215,7 @@ class PolicyPlanner:
 
     def _put(self, key: str, stored: Stored[PrefixList] | Stored[NetworkAcl] | None, wanted: PrefixList | NetworkAcl) -> None:
         if stored is None:
-            self._guard().put(key, wanted)
+            self._make(wanted)
         else:
             self._draft.step().change(key, stored.mod_revision, wanted)
 

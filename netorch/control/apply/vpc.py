@@ -13,7 +13,9 @@ from netorch.control.apply.draft import Draft, canonical, carriers, delete_subne
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_overlap
+from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, RouteTableDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, primary_eni_id
@@ -126,7 +128,7 @@ class _Structure:
     def _guard(self) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
         making = self._making
-        if making is not None and len(making) < MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:  # a record takes less than that
+        if making is not None and len(making) + 2 <= MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:  # a record and its name
             return making
         writes = self._draft.step()
         guard_structure(writes, self._records.vpc)
@@ -205,7 +207,9 @@ class _Structure:
             if stored is None:
                 table = self._new_table(decl, tables)
                 tables.append(table)
-                self._guard().put(keys.resource(table.id), table)
+                writes = self._guard()
+                writes.put(keys.resource(table.id), table)
+                add_name(writes, self._records.vpc.record, table)
                 self._note(Action.ADD, "route-table", decl.name)
                 ids[decl.name] = table.id
                 continue
@@ -224,7 +228,7 @@ class _Structure:
         declared = {decl.name for decl in self._decl.route_tables}
         for name, stored in self._tables.items():
             if name not in declared:
-                self._guard().delete(keys.resource(stored.record.id), stored.mod_revision)
+                delete_part(self._draft.step(), self._records.vpc, stored)
                 self._note(Action.DELETE, "route-table", name, stored.record.id)
 
     def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str], acl_ids: dict[str, str]) -> None:
@@ -247,6 +251,7 @@ class _Structure:
         key = keys.resource(wanted.id)
         if stored is None or replaced:
             writes.put(key, wanted)
+            add_name(writes, self._records.vpc.record, wanted)
             self._records.of(Subnet)[wanted.id] = Stored(wanted, UNKNOWN)
         else:
             writes.change(key, stored.mod_revision, wanted)

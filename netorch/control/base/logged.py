@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from netorch.control.base.named import drop_name
 from netorch.control.base.writes import Writes
 from netorch.model.flow_log import FlowLog
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.read import Stored, read_all
 from netorch.store.base import Store
@@ -26,10 +28,11 @@ def logs_of(store: Store, vni: int) -> Logs:
     return by_resource(read_all(store, FlowLog, vni).values())
 
 
-def delete_logs(writes: Writes, logs: Logs, resource: str) -> None:
+def delete_logs(writes: Writes, vpc: Vpc, logs: Logs, resource: str) -> None:
     """Add the deletion of a resource's flow logs.
 
     Who adds one rewrites the record of the interface, or of the VPC that a subnet's deletion rewrites too: so none is missed.
     """
     for stored in logs.get(resource, ()):
         writes.delete(keys.resource(stored.record.id), stored.mod_revision)
+        drop_name(writes, vpc, stored.record)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.model.vpc import Vpc
@@ -56,6 +57,7 @@ def create_part(store: Store, caller: Caller, vpc_id: str, of: type[P], name: st
         writes = Writes()
         guard_structure(writes, stored)
         writes.create(keys.resource(made.id), made)
+        add_name(writes, vpc, made)
         return writes, made
 
     return attempt(store, decide)
@@ -65,3 +67,4 @@ def delete_part(writes: Writes, vpc: Stored[Vpc], part: Stored[P]) -> None:
     """Add the deletion of a part to which nothing refers."""
     guard_structure(writes, vpc)
     writes.delete(keys.resource(part.record.id), part.mod_revision)
+    drop_name(writes, vpc.record, part.record)

@@ -7,7 +7,12 @@ and whoever deletes it compares the mark. Users do not get in each other's way, 
 
 from __future__ import annotations
 
+from netorch.control.base.named import drop_name
+from netorch.control.base.structure import P
 from netorch.control.base.writes import ABSENT, Writes
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.read import Stored
 from netorch.store.base import Store
 
 
@@ -28,7 +33,8 @@ def use(writes: Writes, key: str, resource_id: str, mod_revision: int) -> None:
     writes.put(use_key(resource_id), True)
 
 
-def delete_unused(writes: Writes, key: str, resource_id: str, mod_revision: int, use_revision: int) -> None:
-    """Add the deletion of a resource that nothing uses any more."""
-    writes.delete(key, mod_revision)
-    writes.delete(use_key(resource_id), use_revision)
+def delete_unused(writes: Writes, vpc: Vpc, part: Stored[P], use_revision: int) -> None:
+    """Add the deletion of a part of a VPC that nothing uses any more."""
+    writes.delete(keys.resource(part.record.id), part.mod_revision)
+    writes.delete(use_key(part.record.id), use_revision)
+    drop_name(writes, vpc, part.record)

@@ -19,8 +19,11 @@ from netorch.records.caller import Caller
 from netorch.records.errors import not_found
 from netorch.records.inventory import Inventory
 from netorch.records.kinds import BY_PREFIX, of_vpc
+from netorch.records.names import bare_name
+from netorch.records.part import read_part
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
+from netorch.store.base import Store
 
 
 class InstanceState(Enum):
@@ -80,6 +83,37 @@ def describe_instances(inventory: Inventory, caller: Caller) -> list[InstanceInf
     return found
 
 
+def interfaces_of(store: Store, caller: Caller, vpc_id: str) -> list[InterfaceInfo]:
+    """Return a VPC's interfaces by address. Raises ApiError: InvalidVpcID.NotFound."""
+    return describe_interfaces(_around(store, caller, "vpc", vpc_id), caller)
+
+
+def interface_info(store: Store, caller: Caller, eni_id: str) -> InterfaceInfo:
+    """Return one interface. Raises ApiError: InvalidNetworkInterfaceID.NotFound."""
+    found = describe_interfaces(_around(store, caller, "eni", eni_id), caller)
+    return next(info for info in found if info.eni.id == eni_id)
+
+
+def instances_of(store: Store, caller: Caller, vpc_id: str) -> list[InstanceInfo]:
+    """Return a VPC's instances by name. Raises ApiError: InvalidVpcID.NotFound."""
+    return describe_instances(_around(store, caller, "vpc", vpc_id), caller)
+
+
+def instance_info(store: Store, caller: Caller, instance_id: str) -> InstanceInfo:
+    """Return one instance. Raises ApiError: InvalidInstanceID.NotFound."""
+    found = describe_instances(_around(store, caller, "i", instance_id), caller)
+    return next(info for info in found if info.instance.id == instance_id)
+
+
+def _around(store: Store, caller: Caller, kind: str, resource_id: str) -> Inventory:
+    """Return the VPC of an id, with its hosts. Raises ApiError, UnreadableRecord."""
+    if not is_id(resource_id, kind):
+        raise not_found(kind, resource_id)
+    part = read_part(store, [vni_of(resource_id)])
+    resolve(part, caller, kind, resource_id)
+    return part
+
+
 def _seen(inventory: Inventory, caller: Caller) -> Iterator[VpcRecords]:
     visible = [records for records in inventory.vpcs.values() if caller.sees(records.vpc.record.owner)]
     yield from sorted(visible, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
@@ -132,8 +166,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
             raise not_found(kind, text)
         return found
     *scope, name = text.split("/")
-    if kind in ("sg", "pl"):
-        name = name.removeprefix(f"{kind}-")
+    name = bare_name(kind, name)
     candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
     if scope or kind == "vpc" or not candidates:  # a bare name that another VPC has means that one
         _check_quarantine(inventory, caller, kind, scope, name)

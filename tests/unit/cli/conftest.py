@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from click.testing import CliRunner
 from netorch.cli import called
 from netorch.cli.main import cli
 from netorch.errors import NetorchError
+from netorch.store.base import Put
+from netorch.store.sqlite import SqliteStore
+from tests.unit.cli import tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -74,3 +79,26 @@ def run(tmp_path: Path) -> Run:
 
     (tmp_path / "vpc.yaml").write_text(CLOUD)
     return run
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return a store with something of every kind, and one damaged record."""
+    path = tmp_path_factory.mktemp("made")
+    (path / "vpc.yaml").write_text(tree.CLOUD)
+    for line in tree.SETUP:
+        done = CliRunner().invoke(cli, ["--store", str(path / "db"), *shlex.split(line.format(path / "vpc.yaml"))])
+        assert done.exit_code == 0, (line, done.output, done.exception)
+    with closing(SqliteStore(path / "db")) as store:
+        store.txn((), [Put("quota/damaged", b"{")])
+    return (path / "db").read_bytes()
+
+
+@pytest.fixture
+def busy(quick: Run, made: bytes, tmp_path: Path) -> Run:
+    """Return the command line of a copy of that store."""
+    (tmp_path / "db").write_bytes(made)
+    (tmp_path / "vpc.yaml").write_text(tree.CLOUD)
+    (tmp_path / "changed.yaml").write_text("vpcs: [{name: more, cidrs: [10.7.0.0/16]}]")
+    (tmp_path / "quota.json").write_text("{}")
+    return quick

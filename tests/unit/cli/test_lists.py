@@ -146,7 +146,7 @@ def test_several_resources_are_named_at_a_time_and_a_wrong_name_changes_none(clo
         ("instance ls", "list"),
         ("vpc destroy acme", "delete"),
         ("sg rule authorize web", "add"),
-        ("vpc tag acme", "set-tags"),
+        ("vpc label acme", "tag"),
         ("instance run x --sg web", "--security-group"),
         ("instance list --hosts hv1", "--host"),
         ("apply --auto-approve", "--yes"),

@@ -1,4 +1,4 @@
-"""The command tree: what there is to call."""
+"""The command tree: what there is to call, and a cloud in which each command succeeds with the arguments below."""
 
 from __future__ import annotations
 
@@ -8,6 +8,164 @@ import click
 
 from netorch.cli.main import cli
 from netorch.cli.words import COMMANDS
+
+# Actions, each with arguments that succeed in the cloud below.
+ACTIONS = {
+    "apply": "-f changed.yaml --yes --no-wait",
+    "destroy": "acme/acme --yes",
+    "vpc create": "new --cidr 10.9.0.0/16",
+    "vpc create-default": "",
+    "vpc delete": "globex/bare",
+    "vpc associate-cidr": "acme/acme 10.45.0.0/16",
+    "vpc disassociate-cidr": "globex/bare 10.1.0.0/16",
+    "vpc set-tags": "acme/acme env=prod",
+    "vpc tag": "acme/acme env=prod",
+    "vpc untag": "acme/acme colour",
+    "subnet create": "new --vpc acme/acme --cidr 10.44.13.0/24",
+    "subnet delete": "acme/acme/empty",
+    "subnet set-tags": "acme/acme/app env=prod",
+    "subnet tag": "acme/acme/app env=prod",
+    "subnet untag": "acme/acme/app colour",
+    "route-table create": "new --vpc acme/acme",
+    "route-table associate": "acme/acme/other app",
+    "route-table delete": "acme/acme/other",
+    "route-table set-tags": "acme/acme/other env=prod",
+    "route-table tag": "acme/acme/other env=prod",
+    "route-table untag": "acme/acme/other colour",
+    "sg create": "new --vpc acme/acme",
+    "sg delete": "acme/acme/web",
+    "sg set-tags": "acme/acme/web env=prod",
+    "sg tag": "acme/acme/web env=prod",
+    "sg untag": "acme/acme/web colour",
+    "sg rule add": "acme/acme/web ingress tcp 22 --source 10.0.0.0/8",
+    "sg rule remove": "acme/acme/web ingress tcp 443 --source 10.0.0.0/8",
+    "nacl create": "new --vpc acme/acme",
+    "nacl associate": "acme/acme/strict app",
+    "nacl delete": "acme/acme/strict",
+    "nacl set-tags": "acme/acme/strict env=prod",
+    "nacl tag": "acme/acme/strict env=prod",
+    "nacl untag": "acme/acme/strict colour",
+    "nacl rule add": "acme/acme/strict ingress 200 deny tcp 22 --cidr 10.0.0.0/8",
+    "nacl rule replace": "acme/acme/strict ingress 100 deny tcp 22 --cidr 10.0.0.0/8",
+    "nacl rule remove": "acme/acme/strict ingress 100",
+    "prefix-list create": "new 10.0.0.0/8 --vpc acme/acme",
+    "prefix-list delete": "acme/acme/offices",
+    "prefix-list set": "acme/acme/offices 10.0.0.0/9",
+    "prefix-list set-tags": "acme/acme/offices env=prod",
+    "prefix-list tag": "acme/acme/offices env=prod",
+    "prefix-list untag": "acme/acme/offices colour",
+    "eni create": "--subnet acme/acme/app --name new",
+    "eni delete": "acme/acme/spare",
+    "eni attach": "acme/acme/spare acme/acme/web-1",
+    "eni detach": "acme/acme/second",
+    "eni set-groups": "acme/acme/spare web",
+    "eni set-tags": "acme/acme/spare env=prod",
+    "eni tag": "acme/acme/spare env=prod",
+    "eni untag": "acme/acme/spare colour",
+    "instance run": "new --subnet acme/acme/app --host hv1 --count 20 --no-wait",
+    "instance create": "new --subnet acme/acme/app --host hv1 --no-wait",
+    "instance move": "acme/acme/web-1 hv2 --no-wait",
+    "instance set-groups": "acme/acme/web-1 web",
+    "instance set-tags": "acme/acme/web-1 env=prod",
+    "instance tag": "acme/acme/web-1 env=prod",
+    "instance untag": "acme/acme/web-1 colour",
+    "instance terminate": "acme/acme/web-1 acme/acme/web-2",
+    "instance delete": "acme/acme/web-1",
+    "host create": "hv3 --underlay 192.0.2.13",
+    "host delete": "spare",
+    "host set-tags": "hv1 rack=7",
+    "host tag": "hv1 env=prod",
+    "host untag": "hv1 colour",
+    "quota set": "acme vpcs=7",
+    "flow-log create": "new --subnet acme/acme/app",
+    "flow-log delete": "acme/acme/all",
+    "flow-log set-tags": "acme/acme/all env=prod",
+    "flow-log tag": "acme/acme/all env=prod",
+    "flow-log untag": "acme/acme/all colour",
+    "peering request": "new --vpc acme/acme --peer globex/bare",
+    "peering accept": "acme/acme/link",
+    "peering reject": "acme/acme/link",
+    "peering delete": "acme/acme/link",
+    "peering set-tags": "acme/acme/link env=prod",
+    "peering tag": "acme/acme/link env=prod",
+    "peering untag": "acme/acme/link colour",
+    "store put": "quota/damaged --file quota.json",
+    "store delete": "quota/damaged",
+}
+# Commands that only read the store, each with arguments.
+READERS = {
+    **{f"{kind} list": "" for kind in ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance")},
+    **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering")},
+    "plan": "",
+    "diff": "",
+    "export": "",
+    "status": "",
+    "reach": "--matrix",
+    "vpc show": "acme/acme",
+    "subnet show": "acme/acme/app",
+    "route-table show": "acme/acme/main",
+    "sg show": "acme/acme/web",
+    "sg rule list": "acme/acme/web",
+    "nacl show": "acme/acme/strict",
+    "nacl rule list": "acme/acme/strict",
+    "prefix-list show": "acme/acme/offices",
+    "eni show": "acme/acme/spare",
+    "instance show": "acme/acme/web-1",
+    "host show": "hv1",
+    "quota show": "acme",
+    "map lookup": "acme/acme 10.44.12.4",
+    "flow-log show": "acme/acme/all",
+    "flow-log read": "acme/acme/all",
+    "peering show": "acme/acme/link",
+    "store check": "",
+    "store get": "quota/damaged",
+}
+# Commands about kernels, this machine or the command line itself: they call no action of the cloud.
+OTHERS = {
+    *("map watch", "instance exec", "flows", "drift", "ping", "trace", "check", "doctor", "schema", "completion", "agent run"),
+    *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
+}
+
+CLOUD = """
+hosts:
+- {name: hv1, underlay: 192.0.2.11}
+- {name: hv2, underlay: 192.0.2.12}
+- {name: spare, underlay: 192.0.2.14}
+vpcs:
+- name: acme
+  owner: acme
+  cidrs: [10.44.0.0/16]
+  route_tables: [{name: other}]
+  prefix_lists: [{name: offices, cidrs: [10.0.0.0/8]}]
+  security_groups: [{name: web, ingress: [{protocol: tcp, ports: 443, source: 10.0.0.0/8}]}]
+  network_acls: [{name: strict, ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}]}]
+  flow_logs: [{name: all}]
+  subnets: [{name: app, cidr: 10.44.12.0/24}, {name: empty, cidr: 10.44.14.0/24}]
+  instances: [{name: web-1, subnet: app, host: hv1, address: 10.44.12.4}, {name: web-2, subnet: app, host: hv2}]
+- {name: bare, owner: globex, cidrs: [10.0.0.0/16, 10.1.0.0/16]}
+- {name: third, owner: globex, cidrs: [10.50.0.0/16]}
+"""
+TAGGED = {
+    "vpc": "acme/acme",
+    "subnet": "acme/acme/app",
+    "route-table": "acme/acme/other",
+    "sg": "acme/acme/web",
+    "nacl": "acme/acme/strict",
+    "prefix-list": "acme/acme/offices",
+    "eni": "acme/acme/spare",
+    "instance": "acme/acme/web-1",
+    "flow-log": "acme/acme/all",
+    "host": "hv1",
+    "peering": "acme/acme/link",
+}
+SETUP = (
+    "apply --yes --no-wait -f {}",
+    "eni create --subnet acme/acme/app --name spare",
+    "eni create --subnet acme/acme/app --name second",
+    "eni attach acme/acme/second acme/acme/web-1",
+    "peering request link --vpc acme/acme --peer globex/third",
+    *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
+)
 
 
 def leaves() -> Iterator[tuple[str, click.Command]]:

@@ -12,6 +12,7 @@ from netorch.model.routing.peering import PeeringConnection, PeeringStatus, over
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
+from netorch.records.names import wrong_names
 from tests.unit.control.filters import check_filters
 
 
@@ -66,6 +67,7 @@ def check_references(inventory: Inventory, placements: set[str]) -> None:
         assert sorted(held) == sorted(records.mappings)
     assert placements == expected
     assert inventory.unreadable == []
+    assert list(map(str, wrong_names(inventory))) == []
     assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
     claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
     free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.of(NetworkInterface).values() if not eni.record.instance]

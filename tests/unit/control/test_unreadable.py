@@ -300,7 +300,7 @@ def test_every_record_of_a_full_store_has_a_kind(store: Store, operator: Caller,
     }
     store.txn([], [Put(key, msgspec.json.encode(record)) for key, record in told.items()])
     silent = {kv.key.split("/")[0] for kv in store.list("").kvs if repair.kind_of(kv.key) is None}
-    assert silent == {"alloc", "name", "host"}  # who holds what, and placements, which count by their key
+    assert silent == {"alloc", "name", "named", "host"}  # who holds what, names, and placements, which count by their key
     assert repair.damaged(store) == {}
 
 

@@ -1,0 +1,83 @@
+"""In which VPCs a name is to be looked for: a handful of keys, whatever else the store holds.
+
+What two VPCs share may have another name in each, which may change: that is found beside one of the VPCs only, or by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from netorch.errors import UnreadableRecord
+from netorch.model.ids import is_id, vni_of
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.kinds import BY_PREFIX, BY_TYPE, Kind, Scope
+from netorch.records.read import get
+from netorch.store.base import Store
+
+if TYPE_CHECKING:
+    from netorch.records.inventory import Inventory
+
+
+def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC, or anything that a VPC has
+    """Return the key by which a resource of an owner is found by its name, or nothing."""
+    kind = BY_TYPE[type(record)]
+    return keys.named(kind.prefix, record.name, owner, record.id) if record.name and kind.shared_with is None else ""
+
+
+def bare_name(kind: str, text: str) -> str:
+    """Return a name without what rules write before those of groups and prefix lists, `sg-web`: no name begins so."""
+    return text.removeprefix(f"{kind}-") if kind in ("sg", "pl") else text
+
+
+def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
+    """Return the VNIs of the VPCs in which an id or a name, `owner/vpc/name`, `vpc/name` or `name`, may be found."""
+    if is_id(text, kind):
+        return {vni_of(text), *_sharing(store, BY_PREFIX[kind], text)}
+    *scope, name = text.split("/")
+    if kind == "vpc":
+        scope, kind, name = scope, "vpc", name
+    elif scope:
+        scope, kind, name = scope[:-1], "vpc", scope[-1]
+    name = bare_name(kind, name)
+    if len(scope) > 1 or not name:
+        return set()
+    owner = scope[0] if scope else "" if caller.operator else caller.owner
+    kinds = ("eni", "i") if kind == "eni" else (kind,)  # an interface without a name goes by its instance's
+    return {vni for each in kinds for vni in _named(store, each, name, owner)} if not owner or caller.sees(owner) else set()
+
+
+def _sharing(store: Store, kind: Kind[Any], resource_id: str) -> Iterator[int]:
+    """Yield the VNI of the other VPC that shares a resource."""
+    if kind.shared_with is not None:
+        with suppress(UnreadableRecord):  # its VPC is in quarantine, then
+            shared = get(store, keys.resource(resource_id), kind.type)
+            yield from [kind.shared_with(shared.record)] if shared is not None else []
+
+
+def _named(store: Store, kind: str, name: str, owner: str) -> Iterator[int]:
+    for kv in store.list(keys.named(kind, name, owner)).kvs:
+        resource_id = kv.key.rpartition("/")[2]
+        if is_id(resource_id, kind):
+            yield vni_of(resource_id)
+
+
+def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
+    """Yield the keys of names that are missing or name what is not there, as far as the VPCs can be read."""
+    wanted: dict[str, str] = {}
+    rests = [found.rest for found in inventory.quarantined.values() if found.rest is not None]
+    for records in (*inventory.vpcs.values(), *rests):
+        owner = records.vpc.record.owner
+        for kind in BY_TYPE.values():
+            if kind.scope is Scope.VPC:
+                wanted.update({key_of(owner, record): record.id for record in records.each(kind.type)})
+    wanted.pop("", None)
+    known = {key for key in inventory.raw if key.startswith("named/")}
+    for key in sorted(wanted.keys() - known):
+        yield UnreadableRecord(key, f"is missing, so that {wanted[key]} is not found by its name")
+    for key in sorted(known - wanted.keys()):
+        resource_id = key.rpartition("/")[2]
+        if not is_id(resource_id) or vni_of(resource_id) not in inventory.quarantined:
+            yield UnreadableRecord(key, f"names {resource_id}, which is not there")

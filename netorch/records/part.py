@@ -1,0 +1,50 @@
+"""Some VPCs of the cloud, with the hosts that carry them and what these say: all that a command about one thing must read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from netorch.errors import UnreadableRecord
+from netorch.model.mapping import Mapping
+from netorch.records import keys
+from netorch.records.codec import decode
+from netorch.records.inventory import Inventory, decoded
+from netorch.store.base import KeyValue, Store
+
+
+def read_part(store: Store, vnis: Iterable[int]) -> Inventory:
+    """Return these VPCs as they stood at one revision. How much their hosts carry of others is not counted.
+
+    Cost: O(records of these VPCs), whatever else the store holds.
+    """
+    found: dict[str, KeyValue] = {}
+    revision = 0
+    for vni in sorted(set(vnis)):
+        for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni)):
+            listing = store.list(prefix, revision)
+            revision = revision or listing.revision
+            found |= {kv.key: kv for kv in listing.kvs}
+    for key in sorted(_beside(found.values())):
+        if (kv := store.get(key)) is not None:
+            found[key] = kv
+    return decoded([found[key] for key in sorted(found)], revision)
+
+
+def _beside(kvs: Iterable[KeyValue]) -> set[str]:
+    """Return the keys of the hosts of mappings, and of what these hosts say of the mappings' interfaces and VPCs."""
+    wanted: set[str] = set()
+    for kv in kvs:
+        if kv.key.startswith("map/"):
+            with suppress(UnreadableRecord):  # its VPC is in quarantine, then
+                mapping = decode(kv, Mapping)
+                for host in _hosts(mapping):
+                    wanted |= {keys.host_spec(host), keys.host_live(host), keys.host_drain(host), keys.host_mtu(host)}
+                    wanted |= {keys.vpc_status(host, mapping.vni), keys.eni_status(host, mapping.eni)}
+    return wanted
+
+
+def _hosts(mapping: Mapping) -> Iterator[str]:
+    yield mapping.host
+    if mapping.move is not None:
+        yield mapping.move.host
