@@ -17,7 +17,7 @@ from netorch.cli.main import cli
 from netorch.errors import NetorchError
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
-from tests.unit.cli import tree
+from tests.unit.cli.whole_tree import tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,6 +11,7 @@ from netorch.compiler.registry import check_coverage, load_compilers
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.repair import damaged
 from netorch.control.actions.tags import set_tags
+from netorch.control.base.named import add_name
 from netorch.control.base.writes import Writes
 from netorch.control.views.describe import names_by_id, resolve, resource_names
 from netorch.errors import ApiError, CompileError
@@ -56,6 +57,13 @@ BEACON = Kind(
 )
 
 
+def store_beacon(store: MemoryStore, vpc: Vpc, beacon: Beacon) -> None:
+    writes = Writes()
+    writes.create(keys.resource(beacon.id), beacon)
+    add_name(writes, vpc, beacon)
+    assert writes.commit(store)
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryStore, Caller, Vpc, Subnet, Beacon]:
     """Return a store with one of the new kind."""
@@ -65,9 +73,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryStore, Caller, Vpc, Sub
     vpc = vpcs.create_vpc(store, caller, name="web", cidrs=["10.0.0.0/16"])
     subnet = subnets.create_subnet(store, caller, vpc.id, name="a", cidr="10.0.0.0/24")
     beacon = Beacon(id=caller.new_id("beacon", vpc.vni), vni=vpc.vni, name="light", subnet=subnet.id)
-    writes = Writes()
-    writes.create(keys.resource(beacon.id), beacon)
-    assert writes.commit(store)
+    store_beacon(store, vpc, beacon)
     return store, caller, vpc, subnet, beacon
 
 
@@ -90,9 +96,7 @@ def test_it_is_read_listed_and_found_by_name(made: Made) -> None:
 def test_what_it_refers_to_must_exist_and_names_are_unique(made: Made) -> None:
     store, caller, vpc, subnet, beacon = made
     twin = Beacon(id=caller.new_id("beacon", vpc.vni), vni=vpc.vni, name="light", subnet=subnet.id)
-    writes = Writes()
-    writes.create(keys.resource(twin.id), twin)
-    assert writes.commit(store)
+    store_beacon(store, vpc, twin)
     assert {keys.resource(beacon.id), keys.resource(twin.id)} == set(damaged(store))
     store.txn((), [Delete(keys.resource(twin.id)), Delete(keys.resource(subnet.id))])
     assert set(damaged(store)) == {keys.resource(subnet.id)}

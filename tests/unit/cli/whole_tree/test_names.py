@@ -23,7 +23,7 @@ from netorch.records.part import read_part
 from netorch.store.base import Delete, Put, Range
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.tree import ACTIONS, READERS, leaves
+from tests.unit.cli.whole_tree.tree import ACTIONS, READERS, leaves
 
 FEW, MANY = 10, 1000
 # Commands about all of the cloud, or that plan what becomes of it.

@@ -12,8 +12,8 @@ from netorch.records import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.test_names import NAMING
-from tests.unit.cli.tree import ACTIONS, READERS
+from tests.unit.cli.whole_tree.test_names import NAMING
+from tests.unit.cli.whole_tree.tree import ACTIONS, READERS
 
 ON_OTHERS = {  # commands whose arguments name nothing of the VPC
     words

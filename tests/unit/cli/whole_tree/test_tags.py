@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.tree import TAGGED
+from tests.unit.cli.whole_tree.tree import TAGGED
 
 
 def tags(run: Run, kind: str, name: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.tree import ACTIONS, OTHERS, READERS, leaves
+from tests.unit.cli.whole_tree.tree import ACTIONS, OTHERS, READERS, leaves
 
 
 def contents(path: Path) -> tuple[int, dict[str, bytes]]:
