@@ -8,8 +8,9 @@
 * A *class* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one set
   of permissions, so a packet costs the same however many groups and rules there are.
 * A rule that refers to a group means the private addresses of its members. The map `class-<vni>.4` gives each address of the VPC
-  the number of its class; the chain then looks that number up among those whose classes hold the group. A member that comes, goes
-  or moves is one element of that map; a rule is a few elements of one chain's sets; neither costs what the other counts.
+  and of its active peers the number of its class; the chain then looks that number up among those whose classes hold the group. A
+  member that comes, goes or moves is one element of that map; a rule is a few elements of one chain's sets; neither costs what
+  the other counts.
 * Of IPv4 and IPv6 each has its own sets. Only the numbers of classes, which are no addresses, serve both.
 * What nothing permits runs into the last rule, which refuses it.
 
@@ -23,14 +24,26 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
-from netorch.compiler.base import Identity, LocalEni, LocalTable, MappingPart, Middlebox, Part, VpcPart, VpcView
+from netorch.compiler.base import (
+    Identity,
+    LocalEni,
+    LocalPeer,
+    LocalTable,
+    MappingPart,
+    Part,
+    Peer,
+    PeerIdentity,
+    PeerMappingPart,
+    VpcPart,
+    VpcView,
+)
 from netorch.errors import CompileError
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.names import inlet_name, vrf_name
+from netorch.state.names import vrf_name
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
 from policy.acl import acl_chain, allows_everything
@@ -44,12 +57,10 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
     for version in (4, 6) if view.dual_stack else (4,):
         yield NftMap(vni=view.vni, name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
-    for device in (*(vrf_name(view.vni, table.number) for table in view.of(LocalTable)), view.vxlan):
+    vrfs = (vrf_name(view.vni, table.number) for table in view.of(LocalTable))
+    cables = (peer.ends(view.vni)[0] for peer in view.of(LocalPeer))
+    for device in (*vrfs, view.vxlan, *cables):
         yield _overlay(view, ZONES, device, hex(view.zone))
-    for box in view.of(Middlebox):
-        if box.inlet is not None:
-            for device in (inlet_name(view.vni, box.eni.id), vrf_name(view.vni, box.inlet.number)):
-                yield _overlay(view, ZONES, device, hex(box.inlet.zone))
     for port in ports:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
@@ -60,7 +71,7 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
 def _rules(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
     places = {(item.subnet.id, _groups(item)): item for item in view.local}
-    classes = {class_number(groups): groups for groups in _distinct(view.of(Identity))}
+    classes = {class_number(groups): groups for groups in _distinct((*view.of(Identity), *view.of(PeerIdentity)))}
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), classes)
     local = sorted({groups for _, groups in places})
     rules.check_size(local)
@@ -85,6 +96,13 @@ def _class_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         yield _overlay(view, class_map(mapping.vni, version), mapping.address, number)
 
 
+def _class_of_peers(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+    """Yield the class of a peer's address, unless another peer's ranges hold it too: nobody can tell whose packet it is then."""
+    version = 6 if ":" in mapping.address else 4
+    if (version == 4 or view.dual_stack) and mapping.groups and sum(p.holds(mapping.address) for p in view.of(Peer)) == 1:
+        yield _overlay(view, class_map(view.vni, version), mapping.address, hex(class_number(mapping.groups)))
+
+
 @lru_cache(maxsize=1024)
 def class_number(groups: tuple[str, ...]) -> int:
     """Return the number of a set of groups: 1 to 2^32 - 1, the same on every host whatever other sets there are."""
@@ -102,7 +120,7 @@ def _distinct(classes: Iterable[Identity]) -> Iterable[tuple[str, ...]]:
     known: dict[int, tuple[str, ...]] = {}
     for groups in (found.groups for found in classes):
         other = known.setdefault(class_number(groups), groups)
-        if other is not groups:
+        if other != groups:
             text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {class_number(groups):#x}"
             raise CompileError(f"chains: {text}; add a group to the interfaces of one of them")
     return known.values()
@@ -157,11 +175,12 @@ class Chains:
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable, Middlebox})),
+        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable, LocalPeer})),
         VpcPart(
             id="chains.rules",
             compile=_rules,
-            inputs=frozenset({Vpc, LocalEni, SecurityGroup, NetworkAcl, PrefixList, Identity}),
+            inputs=frozenset({Vpc, LocalEni, SecurityGroup, NetworkAcl, PrefixList, Identity, PeerIdentity}),
         ),
         MappingPart(id="chains.mapping", compile=_class_of),
+        PeerMappingPart(id="chains.peer", compile=_class_of_peers, inputs=frozenset({Vpc, Peer})),
     )

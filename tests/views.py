@@ -10,11 +10,16 @@ from netorch.compiler.base import (
     HostView,
     Identity,
     LocalEni,
+    LocalPeer,
     LocalTable,
     MappingPart,
-    Middlebox,
     Part,
+    Peer,
+    PeerIdentity,
+    PeerMappingPart,
     Phase,
+    RoutesFromPeer,
+    RoutesToPeer,
     TableRoutes,
     VpcView,
 )
@@ -36,14 +41,14 @@ def make_view(
     acls: Iterable[NetworkAcl] = (),
     prefix_lists: Iterable[PrefixList] = (),
     identities: Iterable[tuple[str, ...]] = (),
+    peers: Iterable[Peer | LocalPeer | RoutesToPeer | RoutesFromPeer | PeerIdentity] = (),
     tables: Iterable[LocalTable] = (MAIN,),
     routes: Iterable[TableRoutes] = (),
-    middleboxes: Iterable[Middlebox] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
     """Return a view with every input of the compilers."""
-    here = tuple(local)
+    here, linked = tuple(local), tuple(peers)
     return VpcView(
         vni=vpc.vni,
         inputs={
@@ -57,7 +62,10 @@ def make_view(
             NetworkAcl: tuple(acls),
             PrefixList: tuple(prefix_lists),
             Identity: tuple(sorted(map(Identity, set(identities)))),
-            Middlebox: tuple(middleboxes),
+            **{
+                kind: tuple(found for found in linked if type(found) is kind)
+                for kind in (Peer, LocalPeer, RoutesToPeer, RoutesFromPeer, PeerIdentity)
+            },
         },
         zone=zone,
         active=frozenset(address for item in here if item.phase is not Phase.INCOMING for address in item.eni.addresses),
@@ -71,9 +79,10 @@ def vpc_objects(compilers: Sequence[Compiler], view: VpcView) -> Objects:
 
 
 def mapping_objects(compilers: Sequence[Compiler], view: VpcView, mapping: EniMapping) -> Objects:
-    """Return what compilers yield for one mapping."""
+    """Return what compilers yield for one mapping, the VPC's own or a peer's."""
     found: Objects = {}
-    for part in parts_of(compilers, MappingPart):
+    own = mapping.vni == view.vni
+    for part in parts_of(compilers, MappingPart) if own else parts_of(compilers, PeerMappingPart):
         found |= compile_mapping_part(part, view, mapping)
     return found
 

@@ -10,12 +10,25 @@ from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from functools import partial
 
 from netorch.agent.moves import Moves
-from netorch.agent.numbers import Numbers
 from netorch.agent.problems import DISPUTE, VIEW, Problems
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Slice
 from netorch.agent.views import Views
-from netorch.compiler.base import Compiler, HostPart, HostView, LocalEni, MappingPart, Phase, VpcPart, VpcView
+from netorch.agent.zones import Zones
+from netorch.compiler.base import (
+    Compiler,
+    HostPart,
+    HostView,
+    LocalEni,
+    MappingPart,
+    Peer,
+    PeerMappingPart,
+    Phase,
+    RoutesFromPeer,
+    RoutesToPeer,
+    VpcPart,
+    VpcView,
+)
 from netorch.compiler.ports import kept_keys
 from netorch.compiler.registry import (
     Objects,
@@ -42,7 +55,7 @@ class Compilation:
         self,
         records: Records,
         moves: Moves,
-        numbers: Numbers,
+        zones: Zones,
         compilers: Sequence[Compiler],
         slice_of: Callable[[int], Slice],
         problems: Problems,
@@ -51,15 +64,16 @@ class Compilation:
         self.host: HostView | None = None  # as of the last turn
         self._records = records
         self._moves = moves
-        self._numbers = numbers
+        self._zones = zones
         self._compilers = compilers
         self._slice = slice_of
         self._problems = problems
         self._host_parts = parts_of(compilers, HostPart)
         self._vpc_parts = parts_of(compilers, VpcPart)
         self._mapping_parts = parts_of(compilers, MappingPart)
+        self._peer_parts = parts_of(compilers, PeerMappingPart)
         self._inputs = inputs_of(compilers)
-        self._views = Views(records, self._inputs, numbers)
+        self._views = Views(records, self._inputs)
         self._owed: dict[int, set[type]] = {}  # kinds of records that changed while their VPC could not be compiled
         self._missing: dict[int, set[str]] = {}  # slice -> the parts that could not be compiled yet
 
@@ -78,6 +92,7 @@ class Compilation:
             kinds.setdefault(vni, set()).add(HostView)
         changed: set[type] = set()
         complete: set[int] = set()  # VPCs of which all mappings have been compiled
+        led_to: set[int] = set()  # peers to which tables lead otherwise than before
         for vni in sorted(kinds):
             if vni not in carried:
                 changed |= self._drop(vni)
@@ -85,11 +100,17 @@ class Compilation:
             if host is None:
                 continue  # all of it is compiled once there is one
             before = self._views.known.get(vni)
-            changed |= self._compile_vpc(vni, kinds[vni], host, now)
+            differing = self._compile_vpc(vni, kinds[vni], host, now)
+            changed |= differing
             if before is None:
                 complete.add(vni)
-        self._compile_dirty_mappings(dirty, complete)
-        for vni in self._views.known.keys() & (kinds.keys() | {vni for vni, _ in dirty.mappings}):
+            if RoutesToPeer in differing:
+                led_to |= self._records.peerings.of(vni).keys()
+        for vni in sorted(led_to):
+            assert host is not None
+            changed |= self._compile_vpc(vni, {RoutesFromPeer}, host, now)
+        compiled = kinds.keys() | led_to | self._compile_dirty_mappings(dirty, complete)
+        for vni in self._views.known.keys() & compiled:
             self._note_dispute(vni)
         if host is not None:
             self._compile_host(host, host_changed, changed)
@@ -105,8 +126,10 @@ class Compilation:
     def recomputed(self, vni: int) -> Objects:
         """Return a slice compiled from records alone. Raises CompileError."""
         assert self.host is not None
-        view, _, _ = Views(self._records, self._inputs, self._numbers).refresh(vni, set(), self.host, self.phases[vni])
-        return compile_slice(self._compilers, view, self._records.vpcs[vni].each(Mapping))
+        views = Views(self._records, self._inputs, self._views.known)
+        view, _, _ = views.refresh(vni, set(), self.host, self.phases[vni], self._zones.of(vni))
+        known = [vni, *(peer.vni for peer in view.of(Peer))]
+        return compile_slice(self._compilers, view, (found for each in known for found in self._records.vpcs[each].each(Mapping)))
 
     def _compile_vpc(self, vni: int, kinds: Set[type], host: HostView, now: float) -> Set[type]:
         """Compile the parts of a VPC that depend on these kinds of records; return which inputs differ."""
@@ -121,7 +144,7 @@ class Compilation:
             self._problems.compiled(vni, VIEW, flaw)
             return frozenset()
         try:
-            view, before, changed = self._views.refresh(vni, owed, host, phases)
+            view, before, changed = self._views.refresh(vni, owed, host, phases, self._zones.of(vni))
         except Exception as error:  # see _flaw_of
             self._problems.compiled(vni, VIEW, _flaw_of(error))
             return frozenset()
@@ -137,7 +160,19 @@ class Compilation:
         if before is not None and before.active != view.active:
             others = [part for part in self._mapping_parts if part not in again]
             self._compile_mappings(view, before.active ^ view.active, others)
+        self._compile_peers(view, before, changed)
         return changed
+
+    def _compile_peers(self, view: VpcView, before: VpcView | None, changed: Set[type]) -> None:
+        """Compile what a VPC has for its peers' mappings: for those of new peers all, else what depends on these inputs."""
+        known = {peer.vni for peer in before.of(Peer)} if before is not None else set()
+        now = {peer.vni for peer in view.of(Peer)}
+        for peer in sorted(known - now):
+            self._slice(view.vni).drop_parts(_scope(peer))
+            self._problems.dropped_parts(view.vni, _scope(peer))
+        again = [part for part in self._peer_parts if not part.inputs.isdisjoint(changed)]
+        for peer in sorted(now):
+            self._compile_mappings(view, self._records.vpcs[peer].mappings, again if peer in known else self._peer_parts, peer)
 
     def _keep(self, target: Slice, view: VpcView, changed: Set[type]) -> None:
         if LocalEni not in changed:
@@ -160,34 +195,52 @@ class Compilation:
                 self._missing[slice_id].discard(part_id)
         self._problems.compiled(slice_id, (part_id, ""), flaw)
 
-    def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> None:
+    def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> set[int]:
+        """Compile dirty mappings for their VPCs and for those that are peered with them; return for which."""
         by_vni: dict[int, list[str]] = {}
         for vni, address in dirty.mappings:
-            if vni in self._views.known and vni in self._records.vpcs and vni not in complete:
+            if vni in self._records.vpcs:
                 by_vni.setdefault(vni, []).append(address)
+        known, compiled = self._views.known, set()
         for vni, addresses in sorted(by_vni.items()):
-            self._compile_mappings(self._views.known[vni], sorted(addresses), self._mapping_parts)
+            addresses.sort()
+            if vni in known and vni not in complete:
+                self._compile_mappings(known[vni], addresses, self._mapping_parts)
+                compiled.add(vni)
+            for other in self._records.peerings.peered_with(vni):
+                if other in known and any(peer.vni == vni for peer in known[other].of(Peer)):
+                    self._compile_mappings(known[other], addresses, self._peer_parts, vni)
+                    compiled.add(other)
+        return compiled
 
-    def _compile_mappings(self, view: VpcView, addresses: Iterable[str], parts: Sequence[MappingPart]) -> None:
+    def _compile_mappings(
+        self,
+        view: VpcView,
+        addresses: Iterable[str],
+        parts: Sequence[MappingPart] | Sequence[PeerMappingPart],
+        of: int | None = None,
+    ) -> None:
+        """Compile parts for mappings of the VPC, or of the peer whose VNI is `of`."""
         if not parts:
             return
         vni, target = view.vni, self._slice(view.vni)
-        records = self._records.vpcs[vni]
+        scope = _scope(of) if of is not None else ""
+        records = self._records.vpcs[vni if of is None else of]
         seen = [(part, view.only(part.inputs)) for part in parts]
         for address in addresses:
             mapping = records.one(Mapping, address)
             flaw: str = ""
             if mapping is not None:
                 try:
-                    check_value(keys.mapping(vni, address), mapping)
+                    check_value(keys.mapping(records.vni, address), mapping)
                     compiled = [(part.id, compile_mapping_part(part, own, mapping)) for part, own in seen]
                 except Exception as error:  # see _flaw_of
                     flaw = f"mapping {address}: {_flaw_of(error)}"
             else:
                 compiled = [(part.id, {}) for part in parts]
-            self._problems.compiled(vni, ("", address), flaw)
+            self._problems.compiled(vni, ("", scope + address), flaw)
             for part_id, objects in compiled if not flaw else ():
-                target.set_part((part_id, address), objects)
+                target.set_part((part_id, scope + address), objects)
 
     def _compile_host(self, host: HostView, host_changed: bool, changed: Set[type]) -> None:
         for part in self._host_parts:
@@ -208,6 +261,11 @@ class Compilation:
         self._records.forget_vpc(vni)
         self._problems.dropped(vni)
         return view.inputs.keys() if view is not None else frozenset()
+
+
+def _scope(peer: int) -> str:
+    """Return what a peer's addresses begin with in the names of parts: two peers may have the same addresses."""
+    return f"{peer:06x}/"
 
 
 def _flaw_of(error: Exception) -> str:

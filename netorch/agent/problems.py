@@ -47,6 +47,11 @@ class Problems:
             del self._flaws[slice_id]
         self._tell(slice_id)
 
+    def dropped_parts(self, slice_id: int, scope: str) -> None:
+        """Forget the flaws of parts that were compiled for something whose name begins with `scope`."""
+        for part in [part for part in self._flaws.get(slice_id, {}) if part[1].startswith(scope)]:
+            self.compiled(slice_id, part, "")
+
     def dropped(self, slice_id: int) -> None:
         """Forget the flaws of a slice that is no longer asked for."""
         if self._flaws.pop(slice_id, None) is not None:

@@ -14,20 +14,21 @@ from typing import Final
 
 import msgspec
 
+from netorch.agent.peerings import Peerings
 from netorch.agent.peers import Peers
-from netorch.compiler.base import Identity, Middlebox, Phase
+from netorch.compiler.base import Identity, LocalPeer, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.errors import NewerRecord, UnreadableRecord
-from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
+from netorch.model.eni import EniStatus, Host, Placement
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import SecurityGroup
-from netorch.model.vpc import RouteTable
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import check_schema, decode_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import BY_PREFIX
-from netorch.records.middleboxes import Middleboxes
 from netorch.records.mirror import Change, Mirror, WatchedVpc
 
 _NAMED: Final = 3  # in a sentence
@@ -64,20 +65,20 @@ class Records(Mirror):
             keys.mtu_prefix(),
         }  # of all records that this host needs, but for `Moves.watched_prefixes`
         self.peers = Peers()
+        self.peerings = Peerings()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
         self.dirty = Dirty()
+        self._carried: set[int] = set()
         self._placements_of: dict[int, dict[str, str]] = {}  # VNI -> id -> why this agent cannot carry it, or nothing
         self._classes: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
-        self._middleboxes: dict[int, Middleboxes] = {}
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
         """Forget a VPC that nothing on this host belongs to any more."""
         records = super().forget_vpc(vni)
         self.logged.discard(vni)
         self._classes.pop(vni, None)
-        self._middleboxes.pop(vni, None)
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
             self.peers.follow((vni, address), mapping.record, None)
@@ -103,8 +104,8 @@ class Records(Mirror):
         return dirty
 
     def carried(self) -> Set[int]:
-        """Return the VNIs that have something on this host, as a view: it changes with the records."""
-        return self._placements_of.keys()
+        """Return the VNIs that have something on this host, and those of their active peers, as a view that changes."""
+        return self._carried
 
     def placements_of(self, vni: int) -> Collection[str]:
         """Return the interfaces of a VPC that this host is to carry."""
@@ -132,10 +133,8 @@ class Records(Mirror):
         elif root == "hoststat":
             self._set_status(key, value)
         elif root == "underlay":
-            for vni, address in self.peers.update(rest.partition("/")[2], value):
-                mapping = self.vpcs[vni].mappings[address].record
-                self.dirty.mappings.setdefault((vni, address), mapping)
-                self._note_middlebox(vni, mapping)
+            for place in self.peers.update(rest.partition("/")[2], value):
+                self.dirty.mappings.setdefault(place, self.vpcs[place[0]].mappings[place[1]].record)
 
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
         what, _, name = rest.partition("/")
@@ -158,15 +157,41 @@ class Records(Mirror):
         self.dirty.mark(vni, Phase)
         if value is not None:
             self.placements.add(resource_id)
+            is_first = vni not in self._placements_of
             self._placements_of.setdefault(vni, {})[resource_id] = _why_not_carried(key, resource_id, value)
-            self.prefixes |= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
+            if is_first:
+                self._come_or_gone(vni)
             return
         self.placements.discard(resource_id)
         others = self._placements_of.get(vni, {})
         others.pop(resource_id, None)
-        if not others:
-            self._placements_of.pop(vni, None)
-            self.prefixes -= {keys.vpc_prefix(vni), keys.map_prefix(vni)}
+        if not others and self._placements_of.pop(vni, None) is not None:
+            self._come_or_gone(vni)
+
+    def _come_or_gone(self, vni: int) -> None:
+        """Take note of a VPC that has something on this host now, or nothing any more."""
+        self._follow(vni)
+        self._set_peers(vni)
+        for other in self.peerings.peered_with(vni):
+            self.dirty.mark(other, LocalPeer)
+
+    def _set_peers(self, vni: int) -> None:
+        """Take note of a VPC's active peers; they count while something of it is here."""
+        records = self.vpcs.get(vni) if vni in self._placements_of else None
+        for peer in self.peerings.update(vni, records.each(PeeringConnection) if records is not None else ()):
+            self._follow(peer)
+            self.dirty.mark(vni, Peer, LocalPeer, PeerIdentity)
+            self.dirty.mark(peer, RoutesFromPeer)
+
+    def _follow(self, vni: int) -> None:
+        """Follow the records of a VPC if it is to be carried, else no longer."""
+        prefixes = {keys.vpc_prefix(vni), keys.map_prefix(vni)}
+        if vni in self._placements_of or self.peerings.peered_with(vni):
+            self._carried.add(vni)
+            self.prefixes |= prefixes
+        else:
+            self._carried.discard(vni)
+            self.prefixes -= prefixes
 
     def changed(self, change: Change) -> None:
         """Take note of what a VPC's record makes dirty."""
@@ -180,14 +205,14 @@ class Records(Mirror):
         self.dirty.mark(vni, *((change.of,) if change.of is not None else ()))
         if change.flawed:
             return
-        if change.of is FlowLog:
+        if change.of is PeeringConnection:
+            self._set_peers(vni)
+        elif change.of is Vpc:
+            for other in self.peerings.peered_with(vni):
+                self.dirty.mark(other, Peer)
+        elif change.of is FlowLog:
             (self.logged.add if self.vpcs[vni].of(FlowLog) else self.logged.discard)(vni)
         before, after = change.before, change.after
-        boxes = self.middleboxes_of(vni)
-        if (change.of is NetworkInterface and boxes.set_interface(change.name, after)) or (
-            change.of is RouteTable and boxes.set_table(change.name, after)
-        ):
-            self.dirty.mark(vni, Middlebox)
         if isinstance(before, SecurityGroup) and after is not None and after.terminations > before.terminations:
             self.dirty.terminations.add((vni, change.name))
 
@@ -205,8 +230,6 @@ class Records(Mirror):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
             if either is not None and either.eni in self.placements:
                 self.dirty.mark(vni, Phase)
-            if either is not None:
-                self._note_middlebox(vni, either)
 
     def _count_class(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
         """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
@@ -218,11 +241,16 @@ class Records(Mirror):
             classes[old] -= 1
             if not classes[old]:
                 del classes[old]
-                self.dirty.mark(vni, Identity)
+                self._mark_identities(vni)
         if new is not None:
             classes[new] += 1
             if classes[new] == 1:
-                self.dirty.mark(vni, Identity)
+                self._mark_identities(vni)
+
+    def _mark_identities(self, vni: int) -> None:
+        self.dirty.mark(vni, Identity)
+        for other in self.peerings.peered_with(vni):
+            self.dirty.mark(other, PeerIdentity)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
         eni_id = key.rpartition("/")[2]
@@ -241,17 +269,6 @@ class Records(Mirror):
             with suppress(UnreadableRecord):  # its connections must begin anew, then
                 self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
-
-    def _note_middlebox(self, vni: int, mapping: Mapping) -> None:
-        if self.middleboxes_of(vni).holds(mapping.eni):
-            self.dirty.mark(vni, Middlebox)
-
-    def middleboxes_of(self, vni: int) -> Middleboxes:
-        """Return the interfaces of a VPC that a route leads to, and those without source/destination check."""
-        found = self._middleboxes.get(vni)
-        if found is None:
-            found = self._middleboxes[vni] = Middleboxes()
-        return found
 
     def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
         """Return every set of groups that some mapping of a VPC has."""

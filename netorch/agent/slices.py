@@ -46,6 +46,11 @@ class Slice:
         for key, known in before.items():
             self._release(key, known)
 
+    def drop_parts(self, scope: str) -> None:
+        """Forget what parts ask for that were compiled for something whose name begins with `scope`. Cost: O(slice)."""
+        for part in [part for part in self._parts if part[1].startswith(scope)]:
+            self.set_part(part, {})
+
     def has_part(self, part: PartId) -> bool:
         """Return whether a part asks for anything."""
         return part in self._parts
@@ -122,15 +127,17 @@ class Slice:
             del self.actual[key]
         self.touched.add(key)
 
-    def applied(self, ops: Sequence[Op]) -> None:
-        """The kernel has carried out these operations of ours."""
-        moved = [op.obj.key for op in ops if isinstance(op, Replace) and op.old.parent != op.obj.parent]
+    def applied(self, ops: Sequence[Op]) -> list[KernelObject]:
+        """The kernel has carried out these operations of ours; return what they replaced of other VPCs, e.g. a peer's route."""
+        replaced = [op for op in ops if isinstance(op, Replace)]
+        moved = [op.obj.key for op in replaced if op.old.parent != op.obj.parent]
         self._suffer([op.obj for op in ops if isinstance(op, Delete)], moved)
         for op in ops:
             if isinstance(op, Delete):
                 self.actual.pop(op.obj.key, None)
             else:
                 self.actual[op.obj.key] = op.obj
+        return [op.old for op in replaced if op.old.vni != op.obj.vni]
 
     def _suffer(self, gone: Sequence[KernelObject], moved: Sequence[Key]) -> set[Key]:
         """Let the actual objects suffer what follows; return the keys of those that did."""
@@ -157,10 +164,6 @@ class Slice:
     def _has_children(self, key: Key) -> bool:
         obj = self.desired.get(key) or self.actual.get(key)
         return obj is not None and obj.has_children
-
-    def holds(self, key: Key) -> bool:
-        """Return whether an object is to be in the kernel, or still is."""
-        return key in self.desired or key in self.actual
 
     @property
     def dirty(self) -> bool:

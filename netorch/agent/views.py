@@ -6,21 +6,34 @@ compiler depends on. `Phase` stands among changed kinds for where the interfaces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from typing import Any, Final, TypeVar
 
-from netorch.agent.numbers import Numbers
+import msgspec
+
 from netorch.agent.records import Records
-from netorch.compiler.base import HostView, Identity, Inlet, LocalEni, LocalTable, Middlebox, Phase, TableRoutes, VpcView
-from netorch.compiler.tables import local_tables, table_routes
+from netorch.compiler.base import (
+    HostView,
+    Identity,
+    LocalEni,
+    LocalPeer,
+    LocalTable,
+    Peer,
+    PeerIdentity,
+    Phase,
+    RoutesFromPeer,
+    RoutesToPeer,
+    TableRoutes,
+    VpcView,
+)
+from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
-from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.records.middleboxes import Middleboxes
 from netorch.records.vpc import MissingRecord, VpcRecords
-from netorch.state.names import inlet_name
 
 T = TypeVar("T")
 Phases = Mapping[str, Phase]  # of the interfaces that are here
@@ -69,9 +82,10 @@ def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
 
 
 def _takes_packets(records: VpcRecords, target: str) -> bool:
-    """Return whether the target of a route is there: an interface that an instance has."""
+    """Return whether the target of a route is there: an interface that an instance has, or an active peering connection."""
     eni = records.one(NetworkInterface, target)
-    return eni is not None and bool(eni.instance)
+    peering = records.one(PeeringConnection, target)
+    return (eni is not None and bool(eni.instance)) or (peering is not None and peering.status is PeeringStatus.ACTIVE)
 
 
 def _needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
@@ -85,50 +99,33 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
     return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
 
 
-def middleboxes(
-    records: VpcRecords, boxes: Middleboxes, phases: Phases, mtus: Mapping[str, int], inlet_of: Callable[[str], Inlet]
-) -> Iterator[Middlebox]:
-    """Yield the interfaces that are in both the index and the records. Raises CompileError."""
-    for eni_id in boxes.ids():
-        eni = records.one(NetworkInterface, eni_id)
-        if eni is None:
-            continue
-        mapping = records.one(EniMapping, eni.address)
-        if mapping is not None and mapping.eni != eni_id:
-            mapping = None
-        is_here = phases.get(eni_id, Phase.INCOMING) is not Phase.INCOMING
-        inlet = inlet_of(inlet_name(records.vni, eni_id)) if is_here and boxes.is_target(eni_id) else None
-        underlay_mtu = mtus.get(mapping.host) if mapping is not None else None
-        yield Middlebox(eni=eni, mapping=mapping, underlay_mtu=underlay_mtu, inlet=inlet)
-
-
 _OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase})
+_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
     LocalTable: (_OF_TABLES, _local_tables),
-    TableRoutes: (_OF_TABLES | {PrefixList}, _table_routes),
+    TableRoutes: (_OF_ROUTES, _table_routes),
 }
 
 
 class Views:
     """The views of the VPCs that this host carries."""
 
-    def __init__(self, records: Records, inputs: Set[type], numbers: Numbers) -> None:
-        """Make views with these inputs."""
+    def __init__(self, records: Records, inputs: Set[type], others: Mapping[int, VpcView] | None = None) -> None:
+        """Make views with these inputs; what a VPC's peers have is taken from `others`, or else from these views themselves."""
         self.known: dict[int, VpcView] = {}
         self._records = records
-        self._numbers = numbers
-        self._inputs = inputs - {HostView} | {Vpc, LocalEni}
+        self._others = self.known if others is None else others
+        self._inputs = inputs - {HostView} | {Vpc, LocalEni, Peer, RoutesToPeer}
 
     def refresh(
-        self, vni: int, kinds: Set[type], host: HostView, phases: Phases
+        self, vni: int, kinds: Set[type], host: HostView, phases: Phases, zone: int
     ) -> tuple[VpcView, VpcView | None, frozenset[type]]:
         """Bring a VPC's view up to date with records of these kinds; return it, the one before, and which inputs differ.
 
         Raises:
           MissingRecord: a record that another one refers to is not there; the view stays as it is.
-          CompileError: this host has no more numbers.
         """
         before = self.known.get(vni)
         fresh: dict[type, tuple[Any, ...]] = {HostView: (host,)}
@@ -140,30 +137,70 @@ class Views:
         else:
             changed = frozenset(kind for kind, values in fresh.items() if values != before.inputs[kind])
         inputs = {**(before.inputs if before is not None else {}), **fresh}
-        zone = self._numbers.zone_of(vni)
         view = VpcView(vni=vni, inputs=inputs, zone=zone, active=_active(inputs), mtus=self._records.peers.mtus)
         self.known[vni] = view
         return view, before, changed
 
     def _values(self, vni: int, kind: type, phases: Phases) -> tuple[Any, ...]:
+        if kind in _LINKED:
+            return tuple(_LINKED[kind][1](self, vni, phases))
         records = self._records.vpcs[vni]
-        if kind is Identity:
-            return tuple(sorted(map(Identity, self._records.groups_of(vni))))
-        if kind is Middlebox:
-            boxes, mtus = self._records.middleboxes_of(vni), self._records.peers.mtus
-            return tuple(middleboxes(records, boxes, phases, mtus, self._numbers.inlet))
         return _MADE[kind][1](records, phases) if kind in _MADE else _by_id(records, kind)
+
+    def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:
+        """Return the sets of groups of a VPC's mappings."""
+        return sorted(map(Identity, self._records.groups_of(vni)))
+
+    def peer_identities(self, vni: int, _phases: Phases) -> Iterable[PeerIdentity]:
+        """Return the sets of groups of the mappings of a VPC's active peers."""
+        peers = self._records.peerings.of(vni)
+        return sorted({PeerIdentity(groups) for peer in peers for groups in self._records.groups_of(peer)})
+
+    def peers(self, vni: int, _phases: Phases) -> Iterable[Peer]:
+        """Yield a VPC's active peers, as far as they are known yet."""
+        for peer in sorted(self._records.peerings.of(vni)):
+            for vpc in self._records.vpcs[peer].each(Vpc) if peer in self._records.vpcs else ():
+                yield Peer(vni=peer, ranges=tuple(ranges_of(vpc)))
+
+    def local_peers(self, vni: int, _phases: Phases) -> Iterable[LocalPeer]:
+        """Yield a VPC's active peers that have interfaces here."""
+        for peer, connection in sorted(self._records.peerings.of(vni).items()):
+            if self._records.placements_of(peer):
+                yield LocalPeer(vni=peer, connection=connection)
+
+    def routes_to_peers(self, vni: int, phases: Phases) -> Iterable[RoutesToPeer]:
+        """Return what a VPC's tables lead to its active peers. Raises MissingRecord, CompileError."""
+        peers, records = self._records.peerings.of(vni), self._records.vpcs[vni]
+        return routes_to_peers(records.vpc.record, _table_routes(records, phases), peers) if peers else ()
+
+    def routes_from_peers(self, vni: int, _phases: Phases) -> Iterable[RoutesFromPeer]:
+        """Yield what peers' tables lead to a VPC, as of the last view of each peer."""
+        for peer in sorted(self._records.peerings.peered_with(vni)):
+            view = self._others.get(peer)
+            for routes in view.of(RoutesToPeer) if view is not None else ():
+                if routes.peer == vni:
+                    yield RoutesFromPeer(**msgspec.structs.asdict(routes))
 
     def forget(self, vni: int) -> VpcView | None:
         """Forget a VPC that is no longer carried; return its last view."""
         return self.known.pop(vni, None)
 
 
-def _kinds_of(made: type) -> Set[type]:
-    """Return the kinds of records that an input is made of; `Middlebox` stands for all that its index is made of."""
-    if made is Middlebox:
-        return {Middlebox, Phase}
-    return _MADE[made][0] if made in _MADE else {made}
+# What is made with more than the VPC's own records.
+_LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
+    Identity: (frozenset({Identity}), Views.identities),
+    PeerIdentity: (frozenset({PeerIdentity}), Views.peer_identities),
+    Peer: (frozenset({Peer}), Views.peers),
+    LocalPeer: (frozenset({LocalPeer}), Views.local_peers),
+    RoutesToPeer: (_OF_ROUTES, Views.routes_to_peers),
+    RoutesFromPeer: (frozenset({RoutesFromPeer}), Views.routes_from_peers),
+}
+
+
+def _kinds_of(kind: type) -> Collection[type]:
+    """Return the kinds of changes on which an input depends."""
+    made = _MADE.get(kind) or _LINKED.get(kind)
+    return made[0] if made is not None else (kind,)
 
 
 def _active(inputs: Mapping[type, tuple[Any, ...]]) -> frozenset[str]:

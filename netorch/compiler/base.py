@@ -3,15 +3,16 @@
 A compiler is a name, the stored types that it answers for, and its *parts*. A part is a function with an id and the inputs that
 it depends on; it is compiled again when one of these has another value, and never otherwise:
 
-    HostPart      once for the host; may read all VPCs that the host carries
-    VpcPart       once for each VPC
-    MappingPart   once for each mapping of a VPC, so that a changed mapping costs O(1)
+    HostPart         once for the host; may read all VPCs that the host carries
+    VpcPart          once for each VPC
+    MappingPart      once for each mapping of a VPC, so that a changed mapping costs O(1)
+    PeerMappingPart  once for each mapping of each active peer of a VPC, likewise
 
 A slice (all objects of one VPC on one host) is what its parts yield together. Objects that several parts ask for are counted;
 parts that ask for different objects with one key are an error that names both.
 
-An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (LocalEni, Identity,
-LocalTable, TableRoutes, Middlebox). A part sees its own inputs only, so it cannot depend on what it does not name.
+An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (the classes from
+LocalEni to RoutesFromPeer). A part sees its own inputs only, so it cannot depend on what it does not name.
 
 Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
 """
@@ -32,7 +33,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.routing.effective import Effective
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
-from netorch.state.names import vrf_name, vrf_table, vxlan_name
+from netorch.state.names import cable_end_name, vrf_name, vrf_table, vxlan_name
 
 VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
 # What is inside is at least so large. An underlay with less carries it in two pieces: the outer header permits that.
@@ -101,26 +102,65 @@ class TableRoutes(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Effective, ...]
 
 
-class Inlet(msgspec.Struct, frozen=True, kw_only=True):
-    """What this host has chosen for an interface here that routes lead to."""
-
-    number: int  # of the VRF in which packets come in
-    zone: int  # the conntrack zone of the inlet, 1 to 65535
-
-
-class Middlebox(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface that a route of the VPC leads to, or that has no source/destination check."""
-
-    eni: NetworkInterface
-    mapping: Mapping | None = None  # of its IPv4 address; None: it is nowhere
-    underlay_mtu: int | None = None  # of its host, in bytes; None: that has not said
-    inlet: Inlet | None = None  # where a route leads to it and its port is on this host
-
-
 class Identity(msgspec.Struct, frozen=True, order=True):
     """A set of security groups that some mapping of the VPC has: rules that refer to a group mean identities that hold it."""
 
     groups: tuple[str, ...]
+
+
+class PeerIdentity(Identity, frozen=True, order=True):
+    """A set of security groups that some mapping of an active peer has: rules may refer to a peer's groups."""
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """An active peer of the VPC."""
+
+    vni: int
+    ranges: tuple[Prefix, ...]
+
+    def holds(self, address: str) -> bool:
+        """Return whether an address is of the peer's ranges; those of two peers may overlap."""
+        version, value = parse_ip(address)
+        return any(prefix.holds(version, value) for prefix in self.ranges)
+
+
+class LocalPeer(msgspec.Struct, frozen=True, kw_only=True):
+    """An active peer that has interfaces on this host, as the VPC itself has."""
+
+    vni: int
+    connection: str  # pcx-...
+
+    def ends(self, vni: int) -> tuple[str, str]:
+        """Return the names of the ends of the cable between a VPC and this peer: in the VPC, and in the peer."""
+        near, far = ("p", "q") if vni < self.vni else ("q", "p")
+        return cable_end_name(near, vni, self.connection), cable_end_name(far, self.vni, self.connection)
+
+
+class PeerRoutes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route table in use here leads to one peer of the table's VPC."""
+
+    vni: int  # of the VPC that has the table
+    number: int  # of the table's VRF
+    peer: int  # the peer's VNI
+    inside: tuple[Prefix, ...]  # what is routed to the peer
+    outside: tuple[Prefix, ...] = ()  # what of that is routed elsewhere, by longer prefixes
+
+    def leads_to(self, address: str) -> bool:
+        """Return whether the table leads to an address of the peer."""
+        version, value = parse_ip(address)
+        longest = [
+            max((prefix.length for prefix in prefixes if prefix.holds(version, value)), default=-1)
+            for prefixes in (self.inside, self.outside)
+        ]
+        return longest[0] > longest[1]
+
+
+class RoutesToPeer(PeerRoutes, frozen=True, kw_only=True):
+    """Routes of the VPC's own table to a peer."""
+
+
+class RoutesFromPeer(PeerRoutes, frozen=True, kw_only=True):
+    """Routes of a peer's table to this VPC."""
 
 
 class VpcView(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +223,10 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
         """Yield the routing tables with a route to an address of the VPC: one for each VRF whose route table leads there."""
         return (vrf_table(self.vni, table.number) for table in self.of(LocalTable) if table.leads_to(address))
 
+    def peers_tables_to(self, address: str) -> Iterator[int]:
+        """Yield the routing tables of peers with a route to an address of the VPC."""
+        return (vrf_table(routes.vni, routes.number) for routes in self.of(RoutesFromPeer) if routes.leads_to(address))
+
     @property
     def vxlan(self) -> str:
         """Return the VXLAN device's name."""
@@ -200,13 +244,10 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     def mtu_to(self, host: str) -> int:
         """Return the largest inner IP packet for another host; 0 when that takes as much as this one, or has not said."""
-        return self.mtu_over(self.mtus.get(host))
-
-    def mtu_over(self, underlay_mtu: int | None) -> int:
-        """Return the same for an underlay's MTU in bytes; None: the host has not said."""
-        if underlay_mtu is None:
+        there = self.mtus.get(host)
+        if there is None:
             return 0
-        limit = inner_mtu(underlay_mtu, self.dual_stack)
+        limit = inner_mtu(there, self.dual_stack)
         return limit if limit < self.mtu else 0
 
 
@@ -237,7 +278,15 @@ class MappingPart(msgspec.Struct, frozen=True, kw_only=True):
     inputs: frozenset[type] = frozenset()
 
 
-Part = HostPart | VpcPart | MappingPart
+class PeerMappingPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Yields the objects that a VPC has for one mapping of an active peer; the mapping's VNI is the peer's."""
+
+    id: str
+    compile: Callable[[VpcView, Mapping], Iterable[KernelObject]]
+    inputs: frozenset[type] = frozenset()
+
+
+Part = HostPart | VpcPart | MappingPart | PeerMappingPart
 
 
 class Compiler(Protocol):

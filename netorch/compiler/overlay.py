@@ -7,6 +7,7 @@ The walk of a packet from an instance here to 10.44.12.4 at the host with VTEP 1
     FDB of vx5000  02:4e:c0:00:02:0c -> 192.0.2.12                      the outer IP destination
 
 Where that host takes less than this one sends, the route has an MTU: this host's router then says so to the sender.
+An active peer whose route tables lead to the connection has the same route in its tables: its packets carry this VPC's VNI.
 Neighbour and FDB entry stand once for each VTEP, the route once for each address, in every route table that leads there. IPv6
 differs in the next hop only: a route's next hop is of the route's own version, so a link-local address stands for the VTEP.
 """
@@ -17,7 +18,18 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from netorch.compiler.base import HostView, LocalTable, MappingPart, Part, VpcPart, VpcView, ipv6_next_hop, router_mac
+from netorch.compiler.base import (
+    HostView,
+    LocalTable,
+    MappingPart,
+    Part,
+    RoutesFromPeer,
+    VpcPart,
+    VpcView,
+    ipv6_next_hop,
+    router_mac,
+)
+from netorch.compiler.cables import ENDS, WAYS
 from netorch.model.mapping import Mapping, Move, MoveDirection
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import Vpc
@@ -62,18 +74,23 @@ def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         move = mapping.move
         if move is not None and move.direction is MoveDirection.TO:
             yield from _way(view, mapping.address, move, RELAY_METRIC, RELAY_METRIC)
-    elif mapping.address not in view.active:
-        yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC)
+    else:
+        yield from _way(view, mapping.address, mapping, 0, IPV6_METRIC, own=mapping.address not in view.active)
 
 
-def _way(view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int) -> Iterator[KernelObject]:
+def _way(
+    view: VpcView, address: str, to: Mapping | Move, metric4: int, metric6: int, *, own: bool = True
+) -> Iterator[KernelObject]:
+    """Yield the way to a host in peers' tables, and if it is wanted there in the VPC's own tables."""
     version, prefix, metric = (6, f"{address}/128", metric6) if ":" in address else (4, f"{address}/32", metric4)
     via, neighbour, fdb = _next_hop(view.vni, view.vxlan, to.vtep, version)
     mtu = view.mtu_to(to.host)
-    for table in view.tables_to(address):
+    tables = [*(view.tables_to(address) if own else ()), *view.peers_tables_to(address)]
+    for table in tables:
         yield Route(vni=view.vni, table=table, dst=prefix, via=via, ifname=view.vxlan, metric=metric, mtu=mtu)
-    yield neighbour
-    yield fdb
+    if tables:
+        yield neighbour
+        yield fdb
 
 
 @lru_cache(maxsize=65536)
@@ -85,14 +102,13 @@ def _next_hop(vni: int, vxlan: str, vtep: str, version: int) -> tuple[str, Neigh
 
 
 class OverlayCompiler:
-    """Yields the VXLAN device of a VPC, and of each mapping the way to its host.
-
-    A peering connection asks for nothing: packets cross it by routes only.
-    """
+    """Yields the VXLAN device of a VPC, of each mapping the way to its host, and cables to peers."""
 
     name: Final = "overlay"
     reads: Final[frozenset[type]] = frozenset({Vpc, Mapping, PeeringConnection})
     parts: Final[tuple[Part, ...]] = (
         VpcPart(id="overlay", compile=_device, inputs=frozenset({HostView, Vpc})),
-        MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable})),
+        MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable, RoutesFromPeer})),
+        ENDS,
+        WAYS,
     )

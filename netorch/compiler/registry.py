@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import Final, TypeVar
 
-from netorch.compiler.base import Carried, Compiler, HostPart, HostView, MappingPart, Part, VpcPart, VpcView
+from netorch.compiler.base import Carried, Compiler, HostPart, HostView, MappingPart, Part, PeerMappingPart, VpcPart, VpcView
 from netorch.errors import CompileError
 from netorch.model.mapping import Mapping
 from netorch.state.base import HOST_SLICE, KernelObject, Key
@@ -17,7 +17,7 @@ from netorch.state.base import HOST_SLICE, KernelObject, Key
 GROUP: Final = "netorch.compilers"
 
 Objects = dict[Key, KernelObject]
-P = TypeVar("P", HostPart, VpcPart, MappingPart)
+P = TypeVar("P", HostPart, VpcPart, MappingPart, PeerMappingPart)
 
 
 def load_compilers() -> tuple[Compiler, ...]:
@@ -78,7 +78,7 @@ def compile_vpc_part(part: VpcPart, view: VpcView) -> Objects:
     return _checked(part.id, part.compile(view.only(part.inputs)), view.vni)
 
 
-def compile_mapping_part(part: MappingPart, view: VpcView, mapping: Mapping) -> Objects:
+def compile_mapping_part(part: MappingPart | PeerMappingPart, view: VpcView, mapping: Mapping) -> Objects:
     """Return what a part yields for a mapping; `view` has the part's inputs only. Raises CompileError. Cost: O(1)."""
     return _checked(part.id, part.compile(view, mapping), view.vni)
 
@@ -92,6 +92,8 @@ def compile_host(compilers: Sequence[Compiler], view: HostView, carried: Carried
 def compile_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iterable[Mapping]) -> Objects:
     """Return everything of one VPC on this host, compiled from nothing: what incremental work is measured against.
 
+    `mappings` are those of the VPC and of its active peers.
+
     Raises:
       CompileError: a part cannot be compiled, or two ask for different objects with one key.
     """
@@ -102,8 +104,9 @@ def _parts_of_slice(compilers: Sequence[Compiler], view: VpcView, mappings: Iter
     for part in parts_of(compilers, VpcPart):
         yield part.id, compile_vpc_part(part, view)
     own = [(part, view.only(part.inputs)) for part in parts_of(compilers, MappingPart)]
+    of_peers = [(part, view.only(part.inputs)) for part in parts_of(compilers, PeerMappingPart)]
     for mapping in mappings:
-        for each, seen in own:
+        for each, seen in own if mapping.vni == view.vni else of_peers:
             yield f"{each.id} ({mapping.address})", compile_mapping_part(each, seen, mapping)
 
 

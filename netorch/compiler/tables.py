@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
-from netorch.compiler.base import LocalTable, TableRoutes
+from netorch.compiler.base import LocalTable, RoutesToPeer, TableRoutes
 from netorch.model.routing.effective import effective, overrides
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Vpc
@@ -30,6 +30,18 @@ def table_routes(
         TableRoutes(number=_vrf_number(vpc, table), routes=effective(vpc, table.routes, available=available, lists=lists))
         for table in used
     )
+
+
+def routes_to_peers(vpc: Vpc, tables: Iterable[TableRoutes], peers: Mapping[int, str]) -> Iterator[RoutesToPeer]:
+    """Yield what the tables in use lead to active peers, which are given by VNI with the ids of their connections."""
+    for table in tables if peers else ():
+        found = [route for route in table.routes if route.prefix.version == 4 or vpc.ipv6_cidrs]
+        for peer, connection in sorted(peers.items()):
+            inside = tuple(route.prefix for route in found if route.target.id == connection)
+            others = (route.prefix for route in found if route.target.id != connection)
+            outside = tuple(prefix for prefix in others if any(wide.contains(prefix) for wide in inside))
+            if inside:
+                yield RoutesToPeer(vni=vpc.vni, number=table.number, peer=peer, inside=inside, outside=outside)
 
 
 def _vrf_number(vpc: Vpc, table: RouteTable) -> int:

@@ -14,6 +14,7 @@ import msgspec
 
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
+from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
@@ -94,7 +95,9 @@ def _of_instance(instance: Instance) -> Iterator[Reference]:
 
 
 def _of_group(group: SecurityGroup) -> Iterator[Reference]:
-    for peer in referred(group):
+    """Yield what its rules refer to; a peer's group may be gone, then its rule permits nothing."""
+    own = (peer for peer in referred(group) if vni_of(peer) == group.vni)
+    for peer in own:
         yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
 
 

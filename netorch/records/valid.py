@@ -111,10 +111,10 @@ def _tags(tags: Tags) -> None:
             raise Invalid(f"tags: {flaw.what}")
 
 
-def _id(field: str, text: str, kind: str, vni: int) -> None:
-    """Raise unless a text is the id of something of that kind in the VPC."""
-    if not text.startswith(f"{kind}-{vni:06x}") or not _DIGITS.match(text, len(kind) + 1):
-        raise Invalid(f"{field}: {shown(text)} is no {kind} of VNI {vni}")
+def _id(field: str, text: str, kind: str, vni: int | None = None) -> None:
+    """Raise unless a text is the id of something of that kind in the VPC, or in any."""
+    if not text.startswith(f"{kind}-" if vni is None else f"{kind}-{vni:06x}") or not _DIGITS.match(text, len(kind) + 1):
+        raise Invalid(f"{field}: {shown(text)} is no {kind}" + (f" of VNI {vni}" if vni is not None else ""))
 
 
 def _member(key: str, record: Any, kind: str) -> None:  # noqa: ANN401 - anything that a VPC has
@@ -236,7 +236,7 @@ def _rule(field: str, rule: SecurityGroupRule, vni: int) -> None:
         prefix = _cidr(field, rule.cidr)
         _ok(field, permission.other_family(rule.protocol, prefix.version, rule.cidr))
     elif rule.group:
-        _id(field, rule.group, "sg", vni)
+        _id(field, rule.group, "sg")  # a peer's, too
     else:
         _id(field, rule.prefix_list, "pl", vni)
     if rule.description:

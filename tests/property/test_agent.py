@@ -17,12 +17,13 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from netorch.agent.tasks.allowance import over_allowance
-from netorch.control.actions import enis, hosts, instances, moves, route_tables, subnets, vpcs
+from netorch.control.actions import enis, hosts, instances, moves, peerings, route_tables, subnets, vpcs
 from netorch.control.actions.instances import Wish
 from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.errors import ApiError, Compacted
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
-from netorch.model.ids import make_id
+from netorch.model.ids import make_id, vni_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import UDP
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
@@ -36,7 +37,9 @@ from netorch.state.nft import NFT_KINDS
 from netorch.state.op import Create, Delete, Replace
 from tests.unit.agent.world import World
 
-DESTINATIONS = st.sampled_from(["0.0.0.0/0", "::/0", "192.0.2.0/24", "10.0.0.0/16", "10.0.0.0/24", "10.0.1.0/24", "fd00::/64"])
+DESTINATIONS = st.sampled_from(
+    ["0.0.0.0/0", "::/0", "192.0.2.0/24", "10.0.0.0/16", "10.0.0.0/24", "10.1.0.0/16", "10.1.0.4/32", "10.1.1.0/24", "fd00::/48"]
+)
 HOSTS = st.sampled_from(["hv1", "hv2", "hv3"])
 SEED = st.integers(0, 1000)
 KINDS = st.sampled_from(["link", "up", "addr", "neigh", "fdb", "route", "sysctl", "rule", "gro", "nft-table", "nft-element"])
@@ -76,7 +79,31 @@ class Histories(RuleBasedStateMachine):
     @rule(ipv6=st.sampled_from(["", "fd00::/56"]))
     def create_vpc(self, ipv6: str) -> None:
         self.names += 1
-        self.try_to(lambda: self.world.vpc(f"vpc-{self.names}", ipv6=ipv6))
+        number = self.names % 3  # VPCs with the same ranges cannot be peers
+        ranges = f"10.{number}.0.0/16", f"fd00:0:0:{number}00::/56" if ipv6 else ""
+        self.try_to(lambda: self.world.vpc(f"vpc-{self.names}", *ranges))
+
+    @rule(seed=SEED, other=SEED)
+    def peer(self, seed: int, other: int) -> None:
+        world, one, two = self.world, self._vpc(seed), self._vpc(other)
+
+        def act() -> None:
+            made = peerings.request_peering(world.store, world.operator, one, two, name=f"p{seed}")
+            peerings.accept_peering(world.store, world.operator, made.id)
+            for vpc, there in ((one, two), (two, one)):
+                inventory = read_inventory(world.store)
+                main = inventory.vpcs[vni_of(vpc)].main_table()
+                assert main is not None
+                to = inventory.vpcs[vni_of(there)].vpc.record
+                routes = tuple(VpcRoute(destination=cidr, target=made.id) for cidr in to.cidrs + to.ipv6_cidrs)
+                world.put(keys.resource(main.id), encode(msgspec.structs.replace(main, routes=routes)))
+
+        self.try_to(act)
+
+    @rule(seed=SEED)
+    def end_a_peering(self, seed: int) -> None:
+        world = self.world
+        self.try_to(lambda: peerings.delete_peering(world.store, world.operator, self.some(PeeringConnection, seed)))
 
     @rule(seed=SEED)
     def delete_vpc(self, seed: int) -> None:
@@ -97,7 +124,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seed=SEED, number=st.integers(1, 3))
     def create_subnet(self, seed: int, number: int) -> None:
-        name, cidr, vpc = f"s{number}", f"10.0.{number}.0/24", self._vpc(seed)
+        name, cidr, vpc = f"s{number}", f"10.{seed % 3}.{number}.0/24", self._vpc(seed)
         self.try_to(lambda: subnets.create_subnet(self.world.store, self.world.operator, vpc, name=name, cidr=cidr))
 
     def _vpc(self, seed: int) -> str:
@@ -127,14 +154,15 @@ class Histories(RuleBasedStateMachine):
         self.names += 1
         self.try_to(lambda: route_tables.create_route_table(self.world.store, self.world.operator, vpc, name=f"t{self.names}"))
 
-    @rule(seed=SEED, routes=st.dictionaries(DESTINATIONS, st.integers(0, 3), max_size=3))
+    @rule(seed=SEED, routes=st.dictionaries(DESTINATIONS, st.integers(0, 5), max_size=3))
     def route(self, seed: int, routes: dict[str, int]) -> None:
-        """Give a table routes to interfaces that are there, to one that is not, and to nothing."""
+        """Give a table routes to interfaces that are there, to one that is not, to nothing, and to peers, also former ones."""
         table_id = self.some(RouteTable, seed)
         for records in read_inventory(self.world.store).vpcs.values():
             if table_id in records.of(RouteTable):
                 known = records.of(RouteTable)[table_id].record
                 targets = [*sorted(records.of(NetworkInterface))[:2], make_id("eni", records.vni, 0xDEAD), "blackhole"]
+                targets += sorted(records.of(PeeringConnection))[:2]
                 found = tuple(VpcRoute(destination=to, target=targets[by % len(targets)]) for to, by in routes.items())
                 self.world.put(keys.resource(table_id), encode(msgspec.structs.replace(known, routes=found)))
 
@@ -294,6 +322,9 @@ class Histories(RuleBasedStateMachine):
                 key = keys.eni_status(mapping.host, mapping.eni)
                 expected.add(key)
                 assert msgspec.json.decode(said[key], type=EniStatus).state is EniState.ATTACHED
+        for vnis in carried.values():
+            halves = [half for vni in vnis for half in inventory.vpcs[vni].each(PeeringConnection)]
+            vnis |= {half.peer_vni for half in halves if half.status is PeeringStatus.ACTIVE}
         assert said.keys() == expected
         for name, agent in world.agents.items():
             assert agent.reconciler.slices.keys() == carried[name] | {0}

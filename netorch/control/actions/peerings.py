@@ -17,6 +17,7 @@ from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.ids import is_id, vni_of
+from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import (
     REQUEST_S,
     PeeringConnection,
@@ -24,7 +25,6 @@ from netorch.model.routing.peering import (
     PeerVpc,
     halves,
     overlap,
-    ranges_of,
 )
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys

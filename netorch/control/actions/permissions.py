@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -13,14 +14,16 @@ from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import permission, rules
 from netorch.model.addr import AddressError, parse_prefix, version_of
+from netorch.model.ids import is_id, vni_of
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.rule_text import rule_text
 from netorch.model.rules import Flaw
 from netorch.model.security import Direction, PrefixList, SecurityGroup, SecurityGroupRule, referred
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
-from netorch.records.read import Stored, read, read_all
+from netorch.records.read import Stored, get, read, read_all
 from netorch.store.base import Store
 
 
@@ -34,10 +37,19 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peers:
-    """The groups and prefix lists of one VPC, to which its rules may refer."""
+    """The groups and prefix lists of one VPC, to which its rules may refer, beside groups of its active peers.
 
-    def __init__(self, groups: Mapping[str, Stored[SecurityGroup]], lists: Mapping[str, Stored[PrefixList]]) -> None:
+    `of_peers` says whether an id is that of such a group. These go by id only, as in EC2.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, Stored[SecurityGroup]],
+        lists: Mapping[str, Stored[PrefixList]],
+        of_peers: Callable[[str], bool] = lambda group_id: False,
+    ) -> None:
         self.groups = groups
+        self._of_peers = of_peers
         self.lists = lists
         self.names = peer_names((stored.record for stored in groups.values()), (stored.record for stored in lists.values()))
         self._ids = {name: found for found, name in self.names.items()}
@@ -78,7 +90,7 @@ class Peers:
         found = self._ids.get(text, text)
         if found in self.lists:
             return found, self.lists[found].record.version
-        if found not in self.groups:
+        if found not in self.groups and not (is_id(found, "sg") and self._of_peers(found)):
             raise not_found("sg" if text.startswith(GROUP_PREFIX) else "pl", text)
         return found, 0
 
@@ -130,7 +142,7 @@ def authorize(
     def decide() -> tuple[Writes, list[SecurityGroupRule]]:
         vpc, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
-        peers = _peers(store, group.vni)
+        peers = _peers(store, group.vni, partial(_is_of_peer, store, group.vni))
         known = {words_of(rule) for rule in rules_of(group, direction)}
         added = []
         for wish in permissions:
@@ -151,8 +163,15 @@ def authorize(
     return attempt(store, decide)
 
 
-def _peers(store: Store, vni: int) -> Peers:
-    return Peers(read_all(store, SecurityGroup, vni), read_all(store, PrefixList, vni))
+def _peers(store: Store, vni: int, of_peers: Callable[[str], bool] = lambda group_id: True) -> Peers:
+    return Peers(read_all(store, SecurityGroup, vni), read_all(store, PrefixList, vni), of_peers)
+
+
+def _is_of_peer(store: Store, vni: int, group_id: str) -> bool:
+    """Return whether an active peer of the VPC has a group."""
+    connections = (stored.record for stored in read_all(store, PeeringConnection, vni).values())
+    active = {found.peer_vni for found in connections if found.status is PeeringStatus.ACTIVE}
+    return vni_of(group_id) in active and get(store, keys.resource(group_id), SecurityGroup) is not None
 
 
 def change_rules(writes: Writes, stored: Stored[SecurityGroup], changed: SecurityGroup, peers: Peers) -> None:
@@ -164,7 +183,9 @@ def change_rules(writes: Writes, stored: Stored[SecurityGroup], changed: Securit
     for peer in sorted(referred(changed)):
         if peer in peers.lists:
             use(writes, keys.resource(peer), peer, peers.lists[peer].mod_revision)
-        elif peer not in before and peer != changed.id and not peers.groups[peer].record.is_default:
+        elif peer in before or peer == changed.id or peer not in peers.groups:
+            continue  # a peer's group may go at any time: the rule is stale then, and permits nothing
+        elif not peers.groups[peer].record.is_default:
             use(writes, keys.resource(peer), peer, peers.groups[peer].mod_revision)
     writes.change(keys.resource(changed.id), stored.mod_revision, changed)
 

@@ -22,7 +22,8 @@ from netorch.errors import ApiError, NetorchError, UnreadableRecord
 from netorch.model.check.peerings import peer_path
 from netorch.model.cloud import PeeringDecl, VpcDecl
 from netorch.model.ids import vni_of
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus, halves, overlap, ranges_of
+from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, halves, overlap
 from netorch.records import keys
 from netorch.records.errors import invalid, not_found
 from netorch.records.read import Stored

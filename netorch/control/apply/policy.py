@@ -36,6 +36,8 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import NetworkInterface
+from netorch.model.ids import vni_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.rule_text import entry_text, rule_text
 from netorch.model.security import (
     DEFAULT_DESCRIPTION,
@@ -45,6 +47,7 @@ from netorch.model.security import (
     PrefixList,
     SecurityGroup,
     SecurityGroupRule,
+    referred,
 )
 from netorch.records import keys
 from netorch.records.read import Stored
@@ -86,11 +89,20 @@ class PolicyPlanner:
         for group in groups:
             if group.name not in self._groups:
                 self._planned[group.name] = Stored(self._new_group(group), ABSENT)
-        peers = Peers({stored.record.id: stored for stored in self._planned.values()}, self._records.of(PrefixList))
+        planned = {stored.record.id: stored for stored in self._planned.values()}
+        peers = Peers(planned, self._records.of(PrefixList), self._is_of_peer)
         for group in groups:
             self._plan_group(group, peers)
         for acl in acls:
             self._plan_acl(acl)
+
+    def _is_of_peer(self, group_id: str) -> bool:
+        """Return whether an active peer has a group, or a stored rule refers to it, though it may be stale by now."""
+        connections = self._records.each(PeeringConnection)
+        active = {found.peer_vni for found in connections if found.status is PeeringStatus.ACTIVE}
+        peer = self._draft.inventory.vpcs.get(vni_of(group_id)) if vni_of(group_id) in active else None
+        known = peer is not None and group_id in peer.of(SecurityGroup)
+        return known or any(group_id in referred(stored.record) for stored in self._groups.values())
 
     def plan_acl_deletions(self) -> None:
         """Add the end of ACLs that are not declared; no subnet uses them any more."""

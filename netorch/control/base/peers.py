@@ -7,7 +7,8 @@ from typing import Final
 
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap, ranges_of
+from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.kinds import keys_of

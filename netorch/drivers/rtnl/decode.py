@@ -240,6 +240,8 @@ def route(body: bytes, names: Names) -> Route | None:
     mtu = _mtu(found[RTA.METRICS]) if RTA.METRICS in found else 0
     if not _ROUTE_OF_OTHERS.isdisjoint(found):
         ifname = "?"
+    # A peer's table leads to an address by the device of the VPC that has the address: the route is that VPC's.
+    vni = vni_of_ifname(ifname) or vni
     return Route(vni=vni, table=table, dst=f"{dst}/{length}", ifname=ifname, via=via, metric=metric, mtu=mtu)
 
 

@@ -20,10 +20,10 @@ from typing import Final
 
 import msgspec
 
-from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.addr import Prefix
 from netorch.model.ids import vni_of
 from netorch.model.record import Part, Record
-from netorch.model.vpc import Tags, Vpc
+from netorch.model.vpc import Tags
 
 REQUEST_S: Final = 7 * 86_400  # EC2's: how long a request may be accepted
 SHOWN_S: Final = 2 * 3600  # how long one that has ended is shown; EC2's for whoever ended it
@@ -97,11 +97,6 @@ def halves(connection: PeeringConnection) -> tuple[PeeringConnection, PeeringCon
     """Return a connection as the requester and as the accepter first have it; name and tags are the requester's."""
     other = msgspec.structs.replace(connection, vni=vni_of(connection.accepter.id), name="", tags={})
     return connection, other
-
-
-def ranges_of(vpc: Vpc) -> list[Prefix]:
-    """Return the ranges of a VPC, of both IP versions."""
-    return [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
 
 
 def overlap(one: Collection[Prefix], other: Collection[Prefix]) -> tuple[Prefix, Prefix] | None:

@@ -8,7 +8,8 @@ from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap, ranges_of
+from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory

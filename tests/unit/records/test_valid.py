@@ -12,15 +12,17 @@ from netorch.model.eni import Host, Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping, Move, MoveDirection
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus, PeerVpc
 from netorch.model.security import AclEntry, NetworkAcl, PrefixList, PrefixListEntry, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import check_value
 
 VNI = 5000
-IDS = {kind: make_id(kind, VNI, 7) for kind in ("vpc", "subnet", "rtb", "eni", "i", "sg", "sgr", "acl", "pl", "fl")}
+IDS = {kind: make_id(kind, VNI, 7) for kind in ("vpc", "subnet", "rtb", "eni", "i", "sg", "sgr", "acl", "pl", "fl", "pcx")}
 OTHER = {kind: make_id(kind, VNI + 1, 7) for kind in IDS}
 RULE = SecurityGroupRule(id=IDS["sgr"], protocol=6, from_port=443, to_port=443, cidr="10.0.0.0/8")
+OF_PEER = SecurityGroupRule(id=IDS["sgr"], protocol=6, from_port=443, to_port=443, group=OTHER["sg"])
 ENTRY = AclEntry(number=100, allow=True, protocol=6, cidr="10.0.0.0/8", from_port=0, to_port=65535)
 MAPPING = Mapping(
     vni=VNI, address="10.0.0.4", eni=IDS["eni"], mac="06:00:00:00:00:01", host="hv1", vtep="192.0.2.1", groups=(IDS["sg"],)
@@ -50,10 +52,19 @@ GOOD: dict[str, Any] = {
         groups=(IDS["sg"],),
     ),
     "i": Instance(id=IDS["i"], vni=VNI, name="web-1"),
-    "sg": SecurityGroup(id=IDS["sg"], vni=VNI, name="web", description="some", ingress=(RULE,)),
+    "sg": SecurityGroup(id=IDS["sg"], vni=VNI, name="web", description="some", ingress=(RULE, OF_PEER)),
     "acl": NetworkAcl(id=IDS["acl"], vni=VNI, name="strict", egress=(ENTRY,)),
     "pl": PrefixList(
         id=IDS["pl"], vni=VNI, name="off", version=4, max_entries=2, entries=(PrefixListEntry(cidr="192.0.2.0/24"),)
+    ),
+    "pcx": PeeringConnection(
+        id=IDS["pcx"],
+        vni=VNI,
+        requester=PeerVpc(id=IDS["vpc"], owner="acme"),
+        accepter=PeerVpc(id=OTHER["vpc"], owner="globex"),
+        status=PeeringStatus.ACTIVE,
+        expires=7,
+        name="to-data",
     ),
     "fl": FlowLog(id=IDS["fl"], vni=VNI, name="all", resource=IDS["subnet"], interval_s=60),
 }
@@ -62,6 +73,11 @@ GOOD |= {"map": MAPPING, "host": Host(name="hv1", underlay="192.0.2.1")}
 KEYS |= {"map": keys.mapping(VNI, "10.0.0.4"), "host": keys.host_spec("hv1")}
 
 BAD: list[tuple[str, dict[str, Any]]] = [
+    ("pcx", {"accepter": PeerVpc(id=IDS["vpc"], owner="globex")}),
+    ("pcx", {"accepter": PeerVpc(id=OTHER["sg"], owner="globex")}),
+    ("pcx", {"accepter": PeerVpc(id=OTHER["vpc"], owner="a b")}),
+    ("pcx", {"requester": PeerVpc(id=OTHER["vpc"], owner="acme"), "accepter": PeerVpc(id=IDS["vpc"], owner="globex")}),
+    ("pcx", {"name": "a b"}),
     *((kind, {"id": OTHER[kind]}) for kind in GOOD if kind not in ("map", "host")),
     *((kind, {"vni": VNI + 1}) for kind in GOOD if kind != "host"),
     *((kind, {"name": "\x1b[2J"}) for kind in GOOD if kind != "map"),
@@ -138,7 +154,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
             {"cidr": "10.0.0.0/08"},
             {"cidr": ""},
             {"group": IDS["sg"]},
-            {"cidr": "", "group": OTHER["sg"]},
+            {"cidr": "", "group": OTHER["pl"]},
+            {"cidr": "", "group": "sg-00138g00000000007"},
             {"cidr": "", "prefix_list": IDS["sg"]},
             {"description": "\x9b2J"},
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from netorch.control.actions import peerings, subnets, vpcs
+from netorch.control.actions import groups, peerings, subnets, vpcs
+from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.control.actions.tags import set_tags
 from netorch.control.base.quotas import set_quotas
 from netorch.model.routing.peering import REQUEST_S, SHOWN_S, PeeringConnection, PeeringStatus
+from netorch.model.security import Direction
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -253,3 +255,24 @@ def test_each_owner_has_tags_of_its_own(store: Store, acme: Caller, globex: Call
     set_tags(store, globex, "pcx", request_.id, {"cost": "7"})
     set_tags(store, acme, "pcx", request_.id, {"team": "b"})
     assert [half.tags for half in both(store, request_)] == [{"team": "b"}, {"cost": "7"}]
+
+
+def test_a_rule_may_refer_to_a_group_of_an_active_peer_by_its_id(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    theirs = groups.create_security_group(store, globex, peer.id, name="web")
+    own = groups.create_security_group(store, acme, vpc.id, name="app")
+    rule = [Permission(protocol="tcp", ports=443, peer=theirs.id)]
+    with refused("InvalidGroup.NotFound"):
+        authorize(store, acme, own.id, Direction.INGRESS, rule)
+    peerings.accept_peering(store, globex, request_.id)
+    with refused("InvalidGroup.NotFound"):
+        authorize(store, acme, own.id, Direction.INGRESS, [Permission(protocol="tcp", peer="sg-web")])
+    (added,) = authorize(store, acme, own.id, Direction.INGRESS, rule)
+    assert added.group == theirs.id
+    assert read_inventory(store).unreadable == []
+    groups.delete_security_group(store, globex, theirs.id)  # stale now, and harmless
+    assert read_inventory(store).unreadable == []
+    with refused("InvalidGroup.NotFound"):
+        authorize(store, acme, own.id, Direction.EGRESS, rule)
+    assert revoke(store, acme, own.id, Direction.INGRESS, rule).ingress == ()

@@ -1,0 +1,45 @@
+"""Which VPCs are active peers of those that have something on this host.
+
+A host follows the peers of its VPCs, and carries them too: packets to a peer's interface on another host leave by the peer's own
+VXLAN device. It goes no further than that: peers of a VPC that is here for its peers' sake only do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+
+_NOBODY: Final[frozenset[int]] = frozenset()
+_NONE: Final[Mapping[int, str]] = {}
+
+
+class Peerings:
+    """The active connections of the VPCs that have something here, by VNI, in both directions."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, dict[int, str]] = {}  # VNI -> VNI of a peer -> id of the connection
+        self._peered_with: dict[int, set[int]] = {}  # VNI -> VNIs of the VPCs above of which it is a peer
+
+    def of(self, vni: int) -> Mapping[int, str]:
+        """Return the ids of the active connections of a VPC that has something here, by the peer's VNI."""
+        return self._of.get(vni, _NONE)
+
+    def peered_with(self, vni: int) -> Collection[int]:
+        """Return the VPCs with something here of which this one is an active peer."""
+        return self._peered_with.get(vni, _NOBODY)
+
+    def update(self, vni: int, connections: Iterable[PeeringConnection]) -> list[int]:
+        """Take in all connections of a VPC, none when it has nothing here; return the peers that came or went."""
+        now = {found.peer_vni: found.id for found in connections if found.status is PeeringStatus.ACTIVE}
+        before = self._of.pop(vni, {})
+        if now:
+            self._of[vni] = now
+        for peer in before.keys() - now.keys():
+            self._peered_with[peer].discard(vni)
+            if not self._peered_with[peer]:
+                del self._peered_with[peer]
+        for peer in now.keys() - before.keys():
+            self._peered_with.setdefault(peer, set()).add(vni)
+        return sorted(peer for peer in before.keys() | now.keys() if before.get(peer) != now.get(peer))

@@ -1,0 +1,73 @@
+"""Peering on one host: a cable between the VRFs of two VPCs that both have interfaces here.
+
+The walk of a packet from an instance of VPC 5000 to 10.7.1.5, an interface of its peer 7000 on this same host:
+
+    table of VPC 5000   10.7.1.5/32 via 192.0.0.9 dev p-001388abcdef0 onlink     where a route leads to the connection
+    neighbour           192.0.0.9 on p-001388abcdef0 -> the MAC of q-001b58abcdef0
+    q-001b58abcdef0     in the VRF of VPC 7000, whose table has the port's route
+
+To an interface of the peer on another host no cable leads: such a packet leaves by the peer's VXLAN device
+(netorch.compiler.overlay). So each packet passes the connection tracking of each VPC once, in the zone of its own, on the host of
+that VPC's interface, and its answer too. A port's route in the other VPC's table, or the other VPC's VXLAN device on this host,
+would let the answer begin in a zone that has not seen the packet.
+
+No range is ever routed by a cable, addresses are, and only the peer's own. So what a peer has routes to is not reached by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netorch.compiler.base import HostView, LocalPeer, PeerMappingPart, RoutesToPeer, VpcPart, VpcView
+from netorch.model.mapping import Mapping
+from netorch.model.vpc import Vpc
+from netorch.state.base import KernelObject
+from netorch.state.l3 import IPV6_METRIC, Neighbour, Route
+from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings
+from netorch.state.names import vrf_table
+from netorch.state.sysctls import PORT_V6, device_sysctls
+
+NEXT_HOP: Final = "192.0.0.9"  # of a block that is never routed: RFC 7335 section 6
+IPV6_NEXT_HOP: Final = "fe80::9"
+MACS: Final = {"p": "02:4f:ff:ff:ff:01", "q": "02:4f:ff:ff:ff:02"}  # by what the name of an end begins with
+# Worse than the way to another host, which is of the peer's slice: while an address moves, both may be there.
+METRIC: Final = 1
+IPV6_CABLE_METRIC: Final = IPV6_METRIC + 1
+
+
+def _ends(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the VPC's end of each cable; the other end is the peer's."""
+    for peer in view.of(LocalPeer):
+        ifname, other = peer.ends(view.vni)
+        yield CableEnd(
+            vni=view.vni, ifname=ifname, lladdr=MACS[ifname[0]], mtu=view.mtu, vrf=view.vrf, peer=other, group=VXLAN_GROUP
+        )
+        yield Settings(vni=view.vni, ifname=ifname)
+        yield AdminUp(vni=view.vni, ifname=ifname)
+        yield Neighbour(vni=view.vni, ifname=ifname, dst=NEXT_HOP, lladdr=MACS[other[0]])
+        if view.dual_stack:
+            yield from device_sysctls(PORT_V6, ifname, view.vni)
+            yield Neighbour(vni=view.vni, ifname=ifname, dst=IPV6_NEXT_HOP, lladdr=MACS[other[0]])
+
+
+def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+    """Yield the way to a peer's address on this host, in each table that leads there."""
+    if mapping.host != view.host.host.name:
+        return
+    version6 = ":" in mapping.address
+    for peer in view.of(LocalPeer):
+        for routes in view.of(RoutesToPeer) if peer.vni == mapping.vni else ():
+            if routes.peer == peer.vni and routes.leads_to(mapping.address):
+                yield Route(
+                    vni=view.vni,
+                    table=vrf_table(view.vni, routes.number),
+                    dst=f"{mapping.address}/{128 if version6 else 32}",
+                    via=IPV6_NEXT_HOP if version6 else NEXT_HOP,
+                    ifname=peer.ends(view.vni)[0],
+                    metric=IPV6_CABLE_METRIC if version6 else METRIC,
+                )
+
+
+ENDS: Final = VpcPart(id="overlay.cables", compile=_ends, inputs=frozenset({HostView, Vpc, LocalPeer}))
+WAYS: Final = PeerMappingPart(id="overlay.cables.peer", compile=_ways, inputs=frozenset({HostView, LocalPeer, RoutesToPeer}))

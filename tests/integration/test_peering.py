@@ -1,0 +1,211 @@
+"""VPCs that are peers, in a row: who reaches whom, by which rules, and what ends it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+import msgspec
+import pytest
+
+from netorch.control.actions import peerings
+from netorch.control.actions.memberships import modify_instance_groups
+from netorch.control.actions.moves import move_instance
+from netorch.control.actions.permissions import Permission, authorize, revoke
+from netorch.drivers import netns
+from netorch.drivers.probe.echo import Probe, ask
+from netorch.model.routing.peering import PeeringConnection
+from netorch.model.security import Direction, SecurityGroup
+from netorch.model.vpc import VpcRoute
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.store.base import Put
+from tests.rig.world import World, wait_for
+
+pytestmark = pytest.mark.root
+
+NUMBERS = {"a": 1, "b": 2, "c": 3}
+NEIGHBOURS = {"a": ("b",), "b": ("a", "c"), "c": ("b",)}
+
+
+def range4(vpc: str) -> str:
+    return f"10.{NUMBERS[vpc]}.0.0/16"
+
+
+def range6(vpc: str) -> str:
+    return f"fd00:0:0:{NUMBERS[vpc]}00::/56"
+
+
+def vpc(name: str, peer: str = "", port: int = 0) -> str:
+    """Return a VPC with an instance on each of two hosts, which takes everything."""
+    number = NUMBERS[name]
+    lines = [
+        f"- name: {name}",
+        f"  vni: {20000 + number}",
+        f"  cidrs: [{range4(name)}]",
+        f"  ipv6_cidrs: ['{range6(name)}']",
+        "  security_groups:",
+        "  - {name: open, ingress: [{protocol: all, source: 0.0.0.0/0}, {protocol: all, source: '::/0'}]}",
+        "  - {name: shut}",
+        f"  subnets: [{{name: app, cidr: 10.{number}.1.0/24, ipv6_cidr: 'fd00:0:0:{number}01::/64'}}]",
+        "  instances:",
+    ]
+    lines += [
+        f"  - {{name: {name}{host}, host: hv{host}, address: 10.{number}.1.{3 + host}, "
+        f"ipv6_address: 'fd00:0:0:{number}01::{3 + host}', security_groups: [open]}}"
+        for host in (1, 2)
+    ]
+    if peer:
+        lines.append(f"  peerings: [{{name: to-{peer}, peer: {peer}}}]")
+    return "\n".join(lines) + "\n"
+
+
+CLOUD = "vpcs:\n" + vpc("a", "b") + vpc("b", "c") + vpc("c")
+ALL = [f"{name}/{name}{host}" for name in NUMBERS for host in (1, 2)]
+
+
+def connection(world: World, one: str, other: str) -> PeeringConnection:
+    found = [half for half in world.vpc(one).each(PeeringConnection) if half.peer.id == world.vpc(other).vpc.record.id]
+    return found[0]
+
+
+def route(world: World, name: str, *routes: tuple[str, str]) -> None:
+    """Give a VPC's main table these routes, destination and target."""
+    main = world.vpc(name).main_table()
+    assert main is not None
+    changed = msgspec.structs.replace(main, routes=tuple(VpcRoute(destination=d, target=t) for d, t in routes))
+    world.store.txn((), [Put(keys.resource(main.id), encode(changed))])
+
+
+@pytest.fixture
+def cloud(world: World) -> World:
+    """Return three VPCs in a row. Each has routes to both others, by the connections that it has."""
+    world.start_agents("hv1", "hv2")
+    world.apply(CLOUD)
+    for name, neighbours in NEIGHBOURS.items():
+        ways = {
+            other: connection(world, name, other if other in neighbours else neighbours[0]) for other in NUMBERS if other != name
+        }
+        routes = [(found(other), way.id) for other, way in ways.items() for found in (range4, range6)]
+        route(world, name, *routes)
+    world.settle()
+    return world
+
+
+def reached(world: World, names: list[str], version: int, tries: int = 3) -> set[tuple[str, str]]:
+    """Return between which instances of different VPCs echoes are answered."""
+    pairs = [pair for pair in itertools.permutations(names, 2) if pair[0][0] != pair[1][0]]
+    enis = {name: world.eni(name) for name in names}
+    probes = []
+    for source, target in pairs:
+        address = enis[target].address if version == 4 else enis[target].ipv6_address
+        probes.append(Probe(netns=enis[source].instance, destination=address))
+    return {pair for pair, answer in zip(pairs, ask(probes, 2.0, tries), strict=True) if answer.ok}
+
+
+def connect(world: World, source: str, target: str, version: int) -> bool:
+    """Return whether a TCP connection carries bytes both ways."""
+    near, far = world.eni(source), world.eni(target)
+    address = far.address if version == 4 else far.ipv6_address
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    listener, client = (_socket(eni.instance, family) for eni in (far, near))
+    with listener, client:
+        listener.bind((address, 8080))
+        listener.listen()
+        client.settimeout(3.0)
+        listener.settimeout(3.0)
+        try:
+            client.connect((address, 8080))
+            server, _ = listener.accept()
+            with server:
+                server.settimeout(3.0)
+                client.sendall(b"to")
+                found = server.recv(16)
+                server.sendall(found + b"fro")
+                return client.recv(16) == b"tofro"
+        except TimeoutError:
+            return False
+
+
+def _socket(instance: str, family: int) -> socket.socket:
+    descriptor = netns.find(instance)
+    with netns.inside(descriptor):
+        found = socket.socket(family, socket.SOCK_STREAM)
+    os.close(descriptor)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return found
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_neighbours_reach_each_other_and_nobody_further(cloud: World, version: int) -> None:
+    expected = {pair for pair in itertools.permutations(ALL, 2) if pair[1][0] in NEIGHBOURS[pair[0][0]]}
+    found = reached(cloud, ALL, version)
+    assert found == expected
+    for source, target in (("a/a1", "b/b1"), ("b/b1", "a/a1"), ("a/a1", "b/b2"), ("b/b2", "a/a1"), ("c/c2", "b/b2")):
+        assert connect(cloud, source, target, version), (source, target)
+    assert [cloud.counters(host).get("invalid", 0) for host in ("hv1", "hv2")] == [0, 0]
+
+
+def test_both_vpcs_need_a_route(cloud: World) -> None:
+    route(cloud, "a")
+    cloud.settle()
+    assert reached(cloud, ["a/a1", "b/b1", "b/b2"], 4, tries=1) == set()
+
+
+@pytest.mark.parametrize("there", ["b/b1", "b/b2"])
+def test_a_deleted_connection_carries_nothing_more(cloud: World, there: str) -> None:
+    stream = cloud.traffic("a/a1", there)
+    wait_for(lambda: stream.sent > 50, "some echoes")
+    peerings.delete_peering(cloud.store, cloud.caller, connection(cloud, "a", "b").id)
+    cloud.settle()
+    answered = sum(stream._pinger.answer(sequence).ok for sequence in range(1, stream.sent + 1))
+    assert answered > 0
+    sent = stream.sent
+    wait_for(lambda: stream.sent > sent + 50, "some more echoes")
+    late = [sequence for sequence in range(sent + 10, stream.sent) if stream._pinger.answer(sequence).ok]
+    stream.stop()
+    assert late == []
+    assert reached(cloud, ALL, 4, tries=1) == {
+        pair for pair in itertools.permutations(ALL, 2) if {pair[0][0], pair[1][0]} == {"b", "c"}
+    }
+
+
+@pytest.mark.parametrize("there", ["a/a1", "a/a2"])
+def test_a_rule_may_refer_to_a_peers_group(cloud: World, there: str) -> None:
+    groups = {group.name: group.id for group in cloud.vpc("b").each(SecurityGroup)}
+    theirs = {group.name: group.id for group in cloud.vpc("a").each(SecurityGroup)}
+    modify_instance_groups(cloud.store, cloud.caller, cloud.instance("b/b1").id, [groups["shut"]])
+    cloud.settle()
+    assert reached(cloud, [there, "b/b1"], 4, tries=1) == {("b/b1", there)}
+    rule = Permission(protocol="all", peer=theirs["open"])
+    authorize(cloud.store, cloud.caller, groups["shut"], Direction.INGRESS, [rule])
+    cloud.settle()
+    for version in (4, 6):
+        assert reached(cloud, [there, "b/b1"], version) == {("b/b1", there), (there, "b/b1")}
+    assert reached(cloud, ["c/c1", "b/b1"], 4, tries=1) == {("b/b1", "c/c1")}
+    revoke(cloud.store, cloud.caller, groups["shut"], Direction.INGRESS, [rule])
+    cloud.settle()
+    assert reached(cloud, [there, "b/b1"], 4, tries=1) == {("b/b1", there)}
+
+
+def test_a_restarted_agent_writes_nothing(cloud: World) -> None:
+    stream = cloud.traffic("a/a1", "b/b1")
+    for name in ("hv1", "hv2"):
+        cloud.stop_agent(name)
+        cloud.start_agents(name)
+        cloud.settle()
+        assert cloud.agent(name).reconciler.writes == 0
+    assert stream.stop() == 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_instance_that_moves_stays_with_its_peer(cloud: World, version: int) -> None:
+    for host in ("hv2", "hv1"):
+        stream = cloud.traffic("a/a1", "b/b1")
+        move_instance(cloud.store, cloud.caller, cloud.instance("b/b1").id, host)
+        cloud.wait_attached()
+        lost = stream.stop()
+        assert lost <= 3
+        assert connect(cloud, "a/a1", "b/b1", version)
+        assert connect(cloud, "b/b1", "a/a1", version)
