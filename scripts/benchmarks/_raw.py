@@ -11,7 +11,7 @@ from common import lab_underlay, stopwatch
 
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.netlink import F_DUMP, F_REQUEST, HEADER, Answer, Channel, Message
+from netorch.drivers.netlink import F_DUMP, F_REQUEST, HEADER, Channel, Message
 from netorch.drivers.nft import commands
 from netorch.drivers.nft.commands import preparations
 from netorch.drivers.nft.transactions import transactions
@@ -114,13 +114,14 @@ class Raw:
 def dump_seconds(kernel: LinuxKernel) -> float:
     """Return how long the kernel alone takes to answer all requests of a dump; nothing is made of the answers."""
     asked: list[tuple[Channel, int, bytes]] = []
-    dump = Channel.dump
+    ask = Channel._ask
 
-    def noted(channel: Channel, kind: int, body: bytes, most: int | None = None) -> list[Answer]:
-        asked.append((channel, kind, body))
-        return dump(channel, kind, body, most)
+    def noted(channel: Channel, kind: int, flags: int, body: bytes) -> None:
+        if flags & F_DUMP:
+            asked.append((channel, kind, body))
+        ask(channel, kind, flags, body)
 
-    with mock.patch.object(Channel, "dump", noted):
+    with mock.patch.object(Channel, "_ask", noted):
         kernel.dump()
     return min(stopwatch(lambda: drain(asked)) for _ in range(ROUNDS))
 

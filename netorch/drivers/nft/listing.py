@@ -1,7 +1,7 @@
-"""What `nft list table` shows, as objects: chains, sets and elements of VPCs and ports, and a digest of all the rest.
+"""What a table holds, as objects: chains, sets and elements of VPCs and ports, and a digest of all the rest.
 
-Tables are read as text with all symbols as numbers: libnftables takes five times as long to make JSON of many rules. Only two
-kinds of words are put back in place of their numbers, since rules are written with them: the state of a connection, and the
+A table is read by nft.reader, and what that has no words for is listed by libnftables: as text with all symbols as numbers. Only
+two kinds of words are put back in place of their numbers, since rules are written with them: the state of a connection, and the
 family of a packet.
 
 A set of a VPC whose name has a dot belongs to the chain of the name before the dot, be that chain there or not.
@@ -22,6 +22,7 @@ from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import is_port, vni_of_chain, vni_of_element
 from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
 
+NO_WORD: Final = "?"  # begins what is told by the kernel's bytes: no word of nft has it
 FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
 
 _NOISE: Final = re.compile(r'"|(?<=\b0x)0+(?=[0-9a-f])')  # quotes, and zeros in front of a number
@@ -130,6 +131,22 @@ def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
 def is_of_port(block: Block) -> bool:
     """Return whether a block is the chain of a port."""
     return block.kind == "chain" and is_port(block.name)
+
+
+def is_shared(block: Block) -> bool:
+    """Return whether a block is neither a port's chain nor of a VPC."""
+    return not is_of_port(block) and not _is_of_vpc(block)
+
+
+def is_strange(block: Block) -> bool:
+    """Return whether a block of a VPC or port holds what the reader has no words for."""
+    return not is_shared(block) and any(NO_WORD in text for text in (*block.lines, *block.elements))
+
+
+def in_words(blocks: Iterable[Block], listed: Iterable[Block]) -> list[Block]:
+    """Return blocks with the strange ones as they are listed."""
+    words = {(block.kind, block.name): block for block in listed}
+    return [words.get((block.kind, block.name), block) if is_strange(block) else block for block in blocks]
 
 
 def _is_of_vpc(block: Block) -> bool:

@@ -7,8 +7,7 @@ import socket
 import struct
 from typing import Final
 
-from netorch.drivers.netlink import SO_RCVBUFFORCE, Channel, enlarge, skip_ports
-from netorch.errors import KernelError
+from netorch.drivers.netlink import SO_RCVBUFFORCE, enlarge, skip_ports
 from netorch.state.owner import NFT_TABLE
 
 NETLINK_NETFILTER: Final = 12
@@ -16,7 +15,7 @@ _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
 _NFNL_SUBSYS_NFTABLES: Final = 10
-_NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2  # linux/netfilter/nf_tables.h NFT_MSG_*
+_NEWTABLE, _DELTABLE = 0, 2  # linux/netfilter/nf_tables.h NFT_MSG_*
 _QUEUE_BYTES: Final = 4 << 20
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _FIRST_ATTRIBUTE: Final = _HEADER.size + 4  # behind nfgenmsg; every nftables message but NEWGEN names its table there
@@ -55,25 +54,6 @@ class NftMonitor:
     def close(self) -> None:
         """Stop listening."""
         self._socket.close()
-
-
-class TableReader:
-    """Reads the names of all tables of a namespace. Unlike libnftables' `list tables` it does not read what is in them."""
-
-    def __init__(self, netns_fd: int) -> None:
-        """Open the namespace. Raises OSError."""
-        self._channel = Channel(netns_fd, NETLINK_NETFILTER)
-
-    def read(self) -> list[bytes]:
-        """Return a message body for each table. Raises KernelError."""
-        try:
-            return [body for _, _, body in self._channel.dump(_NFNL_SUBSYS_NFTABLES << 8 | _GETTABLE, bytes(4))]
-        except OSError as error:
-            raise KernelError("read nft tables", error.errno or 0, str(error)) from error
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._channel.close()
 
 
 def _concerns_us(datagram: bytes, all_tables: bool) -> bool:

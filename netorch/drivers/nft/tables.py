@@ -1,12 +1,13 @@
 """Our nftables tables: whole ones as libnftables' text, what stands in them by hand (nft.wire), and a table's fingerprint.
 
-A table cannot be compared with its text: the kernel keeps expressions, not words. So after loading a table we list it, and leave
-two digests in the table itself, as the comment of an empty set: of the text, and of that listing without what VPCs have in it.
-A later process lists the table again: an equal listing means that nobody touched it since, and that the text was that.
+A table cannot be compared with its text: the kernel keeps expressions, not words. So after loading a table we read it, and leave
+two digests in the table itself, as the comment of an empty set: of the text, and of what was read without what VPCs have in it.
+A later process reads the table again: an equal digest means that nobody touched it since, and that the text was that.
 
-The chains and sets of VPCs and ports are no part of that: they are read back in words and compared as they are (nft_listing).
+The chains and sets of VPCs and ports are no part of that: they are read back in words and compared as they are (nft.listing).
+What the reader has no words for, because somebody else has put it there, libnftables lists.
 
-Lists nothing but our own tables: foreign ones may be large, and libnftables aborts the process over what it cannot sort.
+Reads nothing but our own tables: foreign ones may be large, and libnftables aborts the process over what it cannot sort.
 """
 
 from __future__ import annotations
@@ -27,8 +28,19 @@ from netorch.drivers.netns import inside
 from netorch.drivers.nft import commands, swap
 from netorch.drivers.nft.commands import Change, Steps, as_text, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft.counters import CounterReader
-from netorch.drivers.nft.listing import FINGERPRINT, Block, digest, objects_of, parse_table, sealed_text, turned_chains
-from netorch.drivers.nft.monitor import NETLINK_NETFILTER, NftMonitor, TableReader
+from netorch.drivers.nft.listing import (
+    FINGERPRINT,
+    Block,
+    digest,
+    in_words,
+    is_strange,
+    objects_of,
+    parse_table,
+    sealed_text,
+    turned_chains,
+)
+from netorch.drivers.nft.monitor import NETLINK_NETFILTER, NftMonitor
+from netorch.drivers.nft.reader import Reader
 from netorch.drivers.nft.transactions import only_elements, transactions
 from netorch.drivers.nft.wire import elements
 from netorch.drivers.nft.wire.commit import CommitSocket
@@ -68,7 +80,7 @@ class Nft:
                 self._wire = CommitSocket()
                 self._monitor = NftMonitor(port, self._wire.port, all_tables=netns == OVERLAY)
                 self._counters = CounterReader()
-            self._tables = TableReader(netns_fd)
+            self._reader = Reader(netns_fd)
         except OSError as error:
             raise KernelError("open nftables", error.errno or 0, f"{error}; install libnftables1 and run as root") from error
 
@@ -84,7 +96,7 @@ class Nft:
             for obj in objects_of(self.netns, family, blocks):
                 found[obj.key] = obj
         if self.netns == OVERLAY:  # the other namespace is the host's own, and so are its tables
-            for body in self._tables.read():
+            for body in self._reader.tables():
                 if (other := foreign.nft_table(body)) is not None:
                     found[other.key] = other
         return found
@@ -136,7 +148,7 @@ class Nft:
         """Let go of the sockets; the tables stay."""
         self._monitor.close()
         self._counters.close()
-        self._tables.close()
+        self._reader.close()
         self._wire.close()
         self._library = None
 
@@ -235,16 +247,22 @@ class Nft:
 
     def _list(self, family: str) -> list[Block]:
         """Return what our table of the family holds, nothing when there is none. Raises KernelError."""
+        blocks = self._reader.table(family)
+        if any(map(is_strange, blocks)):
+            blocks = in_words(blocks, parse_table(self._listed(family)))
+        if family == commands.FAMILY:
+            self._turned = turned_chains(blocks)
+        self._specs |= {(family, block.name): block.spec for block in blocks if block.kind in ("set", "map")}
+        return blocks
+
+    def _listed(self, family: str) -> str:
+        """Return our table of the family as libnftables lists it, nothing when there is none. Raises KernelError."""
         command = f"list table {family} {NFT_TABLE}"
         code, output, error = self._library.cmd(command)
         number = _errno_of(error) if code else 0
         if number not in (0, errno.ENOENT):
             raise KernelError(f"nft {command}", number, _first_line(error))
-        blocks = [] if number else parse_table(str(output))
-        if family == commands.FAMILY:
-            self._turned = turned_chains(blocks)
-        self._specs |= {(family, block.name): block.spec for block in blocks if block.kind in ("set", "map")}
-        return blocks
+        return "" if number else str(output)
 
     def _run(self, text: str) -> Transaction:
         """Commit a transaction of commands."""

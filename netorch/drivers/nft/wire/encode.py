@@ -51,8 +51,8 @@ def _message(step: Step) -> bytes:
         case "add", "rule":
             return message(NEW_RULE, step.family, _rule_body(step.family, step.name, step.text))
         case "add", "chain":
-            hook = _hook(step.text) if step.text else b""
-            return message(NEW_CHAIN, step.family, _TABLE + attr_text(_CHAIN_NAME, step.name) + hook)
+            place = hook(step.text) if step.text else b""
+            return message(NEW_CHAIN, step.family, _TABLE + attr_text(_CHAIN_NAME, step.name) + place)
         case "flush", "chain":
             return message(DELETE_RULE, step.family, _TABLE + attr_text(_RULE_CHAIN, step.name))
         case "delete", "chain":
@@ -78,7 +78,7 @@ def _expressions(family: str, chain: str, rule: str) -> bytes:
     return nested(_RULE_EXPRESSIONS, *map(encode, expressions_of(family, chain, rule)))
 
 
-def _hook(device: str) -> bytes:
+def hook(device: str) -> bytes:
     """Return where the chain of a device hooks in, and that it drops what no rule lets pass (nft.chains.hook)."""
     place = struct.pack(">i", PRIORITY)
     return b"".join(

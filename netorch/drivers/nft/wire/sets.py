@@ -47,6 +47,7 @@ TYPES: Final = {
     "icmpv6_type": Type(29, 1, _NETWORK_ORDER),
     "icmp_code": Type(32, 1, _NETWORK_ORDER),
     "icmpv6_code": Type(33, 1, _NETWORK_ORDER),
+    "ifname": Type(41, 16, _HOST_ORDER),
 }
 
 

@@ -1,0 +1,108 @@
+"""What a table holds, from the kernel's messages to blocks in nft's words: the inverse of nft.wire.encode.
+
+Only what VPCs have is put into words, and that by the tables that wrote it. All else is told by the kernel's own bytes, without
+what changes by itself: handles, counted packets. So is what somebody else has put into a chain or set of a VPC; such a text
+begins with a character that no word of nft has, so that nobody takes it for a command.
+
+Source: linux/netfilter/nf_tables.h NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_OBJ_*, NFTA_FLOWTABLE_*;
+net/netfilter/nf_tables_api.c, nf_tables_fill_*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Final
+
+from netorch.drivers.netlink import attrs, each_attr
+from netorch.drivers.nft import chains
+from netorch.drivers.nft.listing import NO_WORD, Block
+from netorch.drivers.nft.wire.encode import hook
+from netorch.drivers.nft.wire.expressions import decode
+from netorch.drivers.nft.wire.messages import NotPackable
+from netorch.drivers.nft.wire.rules import words_of
+from netorch.state.base import HOST_SLICE
+from netorch.state.names import is_port, vni_of_chain
+from netorch.state.owner import NFT_TABLE
+
+NFGENMSG: Final = 4  # bytes in front of the attributes
+TABLE: Final = 1  # the attribute that names the table, in messages of every kind
+_NAME: Final = {"table": 1, "chain": 3, "object": 2, "flowtable": 2}
+# What the kernel counts, or numbers as it likes: handles, users, counters, padding.
+_CHANGING: Final = {"table": (3, 4, 5), "chain": (2, 6, 8, 9), "object": (5, 6, 7), "flowtable": (4, 5, 6)}
+_OBJECT_TYPE, _OBJECT_DATA = 3, 4
+_COUNTER, _QUOTA = 1, 2  # NFT_OBJECT_*
+_RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USER_DATA = 2, 4, 7
+_CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 4, 5, 7
+_HOOK_DEVICES: Final = 4
+_COUNTING: Final = ("counter", "quota", "last")  # expressions with numbers of their own
+_OUR_TABLE: Final = NFT_TABLE.encode() + b"\0"
+
+
+def is_ours(found: Mapping[int, bytes]) -> bool:
+    """Return whether a message is about our table."""
+    return found.get(TABLE) == _OUR_TABLE
+
+
+def name_in(found: Mapping[int, bytes], kind: int) -> str:
+    """Return a name from an attribute; characters that no name of ours has are replaced."""
+    return found.get(kind, b"")[:-1].decode(errors="replace")
+
+
+def thing(kind: str, found: Mapping[int, bytes]) -> Block:
+    """Return a table, chain, flowtable or named object, told by the kernel's bytes."""
+    kept = {number: value for number, value in found.items() if number not in (TABLE, *_CHANGING[kind])}
+    if kind == "object" and int.from_bytes(found.get(_OBJECT_TYPE, b""), "big") in (_COUNTER, _QUOTA):
+        del kept[_OBJECT_DATA]
+    return Block("" if kind == "table" else kind, name_in(found, _NAME[kind]), [_told(kept)], [])
+
+
+def chain(found: Mapping[int, bytes]) -> Block:
+    """Return a chain, as yet without its rules. One of a port begins with a line that says where it hooks in."""
+    name = name_in(found, _NAME["chain"])
+    if is_port(name):
+        return Block("chain", name, [chains.hook(name) if _at_port(name, found) else NO_WORD], [])
+    if vni_of_chain(name) != HOST_SLICE:
+        return Block("chain", name, [] if _CHAIN_HOOK not in found else [NO_WORD], [])
+    return thing("chain", found)
+
+
+def rule(family: str, found: Mapping[int, bytes], shared: Collection[str]) -> tuple[str, str]:
+    """Return the name of a rule's chain, and the rule as a line; `shared` are the chains of no VPC and no port."""
+    name, listed = name_in(found, _RULE_CHAIN), found.get(_RULE_EXPRESSIONS, b"")
+    if name in shared:
+        return name, f"{_steady(listed)} {found.get(_RULE_USER_DATA, b'').hex()}"
+    return name, _words(family, name if f"{name}.".encode() in listed else "", listed)
+
+
+@lru_cache(maxsize=1 << 12)
+def _words(family: str, own: str, listed: bytes) -> str:
+    """Return a rule in words. Remembered, because most rules of a VPC are other VPCs' rules too.
+
+    Args:
+      own: The chain's name when the rule reads sets that may be its own.
+    """
+    try:
+        return words_of(family, own, tuple(decode(listed)))
+    except (NotPackable, ValueError, KeyError):
+        return f"{NO_WORD}{listed.hex()}"
+
+
+def _at_port(name: str, found: Mapping[int, bytes]) -> bool:
+    """Return whether a chain hooks in where that of the port does, and drops by default."""
+    wanted, devices = attrs(hook(name)), attrs(found.get(_CHAIN_HOOK, b""))
+    alike = all(found.get(kind) == wanted[kind] for kind in (_CHAIN_POLICY, _CHAIN_TYPE))
+    return alike and {kind: devices[kind] for kind in devices if kind != _HOOK_DEVICES} == attrs(wanted[_CHAIN_HOOK])
+
+
+def _steady(listed: bytes) -> str:
+    """Return expressions without what they have counted."""
+    parts = []
+    for _, item in each_attr(listed):
+        kind = name_in(attrs(item), 1)
+        parts.append(kind if kind in _COUNTING else item.hex())
+    return " ".join(parts)
+
+
+def _told(found: Mapping[int, bytes]) -> str:
+    return " ".join(f"{number}:{value.hex()}" for number, value in sorted(found.items()))
