@@ -16,6 +16,7 @@ from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
 
 DEFAULT_OWNER = "default"
+MAIN_ROUTE_TABLE = "main"  # the name of the route table that comes with a VPC
 DEFAULT_VPC_NAME = "default"
 DEFAULT_VPC_CIDR = "172.31.0.0/16"  # EC2's
 DEFAULT_SUBNET_NAME = "default"
@@ -32,9 +33,10 @@ class HostDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A route table besides the main one. Its local routes are implicit."""
+    """A route table. Its local routes are implicit. The one named `main` comes with the VPC; left out, it has no others."""
 
     name: str
+    routes: list[str] = []  # e.g. `0.0.0.0/0 via eni fw-1`
     tags: Tags = {}
 
 
@@ -168,6 +170,7 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ipv6_address: str = ""
     mac: str = ""
     security_groups: list[str] = []  # names
+    source_dest_check: bool = True  # false: it may send and receive packets of others' addresses, e.g. a firewall
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     tags: Tags = {}

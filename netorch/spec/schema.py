@@ -8,6 +8,7 @@ import msgspec
 
 from netorch.model import cloud, flow_log, permission, rules
 from netorch.model.ids import VNI_FIRST, VNI_LAST
+from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -41,6 +42,8 @@ _PEER: Final[_Schema] = {
     "pattern": f"^({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}}|(sg|pl)-.+)$",
     "examples": ["0.0.0.0/0", "sg-web", "pl-offices"],
 }
+_TARGET: Final = "|".join(sorted(kind.value for kind in TargetKind))
+_ROUTE: Final = rf"^ *({_IPV4}/[0-9]{{1,2}}|{_IPV6}/[0-9]{{1,3}}|pl-\S+) +via +({_TARGET})([ -].*)?$"
 _DESCRIPTION: Final[_Schema] = {"description": "What it is for.", "maxLength": rules.MAX_DESCRIPTION}
 _FIELD: Final = "|".join(rf"\$\{{{field}\}}|{field}" for field in flow_log.FIELDS)
 _TAGS: Final[_Schema] = {
@@ -128,7 +131,11 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "tags": _TAGS,
     },
     cloud.RouteTableDecl: {
-        "name": {"description": "The table's name, unique in the VPC; not main.", **_NAME},
+        "name": {"description": "The table's name, unique in the VPC; main is the one that every VPC has.", **_NAME},
+        "routes": {
+            "description": "Routes besides the local ones: DESTINATION via TARGET. The longest prefix decides.",
+            "items": {"type": "string", "pattern": _ROUTE, "examples": ["0.0.0.0/0 via eni fw-1", "10.9.0.0/16 via blackhole"]},
+        },
         "tags": _TAGS,
     },
     cloud.PeeringDecl: {
@@ -144,7 +151,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "The subnet's name, unique in the VPC.", **_NAME},
         "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **_CIDR},
         "ipv6_cidr": {"description": "A /64 inside one of the VPC's ipv6_cidrs.", **_cidr6(rules.IPV6_SUBNET_LENGTH)},
-        "route_table": {"description": "The name of one of the VPC's route_tables; the main table when left out.", **_NAME},
+        "route_table": {"description": "The name of one of the VPC's route_tables; main when left out.", **_NAME},
         "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **_NAME},
         "tags": _TAGS,
         "flow_logs": {"description": "Flow logs of all its interfaces."},
@@ -162,6 +169,9 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "security_groups": {
             "description": "The names of its security groups; the default one when left out.",
             "items": {"type": "string", **_NAME},
+        },
+        "source_dest_check": {
+            "description": "Whether it sends and receives packets of its own addresses only; false for e.g. a firewall or router."
         },
         "attachment": {"description": "A namespace that netorch makes, an existing one, or a tap device for a virtual machine."},
         "netns": {
@@ -185,7 +195,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
-        "route_tables": {"description": "Route tables besides the main one."},
+        "route_tables": {"description": "Route tables; main, which every VPC has, may be among them."},
         "peerings": {
             "description": "Peering connections with other VPCs. Packets cross where the routes of both VPCs lead there."
         },

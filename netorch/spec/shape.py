@@ -55,6 +55,8 @@ class _Walker:
                 return value
             case inspect.IntType() if isinstance(value, int) and not isinstance(value, bool):
                 return value
+            case inspect.BoolType() if isinstance(value, bool):
+                return value
             case inspect.EnumType() if value in [member.value for member in type_.cls]:
                 return value
             case inspect.UnionType():
@@ -109,6 +111,8 @@ def _mismatch(node: Node, type_: inspect.Type) -> tuple[str, str]:
         case inspect.IntType():
             digits = isinstance(node.value, str) and node.value.isascii() and node.value.isdigit()
             return f"{found} where a whole number is needed", "remove the quotes" if digits else "write a whole number, e.g. 5000"
+        case inspect.BoolType():
+            return f"{found} where a truth value is needed", "write true or false"
         case inspect.EnumType():
             choices = [str(member.value) for member in type_.cls]
             close = get_close_matches(str(node.value).lower(), choices, n=1)
@@ -152,6 +156,8 @@ def _placeholder(type_: inspect.Type) -> object:
             return next(iter(type_.cls)).value
         case inspect.StructType():
             return {field.encode_name: _placeholder(field.type) for field in type_.fields if field.required}
+        case inspect.BoolType():
+            return False
         case inspect.UnionType():
             return None if type_.includes_none else _placeholder(_member(type_, ""))
         case inspect.DictType():

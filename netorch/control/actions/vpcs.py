@@ -21,8 +21,13 @@ from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
-from netorch.model.check.cloud import MAIN_ROUTE_TABLE
-from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
+from netorch.model.cloud import (
+    DEFAULT_SUBNET_CIDR,
+    DEFAULT_SUBNET_NAME,
+    DEFAULT_VPC_CIDR,
+    DEFAULT_VPC_NAME,
+    MAIN_ROUTE_TABLE,
+)
 from netorch.model.ids import Vni
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, SecurityGroup

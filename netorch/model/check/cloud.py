@@ -7,7 +7,6 @@ A value that is wrong in itself is reported once and takes no further part, so t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from netorch.errors import Problem
 from netorch.model import rules
@@ -16,7 +15,8 @@ from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker, Subnets
 from netorch.model.check.notes import Memo, Notes, Where
 from netorch.model.check.peerings import check_peerings
-from netorch.model.check.security import Policies, check_policies, no_such
+from netorch.model.check.routes import Surroundings, check_routes, check_table_names
+from netorch.model.check.security import Names, Policies, check_policies, no_such
 from netorch.model.cloud import (
     DEFAULT_OWNER,
     DEFAULT_SUBNET_CIDR,
@@ -31,8 +31,6 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import Role
 from netorch.model.rules import Flaw, shown
-
-MAIN_ROUTE_TABLE: Final = "main"
 
 
 def default_vpc() -> VpcDecl:
@@ -131,17 +129,38 @@ class _Checker(Notes):
             self.add(Flaw("the VPC has no CIDR", "write one, e.g. [10.0.0.0/16]"), where, ("cidrs",))
         blocks = self._blocks(vpc.cidrs, self._vpc_cidrs, where, "cidrs")
         blocks6 = self._blocks(vpc.ipv6_cidrs, self._vpc_cidrs6, where, "ipv6_cidrs") if vpc.ipv6_cidrs else []
-        tables = self._route_tables(vpc, where) if vpc.route_tables else {}
+        tables = check_table_names(self, vpc, where)
         policies = check_policies(self, vpc, where)
-        subnets = self._subnets(vpc, where, blocks, blocks6, tables)
-        self._subnet_acls(vpc, where, policies)
+        subnets = self._subnets(vpc, where, blocks, blocks6)
+        self._subnet_references(vpc, where, tables, policies)
         if vpc.instances or lodgers:
             checker = InstanceChecker(self, vpc, subnets, policies.groups, roles, self._netns)
             for j, instance in enumerate(vpc.instances):
                 checker.check(instance, (*where, "instances", j))
             for j, instance in enumerate(lodgers):
                 checker.check(instance, ("instances", j))
+        if any(table.routes for table in vpc.route_tables):
+            check_routes(self, vpc, where, self._surroundings(vpc, lodgers, blocks, blocks6, subnets, policies))
         check_flow_logs(self, vpc, where, lodgers)
+
+    def _surroundings(
+        self,
+        vpc: VpcDecl,
+        lodgers: Sequence[InstanceDecl],
+        blocks: list[Prefix] | None,
+        blocks6: list[Prefix] | None,
+        subnets: Subnets,
+        policies: Policies,
+    ) -> Surroundings:
+        found = [*subnets.v4.values(), *subnets.v6.values()]
+        all_sound = len(found) == sum(1 + bool(subnet.ipv6_cidr) for subnet in vpc.subnets)
+        names = {instance.name for instance in (*vpc.instances, *lodgers)}
+        return Surroundings(
+            ranges=[*blocks, *blocks6] if blocks is not None and blocks6 is not None else None,
+            subnets=found if all_sound else None,
+            lists=policies.lists,
+            instances=None if any(map(self.names.__getitem__, names)) else names,
+        )
 
     def _blocks(self, cidrs: list[str], memo: Memo[Prefix | Flaw], where: Where, field: str) -> list[Prefix] | None:
         """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds."""
@@ -167,28 +186,7 @@ class _Checker(Notes):
             flaw = Flaw(f"{prefixes[second]} overlaps {prefixes[first]} of {field}[{first}]", "choose a range that is free")
             self.add(flaw, where, (field, second, member) if member else (field, second))
 
-    def _route_tables(self, vpc: VpcDecl, where: Where) -> dict[str, int] | None:
-        """Check the route tables; return their names, or None when one has no usable name."""
-        tables: dict[str, int] = {}
-        all_named = True
-        for j, table in enumerate(vpc.route_tables):
-            here: Where = (*where, "route_tables", j)
-            if flaw := self.names[table.name]:
-                self.add(flaw, here, ("name",))
-                all_named = False
-            elif table.name == MAIN_ROUTE_TABLE:
-                self.add(
-                    Flaw("'main' is the table that every VPC has anyway", "remove this entry, or rename it"), here, ("name",)
-                )
-            elif (other := tables.setdefault(table.name, j)) != j:
-                self.add(Flaw(f"{shown(table.name)} is also the name of route_tables[{other}]", "rename one"), here, ("name",))
-            if table.tags:
-                self.tags(table.tags, here)
-        return tables if all_named else None
-
-    def _subnets(
-        self, vpc: VpcDecl, where: Where, blocks: list[Prefix] | None, blocks6: list[Prefix] | None, tables: dict[str, int] | None
-    ) -> Subnets:
+    def _subnets(self, vpc: VpcDecl, where: Where, blocks: list[Prefix] | None, blocks6: list[Prefix] | None) -> Subnets:
         subnets = Subnets()
         names, v4 = subnets.by_name, subnets.v4
         for j, subnet in enumerate(vpc.subnets):
@@ -207,8 +205,6 @@ class _Checker(Notes):
                     self.add(_outside(prefix, blocks, "CIDRs"), where, ("subnets", j, "cidr"))
             if subnet.ipv6_cidr:
                 self._subnet_ipv6(subnet.ipv6_cidr, (*where, "subnets", j), blocks6, j, subnets)
-            if subnet.route_table and tables is not None and subnet.route_table not in tables:
-                self.add(_no_table(subnet.route_table, tables), where, ("subnets", j, "route_table"))
             if subnet.tags:
                 self.tags(subnet.tags, (*where, "subnets", j))
         if len(v4) > 1:
@@ -217,8 +213,11 @@ class _Checker(Notes):
             self._overlaps(subnets.v6, where, "subnets", "ipv6_cidr")
         return subnets
 
-    def _subnet_acls(self, vpc: VpcDecl, where: Where, policies: Policies) -> None:
+    def _subnet_references(self, vpc: VpcDecl, where: Where, tables: Names | None, policies: Policies) -> None:
         for j, subnet in enumerate(vpc.subnets):
+            if subnet.route_table and tables is not None and subnet.route_table not in tables:
+                flaw = no_such("route table", subnet.route_table, tables, "route_tables")
+                self.add(flaw, where, ("subnets", j, "route_table"))
             if subnet.network_acl and policies.acls is not None and subnet.network_acl not in policies.acls:
                 flaw = no_such("network ACL", subnet.network_acl, policies.acls, "network_acls")
                 self.add(flaw, where, ("subnets", j, "network_acl"))
@@ -245,10 +244,3 @@ def _inside(prefix: Prefix, blocks: Sequence[Prefix]) -> bool:
 
 def _outside(prefix: Prefix, blocks: Sequence[Prefix], noun: str) -> Flaw:
     return Flaw(f"{prefix} is outside the VPC's {noun}", f"choose a range inside {' or '.join(map(str, blocks))}")
-
-
-def _no_table(name: str, tables: dict[str, int]) -> Flaw:
-    if name == MAIN_ROUTE_TABLE:
-        return Flaw("the main route table is not chosen by name", "leave route_table out")
-    fix = f"choose one of {', '.join(tables)}, or leave it out" if tables else "add it to the VPC's route_tables, or leave it out"
-    return Flaw(f"there is no route table {shown(name)}", fix)

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
-from netorch.model.addr import Prefix
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.effective import RESERVED, is_reserved
-from netorch.model.routing.target import REPLACES_LOCAL, TargetKind
+from netorch.model.routing.target import REPLACES_LOCAL, SUPPORTED, TargetKind
+from netorch.model.routing.text import RouteWords
 from netorch.model.rules import Flaw
 
-_INSTEAD = "an interface (eni) or a NAT gateway"
+_INSTEAD: Final = "an interface (eni) or a NAT gateway"
+_NOUNS: Final = {
+    TargetKind.PEERING: "VPC peering connections",
+    TargetKind.INTERNET_GATEWAY: "internet gateways",
+    TargetKind.EGRESS_ONLY_GATEWAY: "egress-only internet gateways",
+    TargetKind.NAT_GATEWAY: "NAT gateways",
+    TargetKind.VPN_GATEWAY: "virtual private gateways",
+    TargetKind.ENDPOINT: "gateway endpoints",
+}
+
+
+def flaw_of_words(words: RouteWords, ranges: Collection[Prefix] | None, subnets: Collection[Prefix] | None) -> Flaw | None:
+    """Return why a route cannot be made in a VPC, nothing when it can; whether what it names exists is not looked at.
+
+    `ranges` are the VPC's own, `subnets` those of its subnets; None when they are not known.
+    """
+    if words.kind not in SUPPORTED:
+        known = ", ".join(sorted(kind.value for kind in SUPPORTED))
+        return Flaw(f"{_NOUNS[words.kind]} ({words.kind.value}) are not supported yet", f"choose one of {known}")
+    if words.destination.startswith(LIST_PREFIX):
+        local = words.kind is TargetKind.LOCAL
+        return Flaw("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None
+    return flaw_of(parse_prefix(words.destination), words.kind, ranges, subnets) if ranges is not None else None
 
 
 def flaw_of(destination: Prefix, kind: TargetKind, ranges: Collection[Prefix], subnets: Collection[Prefix] | None) -> Flaw | None:

@@ -27,6 +27,9 @@ class TargetKind(Enum):
 # A VPC has one of these at most, so a route names its kind only.
 ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.VPN_GATEWAY})
 
+# What netorch has, with what packets to it need. A later kind is one entry here, and a resource of that kind.
+SUPPORTED: Final = frozenset({TargetKind.LOCAL, TargetKind.BLACKHOLE, TargetKind.INTERFACE})
+
 # What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
 REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY})
 

@@ -1,0 +1,72 @@
+"""What is wrong with the route tables of one VPC."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from netorch.model.addr import Prefix
+from netorch.model.check.notes import Notes, Where
+from netorch.model.check.security import Names, no_such
+from netorch.model.cloud import MAIN_ROUTE_TABLE, VpcDecl
+from netorch.model.ids import is_id
+from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.allowed import flaw_of_words
+from netorch.model.routing.target import TargetKind
+from netorch.model.routing.text import RouteWords, parse_route
+from netorch.model.rules import Flaw, shown
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the routes of one VPC may name; None where that is not known, because something of it is wrong itself."""
+
+    ranges: Collection[Prefix] | None  # the VPC's own
+    subnets: Collection[Prefix] | None  # those of its subnets
+    lists: Names | None  # prefix lists
+    instances: Collection[str] | None
+
+
+def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
+    """Report what is wrong with the names and tags of route tables; return all names, or None when one of them is none."""
+    names: Names = {MAIN_ROUTE_TABLE: -1}
+    all_named = True
+    for j, table in enumerate(vpc.route_tables):
+        here: Where = (*where, "route_tables", j)
+        if flaw := notes.names[table.name]:
+            notes.add(flaw, here, ("name",))
+            all_named = False
+        elif names.get(table.name, -1) != -1:
+            what = f"{shown(table.name)} is also the name of route_tables[{names[table.name]}]"
+            notes.add(Flaw(what, "rename one"), here, ("name",))
+        else:
+            names[table.name] = j
+        if table.tags:
+            notes.tags(table.tags, here)
+    return names if all_named else None
+
+
+def check_routes(notes: Notes, vpc: VpcDecl, where: Where, around: Surroundings) -> None:
+    """Report what is wrong with the routes of a VPC's tables."""
+    for j, table in enumerate(vpc.route_tables):
+        seen: dict[str, int] = {}
+        for k, text in enumerate(table.routes):
+            words = parse_route(text)
+            flaw = words if isinstance(words, Flaw) else _flaw_of(words, around)
+            if isinstance(words, RouteWords) and (other := seen.setdefault(words.destination, k)) != k:
+                flaw = Flaw(f"{words.destination} is also the destination of routes[{other}]", "remove one")
+            if flaw:
+                notes.add(flaw, where, ("route_tables", j, "routes", k))
+
+
+def _flaw_of(words: RouteWords, around: Surroundings) -> Flaw | None:
+    if flaw := flaw_of_words(words, around.ranges, around.subnets):
+        return flaw
+    name = words.destination.removeprefix(LIST_PREFIX)
+    if name != words.destination and not is_id(words.destination) and around.lists is not None and name not in around.lists:
+        return no_such("prefix list", name, around.lists, "prefix_lists")
+    known = around.instances
+    if words.kind is TargetKind.INTERFACE and not is_id(words.name) and known is not None and words.name not in known:
+        fix = "write the name of one of the VPC's instances, or the id of an interface"
+        return Flaw(f"there is no instance {shown(words.name)}", fix)
+    return None
