@@ -1,4 +1,4 @@
-"""The one way to write the filters and flow logs of a VPC: in the order of names and numbers, with what may be left out left out.
+"""The one way to write the route tables, filters and flow logs of a VPC: ordered, with what may be left out left out.
 
 Two declarations that mean the same are equal in it; `export` writes it and `diff` compares it. The declarations are valid ones.
 """
@@ -16,14 +16,18 @@ from netorch.model.cloud import (
     ALL_OUTBOUND,
     DEFAULT_ACL,
     DEFAULT_GROUP,
+    MAIN_ROUTE_TABLE,
     AclEntryDecl,
     EgressDecl,
     FlowLogDecl,
     IngressDecl,
     NetworkAclDecl,
     PrefixListDecl,
+    RouteTableDecl,
     SecurityGroupDecl,
 )
+from netorch.model.routing.target import LOCAL
+from netorch.model.routing.text import RouteWords, destination_order, parse_route
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import DEFAULT_DESCRIPTION, DEFAULT_NAME
 
@@ -47,6 +51,12 @@ def normal_acls(decls: Iterable[NetworkAclDecl]) -> list[NetworkAclDecl]:
     return [decl for decl in found if decl != DEFAULT_ACL]
 
 
+def normal_tables(decls: Iterable[RouteTableDecl]) -> list[RouteTableDecl]:
+    """Return route tables in the one way to write them, without a main one that has local routes only."""
+    found = sorted((_table(decl) for decl in decls), key=lambda decl: decl.name)
+    return [decl for decl in found if decl != RouteTableDecl(name=MAIN_ROUTE_TABLE)]
+
+
 def normal_flow_logs(decls: Iterable[FlowLogDecl]) -> list[FlowLogDecl]:
     """Return flow logs in the one way to write them."""
     return sorted((_flow_log(decl) for decl in decls), key=lambda decl: decl.name)
@@ -55,6 +65,17 @@ def normal_flow_logs(decls: Iterable[FlowLogDecl]) -> list[FlowLogDecl]:
 def normal_memberships(names: Sequence[str]) -> list[str]:
     """Return the groups of an instance in the one way to write them."""
     return sorted(names) if list(names) != [DEFAULT_NAME] else []
+
+
+def _table(decl: RouteTableDecl) -> RouteTableDecl:
+    routes = sorted(map(_route, decl.routes), key=lambda words: destination_order(words.destination))
+    return msgspec.structs.replace(decl, routes=[str(words) for words in routes if words.kind is not LOCAL.kind])
+
+
+def _route(text: str) -> RouteWords:
+    words = parse_route(text)
+    assert isinstance(words, RouteWords)
+    return words
 
 
 def _flow_log(decl: FlowLogDecl) -> FlowLogDecl:

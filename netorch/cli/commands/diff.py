@@ -12,8 +12,8 @@ import msgspec
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
 from netorch.model.check.peerings import normal_peerings
-from netorch.model.cloud import DEFAULT_OWNER
-from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
+from netorch.model.cloud import DEFAULT_OWNER, MAIN_ROUTE_TABLE
+from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
 from netorch.model.security import DEFAULT_NAME
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
         network_acls=normal_acls(vpc.network_acls),
         peerings=normal_peerings(vpc.owner, vpc.peerings),
         flow_logs=normal_flow_logs(vpc.flow_logs),
-        route_tables=sorted(vpc.route_tables, key=lambda table: table.name),
+        route_tables=normal_tables(vpc.route_tables),
         subnets=sorted(map(_plain_subnet, vpc.subnets), key=lambda subnet: subnet.name),
         instances=sorted(map(_plain_instance, vpc.instances), key=lambda instance: instance.name),
     )
@@ -92,7 +92,8 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
 
 def _plain_subnet(subnet: SubnetDecl) -> SubnetDecl:
     acl = "" if subnet.network_acl == DEFAULT_NAME else subnet.network_acl
-    return msgspec.structs.replace(subnet, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
+    table = "" if subnet.route_table == MAIN_ROUTE_TABLE else subnet.route_table
+    return msgspec.structs.replace(subnet, route_table=table, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
 
 
 def _plain_instance(instance: InstanceDecl) -> InstanceDecl:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX, cidr
 from netorch.model.routing.target import BLACKHOLE, LOCAL, ONLY_ONE, TargetKind
@@ -62,6 +63,11 @@ def parse_destination(text: str) -> str | Flaw:
     if isinstance(prefix, Flaw):
         return prefix if "host bits" in prefix.what else Flaw(f"{shown(text)} is not a destination", "write a CIDR or pl-NAME")
     return str(prefix)
+
+
+def destination_order(destination: str) -> tuple[bool, Prefix | str]:
+    """Return what routes are sorted by: CIDRs in their own order, then prefix lists."""
+    return (True, destination) if destination.startswith(LIST_PREFIX) else (False, parse_prefix(destination))
 
 
 def parse_target(text: str) -> tuple[TargetKind, str] | Flaw:
