@@ -1,4 +1,4 @@
-"""Prefix lists: CIDRs under one name, to which the rules of security groups may refer."""
+"""Prefix lists: CIDRs under one name, to which the rules of security groups and routes may refer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from netorch.control.actions.permissions import Peers
 from netorch.control.base import checks
 from netorch.control.base.quotas import Quotas, quotas_of
+from netorch.control.base.routes import room_for_routes, where_of
 from netorch.control.base.structure import create_part
 from netorch.control.base.uses import delete_unused, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
@@ -17,7 +18,7 @@ from netorch.model import rules
 from netorch.model.addr import AddressError, Prefix, parse_prefix, version_of
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.security import PrefixList, PrefixListEntry, SecurityGroup, referred
-from netorch.model.vpc import Tags, Vpc
+from netorch.model.vpc import RouteTable, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use, invalid
@@ -26,11 +27,12 @@ from netorch.store.base import Store
 
 
 class PrefixListInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A prefix list, with the groups whose rules refer to it."""
+    """A prefix list, with the groups whose rules refer to it, and the tables with routes to it."""
 
     prefix_list: PrefixList
     vpc: Vpc
     groups: tuple[str, ...]  # ids
+    route_tables: tuple[str, ...]  # ids
 
 
 def create_prefix_list(
@@ -102,7 +104,8 @@ def modify_prefix_list(
 
     Raises:
       ApiError: InvalidPrefixListID.NotFound, PrefixListMaxEntriesExceeded, RulesPerSecurityGroupLimitExceeded when a group that
-        refers to it would count too many rules, InvalidParameterValue for a bad CIDR or one of the other IP version.
+        refers to it would count too many rules, RouteLimitExceeded when a table would count too many routes,
+        InvalidParameterValue for a bad CIDR or one of the other IP version.
     """
 
     def decide() -> tuple[Writes, PrefixList]:
@@ -118,7 +121,7 @@ def modify_prefix_list(
         writes.change(keys.resource(list_id), stored.mod_revision, changed)
         if limit > before.max_entries:
             writes.expect(use_key(list_id), used)
-            _room_in_groups(writes, store, changed, quotas_of(store, vpc.record.owner))
+            _room_in_users(writes, store, changed, quotas_of(store, vpc.record.owner))
         return writes, changed
 
     return attempt(store, decide)
@@ -137,29 +140,36 @@ def same_version(where: str, version: int, entries: Iterable[PrefixListEntry]) -
             raise invalid(where, f"{entry.cidr} is not IPv{version}, as its other CIDRs are", "make another prefix list")
 
 
-def _room_in_groups(writes: Writes, store: Store, grown: PrefixList, quotas: Quotas) -> None:
-    """Refuse a larger prefix list that some group has no room for. Other lists count too, so they must stay as they are."""
+def _room_in_users(writes: Writes, store: Store, grown: PrefixList, quotas: Quotas) -> None:
+    """Refuse a larger prefix list that some group or table has no room for. Other lists count too, so they must stay as are."""
     groups, lists = read_all(store, SecurityGroup, grown.vni), read_all(store, PrefixList, grown.vni)
-    peers = Peers(groups, {**lists, grown.id: Stored(grown, 0)})
-    for stored in groups.values():
-        found = referred(stored.record)
-        if grown.id in found:
-            peers.within_quota(stored.record, quotas)
-            for other in sorted(found & lists.keys() - {grown.id}):
-                writes.expect(keys.resource(other), lists[other].mod_revision)
+    after = {**lists, grown.id: Stored(grown, 0)}
+    peers = Peers(groups, after)
+    beside: set[str] = set()
+    for group in groups.values():
+        if grown.id in (found := referred(group.record)):
+            peers.within_quota(group.record, quotas)
+            beside |= found
+    for table in read_all(store, RouteTable, grown.vni).values():
+        if grown.id in (found := {route.destination for route in table.record.routes}):
+            room_for_routes(table.record, after, quotas)
+            beside |= found
+    for other in sorted(beside & lists.keys() - {grown.id}):
+        writes.expect(keys.resource(other), lists[other].mod_revision)
 
 
 def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
-    """Delete a prefix list that no rule refers to.
+    """Delete a prefix list that no rule and no route refers to.
 
     Raises:
-      ApiError: InvalidPrefixListID.NotFound, DependencyViolation while rules refer to it.
+      ApiError: InvalidPrefixListID.NotFound, DependencyViolation while rules or routes refer to it.
     """
 
     def decide() -> tuple[Writes, None]:
         vpc, stored = read(store, caller, PrefixList, list_id)
         used = use_revision(store, list_id)
-        refuse_users(stored.record, read_all(store, SecurityGroup, stored.record.vni).values())
+        vni = stored.record.vni
+        refuse_users(stored.record, read_all(store, SecurityGroup, vni).values(), read_all(store, RouteTable, vni).values())
         writes = Writes()
         delete_unused(writes, vpc.record, stored, used)
         return writes, None
@@ -167,24 +177,29 @@ def delete_prefix_list(store: Store, caller: Caller, list_id: str) -> None:
     attempt(store, decide)
 
 
-def refuse_users(prefix_list: PrefixList, groups: Iterable[Stored[SecurityGroup]]) -> None:
-    """Refuse to delete a prefix list that a rule refers to. Raises ApiError: DependencyViolation."""
+def refuse_users(prefix_list: PrefixList, groups: Iterable[Stored[SecurityGroup]], tables: Iterable[Stored[RouteTable]]) -> None:
+    """Refuse to delete a prefix list that a rule or a route refers to. Raises ApiError: DependencyViolation."""
+    where = f"{prefix_list.name} ({prefix_list.id})"
     for stored in groups:
         group = stored.record
         if prefix_list.id in referred(group):
-            by = f"a rule of security group {group.name} ({group.id})"
-            raise in_use("pl", f"{prefix_list.name} ({prefix_list.id})", by, "revoke that rule first")
+            raise in_use("pl", where, f"a rule of security group {group.name} ({group.id})", "revoke that rule first")
+    for table in tables:
+        if any(route.destination == prefix_list.id for route in table.record.routes):
+            raise in_use("pl", where, f"a route of {where_of(table.record)}", "delete that route first")
 
 
 def describe_prefix_lists(store: Store, caller: Caller, vpc_id: str) -> list[PrefixListInfo]:
     """Return a VPC's prefix lists by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
     groups = {group_id: referred(stored.record) for group_id, stored in read_all(store, SecurityGroup, vpc.vni).items()}
+    tables = [stored.record for stored in read_all(store, RouteTable, vpc.vni).values()]
     lists = [stored.record for stored in read_all(store, PrefixList, vpc.vni).values()]
     infos = []
     for found in sorted(lists, key=lambda prefix_list: prefix_list.name):
         users = tuple(group_id for group_id, peers in groups.items() if found.id in peers)
-        infos.append(PrefixListInfo(prefix_list=found, vpc=vpc, groups=users))
+        routed = tuple(table.id for table in tables if any(route.destination == found.id for route in table.routes))
+        infos.append(PrefixListInfo(prefix_list=found, vpc=vpc, groups=users, route_tables=routed))
     return infos
 
 

@@ -1,21 +1,64 @@
-"""Route tables. A VPC's main table is in force for every subnet that has none of its own, and goes only with the VPC."""
+"""Route tables and their routes.
+
+A VPC's main table is in force for every subnet that has none of its own, and goes only with the VPC.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
+from enum import Enum
 
 import msgspec
 
 from netorch.control.base import checks
+from netorch.control.base.quotas import quotas_of
+from netorch.control.base.routes import (
+    Surroundings,
+    change_routes,
+    make_route,
+    read_destination,
+    read_words,
+    room_for_routes,
+    route_names,
+    stored_destination,
+    surroundings_of,
+    where_of,
+    with_routes,
+)
 from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.routing.target import LOCAL
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.routing.target import BLACKHOLE, LOCAL, available_targets, target_of
+from netorch.model.security import PrefixList
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records.caller import Caller
-from netorch.records.errors import in_use
+from netorch.records.errors import in_use, invalid
 from netorch.records.read import read, read_all, read_vpc
 from netorch.store.base import Store
+
+
+class RouteState(Enum):
+    """Whether packets that take a route go anywhere; EC2's words."""
+
+    ACTIVE = "active"
+    BLACKHOLE = "blackhole"  # its target is gone, or is not attached
+
+
+class RouteOrigin(Enum):
+    """How a route came into its table; EC2's words."""
+
+    LOCAL = "CreateRouteTable"
+    STATIC = "CreateRoute"
+
+
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A route as it is shown."""
+
+    destination: str  # a CIDR, or the id of a prefix list
+    target: str  # local, blackhole, or an id
+    origin: RouteOrigin
+    state: RouteState
 
 
 class RouteTableInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,14 +66,30 @@ class RouteTableInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     table: RouteTable
     vpc: Vpc
-    routes: tuple[VpcRoute, ...]
+    routes: tuple[RouteInfo, ...]  # the local ones first
     subnets: tuple[str, ...]  # ids
+    names: dict[str, str]  # of targets and prefix lists, as a vpc.yaml writes them: eni fw-1, pl-offices
 
 
-def routes_of(vpc: Vpc, table: RouteTable) -> tuple[VpcRoute, ...]:
-    """Return a table's routes: by now the implicit local one of each of the VPC's ranges, the same in every table."""
-    del table
-    return tuple(VpcRoute(destination=cidr, target=str(LOCAL)) for cidr in vpc.cidrs + vpc.ipv6_cidrs)
+def routes_of(vpc: Vpc, table: RouteTable, available: Container[str]) -> tuple[RouteInfo, ...]:
+    """Return a table's routes: the implicit local one of each of the VPC's ranges, unless it is replaced, then the table's own.
+
+    `available` are the ids of the targets that can take packets.
+    """
+    own = {route.destination for route in table.routes}
+    local = [VpcRoute(destination=cidr, target=str(LOCAL)) for cidr in vpc.cidrs + vpc.ipv6_cidrs if cidr not in own]
+    return tuple(_route_info(route, available) for route in (*local, *table.routes))
+
+
+def _route_info(route: VpcRoute, available: Container[str]) -> RouteInfo:
+    target = target_of(route.target)
+    gone = target == BLACKHOLE or (target.id and target.id not in available)
+    return RouteInfo(
+        destination=route.destination,
+        target=route.target,
+        origin=RouteOrigin.LOCAL if target == LOCAL else RouteOrigin.STATIC,
+        state=RouteState.BLACKHOLE if gone else RouteState.ACTIVE,
+    )
 
 
 def free_number(vpc_id: str, tables: Iterable[RouteTable]) -> int:
@@ -85,16 +144,109 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
     attempt(store, decide)
 
 
+def create_route(store: Store, caller: Caller, table_id: str, destination: str, target: str) -> RouteTable:
+    """Return a route table with one more route.
+
+    `destination` is a CIDR, or a prefix list as in rules; `target` is `blackhole`, `eni` and an instance's name, or an id.
+
+    Raises:
+      ApiError: InvalidRouteTableID.NotFound, RouteAlreadyExists, RouteLimitExceeded, InvalidPrefixListID.NotFound, the target's
+        NotFound, InvalidParameterValue for what is no route, or one that EC2 does not allow.
+    """
+
+    def change(table: RouteTable, around: Surroundings) -> list[VpcRoute]:
+        route = make_route(where_of(table), read_words(where_of(table), destination, target), around)
+        vpc = around.vpc.record
+        if any(other.destination == route.destination for other in table.routes) or _is_local(vpc, route.destination):
+            raise ApiError("RouteAlreadyExists", f"{where_of(table)}: has a route to {destination} already; replace that one")
+        return [*table.routes, route]
+
+    return _change_routes(store, caller, table_id, change)
+
+
+def replace_route(store: Store, caller: Caller, table_id: str, destination: str, target: str) -> RouteTable:
+    """Return a route table in which a route leads to another target; a local route can be replaced, and put back by `local`.
+
+    Raises:
+      ApiError: as `create_route`, and InvalidRoute.NotFound.
+    """
+
+    def change(table: RouteTable, around: Surroundings) -> list[VpcRoute]:
+        route = make_route(where_of(table), read_words(where_of(table), destination, target), around)
+        others = [other for other in table.routes if other.destination != route.destination]
+        if len(others) == len(table.routes) and not _is_local(around.vpc.record, route.destination):
+            raise _no_route(table, destination)
+        return [*others, route]
+
+    return _change_routes(store, caller, table_id, change)
+
+
+def delete_route(store: Store, caller: Caller, table_id: str, destination: str) -> RouteTable:
+    """Return a route table without one of its routes.
+
+    Raises:
+      ApiError: InvalidRouteTableID.NotFound, InvalidRoute.NotFound, InvalidParameterValue for a local route, also a replaced one.
+    """
+
+    def change(table: RouteTable, around: Surroundings) -> list[VpcRoute]:
+        gone = stored_destination(read_destination(where_of(table), destination), around.lists)
+        if _is_local(around.vpc.record, gone):
+            fix = f"to undo a replacement: netorch route-table route replace {table.id} {gone} local"
+            raise invalid(where_of(table), f"{gone} is a range of the VPC, whose route cannot be deleted", fix)
+        others = [route for route in table.routes if route.destination != gone]
+        if len(others) == len(table.routes):
+            raise _no_route(table, destination)
+        return others
+
+    return _change_routes(store, caller, table_id, change)
+
+
+def _change_routes(
+    store: Store, caller: Caller, table_id: str, change: Callable[[RouteTable, Surroundings], list[VpcRoute]]
+) -> RouteTable:
+    def decide() -> tuple[Writes, RouteTable]:
+        vpc, stored = read(store, caller, RouteTable, table_id)
+        around = surroundings_of(store, caller, vpc)
+        changed = with_routes(stored.record, change(stored.record, around))
+        room_for_routes(changed, around.lists, quotas_of(store, vpc.record.owner))
+        writes = Writes()
+        if changed != stored.record:
+            change_routes(writes, stored, changed, around)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def _is_local(vpc: Vpc, destination: str) -> bool:
+    return destination in vpc.cidrs + vpc.ipv6_cidrs
+
+
+def _no_route(table: RouteTable, destination: str) -> ApiError:
+    text = f"{where_of(table)}: has no route to {destination}; `netorch route-table show {table.id}` shows those that it has"
+    return ApiError("InvalidRoute.NotFound", text)
+
+
 def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[RouteTableInfo]:
     """Return a VPC's route tables, the main one first, then by name. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
     tables = [stored.record for stored in read_all(store, RouteTable, vpc.vni).values()]
     subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
+    enis = [stored.record for stored in read_all(store, NetworkInterface, vpc.vni).values()]
+    instances = {instance_id: stored.record for instance_id, stored in read_all(store, Instance, vpc.vni).items()}
+    names = route_names(enis, instances, (stored.record for stored in read_all(store, PrefixList, vpc.vni).values()))
+    available = available_targets(enis)
     infos = []
     for table in sorted(tables, key=lambda table: (not table.main, table.name)):
         own = "" if table.main else table.id
-        users = tuple(subnet.id for subnet in subnets if subnet.route_table == own)
-        infos.append(RouteTableInfo(table=table, vpc=vpc, routes=routes_of(vpc, table), subnets=users))
+        infos.append(
+            RouteTableInfo(
+                table=table,
+                vpc=vpc,
+                routes=routes_of(vpc, table, available),
+                subnets=tuple(subnet.id for subnet in subnets if subnet.route_table == own),
+                names=names,
+            )
+        )
     return infos
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.addresses import cursor_key, cursor_revision
 from netorch.control.base.logged import Logs, delete_logs, logs_of
+from netorch.control.base.routes import refuse_overrides
 from netorch.control.base.structure import create_part, delete_part
+from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -114,37 +116,74 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
     """Delete a subnet without interfaces.
 
     Raises:
-      ApiError: InvalidSubnetID.NotFound; DependencyViolation while network interfaces have addresses of it.
+      ApiError: InvalidSubnetID.NotFound; DependencyViolation while network interfaces have addresses of it, or a route replaces
+        the local one for its range.
     """
 
     def decide() -> tuple[Writes, None]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
         vni = vpc.record.vni
         cursor = cursor_revision(store, subnet_id)  # before the look: whoever adds an interface moves the cursor
+        used = use_revision(store, vpc.record.id)  # likewise: whoever adds a route marks the VPC
         users = [eni for eni in read_all(store, NetworkInterface, vni).values() if eni.record.subnet == subnet_id]
         if users:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
+        refuse_overrides(vpc.record, subnet.record, read_all(store, RouteTable, vni).values())
         writes = Writes()
-        delete_writes(writes, vpc, subnet, logs_of(store, vni), cursor)
+        delete_writes(writes, vpc, subnet, logs_of(store, vni), cursor, used)
         return writes, None
 
     attempt(store, decide)
 
 
-def delete_writes(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet], logs: Logs, cursor: int) -> None:
-    """Add the deletion of an empty subnet; `cursor` is the revision of its cursor."""
+def delete_writes(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet], logs: Logs, cursor: int, used: int) -> None:
+    """Add the deletion of an empty subnet; `cursor` is the revision of its cursor, `used` that of the VPC's mark."""
+    writes.expect(use_key(vpc.record.id), used)
     delete_part(writes, vpc, subnet)
     delete_logs(writes, vpc.record, logs, subnet.record.id)
     writes.delete(cursor_key(subnet.record.id), cursor)
 
 
 def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
-    """Return the subnet with another route table in force; nothing: the main one.
+    """Return a subnet that had the main table in force, with another route table.
 
     Raises:
-      ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table.
+      ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table,
+        Resource.AlreadyAssociated for a subnet that has a table of its own.
     """
-    return _associate(store, caller, subnet_id, "route_table", RouteTable, route_table)
+
+    def is_free(subnet: Subnet) -> None:
+        if subnet.route_table not in ("", route_table):
+            what = f"subnet {subnet.name} ({subnet.id}): is associated with {subnet.route_table} already"
+            fix = f"replace that: netorch route-table replace-association {route_table} {subnet.id}"
+            raise ApiError("Resource.AlreadyAssociated", f"{what}; {fix}")
+
+    return _associate(store, caller, subnet_id, "route_table", RouteTable, route_table, is_free)
+
+
+def replace_route_table_association(store: Store, caller: Caller, subnet_id: str, route_table: str) -> Subnet:
+    """Return a subnet with another route table in place of its own.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidRouteTableID.NotFound, InvalidParameterValue for another VPC's table,
+        InvalidAssociationID.NotFound for a subnet with the main table.
+    """
+    return _associate(store, caller, subnet_id, "route_table", RouteTable, route_table, _has_own_table)
+
+
+def disassociate_route_table(store: Store, caller: Caller, subnet_id: str) -> Subnet:
+    """Return a subnet without a route table of its own: the main one is in force.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidAssociationID.NotFound for a subnet with the main table.
+    """
+    return _associate(store, caller, subnet_id, "route_table", RouteTable, "", _has_own_table)
+
+
+def _has_own_table(subnet: Subnet) -> None:
+    if not subnet.route_table:
+        what = f"subnet {subnet.name} ({subnet.id}): has no route table of its own, the main one is in force"
+        raise ApiError("InvalidAssociationID.NotFound", f"{what}; associate it with one first")
 
 
 def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_acl: str) -> Subnet:
@@ -157,10 +196,17 @@ def associate_network_acl(store: Store, caller: Caller, subnet_id: str, network_
 
 
 def _associate(
-    store: Store, caller: Caller, subnet_id: str, field: str, of: type[RouteTable] | type[NetworkAcl], resource_id: str
+    store: Store,
+    caller: Caller,
+    subnet_id: str,
+    field: str,
+    of: type[RouteTable] | type[NetworkAcl],
+    resource_id: str,
+    check: Callable[[Subnet], None] = lambda subnet: None,
 ) -> Subnet:
     def decide() -> tuple[Writes, Subnet]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
+        check(subnet.record)
         changed = msgspec.structs.replace(subnet.record, **{field: _own(store, caller, vpc.record, of, resource_id)})
         writes = Writes()
         if changed != subnet.record:

@@ -17,6 +17,8 @@ from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.peers import delete_idle, peers_of, refuse_overlap
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
+from netorch.control.base.routes import refuse_covered_routes
+from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -245,6 +247,7 @@ def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Itera
             writes.drop(key)
         drop_name(writes, record, part)
     writes.drop(keys.name(record.owner, "vpc", record.name))
+    writes.drop(use_key(record.id))
     if held is not None:
         writes.claim(release(held, caller.now(), known_as(record.owner, record.name)))
 
@@ -258,8 +261,8 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
     """Return the VPC with one more range, IPv4 or IPv6.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, InvalidVpc.Range for a bad range, or one that overlaps another of its own or of a peer,
-        CidrLimitExceeded.
+      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, InvalidVpc.Range for a bad range, one that overlaps another of its own or
+        of a peer, or one that is the same as, or larger than, the destination of a route.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -269,7 +272,11 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
         cidrs = vpc.cidrs if version6 else (*vpc.cidrs, cidr)
         ipv6_cidrs = (*vpc.ipv6_cidrs, cidr) if version6 else vpc.ipv6_cidrs
         ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", cidrs, ipv6_cidrs, quotas_of(store, vpc.owner))
+        used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
+        new = parse_prefix((ipv6_ranges if version6 else ranges)[-1])
+        refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())
         writes = Writes()
+        writes.expect(use_key(vpc_id), used)
         changed = _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
         connections = [found.record for found in read_all(store, PeeringConnection, vpc.vni).values()]
         refuse_overlap(writes, changed, connections, peers_of(store, connections))

@@ -169,6 +169,9 @@ def delete_vpc(draft: Draft, records: VpcRecords) -> None:
     for table in records.of(RouteTable).values():
         if not table.record.main:
             delete_part(draft.step(), records.vpc, table)
+        elif table.record.routes:  # they may refer to prefix lists, which go before it does
+            empty = msgspec.structs.replace(table.record, routes=())
+            draft.step().change(keys.resource(empty.id), table.mod_revision, empty)
     _delete_policies(draft, records)
     for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
         delete_logs(draft.step(), records.vpc.record, logs, resource)  # of what had gone before they went with it
@@ -213,7 +216,8 @@ def delete_filters(
 def delete_subnet(draft: Draft, records: VpcRecords, subnet: Stored[Subnet]) -> None:
     """Add the deletion of a subnet that will be empty by then."""
     cursor = draft.revision_of(cursor_key(subnet.record.id))
-    subnets.delete_writes(draft.step(), records.vpc, subnet, draft.logs_of(records), cursor)
+    used = draft.revision_of(use_key(records.vpc.record.id))
+    subnets.delete_writes(draft.step(), records.vpc, subnet, draft.logs_of(records), cursor, used)
 
 
 def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
-from netorch.control.actions.route_tables import free_number
 from netorch.control.actions.vpcs import create_writes
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.draft import Draft, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_overlap
-from netorch.control.base.structure import delete_part
+from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
-from netorch.model.cloud import DEFAULT_VPC_NAME, RouteTableDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, primary_eni_id
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
@@ -102,7 +100,6 @@ class _Structure:
         self._new = new
         self._making = draft.steps[-1] if new else None
         self._subnets = {stored.record.name: stored for stored in records.of(Subnet).values()}
-        self._tables = {stored.record.name: stored for stored in records.of(RouteTable).values() if not stored.record.main}
         self._by_name: dict[str, Subnet] = {}  # as they will be
 
     def plan(self) -> None:
@@ -116,12 +113,14 @@ class _Structure:
             self._plan_vpc()
         policy = PolicyPlanner(self._draft, self._decl, self._records, self._guard)
         policy.plan()
-        table_ids = self._plan_tables()
+        tables = RouteTablePlanner(self._draft, self._decl, self._records, self._guard)
+        tables.plan()
         for decl in self._decl.subnets:
-            self._plan_subnet(decl, table_ids, policy.acl_ids)
-        self._delete_tables()
+            self._plan_subnet(decl, tables.ids, policy.acl_ids)
+        tables.plan_deletions()
         policy.plan_acl_deletions()
         instances.plan_additions(self._by_name, policy)
+        tables.plan_routes(self._by_name, instances.interfaces)
         policy.plan_deletions()
         FlowLogPlanner(self._draft, self._decl, self._records).plan(self._by_name, instances.interfaces)
 
@@ -162,6 +161,7 @@ class _Structure:
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
             refuse_overlap(writes, wanted, self._records.each(PeeringConnection), self._draft.peers_of(self._records))
+            writes.expect(use_key(vpc.id), self._draft.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
         self._records.vpc = Stored(wanted, UNKNOWN)
         change = Change(
             action=Action.CHANGE,
@@ -198,39 +198,6 @@ class _Structure:
             if eni.record.subnet == subnet.id and not own:
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
 
-    def _plan_tables(self) -> dict[str, str]:
-        """Add and change route tables; return the declared ones' ids by name."""
-        ids = {}
-        tables = [stored.record for stored in self._tables.values()]  # those that go, too: a plan may take several transactions
-        for decl in self._decl.route_tables:
-            stored = self._tables.get(decl.name)
-            if stored is None:
-                table = self._new_table(decl, tables)
-                tables.append(table)
-                writes = self._guard()
-                writes.put(keys.resource(table.id), table)
-                add_name(writes, self._records.vpc.record, table)
-                self._note(Action.ADD, "route-table", decl.name)
-                ids[decl.name] = table.id
-                continue
-            ids[decl.name] = stored.record.id
-            if stored.record.tags != decl.tags:
-                changed = msgspec.structs.replace(stored.record, tags=decl.tags)
-                self._guard().change(keys.resource(changed.id), stored.mod_revision, changed)
-                self._note(Action.CHANGE, "route-table", decl.name, changed.id, tags=(stored.record.tags, decl.tags))
-        return ids
-
-    def _new_table(self, decl: RouteTableDecl, others: Iterable[RouteTable]) -> RouteTable:
-        vni, number = self._records.vni, free_number(self._records.vpc.record.id, others)
-        return RouteTable(id=self._draft.caller.new_id("rtb", vni), vni=vni, name=decl.name, number=number, tags=decl.tags)
-
-    def _delete_tables(self) -> None:
-        declared = {decl.name for decl in self._decl.route_tables}
-        for name, stored in self._tables.items():
-            if name not in declared:
-                delete_part(self._draft.step(), self._records.vpc, stored)
-                self._note(Action.DELETE, "route-table", name, stored.record.id)
-
     def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str], acl_ids: dict[str, str]) -> None:
         stored = self._subnets.get(decl.name)
         replaced = stored is not None and _other_range(stored.record, decl)
@@ -255,8 +222,8 @@ class _Structure:
             self._records.of(Subnet)[wanted.id] = Stored(wanted, UNKNOWN)
         else:
             writes.change(key, stored.mod_revision, wanted)
-        tables = {table.record.id: table.record.name for table in self._tables.values()}
-        tables |= {table_id: name for name, table_id in table_ids.items()}
+        tables = {table.record.id: table.record.name for table in self._records.of(RouteTable).values()}
+        tables |= {table_id: name for name, table_id in table_ids.items() if table_id}
         acls = {acl.record.id: acl.record.name for acl in self._records.of(NetworkAcl).values()}
         acls |= {acl_id: name for name, acl_id in acl_ids.items() if acl_id}
         self._note_subnet(stored, wanted, replaced, tables | acls)

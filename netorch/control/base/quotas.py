@@ -25,6 +25,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     cidrs_per_vpc: int = 5  # EC2's, of each IP version
     subnets_per_vpc: int = 200  # EC2's
     route_tables_per_vpc: int = 200  # EC2's
+    routes_per_table: int = 50  # EC2's, of each IP version; local and propagated routes do not count
     flow_logs_per_resource: int = 2  # EC2's
     interfaces_per_vpc: int = 64_000  # EC2's network address units
     interfaces_per_instance: int = 15  # EC2's largest; with more, a termination would not fit into one transaction
@@ -53,12 +54,14 @@ HIGHEST: Final = {
     "groups_per_interface": 16,
     "route_tables_per_vpc": TABLE_NUMBER_LAST,
     "peerings_per_vpc": 50,
+    "routes_per_table": 1000,  # EC2's
 }
 _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is counted
     "VpcLimitExceeded": ("vpcs", "VPCs"),
     "CidrLimitExceeded": ("cidrs_per_vpc", "CIDRs"),
     "SubnetLimitExceeded": ("subnets_per_vpc", "subnets"),
     "RouteTableLimitExceeded": ("route_tables_per_vpc", "route tables"),
+    "RouteLimitExceeded": ("routes_per_table", "routes"),
     "FlowLogsLimitExceeded": ("flow_logs_per_resource", "flow logs"),
     "NetworkInterfaceLimitExceeded": ("interfaces_per_vpc", "network interfaces"),
     "AttachmentLimitExceeded": ("interfaces_per_instance", "network interfaces"),

@@ -1,8 +1,9 @@
 """Who deletes something sees that somebody began to use it meanwhile.
 
-A group is used by interfaces and by rules, a prefix list by rules. Their own records are not rewritten by that, because an agent
-would have to compile rules that did not change. Instead whoever begins to use one compares its record and writes its mark,
-and whoever deletes it compares the mark. Users do not get in each other's way, because they write the mark whatever stands there.
+A group is used by interfaces and by rules, a prefix list by rules and routes, a VPC with its ranges and subnets by routes. Their
+own records are not rewritten by that, because an agent would have to compile what did not change. Instead whoever begins to use
+one compares its record and writes its mark, and whoever deletes or narrows it compares the mark. Users do not get in each other's
+way, because they write the mark whatever stands there.
 """
 
 from __future__ import annotations

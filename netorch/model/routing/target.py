@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
 import msgspec
 
+from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
 
 
@@ -47,6 +49,11 @@ class Target(msgspec.Struct, frozen=True):
 LOCAL: Final = Target(TargetKind.LOCAL)
 BLACKHOLE: Final = Target(TargetKind.BLACKHOLE)
 _ALONE: Final = {str(target): target for target in (LOCAL, BLACKHOLE)}
+
+
+def available_targets(interfaces: Iterable[NetworkInterface]) -> frozenset[str]:
+    """Return the ids of the targets that can take packets: an interface can while it is attached."""
+    return frozenset(eni.id for eni in interfaces if eni.instance)
 
 
 def target_of(text: str) -> Target:

@@ -1,0 +1,200 @@
+"""Routes as they are stored, and what they may name: the decisions that a command and a plan share.
+
+A route holds a CIDR or a prefix list, and `local`, `blackhole` or the id of a target. The routes that lead to a target need not
+know of its end: then they are black holes, as in EC2. A prefix list, however, stays as long as a route refers to it.
+
+Whether a route may be made depends on the VPC's ranges and subnets. So whoever adds one compares the VPC's record and writes the
+VPC's mark (`netorch.control.base.uses`), and whoever changes what routes depend on compares that mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from netorch.control.base.quotas import Quotas, check_room
+from netorch.control.base.uses import use
+from netorch.control.base.writes import Writes
+from netorch.errors import ApiError
+from netorch.model.addr import AddressError, Prefix, parse_prefix
+from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
+from netorch.model.ids import is_id
+from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.allowed import flaw_of_words
+from netorch.model.routing.effective import counts, ranges_of
+from netorch.model.routing.target import LOCAL, TargetKind
+from netorch.model.routing.text import RouteWords, destination_order, parse_destination, parse_target
+from netorch.model.rules import Flaw
+from netorch.model.security import PrefixList
+from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import in_use, invalid, not_found
+from netorch.records.kinds import BY_PREFIX
+from netorch.records.read import Stored, read, read_all
+from netorch.store.alloc import holder_of
+from netorch.store.base import Store
+
+FindTarget = Callable[[TargetKind, str], str]  # the id of the target that a name or id means; raises ApiError
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the routes of one VPC may name."""
+
+    vpc: Stored[Vpc]
+    subnets: list[Prefix]
+    lists: Mapping[str, Stored[PrefixList]]  # by id
+    find: FindTarget
+
+
+def surroundings_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Surroundings:
+    """Return what the routes of a stored VPC may name. Cost: O(subnets and prefix lists of the VPC)."""
+    vni = vpc.record.vni
+    return Surroundings(
+        vpc=vpc,
+        subnets=ranges_of_subnets(stored.record for stored in read_all(store, Subnet, vni).values()),
+        lists=read_all(store, PrefixList, vni),
+        find=lambda kind, text: find_target(store, caller, vpc.record, kind, text),
+    )
+
+
+def ranges_of_subnets(subnets: Iterable[Subnet]) -> list[Prefix]:
+    """Return the ranges of subnets, of both IP versions."""
+    return [parse_prefix(text) for subnet in subnets for text in (subnet.cidr, subnet.ipv6_cidr) if text]
+
+
+def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: str) -> str:
+    """Return the id of a target that is named by id or name; an interface goes by its instance's name, too.
+
+    Raises:
+      ApiError: EC2's NotFound of its kind, InvalidParameterValue for another VPC's.
+    """
+    of = BY_PREFIX[kind.value]
+    if is_id(text, kind.value):
+        owner, _ = read(store, caller, of.type, text)
+        if owner.record.id != vpc.id:
+            raise invalid(f"{of.noun} {text}", "belongs to another VPC", f"choose one of {vpc.id}")
+        return text
+    if kind is TargetKind.INTERFACE and (holder := holder_of(store.get(keys.name(vpc.id, "i", text)))):
+        return primary_eni_id(holder)
+    named = [found for found, stored in read_all(store, of.type, vpc.vni).items() if stored.record.name == text]
+    if not named:
+        raise not_found(kind.value, text)
+    if len(named) > 1:
+        raise invalid(f"{of.noun} {text!r}", "several have that name", f"choose one of {', '.join(named)}")
+    return named[0]
+
+
+def read_words(where: str, destination: str, target: str) -> RouteWords:
+    """Return a route that a command names, host bits of its destination cut off as EC2 does.
+
+    Raises:
+      ApiError: InvalidParameterValue.
+    """
+    words = parse_target(" ".join(target.split()))
+    if isinstance(words, Flaw):
+        raise invalid(where, words.what, words.fix)
+    return RouteWords(read_destination(where, destination), *words)
+
+
+def read_destination(where: str, text: str) -> str:
+    """Return a destination that a command names: a CIDR, or a prefix list as it is. Raises ApiError: InvalidParameterValue."""
+    try:
+        return str(parse_prefix(text, strict=False))
+    except AddressError:
+        found = parse_destination(text)
+    if isinstance(found, Flaw):
+        raise invalid(where, found.what, found.fix)
+    return found
+
+
+def stored_destination(destination: str, lists: Mapping[str, Stored[PrefixList]]) -> str:
+    """Return a destination as it is stored: for a prefix list its id. Raises ApiError: InvalidPrefixListID.NotFound."""
+    if not destination.startswith(LIST_PREFIX) or destination in lists:
+        return destination
+    name = destination.removeprefix(LIST_PREFIX)
+    found = next((list_id for list_id, stored in lists.items() if stored.record.name == name), None)
+    if found is None:
+        raise not_found("pl", destination)
+    return found
+
+
+def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
+    """Return a route as it is stored; one with the target `local` stands for no route of the table's own.
+
+    Raises:
+      ApiError: InvalidParameterValue for one that EC2 does not allow, InvalidPrefixListID.NotFound, its target's NotFound.
+    """
+    if flaw := flaw_of_words(words, ranges_of(around.vpc.record), around.subnets):
+        raise invalid(where, flaw.what, flaw.fix)
+    target = around.find(words.kind, words.name) if words.name else words.kind.value
+    return VpcRoute(destination=stored_destination(words.destination, around.lists), target=target)
+
+
+def with_routes(table: RouteTable, routes: Iterable[VpcRoute]) -> RouteTable:
+    """Return a table with other routes of its own, in the order in which they are stored."""
+    own = [route for route in routes if route.target != str(LOCAL)]
+    return msgspec.structs.replace(table, routes=tuple(sorted(own, key=lambda route: destination_order(route.destination))))
+
+
+def room_for_routes(table: RouteTable, lists: Mapping[str, Stored[PrefixList]], quotas: Quotas) -> None:
+    """Refuse a table with too many routes. Raises ApiError: RouteLimitExceeded."""
+    found = counts(table.routes, {list_id: stored.record for list_id, stored in lists.items()})
+    for version, count in found.items():
+        what = f"routes of IPv{version} ({count} with what is asked for)"
+        check_room(quotas, "RouteLimitExceeded", where_of(table), count, what)
+
+
+def where_of(table: RouteTable) -> str:
+    """Return how an error text names a table."""
+    return f"route table {table.name} ({table.id})"
+
+
+def change_routes(writes: Writes, stored: Stored[RouteTable], changed: RouteTable, around: Surroundings) -> None:
+    """Add the change of a table's routes.
+
+    What new ones depend on must be as it was: the VPC's ranges and subnets; of prefix lists all, because they count in the quota.
+    """
+    writes.change(keys.resource(changed.id), stored.mod_revision, changed)
+    if set(changed.routes) <= set(stored.record.routes):
+        return
+    vpc = around.vpc
+    use(writes, keys.vpc(vpc.record.vni), vpc.record.id, vpc.mod_revision)
+    for route in changed.routes:
+        if route.destination in around.lists:
+            listed = around.lists[route.destination]
+            use(writes, keys.resource(route.destination), route.destination, listed.mod_revision)
+
+
+def refuse_overrides(vpc: Vpc, subnet: Subnet, tables: Iterable[Stored[RouteTable]]) -> None:
+    """Refuse to delete a subnet whose range a route replaces in the VPC's local one. Raises ApiError: DependencyViolation."""
+    gone = {str(prefix) for prefix in ranges_of_subnets([subnet]) if prefix not in ranges_of(vpc)}
+    for stored in tables:
+        for route in stored.record.routes:
+            if route.destination in gone:
+                by = f"the route to {route.destination} of {where_of(stored.record)}"
+                raise in_use("subnet", subnet.id, by, "delete that route first")
+
+
+def refuse_covered_routes(vpc_id: str, new: Prefix, tables: Iterable[Stored[RouteTable]]) -> None:
+    """Refuse a new range of a VPC that is the same as a route's destination, or larger. Raises ApiError: InvalidVpc.Range."""
+    for stored in tables:
+        for route in stored.record.routes:
+            if not route.destination.startswith(LIST_PREFIX) and new.contains(parse_prefix(route.destination)):
+                what = f"{new} is the same as, or larger than, the route to {route.destination} of {where_of(stored.record)}"
+                raise ApiError("InvalidVpc.Range", f"VPC {vpc_id}: {what}; delete that route first, or choose another range")
+
+
+def route_names(
+    interfaces: Iterable[NetworkInterface], instances: Mapping[str, Instance], lists: Iterable[PrefixList]
+) -> dict[str, str]:
+    """Return how a vpc.yaml writes targets and prefix lists, by id; it names only interfaces that came with their instance."""
+    own = (eni for eni in interfaces if eni.instance and eni.id == primary_eni_id(eni.instance))
+    named = {eni.id: f"{TargetKind.INTERFACE.value} {instances[eni.instance].name}" for eni in own}
+    return named | {found.id: LIST_PREFIX + found.name for found in lists}
+
+
+def route_text(route: VpcRoute, names: Mapping[str, str]) -> str:
+    """Return a stored route as a vpc.yaml writes it."""
+    return f"{names.get(route.destination, route.destination)} via {names.get(route.target, route.target)}"
