@@ -209,6 +209,29 @@ def _attached(eni: NetworkInterface, fix: str) -> ApiError:
     return ApiError("InvalidNetworkInterface.InUse", f"{where}: is attached to {eni.instance}; {fix}")
 
 
+def modify_network_interface(store: Store, caller: Caller, eni_id: str, *, source_dest_check: bool) -> NetworkInterface:
+    """Return an interface that may send and receive packets of others' addresses, or only those of its own.
+
+    Raises:
+      ApiError: InvalidNetworkInterfaceID.NotFound.
+    """
+
+    def decide() -> tuple[Writes, NetworkInterface]:
+        _, eni = read(store, caller, NetworkInterface, eni_id)
+        writes = Writes()
+        return writes, modify_writes(writes, eni, source_dest_check=source_dest_check)
+
+    return attempt(store, decide)
+
+
+def modify_writes(writes: Writes, eni: Stored[NetworkInterface], *, source_dest_check: bool) -> NetworkInterface:
+    """Add the change of an interface, and return it as it then is; nothing if it is so already."""
+    changed = msgspec.structs.replace(eni.record, source_dest_check=source_dest_check)
+    if changed != eni.record:
+        writes.change(keys.resource(changed.id), eni.mod_revision, changed)
+    return changed
+
+
 def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance_id: str) -> NetworkInterface:
     """Return the interface, attached to an instance of the same VPC and carried by its host.
 

@@ -66,6 +66,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_address: str = ""
     mac: str = ""
     groups: tuple[str, ...] = ()  # ids; the VPC's default group
+    source_dest_check: bool = True
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     tags: Tags = {}
@@ -179,6 +180,7 @@ def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[s
             mac=choose_mac(taken, caller, "network interface", wish.mac),
             address=pool.wished(wish.address, 4),
             ipv6_address=pool.wished(wish.ipv6_address, 6),
+            source_dest_check=wish.source_dest_check,
         )
         run_writes(writes, vpc, subnet, groups, instance, eni, state)
         namespaces.take(store, writes, instance, state.host.name)
@@ -203,7 +205,14 @@ def make_instance(
 
 
 def make_interface(
-    pool: AddressPool, instance: Instance, groups: Iterable[str], *, mac: str, address: str, ipv6_address: str
+    pool: AddressPool,
+    instance: Instance,
+    groups: Iterable[str],
+    *,
+    mac: str,
+    address: str,
+    ipv6_address: str,
+    source_dest_check: bool,
 ) -> NetworkInterface:
     """Return the interface that comes with a new instance; addresses that are left out are the subnet's next ones."""
     return NetworkInterface(
@@ -215,6 +224,7 @@ def make_interface(
         ipv6_address=ipv6_address or pool.next(6),
         instance=instance.id,
         groups=tuple(groups),
+        source_dest_check=source_dest_check,
     )
 
 

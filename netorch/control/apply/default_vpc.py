@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.apply.draft import Draft
-from netorch.control.views.export import export_vpc
+from netorch.control.views.export import export_tables, export_vpc
 from netorch.errors import ApiError
 from netorch.model.check.cloud import default_vpc
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME, Cloud, InstanceDecl, VpcDecl
@@ -44,8 +44,11 @@ def made_here(draft: Draft, records: VpcRecords) -> set[str]:
 
 
 def _lodgings(draft: Draft, stored: VpcRecords, lodgers: list[InstanceDecl]) -> VpcDecl:
-    """Return the default VPC as it is stored, but for the instances that this file has at its top level."""
-    as_stored = export_vpc(stored, draft.caller.now(), {})
+    """Return the default VPC as it is stored, but for the instances that this file has at its top level.
+
+    Its routes name interfaces by their ids: they stay as they are, also when an instance goes.
+    """
+    as_stored = msgspec.structs.replace(export_vpc(stored, draft.caller.now(), {}), route_tables=export_tables(stored, {}))
     own = made_here(draft, stored) | draft.lodgers
     others = [decl for decl in as_stored.instances if decl.name not in own]
     fallback = DEFAULT_SUBNET_NAME if len(as_stored.subnets) > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.actions.enis import choose_mac
+from netorch.control.actions.enis import choose_mac, modify_writes
 from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.instances import make_instance, make_interface, run_writes
 from netorch.control.actions.memberships import change_groups
@@ -137,6 +137,7 @@ class InstancePlanner:
                 first = len(self._draft.changes)
                 changed = self._plan_tags(stored, decl)
                 self._plan_groups(stored, policy.groups_of(decl.security_groups))
+                self._plan_check(stored, decl)
                 self._plan_move(stored, decl)
                 if self._is_lodger(decl):
                     self._pass_over(stored, changed, first)
@@ -175,6 +176,17 @@ class InstancePlanner:
         names = {found.record.id: found.record.name for found in (*self._records.of(SecurityGroup).values(), *groups.values())}
         sides = (tuple(names[group_id] for group_id in side) for side in (before.groups, changed.groups))
         self._note(Action.CHANGE, stored, tuple(member_differences("security_groups", *sides)))
+
+    def _plan_check(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
+        eni_id = primary_eni_id(stored.record.id)
+        eni = self._records.of(NetworkInterface)[eni_id]
+        writes = Writes()
+        changed = modify_writes(writes, eni, source_dest_check=decl.source_dest_check)
+        if writes:
+            self._draft.steps.append(writes)
+            self._records.of(NetworkInterface)[eni_id] = Stored(changed, ABSENT)
+            sides = (_check_text(eni.record), _check_text(changed))
+            self._note(Action.CHANGE, stored, differences(source_dest_check=sides))
 
     def _plan_move(self, stored: Stored[Instance], decl: InstanceDecl) -> None:
         here = self._place(self._own(stored.record))
@@ -238,7 +250,8 @@ class InstancePlanner:
         )
         groups = policy.groups_of(decl.security_groups)
         wished["mac"] = wished["mac"] or self._mac(decl)
-        return instance, make_interface(pool, instance, groups, **wished), groups
+        eni = make_interface(pool, instance, groups, source_dest_check=decl.source_dest_check, **wished)
+        return instance, eni, groups
 
     def _is_lodger(self, decl: InstanceDecl) -> bool:
         return decl.name in self._draft.lodgers and self._draft.lodgers_only(self._decl.owner, self._decl.name)
@@ -265,7 +278,8 @@ class InstancePlanner:
         before = self._stored[instance.name] if why else None
         hosts = {host}
         mac = ""
-        sides = dict.fromkeys(("address", "ipv6_address", "mac", "host", "security_groups", "source"), "")
+        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check", "source")
+        sides = dict.fromkeys(fields, "")
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
             sides = self._sides(before.record)
@@ -273,6 +287,7 @@ class InstancePlanner:
         now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
         now |= {
             "security_groups": " ".join(sorted(decl.security_groups)),
+            "source_dest_check": _check_text(eni),
             "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
         }
         told = {item.field for item in why}
@@ -301,5 +316,11 @@ class InstancePlanner:
             "mac": own.mac,
             "host": self._place(own),
             "security_groups": " ".join(normal_memberships([names[group_id] for group_id in own.groups])),
+            "source_dest_check": _check_text(own),
             "source": instance.tags.get(SOURCE_TAG, ""),
         }
+
+
+def _check_text(eni: NetworkInterface) -> str:
+    """Return what people read of an interface's source/dest check: nothing while it is on, as it is by default."""
+    return "" if eni.source_dest_check else "false"

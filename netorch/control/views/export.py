@@ -8,6 +8,7 @@ from typing import Any
 from netorch.control.actions.acls import entries_of
 from netorch.control.actions.groups import peer_names
 from netorch.control.apply.draft import visible_tags
+from netorch.control.base.routes import route_names, route_text
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
@@ -29,7 +30,7 @@ from netorch.model.cloud import (
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection
-from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships
+from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
@@ -68,7 +69,6 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> VpcDecl:
     """Return the declaration of one VPC as of `now`; `paths` has the owner and name of VPCs by id."""
     vpc = records.vpc.record
-    tables = sorted(records.each(RouteTable), key=lambda table: table.name)
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
     instances = sorted(records.each(Instance), key=lambda instance: instance.name)
     names = peer_names(
@@ -85,12 +85,26 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> Vpc
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
-        route_tables=[RouteTableDecl(name=table.name, tags=table.tags) for table in tables if not table.main],
+        route_tables=export_tables(records, named_targets(records)),
         peerings=_peerings(records, now, paths),
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
         instances=[_instance(records, instance) for instance in instances],
     )
+
+
+def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTableDecl]:
+    """Return the declaration of a VPC's route tables; `names` says what to write for the ids of targets and prefix lists."""
+    return normal_tables(
+        RouteTableDecl(name=table.name, routes=[route_text(route, names) for route in table.routes], tags=table.tags)
+        for table in records.each(RouteTable)
+    )
+
+
+def named_targets(records: VpcRecords) -> dict[str, str]:
+    """Return how a vpc.yaml writes the targets and prefix lists of a VPC, by id."""
+    instances = {instance.id: instance for instance in records.each(Instance)}
+    return route_names(records.each(NetworkInterface), instances, records.each(PrefixList))
 
 
 def _prefix_list(record: PrefixList) -> PrefixListDecl:
@@ -173,6 +187,7 @@ def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
         address=eni.address,
         ipv6_address=eni.ipv6_address,
         mac=eni.mac,
+        source_dest_check=eni.source_dest_check,
         security_groups=normal_memberships([records.of(SecurityGroup)[group_id].record.name for group_id in eni.groups]),
         attachment=instance.attachment,
         netns=instance.netns,
