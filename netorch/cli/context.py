@@ -292,3 +292,9 @@ vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=compl
 group_option = click.option(
     "--security-group", "groups", multiple=True, shell_complete=complete("sg"), help="Repeatable; the default one when left out."
 )
+
+
+def source_dest_option(**settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
+    """Return the option that switches the source/destination check of an interface on or off."""
+    help_text = "Whether it sends and receives packets of its own addresses only."
+    return click.option("--source-dest-check/--no-source-dest-check", help=help_text, **settings)

@@ -38,12 +38,13 @@ class Actions(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """How the rules of a group or an ACL are shown: in a table of their own, where a list of groups or ACLs counts them."""
+    """How the rules of a group or an ACL, or routes, are shown: in a table of their own, where a list of groups counts them."""
 
     columns: tuple[str, ...]
     rows: Callable[[Any], list[dict[str, Any]]]
     counted: tuple[str, ...] = ("ingress", "egress")
     untold: tuple[str, ...] = ("ingress", "egress", "terminations")  # fields that the table of one group or ACL leaves out
+    called: str = "rules"
 
 
 class Noun(NamedTuple):
@@ -238,9 +239,9 @@ def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_t
 
 
 def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
-    """Add `list` to the commands about the rules of a kind of resource."""
+    """Add `list` to the commands about the rules, or routes, of a kind of resource."""
 
-    @group.command("list", help=f"List the rules of a {noun.name}.")
+    @group.command("list", help=f"List the {rules.called} of a {noun.name}.")
     @resource_argument(noun.kind, noun.name)
     @output_option
     @pass_session

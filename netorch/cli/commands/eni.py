@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, complete, group_option, tag_option
+from netorch.cli.context import Session, action, complete, group_option, source_dest_option, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
 from netorch.cli.output import Columns, output_option
 
@@ -125,3 +125,19 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
     ids = [session.id_beside("sg", group, found.id) for group in groups]
     changed = modify_interface_groups(session.store, session.caller, found.id, ids)
     click.echo(f"{changed.id} is in {' '.join(changed.groups)}")
+
+
+@command.command()
+@resources_argument("eni", "network interface")
+@source_dest_option(required=True)
+@action
+def modify(session: Session, resources: tuple[str, ...], source_dest_check: bool) -> None:
+    """Switch the source/destination check of interfaces on or off.
+
+    While it is off, an interface may send and receive packets of others' addresses, as a firewall or router does.
+    """
+    from netorch.control.actions.enis import modify_network_interface
+
+    for eni_id in session.ids_of("eni", resources):
+        modify_network_interface(session.store, session.caller, eni_id, source_dest_check=source_dest_check)
+        click.echo(f"{eni_id}: the source/destination check is {'on' if source_dest_check else 'off'}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, complete, group_option, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, group_option, pass_session, source_dest_option, tag_option
 from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
 from netorch.cli.output import MACHINE, Columns, list_output_option, show_rows
 from netorch.errors import NetorchError
@@ -91,6 +91,7 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 @click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
 @click.option("--netns", default="", help="With --attachment existing, the operator's only: a name in /run/netns, or a path.")
 @group_option
+@source_dest_option(default=True)
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
@@ -114,6 +115,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
         address=wishes["address"],
         ipv6_address=wishes["ipv6_address"],
         groups=tuple(session.id_beside("sg", group, subnet or vpc) for group in wishes["groups"]),
+        source_dest_check=wishes["source_dest_check"],
         attachment=Attachment(wishes["attachment"]),
         netns=wishes["netns"],
         tags=wishes["tags"],

@@ -14,12 +14,12 @@ from netorch.cli.output import Columns, output_option
 if TYPE_CHECKING:
     from netorch.control.actions.prefix_lists import PrefixListInfo
 
-COLUMNS = Columns(("name", "vpc", "version", "max_entries", "entries", "groups"), ("tags", "id"))
+COLUMNS = Columns(("name", "vpc", "version", "max_entries", "entries", "groups", "route_tables"), ("tags", "id"))
 
 
 @click.group()
 def command() -> None:
-    """Prefix lists: CIDRs under one name, for the rules of security groups."""
+    """Prefix lists: CIDRs under one name, for the rules of security groups and for routes."""
 
 
 def row(info: PrefixListInfo) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def row(info: PrefixListInfo) -> dict[str, Any]:
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "entries": [entry.cidr for entry in info.prefix_list.entries],
         "groups": list(info.groups),
+        "route_tables": list(info.route_tables),
     }
 
 
@@ -39,7 +40,7 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("pl", "prefix list", COLUMNS, row, _actions)
-add_common(command, NOUN, "Delete a prefix list that no rule refers to.")
+add_common(command, NOUN, "Delete a prefix list that no rule and no route refers to.")
 
 
 @command.command()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list, resources_argument
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from netorch.control.actions.route_tables import RouteTableInfo
+    from netorch.model.vpc import Subnet
+    from netorch.records.caller import Caller
+    from netorch.store.base import Store
 
 COLUMNS = Columns(("name", "vpc", "main", "routes", "subnets"), ("tags", "id"))
+ROUTE_COLUMNS = ("destination", "target", "origin", "state")
 
 
 @click.group()
@@ -22,12 +27,27 @@ def command() -> None:
     """Route tables: each subnet has exactly one in force, the VPC's main one unless it names another."""
 
 
+def route_rows(info: RouteTableInfo) -> list[dict[str, Any]]:
+    """Return a table's routes as they are shown."""
+    return [
+        {
+            "destination": info.names.get(route.destination, route.destination),
+            "prefix_list": route.destination if route.destination.startswith("pl-") else "",
+            "target": info.names.get(route.target, route.target),
+            "target_id": route.target if "-" in route.target else "",
+            "origin": route.origin.value,
+            "state": route.state.value,
+        }
+        for route in info.routes
+    ]
+
+
 def row(info: RouteTableInfo) -> dict[str, Any]:
     """Return a route table as it is shown."""
     return {
         **msgspec.structs.asdict(info.table),
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
-        "routes": [f"{route.destination}->{route.target}" for route in info.routes],
+        "routes": route_rows(info),
         "subnets": list(info.subnets),
     }
 
@@ -38,7 +58,8 @@ def _actions() -> Actions:
     return Actions(describe_route_tables, describe_route_table, delete_route_table)
 
 
-NOUN = Noun("rtb", "route table", COLUMNS, row, _actions)
+ROUTES = Rules(ROUTE_COLUMNS, route_rows, counted=("routes",), untold=("routes",), called="routes")
+NOUN = Noun("rtb", "route table", COLUMNS, row, _actions, ROUTES)
 add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one that a subnet names can be deleted.")
 
 
@@ -61,10 +82,107 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
 @action
 def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
-    """Put a route table in force for subnets."""
+    """Put a route table in force for subnets that have the main one."""
     from netorch.control.actions.subnets import associate_route_table
 
+    _associate(session, table, subnets, associate_route_table)
+
+
+@command.command("replace-association")
+@click.argument("table", shell_complete=complete("rtb"))
+@click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
+@action
+def replace_association(session: Session, table: str, subnets: tuple[str, ...]) -> None:
+    """Put a route table in force for subnets in place of their own."""
+    from netorch.control.actions.subnets import replace_route_table_association
+
+    _associate(session, table, subnets, replace_route_table_association)
+
+
+def _associate(
+    session: Session, table: str, subnets: tuple[str, ...], change: Callable[[Store, Caller, str, str], Subnet]
+) -> None:
     tables = {subnet_id: session.id_beside("rtb", table, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
     for subnet_id, table_id in tables.items():
-        changed = associate_route_table(session.store, session.caller, subnet_id, table_id)
-        click.echo(f"subnet {changed.name} ({changed.id}) uses {changed.route_table or 'the main table'}")
+        _tell(change(session.store, session.caller, subnet_id, table_id))
+
+
+@command.command()
+@resources_argument("subnet", "subnet")
+@action
+def disassociate(session: Session, resources: tuple[str, ...]) -> None:
+    """Put the main route table in force for subnets, in place of their own."""
+    from netorch.control.actions.subnets import disassociate_route_table
+
+    for subnet_id in session.ids_of("subnet", resources):
+        _tell(disassociate_route_table(session.store, session.caller, subnet_id))
+
+
+def _tell(subnet: Subnet) -> None:
+    click.echo(f"subnet {subnet.name} ({subnet.id}) uses {subnet.route_table or 'the main table'}")
+
+
+@command.group()
+def route() -> None:
+    """The routes of route tables.
+
+    Of those that hold a packet's destination, the one with the longest prefix decides.
+    """
+
+
+add_rule_list(route, NOUN, ROUTES)
+table_argument = click.argument("table", shell_complete=complete("rtb"))
+target_argument = click.argument("target", nargs=-1, required=True, metavar="[via] TARGET")
+
+
+@route.command()
+@table_argument
+@click.argument("destination")
+@target_argument
+@output_option
+@action
+def add(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
+    """Add a route to a route table.
+
+    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is blackhole, eni and the name of an instance, or an id.
+
+    Example: netorch route-table route add public 0.0.0.0/0 via eni fw-1
+    """
+    from netorch.control.actions.route_tables import create_route
+
+    changed = create_route(session.store, session.caller, session.id_of("rtb", table), destination, _words(target))
+    NOUN.show(session, changed.id, output)
+
+
+@route.command()
+@table_argument
+@click.argument("destination")
+@target_argument
+@output_option
+@action
+def replace(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
+    """Let a route of a route table lead to another target.
+
+    The local route can be replaced by one to an interface; the target local puts it back.
+    """
+    from netorch.control.actions.route_tables import replace_route
+
+    changed = replace_route(session.store, session.caller, session.id_of("rtb", table), destination, _words(target))
+    NOUN.show(session, changed.id, output)
+
+
+@route.command()
+@table_argument
+@click.argument("destination")
+@action
+def delete(session: Session, table: str, destination: str) -> None:
+    """Delete a route from a route table."""
+    from netorch.control.actions.route_tables import delete_route
+
+    changed = delete_route(session.store, session.caller, session.id_of("rtb", table), destination)
+    click.echo(f"deleted the route to {destination} from {changed.id}")
+
+
+def _words(target: tuple[str, ...]) -> str:
+    """Return a target without the word before it: `via` is written, as in a vpc.yaml, or left out."""
+    return " ".join(target[1:] if target[0] == "via" and len(target) > 1 else target)
