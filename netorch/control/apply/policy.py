@@ -20,6 +20,7 @@ from netorch.control.apply.draft import Draft, carriers, delete_filters
 from netorch.control.base.named import add_name
 from netorch.control.base.quotas import check_room
 from netorch.control.base.structure import delete_part
+from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import version_of
 from netorch.model.cloud import (
@@ -153,7 +154,13 @@ class PolicyPlanner:
         )
         if wanted == before:
             return
-        self._put(keys.resource(wanted.id), stored, wanted)
+        if stored is None:
+            self._make(wanted)
+        else:
+            writes = self._draft.step()
+            writes.change(keys.resource(wanted.id), stored.mod_revision, wanted)
+            if wanted.max_entries > stored.record.max_entries:  # whoever begins to use it counts it as it was
+                writes.expect(use_key(wanted.id), self._draft.revision_of(use_key(wanted.id)))
         self._records.of(PrefixList)[wanted.id] = Stored(wanted, ABSENT)
         self._note_change("prefix-list", before, wanted, member_differences("cidrs", _cidrs(before), _cidrs(wanted)))
 
@@ -219,17 +226,14 @@ class PolicyPlanner:
         self.acl_ids[decl.name] = "" if wanted.is_default else wanted.id
         if wanted == before:
             return
-        self._put(keys.resource(wanted.id), stored, wanted)
+        if stored is None:
+            self._make(wanted)
+        else:
+            self._draft.step().change(keys.resource(wanted.id), stored.mod_revision, wanted)
         members: list[Difference] = []
         for direction in Direction:
             members += member_differences(direction.value, _entry_texts(before, direction), _entry_texts(wanted, direction))
         self._note_change("network-acl", before, wanted, members)
-
-    def _put(self, key: str, stored: Stored[PrefixList] | Stored[NetworkAcl] | None, wanted: PrefixList | NetworkAcl) -> None:
-        if stored is None:
-            self._make(wanted)
-        else:
-            self._draft.step().change(key, stored.mod_revision, wanted)
 
     def _note_change(self, kind: str, before: Filter | None, wanted: Filter, members: list[Difference]) -> None:
         fields = {field: _sides(before, wanted, field) for field in ("description", "max_entries", "tags")}

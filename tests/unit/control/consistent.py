@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
+from netorch.control.base.quotas import Quotas
 from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
-from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.allowed import flaw_of
+from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
-from netorch.model.security import SecurityGroup
+from netorch.model.routing.target import TargetKind, target_of
+from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
 from netorch.records.names import wrong_names
+from netorch.records.vpc import VpcRecords
 from tests.unit.control.filters import check_filters
 
 
@@ -44,6 +48,29 @@ def check_peerings(inventory: Inventory) -> None:
             assert half.status is not PeeringStatus.ACTIVE or not overlap(ranges_of(records.vpc.record), ranges_of(peer))
         pairs = [half.peer.id for half in records.each(PeeringConnection) if half.status is PeeringStatus.ACTIVE]
         assert len(pairs) == len(set(pairs))
+
+
+def ranges_within(records: VpcRecords) -> set[str]:
+    """Return the ranges of a VPC's subnets that are not a whole range of the VPC."""
+    vpc = records.vpc.record
+    found = (text for subnet in records.each(Subnet) for text in (subnet.cidr, subnet.ipv6_cidr) if text)
+    return set(found) - set(vpc.cidrs + vpc.ipv6_cidrs)
+
+
+def check_routes(inventory: Inventory) -> None:
+    """Check that every table holds routes that may be made, in order, and no more than its quota."""
+    for records in inventory.vpcs.values():
+        subnets = [parse_prefix(text) for text in ranges_within(records)]
+        lists = {found: stored.record for found, stored in records.of(PrefixList).items()}
+        for table in records.each(RouteTable):
+            own = [route for route in table.routes if route.destination not in lists]
+            for route in own:
+                prefix, kind = parse_prefix(route.destination), target_of(route.target).kind
+                assert kind is not TargetKind.LOCAL
+                assert flaw_of(prefix, kind, ranges_of(records.vpc.record), subnets) is None
+            assert own == sorted(own, key=lambda route: parse_prefix(route.destination))
+            assert table.routes[: len(own)] == tuple(own)
+            assert max(counts(table.routes, lists).values()) <= Quotas().routes_per_table
 
 
 def check_references(inventory: Inventory, placements: set[str]) -> None:

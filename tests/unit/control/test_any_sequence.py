@@ -51,7 +51,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.alloc import QUARANTINE_S
 from netorch.store.memory import MemoryStore
-from tests.unit.control.consistent import check_ranges, check_references
+from tests.unit.control.consistent import check_ranges, check_references, check_routes, ranges_within
 from tests.unit.control.filters import FILTERS
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ VNIS = st.sampled_from([None, None, 5000, 5001])
 DIRECTIONS = st.sampled_from(Direction)
 PEERS = st.sampled_from(["10.0.0.0/8", "::/0", "sg-a", "sg-b", "sg-default", "pl-a", "pl-b"])
 PROTOCOLS = st.sampled_from(["tcp", "all", "icmp"])
+DESTINATIONS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "10.1.0.0/28", "0.0.0.0/0", "pl-a", "pl-b"])
 SIZES = st.sampled_from([1, 2, 58, 60])
 
 
@@ -172,6 +173,21 @@ class Actions(RuleBasedStateMachine):
     def associate_table(self, seed: int, other: int) -> None:
         subnet, table = self.some(Subnet, seed), self.some(RouteTable, other)
         self.try_to(lambda: subnets.associate_route_table(self.store, self.operator, subnet, table))
+
+    @rule(seed=SEED, other=SEED, act=st.sampled_from(["create", "create", "replace", "delete"]), destination=DESTINATIONS)
+    def change_routes(self, seed: int, other: int, act: str, destination: str) -> None:
+        table, eni = self.some(RouteTable, seed), self.some(NetworkInterface, other)
+        target = "blackhole" if seed % 3 == 0 else "local" if seed % 3 == 1 and act == "replace" else eni
+        acts: dict[str, Callable[[], object]] = {
+            "create": lambda: route_tables.create_route(self.store, self.operator, table, destination, target),
+            "replace": lambda: route_tables.replace_route(self.store, self.operator, table, destination, target),
+            "delete": lambda: route_tables.delete_route(self.store, self.operator, table, destination),
+        }
+        self.try_to(acts[act])
+
+    @rule(seed=SEED)
+    def end_association(self, seed: int) -> None:
+        self.try_to(lambda: subnets.disassociate_route_table(self.store, self.operator, self.some(Subnet, seed)))
 
     @rule(seed=SEED)
     def delete_table(self, seed: int) -> None:
@@ -344,6 +360,7 @@ class Actions(RuleBasedStateMachine):
     def the_records_are_consistent(self) -> None:
         inventory = read_inventory(self.store)
         check_ranges(inventory)
+        check_routes(inventory)
         check_references(inventory, {kv.key for kv in self.store.list("host/").kvs if "/placement/" in kv.key})
 
     def teardown(self) -> None:
@@ -352,10 +369,16 @@ class Actions(RuleBasedStateMachine):
         for eni in [kv.key for kv in self.store.list("vpc/").kvs if "/eni/" in kv.key]:
             enis.delete_network_interface(self.store, self.operator, eni.rpartition("/")[2])
         for records in read_inventory(self.store).vpcs.values():
+            for stored in records.of(RouteTable).values():
+                for inner in {route.destination for route in stored.record.routes} & ranges_within(records):
+                    route_tables.delete_route(self.store, self.operator, stored.record.id, inner)
             for subnet in records.of(Subnet):
                 subnets.delete_subnet(self.store, self.operator, subnet)
-            for table in [table.record for table in records.of(RouteTable).values() if not table.record.main]:
-                route_tables.delete_route_table(self.store, self.operator, table.id)
+            for table in [table.record for table in records.of(RouteTable).values()]:
+                for listed in [route.destination for route in table.routes if route.destination in records.of(PrefixList)]:
+                    route_tables.delete_route(self.store, self.operator, table.id, listed)
+                if not table.main:
+                    route_tables.delete_route_table(self.store, self.operator, table.id)
             for group in [stored.record for stored in records.of(SecurityGroup).values()]:
                 ids = [rule.id for rule in group.ingress + group.egress]
                 permissions.revoke_by_id(self.store, self.operator, group.id, ids)
