@@ -261,8 +261,8 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
     """Return the VPC with one more range, IPv4 or IPv6.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, InvalidVpc.Range for a bad range, one that overlaps another of its own or
-        of a peer, or one that is the same as, or larger than, the destination of a route.
+      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, InvalidVpc.Range for a bad range, one that overlaps another of its own
+        or of a peer, or one that is the same as, or larger than, the destination of a route.
     """
 
     def decide() -> tuple[Writes, Vpc]:

@@ -12,7 +12,6 @@ from netorch.model.routing.target import REPLACES_LOCAL, SUPPORTED, TargetKind
 from netorch.model.routing.text import RouteWords
 from netorch.model.rules import Flaw
 
-_INSTEAD: Final = "an interface (eni) or a NAT gateway"
 _NOUNS: Final = {
     TargetKind.PEERING: "VPC peering connections",
     TargetKind.INTERNET_GATEWAY: "internet gateways",
@@ -54,7 +53,7 @@ def flaw_of(destination: Prefix, kind: TargetKind, ranges: Collection[Prefix], s
         return None
     if kind not in REPLACES_LOCAL:
         what = "is" if destination == inside else "is more specific than"
-        return Flaw(f"{destination} {what} {inside}, a range of the VPC itself", f"let the route lead to {_INSTEAD}")
+        return Flaw(f"{destination} {what} {inside}, a range of the VPC itself", "let the route lead to an interface (eni)")
     if destination != inside and subnets is not None and destination not in subnets:
         what = f"{destination} is more specific than the VPC's {inside}, and is not the whole range of one of its subnets"
         return Flaw(what, "write the range of a subnet, all of it")

@@ -71,6 +71,7 @@ def instances(
                 ipv6_address=f"{base6}{number + 4:x}" if base6 and draw(st.booleans()) else "",
                 mac=f"02:00:00:00:{number:02X}:{index:02x}" if draw(st.booleans()) else "",
                 security_groups=draw(st.lists(st.sampled_from(groups), max_size=2, unique=True)),
+                source_dest_check=draw(st.booleans()),
                 attachment=attachment,
                 netns=f"/proc/{vni}{number}/ns/net" if attachment is Attachment.EXISTING else "",
                 tags=draw(tags),
@@ -178,10 +179,22 @@ def peerings(draw: st.DrawFn) -> list[PeeringDecl]:
 
 
 @st.composite
+def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[RouteTableDecl]:
+    """Return tables whose routes lead to nothing, to an interface that is named by its id, or back to the VPC."""
+    eni = "eni-00138800000000001"
+    routes = ["0.0.0.0/0 via blackhole", "  192.0.2.0/24  via  blackhole", "2001:DB8::/32 via blackhole", "10.0.0.0/16 via local"]
+    routes += [f"pl-{name} via {eni}" for name in lists] + [f"{cidr} via {eni}" for cidr in subnets]
+    some = st.lists(st.sampled_from(routes), max_size=4, unique=True)
+    found = draw(st.lists(st.one_of(names, st.just("main")), max_size=2, unique=True))
+    return [RouteTableDecl(name=name, routes=draw(some), tags=draw(tags)) for name in found]
+
+
+@st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
     dual = draw(st.booleans())
-    tables = [RouteTableDecl(name=table, tags=draw(tags)) for table in draw(st.lists(names, max_size=2, unique=True))]
     lists = draw(prefix_lists())
+    found = draw(st.lists(names, max_size=4, unique=True))
+    tables = draw(route_tables([found.name for found in lists], [f"10.{k // 8}.{k}.0/24" for k in range(len(found))]))
     groups = draw(security_groups([found.name for found in lists]))
     acls = draw(network_acls())
     of_vpc, of_subnet, of_instance = draw(flow_logs())
@@ -190,12 +203,12 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
             name=subnet,
             cidr=f"10.{k // 8}.{k}.0/24",
             ipv6_cidr=f"fd00:1:0:{k:x}::/64" if dual and draw(st.booleans()) else "",
-            route_table=draw(st.sampled_from(["", *(table.name for table in tables)])),
+            route_table=draw(st.sampled_from(["", "main", *(table.name for table in tables)])),
             network_acl=draw(st.sampled_from(["", "default", *(acl.name for acl in acls)])),
             tags=draw(tags),
             flow_logs=of_subnet if k == 0 else [],
         )
-        for k, subnet in enumerate(draw(st.lists(names, max_size=4, unique=True)))
+        for k, subnet in enumerate(found)
     ]
     return VpcDecl(
         name=name,

@@ -33,6 +33,7 @@ SCHEMA_SEES = [
     "hosts",
     "flow_logs",
     "peerings",
+    "routes",
     "text_read_as_something_else",
 ]
 

@@ -42,7 +42,10 @@ VPC = VpcDecl(
     ipv6_cidrs=["fd00::/56"],
     vni=5000,
     tags={"env": "prod"},
-    route_tables=[RouteTableDecl(name="inner")],
+    route_tables=[
+        RouteTableDecl(name="main", routes=["10.0.1.0/24 via eni one"]),
+        RouteTableDecl(name="inner", routes=["pl-offices via blackhole", "0.0.0.0/0 via eni one", "10.0.0.0/16 via eni two"]),
+    ],
     network_acls=[
         NetworkAclDecl(
             name="strict", ingress=[AclEntryDecl(rule=10, action=AclAction.ALLOW, protocol="tcp", cidr="0.0.0.0/0", ports=22)]
@@ -52,7 +55,9 @@ VPC = VpcDecl(
     security_groups=[SecurityGroupDecl(name="ssh", ingress=[IngressDecl(protocol="tcp", ports=22, source="pl-offices")])],
     subnets=[SubnetDecl(name="a", cidr="10.0.1.0/24", ipv6_cidr="fd00::/64", route_table="inner", network_acl="strict")],
     instances=[
-        InstanceDecl(name="one", host="hv2", address="10.0.1.4", mac="06:00:00:00:00:01", security_groups=["ssh"]),
+        InstanceDecl(
+            name="one", host="hv2", address="10.0.1.4", mac="06:00:00:00:00:01", security_groups=["ssh"], source_dest_check=False
+        ),
         InstanceDecl(name="two", tags={"role": "db"}),
     ],
     flow_logs=[FlowLogDecl(name="all")],
@@ -75,10 +80,17 @@ def by_commands(store: Store, caller: Caller) -> str:
         store, caller, vpc.id, name="a", cidr="10.0.1.0/24", ipv6_cidr="fd00::/64", route_table=table.id, network_acl=acl.id
     )
     for wish in (
-        instances.Wish(name="one", host="hv2", address="10.0.1.4", mac="06:00:00:00:00:01", groups=(group.id,)),
+        instances.Wish(
+            name="one", host="hv2", address="10.0.1.4", mac="06:00:00:00:00:01", groups=(group.id,), source_dest_check=False
+        ),
         instances.Wish(name="two", tags={"role": "db"}),
     ):
         instances.run_instance(store, caller, msgspec.structs.replace(wish, subnet=subnet.id))
+    main = next(info.table for info in route_tables.describe_route_tables(store, caller, vpc.id) if info.table.main)
+    route_tables.create_route(store, caller, main.id, "10.0.1.0/24", "eni one")
+    route_tables.create_route(store, caller, table.id, "0.0.0.0/0", "eni one")
+    route_tables.create_route(store, caller, table.id, "pl-offices", "blackhole")
+    route_tables.replace_route(store, caller, table.id, "10.0.0.0/16", "eni two")
     flow_logs.create_flow_log(store, caller, vpc.id, name="all")
     return vpc.id
 
@@ -130,6 +142,7 @@ def test_a_plan_and_commands_delete_the_same(stores: tuple[Store, Store], acme: 
     vpc_id = by_commands(stores[0], acme)
     for instance in ("one", "two"):
         instances.terminate_instance(stores[0], acme, _id(stores[0], "i", instance))
+    route_tables.delete_route(stores[0], acme, _id(stores[0], "rtb", "main"), "10.0.1.0/24")
     subnets.delete_subnet(stores[0], acme, _id(stores[0], "subnet", "a"))
     route_tables.delete_route_table(stores[0], acme, _id(stores[0], "rtb", "inner"))
     acls.delete_network_acl(stores[0], acme, _id(stores[0], "acl", "strict"))
@@ -167,6 +180,28 @@ def test_a_plan_refuses_the_instances_that_a_command_refuses(
     third = msgspec.structs.replace(InstanceDecl(name="three"), **{field: value})
     with pytest.raises(ApiError) as plan:
         by_file(stores[1], acme, msgspec.structs.replace(VPC, instances=[*VPC.instances, third]))
+    assert plan.value.code == command.value.code
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "10.0.1.0/25 via eni one",
+        "10.0.0.0/16 via blackhole",
+        "192.0.2.0/24 via eni-00138800000000001",
+        "pl-00138800000000001 via blackhole",
+        "169.254.168.0/24 via blackhole",
+    ],
+)
+def test_a_plan_refuses_the_routes_that_a_command_refuses(stores: tuple[Store, Store], acme: Caller, route: str) -> None:
+    by_commands(stores[0], acme)
+    destination, _, target = route.partition(" via ")
+    with pytest.raises(ApiError) as command:
+        route_tables.create_route(stores[0], acme, _id(stores[0], "rtb", "main"), destination, target)
+    by_file(stores[1], acme)
+    tables = [RouteTableDecl(name="main", routes=[route]), *VPC.route_tables[1:]]
+    with pytest.raises(ApiError) as plan:
+        by_file(stores[1], acme, msgspec.structs.replace(VPC, route_tables=tables))
     assert plan.value.code == command.value.code
 
 
