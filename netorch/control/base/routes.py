@@ -72,8 +72,8 @@ def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: 
     """
     of = BY_PREFIX[kind.value]
     if is_id(text, kind.value):
-        owner, _ = read(store, caller, of.type, text)
-        if owner.record.id != vpc.id:
+        if store.get(keys.member(vpc.vni, text)) is None:
+            read(store, caller, of.type, text)
             raise invalid(f"{of.noun} {text}", "belongs to another VPC", f"choose one of {vpc.id}")
         return text
     if kind is TargetKind.INTERFACE and (holder := holder_of(store.get(keys.name(vpc.id, "i", text)))):
