@@ -28,6 +28,11 @@ ACTIONS = {
     "subnet untag": "acme/acme/app colour",
     "route-table create": "new --vpc acme/acme",
     "route-table associate": "acme/acme/other app",
+    "route-table replace-association": "acme/acme/other own",
+    "route-table disassociate": "acme/acme/own",
+    "route-table route add": "acme/acme/main 192.0.2.0/24 via blackhole",
+    "route-table route replace": "acme/acme/inner 192.0.2.0/24 via eni web-1",
+    "route-table route delete": "acme/acme/inner 192.0.2.0/24",
     "route-table delete": "acme/acme/other",
     "route-table set-tags": "acme/acme/other env=prod",
     "route-table tag": "acme/acme/other env=prod",
@@ -59,6 +64,7 @@ ACTIONS = {
     "eni attach": "acme/acme/spare acme/acme/web-1",
     "eni detach": "acme/acme/second",
     "eni set-groups": "acme/acme/spare web",
+    "eni modify": "acme/acme/spare --no-source-dest-check",
     "eni set-tags": "acme/acme/spare env=prod",
     "eni tag": "acme/acme/spare env=prod",
     "eni untag": "acme/acme/spare colour",
@@ -104,6 +110,7 @@ READERS = {
     "vpc show": "acme/acme",
     "subnet show": "acme/acme/app",
     "route-table show": "acme/acme/main",
+    "route-table route list": "acme/acme/main",
     "sg show": "acme/acme/web",
     "sg rule list": "acme/acme/web",
     "nacl show": "acme/acme/strict",
@@ -135,12 +142,12 @@ vpcs:
 - name: acme
   owner: acme
   cidrs: [10.44.0.0/16]
-  route_tables: [{name: other}]
+  route_tables: [{name: other}, {name: inner, routes: [192.0.2.0/24 via blackhole]}]
   prefix_lists: [{name: offices, cidrs: [10.0.0.0/8]}]
   security_groups: [{name: web, ingress: [{protocol: tcp, ports: 443, source: 10.0.0.0/8}]}]
   network_acls: [{name: strict, ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}]}]
   flow_logs: [{name: all}]
-  subnets: [{name: app, cidr: 10.44.12.0/24}, {name: empty, cidr: 10.44.14.0/24}]
+  subnets: [{name: app, cidr: 10.44.12.0/24}, {name: empty, cidr: 10.44.14.0/24}, {name: own, cidr: 10.44.15.0/24, route_table: inner}]
   instances: [{name: web-1, subnet: app, host: hv1, address: 10.44.12.4}, {name: web-2, subnet: app, host: hv2}]
 - {name: bare, owner: globex, cidrs: [10.0.0.0/16, 10.1.0.0/16]}
 - {name: third, owner: globex, cidrs: [10.50.0.0/16]}
