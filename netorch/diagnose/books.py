@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
+from netorch.model.routing.effective import effective, overrides, ranges_of
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
 from netorch.trace.rulebook import Rulebook
+from netorch.trace.ways import Ways
 
 
 def rulebook_of(records: VpcRecords) -> Rulebook:
     """Return a VPC's rules with the interfaces that are attached: only these have addresses that are mapped."""
     return Rulebook(
         subnets=list(records.each(Subnet)),
-        interfaces=[stored.record for stored in records.of(NetworkInterface).values() if records.mappings_of(stored.record)],
+        interfaces=_attached(records),
         groups=list(records.each(SecurityGroup)),
         acls=list(records.each(NetworkAcl)),
         prefix_lists=list(records.each(PrefixList)),
     )
+
+
+def _attached(records: VpcRecords) -> list[NetworkInterface]:
+    return [eni for eni in records.each(NetworkInterface) if records.mappings_of(eni)]
+
+
+def ways_of(records: VpcRecords) -> Ways:
+    """Return the ways that packets take inside a VPC, by the tables of its subnets: routes inside its ranges alone matter."""
+    vpc = records.vpc.record
+    ranges = ranges_of(vpc)
+    main = records.main_table()
+    interfaces = _attached(records)
+    available = {eni.id for eni in interfaces}
+    routes = {}
+    for subnet in records.each(Subnet):
+        table = records.one(RouteTable, subnet.route_table) or main
+        if table is not None and overrides(vpc, table.routes):
+            found = effective(vpc, table.routes, available=available, lists={})
+            routes[subnet.id] = tuple(route for route in found if any(own.contains(route.prefix) for own in ranges))
+    return Ways(routes, interfaces)
 
 
 def names_of(records: VpcRecords) -> dict[str, str]:

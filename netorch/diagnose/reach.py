@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.diagnose.books import names_of, rulebook_of
+from netorch.diagnose.books import names_of, rulebook_of, ways_of
 from netorch.model.cloud import Cloud
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -18,6 +18,7 @@ from netorch.trace.reach import ALL_ANSWERS, Class, Reach, Services, by_answers,
 from netorch.trace.reach import Flows as Open
 from netorch.trace.rulebook import Rulebook
 from netorch.trace.services import Spans, ports_of
+from netorch.trace.ways import STRAIGHT, Way
 
 
 class Flows(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,8 @@ class Flows(msgspec.Struct, frozen=True, kw_only=True):
     destinations: tuple[str, ...]
     services: tuple[str, ...]  # in the words of the command line, e.g. "tcp 22,443"
     answers: str = ""  # the ports that answers are let back to, where these are only some: partly open
+    through: tuple[str, ...] = ()  # the interfaces that packets pass on the way
+    code: str = ""  # why routes drop the packets, where they do: rules permit the flow, and it is not open
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,26 +45,35 @@ class _Vpc:
     """One VPC's flows, with the names of its interfaces; a VPC that is not there has none."""
 
     def __init__(self, records: VpcRecords | None, also: Iterable[int] = ()) -> None:
-        self.reach = Reach(rulebook_of(records), also) if records is not None else Reach(Rulebook((), (), (), (), ()), also)
+        nothing = Rulebook((), (), (), (), ())
+        self.reach = Reach(nothing, also) if records is None else Reach(rulebook_of(records), also, ways_of(records))
+        self.names = names_of(records) if records is not None else {}
         self.classes: dict[tuple[str, int], Class] = {}  # by an interface's name and IP version
-        names = names_of(records) if records is not None else {}
         for found, members in self.reach.members.items():
             for eni in members:
-                self.classes[names[eni.id], found.version] = found
+                self.classes[self.names[eni.id], found.version] = found
 
     def between(self, source: Class | None, destination: Class | None) -> Open:
         """Return what is open, or partly; nothing from or to what is not there."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
+    def way(self, source: Class | None, destination: Class | None) -> Way:
+        """Return the way of these packets; a straight one from or to what is not there."""
+        return self.reach.way(source, destination) if source is not None and destination is not None else STRAIGHT
+
 
 def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
-    """Yield all flows, open or partly, of the VPCs that the caller sees, between interfaces that rules hold alike."""
+    """Yield all flows that rules permit, of the VPCs that the caller sees, between interfaces that are held alike.
+
+    They are open, or partly, unless routes drop their packets: then `code` says why.
+    """
     for name, records in _visible(inventory, caller):
         names = names_of(records)
-        reach = Reach(rulebook_of(records))
+        reach = Reach(rulebook_of(records), ways=ways_of(records))
         for source, destination, found in reach.pairs():
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
-            yield from _told(name, source.version, sources, destinations, by_answers(found, {}), reach.protocols)
+            way = _in_words(reach.way(source, destination), names)
+            yield from _told(name, source.version, sources, destinations, by_answers(found, {}), reach.protocols, way)
 
 
 def _told(
@@ -71,6 +83,7 @@ def _told(
     destinations: Sequence[str],
     found: dict[Spans, Services],
     protocols: Iterable[int],
+    way: Way,
 ) -> Iterator[Flows]:
     """Yield flows in words, those that are open before those that are partly open."""
     for answers, services in found.items():
@@ -81,7 +94,14 @@ def _told(
             destinations=tuple(destinations),
             services=texts_of(services, protocols, version),
             answers="" if answers == ALL_ANSWERS else ports_of(answers),
+            through=way.through,
+            code=way.code.value if way.code is not None else "",
         )
+
+
+def _in_words(way: Way, names: Mapping[str, str]) -> Way:
+    """Return a way with the names of the interfaces that it passes."""
+    return Way(tuple(names[eni_id] for eni_id in way.through), way.code)
 
 
 def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Change]:
@@ -120,8 +140,9 @@ def _changes(name: str, before: _Vpc, after: _Vpc) -> Iterator[Change]:
             if other != version or (sources is destinations and len(sources) == 1):
                 continue
             old, new = before.between(old_source, old_destination), after.between(new_source, new_destination)
+            way = _in_words(after.way(new_source, new_destination), after.names)
             for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
-                for flows in _told(name, version, sources, destinations, more, after.reach.protocols):
+                for flows in _told(name, version, sources, destinations, more, after.reach.protocols, way):
                     yield Change(opened=opened, flows=flows)
 
 

@@ -21,6 +21,13 @@ class Code(Enum):
     ENI_SG_RULES_MISMATCH = "ENI_SG_RULES_MISMATCH", "no rule of the interface's security groups permits it"
     SUBNET_ACL_RESTRICTION = "SUBNET_ACL_RESTRICTION", "the subnet's network ACL denies it"
     NO_ROUTE_TO_DESTINATION = "NO_ROUTE_TO_DESTINATION", "the route table has no route to the address"
+    BAD_STATE_ROUTE = "BAD_STATE_ROUTE", "the route is a black hole, or its target is gone"
+    ENI_SOURCE_DEST_CHECK_RESTRICTION = (
+        "ENI_SOURCE_DEST_CHECK_RESTRICTION",
+        "the interface on the way has its source/destination check on, and takes packets for its own addresses only",
+    )
+    ROUTING_LOOP = "ROUTING_LOOP", "the routes lead back to an interface that the packet has passed"
+    ASYMMETRIC_ROUTES = "ASYMMETRIC_ROUTES", "answers do not come back through the interfaces that the packet passes"
     NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
     DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
     INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"

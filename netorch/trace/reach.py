@@ -7,10 +7,12 @@ Linux chooses from 32768 to 60999, so it works for most senders, and a gate must
 request has a type of its own; that to any other protocol is of the same. An authentication header of IPv6, which is in no
 connection, is looked at as if it were in one. Of ICMP only requests begin anything: that other types are among the services says
 nothing about them.
-Route tables are not looked at: a VPC's own routes are always there.
+Route tables say which way packets take (`ways.py`): none, straight, or through the interfaces of appliances, whose groups and
+ACLs must let the packet in and out as well.
 
-Interfaces that rules cannot tell apart are one class: same groups, same subnet, addresses inside the same CIDRs of all those that
-rules, prefix lists and ACL entries name. Flows are computed between classes and looked up for members.
+Interfaces that rules and routes cannot tell apart are one class: same groups, same subnet, addresses inside the same CIDRs of all
+those that rules, prefix lists, ACL entries and routes name. A route's target is a class of its own. Flows are computed between
+classes and looked up for members.
 
 Cost: interfaces * distinct prefix lengths for the classes; then for every class what the rules of each set of groups and of each
 ACL say of it, groups * classes * rules; then a few look-ups for each two classes, since equal parts are combined once. It grows
@@ -21,6 +23,8 @@ which no two are alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import reduce
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import msgspec
@@ -43,6 +47,7 @@ from netorch.trace.services import (
     union,
     without,
 )
+from netorch.trace.ways import Way, Ways
 
 Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names
 
@@ -56,6 +61,7 @@ class Part(NamedTuple):
 
 Flows = dict[int, Part]  # by protocol; only those that have any
 ALL_ANSWERS: Final[Spans] = (EPHEMERAL,)  # also of protocols whose answers go to no port
+ALL_STRAIGHT: Final = Ways({}, ())
 _CLOSED: Final = Part(NOTHING, NOTHING)
 
 
@@ -65,18 +71,20 @@ class Class(msgspec.Struct, frozen=True):
     version: int
     groups: tuple[str, ...]
     subnet: str
-    cidrs: frozenset[str]  # of those that rules name, which hold its address
+    cidrs: frozenset[str]  # of those that rules and routes name, which hold its address
+    target: str = ""  # the interface's id, if routes lead to it
 
 
 class Reach:
     """Every open flow of one VPC, computed when asked for."""
 
-    def __init__(self, book: Rulebook, also: Iterable[int] = ()) -> None:
+    def __init__(self, book: Rulebook, also: Iterable[int] = (), ways: Ways = ALL_STRAIGHT) -> None:
         """Index a VPC's records. `also` are protocols to tell apart though no rule names them, for comparisons."""
         self._book = book
+        self._ways = ways
         named = {rule.protocol for rule in _all_rules(book)}
         self.protocols = sorted({ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, *named, *also})
-        self._lookup = _lookup_of(book)
+        self._lookup = _lookup_of(book, ways.prefixes)
         self._group_parts: dict[tuple[tuple[str, ...], Direction, Class], Services] = {}
         self._acl_parts: dict[tuple[str, Direction, Class], Services] = {}
         self._parts: dict[tuple[tuple[int, Spans], ...], Services] = {}  # equal parts are one object
@@ -89,23 +97,37 @@ class Reach:
     def class_of(self, eni: NetworkInterface, version: int) -> Class:
         """Return an interface's class."""
         address = eni.address if version == 4 else eni.ipv6_address
-        return Class(version, eni.groups, eni.subnet, self._cidrs_around(address))
+        return Class(version, eni.groups, eni.subnet, self._cidrs_around(address), eni.id if eni.id in self._ways.targets else "")
+
+    def way(self, source: Class, destination: Class) -> Way:
+        """Return the way of packets from members of one class to members of another, or of the same."""
+        return self._ways.there_and_back(self.members[source][0], self.members[destination][0], source.version)
 
     def between(self, source: Class, destination: Class) -> Flows:
         """Return what members of one class can open to members of another, or of the same; only protocols that have any."""
-        if source.version != destination.version:
+        if source.version != destination.version or self.way(source, destination).code is not None:
             return {}
-        parts = [
-            self._by_groups(source.groups, Direction.EGRESS, destination),
-            self._by_groups(destination.groups, Direction.INGRESS, source),
-        ]
-        if source.subnet != destination.subnet:
-            for sender, receiver in ((source, destination), (destination, source)):
-                parts.append(self._by_acl(sender.subnet, Direction.EGRESS, receiver))
-                parts.append(self._by_acl(receiver.subnet, Direction.INGRESS, sender))
-        key = (source.version, *map(id, parts))
+        return self.permitted(source, destination)
+
+    def permitted(self, source: Class, destination: Class) -> Flows:
+        """Return what rules permit from one class to another on the way that routes say, or straight, where these drop it."""
+        way = self.way(source, destination)
+        passed = [self._book.interfaces[eni_id] for eni_id in way.through] if way.code is None else []
+        points: list[Class | NetworkInterface] = [source, *passed, destination]
+        groups: list[Services] = []
+        there: list[Services] = []
+        back: list[Services] = []
+        for sender, receiver in pairwise(points):
+            groups.append(self._by_groups(sender.groups, Direction.EGRESS, destination))
+            groups.append(self._by_groups(receiver.groups, Direction.INGRESS, source))
+            if sender.subnet != receiver.subnet:
+                there.append(self._by_acl(sender.subnet, Direction.EGRESS, destination))
+                there.append(self._by_acl(receiver.subnet, Direction.INGRESS, source))
+                back.append(self._by_acl(receiver.subnet, Direction.EGRESS, source))
+                back.append(self._by_acl(sender.subnet, Direction.INGRESS, destination))
+        key = (source.version, *map(id, (*groups, *there)), 0, *map(id, back))
         if key not in self._combined:
-            self._combined[key] = self._combine(parts, source.version)
+            self._combined[key] = self._combine([*groups, *there], back, source.version)
         return self._combined[key]
 
     def opens(self, source: Class, destination: Class, protocol: int, number: int) -> bool:
@@ -115,27 +137,25 @@ class Reach:
         return holds(found.services, number) and found.answers == ALL_ANSWERS
 
     def pairs(self) -> Iterator[tuple[Class, Class, Flows]]:
-        """Yield every two classes with two different interfaces of which one reaches the other."""
+        """Yield every two classes with two different interfaces of which rules let one reach the other."""
         for source, senders in self.members.items():
-            for destination, receivers in self.members.items():
+            for destination in self.members:
                 if source is destination and len(senders) == 1:
                     continue
-                found = self.between(source, destination) if receivers else {}
+                found = self.permitted(source, destination) if source.version == destination.version else {}
                 if found:
                     yield source, destination, found
 
-    def _combine(self, parts: list[Services], version: int) -> Flows:
-        """Return what passes groups (the first two parts), ACLs on the way there (two more, if any) and back (two more)."""
+    def _combine(self, there: list[Services], back: list[Services], version: int) -> Flows:
+        """Return what passes groups and ACLs on the way there, and whose answers pass ACLs on the way back."""
         found: Flows = {}
         for protocol in self.protocols:
-            spans, answers = both(parts[0][protocol], parts[1][protocol]), ALL_ANSWERS
-            if len(parts) > 2:
-                spans = both(spans, both(parts[2][protocol], parts[3][protocol]))
-                back = both(parts[4][protocol], parts[5][protocol])
+            spans, answers = reduce(both, (part[protocol] for part in there)), ALL_ANSWERS
+            for part in back:
                 if protocol in (TCP, UDP):
-                    answers = both(ALL_ANSWERS, back)
+                    answers = both(answers, part[protocol])
                 else:
-                    spans = _answered(protocol, version, spans, back)
+                    spans = _answered(protocol, version, spans, part[protocol])
             if spans and answers:
                 found[protocol] = Part(spans, answers)
         return found
@@ -207,9 +227,9 @@ def _all_rules(book: Rulebook) -> Iterator[SecurityGroupRule | AclEntry]:
         yield from acl.egress
 
 
-def _lookup_of(book: Rulebook) -> dict[tuple[int, int], dict[int, set[str]]]:
-    """Return every CIDR that a rule names, by (version, length) and network."""
-    texts: set[str] = set()
+def _lookup_of(book: Rulebook, routed: Iterable[str]) -> dict[tuple[int, int], dict[int, set[str]]]:
+    """Return every CIDR that a rule or route names, by (version, length) and network."""
+    texts: set[str] = set(routed)
     for rule in _all_rules(book):
         texts.update(book.cidrs_of(rule) if isinstance(rule, SecurityGroupRule) else (rule.cidr,))
     lookup: dict[tuple[int, int], dict[int, set[str]]] = {}

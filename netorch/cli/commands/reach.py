@@ -19,7 +19,7 @@ _SHOWN = 4  # names in a cell
 
 
 @click.command()
-@click.option("--matrix", "whole", is_flag=True, help="Show every open flow.")
+@click.option("--matrix", "whole", is_flag=True, help="Show every open flow, and what routes drop.")
 @click.option("--diff", "differs", is_flag=True, help="Show the flows that a file would open or close.")
 @click.option(
     "-f", "--file", "path", type=click.Path(path_type=Path), default=Path("vpc.yaml"), show_default=True, help="For --diff."
@@ -29,11 +29,14 @@ _SHOWN = 4  # names in a cell
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, whole: bool, differs: bool, path: Path, vpc: str, output: str) -> None:
-    """Show who can open which flows to whom, from security groups and network ACLs as they are stored.
+    """Show who can open which flows to whom, from security groups, network ACLs and route tables as they are stored.
 
     A flow is open when its first packet passes and its answer comes back: stateless ACLs must let answers through to all of ports
     1024 to 65535. It is partly open when they let answers through to some of these ports, e.g. 32768 to 60999, from which Linux
-    chooses. Instances that rules do not tell apart share a line.
+    chooses. Instances that rules and routes do not tell apart share a line.
+
+    Where a route leads to an interface, the flow goes through it, and is open if its groups and ACLs permit it as well. What
+    rules permit and routes drop is shown with the reason, and is not open.
 
     Exit codes of --matrix: 0 all of it, 2 something cannot be read and is left out; of --diff: 0 the file changes no flow, 2 it
     opens or closes one, be it for some ports of the answer only.
@@ -83,8 +86,11 @@ def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
 def _row(flows: Flows) -> tuple[str, str, str, str]:
     version = " (IPv6)" if flows.version == 6 else ""
     services = "; ".join(flows.services)
-    partly = f"{services} (partly: answers only to ports {flows.answers})"
-    return flows.vpc + version, _short(flows.sources), _short(flows.destinations), partly if flows.answers else services
+    notes = [f"partly: answers only to ports {flows.answers}"] if flows.answers else []
+    notes += [f"through {', '.join(flows.through)}"] if flows.through else []
+    notes += [f"dropped: {flows.code}"] if flows.code else []
+    said = f"{services} ({'; '.join(notes)})" if notes else services
+    return flows.vpc + version, _short(flows.sources), _short(flows.destinations), said
 
 
 def _count_partly(flows: Sequence[Flows]) -> None:

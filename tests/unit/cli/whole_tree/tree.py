@@ -147,7 +147,10 @@ vpcs:
   security_groups: [{name: web, ingress: [{protocol: tcp, ports: 443, source: 10.0.0.0/8}]}]
   network_acls: [{name: strict, ingress: [{rule: 100, action: allow, protocol: all, cidr: 0.0.0.0/0}]}]
   flow_logs: [{name: all}]
-  subnets: [{name: app, cidr: 10.44.12.0/24}, {name: empty, cidr: 10.44.14.0/24}, {name: own, cidr: 10.44.15.0/24, route_table: inner}]
+  subnets:
+  - {name: app, cidr: 10.44.12.0/24}
+  - {name: empty, cidr: 10.44.14.0/24}
+  - {name: own, cidr: 10.44.15.0/24, route_table: inner}
   instances: [{name: web-1, subnet: app, host: hv1, address: 10.44.12.4}, {name: web-2, subnet: app, host: hv2}]
 - {name: bare, owner: globex, cidrs: [10.0.0.0/16, 10.1.0.0/16]}
 - {name: third, owner: globex, cidrs: [10.50.0.0/16]}
