@@ -24,13 +24,15 @@ _SIDE = {
 _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
     Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
+    Code.BAD_STATE_ROUTE: "replace the route, or bring its target back: netorch route-table list",
     Code.NO_MAPPING: "look who has which address: netorch map list",
     Code.CONNECTION_ALLOWANCE: "end connections that are not needed, or move instances to another host",
     Code.CONNECTION_TABLE_FULL: "move instances to another host, or raise its net.netfilter.nf_conntrack_max",
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }
-_LISTED = frozenset({Code.NO_ROUTE_TO_DESTINATION, Code.NO_MAPPING})  # whose advice is a list, of the VPC that it is about
+# Whose advice is a list, of the VPC that it is about.
+_LISTED = frozenset({Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE, Code.NO_MAPPING})
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,9 @@ from typing import NoReturn
 import msgspec
 
 from netorch.model.packet import Packet
+from netorch.state.l3 import BLACKHOLE
 from netorch.state.link import TapPort, VethPort, Vxlan
+from netorch.state.names import vni_of_table
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.machine import Machine
 from netorch.trace.nft import Judgement, Ruleset
@@ -168,7 +170,7 @@ class _Walker:
         skb.ct_state = CT_STATES["invalid"]  # what nft says of a packet that is in no connection yet
         for iifname in (device, vrf):
             skb.iifname = iifname
-            said = f"{iifname} belongs to VPC {table}"
+            said = f"{iifname} belongs to VPC {vni_of_table(table)}"
             self._judge(machine, Place.ZONE, machine.overlay, "prerouting", skb, said, silent=iifname == vrf)
             if skb.is_tracked:
                 self._recall(machine, skb)  # after the zone is known; the second time it is known already
@@ -178,6 +180,8 @@ class _Walker:
             self._judge(machine, Place.ROUTER, machine.overlay, "input", skb, f"{destination} is the router")
             return vrf
         route = machine.route(table, destination)
+        if route is not None and route.type == BLACKHOLE:
+            self._die(machine.name, Place.ROUTE, f"{route.dst} is a black hole in table {table}", Code.BAD_STATE_ROUTE)
         if route is None or not route.ifname:
             self._die(machine.name, Place.ROUTE, f"{destination} is unreachable in table {table}", Code.NO_ROUTE_TO_DESTINATION)
         out = machine.link(route.ifname)

@@ -10,6 +10,7 @@ from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.security import TCP, UDP, Direction
 from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.nft import OVER_ALLOWANCE, NftElement
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
@@ -227,6 +228,18 @@ def test_what_passes_is_told_with_the_rule_that_permits_it() -> None:
 def test_an_address_in_the_vpc_that_nobody_has_is_not_mapped_and_one_outside_has_no_route() -> None:
     assert explained(ALL, ping(A, "10.0.0.99")).code is Code.NO_MAPPING
     assert explained(ALL, ping(A, "192.0.2.1")).code is Code.NO_ROUTE_TO_DESTINATION
+
+
+def test_a_black_hole_ends_a_packet_that_a_wider_route_would_take() -> None:
+    objects = compiled(ALL)
+    hole = Route(vni=VNI, table=VNI, dst="192.0.2.0/24", type=BLACKHOLE)
+    objects["hv1"][hole.key] = hole
+    packet = ping(A, "192.0.2.1")
+    found = sent(ALL, packet, objects)
+    assert (found.code, found.hops[-1].said) == (Code.BAD_STATE_ROUTE, f"192.0.2.0/24 is a black hole in table {VNI}")
+    book = Rulebook(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
+    said = explain(book, case_of(ALL).view("hv1").vpc, packet, found, {})
+    assert said.fix.startswith("replace the route, or bring its target back: netorch route-table list --vpc ")
 
 
 def test_each_side_is_told_by_the_names_of_its_rules() -> None:
