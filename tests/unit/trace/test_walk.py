@@ -230,7 +230,7 @@ def test_an_address_in_the_vpc_that_nobody_has_is_not_mapped_and_one_outside_has
     assert explained(ALL, ping(A, "192.0.2.1")).code is Code.NO_ROUTE_TO_DESTINATION
 
 
-def test_a_black_hole_ends_a_packet_that_a_wider_route_would_take() -> None:
+def test_a_black_hole_ends_a_packet_with_a_reason_of_its_own() -> None:
     objects = compiled(ALL)
     hole = Route(vni=VNI, table=VNI, dst="192.0.2.0/24", type=BLACKHOLE)
     objects["hv1"][hole.key] = hole
