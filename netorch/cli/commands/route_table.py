@@ -82,7 +82,10 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
 @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
 @action
 def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
-    """Put a route table in force for subnets that have the main one."""
+    """Put a route table in force for subnets.
+
+    They must have the main one; `replace-association` is for those that have another.
+    """
     from netorch.control.actions.subnets import associate_route_table
 
     _associate(session, table, subnets, associate_route_table)
@@ -93,7 +96,7 @@ def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
 @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
 @action
 def replace_association(session: Session, table: str, subnets: tuple[str, ...]) -> None:
-    """Put a route table in force for subnets in place of their own."""
+    """Replace the route table of subnets that have their own."""
     from netorch.control.actions.subnets import replace_route_table_association
 
     _associate(session, table, subnets, replace_route_table_association)
@@ -111,7 +114,7 @@ def _associate(
 @resources_argument("subnet", "subnet")
 @action
 def disassociate(session: Session, resources: tuple[str, ...]) -> None:
-    """Put the main route table in force for subnets, in place of their own."""
+    """Give subnets the main route table again."""
     from netorch.control.actions.subnets import disassociate_route_table
 
     for subnet_id in session.ids_of("subnet", resources):

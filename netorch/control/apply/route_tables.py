@@ -26,6 +26,7 @@ from netorch.control.base.routes import (
 )
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import ABSENT, Writes
+from netorch.errors import UnreadableRecord
 from netorch.model.cloud import MAIN_ROUTE_TABLE, RouteTableDecl, VpcDecl
 from netorch.model.normal import normal_tables
 from netorch.model.permission import LIST_PREFIX
@@ -48,13 +49,15 @@ class RouteTablePlanner:
         self._decl = decl
         self._records = records
         self._guard = guard
-        self._stored = {stored.record.name: stored for stored in records.of(RouteTable).values()}
+        self._stored = {_name_of(stored.record): stored for stored in records.of(RouteTable).values()}
         self._planned = dict(self._stored)  # as they will be before their routes change
         self._decls = _with_main(decl.route_tables)
         self.ids: dict[str, str] = {}  # of those that will be, by name, as subnets store them
 
     def plan(self) -> None:
-        """Add new tables, without routes."""
+        """Add new tables, without routes. Raises UnreadableRecord when the main one is missing."""
+        if MAIN_ROUTE_TABLE not in self._stored:
+            raise UnreadableRecord(keys.resources(self._records.vni, "rtb"), "the main route table is missing")
         for decl in self._decls:
             if decl.name not in self._stored:
                 self._add(decl)
@@ -144,6 +147,11 @@ class _Targets:
         if text in self._records.of(BY_PREFIX[kind.value].type) or text in self._interfaces.values() or text in self._before:
             return text
         raise not_found(kind.value, text)
+
+
+def _name_of(table: RouteTable) -> str:
+    """Return what files call a table: the main one is told by what it is."""
+    return MAIN_ROUTE_TABLE if table.main else table.name
 
 
 def _with_main(decls: Sequence[RouteTableDecl]) -> list[RouteTableDecl]:

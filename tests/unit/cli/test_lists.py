@@ -25,7 +25,7 @@ vpcs:
   security_groups:
   - {name: web, ingress: [{protocol: tcp, ports: 443, source: pl-office}]}
   network_acls: [{name: strict}]
-  route_tables: [{name: private}]
+  route_tables: [{name: private, routes: [pl-office via blackhole]}]
   subnets:
   - {name: app, cidr: 10.44.12.0/24, route_table: private, network_acl: strict}
   - {name: db, cidr: 10.44.13.0/24}
@@ -81,7 +81,7 @@ def test_references_are_shown_by_name(cloud: Run) -> None:
     row = cloud("subnet", "list", "-o", "wide").stdout.splitlines()[1].split()
     assert row[5:7] == ["private", "strict"]
     assert cloud("eni", "list").stdout.splitlines()[1].split()[4] == "web-1"
-    assert cloud("prefix-list", "list").stdout.splitlines()[1].split()[-1] == "web"
+    assert cloud("prefix-list", "list").stdout.splitlines()[1].split()[-2:] == ["web", "private"]
     assert cloud("flow-log", "list").stdout.splitlines()[1].split()[2] == "acme"
 
 
