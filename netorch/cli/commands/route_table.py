@@ -96,7 +96,7 @@ def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
 @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
 @action
 def replace_association(session: Session, table: str, subnets: tuple[str, ...]) -> None:
-    """Replace the route table of subnets that have their own."""
+    """Replace the route table of subnets."""
     from netorch.control.actions.subnets import replace_route_table_association
 
     _associate(session, table, subnets, replace_route_table_association)
