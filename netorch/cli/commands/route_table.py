@@ -147,7 +147,8 @@ target_argument = click.argument("target", nargs=-1, required=True, metavar="[vi
 def add(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
     """Add a route to a route table.
 
-    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is blackhole, eni and the name of an instance, or an id.
+    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is blackhole, eni and the name of an instance, pcx- and
+    that of a peering connection, or an id.
 
     Example: netorch route-table route add public 0.0.0.0/0 via eni fw-1
     """

@@ -29,6 +29,7 @@ from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import BLACKHOLE, LOCAL, available_targets, target_of
 from netorch.model.security import PrefixList
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
@@ -147,7 +148,8 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
 def create_route(store: Store, caller: Caller, table_id: str, destination: str, target: str) -> RouteTable:
     """Return a route table with one more route.
 
-    `destination` is a CIDR, or a prefix list as in rules; `target` is `blackhole`, `eni` and an instance's name, or an id.
+    `destination` is a CIDR, or a prefix list as in rules; `target` is `blackhole`, `eni` and an instance's name, `pcx-` and a
+    peering connection's, or an id.
 
     Raises:
       ApiError: InvalidRouteTableID.NotFound, RouteAlreadyExists, RouteLimitExceeded, InvalidPrefixListID.NotFound, the target's
@@ -233,8 +235,14 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
     subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
     enis = [stored.record for stored in read_all(store, NetworkInterface, vpc.vni).values()]
     instances = {instance_id: stored.record for instance_id, stored in read_all(store, Instance, vpc.vni).items()}
-    names = route_names(enis, instances, (stored.record for stored in read_all(store, PrefixList, vpc.vni).values()))
-    available = available_targets(enis)
+    peerings = [stored.record for stored in read_all(store, PeeringConnection, vpc.vni).values()]
+    names = route_names(
+        enis,
+        instances,
+        (half for half in peerings if half.is_live(caller.now())),
+        (stored.record for stored in read_all(store, PrefixList, vpc.vni).values()),
+    )
+    available = available_targets([*enis, *peerings])
     infos = []
     for table in sorted(tables, key=lambda table: (not table.main, table.name)):
         own = "" if table.main else table.id

@@ -113,15 +113,22 @@ class _Planner:
         freed |= self._plan_replaced(decls, stored)
         new = [decl for decl in decls if (decl.owner, decl.name) not in stored]
         refused |= choose_vnis(draft, self._store, new, freed)
+        rest: dict[Path, Callable[[], None]] = {}
         for decl in decls:
             path = (decl.owner, decl.name)
             if path in refused:
                 continue
             try:
-                plan_vpc(draft, decl, stored.get(path))
+                rest[path] = plan_vpc(draft, decl, stored.get(path))
             except (ApiError, UnreadableRecord) as error:
                 refused[path] = error
         refused |= plan_peerings(draft, [decl for decl in decls if (decl.owner, decl.name) not in refused])
+        for path, plan_rest in rest.items():
+            try:
+                if path not in refused:
+                    plan_rest()
+            except (ApiError, UnreadableRecord) as error:
+                refused[path] = error
         for vni, taken in draft.namespaces.settle(draft.steps):
             path = next(path for path, records in draft.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)

@@ -1,7 +1,8 @@
 """What makes the route tables of one VPC as declared.
 
 New tables are stored without routes first, so that subnets can name them. Routes come last, once the instances that they lead to
-have their interfaces; until then a new table has local routes only. A route whose target is gone stays as it is: a black hole.
+have their interfaces; until then a new table has local routes only. Where they lead to peering connections by name, they come
+after these, which are planned when all VPCs are. A route whose target is gone stays as it is: a black hole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from netorch.control.base.named import add_name
 from netorch.control.base.routes import (
     Surroundings,
     change_routes,
+    is_there,
     make_route,
     ranges_of_subnets,
     room_for_routes,
@@ -28,8 +30,10 @@ from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import UnreadableRecord
 from netorch.model.cloud import MAIN_ROUTE_TABLE, RouteTableDecl, VpcDecl
+from netorch.model.ids import is_id
 from netorch.model.normal import normal_tables
 from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.model.routing.text import RouteWords, parse_route
 from netorch.model.security import PrefixList
@@ -75,38 +79,62 @@ class RouteTablePlanner:
         self._planned[decl.name] = Stored(table, ABSENT)
         self._note(Action.ADD, table, tuple(member_differences("routes", (), normal_tables([decl])[0].routes)))
 
+    @property
+    def names_peers(self) -> bool:
+        """Return whether a route leads to a peering connection by its name."""
+        found = (_words(text) for decl in self._decls for text in decl.routes)
+        return any(words.kind is TargetKind.PEERING and not is_id(words.name, words.kind.value) for words in found)
+
+    def withdraw(self) -> None:
+        """Add the end of routes to prefix lists that are not declared: a list goes before the other routes are planned."""
+        lists = self._kept_lists()
+        for name, stored in self._planned.items():
+            table = stored.record
+            kept = [route for route in table.routes if route.destination in lists or "/" in route.destination]
+            if len(kept) < len(table.routes):
+                without = with_routes(table, kept)
+                self._draft.step().change(keys.resource(table.id), stored.mod_revision, without)
+                self._planned[name] = Stored(without, ABSENT)
+
     def plan_routes(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> None:
         """Add what makes all routes and tags as declared; `subnets`, and `interfaces` of instances, by name as they will be.
 
         Raises:
           ApiError: RouteLimitExceeded, InvalidPrefixListID.NotFound, the NotFound of a target that is named by its id.
         """
-        kept = {decl.name for decl in self._decl.prefix_lists}
-        lists = {found: stored for found, stored in self._records.of(PrefixList).items() if stored.record.name in kept}
+        lists = self._kept_lists()
+        now = self._draft.caller.now()
+        live = {half.name: half.id for half in self._records.each(PeeringConnection) if half.name and half.is_live(now)}
         names = {eni_id: f"{TargetKind.INTERFACE.value} {name}" for name, eni_id in interfaces.items()}
+        names |= {peering: f"{TargetKind.PEERING.value}-{name}" for name, peering in live.items()}
         names |= {found: LIST_PREFIX + stored.record.name for found, stored in lists.items()}
         for decl in self._decls:
-            stored = self._planned[decl.name]
+            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live}
             around = Surroundings(
                 vpc=self._records.vpc,
                 subnets=ranges_of_subnets(subnets.values()),
                 lists=lists,
-                find=_Targets(self._records, interfaces, stored.record),
+                find=_Targets(self._records, named, self._before(decl), now),
             )
-            self._plan_routes(decl, stored, around, names)
+            self._plan_routes(decl, around, names)
 
-    def _plan_routes(
-        self, decl: RouteTableDecl, stored: Stored[RouteTable], around: Surroundings, names: Mapping[str, str]
-    ) -> None:
-        before = stored.record
+    def _kept_lists(self) -> dict[str, Stored[PrefixList]]:
+        kept = {decl.name for decl in self._decl.prefix_lists}
+        return {found: stored for found, stored in self._records.of(PrefixList).items() if stored.record.name in kept}
+
+    def _before(self, decl: RouteTableDecl) -> RouteTable:
+        """Return a table as it is stored, a new one as it was made."""
+        return (self._stored.get(decl.name) or self._planned[decl.name]).record
+
+    def _plan_routes(self, decl: RouteTableDecl, around: Surroundings, names: Mapping[str, str]) -> None:
+        stored, before = self._planned[decl.name], self._before(decl)
         where = f"{where_of(before)} in VPC {self._decl.name}"
         made = [make_route(where, _words(text), around) for text in decl.routes]
         wanted = msgspec.structs.replace(with_routes(before, made), tags=decl.tags)
         room_for_routes(wanted, around.lists, self._draft.quotas_of(self._decl.owner))
-        if wanted == before:
-            return
-        change_routes(self._draft.step(), stored, wanted, around)
-        if decl.name in self._stored:
+        if wanted != stored.record:
+            change_routes(self._draft.step(), stored, wanted, around)
+        if wanted != before and decl.name in self._stored:
             sides = ([route_text(route, names) for route in table.routes] for table in (before, wanted))
             changed = (*differences(tags=(before.tags, wanted.tags)), *member_differences("routes", *sides))
             self._note(Action.CHANGE, wanted, changed)
@@ -135,16 +163,19 @@ class RouteTablePlanner:
 class _Targets:
     """The targets that a table's routes may lead to, as they will be."""
 
-    def __init__(self, records: VpcRecords, interfaces: Mapping[str, str], table: RouteTable) -> None:
+    def __init__(self, records: VpcRecords, named: Mapping[TargetKind, Mapping[str, str]], table: RouteTable, now: float) -> None:
         self._records = records
-        self._interfaces = interfaces
+        self._now = now
+        self._named = named  # ids by name, of what a file can name
         self._before = {route.target for route in table.routes}
 
     def __call__(self, kind: TargetKind, text: str) -> str:
         """Return the id of a target. Raises ApiError: its NotFound."""
-        if kind is TargetKind.INTERFACE and text in self._interfaces:
-            return self._interfaces[text]
-        if text in self._records.of(BY_PREFIX[kind.value].type) or text in self._interfaces.values() or text in self._before:
+        named = self._named[kind]
+        if text in named:
+            return named[text]
+        stored = self._records.of(BY_PREFIX[kind.value].type).get(text)
+        if (stored is not None and is_there(stored.record, self._now)) or text in named.values() or text in self._before:
             return text
         raise not_found(kind.value, text)
 

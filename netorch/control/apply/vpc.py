@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import msgspec
 
 from netorch.control.actions.vpcs import create_writes
@@ -30,15 +33,19 @@ from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 UNKNOWN = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
 
 
-def plan_vpc(draft: Draft, decl: VpcDecl, records: VpcRecords | None) -> None:
-    """Add what makes a VPC as declared; nothing when it is so already. Raises ApiError."""
+def plan_vpc(draft: Draft, decl: VpcDecl, records: VpcRecords | None) -> Callable[[], None]:
+    """Add what makes a VPC as declared; nothing when it is so already. Raises ApiError.
+
+    Return what adds the rest, which needs the VPC's peering connections.
+    """
     path = (decl.owner, decl.name)
     first = len(draft.changes)
     new = records is None
     planned = draft.planned[path] = _new_vpc(draft, decl) if records is None else records
-    _Structure(draft, decl, planned, new=new).plan()
+    rest = _Structure(draft, decl, planned, new=new).plan()
     if not new and not draft.lodgers_only(*path):
         _pass_over(draft, planned, first)
+    return rest
 
 
 def _pass_over(draft: Draft, records: VpcRecords, first: int) -> None:
@@ -102,8 +109,8 @@ class _Structure:
         self._subnets = {stored.record.name: stored for stored in records.of(Subnet).values()}
         self._by_name: dict[str, Subnet] = {}  # as they will be
 
-    def plan(self) -> None:
-        """Add everything, in an order in which nothing dangles at any time."""
+    def plan(self) -> Callable[[], None]:
+        """Add everything, in an order in which nothing dangles at any time; return what adds the routes that need peers."""
         gone = self._gone_subnets() if self._subnets else {}
         instances = InstancePlanner(self._draft, self._decl, self._records, set(gone))
         instances.plan_deletions()
@@ -120,9 +127,14 @@ class _Structure:
         tables.plan_deletions()
         policy.plan_acl_deletions()
         instances.plan_additions(self._by_name, policy)
-        tables.plan_routes(self._by_name, instances.interfaces)
+        routes = partial(tables.plan_routes, self._by_name, instances.interfaces)
+        if tables.names_peers:
+            tables.withdraw()
+        else:
+            routes()
         policy.plan_deletions()
         FlowLogPlanner(self._draft, self._decl, self._records).plan(self._by_name, instances.interfaces)
+        return routes if tables.names_peers else _nothing
 
     def _guard(self) -> Writes:
         """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
@@ -251,6 +263,10 @@ class _Structure:
             network_acl=(names.get(before.acl, DEFAULT_NAME), names.get(wanted.acl, DEFAULT_NAME)),
             tags=(before.tags, wanted.tags),
         )
+
+
+def _nothing() -> None:
+    pass
 
 
 def _other_range(subnet: Subnet, decl: SubnetDecl) -> bool:

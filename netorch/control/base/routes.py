@@ -23,6 +23,7 @@ from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import flaw_of_words
 from netorch.model.routing.effective import counts, ranges_of
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import LOCAL, TargetKind
 from netorch.model.routing.text import RouteWords, destination_order, parse_destination, parse_target
 from netorch.model.rules import Flaw
@@ -32,7 +33,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use, invalid, not_found
 from netorch.records.kinds import BY_PREFIX
-from netorch.records.read import Stored, read, read_all
+from netorch.records.read import Stored, get, read, read_all
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
@@ -67,23 +68,34 @@ def ranges_of_subnets(subnets: Iterable[Subnet]) -> list[Prefix]:
 def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: str) -> str:
     """Return the id of a target that is named by id or name; an interface goes by its instance's name, too.
 
+    A peering connection that has ended is none.
+
     Raises:
       ApiError: EC2's NotFound of its kind, InvalidParameterValue for another VPC's.
     """
     of = BY_PREFIX[kind.value]
     if is_id(text, kind.value):
-        if store.get(keys.member(vpc.vni, text)) is None:
+        found = get(store, keys.member(vpc.vni, text), of.type)
+        if found is None:
             read(store, caller, of.type, text)
             raise invalid(f"{of.noun} {text}", "belongs to another VPC", f"choose one of {vpc.id}")
+        if not is_there(found.record, caller.now()):
+            raise not_found(kind.value, text)
         return text
     if kind is TargetKind.INTERFACE and (holder := holder_of(store.get(keys.name(vpc.id, "i", text)))):
         return primary_eni_id(holder)
-    named = [found for found, stored in read_all(store, of.type, vpc.vni).items() if stored.record.name == text]
+    every = ((found, stored.record) for found, stored in read_all(store, of.type, vpc.vni).items())
+    named = [found for found, record in every if record.name == text and is_there(record, caller.now())]
     if not named:
         raise not_found(kind.value, text)
     if len(named) > 1:
         raise invalid(f"{of.noun} {text!r}", "several have that name", f"choose one of {', '.join(named)}")
     return named[0]
+
+
+def is_there(target: NetworkInterface | PeeringConnection, now: float) -> bool:
+    """Return whether a route can be made to a target: a peering connection may still be waiting, but must not have ended."""
+    return not isinstance(target, PeeringConnection) or target.is_live(now)
 
 
 def read_words(where: str, destination: str, target: str) -> RouteWords:
@@ -187,11 +199,15 @@ def refuse_covered_routes(vpc_id: str, new: Prefix, tables: Iterable[Stored[Rout
 
 
 def route_names(
-    interfaces: Iterable[NetworkInterface], instances: Mapping[str, Instance], lists: Iterable[PrefixList]
+    interfaces: Iterable[NetworkInterface],
+    instances: Mapping[str, Instance],
+    peerings: Iterable[PeeringConnection],
+    lists: Iterable[PrefixList],
 ) -> dict[str, str]:
     """Return how a vpc.yaml writes targets and prefix lists, by id; it names only interfaces that came with their instance."""
     own = (eni for eni in interfaces if eni.instance and eni.id == primary_eni_id(eni.instance))
     named = {eni.id: f"{TargetKind.INTERFACE.value} {instances[eni.instance].name}" for eni in own}
+    named |= {half.id: f"{TargetKind.PEERING.value}-{half.name}" for half in peerings if half.name}
     return named | {found.id: LIST_PREFIX + found.name for found in lists}
 
 

@@ -85,7 +85,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> Vpc
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
-        route_tables=export_tables(records, named_targets(records)),
+        route_tables=export_tables(records, _named_targets(records, now)),
         peerings=_peerings(records, now, paths),
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
@@ -101,10 +101,10 @@ def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTa
     )
 
 
-def named_targets(records: VpcRecords) -> dict[str, str]:
-    """Return how a vpc.yaml writes the targets and prefix lists of a VPC, by id."""
+def _named_targets(records: VpcRecords, now: float) -> dict[str, str]:
     instances = {instance.id: instance for instance in records.each(Instance)}
-    return route_names(records.each(NetworkInterface), instances, records.each(PrefixList))
+    live = (half for half in records.each(PeeringConnection) if half.is_live(now))
+    return route_names(records.each(NetworkInterface), instances, live, records.each(PrefixList))
 
 
 def _prefix_list(record: PrefixList) -> PrefixListDecl:

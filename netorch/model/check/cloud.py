@@ -159,6 +159,7 @@ class _Checker(Notes):
             ranges=[*blocks, *blocks6] if blocks is not None and blocks6 is not None else None,
             subnets=found if all_sound else None,
             lists=policies.lists,
+            peerings={peering.name for peering in vpc.peerings},
             instances=None if any(map(self.names.__getitem__, names)) else names,
         )
 

@@ -25,6 +25,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     subnets: Collection[Prefix] | None  # those of its subnets
     lists: Names | None  # prefix lists
     instances: Collection[str] | None
+    peerings: Collection[str]
 
 
 def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
@@ -65,6 +66,8 @@ def _flaw_of(words: RouteWords, around: Surroundings) -> Flaw | None:
     name = words.destination.removeprefix(LIST_PREFIX)
     if name != words.destination and not is_id(words.destination) and around.lists is not None and name not in around.lists:
         return no_such("prefix list", name, around.lists, "prefix_lists")
+    if words.kind is TargetKind.PEERING and not is_id(words.name) and words.name not in around.peerings:
+        return Flaw(f"there is no peering connection {shown(words.name)}", "add it to the VPC's peerings, or write an id")
     known = around.instances
     if words.kind is TargetKind.INTERFACE and not is_id(words.name) and known is not None and words.name not in known:
         fix = "write the name of one of the VPC's instances, or the id of an interface"

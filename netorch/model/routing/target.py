@@ -10,6 +10,7 @@ import msgspec
 
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 
 
 class TargetKind(Enum):
@@ -30,7 +31,7 @@ class TargetKind(Enum):
 ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.VPN_GATEWAY})
 
 # What netorch has, with what packets to it need. A later kind is one entry here, and a resource of that kind.
-SUPPORTED: Final = frozenset({TargetKind.LOCAL, TargetKind.BLACKHOLE, TargetKind.INTERFACE})
+SUPPORTED: Final = frozenset({TargetKind.LOCAL, TargetKind.BLACKHOLE, TargetKind.INTERFACE, TargetKind.PEERING})
 
 # What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
 REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY})
@@ -51,9 +52,14 @@ BLACKHOLE: Final = Target(TargetKind.BLACKHOLE)
 _ALONE: Final = {str(target): target for target in (LOCAL, BLACKHOLE)}
 
 
-def available_targets(interfaces: Iterable[NetworkInterface]) -> frozenset[str]:
-    """Return the ids of the targets that can take packets: an interface can while it is attached."""
-    return frozenset(eni.id for eni in interfaces if eni.instance)
+def takes_packets(target: NetworkInterface | PeeringConnection) -> bool:
+    """Return whether a target can take packets: an interface while it is attached, a peering connection while it is active."""
+    return bool(target.instance) if isinstance(target, NetworkInterface) else target.status is PeeringStatus.ACTIVE
+
+
+def available_targets(targets: Iterable[NetworkInterface | PeeringConnection]) -> frozenset[str]:
+    """Return the ids of the targets that can take packets."""
+    return frozenset(target.id for target in targets if takes_packets(target))
 
 
 def target_of(text: str) -> Target:

@@ -22,7 +22,7 @@ from netorch.model.rules import Flaw, shown
 _VIA: Final = " via "
 _ALONE: Final = frozenset({LOCAL.kind, BLACKHOLE.kind}) | ONLY_ONE
 _WRITE: Final = "write DESTINATION via TARGET, e.g. 0.0.0.0/0 via eni fw-1"
-_TARGETS: Final = "write eni and an instance's name, blackhole, or an id"
+_TARGETS: Final = "write eni and an instance's name, pcx- and a peering's, blackhole, or an id"
 
 
 class RouteWords(msgspec.Struct, frozen=True):
