@@ -3,44 +3,34 @@
 pull      store events edit the records, kernel events edit the slices: memory only
 compile   what became dirty
 apply     the only writes to the kernel
-observe   traffic, for the flow logs
-report    what this host says of itself, moves that are complete
+tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, status
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import select
 import time
 from collections.abc import Callable, Sequence
 
-from netorch import __version__
 from netorch.agent.flowlog.logger import FlowLogger
-from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.follow import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import Dirty, Records
-from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, StatusPublisher
+from netorch.agent.records import Records
+from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import Snapshot, SnapshotFile
 from netorch.agent.tasks.allowance import Allowance
+from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.connections import Connections
-from netorch.compiler.base import Compiler, Phase
-from netorch.control.actions.moves import complete_arrival, finish_departure
+from netorch.agent.tasks.flow_logs import FlowLogs
+from netorch.agent.tasks.moves import MoveEnds
+from netorch.agent.tasks.status import Status
+from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel
-from netorch.errors import KernelError, StoreError
-from netorch.model.drop_reason import VIOLATIONS
-from netorch.model.eni import EniState, EniStatus, VpcStatus
-from netorch.model.flow_log import FlowLog
-from netorch.model.ids import port_name, vni_of
-from netorch.model.mapping import Mapping
-from netorch.model.status import AgentStatus, HostMtu
+from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
-from netorch.records import keys
-from netorch.records.codec import UNREADABLE
-from netorch.state.base import HOST_SLICE, OVERLAY, link_key
-from netorch.state.link import VethPort
+from netorch.state.base import HOST_SLICE, OVERLAY
 from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -51,7 +41,6 @@ SNAPSHOT_EVERY_S = 1.0
 READ_AGAIN_S = 2.0  # after the kernel could not be read
 # An audit or a snapshot costs O(state): it may take this part of the time, so a large host does them less often.
 SHARE = 50
-FOREIGN_NAMED = 20  # foreign things in our namespace: a status names so many
 
 
 class Agent:
@@ -75,21 +64,21 @@ class Agent:
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.publisher = StatusPublisher(host_name, kernel.identity)
         self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.publisher)
-        self.allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
-        self.flow_logger = flow_logger  # None: this agent writes no flow logs
+        allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
+        self.status = Status(host_name, kernel, self.reconciler, self.publisher, allowance, self._trouble)
+        self.tasks: list[Task] = [
+            self.connections,
+            allowance,
+            MoveEnds(host_name, self.moves, self.reconciler),
+            *([FlowLogs(flow_logger, self.records, self.reconciler)] if flow_logger is not None else []),
+            self.status,  # last, so that it says what the others have done
+        ]
         self._clock = clock
         self._snapshot = snapshot
         self._saved_changes = self._saved_revision = -1
         self._save_at = 0.0
         self._audit_at = 0.0
-        self._count_at = 0.0
-        self._counters: dict[str, int] = {}
-        self._violated_at = 0.0
         self._kernel_trouble = ""
-        self._started_at = time.time()
-        self._connected: Store | None = None
-        self._enis_published: dict[int, set[str]] = {}
-        self._logged: set[int] = set()  # VPCs with flow logs, when they were last looked at
 
     def start(self) -> None:
         """Read the kernel, then the store, or the snapshot of the last run while the store is away."""
@@ -113,8 +102,7 @@ class Agent:
         wait_s = max(0.0, min(timeout_s, self._next_deadline() - self._clock()))
         poller = select.poll()
         poller.register(self.kernel.fileno(), select.POLLIN)
-        flows_fd = self.flow_logger.fileno() if self.flow_logger is not None else None
-        for descriptor in (self.follower.fileno(), flows_fd, wake_fd):
+        for descriptor in (self.follower.fileno(), wake_fd, *(task.fileno() for task in self.tasks)):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
         poller.poll(wait_s * 1000)
@@ -126,23 +114,19 @@ class Agent:
         self._take_kernel_events(now)
         self.follower.pull(now)
         dirty = self.records.take_dirty()
-        if dirty.host:  # a host that was deleted has lost all that it had said; and once an audit
-            self._connected = None
         self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
-        self.connections.turn(dirty)
-        self.allowance.turn(now)
-        self._complete_moves(now)
-        self._observe(dirty)
-        self._tell(applied, now)
+        turn = Turn(now=now, dirty=dirty, applied=applied, store=self.follower.store if self.follower.in_sync else None)
+        for task in self.tasks:
+            task.turn(turn)
         self._save(now)
 
     def close(self) -> None:
         """Save what is known and let go; the kernel keeps everything."""
         self._save(float("inf"))
         self._save_what_was_seen()
-        if self.flow_logger is not None:
-            self.flow_logger.close()
+        for task in self.tasks:
+            task.close()
         self.kernel.close()
         self.follower.close()
 
@@ -177,127 +161,17 @@ class Agent:
         self._audit_at = now + max(AUDIT_EVERY_S, SHARE * (self._clock() - started))
 
     def _next_deadline(self) -> float:
-        deadlines = [self._audit_at, self._count_at, self.allowance.look_at, self._clock() + LEASE_RENEW_S]
+        deadlines = [self._audit_at, self.reconciler.next_retry(), *(task.wake_at(self._clock()) for task in self.tasks)]
         if self.follower.store is None:
             deadlines.append(self.follower.retry_at)
-        wait_s = self.flow_logger.wait_s() if self.flow_logger is not None else None
-        flows_at = self._clock() + wait_s if wait_s is not None else None
-        others = (self.moves.next_deadline(self.follower.in_sync), self.reconciler.next_retry(), flows_at)
-        return min(*deadlines, *(deadline for deadline in others if deadline is not None))
+        return min(deadline for deadline in deadlines if deadline is not None)
 
-    def _observe(self, dirty: Dirty) -> None:
-        if self.flow_logger is None:
-            return
-        if any(FlowLog in kinds or vni in self._logged for vni, kinds in dirty.kinds.items()) or (dirty.host and self._logged):
-            targets = targets_of(self.records, self.reconciler.phases)
-            self._logged = set(self.records.logged)
-            zones = {vni: self.reconciler.zone_of(vni) for vni in {target.log.vni for target in targets}}
-            self.flow_logger.configure(targets, zones)
-        self.flow_logger.turn()
+    def _trouble(self) -> str:
+        """Return what concerns all of the host, or nothing."""
+        troubles = (self.follower.trouble, self.reconciler.problems.get(HOST_SLICE, ""), self._kernel_trouble)
+        return next(filter(None, troubles), "") or self.records.strange()
 
     # --- out -----------------------------------------------------------------------------------------------------------------
-
-    def _complete_moves(self, now: float) -> None:
-        store = self.follower.store
-        if store is None or not self.follower.in_sync:
-            return
-        try:
-            for mapping in self.moves.incoming():
-                if self._has_arrived(mapping):
-                    complete_arrival(store, self.host_name, mapping.eni)
-            for eni_id in self.moves.departures_due(now):
-                finish_departure(store, self.host_name, eni_id)
-        except (StoreError, *UNREADABLE) as error:  # the store's records are read anew there, whatever stands in them
-            log.warning("a move waits for the store reason=%r", str(error))
-
-    def _has_arrived(self, mapping: Mapping) -> bool:
-        phase = self.reconciler.phases.get(mapping.vni, {}).get(mapping.eni)
-        return phase is Phase.ACTIVE and self.reconciler.port_is_up(port_name(mapping.eni), mapping.vni)
-
-    def _tell(self, applied: set[int], now: float) -> None:
-        for slice_id in applied | self.reconciler.problems.keys():
-            if slice_id != HOST_SLICE:
-                self._tell_vpc(slice_id)
-        host_view = self.reconciler.host_view
-        if host_view is not None:
-            self.publisher.publish(keys.host_mtu(self.host_name), HostMtu(mtu=host_view.underlay_mtu))
-        if now >= self._count_at:
-            self._count_at = now + COUNT_EVERY_S
-            self._count()
-            self.publisher.publish(keys.agent_status(self.host_name), self._status())
-        store = self.follower.store
-        if store is None or not self.follower.in_sync:
-            self._connected = None
-            return
-        try:
-            if store is not self._connected:
-                self.publisher.adopt(store)
-                self._connected = store
-            if self.publisher.stay_alive(store, now):
-                self.publisher.flush(store)
-        except StoreError as error:
-            self._connected = None  # what of it was written is for the store to say
-            log.warning("status not written reason=%r", str(error))
-
-    def _count(self) -> None:
-        try:
-            counters = self.kernel.counters()
-            if self._counters and any(counters.get(name, 0) > self._counters.get(name, 0) for name in VIOLATIONS):
-                self._violated_at = time.time()
-            self._counters = counters
-        except KernelError as error:
-            log.warning("packets not counted reason=%r", str(error))
-
-    def _tell_vpc(self, vni: int) -> None:
-        problem = self.reconciler.problems.get(vni, "")
-        self.publisher.publish(keys.vpc_status(self.host_name, vni), VpcStatus(reason=problem) if problem else None)
-        phases = self.reconciler.phases.get(vni, {})
-        for eni_id in self._enis_published.pop(vni, set()) - phases.keys():
-            self.publisher.publish(keys.eni_status(self.host_name, eni_id), None)
-        for eni_id, phase in phases.items():
-            status = self._eni_status(eni_id, phase, problem)
-            if status is not None:
-                self.publisher.publish(keys.eni_status(self.host_name, eni_id), status)
-        if phases:
-            self._enis_published[vni] = set(phases)
-
-    def _eni_status(self, eni_id: str, phase: Phase, problem: str) -> EniStatus | None:
-        if phase is Phase.INCOMING:
-            return None
-        if phase is Phase.OUTGOING and not problem:
-            return EniStatus(state=EniState.OUTGOING)
-        if self.reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
-            return EniStatus(state=EniState.ATTACHED, reason=self._left_alone(eni_id))
-        why = self.reconciler.refusal_of(port_name(eni_id), vni_of(eni_id)) or problem or "the port is not up"
-        return EniStatus(state=EniState.FAILED, reason=why)
-
-    def _left_alone(self, eni_id: str) -> str:
-        """Return what the namespace that an interface was plugged into had already, or nothing."""
-        target = self.reconciler.slices.get(vni_of(eni_id))
-        port = target.desired.get(link_key(port_name(eni_id))) if target is not None else None
-        if not isinstance(port, VethPort) or port.make_netns:
-            return ""
-        return self.kernel.left_alone(port.ifname)
-
-    def _status(self) -> AgentStatus:
-        reconciler = self.reconciler
-        return AgentStatus(
-            version=__version__,
-            pid=os.getpid(),
-            started_at=self._started_at,
-            objects=reconciler.object_count(),
-            writes=reconciler.writes,
-            repaired=reconciler.repaired,
-            counters=self._counters,
-            table_percent=self.allowance.percent,
-            refused=self.allowance.vnis,
-            violated_at=self._violated_at,
-            foreign=reconciler.foreign()[:FOREIGN_NAMED],
-            trouble=self.follower.trouble
-            or reconciler.problems.get(HOST_SLICE, "")
-            or self._kernel_trouble
-            or self.records.strange(),
-        )
 
     def _save(self, now: float) -> None:
         follower = self.follower

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -125,8 +126,16 @@ def _inside(lab: str, store: str | None, owner: str | None, command: list[str]) 
     from netorch.lab import exec_in
 
     options = [*(["--store", store] if store else []), *(["--owner", owner] if owner else [])]
-    code: int = exec_in(lab, None, ["netorch", *options, *command])
+    code: int = exec_in(lab, None, ["netorch", *options, *command], reads_input=_reads_input(command))
     return code
+
+
+def _reads_input(command: list[str]) -> bool:
+    """Return whether a command names standard input as its file."""
+    pairs = pairwise(command)
+    return any(word in ("-f-", "--file=-") for word in command) or any(
+        option in ("-f", "--file") and value == "-" for option, value in pairs
+    )
 
 
 def main() -> None:

@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str = "/"
     env: dict[str, str] = {}
     tty: bool = False
+    has_input: bool = False  # the file `in` is its standard input; else it has none
     rows: int = 24
     cols: int = 80
 
@@ -90,7 +91,7 @@ class Box:
             os.close(door)
 
     def call(self, request: Request) -> int:
-        """Carry a request out with our terminal, and return its exit status. Raises LabError when the lab goes away."""
+        """Carry a request out with our terminal or input, and return its exit status. Raises LabError when the lab goes away."""
         with self._post(request) as work, _signals_to(self, work.name):
             if request.tty:
                 with _raw_terminal(self, work.name) as terminal:
@@ -110,6 +111,9 @@ class Box:
         work = None
         try:
             work = Path(tempfile.mkdtemp(prefix="work-", dir=self.directory))
+            if request.has_input:
+                with (work / "in").open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file)
             (work / "request").write_bytes(msgspec.json.encode(request))
             (work / "out").touch()
             (work / "err").touch()

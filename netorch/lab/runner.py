@@ -73,7 +73,7 @@ class Runner:
             self._end(place, 0, out, err)
             return
         try:
-            process, terminal = self._spawn(request, out, err)
+            process, terminal = self._spawn(place, request, out, err)
         except (LabError, OSError) as error:
             text = str(error) if isinstance(error, LabError) else f"{request.argv[0]}: {error.strerror}"
             err.write(f"error: {text}\n".encode())
@@ -84,15 +84,16 @@ class Runner:
             self.terminals[work] = terminal
         threading.Thread(target=self._watch, args=(work, process, terminal, out, err), daemon=True).start()
 
-    def _spawn(self, request: Request, out: IO[bytes], err: IO[bytes]) -> tuple[subprocess.Popen[bytes], int | None]:
+    def _spawn(self, work: Path, request: Request, out: IO[bytes], err: IO[bytes]) -> tuple[subprocess.Popen[bytes], int | None]:
         node = self.record.node(request.node) if request.node is not None else None
         env = hosts.environment(self.directory, node, request.env)
         cwd = request.cwd if Path(request.cwd).is_dir() else "/"
         place = in_node(node.name) if node is not None else contextlib.nullcontext()
         if not request.tty:
-            with place:
+            given = work / "in" if request.has_input else Path(os.devnull)
+            with given.open("rb") as stdin, place:
                 return subprocess.Popen(
-                    request.argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                    request.argv, cwd=cwd, env=env, stdin=stdin, stdout=out, stderr=err, start_new_session=True
                 ), None
         master, slave = pty.openpty()
         try:

@@ -294,15 +294,19 @@ def inspect(name: str) -> list[hosts.Row]:
     return msgspec.json.decode(place.ask(Request(argv=[])), type=list[hosts.Row])
 
 
-def exec_in(name: str, node: str | None, argv: Sequence[str]) -> int:
+def exec_in(name: str, node: str | None, argv: Sequence[str], *, reads_input: bool = False) -> int:
     """Run a command in a node, or where all hosts and the store are in sight, with our stdout and stderr; return its status.
+
+    With `reads_input` all of standard input is passed on first. Without it, a lab in another kernel passes on a terminal's only:
+    a command in a script's loop must not swallow what the loop reads.
 
     Raises LabError when the lab or the node does not exist.
     """
     place = _find(name)
     if isinstance(place, Path):
         return hosts.run(hosts.read_record(place), place, node, argv)
-    return place.call(_request(node, argv, interactive=_at_terminal()))
+    request = _request(node, argv, interactive=_at_terminal())
+    return place.call(msgspec.structs.replace(request, has_input=reads_input and not request.tty))
 
 
 def restart_agent(name: str, host: str) -> int:

@@ -133,6 +133,8 @@ def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> N
         root, *path = key.split("/")
         if root == "name" and len(path) == 3 and path[1] == "vpc" and is_id(holder := holder_of(kv), "vpc"):
             named[vni_of(holder)] = path[0], path[2]
+        elif root == "named" and len(path) == 4 and is_id(path[3], "vpc"):
+            named.setdefault(vni_of(path[3]), (path[2], path[1]))
     for vni, error in damaged.items():
         rest = inventory.vpcs.pop(vni, None)
         owner, name = (rest.vpc.record.owner, rest.vpc.record.name) if rest is not None else named.get(vni, ("", ""))

@@ -49,7 +49,7 @@ class LogFiles:
             path = directory / self._name
             self._rotate(path)
             data = "".join(f"{line}\n" for line in finished.lines).encode()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
             try:
                 size = os.fstat(descriptor).st_size
                 if os.write(descriptor, data) < len(data):
@@ -83,6 +83,11 @@ class LogFiles:
         self._trouble = trouble
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, but no symbolic link: who may write the directory could lead it to a file that others read or write."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
 def read_lines(directory: Path, host: str | None = None) -> Iterator[str]:
     """Yield the lines of a flow log, of one host or of all in turn, oldest first.
 
@@ -94,7 +99,7 @@ def read_lines(directory: Path, host: str | None = None) -> Iterator[str]:
         for suffix in (*(f".{number}" for number in range(OLD_FILES, 0, -1)), ""):
             path = directory / f"{name}{suffix}"
             try:
-                with path.open(encoding="ascii", errors="replace") as file:
+                with open(path, encoding="ascii", errors="replace", opener=_no_link) as file:
                     yield from (line.rstrip("\n") for line in file)
             except FileNotFoundError:
                 continue

@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Final
 
+from netorch.agent.tasks.base import Task, Turn
 from netorch.drivers.base import ConnectionTracker, TableUse
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
@@ -59,8 +60,8 @@ def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: i
     return frozenset(filter(is_over, held))
 
 
-class Allowance:
-    """Watches the table of one host; `look_at` is when it wants its next turn."""
+class Allowance(Task):
+    """Watches the table of one host."""
 
     def __init__(self, tracker: ConnectionTracker, vpcs: Callable[[], Mapping[int, Vpc]]) -> None:
         """Watch a table of connections; `vpcs` returns the VPCs of the host by zone."""
@@ -84,8 +85,13 @@ class Allowance:
         """Return the VPCs that may begin no connection now."""
         return tuple(sorted(vpc.vni for zone, vpc in self._vpcs().items() if zone in self.refused)) if self.refused else ()
 
-    def turn(self, now: float) -> None:
+    def wake_at(self, now: float) -> float | None:
+        """Return when the table is to be looked at."""
+        return self.look_at
+
+    def turn(self, turn: Turn) -> None:
         """Look at the table when it is time to, and let the kernel refuse those who hold too much of it."""
+        now = turn.now
         if now < self.look_at:
             return
         self.look_at = now + LOOK_EVERY_S

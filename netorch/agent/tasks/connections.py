@@ -23,9 +23,10 @@ import msgspec
 
 from netorch.agent.moves import has_left
 from netorch.agent.reconcile import Reconciler
-from netorch.agent.records import Dirty, Records
+from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import Snapshot
+from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import Phase
 from netorch.drivers.base import ConnectionTracker
 from netorch.errors import KernelError
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 HANDED_OVER: Final = 3000  # connections of one interface: a record of the store holds so many
 
 
-class Connections:
+class Connections(Task):
     """What is still to be done for connections of this host."""
 
     def __init__(self, records: Records, reconciler: Reconciler, tracker: ConnectionTracker, publisher: StatusPublisher) -> None:
@@ -73,8 +74,9 @@ class Connections:
         now = records.one(EniMapping, address) if records is not None else None
         return now is None or now.eni != _owner(value)
 
-    def turn(self, dirty: Dirty) -> None:
+    def turn(self, turn: Turn) -> None:
         """Do what was asked for since the last turn, as far as the rules are in force; the rest is kept for a later one."""
+        dirty = turn.dirty
         for vni in sorted({vni for vni, _ in dirty.ended}):
             addresses = {address for owner, address in dirty.ended if owner == vni}
             if not self._tried(partial(self._forget, vni, addresses)):

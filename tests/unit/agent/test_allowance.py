@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.agent.tasks.allowance import LOOK_EVERY_S, LOOK_SOON_S, SAMPLE, Allowance, over_allowance
+from netorch.agent.tasks.base import Turn
 from netorch.control.views.health import read_health
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
@@ -157,29 +158,29 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
         (6.0, {}, set()),
     ):
         fill(kernel, held)
-        allowance.turn(now)
+        allowance.turn(Turn(now=now))
         assert kernel.tracker.refused_zones == allowance.refused == refused, now
     fill(kernel, {3: 90})
-    allowance.turn(10.0)
+    allowance.turn(Turn(now=10.0))
     kernel.tracker.refused_zones = frozenset()  # their time is over, as after a table was loaded anew
-    allowance.turn(14.0)
+    allowance.turn(Turn(now=14.0))
     assert kernel.tracker.refused_zones == {3}
 
 
 def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
-    Allowance(kernel.tracker, dict).turn(0.0)
+    Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
     fill(kernel, {1: 45})  # less than are free, but not yet so much less
-    Allowance(kernel.tracker, dict).turn(0.0)
+    Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
     assert kernel.tracker.refused_zones == {1}
 
 
 def test_a_table_that_may_hold_everything_refuses_nobody(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
     allowance = Allowance(kernel.tracker, dict)
-    allowance.turn(0.0)
+    allowance.turn(Turn(now=0.0))
     kernel.tracker.most = 0
-    allowance.turn(1.0)
+    allowance.turn(Turn(now=1.0))
     assert kernel.tracker.refused_zones == NOBODY
     assert allowance.percent == 0
 
@@ -189,11 +190,11 @@ def test_it_looks_oftener_at_a_table_that_fills_and_counts_a_bounded_part_of_a_f
     for held, wait_s in (({1: 25}, LOOK_EVERY_S), ({1: 26}, LOOK_SOON_S)):
         fill(kernel, held)
         now = allowance.look_at
-        allowance.turn(now)
+        allowance.turn(Turn(now=now))
         assert allowance.look_at == now + wait_s
     kernel.tracker.most = 10 * SAMPLE
     fill(kernel, {1: 2 * SAMPLE, 2: 5 * SAMPLE})  # the fake shows those of 1 first
-    allowance.turn(10.0)
+    allowance.turn(Turn(now=10.0))
     assert kernel.tracker.refused_zones == {1}
 
 
@@ -202,11 +203,11 @@ def test_a_kernel_that_refuses_is_asked_again(kernel: FakeKernel, caplog: pytest
     table = kernel.objects.pop(VPC_TABLE)
     allowance = Allowance(kernel.tracker, dict)
     for now in (0.0, 1.0, 2.0):
-        allowance.turn(now)
+        allowance.turn(Turn(now=now))
     assert allowance.refused == NOBODY
     assert len(caplog.records) == 1
     kernel.objects[VPC_TABLE] = table
-    allowance.turn(3.0)
+    allowance.turn(Turn(now=3.0))
     assert kernel.tracker.refused_zones == {1}
 
 

@@ -110,7 +110,7 @@ def test_an_agent_that_cannot_report_does_not_spin(world: World, host: str) -> N
     for _ in range(20):
         world.turn(host)
         world.turn(host)
-        world.agents[host]._count_at = world.agents[host].follower.retry_at = world.clock.now + 1
+        world.agents[host].status.count_at = world.agents[host].follower.retry_at = world.clock.now + 1
         assert world.agents[host]._next_deadline() > world.clock.now
         world.clock.now += 1
     world.wires[host].cut = False

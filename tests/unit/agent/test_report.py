@@ -156,14 +156,14 @@ def test_packets_that_no_host_may_send_are_noted_when_they_rise(world: World) ->
     kernel.packets = {"unverified": 7, "sg_ingress": 1}
     world.start("hv1")
     world.settle(2)
-    status = world.agents["hv1"]._status()
+    status = world.agents["hv1"].status.of_agent()
     assert status.violated_at == 0.0  # who knows when those came
     kernel.packets = {"unverified": 7, "sg_ingress": 9}
     world.settle(2)
-    assert world.agents["hv1"]._status().violated_at == 0.0
+    assert world.agents["hv1"].status.of_agent().violated_at == 0.0
     kernel.packets = {"unverified": 8, "sg_ingress": 9}
     world.settle(2)
-    assert world.agents["hv1"]._status().violated_at > 0.0
+    assert world.agents["hv1"].status.of_agent().violated_at > 0.0
 
 
 def test_what_is_not_ours_is_told_and_stays(world: World) -> None:

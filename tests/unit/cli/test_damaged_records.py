@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import pytest
 import yaml
 
 from netorch.records import keys
-from netorch.store.base import Put
+from netorch.store.base import Delete, Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
 
@@ -111,3 +113,24 @@ def test_nothing_that_stands_in_the_store_reaches_the_terminal_raw(run: Run, tmp
     for read, form in ((json.loads, "json"), (yaml.safe_load, "yaml")):
         problems = read(run("status", "-o", form, code=2).stdout)["problems"]
         assert f"host hv1: {HOSTILE}" in problems
+
+
+@pytest.mark.parametrize("lost", ["a subnet", "the VPC", "the VPC and who has its name"])
+def test_an_owner_all_of_whose_vpcs_are_damaged_exports_no_empty_cloud(quick: Run, tmp_path: Path, lost: str) -> None:
+    quick("apply", "--yes", "--no-wait")
+    vpc = json.loads(quick("vpc", "show", "acme", "-o", "json").stdout)
+    subnet = json.loads(quick("subnet", "show", "acme/acme/app", "-o", "json").stdout)
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        key = keys.resource(subnet["id"] if lost == "a subnet" else vpc["id"])
+        ops: list[Put | Delete] = [Put(key, b"{")]
+        ops += [Delete(keys.name("acme", "vpc", "acme"))] if lost.endswith("name") else []
+        store.txn((), ops)
+    done = quick("--owner", "acme", "export", code=2)
+    assert key in done.stderr
+    assert quick("--owner", "globex", "export").stderr == ""
+
+
+def test_hints_stand_on_stderr_where_json_is_asked_for(quick: Run) -> None:
+    done = quick("apply", "--yes", "-o", "json", "--timeout", "0.1")
+    assert json.loads(done.stdout)["silent_hosts"] == ["hv1", "hv2"]
+    assert "No agent runs on hv1 hv2" in done.stderr

@@ -7,6 +7,7 @@ import pytest
 
 from netorch.agent.flowlog.files import OLD_FILES, LogFiles, log_directory, read_lines
 from netorch.agent.flowlog.ledger import Finished
+from netorch.errors import NetorchError
 from netorch.model.flow_log import FlowLog
 
 LOG = FlowLog(id="fl-1", vni=5000, name="1", resource="vpc-1")
@@ -57,3 +58,16 @@ def test_a_disk_that_cannot_be_written_is_told_once_and_survived(tmp_path: Path,
     os.unlink(root)
     assert files.append(finished("c"))
     assert lines(root) == ["c"]
+
+
+def test_no_symbolic_link_is_written_or_read_through(tmp_path: Path) -> None:
+    files, secret = LogFiles(tmp_path, "hv1"), tmp_path / "secret"
+    secret.write_text("s\n")
+    assert files.append(finished("a"))
+    path = log_directory(tmp_path, "acme", "vpc-1", "fl-1") / "hv1.log"
+    path.unlink()
+    path.symlink_to(secret)
+    assert not files.append(finished("b"))
+    assert secret.read_text() == "s\n"
+    with pytest.raises(NetorchError, match=r"hv1\.log"):
+        lines(tmp_path)

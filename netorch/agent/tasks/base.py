@@ -1,0 +1,41 @@
+"""What a task is: something that an agent does beside keeping the kernel as the records say.
+
+A new task is one class in this folder and one line in `netorch.agent.loop.Agent`; the loop knows none by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import msgspec
+
+from netorch.agent.records import Dirty
+from netorch.store.base import Store
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of the loop, as tasks see it once the kernel has been made as the records say."""
+
+    now: float  # by the agent's clock
+    dirty: Dirty = msgspec.field(default_factory=Dirty)  # what changed in the records
+    applied: Set[int] = frozenset()  # the slices whose objects were compared with the kernel's, or written
+    store: Store | None = None  # None: it is away, or the records are behind it
+
+
+class Task:
+    """The base of all tasks; most need only `turn`."""
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when there is something to do."""
+        return None
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when a turn is needed at the latest, by the agent's clock."""
+        return None
+
+    def turn(self, turn: Turn) -> None:
+        """Do what is to be done; never block for long."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of descriptors."""

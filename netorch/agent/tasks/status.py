@@ -1,0 +1,148 @@
+"""What a host publishes of itself: its interfaces, its VPCs, its agent, its underlay's MTU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from netorch import __version__
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, StatusPublisher
+from netorch.agent.tasks.allowance import Allowance
+from netorch.agent.tasks.base import Task, Turn
+from netorch.compiler.base import Phase
+from netorch.drivers.base import Kernel
+from netorch.errors import KernelError, StoreError
+from netorch.model.drop_reason import VIOLATIONS
+from netorch.model.eni import EniState, EniStatus, VpcStatus
+from netorch.model.ids import port_name, vni_of
+from netorch.model.status import AgentStatus, HostMtu
+from netorch.records import keys
+from netorch.state.base import HOST_SLICE, link_key
+from netorch.state.link import VethPort
+from netorch.store.base import Store
+
+log = logging.getLogger(__name__)
+
+FOREIGN_NAMED: Final = 20  # foreign things in our namespace: a status names so many
+
+
+class Status(Task):
+    """The status of one host. `trouble` returns what concerns all of the host, or nothing."""
+
+    def __init__(
+        self,
+        host_name: str,
+        kernel: Kernel,
+        reconciler: Reconciler,
+        publisher: StatusPublisher,
+        allowance: Allowance,
+        trouble: Callable[[], str],
+    ) -> None:
+        self._host_name = host_name
+        self._kernel = kernel
+        self._reconciler = reconciler
+        self._publisher = publisher
+        self._allowance = allowance
+        self._trouble = trouble
+        self.count_at = 0.0  # when packets are counted next
+        self._counters: dict[str, int] = {}
+        self._violated_at = 0.0
+        self._started_at = time.time()
+        self._connected: Store | None = None
+        self._enis_published: dict[int, set[str]] = {}
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when packets are to be counted, or the lease is to be renewed."""
+        return min(self.count_at, now + LEASE_RENEW_S)
+
+    def turn(self, turn: Turn) -> None:
+        """Publish what is different, and write what waits while the store is there."""
+        if turn.dirty.host:  # deleting a host removes its status, so publish again; and once with every audit
+            self._connected = None
+        for slice_id in turn.applied | self._reconciler.problems.keys():
+            if slice_id != HOST_SLICE:
+                self._publish_vpc(slice_id)
+        host_view = self._reconciler.host_view
+        if host_view is not None:
+            self._publisher.publish(keys.host_mtu(self._host_name), HostMtu(mtu=host_view.underlay_mtu))
+        if turn.now >= self.count_at:
+            self.count_at = turn.now + COUNT_EVERY_S
+            self._count()
+            self._publisher.publish(keys.agent_status(self._host_name), self.of_agent())
+        self._write(turn.store, turn.now)
+
+    def _write(self, store: Store | None, now: float) -> None:
+        if store is None:
+            self._connected = None
+            return
+        try:
+            if store is not self._connected:
+                self._publisher.adopt(store)
+                self._connected = store
+            if self._publisher.stay_alive(store, now):
+                self._publisher.flush(store)
+        except StoreError as error:
+            self._connected = None  # what of it was written is for the store to say
+            log.warning("status not written reason=%r", str(error))
+
+    def _count(self) -> None:
+        try:
+            counters = self._kernel.counters()
+            if self._counters and any(counters.get(name, 0) > self._counters.get(name, 0) for name in VIOLATIONS):
+                self._violated_at = time.time()
+            self._counters = counters
+        except KernelError as error:
+            log.warning("packets not counted reason=%r", str(error))
+
+    def _publish_vpc(self, vni: int) -> None:
+        problem = self._reconciler.problems.get(vni, "")
+        self._publisher.publish(keys.vpc_status(self._host_name, vni), VpcStatus(reason=problem) if problem else None)
+        phases = self._reconciler.phases.get(vni, {})
+        for eni_id in self._enis_published.pop(vni, set()) - phases.keys():
+            self._publisher.publish(keys.eni_status(self._host_name, eni_id), None)
+        for eni_id, phase in phases.items():
+            status = self._of_interface(eni_id, phase, problem)
+            if status is not None:
+                self._publisher.publish(keys.eni_status(self._host_name, eni_id), status)
+        if phases:
+            self._enis_published[vni] = set(phases)
+
+    def _of_interface(self, eni_id: str, phase: Phase, problem: str) -> EniStatus | None:
+        if phase is Phase.INCOMING:
+            return None
+        if phase is Phase.OUTGOING and not problem:
+            return EniStatus(state=EniState.OUTGOING)
+        if self._reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
+            return EniStatus(state=EniState.ATTACHED, reason=self._left_alone(eni_id))
+        why = self._reconciler.refusal_of(port_name(eni_id), vni_of(eni_id)) or problem or "the port is not up"
+        return EniStatus(state=EniState.FAILED, reason=why)
+
+    def _left_alone(self, eni_id: str) -> str:
+        """Return what the namespace that an interface was plugged into had already, or nothing."""
+        target = self._reconciler.slices.get(vni_of(eni_id))
+        port = target.desired.get(link_key(port_name(eni_id))) if target is not None else None
+        if not isinstance(port, VethPort) or port.make_netns:
+            return ""
+        return self._kernel.left_alone(port.ifname)
+
+    def of_agent(self) -> AgentStatus:
+        """Return the agent's own status."""
+        reconciler = self._reconciler
+        return AgentStatus(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            objects=reconciler.object_count(),
+            writes=reconciler.writes,
+            repaired=reconciler.repaired,
+            counters=self._counters,
+            table_percent=self._allowance.percent,
+            refused=self._allowance.vnis,
+            violated_at=self._violated_at,
+            foreign=reconciler.foreign()[:FOREIGN_NAMED],
+            trouble=self._trouble(),
+        )
