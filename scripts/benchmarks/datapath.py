@@ -5,7 +5,8 @@ QEMU in Debian's stock kernel, unaffected by other load; the median of several r
 least of several runs: other load does affect them. netorch's topology and rules are built by its control plane and its agents.
 
 Packets are those of an answered connection, whose rules have been asked already; of one that goes one way; and first packets of
-connections, each of which is judged. Groups grow at both ends at once, so that a packet meets the rules twice.
+connections, each of which is judged. Groups grow at both ends at once, so that a packet meets the rules twice. With several route
+tables, sender and receiver are in VRFs of their own, and the VXLAN device is in a third.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ LAB_RUNS = 25
 OTHERS = 1_499
 RULES = (10, 100, 1_000)
 MEMBERS = (10, 10_000)
+TABLES = (1, 3, 10)
 GROWING = {
     "rules": RULES,
     "ports of one network": RULES,
@@ -115,6 +117,18 @@ def measure_others(others: int, runs: int, report: Report) -> None:
     clear()
 
 
+def measure_tables(runs: int, report: Report) -> None:
+    """Report what a packet costs with more and more route tables in use on both hosts, sender and receiver in different ones."""
+    for count in TABLES:
+        site = Site(tables=count)
+        deafen_receiver()
+        Policy(site).full()
+        site.close()
+        measure_flows(f"{count} route tables", runs, report)
+        check_refusal(PORT_MAC)
+        clear()
+
+
 def part_figures(cost: dict[str, float]) -> list[Figure]:
     """Return what policy costs as a whole and part by part, in instructions a packet and as ratios."""
     plain = cost["plain"]
@@ -167,6 +181,19 @@ def growth_figures(cost: dict[str, float]) -> list[Figure]:
     return table
 
 
+def table_figures(cost: dict[str, float]) -> list[Figure]:
+    """Return how much more a packet costs with several route tables than with the main one alone."""
+    table = []
+    for flow in Flow:
+        for count in TABLES[1:]:
+            alone, several = (cost[f"{number} route tables, {flow.value}"] for number in (TABLES[0], count))
+            name = f"{TABLES[0]} -> {count} route tables, {flow.value}"
+            table.append(
+                Figure(name=name, value=(several / alone - 1) * 100, unit="% more", goal=1.0, note=_instructions(several))
+            )
+    return table
+
+
 def _instructions(count: float) -> str:
     return f"{count:,.0f} instructions"
 
@@ -182,6 +209,7 @@ def inside(where: str) -> int:
         measure_parts(RUNS, report)
         measure_growth(GROWTH_RUNS, report)
         measure_others(OTHERS, RUNS, report)
+        measure_tables(RUNS, report)
         return 0
     best: dict[str, float] = {}
     measure_parts(LAB_RUNS, lambda name, values: best.update({name: min(values)}))
@@ -203,7 +231,7 @@ def main(arguments: list[str]) -> int:
     cost = {name: statistics.median(values) for name, values in lines}
     spread = max(percentile(values, 75) / percentile(values, 25) - 1 for _, values in lines)
     title = f"instructions a packet, both hosts, stock kernel (middle half of the runs within {spread * 100:.1f} %)"
-    missed = show(title, part_figures(cost) + growth_figures(cost))
+    missed = show(title, part_figures(cost) + growth_figures(cost) + table_figures(cost))
     status = run_in_kernel([sys.executable, __file__, "--inside", "lab"], memory_mb=MEMORY_MB)
     return 1 if missed or status else 0
 

@@ -16,7 +16,7 @@ from netorch.compiler.registry import load_compilers
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
+from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, RouteTableDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment
 from netorch.records.caller import Caller
 from netorch.state.owner import overlay_netns
@@ -117,8 +117,11 @@ def build_plain() -> str:
     return SIDES[1].mac
 
 
-def cloud(others: int) -> Cloud:
-    """Return a VPC with the two instances, and as many other VPCs on both hosts, half of them with smaller VNIs."""
+def cloud(others: int, tables: int) -> Cloud:
+    """Return a VPC with the two instances, and as many other VPCs on both hosts, half of them with smaller VNIs.
+
+    With several route tables, each of the two instances' subnets has one, and both hosts have a port in each of the rest.
+    """
     first = VNI - others // 2
     return Cloud(
         hosts=[HostDecl(name=side.host, underlay=side.vtep) for side in SIDES],
@@ -128,9 +131,22 @@ def cloud(others: int) -> Cloud:
                 owner="customer",
                 cidrs=["10.44.0.0/16"],
                 vni=vni,
-                subnets=[SubnetDecl(name=f"of-{side.host}", cidr=side.subnet) for side in SIDES],
+                route_tables=[RouteTableDecl(name=f"t{number}") for number in range(1, tables)],
+                subnets=[
+                    *(
+                        SubnetDecl(name=f"of-{side.host}", cidr=side.subnet, route_table=f"t{number}" if number < tables else "")
+                        for number, side in enumerate(SIDES, 1)
+                    ),
+                    *(
+                        SubnetDecl(name=f"of-t{number}", cidr=f"10.44.{100 + number}.0/24", route_table=f"t{number}")
+                        for number in range(3, tables)
+                    ),
+                ],
                 security_groups=[_GROUP],
-                instances=[_instance(side, measured=vni == VNI) for side in SIDES],
+                instances=[
+                    *(_instance(side, measured=vni == VNI) for side in SIDES),
+                    *(_beside(side, number) for number in range(3, tables) for side in SIDES),
+                ],
             )
             for vni in range(first, first + others + 1)
         ],
@@ -154,15 +170,22 @@ def _instance(side: Side, measured: bool) -> InstanceDecl:
     return msgspec.structs.replace(decl, mac=side.mac, attachment=Attachment.EXISTING, netns=side.instance)
 
 
+def _beside(side: Side, number: int) -> InstanceDecl:
+    name = f"on-{side.host}-{number}"
+    return InstanceDecl(
+        name=name, subnet=f"of-t{number}", host=side.host, security_groups=[_GROUP.name], attachment=Attachment.TAP
+    )
+
+
 class Site:
     """The cloud as the control plane and an agent for each host have built it, and keep it."""
 
-    def __init__(self, others: int = 0) -> None:
+    def __init__(self, others: int = 0, tables: int = 1) -> None:
         underlay()
         self._directory = tempfile.TemporaryDirectory()
         path = f"{self._directory.name}/netorch.db"
         self.store = open_store(path, create=True)
-        apply_cloud(self.store, plan_cloud(self.store, Caller(operator=True), cloud(others)))
+        apply_cloud(self.store, plan_cloud(self.store, Caller(operator=True), cloud(others, tables)))
         self._agents: list[Agent] = []
         for side in SIDES:
             descriptor = netns.find(side.host)
