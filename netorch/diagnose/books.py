@@ -8,8 +8,8 @@ from netorch.model.routing.effective import effective, overrides, ranges_of
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
+from netorch.trace.paths import Paths
 from netorch.trace.rulebook import Rulebook
-from netorch.trace.ways import Ways
 
 
 def rulebook_of(records: VpcRecords) -> Rulebook:
@@ -27,8 +27,8 @@ def _attached(records: VpcRecords) -> list[NetworkInterface]:
     return [eni for eni in records.each(NetworkInterface) if records.mappings_of(eni)]
 
 
-def ways_of(records: VpcRecords) -> Ways:
-    """Return the ways that packets take inside a VPC, by the tables of its subnets: routes inside its ranges alone matter."""
+def paths_of(records: VpcRecords) -> Paths:
+    """Return the paths that packets take inside a VPC, by the tables of its subnets: routes inside its ranges alone matter."""
     vpc = records.vpc.record
     ranges = ranges_of(vpc)
     main = records.main_table()
@@ -40,7 +40,7 @@ def ways_of(records: VpcRecords) -> Ways:
         if table is not None and overrides(vpc, table.routes):
             found = effective(vpc, table.routes, available=available, lists={})
             routes[subnet.id] = tuple(route for route in found if any(own.contains(route.prefix) for own in ranges))
-    return Ways(routes, interfaces)
+    return Paths(routes, interfaces)
 
 
 def names_of(records: VpcRecords) -> dict[str, str]:

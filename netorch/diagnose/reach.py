@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.diagnose.books import names_of, rulebook_of, ways_of
+from netorch.diagnose.books import names_of, paths_of, rulebook_of
 from netorch.model.cloud import Cloud
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.store.trial import TrialStore
+from netorch.trace.paths import DIRECT, Path
 from netorch.trace.reach import ALL_ANSWERS, Class, Reach, Services, by_answers, texts_of
 from netorch.trace.reach import Flows as Open
 from netorch.trace.rulebook import Rulebook
 from netorch.trace.services import Spans, ports_of
-from netorch.trace.ways import STRAIGHT, Way
 
 
 class Flows(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Flows(msgspec.Struct, frozen=True, kw_only=True):
     destinations: tuple[str, ...]
     services: tuple[str, ...]  # in the words of the command line, e.g. "tcp 22,443"
     answers: str = ""  # the ports that answers are let back to, where these are only some: partly open
-    through: tuple[str, ...] = ()  # the interfaces that packets pass on the way
+    through: tuple[str, ...] = ()  # the interfaces that packets pass on their way
     code: str = ""  # why routes drop the packets, where they do: rules permit the flow, and it is not open
 
 
@@ -46,7 +46,7 @@ class _Vpc:
 
     def __init__(self, records: VpcRecords | None, also: Iterable[int] = ()) -> None:
         nothing = Rulebook((), (), (), (), ())
-        self.reach = Reach(nothing, also) if records is None else Reach(rulebook_of(records), also, ways_of(records))
+        self.reach = Reach(nothing, also) if records is None else Reach(rulebook_of(records), also, paths_of(records))
         self.names = names_of(records) if records is not None else {}
         self.classes: dict[tuple[str, int], Class] = {}  # by an interface's name and IP version
         for found, members in self.reach.members.items():
@@ -57,9 +57,9 @@ class _Vpc:
         """Return what is open, or partly; nothing from or to what is not there."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
-    def way(self, source: Class | None, destination: Class | None) -> Way:
-        """Return the way of these packets; a straight one from or to what is not there."""
-        return self.reach.way(source, destination) if source is not None and destination is not None else STRAIGHT
+    def path(self, source: Class | None, destination: Class | None) -> Path:
+        """Return the path of these packets; the direct one from or to what is not there."""
+        return self.reach.path(source, destination) if source is not None and destination is not None else DIRECT
 
 
 def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
@@ -69,11 +69,11 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
     """
     for name, records in _visible(inventory, caller):
         names = names_of(records)
-        reach = Reach(rulebook_of(records), ways=ways_of(records))
+        reach = Reach(rulebook_of(records), paths=paths_of(records))
         for source, destination, found in reach.pairs():
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
-            way = _in_words(reach.way(source, destination), names)
-            yield from _told(name, source.version, sources, destinations, by_answers(found, {}), reach.protocols, way)
+            path = _in_words(reach.path(source, destination), names)
+            yield from _told(name, source.version, sources, destinations, by_answers(found, {}), reach.protocols, path)
 
 
 def _told(
@@ -83,7 +83,7 @@ def _told(
     destinations: Sequence[str],
     found: dict[Spans, Services],
     protocols: Iterable[int],
-    way: Way,
+    path: Path,
 ) -> Iterator[Flows]:
     """Yield flows in words, those that are open before those that are partly open."""
     for answers, services in found.items():
@@ -94,14 +94,14 @@ def _told(
             destinations=tuple(destinations),
             services=texts_of(services, protocols, version),
             answers="" if answers == ALL_ANSWERS else ports_of(answers),
-            through=way.through,
-            code=way.code.value if way.code is not None else "",
+            through=path.through,
+            code=path.code.value if path.code is not None else "",
         )
 
 
-def _in_words(way: Way, names: Mapping[str, str]) -> Way:
-    """Return a way with the names of the interfaces that it passes."""
-    return Way(tuple(names[eni_id] for eni_id in way.through), way.code)
+def _in_words(path: Path, names: Mapping[str, str]) -> Path:
+    """Return a path with the names of the interfaces that it passes."""
+    return Path(tuple(names[eni_id] for eni_id in path.through), path.code)
 
 
 def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Change]:
@@ -140,9 +140,9 @@ def _changes(name: str, before: _Vpc, after: _Vpc) -> Iterator[Change]:
             if other != version or (sources is destinations and len(sources) == 1):
                 continue
             old, new = before.between(old_source, old_destination), after.between(new_source, new_destination)
-            way = _in_words(after.way(new_source, new_destination), after.names)
+            path = _in_words(after.path(new_source, new_destination), after.names)
             for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
-                for flows in _told(name, version, sources, destinations, more, after.reach.protocols, way):
+                for flows in _told(name, version, sources, destinations, more, after.reach.protocols, path):
                     yield Change(opened=opened, flows=flows)
 
 

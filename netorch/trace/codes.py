@@ -21,7 +21,10 @@ class Code(Enum):
     ENI_SG_RULES_MISMATCH = "ENI_SG_RULES_MISMATCH", "no rule of the interface's security groups permits it"
     SUBNET_ACL_RESTRICTION = "SUBNET_ACL_RESTRICTION", "the subnet's network ACL denies it"
     NO_ROUTE_TO_DESTINATION = "NO_ROUTE_TO_DESTINATION", "the route table has no route to the address"
-    BAD_STATE_ROUTE = "BAD_STATE_ROUTE", "the route is a black hole, or its target is gone"
+    BAD_STATE_ROUTE = (
+        "BAD_STATE_ROUTE",
+        "the route is a black hole: its target is gone, or has no address of that IP version",
+    )
     ENI_SOURCE_DEST_CHECK_RESTRICTION = (
         "ENI_SOURCE_DEST_CHECK_RESTRICTION",
         "the interface on the way has its source/destination check on, and takes packets for its own addresses only",

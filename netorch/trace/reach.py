@@ -7,8 +7,8 @@ Linux chooses from 32768 to 60999, so it works for most senders, and a gate must
 request has a type of its own; that to any other protocol is of the same. An authentication header of IPv6, which is in no
 connection, is looked at as if it were in one. Of ICMP only requests begin anything: that other types are among the services says
 nothing about them.
-Route tables say which way packets take (`ways.py`): none, straight, or through the interfaces of appliances, whose groups and
-ACLs must let the packet in and out as well.
+Route tables say which path packets take (`paths.py`): none, the direct one, or one through the interfaces of appliances, whose
+groups and ACLs must let the packet in and out as well.
 
 Interfaces that rules and routes cannot tell apart are one class: same groups, same subnet, addresses inside the same CIDRs of all
 those that rules, prefix lists, ACL entries and routes name. A route's target is a class of its own. Flows are computed between
@@ -33,6 +33,7 @@ from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import ANSWER_TO
 from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, Direction, SecurityGroupRule
+from netorch.trace.paths import Path, Paths
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import (
     EPHEMERAL,
@@ -47,7 +48,6 @@ from netorch.trace.services import (
     union,
     without,
 )
-from netorch.trace.ways import Way, Ways
 
 Services = dict[int, Spans]  # by protocol; ALL_PROTOCOLS stands for each that no rule names
 
@@ -61,7 +61,7 @@ class Part(NamedTuple):
 
 Flows = dict[int, Part]  # by protocol; only those that have any
 ALL_ANSWERS: Final[Spans] = (EPHEMERAL,)  # also of protocols whose answers go to no port
-ALL_STRAIGHT: Final = Ways({}, ())
+ALL_DIRECT: Final = Paths({}, ())
 _CLOSED: Final = Part(NOTHING, NOTHING)
 
 
@@ -78,13 +78,13 @@ class Class(msgspec.Struct, frozen=True):
 class Reach:
     """Every open flow of one VPC, computed when asked for."""
 
-    def __init__(self, book: Rulebook, also: Iterable[int] = (), ways: Ways = ALL_STRAIGHT) -> None:
+    def __init__(self, book: Rulebook, also: Iterable[int] = (), paths: Paths = ALL_DIRECT) -> None:
         """Index a VPC's records. `also` are protocols to tell apart though no rule names them, for comparisons."""
         self._book = book
-        self._ways = ways
+        self._paths = paths
         named = {rule.protocol for rule in _all_rules(book)}
         self.protocols = sorted({ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, *named, *also})
-        self._lookup = _lookup_of(book, ways.prefixes)
+        self._lookup = _lookup_of(book, paths.prefixes)
         self._group_parts: dict[tuple[tuple[str, ...], Direction, Class], Services] = {}
         self._acl_parts: dict[tuple[str, Direction, Class], Services] = {}
         self._parts: dict[tuple[tuple[int, Spans], ...], Services] = {}  # equal parts are one object
@@ -97,22 +97,24 @@ class Reach:
     def class_of(self, eni: NetworkInterface, version: int) -> Class:
         """Return an interface's class."""
         address = eni.address if version == 4 else eni.ipv6_address
-        return Class(version, eni.groups, eni.subnet, self._cidrs_around(address), eni.id if eni.id in self._ways.targets else "")
+        return Class(
+            version, eni.groups, eni.subnet, self._cidrs_around(address), eni.id if eni.id in self._paths.targets else ""
+        )
 
-    def way(self, source: Class, destination: Class) -> Way:
-        """Return the way of packets from members of one class to members of another, or of the same."""
-        return self._ways.there_and_back(self.members[source][0], self.members[destination][0], source.version)
+    def path(self, source: Class, destination: Class) -> Path:
+        """Return the path of packets from members of one class to members of another, or of the same."""
+        return self._paths.there_and_back(self.members[source][0], self.members[destination][0], source.version)
 
     def between(self, source: Class, destination: Class) -> Flows:
         """Return what members of one class can open to members of another, or of the same; only protocols that have any."""
-        if source.version != destination.version or self.way(source, destination).code is not None:
+        if source.version != destination.version or self.path(source, destination).code is not None:
             return {}
         return self.permitted(source, destination)
 
     def permitted(self, source: Class, destination: Class) -> Flows:
-        """Return what rules permit from one class to another on the way that routes say, or straight, where these drop it."""
-        way = self.way(source, destination)
-        passed = [self._book.interfaces[eni_id] for eni_id in way.through] if way.code is None else []
+        """Return what rules permit from one class to another on the path that routes say, the direct one where these drop it."""
+        path = self.path(source, destination)
+        passed = [self._book.interfaces[eni_id] for eni_id in path.through] if path.code is None else []
         points: list[Class | NetworkInterface] = [source, *passed, destination]
         groups: list[Services] = []
         there: list[Services] = []

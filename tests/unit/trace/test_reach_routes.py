@@ -1,4 +1,4 @@
-"""What route tables say of who reaches whom: straight, through an appliance, or not at all, with the reason."""
+"""What route tables say of who reaches whom: directly, through an appliance, or not at all, with the reason."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def stored(wanted: Cloud) -> MemoryStore:
 
 
 def flows(store: MemoryStore) -> dict[str, tuple[str, str, str]]:
-    """Return what, which way and why not, by the ends of a flow."""
+    """Return what, by which path and why not, by the ends of a flow."""
     found = matrix(read_inventory(store), OPERATOR)
     return {
         f"{source} {destination}": (",".join(flow.services), ",".join(flow.through), flow.code)
@@ -88,12 +88,12 @@ def tables(*routes: list[str]) -> list[RouteTableDecl]:
     return [msgspec.structs.replace(table, routes=own) for table, own in zip(VPC.route_tables, routes, strict=True)]
 
 
-STRAIGHT = ("all", "", "")
+DIRECT = ("all", "", "")
 
 
 def test_flows_go_straight_or_through_the_appliance_that_both_tables_name() -> None:
     assert flows(stored(cloud())) == {
-        **dict.fromkeys(("a fw", "fw a", "d fw", "fw d"), STRAIGHT),
+        **dict.fromkeys(("a fw", "fw a", "d fw", "fw d"), DIRECT),
         "a d": ("all", "fw", ""),
         "d a": ("all", "fw", ""),
     }
@@ -102,7 +102,7 @@ def test_flows_go_straight_or_through_the_appliance_that_both_tables_name() -> N
 def test_an_appliance_with_its_check_on_takes_nothing_for_others() -> None:
     found = flows(stored(cloud(instances=instance("fw", source_dest_check=True))))
     assert found["a d"] == ("all", "fw", "ENI_SOURCE_DEST_CHECK_RESTRICTION")
-    assert found["a fw"] == STRAIGHT
+    assert found["a fw"] == DIRECT
 
 
 def test_the_route_to_an_appliance_that_is_gone_drops_both_directions() -> None:
@@ -110,6 +110,18 @@ def test_the_route_to_an_appliance_that_is_gone_drops_both_directions() -> None:
     fw = next(one for one in read_inventory(store).vpcs.popitem()[1].each(Instance) if one.name == "fw")
     instances.terminate_instance(store, OPERATOR, fw.id)
     assert flows(store) == {"a d": ("all", "", "BAD_STATE_ROUTE"), "d a": ("all", "", "BAD_STATE_ROUTE")}
+
+
+def test_an_appliance_without_an_ipv6_address_takes_none_of_these_packets() -> None:
+    routes = [["fd00:1:0:2::/64 via eni fw"], ["fd00:1:0:1::/64 via eni fw"]]
+    dual = [msgspec.structs.replace(one, ipv6_cidr=f"fd00:1:0:{n}::/64") for n, one in enumerate(VPC.subnets, 1)]
+    group = msgspec.structs.replace(OPEN, ingress=[*OPEN.ingress, IngressDecl(protocol="all", source="::/0")])
+    wanted = cloud(ipv6_cidrs=["fd00:1::/56"], subnets=dual, route_tables=tables(*routes), security_groups=[group])
+    lacking = msgspec.structs.replace(wanted.vpcs[0], subnets=dual[:2] + VPC.subnets[2:])
+    for vpc, code in ((wanted.vpcs[0], ""), (lacking, "BAD_STATE_ROUTE")):
+        inventory = read_inventory(stored(msgspec.structs.replace(wanted, vpcs=[vpc])))
+        found = {(flow.version, *flow.sources, *flow.destinations): flow.code for flow in matrix(inventory, OPERATOR)}
+        assert (found[4, "a", "d"], found[6, "a", "d"]) == ("", code)
 
 
 def test_answers_that_come_another_way_end_a_flow() -> None:
@@ -128,7 +140,7 @@ def test_a_route_that_leads_an_appliance_back_to_itself_is_a_loop() -> None:
 def test_a_replaced_local_route_leads_everything_through_the_appliance_but_what_is_for_it() -> None:
     found = flows(stored(cloud(route_tables=tables(["10.0.0.0/16 via eni fw"], ["10.0.0.0/16 via eni fw"]))))
     assert {found["a d"], found["d a"]} == {("all", "fw", "")}
-    assert {found["a fw"], found["fw a"]} == {STRAIGHT}
+    assert {found["a fw"], found["fw a"]} == {DIRECT}
 
 
 @pytest.mark.parametrize(
