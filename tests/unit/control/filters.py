@@ -15,6 +15,7 @@ from netorch.model.cloud import (
     IngressDecl,
     NetworkAclDecl,
     PrefixListDecl,
+    RouteTableDecl,
     SecurityGroupDecl,
 )
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
@@ -29,6 +30,7 @@ FILTERS: list[dict[str, object]] = [
             SecurityGroupDecl(name="b", egress=[EgressDecl(protocol="tcp", ports=443, destination="sg-a")]),
         ],
         "network_acls": [NetworkAclDecl(name="a")],
+        "route_tables": [RouteTableDecl(name="main", routes=["192.0.2.0/24 via blackhole"]), RouteTableDecl(name="r")],
     },
     {
         "prefix_lists": [PrefixListDecl(name="a", cidrs=["10.0.0.0/8"], max_entries=58)],

@@ -176,8 +176,8 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED, other=SEED, act=st.sampled_from(["create", "create", "replace", "delete"]), destination=DESTINATIONS)
     def change_routes(self, seed: int, other: int, act: str, destination: str) -> None:
-        table, eni = self.some(RouteTable, seed), self.some(NetworkInterface, other)
-        target = "blackhole" if seed % 3 == 0 else "local" if seed % 3 == 1 and act == "replace" else eni
+        table, named = self.some(RouteTable, seed), self.some((NetworkInterface, PeeringConnection)[seed % 2], other)
+        target = "blackhole" if seed % 3 == 0 else "local" if seed % 3 == 1 and act == "replace" else named
         acts: dict[str, Callable[[], object]] = {
             "create": lambda: route_tables.create_route(self.store, self.operator, table, destination, target),
             "replace": lambda: route_tables.replace_route(self.store, self.operator, table, destination, target),
