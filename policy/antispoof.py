@@ -1,4 +1,4 @@
-"""Anti-spoofing: a port sends from its interface's own MAC and addresses, or not at all."""
+"""Anti-spoofing: a port sends from its interface's own MAC, and from its own addresses unless source/destination check is off."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def _chain(view: VpcView, item: LocalEni) -> PortChain:
     eni = item.eni
     has_ipv6 = view.dual_stack and eni.ipv6_address
     addresses = (eni.ipv6_address, link_local(eni.mac), UNSPECIFIED) if has_ipv6 else ()
-    return nftgen.port_chain(view.vni, port_name(eni.id), eni.mac, eni.address, addresses)
+    chain = nftgen.port_chain if eni.source_dest_check else nftgen.forwarder_chain
+    return chain(view.vni, port_name(eni.id), eni.mac, eni.address, addresses)
 
 
 class AntiSpoof:

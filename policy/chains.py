@@ -30,6 +30,7 @@ from netorch.compiler.base import (
     LocalPeer,
     LocalTable,
     MappingPart,
+    Middlebox,
     Part,
     Peer,
     PeerIdentity,
@@ -43,7 +44,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.names import vrf_name
+from netorch.state.names import inlet_name, vrf_name
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
 from policy.acl import acl_chain, allows_everything
@@ -61,6 +62,10 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
     cables = (peer.ends(view.vni)[0] for peer in view.of(LocalPeer))
     for device in (*vrfs, view.vxlan, *cables):
         yield _overlay(view, ZONES, device, hex(view.zone))
+    for box in view.of(Middlebox):
+        if box.inlet is not None:
+            for device in (inlet_name(view.vni, box.eni.id), vrf_name(view.vni, box.inlet.number)):
+                yield _overlay(view, ZONES, device, hex(box.inlet.zone))
     for port in ports:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
@@ -175,7 +180,7 @@ class Chains:
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable, LocalPeer})),
+        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable, LocalPeer, Middlebox})),
         VpcPart(
             id="chains.rules",
             compile=_rules,

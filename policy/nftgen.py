@@ -12,6 +12,9 @@ from netorch.state.nft import NftElement, PortChain
 from policy.skeleton import CHECKED
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
+_LINK_LOCAL: Final = "169.254.0.0/16"
+_LINK_LOCAL6: Final = "fe80::/10"
+_DISCOVERY: Final = "133-137"  # router and neighbour solicitation and advertisement, and redirects
 _REDIRECT: Final = 5  # of ICMP; of ICMPv6 it is a neighbour discovery message, which is never forwarded
 
 
@@ -36,6 +39,29 @@ def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str
     return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
 
 
+def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
+    """Return the chain of a port without source/destination check: it sends from one MAC, and from any address.
+
+    What is never forwarded stays bound to its own addresses (`ipv6` as for `port_chain`): ARP, and neighbour discovery, which
+    would fill the table of neighbours that all VPCs share. Redirects are the VPC's router's to send, and a link-local packet goes
+    nowhere.
+    """
+    addresses, own, passes = tuple(ipv6), f"ether saddr {mac}", f"meta mark set {CHECKED} accept"
+    rules = [f"ip saddr {_LINK_LOCAL} {own} goto nameless", f"{own} ip protocol != {ICMP} {passes}"]
+    rules.append(f"{own} ip frag-off & 8191 != 0 {passes}")
+    if addresses:
+        beyond = f"{own} ip6 saddr != {_LINK_LOCAL6}"
+        rules += [f"{beyond} meta l4proto != {ICMPV6} {passes}", f"{beyond} frag frag-off != 0 {passes}"]
+        rules.append(f"frag frag-off != 0 {own} goto nameless")
+    rules.append(f"icmp type {_REDIRECT} goto refuse_spoofed")
+    rules.append(f"{own} ip protocol {ICMP} {passes}")
+    if addresses:
+        rules += [f"{own} ip6 saddr {source} {passes}" for source in addresses]
+        rules += [f"icmpv6 type {_DISCOVERY} goto refuse_spoofed", f"{beyond} meta l4proto {ICMPV6} {passes}"]
+    rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
+    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
+
+
 def _errors(word: str, right: str) -> tuple[str, str]:
     """Return the rules for ICMP errors: those pass that are whole and about a packet to the interface's own address."""
     return f"{word} type @{word}_errors {right}", f"{word} type @{word}_errors goto refuse_spoofed"
@@ -49,6 +75,11 @@ def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:
 def member(vtep: str, vni: int) -> NftElement:
     """Return the element that tells a mistaken or lying member of a VPC from a stranger to it."""
     return _underlay("members", vni, vtep, *vxlan_header(vni))
+
+
+def speaker(vtep: str, vni: int) -> NftElement:
+    """Return the element that lets a host send from any address of, and to, a VPC."""
+    return _underlay("speakers", vni, vtep, *vxlan_header(vni), value="goto speaker")
 
 
 def transit(vxlan: str, address: str, vni: int) -> NftElement:
@@ -67,5 +98,5 @@ def raw(address: str) -> str:
     return hex(int.from_bytes(packed(address), "big"))
 
 
-def _underlay(name: str, vni: int, *items: str) -> NftElement:
-    return NftElement(netns=UNDERLAY, family="ip", set=name, items=items, vni=vni)
+def _underlay(name: str, vni: int, *items: str, value: str = "") -> NftElement:
+    return NftElement(netns=UNDERLAY, family="ip", set=name, items=items, vni=vni, value=value)

@@ -61,6 +61,10 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   (agent/tasks/allowance.py) once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
   each time by `freely_sent` or `freely_taken`, which know it by `confirmed`. No packet of a known connection is refused there.
   Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
+* What comes to an interface that routes lead to is redirected from the VXLAN device to its inlet, with a mark
+  (netorch.compiler.inlets): it must be verified as well. What comes to the inlet by its cable, from ports of this host, bears
+  neither mark nor priority. It was judged as its sender's, and is judged once more as what the interface takes. The cable's near
+  end has the VXLAN devices' group: for its sender a packet leaves by it, as to another host, and nothing from another host does.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:
@@ -80,6 +84,7 @@ from typing import Final
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import NftTable
+from netorch.state.tc import REDIRECTED
 from policy.refusals import REFUSALS, refusal
 from policy.underlay import UNDERLAY_IP, VERIFIED
 
@@ -216,13 +221,17 @@ counter untold {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state != invalid accept
-    meta mark != CHECKED meta priority != VERIFIED iifname "vx*" goto refuse_unproven
+    meta mark != CHECKED meta priority != VERIFIED jump unproven
     meta nfproto ipv6 jump headers
     ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
     meta mark != CHECKED iifname "v-*" goto refuse_unchecked
     counter name "no_zone" drop
+}
+chain unproven {
+    iifname "vx*" goto refuse_unproven
+    meta mark REDIRECTED goto refuse_unproven
 }
 chain headers {
     meta l4proto ah goto authenticated
@@ -346,6 +355,7 @@ chain output {
     oifgroup VXLAN_GROUP drop
 }
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP))
+    .replace("REDIRECTED", hex(REDIRECTED))
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)
     .replace("VERIFIED", VERIFIED)

@@ -4,6 +4,8 @@
   no fragment gets round it, and none has to be judged without its inner header.
 * A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
   cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
+* `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its
+  interfaces without source/destination check. It is asked last, so what is mapped pays nothing for it.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
 * What is verified bears a priority, and FABRIC_INET drops what comes from a VXLAN device without it. So when somebody empties the
   host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back, and none
@@ -37,6 +39,9 @@ set relay4 {
 set relay6 {
     typeof ip saddr . @th,64,32 . @th,96,32 . @th,432,128
 }
+map speakers {
+    typeof ip saddr . @th,64,32 . @th,96,32 : verdict
+}
 set members {
     typeof ip saddr . @th,64,32 . @th,96,32
 }
@@ -46,6 +51,11 @@ counter stranger {
 }
 REFUSE_UNVERIFIED
 REFUSE_STRANGER
+chain speaker {
+    @th,224,16 0x0800 meta priority set VERIFIED accept
+    @th,224,16 0x86dd meta priority set VERIFIED accept
+    goto refuse_unverified
+}
 chain input {
     type filter hook input priority -10; policy accept;
     meta l4proto != udp accept
@@ -54,6 +64,7 @@ chain input {
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 meta priority set VERIFIED accept
     @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 meta priority set VERIFIED accept
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 meta priority set VERIFIED accept
+    ip saddr . @th,64,32 . @th,96,32 vmap @speakers
     ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
     goto refuse_stranger
 }

@@ -1,5 +1,7 @@
 """Receive-side verification: only the host that an address is mapped to may send packets from that address.
 
+The host of an interface without source/destination check may send from any address of that VPC.
+
 What a moving address means for each host (A old, B new; see netorch.model.mapping):
 
     mapping             at A                           at B                             elsewhere
@@ -14,7 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Carried, HostPart, HostView, LocalPeer, MappingPart, Part, PeerMappingPart, VpcView
+from netorch.compiler.base import (
+    Carried,
+    HostPart,
+    HostView,
+    LocalPeer,
+    MappingPart,
+    Middlebox,
+    Part,
+    PeerMappingPart,
+    VpcPart,
+    VpcView,
+)
+from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import Mapping, MoveDirection
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
@@ -40,13 +54,26 @@ def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         yield from _accept("relay", old_vtep, view.vni, mapping.address)
 
 
+def _speakers(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the hosts of interfaces without source/destination check: they send packets from any address."""
+    for box in view.of(Middlebox):
+        if box.mapping is not None and not box.eni.source_dest_check:
+            yield from (nftgen.speaker(vtep, view.vni) for vtep in _vteps(box.mapping, view.host.host.name))
+
+
 def _senders(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """Yield which other hosts may send to the VPC from an address, its own or a peer's: packets have the VNI of who gets them."""
-    me, move = view.host.host.name, mapping.move
+    for vtep in _vteps(mapping, view.host.host.name):
+        yield from _accept("peers", vtep, view.vni, mapping.address)
+
+
+def _vteps(mapping: Mapping, me: str) -> Iterator[str]:
+    """Yield the other hosts that what has an address may send from."""
     if mapping.host != me:
-        yield from _accept("peers", mapping.vtep, view.vni, mapping.address)
+        yield mapping.vtep
+    move = mapping.move
     if move is not None and move.direction is MoveDirection.TO and move.host != me:
-        yield from _accept("peers", move.vtep, view.vni, mapping.address)
+        yield move.vtep
 
 
 def _accept(kind: str, vtep: str, vni: int, address: str) -> tuple[NftElement, NftElement]:
@@ -57,9 +84,10 @@ class Verify:
     """Yields the underlay's table, and of each mapping the right to send from its address."""
 
     name: Final = "verify"
-    reads: Final[frozenset[type]] = frozenset({Mapping})
+    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
+        VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Middlebox})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
         PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView})),
     )

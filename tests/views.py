@@ -13,6 +13,7 @@ from netorch.compiler.base import (
     LocalPeer,
     LocalTable,
     MappingPart,
+    Middlebox,
     Part,
     Peer,
     PeerIdentity,
@@ -44,6 +45,7 @@ def make_view(
     peers: Iterable[Peer | LocalPeer | RoutesToPeer | RoutesFromPeer | PeerIdentity] = (),
     tables: Iterable[LocalTable] = (MAIN,),
     routes: Iterable[TableRoutes] = (),
+    middleboxes: Iterable[Middlebox] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
@@ -62,6 +64,7 @@ def make_view(
             NetworkAcl: tuple(acls),
             PrefixList: tuple(prefix_lists),
             Identity: tuple(sorted(map(Identity, set(identities)))),
+            Middlebox: tuple(middleboxes),
             **{
                 kind: tuple(found for found in linked if type(found) is kind)
                 for kind in (Peer, LocalPeer, RoutesToPeer, RoutesFromPeer, PeerIdentity)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from functools import partial
 
 from netorch.agent.moves import Moves
+from netorch.agent.numbers import Numbers
 from netorch.agent.problems import DISPUTE, VIEW, Problems
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Slice
 from netorch.agent.views import Views
-from netorch.agent.zones import Zones
 from netorch.compiler.base import (
     Compiler,
     HostPart,
@@ -55,7 +55,7 @@ class Compilation:
         self,
         records: Records,
         moves: Moves,
-        zones: Zones,
+        numbers: Numbers,
         compilers: Sequence[Compiler],
         slice_of: Callable[[int], Slice],
         problems: Problems,
@@ -64,7 +64,7 @@ class Compilation:
         self.host: HostView | None = None  # as of the last turn
         self._records = records
         self._moves = moves
-        self._zones = zones
+        self._numbers = numbers
         self._compilers = compilers
         self._slice = slice_of
         self._problems = problems
@@ -73,7 +73,7 @@ class Compilation:
         self._mapping_parts = parts_of(compilers, MappingPart)
         self._peer_parts = parts_of(compilers, PeerMappingPart)
         self._inputs = inputs_of(compilers)
-        self._views = Views(records, self._inputs)
+        self._views = Views(records, self._inputs, numbers)
         self._owed: dict[int, set[type]] = {}  # kinds of records that changed while their VPC could not be compiled
         self._missing: dict[int, set[str]] = {}  # slice -> the parts that could not be compiled yet
 
@@ -126,8 +126,8 @@ class Compilation:
     def recomputed(self, vni: int) -> Objects:
         """Return a slice compiled from records alone. Raises CompileError."""
         assert self.host is not None
-        views = Views(self._records, self._inputs, self._views.known)
-        view, _, _ = views.refresh(vni, set(), self.host, self.phases[vni], self._zones.of(vni))
+        views = Views(self._records, self._inputs, self._numbers, self._views.known)
+        view, _, _ = views.refresh(vni, set(), self.host, self.phases[vni])
         known = [vni, *(peer.vni for peer in view.of(Peer))]
         return compile_slice(self._compilers, view, (found for each in known for found in self._records.vpcs[each].each(Mapping)))
 
@@ -144,7 +144,7 @@ class Compilation:
             self._problems.compiled(vni, VIEW, flaw)
             return frozenset()
         try:
-            view, before, changed = self._views.refresh(vni, owed, host, phases, self._zones.of(vni))
+            view, before, changed = self._views.refresh(vni, owed, host, phases)
         except Exception as error:  # see _flaw_of
             self._problems.compiled(vni, VIEW, _flaw_of(error))
             return frozenset()

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
 from netorch.agent.compilation import Compilation
 from netorch.agent.moves import Moves
+from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
-from netorch.agent.zones import Zones
 from netorch.compiler.base import Compiler, HostView, Phase
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
@@ -41,8 +41,8 @@ class Reconciler:
         self._kernel = kernel
         self._problems = Problems()
         self._refusals: dict[int, dict[Key, str]] = {}  # slice -> what others stand on -> why the kernel refused it last
-        self._zones = Zones()
-        self._compilation = Compilation(records, moves, self._zones, compilers, self._slice, self._problems)
+        self._numbers = Numbers()
+        self._compilation = Compilation(records, moves, self._numbers, compilers, self._slice, self._problems)
         self._look_again_at: float | None = None
 
     @property
@@ -90,7 +90,7 @@ class Reconciler:
         by_slice: dict[int, Objects] = {}
         for key, obj in dumped.items():
             by_slice.setdefault(obj.vni, {})[key] = obj
-            self._zones.learn(obj)
+            self._numbers.learn(obj)
         differing = 0
         for slice_id in self.slices.keys() | by_slice.keys():
             found = by_slice.get(slice_id, {})
@@ -171,9 +171,10 @@ class Reconciler:
             keep |= target.keep
             applied.add(slice_id)
         self._run(desired, actual, keep, whole, now, may_delete)
-        for slice_id in [slice_id for slice_id in applied if slice_id and self.slices[slice_id].empty]:
-            del self.slices[slice_id]
-            self._zones.free(slice_id)  # not before nothing of the VPC is left in the kernel
+        for slice_id in applied - {HOST_SLICE}:
+            self._numbers.settle(slice_id, self.slices[slice_id].holds)  # not before the kernel has let go of them
+            if self.slices[slice_id].empty:
+                del self.slices[slice_id]
         return applied
 
     def pending(self) -> list[Op]:
@@ -263,11 +264,11 @@ class Reconciler:
 
     def zone_of(self, vni: int) -> int:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
-        return self._zones.of(vni)
+        return self._numbers.zone_of(vni)
 
     def vnis(self) -> Mapping[int, int]:
         """Return the VPCs of this host by conntrack zone."""
-        return self._zones.vnis()
+        return self._numbers.zones.vnis()
 
     def object_count(self) -> int:
         """Return how many kernel objects are ours."""

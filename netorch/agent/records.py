@@ -16,19 +16,20 @@ import msgspec
 
 from netorch.agent.peerings import Peerings
 from netorch.agent.peers import Peers
-from netorch.compiler.base import Identity, LocalPeer, Peer, PeerIdentity, Phase, RoutesFromPeer
+from netorch.compiler.base import Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.errors import NewerRecord, UnreadableRecord
-from netorch.model.eni import EniStatus, Host, Placement
+from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import SecurityGroup
-from netorch.model.vpc import Vpc
+from netorch.model.vpc import RouteTable, Vpc
 from netorch.records import keys
 from netorch.records.codec import check_schema, decode_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import BY_PREFIX
+from netorch.records.middleboxes import Middleboxes
 from netorch.records.mirror import Change, Mirror, WatchedVpc
 
 _NAMED: Final = 3  # in a sentence
@@ -73,12 +74,14 @@ class Records(Mirror):
         self._carried: set[int] = set()
         self._placements_of: dict[int, dict[str, str]] = {}  # VNI -> id -> why this agent cannot carry it, or nothing
         self._classes: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
+        self._middleboxes: dict[int, Middleboxes] = {}
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
         """Forget a VPC that nothing on this host belongs to any more."""
         records = super().forget_vpc(vni)
         self.logged.discard(vni)
         self._classes.pop(vni, None)
+        self._middleboxes.pop(vni, None)
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
             self.peers.follow((vni, address), mapping.record, None)
@@ -133,8 +136,10 @@ class Records(Mirror):
         elif root == "hoststat":
             self._set_status(key, value)
         elif root == "underlay":
-            for place in self.peers.update(rest.partition("/")[2], value):
-                self.dirty.mappings.setdefault(place, self.vpcs[place[0]].mappings[place[1]].record)
+            for vni, address in self.peers.update(rest.partition("/")[2], value):
+                mapping = self.vpcs[vni].mappings[address].record
+                self.dirty.mappings.setdefault((vni, address), mapping)
+                self._note_middlebox(vni, mapping)
 
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
         what, _, name = rest.partition("/")
@@ -213,6 +218,11 @@ class Records(Mirror):
         elif change.of is FlowLog:
             (self.logged.add if self.vpcs[vni].of(FlowLog) else self.logged.discard)(vni)
         before, after = change.before, change.after
+        boxes = self.middleboxes_of(vni)
+        if (change.of is NetworkInterface and boxes.set_interface(change.name, after)) or (
+            change.of is RouteTable and boxes.set_table(change.name, after)
+        ):
+            self.dirty.mark(vni, Middlebox)
         if isinstance(before, SecurityGroup) and after is not None and after.terminations > before.terminations:
             self.dirty.terminations.add((vni, change.name))
 
@@ -230,6 +240,8 @@ class Records(Mirror):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
             if either is not None and either.eni in self.placements:
                 self.dirty.mark(vni, Phase)
+            if either is not None:
+                self._note_middlebox(vni, either)
 
     def _count_class(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
         """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
@@ -269,6 +281,17 @@ class Records(Mirror):
             with suppress(UnreadableRecord):  # its connections must begin anew, then
                 self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
+
+    def _note_middlebox(self, vni: int, mapping: Mapping) -> None:
+        if self.middleboxes_of(vni).holds(mapping.eni):
+            self.dirty.mark(vni, Middlebox)
+
+    def middleboxes_of(self, vni: int) -> Middleboxes:
+        """Return the interfaces of a VPC that a route leads to, and those without source/destination check."""
+        found = self._middleboxes.get(vni)
+        if found is None:
+            found = self._middleboxes[vni] = Middleboxes()
+        return found
 
     def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
         """Return every set of groups that some mapping of a VPC has."""

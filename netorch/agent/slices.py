@@ -165,6 +165,10 @@ class Slice:
         obj = self.desired.get(key) or self.actual.get(key)
         return obj is not None and obj.has_children
 
+    def holds(self, key: Key) -> bool:
+        """Return whether an object is to be in the kernel, or still is."""
+        return key in self.desired or key in self.actual
+
     @property
     def dirty(self) -> bool:
         """Return whether anything may differ."""

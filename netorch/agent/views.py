@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from netorch.agent.numbers import Numbers
 from netorch.agent.records import Records
 from netorch.compiler.base import (
     HostView,
@@ -18,6 +19,7 @@ from netorch.compiler.base import (
     LocalEni,
     LocalPeer,
     LocalTable,
+    Middlebox,
     Peer,
     PeerIdentity,
     Phase,
@@ -29,11 +31,13 @@ from netorch.compiler.base import (
 from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords
+from netorch.state.names import inlet_name
 
 T = TypeVar("T")
 Phases = Mapping[str, Phase]  # of the interfaces that are here
@@ -112,20 +116,24 @@ _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[An
 class Views:
     """The views of the VPCs that this host carries."""
 
-    def __init__(self, records: Records, inputs: Set[type], others: Mapping[int, VpcView] | None = None) -> None:
+    def __init__(
+        self, records: Records, inputs: Set[type], numbers: Numbers, others: Mapping[int, VpcView] | None = None
+    ) -> None:
         """Make views with these inputs; what a VPC's peers have is taken from `others`, or else from these views themselves."""
         self.known: dict[int, VpcView] = {}
         self._records = records
+        self._numbers = numbers
         self._others = self.known if others is None else others
         self._inputs = inputs - {HostView} | {Vpc, LocalEni, Peer, RoutesToPeer}
 
     def refresh(
-        self, vni: int, kinds: Set[type], host: HostView, phases: Phases, zone: int
+        self, vni: int, kinds: Set[type], host: HostView, phases: Phases
     ) -> tuple[VpcView, VpcView | None, frozenset[type]]:
         """Bring a VPC's view up to date with records of these kinds; return it, the one before, and which inputs differ.
 
         Raises:
           MissingRecord: a record that another one refers to is not there; the view stays as it is.
+          CompileError: this host has no more numbers.
         """
         before = self.known.get(vni)
         fresh: dict[type, tuple[Any, ...]] = {HostView: (host,)}
@@ -137,6 +145,7 @@ class Views:
         else:
             changed = frozenset(kind for kind, values in fresh.items() if values != before.inputs[kind])
         inputs = {**(before.inputs if before is not None else {}), **fresh}
+        zone = self._numbers.zone_of(vni)
         view = VpcView(vni=vni, inputs=inputs, zone=zone, active=_active(inputs), mtus=self._records.peers.mtus)
         self.known[vni] = view
         return view, before, changed
@@ -146,6 +155,20 @@ class Views:
             return tuple(_LINKED[kind][1](self, vni, phases))
         records = self._records.vpcs[vni]
         return _MADE[kind][1](records, phases) if kind in _MADE else _by_id(records, kind)
+
+    def middleboxes(self, vni: int, phases: Phases) -> Iterable[Middlebox]:
+        """Yield the interfaces that a route leads to, or that have no source/destination check. Raises CompileError."""
+        records, boxes = self._records.vpcs[vni], self._records.middleboxes_of(vni)
+        for eni_id in boxes.ids():
+            eni = records.one(NetworkInterface, eni_id)
+            if eni is None:
+                continue
+            found = records.one(EniMapping, eni.address)
+            mapping = found if found is not None and found.eni == eni_id else None
+            is_here = phases.get(eni_id, Phase.INCOMING) is not Phase.INCOMING
+            inlet = self._numbers.inlet(inlet_name(vni, eni_id)) if is_here and boxes.is_target(eni_id) else None
+            underlay_mtu = self._records.peers.mtus.get(mapping.host) if mapping is not None else None
+            yield Middlebox(eni=eni, mapping=mapping, underlay_mtu=underlay_mtu, inlet=inlet)
 
     def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:
         """Return the sets of groups of a VPC's mappings."""
@@ -189,6 +212,7 @@ class Views:
 # What is made with more than the VPC's own records.
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
     Identity: (frozenset({Identity}), Views.identities),
+    Middlebox: (frozenset({Middlebox, Phase}), Views.middleboxes),
     PeerIdentity: (frozenset({PeerIdentity}), Views.peer_identities),
     Peer: (frozenset({Peer}), Views.peers),
     LocalPeer: (frozenset({LocalPeer}), Views.local_peers),

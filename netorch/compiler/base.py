@@ -102,6 +102,22 @@ class TableRoutes(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Effective, ...]
 
 
+class Inlet(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host has chosen for an interface here that routes lead to."""
+
+    number: int  # of the VRF in which packets come in
+    zone: int  # the conntrack zone of the inlet, 1 to 65535
+
+
+class Middlebox(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface that a route of the VPC leads to, or that has no source/destination check."""
+
+    eni: NetworkInterface
+    mapping: Mapping | None = None  # of its IPv4 address; None: it is nowhere
+    underlay_mtu: int | None = None  # of its host, in bytes; None: that has not said
+    inlet: Inlet | None = None  # where a route leads to it and its port is on this host
+
+
 class Identity(msgspec.Struct, frozen=True, order=True):
     """A set of security groups that some mapping of the VPC has: rules that refer to a group mean identities that hold it."""
 
@@ -244,10 +260,13 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     def mtu_to(self, host: str) -> int:
         """Return the largest inner IP packet for another host; 0 when that takes as much as this one, or has not said."""
-        there = self.mtus.get(host)
-        if there is None:
+        return self.mtu_over(self.mtus.get(host))
+
+    def mtu_over(self, underlay_mtu: int | None) -> int:
+        """Return the same for an underlay's MTU in bytes; None: the host has not said."""
+        if underlay_mtu is None:
             return 0
-        limit = inner_mtu(there, self.dual_stack)
+        limit = inner_mtu(underlay_mtu, self.dual_stack)
         return limit if limit < self.mtu else 0
 
 

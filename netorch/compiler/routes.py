@@ -5,7 +5,9 @@
                                    ports; else `unreachable RANGE`, so that a wider route takes no packet to an address that
                                    nobody has, and nobody is told in ARP that somebody has it
     black hole                     `blackhole PREFIX`
-    route to a target              what `_WAYS` has for its kind; a black hole, if that is nothing
+    route to an interface          `PREFIX via HOP`: a next hop that stands for it, with its MAC as the neighbour, and its host's
+                                   VTEP behind that MAC; or its inlet, if its port is here (netorch.compiler.inlets)
+    route to another target        what `_WAYS` has for its kind; a black hole, if that is nothing
 
 Which routes are in force, and which targets take packets, netorch.model.routing.effective decides. Here a kind of target becomes
 kernel objects: a new one is a function and its line in `_WAYS`.
@@ -16,12 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from netorch.compiler.base import HostView, TableRoutes, VpcPart, VpcView
+from netorch.compiler.base import HostView, Middlebox, TableRoutes, VpcPart, VpcView
+from netorch.compiler.inlets import way_in
+from netorch.model.addr import format_ip
 from netorch.model.routing.effective import Effective
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
-from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, Route
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, Neighbour, Route
 from netorch.state.names import vrf_table
 
 # Worse than whatever way there is to an address of a peer: a route may name a single one.
@@ -47,6 +52,36 @@ def _blackhole(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[
     yield _nowhere(view, table, route, BLACKHOLE)
 
 
+def _interface(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
+    box = next((box for box in view.of(Middlebox) if box.eni.id == route.target.id), None)
+    if box is None or box.mapping is None:
+        yield _nowhere(view, table, route, BLACKHOLE)
+    elif box.inlet is not None:
+        yield way_in(view, box.eni, table.number, str(route.prefix))
+    elif box.mapping.host == view.host.host.name:
+        yield _nowhere(view, table, route, BLACKHOLE)  # its port is not here yet, or not any more
+    else:
+        yield from _way_out(view, table, route, box, box.mapping.vtep)
+
+
+def _way_out(view: VpcView, table: TableRoutes, route: Effective, box: Middlebox, vtep: str) -> Iterator[KernelObject]:
+    """Yield the way to an interface on another host: whatever the packet's destination, it carries the interface's MAC."""
+    vni, vxlan, mac = view.vni, view.vxlan, box.eni.mac
+    hop = target_hop(box.eni.id, route.prefix.version)
+    metric = IPV6_METRIC if route.prefix.version == 6 else 0
+    mtu = view.mtu_over(box.underlay_mtu)
+    where = vrf_table(vni, table.number)
+    yield Route(vni=vni, table=where, dst=str(route.prefix), via=hop, ifname=vxlan, metric=metric, mtu=mtu)
+    yield Neighbour(vni=vni, ifname=vxlan, dst=hop, lladdr=mac)
+    yield Fdb(vni=vni, ifname=vxlan, lladdr=mac, dst=vtep)
+
+
+def target_hop(target_id: str, version: int) -> str:
+    """Return the next hop that stands for a target; 240.0.0.0/4 and fe80::4f:0:0/96 are never on a wire."""
+    number = int(target_id[-8:], 16)
+    return format_ip(4, 0xF0000000 | number & 0x0FFFFFFF) if version == 4 else format_ip(6, 0xFE80 << 112 | 0x4F << 32 | number)
+
+
 def _nowhere(view: VpcView, table: TableRoutes, route: Effective, kind: str, metric: int = 0) -> Route:
     metric = metric or (IPV6_METRIC if route.prefix.version == 6 else 0)
     return Route(vni=view.vni, table=vrf_table(view.vni, table.number), dst=str(route.prefix), type=kind, metric=metric)
@@ -60,7 +95,8 @@ def _peering(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[Ke
 _WAYS: Final[Mapping[TargetKind, Way]] = {
     TargetKind.LOCAL: _local,
     TargetKind.BLACKHOLE: _blackhole,
+    TargetKind.INTERFACE: _interface,
     TargetKind.PEERING: _peering,
 }
 
-ROUTES: Final = VpcPart(id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes}))
+ROUTES: Final = VpcPart(id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes, Middlebox}))

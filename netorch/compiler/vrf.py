@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import Carried, HostPart, HostView, LocalTable, Part, VpcPart, VpcView
+from netorch.compiler.inlets import INLETS
 from netorch.compiler.routes import ROUTES
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.security import PrefixList
@@ -66,6 +67,7 @@ class VrfCompiler:
         HostPart(id="vrf.host", compile=_host),
         VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, Subnet, LocalTable})),
         ROUTES,
+        INLETS,
     )
 
 

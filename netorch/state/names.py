@@ -25,6 +25,8 @@ CABLE_LETTERS: Final = "pqmn"  # of the ends of cables
 LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
 MAIN_NUMBER: Final = 255  # of the main route table's VRF where that cannot be the VPC's first one, see netorch.compiler.vrf
+INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
+INLET_NUMBER_LAST: Final = 254  # of inlets' VRFs, which follow those of route tables
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
@@ -40,6 +42,12 @@ def vrf_table(vni: int, number: int = 0) -> int:
     return number << 24 | vni
 
 
+def vrf_number(name: str) -> int:
+    """Return the number in the name of a VRF; 0 for that of the main table, and for what is no VRF's name."""
+    digits = name.partition(".")[2]
+    return int(digits) if name.startswith("vrf") and digits.isdigit() else 0
+
+
 def vxlan_name(vni: int) -> str:
     """Return the name of a VPC's VXLAN device."""
     return f"vx{vni}"
@@ -48,6 +56,16 @@ def vxlan_name(vni: int) -> str:
 def cable_end_name(letter: str, vni: int, resource_id: str) -> str:
     """Return the name of a cable's end in a VPC: a letter, the VNI, the first seven random digits of the id of what it is for."""
     return f"{letter}-{vni:06x}{resource_id[-11:-4]}"
+
+
+def inlet_name(vni: int, eni_id: str) -> str:
+    """Return the name of the device by which packets come in to an interface that routes lead to."""
+    return cable_end_name("m", vni, eni_id)
+
+
+def to_inlet_name(vni: int, eni_id: str) -> str:
+    """Return the name of the device by which this host sends packets to such an interface of its own."""
+    return cable_end_name("n", vni, eni_id)
 
 
 def is_port(ifname: str) -> bool:

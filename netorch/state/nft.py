@@ -9,7 +9,7 @@ import msgspec
 
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key, OnDevice
 from netorch.state.foreign import ForeignTable
-from netorch.state.names import vni_of_chain
+from netorch.state.names import INLET, vni_of_chain
 from netorch.state.order import Order
 
 VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # where the chains and sets of VPCs stand
@@ -180,8 +180,8 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
 
 
 def freed_zone(obj: KernelObject) -> int:
-    """Return the conntrack zone that a VPC gives back when this object goes: that of its VXLAN device; 0 for anything else."""
-    if isinstance(obj, NftElement) and obj.set == ZONES and obj.items[0].startswith("vx"):
+    """Return the conntrack zone that is given back when this object goes: that of a VXLAN device or inlet; 0 for others."""
+    if isinstance(obj, NftElement) and obj.set == ZONES and obj.items[0].startswith(("vx", INLET)):
         return int(obj.value, 0)
     return 0
 

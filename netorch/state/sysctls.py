@@ -147,6 +147,8 @@ VXLAN_V6: Final[tuple[Template, ...]] = (
     ("ipv6/neigh/{dev}/ucast_solicit", "0"),
 )
 
+CABLE_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
+
 VRF_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
 

@@ -14,6 +14,7 @@ from netorch.state.base import KernelObject, Key, OnDevice, link_key
 from netorch.state.order import Order
 
 # Where a filter sees packets.
+REDIRECTED: Final = 0x4E56  # the mark of what a filter has redirected, so that a firewall knows that it came by VXLAN
 INGRESS: Final = "ingress"
 EGRESS: Final = "egress"  # none of ours is there
 

@@ -45,7 +45,8 @@ class FakeNft(FakeDriver):
             case NftElement():
                 table = objects.get(("nft-table", obj.netns, obj.family))
                 held = _in_text(table, "(?:set|map)", obj.set) or isinstance(objects.get(("nft-set", obj.netns, obj.set)), NftMap)
-                _need(held and all(_has(objects, "chain", name) for name in _referred([obj.value])[0]))
+                leads_to = _referred([obj.value])[0]
+                _need(held and all(_in_text(table, "chain", name) or _has(objects, "chain", name) for name in leads_to))
                 return
             case NftMap():
                 found = objects.get(obj.key)

@@ -61,6 +61,7 @@ ELEMENTS = (
     nftgen.transit("vx5000", "2001:db8::11", VNI),
     nftgen.sender("peers", "192.0.2.12", VNI, "10.0.0.12"),
     nftgen.member("192.0.2.12", VNI),
+    nftgen.speaker("192.0.2.12", VNI),
 )
 CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 ZONE = chains.element("zone", "vx5000", value="0x7")

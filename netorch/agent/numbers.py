@@ -1,0 +1,147 @@
+"""Numbers that a host chooses by itself: conntrack zones, and VRFs of interfaces that routes lead to.
+
+They are remembered in the kernel, from where a restarted agent learns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from netorch.compiler.base import Inlet
+from netorch.errors import CompileError
+from netorch.model.vpc import TABLE_NUMBER_LAST
+from netorch.state.base import OVERLAY, KernelObject, Key, link_key
+from netorch.state.link import CableEnd
+from netorch.state.names import INLET, INLET_NUMBER_LAST, is_cable_end, vni_of_ifname, vrf_number, vxlan_name
+from netorch.state.nft import VPC_TABLE, ZONES, NftElement
+
+ZONE_LAST: Final = 0xFFFF
+
+Holds = Callable[[Key], bool]  # whether an object is to be in the kernel, or still is
+
+
+class Zones:
+    """Conntrack zones: connections of two VPCs may have the same addresses and ports.
+
+    A zone has 16 bits, a VNI 24. With another number, every connection of a VPC would be a stranger. A VPC's zone is that of its
+    VXLAN device, and each inlet has one of its own. A freed number comes again as late as possible.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str, int] = {}  # device -> zone
+        self._devices: dict[int, list[str]] = {}  # VNI -> its devices with a zone
+        self._taken: dict[int, int] = {}  # zone -> VNI
+        self._last = 0
+
+    def learn(self, obj: KernelObject) -> None:
+        """Note what the kernel holds, unless it contradicts what is known already."""
+        if not isinstance(obj, NftElement) or obj.set != ZONES or not obj.value:
+            return
+        device = obj.items[0]
+        if device not in self._of and (device == vxlan_name(obj.vni) or _is_inlet(device)):
+            zone = int(obj.value, 0)
+            if zone not in self._taken and 1 <= zone <= ZONE_LAST:
+                self._take(device, zone)
+
+    def of(self, device: str) -> int:
+        """Return the zone of a VXLAN device or an inlet, chosen now if it has none. Raises CompileError when all are taken."""
+        if device not in self._of:
+            if len(self._taken) == ZONE_LAST:
+                raise CompileError(f"conntrack: all {ZONE_LAST} zones of this host are in use; move some VPCs to other hosts")
+            zone = self._last % ZONE_LAST + 1
+            while zone in self._taken:
+                zone = zone % ZONE_LAST + 1
+            self._take(device, zone)
+        return self._of[device]
+
+    def vnis(self) -> Mapping[int, int]:
+        """Return the VPCs by zone."""
+        return self._taken
+
+    def settle(self, vni: int, holds: Holds) -> None:
+        """Give back the zones of devices that are gone; the kernel forgets a zone's connections when its element is removed."""
+        devices = self._devices.get(vni, [])
+        for device in [device for device in devices if not _is_in_use(device, holds)]:
+            devices.remove(device)
+            del self._taken[self._of.pop(device)]
+        if not devices:
+            self._devices.pop(vni, None)
+
+    def _take(self, device: str, zone: int) -> None:
+        vni = vni_of_ifname(device)
+        self._of[device] = zone
+        self._devices.setdefault(vni, []).append(device)
+        self._taken[zone] = vni
+        self._last = zone
+
+
+class InletNumbers:
+    """The numbers of inlets' VRFs: a VPC has those above its route tables'."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, dict[str, int]] = {}  # VNI -> inlet -> number
+
+    def learn(self, obj: KernelObject) -> None:
+        """Note what the kernel holds, unless it contradicts what is known already."""
+        if isinstance(obj, CableEnd) and _is_inlet(obj.ifname):
+            known, number = self._of.setdefault(obj.vni, {}), vrf_number(obj.vrf)
+            if number > TABLE_NUMBER_LAST and number not in known.values():
+                known.setdefault(obj.ifname, number)
+
+    def of(self, device: str) -> int:
+        """Return the number of an inlet's VRF, chosen now if it has none. Raises CompileError when all are taken."""
+        known = self._of.setdefault(vni_of_ifname(device), {})
+        if device not in known:
+            taken = set(known.values())
+            number = next((n for n in range(TABLE_NUMBER_LAST + 1, INLET_NUMBER_LAST + 1) if n not in taken), None)
+            if number is None:
+                most = INLET_NUMBER_LAST - TABLE_NUMBER_LAST
+                raise CompileError(
+                    f"inlets: {most} interfaces here have routes to them, and no more can; move some to other hosts"
+                )
+            known[device] = number
+        return known[device]
+
+    def settle(self, vni: int, holds: Holds) -> None:
+        """Give back the numbers of inlets that are gone."""
+        known = self._of.get(vni, {})
+        for device in [device for device in known if not _is_in_use(device, holds)]:
+            del known[device]
+        if not known:
+            self._of.pop(vni, None)
+
+
+class Numbers:
+    """All that a host chooses for its VPCs."""
+
+    def __init__(self) -> None:
+        self.zones = Zones()
+        self._inlets = InletNumbers()
+
+    def learn(self, obj: KernelObject) -> None:
+        """Note what the kernel holds."""
+        self.zones.learn(obj)
+        self._inlets.learn(obj)
+
+    def zone_of(self, vni: int) -> int:
+        """Return a VPC's zone. Raises CompileError."""
+        return self.zones.of(vxlan_name(vni))
+
+    def inlet(self, device: str) -> Inlet:
+        """Return what an inlet has of its own. Raises CompileError."""
+        return Inlet(number=self._inlets.of(device), zone=self.zones.of(device))
+
+    def settle(self, vni: int, holds: Holds) -> None:
+        """Give back the numbers of devices that are gone."""
+        self.zones.settle(vni, holds)
+        self._inlets.settle(vni, holds)
+
+
+def _is_in_use(device: str, holds: Holds) -> bool:
+    element = NftElement(netns=OVERLAY, family=str(VPC_TABLE[2]), set=ZONES, items=(device,))
+    return holds(link_key(device)) or holds(element.key)
+
+
+def _is_inlet(device: str) -> bool:
+    return device.startswith(INLET) and is_cable_end(device)

@@ -1,0 +1,110 @@
+"""Inlets: how packets to any address come in to an interface that routes lead to.
+
+A packet to such a target has the interface's MAC as its inner destination: the sender's route table decides, the packet carries
+the decision. On the interface's host, for the interface X with the MAC G, 10.0.9.9 and the port v-X:
+
+    from other hosts   filter on vx5000   to G: received, marked, redirected to m-X
+    from this host     route              PREFIX via 192.0.0.9 dev n-X     the other end of the cable to m-X
+    both               VRF of m-X         0.0.0.0/0 via 10.0.9.9 dev v-X
+
+So they meet the rules of X's groups and ACL, and arrive at X whatever their destination is. Linux takes a packet with another MAC
+than the device's own for somebody else's, hence the filter. With source/destination check the VRF drops all of it: EC2 refuses at
+the interface, too, and the sender need not know.
+
+m-X has a conntrack zone of its own. In the VPC's zone, a packet on its way to X and the same packet on its way from X would be of
+one connection: what X's rules permit would be taken for permitted by the receiver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netorch.compiler.base import HostView, Inlet, Middlebox, VpcPart, VpcView, link_local
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import port_name
+from netorch.model.vpc import Vpc
+from netorch.state.base import KernelObject
+from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Neighbour, Route
+from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings, vrf_of
+from netorch.state.names import inlet_name, to_inlet_name, vrf_table
+from netorch.state.sysctls import CABLE_V6, VRF_V6, device_sysctls
+from netorch.state.tc import REDIRECTED, Clsact, Receive, Redirect, TcFilter
+
+# The near end of every cable to an inlet, and the addresses that stand for the far end. They are never on a wire.
+NEAR_MAC: Final = "02:4f:ff:ff:ff:01"
+HOPS: Final = {4: "192.0.0.9", 6: "fe80::4f:0:9"}
+PREF: Final = 10  # of the filters of a VXLAN device
+_EVERYTHING: Final = {4: "0.0.0.0/0", 6: "::/0"}
+_METRIC: Final = {4: 0, 6: IPV6_METRIC}
+
+
+def _inlets(view: VpcView) -> Iterator[KernelObject]:
+    """Yield what stands for the interfaces here that routes lead to."""
+    for box in view.of(Middlebox):
+        if box.inlet is not None:
+            yield from _vrf(view, box.eni, box.inlet)
+            yield from _cable(view, box.eni, box.inlet)
+            yield from _filter(view, box.eni)
+
+
+def _vrf(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[KernelObject]:
+    """Yield the VRF that leads to the interface alone."""
+    vrf, port, vni = vrf_of(view.vni, inlet.number), port_name(eni.id), view.vni
+    yield vrf
+    yield Settings(vni=vni, ifname=vrf.ifname)
+    yield AdminUp(vni=vni, ifname=vrf.ifname)
+    if view.dual_stack:
+        yield from device_sysctls(VRF_V6, vrf.ifname, vni)
+    ways = {4: eni.address, 6: link_local(eni.mac) if eni.ipv6_address else ""}
+    for version in _versions(view):
+        everything = _EVERYTHING[version]
+        yield Route(vni=vni, table=vrf.table, dst=everything, type=UNREACHABLE, metric=UNREACHABLE_METRIC)
+        if eni.source_dest_check:
+            yield Route(vni=vni, table=vrf.table, dst=everything, type=BLACKHOLE, metric=_METRIC[version])
+        elif ways[version]:
+            yield Route(vni=vni, table=vrf.table, dst=everything, ifname=port, via=ways[version], metric=_METRIC[version])
+
+
+def _cable(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[KernelObject]:
+    """Yield the cable by which ports of this host reach the inlet."""
+    vni, far, near = view.vni, inlet_name(view.vni, eni.id), to_inlet_name(view.vni, eni.id)
+    vrf = vrf_of(vni, inlet.number).ifname
+    yield CableEnd(vni=vni, ifname=far, lladdr=eni.mac, mtu=view.mtu, vrf=vrf, peer=near)
+    yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=view.mtu, vrf=view.vrf, peer=far, group=VXLAN_GROUP)
+    for ifname in (far, near):
+        yield Settings(vni=vni, ifname=ifname)
+        if view.dual_stack:
+            yield from device_sysctls(CABLE_V6, ifname, vni)
+        yield AdminUp(vni=vni, ifname=ifname)
+    for version in _versions(view):
+        yield Neighbour(vni=vni, ifname=near, dst=HOPS[version], lladdr=eni.mac)
+
+
+def _filter(view: VpcView, eni: NetworkInterface) -> Iterator[KernelObject]:
+    """Yield what takes packets to the interface's MAC off the VXLAN device."""
+    yield Clsact(vni=view.vni, ifname=view.vxlan)
+    actions = (Receive(mark=REDIRECTED), Redirect(inlet_name(view.vni, eni.id)))
+    handle = int(eni.id[-8:], 16) & 0x7FFFFFFF or 1
+    yield TcFilter(vni=view.vni, ifname=view.vxlan, pref=PREF, handle=handle, dst_mac=eni.mac, actions=actions)
+
+
+def way_in(view: VpcView, eni: NetworkInterface, table: int, dst: str) -> Route:
+    """Return a table's route to an interface here, by way of its inlet."""
+    version = 6 if ":" in dst else 4
+    near = to_inlet_name(view.vni, eni.id)
+    return Route(
+        vni=view.vni,
+        table=vrf_table(view.vni, table),
+        dst=dst,
+        via=HOPS[version],
+        ifname=near,
+        metric=_METRIC[version],
+    )
+
+
+def _versions(view: VpcView) -> tuple[int, ...]:
+    return (4, 6) if view.dual_stack else (4,)
+
+
+INLETS: Final = VpcPart(id="vrf.inlets", compile=_inlets, inputs=frozenset({HostView, Vpc, Middlebox}))
