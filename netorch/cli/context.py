@@ -91,16 +91,28 @@ class Session:
 
         Cost: O(records of these VPCs) for names of what there is, whatever else the store holds.
         """
+        return self._part(named, self._vnis_of(named))
+
+    def neighbourhood(self, named: Sequence[tuple[str, str]]) -> Inventory:
+        """Return the same, and the VPCs that share something with those: where packets of theirs may go."""
+        from netorch.records.part import with_neighbours
+
+        return self._part(named, with_neighbours(self.store, self._vnis_of(named)))
+
+    def _vnis_of(self, named: Sequence[tuple[str, str]]) -> set[int]:
+        from netorch.records.names import vnis_of
+
+        return {vni for kind, text in named for vni in vnis_of(self.store, self.caller, kind, text)}
+
+    def _part(self, named: Sequence[tuple[str, str]], vnis: set[int]) -> Inventory:
         from netorch.control.views.describe import resolve
         from netorch.errors import ApiError, UnreadableRecord
-        from netorch.records.names import vnis_of
         from netorch.records.part import read_part
 
-        store, caller = self.store, self.caller
-        part = read_part(store, {vni for kind, text in named for vni in vnis_of(store, caller, kind, text)})
+        part = read_part(self.store, vnis)
         try:
             for kind, text in named:
-                resolve(part, caller, kind, text)
+                resolve(part, self.caller, kind, text)
         except (ApiError, UnreadableRecord):
             return self.inventory()
         return part

@@ -238,6 +238,26 @@ def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_t
             click.echo(f"tagged {resource_id}" if verb == "tag" else f"{resource_id} has {cell(tags) if tags else 'no tags'}")
 
 
+def add_associate(
+    group: click.Group,
+    kind: str,
+    name: str,
+    load: Callable[[], Callable[[Store, Caller, str, str], Any]],
+    shown: Callable[[Any], str],
+) -> None:
+    """Add `associate`, which puts something in force for subnets; `shown` says what a subnet then uses."""
+
+    @group.command("associate", help=f"Put a {name} in force for subnets.")
+    @resource_argument(kind, name)
+    @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
+    @action
+    def associate(session: Session, resource: str, subnets: tuple[str, ...]) -> None:
+        wanted = {subnet_id: session.id_beside(kind, resource, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
+        for subnet_id, resource_id in wanted.items():
+            subnet = load()(session.store, session.caller, subnet_id, resource_id)
+            click.echo(f"subnet {subnet.name} ({subnet.id}) uses {shown(subnet)}")
+
+
 def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:
     """Add `list` to the commands about the rules, or routes, of a kind of resource."""
 

@@ -55,6 +55,8 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     scope: Scope = Scope.VPC
     isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
     unique_names: bool = True  # within its VPC
+    prefixed: bool = False  # rules write its name behind the prefix of its ids: sg-web
+    borrows: Reference | None = None  # the type whose name one without a name goes by, and the field with the id of that
     placed: bool = False  # hosts are asked to carry it: host/<host>/placement/<id>
     refers: Callable[[T], Iterator[Reference]] = _nothing  # to what must exist
     shared_with: Callable[[T], int] | None = None  # the VNI of the other VPC that has a record of it, under the same id
@@ -132,6 +134,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="NetworkInterfaceLimitExceeded",
         check=valid.check_interface,
         unique_names=False,
+        borrows=(Instance, "instance"),
         placed=True,
         refers=_of_interface,
     ),
@@ -164,6 +167,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="SecurityGroupLimitExceeded",
         duplicate="InvalidGroup.Duplicate",
         check=valid.check_group,
+        prefixed=True,
         refers=_of_group,
         goes_along=lambda group: group.is_default,
     ),
@@ -185,6 +189,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidPrefixListID.NotFound",
         limit="PrefixListLimitExceeded",
         check=valid.check_prefix_list,
+        prefixed=True,
     ),
     Kind(
         type=FlowLog,

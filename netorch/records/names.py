@@ -19,6 +19,7 @@ from netorch.store.base import Store
 
 if TYPE_CHECKING:
     from netorch.records.inventory import Inventory
+    from netorch.records.vpc import VpcRecords
 
 
 def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC, or anything that a VPC has
@@ -28,8 +29,17 @@ def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC, or anything
 
 
 def bare_name(kind: str, text: str) -> str:
-    """Return a name without what rules write before those of groups and prefix lists, `sg-web`: no name begins so."""
-    return text.removeprefix(f"{kind}-") if kind in ("sg", "pl") else text
+    """Return a name without what rules write before those of some kinds, `sg-web`: no name of theirs begins so."""
+    return text.removeprefix(f"{kind}-") if BY_PREFIX[kind].prefixed else text
+
+
+def name_of(records: VpcRecords, record: Any) -> str:  # noqa: ANN401 - anything that a VPC has
+    """Return what a resource is called, if anything: an interface without a name goes by its instance's."""
+    if record.name or (borrows := BY_TYPE[type(record)].borrows) is None:
+        return str(record.name)
+    of, field = borrows
+    lender = records.one(of, getattr(record, field))
+    return str(lender.name) if lender is not None else ""
 
 
 def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
@@ -45,7 +55,8 @@ def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
     if len(scope) > 1 or not name:
         return set()
     owner = scope[0] if scope else "" if caller.operator else caller.owner
-    kinds = ("eni", "i") if kind == "eni" else (kind,)  # an interface without a name goes by its instance's
+    borrows = BY_PREFIX[kind].borrows
+    kinds = (kind, BY_TYPE[borrows[0]].prefix) if borrows is not None else (kind,)
     return {vni for each in kinds for vni in _named(store, each, name, owner)} if not owner or caller.sees(owner) else set()
 
 

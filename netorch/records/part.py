@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from netorch.errors import UnreadableRecord
 from netorch.model.mapping import Mapping
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.inventory import Inventory, decoded
+from netorch.records.kinds import Kind, of_vpc
 from netorch.store.base import KeyValue, Store
 
 
@@ -29,6 +31,20 @@ def read_part(store: Store, vnis: Iterable[int]) -> Inventory:
         if (kv := store.get(key)) is not None:
             found[key] = kv
     return decoded([found[key] for key in sorted(found)], revision)
+
+
+def with_neighbours(store: Store, vnis: Iterable[int]) -> set[int]:
+    """Return these VNIs, and those of the VPCs that share something with them: packets may go there."""
+    known = set(vnis)
+    return known | {other for vni in known for kind in of_vpc() for other in _sharing(store, kind, vni)}
+
+
+def _sharing(store: Store, kind: Kind[Any], vni: int) -> Iterator[int]:
+    """Yield the VNIs of the VPCs that share something of one kind with a VPC."""
+    if kind.shared_with is not None:
+        for kv in store.list(keys.resources(vni, kind.prefix)).kvs:
+            with suppress(UnreadableRecord):  # its VPC is in quarantine, then
+                yield kind.shared_with(decode(kv, kind.type))
 
 
 def _beside(kvs: Iterable[KeyValue]) -> set[str]:

@@ -36,7 +36,7 @@ def command(session: Session, follow: bool, verdict: str | None, vpc: str | None
     from netorch.diagnose.flows import Wanted, Watcher
 
     named = [(kind, text) for kind, text in (("vpc", vpc), ("i", instance)) if text]
-    inventory = session.around(named) if named else session.inventory()
+    inventory = session.neighbourhood(named) if named else session.inventory()
     found = [resolve(inventory, session.caller, kind, text)[1] for kind, text in named]
     vni, name = (found[-1].vni if found else 0), (found[-1].name if instance else "")
     if verdict == "drop" and not follow:

@@ -8,13 +8,14 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list
+from netorch.cli.nouns import Actions, Noun, Rules, add_associate, add_common, add_rule_list
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netorch.control.actions.acls import NetworkAclInfo
+    from netorch.model.vpc import Subnet
 
 COLUMNS = Columns(("name", "vpc", "ingress", "egress", "subnets"), ("tags", "id"))
 direction_argument = click.argument("direction", type=click.Choice(["ingress", "egress"]))
@@ -88,18 +89,13 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
     NOUN.show(session, acl.id, output)
 
 
-@command.command()
-@click.argument("acl", shell_complete=complete("acl"))
-@click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
-@action
-def associate(session: Session, acl: str, subnets: tuple[str, ...]) -> None:
-    """Put a network ACL in force for subnets."""
+def _associate() -> Callable[..., Subnet]:
     from netorch.control.actions.subnets import associate_network_acl
 
-    acls = {subnet_id: session.id_beside("acl", acl, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
-    for subnet_id, acl_id in acls.items():
-        changed = associate_network_acl(session.store, session.caller, subnet_id, acl_id)
-        click.echo(f"subnet {changed.name} ({changed.id}) uses {acl_id}")
+    return associate_network_acl
+
+
+add_associate(command, "acl", "network ACL", _associate, lambda subnet: subnet.acl or "the default ACL")
 
 
 @command.group()

@@ -27,7 +27,7 @@ def command(
     """
     from netorch.diagnose.layers import probe_layers
 
-    inventory = session.around([("i", source), ("i", destination)])
+    inventory = session.neighbourhood([("i", source), ("i", destination)])
     layers = probe_layers(
         inventory, session.caller, source, destination, version=6 if ipv6 else 4, count=count, timeout_s=timeout
     )

@@ -47,7 +47,7 @@ def command(
     """
     from netorch.diagnose.trace import resources_of, trace
 
-    inventory = session.around(resources_of(source, destination))
+    inventory = session.neighbourhood(resources_of(source, destination))
     report = trace(session.store, inventory, session.caller, source, destination, service, timeout_s=timeout)
     if output != "table":
         show_value(_value(report), output)

@@ -10,7 +10,6 @@ import msgspec
 
 from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface, primary_eni_id
-from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import Mapping, MoveDirection
 from netorch.model.security import SecurityGroup
@@ -19,7 +18,7 @@ from netorch.records.caller import Caller
 from netorch.records.errors import not_found
 from netorch.records.inventory import Inventory
 from netorch.records.kinds import BY_PREFIX, of_vpc
-from netorch.records.names import bare_name
+from netorch.records.names import bare_name, name_of
 from netorch.records.part import read_part
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
@@ -201,7 +200,7 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
                 yield f"{vpc.owner}/{vpc.name}", (records, vpc)
             continue
         for stored in records.of(BY_PREFIX[kind].type).values():
-            if _name_of(records, stored.record) == name:
+            if name_of(records, stored.record) == name:
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
 
@@ -211,12 +210,6 @@ def _check_quarantine(inventory: Inventory, caller: Caller, kind: str, scope: li
         path = f"{found.owner}/{found.name}"
         if (found.name == name and _in_scope(path, scope)) if kind == "vpc" else _in_scope(f"{path}/{name}", scope):
             inventory.check_vpc(caller, vni)
-
-
-def _name_of(records: VpcRecords, record: Subnet | NetworkInterface | Instance | FlowLog) -> str:
-    if not record.name and isinstance(record, NetworkInterface) and record.instance:
-        return records.of(Instance)[record.instance].record.name
-    return record.name
 
 
 def _in_scope(path: str, scope: list[str]) -> bool:
@@ -231,7 +224,7 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
         names[records.vpc.record.id] = records.vpc.record.name
         for kind in of_vpc():
             for resource_id, stored in records.of(kind.type).items():
-                names[resource_id] = _name_of(records, stored.record) or names.get(resource_id, resource_id)
+                names[resource_id] = name_of(records, stored.record) or names.get(resource_id, resource_id)
     return names
 
 
@@ -246,6 +239,6 @@ def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]
             names.append(vpc.name)
             continue
         for stored in records.of(BY_PREFIX[kind].type).values():
-            name = _name_of(records, stored.record)
+            name = name_of(records, stored.record)
             names.append(f"{vpc.name}/{name}" if name else stored.record.id)
     return names
