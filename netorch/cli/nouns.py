@@ -23,6 +23,7 @@ from netorch.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from netorch.model.vpc import Subnet
     from netorch.records.caller import Caller
     from netorch.store.base import Store
 
@@ -240,22 +241,22 @@ def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_t
 
 def add_associate(
     group: click.Group,
-    kind: str,
-    name: str,
-    load: Callable[[], Callable[[Store, Caller, str, str], Any]],
-    shown: Callable[[Any], str],
+    noun: Noun,
+    verb: str,
+    help_text: str,
+    load: Callable[[], Callable[[Store, Caller, str, str], Subnet]],
+    shown: Callable[[Subnet], str],
 ) -> None:
-    """Add `associate`, which puts something in force for subnets; `shown` says what a subnet then uses."""
+    """Add what puts something in force for subnets; `shown` says what a subnet uses then."""
 
-    @group.command("associate", help=f"Put a {name} in force for subnets.")
-    @resource_argument(kind, name)
+    @group.command(verb, help=help_text)
+    @resource_argument(noun.kind, noun.name)
     @click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
     @action
     def associate(session: Session, resource: str, subnets: tuple[str, ...]) -> None:
-        wanted = {subnet_id: session.id_beside(kind, resource, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
+        wanted = {subnet_id: session.id_beside(noun.kind, resource, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
         for subnet_id, resource_id in wanted.items():
-            subnet = load()(session.store, session.caller, subnet_id, resource_id)
-            click.echo(f"subnet {subnet.name} ({subnet.id}) uses {shown(subnet)}")
+            click.echo(shown(load()(session.store, session.caller, subnet_id, resource_id)))
 
 
 def add_rule_list(group: click.Group, noun: Noun, rules: Rules) -> None:

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from netorch.errors import StoreUnavailable
 from netorch.store.base import Compare, Delete, Put, TxnResult
+from netorch.store.leaseless import Leaseless
 from netorch.store.schema import check_exists
 from netorch.store.sqlite import SqliteStore, SqliteWatch
 
@@ -27,7 +28,7 @@ def may_only_be_read(path: Path) -> bool:
     return path.exists() and not all(os.access(file, os.W_OK, effective_ids=True) for file in found)
 
 
-class StoreCopy(SqliteStore):
+class StoreCopy(Leaseless, SqliteStore):
     """The store as it stood when it was opened. It takes no lock, so a reader never holds anybody up."""
 
     def __init__(self, path: Path) -> None:
@@ -43,22 +44,6 @@ class StoreCopy(SqliteStore):
             raise StoreUnavailable(str(error).replace(str(copy), str(self._original))) from error
 
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """Refuse."""
-        self._refuse()
-
-    def grant(self, ttl_s: int) -> int:
-        """Refuse."""
-        self._refuse()
-
-    def keep_alive(self, lease: int) -> int:
-        """Refuse."""
-        self._refuse()
-
-    def revoke(self, lease: int) -> None:
-        """Refuse."""
-        self._refuse()
-
-    def compact(self, revision: int) -> None:
         """Refuse."""
         self._refuse()
 

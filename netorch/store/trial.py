@@ -7,10 +7,11 @@ from typing import NoReturn
 
 from netorch.errors import StoreError
 from netorch.store.base import Compare, Delete, KeyValue, Put, Range, Store, TxnResult, Watch
+from netorch.store.leaseless import Leaseless
 from netorch.store.rules import check_txn
 
 
-class TrialStore:
+class TrialStore(Leaseless):
     """A `Store` in front of another one, which it only reads: what is written is kept here and read back from here.
 
     Watches and marks are the other store's, so they know nothing of what was tried. A trial has no leases.
@@ -70,22 +71,6 @@ class TrialStore:
     def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> Watch:
         """Return a watch of the store itself."""
         return self._store.watch(prefixes, from_revision, mark)
-
-    def grant(self, ttl_s: int) -> int:
-        """Refuse."""
-        self._refuse()
-
-    def keep_alive(self, lease: int) -> int:
-        """Refuse."""
-        self._refuse()
-
-    def revoke(self, lease: int) -> None:
-        """Refuse."""
-        self._refuse()
-
-    def compact(self, revision: int) -> None:
-        """Refuse."""
-        self._refuse()
 
     def close(self) -> None:
         """Give up the connection of the store itself."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from netorch.control.actions.acls import NetworkAclInfo
     from netorch.model.vpc import Subnet
+    from netorch.records.caller import Caller
+    from netorch.store.base import Store
 
 COLUMNS = Columns(("name", "vpc", "ingress", "egress", "subnets"), ("tags", "id"))
 direction_argument = click.argument("direction", type=click.Choice(["ingress", "egress"]))
@@ -89,13 +91,17 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
     NOUN.show(session, acl.id, output)
 
 
-def _associate() -> Callable[..., Subnet]:
+def _associate() -> Callable[[Store, Caller, str, str], Subnet]:
     from netorch.control.actions.subnets import associate_network_acl
 
     return associate_network_acl
 
 
-add_associate(command, "acl", "network ACL", _associate, lambda subnet: subnet.acl or "the default ACL")
+def _used(subnet: Subnet) -> str:
+    return f"subnet {subnet.name} ({subnet.id}) uses {subnet.acl or 'the default ACL'}"
+
+
+add_associate(command, NOUN, "associate", "Put a network ACL in force for subnets.", _associate, _used)
 
 
 @command.group()

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, Rules, add_common, add_rule_list, resources_argument
+from netorch.cli.nouns import Actions, Noun, Rules, add_associate, add_common, add_rule_list, resources_argument
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from netorch.model.vpc import Subnet
     from netorch.records.caller import Caller
     from netorch.store.base import Store
+
+    Associate = Callable[[Store, Caller, str, str], Subnet]
 
 COLUMNS = Columns(("name", "vpc", "main", "routes", "subnets"), ("tags", "id"))
 ROUTE_COLUMNS = ("destination", "target", "origin", "state")
@@ -77,37 +79,27 @@ def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: 
     NOUN.show(session, table.id, output)
 
 
-@command.command()
-@click.argument("table", shell_complete=complete("rtb"))
-@click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
-@action
-def associate(session: Session, table: str, subnets: tuple[str, ...]) -> None:
-    """Put a route table in force for subnets.
-
-    They must have the main one; `replace-association` is for those that have another.
-    """
+def _associate() -> Associate:
     from netorch.control.actions.subnets import associate_route_table
 
-    _associate(session, table, subnets, associate_route_table)
+    return associate_route_table
 
 
-@command.command("replace-association")
-@click.argument("table", shell_complete=complete("rtb"))
-@click.argument("subnets", nargs=-1, required=True, shell_complete=complete("subnet"))
-@action
-def replace_association(session: Session, table: str, subnets: tuple[str, ...]) -> None:
-    """Replace the route table of subnets."""
+def _replace_association() -> Associate:
     from netorch.control.actions.subnets import replace_route_table_association
 
-    _associate(session, table, subnets, replace_route_table_association)
+    return replace_route_table_association
 
 
-def _associate(
-    session: Session, table: str, subnets: tuple[str, ...], change: Callable[[Store, Caller, str, str], Subnet]
-) -> None:
-    tables = {subnet_id: session.id_beside("rtb", table, subnet_id) for subnet_id in session.ids_of("subnet", subnets)}
-    for subnet_id, table_id in tables.items():
-        _tell(change(session.store, session.caller, subnet_id, table_id))
+def _used(subnet: Subnet) -> str:
+    return f"subnet {subnet.name} ({subnet.id}) uses {subnet.route_table or 'the main table'}"
+
+
+_ASSOCIATE = """Put a route table in force for subnets.
+
+They must have the main one; `replace-association` is for those that have another."""
+add_associate(command, NOUN, "associate", _ASSOCIATE, _associate, _used)
+add_associate(command, NOUN, "replace-association", "Replace the route table of subnets.", _replace_association, _used)
 
 
 @command.command()
@@ -118,11 +110,7 @@ def disassociate(session: Session, resources: tuple[str, ...]) -> None:
     from netorch.control.actions.subnets import disassociate_route_table
 
     for subnet_id in session.ids_of("subnet", resources):
-        _tell(disassociate_route_table(session.store, session.caller, subnet_id))
-
-
-def _tell(subnet: Subnet) -> None:
-    click.echo(f"subnet {subnet.name} ({subnet.id}) uses {subnet.route_table or 'the main table'}")
+        click.echo(_used(disassociate_route_table(session.store, session.caller, subnet_id)))
 
 
 @command.group()
