@@ -9,7 +9,6 @@ import time
 import msgspec
 import pytest
 
-from netorch.control.actions.subnets import associate_route_table
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.ids import make_id
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
@@ -18,6 +17,7 @@ from netorch.records.codec import encode
 from netorch.store.base import Put
 from tests.rig.agents import AgentProcess
 from tests.rig.datagrams import heard, talking, udp_socket, wait_until_sent
+from tests.rig.tables import use_table
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -66,7 +66,7 @@ def route(world: World, name: str, *routes: tuple[str, str]) -> None:
 def associate(world: World, subnet: str, name: str) -> None:
     found = (stored.record for stored in world.vpc("acme").of(Subnet).values())
     subnet_id = next(each.id for each in found if each.name == subnet)
-    associate_route_table(world.store, world.caller, subnet_id, table(world, name).id)
+    use_table(world.store, world.caller, subnet_id, table(world, name).id)
 
 
 def shown(world: World, command: str, host: str = "hv1") -> str:

@@ -35,6 +35,7 @@ from netorch.state.l3 import Route
 from netorch.state.link import Vrf
 from netorch.state.nft import NFT_KINDS
 from netorch.state.op import Create, Delete, Replace
+from tests.rig.tables import use_table
 from tests.unit.agent.world import World
 
 DESTINATIONS = st.sampled_from(
@@ -169,7 +170,7 @@ class Histories(RuleBasedStateMachine):
     @rule(seed=SEED, other=SEED)
     def associate(self, seed: int, other: int) -> None:
         subnet, table = self.some(Subnet, seed), self.some(RouteTable, other)
-        self.try_to(lambda: subnets.associate_route_table(self.world.store, self.world.operator, subnet, table))
+        self.try_to(lambda: use_table(self.world.store, self.world.operator, subnet, table))
 
     @rule(seed=SEED)
     def delete_table(self, seed: int) -> None:

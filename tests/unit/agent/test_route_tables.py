@@ -17,6 +17,7 @@ from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.link import VethPort
 from netorch.state.names import vrf_name, vrf_table
 from netorch.state.op import Create, Delete, Op, Replace
+from tests.rig.tables import use_table
 from tests.unit.agent.world import World
 
 FLEETS = [1, pytest.param(1000, marks=pytest.mark.slow)]  # VPCs that hv1 carries
@@ -47,7 +48,7 @@ class Tables:
         self.world.put(keys.resource(table.id), encode(changed))
 
     def associate(self, subnet: Subnet, table: str) -> None:
-        subnets.associate_route_table(self.world.store, self.world.operator, subnet.id, table)
+        use_table(self.world.store, self.world.operator, subnet.id, table)
 
 
 @pytest.fixture
