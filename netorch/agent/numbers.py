@@ -13,7 +13,7 @@ from netorch.errors import CompileError
 from netorch.model.vpc import TABLE_NUMBER_LAST
 from netorch.state.base import OVERLAY, KernelObject, Key, link_key
 from netorch.state.link import CableEnd
-from netorch.state.names import INLET, INLET_NUMBER_LAST, is_cable_end, vni_of_ifname, vrf_number, vxlan_name
+from netorch.state.names import INLET_NUMBER_LAST, is_inlet, vni_of_ifname, vrf_number, vxlan_name
 from netorch.state.nft import VPC_TABLE, ZONES, NftElement
 
 ZONE_LAST: Final = 0xFFFF
@@ -39,7 +39,7 @@ class Zones:
         if not isinstance(obj, NftElement) or obj.set != ZONES or not obj.value:
             return
         device = obj.items[0]
-        if device not in self._of and (device == vxlan_name(obj.vni) or _is_inlet(device)):
+        if device not in self._of and (device == vxlan_name(obj.vni) or is_inlet(device)):
             zone = int(obj.value, 0)
             if zone not in self._taken and 1 <= zone <= ZONE_LAST:
                 self._take(device, zone)
@@ -84,7 +84,7 @@ class InletNumbers:
 
     def learn(self, obj: KernelObject) -> None:
         """Note what the kernel holds, unless it contradicts what is known already."""
-        if isinstance(obj, CableEnd) and _is_inlet(obj.ifname):
+        if isinstance(obj, CableEnd) and is_inlet(obj.ifname):
             known, number = self._of.setdefault(obj.vni, {}), vrf_number(obj.vrf)
             if number > TABLE_NUMBER_LAST and number not in known.values():
                 known.setdefault(obj.ifname, number)
@@ -141,7 +141,3 @@ class Numbers:
 def _is_in_use(device: str, holds: Holds) -> bool:
     element = NftElement(netns=OVERLAY, family=str(VPC_TABLE[2]), set=ZONES, items=(device,))
     return holds(link_key(device)) or holds(element.key)
-
-
-def _is_inlet(device: str) -> bool:
-    return device.startswith(INLET) and is_cable_end(device)

@@ -54,7 +54,7 @@ def _blackhole(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[
 
 def _interface(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
     box = next((box for box in view.of(Middlebox) if box.eni.id == route.target.id), None)
-    if box is None or box.mapping is None:
+    if box is None or box.mapping is None or (route.prefix.version == 6 and not box.eni.ipv6_address):
         yield _nowhere(view, table, route, BLACKHOLE)
     elif box.inlet is not None:
         yield way_in(view, box.eni, table.number, str(route.prefix))

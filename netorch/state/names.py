@@ -68,6 +68,11 @@ def to_inlet_name(vni: int, eni_id: str) -> str:
     return cable_end_name("n", vni, eni_id)
 
 
+def is_inlet(ifname: str) -> bool:
+    """Return whether a device's name is that of an inlet."""
+    return ifname.startswith(INLET) and is_cable_end(ifname)
+
+
 def is_port(ifname: str) -> bool:
     """Return whether a device's name is that of a port."""
     return ifname.startswith("v-") and vni_of_ifname(ifname) != HOST_SLICE

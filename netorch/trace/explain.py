@@ -5,15 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from netorch.model.addr import parse_ip, parse_prefix
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
 from netorch.model.vpc import Vpc
+from netorch.state.names import inlet_name
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
-from netorch.trace.walk import RoundTrip, Walk
+from netorch.trace.walk import Hop, RoundTrip, Walk
 
 _SIDE = {
     "sg_egress": Direction.EGRESS,
@@ -53,7 +56,7 @@ def explain(
     code = found.code or Code.DROPPED
     where = f"on host {found.host}"
     direction = _SIDE.get(found.counter)
-    eni = book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+    eni = _judge(book, packet, found.hops[-1], direction) if direction is not None else None
     if direction is not None and eni is not None:
         at = _Place(vpc=f"{vpc.owner}/{vpc.name}", name=name_of.get(eni.id, eni.id), host=found.host)
         if code is Code.ENI_SG_RULES_MISMATCH:
@@ -61,6 +64,8 @@ def explain(
         words = _answer_words(packet) if is_answer else service_words(packet)
         return _acl_refuses(ask_acl(book, eni, direction, packet), packet, at, words)
     said = found.hops[-1].said
+    if code is Code.ENI_SOURCE_DEST_CHECK_RESTRICTION:
+        return _checked(book, found, name_of)
     if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in book.holders:
         text = f"{where}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
         return Explanation(code=code, sentence=text, fix=_drift(found.host))
@@ -69,6 +74,23 @@ def explain(
     advice = _ADVICE.get(code, _drift(found.host))
     scope = f" --vpc {vpc.owner}/{vpc.name}" if code in _LISTED else ""
     return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=advice + scope)
+
+
+def _judge(book: Rulebook, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
+    """Return the interface whose rules refuse a packet: an end, or an appliance on the way."""
+    port = hop.devices[0 if direction is Direction.EGRESS else 1]
+    at_port = next((eni for eni in book.interfaces.values() if port_name(eni.id) == port), None)
+    return at_port or book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+
+
+def _checked(book: Rulebook, found: Walk, name_of: dict[str, str]) -> Explanation:
+    """Return the explanation of a packet that an interface takes for somebody else's."""
+    hop = found.hops[-1]
+    eni = next((eni for eni in book.interfaces.values() if inlet_name(eni.vni, eni.id) == hop.devices[0]), None)
+    who = f"{name_of.get(eni.id, eni.id)}: " if eni is not None else ""
+    sentence = f"on host {found.host}: {who}{Code.ENI_SOURCE_DEST_CHECK_RESTRICTION.text} ({hop.said})"
+    fix = f"netorch eni modify {eni.id} --no-source-dest-check" if eni is not None else _drift(found.host)
+    return Explanation(code=Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, sentence=sentence, fix=fix)
 
 
 class _Place(msgspec.Struct, frozen=True):

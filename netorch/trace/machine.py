@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
+from netorch.errors import TraceError
 from netorch.model.addr import BITS, parse_ip, parse_prefix
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import CableEnd, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.tc import TcFilter
 from netorch.trace.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
+Device = VethPort | TapPort | Vxlan | CableEnd  # that packets come in or leave by
 
 
 class Machine:
@@ -66,10 +69,22 @@ class Machine:
                 return route
         return None
 
-    def link(self, ifname: str) -> VethPort | TapPort | Vxlan | None:
-        """Return a port or a VXLAN device that is there and up."""
+    def link(self, ifname: str) -> Device | None:
+        """Return a port, a VXLAN device or a cable's end that is there and up."""
         found = self.objects.get(link_key(ifname))
-        return found if isinstance(found, VethPort | TapPort | Vxlan) and up_key(ifname) in self.objects else None
+        return found if isinstance(found, Device) and up_key(ifname) in self.objects else None
+
+    def filter(self, ifname: str, lladdr: str) -> TcFilter | None:
+        """Return what a device does with packets to a MAC. Raises TraceError where there is a filter that is not netorch's."""
+        found = [obj for obj in self._filters if obj.ifname == ifname]
+        for obj in found:
+            if obj.strange:
+                raise TraceError(f"{obj.text()}: it is not netorch's; the host's kernel has drifted")
+        return min((obj for obj in found if obj.dst_mac == lladdr), key=lambda obj: obj.pref, default=None)
+
+    @cached_property
+    def _filters(self) -> list[TcFilter]:
+        return [obj for obj in self.objects.values() if isinstance(obj, TcFilter)]
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None when it is not there or not up."""

@@ -7,7 +7,9 @@
     tunnel      neighbour, FDB entry, VTEP
     verify      the other host's underlay: may this host speak for the source?
                 ... and again zone, route, policy on that host
-    delivery    the receiver's port
+    inlet       on the host of an interface that a route leads to: the filter that takes packets to its MAC, or the cable there
+                ... and again zone, route, policy: the interface's own rules
+    delivery    the receiver's port; an interface that is only on the way is taken to send the packet on as it is
 
 Nothing is asked of anybody and nothing is changed. What connection tracking knows must be said (`Ct`); without a word a packet
 that can begin a connection begins one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to the
@@ -22,17 +24,21 @@ from typing import NoReturn
 
 import msgspec
 
+from netorch.errors import TraceError
 from netorch.model.packet import Packet
-from netorch.state.l3 import BLACKHOLE
-from netorch.state.link import TapPort, VethPort, Vxlan
-from netorch.state.names import vni_of_table
+from netorch.state.l3 import BLACKHOLE, Route
+from netorch.state.link import CableEnd, Vxlan
+from netorch.state.names import is_inlet, vni_of_table
+from netorch.state.tc import Receive
 from netorch.trace.codes import OF_COUNTER, Code
-from netorch.trace.machine import Machine
+from netorch.trace.machine import Device, Machine
 from netorch.trace.nft import Judgement, Ruleset
 from netorch.trace.rules import Hit
 from netorch.trace.skb import CT_DIRECTIONS, CT_STATES, Skb, arriving
 
-_MAX_HOSTS = 4  # more than any packet passes: sender, one that relays, receiver
+_MAX_HOSTS = 16  # more than any packet passes: sender, one that relays, receiver, and some appliances between these
+
+Tracker = tuple[str, int]  # whose connections are meant: a host's, in one zone
 
 
 class Place(Enum):
@@ -44,6 +50,7 @@ class Place(Enum):
     POLICY = "policy"
     TUNNEL = "tunnel"
     VERIFY = "verify"
+    INLET = "inlet"
     ROUTER = "router"
     DELIVERY = "delivery"
 
@@ -72,6 +79,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     said: str
     ok: bool = True
     hits: tuple[Hit, ...] = ()
+    devices: tuple[str, str] = ("", "")  # where it came in, and where it would leave, as far as that was known
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +89,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     arrived_at: str = ""
     code: Code | None = None
     counter: str = ""  # the drop counter that this packet would raise
-    marks: dict[str, int] = {}  # what each host's connection mark is behind this packet
+    marks: dict[Tracker, int] = {}  # what the connection's mark is behind this packet, by host and zone
 
     @property
     def arrived(self) -> bool:
@@ -114,7 +122,9 @@ class _Died(Exception):
         self.counter = counter
 
 
-def walk(machines: Mapping[str, Machine], start: Departure, packet: Packet, conntrack: Mapping[str, Ct] | None = None) -> Walk:
+def walk(
+    machines: Mapping[str, Machine], start: Departure, packet: Packet, conntrack: Mapping[Tracker, Ct] | None = None
+) -> Walk:
     """Return a packet's way. Raises TraceError when a host holds what cannot be followed."""
     walker = _Walker(machines, packet, conntrack or {})
     try:
@@ -134,7 +144,7 @@ def round_trip(machines: Mapping[str, Machine], start: Departure, packet: Packet
     lladdr = machines[there.host].neighbour(there.arrived_at, packet.destination) if there.arrived else None
     if lladdr is None:
         return RoundTrip(there=there)
-    known = {host: Ct(state="established", direction="reply", mark=mark) for host, mark in there.marks.items()}
+    known = {tracker: Ct(state="established", direction="reply", mark=mark) for tracker, mark in there.marks.items()}
     end = Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)
     return RoundTrip(there=there, back=walk(machines, end, packet.answer(), known))
 
@@ -142,9 +152,10 @@ def round_trip(machines: Mapping[str, Machine], start: Departure, packet: Packet
 class _Walker:
     """One packet under way."""
 
-    def __init__(self, machines: Mapping[str, Machine], packet: Packet, conntrack: Mapping[str, Ct]) -> None:
+    def __init__(self, machines: Mapping[str, Machine], packet: Packet, conntrack: Mapping[Tracker, Ct]) -> None:
         self.hops: list[Hop] = []
-        self.marks: dict[str, int] = {}
+        self.marks: dict[Tracker, int] = {}
+        self._passed: set[tuple[str, str]] = set()  # the ports of interfaces that have sent the packet on
         self._machines = machines
         self._packet = packet
         self._conntrack = conntrack
@@ -160,9 +171,28 @@ class _Walker:
         self._judge(machine, Place.PORT, machine.ports, start.ifname, skb, f"{start.ifname}: {start.mac} {self._packet.source}")
         return self._through(machine, link, skb)
 
-    def _through(self, machine: Machine, link: VethPort | TapPort | Vxlan, skb: Skb) -> str:
+    def _through(self, machine: Machine, link: Device, skb: Skb) -> str:
         """Follow the packet through one host's overlay, from a device on."""
         self._visited += 1
+        table = self._enter(machine, link, skb)
+        destination = self._packet.destination
+        if machine.is_router(link.vrf, destination):
+            self._judge(machine, Place.ROUTER, machine.overlay, "input", skb, f"{destination} is the router")
+            return link.vrf
+        route, out = self._route(machine, link, table)
+        skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan | CableEnd) else 0
+        try:
+            self._judge(machine, Place.POLICY, machine.overlay, "forward", skb, f"{link.ifname} -> {out.ifname}")
+        finally:
+            self.marks[machine.name, skb.ct_zone] = skb.ct_mark
+        if isinstance(out, Vxlan):
+            return self._tunnel(machine, out, route.via)
+        if isinstance(out, CableEnd):
+            return self._cable(machine, out, route.via)
+        return self._deliver(machine, out, route.via)
+
+    def _enter(self, machine: Machine, link: Device, skb: Skb) -> int:
+        """Say in which zone a host's connection tracking knows the packet; return the routing table."""
         vrf, device = link.vrf, link.ifname
         table = machine.table_of_vrf(vrf)
         if table is None:
@@ -175,12 +205,16 @@ class _Walker:
             if skb.is_tracked:
                 self._recall(machine, skb)  # after the zone is known; the second time it is known already
         skb.sdifname = device
+        return table
+
+    def _route(self, machine: Machine, link: Device, table: int) -> tuple[Route, Device]:
+        """Look the destination up; return the route and the device that it leads to."""
         destination = self._packet.destination
-        if machine.is_router(vrf, destination):
-            self._judge(machine, Place.ROUTER, machine.overlay, "input", skb, f"{destination} is the router")
-            return vrf
         route = machine.route(table, destination)
         if route is not None and route.type == BLACKHOLE:
+            if is_inlet(link.ifname):  # its VRF leads to the interface, or to nothing
+                said = f"{link.ifname} takes nothing for {destination}"
+                self._die(machine.name, Place.INLET, said, Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, (link.ifname, ""))
             self._die(machine.name, Place.ROUTE, f"{route.dst} is a black hole in table {table}", Code.BAD_STATE_ROUTE)
         if route is None or not route.ifname:
             self._die(machine.name, Place.ROUTE, f"{destination} is unreachable in table {table}", Code.NO_ROUTE_TO_DESTINATION)
@@ -190,19 +224,49 @@ class _Walker:
             self._die(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}, which is not up", Code.PORT_MISSING)
         mtu = f" mtu lock {route.mtu}" if route.mtu else ""
         self._note(machine.name, Place.ROUTE, f"{route.dst}{via} dev {route.ifname}{mtu}")
-        skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan) else 0
-        try:
-            self._judge(machine, Place.POLICY, machine.overlay, "forward", skb, f"{device} -> {out.ifname}")
-        finally:
-            self.marks[machine.name] = skb.ct_mark
-        if isinstance(out, Vxlan):
-            return self._tunnel(machine, out, route.via)
-        lladdr = machine.neighbour(out.ifname, destination)
+        return route, out
+
+    def _deliver(self, machine: Machine, port: Device, next_hop: str) -> str:
+        """Hand the packet to an instance, which sends it on when it is for another address."""
+        destination = self._packet.destination
+        to = destination if machine.neighbour(port.ifname, destination) is not None else next_hop or destination
+        lladdr = machine.neighbour(port.ifname, to)
         if lladdr is None:
-            said = f"{out.ifname} has no neighbour {destination}"
-            self._die(machine.name, Place.DELIVERY, said, Code.NEXT_HOP_MISSING)
-        self._note(machine.name, Place.DELIVERY, f"{out.ifname}: {lladdr} {destination}")
-        return out.ifname
+            self._die(machine.name, Place.DELIVERY, f"{port.ifname} has no neighbour {to}", Code.NEXT_HOP_MISSING)
+        self._note(machine.name, Place.DELIVERY, f"{port.ifname}: {lladdr} {to}")
+        if to == destination:
+            return port.ifname
+        here = machine.name, port.ifname
+        if here in self._passed:
+            self._die(machine.name, Place.DELIVERY, f"{port.ifname} has sent it on before", Code.ROUTING_LOOP)
+        self._passed.add(here)
+        return self.from_port(Departure(host=machine.name, ifname=port.ifname, mac=lladdr))
+
+    def _cable(self, machine: Machine, near: CableEnd, next_hop: str) -> str:
+        """Follow the packet to a cable's other end, where it comes in like any other."""
+        lladdr, far = machine.neighbour(near.ifname, next_hop), machine.link(near.peer)
+        if far is None or lladdr != far.lladdr:
+            self._die(machine.name, Place.INLET, f"{near.ifname}: {near.peer} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
+        self._note(machine.name, Place.INLET, f"{near.ifname} to {far.ifname}")
+        return self._through(machine, far, Skb(packet=self._packet))
+
+    def _receive(self, machine: Machine, vxlan: Vxlan, lladdr: str, skb: Skb) -> str:
+        """Follow the packet from the VXLAN device on, or from the device that a filter redirects it to."""
+        if lladdr == vxlan.lladdr:
+            return self._through(machine, vxlan, skb)
+        found = machine.filter(vxlan.ifname, lladdr)
+        if found is None:
+            self._die(machine.name, Place.INLET, f"{vxlan.ifname}: nobody here is {lladdr}", Code.STALE_MAPPING)
+        for action in found.actions:
+            if isinstance(action, Receive):
+                skb.mark = action.mark
+                continue
+            inlet = machine.link(action.ifname)
+            if inlet is None:
+                self._die(machine.name, Place.INLET, f"{vxlan.ifname} to {action.ifname}, which is not up", Code.PORT_MISSING)
+            self._note(machine.name, Place.INLET, f"{vxlan.ifname} to {inlet.ifname}: {lladdr}")
+            return self._through(machine, inlet, skb)
+        raise TraceError(f"{found.text()}: it leads nowhere; the host's kernel has drifted")
 
     def _tunnel(self, machine: Machine, vxlan: Vxlan, next_hop: str) -> str:
         """Follow the packet to another host."""
@@ -225,15 +289,18 @@ class _Walker:
         device = there.link(there.vxlans[vxlan.vni, vtep].ifname)
         if device is None:
             self._die(there.name, Place.VERIFY, f"the VXLAN device of {vxlan.vni} is not up", Code.PORT_MISSING)
-        return self._through(there, device, Skb(packet=self._packet, priority=outer.priority))
+        if not isinstance(device, Vxlan):
+            raise TypeError(f"{device.ifname} is no VXLAN device")
+        return self._receive(there, device, lladdr or "", Skb(packet=self._packet, priority=outer.priority))
 
     def _recall(self, machine: Machine, skb: Skb) -> None:
         """Put down what this host's connection tracking says of the packet."""
-        known = self._conntrack.get(machine.name)
+        tracker = machine.name, skb.ct_zone
+        known = self._conntrack.get(tracker)
         if known is None:
             known = Ct(state="new" if self._packet.begins else "invalid")
         skb.ct_state, skb.ct_direction = CT_STATES[known.state], CT_DIRECTIONS[known.direction]
-        skb.ct_mark = known.mark
+        skb.ct_mark = self.marks.get(tracker, known.mark)  # it has passed here before, on its way to an appliance
 
     def _judge(
         self, machine: Machine, place: Place, ruleset: Ruleset | None, hook: str, skb: Skb, said: str, *, silent: bool = False
@@ -241,7 +308,8 @@ class _Walker:
         """Let a hook decide; a missing table lets everything pass, as in a kernel. `silent`: a pass is not worth a hop."""
         judgement = ruleset.run(hook, skb) if ruleset is not None else Judgement(accepted=True)
         if not judgement.accepted:
-            self.hops.append(Hop(host=machine.name, place=place, said=said, ok=False, hits=judgement.hits))
+            devices = (skb.sdifname or skb.iifname, skb.oifname)
+            self.hops.append(Hop(host=machine.name, place=place, said=said, ok=False, hits=judgement.hits, devices=devices))
             raise _Died(OF_COUNTER.get(judgement.counter, Code.DROPPED), judgement.counter)
         if not silent:
             self._note(machine.name, place, said, judgement.hits)
@@ -249,6 +317,6 @@ class _Walker:
     def _note(self, host: str, place: Place, said: str, hits: tuple[Hit, ...] = ()) -> None:
         self.hops.append(Hop(host=host, place=place, said=said, hits=hits))
 
-    def _die(self, host: str, place: Place, said: str, code: Code) -> NoReturn:
-        self.hops.append(Hop(host=host, place=place, said=said, ok=False))
+    def _die(self, host: str, place: Place, said: str, code: Code, devices: tuple[str, str] = ("", "")) -> NoReturn:
+        self.hops.append(Hop(host=host, place=place, said=said, ok=False, devices=devices))
         raise _Died(code)

@@ -33,6 +33,7 @@ from tests.views import make_view
 
 VNI = 5000
 HOSTS = {"hv1": "192.0.2.11", "hv2": "192.0.2.12"}
+ZONE = 7  # of the VPC, on each host
 CIDRS = (("10.0.0.0/24", "2001:db8::/64"), ("10.0.1.0/24", "2001:db8:0:1::/64"))  # of the two subnets
 GROUPS = tuple(make_id("sg", VNI, number) for number in range(1, 4))
 LISTS = tuple(make_id("pl", VNI, number) for number in range(1, 3))
@@ -89,7 +90,7 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
             ),
             subnets=policy.subnets,
             local=local,
-            zone=7,
+            zone=ZONE,
             groups=policy.groups,
             acls=policy.acls,
             prefix_lists=policy.prefix_lists,

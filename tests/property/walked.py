@@ -15,7 +15,7 @@ from netorch.model.security import TCP
 from netorch.trace.machine import Machine
 from netorch.trace.walk import Ct, Departure, Walk, walk
 from policy.evaluate import Judge, Verdict
-from tests.property.policy_strategies import HOSTS, PolicyCase
+from tests.property.policy_strategies import HOSTS, ZONE, PolicyCase
 
 COMPILERS = load_compilers()
 ARRIVES = "arrives"
@@ -58,8 +58,8 @@ class Site:
         assert sender is not None
         start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
         seen = {host: self._seen(host, packet) for host in HOSTS}
-        found = walk(self.machines, start, packet, seen)
-        for host, mark in found.marks.items():
+        found = walk(self.machines, start, packet, {(host, ZONE): ct for host, ct in seen.items()})
+        for (host, _), mark in found.marks.items():
             flow = self._flows.get((host, _key(packet)))
             confirmed = found.arrived or host != found.host
             if flow is None and packet.begins and packet.has_connection and confirmed:

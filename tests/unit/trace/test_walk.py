@@ -19,7 +19,7 @@ from netorch.trace.rulebook import Rulebook
 from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip, walk
 from policy.evaluate import Policy
 from policy.nftgen import sender
-from tests.property.policy_strategies import HOSTS, PolicyCase
+from tests.property.policy_strategies import HOSTS, ZONE, PolicyCase
 from tests.unit.policy.small import ANYWHERE, VNI, A, B, C, acl, allow, deny, group, ping, rule, tcp, udp, vpc
 
 COMPILERS = load_compilers()
@@ -74,9 +74,9 @@ def test_a_packet_between_ports_of_one_host_never_leaves_it() -> None:
 
 
 def test_each_end_marks_what_it_tracks_on_its_own_host() -> None:
-    assert sent(ALL, ping(A, B)).marks == {"hv1": 1, "hv2": 2}
-    assert sent(ALL, ping(A, C)).marks == {"hv1": 3}
-    assert sent(ALL, tcp(A, B)).marks == {"hv1": 0, "hv2": 0}  # untracked: everything is open both ways
+    assert sent(ALL, ping(A, B)).marks == {("hv1", ZONE): 1, ("hv2", ZONE): 2}
+    assert sent(ALL, ping(A, C)).marks == {("hv1", ZONE): 3}
+    assert sent(ALL, tcp(A, B)).marks == {("hv1", ZONE): 0, ("hv2", ZONE): 0}  # untracked: everything is open both ways
 
 
 @pytest.mark.parametrize(("packet", "mac"), [(ping("10.0.0.99", B), ""), (ping(A, B), "06:00:00:00:00:99")])
