@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
 from netorch.model.routing.effective import effective, overrides, ranges_of
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
@@ -12,15 +15,21 @@ from netorch.trace.paths import Paths
 from netorch.trace.rulebook import Rulebook
 
 
-def rulebook_of(records: VpcRecords) -> Rulebook:
-    """Return a VPC's rules with the interfaces that are attached: only these have addresses that are mapped."""
+def rulebook_of(*vpcs: VpcRecords) -> Rulebook:
+    """Return the rules of a VPC, or of peers, with the attached interfaces: only these have addresses that are mapped."""
     return Rulebook(
-        subnets=list(records.each(Subnet)),
-        interfaces=_attached(records),
-        groups=list(records.each(SecurityGroup)),
-        acls=list(records.each(NetworkAcl)),
-        prefix_lists=list(records.each(PrefixList)),
+        subnets=[found for records in vpcs for found in records.each(Subnet)],
+        interfaces=[found for records in vpcs for found in _attached(records)],
+        groups=[found for records in vpcs for found in records.each(SecurityGroup)],
+        acls=[found for records in vpcs for found in records.each(NetworkAcl)],
+        prefix_lists=[found for records in vpcs for found in records.each(PrefixList)],
     )
+
+
+def peers_of(records: VpcRecords, vpcs: Mapping[int, VpcRecords]) -> dict[str, VpcRecords]:
+    """Return a VPC's active peers among some VPCs, by the id of the connection."""
+    active = [half for half in records.each(PeeringConnection) if half.status is PeeringStatus.ACTIVE]
+    return {half.id: vpcs[half.peer_vni] for half in active if half.peer_vni in vpcs}
 
 
 def _attached(records: VpcRecords) -> list[NetworkInterface]:
@@ -41,6 +50,26 @@ def paths_of(records: VpcRecords) -> Paths:
             found = effective(vpc, table.routes, available=available, lists={})
             routes[subnet.id] = tuple(route for route in found if any(own.contains(route.prefix) for own in ranges))
     return Paths(routes, interfaces)
+
+
+def paths_between(connection: str, *vpcs: VpcRecords) -> Paths:
+    """Return the paths that packets take by an active connection between two VPCs."""
+    interfaces = [eni for records in vpcs for eni in _attached(records)]
+    available = {connection, *(eni.id for eni in interfaces)}
+    routes = {}
+    for records in vpcs:
+        lists = {found.id: found for found in records.each(PrefixList)}
+        main = records.main_table()
+        for subnet in records.each(Subnet):
+            table = records.one(RouteTable, subnet.route_table) or main
+            if table is not None:
+                routes[subnet.id] = effective(records.vpc.record, table.routes, available=available, lists=lists)
+    return Paths(routes, interfaces, connection)
+
+
+def is_routed(connection: str, *vpcs: VpcRecords) -> bool:
+    """Return whether some route leads to a connection."""
+    return any(route.target == connection for records in vpcs for table in records.each(RouteTable) for route in table.routes)
 
 
 def names_of(records: VpcRecords) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who reaches whom in each VPC, and which flows another state of the cloud would open or close: from records alone."""
+"""Who reaches whom in VPCs and between peers, and what another state of the cloud would open or close: from records alone."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.diagnose.books import names_of, paths_of, rulebook_of
+from netorch.diagnose.books import is_routed, names_of, paths_between, paths_of, peers_of, rulebook_of
 from netorch.model.cloud import Cloud
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.store.trial import TrialStore
-from netorch.trace.paths import DIRECT, Path
-from netorch.trace.reach import ALL_ANSWERS, Class, Reach, Services, by_answers, texts_of
+from netorch.trace.paths import DIRECT, Path, Paths
+from netorch.trace.reach import ALL_ANSWERS, ALL_DIRECT, Class, Reach, Services, by_answers, texts_of
 from netorch.trace.reach import Flows as Open
-from netorch.trace.rulebook import Rulebook
 from netorch.trace.services import Spans, ports_of
 
 
 class Flows(msgspec.Struct, frozen=True, kw_only=True):
     """What every one of some interfaces can open to every one of others."""
 
-    vpc: str  # owner/name
+    vpc: str  # owner/name; of the sources
     version: int
     sources: tuple[str, ...]
-    destinations: tuple[str, ...]
+    destinations: tuple[str, ...]  # of a peer as owner/vpc/name
     services: tuple[str, ...]  # in the words of the command line, e.g. "tcp 22,443"
     answers: str = ""  # the ports that answers are let back to, where these are only some: partly open
     through: tuple[str, ...] = ()  # the interfaces that packets pass on their way
@@ -41,13 +40,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     flows: Flows
 
 
-class _Vpc:
-    """One VPC's flows, with the names of its interfaces; a VPC that is not there has none."""
+Scope = tuple[str, ...]  # the owner/name of a VPC, or of two peers
 
-    def __init__(self, records: VpcRecords | None, also: Iterable[int] = ()) -> None:
-        nothing = Rulebook((), (), (), (), ())
-        self.reach = Reach(nothing, also) if records is None else Reach(rulebook_of(records), also, paths_of(records))
-        self.names = names_of(records) if records is not None else {}
+
+class _Flows:
+    """The flows within a VPC, or between two peers, with the names of interfaces; what is not there has none."""
+
+    def __init__(self, vpcs: Sequence[VpcRecords], also: Iterable[int] = ()) -> None:
+        self.of_peers = len(vpcs) > 1
+        self.reach = Reach(rulebook_of(*vpcs), also, _paths(vpcs))
+        self.names = {eni_id: name for records in vpcs for eni_id, name in _names(records, self.of_peers).items()}
         self.classes: dict[tuple[str, int], Class] = {}  # by an interface's name and IP version
         for found, members in self.reach.members.items():
             for eni in members:
@@ -62,22 +64,42 @@ class _Vpc:
         return self.reach.path(source, destination) if source is not None and destination is not None else DIRECT
 
 
+def _paths(vpcs: Sequence[VpcRecords]) -> Paths:
+    if not vpcs:
+        return ALL_DIRECT
+    if len(vpcs) == 1:
+        return paths_of(vpcs[0])
+    (connection,) = peers_of(vpcs[0], {vpcs[1].vni: vpcs[1]})
+    return paths_between(connection, *vpcs)
+
+
+def _names(records: VpcRecords, with_vpc: bool) -> dict[str, str]:
+    """Return the names of interfaces, as owner/vpc/name if they are to be told from those of a peer."""
+    path = _path(records)
+    return {eni_id: f"{path}/{name}" if with_vpc else name for eni_id, name in names_of(records).items()}
+
+
+def _path(records: VpcRecords) -> str:
+    return f"{records.vpc.record.owner}/{records.vpc.record.name}"
+
+
 def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
     """Yield all flows that rules permit, of the VPCs that the caller sees, between interfaces that are held alike.
 
-    They are open, or partly, unless routes drop their packets: then `code` says why.
+    They are open, or partly, unless routes drop their packets: then `code` says why. Flows between peers come last: between those
+    of which the caller sees both, if some route leads to their connection.
     """
-    for name, records in _visible(inventory, caller):
-        names = names_of(records)
-        reach = Reach(rulebook_of(records), paths=paths_of(records))
-        for source, destination, found in reach.pairs():
+    for scope, vpcs in _visible(inventory, caller).items():
+        found = _Flows(vpcs)
+        reach, names = found.reach, found.names
+        for source, destination, permitted in reach.pairs(of_peers=found.of_peers):
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
             path = _in_words(reach.path(source, destination), names)
-            yield from _told(name, source.version, sources, destinations, by_answers(found, {}), reach.protocols, path)
+            yield from _told(scope, source.version, sources, destinations, by_answers(permitted, {}), reach.protocols, path)
 
 
 def _told(
-    vpc: str,
+    scope: Scope,
     version: int,
     sources: Sequence[str],
     destinations: Sequence[str],
@@ -86,6 +108,10 @@ def _told(
     path: Path,
 ) -> Iterator[Flows]:
     """Yield flows in words, those that are open before those that are partly open."""
+    vpc = scope[0]
+    if len(scope) > 1:
+        vpc = sources[0].rpartition("/")[0]
+        sources = [name.rpartition("/")[2] for name in sources]
     for answers, services in found.items():
         yield Flows(
             vpc=vpc,
@@ -120,17 +146,17 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Cha
 
 def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[Change]:
     """Return the flows that are open, or partly, in one state of the cloud and not in the other, in the caller's VPCs."""
-    before, after = (dict(_visible(state, caller)) for state in (old_state, new_state))
+    before, after = _visible(old_state, caller), _visible(new_state, caller)
     changes: list[Change] = []
-    for name in sorted(before.keys() | after.keys()):
-        new = _Vpc(after.get(name))
-        old = _Vpc(before.get(name), new.reach.protocols)
-        changes += _changes(name, old, _Vpc(after.get(name), old.reach.protocols))
+    for scope in sorted(before.keys() | after.keys()):
+        new = _Flows(after.get(scope, ()))
+        old = _Flows(before.get(scope, ()), new.reach.protocols)
+        changes += _changes(scope, old, _Flows(after.get(scope, ()), old.reach.protocols))
     return changes
 
 
-def _changes(name: str, before: _Vpc, after: _Vpc) -> Iterator[Change]:
-    """Yield a VPC's changes, between groups of interfaces that are alike before and alike after."""
+def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[Change]:
+    """Yield the changes in a VPC or between peers, between groups of interfaces that are alike before and alike after."""
     joint: dict[tuple[int, Class | None, Class | None], list[str]] = {}
     for member, version in sorted(before.classes.keys() | after.classes.keys()):
         classes = before.classes.get((member, version)), after.classes.get((member, version))
@@ -139,15 +165,21 @@ def _changes(name: str, before: _Vpc, after: _Vpc) -> Iterator[Change]:
         for (other, old_destination, new_destination), destinations in joint.items():
             if other != version or (sources is destinations and len(sources) == 1):
                 continue
+            if len(scope) > 1 and sources[0].rpartition("/")[0] == destinations[0].rpartition("/")[0]:
+                continue  # inside one of the two
             old, new = before.between(old_source, old_destination), after.between(new_source, new_destination)
             path = _in_words(after.path(new_source, new_destination), after.names)
             for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
-                for flows in _told(name, version, sources, destinations, more, after.reach.protocols, path):
+                for flows in _told(scope, version, sources, destinations, more, after.reach.protocols, path):
                     yield Change(opened=opened, flows=flows)
 
 
-def _visible(inventory: Inventory, caller: Caller) -> Iterator[tuple[str, VpcRecords]]:
-    for records in sorted(inventory.vpcs.values(), key=lambda found: found.vni):
-        vpc = records.vpc.record
-        if caller.sees(vpc.owner):
-            yield f"{vpc.owner}/{vpc.name}", records
+def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecords, ...]]:
+    """Return the VPCs that the caller sees, and the active peers of which the caller sees both."""
+    seen = {vni: records for vni, records in sorted(inventory.vpcs.items()) if caller.sees(records.vpc.record.owner)}
+    found: dict[Scope, tuple[VpcRecords, ...]] = {(_path(records),): (records,) for records in seen.values()}
+    for records in seen.values():
+        for connection, peer in peers_of(records, seen).items():
+            if records.vni < peer.vni and is_routed(connection, records, peer):
+                found[_path(records), _path(peer)] = (records, peer)
+    return found

@@ -1,8 +1,10 @@
-"""Which path packets between two interfaces of a VPC take, by its route tables: from the records alone.
+"""Which path packets between two interfaces of a VPC, or of two peers, take, by route tables: from the records alone.
 
 Inside a VPC packets go where the local route leads, directly to whoever has the address. A route to an interface may take its
 place for the range of a subnet, or of the whole VPC: then packets pass that interface, a firewall or router, whose own subnet's
 table says where they go on. An interface takes packets for others' addresses only while its source/destination check is off.
+
+To an interface of a peer packets go where a route leads to the peering connection, and their answers where one does in the peer.
 
 What such an appliance does with a packet no record says; it is taken to send on what it gets, as it is.
 """
@@ -29,10 +31,16 @@ DIRECT: Final = Path()
 
 
 class Paths:
-    """The paths inside one VPC. `routes` are those in force in a subnet's table, by subnet; none: all are local."""
+    """The paths inside one VPC, or those by the peering connection of two.
 
-    def __init__(self, routes: Mapping[str, tuple[Effective, ...]], interfaces: Iterable[NetworkInterface]) -> None:
+    `routes` are those in force in a subnet's table, by subnet; none: all are local.
+    """
+
+    def __init__(
+        self, routes: Mapping[str, tuple[Effective, ...]], interfaces: Iterable[NetworkInterface], connection: str = ""
+    ) -> None:
         self._routes = routes
+        self._connection = connection
         self._interfaces = {eni.id: eni for eni in interfaces}
         found = [route for of_subnet in routes.values() for route in of_subnet]
         self.prefixes = frozenset(str(route.prefix) for route in found)  # an address inside the same ones has the same paths
@@ -42,10 +50,12 @@ class Paths:
         """Return the path that packets of one IP version take."""
         address = destination.address if version == 4 else destination.ipv6_address
         through: list[str] = []
-        at = source
+        at, crosses = source, source.vni != destination.vni
         while (route := route_of(self._routes.get(at.subnet, ()), address)) is not None:
             if route.target == BLACKHOLE:
                 return Path(tuple(through), Code.BAD_STATE_ROUTE)
+            if crosses and route.target.id == self._connection:
+                return Path(tuple(through))
             if route.target.kind is not TargetKind.INTERFACE or route.target.id == destination.id:
                 break
             at = self._interfaces[route.target.id]
@@ -56,7 +66,7 @@ class Paths:
             if at.id in (source.id, *through):
                 return Path(tuple(through), Code.ROUTING_LOOP)
             through.append(at.id)
-        return Path(tuple(through))
+        return Path(tuple(through), Code.NO_ROUTE_TO_DESTINATION if crosses else None)
 
     def there_and_back(self, source: NetworkInterface, destination: NetworkInterface, version: int) -> Path:
         """Return the path of packets whose answers come back by the same one; appliances see both directions, or lose track."""

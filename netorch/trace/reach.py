@@ -1,4 +1,4 @@
-"""Who reaches whom in one VPC, on which protocols and ports: from the records alone.
+"""Who reaches whom in one VPC, or from one peer to the other, on which protocols and ports: from the records alone.
 
 A flow is open when its first packet passes (ACL and groups of the sender, ACL and groups of the receiver) and its answer comes
 back. Groups are stateful, ACLs are not: they must let the answer through too. The answer to TCP and UDP goes to the port that the
@@ -138,11 +138,11 @@ class Reach:
         found = self.between(source, destination).get(named, _CLOSED)
         return holds(found.services, number) and found.answers == ALL_ANSWERS
 
-    def pairs(self) -> Iterator[tuple[Class, Class, Flows]]:
-        """Yield every two classes with two different interfaces of which rules let one reach the other."""
+    def pairs(self, *, of_peers: bool = False) -> Iterator[tuple[Class, Class, Flows]]:
+        """Yield every two classes with two different interfaces of which rules let one reach the other; of two VPCs if asked."""
         for source, senders in self.members.items():
-            for destination in self.members:
-                if source is destination and len(senders) == 1:
+            for destination, receivers in self.members.items():
+                if (source is destination and len(senders) == 1) or (senders[0].vni != receivers[0].vni) is not of_peers:
                     continue
                 found = self.permitted(source, destination) if source.version == destination.version else {}
                 if found:

@@ -1,7 +1,8 @@
-"""The records of one VPC that decide who may speak to whom, indexed."""
+"""The records that decide who may speak to whom, of one VPC or of peers, indexed."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from netorch.model.eni import NetworkInterface
@@ -10,7 +11,10 @@ from netorch.model.vpc import Subnet
 
 
 class Rulebook:
-    """Subnets, attached interfaces, groups, ACLs and prefix lists of one VPC."""
+    """Subnets, attached interfaces, groups, ACLs and prefix lists of one VPC, or of VPCs that are peers.
+
+    An address that two peers of a VPC have is nobody's, as in the kernel.
+    """
 
     def __init__(
         self,
@@ -25,12 +29,14 @@ class Rulebook:
         self.groups = {group.id: group for group in groups}
         self.acls = {acl.id: acl for acl in acls}
         self.prefix_lists = {found.id: found for found in prefix_lists}
-        self.holders = {address: eni for eni in self.interfaces.values() for address in eni.addresses}
-        self._default_acl = next((acl.id for acl in self.acls.values() if acl.is_default), "")
+        held = Counter(address for eni in self.interfaces.values() for address in eni.addresses)
+        self.holders = {address: eni for eni in self.interfaces.values() for address in eni.addresses if held[address] == 1}
+        self._default_acls = {acl.vni: acl.id for acl in self.acls.values() if acl.is_default}
 
     def acl_of(self, subnet_id: str) -> NetworkAcl:
         """Return a subnet's ACL: the one that it names, or the VPC's default."""
-        return self.acls[self.subnets[subnet_id].acl or self._default_acl]
+        subnet = self.subnets[subnet_id]
+        return self.acls[subnet.acl or self._default_acls[subnet.vni]]
 
     def groups_of(self, eni: NetworkInterface) -> list[SecurityGroup]:
         """Return an interface's groups."""

@@ -109,9 +109,10 @@ class Connections(Task):
         members = {address: eni for eni in local if group_id in eni.groups for address in eni.addresses}
         if not members:
             return
+        peers = (self._records.vpcs[peer] for peer in self._records.peerings.of(vni) if peer in self._records.vpcs)
         book = Rulebook(
             records.each(Subnet),
-            (eni for eni in records.each(NetworkInterface) if eni.address in records.mappings),
+            (eni for vpc in (records, *peers) for eni in vpc.each(NetworkInterface) if eni.address in vpc.mappings),
             records.each(SecurityGroup),
             records.each(NetworkAcl),
             records.each(PrefixList),

@@ -46,8 +46,10 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     if whole:
         from netorch.diagnose.reach import matrix
 
-        inventory = session.view(vpc)
-        flows = list(matrix(inventory, session.caller))
+        inventory = session.view(vpc, peers=True)
+        named = session.find("vpc", vpc)[1] if vpc else None
+        found = matrix(inventory, session.caller)
+        flows = [each for each in found if named is None or f"{named.owner}/{named.name}" in _vpcs(each)]
         if output != "table":
             show_value(flows, output)
         else:
@@ -80,7 +82,12 @@ def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
     if not wanted:  # the file would delete it, or has nothing to do with it; a name that nobody has is no "no change"
         found = session.find("vpc", vpc)[1]
         wanted = {f"{found.owner}/{found.name}"}
-    return [change for change in changes if change.flows.vpc in wanted]
+    return [change for change in changes if not wanted.isdisjoint(_vpcs(change.flows))]
+
+
+def _vpcs(flows: Flows) -> set[str]:
+    """Return the VPCs, owner/name, in which flows begin and end."""
+    return {flows.vpc, *(name.rpartition("/")[0] for name in flows.destinations if "/" in name)}
 
 
 def _row(flows: Flows) -> tuple[str, str, str, str]:

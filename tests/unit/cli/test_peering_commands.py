@@ -67,3 +67,57 @@ def test_a_plan_says_which_connections_come_and_go(cloud: Run, tmp_path: Path) -
     (tmp_path / "vpc.yaml").write_text(CLOUD)
     assert "packets between the VPCs are dropped" in cloud("plan", code=2).stdout
     cloud("diff", code=2)
+
+
+THREE = """
+hosts: [{name: hv1, underlay: 192.0.2.11}]
+vpcs:
+- name: web
+  cidrs: [10.0.0.0/16]
+  peerings: [{name: to-data, peer: data}]
+  security_groups: [{name: open, ingress: [{protocol: tcp, ports: 22, source: 10.1.0.0/16}]}]
+  route_tables: [{name: main, routes: [WEB_ROUTES]}]
+  subnets: [{name: app, cidr: 10.0.1.0/24}]
+  instances: [{name: w, host: hv1, address: 10.0.1.4, security_groups: [open]}]
+- name: data
+  cidrs: [10.1.0.0/16]
+  peerings: [{name: to-web, peer: web}, {name: to-more, peer: more}]
+  security_groups: [{name: open, ingress: [{protocol: tcp, ports: 443, source: 10.0.0.0/8}]}]
+  route_tables: [{name: main, routes: [10.0.0.0/16 via pcx-to-web, 10.2.0.0/16 via pcx-to-more]}]
+  subnets: [{name: app, cidr: 10.1.1.0/24}]
+  instances: [{name: d, host: hv1, address: 10.1.1.4, security_groups: [open]}]
+- name: more
+  cidrs: [10.2.0.0/16]
+  peerings: [{name: to-data, peer: data}]
+  route_tables: [{name: main, routes: [10.1.0.0/16 via pcx-to-data, 10.0.0.0/16 via pcx-to-data]}]
+  subnets: [{name: app, cidr: 10.2.1.0/24}]
+  instances: [{name: m, host: hv1, address: 10.2.1.4}]
+"""
+
+
+def flows(run: Run, *words: str) -> list[tuple[str, str, str, str]]:
+    rows = json.loads(run("reach", "--matrix", *words, "-o", "json").stdout)
+    return [(f"{row['vpc']}/{row['sources'][0]}", row["destinations"][0], row["services"][0], row["code"]) for row in rows]
+
+
+def test_reach_shows_what_crosses_where_both_route(quick: Run, tmp_path: Path) -> None:
+    file = tmp_path / "vpc.yaml"
+    file.write_text(THREE.replace("WEB_ROUTES", "10.1.0.0/16 via pcx-to-data"))
+    quick("apply", "--yes", "--no-wait")
+    quick("diff")
+    there = ("default/web/w", "default/data/d", "tcp 443", "")
+    back = ("default/data/d", "default/web/w", "tcp 22", "")
+    more = ("default/more/m", "default/data/d", "tcp 443", "")
+    assert flows(quick) == [there, back, more]
+    assert flows(quick, "--vpc", "more") == [more]
+    assert flows(quick, "--vpc", "web") == [there, back]
+    file.write_text(THREE.replace("WEB_ROUTES", "10.1.9.0/24 via pcx-to-data"))
+    changed = quick("reach", "--diff", code=2).stdout
+    assert "- default/web  w -> default/data/d: tcp 443" in changed
+    assert "- default/data  d -> default/web/w: tcp 22" in changed
+    assert "more" not in changed
+    quick("apply", "--yes", "--no-wait")
+    assert flows(quick) == [(*there[:3], "NO_ROUTE_TO_DESTINATION"), (*back[:3], "NO_ROUTE_TO_DESTINATION"), more]
+    file.write_text(THREE.replace("WEB_ROUTES", "10.1.0.0/16 via pcx-to-data, 10.1.1.4/32 via blackhole"))
+    quick("apply", "--yes", "--no-wait")
+    assert flows(quick) == [(*there[:3], "BAD_STATE_ROUTE"), (*back[:3], "BAD_STATE_ROUTE"), more]
