@@ -33,7 +33,8 @@ from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.routing.effective import ranges_of
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.target import takes_packets
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords
@@ -86,10 +87,9 @@ def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
 
 
 def _takes_packets(records: VpcRecords, target: str) -> bool:
-    """Return whether the target of a route is there: an interface that an instance has, or an active peering connection."""
-    eni = records.one(NetworkInterface, target)
-    peering = records.one(PeeringConnection, target)
-    return (eni is not None and bool(eni.instance)) or (peering is not None and peering.status is PeeringStatus.ACTIVE)
+    """Return whether the target of a route is there, and can take packets."""
+    found = records.one(NetworkInterface, target) or records.one(PeeringConnection, target)
+    return found is not None and takes_packets(found)
 
 
 def _needed(records: VpcRecords, kind: type[T], resource_id: str) -> T:
