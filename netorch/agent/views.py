@@ -59,7 +59,9 @@ def _local_tables(records: VpcRecords, phases: Phases) -> tuple[LocalTable, ...]
 
 
 def _table_routes(records: VpcRecords, phases: Phases) -> tuple[TableRoutes, ...]:
-    used = _tables_in_use(records, phases)
+    used = [table for table in _tables_in_use(records, phases) if table.routes]
+    if not used:
+        return ()
     lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
     targets = {route.target for table in used for route in table.routes}
     return table_routes(records.vpc.record, used, {target for target in targets if _takes_packets(records, target)}, lists)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 from netorch.compiler.base import LocalTable, RoutesToPeer, TableRoutes
+from netorch.model.addr import Prefix
 from netorch.model.routing.effective import effective, overrides
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Vpc
@@ -15,20 +16,27 @@ def local_tables(vpc: Vpc, used: Iterable[RouteTable]) -> tuple[LocalTable, ...]
     """Return the tables that have a VRF, for those in use, of which one is the main table."""
     found = []
     for table in used:
-        number = _vrf_number(vpc, table)
-        if table.main and number:
+        inside = overrides(vpc, table.routes) if table.routes else ()
+        if table.main and inside:
             found.append(LocalTable(id="", number=0))
-        found.append(LocalTable(id=table.id, number=number, is_main=table.main, overrides=overrides(vpc, table.routes)))
+        found.append(LocalTable(id=table.id, number=_vrf_number(table, inside), is_main=table.main, overrides=inside))
     return tuple(found)
 
 
 def table_routes(
     vpc: Vpc, used: Iterable[RouteTable], available: Container[str], lists: Mapping[str, PrefixList]
 ) -> tuple[TableRoutes, ...]:
-    """Return the routes in force in the tables in use; `available` and `lists` are those of netorch.model.routing.effective."""
+    """Return the routes in force in the tables in use that have any but local ones.
+
+    `available` and `lists` are those of netorch.model.routing.effective.
+    """
     return tuple(
-        TableRoutes(number=_vrf_number(vpc, table), routes=effective(vpc, table.routes, available=available, lists=lists))
+        TableRoutes(
+            number=_vrf_number(table, overrides(vpc, table.routes)),
+            routes=effective(vpc, table.routes, available=available, lists=lists),
+        )
         for table in used
+        if table.routes
     )
 
 
@@ -44,5 +52,6 @@ def routes_to_peers(vpc: Vpc, tables: Iterable[TableRoutes], peers: Mapping[int,
                 yield RoutesToPeer(vni=vpc.vni, number=table.number, peer=peer, inside=inside, outside=outside)
 
 
-def _vrf_number(vpc: Vpc, table: RouteTable) -> int:
-    return MAIN_NUMBER if table.main and overrides(vpc, table.routes) else table.number
+def _vrf_number(table: RouteTable, inside: Collection[Prefix]) -> int:
+    """Return the number of a table's VRF; `inside` are the prefixes of the VPC that it routes elsewhere."""
+    return MAIN_NUMBER if table.main and inside else table.number

@@ -82,5 +82,6 @@ def _deletions(objects: Objects, going: Objects) -> Iterator[Op]:
 def _place(moved: Collection[Key], op: Op) -> tuple[Key, int, Key]:
     obj = op.obj
     place = obj.order_of_change(op.old) if isinstance(op, Replace) else obj.order
-    device: Key = obj.key if obj.key in moved else obj.parent if obj.parent in moved and obj.parent is not None else ()
-    return device, place, obj.key  # keys of one kind compare: they have the same types in the same places
+    key = obj.key
+    device = next((each for each in (key, obj.parent) if each in moved), ()) if moved else ()
+    return device or (), place, key  # keys of one kind compare: they have the same types in the same places
