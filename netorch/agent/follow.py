@@ -24,9 +24,9 @@ RETRY_MAX_S = 15.0
 
 
 class Prefixes(Protocol):
-    """Says which keys the records need followed, given what they hold by now."""
+    """Says which keys the records need followed, given what they hold by now; the same object while that has not changed."""
 
-    def __call__(self) -> set[str]: ...
+    def __call__(self) -> frozenset[str]: ...
 
 
 class Follower:
@@ -114,7 +114,7 @@ class Follower:
 
     def _follow_needed(self) -> None:
         """Watch exactly what the records need, until listing what is new asks for nothing newer."""
-        while (needed := frozenset(self._prefixes())) != self._watched:
+        while (needed := self._prefixes()) is not self._watched and needed != self._watched:
             self._list(needed - self._watched)
             self._rewatch(needed)
         if not self.in_sync:

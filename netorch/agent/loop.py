@@ -79,6 +79,8 @@ class Agent:
         self._save_at = 0.0
         self._audit_at = 0.0
         self._kernel_trouble = ""
+        self._followed: frozenset[str] = frozenset()
+        self._followed_at: tuple[int, set[str]] = (-1, set())  # what `_followed` was made from
 
     def start(self) -> None:
         """Read the kernel, then the store, or the snapshot of the last run while the store is away."""
@@ -137,8 +139,12 @@ class Agent:
 
     # --- in ------------------------------------------------------------------------------------------------------------------
 
-    def _prefixes(self) -> set[str]:
-        return self.records.prefixes | self.moves.watched_prefixes()
+    def _prefixes(self) -> frozenset[str]:
+        """Return what is to be followed: the same set as long as nothing of it changes. Cost: O(1) then."""
+        stamp = (self.records.prefix_changes, self.moves.watched_prefixes())
+        if stamp != self._followed_at:
+            self._followed_at, self._followed = stamp, frozenset(self.records.prefixes | stamp[1])
+        return self._followed
 
     def _take_kernel_events(self, now: float) -> None:
         retry = self.reconciler.retry_due(now)

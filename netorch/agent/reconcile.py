@@ -34,6 +34,7 @@ class Reconciler:
 
     def __init__(self, records: Records, moves: Moves, kernel: Kernel, compilers: Sequence[Compiler]) -> None:
         self.slices: dict[int, Slice] = {}
+        self._handed_out: set[int] = set()  # slices that may have become dirty since they were compared
         self.writes = 0
         self.repaired = 0
         self.host_view: HostView | None = None
@@ -110,6 +111,8 @@ class Reconciler:
         return differing
 
     def _slice(self, slice_id: int) -> Slice:
+        """Return a slice to be changed; the only way to one."""
+        self._handed_out.add(slice_id)
         found = self.slices.get(slice_id)
         if found is None:
             found = self.slices[slice_id] = Slice()
@@ -145,7 +148,10 @@ class Reconciler:
     # --- from one to the other -----------------------------------------------------------------------------------------------
 
     def apply(self, now: float, may_delete: bool) -> set[int]:
-        """Carry out every difference; return the slices that were dirty. Without `may_delete` nothing is taken away."""
+        """Carry out every difference; return the slices that were dirty. Without `may_delete` nothing is taken away.
+
+        Cost: O(what is dirty), whatever else the host holds.
+        """
         if self.host_view is None:
             return set()
         host = self._slice(HOST_SLICE)
@@ -160,8 +166,13 @@ class Reconciler:
         actual: Objects = {}
         keep: set[Key] = set()
         whole = set()
-        for slice_id, target in self.slices.items():
-            if not target.dirty or not self._may_touch(slice_id):
+        handed_out, self._handed_out = self._handed_out, set()
+        for slice_id in sorted(handed_out & self.slices.keys()):
+            target = self.slices[slice_id]
+            if not target.dirty:
+                continue
+            if not self._may_touch(slice_id):
+                self._handed_out.add(slice_id)
                 continue
             if target.all_touched:
                 whole.add(slice_id)
@@ -190,7 +201,7 @@ class Reconciler:
 
     def _may_touch(self, slice_id: int) -> bool:
         """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing."""
-        return self._compilation.knows(slice_id) and not self._slice(slice_id).dispute()
+        return self._compilation.knows(slice_id) and not self.slices[slice_id].dispute()
 
     def _run(
         self, desired: Objects, actual: Objects, keep: Collection[Key], whole: Set[int], now: float, may_delete: bool

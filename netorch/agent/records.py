@@ -61,10 +61,9 @@ class Records(Mirror):
         self.placements: set[str] = set()  # ids of what this host is to carry
         self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
-        self.prefixes = {
-            keys.host_prefix(host_name),
-            keys.mtu_prefix(),
-        }  # of all records that this host needs, but for `Moves.watched_prefixes`
+        # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
+        self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix()}
+        self.prefix_changes = 0
         self.peers = Peers()
         self.peerings = Peerings()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
@@ -191,6 +190,7 @@ class Records(Mirror):
     def _follow(self, vni: int) -> None:
         """Follow the records of a VPC if it is to be carried, else no longer."""
         prefixes = {keys.vpc_prefix(vni), keys.map_prefix(vni)}
+        self.prefix_changes += 1
         if vni in self._placements_of or self.peerings.peered_with(vni):
             self._carried.add(vni)
             self.prefixes |= prefixes

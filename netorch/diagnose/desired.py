@@ -32,9 +32,9 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     records = Records(host_name)
     moves = Moves(records)
 
-    def prefixes() -> set[str]:
+    def prefixes() -> frozenset[str]:
         vpcs = {prefix for vni in records.carried() for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni))}
-        return {keys.host_prefix(host_name), keys.mtu_prefix(), *vpcs}
+        return frozenset((keys.host_prefix(host_name), keys.mtu_prefix(), *vpcs))
 
     follower = Follower(records, lambda: store, prefixes)
     follower.pull(0.0)

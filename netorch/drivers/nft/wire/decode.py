@@ -75,7 +75,7 @@ def rule(family: str, found: Mapping[int, bytes], shared: Collection[str]) -> tu
     return name, _words(family, name if f"{name}.".encode() in listed else "", listed)
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1024)
 def _words(family: str, own: str, listed: bytes) -> str:
     """Return a rule in words. Remembered, because most rules of a VPC are other VPCs' rules too.
 

@@ -72,7 +72,7 @@ def _rule_body(family: str, chain: str, rule: str) -> bytes:
     return _TABLE + attr_text(_RULE_CHAIN, chain) + _expressions(family, own, rule)
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1024)
 def _expressions(family: str, chain: str, rule: str) -> bytes:
     """Return the expressions of a rule as an attribute. Remembered, because most rules of a VPC are other VPCs' rules too."""
     return nested(_RULE_EXPRESSIONS, *map(encode, expressions_of(family, chain, rule)))

@@ -105,7 +105,7 @@ def verdict(code: int, chain: str = "") -> Expression:
     return Expression(_JUDGED, ((CODE, struct.pack(">i", code)), *(((CHAIN, chain.encode() + b"\0"),) if chain else ())))
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1024)
 def encode(expression: Expression) -> bytes:
     """Return an expression as an item of a rule's list, with attributes as the kernel tells them."""
     kind, parts = expression
@@ -121,7 +121,7 @@ def decode(data: bytes) -> Iterator[Expression]:
     return (_decode(item) for _, item in each_attr(data))
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1024)
 def _decode(item: bytes) -> Expression:
     found = attrs(item)
     kind = found.get(_NAME, b"\0")[:-1].decode(errors="replace")
