@@ -287,7 +287,7 @@ class InstancePlanner:
         now = {"address": eni.address, "ipv6_address": eni.ipv6_address, "mac": mac, "host": host}
         now |= {
             "security_groups": " ".join(sorted(decl.security_groups)),
-            "source_dest_check": _check_text(eni),
+            "source_dest_check": _check_text(eni) if before is not None or not eni.source_dest_check else "",
             "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
         }
         told = {item.field for item in why}
@@ -322,5 +322,5 @@ class InstancePlanner:
 
 
 def _check_text(eni: NetworkInterface) -> str:
-    """Return what people read of an interface's source/dest check: nothing while it is on, as it is by default."""
-    return "" if eni.source_dest_check else "false"
+    """Return an interface's source/dest check as a file writes it."""
+    return "true" if eni.source_dest_check else "false"

@@ -197,9 +197,9 @@ def test_the_check_is_switched(store: Store, operator: Caller) -> None:
     on = msgspec.structs.replace(VPC.instances[0], source_dest_check=True)
     plan = apply(store, operator, cloud(instances=[on, VPC.instances[1]]))
     (change,) = plan.changes
-    assert (change.name, change.differences) == ("fw", (Difference("source_dest_check", "false", ""),))
+    assert (change.name, change.differences) == ("fw", (Difference("source_dest_check", "false", "true"),))
     plan = apply(store, operator, cloud(instances=[msgspec.structs.replace(on, source_dest_check=False), VPC.instances[1]]))
-    assert plan.changes[0].differences == (Difference("source_dest_check", "", "false"),)
+    assert plan.changes[0].differences == (Difference("source_dest_check", "true", "false"),)
 
 
 def test_the_check_groups_and_host_of_an_instance_change_at_once(store: Store, operator: Caller) -> None:
