@@ -174,21 +174,22 @@ def test_ctrl_c_at_a_question_leaves_with_130(terminal: Terminal) -> None:
             ["instance", "exec", "web", "--", "run", "--lab", "x"],
         ),
         (["--lab", "q", "--store", "/s.db", "status"], ["--store", "/s.db", "status"]),
+        (["--lab", "q", "apply", "-f", "-", "--yes"], ["apply", "-f", "-", "--yes"]),
     ],
 )
 def test_a_lab_gets_the_command_as_it_was_written(
     arguments: Sequence[str], sent: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, str | None, list[str]]] = []
+    seen: list[tuple[str, str | None, list[str], bool]] = []
 
-    def exec_in(name: str, node: str | None, argv: list[str]) -> int:
-        seen.append((name, node, argv))
+    def exec_in(name: str, node: str | None, argv: list[str], *, reads_input: bool) -> int:
+        seen.append((name, node, argv, reads_input))
         return 7
 
     monkeypatch.setattr("netorch.lab.session.exec_in", exec_in)
     monkeypatch.setenv("NETORCH_STORE", "/not/in/the/lab")
     assert CliRunner().invoke(cli, list(arguments)).exit_code == 7
-    assert seen == [("q", None, ["netorch", *sent])]
+    assert seen == [("q", None, ["netorch", *sent], "-f" in sent)]
 
 
 # --- where output goes -------------------------------------------------------------------------------------------------------
