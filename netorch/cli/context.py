@@ -136,16 +136,11 @@ class Session:
         inventory = self.around([(kind, text) for text in texts])
         return list(dict.fromkeys(resolve(inventory, self.caller, kind, text)[1].id for text in texts))
 
-    def view(self, vpc: str | None, *, peers: bool = False) -> Inventory:
-        """Return the VPC that was named, with its hosts, and with its peers if asked for, or everything. Raises ApiError."""
-        from netorch.model.routing.peering import PeeringConnection
+    def view(self, vpc: str | None) -> Inventory:
+        """Return the VPC that was named, with its hosts, or everything. Raises ApiError."""
         from netorch.records.part import read_part
 
-        if not vpc:
-            return self.inventory()
-        records = self.find("vpc", vpc)[0]
-        beside = [half.peer_vni for half in records.each(PeeringConnection)] if peers else []
-        return read_part(self.store, [records.vni, *beside])
+        return read_part(self.store, [self.find("vpc", vpc)[0].vni]) if vpc else self.inventory()
 
     def named(self, rows: Sequence[dict[str, Any]], inventory: Inventory) -> list[dict[str, Any]]:
         """Return rows whose fields have names where they had ids, where the inventory knows them; not for their own id."""

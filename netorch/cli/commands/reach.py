@@ -46,7 +46,7 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     if whole:
         from netorch.diagnose.reach import matrix
 
-        inventory = session.view(vpc, peers=True)
+        inventory = session.neighbourhood([("vpc", vpc)]) if vpc else session.inventory()
         named = session.find("vpc", vpc)[1] if vpc else None
         found = matrix(inventory, session.caller)
         flows = [each for each in found if named is None or f"{named.owner}/{named.name}" in _vpcs(each)]
