@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, Part, Phase, VpcPart, VpcView, link_local
+from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, LocalPeer, Part, Phase, VpcPart, VpcView, link_local
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.vpc import Vpc
@@ -28,6 +28,15 @@ def _chains(view: VpcView) -> Iterator[KernelObject]:
             yield _chain(view, item)
 
 
+def _to_peers(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the addresses here, each with the cables by which it may send: to every peer that has interfaces here."""
+    for peer in view.of(LocalPeer):
+        near, _ = peer.ends(view.vni)
+        for item in view.local:
+            for address in item.eni.addresses if item.phase is not Phase.INCOMING else ():
+                yield nftgen.peering(near, address, view.vni)
+
+
 def _chain(view: VpcView, item: LocalEni) -> PortChain:
     eni = item.eni
     has_ipv6 = view.dual_stack and eni.ipv6_address
@@ -44,4 +53,5 @@ class AntiSpoof:
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="antispoof.host", compile=_tables),
         VpcPart(id="antispoof", compile=_chains, inputs=frozenset({Vpc, LocalEni})),
+        VpcPart(id="antispoof.peers", compile=_to_peers, inputs=frozenset({LocalEni, LocalPeer})),
     )

@@ -88,6 +88,12 @@ def transit(vxlan: str, address: str, vni: int) -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(vxlan, address), vni=vni)
 
 
+def peering(ifname: str, address: str, vni: int) -> NftElement:
+    """Return the element that lets an address of this host send by a cable to a peer."""
+    name = f"peering{6 if ':' in address else 4}"
+    return NftElement(netns=OVERLAY, family="inet", set=name, items=(ifname, address), vni=vni)
+
+
 def vxlan_header(vni: int) -> tuple[str, str]:
     """Return the two words of the one VXLAN header that a VPC's packets may have."""
     return _VXLAN_FLAGS, hex(vni << 8)

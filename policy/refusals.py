@@ -50,6 +50,7 @@ REFUSALS: Final = "\n".join(
         ("unchecked", ""),
         ("unproven", ""),
         ("transit", ""),
+        ("peer_source", ""),
         ("invalid", ""),
         ("no_policy", ""),
         ("acl_egress", "acl_refuses_sender"),

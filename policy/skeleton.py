@@ -44,6 +44,9 @@ FABRIC_INET: to whom instances may send. No packet passes `forward` unless both 
   again only while a class's chain runs. What came from another host does not go to one: its sender has an outdated mapping and
   would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number, the
   group of the VXLAN devices: that is cheaper than to compare names.
+* By a cable to a peer on this host leaves what comes from an address of this host, as `peering4` and `peering6` have them, and
+  nothing else: an interface without source/destination check could send in the name of the peer's own. To a peer on another host
+  nobody needs to be kept from it here, since that host verifies. What came from elsewhere never leaves by a cable.
 * `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains).
   The first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
 * `deliver` returns to `forward` for a receiver on this host, with a mark that nothing else sets there: a chain that runs out
@@ -82,7 +85,7 @@ from __future__ import annotations
 from typing import Final
 
 from netorch.state.base import OVERLAY, UNDERLAY
-from netorch.state.link import VXLAN_GROUP
+from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
 from netorch.state.nft import NftTable
 from netorch.state.tc import REDIRECTED
 from policy.refusals import REFUSALS, refusal
@@ -133,6 +136,12 @@ set transit4 {
     type ifname . ipv4_addr
 }
 set transit6 {
+    type ifname . ipv6_addr
+}
+set peering4 {
+    type ifname . ipv4_addr
+}
+set peering6 {
     type ifname . ipv6_addr
 }
 set tracked_sender {
@@ -202,6 +211,8 @@ counter unproven {
 }
 counter transit {
 }
+counter peer_source {
+}
 counter to_router {
 }
 counter no_policy {
@@ -259,6 +270,7 @@ chain forward {
 chain from_overlay {
     oifname vmap @takes
     oifgroup VXLAN_GROUP goto relay
+    oifgroup PEERING_GROUP goto refuse_transit
     goto refuse_no_policy
 }
 chain from_port {
@@ -274,6 +286,7 @@ chain relay {
 chain known_sender {
     BEGINS return
     oifgroup VXLAN_GROUP accept
+    oifgroup PEERING_GROUP goto to_peer
     meta mark set SENT
 }
 chain known_taker {
@@ -309,7 +322,13 @@ chain sender_forgets {
 }
 chain deliver {
     oifgroup VXLAN_GROUP accept
+    oifgroup PEERING_GROUP goto to_peer
     meta mark set SENT
+}
+chain to_peer {
+    oifname . ip saddr @peering4 accept
+    oifname . ip6 saddr @peering6 accept
+    goto refuse_peer_source
 }
 chain taken {
     ct state == new goto begins_there
@@ -353,8 +372,10 @@ chain input {
 chain output {
     type filter hook output priority 0; policy accept;
     oifgroup VXLAN_GROUP drop
+    oifgroup PEERING_GROUP drop
 }
 """.replace("VXLAN_GROUP", hex(VXLAN_GROUP))
+    .replace("PEERING_GROUP", hex(PEERING_GROUP))
     .replace("REDIRECTED", hex(REDIRECTED))
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)

@@ -24,7 +24,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import IPV6_METRIC, Neighbour, Route
-from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings
+from netorch.state.link import PEERING_GROUP, AdminUp, CableEnd, Settings
 from netorch.state.names import vrf_table
 from netorch.state.sysctls import PORT_V6, device_sysctls
 
@@ -41,7 +41,7 @@ def _ends(view: VpcView) -> Iterator[KernelObject]:
     for peer in view.of(LocalPeer):
         ifname, other = peer.ends(view.vni)
         yield CableEnd(
-            vni=view.vni, ifname=ifname, lladdr=MACS[ifname[0]], mtu=view.mtu, vrf=view.vrf, peer=other, group=VXLAN_GROUP
+            vni=view.vni, ifname=ifname, lladdr=MACS[ifname[0]], mtu=view.mtu, vrf=view.vrf, peer=other, group=PEERING_GROUP
         )
         yield Settings(vni=view.vni, ifname=ifname)
         yield AdminUp(vni=view.vni, ifname=ifname)

@@ -14,6 +14,7 @@ CONNTRACK: Final = "netfilter/nf_conntrack"  # the paths of connection tracking'
 LOOPBACK: Final = "lo"  # the kernel hangs `unreachable` IPv6 routes on it, and takes them away when it goes down
 VXLAN_PORT = 4789  # RFC 7348 section 5
 VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
+PEERING_GROUP: Final = 0x4E540002  # of our ends of cables between peers, likewise
 
 
 class Link(KernelObject, frozen=True, kw_only=True):
@@ -181,7 +182,7 @@ class CableEnd(Member, frozen=True, kw_only=True):
 
     Linux makes and deletes both ends together. The end that is asked for first brings the other, which is incomplete until it is
     asked for itself. The ends are two objects, since they may belong to two VPCs. `group` is VXLAN_GROUP where packets that leave
-    by the end go on to a receiver that is not a port of this host's VPC.
+    by the end go on to a receiver that is not a port of this host's VPC, PEERING_GROUP where that is a peer's.
     """
 
     order: ClassVar[int] = Order.CABLE

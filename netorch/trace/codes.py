@@ -31,6 +31,10 @@ class Code(Enum):
     )
     ROUTING_LOOP = "ROUTING_LOOP", "the routes lead back to an interface that the packet has passed"
     ASYMMETRIC_ROUTES = "ASYMMETRIC_ROUTES", "answers do not come back through the interfaces that the packet passes"
+    PCX_REQUIRES_ADDRESS_IN_VPC_CIDR = (
+        "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR",
+        "a peering connection carries packets between addresses of the two VPCs only, each sent by whoever has its source",
+    )
     NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
     DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
     INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"
@@ -69,6 +73,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "table_full": Code.CONNECTION_TABLE_FULL,
     "unchecked": Code.PORT_UNGUARDED,
     "transit": Code.STALE_MAPPING,
+    "peer_source": Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR,
     "to_router": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "no_policy": Code.POLICY_NOT_IN_PLACE,
     "invalid": Code.INVALID_CONNECTION_STATE,

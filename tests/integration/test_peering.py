@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import peerings
+from netorch.control.actions.enis import modify_network_interface
 from netorch.control.actions.memberships import modify_instance_groups
 from netorch.control.actions.moves import move_instance
 from netorch.control.actions.permissions import Permission, authorize, revoke
@@ -21,6 +22,8 @@ from netorch.model.vpc import VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Put
+from tests.rig.crafted import framed, send_frames
+from tests.rig.packets import PATIENCE_S, Ear, udp
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -187,6 +190,21 @@ def test_a_rule_may_refer_to_a_peers_group(cloud: World, there: str) -> None:
     revoke(cloud.store, cloud.caller, groups["shut"], Direction.INGRESS, [rule])
     cloud.settle()
     assert reached(cloud, [there, "b/b1"], 4, tries=1) == {("b/b1", there)}
+
+
+def test_nobody_sends_to_a_peer_in_anothers_name(cloud: World) -> None:
+    near, far = cloud.eni("a/a1"), cloud.eni("b/b1")
+    modify_network_interface(cloud.store, cloud.caller, near.id, source_dest_check=False)
+    cloud.settle()
+    before = cloud.counters("hv1")
+    others = [cloud.eni(name).address for name in ("b/b2", "c/c1", "a/a2")]
+    with Ear(far.instance) as ear:
+        for number, source in enumerate([*others, near.address]):
+            send_frames(near.instance, "eth0", [framed(near.mac, udp(source, far.address, b"from %d" % number))])
+        assert ear.hears(b"from %d" % len(others), within_s=PATIENCE_S)
+        assert not [number for number in range(len(others)) if ear.heard(b"from %d" % number)]
+    assert cloud.counters("hv1")["peer_source"] - before["peer_source"] == len(others)
+    assert reached(cloud, ["a/a1", "b/b1", "b/b2"], 4) >= {("a/a1", "b/b1"), ("a/a1", "b/b2")}
 
 
 def test_a_restarted_agent_writes_nothing(cloud: World) -> None:

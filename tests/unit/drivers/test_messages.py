@@ -29,7 +29,7 @@ def body_of(obj: KernelObject) -> bytes:
         Route(vni=5000, table=5000, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12", mtu=1400),
         Route(vni=5000, table=5000, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024, mtu=1400),
         Route(vni=5000, table=5000, dst="10.0.0.11/32", ifname="v-0013880000001"),
-        Route(vni=16777214, table=16777214, dst="10.0.0.0/16", ifname="v-0013880000001", metric=7),
+        Route(vni=5000, table=16777214, dst="10.0.0.0/16", ifname="v-0013880000001", metric=7),  # a peer's table
         Route(vni=5000, table=5000, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC),
         Route(vni=5000, table=5000, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC),
         Route(vni=5000, table=5000, dst="2001:db8::12/128", ifname="vx5000", via="fe80::c000:20c", metric=1024),
