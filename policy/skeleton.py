@@ -4,7 +4,7 @@ Every rule is one look-up, whatever the number of VPCs. Connections are tracked 
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
 
-FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
+OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
 
 * Each port has a chain of its own at its ingress, before anything else of the kernel sees a packet: fragments of spoofed packets
   are not kept, and nothing answers them. It compares MAC and address with literals, of IP and of ARP packets alike; that is the
@@ -18,12 +18,12 @@ FABRIC_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
   address, probes one, introduces itself to a switch. `spoofed` counts what names somebody else. A link-local address that is not
   made of the MAC (RFC 7217) names nobody. It gets no answer: each such address would be an entry of a table of neighbours that
   all customers of a host share. The instance's other addresses resolve the router just as well.
-* What passes bears a mark. The mark says "checked at its port", and FABRIC_INET knows no zone for a port's packet without it, so
+* What passes bears a mark. The mark says "checked at its port", and OVERLAY_INET knows no zone for a port's packet without it, so
   that a port without its chain is mute. An instance cannot set it: a packet's mark does not survive the way out of a namespace.
 * DHCP servers and router advertisements of an instance reach nobody: broadcast, multicast and link-local packets are not
   forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
 
-FABRIC_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
+OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
 
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,

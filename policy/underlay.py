@@ -7,10 +7,10 @@
 * `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its
   interfaces without source/destination check. It is asked last, so what is mapped pays nothing for it.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
-* What is verified bears a priority, and FABRIC_INET drops what comes from a VXLAN device without it. So when somebody empties the
-  host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back, and none
-  arrives unverified. Nobody can send the priority: it is no part of a packet, and Linux resets it where a veth leads to another
-  namespace.
+* What is verified bears a priority, and OVERLAY_INET drops what comes from a VXLAN device without it. So when somebody
+  empties the host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back,
+  and none arrives unverified. Nobody can send the priority: it is no part of a packet, and Linux resets it where a veth leads to
+  another namespace.
 * A forged *outer* source is indistinguishable here: the underlay must not deliver packets with the address of another host.
 * Every payload field that can be is two or four bytes at a multiple of its size, which the kernel loads without a copy.
 """

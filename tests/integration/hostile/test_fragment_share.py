@@ -30,7 +30,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policed]:
     text = skeleton.OVERLAY_INET.replace(f"{FRAGMENTS_PER_S}/second burst {FRAGMENTS_PER_S} ", "100/second burst 100 ")
     assert text != skeleton.OVERLAY_INET
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skeleton, "FABRIC_INET", text)
+        patch.setattr(skeleton, "OVERLAY_INET", text)
         vpcs = [vpc(name, OPEN, MEMBERS) for name in ("acme", "globex")]
         with policed(tmp_path_factory.mktemp("strict"), cloud(*vpcs)) as lab:
             yield lab
