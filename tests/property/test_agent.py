@@ -192,6 +192,13 @@ class Histories(RuleBasedStateMachine):
             lambda: enis.detach_network_interface(self.world.store, self.world.operator, self.some(NetworkInterface, seed))
         )
 
+    @rule(seed=SEED, check=st.booleans())
+    def check_source_and_destination(self, seed: int, check: bool) -> None:
+        act = enis.modify_network_interface
+        self.try_to(
+            lambda: act(self.world.store, self.world.operator, self.some(NetworkInterface, seed), source_dest_check=check)
+        )
+
     # --- hosts ---------------------------------------------------------------------------------------------------------------
 
     @rule(host=HOSTS)
