@@ -23,6 +23,7 @@ def rulebook_of(*vpcs: VpcRecords) -> Rulebook:
         groups=[found for records in vpcs for found in records.each(SecurityGroup)],
         acls=[found for records in vpcs for found in records.each(NetworkAcl)],
         prefix_lists=[found for records in vpcs for found in records.each(PrefixList)],
+        tables=[found for records in vpcs for found in records.each(RouteTable)],
     )
 
 

@@ -8,6 +8,8 @@ from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
+from netorch.model.routing.effective import effective, is_reserved, route_of
+from netorch.model.routing.target import LOCAL
 from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
 from netorch.model.vpc import Vpc
@@ -66,6 +68,8 @@ def explain(
     said = found.hops[-1].said
     if code is Code.ENI_SOURCE_DEST_CHECK_RESTRICTION:
         return _checked(book, found, name_of)
+    if code is Code.BAD_STATE_ROUTE and (named := _black_hole(book, vpc, packet, found)) is not None:
+        return named
     if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in book.holders:
         text = f"{where}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
         return Explanation(code=code, sentence=text, fix=_drift(found.host))
@@ -78,9 +82,29 @@ def explain(
 
 def _judge(book: Rulebook, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
     """Return the interface whose rules refuse a packet: an end, or an appliance on the way."""
-    port = hop.devices[0 if direction is Direction.EGRESS else 1]
-    at_port = next((eni for eni in book.interfaces.values() if port_name(eni.id) == port), None)
+    at_port = _at_port(book, hop.devices[0 if direction is Direction.EGRESS else 1])
     return at_port or book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+
+
+def _at_port(book: Rulebook, port: str) -> NetworkInterface | None:
+    return next((eni for eni in book.interfaces.values() if port_name(eni.id) == port), None)
+
+
+def _black_hole(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk) -> Explanation | None:
+    """Return the explanation of a packet that a route table sends to nothing, if the records have such a route."""
+    sender = _at_port(book, found.hops[-1].devices[0])
+    table = book.table_of(sender.subnet) if sender is not None else None
+    if table is None or table.vni != vpc.vni:
+        return None
+    everything = {route.target for route in table.routes}
+    route = route_of(effective(vpc, table.routes, available=everything, lists=book.prefix_lists), packet.destination)
+    if route is None or route.target == LOCAL:
+        return None
+    text = f"route {route.prefix} via {route.target} of route table {table.name} leads to nothing"
+    if is_reserved(route.prefix):
+        text = f"{route.prefix} is EC2's own, and no route of route table {table.name} leads there"
+    fix = f"replace the route, or bring its target back: netorch route-table show {vpc.owner}/{vpc.name}/{table.name}"
+    return Explanation(code=Code.BAD_STATE_ROUTE, sentence=f"on host {found.host}: {text}", fix=fix)
 
 
 def _checked(book: Rulebook, found: Walk, name_of: dict[str, str]) -> Explanation:

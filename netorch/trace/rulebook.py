@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from netorch.model.eni import NetworkInterface
 from netorch.model.security import AclEntry, Direction, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import RouteTable, Subnet
 
 
 class Rulebook:
-    """Subnets, attached interfaces, groups, ACLs and prefix lists of one VPC, or of VPCs that are peers.
+    """Subnets, attached interfaces, groups, ACLs, prefix lists and route tables of one VPC, or of VPCs that are peers.
 
     An address that two peers of a VPC have is nobody's, as in the kernel.
     """
@@ -23,12 +23,15 @@ class Rulebook:
         groups: Iterable[SecurityGroup],
         acls: Iterable[NetworkAcl],
         prefix_lists: Iterable[PrefixList],
+        tables: Iterable[RouteTable] = (),
     ) -> None:
         self.subnets = {subnet.id: subnet for subnet in subnets}
         self.interfaces = {eni.id: eni for eni in interfaces}
         self.groups = {group.id: group for group in groups}
         self.acls = {acl.id: acl for acl in acls}
         self.prefix_lists = {found.id: found for found in prefix_lists}
+        self._tables = {table.id: table for table in tables}
+        self._main_tables = {table.vni: table for table in self._tables.values() if table.main}
         held = Counter(address for eni in self.interfaces.values() for address in eni.addresses)
         self.holders = {address: eni for eni in self.interfaces.values() for address in eni.addresses if held[address] == 1}
         self._default_acls = {acl.vni: acl.id for acl in self.acls.values() if acl.is_default}
@@ -37,6 +40,11 @@ class Rulebook:
         """Return a subnet's ACL: the one that it names, or the VPC's default."""
         subnet = self.subnets[subnet_id]
         return self.acls[subnet.acl or self._default_acls[subnet.vni]]
+
+    def table_of(self, subnet_id: str) -> RouteTable | None:
+        """Return a subnet's route table: the one that it names, or the VPC's main one; None where no tables are known."""
+        subnet = self.subnets[subnet_id]
+        return self._tables.get(subnet.route_table) or self._main_tables.get(subnet.vni)
 
     def groups_of(self, eni: NetworkInterface) -> list[SecurityGroup]:
         """Return an interface's groups."""

@@ -215,9 +215,10 @@ class _Walker:
             if is_inlet(link.ifname):  # its VRF leads to the interface, or to nothing
                 said = f"{link.ifname} takes nothing for {destination}"
                 self._die(machine.name, Place.INLET, said, Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, (link.ifname, ""))
-            self._die(machine.name, Place.ROUTE, f"{route.dst} is a black hole in table {table}", Code.BAD_STATE_ROUTE)
+            said = f"{route.dst} is a black hole in {link.vrf}"
+            self._die(machine.name, Place.ROUTE, said, Code.BAD_STATE_ROUTE, (link.ifname, ""))
         if route is None or not route.ifname:
-            self._die(machine.name, Place.ROUTE, f"{destination} is unreachable in table {table}", Code.NO_ROUTE_TO_DESTINATION)
+            self._die(machine.name, Place.ROUTE, f"{destination} is unreachable in {link.vrf}", Code.NO_ROUTE_TO_DESTINATION)
         out = machine.link(route.ifname)
         via = f" via {route.via}" if route.via else ""
         if out is None:

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from netorch.control.actions.instances import terminate_instance
 from netorch.diagnose.trace import Report, trace
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
@@ -41,6 +42,16 @@ vpcs:
   - {name: b, subnet: app, host: hv2, address: 10.44.12.5, ipv6_address: 'fd00:44:0:100::5', security_groups: [web]}
   - {name: c, subnet: db, host: hv2, address: 10.44.13.4, security_groups: [db]}
 """
+
+
+# Another subnet's addresses lead to an instance that goes, and the rest of the world to nothing.
+ROUTES = """
+  route_tables: [{name: closed, routes: ['10.44.13.0/24 via eni gone', '0.0.0.0/0 via blackhole']}]
+"""
+CLOSED = CLOUD.replace("  subnets:\n", ROUTES.strip("\n") + "\n  subnets:\n").replace(
+    "cidr: 10.44.12.0/24,", "cidr: 10.44.12.0/24, route_table: closed,"
+)
+GONE = "  - {name: gone, subnet: db, host: hv2, address: 10.44.13.9}\n"
 
 
 @pytest.fixture
@@ -79,6 +90,20 @@ def test_model_kernel_and_live_packet_agree(steady: World) -> None:
         assert (found.verdict.code, found.reachable) == (code, code is None)
         # What instances' own kernels send meanwhile, of IPv6 above all, may be counted beside it.
         assert not counter or ("hv2", counter) in found.live.drops
+
+
+def test_a_route_that_leads_to_nothing_is_found_by_all_three_and_named(steady: World) -> None:
+    steady.apply(CLOSED + GONE)
+    gone = steady.eni("acme/gone").id
+    terminate_instance(steady.store, steady.caller, steady.instance("acme/gone").id)
+    steady.settle()
+    stories = [("a", "c", "10.44.13.0/24", gone), ("a", "192.0.2.9", "0.0.0.0/0", "blackhole"), ("b", "c", "10.44.13.0/24", gone)]
+    for source, destination, prefix, target in stories:
+        found = traced(steady, source, destination, "udp/53")
+        assert (found.disagreement, found.kernel_flaw, found.live.why_not, found.live.arrived) == ("", "", "", False)
+        assert found.verdict.code is Code.BAD_STATE_ROUTE
+        assert found.verdict.sentence.endswith(f"route {prefix} via {target} of route table closed leads to nothing")
+    assert traced(steady, "a", "b", "tcp/443").reachable
 
 
 def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(steady: World) -> None:

@@ -236,7 +236,7 @@ def test_a_black_hole_ends_a_packet_with_a_reason_of_its_own() -> None:
     objects["hv1"][hole.key] = hole
     packet = ping(A, "192.0.2.1")
     found = sent(ALL, packet, objects)
-    assert (found.code, found.hops[-1].said) == (Code.BAD_STATE_ROUTE, f"192.0.2.0/24 is a black hole in table {VNI}")
+    assert (found.code, found.hops[-1].said) == (Code.BAD_STATE_ROUTE, f"192.0.2.0/24 is a black hole in vrf{VNI}")
     book = Rulebook(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
     said = explain(book, case_of(ALL).view("hv1").vpc, packet, found, {})
     assert said.fix.startswith("replace the route, or bring its target back: netorch route-table list --vpc ")
