@@ -49,18 +49,17 @@ class Reader:
     def table(self, family: str) -> list[Block]:
         """Return what our table of a family holds, nothing when there is none. Raises KernelError.
 
-        It is read again when somebody has changed the namespace's tables meanwhile.
+        It is read again when somebody has changed the namespace's tables meanwhile; the last of several readings counts.
         """
-        try:
-            for _ in range(_TRIES):
+        for turn in range(_TRIES):
+            try:
                 before = self._generation()
                 blocks = list(self._blocks(family))
                 if self._generation() == before:
                     break
-        except OSError as error:
-            if error.errno == errno.ENOENT:  # deleted meanwhile
-                return []
-            raise KernelError(f"read nft table {family} {NFT_TABLE}", error.errno or 0, str(error)) from error
+            except OSError as error:
+                if error.errno != errno.ENOENT or turn == _TRIES - 1:  # a set may go before its elements are asked for
+                    raise KernelError(f"read nft table {family} {NFT_TABLE}", error.errno or 0, str(error)) from error
         return blocks
 
     def close(self) -> None:

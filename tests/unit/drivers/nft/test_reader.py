@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from netorch.drivers.nft.listing import Block, digest, in_words, is_strange, obj
 from netorch.drivers.nft.reader import Reader
 from netorch.drivers.nft.wire import messages as wire
 from netorch.drivers.nft.wire.encode import messages
+from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import NftElement, NftMap, PortChain
 from netorch.state.op import Create
@@ -96,6 +98,30 @@ def test_a_table_that_changes_meanwhile_is_read_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(table, "get", lambda kind, body: next(generations))
     assert len(table.read("inet")) == 1 + len(chains.MAPS)
     assert table.asked[wire.GET_TABLE] == 2
+
+
+def test_a_table_whose_set_goes_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, failures = Table(*chains.MAPS), iter([True])
+    stream = table.stream
+
+    def refusing(kind: int, body: bytes) -> Iterator[Answer]:
+        if kind == wire.GET_ELEMENTS and next(failures, False):
+            raise OSError(errno.ENOENT, "there is no such set")
+        return stream(kind, body)
+
+    monkeypatch.setattr(table, "stream", refusing)
+    assert len(table.read("inet")) == 1 + len(chains.MAPS)
+    assert table.asked[wire.GET_TABLE] == 2
+
+
+def test_a_table_that_the_kernel_does_not_show_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(kind: int, body: bytes) -> Iterator[Answer]:
+        raise OSError(errno.EPERM, "refused")
+
+    table = Table()
+    monkeypatch.setattr(table, "stream", refusing)
+    with pytest.raises(KernelError, match="read nft table inet netorch"):
+        table.read("inet")
 
 
 def strange_rule(chain: str) -> bytes:
