@@ -70,7 +70,8 @@ def _cable(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[Kerne
     """Yield the cable by which ports of this host reach the inlet."""
     vni, far, near = view.vni, inlet_name(view.vni, eni.id), to_inlet_name(view.vni, eni.id)
     vrf = vrf_of(vni, inlet.number).ifname
-    yield CableEnd(vni=vni, ifname=far, lladdr=eni.mac, mtu=view.mtu, vrf=vrf, peer=near)
+    # Of the group of VXLAN devices: the router itself says nothing by these, neither errors nor MLD reports.
+    yield CableEnd(vni=vni, ifname=far, lladdr=eni.mac, mtu=view.mtu, vrf=vrf, peer=near, group=VXLAN_GROUP)
     yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=view.mtu, vrf=view.vrf, peer=far, group=VXLAN_GROUP)
     for ifname in (far, near):
         yield Settings(vni=vni, ifname=ifname)

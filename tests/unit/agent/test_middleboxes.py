@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -181,6 +182,27 @@ def test_a_route_costs_the_same_whatever_else_is_there(shop: Shop, others: int) 
     assert [_named(op) for op in shop.world.new_ops("hv3")] == [(Create, Route)]
     shop.route(DST)
     assert [_named(op) for op in shop.world.new_ops("hv1")] == [(Delete, Route)]
+
+
+def test_what_the_first_route_to_an_interface_costs(shop: Shop) -> None:
+    """One time for each interface: on its host a VRF, a cable, a filter; on every other one a next hop."""
+    shop.check(False)
+    shop.forget()
+    shop.route(DST)
+    made = {host: Counter(type(op.obj).__name__ for op in shop.world.new_ops(host)) for host in ("hv1", "hv3")}
+    assert made["hv1"] == {"Route": 1, "Neighbour": 1, "Fdb": 1}
+    assert made["hv3"] == {
+        "Vrf": 1,
+        "CableEnd": 2,
+        "AdminUp": 3,
+        "Settings": 3,
+        "Sysctl": 3,
+        "Neighbour": 2,
+        "Clsact": 1,
+        "TcFilter": 1,
+        "Route": 5,
+        "NftElement": 2,
+    }
 
 
 def test_the_number_of_an_inlet_that_is_gone_serves_another(shop: Shop) -> None:
