@@ -127,7 +127,7 @@ class Policy:
     def _id(self, kind: str) -> str:
         return make_id(kind, VNI, 0xBE7C00000 + next(self._numbers))
 
-    def _rule(self, cidr: str = "", group: str = "", ports: tuple[int, int] = (-1, -1)) -> SecurityGroupRule:
+    def _rule(self, cidr: str = "", group: str = "", ports: tuple[int, int] = (0, 65535)) -> SecurityGroupRule:
         return SecurityGroupRule(id=self._id("sgr"), protocol=UDP, from_port=ports[0], to_port=ports[1], cidr=cidr, group=group)
 
     def _replace(self, ingress: list[SecurityGroupRule], egress: list[SecurityGroupRule]) -> None:
