@@ -9,7 +9,7 @@ NetorchError                  exit 1
 |   |-- OtherHistory                   the store is a copy that went on by itself: what the reader saw did not happen in it
 |   |-- Conflict                       another writer was faster more often than we retried
 |   |-- StoreUnavailable               the back end cannot be reached or is damaged
-|   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is mended
+|   `-- UnreadableRecord               one record is damaged; what it belongs to is left alone until it is repaired
 |       `-- NewerRecord                a newer version wrote it; what it belongs to is left alone until this one is upgraded
 |-- CompileError              exit 1   a resource nobody compiles, or two compilers that disagree
 |-- TraceError                exit 1   a packet cannot be followed: a rule in words that `trace` does not know, a table of others
@@ -52,7 +52,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpecError(NetorchError):
-    """A vpc.yaml or topology file is wrong. Nothing was stored; the user mends the file and resubmits."""
+    """A vpc.yaml or topology file is wrong. Nothing was stored; the user repairs the file and resubmits."""
 
     exit_code = 65  # EX_DATAERR of sysexits.h: 2 means that a command has found a difference, and CI must tell them apart
 
@@ -99,11 +99,11 @@ class StoreUnavailable(StoreError):
     """The store's file or server cannot be used; the text says why and what to do."""
 
 
-_STORE_CHECK: Final = "`netorch store check` tells the operator how to mend it"
+_STORE_CHECK: Final = "`netorch store check` tells the operator how to repair it"
 
 
 class UnreadableRecord(StoreError):
-    """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator mends it."""
+    """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator repairs it."""
 
     def __init__(self, key: str, what: str, beside: str = "", advice: str = _STORE_CHECK) -> None:
         self.key = key

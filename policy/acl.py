@@ -13,7 +13,7 @@ from netorch.model.addr import parse_prefix
 from netorch.model.ids import vni_of
 from netorch.model.security import AclEntry, Direction, NetworkAcl
 from netorch.state.nft import NftChain
-from policy.boxes import Stretch, lookups, ordered
+from policy.intervals import Stretch, lookups, ordered
 from policy.services import EVERYTHING, services
 
 
@@ -34,7 +34,7 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
         for lookup in lookups(name, version, f"{word} {far}", stretches):
             rules += lookup.rules("return")
             sets += [lookup.set] if lookup.set is not None else []
-    rules.append("goto acl_refuses_sender" if direction is Direction.EGRESS else "goto acl_refuses_taker")
+    rules.append("goto drop_acl_egress" if direction is Direction.EGRESS else "goto drop_acl_ingress")
     return NftChain(vni=vni_of(acl.id), name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
 
 

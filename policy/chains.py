@@ -1,20 +1,20 @@
 """Security groups and network ACLs as chains: what each interface here may send and receive.
 
-    sends   v-…  ->  border-<vni>-<subnet>-<class>-egress  ->  acl-<vni>-<acl>-egress, unless to the own subnet
-                                                        ->  send-<vni>-<class>
-    takes   v-…  ->  border-<vni>-<subnet>-<class>-ingress   ->  acl-<vni>-<acl>-ingress, unless from the own subnet
-                                                        ->  take-<vni>-<class>
+    sends   v-…  ->  border-<vni>-<subnet>-<identity>-egress  ->  acl-<vni>-<acl>-egress, unless to the own subnet
+                                                        ->  egress-<vni>-<identity>
+    takes   v-…  ->  border-<vni>-<subnet>-<identity>-ingress   ->  acl-<vni>-<acl>-ingress, unless from the own subnet
+                                                        ->  ingress-<vni>-<identity>
 
 * A *class* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one set
   of permissions, so a packet costs the same however many groups and rules there are.
-* A rule that refers to a group means the private addresses of its members. The map `class-<vni>.4` gives each address of the VPC
-  and of its active peers the number of its class; the chain then looks that number up among those whose classes hold the group. A
-  member that comes, goes or moves is one element of that map; a rule is a few elements of one chain's sets; neither costs what
-  the other counts.
+* A rule that refers to a group means the private addresses of its members. The map `identity-<vni>.4` gives each address of the
+  VPC and of its active peers the number of its class; the chain then looks that number up among those whose classes hold the
+  group. A member that comes, goes or moves is one element of that map; a rule is a few elements of one chain's sets; neither
+  costs what the other counts.
 * Of IPv4 and IPv6 each has its own sets. Only the numbers of classes, which are no addresses, serve both.
 * What nothing permits runs into the last rule, which refuses it.
 
-policy.skeleton tells the packet's way to these chains, and what `sent`, `taken` and `deliver` do.
+policy.skeleton tells the packet's way to these chains, and what `sent`, `received` and `deliver` do.
 """
 
 from __future__ import annotations
@@ -50,34 +50,34 @@ from policy import skeleton
 from policy.acl import acl_chain, allows_everything
 from policy.groups import GroupRules, group_chain
 
-_CLASS_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
+_IDENTITY_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 
 
 def _devices(view: VpcView) -> Iterator[KernelObject]:
     """Yield which zone each device belongs to, which chains judge each port, and the maps for the classes of addresses."""
     for version in (4, 6) if view.dual_stack else (4,):
-        yield NftMap(vni=view.vni, name=class_map(view.vni, version), spec=_CLASS_SPEC[version])
+        yield NftMap(vni=view.vni, name=identity_map(view.vni, version), spec=_IDENTITY_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
     vrfs = (vrf_name(view.vni, table.number) for table in view.of(LocalTable))
     cables = (peer.ends(view.vni)[0] for peer in view.of(LocalPeer))
     for device in (*vrfs, view.vxlan, *cables):
         yield _overlay(view, ZONES, device, hex(view.zone))
-    for box in view.of(Middlebox):
-        if box.inlet is not None:
-            for device in (inlet_name(view.vni, box.eni.id), vrf_name(view.vni, box.inlet.number)):
-                yield _overlay(view, ZONES, device, hex(box.inlet.zone))
+    for interval in view.of(Middlebox):
+        if interval.inlet is not None:
+            for device in (inlet_name(view.vni, interval.eni.id), vrf_name(view.vni, interval.inlet.number)):
+                yield _overlay(view, ZONES, device, hex(interval.inlet.zone))
     for port in ports:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
         for direction in Direction:
-            yield _overlay(view, skeleton.JUDGES[direction.value], port, f"goto {_border_name(view, item, direction)}")
+            yield _overlay(view, skeleton.POLICY_MAPS[direction.value], port, f"goto {_border_name(view, item, direction)}")
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
     places = {(item.subnet.id, _groups(item)): item for item in view.local}
-    classes = {class_number(groups): groups for groups in _distinct((*view.of(Identity), *view.of(PeerIdentity)))}
-    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), classes)
+    identities = {identity_number(groups): groups for groups in _distinct((*view.of(Identity), *view.of(PeerIdentity)))}
+    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), identities)
     local = sorted({groups for _, groups in places})
     rules.check_size(local)
     for groups in local:
@@ -93,40 +93,40 @@ def _rules(view: VpcView) -> Iterator[KernelObject]:
             yield _border(view, item, acls[item.subnet.id], direction)
 
 
-def _class_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
+def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """Yield the class of the address; one whose interface has no groups is in none that a rule could refer to."""
     if mapping.groups:
         version = 6 if ":" in mapping.address else 4
-        number = hex(class_number(mapping.groups))
-        yield _overlay(view, class_map(mapping.vni, version), mapping.address, number)
+        number = hex(identity_number(mapping.groups))
+        yield _overlay(view, identity_map(mapping.vni, version), mapping.address, number)
 
 
 def _class_of_peers(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """Yield the class of a peer's address, unless another peer's ranges hold it too: nobody can tell whose packet it is then."""
     version = 6 if ":" in mapping.address else 4
     if (version == 4 or view.dual_stack) and mapping.groups and sum(p.holds(mapping.address) for p in view.of(Peer)) == 1:
-        yield _overlay(view, class_map(view.vni, version), mapping.address, hex(class_number(mapping.groups)))
+        yield _overlay(view, identity_map(view.vni, version), mapping.address, hex(identity_number(mapping.groups)))
 
 
 @lru_cache(maxsize=1024)
-def class_number(groups: tuple[str, ...]) -> int:
+def identity_number(groups: tuple[str, ...]) -> int:
     """Return the number of a set of groups: 1 to 2^32 - 1, the same on every host whatever other sets there are."""
     digest = hashlib.sha256(" ".join(groups).encode()).digest()
     return int.from_bytes(digest[:4], "big") or 1
 
 
-def class_map(vni: int, version: int) -> str:
+def identity_map(vni: int, version: int) -> str:
     """Return the name of the map from a VPC's addresses to the numbers of their classes."""
-    return f"class-{vni:06x}.{version}"
+    return f"identity-{vni:06x}.{version}"
 
 
-def _distinct(classes: Iterable[Identity]) -> Iterable[tuple[str, ...]]:
+def _distinct(identities: Iterable[Identity]) -> Iterable[tuple[str, ...]]:
     """Return the classes. Raises CompileError for two with one number: a packet could not tell them apart."""
     known: dict[int, tuple[str, ...]] = {}
-    for groups in (found.groups for found in classes):
-        other = known.setdefault(class_number(groups), groups)
+    for groups in (found.groups for found in identities):
+        other = known.setdefault(identity_number(groups), groups)
         if other != groups:
-            text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {class_number(groups):#x}"
+            text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {identity_number(groups):#x}"
             raise CompileError(f"chains: {text}; add a group to the interfaces of one of them")
     return known.values()
 
@@ -140,8 +140,7 @@ def _overlay(view: VpcView, name: str, item: str, value: str) -> NftElement:
 
 
 def _group_chain_name(vni: int, groups: tuple[str, ...], direction: Direction) -> str:
-    verb = "send" if direction is Direction.EGRESS else "take"
-    return f"{verb}-{vni:06x}-{class_number(groups):08x}"
+    return f"{direction.value}-{vni:06x}-{identity_number(groups):08x}"
 
 
 def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
@@ -149,7 +148,7 @@ def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
 
 
 def _border_name(view: VpcView, item: LocalEni, direction: Direction) -> str:
-    return f"border-{view.vni:06x}-{item.subnet.id[-11:]}-{class_number(_groups(item)):08x}-{direction.value}"
+    return f"border-{view.vni:06x}-{item.subnet.id[-11:]}-{identity_number(_groups(item)):08x}-{direction.value}"
 
 
 def _acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
@@ -186,6 +185,6 @@ class Chains:
             compile=_rules,
             inputs=frozenset({Vpc, LocalEni, SecurityGroup, NetworkAcl, PrefixList, Identity, PeerIdentity}),
         ),
-        MappingPart(id="chains.mapping", compile=_class_of),
+        MappingPart(id="chains.mapping", compile=_identity_of),
         PeerMappingPart(id="chains.peer", compile=_class_of_peers, inputs=frozenset({Vpc, Peer})),
     )

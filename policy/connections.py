@@ -22,13 +22,13 @@ import msgspec
 
 from netorch.model.packet import ACK, ERRORS, SYN, Packet
 from netorch.model.security import TCP
-from policy.evaluate import Judge, Memory, Policy, Standing, Verdict, first_sight, judge
+from policy.evaluate import Memory, Policy, Stage, Standing, Verdict, first_sight, verdict_on
 
 FlowKey = tuple[object, ...]
-AT_SENDER = (Judge.SENDER_ACL, Judge.SENDER_GROUPS, Judge.NOBODY_THERE)
+AT_SENDER = (Stage.SENDER_ACL, Stage.SENDER_GROUPS, Stage.NOBODY_THERE)
 
 
-class Flow(msgspec.Struct):
+class TrackedFlow(msgspec.Struct):
     """A connection as one host remembers it."""
 
     begun_by: str
@@ -49,16 +49,16 @@ class Connections:
     def __init__(self, policy: Policy, homes: Mapping[str, str]) -> None:
         self.policy = policy
         self._homes = homes
-        self._flows: dict[tuple[str, FlowKey], Flow] = {}
+        self._flows: dict[tuple[str, FlowKey], TrackedFlow] = {}
 
     def send(self, packet: Packet) -> Verdict:
         """Return what becomes of the next packet."""
         here, there = self._homes.get(packet.source, ""), self._homes.get(packet.destination, "")
         at_sender = self._memory(here, packet.source, packet)
         at_receiver = self._memory(there, packet.destination, packet)
-        verdict = judge(self.policy, packet, at_sender=at_sender, at_receiver=at_receiver)
+        verdict = verdict_on(self.policy, packet, at_sender=at_sender, at_receiver=at_receiver)
         self._follow(here, packet)
-        if verdict.refused_by not in AT_SENDER:
+        if verdict.dropped_by not in AT_SENDER:
             self._follow(there, packet)
             arrived = verdict.passed
             if arrived or here != there or (here, _key(packet)) in self._flows:
@@ -95,7 +95,7 @@ class Connections:
         if flow is None:
             if not packet.begins:
                 return
-            flow = self._flows[home, _key(packet)] = Flow(begun_by=packet.source)
+            flow = self._flows[home, _key(packet)] = TrackedFlow(begun_by=packet.source)
         if tracks:
             flow.tracked_by.add(end)
         elif packet.is_syn and flow.takes(packet):

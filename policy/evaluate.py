@@ -69,7 +69,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return next(acl for acl in self.acls if acl.id == subnet.acl or (not subnet.acl and acl.is_default))
 
 
-class Judge(Enum):
+class Stage(Enum):
     """Who refused a packet."""
 
     SENDER_ACL = "sender's ACL"
@@ -101,7 +101,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     when no rule permits, or when a connection passed because it is tracked.
     """
 
-    refused_by: Judge | None = None
+    dropped_by: Stage | None = None
     decided_by: str = ""
     strange: bool = False  # a rule would permit it, but it belongs to no connection and cannot begin one
     sender_tracks: bool = False  # from now on, because of this packet
@@ -110,7 +110,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Return whether it arrived."""
-        return self.refused_by is None
+        return self.dropped_by is None
 
 
 def first_sight(packet: Packet) -> Memory:
@@ -118,20 +118,20 @@ def first_sight(packet: Packet) -> Memory:
     return Memory(standing=Standing.NEW if packet.begins else Standing.STRANGE)
 
 
-def judge(policy: Policy, packet: Packet, *, at_sender: Memory | None = None, at_receiver: Memory | None = None) -> Verdict:
+def verdict_on(policy: Policy, packet: Packet, *, at_sender: Memory | None = None, at_receiver: Memory | None = None) -> Verdict:
     """Return what becomes of a packet, given what each side remembers; nothing, unless said otherwise."""
     sender, receiver = policy.holder(packet.source), policy.holder(packet.destination)
     if sender is None or receiver is None:
-        return Verdict(refused_by=Judge.NOBODY_THERE)
+        return Verdict(dropped_by=Stage.NOBODY_THERE)
     tracks = {Direction.EGRESS: False, Direction.INGRESS: False}
     sides = (
-        (sender, Direction.EGRESS, at_sender, Judge.SENDER_ACL, Judge.SENDER_GROUPS),
-        (receiver, Direction.INGRESS, at_receiver, Judge.RECEIVER_ACL, Judge.RECEIVER_GROUPS),
+        (sender, Direction.EGRESS, at_sender, Stage.SENDER_ACL, Stage.SENDER_GROUPS),
+        (receiver, Direction.INGRESS, at_receiver, Stage.RECEIVER_ACL, Stage.RECEIVER_GROUPS),
     )
-    for eni, direction, memory, acl_judge, groups_judge in sides:
+    for eni, direction, memory, acl_stage, groups_stage in sides:
         allowed, entry = acl_decision(policy, eni, direction, packet)
         if not allowed:
-            return Verdict(refused_by=acl_judge, decided_by=entry, sender_tracks=tracks[Direction.EGRESS])
+            return Verdict(dropped_by=acl_stage, decided_by=entry, sender_tracks=tracks[Direction.EGRESS])
         remembered = memory or first_sight(packet)
         if remembered.tracked or is_untracked(policy, eni, direction, packet):
             continue
@@ -139,7 +139,7 @@ def judge(policy: Policy, packet: Packet, *, at_sender: Memory | None = None, at
         if rule is None or remembered.standing is Standing.STRANGE:
             found = rule.id if rule is not None else ""
             sender_tracks = tracks[Direction.EGRESS]
-            return Verdict(refused_by=groups_judge, decided_by=found, strange=bool(found), sender_tracks=sender_tracks)
+            return Verdict(dropped_by=groups_stage, decided_by=found, strange=bool(found), sender_tracks=sender_tracks)
         tracks[direction] = remembered.standing is Standing.NEW
     return Verdict(sender_tracks=tracks[Direction.EGRESS], receiver_tracks=tracks[Direction.INGRESS])
 

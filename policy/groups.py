@@ -17,7 +17,7 @@ from netorch.errors import CompileError
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.security import Direction, PrefixList, SecurityGroup, SecurityGroupRule
 from netorch.state.nft import ChainSet, NftChain
-from policy.boxes import Lookup, class_lookups, lookups, port_lookup, union
+from policy.intervals import Lookup, identity_lookups, lookups, port_lookup, union
 from policy.services import EVERYTHING, LAST, NOTHING, WITH_PORTS, Services, services
 from policy.skeleton import SENT
 
@@ -28,14 +28,14 @@ class GroupRules:
     """The groups of a VPC with what their rules refer to: prefix lists, and the classes that hold a group."""
 
     def __init__(
-        self, groups: Iterable[SecurityGroup], prefix_lists: Iterable[PrefixList], classes: Mapping[int, tuple[str, ...]]
+        self, groups: Iterable[SecurityGroup], prefix_lists: Iterable[PrefixList], identities: Mapping[int, tuple[str, ...]]
     ) -> None:
         self._groups = {group.id: group for group in groups}
         self._prefixes = {found.id: [parse_prefix(entry.cidr) for entry in found.entries] for found in prefix_lists}
-        self._classes: dict[str, list[int]] = {}
-        for number, members in classes.items():
+        self._identities: dict[str, list[int]] = {}
+        for number, members in identities.items():
             for group in members:
-                self._classes.setdefault(group, []).append(number)
+                self._identities.setdefault(group, []).append(number)
 
     def of(self, groups: Sequence[str], direction: Direction) -> Iterator[SecurityGroupRule]:
         """Yield the rules of these groups. Raises CompileError for a group that is not there."""
@@ -62,7 +62,7 @@ class GroupRules:
           CompileError: it is more than MOST_ENTRIES.
         """
         sizes = {
-            group_id: sum(len(self._classes.get(rule.group, ())) for rule in group.ingress + group.egress if rule.group)
+            group_id: sum(len(self._identities.get(rule.group, ())) for rule in group.ingress + group.egress if rule.group)
             for group_id, group in self._groups.items()
         }
         total = sum(sizes.get(group_id, 0) for groups in local for group_id in groups)
@@ -70,11 +70,11 @@ class GroupRules:
             text = f"rules that refer to groups come to {total} entries on this host, more than {MOST_ENTRIES}"
             raise CompileError(f"security groups: {text}; give interfaces fewer different sets of groups, or rules CIDRs")
 
-    def by_class(self, rules: Iterable[SecurityGroupRule]) -> dict[int, Services]:
+    def by_identity(self, rules: Iterable[SecurityGroupRule]) -> dict[int, Services]:
         """Return what rules permit with the members of each class; a group without members permits nothing."""
         permitted: dict[int, Services] = {}
         for rule in rules:
-            for number in self._classes.get(rule.group, ()):
+            for number in self._identities.get(rule.group, ()):
                 permitted[number] = permitted.get(number, NOTHING) | _meant(rule)
         return permitted
 
@@ -105,12 +105,12 @@ def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[st
         free = _untracked(permitted, answers, version)
         tracked = [structs.replace(found, services=found.services - free) if found.everywhere else found for found in known]
         chain.look_up(lookups(name, version, chain.far(version), tracked), chain.tracked)
-    by_class = rules.by_class(own)
-    if by_class and closed:
+    by_identity = rules.by_identity(own)
+    if by_identity and closed:
         if direction is Direction.INGRESS:
             chain.rules.append("meta mark set 0x0")  # from the overlay it has none, unless a foreign rule set it
-        chain.rules += [f"meta mark set {chain.far(version)} map @class-{view.vni:06x}.{version}" for version in closed]
-        chain.look_up(class_lookups(name, by_class), chain.tracked)
+        chain.rules += [f"meta mark set {chain.far(version)} map @identity-{view.vni:06x}.{version}" for version in closed]
+        chain.look_up(identity_lookups(name, by_identity), chain.tracked)
     return chain.finished()
 
 
@@ -120,17 +120,17 @@ class _Chain:
     def __init__(self, vni: int, name: str, direction: Direction) -> None:
         sends = direction is Direction.EGRESS
         # Verdicts of policy.skeleton.
-        self.untracked = "goto freely_sent" if sends else "goto freely_taken"
-        self.tracked = "goto sent" if sends else "goto taken"
+        self.untracked = "goto freely_sent" if sends else "goto freely_received"
+        self.tracked = "goto sent" if sends else "goto received"
         # No `ct state` with it: a tracked connection that nobody has answered yet, a stream of datagrams, outlives its rule too.
-        end = "sender" if sends else "taker"
+        end = "egress" if sends else "ingress"
         self.rules = [f"ct direction . ct mark @tracked_{end} jump known_{end}"]
         if sends:
-            self.rules.append(f"meta mark {SENT} return")  # what `known_sender` lets pass to an interface of this host
+            self.rules.append(f"meta mark {SENT} return")  # what `known_egress` lets pass to an interface of this host
         self._vni = vni
         self._name = name
         self._address = "daddr" if sends else "saddr"
-        self._refusal = "goto sg_refuses_sender" if sends else "goto sg_refuses_taker"
+        self._refusal = "goto drop_sg_egress" if sends else "goto drop_sg_ingress"
         self._sets: list[ChainSet] = []
 
     def far(self, version: int) -> str:

@@ -30,13 +30,13 @@ def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str
     if addresses:
         rules += [f"{own} ip6 saddr {source} frag frag-off != 0 {passes}" for source in addresses[:2]]
         rules.append(f"frag frag-off != 0 {own} goto nameless")
-    rules.append(f"icmp type {_REDIRECT} goto refuse_spoofed")
+    rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
     rules += _errors("icmp", f"{own} ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
     for source in addresses[:1]:
         rules += _errors("icmpv6", f"{own} ip6 saddr {source} exthdr frag 0 @th,256,128 {raw(source)} {passes}")
     rules += [f"{own} {match} {passes}" for match in (f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses))]
     rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
-    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
+    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto drop_spoofed"))
 
 
 def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
@@ -53,22 +53,22 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
         beyond = f"{own} ip6 saddr != {_LINK_LOCAL6}"
         rules += [f"{beyond} meta l4proto != {ICMPV6} {passes}", f"{beyond} frag frag-off != 0 {passes}"]
         rules.append(f"frag frag-off != 0 {own} goto nameless")
-    rules.append(f"icmp type {_REDIRECT} goto refuse_spoofed")
+    rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
     rules.append(f"{own} ip protocol {ICMP} {passes}")
     if addresses:
         rules += [f"{own} ip6 saddr {source} {passes}" for source in addresses]
-        rules += [f"icmpv6 type {_DISCOVERY} goto refuse_spoofed", f"{beyond} meta l4proto {ICMPV6} {passes}"]
+        rules += [f"icmpv6 type {_DISCOVERY} goto drop_spoofed", f"{beyond} meta l4proto {ICMPV6} {passes}"]
     rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
-    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto refuse_spoofed"))
+    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto drop_spoofed"))
 
 
 def _errors(word: str, right: str) -> tuple[str, str]:
     """Return the rules for ICMP errors: those pass that are whole and about a packet to the interface's own address."""
-    return f"{word} type @{word}_errors {right}", f"{word} type @{word}_errors goto refuse_spoofed"
+    return f"{word} type @{word}_errors {right}", f"{word} type @{word}_errors goto drop_spoofed"
 
 
 def sender(kind: str, vtep: str, vni: int, address: str) -> NftElement:
-    """Return an element of `peers` (the address is the inner source) or of `relay` (the inner destination)."""
+    """Return an element of `senders` (the address is the inner source) or of `relay` (the inner destination)."""
     return _underlay(f"{kind}{6 if ':' in address else 4}", vni, vtep, *vxlan_header(vni), raw(address))
 
 

@@ -88,8 +88,8 @@ def services(protocol: int, first: int, last: int) -> Services:
     return Services(1 << protocol)
 
 
-def type_boxes(ranges: Ranges) -> Iterator[tuple[Range, Range]]:
-    """Yield the services of an ICMP as boxes of types and codes."""
+def type_intervals(ranges: Ranges) -> Iterator[tuple[Range, Range]]:
+    """Yield the services of an ICMP as intervals of types and codes."""
     for first, last in ranges:
         top, bottom = first >> 8, last >> 8
         if top == bottom:

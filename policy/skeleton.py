@@ -47,23 +47,23 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
 * By a cable to a peer on this host leaves what comes from an address of this host, as `peering4` and `peering6` have them, and
   nothing else: an interface without source/destination check could send in the name of the peer's own. To a peer on another host
   nobody needs to be kept from it here, since that host verifies. What came from elsewhere never leaves by a cable.
-* `sends` and `takes` name, for a port, the chain of its VPC that judges what its interface sends and receives (policy.chains).
-  The first ends in `deliver`, the second in `accept`, all else in `drop`. A port without its element neither sends nor receives.
+* `egress_policy` and `ingress_policy` lead from a port to its VPC's chains (policy.chains). Egress ends in `deliver`, ingress in
+  `accept`, all else in `drop`. A port without its element neither sends nor receives.
 * `deliver` returns to `forward` for a receiver on this host, with a mark that nothing else sets there: a chain that runs out
-  returns without it, and the packet is dropped. It does not go on to `takes` itself, because the kernel follows every path from
-  the base chains when an element with a verdict comes: each sender's chain to each receiver's would be the square of the ports
-  (15 s for one element at 800 VPCs). Source: net/netfilter/nf_tables_api.c, nft_table_validate.
+  returns without it, and the packet is dropped. It does not go on to `ingress_policy` itself, because the kernel follows every
+  path from the base chains when an element with a verdict comes: each sender's chain to each receiver's would be the square of
+  the ports (15 s for one element at 800 VPCs). Source: net/netfilter/nf_tables_api.c, nft_table_validate.
 * What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
-  `tracked_sender` and `tracked_taker` hold the directions and marks with which a packet passes an end without being judged.
+  `tracked_egress` and `tracked_ingress` hold the directions and marks with which a packet passes an end without being judged.
   EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
   What is `invalid` passes by untracked rules only.
 * A mark is set by a connection's first packet, and by each SYN. The connection tracker takes a SYN between the ports of an old
   connection for a packet of that one, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules,
   which say for each end whether the new connection is tracked. A refused SYN changes nothing: the old connection may live on.
 * What begins a connection is looked up among the zones that hold more connections than are free on this host
-  (agent/tasks/allowance.py) once rules permit it: what an end tracks is `sent` or `taken` but once, and what nobody tracks passes
-  each time by `freely_sent` or `freely_taken`, which know it by `confirmed`. No packet of a known connection is refused there.
-  Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
+  (agent/tasks/allowance.py) once rules permit it: what an end tracks is `sent` or `received` but once, and what nobody tracks
+  passes each time by `freely_sent` or `freely_received`, which know it by `confirmed`. No packet of a known connection is refused
+  there. Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
 * What comes to an interface that routes lead to is redirected from the VXLAN device to its inlet, with a mark
   (netorch.compiler.inlets): it must be verified as well. What comes to the inlet by its cable, from ports of this host, bears
   neither mark nor priority. It was judged as its sender's, and is judged once more as what the interface takes. The cable's near
@@ -88,7 +88,7 @@ from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
 from netorch.state.nft import NftTable
 from netorch.state.tc import REDIRECTED
-from policy.refusals import REFUSALS, refusal
+from policy.drops import DROP_CHAINS, drop_chain
 from policy.underlay import UNDERLAY_IP, VERIFIED
 
 # What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
@@ -98,7 +98,7 @@ FRAGMENT_MBYTES_PER_S: Final = 30
 CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
 SENT: Final = "0x4e55"  # the mark of what its sender may send, on its way to the receiver's chain on this host
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
-JUDGES: Final = {"egress": "sends", "ingress": "takes"}  # the maps that name a port's chain, by direction
+POLICY_MAPS: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # the maps that name a port's chain, by direction
 
 OVERLAY_NETDEV: Final = f"""
 set icmp_errors {{
@@ -113,17 +113,17 @@ set icmpv6_errors {{
 }}
 counter spoofed {{
 }}
-{refusal("spoofed")}
+{drop_chain("spoofed")}
 chain nameless {{
     meta protocol != ip meta protocol != ip6 meta protocol != arp drop
     arp saddr ip 0.0.0.0 drop
     arp saddr ip 169.254.0.0/16 drop
     meta pkttype {{ broadcast, multicast }} ip saddr 0.0.0.0 drop
     meta pkttype {{ broadcast, multicast }} ip saddr 169.254.0.0/16 drop
-    ip6 saddr fe80::1 goto refuse_spoofed
+    ip6 saddr fe80::1 goto drop_spoofed
     ip6 saddr fe80::/10 drop
     ip6 saddr :: drop
-    goto refuse_spoofed
+    goto drop_spoofed
 }}
 """
 
@@ -144,12 +144,12 @@ set peering4 {
 set peering6 {
     type ifname . ipv6_addr
 }
-set tracked_sender {
+set tracked_egress {
     typeof ct direction . ct mark
     size 8
     elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
 }
-set tracked_taker {
+set tracked_ingress {
     typeof ct direction . ct mark
     size 8
     elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
@@ -191,11 +191,11 @@ map port_zone {
     typeof iifname : ct zone
     size 65535
 }
-map sends {
+map egress_policy {
     type ifname : verdict
     size 65535
 }
-map takes {
+map ingress_policy {
     type ifname : verdict
     size 65535
 }
@@ -227,7 +227,7 @@ counter sg_egress {
 }
 counter sg_ingress {
 }
-counter untold {
+counter suppressed {
 }
 chain zones {
     type filter hook prerouting priority -450; policy accept;
@@ -237,26 +237,26 @@ chain zones {
     ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
-    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
+    meta mark != CHECKED iifname "v-*" goto drop_unchecked
     counter name "no_zone" drop
 }
 chain unproven {
-    iifname "vx*" goto refuse_unproven
-    meta mark REDIRECTED goto refuse_unproven
+    iifname "vx*" goto drop_unproven
+    meta mark REDIRECTED goto drop_unproven
 }
 chain headers {
     meta l4proto ah goto authenticated
     meta l4proto != ah exthdr frag 1 jump fragments
     meta l4proto != ah return
-    goto refuse_invalid
+    goto drop_invalid
 }
 chain fragments {
     frag frag-off 0 frag more-fragments 0 return
-    update @fragment_packets { iif limit rate over PACKETS/second burst PACKETS packets } goto refuse_fragments
-    update @fragment_bytes { iif limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto refuse_fragments
+    update @fragment_packets { iif limit rate over PACKETS/second burst PACKETS packets } goto drop_fragments
+    update @fragment_bytes { iif limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto drop_fragments
 }
 chain authenticated {
-    meta mark != CHECKED iifname "v-*" goto refuse_unchecked
+    meta mark != CHECKED iifname "v-*" goto drop_unchecked
     notrack
     accept
 }
@@ -264,38 +264,38 @@ chain forward {
     type filter hook forward priority -20; policy drop;
     meta mark != CHECKED goto from_overlay
     jump from_port
-    meta mark SENT meta mark set 0x0 oifname vmap @takes
-    goto refuse_no_policy
+    meta mark SENT meta mark set 0x0 oifname vmap @ingress_policy
+    goto drop_no_policy
 }
 chain from_overlay {
-    oifname vmap @takes
+    oifname vmap @ingress_policy
     oifgroup VXLAN_GROUP goto relay
-    oifgroup PEERING_GROUP goto refuse_transit
-    goto refuse_no_policy
+    oifgroup PEERING_GROUP goto drop_transit
+    goto drop_no_policy
 }
 chain from_port {
     meta mark set 0x0
-    meta sdifname vmap @sends
-    goto refuse_no_policy
+    meta sdifname vmap @egress_policy
+    goto drop_no_policy
 }
 chain relay {
     meta sdifname . ip daddr @transit4 accept
     meta sdifname . ip6 daddr @transit6 accept
-    goto refuse_transit
+    goto drop_transit
 }
-chain known_sender {
+chain known_egress {
     BEGINS return
     oifgroup VXLAN_GROUP accept
     oifgroup PEERING_GROUP goto to_peer
     meta mark set SENT
 }
-chain known_taker {
+chain known_ingress {
     BEGINS return
     accept
 }
 chain sent {
     ct state == new goto begins_here
-    ct state == invalid goto refuse_invalid
+    ct state == invalid goto drop_invalid
     BEGINS jump sender_tracks
     meta mark set 0x0
     goto deliver
@@ -313,7 +313,7 @@ chain begins_here {
 chain freely_sent {
     BEGINS jump sender_forgets
     ct status confirmed goto deliver
-    ct zone @over_allowance goto refuse_allowance
+    ct zone @over_allowance goto drop_allowance
     goto deliver
 }
 chain sender_forgets {
@@ -328,15 +328,15 @@ chain deliver {
 chain to_peer {
     oifname . ip saddr @peering4 accept
     oifname . ip6 saddr @peering6 accept
-    goto refuse_peer_source
+    goto drop_peer_source
 }
-chain taken {
+chain received {
     ct state == new goto begins_there
-    ct state == invalid goto refuse_invalid
-    BEGINS jump taker_tracks
+    ct state == invalid goto drop_invalid
+    BEGINS jump receiver_tracks
     accept
 }
-chain taker_tracks {
+chain receiver_tracks {
     ct direction original ct mark set ct mark | 0x2
     ct direction reply ct mark set ct mark | 0x1
 }
@@ -347,15 +347,15 @@ chain begins_there {
 }
 chain crowded {
     ct status confirmed return
-    goto refuse_allowance
+    goto drop_allowance
 }
-chain freely_taken {
-    BEGINS jump taker_forgets
+chain freely_received {
+    BEGINS jump receiver_forgets
     ct status confirmed accept
-    ct zone @over_allowance goto refuse_allowance
+    ct zone @over_allowance goto drop_allowance
     accept
 }
-chain taker_forgets {
+chain receiver_forgets {
     ct direction original ct mark set ct mark & 0xfffffffd
     ct direction reply ct mark set ct mark & 0xfffffffe
 }
@@ -364,7 +364,7 @@ chain input {
     type filter hook input priority 0; policy accept;
     meta mark CHECKED icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     meta pkttype { broadcast, multicast } drop
-    ct state new ct zone @over_allowance goto refuse_allowance
+    ct state new ct zone @over_allowance goto drop_allowance
     meta mark CHECKED icmp type echo-request accept
     meta mark CHECKED icmpv6 type echo-request accept
     counter name "to_router" drop
@@ -380,7 +380,7 @@ chain output {
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)
     .replace("VERIFIED", VERIFIED)
-    .replace("REFUSALS", REFUSALS)
+    .replace("REFUSALS", DROP_CHAINS)
     .replace("BEGINS", BEGINS)
     .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))
     .replace("PACKETS", str(FRAGMENTS_PER_S))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from policy.refusals import refusal
+from policy.drops import drop_chain
 
 # What VXLAN packets bear that have been verified. Linux keeps the priority, not the mark, over the border of a namespace.
 VERIFIED: Final = "1:4e54"
@@ -27,10 +27,10 @@ VERIFIED: Final = "1:4e54"
 # `accept` ends this chain only, not what the host's own tables have to say.
 UNDERLAY_IP: Final = (
     """
-set peers4 {
+set senders4 {
     typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32
 }
-set peers6 {
+set senders6 {
     typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128
 }
 set relay4 {
@@ -47,28 +47,28 @@ set members {
 }
 counter unverified {
 }
-counter stranger {
+counter unknown_vtep {
 }
-REFUSE_UNVERIFIED
-REFUSE_STRANGER
+DROP_UNVERIFIED
+DROP_UNKNOWN_VTEP
 chain speaker {
     @th,224,16 0x0800 meta priority set VERIFIED accept
     @th,224,16 0x86dd meta priority set VERIFIED accept
-    goto refuse_unverified
+    goto drop_unverified
 }
 chain input {
     type filter hook input priority -10; policy accept;
     meta l4proto != udp accept
     @th,16,16 != 4789 accept
-    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers4 meta priority set VERIFIED accept
-    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @peers6 meta priority set VERIFIED accept
+    @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @senders4 meta priority set VERIFIED accept
+    @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @senders6 meta priority set VERIFIED accept
     @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 meta priority set VERIFIED accept
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 meta priority set VERIFIED accept
     ip saddr . @th,64,32 . @th,96,32 vmap @speakers
-    ip saddr . @th,64,32 . @th,96,32 @members goto refuse_unverified
-    goto refuse_stranger
+    ip saddr . @th,64,32 . @th,96,32 @members goto drop_unverified
+    goto drop_unknown_vtep
 }
-""".replace("REFUSE_UNVERIFIED", refusal("unverified"))
-    .replace("REFUSE_STRANGER", refusal("stranger"))
+""".replace("DROP_UNVERIFIED", drop_chain("unverified"))
+    .replace("DROP_UNKNOWN_VTEP", drop_chain("unknown_vtep"))
     .replace(" VERIFIED", f" {VERIFIED}")
 )

@@ -56,15 +56,15 @@ def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
 
 def _speakers(view: VpcView) -> Iterator[KernelObject]:
     """Yield the hosts of interfaces without source/destination check: they send packets from any address."""
-    for box in view.of(Middlebox):
-        if box.mapping is not None and not box.eni.source_dest_check:
-            yield from (nftgen.speaker(vtep, view.vni) for vtep in _vteps(box.mapping, view.host.host.name))
+    for interval in view.of(Middlebox):
+        if interval.mapping is not None and not interval.eni.source_dest_check:
+            yield from (nftgen.speaker(vtep, view.vni) for vtep in _vteps(interval.mapping, view.host.host.name))
 
 
 def _senders(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """Yield which other hosts may send to the VPC from an address, its own or a peer's: packets have the VNI of who gets them."""
     for vtep in _vteps(mapping, view.host.host.name):
-        yield from _accept("peers", vtep, view.vni, mapping.address)
+        yield from _accept("senders", vtep, view.vni, mapping.address)
 
 
 def _vteps(mapping: Mapping, me: str) -> Iterator[str]:

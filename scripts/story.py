@@ -85,17 +85,17 @@ class Teller:
         try:
             command = fill(act.run, self._values)
         except KeyError as missing:
-            return self._judge(act, f"{missing.args[0]} was not found by an earlier command")
+            return self._check(act, f"{missing.args[0]} was not found by an earlier command")
         if not act.quiet:
             self.say(f"$ {command}" + (" &" if act.meanwhile else ""), "36")
         end = time.monotonic() + act.within_s
         while True:
-            flaw, values = self._attempt(act, command)
-            if not flaw or time.monotonic() >= end:
+            problem, values = self._attempt(act, command)
+            if not problem or time.monotonic() >= end:
                 break
             time.sleep(RETRY_S)
         self._values |= values
-        return self._judge(act, flaw)
+        return self._check(act, problem)
 
     def _attempt(self, act: Act, command: str) -> tuple[str, dict[str, str]]:
         """Run a command once; return what is wrong with how it ended, and the values that it told."""
@@ -111,22 +111,22 @@ class Teller:
         values = {name: value for match in found if match for name, value in match.groupdict().items()}
         missing = [pattern for pattern, match in zip(act.says, found, strict=True) if not match]
         if status not in act.exits:
-            flaw = f"it exited with {status} instead of {' or '.join(map(str, act.exits))}"
+            problem = f"it exited with {status} instead of {' or '.join(map(str, act.exits))}"
         else:
-            flaw = f"its output does not match {missing[0]!r}" if missing else ""
-        if flaw and act.quiet:
-            flaw += f"; {command}: {said.strip()}"
-        return flaw, values
+            problem = f"its output does not match {missing[0]!r}" if missing else ""
+        if problem and act.quiet:
+            problem += f"; {command}: {said.strip()}"
+        return problem, values
 
-    def _judge(self, act: Act, flaw: str) -> bool:
+    def _check(self, act: Act, problem: str) -> bool:
         what = act.expect or act.run
-        if flaw:
-            self.failures.append(f"{what} ({flaw})")
-            self.say(f"  NOT AS EXPECTED: {what}: {flaw}", "31")
+        if problem:
+            self.failures.append(f"{what} ({problem})")
+            self.say(f"  NOT AS EXPECTED: {what}: {problem}", "31")
         elif act.expect:
             self.held += 1
             self.say(f"  as expected: {what}", "32")
-        return not flaw
+        return not problem
 
     def say(self, text: str, colour: str = "") -> None:
         """Print a text, in a colour (an SGR parameter, ECMA-48) on a terminal."""

@@ -8,8 +8,8 @@ from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap
 
 VNI = 5000
-CLASS, OTHER_CLASS = 0xBEEF, 0x10
-SEND, TAKE = "send-001388-0000beef", "take-001388-0000beef"
+IDENTITY, OTHER_IDENTITY = 0xBEEF, 0x10
+EGRESS, INGRESS = "egress-001388-0000beef", "ingress-001388-0000beef"
 ACL = "acl-001388-00000000001-egress"
 BORDER = "border-001388-00000000001-0000beef-egress"
 
@@ -29,8 +29,8 @@ _SETS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 MAPS = (
-    NftMap(vni=VNI, name="class-001388.4", spec="type ipv4_addr : mark"),
-    NftMap(vni=VNI, name="class-001388.6", spec="type ipv6_addr : mark"),
+    NftMap(vni=VNI, name="identity-001388.4", spec="type ipv4_addr : mark"),
+    NftMap(vni=VNI, name="identity-001388.6", spec="type ipv6_addr : mark"),
 )
 
 
@@ -52,7 +52,7 @@ def sets_of(chain: str, sets: Mapping[str, tuple[str, tuple[str, ...]]]) -> tupl
     )
 
 
-def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -> NftChain:
+def policy_chain(name: str, way: str, end: str, free: str, passed: str, refuses: str) -> NftChain:
     """Return a chain that judges what a class sends (way daddr) or takes (saddr), with all rules that there can be."""
     rules = (
         f"ct direction . ct mark @{end} {free}",
@@ -66,8 +66,8 @@ def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -
         f"ip6 {way} . meta l4proto @{name}.net6 goto {passed}",
         f"ip {way} . icmp type . icmp code @{name}.icmp4 goto {passed}",
         f"ip6 {way} . icmpv6 type . icmpv6 code @{name}.icmp6 goto {passed}",
-        f"meta mark set ip {way} map @class-001388.4",
-        f"meta mark set ip6 {way} map @class-001388.6",
+        f"meta mark set ip {way} map @identity-001388.4",
+        f"meta mark set ip6 {way} map @identity-001388.6",
         f"meta mark . th dport . meta l4proto @{name}.peer_port goto {passed}",
         f"meta mark . meta l4proto @{name}.peer_net goto {passed}",
         f"meta mark . icmp type . icmp code @{name}.peer_icmp4 goto {passed}",
@@ -77,37 +77,37 @@ def judge(name: str, way: str, end: str, free: str, passed: str, refuses: str) -
     return NftChain(vni=VNI, name=name, rules=rules, sets=chain_sets(name))
 
 
-SEND_CHAIN = judge(SEND, "daddr", "tracked_sender", "jump known_sender", "sent", "sg_refuses_sender")
-TAKE_CHAIN = judge(TAKE, "saddr", "tracked_taker", "jump known_taker", "taken", "sg_refuses_taker")
+EGRESS_CHAIN = policy_chain(EGRESS, "daddr", "tracked_egress", "jump known_egress", "sent", "drop_sg_egress")
+INGRESS_CHAIN = policy_chain(INGRESS, "saddr", "tracked_ingress", "jump known_ingress", "received", "drop_sg_ingress")
 ACL_CHAIN = NftChain(
     vni=VNI,
     name=ACL,
     rules=(
         f"ip daddr . th dport . meta l4proto @{ACL}.port4 return",
         f"ip6 daddr . meta l4proto @{ACL}.net6 return",
-        "goto acl_refuses_sender",
+        "goto drop_acl_egress",
     ),
     sets=chain_sets(ACL, "net6", "port4"),
 )
 BORDER_CHAIN = NftChain(
     vni=VNI,
     name=BORDER,
-    rules=(f"ip daddr != 10.0.0.0/24 jump {ACL}", f"ip6 daddr != 2001:db8::/64 jump {ACL}", f"goto {SEND}"),
+    rules=(f"ip daddr != 10.0.0.0/24 jump {ACL}", f"ip6 daddr != 2001:db8::/64 jump {ACL}", f"goto {EGRESS}"),
 )
-CHAINS = (ACL_CHAIN, SEND_CHAIN, TAKE_CHAIN, BORDER_CHAIN)
+CHAINS = (ACL_CHAIN, EGRESS_CHAIN, INGRESS_CHAIN, BORDER_CHAIN)
 
 
 def verdicts(port: str) -> tuple[NftElement, ...]:
     """Return the elements that lead a port's packets to the VPC's chains."""
     return (
-        element("sends", port, value=f"goto {BORDER}"),
-        element("takes", port, value=f"goto {TAKE}"),
+        element("egress_policy", port, value=f"goto {BORDER}"),
+        element("ingress_policy", port, value=f"goto {INGRESS}"),
     )
 
 
 PEERS = (
-    element("class-001388.4", "10.0.0.11", value="0xbeef"),
-    element("class-001388.4", "10.0.0.12", value="0x10"),
-    element("class-001388.6", "2001:db8::11", value="0xbeef"),
+    element("identity-001388.4", "10.0.0.11", value="0xbeef"),
+    element("identity-001388.4", "10.0.0.12", value="0x10"),
+    element("identity-001388.6", "2001:db8::11", value="0xbeef"),
 )
 POLICY: tuple[KernelObject, ...] = (*MAPS, *CHAINS, *PEERS)

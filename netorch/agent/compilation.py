@@ -139,14 +139,14 @@ class Compilation:
         phases = self.phases.get(vni)
         if phases is None or not owed.isdisjoint((Phase, NetworkInterface)):
             phases = self._moves.phases(vni, lambda ifname: link_key(ifname) in target.actual, now)
-        flaw = self._records.problem(vni)
-        if flaw:
-            self._problems.compiled(vni, VIEW, flaw)
+        problem = self._records.problem(vni)
+        if problem:
+            self._problems.compiled(vni, VIEW, problem)
             return frozenset()
         try:
             view, before, changed = self._views.refresh(vni, owed, host, phases)
         except Exception as error:  # see _flaw_of
-            self._problems.compiled(vni, VIEW, _flaw_of(error))
+            self._problems.compiled(vni, VIEW, _problem_of(error))
             return frozenset()
         self._problems.compiled(vni, VIEW, "")
         del self._owed[vni]
@@ -183,17 +183,17 @@ class Compilation:
             target.all_touched = True  # what was left alone is to be looked at again
 
     def _compile_part(self, slice_id: int, part_id: str, compile_it: Callable[[], Objects]) -> None:
-        flaw, target = "", self._slice(slice_id)
+        problem, target = "", self._slice(slice_id)
         try:
             target.set_part((part_id, ""), compile_it())
         except Exception as error:  # see _flaw_of
-            flaw = _flaw_of(error)
+            problem = _problem_of(error)
             if not target.has_part((part_id, "")):
                 self._missing.setdefault(slice_id, set()).add(part_id)
         else:
             if slice_id in self._missing:
                 self._missing[slice_id].discard(part_id)
-        self._problems.compiled(slice_id, (part_id, ""), flaw)
+        self._problems.compiled(slice_id, (part_id, ""), problem)
 
     def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> set[int]:
         """Compile dirty mappings for their VPCs and for those that are peered with them; return for which."""
@@ -229,17 +229,17 @@ class Compilation:
         seen = [(part, view.only(part.inputs)) for part in parts]
         for address in addresses:
             mapping = records.one(Mapping, address)
-            flaw: str = ""
+            problem: str = ""
             if mapping is not None:
                 try:
                     check_value(keys.mapping(records.vni, address), mapping)
                     compiled = [(part.id, compile_mapping_part(part, own, mapping)) for part, own in seen]
                 except Exception as error:  # see _flaw_of
-                    flaw = f"mapping {address}: {_flaw_of(error)}"
+                    problem = f"mapping {address}: {_problem_of(error)}"
             else:
                 compiled = [(part.id, {}) for part in parts]
-            self._problems.compiled(vni, ("", scope + address), flaw)
-            for part_id, objects in compiled if not flaw else ():
+            self._problems.compiled(vni, ("", scope + address), problem)
+            for part_id, objects in compiled if not problem else ():
                 target.set_part((part_id, scope + address), objects)
 
     def _compile_host(self, host: HostView, host_changed: bool, changed: Set[type]) -> None:
@@ -268,7 +268,7 @@ def _scope(peer: int) -> str:
     return f"{peer:06x}/"
 
 
-def _flaw_of(error: Exception) -> str:
+def _problem_of(error: Exception) -> str:
     """Return what a compiler, or whoever made its view, ran into.
 
     Compilers are plug-ins and records come from outside: whatever one VPC makes them raise must not stop the others.

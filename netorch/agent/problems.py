@@ -1,6 +1,6 @@
 """Why slices are not as they should be: what cannot be compiled, what the kernel refuses, and when that is tried again.
 
-The two are apart, because the one ends when a record is mended and the other when the kernel has taken everything: neither may
+The two are apart, because the one ends when a record is repaired and the other when the kernel has taken everything: neither may
 hide or end the other.
 """
 
@@ -20,7 +20,7 @@ VIEW: Final[PartId] = ("", "")  # what parts are compiled from
 DISPUTE: Final[PartId] = ("disagreement", "")
 
 
-class Refusal(msgspec.Struct):
+class KernelFailure(msgspec.Struct):
     """What the kernel said last, when the slice is tried again, and the pause after that (seconds, monotonic)."""
 
     reason: str
@@ -29,60 +29,60 @@ class Refusal(msgspec.Struct):
 
 
 class Problems:
-    """The flaws and refusals of all slices."""
+    """The compile errors and kernel failures of all slices."""
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}  # slice -> why it is not as it should be
-        self._flaws: dict[int, dict[PartId, str]] = {}
-        self._refusals: dict[int, Refusal] = {}
+        self._compile_errors: dict[int, dict[PartId, str]] = {}
+        self._failures: dict[int, KernelFailure] = {}
 
-    def compiled(self, slice_id: int, part: PartId, flaw: str) -> None:
-        """Note how compiling a part of a slice went; no flaw: well."""
-        flaws = self._flaws.get(slice_id)
-        if flaw:
-            self._flaws.setdefault(slice_id, {})[part] = flaw
-        elif flaws is None or flaws.pop(part, None) is None:
+    def compiled(self, slice_id: int, part: PartId, problem: str) -> None:
+        """Note how compiling a part of a slice went; no problem: well."""
+        errors = self._compile_errors.get(slice_id)
+        if problem:
+            self._compile_errors.setdefault(slice_id, {})[part] = problem
+        elif errors is None or errors.pop(part, None) is None:
             return
-        elif not flaws:
-            del self._flaws[slice_id]
+        elif not errors:
+            del self._compile_errors[slice_id]
         self._tell(slice_id)
 
     def dropped_parts(self, slice_id: int, scope: str) -> None:
         """Forget the flaws of parts that were compiled for something whose name begins with `scope`."""
-        for part in [part for part in self._flaws.get(slice_id, {}) if part[1].startswith(scope)]:
+        for part in [part for part in self._compile_errors.get(slice_id, {}) if part[1].startswith(scope)]:
             self.compiled(slice_id, part, "")
 
     def dropped(self, slice_id: int) -> None:
-        """Forget the flaws of a slice that is no longer asked for."""
-        if self._flaws.pop(slice_id, None) is not None:
+        """Forget the compile errors of a slice that is no longer asked for."""
+        if self._compile_errors.pop(slice_id, None) is not None:
             self._tell(slice_id)
 
     def refused(self, slice_id: int, reason: str, now: float) -> None:
         """Note that the kernel refused something; the pause doubles each time."""
-        known = self._refusals.get(slice_id)
+        known = self._failures.get(slice_id)
         pause = known.pause_s if known is not None else RETRY_FIRST_S
-        self._refusals[slice_id] = Refusal(reason, now + pause, min(pause * 2, RETRY_MAX_S))
+        self._failures[slice_id] = KernelFailure(reason, now + pause, min(pause * 2, RETRY_MAX_S))
         self._tell(slice_id)
 
     def taken(self, slice_id: int) -> None:
         """Note that the kernel holds everything that the slice asks for."""
-        if self._refusals.pop(slice_id, None) is not None:
+        if self._failures.pop(slice_id, None) is not None:
             self._tell(slice_id)
 
     def due(self, now: float) -> list[int]:
         """Return the slices that are to be tried again now."""
-        found = [(slice_id, refusal) for slice_id, refusal in self._refusals.items() if refusal.retry_at <= now]
-        for _, refusal in found:
-            refusal.retry_at = now + refusal.pause_s
+        found = [(slice_id, failure) for slice_id, failure in self._failures.items() if failure.retry_at <= now]
+        for _, failure in found:
+            failure.retry_at = now + failure.pause_s
         return [slice_id for slice_id, _ in found]
 
     def next_retry(self) -> float | None:
         """Return when `due` may next have something."""
-        return min((refusal.retry_at for refusal in self._refusals.values()), default=None)
+        return min((failure.retry_at for failure in self._failures.values()), default=None)
 
     def _tell(self, slice_id: int) -> None:
-        flaws, refusal = self._flaws.get(slice_id), self._refusals.get(slice_id)
-        text = flaws[min(flaws)] if flaws else refusal.reason if refusal is not None else ""
+        errors, failure = self._compile_errors.get(slice_id), self._failures.get(slice_id)
+        text = errors[min(errors)] if errors else failure.reason if failure is not None else ""
         before = self.texts.get(slice_id, "")
         if text and text != before:
             self.texts[slice_id] = text

@@ -129,21 +129,21 @@ class Reconciler:
     def _look_at_host(self, now: float) -> None:
         """Make the host's own view. While that cannot be done nothing is applied, and VPCs are compiled as for the last one."""
         self._look_again_at = None
-        host, flaw = self._records.host, self._records.host_flaw
-        if not flaw and host is None:
-            flaw = f"host {self._records.host_name} is not in the store; create it: netorch host create"
-        elif not flaw and host is not None:
+        host, problem = self._records.host, self._records.host_problem
+        if not problem and host is None:
+            problem = f"host {self._records.host_name} is not in the store; create it: netorch host create"
+        elif not problem and host is not None:
             try:
                 underlay = self._kernel.underlay(host.underlay)
             except KernelError as error:
-                flaw, self._look_again_at = str(error), now + LOOK_AGAIN_S
+                problem, self._look_again_at = str(error), now + LOOK_AGAIN_S
             else:
                 if underlay is None:  # asked again too: a route that makes a way for an address on the loopback is no event
-                    flaw = f"no device holds the underlay address {host.underlay}; waiting for it"
+                    problem = f"no device holds the underlay address {host.underlay}; waiting for it"
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
                     self.host_view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
-        self._problems.compiled(HOST_SLICE, VIEW, flaw)
+        self._problems.compiled(HOST_SLICE, VIEW, problem)
 
     # --- from one to the other -----------------------------------------------------------------------------------------------
 

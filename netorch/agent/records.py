@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from netorch.agent.peerings import Peerings
-from netorch.agent.peers import Peers
+from netorch.agent.underlay_mtus import UnderlayMtus
 from netorch.compiler.base import Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
@@ -30,7 +30,7 @@ from netorch.records.codec import check_schema, decode_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import BY_PREFIX
 from netorch.records.middleboxes import Middleboxes
-from netorch.records.mirror import Change, Mirror, WatchedVpc
+from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
 
 _NAMED: Final = 3  # in a sentence
 
@@ -57,14 +57,14 @@ class Records(Mirror):
         super().__init__()
         self.host_name = host_name
         self.host: Host | None = None
-        self.host_flaw = ""  # why the host's record cannot be read; `host` is then the last one that could
+        self.host_problem = ""  # why the host's record cannot be read; `host` is then the last one that could
         self.placements: set[str] = set()  # ids of what this host is to carry
         self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
         self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix()}
         self.prefix_changes = 0
-        self.peers = Peers()
+        self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
@@ -72,18 +72,18 @@ class Records(Mirror):
         self.dirty = Dirty()
         self._carried: set[int] = set()
         self._placements_of: dict[int, dict[str, str]] = {}  # VNI -> id -> why this agent cannot carry it, or nothing
-        self._classes: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
+        self._identities: dict[int, Counter[tuple[str, ...]]] = {}  # VNI -> how many mappings have each set of groups
         self._middleboxes: dict[int, Middleboxes] = {}
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
         """Forget a VPC that nothing on this host belongs to any more."""
         records = super().forget_vpc(vni)
         self.logged.discard(vni)
-        self._classes.pop(vni, None)
+        self._identities.pop(vni, None)
         self._middleboxes.pop(vni, None)
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
-            self.peers.follow((vni, address), mapping.record, None)
+            self.underlay_mtus.follow((vni, address), mapping.record, None)
         return records
 
     def forget_statuses(self, watched: Collection[str]) -> None:
@@ -116,7 +116,7 @@ class Records(Mirror):
     def problem(self, vni: int) -> str:
         """Return why a VPC must not be compiled now, or nothing."""
         refused = next((why for _, why in sorted(self._placements_of.get(vni, {}).items()) if why), "")
-        return refused or (self.vpcs[vni].flaw() if vni in self.vpcs else "no record of the VPC is here yet")
+        return refused or (self.vpcs[vni].problem() if vni in self.vpcs else "no record of the VPC is here yet")
 
     def is_isolated(self, vni: int) -> bool:
         """Return whether something of a VPC is of a newer version: then nothing of it is changed in the kernel."""
@@ -135,7 +135,7 @@ class Records(Mirror):
         elif root == "hoststat":
             self._set_status(key, value)
         elif root == "underlay":
-            for vni, address in self.peers.update(rest.partition("/")[2], value):
+            for vni, address in self.underlay_mtus.update(rest.partition("/")[2], value):
                 mapping = self.vpcs[vni].mappings[address].record
                 self.dirty.mappings.setdefault((vni, address), mapping)
                 self._note_middlebox(vni, mapping)
@@ -150,11 +150,11 @@ class Records(Mirror):
             (self.strays.discard if value is None else self.strays.add)(name)
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
-        self.dirty.host, self.host_flaw = True, ""
+        self.dirty.host, self.host_problem = True, ""
         try:
             self.host = decode_value(key, value, Host) if value is not None else None
         except UnreadableRecord as error:
-            self.host_flaw = str(error)
+            self.host_problem = str(error)
 
     def _set_placement(self, key: str, resource_id: str, value: bytes | None) -> None:
         vni = vni_of(resource_id)
@@ -198,17 +198,17 @@ class Records(Mirror):
             self._carried.discard(vni)
             self.prefixes -= prefixes
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: RecordChange) -> None:
         """Take note of what a VPC's record makes dirty."""
-        vni, flawed = change.vni, change.flawed or change.was_flawed
+        vni, unreadable = change.vni, change.unreadable or change.was_unreadable
         if change.of is Mapping:
-            if flawed:
+            if unreadable:
                 self.dirty.mark(vni)
-            if not change.flawed:
+            if not change.unreadable:
                 self._set_mapping(vni, change.name, change.before, change.after)
             return
         self.dirty.mark(vni, *((change.of,) if change.of is not None else ()))
-        if change.flawed:
+        if change.unreadable:
             return
         if change.of is PeeringConnection:
             self._set_peers(vni)
@@ -231,11 +231,11 @@ class Records(Mirror):
             self.moving[vni, address] = mapping
         else:
             self.moving.pop((vni, address), None)
-        self.peers.follow((vni, address), before, mapping)
+        self.underlay_mtus.follow((vni, address), before, mapping)
         self.dirty.mappings.setdefault((vni, address), before)
         if before is not None and (mapping is None or mapping.eni != before.eni):
             self.dirty.ended.add((vni, address))
-        self._count_class(vni, before, mapping)
+        self._count_identity(vni, before, mapping)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
             if either is not None and either.eni in self.placements:
@@ -243,20 +243,20 @@ class Records(Mirror):
             if either is not None:
                 self._note_middlebox(vni, either)
 
-    def _count_class(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
+    def _count_identity(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
         """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""
         old, new = (mapping.groups if mapping is not None else None for mapping in (before, after))
         if old == new:
             return
-        classes = self._classes.setdefault(vni, Counter())
+        identities = self._identities.setdefault(vni, Counter())
         if old is not None:
-            classes[old] -= 1
-            if not classes[old]:
-                del classes[old]
+            identities[old] -= 1
+            if not identities[old]:
+                del identities[old]
                 self._mark_identities(vni)
         if new is not None:
-            classes[new] += 1
-            if classes[new] == 1:
+            identities[new] += 1
+            if identities[new] == 1:
                 self._mark_identities(vni)
 
     def _mark_identities(self, vni: int) -> None:
@@ -295,7 +295,7 @@ class Records(Mirror):
 
     def groups_of(self, vni: int) -> Collection[tuple[str, ...]]:
         """Return every set of groups that some mapping of a VPC has."""
-        return self._classes.get(vni, {}).keys()
+        return self._identities.get(vni, {}).keys()
 
 
 def _why_not_carried(key: str, resource_id: str, value: bytes) -> str:

@@ -82,8 +82,8 @@ class Session:
 
     def left_out(self, inventory: Inventory) -> dict[str, UnreadableRecord]:
         """Return what the caller may see, but is left out because it cannot be read."""
-        vpcs = {f"VPC {found.path}": found.error for found in inventory.quarantined.values() if found.is_known_to(self.caller)}
-        hosts = {f"host {name}": error for name, error in inventory.quarantined_hosts.items()}
+        vpcs = {f"VPC {found.path}": found.error for found in inventory.isolated.values() if found.is_known_to(self.caller)}
+        hosts = {f"host {name}": error for name, error in inventory.isolated_hosts.items()}
         return vpcs | hosts if self.caller.operator else vpcs
 
     def around(self, named: Sequence[tuple[str, str]]) -> Inventory:

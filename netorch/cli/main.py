@@ -76,8 +76,8 @@ def _check_owner(context: click.Context, parameter: click.Parameter, owner: str 
     if owner is not None:
         from netorch.model import rules
 
-        if flaw := rules.name(owner):
-            raise click.BadParameter(f"{flaw.what}; {flaw.fix}", context, parameter)
+        if violation := rules.name(owner):
+            raise click.BadParameter(f"{violation.what}; {violation.fix}", context, parameter)
     return owner
 
 

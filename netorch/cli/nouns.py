@@ -44,7 +44,7 @@ class Rules(NamedTuple):
     columns: tuple[str, ...]
     rows: Callable[[Any], list[dict[str, Any]]]
     counted: tuple[str, ...] = ("ingress", "egress")
-    untold: tuple[str, ...] = ("ingress", "egress", "terminations")  # fields that the table of one group or ACL leaves out
+    hidden: tuple[str, ...] = ("ingress", "egress", "terminations")  # fields that the table of one group or ACL leaves out
     called: str = "rules"
 
 
@@ -73,7 +73,7 @@ class Noun(NamedTuple):
         for index, (info, row) in enumerate(zip(infos, rows, strict=True)):
             if index:
                 click.echo()
-            show_record({name: value for name, value in row.items() if name not in self.rules.untold}, output)
+            show_record({name: value for name, value in row.items() if name not in self.rules.hidden}, output)
             click.echo()
             show_rows(self.rules.rows(info), self.rules.columns, output)
 

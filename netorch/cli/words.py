@@ -34,7 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reach": ("reach", "Show who reaches whom, and what a file would open or close."),
     "check": ("check", "Hold packets to a file of expectations: who reaches whom."),
     "doctor": ("doctor", "Say what this machine lacks, and what to do."),
-    "store": ("store", "Find records that cannot be read, and mend them."),
+    "store": ("store", "Find records that cannot be read, and repair them."),
     "agent": ("agent", "Run this host's agent."),
     "lab": ("lab", "Run a containerlab topology on this machine."),
     "completion": ("completion", "Print the shell completion script."),

@@ -1,6 +1,6 @@
 """Who speaks to whom on this machine now, and what is refused and why: of one host, or of all hosts of a lab.
 
-A new connection has passed every check of its host. A refused packet comes with its reason. A packet without a route is neither:
+A new connection has passed every check of its host. A dropped packet comes with its reason. A packet without a route is neither:
 the router answers it with an ICMP error before any rule is asked, which the sender sees.
 """
 
@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from netorch.diagnose.refusal import explain_refusal
+from netorch.diagnose.drop import explain_drop
 from netorch.drivers import netns
 from netorch.drivers.conntrack.attrs import Connection, Tuple, address_text
 from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
-from netorch.drivers.conntrack.nflog import Refused, RefusedPackets
+from netorch.drivers.conntrack.nflog import DroppedPacket, DroppedPackets
 from netorch.errors import KernelError, NetorchError
 from netorch.model.drop_reason import text_of
 from netorch.model.eni import Instance, NetworkInterface
@@ -32,11 +32,11 @@ from netorch.state.nft import LIVE_GROUP, ZONES, NftElement
 from netorch.state.owner import overlay_netns
 
 _LIMIT: Final = 200  # events taken from one source in a row
-_OF_UNDERLAY: Final = frozenset({"unverified", "stranger"})
+_OF_UNDERLAY: Final = frozenset({"unverified", "unknown_vtep"})
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A new connection, or a refused packet."""
+    """A new connection, or a dropped packet."""
 
     at_s: float
     host: str
@@ -77,7 +77,7 @@ class Watcher:
         self._lost: dict[str, int] = {}
         self._zones: dict[str, dict[int, int]] = {}
         self._begins: dict[int, tuple[str, FlowEvents]] = {}
-        self._refusals: dict[int, tuple[str, RefusedPackets]] = {}
+        self._drops: dict[int, tuple[str, DroppedPackets]] = {}
 
     def living(self) -> Iterator[Seen]:
         """Yield the connections that live now. Raises NetorchError."""
@@ -107,7 +107,7 @@ class Watcher:
     def follow(self, silence_s: float | None = None) -> Iterator[Seen]:
         """Yield what happens since `listen`, for ever or until nothing has happened for so long."""
         poller = select.poll()
-        for descriptor in (*self._begins, *self._refusals):
+        for descriptor in (*self._begins, *self._drops):
             poller.register(descriptor, select.POLLIN)
         while ready := poller.poll(silence_s * 1000 if silence_s is not None else None):
             for descriptor, _ in ready:
@@ -115,18 +115,18 @@ class Watcher:
                     host, events = self._begins[descriptor]
                     yield from self._accepted(host, events.read(_LIMIT).connections)
                 else:
-                    host, packets = self._refusals[descriptor]
+                    host, packets = self._drops[descriptor]
                     told = packets.read(_LIMIT)
                     self._lost[host] = self._lost.get(host, 0) + told.lost
-                    yield from self._refused(host, told.packets)
+                    yield from self._dropped(host, told.packets)
 
     def close(self) -> None:
         """Stop listening."""
         for _, events in self._begins.values():
             events.close()
-        for _, packets in self._refusals.values():
+        for _, packets in self._drops.values():
             packets.close()
-        self._begins, self._refusals = {}, {}
+        self._begins, self._drops = {}, {}
 
     def _listen(self, host: str) -> None:
         overlay = netns.find(overlay_netns(host))
@@ -137,8 +137,8 @@ class Watcher:
                 self._begins[events.fileno()] = (host, events)
             if self._wanted.verdict != "accept":
                 for fd in (overlay, underlay):
-                    packets = RefusedPackets(fd, LIVE_GROUP)
-                    self._refusals[packets.fileno()] = (host, packets)
+                    packets = DroppedPackets(fd, LIVE_GROUP)
+                    self._drops[packets.fileno()] = (host, packets)
         finally:
             os.close(overlay)
             os.close(underlay)
@@ -150,7 +150,7 @@ class Watcher:
             if records is not None:
                 yield from self._shown(host, records, connection.original, "", connection.started_s)
 
-    def _refused(self, host: str, packets: Sequence[Refused]) -> Iterator[Seen]:
+    def _dropped(self, host: str, packets: Sequence[DroppedPacket]) -> Iterator[Seen]:
         for packet in packets:
             vni, headers = vni_of_ifname(packet.indev), packet.headers
             if packet.reason in _OF_UNDERLAY and (inner := packet.inner) is not None:
@@ -199,7 +199,7 @@ class Watcher:
     def _why(self, records: VpcRecords | None, flow: Tuple, reason: str) -> str:
         if not reason:
             return ""
-        culprit = explain_refusal(records, flow, reason) if records is not None else ""
+        culprit = explain_drop(records, flow, reason) if records is not None else ""
         return f"{text_of(reason)}: {culprit}" if culprit else text_of(reason)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
-from netorch.diagnose.books import is_routed, names_of, paths_between, paths_of, peers_of, rulebook_of
+from netorch.diagnose.policy_indexes import is_routed, names_of, paths_between, paths_of, peers_of, policy_index_of
 from netorch.model.cloud import Cloud
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -15,7 +15,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.store.trial import TrialStore
 from netorch.trace.paths import DIRECT, Path, Paths
-from netorch.trace.reach import ALL_ANSWERS, ALL_DIRECT, Class, Reach, Services, by_answers, texts_of
+from netorch.trace.reach import ALL_ANSWERS, ALL_DIRECT, EquivalenceClass, Reach, Services, by_answers, texts_of
 from netorch.trace.reach import Flows as Open
 from netorch.trace.services import Spans, ports_of
 
@@ -33,7 +33,7 @@ class Flows(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""  # why routes drop the packets, where they do: rules permit the flow, and it is not open
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class FlowChange(msgspec.Struct, frozen=True, kw_only=True):
     """Flows that are opened, or closed."""
 
     opened: bool
@@ -48,18 +48,18 @@ class _Flows:
 
     def __init__(self, vpcs: Sequence[VpcRecords], also: Iterable[int] = ()) -> None:
         self.of_peers = len(vpcs) > 1
-        self.reach = Reach(rulebook_of(*vpcs), also, _paths(vpcs))
+        self.reach = Reach(policy_index_of(*vpcs), also, _paths(vpcs))
         self.names = {eni_id: name for records in vpcs for eni_id, name in _names(records, self.of_peers).items()}
-        self.classes: dict[tuple[str, int], Class] = {}  # by an interface's name and IP version
+        self.classes: dict[tuple[str, int], EquivalenceClass] = {}  # by an interface's name and IP version
         for found, members in self.reach.members.items():
             for eni in members:
                 self.classes[self.names[eni.id], found.version] = found
 
-    def between(self, source: Class | None, destination: Class | None) -> Open:
+    def between(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Open:
         """Return what is open, or partly; nothing from or to what is not there."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
 
-    def path(self, source: Class | None, destination: Class | None) -> Path:
+    def path(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Path:
         """Return the path of these packets; the direct one from or to what is not there."""
         return self.reach.path(source, destination) if source is not None and destination is not None else DIRECT
 
@@ -130,7 +130,7 @@ def _in_words(path: Path, names: Mapping[str, str]) -> Path:
     return Path(tuple(names[eni_id] for eni_id in path.through), path.code)
 
 
-def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Change]:
+def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[FlowChange]:
     """Return the flows that a declared cloud would open and close in the stored one, which does not change.
 
     Raises:
@@ -144,10 +144,10 @@ def compare(store: Store, caller: Caller, cloud: Cloud, source: str) -> list[Cha
     return differences(read_inventory(store), read_inventory(trial), caller)
 
 
-def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[Change]:
+def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> list[FlowChange]:
     """Return the flows that are open, or partly, in one state of the cloud and not in the other, in the caller's VPCs."""
     before, after = _visible(old_state, caller), _visible(new_state, caller)
-    changes: list[Change] = []
+    changes: list[FlowChange] = []
     for scope in sorted(before.keys() | after.keys()):
         new = _Flows(after.get(scope, ()))
         old = _Flows(before.get(scope, ()), new.reach.protocols)
@@ -155,9 +155,9 @@ def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> l
     return changes
 
 
-def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[Change]:
+def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange]:
     """Yield the changes in a VPC or between peers, between groups of interfaces that are alike before and alike after."""
-    joint: dict[tuple[int, Class | None, Class | None], list[str]] = {}
+    joint: dict[tuple[int, EquivalenceClass | None, EquivalenceClass | None], list[str]] = {}
     for member, version in sorted(before.classes.keys() | after.classes.keys()):
         classes = before.classes.get((member, version)), after.classes.get((member, version))
         joint.setdefault((version, *classes), []).append(member)
@@ -171,7 +171,7 @@ def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[Change]:
             path = _in_words(after.path(new_source, new_destination), after.names)
             for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
                 for flows in _told(scope, version, sources, destinations, more, after.reach.protocols, path):
-                    yield Change(opened=opened, flows=flows)
+                    yield FlowChange(opened=opened, flows=flows)
 
 
 def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecords, ...]]:

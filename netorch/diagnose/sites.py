@@ -15,7 +15,7 @@ from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
 from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
-from netorch.trace.machine import Machine, Objects
+from netorch.trace.host_model import HostModel, Objects
 
 
 def hosts_of(records: VpcRecords) -> list[str]:
@@ -25,26 +25,26 @@ def hosts_of(records: VpcRecords) -> list[str]:
     return sorted(found | {move.host for move in moves if move is not None})
 
 
-def modelled(store: Store, hosts: list[str], vni: int) -> tuple[dict[str, Machine], dict[str, str]]:
+def modelled(store: Store, hosts: list[str], vni: int) -> tuple[dict[str, HostModel], dict[str, str]]:
     """Return the hosts as their agents would make them for a VPC, and why some cannot be said."""
-    machines, flaws = {}, {}
+    host_models, problems = {}, {}
     for host in hosts:
         try:
-            machines[host] = Machine(host, desired_objects(host, store, vni))
+            host_models[host] = HostModel(host, desired_objects(host, store, vni))
         except NetorchError as error:
-            flaws[host] = str(error)
-    return machines, flaws
+            problems[host] = str(error)
+    return host_models, problems
 
 
-def dumped(hosts: list[str], desired: Mapping[str, Machine]) -> dict[str, Machine]:
+def dumped(hosts: list[str], desired: Mapping[str, HostModel]) -> dict[str, HostModel]:
     """Return those of the hosts whose kernels are on this machine. Raises KernelError for one that cannot be read."""
-    machines = {}
+    host_models = {}
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
             objects = kernel.dump() | _refusals(kernel)
         texts = desired[host].objects if host in desired else {}
-        machines[host] = Machine(host, with_texts(objects, texts))
-    return machines
+        host_models[host] = HostModel(host, with_texts(objects, texts))
+    return host_models
 
 
 def drop_counters(hosts: list[str]) -> dict[tuple[str, str], int]:

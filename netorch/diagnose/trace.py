@@ -2,7 +2,7 @@
 
 model    a walk over what each host's agent would make of the store
 kernel   the same walk over the kernels of the hosts that are on this machine; the others are "not here"
-probe    a live packet from the source's own namespace: heard by an ear at the destination, or counted by a drop counter
+probe    a live packet from the source's own namespace: heard by a listener at the destination, or counted by a drop counter
 
 Where the packet arrives the answer is followed too; that one came back in truth is known if the receiver answers.
 
@@ -16,10 +16,10 @@ import msgspec
 from netorch.compiler.ports import inside_name
 from netorch.control.views.describe import resolve
 from netorch.diagnose import sites
-from netorch.diagnose.books import names_of, rulebook_of
+from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.drivers.netns import RUN_NETNS
 from netorch.drivers.probe.echo import Listener
-from netorch.drivers.probe.first_packet import Shot, shoot
+from netorch.drivers.probe.first_packet import ProbeResult, send_probe
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import AddressError, canonical_ip, parse_ip, parse_prefix, version_of
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
@@ -32,7 +32,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.explain import Explanation, explain_round_trip, policy_text
-from netorch.trace.machine import Machine
+from netorch.trace.host_model import HostModel
 from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
 
 _DCCP = 33  # Source: IANA protocol numbers
@@ -44,19 +44,19 @@ _PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """What a live packet showed. `drops` are the counters of hosts on this machine that rose meanwhile."""
 
-    shot: Shot | None = None
+    probe: ProbeResult | None = None
     why_not: str = ""  # why none was sent
     drops: tuple[tuple[str, str], ...] = ()  # host, counter
 
     @property
     def arrived(self) -> bool | None:
         """Return whether it arrived; None when none was sent."""
-        return self.shot.arrived if self.shot is not None else None
+        return self.probe.arrived if self.probe is not None else None
 
     @property
     def answered(self) -> bool:
         """Return whether an answer has come back; that none has may mean that nobody answers."""
-        return self.shot is not None and bool(self.shot.answer)
+        return self.probe is not None and bool(self.probe.answer)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     answer_rules: dict[str, str] = {}
     model: RoundTrip | None = None
     kernel: RoundTrip | None = None
-    kernel_flaw: str = ""  # why there is no walk through kernels
+    kernel_problem: str = ""  # why there is no walk through kernels
     live: Live = Live()
     verdict: Explanation
     silent: tuple[str, ...] = ()  # hosts on the way whose agents do not run
@@ -97,9 +97,9 @@ def trace(
     records, near = _interface(inventory, caller, source)
     address, far = _destination(inventory, caller, records, destination)
     name = records.vpc.record.name
-    flaw = _flaw(records, near, far, source, destination)
-    if flaw is not None:
-        return Report(source=source, destination=destination, vpc=name, packet=None, verdict=flaw)
+    problem = _problem(records, near, far, source, destination)
+    if problem is not None:
+        return Report(source=source, destination=destination, vpc=name, packet=None, verdict=problem)
     if address in (near.address, near.ipv6_address):
         raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
     if any(inside.holds(*parse_ip(address)) for inside in _OWN):
@@ -109,25 +109,25 @@ def trace(
     packet = make_packet(near, address, service)
     start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
     hosts = sites.hosts_of(records)
-    machines, flaws = sites.modelled(store, hosts, records.vni)
-    if start.host in flaws:
-        raise NetorchError(flaws[start.host])
-    model = round_trip(machines, start, packet)
-    kernel, kernel_flaw = _by_kernels(hosts, machines, model, start, packet)
+    host_models, problems = sites.modelled(store, hosts, records.vni)
+    if start.host in problems:
+        raise NetorchError(problems[start.host])
+    model = round_trip(host_models, start, packet)
+    kernel, kernel_problem = _by_kernels(hosts, host_models, model, start, packet)
     live = _live(inventory, records, near, packet, hosts, timeout_s)
-    book = rulebook_of(records)
-    said = explain_round_trip(book, records.vpc.record, packet, decisive(model, kernel), names_of(records))
+    index = policy_index_of(records)
+    said = explain_round_trip(index, records.vpc.record, packet, decisive(model, kernel), names_of(records))
     silent = sorted(host for host in _hosts_on(model) if host not in inventory.hosts or not inventory.hosts[host].live)
     return Report(
         source=source,
         destination=destination,
         vpc=name,
         packet=packet,
-        rules={direction.value: policy_text(book, packet, direction) for direction in Direction},
-        answer_rules={direction.value: policy_text(book, packet.answer(), direction, is_answer=True) for direction in Direction},
+        rules={direction.value: policy_text(index, packet, direction) for direction in Direction},
+        answer_rules={way.value: policy_text(index, packet.answer(), way, is_answer=True) for way in Direction},
         model=model,
         kernel=kernel,
-        kernel_flaw=kernel_flaw,
+        kernel_problem=kernel_problem,
         live=live,
         verdict=_unheard(silent, _ping(records, near, packet.destination))
         if said.code is None and live.arrived is False
@@ -212,14 +212,14 @@ def _hosts_on(found: RoundTrip) -> set[str]:
 
 
 def _by_kernels(
-    hosts: list[str], machines: dict[str, Machine], model: RoundTrip, start: Departure, packet: Packet
+    hosts: list[str], host_models: dict[str, HostModel], model: RoundTrip, start: Departure, packet: Packet
 ) -> tuple[RoundTrip | None, str]:
     """Return the ways through the kernels here, if all hosts on them are, or why there are none."""
     away = sorted(host for host in _hosts_on(model) if not sites.is_here(host))
     if away:
         return None, f"not here: {', '.join(away)}"
     try:
-        return round_trip(sites.dumped(hosts, machines), start, packet), ""
+        return round_trip(sites.dumped(hosts, host_models), start, packet), ""
     except (KernelError, TraceError) as error:
         return None, str(error)
 
@@ -227,7 +227,7 @@ def _by_kernels(
 def _live(
     inventory: Inventory, records: VpcRecords, near: NetworkInterface, packet: Packet, hosts: list[str], timeout_s: float
 ) -> Live:
-    """Send the packet from the source's namespace, with an ear at the destination's."""
+    """Send the packet from the source's namespace, with a listener at the destination's."""
     instance = records.of(Instance)[near.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
@@ -236,21 +236,21 @@ def _live(
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")
-    ear = _ear(records, packet.destination)
+    listener = _listener(records, packet.destination)
     try:
         before = sites.drop_counters(hosts)
-        shot = shoot(netns, packet, ear, timeout_s)
+        probe = send_probe(netns, packet, listener, timeout_s)
         after = sites.drop_counters(hosts)
     except (KernelError, OSError) as error:
         return Live(why_not=str(error))
     finally:
-        if ear is not None:
-            ear.close()
+        if listener is not None:
+            listener.close()
     drops = tuple(key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER)
-    return Live(shot=shot, drops=() if shot.arrived else drops)
+    return Live(probe=probe, drops=() if probe.arrived else drops)
 
 
-def _ear(records: VpcRecords, address: str) -> Listener | None:
+def _listener(records: VpcRecords, address: str) -> Listener | None:
     mapping = records.mappings.get(address)
     eni = records.of(NetworkInterface)[mapping.record.eni].record if mapping is not None else None
     if eni is None or eni.instance not in records.of(Instance):
@@ -300,7 +300,7 @@ def _destination(
     return eni.address, (there, eni)
 
 
-def _flaw(
+def _problem(
     records: VpcRecords, near: NetworkInterface, far: tuple[VpcRecords, NetworkInterface] | None, source: str, destination: str
 ) -> Explanation | None:
     """Return why no packet can be on its way at all, or None."""

@@ -196,7 +196,7 @@ def _of_another(port: VethPort, inside: Channel, overlay: int | None) -> str:
     """
     for dev in _veths(inside):
         other = other_end(dev, inside)
-        if other is None or not other.bears_mark:
+        if other is None or not other.has_altname:
             continue
         label, here = read_label(other.alias), dev.netnsid == overlay
         if here and (label is None or other.ifname == port.ifname):

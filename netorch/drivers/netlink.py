@@ -58,7 +58,7 @@ _RECV: Final = 1 << 16  # bytes; the kernel fills at most 32 KiB of a dump at a 
 _DUMP_TRIES: Final = 5
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class NetlinkError(msgspec.Struct, frozen=True):
     """Why the kernel refused one message: errno and, when it gave one, its own explanation."""
 
     errno: int
@@ -168,12 +168,12 @@ class Channel:
         """Close the socket."""
         self.socket.close()
 
-    def batch(self, messages: Sequence[Message]) -> dict[int, Refusal]:
+    def batch(self, messages: Sequence[Message]) -> dict[int, NetlinkError]:
         """Send all messages and return what the kernel refused, by position; the others were carried out.
 
         Cost: one sendmsg and one acknowledgement for 200 messages, and one answer for each refusal.
         """
-        refused: dict[int, Refusal] = {}
+        refused: dict[int, NetlinkError] = {}
         for start in range(0, len(messages), _CHUNK):
             self._send(messages[start : start + _CHUNK], start, refused)
         return refused
@@ -230,7 +230,7 @@ class Channel:
         self._sequence += 1
         self.socket.send(HEADER.pack(16 + len(body), kind, F_REQUEST | flags, self._sequence, 0) + body)
 
-    def _send(self, messages: Sequence[Message], start: int, refused: dict[int, Refusal]) -> None:
+    def _send(self, messages: Sequence[Message], start: int, refused: dict[int, NetlinkError]) -> None:
         first = self._sequence + 1
         last = self._sequence = self._sequence + len(messages)
         parts: list[bytes] = []
@@ -244,7 +244,7 @@ class Channel:
             _, kind, flags, seen, _ = HEADER.unpack_from(data)
             number = -_I32.unpack_from(data, 16)[0]
             if kind == _MSG_ERROR and number:
-                refused[start + seen - first] = Refusal(number, _explanation(data, flags))
+                refused[start + seen - first] = NetlinkError(number, _explanation(data, flags))
 
     def _receive(self) -> bytes:
         return bytes(memoryview(self._buffer)[: self.socket.recv_into(self._buffer)])

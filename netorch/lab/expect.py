@@ -24,7 +24,7 @@ from netorch.drivers import netns
 from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REPLY_V6, ECHO_REQUEST_V4, ECHO_REQUEST_V6, checksum
 from netorch.errors import LabError, Problem, SpecError
 from netorch.lab.services import FlowDecl, Outcome, check_flows, try_services
-from netorch.lab.text import mended, parse
+from netorch.lab.text import parse, repaired
 from netorch.model.check.notes import path_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load_expectations(path: str | Path, text: str | None = None) -> Expectations
     Raises:
       SpecError: the file cannot be read, or is wrong; carries every problem.
     """
-    values, lines, problems = mended(parse(path, text), _FileText)
+    values, lines, problems = repaired(parse(path, text), _FileText)
     file = msgspec.convert(values, _FileText)
     found = [*_check_islands(file.islands), *_check_addresses(file.unreachable), *_check_flows(file)]
     known = {problem.path for problem in problems}
@@ -182,7 +182,7 @@ def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-class _Ear:
+class _Endpoint:
     """A raw ICMP socket of one family in an instance's namespace: sends echoes, hears requests and replies."""
 
     def __init__(self, party: Party, family: int) -> None:
@@ -230,15 +230,17 @@ def observe(parties: Sequence[Party], cells: Sequence[Echo], timeout_s: float = 
       KernelError: an instance's namespace does not exist here, or we are not root.
     Cost: SETTLE_S when all is as expected, `timeout_s` when something does not arrive.
     """
-    ears = {(party.name, family): _Ear(party, family) for party in parties for family in {*map(_family, party.addresses)}}
+    listeners = {
+        (party.name, family): _Endpoint(party, family) for party in parties for family in {*map(_family, party.addresses)}
+    }
     tokens = [secrets.token_bytes(16) for _ in cells]
     number = {token: index for index, token in enumerate(tokens)}
     heard: list[set[str]] = [set() for _ in cells]
     replied = [False] * len(cells)
     selector = selectors.DefaultSelector()
     try:
-        for ear in ears.values():
-            selector.register(ear.socket, selectors.EVENT_READ, ear)
+        for listener in listeners.values():
+            selector.register(listener.socket, selectors.EVENT_READ, listener)
         begun = time.monotonic()
         end, resend = begun + timeout_s, begun
         while (now := time.monotonic()) < end:
@@ -247,7 +249,7 @@ def observe(parties: Sequence[Party], cells: Sequence[Echo], timeout_s: float = 
                 end = min(end, max(now, begun) + SETTLE_S) if end == begun + timeout_s else end
             if now >= resend:
                 for index in missing if resend > begun else range(len(cells)):
-                    ears[cells[index].source, _family(cells[index].address)].send(cells[index].address, tokens[index])
+                    listeners[cells[index].source, _family(cells[index].address)].send(cells[index].address, tokens[index])
                 resend = now + RESEND_S
             for key, _ in selector.select(min(resend, end) - now):
                 for is_reply, token in key.data.hear():
@@ -255,8 +257,8 @@ def observe(parties: Sequence[Party], cells: Sequence[Echo], timeout_s: float = 
                         _note(number[token], is_reply, key.data.party, cells, heard, replied)
     finally:
         selector.close()
-        for ear in ears.values():
-            ear.socket.close()
+        for listener in listeners.values():
+            listener.socket.close()
     return [
         Verdict(
             echo=cell,

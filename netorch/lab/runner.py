@@ -1,6 +1,6 @@
-"""The other side of the border: builds a lab where it runs, then carries out what comes through the door on stdin.
+"""The other side of the border: builds a lab where it runs, then carries out the requests that come on stdin.
 
-python -m netorch.lab.runner BOX     the box holds `topology.json`; see netorch.lab.box for the rest
+python -m netorch.lab.runner MAILBOX     the mailbox holds `topology.json`; see netorch.lab.mailbox for the rest
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 
 from netorch.errors import LabError
 from netorch.lab import hosts
-from netorch.lab.box import FAILED, PROGRESS, READY, Request
+from netorch.lab.mailbox import FAILED, PROGRESS, READY, Request
 from netorch.lab.topology import from_json
 from netorch.lab.wiring import in_node
 
@@ -36,17 +36,17 @@ _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 class Runner:
     """The requests that are being carried out."""
 
-    def __init__(self, box: Path, record: hosts.Record, directory: Path, own_kernel: bool) -> None:
-        self.box = box
+    def __init__(self, mailbox: Path, record: hosts.Record, directory: Path, own_kernel: bool) -> None:
+        self.mailbox = mailbox
         self.record = record
         self.directory = directory
         self.own_kernel = own_kernel
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.terminals: dict[str, int] = {}
 
-    def serve(self, door: IO[bytes]) -> None:
-        """Do what each line says until the door is closed."""
-        for line in door:
+    def serve(self, requests: IO[bytes]) -> None:
+        """Do what each line says until stdin is closed."""
+        for line in requests:
             verb, _, rest = line.decode().strip().partition(" ")
             work, _, argument = rest.partition(" ")
             if verb == "run":
@@ -64,7 +64,7 @@ class Runner:
         """Start a request; a thread tells its end."""
         if self.own_kernel:  # what the host changed since this kernel last looked, it would not see
             _DROP_CACHES.write_text("3")
-        place = self.box / work
+        place = self.mailbox / work
         request = msgspec.json.decode((place / "request").read_bytes(), type=Request)
         out = (place / "out").open("ab", buffering=0)
         err = (place / "err").open("ab", buffering=0)
@@ -118,7 +118,7 @@ class Runner:
         if terminal is not None:
             del self.terminals[work]
             os.close(terminal)
-        self._end(self.box / work, status if status >= 0 else 128 - status, out, err)
+        self._end(self.mailbox / work, status if status >= 0 else 128 - status, out, err)
 
     def _end(self, place: Path, status: int, out: IO[bytes], err: IO[bytes]) -> None:
         out.close()
@@ -144,23 +144,23 @@ def _set_size(terminal: int, rows: int, cols: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
 
-def main(box: Path, own_kernel: bool) -> int:
-    """Build the lab whose topology lies in the box, then serve requests until stdin ends."""
-    topology = from_json((box / "topology.json").read_bytes())
+def main(mailbox: Path, own_kernel: bool) -> int:
+    """Build the lab whose topology lies in the mailbox, then serve requests until stdin ends."""
+    topology = from_json((mailbox / "topology.json").read_bytes())
     directory = INSIDE / topology.name
-    door = sys.stdin.buffer
-    if door.isatty():  # the guest's console: bytes as they come, no echo
-        tty.setraw(door.fileno())
+    requests = sys.stdin.buffer
+    if requests.isatty():  # the guest's console: bytes as they come, no echo
+        tty.setraw(requests.fileno())
     try:
-        with (box / PROGRESS).open("a", buffering=1) as steps:
-            record = hosts.build(topology, directory, (box / "file").read_text(), lambda step: print(step, file=steps))
+        with (mailbox / PROGRESS).open("a", buffering=1) as steps:
+            record = hosts.build(topology, directory, (mailbox / "file").read_text(), lambda step: print(step, file=steps))
     except Exception as error:
         if directory.exists():
             shutil.rmtree(directory, ignore_errors=True)
-        (box / FAILED).write_text(str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}")
+        (mailbox / FAILED).write_text(str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}")
         raise
-    (box / READY).touch()
-    Runner(box, record, directory, own_kernel).serve(door)
+    (mailbox / READY).touch()
+    Runner(mailbox, record, directory, own_kernel).serve(requests)
     hosts.destroy(directory)
     return 0
 

@@ -4,7 +4,8 @@
     userns   an ordinary user whose kernel has everything: the same inside a user namespace
     kernel   any other machine: the same inside the lab kernel
 
-A native lab's directory is /run/netorch/lab/NAME; the others have a box (netorch.lab.box) below the user's state directory.
+A native lab's directory is /run/netorch/lab/NAME; the others have a mailbox (netorch.lab.mailbox) below the user's state
+directory.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import msgspec
 
 from netorch.errors import LabError
 from netorch.lab import hosts
-from netorch.lab.box import FAILED, PROGRESS, READY, Box, Request, outside_environment, terminal_size
 from netorch.lab.containerlab.file import load_topology
 from netorch.lab.features import Feature, missing, probe_features
 from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidden
+from netorch.lab.mailbox import FAILED, PROGRESS, READY, Mailbox, Request, outside_environment, terminal_size
 from netorch.lab.topology import Topology, from_json, to_json
 from netorch.store.modes import make_directory
 
@@ -59,7 +60,7 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands beside a box."""
+    """What stands beside a mailbox."""
 
     name: str
     way: Way
@@ -69,7 +70,7 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     started: str  # the process's start time by /proc: a pid alone may be another's by now
 
 
-def boxes_root() -> Path:
+def mailboxes_root() -> Path:
     """Return the directory of the boxes of this user's labs."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return Path(state, "netorch", "lab")
@@ -112,7 +113,7 @@ def up(file: str | Path, way: Way | None = None, progress: Callable[[str], None]
         make_directory(NATIVE_ROOT)
         hosts.build(topology, NATIVE_ROOT / topology.name, path, progress)
     else:
-        _up_in_box(topology, chosen, path, progress)
+        _up_in_mailbox(topology, chosen, path, progress)
     return Lab(name=topology.name, way=chosen, file=path, nodes=len(topology.nodes), running=True, ignored=topology.ignored)
 
 
@@ -124,54 +125,54 @@ def _where(name: str, way: Way, features: Sequence[Feature]) -> str:
     return f"lab {name}: building it on this machine" + (", in a user namespace" if way is Way.USERNS else "")
 
 
-def _up_in_box(topology: Topology, way: Way, file: str, progress: Callable[[str], None]) -> None:
-    box = Box(boxes_root() / topology.name)
-    if box.directory.exists():  # of a lab that a reboot ended
-        shutil.rmtree(box.directory)
-    box.make()
-    (box.directory / "topology.json").write_bytes(to_json(topology))
-    (box.directory / "file").write_text(file)
+def _up_in_mailbox(topology: Topology, way: Way, file: str, progress: Callable[[str], None]) -> None:
+    mailbox = Mailbox(mailboxes_root() / topology.name)
+    if mailbox.directory.exists():  # of a lab that a reboot ended
+        shutil.rmtree(mailbox.directory)
+    mailbox.make()
+    (mailbox.directory / "topology.json").write_bytes(to_json(topology))
+    (mailbox.directory / "file").write_text(file)
     pid = 0
     try:
-        pid, last_words = _start(way, box.directory, file)
+        pid, last_words = _start(way, mailbox.directory, file)
         session = _Session(name=topology.name, way=way, file=file, nodes=len(topology.nodes), pid=pid, started=_started(pid))
-        (box.directory / _SESSION).write_bytes(msgspec.json.encode(session))
-        _await_ready(topology.name, box.directory, pid, last_words, progress)
+        (mailbox.directory / _SESSION).write_bytes(msgspec.json.encode(session))
+        _await_ready(topology.name, mailbox.directory, pid, last_words, progress)
     except BaseException:
         if pid:
             _end(way, pid)
-        shutil.rmtree(box.directory, ignore_errors=True)
+        shutil.rmtree(mailbox.directory, ignore_errors=True)
         raise
 
 
-def _start(way: Way, box: Path, file: str) -> tuple[int, Callable[[], str]]:
+def _start(way: Way, mailbox: Path, file: str) -> tuple[int, Callable[[], str]]:
     """Start the other side and return the process that ends it all when killed, and how to learn its last words."""
-    runner = [sys.executable, "-P", "-m", "netorch.lab.runner", str(box)]
+    runner = [sys.executable, "-P", "-m", "netorch.lab.runner", str(mailbox)]
     env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
     env["PATH"] = f"{env.get('PATH', '')}:{SYSTEM_PATH}"
-    door = os.open(box / "door", os.O_RDWR)  # read-write: no end of file when the last caller hangs up
-    with os.fdopen(door, "r+b", buffering=0) as console:
+    fifo = os.open(mailbox / "notify", os.O_RDWR)  # read-write: no end of file when the last caller hangs up
+    with os.fdopen(fifo, "r+b", buffering=0) as console:
         if way is Way.KERNEL:
-            (box / "guest").mkdir()
+            (mailbox / "guest").mkdir()
             command = ["sh", "-c", 'exec "$@" </dev/tty1', "sh", *runner, "--own-kernel"]
             guest = boot(
                 command,
-                directory=box / "guest",
+                directory=mailbox / "guest",
                 cwd=Path("/"),
                 env=env,
                 memory_mb=GUEST_MEMORY_MB,
-                share=[box, *hidden([Path(file).parent, Path.cwd().resolve()])],
+                share=[mailbox, *hidden([Path(file).parent, Path.cwd().resolve()])],
                 outlive=True,
                 console=console,
             )
             guest.process.returncode = 0  # it outlives us: nobody will wait for it
-            return guest.process.pid, lambda: _tail(box / "guest" / "err") or guest.last_words()
+            return guest.process.pid, lambda: _tail(mailbox / "guest" / "err") or guest.last_words()
         command = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command += ["--", "sh", "-c", _USERNS_INIT, "sh", *runner]
-        with (box / "log").open("wb") as log:
+        with (mailbox / "log").open("wb") as log:
             process = subprocess.Popen(command, stdin=console, stdout=log, stderr=log, env=env, start_new_session=True)
         process.returncode = 0
-        return process.pid, lambda: _tail(box / "log")
+        return process.pid, lambda: _tail(mailbox / "log")
 
 
 def _end(way: Way, pid: int) -> None:
@@ -191,20 +192,20 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def _await_ready(name: str, box: Path, pid: int, last_words: Callable[[], str], progress: Callable[[str], None]) -> None:
+def _await_ready(name: str, mailbox: Path, pid: int, last_words: Callable[[], str], progress: Callable[[str], None]) -> None:
     deadline = time.monotonic() + UP_S
     shown = 0
     while True:
-        ready = (box / READY).exists()  # asked before reading: no step comes after it
-        steps = _lines(box / PROGRESS)
+        ready = (mailbox / READY).exists()  # asked before reading: no step comes after it
+        steps = _lines(mailbox / PROGRESS)
         for step in steps[shown:]:
             progress(step)
         shown = len(steps)
         if ready:
             return
-        if (box / FAILED).exists():
-            raise LabError((box / FAILED).read_text())
-        if not hosts.alive(pid) or (box / "guest" / "status").exists():
+        if (mailbox / FAILED).exists():
+            raise LabError((mailbox / FAILED).read_text())
+        if not hosts.alive(pid) or (mailbox / "guest" / "status").exists():
             raise LabError(f"lab {name}: it ended while coming up: {last_words()}; see netorch doctor")
         if time.monotonic() > deadline:
             raise LabError(f"lab {name}: it did not come up within {UP_S:.0f} s: {last_words()}; see netorch doctor")
@@ -231,7 +232,7 @@ def _read_session(directory: Path) -> _Session | None:
 
 
 def _exists(name: str) -> bool:
-    session = _read_session(boxes_root() / name)
+    session = _read_session(mailboxes_root() / name)
     return (NATIVE_ROOT / name / hosts.RECORD).exists() or (session is not None and _running(session))
 
 
@@ -243,20 +244,20 @@ def list_labs() -> list[Lab]:
         running = all(hosts.alive(pid) for pid in record.agents.values())
         topology = record.topology
         labs.append(Lab(name=topology.name, way=Way.NATIVE, file=record.file, nodes=len(topology.nodes), running=running))
-    for session in map(_read_session, (file.parent for file in boxes_root().glob(f"*/{_SESSION}"))):
+    for session in map(_read_session, (file.parent for file in mailboxes_root().glob(f"*/{_SESSION}"))):
         if session is not None:
             running = _running(session)
             labs.append(Lab(name=session.name, way=session.way, file=session.file, nodes=session.nodes, running=running))
     return sorted(labs, key=lambda lab: lab.name)
 
 
-def _find(name: str) -> Box | Path:
-    """Return a lab's box, or its directory when it is native. Raises LabError when there is no such lab."""
+def _find(name: str) -> Mailbox | Path:
+    """Return a lab's mailbox, or its directory when it is native. Raises LabError when there is no such lab."""
     if (NATIVE_ROOT / name / hosts.RECORD).exists():
         return NATIVE_ROOT / name
-    session = _read_session(boxes_root() / name)
+    session = _read_session(mailboxes_root() / name)
     if session is not None and _running(session):
-        return Box(boxes_root() / name)
+        return Mailbox(mailboxes_root() / name)
     names = ", ".join(lab.name for lab in list_labs() if lab.running) or "none"
     raise LabError(f"lab {name}: it is not up (up are: {names}); start it with netorch lab up FILE")
 
@@ -266,7 +267,7 @@ def down(name: str) -> None:
     if (NATIVE_ROOT / name / hosts.RECORD).exists():
         hosts.destroy(NATIVE_ROOT / name)
         return
-    directory = boxes_root() / name
+    directory = mailboxes_root() / name
     session = _read_session(directory)
     if session is None:
         _find(name)
@@ -283,7 +284,7 @@ def node_names(name: str | None) -> list[str]:
     native = NATIVE_ROOT / name
     if (native / hosts.RECORD).exists():
         return [node.name for node in hosts.read_record(native).topology.nodes]
-    return [node.name for node in from_json((boxes_root() / name / "topology.json").read_bytes()).nodes]
+    return [node.name for node in from_json((mailboxes_root() / name / "topology.json").read_bytes()).nodes]
 
 
 def inspect(name: str) -> list[hosts.Row]:
@@ -328,7 +329,7 @@ def shell(name: str, node: str | None) -> int:
     place = _find(name)
     if isinstance(place, Path):
         return hosts.run(hosts.read_record(place), place, node, argv, prompt)
-    if not _at_terminal():  # a box passes no pipe on
+    if not _at_terminal():  # a mailbox passes no pipe on
         raise LabError(f"lab {name}: a shell needs a terminal; for one command use netorch lab exec {name} -- COMMAND")
     request = _request(node, argv, interactive=True)
     return place.call(msgspec.structs.replace(request, env=request.env | prompt))

@@ -11,7 +11,7 @@ from netorch.lab.containerlab.yaml import read_clab
 from netorch.lab.variables import expand
 from netorch.model.check.notes import path_of
 from netorch.spec.node import Node, walk
-from netorch.spec.shape import mend
+from netorch.spec.shape import repair
 from netorch.spec.yamltree import read_yaml
 
 
@@ -36,8 +36,8 @@ def parse(path: str | Path, text: str | None = None, environ: Mapping[str, str] 
     return tree
 
 
-def mended(tree: Node, type_: type) -> tuple[object, dict[str, int], list[Problem]]:
+def repaired(tree: Node, type_: type) -> tuple[object, dict[str, int], list[Problem]]:
     """Return values fit for `type_`, the line of each path, and what did not fit (and was replaced by a placeholder)."""
-    values, problems = mend(tree, type_)
+    values, problems = repair(tree, type_)
     lines = {path_of(where): node.line for where, node in walk(tree)}
     return values, lines, problems

@@ -184,7 +184,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cidrs: list[str]
     owner: str = DEFAULT_OWNER
     ipv6_cidrs: list[str] = []
-    vni: int | None = None  # a wish, e.g. for a lab that is to look the same each time
+    vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
     tags: Tags = {}
     prefix_lists: list[PrefixListDecl] = []
     security_groups: list[SecurityGroupDecl] = []

@@ -15,13 +15,13 @@ class DropReason(msgspec.Struct, frozen=True):
 
 
 # Counts no refusal of its own, but those of a flood that were not told one by one. Told of a packet: its VPC has such.
-UNTOLD: Final = "untold"
-VIOLATIONS: Final = ("unverified", "stranger")  # no honest host sends such packets
+SUPPRESSED: Final = "suppressed"
+VIOLATIONS: Final = ("unverified", "unknown_vtep")  # no honest host sends such packets
 
 DROP_REASONS: Final[dict[str, DropReason]] = {
     "spoofed": DropReason("an instance used a MAC or IP address that is not its own"),
     "unverified": DropReason("a host sent for an address that is not mapped to it: a mapping violation"),
-    "stranger": DropReason("somebody sent VXLAN packets who carries nothing of that VPC, or none that were well-formed"),
+    "unknown_vtep": DropReason("somebody sent VXLAN packets who carries nothing of that VPC, or none that were well-formed"),
     "no_zone": DropReason("a packet came from a device that belongs to no VPC yet"),
     "allowance": DropReason(
         "a packet would begin a connection in a VPC that holds more connections on its host than are free", "ConnectionAllowance"

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from netorch.model.record import Record
-from netorch.model.rules import Flaw, number_text, shown
+from netorch.model.rules import Violation, number_text, shown
 from netorch.model.vpc import Tags
 
 INTERVAL_FIRST_S: Final = 10  # EC2 knows 60 and 600 s only; in a lab nobody waits so long
@@ -56,19 +56,19 @@ class FlowLog(Record, frozen=True, kw_only=True, omit_defaults=True):
         return max(FIELDS[field] for field in self.format)
 
 
-def parse_format(text: str) -> tuple[str, ...] | Flaw:
+def parse_format(text: str) -> tuple[str, ...] | Violation:
     """Return the fields of a format as EC2 writes it, `${version} ${vpc-id}`, or without the signs; or what is wrong with it."""
     fields = []
     for word in text.split():
         found = _WORD.fullmatch(word)
         field = (found.group(1) or found.group(2)) if found else word
         if field not in FIELDS:
-            return Flaw(f"{shown(word)} is no field of a flow log", f"choose among {', '.join(FIELDS)}")
+            return Violation(f"{shown(word)} is no field of a flow log", f"choose among {', '.join(FIELDS)}")
         fields.append(field)
     if not fields:
-        return Flaw("the format is empty", "name fields, e.g. '${version} ${srcaddr} ${dstaddr} ${action}', or leave it out")
+        return Violation("the format is empty", "name fields, e.g. '${version} ${srcaddr} ${dstaddr} ${action}', or leave it out")
     if len(set(fields)) < len(fields):
-        return Flaw("the format names a field twice", "name each field once")
+        return Violation("the format names a field twice", "name each field once")
     return tuple(fields)
 
 
@@ -77,10 +77,10 @@ def format_text(fields: tuple[str, ...]) -> str:
     return " ".join(f"${{{field}}}" for field in fields)
 
 
-def interval(seconds: int) -> Flaw | None:
+def interval(seconds: int) -> Violation | None:
     """Return what is wrong with an aggregation interval."""
     if INTERVAL_FIRST_S <= seconds <= INTERVAL_LAST_S:
         return None
-    return Flaw(
+    return Violation(
         f"an interval of {number_text(seconds)} s", f"choose {INTERVAL_FIRST_S} to {INTERVAL_LAST_S} s; EC2's are 60 and 600"
     )

@@ -1,6 +1,6 @@
 """What a rule's words mean, those of a vpc.yaml as those of a command: `tcp`, `8000-8080`, `10.0.0.0/8`, `sg-web`, `pl-offices`.
 
-Each function returns the value or a Flaw and never raises, as the rules for other values do.
+Each function returns the value or a Violation and never raises, as the rules for other values do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from netorch.model.addr import AddressError, Prefix, parse_prefix
-from netorch.model.rules import Flaw, number_text, shown
+from netorch.model.rules import Violation, number_text, shown
 from netorch.model.security import ALL_PROTOCOLS, ANY, ICMP, ICMPV6, PORT_LAST, TCP, UDP
 
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": ICMPV6, "all": ALL_PROTOCOLS}
@@ -28,7 +28,7 @@ _WRITE_TYPE: Final = "write a type such as 8, a type and a code such as 3/4, or 
 Words = tuple[int, int, int, str]  # protocol, from_port, to_port, the other end: two rules that agree in these are the same
 
 
-def protocol(text: str | int) -> int | Flaw:
+def protocol(text: str | int) -> int | Violation:
     """Return the number of a protocol, ALL_PROTOCOLS for all."""
     word = text if isinstance(text, str) else number_text(text)
     if word in PROTOCOLS:
@@ -40,10 +40,10 @@ def protocol(text: str | int) -> int | Flaw:
         if word.lower() in PROTOCOLS
         else f"write {', '.join(PROTOCOLS)} or a number, 0 to {PROTOCOL_LAST}"
     )
-    return Flaw(f"{shown(word)} is not a protocol", fix)
+    return Violation(f"{shown(word)} is not a protocol", fix)
 
 
-def ports(text: str | int, number: int) -> tuple[int, int] | Flaw:
+def ports(text: str | int, number: int) -> tuple[int, int] | Violation:
     """Return what `from_port` and `to_port` are for a protocol: a range of ports, or type and code; no text means all."""
     word = text if isinstance(text, str) else number_text(text)
     if number in (TCP, UDP):
@@ -53,30 +53,30 @@ def ports(text: str | int, number: int) -> tuple[int, int] | Flaw:
     if number in (ICMP, ICMPV6):
         return _type_and_code(word)
     noun = "all protocols" if number == ALL_PROTOCOLS else f"protocol {number}"
-    return Flaw(f"{shown(word)} is given for {noun}, which has no ports", "leave it out, or choose tcp or udp")
+    return Violation(f"{shown(word)} is given for {noun}, which has no ports", "leave it out, or choose tcp or udp")
 
 
-def _ports(word: str) -> tuple[int, int] | Flaw:
+def _ports(word: str) -> tuple[int, int] | Violation:
     if _NUMBER.match(word):
         first = last = int(word)
     elif found := _RANGE.match(word):
         first, last = int(found[1]), int(found[2])
     else:
-        return Flaw(f"{shown(word)} is neither a port nor a range of ports", _WRITE_PORTS)
+        return Violation(f"{shown(word)} is neither a port nor a range of ports", _WRITE_PORTS)
     if max(first, last) > PORT_LAST:
-        return Flaw(f"{max(first, last)} is not a port", _WRITE_PORTS)
+        return Violation(f"{max(first, last)} is not a port", _WRITE_PORTS)
     if first > last:
-        return Flaw(f"{word} ends before it begins", f"write {last}-{first}")
+        return Violation(f"{word} ends before it begins", f"write {last}-{first}")
     return first, last
 
 
-def _type_and_code(word: str) -> tuple[int, int] | Flaw:
+def _type_and_code(word: str) -> tuple[int, int] | Violation:
     found = _TYPE_AND_CODE.match(word)
     if found is None:
-        return Flaw(f"{shown(word)} is not a type of ICMP", _WRITE_TYPE)
+        return Violation(f"{shown(word)} is not a type of ICMP", _WRITE_TYPE)
     type_, code = int(found[1]), int(found[2]) if found[2] else ANY
     if max(type_, code) > ICMP_LAST:
-        return Flaw(f"{max(type_, code)} is over {ICMP_LAST}, the highest type and code of ICMP", _WRITE_TYPE)
+        return Violation(f"{max(type_, code)} is over {ICMP_LAST}, the highest type and code of ICMP", _WRITE_TYPE)
     return type_, code
 
 
@@ -85,7 +85,7 @@ def is_reference(text: str) -> bool:
     return text.startswith((GROUP_PREFIX, LIST_PREFIX))
 
 
-def cidr(text: str, *, references: bool) -> Prefix | Flaw:
+def cidr(text: str, *, references: bool) -> Prefix | Violation:
     """Return the CIDR that a rule means; host bits are a mistake. `references`: a group could stand here as well."""
     try:
         return parse_prefix(text)
@@ -95,14 +95,14 @@ def cidr(text: str, *, references: bool) -> Prefix | Flaw:
         network = parse_prefix(text, strict=False)
     except AddressError:
         others = f", {GROUP_PREFIX} and a group's name or {LIST_PREFIX} and a prefix list's" if references else ""
-        return Flaw(f"{shown(text)} is not a CIDR", f"write e.g. 10.0.0.0/8{others}")
-    return Flaw(f"{text} has host bits set", f"write {network}")
+        return Violation(f"{shown(text)} is not a CIDR", f"write e.g. 10.0.0.0/8{others}")
+    return Violation(f"{text} has host bits set", f"write {network}")
 
 
-def other_family(number: int, version: int, what: str) -> Flaw | None:
+def other_family(number: int, version: int, what: str) -> Violation | None:
     """Return why a protocol cannot have that other end, e.g. ICMP with an IPv6 CIDR; `what` names it."""
     if number == ICMP and version == 6:
-        return Flaw(f"{what} is IPv6, the protocol is icmp", "choose icmpv6 or an IPv4 CIDR")
+        return Violation(f"{what} is IPv6, the protocol is icmp", "choose icmpv6 or an IPv4 CIDR")
     if number == ICMPV6 and version == 4:
-        return Flaw(f"{what} is IPv4, the protocol is icmpv6", "choose icmp or an IPv6 CIDR")
+        return Violation(f"{what} is IPv4, the protocol is icmpv6", "choose icmp or an IPv6 CIDR")
     return None

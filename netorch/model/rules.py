@@ -1,6 +1,6 @@
 """What one value of a customer's request may be: names, CIDRs, addresses, MACs, tags. `check` applies them to a whole cloud.
 
-A rule returns the parsed value or a Flaw and never raises, because a file is told everything that is wrong with it at once.
+A rule returns the parsed value or a Violation and never raises, because a file is told everything that is wrong with it at once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _USABLE_V6: Final = tuple(parse_prefix(text) for text in ("2000::/3", "fc00::/7"
 _EC2_SERVICES_V6: Final = parse_prefix("fd00:ec2::/32")
 
 
-class Flaw(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """What is wrong with a value, with the value in it, and what to do about it."""
 
     what: str
@@ -75,111 +75,111 @@ def number_text(number: int) -> str:
     return str(number) if abs(number) < 10**18 else "so large a number"  # Python refuses to print 4,300 digits
 
 
-def name(text: str) -> Flaw | None:
+def name(text: str) -> Violation | None:
     """Return what is wrong with the name of a VPC, subnet, route table or instance, or of an owner."""
     if _NAME.match(text):
         return None
     return _bad_name(text, NAME_RULE)
 
 
-def referable_name(text: str, prefix: str) -> Flaw | None:
+def referable_name(text: str, prefix: str) -> Violation | None:
     """Return what is wrong with the name of a security group or prefix list: rules write it behind `prefix`, as an id is."""
     if text.startswith(prefix):
-        return Flaw(f"{shown(text)} begins with {prefix}, as ids do", f"choose a name that does not begin with {prefix}")
+        return Violation(f"{shown(text)} begins with {prefix}, as ids do", f"choose a name that does not begin with {prefix}")
     if _ID_DIGITS.match(text):
-        return Flaw(f"{shown(text)} is 17 hex digits, as in ids", "choose another name")
+        return Violation(f"{shown(text)} is 17 hex digits, as in ids", "choose another name")
     return name(text)
 
 
-def description(text: str) -> Flaw | None:
+def description(text: str) -> Violation | None:
     """Return what is wrong with the description of a group or rule; it may be empty."""
     if len(text) <= MAX_DESCRIPTION and (text.isprintable() or not text):
         return None
-    return Flaw(f"{shown(text)} is not a description", f"use at most {MAX_DESCRIPTION} printable characters")
+    return Violation(f"{shown(text)} is not a description", f"use at most {MAX_DESCRIPTION} printable characters")
 
 
-def host_name(text: str) -> Flaw | None:
+def host_name(text: str) -> Violation | None:
     """Return what is wrong with a host's name: shorter than others, because it becomes part of a namespace's file name."""
     if _HOST_NAME.match(text):
         return None
     return _bad_name(text, HOST_NAME_RULE)
 
 
-def _bad_name(text: str, rule: str) -> Flaw:
+def _bad_name(text: str, rule: str) -> Violation:
     if not text:
-        return Flaw("the name is empty", rule)
+        return Violation("the name is empty", rule)
     if _ID_LIKE.match(text):
-        return Flaw(f"{shown(text)} looks like an id", "choose a name that is not letters, a dash and 17 hex digits")
-    return Flaw(f"{shown(text)} is not a name", rule)
+        return Violation(f"{shown(text)} looks like an id", "choose a name that is not letters, a dash and 17 hex digits")
+    return Violation(f"{shown(text)} is not a name", rule)
 
 
-def _cidr(text: str, version: int, example: str) -> Prefix | Flaw:
+def _cidr(text: str, version: int, example: str) -> Prefix | Violation:
     """Return the prefix of that family, or why the text is none."""
     try:
         prefix = parse_prefix(text)
     except AddressError:
         return _bad_cidr(text, example)
     if prefix.version != version:
-        return Flaw(f"{text} is IPv{prefix.version}", f"write an IPv{version} CIDR here, e.g. {example}")
+        return Violation(f"{text} is IPv{prefix.version}", f"write an IPv{version} CIDR here, e.g. {example}")
     return prefix
 
 
-def _bad_cidr(text: str, example: str) -> Flaw:
+def _bad_cidr(text: str, example: str) -> Violation:
     try:
         network = parse_prefix(text, strict=False)
     except AddressError:
-        return Flaw(f"{shown(text)} is not a CIDR", f"write a network address and a length, e.g. {example}")
-    return Flaw(f"{text} has host bits set", f"write {network}")
+        return Violation(f"{shown(text)} is not a CIDR", f"write a network address and a length, e.g. {example}")
+    return Violation(f"{text} has host bits set", f"write {network}")
 
 
-def vpc_cidr(text: str) -> Prefix | Flaw:
+def vpc_cidr(text: str) -> Prefix | Violation:
     """Return the prefix of a VPC's IPv4 CIDR, or what is wrong with it."""
     prefix = _cidr(text, 4, "10.0.0.0/16")
-    if isinstance(prefix, Flaw):
+    if isinstance(prefix, Violation):
         return prefix
     if not VPC_LENGTHS[0] <= prefix.length <= VPC_LENGTHS[1]:
-        return Flaw(f"{text} is a /{prefix.length}", f"a VPC's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
+        return Violation(f"{text} is a /{prefix.length}", f"a VPC's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
     return _unusable(prefix) or prefix
 
 
-def subnet_cidr(text: str) -> Prefix | Flaw:
+def subnet_cidr(text: str) -> Prefix | Violation:
     """Return the prefix of a subnet's IPv4 CIDR, or what is wrong with it whatever VPC it is in."""
     prefix = _cidr(text, 4, "10.0.0.0/24")
     if isinstance(prefix, Prefix) and not VPC_LENGTHS[0] <= prefix.length <= VPC_LENGTHS[1]:
-        return Flaw(f"{text} is a /{prefix.length}", f"a subnet's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
+        return Violation(f"{text} is a /{prefix.length}", f"a subnet's CIDR is a /{VPC_LENGTHS[0]} to /{VPC_LENGTHS[1]}")
     return prefix
 
 
-def vpc_ipv6_cidr(text: str) -> Prefix | Flaw:
+def vpc_ipv6_cidr(text: str) -> Prefix | Violation:
     """Return the prefix of a VPC's IPv6 CIDR, or what is wrong with it."""
     prefix = _cidr(text, 6, "fd12:3456:789a:bc00::/56")
-    if isinstance(prefix, Flaw):
+    if isinstance(prefix, Violation):
         return prefix
     if prefix.length != IPV6_VPC_LENGTH:
-        return Flaw(f"{text} is a /{prefix.length}", f"a VPC's IPv6 CIDR is a /{IPV6_VPC_LENGTH}")
+        return Violation(f"{text} is a /{prefix.length}", f"a VPC's IPv6 CIDR is a /{IPV6_VPC_LENGTH}")
     if not any(usable.contains(prefix) for usable in _USABLE_V6):
-        return Flaw(f"{text} is not unicast of global or unique local scope", "choose it inside 2000::/3 or fc00::/7")
+        return Violation(f"{text} is not unicast of global or unique local scope", "choose it inside 2000::/3 or fc00::/7")
     if _EC2_SERVICES_V6.contains(prefix):
-        return Flaw(f"{text} is inside {_EC2_SERVICES_V6}, which EC2 keeps for its services", "choose another one")
+        return Violation(f"{text} is inside {_EC2_SERVICES_V6}, which EC2 keeps for its services", "choose another one")
     return prefix
 
 
-def subnet_ipv6_cidr(text: str) -> Prefix | Flaw:
+def subnet_ipv6_cidr(text: str) -> Prefix | Violation:
     """Return the prefix of a subnet's IPv6 CIDR, or what is wrong with it whatever VPC it is in."""
     prefix = _cidr(text, 6, "fd12:3456:789a:bc01::/64")
     if isinstance(prefix, Prefix) and prefix.length != IPV6_SUBNET_LENGTH:
-        return Flaw(f"{text} is a /{prefix.length}", f"a subnet's IPv6 CIDR is a /{IPV6_SUBNET_LENGTH}")
+        return Violation(f"{text} is a /{prefix.length}", f"a subnet's IPv6 CIDR is a /{IPV6_SUBNET_LENGTH}")
     return prefix
 
 
-def _unusable(prefix: Prefix) -> Flaw | None:
+def _unusable(prefix: Prefix) -> Violation | None:
     for block, why in _UNUSABLE_V4:
         if block.contains(prefix):
-            return Flaw(f"{prefix} is inside {block}: {why}", "choose another one, e.g. inside 10.0.0.0/8")
+            return Violation(f"{prefix} is inside {block}: {why}", "choose another one, e.g. inside 10.0.0.0/8")
     return None
 
 
-def address(text: str, version: int) -> int | Flaw:
+def address(text: str, version: int) -> int | Violation:
     """Return the value of an address of that family, or what is wrong with it whatever subnet it is in."""
     try:
         found, value = parse_ip(text)
@@ -190,22 +190,24 @@ def address(text: str, version: int) -> int | Flaw:
             if "/" in text
             else f"write an IPv{version} address, e.g. {example}"
         )
-        return Flaw(f"{shown(text)} is not an address", hint)
+        return Violation(f"{shown(text)} is not an address", hint)
     if found != version:
-        return Flaw(f"{text} is an IPv{found} address", f"write an IPv{version} address here")
+        return Violation(f"{text} is an IPv{found} address", f"write an IPv{version} address here")
     return value
 
 
-def underlay_address(text: str) -> int | Flaw:
+def underlay_address(text: str) -> int | Violation:
     """Return the value of a host's VTEP address, or what is wrong with it."""
     value = address(text, 4)
-    if isinstance(value, Flaw):
+    if isinstance(value, Violation):
         if ":" in text:
-            return Flaw(value.what, "give the host an IPv4 underlay address; VXLAN over IPv6 is not supported")
+            return Violation(value.what, "give the host an IPv4 underlay address; VXLAN over IPv6 is not supported")
         return value
     for block, why in _UNUSABLE_V4:
         if block.holds(4, value):
-            return Flaw(f"{text} is inside {block}: {why}", "write the unicast address that the other hosts reach this one at")
+            return Violation(
+                f"{text} is inside {block}: {why}", "write the unicast address that the other hosts reach this one at"
+            )
     return value
 
 
@@ -225,60 +227,62 @@ def first_free(prefix: Prefix) -> str:
     return format_ip(prefix.version, prefix.network + 4)
 
 
-def mac(text: str) -> str | Flaw:
+def mac(text: str) -> str | Violation:
     """Return the canonical form of a MAC that an interface may have, or what is wrong with it."""
     if not _MAC.match(text):
-        return Flaw(f"{shown(text)} is not a MAC address", "write six pairs of hex digits, e.g. 02:00:00:00:00:01")
+        return Violation(f"{shown(text)} is not a MAC address", "write six pairs of hex digits, e.g. 02:00:00:00:00:01")
     canonical = text.lower()
     if int(text[:2], 16) & 1:
-        return Flaw(f"{text} is a multicast address", "make its first pair even, e.g. 02")
+        return Violation(f"{text} is a multicast address", "make its first pair even, e.g. 02")
     if canonical == "00:00:00:00:00:00":
-        return Flaw(f"{text} is no address", "write a unicast one, e.g. 02:00:00:00:00:01")
+        return Violation(f"{text} is no address", "write a unicast one, e.g. 02:00:00:00:00:01")
     if canonical == PORT_MAC:
-        return Flaw(f"{text} is the router's own end of every port", "choose another one")
+        return Violation(f"{text} is the router's own end of every port", "choose another one")
     return canonical
 
 
-def vni(number: int) -> Flaw | None:
-    """Return what is wrong with a wished VNI."""
+def vni(number: int) -> Violation | None:
+    """Return what is wrong with a requested VNI."""
     if VNI_FIRST <= number <= VNI_LAST:
         return None
-    return Flaw(f"{number_text(number)} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
+    return Violation(f"{number_text(number)} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
 
 
-def tag_key(text: str) -> Flaw | None:
+def tag_key(text: str) -> Violation | None:
     """Return what is wrong with the key of a tag."""
     if not text:
-        return Flaw("the key of a tag is empty", f"use 1 to {MAX_TAG_KEY} printable characters")
+        return Violation("the key of a tag is empty", f"use 1 to {MAX_TAG_KEY} printable characters")
     if len(text) > MAX_TAG_KEY or not text.isprintable():
-        return Flaw(f"{shown(text)} is not the key of a tag", f"use 1 to {MAX_TAG_KEY} printable characters")
+        return Violation(f"{shown(text)} is not the key of a tag", f"use 1 to {MAX_TAG_KEY} printable characters")
     if text.lower().startswith(RESERVED_TAG_PREFIXES):
-        return Flaw(f"{shown(text)} begins with {shown(text.partition(':')[0] + ':')}, which is reserved", "choose another key")
+        return Violation(
+            f"{shown(text)} begins with {shown(text.partition(':')[0] + ':')}, which is reserved", "choose another key"
+        )
     return None
 
 
-def tag_value(text: str) -> Flaw | None:
+def tag_value(text: str) -> Violation | None:
     """Return what is wrong with the value of a tag; it may be empty."""
     if len(text) <= MAX_TAG_VALUE and (text.isprintable() or not text):
         return None
-    return Flaw(f"{shown(text)} is not the value of a tag", f"use at most {MAX_TAG_VALUE} printable characters")
+    return Violation(f"{shown(text)} is not the value of a tag", f"use at most {MAX_TAG_VALUE} printable characters")
 
 
-def netns(text: str) -> Flaw | None:
+def netns(text: str) -> Violation | None:
     """Return what is wrong with the name of an existing namespace: a name in /run/netns, or an absolute path.
 
     Only the text is judged. What it means on a host, links and mounts included, is for the agent there to find out.
     """
     spelled, parts = text.split("/"), normal_netns(text).split("/")
     if not _NETNS.match(text) or (len(parts) > 1 and parts[0]) or "" in spelled[1:] or not {".", ".."}.isdisjoint(spelled):
-        return Flaw(f"{shown(text)} is not a network namespace", "write a name in /run/netns or an absolute path")
+        return Violation(f"{shown(text)} is not a network namespace", "write a name in /run/netns or an absolute path")
     if parts[-1].startswith("netorch-"):
-        return Flaw(f"{shown(text)} is one of netorch's own namespaces", "name the instance's namespace")
+        return Violation(f"{shown(text)} is one of netorch's own namespaces", "name the instance's namespace")
     if is_id(parts[-1], "i"):
-        return Flaw(f"{shown(text)} is the namespace of another instance", "name one that netorch did not make")
+        return Violation(f"{shown(text)} is the namespace of another instance", "name one that netorch did not make")
     if parts[:2] == ["", "proc"] and not _PROCESS_NETNS.match(text):
         what = f"{shown(text)} is the host's own namespace, or not that of a process"
-        return Flaw(what, "write /proc/PID/ns/net with the number of a process of the instance")
+        return Violation(what, "write /proc/PID/ns/net with the number of a process of the instance")
     return None
 
 

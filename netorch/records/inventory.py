@@ -1,6 +1,6 @@
 """The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
 
-A VPC of which one record cannot be read, or is missing though others refer to it, is in quarantine: it is none of the cloud's
+A VPC of which one record cannot be read, or is missing though others refer to it, is isolated: it is none of the cloud's
 VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`,
 `underlay/`) counts as not said.
 """
@@ -25,7 +25,7 @@ from netorch.records.codec import UNKNOWN_KIND, check_sound, decode
 from netorch.records.hosts import HostState
 from netorch.records.kinds import BY_PREFIX
 from netorch.records.read import stored
-from netorch.records.references import first_flaws
+from netorch.records.references import contradictions_in
 from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import holder_of
 from netorch.store.base import KeyValue, Store
@@ -33,7 +33,7 @@ from netorch.store.base import KeyValue, Store
 _VNI: Final = re.compile("[0-9a-f]{6}")
 
 
-class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
+class IsolatedVpc(msgspec.Struct, frozen=True, kw_only=True):
     """A VPC of which something cannot be read or is missing."""
 
     vni: int
@@ -64,20 +64,20 @@ class Inventory:
         self.agents: dict[str, AgentStatus] = {}
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
-        self.quarantined: dict[int, Quarantine] = {}
-        self.quarantined_hosts: dict[str, UnreadableRecord] = {}
+        self.isolated: dict[int, IsolatedVpc] = {}
+        self.isolated_hosts: dict[str, UnreadableRecord] = {}
         self.unreadable: list[UnreadableRecord] = []  # all, also of what hosts say
 
     def check_vpc(self, caller: Caller, vni: int) -> None:
-        """Raise UnreadableRecord for a VPC in quarantine that the caller may hear of."""
-        found = self.quarantined.get(vni)
+        """Raise UnreadableRecord for an isolated VPC that the caller may hear of."""
+        found = self.isolated.get(vni)
         if found is not None and found.is_known_to(caller):
             raise found.error
 
     def check_host(self, name: str) -> None:
-        """Raise UnreadableRecord for a host in quarantine."""
-        if name in self.quarantined_hosts:
-            raise self.quarantined_hosts[name]
+        """Raise UnreadableRecord for an isolated host."""
+        if name in self.isolated_hosts:
+            raise self.isolated_hosts[name]
 
 
 def read_inventory(store: Store) -> Inventory:
@@ -110,15 +110,15 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
         except UnreadableRecord as error:
             inventory.unreadable.append(error)
             if root == "host":
-                inventory.quarantined_hosts[owner] = error
+                inventory.isolated_hosts[owner] = error
             elif root in ("vpc", "map") and _VNI.fullmatch(owner):
                 damaged[int(owner, 16)] = error
     hosts = {name: state.host for name, state in inventory.hosts.items()}
     for vni, records in inventory.vpcs.items():
-        if vni not in damaged and (flaws := first_flaws(records, hosts)):
-            inventory.unreadable += flaws
-            damaged[vni] = flaws[0]
-    _quarantine(inventory, damaged)
+        if vni not in damaged and (contradictions := contradictions_in(records, hosts)):
+            inventory.unreadable += contradictions
+            damaged[vni] = contradictions[0]
+    _isolate(inventory, damaged)
     for name, state in inventory.hosts.items():
         state.placements = placements.get(name, 0)
         state.draining = keys.host_drain(name) in inventory.raw
@@ -126,7 +126,7 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
     return inventory
 
 
-def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> None:
+def _isolate(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> None:
     """Take VPCs with damaged records out of the cloud; of one whose own record is damaged, the names say what it is called."""
     named: dict[int, tuple[str, str]] = {}
     for key, kv in inventory.raw.items() if damaged else ():
@@ -138,7 +138,7 @@ def _quarantine(inventory: Inventory, damaged: dict[int, UnreadableRecord]) -> N
     for vni, error in damaged.items():
         rest = inventory.vpcs.pop(vni, None)
         owner, name = (rest.vpc.record.owner, rest.vpc.record.name) if rest is not None else named.get(vni, ("", ""))
-        inventory.quarantined[vni] = Quarantine(vni=vni, owner=owner, name=name, error=error, rest=rest)
+        inventory.isolated[vni] = IsolatedVpc(vni=vni, owner=owner, name=name, error=error, rest=rest)
 
 
 def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damaged: bool) -> None:

@@ -1,7 +1,7 @@
 """A copy of what a process watches, in memory: the raw records, and those of VPCs decoded.
 
 `put`, `drop` and `replace` edit it; nothing here does I/O. A subclass is called for each change. When a record cannot be read,
-the copy keeps the last one that could, and `flaw` says why: check it before acting on a VPC.
+the copy keeps the last one that could, and `problem` says why: check it before acting on a VPC.
 
 A copy may hold thousands of VPCs: one record's change must cost the same then as with ten, hence the index of keys.
 """
@@ -26,22 +26,22 @@ from netorch.records.vpc import VpcRecords
 class WatchedVpc(VpcRecords):
     """The records of one VPC as far as they are known; its own may be missing."""
 
-    flaws: dict[str, UnreadableRecord] = msgspec.field(default_factory=dict)  # by key
+    decode_errors: dict[str, UnreadableRecord] = msgspec.field(default_factory=dict)  # by key
 
-    def flaw(self) -> str:
+    def problem(self) -> str:
         """Return why nothing may be made of the records now, or nothing."""
-        if self.flaws:
-            key = min(self.flaws)
-            return str(self.flaws[key])
+        if self.decode_errors:
+            key = min(self.decode_errors)
+            return str(self.decode_errors[key])
         return "" if self.of(Vpc) else "the VPC record is missing"
 
     @property
     def is_isolated(self) -> bool:
         """Return whether a newer version wrote a record of it, so that nobody here knows what to make of the others."""
-        return any(isinstance(error, NewerRecord) for error in self.flaws.values())
+        return any(isinstance(error, NewerRecord) for error in self.decode_errors.values())
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class RecordChange(msgspec.Struct, frozen=True, kw_only=True):
     """One record of a VPC that has changed."""
 
     vni: int
@@ -49,8 +49,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # its id; of a mapping the address
     before: Any = None
     after: Any = None
-    flawed: bool = False  # it cannot be read: the copy has kept what it had
-    was_flawed: bool = False
+    unreadable: bool = False  # it cannot be read: the copy has kept what it had
+    was_unreadable: bool = False
 
 
 class Mirror:
@@ -62,7 +62,7 @@ class Mirror:
         self.changes = 0  # how often `raw` has changed
         self._keys_of: dict[str, set[str]] = {}  # the first two parts of a key -> the known keys
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: RecordChange) -> None:
         """Take note of a VPC's record."""
         raise NotImplementedError
 
@@ -135,14 +135,14 @@ class Mirror:
 
     def _decode(self, key: str, vni: int, of: type | None, name: str, value: bytes | None, revision: int) -> None:
         records = self.vpcs.get(vni) or self.vpcs.setdefault(vni, WatchedVpc(vni))
-        was_flawed = records.flaws.pop(key, None) is not None
+        was_unreadable = records.decode_errors.pop(key, None) is not None
         record = None
         try:
             record = _record(key, of, value)
         except UnreadableRecord as error:
             if isinstance(error, NewerRecord) or _matters(of):
-                records.flaws[key] = error
-                self.changed(Change(vni=vni, of=of, name=name, flawed=True, was_flawed=was_flawed))
+                records.decode_errors[key] = error
+                self.changed(RecordChange(vni=vni, of=of, name=name, unreadable=True, was_unreadable=was_unreadable))
                 return
         before = None
         if of is not None:
@@ -153,7 +153,7 @@ class Mirror:
                 table.clear()
             if record is not None:
                 table[name or record.id] = Stored(record, revision)
-        self.changed(Change(vni=vni, of=of, name=name, before=before, after=record, was_flawed=was_flawed))
+        self.changed(RecordChange(vni=vni, of=of, name=name, before=before, after=record, was_unreadable=was_unreadable))
 
 
 def _matters(of: type | None) -> bool:

@@ -63,7 +63,7 @@ def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
 def _sharing(store: Store, kind: Kind[Any], resource_id: str) -> Iterator[int]:
     """Yield the VNI of the other VPC that shares a resource."""
     if kind.shared_with is not None:
-        with suppress(UnreadableRecord):  # its VPC is in quarantine, then
+        with suppress(UnreadableRecord):  # its VPC is isolated, then
             shared = get(store, keys.resource(resource_id), kind.type)
             yield from [kind.shared_with(shared.record)] if shared is not None else []
 
@@ -78,7 +78,7 @@ def _named(store: Store, kind: str, name: str, owner: str) -> Iterator[int]:
 def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
     """Yield the keys of names that are missing or name what is not there, as far as the VPCs can be read."""
     wanted: dict[str, str] = {}
-    rests = [found.rest for found in inventory.quarantined.values() if found.rest is not None]
+    rests = [found.rest for found in inventory.isolated.values() if found.rest is not None]
     for records in (*inventory.vpcs.values(), *rests):
         owner = records.vpc.record.owner
         for kind in BY_TYPE.values():
@@ -90,5 +90,5 @@ def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
         yield UnreadableRecord(key, f"is missing, so that {wanted[key]} is not found by its name")
     for key in sorted(known - wanted.keys()):
         resource_id = key.rpartition("/")[2]
-        if not is_id(resource_id) or vni_of(resource_id) not in inventory.quarantined:
+        if not is_id(resource_id) or vni_of(resource_id) not in inventory.isolated:
             yield UnreadableRecord(key, f"names {resource_id}, which is not there")

@@ -43,7 +43,7 @@ def _sharing(store: Store, kind: Kind[Any], vni: int) -> Iterator[int]:
     """Yield the VNIs of the VPCs that share something of one kind with a VPC."""
     if kind.shared_with is not None:
         for kv in store.list(keys.resources(vni, kind.prefix)).kvs:
-            with suppress(UnreadableRecord):  # its VPC is in quarantine, then
+            with suppress(UnreadableRecord):  # its VPC is isolated, then
                 yield kind.shared_with(decode(kv, kind.type))
 
 
@@ -52,7 +52,7 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
     wanted: set[str] = set()
     for kv in kvs:
         if kv.key.startswith("map/"):
-            with suppress(UnreadableRecord):  # its VPC is in quarantine, then
+            with suppress(UnreadableRecord):  # its VPC is isolated, then
                 mapping = decode(kv, Mapping)
                 for host in _hosts(mapping):
                     wanted |= {keys.host_spec(host), keys.host_live(host), keys.host_drain(host), keys.host_mtu(host)}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netorch.records.vpc import VpcRecords
 
 
-def first_flaws(records: VpcRecords, hosts: Dictionary[str, Host]) -> list[UnreadableRecord]:
+def contradictions_in(records: VpcRecords, hosts: Dictionary[str, Host]) -> list[UnreadableRecord]:
     """Return what is wrong with a VPC's records beside each other, nothing when they agree. Cost: O(records of the VPC).
 
     That is a record which is missing though another one refers to it, or else two that contradict each other. Which of two is the
@@ -90,7 +90,7 @@ def _ranges(subnet: Subnet) -> list[Prefix]:
 
 
 def _misplaced(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterator[tuple[str, str, str]]:
-    """Yield the mappings that do not say of an interface or host what that says of itself. Hosts in quarantine say nothing."""
+    """Yield the mappings that do not say of an interface or host what that says of itself. Isolated hosts say nothing."""
     for address, stored in records.mappings.items():
         mapping = stored.record
         key = keys.mapping(records.vni, address)

@@ -22,7 +22,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind, target_of
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 from netorch.model.security import (
     ACL_NUMBER_LAST,
     ALL_PROTOCOLS,
@@ -58,10 +58,10 @@ def _at(key: str, own: str) -> None:
         raise Invalid(f"it says that it is {shown(own)}")
 
 
-def _ok(field: str, flaw: object) -> None:
+def _ok(field: str, violation: object) -> None:
     """Raise for what a rule found; rules return a value or nothing when all is well."""
-    if isinstance(flaw, Flaw):
-        raise Invalid(f"{field}: {flaw.what}")
+    if isinstance(violation, Violation):
+        raise Invalid(f"{field}: {violation.what}")
 
 
 _name = lru_cache(_REMEMBERED)(rules.name)
@@ -70,20 +70,20 @@ _tag_value = lru_cache(_REMEMBERED)(rules.tag_value)
 
 
 @lru_cache(_REMEMBERED)
-def _prefix(text: str, rule: Callable[[str], Prefix | Flaw] | None) -> Prefix | Flaw:
+def _prefix(text: str, rule: Callable[[str], Prefix | Violation] | None) -> Prefix | Violation:
     """Return the prefix of a canonical text that the rule permits."""
     try:
         found = parse_prefix(text)
     except AddressError as error:
-        return Flaw(str(error), "")
+        return Violation(str(error), "")
     if str(found) != text:
-        return Flaw(f"{shown(text)} is not written as {found}", "")
+        return Violation(f"{shown(text)} is not written as {found}", "")
     return rule(text) if rule is not None else found
 
 
-def _cidr(field: str, text: str, rule: Callable[[str], Prefix | Flaw] | None = None) -> Prefix:
+def _cidr(field: str, text: str, rule: Callable[[str], Prefix | Violation] | None = None) -> Prefix:
     found = _prefix(text, rule)
-    if isinstance(found, Flaw):
+    if isinstance(found, Violation):
         raise Invalid(f"{field}: {found.what}")
     return found
 
@@ -107,8 +107,8 @@ def _tags(tags: Tags) -> None:
         if key == SOURCE_TAG:
             if not value.isprintable():
                 raise Invalid(f"tags: {shown(value)} is not the name of a file")
-        elif flaw := _tag_key(key) or _tag_value(value):
-            raise Invalid(f"tags: {flaw.what}")
+        elif violation := _tag_key(key) or _tag_value(value):
+            raise Invalid(f"tags: {violation.what}")
 
 
 def _id(field: str, text: str, kind: str, vni: int | None = None) -> None:

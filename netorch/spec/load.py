@@ -22,7 +22,7 @@ from netorch.model.cloud import Cloud
 from netorch.model.eni import Role
 from netorch.spec import jsontree, yamltree
 from netorch.spec.node import MAX_DEPTH, Node, walk
-from netorch.spec.shape import mend
+from netorch.spec.shape import repair
 
 STDIN: Final = "-"
 MAX_BYTES: Final = 64 << 20  # 50,000 VPCs
@@ -158,7 +158,7 @@ def _thorough(source: str, text: str, is_json: bool, hosts: Mapping[str, Role] |
         raise _failure(source, "the file is empty", "declare a VPC: vpcs: [{name: demo, cidrs: [10.0.0.0/16]}]")
     if node is None:
         raise SpecError(source, problems)
-    values, misfits = mend(node, Cloud)
+    values, misfits = repair(node, Cloud)
     for found in (misfits, check_cloud(msgspec.convert(values, Cloud), hosts)):
         known = {problem.path for problem in problems}
         problems += [problem for problem in found if known.isdisjoint(_and_parents(problem.path))]

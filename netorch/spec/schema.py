@@ -190,7 +190,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "maxItems": 5,
         },
         "ipv6_cidrs": {"description": "Up to five IPv6 ranges, /56.", "items": {"type": "string", **_cidr6(56)}, "maxItems": 5},
-        "vni": {"description": "The wished VXLAN network identifier; a free one when left out."},
+        "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
         "tags": _TAGS,
         "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},

@@ -1,6 +1,6 @@
 """Which fields a file has and of which type: every mistake, where msgspec names the first only. Runs when msgspec has refused.
 
-The tree is not only judged but mended: what is wrong is replaced by a placeholder, so that the rest can be checked for sense as
+The tree is not only judged but repaired: what is wrong is replaced by a placeholder, so that the rest can be checked for sense as
 well, and one run tells everything. A placeholder is no valid value of any field; problems at its path are not reported again.
 """
 
@@ -30,7 +30,7 @@ EXAMPLES: Final = {
 }
 
 
-def mend(node: Node, type_: type) -> tuple[object, list[Problem]]:
+def repair(node: Node, type_: type) -> tuple[object, list[Problem]]:
     """Return the values of a tree, fit for msgspec.convert to `type_`, and what was wrong with them."""
     walker = _Walker()
     return walker.fit(node, inspect.type_info(type_), ()), walker.problems

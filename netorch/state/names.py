@@ -7,7 +7,7 @@ Compilers write the VNI into each object. For what a kernel shows, e.g. after th
     v-001388abcdef0      port: a letter, six hexadecimal digits of VNI, seven more
     p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its own VNI
     m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host sends them
-    class-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
+    identity-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
 
 A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
 """

@@ -21,7 +21,7 @@ OVER_ALLOWANCE: Final = "over_allowance"
 # NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
 LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
-REFUSED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
+DROPPED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
 
 
 class NftTable(KernelObject, frozen=True, kw_only=True):

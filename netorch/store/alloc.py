@@ -1,7 +1,7 @@
 """Allocation inside the caller's own transaction: what to compare and what to write so that nobody else gets the same thing.
 
 Nothing is written here. A key below alloc/ or name/ says who holds the thing, or since when nobody does: what was freed stays in
-quarantine for an hour, so that a packet or a command that still means the old holder does not reach a new one.
+hold-down for an hour, so that a packet or a command that still means the old holder does not reach a new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netorch.errors import StoreError
 from netorch.model.ids import VNI_FIRST, VNI_LAST, Vni
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
-QUARANTINE_S: Final = 3600.0
+HOLD_DOWN_S: Final = 3600.0
 NEXT_VNI_KEY: Final = "alloc/next-vni"
 _BLOCK: Final = 256  # VNIs that one listing answers for: the last two of six hex digits
 
@@ -77,12 +77,12 @@ def holder_of(known: KeyValue | None) -> str:
     return _read(known).holder if known else ""
 
 
-def take(key: str, known: KeyValue | None, holder: str, now: float, quarantine_s: float = QUARANTINE_S) -> Claim | None:
-    """Return what makes the key `holder`'s, or None while it is held or in quarantine.
+def take(key: str, known: KeyValue | None, holder: str, now: float, hold_down_s: float = HOLD_DOWN_S) -> Claim | None:
+    """Return what makes the key `holder`'s, or None while it is held or isolated.
 
     `known` is the key as it was read, `now` is Unix seconds.
     """
-    if not _may_be_taken(known, now, quarantine_s):
+    if not _may_be_taken(known, now, hold_down_s):
         return None
     return _take(key, known.mod_revision if known else 0, holder)
 
@@ -93,7 +93,7 @@ def freed_by(known: KeyValue | None) -> str:
 
 
 def release(known: KeyValue, now: float, by: str = "") -> Claim:
-    """Return what frees a held key and begins its quarantine at `now`, Unix seconds; `by` says who had it."""
+    """Return what frees a held key and begins its hold-down at `now`, Unix seconds; `by` says who had it."""
     return Claim(
         compare=Compare(known.key, known.mod_revision),
         op=Put(known.key, _encode(_Holding(freed_at=now, freed_by=by))),
@@ -105,7 +105,7 @@ def forget(known: KeyValue) -> Claim:
     return Claim(compare=Compare(known.key, known.mod_revision), op=Delete(known.key))
 
 
-def find_vnis(store: Store, count: int, now: float, quarantine_s: float = QUARANTINE_S) -> VniBlock:
+def find_vnis(store: Store, count: int, now: float, hold_down_s: float = HOLD_DOWN_S) -> VniBlock:
     """Return the next `count` free VNIs, going around, so that a freed one comes again as late as possible.
 
     Raises:
@@ -114,11 +114,9 @@ def find_vnis(store: Store, count: int, now: float, quarantine_s: float = QUARAN
     """
     known = store.get(NEXT_VNI_KEY)
     start = _next_vni(known)
-    free = tuple(itertools.islice(_free_vnis(store, start, now, quarantine_s), count))
+    free = tuple(itertools.islice(_free_vnis(store, start, now, hold_down_s), count))
     if len(free) < count:
-        raise StoreError(
-            f"alloc/vni: {len(free)} of the {count} VNIs asked for are left; delete VPCs and wait for the quarantine"
-        )
+        raise StoreError(f"alloc/vni: {len(free)} of the {count} VNIs asked for are left; delete VPCs and wait for the hold-down")
     following = free[-1].vni + 1 if free else start
     advance = Claim(
         compare=Compare(NEXT_VNI_KEY, known.mod_revision if known else 0),
@@ -131,22 +129,22 @@ def _take(key: str, mod_revision: int, holder: str) -> Claim:
     return Claim(compare=Compare(key, mod_revision), op=Put(key, _encode(_Holding(holder=holder))))
 
 
-def _free_vnis(store: Store, start: int, now: float, quarantine_s: float) -> Iterator[FreeVni]:
+def _free_vnis(store: Store, start: int, now: float, hold_down_s: float) -> Iterator[FreeVni]:
     for first, last in ((start, VNI_LAST), (VNI_FIRST, start - 1)):
         for block in range(first // _BLOCK, last // _BLOCK + 1):
             base = block * _BLOCK
             known = {kv.key: kv for kv in store.list(vni_key(base)[:-2]).kvs}
             for vni in range(max(first, base), min(last, base + _BLOCK - 1) + 1):
                 held = known.get(vni_key(vni))
-                if _may_be_taken(held, now, quarantine_s):
+                if _may_be_taken(held, now, hold_down_s):
                     yield FreeVni(vni=Vni(vni), mod_revision=held.mod_revision if held else 0)
 
 
-def _may_be_taken(known: KeyValue | None, now: float, quarantine_s: float) -> bool:
+def _may_be_taken(known: KeyValue | None, now: float, hold_down_s: float) -> bool:
     if known is None:
         return True
     holding = _read(known)
-    return not holding.holder and now - holding.freed_at >= quarantine_s
+    return not holding.holder and now - holding.freed_at >= hold_down_s
 
 
 def _next_vni(known: KeyValue | None) -> int:

@@ -8,7 +8,7 @@ from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet
 from netorch.model.security import AclEntry, Direction, NetworkAcl, SecurityGroup, SecurityGroupRule
-from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
+from netorch.trace.policy_index import PolicyIndex, acl_entries, group_rules
 from netorch.trace.services import holds, service, services_of
 
 
@@ -40,24 +40,24 @@ class AclSays(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.entry.number) if self.entry is not None else "*"
 
 
-def ask_groups(book: Rulebook, eni: NetworkInterface, direction: Direction, packet: Packet) -> GroupsSay:
+def ask_groups(index: PolicyIndex, eni: NetworkInterface, direction: Direction, packet: Packet) -> GroupsSay:
     """Return what the groups of the sender (EGRESS) or receiver (INGRESS) say of a packet that begins a connection."""
     peer = packet.destination if direction is Direction.EGRESS else packet.source
-    asked = tuple(book.groups_of(eni))
+    asked = tuple(index.groups_of(eni))
     for group in asked:
         for rule in group_rules(group, direction):
-            if _is_about(rule, packet) and _includes(book, rule, peer):
+            if _is_about(rule, packet) and _includes(index, rule, peer):
                 return GroupsSay(eni=eni, direction=direction, asked=asked, group=group, rule=rule)
     return GroupsSay(eni=eni, direction=direction, asked=asked)
 
 
-def ask_acl(book: Rulebook, eni: NetworkInterface, direction: Direction, packet: Packet) -> AclSays:
+def ask_acl(index: PolicyIndex, eni: NetworkInterface, direction: Direction, packet: Packet) -> AclSays:
     """Return what the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) says of a packet."""
     peer = packet.destination if direction is Direction.EGRESS else packet.source
-    subnet = book.subnets[eni.subnet]
+    subnet = index.subnets[eni.subnet]
     if any(_within(peer, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr):
         return AclSays(direction=direction, acl=None)
-    acl = book.acl_of(eni.subnet)
+    acl = index.acl_of(eni.subnet)
     for entry in acl_entries(acl, direction):
         if _within(peer, entry.cidr) and _is_about(entry, packet):
             return AclSays(direction=direction, acl=acl, entry=entry)
@@ -68,11 +68,11 @@ def _is_about(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:
     return holds(services_of(rule, packet.protocol, packet.version), service(packet))
 
 
-def _includes(book: Rulebook, rule: SecurityGroupRule, peer: str) -> bool:
-    holder = book.holders.get(peer)
+def _includes(index: PolicyIndex, rule: SecurityGroupRule, peer: str) -> bool:
+    holder = index.holders.get(peer)
     if rule.group:
         return holder is not None and rule.group in holder.groups
-    return any(_within(peer, cidr) for cidr in book.cidrs_of(rule))
+    return any(_within(peer, cidr) for cidr in index.cidrs_of(rule))
 
 
 def _within(address: str, cidr: str) -> bool:

@@ -67,7 +67,7 @@ class Code(Enum):
 OF_COUNTER: Final[dict[str, Code]] = {
     "spoofed": Code.SOURCE_SPOOFED,
     "unverified": Code.MAPPING_VIOLATION,
-    "stranger": Code.NOT_A_MEMBER,
+    "unknown_vtep": Code.NOT_A_MEMBER,
     "no_zone": Code.ZONE_NOT_IN_PLACE,
     "allowance": Code.CONNECTION_ALLOWANCE,
     "table_full": Code.CONNECTION_TABLE_FULL,

@@ -1,4 +1,4 @@
-"""Why a packet did not arrive, or what let it through: a code, a sentence, the rule's own name, the command that mends it."""
+"""Why a packet did not arrive, or what let it through: a code, a sentence, the rule's own name, the command that repairs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netorch.model.vpc import Vpc
 from netorch.state.names import inlet_name
 from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
-from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
+from netorch.trace.policy_index import PolicyIndex, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
 from netorch.trace.walk import Hop, RoundTrip, Walk
 
@@ -50,27 +50,27 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(
-    book: Rulebook, vpc: Vpc, packet: Packet, found: Walk, name_of: dict[str, str], *, is_answer: bool = False
+    index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, name_of: dict[str, str], *, is_answer: bool = False
 ) -> Explanation:
     """Return why a walk ended as it did. `name_of` gives interfaces the names that people know."""
     if found.arrived:
-        return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(book, packet))
+        return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(index, packet))
     code = found.code or Code.DROPPED
     where = f"on host {found.host}"
     direction = _SIDE.get(found.counter)
-    eni = _judge(book, packet, found.hops[-1], direction) if direction is not None else None
+    eni = _run_hook(index, packet, found.hops[-1], direction) if direction is not None else None
     if direction is not None and eni is not None:
         at = _Place(vpc=f"{vpc.owner}/{vpc.name}", name=name_of.get(eni.id, eni.id), host=found.host)
         if code is Code.ENI_SG_RULES_MISMATCH:
-            return _groups_refuse(ask_groups(book, eni, direction, packet), packet, at, book)
+            return _groups_refuse(ask_groups(index, eni, direction, packet), packet, at, index)
         words = _answer_words(packet) if is_answer else service_words(packet)
-        return _acl_refuses(ask_acl(book, eni, direction, packet), packet, at, words)
+        return _acl_refuses(ask_acl(index, eni, direction, packet), packet, at, words)
     said = found.hops[-1].said
     if code is Code.ENI_SOURCE_DEST_CHECK_RESTRICTION:
-        return _checked(book, found, name_of)
-    if code is Code.BAD_STATE_ROUTE and (named := _black_hole(book, vpc, packet, found)) is not None:
+        return _checked(index, found, name_of)
+    if code is Code.BAD_STATE_ROUTE and (named := _black_hole(index, vpc, packet, found)) is not None:
         return named
-    if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in book.holders:
+    if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in index.holders:
         text = f"{where}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
         return Explanation(code=code, sentence=text, fix=_drift(found.host))
     if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, (*vpc.cidrs, *vpc.ipv6_cidrs)):
@@ -80,24 +80,24 @@ def explain(
     return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=advice + scope)
 
 
-def _judge(book: Rulebook, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
+def _run_hook(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
     """Return the interface whose rules refuse a packet: an end, or an appliance on the way."""
-    at_port = _at_port(book, hop.devices[0 if direction is Direction.EGRESS else 1])
-    return at_port or book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+    at_port = _at_port(index, hop.devices[0 if direction is Direction.EGRESS else 1])
+    return at_port or index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
 
 
-def _at_port(book: Rulebook, port: str) -> NetworkInterface | None:
-    return next((eni for eni in book.interfaces.values() if port_name(eni.id) == port), None)
+def _at_port(index: PolicyIndex, port: str) -> NetworkInterface | None:
+    return next((eni for eni in index.interfaces.values() if port_name(eni.id) == port), None)
 
 
-def _black_hole(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk) -> Explanation | None:
+def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Explanation | None:
     """Return the explanation of a packet that a route table sends to nothing, if the records have such a route."""
-    sender = _at_port(book, found.hops[-1].devices[0])
-    table = book.table_of(sender.subnet) if sender is not None else None
+    sender = _at_port(index, found.hops[-1].devices[0])
+    table = index.table_of(sender.subnet) if sender is not None else None
     if table is None or table.vni != vpc.vni:
         return None
     everything = {route.target for route in table.routes}
-    route = route_of(effective(vpc, table.routes, available=everything, lists=book.prefix_lists), packet.destination)
+    route = route_of(effective(vpc, table.routes, available=everything, lists=index.prefix_lists), packet.destination)
     if route is None or route.target == LOCAL:
         return None
     text = f"route {route.prefix} via {route.target} of route table {table.name} leads to nothing"
@@ -107,10 +107,10 @@ def _black_hole(book: Rulebook, vpc: Vpc, packet: Packet, found: Walk) -> Explan
     return Explanation(code=Code.BAD_STATE_ROUTE, sentence=f"on host {found.host}: {text}", fix=fix)
 
 
-def _checked(book: Rulebook, found: Walk, name_of: dict[str, str]) -> Explanation:
+def _checked(index: PolicyIndex, found: Walk, name_of: dict[str, str]) -> Explanation:
     """Return the explanation of a packet that an interface takes for somebody else's."""
     hop = found.hops[-1]
-    eni = next((eni for eni in book.interfaces.values() if inlet_name(eni.vni, eni.id) == hop.devices[0]), None)
+    eni = next((eni for eni in index.interfaces.values() if inlet_name(eni.vni, eni.id) == hop.devices[0]), None)
     who = f"{name_of.get(eni.id, eni.id)}: " if eni is not None else ""
     sentence = f"on host {found.host}: {who}{Code.ENI_SOURCE_DEST_CHECK_RESTRICTION.text} ({hop.said})"
     fix = f"netorch eni modify {eni.id} --no-source-dest-check" if eni is not None else _drift(found.host)
@@ -129,21 +129,21 @@ def _drift(host: str) -> str:
     return f"netorch drift --host {host}"
 
 
-def explain_round_trip(book: Rulebook, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str]) -> Explanation:
+def explain_round_trip(index: PolicyIndex, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str]) -> Explanation:
     """Return why a packet, or the answer to it, ended as it did."""
     if found.back is None or found.back.arrived:
-        return explain(book, vpc, packet, found.there, name_of)
-    said = explain(book, vpc, packet.answer(), found.back, name_of, is_answer=True)
+        return explain(index, vpc, packet, found.there, name_of)
+    said = explain(index, vpc, packet.answer(), found.back, name_of, is_answer=True)
     return msgspec.structs.replace(said, sentence=f"{packet.destination} is reached, but its answer dies {said.sentence}")
 
 
-def _permitted_by(book: Rulebook, packet: Packet) -> str:
-    receiver = book.holders.get(packet.destination)
-    rule = ask_groups(book, receiver, Direction.INGRESS, packet).rule if receiver is not None else None
+def _permitted_by(index: PolicyIndex, packet: Packet) -> str:
+    receiver = index.holders.get(packet.destination)
+    rule = ask_groups(index, receiver, Direction.INGRESS, packet).rule if receiver is not None else None
     return rule.id if rule is not None else ""
 
 
-def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, book: Rulebook) -> Explanation:
+def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, index: PolicyIndex) -> Explanation:
     where = f"on host {at.host}"
     peer, option = _peer(said.direction, packet)
     if said.rule is not None:
@@ -157,19 +157,19 @@ def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, book: Rulebook) 
     groups = f"group {names} of {at.name} has" if len(said.asked) == 1 else f"groups {names} of {at.name} have"
     preposition = "to" if said.direction is Direction.EGRESS else "from"
     text = f"{where}: {groups} no {said.direction.value} rule that permits {service_text(packet)} {preposition} {peer}"
-    group, peer_words = _rule_to_add(said, peer, book)
+    group, peer_words = _rule_to_add(said, peer, index)
     fix = f"netorch sg rule add {at.vpc}/{group.name} {said.direction.value} {service_words(packet)} --{option} {peer_words}"
     return Explanation(code=Code.ENI_SG_RULES_MISMATCH, sentence=text, fix=fix)
 
 
-def _rule_to_add(said: GroupsSay, peer: str, book: Rulebook) -> tuple[SecurityGroup, str]:
+def _rule_to_add(said: GroupsSay, peer: str, index: PolicyIndex) -> tuple[SecurityGroup, str]:
     """Return the group that needs a rule, and whom the rule should name.
 
     An instance is named by a group that it is in: its address may change, and others of its kind may follow. The rules that
     there are tell which group, if one names a group of the peer. An address outside of the VPC has none.
     """
-    holder = book.holders.get(peer)
-    groups = book.groups_of(holder) if holder is not None else []
+    holder = index.holders.get(peer)
+    groups = index.groups_of(holder) if holder is not None else []
     for asked in said.asked:
         named = {rule.group for rule in group_rules(asked, said.direction)}
         found = next((group for group in groups if group.id in named), None)
@@ -252,18 +252,18 @@ def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
     return any(parse_prefix(cidr).holds(version, value) for cidr in cidrs)
 
 
-def policy_text(book: Rulebook, packet: Packet, direction: Direction, *, is_answer: bool = False) -> str:
+def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, is_answer: bool = False) -> str:
     """Return what the records say of a packet at its sender (EGRESS) or receiver (INGRESS), by the names of rules."""
-    eni = book.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+    eni = index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
     if eni is None:
         return f"{direction.value}: nobody has the address"
-    acl = ask_acl(book, eni, direction, packet)
+    acl = ask_acl(index, eni, direction, packet)
     border = "inside the subnet" if acl.acl is None else f"ACL {acl.acl.name} entry {acl.number}"
     if not acl.allows:
         return f"{direction.value}: {border} denies"
     if is_answer:
         return f"{direction.value}: {border}, groups let answers pass"
-    groups = ask_groups(book, eni, direction, packet)
+    groups = ask_groups(index, eni, direction, packet)
     if groups.rule is None or groups.group is None:
         return f"{direction.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"
     return f"{direction.value}: {border}, group {groups.group.name} {groups.rule.id}"

@@ -16,7 +16,7 @@ import msgspec
 from netorch.errors import TraceError
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
-from netorch.trace.rules import Hit, Verdict, Word, parse_rule
+from netorch.trace.nft_rules import Hit, Verdict, Word, parse_rule
 from netorch.trace.skb import Skb
 from netorch.trace.values import Table, split_element
 
@@ -25,7 +25,7 @@ _HOOK: Final = re.compile(r"type filter hook (\w+)(?: device \S+)? priority (-?\
 _MAX_STEPS: Final = 1000  # more than any packet needs; ends a loop of chains
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class HookVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a hook decided, and the rules that led there."""
 
     accepted: bool
@@ -62,7 +62,7 @@ class Ruleset:
         self._bases = sorted(bases, key=lambda base: base.priority)
         self._sets = dict(sets)
 
-    def run(self, hook: str, skb: Skb) -> Judgement:
+    def run(self, hook: str, skb: Skb) -> HookVerdict:
         """Return what the chains of a hook decide; may change the packet's marks. Raises TraceError."""
         hits: list[Hit] = []
         for base in self._bases:
@@ -71,8 +71,8 @@ class Ruleset:
                 if verdict is Word.DROP or (verdict is None and not base.accepts):
                     if verdict is None:
                         hits.append(Hit(chain=base.name, rule="policy drop"))
-                    return Judgement(accepted=False, hits=tuple(hits))
-        return Judgement(accepted=True, hits=tuple(hits))
+                    return HookVerdict(accepted=False, hits=tuple(hits))
+        return HookVerdict(accepted=True, hits=tuple(hits))
 
     def _follow(self, chain: str, skb: Skb, hits: list[Hit]) -> Word | None:
         """Return ACCEPT or DROP, or None when a chain ends without either."""
@@ -105,7 +105,7 @@ class Ruleset:
 
     def _apply(self, chain: str, text: str, skb: Skb, hits: list[Hit]) -> Verdict | None:
         rule = parse_rule(text)
-        verdict = rule.judge(skb, self._sets)
+        verdict = rule.evaluate(skb, self._sets)
         if verdict is not None:
             hits.append(Hit(chain=chain, rule=text, counter=rule.counter))
         return verdict

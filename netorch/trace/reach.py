@@ -34,7 +34,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.packet import ANSWER_TO
 from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, Direction, SecurityGroupRule
 from netorch.trace.paths import Path, Paths
-from netorch.trace.rulebook import Rulebook, acl_entries, group_rules
+from netorch.trace.policy_index import PolicyIndex, acl_entries, group_rules
 from netorch.trace.services import (
     EPHEMERAL,
     NOTHING,
@@ -65,7 +65,7 @@ ALL_DIRECT: Final = Paths({}, ())
 _CLOSED: Final = Part(NOTHING, NOTHING)
 
 
-class Class(msgspec.Struct, frozen=True):
+class EquivalenceClass(msgspec.Struct, frozen=True):
     """What rules can tell of an interface, for one IP version."""
 
     version: int
@@ -78,44 +78,44 @@ class Class(msgspec.Struct, frozen=True):
 class Reach:
     """Every open flow of one VPC, computed when asked for."""
 
-    def __init__(self, book: Rulebook, also: Iterable[int] = (), paths: Paths = ALL_DIRECT) -> None:
+    def __init__(self, index: PolicyIndex, also: Iterable[int] = (), paths: Paths = ALL_DIRECT) -> None:
         """Index a VPC's records. `also` are protocols to tell apart though no rule names them, for comparisons."""
-        self._book = book
+        self._index = index
         self._paths = paths
-        named = {rule.protocol for rule in _all_rules(book)}
+        named = {rule.protocol for rule in _all_rules(index)}
         self.protocols = sorted({ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, *named, *also})
-        self._lookup = _lookup_of(book, paths.prefixes)
-        self._group_parts: dict[tuple[tuple[str, ...], Direction, Class], Services] = {}
-        self._acl_parts: dict[tuple[str, Direction, Class], Services] = {}
+        self._lookup = _lookup_of(index, paths.prefixes)
+        self._group_parts: dict[tuple[tuple[str, ...], Direction, EquivalenceClass], Services] = {}
+        self._acl_parts: dict[tuple[str, Direction, EquivalenceClass], Services] = {}
         self._parts: dict[tuple[tuple[int, Spans], ...], Services] = {}  # equal parts are one object
         self._combined: dict[tuple[int, ...], Flows] = {}  # by the identities of the parts
-        self.members: dict[Class, list[NetworkInterface]] = {}
-        for eni in book.interfaces.values():
+        self.members: dict[EquivalenceClass, list[NetworkInterface]] = {}
+        for eni in index.interfaces.values():
             for version in (4, 6) if eni.ipv6_address else (4,):
                 self.members.setdefault(self.class_of(eni, version), []).append(eni)
 
-    def class_of(self, eni: NetworkInterface, version: int) -> Class:
+    def class_of(self, eni: NetworkInterface, version: int) -> EquivalenceClass:
         """Return an interface's class."""
         address = eni.address if version == 4 else eni.ipv6_address
-        return Class(
+        return EquivalenceClass(
             version, eni.groups, eni.subnet, self._cidrs_around(address), eni.id if eni.id in self._paths.targets else ""
         )
 
-    def path(self, source: Class, destination: Class) -> Path:
+    def path(self, source: EquivalenceClass, destination: EquivalenceClass) -> Path:
         """Return the path of packets from members of one class to members of another, or of the same."""
         return self._paths.there_and_back(self.members[source][0], self.members[destination][0], source.version)
 
-    def between(self, source: Class, destination: Class) -> Flows:
+    def between(self, source: EquivalenceClass, destination: EquivalenceClass) -> Flows:
         """Return what members of one class can open to members of another, or of the same; only protocols that have any."""
         if source.version != destination.version or self.path(source, destination).code is not None:
             return {}
         return self.permitted(source, destination)
 
-    def permitted(self, source: Class, destination: Class) -> Flows:
+    def permitted(self, source: EquivalenceClass, destination: EquivalenceClass) -> Flows:
         """Return what rules permit from one class to another on the path that routes say, the direct one where these drop it."""
         path = self.path(source, destination)
-        passed = [self._book.interfaces[eni_id] for eni_id in path.through] if path.code is None else []
-        points: list[Class | NetworkInterface] = [source, *passed, destination]
+        passed = [self._index.interfaces[eni_id] for eni_id in path.through] if path.code is None else []
+        points: list[EquivalenceClass | NetworkInterface] = [source, *passed, destination]
         groups: list[Services] = []
         there: list[Services] = []
         back: list[Services] = []
@@ -132,13 +132,13 @@ class Reach:
             self._combined[key] = self._combine([*groups, *there], back, source.version)
         return self._combined[key]
 
-    def opens(self, source: Class, destination: Class, protocol: int, number: int) -> bool:
+    def opens(self, source: EquivalenceClass, destination: EquivalenceClass, protocol: int, number: int) -> bool:
         """Return whether one service is open."""
         named = protocol if protocol in self.protocols else ALL_PROTOCOLS
         found = self.between(source, destination).get(named, _CLOSED)
         return holds(found.services, number) and found.answers == ALL_ANSWERS
 
-    def pairs(self, *, of_peers: bool = False) -> Iterator[tuple[Class, Class, Flows]]:
+    def pairs(self, *, of_peers: bool = False) -> Iterator[tuple[EquivalenceClass, EquivalenceClass, Flows]]:
         """Yield every two classes with two different interfaces of which rules let one reach the other; of two VPCs if asked."""
         for source, senders in self.members.items():
             for destination, receivers in self.members.items():
@@ -165,12 +165,12 @@ class Reach:
     def _part(self, services: Services) -> Services:
         return self._parts.setdefault(tuple(services.items()), services)
 
-    def _by_groups(self, groups: tuple[str, ...], direction: Direction, peer: Class) -> Services:
+    def _by_groups(self, groups: tuple[str, ...], direction: Direction, peer: EquivalenceClass) -> Services:
         key = (groups, direction, peer)
         if key not in self._group_parts:
-            book = self._book
-            rules = [rule for name in groups if name in book.groups for rule in group_rules(book.groups[name], direction)]
-            about = [rule for rule in rules if rule.group in peer.groups or not peer.cidrs.isdisjoint(book.cidrs_of(rule))]
+            index = self._index
+            rules = [rule for name in groups if name in index.groups for rule in group_rules(index.groups[name], direction)]
+            about = [rule for rule in rules if rule.group in peer.groups or not peer.cidrs.isdisjoint(index.cidrs_of(rule))]
             services = {
                 protocol: union(span for rule in about for span in services_of(rule, protocol, peer.version))
                 for protocol in self.protocols
@@ -178,8 +178,8 @@ class Reach:
             self._group_parts[key] = self._part(services)
         return self._group_parts[key]
 
-    def _by_acl(self, subnet: str, direction: Direction, peer: Class) -> Services:
-        acl = self._book.acl_of(subnet)
+    def _by_acl(self, subnet: str, direction: Direction, peer: EquivalenceClass) -> Services:
+        acl = self._index.acl_of(subnet)
         key = (acl.id, direction, peer)
         if key not in self._acl_parts:
             entries = [entry for entry in acl_entries(acl, direction) if entry.cidr in peer.cidrs]
@@ -220,20 +220,20 @@ def _allowed(entries: list[AclEntry], protocol: int, version: int) -> Spans:
     return union(allowed)
 
 
-def _all_rules(book: Rulebook) -> Iterator[SecurityGroupRule | AclEntry]:
-    for group in book.groups.values():
+def _all_rules(index: PolicyIndex) -> Iterator[SecurityGroupRule | AclEntry]:
+    for group in index.groups.values():
         yield from group.ingress
         yield from group.egress
-    for acl in book.acls.values():
+    for acl in index.acls.values():
         yield from acl.ingress
         yield from acl.egress
 
 
-def _lookup_of(book: Rulebook, routed: Iterable[str]) -> dict[tuple[int, int], dict[int, set[str]]]:
+def _lookup_of(index: PolicyIndex, routed: Iterable[str]) -> dict[tuple[int, int], dict[int, set[str]]]:
     """Return every CIDR that a rule or route names, by (version, length) and network."""
     texts: set[str] = set(routed)
-    for rule in _all_rules(book):
-        texts.update(book.cidrs_of(rule) if isinstance(rule, SecurityGroupRule) else (rule.cidr,))
+    for rule in _all_rules(index):
+        texts.update(index.cidrs_of(rule) if isinstance(rule, SecurityGroupRule) else (rule.cidr,))
     lookup: dict[tuple[int, int], dict[int, set[str]]] = {}
     for text in texts:
         prefix: Prefix = parse_prefix(text)

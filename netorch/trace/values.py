@@ -55,23 +55,23 @@ class Table:
         found = single.get(tuple(values))
         if found is not None:
             return found
-        return next((value for box, value in spans if _holds(box, values)), None)
+        return next((value for interval, value in spans if _holds(interval, values)), None)
 
     def _parse(self, fields: Sequence[Field]) -> tuple[dict[tuple[Value, ...], str], list[tuple[tuple[Span, ...], str]]]:
         single: dict[tuple[Value, ...], str] = {}
         spans: list[tuple[tuple[Span, ...], str]] = []
         for items, value in self._elements:
-            box = tuple(parse_span(field, item) for field, item in zip(fields, items, strict=True))
-            if all(first == last for first, last in box):
-                single[tuple(first for first, _ in box)] = value
+            interval = tuple(parse_span(field, item) for field, item in zip(fields, items, strict=True))
+            if all(first == last for first, last in interval):
+                single[tuple(first for first, _ in interval)] = value
             else:
-                spans.append((box, value))
+                spans.append((interval, value))
         return single, spans
 
 
-def _holds(box: Sequence[Span], values: Sequence[Value]) -> bool:
+def _holds(interval: Sequence[Span], values: Sequence[Value]) -> bool:
     # A name is only compared with names, a number with numbers: both ends of a span are of its field's kind.
-    return all(first <= value <= last for (first, last), value in zip(box, values, strict=True))  # type: ignore[operator]
+    return all(first <= value <= last for (first, last), value in zip(interval, values, strict=True))  # type: ignore[operator]
 
 
 def split_element(text: str) -> tuple[tuple[str, ...], str]:

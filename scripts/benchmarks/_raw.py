@@ -33,13 +33,13 @@ ROUNDS = 2
 VTEP = "192.0.2.11"
 # What the sets of the skeletons say of themselves.
 SPECS = {
-    "peers4": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32",
-    "peers6": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128",
+    "senders4": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32",
+    "senders6": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128",
     "members": "typeof ip saddr . @th,64,32 . @th,96,32",
     "zone": "typeof iifname : ct zone; size 65535",
     "port_zone": "typeof iifname : ct zone; size 65535",
-    "sends": "type ifname : verdict; size 65535",
-    "takes": "type ifname : verdict; size 65535",
+    "egress_policy": "type ifname : verdict; size 65535",
+    "ingress_policy": "type ifname : verdict; size 65535",
 }
 
 
@@ -66,11 +66,11 @@ class Raw:
             [*overlay_tables(), underlay_table(), *(obj for obj in objects if isinstance(obj, Sysctl) and not obj.ifname)]
         )
         vrfs = [obj for obj in objects if isinstance(obj, Vrf)]
-        self.send(self.overlay, [encode.new_vrf(obj) for obj in vrfs] + [encode.mark(obj.ifname) for obj in vrfs])
+        self.send(self.overlay, [encode.new_vrf(obj) for obj in vrfs] + [encode.set_altname(obj.ifname) for obj in vrfs])
         vxlans = [obj for obj in objects if isinstance(obj, Vxlan)]
         index = self.indexes(vrfs)
         self.send(self.underlay, [encode.new_vxlan(obj, self.overlay_fd, index[obj.vrf]) for obj in vxlans])
-        self.send(self.overlay, [encode.mark(obj.ifname) for obj in vxlans])
+        self.send(self.overlay, [encode.set_altname(obj.ifname) for obj in vxlans])
         self.unclocked([obj for obj in objects if isinstance(obj, TapPort)])
         self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and obj.ifname])
         self.build_nft(objects)

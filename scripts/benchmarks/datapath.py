@@ -21,7 +21,7 @@ import msgspec
 from common import Figure, percentile, show
 from datapath_vm.policy import Policy, networks_of_one, only_connections, peers, policy_by_hand, ports_of_one, without_table
 from datapath_vm.topologies import Site, build_plain, clear
-from datapath_vm.traffic import Flow, check_refusal, check_spoofing, deafen_receiver, measure
+from datapath_vm.traffic import Flow, check_drop, check_spoofing, deafen_receiver, measure
 from stock import run_in_stock_kernel
 
 from netorch.compiler.base import PORT_MAC
@@ -70,7 +70,7 @@ def measure_parts(runs: int, report: Report) -> None:
     policy.full()
     measure_flows("full", runs, report)
     check_spoofing(PORT_MAC)
-    check_refusal(PORT_MAC)
+    check_drop(PORT_MAC)
     policy.without_acl()
     measure_flows("no ACL", runs, report)
     site.close()
@@ -82,7 +82,7 @@ def measure_parts(runs: int, report: Report) -> None:
     policy_by_hand()
     measure_flows("hand", runs, report)
     check_spoofing(PORT_MAC)
-    check_refusal(PORT_MAC)
+    check_drop(PORT_MAC)
     clear()
 
 
@@ -103,7 +103,7 @@ def measure_growth(runs: int, report: Report) -> None:
             changes[what](Policy(site), count)
             site.close()
             measure_flows(f"{count} {what}", runs, report)
-            check_refusal(PORT_MAC)
+            check_drop(PORT_MAC)
             clear()
 
 
@@ -125,7 +125,7 @@ def measure_tables(runs: int, report: Report) -> None:
         Policy(site).full()
         site.close()
         measure_flows(f"{count} route tables", runs, report)
-        check_refusal(PORT_MAC)
+        check_drop(PORT_MAC)
         clear()
 
 

@@ -314,7 +314,7 @@ def verdict_figures() -> list[Figure]:
     note = f"{verdicts.sent:,} packets of each kind during {UPDATES:,} updates, gaps of at most {verdicts.longest_s * 1e3:.0f} ms"
     table = [
         Figure(name="permitted packets lost", value=verdicts.lost, goal=0, digits=0, note=note),
-        Figure(name="refused packets let through", value=verdicts.leaked, goal=0, digits=0),
+        Figure(name="dropped packets let through", value=verdicts.leaked, goal=0, digits=0),
     ]
     for name, values in seconds.items():
         note = f"p99 {percentile(values, 99) * 1e3:.2f} ms, longest {max(values) * 1e3:.2f} ms"

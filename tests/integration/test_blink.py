@@ -21,7 +21,7 @@ from pyroute2 import IPRoute
 from netorch.compiler.base import link_local
 from netorch.drivers import netns
 from tests.rig.crafted import advertise, framed
-from tests.rig.packets import ETH_P_ARP, Ear, arp, ethernet, udp
+from tests.rig.packets import ETH_P_ARP, PacketListener, arp, ethernet, udp
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -119,47 +119,47 @@ class Ears:
     """Hear at all victims at once."""
 
     def __init__(self, world: World) -> None:
-        self.ears = [Ear(world.instance(name).id) for name in VICTIMS]
+        self.listeners = [PacketListener(world.instance(name).id) for name in VICTIMS]
 
     def open(self) -> bool:
         """Return whether honest packets of both versions have come to all victims since `forget`."""
-        heard = [ear.heard(b"honest-v4") and ear.heard(b"honest-v6") for ear in self.ears]
-        assert not any(ear.heard(b"spoofed") for ear in self.ears)
+        heard = [listener.heard(b"honest-v4") and listener.heard(b"honest-v6") for listener in self.listeners]
+        assert not any(listener.heard(b"spoofed") for listener in self.listeners)
         return all(heard)
 
     def forget(self) -> None:
         """Forget what has come so far, none of which may be spoofed."""
-        assert not [frame for ear in self.ears for frame in ear.take() if b"spoofed" in frame]
+        assert not [frame for listener in self.listeners for frame in listener.take() if b"spoofed" in frame]
 
 
 def test_no_spoofed_packet_passes_whatever_happens_to_the_port(hammered: tuple[World, Hammer]) -> None:
     world, hammer = hammered
-    ears = Ears(world)
+    listeners = Ears(world)
     try:
         for host in ("hv1", "hv2"):  # the second time it moves there, under its own fire
             world.apply(CLOUD + SQUATTER % host)
-            ears.forget()
-            wait_for(ears.open, f"the port at {host} to be open")
+            listeners.forget()
+            wait_for(listeners.open, f"the port at {host} to be open")
         for _ in range(3):
             _delete_device("squat")
-            ears.forget()
-            wait_for(ears.open, "the port to come back after its instance has deleted it")
+            listeners.forget()
+            wait_for(listeners.open, "the port to come back after its instance has deleted it")
         _delete_port(world)
-        ears.forget()
-        wait_for(ears.open, "the port to come back after somebody has deleted it")
+        listeners.forget()
+        wait_for(listeners.open, "the port to come back after somebody has deleted it")
         before = sum(world.counters("hv2").values())
         world.stop_agent("hv2")
-        ears.forget()
-        wait_for(ears.open, "the port to be open without an agent")
+        listeners.forget()
+        wait_for(listeners.open, "the port to be open without an agent")
         assert sum(world.counters("hv2").values()) > before
         world.start_agents("hv2")
         world.apply(CLOUD, wait=False)
         wait_for(lambda: not _has_device("squat"), "the port to be gone")
-        ears.forget()
+        listeners.forget()
         assert hammer.sent > 100
     finally:
-        for ear in ears.ears:
-            ear.close()
+        for listener in listeners.listeners:
+            listener.close()
 
 
 def _delete_device(place: str) -> None:

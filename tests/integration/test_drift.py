@@ -111,7 +111,7 @@ DAMAGES: dict[str, Damage] = {
     ),
     "proxy ARP is switched off": lambda w, ipr: _write(w, f"ipv4/conf/{w.port('acme/a')}/proxy_arp", "0"),
     "GRO is switched on": lambda w, ipr: gro(w, "vx20000", on=True),
-    "a peer element is deleted": lambda w, ipr: nft(w, UNDERLAY, "flush set ip netorch peers4"),
+    "a peer element is deleted": lambda w, ipr: nft(w, UNDERLAY, "flush set ip netorch senders4"),
     "a rule is added": lambda w, ipr: nft(w, UNDERLAY, "insert rule ip netorch input accept"),
     "the verifying table is deleted": lambda w, ipr: nft(w, UNDERLAY, "delete table ip netorch"),
     "the overlay's tables are flushed": lambda w, ipr: nft(w, OVERLAY, "flush ruleset"),

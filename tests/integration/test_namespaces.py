@@ -80,7 +80,7 @@ def test_who_is_refused_a_namespace_is_told_why_and_nobody_else_suffers(two: Wor
     assert "eth0" in foreigner(victim, "link")
 
 
-def bears_mark(overlay: str, name: str) -> bool:
+def has_altname(overlay: str, name: str) -> bool:
     return f"netorch-{name}" in foreigner(overlay, f"link show dev {name}")
 
 
@@ -89,7 +89,7 @@ def test_a_running_agent_gives_devices_their_marks_and_ports_back(two: World) ->
     port, vni = two.port("acme/b"), two.eni("acme/b").vni
     for name in (port, f"vx{vni}", f"vrf{vni}"):
         foreigner(overlay, f"link property del dev {name} altname netorch-{name}")
-        wait_for(partial(bears_mark, overlay, name), f"the mark of {name}", 10.0)
+        wait_for(partial(has_altname, overlay, name), f"the mark of {name}", 10.0)
     assert two.reaches("acme/a", "acme/b")
     with namespace("container"):
         foreigner(overlay, f"link set {port} netns container")

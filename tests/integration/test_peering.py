@@ -23,7 +23,7 @@ from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Put
 from tests.rig.crafted import framed, send_frames
-from tests.rig.packets import PATIENCE_S, Ear, udp
+from tests.rig.packets import PATIENCE_S, PacketListener, udp
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -198,11 +198,11 @@ def test_nobody_sends_to_a_peer_in_anothers_name(cloud: World) -> None:
     cloud.settle()
     before = cloud.counters("hv1")
     others = [cloud.eni(name).address for name in ("b/b2", "c/c1", "a/a2")]
-    with Ear(far.instance) as ear:
+    with PacketListener(far.instance) as listener:
         for number, source in enumerate([*others, near.address]):
             send_frames(near.instance, "eth0", [framed(near.mac, udp(source, far.address, b"from %d" % number))])
-        assert ear.hears(b"from %d" % len(others), within_s=PATIENCE_S)
-        assert not [number for number in range(len(others)) if ear.heard(b"from %d" % number)]
+        assert listener.hears(b"from %d" % len(others), within_s=PATIENCE_S)
+        assert not [number for number in range(len(others)) if listener.heard(b"from %d" % number)]
     assert cloud.counters("hv1")["peer_source"] - before["peer_source"] == len(others)
     assert reached(cloud, ["a/a1", "b/b1", "b/b2"], 4) >= {("a/a1", "b/b1"), ("a/a1", "b/b2")}
 

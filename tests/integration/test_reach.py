@@ -51,13 +51,13 @@ def test_instances_reach_their_own_vpc_and_nobody_else(world: World) -> None:
 
 
 def test_an_echo_is_heard_in_its_own_vpc_only(world: World) -> None:
-    from tests.rig.packets import PATIENCE_S, Ear
+    from tests.rig.packets import PATIENCE_S, PacketListener
 
     vpcs = ["acme", "globex"]
     world.start_agents()
     world.apply(overlapping_vpcs(vpcs))
     for version, target in itertools.product((4, 6), ("i1", "i2", "i3")):
-        listeners = {vpc: Ear(world.instance(f"{vpc}/{target}").id) for vpc in vpcs}
+        listeners = {vpc: PacketListener(world.instance(f"{vpc}/{target}").id) for vpc in vpcs}
         from netorch.model.addr import packed
 
         eni = world.eni(f"acme/{target}")

@@ -13,7 +13,7 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
 from netorch.agent.snapshot import SnapshotFile
-from netorch.control.actions.instances import Wish, run_instance
+from netorch.control.actions.instances import RunRequest, run_instance
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.errors import KernelError
@@ -169,7 +169,7 @@ def test_a_store_that_is_another_one_is_refused(world: World) -> None:
     assert world.agent("hv1").reconciler.writes == 0
 
 
-def test_a_poisoned_vpc_does_not_harm_another(world: World) -> None:
+def test_an_unreadable_vpc_does_not_harm_another(world: World) -> None:
     world.start_agents()
     world.apply(CLOUD + CLOUD.replace("vpcs:\n", "").replace("acme", "globex"))
     vni = world.vpc("acme").vni
@@ -182,8 +182,8 @@ def test_a_poisoned_vpc_does_not_harm_another(world: World) -> None:
     wait_for(lambda: vni in world.agent("hv1").reconciler.problems, "the problem to be told")
     wait_for(lambda: world.store.get(keys.vpc_status("hv1", vni)) is not None, "the problem to be reported")
     world.stop_agent("hv1")
-    world.start_agents("hv1")  # a fresh agent that has never compiled the poisoned VPC must not remove it
-    placed = run_instance(world.store, world.caller, Wish(name="c", subnet=subnet, host="hv1"))
+    world.start_agents("hv1")  # a fresh agent that has never compiled the unreadable VPC must not remove it
+    placed = run_instance(world.store, world.caller, RunRequest(name="c", subnet=subnet, host="hv1"))
     probe = Probe(netns=placed.instance.id, destination="10.44.12.5")
     wait_for(lambda: _answers(probe), "the other VPC to go on changing")
     assert traffic.stop() == 0

@@ -86,7 +86,7 @@ def test_model_kernel_and_live_packet_agree(steady: World) -> None:
     for source, destination, service, code, counter in STORIES:
         found = traced(steady, source, destination, service)
         assert found.disagreement == "", (source, destination, service)
-        assert found.kernel_flaw == found.live.why_not == ""
+        assert found.kernel_problem == found.live.why_not == ""
         assert (found.verdict.code, found.reachable) == (code, code is None)
         # What instances' own kernels send meanwhile, of IPv6 above all, may be counted beside it.
         assert not counter or ("hv2", counter) in found.live.drops
@@ -100,7 +100,7 @@ def test_a_route_that_leads_to_nothing_is_found_by_all_three_and_named(steady: W
     stories = [("a", "c", "10.44.13.0/24", gone), ("a", "192.0.2.9", "0.0.0.0/0", "blackhole"), ("b", "c", "10.44.13.0/24", gone)]
     for source, destination, prefix, target in stories:
         found = traced(steady, source, destination, "udp/53")
-        assert (found.disagreement, found.kernel_flaw, found.live.why_not, found.live.arrived) == ("", "", "", False)
+        assert (found.disagreement, found.kernel_problem, found.live.why_not, found.live.arrived) == ("", "", "", False)
         assert found.verdict.code is Code.BAD_STATE_ROUTE
         assert found.verdict.sentence.endswith(f"route {prefix} via {target} of route table closed leads to nothing")
     assert traced(steady, "a", "b", "tcp/443").reachable
@@ -111,7 +111,7 @@ def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(
         CLOUD.replace("egress: [{rule: 100, action: allow, protocol: all", "egress: [{rule: 100, action: allow, protocol: tcp")
     )
     found = traced(steady, "a", "c", "udp/53")
-    assert (found.disagreement, found.kernel_flaw) == ("", "")
+    assert (found.disagreement, found.kernel_problem) == ("", "")
     assert (found.live.arrived, found.live.answered, found.reachable) == (True, False, False)
     assert found.kernel is not None
     assert found.kernel.back is not None

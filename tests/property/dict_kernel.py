@@ -11,7 +11,7 @@ from netorch.state.op import Create, Delete, Op, Replace
 Objects = dict[Key, KernelObject]
 
 
-class Refused(AssertionError):
+class DroppedPacket(AssertionError):
     """An operation that Linux would not carry out."""
 
 
@@ -33,14 +33,14 @@ class DictKernel:
             case Create(obj):
                 self._need_parent(obj)
                 if obj.key in self.objects and obj.key[0] in ("link", "nft-table", "rule", "nft-element"):
-                    raise Refused(f"{obj.key} exists")
+                    raise DroppedPacket(f"{obj.key} exists")
                 self.objects[obj.key] = obj
             case Replace(old, obj):
                 self._need_parent(obj)
                 if self.objects.get(obj.key) != old:
-                    raise Refused(f"{old} is not there: {self.objects.get(obj.key)}")
+                    raise DroppedPacket(f"{old} is not there: {self.objects.get(obj.key)}")
                 if not obj.replaces(old):
-                    raise Refused(f"{old} cannot be changed into {obj}")
+                    raise DroppedPacket(f"{old} cannot be changed into {obj}")
                 self._replace(obj)
             case Delete(obj):
                 self.lose(obj.key)
@@ -67,4 +67,4 @@ class DictKernel:
 
     def _need_parent(self, obj: KernelObject) -> None:
         if obj.parent is not None and obj.parent not in self.objects:
-            raise Refused(f"{obj.key} has no {obj.parent}")
+            raise DroppedPacket(f"{obj.key} has no {obj.parent}")

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from netorch.agent.tasks.allowance import over_allowance
 from netorch.control.actions import enis, hosts, instances, moves, peerings, route_tables, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.errors import ApiError, Compacted
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
@@ -134,8 +134,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seed=SEED, host=HOSTS)
     def run(self, seed: int, host: str) -> None:
-        wish = Wish(subnet=self.some(Subnet, seed), host=host)
-        self.try_to(lambda: instances.run_instance(self.world.store, self.world.operator, wish))
+        request = RunRequest(subnet=self.some(Subnet, seed), host=host)
+        self.try_to(lambda: instances.run_instance(self.world.store, self.world.operator, request))
 
     @rule(seed=SEED)
     def terminate(self, seed: int) -> None:
@@ -264,7 +264,7 @@ class Histories(RuleBasedStateMachine):
     # --- the store -----------------------------------------------------------------------------------------------------------
 
     @rule(host=HOSTS, cut=st.booleans())
-    def cut_or_mend(self, host: str, cut: bool) -> None:
+    def cut_or_repair(self, host: str, cut: bool) -> None:
         self.world.wires[host].cut = cut
 
     @rule(host=HOSTS, calls=st.integers(0, 12), lose_answer=st.booleans())
@@ -294,7 +294,7 @@ class Histories(RuleBasedStateMachine):
         """Let everything be well again, wait, and look."""
         world = self.world
         try:
-            self._mend()
+            self._repair()
             world.settle(40, audits=False)
             self._check_words()
             self._check_allowances()
@@ -306,7 +306,7 @@ class Histories(RuleBasedStateMachine):
                 kernel.close()
             self.directory.cleanup()
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         world = self.world
         for name, kernel in world.kernels.items():
             kernel.host.failures.clear()

@@ -48,7 +48,7 @@ def test_applying_the_difference_of_two_clouds_turns_one_into_the_other(data: st
 
 
 @given(st.data(), hosts)
-def test_applying_the_difference_mends_any_drift(data: st.DataObject, host: str) -> None:
+def test_applying_the_difference_repairs_any_drift(data: st.DataObject, host: str) -> None:
     objects = state(data, host)
     found = data.draw(drifted(objects))
     assert unlike(objects, DictKernel(found).run(diff(objects, found))) == []

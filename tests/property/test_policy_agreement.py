@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from netorch.model.security import UDP
 from policy.connections import Connections
-from policy.evaluate import judge
+from policy.evaluate import verdict_on
 from tests.property.policy_scripts import Script, scripts, stored_scripts
 from tests.property.policy_strategies import PolicyCase, cases, packets
 from tests.property.walked import Site, end_of, end_of_walk
@@ -24,7 +24,7 @@ def test_a_packet_that_begins_a_connection_ends_as_the_oracle_says(data: st.Data
     site = Site(case)
     for packet in data.draw(st.lists(packets(case.policy), min_size=1, max_size=12, unique=True)):
         site.forget()
-        verdict, found = judge(case.policy, packet), site.send(packet)
+        verdict, found = verdict_on(case.policy, packet), site.send(packet)
         assert end_of_walk(found) == end_of(verdict), (packet, verdict, found)
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 
 from netorch.model.packet import Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.trace.policy_index import PolicyIndex
 from netorch.trace.reach import Reach
-from netorch.trace.rulebook import Rulebook
 from netorch.trace.services import EPHEMERAL, service
-from policy.evaluate import Memory, Policy, Standing, judge
+from policy.evaluate import Memory, Policy, Standing, verdict_on
 from tests.property.policy_strategies import OTHERS, PORTS, policies
 
 pytestmark = pytest.mark.slow
@@ -43,15 +43,15 @@ def is_open(policy: Policy, packet: Packet) -> bool:
 
 def is_answered(policy: Policy, packet: Packet, port: int) -> bool:
     """Return whether a packet and the answer to it pass, where the sender has chosen this port."""
-    if not judge(policy, packet).passed:
+    if not verdict_on(policy, packet).passed:
         return False
     answer = msgspec.structs.replace(packet, source_port=port).answer()
-    return judge(policy, answer, at_sender=TRACKED, at_receiver=TRACKED).passed
+    return verdict_on(policy, answer, at_sender=TRACKED, at_receiver=TRACKED).passed
 
 
 @given(policies())
 def test_what_reach_says_is_what_the_oracle_lets_through(policy: Policy) -> None:
-    reach = Reach(Rulebook(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists))
+    reach = Reach(PolicyIndex(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists))
     for sender, receiver in permutations(policy.interfaces, 2):
         for version, source, destination in zip((4, 6), sender.addresses, receiver.addresses, strict=True):
             classes = reach.class_of(sender, version), reach.class_of(receiver, version)

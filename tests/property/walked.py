@@ -12,18 +12,18 @@ from netorch.compiler.registry import compile_host, compile_slice, load_compiler
 from netorch.model.ids import port_name
 from netorch.model.packet import ACK, SYN, Packet
 from netorch.model.security import TCP
-from netorch.trace.machine import Machine
+from netorch.trace.host_model import HostModel
 from netorch.trace.walk import Ct, Departure, Walk, walk
-from policy.evaluate import Judge, Verdict
+from policy.evaluate import Stage, Verdict
 from tests.property.policy_strategies import HOSTS, ZONE, PolicyCase
 
 COMPILERS = load_compilers()
 ARRIVES = "arrives"
 COUNTERS = {
-    Judge.SENDER_ACL: "acl_egress",
-    Judge.SENDER_GROUPS: "sg_egress",
-    Judge.RECEIVER_ACL: "acl_ingress",
-    Judge.RECEIVER_GROUPS: "sg_ingress",
+    Stage.SENDER_ACL: "acl_egress",
+    Stage.SENDER_GROUPS: "sg_egress",
+    Stage.RECEIVER_ACL: "acl_ingress",
+    Stage.RECEIVER_GROUPS: "sg_ingress",
 }
 
 
@@ -42,11 +42,11 @@ class Site:
     def __init__(self, case: PolicyCase) -> None:
         self._case = case
         self._flows: dict[tuple[str, object], Flow] = {}
-        self.machines = _compiled(case)
+        self.host_models = _compiled(case)
 
     def change(self, case: PolicyCase) -> None:
         """Give the hosts what other rules come to; they keep their connections."""
-        self._case, self.machines = case, _compiled(case)
+        self._case, self.host_models = case, _compiled(case)
 
     def forget(self) -> None:
         """Let the kernels forget all connections."""
@@ -58,7 +58,7 @@ class Site:
         assert sender is not None
         start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
         seen = {host: self._seen(host, packet) for host in HOSTS}
-        found = walk(self.machines, start, packet, {(host, ZONE): ct for host, ct in seen.items()})
+        found = walk(self.host_models, start, packet, {(host, ZONE): ct for host, ct in seen.items()})
         for (host, _), mark in found.marks.items():
             flow = self._flows.get((host, _key(packet)))
             confirmed = found.arrived or host != found.host
@@ -86,13 +86,13 @@ class Site:
         return Ct(state="established" if known else "new", direction=direction, mark=flow.mark)
 
 
-def _compiled(case: PolicyCase) -> dict[str, Machine]:
+def _compiled(case: PolicyCase) -> dict[str, HostModel]:
     mappings = list(case.mappings())
-    machines = {}
+    host_models = {}
     for host in HOSTS:
         view = case.view(host)
-        machines[host] = Machine(host, compile_host(COMPILERS, view.host) | compile_slice(COMPILERS, view, mappings))
-    return machines
+        host_models[host] = HostModel(host, compile_host(COMPILERS, view.host) | compile_slice(COMPILERS, view, mappings))
+    return host_models
 
 
 def _key(packet: Packet) -> object:
@@ -106,9 +106,9 @@ def _key(packet: Packet) -> object:
 
 def end_of(verdict: Verdict) -> str:
     """Return the counter of a packet that the oracle refuses, or `arrives`."""
-    if verdict.refused_by is None:
+    if verdict.dropped_by is None:
         return ARRIVES
-    return "invalid" if verdict.strange else COUNTERS[verdict.refused_by]
+    return "invalid" if verdict.strange else COUNTERS[verdict.dropped_by]
 
 
 def end_of_walk(found: Walk) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from netorch.drivers import netns
 from netorch.model.addr import packed, version_of
-from tests.rig.packets import Ear
+from tests.rig.packets import PacketListener
 from tests.rig.world import World
 
 VNI = 20000
@@ -98,10 +98,10 @@ def socket_in(instance: str, version: int, kind: socket.SocketKind) -> socket.so
     return found
 
 
-def passed(ear: Ear, one: str, other: str) -> tuple[int, int]:
+def passed(listener: PacketListener, one: str, other: str) -> tuple[int, int]:
     """Return how many frames have come or gone since the last call, by direction."""
     there, back = packed(one) + packed(other), packed(other) + packed(one)
-    frames = ear.take()
+    frames = listener.take()
     return sum(there in frame for frame in frames), sum(back in frame for frame in frames)
 
 

@@ -46,7 +46,7 @@ _PATIENCE_S: Final = 10.0
 _ETH_P_ALL, _PACKET_IGNORE_OUTGOING, _SOL_PACKET = 3, 23, 263  # linux/if_ether.h, linux/if_packet.h, linux/socket.h
 # Instances say nothing of themselves: what arrives is heard, and then dropped.
 _DEAF: Final = "table inet deaf { chain input { type filter hook input priority 0; policy drop; }; }"
-_NOISE: Final = frozenset({"untold", "to_router"})  # how much of a flood was not told; solicitations of routers
+_NOISE: Final = frozenset({"suppressed", "to_router"})  # how much of a flood was not told; solicitations of routers
 
 Place = tuple[int, int]  # VNI and place
 _LONGEST_WAYS: Final = ((0, 2), (3, 1))  # from host to host, both ways
@@ -121,8 +121,8 @@ class Arena:
             for name, kernel in self._kernels.items():
                 assert diff(self._held[name], kernel.dump()) == []
         finally:
-            for ear in self._ears.values():
-                ear.close()
+            for listener in self._ears.values():
+                listener.close()
             for kernel in self._kernels.values():
                 kernel.close()
             self._world.close()
@@ -139,7 +139,7 @@ class Arena:
             assert [str(failure.error) for failure in failures] == []
         for vni, place in product((script.vni, OPEN_VNI), range(len(PLACES))):
             if (vni, place) not in self._ears:
-                self._ears[vni, place] = _ear(interface_at(place, (), vni).instance)
+                self._ears[vni, place] = _listener(interface_at(place, (), vni).instance)
 
     def _counters(self) -> dict[str, dict[str, int]]:
         return {name: kernel.counters() for name, kernel in self._kernels.items()}
@@ -153,7 +153,7 @@ class Arena:
         batch.sent[token] = packet
         batch.arrivals[token] = [(vni, there)] if end == ARRIVES else []
         if end != ARRIVES:
-            batch.refusals[PLACES[here if verdict.refused_by in AT_SENDER else there], end] += 1
+            batch.refusals[PLACES[here if verdict.dropped_by in AT_SENDER else there], end] += 1
 
     def _emit(self, vni: int, packet: Packet, *, cut: bool = False) -> bytes:
         self.sent += 1
@@ -181,12 +181,12 @@ class Arena:
     def _listen(self, markers: dict[bytes, Place]) -> dict[bytes, list[Place]]:
         """Return where each token has been heard when all markers have arrived."""
         heard: dict[bytes, list[Place]] = {}
-        places = {ear: place for place, ear in self._ears.items()}
+        places = {listener: place for place, listener in self._ears.items()}
 
-        def hear(ears: Iterable[socket.socket]) -> None:
-            for ear in ears:
-                for token in _tokens(ear):
-                    heard.setdefault(token, []).append(places[ear])
+        def hear(listeners: Iterable[socket.socket]) -> None:
+            for listener in listeners:
+                for token in _tokens(listener):
+                    heard.setdefault(token, []).append(places[listener])
 
         while any(place not in heard.get(token, []) for token, place in markers.items()):
             ready, _, _ = select.select(list(places), [], [], _PATIENCE_S)
@@ -196,26 +196,26 @@ class Arena:
         return heard
 
 
-def _ear(instance: str) -> socket.socket:
+def _listener(instance: str) -> socket.socket:
     """Return a socket that sends frames as an instance and hears those that it receives, which nothing answers."""
     fd = netns.find(instance)
     try:
         with netns.inside(fd):
             code, _, error = nftables.Nftables().cmd(_DEAF)
             assert code == 0, error
-            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-            ear.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            ear.bind(("eth0", _ETH_P_ALL))
+            listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            listener.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            listener.bind(("eth0", _ETH_P_ALL))
     finally:
         os.close(fd)
-    ear.setblocking(False)
-    return ear
+    listener.setblocking(False)
+    return listener
 
 
-def _tokens(ear: socket.socket) -> Iterator[bytes]:
+def _tokens(listener: socket.socket) -> Iterator[bytes]:
     with suppress(BlockingIOError):
         while True:
-            yield from re.findall(rb"token[0-9a-f]{8}", ear.recv(65535))
+            yield from re.findall(rb"token[0-9a-f]{8}", listener.recv(65535))
 
 
 def _place_of(address: str) -> int:

@@ -70,13 +70,13 @@ def send_frame(netns_name: str, ifname: str, frame: bytes) -> None:
         sender.send(frame)
 
 
-class Ear(Listener):
+class PacketListener(Listener):
     """Hears every frame that a device receives or sends inside a namespace."""
 
     def __init__(self, netns_name: str, ifname: str = "eth0") -> None:
         super().__init__(netns_name, ifname)
 
-    def __enter__(self) -> Ear:
+    def __enter__(self) -> PacketListener:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

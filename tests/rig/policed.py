@@ -29,7 +29,7 @@ from netorch.model.eni import Instance
 from netorch.model.security import Direction, SecurityGroup
 from netorch.store.base import Put
 from tests.rig.crafted import framed, send_frames
-from tests.rig.packets import PATIENCE_S, Ear
+from tests.rig.packets import PATIENCE_S, PacketListener
 from tests.rig.world import World, wait_for
 
 PASSED = "passed"
@@ -114,7 +114,7 @@ class Policed:
 
     def __init__(self, world: World, text: str) -> None:
         self.world = world
-        self._ears: dict[str, Ear] = {}
+        self._ears: dict[str, PacketListener] = {}
         self._netns: dict[str, str] = {}
         self._macs: dict[str, str] = {}
         self.apply(text)
@@ -141,10 +141,10 @@ class Policed:
 
     # --- packets -------------------------------------------------------------------------------------------------------------
 
-    def ear(self, name: str) -> Ear:
+    def listener(self, name: str) -> PacketListener:
         """Return the ear at an instance, which has forgotten what it heard before."""
         if name not in self._ears:
-            self._ears[name] = Ear(self._netns[name])
+            self._ears[name] = PacketListener(self._netns[name])
         self._ears[name].take()
         return self._ears[name]
 
@@ -160,11 +160,11 @@ class Policed:
     def verdict(self, source: str, target: str, packet: Packet, cut: Cut = whole) -> str:
         """Return what becomes of a packet, sent in the pieces that `cut` makes of it: PASSED, or the counters it raises."""
         needle = os.urandom(NEEDLE_BYTES)
-        ear, before = self.ear(target), self.counters()
+        listener, before = self.listener(target), self.counters()
         self.emit(source, cut(packet / Raw(needle)))
 
         def known() -> str:
-            if ear.heard(needle):
+            if listener.heard(needle):
                 return PASSED
             return "+".join(name for name, count in sorted(self.counters().items()) if count > before[name])
 
@@ -172,12 +172,12 @@ class Policed:
 
     def vanishes(self, source: str, target: str, packets: Sequence[bytes], needle: bytes, marker: Packet) -> bool:
         """Return whether nothing of some packets arrives; the marker, which passes, tells when nothing more is coming."""
-        ear = self.ear(target)
+        listener = self.listener(target)
         self.emit(source, packets)
         sign = os.urandom(NEEDLE_BYTES)
         self.emit(source, [bytes(marker / Raw(sign))])
-        assert ear.hears(sign, within_s=PATIENCE_S)
-        return not ear.heard(needle)
+        assert listener.hears(sign, within_s=PATIENCE_S)
+        return not listener.heard(needle)
 
     def counters(self) -> dict[str, int]:
         """Return the drops of all hosts by reason."""
@@ -219,8 +219,8 @@ class Policed:
 
     def close(self) -> None:
         """Close the ears."""
-        for ear in self._ears.values():
-            ear.close()
+        for listener in self._ears.values():
+            listener.close()
 
 
 @contextmanager

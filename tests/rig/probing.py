@@ -121,10 +121,10 @@ class Prober:
             time.sleep(max(0.0, due - time.monotonic()))
 
     def _hear(self) -> None:
-        for place, ear in self._sockets.items():
+        for place, listener in self._sockets.items():
             with suppress(OSError):  # EAGAIN: that was all; ENETDOWN: a device is gone
                 while True:
-                    frame, (_, _, kind, *_) = ear.recvfrom(65535)
+                    frame, (_, _, kind, *_) = listener.recvfrom(65535)
                     if kind != socket.PACKET_OUTGOING:
                         self._count(place, frame)
 

@@ -1,4 +1,4 @@
-"""The attacked cloud: two customers with the same addresses, a stranger at the underlay, ears at every victim."""
+"""The attacked cloud: two customers with the same addresses, a stranger at the underlay, listeners at every victim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyroute2 import IPRoute
 
 from netorch.drivers import netns
 from tests.rig.crafted import framed, send_frames
-from tests.rig.packets import PATIENCE_S, Ear, udp
+from tests.rig.packets import PATIENCE_S, PacketListener, udp
 from tests.rig.world import World
 
 CLOUD = """
@@ -65,21 +65,21 @@ class Site:
     def nobody_hears(self, needle: bytes, *, wire: str = "") -> Iterator[None]:
         """Check that what the block sends is heard by no victim, nor, if a host is named, leaves that host."""
         with ExitStack() as stack:
-            ears = {name: stack.enter_context(Ear(self.netns[name])) for name in VICTIMS}
-            leaving = stack.enter_context(Ear("spine", f"to-{wire}")) if wire else None
+            listeners = {name: stack.enter_context(PacketListener(self.netns[name])) for name in VICTIMS}
+            leaving = stack.enter_context(PacketListener("spine", f"to-{wire}")) if wire else None
             yield
-            self.settle(ears["acme/a"], ears["acme/e"])
-            heard = [name for name, ear in ears.items() if ear.heard(needle)]
+            self.settle(listeners["acme/a"], listeners["acme/e"])
+            heard = [name for name, listener in listeners.items() if listener.heard(needle)]
             assert not heard
             assert leaving is None or not leaving.heard(needle)
 
-    def settle(self, *ears: Ear) -> None:
+    def settle(self, *listeners: PacketListener) -> None:
         """Wait until harmless packets of the attacker have come to its neighbours here and elsewhere."""
         marker = b"harmless " + os.urandom(8)
         frames = [framed(self.mac["acme/b"], udp(B4, address, marker)) for address in (A4, E4)]
         send_frames(self.b, "eth0", frames)
-        for ear in ears:
-            assert ear.hears(marker, within_s=PATIENCE_S)
+        for listener in listeners:
+            assert listener.hears(marker, within_s=PATIENCE_S)
 
 
 @contextmanager

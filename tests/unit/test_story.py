@@ -36,7 +36,7 @@ def test_a_command_is_shown_as_typed_with_what_it_said_and_what_that_proves(capf
 
 
 @pytest.mark.parametrize(
-    ("act", "flaw"),
+    ("act", "problem"),
     [
         ({"run": "false"}, "exited with 1 instead of 0"),
         ({"run": "true", "exits": [2, 3]}, "exited with 0 instead of 2 or 3"),
@@ -46,10 +46,10 @@ def test_a_command_is_shown_as_typed_with_what_it_said_and_what_that_proves(capf
         ({"run": "true", "meanwhile": [{"run": "false"}]}, "exited with 1"),
     ],
 )
-def test_what_does_not_hold_is_said_and_counted(capfd: pytest.CaptureFixture[str], act: dict[str, object], flaw: str) -> None:
+def test_what_does_not_hold_is_said_and_counted(capfd: pytest.CaptureFixture[str], act: dict[str, object], problem: str) -> None:
     teller, out = tell(capfd, act, {"run": "echo the rest", "expect": "the story goes on"})
     assert teller.held == 1
-    assert flaw in teller.failures[0]
+    assert problem in teller.failures[0]
     assert "NOT AS EXPECTED" in out
 
 

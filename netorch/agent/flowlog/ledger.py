@@ -1,11 +1,11 @@
 """Aggregation: what was observed becomes, at the end of each interval, one line per interface, flow, direction and action.
 
     a connection's counts      ACCEPT lines of both ends that are here, for both directions
-    a refused packet           a REJECT line of the end that refused it
+    a dropped packet           a REJECT line of the end that refused it
     nothing                    NODATA, a line per interface
     something was left out     SKIPDATA, a line per interface beside those of what is known
 
-A connection counts its packets before anybody judges them. So a refused packet of a connection that is known is taken off the
+A connection counts its packets before anybody judges them. So a dropped packet of a connection that is known is taken off the
 counts of those ends that it did not pass. That is EC2's example of a group that accepts a ping and an ACL that rejects its reply:
 an ACCEPT line of the request, a REJECT line of the reply.
 
@@ -64,7 +64,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...]
 
 
-class Entry(msgspec.Struct):
+class FlowCounts(msgspec.Struct):
     """What was seen of one flow in an interval. `off_` is what others have refused of what the connection counted."""
 
     packets: int
@@ -79,7 +79,7 @@ class Entry(msgspec.Struct):
 FlowKey = tuple[str, Tuple, bool, str]  # interface, flow, egress, reason
 
 
-class Book:
+class LogFlows:
     """One log's running interval."""
 
     def __init__(self, target: Target, now: float, *, counting: bool) -> None:
@@ -87,7 +87,7 @@ class Book:
         self.counting = counting  # connections' counts are those of the log's time; before, they are of what was before it
         self.start_s = now
         self.interfaces: dict[str, Interface] = {}  # those that are here, and those that have left since the interval began
-        self.entries: dict[FlowKey, Entry] = {}
+        self.entries: dict[FlowKey, FlowCounts] = {}
         self.skipped: set[str] = set()  # interfaces of which something was left out
 
     @property
@@ -111,17 +111,17 @@ class Ledger:
 
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
         self._limits = limits
-        self._books: dict[str, Book] = {}
-        self._at: dict[tuple[int, bytes], list[tuple[Book, Interface]]] = {}
+        self._logs: dict[str, LogFlows] = {}
+        self._at: dict[tuple[int, bytes], list[tuple[LogFlows, Interface]]] = {}
         self._count = 0
         self._of_interface: Counter[str] = Counter()
         self._of_vpc: Counter[int] = Counter()
         self._of_owner: Counter[str] = Counter()
 
     @property
-    def books(self) -> dict[str, Book]:
+    def logs(self) -> dict[str, LogFlows]:
         """Return the running intervals by log."""
-        return self._books
+        return self._logs
 
     def configure(self, targets: Iterable[Target], now: float, resumed: frozenset[str] = frozenset()) -> list[Finished]:
         """Log these from now on, and return the last lines of those that are gone.
@@ -130,26 +130,26 @@ class Ledger:
         """
         wanted = {target.log.id: target for target in targets}
         finished = []
-        for gone in sorted(self._books.keys() - wanted.keys()):
-            finished.append(_write(self._books[gone], now))
-            self._forget(self._books.pop(gone))
+        for gone in sorted(self._logs.keys() - wanted.keys()):
+            finished.append(_write(self._logs[gone], now))
+            self._forget(self._logs.pop(gone))
         for log_id, target in wanted.items():
-            book = self._books.get(log_id)
-            if book is None:
-                book = self._books[log_id] = Book(target, now, counting=log_id in resumed)
+            flows = self._logs.get(log_id)
+            if flows is None:
+                flows = self._logs[log_id] = LogFlows(target, now, counting=log_id in resumed)
                 if log_id in resumed:
                     self.skip(log_id)
-            book.target = target
+            flows.target = target
         self._index()
         return finished
 
     def _index(self) -> None:
         self._at = {}
-        for book in self._books.values():
-            book.interfaces |= {interface.id: interface for interface in book.target.interfaces}
-            for interface in book.target.interfaces:
+        for flows in self._logs.values():
+            flows.interfaces |= {interface.id: interface for interface in flows.target.interfaces}
+            for interface in flows.target.interfaces:
                 for address in interface.addresses:
-                    self._at.setdefault((interface.vni, address), []).append((book, interface))
+                    self._at.setdefault((interface.vni, address), []).append((flows, interface))
 
     def accept(self, vni: int, connection: Connection, now: float) -> None:
         """Take in what a connection has counted since it was last told."""
@@ -158,89 +158,89 @@ class Ledger:
                 continue
             plain = _without_icmp_ports(flow)
             for address, egress in ((flow.source, True), (flow.destination, False)):
-                for book, interface in self._at.get((vni, address), ()):
-                    if book.counting and not is_unlogged(flow, book.target.services):
-                        start_s = max(book.start_s, connection.started_s)
-                        flags = _flags_of(connection, flow, fresh=connection.started_s >= book.start_s)
-                        entry = Entry(counts.packets, counts.bytes, start_s, connection.ended_s or now, flags)
-                        self._add(book, (interface.id, plain, egress, ""), entry)
+                for flows, interface in self._at.get((vni, address), ()):
+                    if flows.counting and not is_unlogged(flow, flows.target.services):
+                        start_s = max(flows.start_s, connection.started_s)
+                        flags = _flags_of(connection, flow, fresh=connection.started_s >= flows.start_s)
+                        entry = FlowCounts(counts.packets, counts.bytes, start_s, connection.ended_s or now, flags)
+                        self._add(flows, (interface.id, plain, egress, ""), entry)
 
-    def refuse(self, vni: int, packet: Headers, reason: str, now: float, *, established: bool) -> None:
-        """Take in a refused packet; `established`: its connection has counted it."""
+    def drop(self, vni: int, packet: Headers, reason: str, now: float, *, established: bool) -> None:
+        """Take in a dropped packet; `established`: its connection has counted it."""
         flow = packet.tuple
         plain = _without_icmp_ports(flow)
         here = (vni, flow.source) in self._at
         by_sender = not reason.endswith("_ingress") and here
         flags = packet.tcp_flags & (FIN | SYN | RST | (ACK if packet.tcp_flags & SYN else 0))
         for address, egress in ((flow.source, True), (flow.destination, False)):
-            for book, interface in self._at.get((vni, address), ()):
-                if is_unlogged(flow, book.target.services):
+            for flows, interface in self._at.get((vni, address), ()):
+                if is_unlogged(flow, flows.target.services):
                     continue
                 if egress == by_sender:
-                    seen = Entry(1, packet.length, now, now, flags)
-                    self._add(book, (interface.id, plain, egress, reason), seen)
+                    seen = FlowCounts(1, packet.length, now, now, flags)
+                    self._add(flows, (interface.id, plain, egress, reason), seen)
                 if established and (by_sender or not egress):  # this end had no part in what the connection counted
-                    off = Entry(0, 0, now, now, 0, off_packets=1, off_bytes=packet.length)
-                    self._add(book, (interface.id, plain, egress, ""), off)
+                    off = FlowCounts(0, 0, now, now, 0, off_packets=1, off_bytes=packet.length)
+                    self._add(flows, (interface.id, plain, egress, ""), off)
 
     def lose(self) -> None:
         """Say that something was left out, and nobody knows what."""
-        for log_id in self._books:
+        for log_id in self._logs:
             self.skip(log_id)
 
     def lose_of(self, vni: int) -> None:
         """Say that something of one VPC was left out."""
-        for log_id, book in self._books.items():
-            if book.target.log.vni == vni:
+        for log_id, flows in self._logs.items():
+            if flows.target.log.vni == vni:
                 self.skip(log_id)
 
     def skip(self, log_id: str) -> None:
         """Say that something of one log was left out."""
-        book = self._books[log_id]
-        book.skipped.update(interface.id for interface in book.target.interfaces)
+        flows = self._logs[log_id]
+        flows.skipped.update(interface.id for interface in flows.target.interfaces)
 
     def count_from_now(self, log_ids: Iterable[str]) -> None:
         """Begin to believe in counts: they were just taken off the connections, so the next are of the log's time."""
         for log_id in log_ids:
-            if log_id in self._books:
-                self._books[log_id].counting = True
+            if log_id in self._logs:
+                self._logs[log_id].counting = True
 
     def next_end(self) -> float | None:
         """Return when an interval ends next; None without flow logs."""
-        return min((book.end_s() for book in self._books.values()), default=None)
+        return min((flows.end_s() for flows in self._logs.values()), default=None)
 
     def finish(self, now: float, *, everything: bool = False) -> list[Finished]:
         """Return the lines of the intervals that have ended (with `everything`: of all), and begin new ones."""
         finished = []
-        for log_id, book in list(self._books.items()):
-            backwards = now < book.start_s  # the clock was set back
-            end_s = book.end_s()
+        for log_id, flows in list(self._logs.items()):
+            backwards = now < flows.start_s  # the clock was set back
+            end_s = flows.end_s()
             if not (everything or backwards or now >= end_s):
                 continue
-            until = now if everything or backwards or now - end_s > book.target.log.interval_s else end_s
-            finished.append(_write(book, until))
-            self._forget(book)
-            self._books[log_id] = Book(book.target, until, counting=book.counting)
+            until = now if everything or backwards or now - end_s > flows.target.log.interval_s else end_s
+            finished.append(_write(flows, until))
+            self._forget(flows)
+            self._logs[log_id] = LogFlows(flows.target, until, counting=flows.counting)
         if finished:
             self._index()
         return finished
 
-    def _add(self, book: Book, key: FlowKey, seen: Entry) -> None:
-        if book.target.log.traffic is not Traffic.ALL and (book.target.log.traffic is Traffic.REJECT) != bool(key[3]):
+    def _add(self, flows: LogFlows, key: FlowKey, seen: FlowCounts) -> None:
+        if flows.target.log.traffic is not Traffic.ALL and (flows.target.log.traffic is Traffic.REJECT) != bool(key[3]):
             return
-        entry = book.entries.get(key)
+        entry = flows.entries.get(key)
         if entry is None:
             if (
                 self._of_interface[key[0]] >= self._limits.interface
-                or max(self._of_vpc[book.vni], self._of_owner[book.owner] / _OF_OWNER) >= self._limits.host - self._count
+                or max(self._of_vpc[flows.vni], self._of_owner[flows.owner] / _OF_OWNER) >= self._limits.host - self._count
             ):
-                book.skipped.add(key[0])
+                flows.skipped.add(key[0])
                 return
             self._count += 1
             self._of_interface[key[0]] += 1
-            self._of_vpc[book.vni] += 1
-            self._of_owner[book.owner] += 1
-            book.entries[key] = seen
+            self._of_vpc[flows.vni] += 1
+            self._of_owner[flows.owner] += 1
+            flows.entries[key] = seen
             return
         entry.packets += seen.packets
         entry.bytes += seen.bytes
@@ -250,19 +250,19 @@ class Ledger:
         entry.end_s = max(entry.end_s, seen.end_s)
         entry.tcp_flags |= seen.tcp_flags
 
-    def _forget(self, book: Book) -> None:
-        self._count -= len(book.entries)
-        self._of_interface.subtract(key[0] for key in book.entries)
+    def _forget(self, flows: LogFlows) -> None:
+        self._count -= len(flows.entries)
+        self._of_interface.subtract(key[0] for key in flows.entries)
         self._of_interface += Counter()  # without those that are 0
-        self._of_vpc[book.vni] -= len(book.entries)
-        self._of_owner[book.owner] -= len(book.entries)
+        self._of_vpc[flows.vni] -= len(flows.entries)
+        self._of_owner[flows.owner] -= len(flows.entries)
 
 
-def _write(book: Book, until: float) -> Finished:
-    log, interfaces, silent = book.target.log, book.interfaces, set(book.interfaces)
+def _write(flows: LogFlows, until: float) -> Finished:
+    log, interfaces, silent = flows.target.log, flows.interfaces, set(flows.interfaces)
     lines = []
-    start_s, end_s = int(book.start_s), int(max(until, book.start_s))
-    for (eni, flow, egress, reason), entry in book.entries.items():
+    start_s, end_s = int(flows.start_s), int(max(until, flows.start_s))
+    for (eni, flow, egress, reason), entry in flows.entries.items():
         packets = entry.packets - entry.off_packets
         if packets <= 0:
             continue
@@ -278,10 +278,10 @@ def _write(book: Book, until: float) -> Finished:
             tcp_flags=entry.tcp_flags,
         )
         lines.append(flow_line(log, interfaces[eni], record))
-    skipped = book.skipped & interfaces.keys()
+    skipped = flows.skipped & interfaces.keys()
     lines += [status_line(log, interfaces[eni], start_s, end_s, "SKIPDATA") for eni in sorted(skipped)]
     lines += [status_line(log, interfaces[eni], start_s, end_s, "NODATA") for eni in sorted(silent - skipped)]
-    first = book.target.interfaces[0]
+    first = flows.target.interfaces[0]
     return Finished(log=log, owner=first.owner, vpc=first.vpc, lines=tuple(lines))
 
 

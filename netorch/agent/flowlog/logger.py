@@ -13,10 +13,10 @@ from netorch.agent.flowlog.files import LogFiles
 from netorch.agent.flowlog.ledger import Ledger, Target
 from netorch.drivers.conntrack.sources import FlowSources, Heard
 from netorch.errors import KernelError
-from netorch.model.drop_reason import UNTOLD, code_of
+from netorch.model.drop_reason import SUPPRESSED, code_of
 from netorch.state.base import HOST_SLICE
 from netorch.state.names import vni_of_ifname
-from netorch.state.nft import REFUSED_ESTABLISHED
+from netorch.state.nft import DROPPED_ESTABLISHED
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class FlowLogger:
     def configure(self, targets: Iterable[Target], zones: Mapping[int, int]) -> None:
         """Log these from now on; `zones` are those of their VPCs, by VNI."""
         wanted = list(targets)
-        new = [target for target in wanted if target.log.id not in self._ledger.books]
+        new = [target for target in wanted if target.log.id not in self._ledger.logs]
         resumed = frozenset(target.log.id for target in new if self._has_file(target))
         for finished in self._ledger.configure(wanted, self._clock(), resumed):
             self._files.append(finished)
@@ -65,7 +65,7 @@ class FlowLogger:
 
     def turn(self) -> None:
         """Take in a part of what has happened, and write what has come to its end; never blocks for long."""
-        if not self._ledger.books:
+        if not self._ledger.logs:
             return
         try:
             self._listen()
@@ -76,7 +76,7 @@ class FlowLogger:
 
     def close(self) -> None:
         """Write what is known of the running intervals. What living connections have counted waits for the next run."""
-        if self._ledger.books and self._listening:
+        if self._ledger.logs and self._listening:
             self._absorb(self._sources.read())
             self._write(everything=True)
         self._sources.close()
@@ -86,7 +86,7 @@ class FlowLogger:
         return self._files.exists(first.owner, first.vpc, target.log.id)
 
     def _listen(self) -> None:
-        wanted = frozenset(self._vni_of) if self._ledger.books else frozenset()
+        wanted = frozenset(self._vni_of) if self._ledger.logs else frozenset()
         if wanted == self._listening or self._clock() < self._retry_at:
             return
         try:
@@ -123,14 +123,14 @@ class FlowLogger:
             vni = self._vni_of.get(connection.zone)
             if vni is not None:
                 self._ledger.accept(vni, connection, now)
-        for packet in heard.refused:
+        for packet in heard.dropped:
             vni = vni_of_ifname(packet.indev)
-            if packet.reason == UNTOLD:
+            if packet.reason == SUPPRESSED:
                 self._ledger.lose_of(vni)
             headers = packet.headers if code_of(packet.reason) else None  # else it is no customer's business
             if vni != HOST_SLICE and headers is not None:
-                established = bool(packet.mark & REFUSED_ESTABLISHED)
-                self._ledger.refuse(vni, headers, packet.reason, packet.at_s or now, established=established)
+                established = bool(packet.mark & DROPPED_ESTABLISHED)
+                self._ledger.drop(vni, headers, packet.reason, packet.at_s or now, established=established)
 
     def _advance(self) -> None:
         end = self._ledger.next_end()

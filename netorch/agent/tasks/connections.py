@@ -40,7 +40,7 @@ from netorch.records.codec import UNREADABLE
 from netorch.records.flows import HandedOver
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, uncounted
 from netorch.trace.attribute import ask_groups
-from netorch.trace.rulebook import Rulebook
+from netorch.trace.policy_index import PolicyIndex
 
 log = logging.getLogger(__name__)
 
@@ -110,14 +110,14 @@ class Connections(Task):
         if not members:
             return
         peers = (self._records.vpcs[peer] for peer in self._records.peerings.of(vni) if peer in self._records.vpcs)
-        book = Rulebook(
+        index = PolicyIndex(
             records.each(Subnet),
             (eni for vpc in (records, *peers) for eni in vpc.each(NetworkInterface) if eni.address in vpc.mappings),
             records.each(SecurityGroup),
             records.each(NetworkAcl),
             records.each(PrefixList),
         )
-        ended = [flow for flow in self._tracker.flows(self._reconciler.zone_of(vni), members) if _outlived(book, members, flow)]
+        ended = [flow for flow in self._tracker.flows(self._reconciler.zone_of(vni), members) if _outlived(index, members, flow)]
         self._tracker.forget(ended)
         log.info("ended connections count=%d group=%s", len(ended), group_id)
 
@@ -179,11 +179,11 @@ def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
     return msgspec.structs.replace(flow, mark=flow.mark & (begins | answers))
 
 
-def _outlived(book: Rulebook, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
+def _outlived(index: PolicyIndex, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
     """Return whether a member tracks a connection that no rule of its groups permits any more."""
     ends = (flow.source, BEGINNER_TRACKS, Direction.EGRESS), (flow.destination, OTHER_END_TRACKS, Direction.INGRESS)
     return any(
-        flow.mark & bit and ask_groups(book, members[address], direction, flow.first_packet).rule is None
+        flow.mark & bit and ask_groups(index, members[address], direction, flow.first_packet).rule is None
         for address, bit, direction in ends
         if address in members
     )

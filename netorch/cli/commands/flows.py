@@ -29,7 +29,7 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 def command(session: Session, follow: bool, verdict: str | None, vpc: str | None, instance: str | None, output: str) -> None:
     """Show the connections that live now on this host, or in a lab on all its hosts.
 
-    With -f: connections as they begin, and refused packets with the reason. Packets without a route are not among them: the
+    With -f: connections as they begin, and dropped packets with the reason. Packets without a route are not among them: the
     router answers those with an ICMP error.
     """
     from netorch.control.views.describe import resolve
@@ -40,7 +40,7 @@ def command(session: Session, follow: bool, verdict: str | None, vpc: str | None
     found = [resolve(inventory, session.caller, kind, text)[1] for kind, text in named]
     vni, name = (found[-1].vni if found else 0), (found[-1].name if instance else "")
     if verdict == "drop" and not follow:
-        raise click.UsageError("Refused packets leave nothing behind: watch for them with -f.")
+        raise click.UsageError("Dropped packets leave nothing behind: watch for them with -f.")
     watcher = Watcher(inventory, session.caller, Wanted(verdict=verdict or "", vni=vni, instance=name))
     if follow:
         watcher.listen()

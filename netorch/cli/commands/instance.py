@@ -98,29 +98,29 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 @tag_option
 @list_output_option
 @action
-def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **wishes: Any) -> None:  # noqa: ANN401
+def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **requests: Any) -> None:  # noqa: ANN401
     """Run an instance.
 
     With nothing but a name it lands in the default VPC, on the least loaded host."""
-    from netorch.control.actions.instances import Wish, run_instances
+    from netorch.control.actions.instances import RunRequest, run_instances
     from netorch.model.eni import Attachment
 
-    vpc = session.id_of("vpc", wishes["vpc"]) if wishes["vpc"] else ""
-    subnet = session.id_beside("subnet", wishes["subnet"], vpc) if wishes["subnet"] else ""
-    wish = Wish(
+    vpc = session.id_of("vpc", requests["vpc"]) if requests["vpc"] else ""
+    subnet = session.id_beside("subnet", requests["subnet"], vpc) if requests["subnet"] else ""
+    request = RunRequest(
         name=name,
         vpc=vpc,
         subnet=subnet,
-        host=wishes["host"],
-        address=wishes["address"],
-        ipv6_address=wishes["ipv6_address"],
-        groups=tuple(session.id_beside("sg", group, subnet or vpc) for group in wishes["groups"]),
-        source_dest_check=wishes["source_dest_check"],
-        attachment=Attachment(wishes["attachment"]),
-        netns=wishes["netns"],
-        tags=wishes["tags"],
+        host=requests["host"],
+        address=requests["address"],
+        ipv6_address=requests["ipv6_address"],
+        groups=tuple(session.id_beside("sg", group, subnet or vpc) for group in requests["groups"]),
+        source_dest_check=requests["source_dest_check"],
+        attachment=Attachment(requests["attachment"]),
+        netns=requests["netns"],
+        tags=requests["tags"],
     )
-    ids = [placed.instance.id for placed in run_instances(session.store, session.caller, wish, count)]
+    ids = [placed.instance.id for placed in run_instances(session.store, session.caller, request, count)]
     if wait:
         wait_until(session, ids, "running", timeout)
     rows = _rows(session, ids)

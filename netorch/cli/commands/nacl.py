@@ -142,10 +142,10 @@ def add(session: Session, acl: str, direction: str, action: str, output: str, **
 
     Example: netorch nacl rule add edge ingress 100 deny tcp 22 --cidr 10.0.0.0/8
     """
-    from netorch.control.actions.acls import Entry, create_network_acl_entry
+    from netorch.control.actions.acls import EntryRequest, create_network_acl_entry
     from netorch.model.security import Direction
 
-    entry = Entry(allow=action == "allow", **words)
+    entry = EntryRequest(allow=action == "allow", **words)
     changed = create_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Direction(direction), entry)
     NOUN.show(session, changed.id, output)
 
@@ -153,10 +153,10 @@ def add(session: Session, acl: str, direction: str, action: str, output: str, **
 @_entry_command("replace")
 def replace(session: Session, acl: str, direction: str, action: str, output: str, **words: Any) -> None:  # noqa: ANN401
     """Replace the entry of a network ACL that has a number."""
-    from netorch.control.actions.acls import Entry, replace_network_acl_entry
+    from netorch.control.actions.acls import EntryRequest, replace_network_acl_entry
     from netorch.model.security import Direction
 
-    entry = Entry(allow=action == "allow", **words)
+    entry = EntryRequest(allow=action == "allow", **words)
     changed = replace_network_acl_entry(session.store, session.caller, session.id_of("acl", acl), Direction(direction), entry)
     NOUN.show(session, changed.id, output)
 

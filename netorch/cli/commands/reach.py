@@ -13,7 +13,7 @@ from netorch.cli.output import output_option, print_table, show_value
 from netorch.cli.planning import read_cloud, source_path
 
 if TYPE_CHECKING:
-    from netorch.diagnose.reach import Change, Flows
+    from netorch.diagnose.reach import FlowChange, Flows
 
 _SHOWN = 4  # names in a cell
 
@@ -70,7 +70,7 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     context.exit(2 if changes else 0)
 
 
-def _changes(session: Session, path: Path, vpc: str) -> list[Change]:
+def _changes(session: Session, path: Path, vpc: str) -> list[FlowChange]:
     from netorch.diagnose.reach import compare
 
     cloud = read_cloud(session, path)

@@ -60,7 +60,7 @@ def _actions() -> Actions:
     return Actions(describe_route_tables, describe_route_table, delete_route_table)
 
 
-ROUTES = Rules(ROUTE_COLUMNS, route_rows, counted=("routes",), untold=("routes",), called="routes")
+ROUTES = Rules(ROUTE_COLUMNS, route_rows, counted=("routes",), hidden=("routes",), called="routes")
 NOUN = Noun("rtb", "route table", COLUMNS, row, _actions, ROUTES)
 add_common(command, NOUN, "Delete a route table.\n\nNeither the main one nor one that a subnet names can be deleted.")
 

@@ -174,9 +174,9 @@ def remove_rule(
     if len(words) == 1 and words[0] not in ("ingress", "egress"):
         revoke_by_id(session.store, session.caller, group_id, words, terminate_established=terminate_established)
     elif 2 <= len(words) <= 3 and words[0] in ("ingress", "egress"):
-        wish = _words(words[0], words[1], "".join(words[2:]), source, destination)
+        request = _words(words[0], words[1], "".join(words[2:]), source, destination)
         direction = _direction(words[0])
-        revoke(session.store, session.caller, group_id, direction, [wish], terminate_established=terminate_established)
+        revoke(session.store, session.caller, group_id, direction, [request], terminate_established=terminate_established)
     else:
         raise click.UsageError("say which rule: its id, or ingress or egress, the protocol and the ports")
     click.echo(f"removed the rule from {group_id}")

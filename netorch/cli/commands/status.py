@@ -10,7 +10,7 @@ import click
 from netorch.cli.called import as_called
 from netorch.cli.context import Session, pass_session
 from netorch.cli.output import output_option, print_table, show_value
-from netorch.model.drop_reason import UNTOLD, text_of
+from netorch.model.drop_reason import SUPPRESSED, text_of
 
 COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
 
@@ -56,7 +56,7 @@ def _show_drops(health: Any) -> None:  # noqa: ANN401 - Health, imported late
         (host.name, reason, str(count), text_of(reason))
         for host in health.hosts
         for reason, count in sorted(host.dropped.items())
-        if count and reason != UNTOLD
+        if count and reason != SUPPRESSED
     ]
     click.echo()
     if found:
@@ -76,5 +76,5 @@ def _row(host: Any) -> dict[str, Any]:  # noqa: ANN401 - HostHealth, imported la
         "objects": host.objects,
         "writes": host.writes,
         "repaired": host.repaired,
-        "dropped": sum(count for reason, count in host.dropped.items() if reason != UNTOLD),
+        "dropped": sum(count for reason, count in host.dropped.items() if reason != SUPPRESSED),
     }

@@ -1,4 +1,4 @@
-"""`netorch store`: records that cannot be read, and how they are mended."""
+"""`netorch store`: records that cannot be read, and how they are repaired."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from netorch.cli.context import Session, action, pass_session
 from netorch.cli.output import output_option, show_rows
 
 COLUMNS = ("key", "revision", "found")
-_MEND = """
-to mend one, with a revision N before the one shown:
+_REPAIR = """
+to repair one, with a revision N before the one shown:
   netorch store get KEY --revision N    prints what stood there then
   netorch store put KEY --revision N    puts it back; --file FILE does so from a backup
   netorch store delete KEY              is enough where nothing refers to it: a status, a quota, a cursor, a flow log"""
@@ -22,9 +22,9 @@ to mend one, with a revision N before the one shown:
 @click.group()
 @pass_session
 def command(session: Session) -> None:
-    """The store itself: find records that cannot be read or are missing, and mend them.
+    """The store itself: find records that cannot be read or are missing, and repair them.
 
-    A VPC or host with such a record is left alone by all other commands until it is mended: put back what stood there before,
+    A VPC or host with such a record is left alone by all other commands until it is repaired: put back what stood there before,
 
     \b
     netorch store get KEY --revision REVISION
@@ -51,7 +51,7 @@ def check(context: click.Context, session: Session, output: str) -> None:
     if rows or output != "table":
         show_rows(rows, COLUMNS, output)
         if output == "table":
-            click.echo(as_called(_MEND))
+            click.echo(as_called(_REPAIR))
     else:
         click.echo("every record is there and can be read")
     context.exit(2 if rows else 0)

@@ -62,10 +62,10 @@ def _show(report: Report) -> None:
         if report.model.back is not None:
             click.echo("the answer:")
             _show_way(report, report.model.back, _back(report.kernel), report.answer_rules, _answer_cell)
-    for reason, who in ((report.kernel_flaw, "kernel"), (report.live.why_not, "probe")):
+    for reason, who in ((report.kernel_problem, "kernel"), (report.live.why_not, "probe")):
         if reason:
             click.echo(f"{who}: {reason}")
-    if report.live.shot is not None:
+    if report.live.probe is not None:
         click.echo(f"probe: {_live_text(report)}")
     for host in report.silent:
         click.echo(f"host {host}: its agent is not running, so it may hold something else than the model says")
@@ -146,16 +146,16 @@ def _answer_cell(report: Report, index: int) -> str:
 
 
 def _live_text(report: Report) -> str:
-    live, shot = report.live, report.live.shot
-    assert shot is not None
-    if shot.arrived:
-        return "the packet arrived" + (f", {shot.answer}" if shot.answer else ", no answer")
+    live, probe = report.live, report.live.probe
+    assert probe is not None
+    if probe.arrived:
+        return "the packet arrived" + (f", {probe.answer}" if probe.answer else ", no answer")
     counted = ", ".join(f"{counter} on {host}" for host, counter in live.drops)
     return "the packet did not arrive" + (f"; counted: {counted}" if counted else "; no drop was counted here")
 
 
 def _value(report: Report) -> dict[str, Any]:
-    verdict, shot = report.verdict, report.live.shot
+    verdict, probe = report.verdict, report.live.probe
     return {
         "source": report.source,
         "destination": report.destination,
@@ -169,24 +169,24 @@ def _value(report: Report) -> dict[str, Any]:
         "rules": report.rules,
         "silent_hosts": list(report.silent),
         "model": _walk_value(_there(report.model), ""),
-        "kernel": _walk_value(_there(report.kernel), report.kernel_flaw),
+        "kernel": _walk_value(_there(report.kernel), report.kernel_problem),
         "answer": {
             "rules": report.answer_rules,
             "model": _walk_value(_back(report.model), ""),
-            "kernel": _walk_value(_back(report.kernel), report.kernel_flaw),
+            "kernel": _walk_value(_back(report.kernel), report.kernel_problem),
         },
         "probe": {
-            "heard": shot.heard if shot is not None else None,
-            "answer": shot.answer if shot is not None else "",
+            "heard": probe.heard if probe is not None else None,
+            "answer": probe.answer if probe is not None else "",
             "why_not": report.live.why_not,
             "drops": [{"host": host, "counter": counter} for host, counter in report.live.drops],
         },
     }
 
 
-def _walk_value(found: Walk | None, flaw: str) -> dict[str, Any]:
+def _walk_value(found: Walk | None, problem: str) -> dict[str, Any]:
     if found is None:
-        return {"arrived": None, "why_not": flaw, "hops": []}
+        return {"arrived": None, "why_not": problem, "hops": []}
     hops = [
         {"host": hop.host, "place": hop.place.value, "said": hop.said, "passed": hop.ok, "rules": [hit.rule for hit in hop.hits]}
         for hop in found.hops

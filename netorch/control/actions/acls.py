@@ -17,7 +17,7 @@ from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import permission
 from netorch.model.addr import AddressError, parse_prefix, version_of
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, default_acl, default_acl_id
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
@@ -35,7 +35,7 @@ class NetworkAclInfo(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[str, ...]  # ids
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class EntryRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A line of an ACL in words."""
 
     number: int
@@ -94,24 +94,24 @@ def entries_of(acl: NetworkAcl, direction: Direction) -> tuple[AclEntry, ...]:
     return acl.ingress if direction is Direction.INGRESS else acl.egress
 
 
-def make_entry(where: str, wish: Entry) -> AclEntry:
+def make_entry(where: str, request: EntryRequest) -> AclEntry:
     """Return an entry as it is stored. Raises ApiError: InvalidParameterValue."""
-    if not 1 <= wish.number <= ACL_NUMBER_LAST:
-        raise invalid(where, f"{wish.number} is not a rule number", f"choose 1 to {ACL_NUMBER_LAST}")
-    protocol = permission.protocol(wish.protocol)
-    ports = protocol if isinstance(protocol, Flaw) else permission.ports(wish.ports, protocol)
+    if not 1 <= request.number <= ACL_NUMBER_LAST:
+        raise invalid(where, f"{request.number} is not a rule number", f"choose 1 to {ACL_NUMBER_LAST}")
+    protocol = permission.protocol(request.protocol)
+    ports = protocol if isinstance(protocol, Violation) else permission.ports(request.ports, protocol)
     try:
-        prefix = parse_prefix(wish.cidr, strict=False)  # EC2 cuts host bits off
+        prefix = parse_prefix(request.cidr, strict=False)  # EC2 cuts host bits off
     except AddressError as error:
         raise invalid(where, str(error), "write e.g. 10.0.0.0/8") from None
-    if isinstance(protocol, Flaw) or isinstance(ports, Flaw):
-        flaw = ports if isinstance(ports, Flaw) else protocol
-        assert isinstance(flaw, Flaw)
-        raise invalid(where, flaw.what, flaw.fix)
-    if flaw_ := permission.other_family(protocol, prefix.version, wish.cidr):
-        raise invalid(where, flaw_.what, flaw_.fix)
+    if isinstance(protocol, Violation) or isinstance(ports, Violation):
+        violation = ports if isinstance(ports, Violation) else protocol
+        assert isinstance(violation, Violation)
+        raise invalid(where, violation.what, violation.fix)
+    if violation_ := permission.other_family(protocol, prefix.version, request.cidr):
+        raise invalid(where, violation_.what, violation_.fix)
     return AclEntry(
-        number=wish.number, allow=wish.allow, protocol=protocol, cidr=str(prefix), from_port=ports[0], to_port=ports[1]
+        number=request.number, allow=request.allow, protocol=protocol, cidr=str(prefix), from_port=ports[0], to_port=ports[1]
     )
 
 
@@ -130,7 +130,9 @@ def room_for_entries(acl: NetworkAcl, quotas: Quotas) -> None:
             check_room(quotas, "NetworkAclEntryLimitExceeded", where, count, f"{direction.value} entries of IPv{version}")
 
 
-def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, direction: Direction, wish: Entry) -> NetworkAcl:
+def create_network_acl_entry(
+    store: Store, caller: Caller, acl_id: str, direction: Direction, request: EntryRequest
+) -> NetworkAcl:
     """Return an ACL with one more entry.
 
     Raises:
@@ -140,9 +142,9 @@ def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, directio
     def decide() -> tuple[Writes, NetworkAcl]:
         vpc, stored = read(store, caller, NetworkAcl, acl_id)
         entries = entries_of(stored.record, direction)
-        entry = make_entry(_entry_where(acl_id, direction, wish.number), wish)
-        if any(other.number == wish.number for other in entries):
-            text = f"{_entry_where(acl_id, direction, wish.number)}: exists already; choose another number, or replace it"
+        entry = make_entry(_entry_where(acl_id, direction, request.number), request)
+        if any(other.number == request.number for other in entries):
+            text = f"{_entry_where(acl_id, direction, request.number)}: exists already; choose another number, or replace it"
             raise ApiError("NetworkAclEntryAlreadyExists", text)
         changed = with_entries(stored.record, direction, [*entries, entry])
         room_for_entries(changed, quotas_of(store, vpc.record.owner))
@@ -151,7 +153,9 @@ def create_network_acl_entry(store: Store, caller: Caller, acl_id: str, directio
     return attempt(store, decide)
 
 
-def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, direction: Direction, wish: Entry) -> NetworkAcl:
+def replace_network_acl_entry(
+    store: Store, caller: Caller, acl_id: str, direction: Direction, request: EntryRequest
+) -> NetworkAcl:
     """Return an ACL with another entry under a number that it has.
 
     Raises:
@@ -161,8 +165,8 @@ def replace_network_acl_entry(store: Store, caller: Caller, acl_id: str, directi
 
     def decide() -> tuple[Writes, NetworkAcl]:
         vpc, stored = read(store, caller, NetworkAcl, acl_id)
-        entry = make_entry(_entry_where(acl_id, direction, wish.number), wish)
-        changed = with_entries(stored.record, direction, [*_without(stored.record, direction, wish.number), entry])
+        entry = make_entry(_entry_where(acl_id, direction, request.number), request)
+        changed = with_entries(stored.record, direction, [*_without(stored.record, direction, request.number), entry])
         room_for_entries(changed, quotas_of(store, vpc.record.owner))
         return _rewrite(stored, changed)
 

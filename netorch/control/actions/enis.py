@@ -66,8 +66,8 @@ def create_network_interface(
             vni=vpc.record.vni,
             subnet=subnet_id,
             mac=choose_mac(macs_taken(store, vpc.record.vni), caller, "network interface", mac),
-            address=pool.wished(address, 4) or pool.next(4),
-            ipv6_address=pool.wished(ipv6_address, 6) or pool.next(6),
+            address=pool.requested(address, 4) or pool.next(4),
+            ipv6_address=pool.requested(ipv6_address, 6) or pool.next(6),
             groups=tuple(chosen),
             name=checks.name("network interface", name) if name else "",
             tags=checks.tags("network interface", tags),
@@ -116,10 +116,10 @@ def macs_taken(store: Store, vni: int) -> Callable[[str], bool]:
     return lambda mac: store.get(mac_key(vni, mac)) is not None
 
 
-def choose_mac(taken: Callable[[str], bool], caller: Caller, where: str, wish: str) -> str:
+def choose_mac(taken: Callable[[str], bool], caller: Caller, where: str, request: str) -> str:
     """Return the MAC asked for, or a random one that the VPC has not. Raises ApiError: InvalidParameterValue."""
-    if wish:
-        mac = checks.mac(wish, where)
+    if request:
+        mac = checks.mac(request, where)
         if taken(mac):
             raise invalid(where, f"the MAC {mac} is in use in this VPC", "choose another one, or leave it out")
         return mac

@@ -15,7 +15,7 @@ from netorch.model import flow_log
 from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog, Traffic
 from netorch.model.ids import is_id
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -89,15 +89,15 @@ def _vpc_of(store: Store, caller: Caller, resource: str) -> Stored[Vpc]:
 
 
 def _interval(where: str, seconds: int) -> int:
-    if flaw := flow_log.interval(seconds):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := flow_log.interval(seconds):
+        raise invalid(where, violation.what, violation.fix)
     return seconds
 
 
 def log_fields(where: str, text: str) -> tuple[str, ...]:
     """Return the fields of a format, EC2's default ones of none. Raises ApiError: InvalidParameterValue."""
     fields = flow_log.parse_format(text) if text else flow_log.DEFAULT_FORMAT
-    if isinstance(fields, Flaw):
+    if isinstance(fields, Violation):
         raise invalid(where, fields.what, fields.fix)
     return fields
 

@@ -54,8 +54,8 @@ def create_security_group(
     where = f"security group {name!r}"
     if name == DEFAULT_NAME:
         raise ApiError("InvalidGroup.Reserved", f"{where}: every VPC has it already; choose another name")
-    if flaw := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
+        raise invalid(where, violation.what, violation.fix)
 
     def make(vpc: Vpc, _others: list[SecurityGroup]) -> SecurityGroup:
         return SecurityGroup(
@@ -113,13 +113,13 @@ def refuse_users(group: SecurityGroup, enis: Iterable[Stored[NetworkInterface]],
             raise in_use("sg", where, f"a rule of {other.record.name} ({other.record.id})", "revoke that rule first")
 
 
-def choose_groups(store: Store, caller: Caller, vpc: Vpc, wish: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
-    """Return the groups of an interface by id, in the order in which they are stored: those wished, else the default one.
+def choose_groups(store: Store, caller: Caller, vpc: Vpc, request: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
+    """Return the groups of an interface by id, in the order in which they are stored: those requested, else the default one.
 
     Raises:
       ApiError: InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue for another VPC's group.
     """
-    ids = sorted(set(wish)) or [default_group_id(vpc.id)]
+    ids = sorted(set(request)) or [default_group_id(vpc.id)]
     room_for_memberships(f"VPC {vpc.id}", len(ids), quotas_of(store, vpc.owner))
     found = {}
     for group_id in ids:

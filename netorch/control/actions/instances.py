@@ -55,7 +55,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance is to be; what is left out is chosen."""
 
     name: str = ""
@@ -72,7 +72,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     tags: Tags = {}
 
 
-def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
+def run_instance(store: Store, caller: Caller, request: RunRequest) -> Placed:
     """Return a new instance with one interface, mapped to a host that is to carry it.
 
     Nothing said about the place: the owner's default VPC, which is made for the first one.
@@ -83,10 +83,10 @@ def run_instance(store: Store, caller: Caller, wish: Wish) -> Placed:
         SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer who names an existing
         namespace.
     """
-    return run_instances(store, caller, wish, 1)[0]
+    return run_instances(store, caller, request, 1)[0]
 
 
-def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[Placed]:
+def run_instances(store: Store, caller: Caller, request: RunRequest, count: int) -> list[Placed]:
     """Return `count` new instances; of several, each name ends in its number, and transactions hold 13 of them each.
 
     Raises:
@@ -94,56 +94,56 @@ def run_instances(store: Store, caller: Caller, wish: Wish, count: int) -> list[
     """
     if count < 1:
         raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
-    if count > 1 and (wish.address or wish.ipv6_address or wish.mac or wish.netns):
+    if count > 1 and (request.address or request.ipv6_address or request.mac or request.netns):
         text = "instances: several cannot share an address, a MAC or a namespace; leave these out"
         raise ApiError("InvalidParameterCombination", text)
-    _check_wish(caller, wish)
-    names = [f"{wish.name}-{number}" if wish.name and count > 1 else wish.name for number in range(count)]
-    first = 1 if _has_no_default_vpc(store, caller, wish) else PER_TRANSACTION  # the VPC takes room in the transaction
+    _check_request(caller, request)
+    names = [f"{request.name}-{number}" if request.name and count > 1 else request.name for number in range(count)]
+    first = 1 if _has_no_default_vpc(store, caller, request) else PER_TRANSACTION  # the VPC takes room in the transaction
     if count > first:
-        _decide(store, caller, wish, names)  # all at once, for what is refused: then nothing runs
+        _decide(store, caller, request, names)  # all at once, for what is refused: then nothing runs
     placed: list[Placed] = []
     while len(placed) < count:
         some = names[len(placed) :][: PER_TRANSACTION if placed else first]
-        placed += attempt(store, partial(_decide, store, caller, wish, some))
+        placed += attempt(store, partial(_decide, store, caller, request, some))
     return placed
 
 
-def _decide(store: Store, caller: Caller, wish: Wish, names: list[str]) -> tuple[Writes, list[Placed]]:
+def _decide(store: Store, caller: Caller, request: RunRequest, names: list[str]) -> tuple[Writes, list[Placed]]:
     """Return what runs instances; the default VPC is made with the first, if they are to run in it and it is not there."""
     made = Writes()
-    if _has_no_default_vpc(store, caller, wish):
+    if _has_no_default_vpc(store, caller, request):
         subnet_id = default_vpc_writes(made, store, caller)[1].id
         store = ahead(store, made)
     else:
-        subnet_id = _choose_subnet(store, caller, wish)
-    writes, placed = _run(store, caller, wish, subnet_id, names)
+        subnet_id = _choose_subnet(store, caller, request)
+    writes, placed = _run(store, caller, request, subnet_id, names)
     made.absorb(writes)
     return made, placed
 
 
-def _has_no_default_vpc(store: Store, caller: Caller, wish: Wish) -> bool:
-    return not wish.subnet and not wish.vpc and store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is None
+def _has_no_default_vpc(store: Store, caller: Caller, request: RunRequest) -> bool:
+    return not request.subnet and not request.vpc and store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is None
 
 
-def _check_wish(caller: Caller, wish: Wish) -> None:
-    where = f"instance {wish.name!r}"
-    if wish.name:
-        checks.name(where, wish.name)
-    checks.tags(where, wish.tags)
-    if wish.attachment is Attachment.EXISTING:
-        if flaw := rules.netns(wish.netns):
-            raise invalid(where, flaw.what, flaw.fix)
-        namespaces.check_right(caller, where, wish.attachment)
-    elif wish.netns:
-        raise invalid(where, f"netns {wish.netns!r} is set, but the attachment is {wish.attachment.value}", "leave one out")
+def _check_request(caller: Caller, request: RunRequest) -> None:
+    where = f"instance {request.name!r}"
+    if request.name:
+        checks.name(where, request.name)
+    checks.tags(where, request.tags)
+    if request.attachment is Attachment.EXISTING:
+        if violation := rules.netns(request.netns):
+            raise invalid(where, violation.what, violation.fix)
+        namespaces.check_right(caller, where, request.attachment)
+    elif request.netns:
+        raise invalid(where, f"netns {request.netns!r} is set, but the attachment is {request.attachment.value}", "leave one out")
 
 
-def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
-    if wish.subnet:
-        return wish.subnet
-    if wish.vpc:
-        vpc = read_vpc(store, caller, wish.vpc).record
+def _choose_subnet(store: Store, caller: Caller, request: RunRequest) -> str:
+    if request.subnet:
+        return request.subnet
+    if request.vpc:
+        vpc = read_vpc(store, caller, request.vpc).record
     else:
         vpc = read_vpc(store, caller, holder_of(store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)))).record
     subnets = [stored.record for stored in read_all(store, Subnet, vpc.vni).values()]
@@ -157,30 +157,30 @@ def _choose_subnet(store: Store, caller: Caller, wish: Wish) -> str:
     raise ApiError("MissingParameter", f"VPC {vpc.name} ({vpc.id}): no subnet is chosen; {fix}")
 
 
-def _run(store: Store, caller: Caller, wish: Wish, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
+def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
     vpc, subnet = read(store, caller, Subnet, subnet_id)
     ports = room_for_interfaces(store, vpc.record, len(names))
     pool = open_pool(store, subnet.record)
-    groups = choose_groups(store, caller, vpc.record, wish.groups)
-    hosts = {wish.host: read_host(store, wish.host)} if wish.host else read_hosts(store)
+    groups = choose_groups(store, caller, vpc.record, request.groups)
+    hosts = {request.host: read_host(store, request.host)} if request.host else read_hosts(store)
     taken = macs_taken(store, vpc.record.vni)
     writes = Writes()
     placed = []
     for name in names:
         if name and store.get(keys.name(vpc.record.id, "i", name)) is not None:
             raise duplicate_name("i", name, f"VPC {vpc.record.name}")
-        state = choose_host(hosts, wish.host)
+        state = choose_host(hosts, request.host)
         instance = make_instance(
-            caller, vpc.record.vni, ports, name=name, attachment=wish.attachment, netns=wish.netns, tags=wish.tags
+            caller, vpc.record.vni, ports, name=name, attachment=request.attachment, netns=request.netns, tags=request.tags
         )
         eni = make_interface(
             pool,
             instance,
             groups,
-            mac=choose_mac(taken, caller, "network interface", wish.mac),
-            address=pool.wished(wish.address, 4),
-            ipv6_address=pool.wished(wish.ipv6_address, 6),
-            source_dest_check=wish.source_dest_check,
+            mac=choose_mac(taken, caller, "network interface", request.mac),
+            address=pool.requested(request.address, 4),
+            ipv6_address=pool.requested(request.ipv6_address, 6),
+            source_dest_check=request.source_dest_check,
         )
         run_writes(writes, vpc, subnet, groups, instance, eni, state)
         namespaces.take(store, writes, instance, state.host.name)

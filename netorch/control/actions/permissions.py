@@ -18,7 +18,7 @@ from netorch.model.ids import is_id, vni_of
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.rule_text import rule_text
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.security import Direction, PrefixList, SecurityGroup, SecurityGroupRule, referred
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -54,18 +54,18 @@ class Peers:
         self.names = peer_names((stored.record for stored in groups.values()), (stored.record for stored in lists.values()))
         self._ids = {name: found for found, name in self.names.items()}
 
-    def rule(self, where: str, wish: Permission, rule_id: str) -> SecurityGroupRule:
+    def rule(self, where: str, request: Permission, rule_id: str) -> SecurityGroupRule:
         """Return a rule as it is stored. Raises ApiError: InvalidGroup.NotFound, InvalidPrefixListID.NotFound and others."""
-        protocol = permission.protocol(wish.protocol)
-        ports = protocol if isinstance(protocol, Flaw) else permission.ports(wish.ports, protocol)
-        for flaw in (protocol, ports, rules.description(wish.description)):
-            if isinstance(flaw, Flaw):
-                raise invalid(where, flaw.what, flaw.fix)
+        protocol = permission.protocol(request.protocol)
+        ports = protocol if isinstance(protocol, Violation) else permission.ports(request.ports, protocol)
+        for violation in (protocol, ports, rules.description(request.description)):
+            if isinstance(violation, Violation):
+                raise invalid(where, violation.what, violation.fix)
         assert isinstance(protocol, int)
         assert isinstance(ports, tuple)
-        peer, version = self._peer(where, wish.peer)
-        if version and (flaw := permission.other_family(protocol, version, wish.peer)):
-            raise invalid(where, flaw.what, flaw.fix)
+        peer, version = self._peer(where, request.peer)
+        if version and (violation := permission.other_family(protocol, version, request.peer)):
+            raise invalid(where, violation.what, violation.fix)
         return SecurityGroupRule(
             id=rule_id,
             protocol=protocol,
@@ -74,7 +74,7 @@ class Peers:
             cidr="" if permission.is_reference(peer) else peer,
             group=peer if peer.startswith(GROUP_PREFIX) else "",
             prefix_list=peer if peer.startswith(LIST_PREFIX) else "",
-            description=wish.description,
+            description=request.description,
         )
 
     def _peer(self, where: str, text: str) -> tuple[str, int]:
@@ -83,9 +83,9 @@ class Peers:
             try:
                 prefix = parse_prefix(text, strict=False)  # EC2 cuts host bits off
             except AddressError:
-                flaw = permission.cidr(text, references=True)
-                assert isinstance(flaw, Flaw)
-                raise invalid(where, flaw.what, flaw.fix) from None
+                violation = permission.cidr(text, references=True)
+                assert isinstance(violation, Violation)
+                raise invalid(where, violation.what, violation.fix) from None
             return str(prefix), prefix.version
         found = self._ids.get(text, text)
         if found in self.lists:
@@ -145,8 +145,8 @@ def authorize(
         peers = _peers(store, group.vni, partial(_is_of_peer, store, group.vni))
         known = {words_of(rule) for rule in rules_of(group, direction)}
         added = []
-        for wish in permissions:
-            rule = peers.rule(where_of(group), wish, caller.new_id("sgr", group.vni))
+        for request in permissions:
+            rule = peers.rule(where_of(group), request, caller.new_id("sgr", group.vni))
             if words_of(rule) in known:
                 text = (
                     f"{where_of(group)}: has the rule {rule_text(rule, direction, peers.names)} already; there is nothing to add"
@@ -210,8 +210,8 @@ def revoke(
     def find(group: SecurityGroup, peers: Peers) -> set[str]:
         by_words = {words_of(rule): rule.id for rule in rules_of(group, direction)}
         found = set()
-        for wish in permissions:
-            rule = peers.rule(where_of(group), wish, "")
+        for request in permissions:
+            rule = peers.rule(where_of(group), request, "")
             if words_of(rule) not in by_words:
                 text = (
                     f"{where_of(group)}: has no {direction.value} rule {rule_text(rule, direction, peers.names)}; {_look(group)}"

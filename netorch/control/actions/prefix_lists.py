@@ -53,8 +53,8 @@ def create_prefix_list(
     """
 
     where = f"prefix list {name!r}"
-    if flaw := rules.referable_name(name, LIST_PREFIX):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := rules.referable_name(name, LIST_PREFIX):
+        raise invalid(where, violation.what, violation.fix)
 
     def make(vpc: Vpc, _others: list[PrefixList]) -> PrefixList:
         entries = make_entries(where, cidrs)
@@ -86,9 +86,9 @@ def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...
     return tuple(PrefixListEntry(cidr=str(prefix)) for prefix in sorted(prefixes))
 
 
-def size(where: str, count: int, wish: int | None) -> int:
+def size(where: str, count: int, request: int | None) -> int:
     """Return as how many rules a prefix list counts. Raises ApiError: PrefixListMaxEntriesExceeded, InvalidParameterValue."""
-    found = count if wish is None else wish
+    found = count if request is None else request
     if not 1 <= found <= rules.MAX_ENTRIES:
         raise invalid(where, f"{found} is not a number of entries", f"choose 1 to {rules.MAX_ENTRIES}")
     if count > found:

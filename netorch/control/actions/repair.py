@@ -1,4 +1,4 @@
-"""Records that cannot be read, make no sense or are missing, and the operator's ways to mend them: nothing else writes over one.
+"""The operator's repair of records that are unreadable, contradictory or missing: nothing else overwrites one.
 
 The store remembers what stood at a key before; a record of which others may depend is put back, never removed.
 """
@@ -70,10 +70,10 @@ def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
     Of a VPC one missing record, or two of which one must be wrong, are named at a time, and none before all can be read. Of a
     record that is known to have been deleted, the one that refers to it is not taken for wrong.
     """
-    found = {kv.key: (kv.mod_revision, flaw) for kv in store.list("").kvs if (flaw := _flaw(kv)) is not None}
+    found = {kv.key: (kv.mod_revision, damage) for kv in store.list("").kvs if (damage := _damage(kv)) is not None}
     inventory = read_inventory(store)
-    flaws = (*inventory.unreadable, *wrong_names(inventory))
-    others = {flaw.key: (_changed_at(store, flaw.key), flaw) for flaw in flaws if flaw.key not in found}
+    violations = (*inventory.unreadable, *wrong_names(inventory))
+    others = {damage.key: (_changed_at(store, damage.key), damage) for damage in violations if damage.key not in found}
     deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
     return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}
 
@@ -91,7 +91,7 @@ def _changed_at(store: Store, key: str) -> int:
     return events[-1].mod_revision if events else 0
 
 
-def _flaw(kv: KeyValue) -> UnreadableRecord | None:
+def _damage(kv: KeyValue) -> UnreadableRecord | None:
     kind = kind_of(kv.key)
     try:
         check_sound(kv.key, kv.value)
@@ -107,7 +107,7 @@ def as_it_was(store: Store, key: str, revision: int = 0) -> bytes:
     found = next((kv for kv in store.list(key, revision).kvs if kv.key == key), None)
     if found is None:
         when = f"at revision {revision}" if revision else "now"
-        raise invalid(f"key {key}", f"does not exist {when}", "`netorch store check` names the keys that need mending")
+        raise invalid(f"key {key}", f"does not exist {when}", "`netorch store check` names the keys that need repairing")
     return found.value
 
 
@@ -115,13 +115,13 @@ def put_back(store: Store, key: str, value: bytes) -> None:
     """Write a record where one cannot be read, makes no sense or is missing.
 
     Raises:
-      ApiError: InvalidParameterValue for a key that needs no mending, or a value that is no such record.
+      ApiError: InvalidParameterValue for a key that needs no repairing, or a value that is no such record.
       Conflict: the key was written meanwhile.
     """
     mod_revision, kind = _known_damaged(store, key)
-    if (flaw := _flaw(KeyValue(key, value, 0, 0))) is not None:
+    if (damage := _damage(KeyValue(key, value, 0, 0))) is not None:
         what = kind.__name__ if kind is not None else "value"
-        raise invalid(f"key {key}", f"the value is no {what}: it {flaw.what}", "give one that is") from flaw
+        raise invalid(f"key {key}", f"the value is no {what}: it {damage.what}", "give one that is") from damage
     _commit(store, key, mod_revision, Put(key, value))
 
 
@@ -143,14 +143,14 @@ def discard(store: Store, key: str) -> None:
 def _known_damaged(store: Store, key: str) -> tuple[int, type | None]:
     """Return a damaged key's revision (0: it is missing) and what belongs there. Raises ApiError for any other key."""
     known, kind = store.get(key), kind_of(key)
-    flaw = _flaw(known) if known is not None else None
-    if flaw is None and key in (found := damaged(store)):
-        flaw = found[key][1]
-    if isinstance(flaw, NewerRecord):
-        raise invalid(f"key {key}", "a newer version of netorch wrote it", "upgrade netorch here: there is nothing to mend")
-    if flaw is None:
+    damage = _damage(known) if known is not None else None
+    if damage is None and key in (found := damaged(store)):
+        damage = found[key][1]
+    if isinstance(damage, NewerRecord):
+        raise invalid(f"key {key}", "a newer version of netorch wrote it", "upgrade netorch here: there is nothing to repair")
+    if damage is None:
         what = "nothing is missing there" if known is None else "can be read"
-        raise invalid(f"key {key}", what, "`netorch store check` names the keys that need mending")
+        raise invalid(f"key {key}", what, "`netorch store check` names the keys that need repairing")
     return known.mod_revision if known is not None else ABSENT, kind
 
 

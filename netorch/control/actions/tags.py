@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from netorch.control.apply.draft import own_tags, visible_tags
+from netorch.control.apply.builder import own_tags, visible_tags
 from netorch.control.base import checks
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError

@@ -39,7 +39,7 @@ from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
 from netorch.records.kinds import keys_of, of_vpc
 from netorch.records.read import Stored, read_all, read_vpc
-from netorch.store.alloc import QUARANTINE_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
+from netorch.store.alloc import HOLD_DOWN_S, FreeVni, find_vnis, freed_by, holder_of, release, take, vni_key
 from netorch.store.base import KeyValue, Store
 
 
@@ -53,7 +53,7 @@ def create_vpc(
     vni: int | None = None,
     tags: Tags | None = None,
 ) -> Vpc:
-    """Return a new VPC with its main route table, default security group and default ACL; `vni` is a wish.
+    """Return a new VPC with its main route table, default security group and default ACL; `vni` is a request.
 
     Raises:
       ApiError: InvalidVpc.Range for a CIDR outside /16 to /28 or for two that overlap, VpcLimitExceeded, CidrLimitExceeded,
@@ -120,7 +120,7 @@ def _create(
     if vni is None:
         free = next_vni(writes, store, caller)
     else:
-        free = wished_vni(store.get(vni_key(vni)), caller, where, vni, caller.owner, name)
+        free = requested_vni(store.get(vni_key(vni)), caller, where, vni, caller.owner, name)
     vpc = Vpc(
         id=caller.new_id("vpc", free.vni),
         vni=free.vni,
@@ -143,17 +143,17 @@ def next_vni(writes: Writes, store: Store, caller: Caller) -> FreeVni:
     return block.free[0]
 
 
-def wished_vni(known: KeyValue | None, caller: Caller, where: str, vni: int, owner: str, name: str) -> FreeVni:
+def requested_vni(known: KeyValue | None, caller: Caller, where: str, vni: int, owner: str, name: str) -> FreeVni:
     """Return the VNI that was asked for, of which `known` is the holding.
 
     Raises:
-      ApiError: InvalidParameterValue while it is held, or in quarantine and was not that of the owner's VPC of the same name.
+      ApiError: InvalidParameterValue while it is held, or held down and was not that of the owner's VPC of the same name.
     """
-    if flaw := rules.vni(vni):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := rules.vni(vni):
+        raise invalid(where, violation.what, violation.fix)
     returns = freed_by(known) == known_as(owner, name)
     if not returns and take(vni_key(vni), known, "", caller.now()) is None:
-        what = f"VNI {vni} is in use" if holder_of(known) else f"VNI {vni} was freed less than {QUARANTINE_S:.0f} s ago"
+        what = f"VNI {vni} is in use" if holder_of(known) else f"VNI {vni} was freed less than {HOLD_DOWN_S:.0f} s ago"
         raise invalid(where, what, "choose another one, or leave it out")
     return FreeVni(vni=Vni(vni), mod_revision=known.mod_revision if known else 0)
 

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, vpc_deletion
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
-from netorch.control.apply.default_vpc import made_here, with_lodgers
-from netorch.control.apply.draft import Draft, Path, delete_vpc, vpc_deletion
+from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.hosts import plan_hosts
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
@@ -54,7 +54,7 @@ def plan_cloud(
       UnreadableRecord, ApiError: nothing of the file can be done, or something that concerns all of it is wrong, e.g. a host, or
         another owner's VPC. What concerns one VPC only stands in the plan's `stuck`: VpcLimitExceeded, InvalidIPAddress.InUse,
         IncorrectInstanceState for a move of an instance that is moving, DependencyViolation for a subnet with interfaces that a
-        file cannot name, a record in quarantine.
+        file cannot name, an isolated record.
     Cost: O(store + cloud), twice when a VPC is stuck.
     """
     for decl in cloud.vpcs:
@@ -75,14 +75,14 @@ def plan_cloud(
 def plan_destruction(store: Store, caller: Caller, vpc_ids: Sequence[str]) -> CloudPlan:
     """Return what deletes VPCs with everything in them, whoever made them. Raises ApiError, UnreadableRecord."""
     inventory = read_inventory(store)
-    draft = Draft(inventory, caller, source_of(caller, "", "", lambda path: True))
+    builder = PlanBuilder(inventory, caller, source_of(caller, "", "", lambda path: True))
     for vpc_id in dict.fromkeys(vpc_ids):
         records, _ = resolve(inventory, caller, "vpc", vpc_id)
-        draft.changes.append(vpc_deletion(records))
-        delete_vpc(draft, records)
-    list(draft.namespaces.settle(draft.steps))  # nothing is taken, so nobody is refused
+        builder.changes.append(vpc_deletion(records))
+        delete_vpc(builder, records)
+    list(builder.namespaces.settle(builder.steps))  # nothing is taken, so nobody is refused
     existing = {"vpc": len(inventory.vpcs)}
-    return CloudPlan(revision=inventory.revision, changes=tuple(draft.changes), steps=tuple(draft.steps), existing=existing)
+    return CloudPlan(revision=inventory.revision, changes=tuple(builder.changes), steps=tuple(builder.steps), existing=existing)
 
 
 class _Planner:
@@ -94,17 +94,17 @@ class _Planner:
         self._caller = caller
         self._cloud = cloud
         self._source = source
-        self._draft = Draft(inventory, caller, source)
+        self._builder = PlanBuilder(inventory, caller, source)
         self._decls: list[VpcDecl] = []
 
     def plan(self, without: Refused) -> Refused:
         """Plan everything but some VPCs; return which others cannot be done, and why."""
-        draft = self._draft = Draft(self._inventory, self._caller, self._source)
+        builder = self._builder = PlanBuilder(self._inventory, self._caller, self._source)
         stored = {
             (records.vpc.record.owner, records.vpc.record.name): records.copied() for records in self._inventory.vpcs.values()
         }
-        plan_hosts(draft, self._cloud.hosts)
-        self._decls = with_lodgers(draft, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
+        plan_hosts(builder, self._cloud.hosts)
+        self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)
         replaceable = all(path in stored for path in without)  # else what was to take a deleted VPC's place may be stuck
@@ -112,42 +112,42 @@ class _Planner:
         refused |= self._over_quota(decls, stored, freed)
         freed |= self._plan_replaced(decls, stored)
         new = [decl for decl in decls if (decl.owner, decl.name) not in stored]
-        refused |= choose_vnis(draft, self._store, new, freed)
+        refused |= choose_vnis(builder, self._store, new, freed)
         rest: dict[Path, Callable[[], None]] = {}
         for decl in decls:
             path = (decl.owner, decl.name)
             if path in refused:
                 continue
             try:
-                rest[path] = plan_vpc(draft, decl, stored.get(path))
+                rest[path] = plan_vpc(builder, decl, stored.get(path))
             except (ApiError, UnreadableRecord) as error:
                 refused[path] = error
-        refused |= plan_peerings(draft, [decl for decl in decls if (decl.owner, decl.name) not in refused])
+        refused |= plan_peerings(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
         for path, plan_rest in rest.items():
             try:
                 if path not in refused:
                     plan_rest()
             except (ApiError, UnreadableRecord) as error:
                 refused[path] = error
-        for vni, taken in draft.namespaces.settle(draft.steps):
-            path = next(path for path, records in draft.planned.items() if records.vni == vni)
+        for vni, taken in builder.namespaces.settle(builder.steps):
+            path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)
         return refused
 
     def result(self, refused: Refused) -> CloudPlan:
         """Return what was planned last."""
-        draft, inventory = self._draft, self._inventory
-        steps = tuple(writes for writes in draft.steps if writes)
+        builder, inventory = self._builder, self._inventory
+        steps = tuple(writes for writes in builder.steps if writes)
         for writes in steps:
             writes.check_size()
         after = sharing_after(inventory, steps)
         return CloudPlan(
             revision=inventory.revision,
-            changes=tuple(draft.changes),
+            changes=tuple(builder.changes),
             steps=steps,
             existing={"vpc": len(inventory.vpcs)},
             own=self._own(),
-            source=self._source.mark,
+            source=self._source.label,
             notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus)),
             stuck=tuple(Stuck(path="/".join(path), error=error) for path, error in refused.items()),
             left=tuple(self._left()),
@@ -157,15 +157,15 @@ class _Planner:
         return {(decl.owner, decl.name) for decl in self._decls}
 
     def _unreadable(self, without: Refused) -> Refused:
-        """Return the VPCs in quarantine that this file declares, or would delete, or has instances in."""
+        """Return the isolated VPCs that this file declares, or would delete, or has instances in."""
         named = self._named()
         found: Refused = {}
-        for quarantined in self._inventory.quarantined.values():
-            path = (quarantined.owner, quarantined.name)
-            rest = quarantined.rest
-            own = rest is not None and (self._source.owns(rest.vpc.record.tags) or bool(made_here(self._draft, rest)))
-            if (path in named or own) and path not in without and quarantined.is_known_to(self._caller):
-                found[path] = quarantined.error
+        for isolated in self._inventory.isolated.values():
+            path = (isolated.owner, isolated.name)
+            rest = isolated.rest
+            own = rest is not None and (self._source.owns(rest.vpc.record.tags) or bool(made_here(self._builder, rest)))
+            if (path in named or own) and path not in without and isolated.is_known_to(self._caller):
+                found[path] = isolated.error
         return found
 
     def _plan_leftovers(self, stored: dict[Path, VpcRecords]) -> dict[int, Path]:
@@ -176,8 +176,8 @@ class _Planner:
             vpc = records.vpc.record
             if path in named or not self._source.owns(vpc.tags) or not self._caller.sees(vpc.owner):
                 continue
-            self._draft.changes.append(vpc_deletion(records))
-            delete_vpc(self._draft, records)
+            self._builder.changes.append(vpc_deletion(records))
+            delete_vpc(self._builder, records)
             freed[records.vni] = path
             del stored[path]
         return freed
@@ -190,9 +190,9 @@ class _Planner:
             records = stored.get(path)
             if records is None or decl.vni is None or decl.vni == records.vni:
                 continue
-            delete_vpc(self._draft, records)
+            delete_vpc(self._builder, records)
             why = differences(vni=(records.vni, decl.vni), source=self._passed(records))
-            self._draft.replaced[path] = vpc_deletion(records, Action.REPLACE, why)
+            self._builder.replaced[path] = vpc_deletion(records, Action.REPLACE, why)
             freed[records.vni] = path
             del stored[path]
         return freed
@@ -205,13 +205,13 @@ class _Planner:
     def _over_quota(self, decls: list[VpcDecl], stored: dict[Path, VpcRecords], freed: dict[int, Path]) -> Refused:
         """Return the VPCs that their owners may not have, or not as large."""
         totals = Counter(records.vpc.record.owner for records in self._inventory.vpcs.values())
-        totals.update(found.owner for found in self._inventory.quarantined.values())
+        totals.update(found.owner for found in self._inventory.isolated.values())
         totals.subtract(owner for owner, _ in freed.values())
         refused: Refused = {}
         for decl in decls:
             new = (decl.owner, decl.name) not in stored
             try:
-                _check_quotas(self._draft, decl, totals[decl.owner] + new)
+                _check_quotas(self._builder, decl, totals[decl.owner] + new)
             except (ApiError, UnreadableRecord) as error:
                 refused[decl.owner, decl.name] = error
             else:
@@ -224,8 +224,8 @@ class _Planner:
         counts = {"vpc": 0, "instance": 0}
         for records in self._inventory.vpcs.values():
             vpc = records.vpc.record
-            if self._draft.lodgers_only(vpc.owner, vpc.name):
-                counts["instance"] += len(made_here(self._draft, records) | (self._draft.lodgers & _names(records)))
+            if self._builder.default_instances_only(vpc.owner, vpc.name):
+                counts["instance"] += len(made_here(self._builder, records) | (self._builder.default_instances & _names(records)))
             elif (vpc.owner, vpc.name) in named or self._source.owns(vpc.tags):
                 counts["vpc"] += 1
                 counts["instance"] += len(records.of(Instance))
@@ -233,7 +233,7 @@ class _Planner:
 
     def _left(self) -> list[Left]:
         """Return what the caller sees and this file leaves alone."""
-        changed = {(change.owner, change.vpc or change.name) for change in self._draft.changes}
+        changed = {(change.owner, change.vpc or change.name) for change in self._builder.changes}
         named = self._named()
         found = []
         for records in self._inventory.vpcs.values():
@@ -251,7 +251,11 @@ class _Planner:
                 mark = stored.record.tags.get(SOURCE_TAG, "")
                 if mark and not self._source.owns(stored.record.tags):
                     name = stored.record.name
-                    found.append(self._left_one("instance", "/".join((*path, name)), mark, declared=name in self._draft.lodgers))
+                    found.append(
+                        self._left_one(
+                            "instance", "/".join((*path, name)), mark, declared=name in self._builder.default_instances
+                        )
+                    )
         return found
 
     def _left_one(self, kind: str, path: str, mark: str, *, declared: bool) -> Left:
@@ -262,9 +266,9 @@ def _names(records: VpcRecords) -> set[str]:
     return {stored.record.name for stored in records.of(Instance).values()}
 
 
-def _check_quotas(draft: Draft, decl: VpcDecl, vpcs: int) -> None:
+def _check_quotas(builder: PlanBuilder, decl: VpcDecl, vpcs: int) -> None:
     """Refuse a VPC that is more, or larger, than its owner may have. Raises ApiError."""
-    limits = draft.quotas_of(decl.owner)
+    limits = builder.quotas_of(decl.owner)
     where = f"VPC {decl.owner}/{decl.name}"
     check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs)
     check_room(limits, "CidrLimitExceeded", where, max(len(decl.cidrs), len(decl.ipv6_cidrs)))

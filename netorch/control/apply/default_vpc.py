@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.apply.draft import Draft
+from netorch.control.apply.builder import PlanBuilder
 from netorch.control.views.export import export_tables, export_vpc
 from netorch.errors import ApiError
 from netorch.model.check.cloud import default_vpc
@@ -13,13 +13,13 @@ from netorch.model.eni import Instance
 from netorch.records.vpc import VpcRecords
 
 
-def with_lodgers(draft: Draft, cloud: Cloud, stored: VpcRecords | None) -> list[VpcDecl]:
+def with_default_instances(builder: PlanBuilder, cloud: Cloud, stored: VpcRecords | None) -> list[VpcDecl]:
     """Return the declared VPCs, with the instances of the top level in the default one.
 
     Raises:
       ApiError: UnauthorizedOperation for instances at the top level of a file of a customer whose the default VPC is not.
     """
-    if not draft.caller.sees(DEFAULT_OWNER):
+    if not builder.caller.sees(DEFAULT_OWNER):
         if cloud.instances:
             what = f"is in the default VPC of owner {DEFAULT_OWNER}, which is not yours; put it into a VPC of your own"
             raise ApiError("UnauthorizedOperation", f"instance {cloud.instances[0].name!r}: {what}")
@@ -28,29 +28,29 @@ def with_lodgers(draft: Draft, cloud: Cloud, stored: VpcRecords | None) -> list[
         if decl.owner == DEFAULT_OWNER and decl.name == DEFAULT_VPC_NAME:
             merged = msgspec.structs.replace(decl, instances=[*decl.instances, *cloud.instances])
             return [*cloud.vpcs[:index], merged, *cloud.vpcs[index + 1 :]]
-    draft.lodgers, draft.lodging = {decl.name for decl in cloud.instances}, True
+    builder.default_instances, builder.has_default_instances = {decl.name for decl in cloud.instances}, True
     if stored is None:
         lodgings = [msgspec.structs.replace(default_vpc(), instances=cloud.instances)] if cloud.instances else []
         return [*cloud.vpcs, *lodgings]
-    if not cloud.instances and not made_here(draft, stored):
+    if not cloud.instances and not made_here(builder, stored):
         return cloud.vpcs
-    return [*cloud.vpcs, _lodgings(draft, stored, cloud.instances)]
+    return [*cloud.vpcs, _default_vpc(builder, stored, cloud.instances)]
 
 
-def made_here(draft: Draft, records: VpcRecords) -> set[str]:
+def made_here(builder: PlanBuilder, records: VpcRecords) -> set[str]:
     """Return the names of a VPC's instances that this file made at its top level."""
     found = records.each(Instance)
-    return {instance.name for instance in found if draft.source.owns(instance.tags)}
+    return {instance.name for instance in found if builder.source.owns(instance.tags)}
 
 
-def _lodgings(draft: Draft, stored: VpcRecords, lodgers: list[InstanceDecl]) -> VpcDecl:
+def _default_vpc(builder: PlanBuilder, stored: VpcRecords, default_instances: list[InstanceDecl]) -> VpcDecl:
     """Return the default VPC as it is stored, but for the instances that this file has at its top level.
 
     Its routes name interfaces by their ids: they stay as they are, also when an instance goes.
     """
-    as_stored = msgspec.structs.replace(export_vpc(stored, draft.caller.now(), {}), route_tables=export_tables(stored, {}))
-    own = made_here(draft, stored) | draft.lodgers
+    as_stored = msgspec.structs.replace(export_vpc(stored, builder.caller.now(), {}), route_tables=export_tables(stored, {}))
+    own = made_here(builder, stored) | builder.default_instances
     others = [decl for decl in as_stored.instances if decl.name not in own]
     fallback = DEFAULT_SUBNET_NAME if len(as_stored.subnets) > 1 else ""
-    placed = [msgspec.structs.replace(decl, subnet=decl.subnet or fallback) for decl in lodgers]
+    placed = [msgspec.structs.replace(decl, subnet=decl.subnet or fallback) for decl in default_instances]
     return msgspec.structs.replace(as_stored, instances=others + placed)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from netorch.control.actions.flow_logs import fits_beside, log_fields
+from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, differences
-from netorch.control.apply.draft import Draft, carriers
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.writes import ABSENT, guard_structure
 from netorch.model import flow_log
@@ -28,8 +28,8 @@ from netorch.records.vpc import VpcRecords
 class FlowLogPlanner:
     """The planning of one VPC's flow logs."""
 
-    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords) -> None:
-        self._draft = draft
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
+        self._builder = builder
         self._decl = decl
         self._records = records
         self._stored = {stored.record.name: stored for stored in records.of(FlowLog).values()}
@@ -53,11 +53,11 @@ class FlowLogPlanner:
         for name, stored in sorted(self._stored.items()):
             if name not in names and name not in beside:
                 key = keys.resource(stored.record.id)
-                writes = self._draft.step()
+                writes = self._builder.step()
                 writes.delete(key, stored.mod_revision)
                 drop_name(writes, self._records.vpc.record, stored.record)
                 self._note(Action.DELETE, stored.record, None)
-        quotas = self._draft.quotas_of(self._decl.owner)
+        quotas = self._builder.quotas_of(self._decl.owner)
         for resource, decl in declared:
             if decl.name in beside:
                 raise duplicate_name("fl", decl.name, "the VPC")
@@ -97,13 +97,13 @@ class FlowLogPlanner:
         stored = self._stored.get(decl.name)
         if stored is not None and msgspec.structs.replace(stored.record, id="", tags=decl.tags) == wanted:
             return msgspec.structs.replace(wanted, id=stored.record.id)
-        return msgspec.structs.replace(wanted, id=self._draft.caller.new_id("fl", wanted.vni))
+        return msgspec.structs.replace(wanted, id=self._builder.caller.new_id("fl", wanted.vni))
 
     def _put(self, stored: Stored[FlowLog] | None, wanted: FlowLog) -> None:
         if stored is not None and stored.record == wanted:
             return
         vpc = self._records.vpc
-        writes = self._draft.step()
+        writes = self._builder.step()
         guard_structure(writes, vpc)
         stays = stored is not None and stored.record.id == wanted.id
         if stored is not None and not stays:
@@ -131,7 +131,7 @@ class FlowLogPlanner:
             breaks="it gets a new id and new files" if action is Action.REPLACE else "",
             hosts=carriers(self._records),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
     def _words(self, log: FlowLog | None) -> dict[str, object]:
         """Return what people read of a flow log, nothing of none."""

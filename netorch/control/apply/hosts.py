@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from netorch.control.actions import hosts as host_actions
+from netorch.control.apply.builder import PlanBuilder
 from netorch.control.apply.changes import Action, Change, differences
-from netorch.control.apply.draft import Draft
 from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError
 from netorch.model.cloud import HostDecl
@@ -12,15 +12,15 @@ from netorch.records import keys
 from netorch.records.hosts import HostState
 
 
-def plan_hosts(draft: Draft, decls: list[HostDecl]) -> None:
+def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
     """Add new hosts and changed tags. Raises ApiError, UnreadableRecord."""
     for decl in decls:
-        draft.inventory.check_host(decl.name)
-    vteps = {state.host.underlay: name for name, state in draft.hosts.items()}
+        builder.inventory.check_host(decl.name)
+    vteps = {state.host.underlay: name for name, state in builder.hosts.items()}
     for decl in decls:
         host = host_actions.make_host(name=decl.name, underlay=decl.underlay, role=decl.role, tags=decl.tags)
-        state = draft.hosts.get(decl.name)
-        if not draft.caller.operator and (state is None or state.host != host):
+        state = builder.hosts.get(decl.name)
+        if not builder.caller.operator and (state is None or state.host != host):
             text = f"host {host.name!r}: hosts are the operator's; leave it out, or let the operator apply it"
             raise ApiError("UnauthorizedOperation", text)
         other = vteps.setdefault(host.underlay, decl.name)
@@ -28,14 +28,14 @@ def plan_hosts(draft: Draft, decls: list[HostDecl]) -> None:
             text = f"host {decl.name!r}: the underlay address {host.underlay} is host {other!r}'s; give each host its own"
             raise ApiError("InvalidParameterValue", text)
         if state is None:
-            host_actions.create_writes(draft.step(), host)
-            draft.hosts[host.name] = HostState(host=host, mod_revision=ABSENT)
+            host_actions.create_writes(builder.step(), host)
+            builder.hosts[host.name] = HostState(host=host, mod_revision=ABSENT)
             added = differences(underlay=("", host.underlay), role=("", host.role.value))
-            draft.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
+            builder.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
         elif (state.host.underlay, state.host.role) != (host.underlay, host.role):
             text = f"host {host.name!r}: is a {state.host.role.value} at {state.host.underlay}, and neither can be changed"
             raise ApiError("InvalidParameterValue", f"{text}; delete the host and make it anew, or name another one")
         elif state.host.tags != host.tags:
-            draft.step().change(keys.host_spec(host.name), state.mod_revision, host)
+            builder.step().change(keys.host_spec(host.name), state.mod_revision, host)
             changed = differences(tags=(state.host.tags, host.tags))
-            draft.changes.append(Change(action=Action.CHANGE, kind="host", name=host.name, differences=changed))
+            builder.changes.append(Change(action=Action.CHANGE, kind="host", name=host.name, differences=changed))

@@ -9,9 +9,8 @@ from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.instances import make_instance, make_interface, run_writes
 from netorch.control.actions.memberships import change_groups
 from netorch.control.actions.moves import move_writes
-from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
-from netorch.control.apply.draft import (
-    Draft,
+from netorch.control.apply.builder import (
+    PlanBuilder,
     delete_instance,
     enis_by_instance,
     instance_hosts,
@@ -19,6 +18,7 @@ from netorch.control.apply.draft import (
     own_tags,
     visible_tags,
 )
+from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.base.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.base.namespaces import check_right
@@ -45,8 +45,8 @@ from netorch.records.vpc import VpcRecords
 class InstancePlanner:
     """The planning of one VPC's instances; deletions are planned before the VPC's structure, additions after it."""
 
-    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, gone_subnets: set[str]) -> None:
-        self._draft = draft
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, gone_subnets: set[str]) -> None:
+        self._builder = builder
         self._decl = decl
         self._records = records
         self._gone = gone_subnets
@@ -74,7 +74,7 @@ class InstancePlanner:
 
     def _delete(self, stored: Stored[Instance]) -> None:
         enis = self._enis.get(stored.record.id, [])
-        delete_instance(self._draft, self._records, stored, enis, whole=False)
+        delete_instance(self._builder, self._records, stored, enis, whole=False)
         self._records.of(NetworkInterface).pop(primary_eni_id(stored.record.id), None)
 
     def _note(self, action: Action, stored: Stored[Instance], diff: tuple[Difference, ...]) -> None:
@@ -90,7 +90,7 @@ class InstancePlanner:
             ends=int(action is Action.DELETE),
             hosts=instance_hosts(self._records, self._enis.get(stored.record.id, ())),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
     def _breaks(self, stored: Stored[Instance]) -> str:
         """Return what ends with an instance: those of its interfaces that did not come with it stay, but without it."""
@@ -102,17 +102,17 @@ class InstancePlanner:
         """Return why an instance must be made anew, or nothing."""
         own = self._own(instance)
         subnet = self._records.of(Subnet)[own.subnet].record
-        wish = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
+        request = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
         fields: dict[str, tuple[object, object]] = {
-            "subnet": (subnet.name, wish),
+            "subnet": (subnet.name, request),
             "address": (own.address, decl.address or own.address),
             "ipv6_address": (own.ipv6_address, canonical_ip(decl.ipv6_address) if decl.ipv6_address else own.ipv6_address),
             "mac": (own.mac, decl.mac.lower() or own.mac),
             "attachment": (instance.attachment.value, decl.attachment.value),
             "netns": (normal_netns(instance.netns), normal_netns(decl.netns)),
         }
-        if own.subnet in self._gone and subnet.name == wish:
-            fields["subnet"] = (f"{subnet.name} {subnet.cidr}", wish)
+        if own.subnet in self._gone and subnet.name == request:
+            fields["subnet"] = (f"{subnet.name} {subnet.cidr}", request)
         if instance.attachment is Attachment.EXISTING and decl.host:
             fields["host"] = (self._place(own), decl.host)
         return differences(**fields)
@@ -134,12 +134,12 @@ class InstancePlanner:
                 new.append(decl)
             else:
                 self.interfaces[decl.name] = primary_eni_id(stored.record.id)
-                first = len(self._draft.changes)
+                first = len(self._builder.changes)
                 changed = self._plan_tags(stored, decl)
                 self._plan_groups(stored, policy.groups_of(decl.security_groups))
                 self._plan_check(stored, decl)
                 self._plan_move(stored, decl)
-                if self._is_lodger(decl):
+                if self._is_default_instance(decl):
                     self._pass_over(stored, changed, first)
         if new:
             self._plan_new(new, subnets, policy)
@@ -147,17 +147,17 @@ class InstancePlanner:
     def _pass_over(self, stored: Stored[Instance], instance: Instance, first: int) -> None:
         """Let an instance of the top level belong to the file that has changed it, or has it since its own file is gone."""
         before = instance.tags.get(SOURCE_TAG, "")
-        after = self._draft.source.after(before, changed=len(self._draft.changes) > first)
+        after = self._builder.source.after(before, changed=len(self._builder.changes) > first)
         if after != before:
             changed = msgspec.structs.replace(instance, tags=of_source(instance.tags, after))
-            self._draft.step().change(keys.resource(instance.id), stored.mod_revision, changed)
+            self._builder.step().change(keys.resource(instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(source=(before, after)))
 
     def _plan_tags(self, stored: Stored[Instance], decl: InstanceDecl) -> Instance:
         instance = stored.record
         changed = msgspec.structs.replace(instance, tags=own_tags(decl.tags, instance.tags))
         if changed != instance:
-            self._draft.step().change(keys.resource(instance.id), stored.mod_revision, changed)
+            self._builder.step().change(keys.resource(instance.id), stored.mod_revision, changed)
             self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
         return changed
 
@@ -168,7 +168,7 @@ class InstancePlanner:
         if before.groups == tuple(groups):
             return
         mappings = self._records.mappings_of(before)
-        changed = change_groups(self._draft.step(), eni, mappings, groups)
+        changed = change_groups(self._builder.step(), eni, mappings, groups)
         for mapping in mappings.values():  # what a move is planned with
             moved_on = msgspec.structs.replace(mapping.record, groups=changed.groups)
             self._records.mappings[moved_on.address] = Stored(moved_on, ABSENT)
@@ -183,7 +183,7 @@ class InstancePlanner:
         writes = Writes()
         changed = modify_writes(writes, eni, source_dest_check=decl.source_dest_check)
         if writes:
-            self._draft.steps.append(writes)
+            self._builder.steps.append(writes)
             self._records.of(NetworkInterface)[eni_id] = Stored(changed, ABSENT)
             sides = (_check_text(eni.record), _check_text(changed))
             self._note(Action.CHANGE, stored, differences(source_dest_check=sides))
@@ -198,14 +198,14 @@ class InstancePlanner:
         place_on(writes, target)
         for eni in self._enis[stored.record.id]:
             move_writes(writes, eni.record, self._records.mappings_of(eni.record), target.host)
-        self._draft.steps.append(writes)
+        self._builder.steps.append(writes)
         self._note(Action.MOVE, stored, differences(host=(here, decl.host)))
-        last = self._draft.changes[-1]
-        self._draft.changes[-1] = msgspec.structs.replace(last, hosts=tuple(sorted({*last.hosts, decl.host})))
+        last = self._builder.changes[-1]
+        self._builder.changes[-1] = msgspec.structs.replace(last, hosts=tuple(sorted({*last.hosts, decl.host})))
 
     def _host(self, name: str) -> HostState:
-        self._draft.inventory.check_host(name)
-        return choose_host(self._draft.hosts, name)
+        self._builder.inventory.check_host(name)
+        return choose_host(self._builder.hosts, name)
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
         self._used = {address for eni in self._records.of(NetworkInterface).values() for address in eni.record.addresses}
@@ -214,7 +214,7 @@ class InstancePlanner:
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         pools: dict[str, AddressPool] = {}
         chosen = []
-        for decl in decls:  # wishes first: an address that is asked for by a later one is not given away
+        for decl in decls:  # requests first: an address that is asked for by a later one is not given away
             subnet = subnets.get(decl.subnet) if decl.subnet else only
             if subnet is None:  # a valid file says which, but a stored default VPC may have other subnets than a new one
                 if decl.subnet:
@@ -222,39 +222,41 @@ class InstancePlanner:
                 text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
                 raise ApiError("MissingParameter", text)
             pool = pools.get(subnet.id) or pools.setdefault(subnet.id, self._pool(subnet))
-            wished = {"address": pool.wished(decl.address, 4), "ipv6_address": pool.wished(decl.ipv6_address, 6)}
-            chosen.append((decl, pool, {"mac": self._mac(decl) if decl.mac else "", **wished}))
-        made = [(decl, pool, *self._make(decl, pool, policy, wished)) for decl, pool, wished in chosen]
+            requested = {"address": pool.requested(decl.address, 4), "ipv6_address": pool.requested(decl.ipv6_address, 6)}
+            chosen.append((decl, pool, {"mac": self._mac(decl) if decl.mac else "", **requested}))
+        made = [(decl, pool, *self._make(decl, pool, policy, requested)) for decl, pool, requested in chosen]
         for decl, pool, instance, eni, groups in made:
             self._add(decl, pool, instance, eni, groups)
 
     def _pool(self, subnet: Subnet) -> AddressPool:
-        kv = self._draft.inventory.raw.get(cursor_key(subnet.id))
+        kv = self._builder.inventory.raw.get(cursor_key(subnet.id))
         cursor = decode(kv, Cursor) if kv is not None else Cursor()
         return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
 
     def _mac(self, decl: InstanceDecl) -> str:
         where = f"instance {decl.name!r} in VPC {self._decl.name}"
-        mac = choose_mac(self._macs.__contains__, self._draft.caller, where, decl.mac)
+        mac = choose_mac(self._macs.__contains__, self._builder.caller, where, decl.mac)
         self._macs.add(mac)
         return mac
 
     def _make(
-        self, decl: InstanceDecl, pool: AddressPool, policy: PolicyPlanner, wished: dict[str, str]
+        self, decl: InstanceDecl, pool: AddressPool, policy: PolicyPlanner, requested: dict[str, str]
     ) -> tuple[Instance, NetworkInterface, dict[str, Stored[SecurityGroup]]]:
-        caller = self._draft.caller
+        caller = self._builder.caller
         check_right(caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
-        tags = of_source(decl.tags, self._draft.source.mark) if self._is_lodger(decl) else decl.tags
+        tags = of_source(decl.tags, self._builder.source.label) if self._is_default_instance(decl) else decl.tags
         instance = make_instance(
             caller, self._records.vni, self._ports, name=decl.name, attachment=decl.attachment, netns=decl.netns, tags=tags
         )
         groups = policy.groups_of(decl.security_groups)
-        wished["mac"] = wished["mac"] or self._mac(decl)
-        eni = make_interface(pool, instance, groups, source_dest_check=decl.source_dest_check, **wished)
+        requested["mac"] = requested["mac"] or self._mac(decl)
+        eni = make_interface(pool, instance, groups, source_dest_check=decl.source_dest_check, **requested)
         return instance, eni, groups
 
-    def _is_lodger(self, decl: InstanceDecl) -> bool:
-        return decl.name in self._draft.lodgers and self._draft.lodgers_only(self._decl.owner, self._decl.name)
+    def _is_default_instance(self, decl: InstanceDecl) -> bool:
+        return decl.name in self._builder.default_instances and self._builder.default_instances_only(
+            self._decl.owner, self._decl.name
+        )
 
     def _add(
         self,
@@ -267,9 +269,9 @@ class InstancePlanner:
         self.interfaces[decl.name] = eni.id
         subnet = self._records.of(Subnet)[eni.subnet]
         state = self._host(decl.host)
-        writes = self._draft.step()
+        writes = self._builder.step()
         run_writes(writes, self._records.vpc, subnet, groups, instance, eni, state)
-        self._draft.namespaces.take(writes, instance, state.host.name)
+        self._builder.namespaces.take(writes, instance, state.host.name)
         pool.save(writes)
         self._note_new(decl, instance, eni, state.host.name)
 
@@ -304,7 +306,7 @@ class InstancePlanner:
             ends=int(before is not None),
             hosts=tuple(sorted(hosts)),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
     def _sides(self, instance: Instance) -> dict[str, str]:
         """Return what people read of an instance that is made anew, as it was."""

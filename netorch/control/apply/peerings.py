@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from netorch.control.actions.peerings import change_status, new_request
+from netorch.control.apply.builder import Path, PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, differences
-from netorch.control.apply.draft import Draft, Path, carriers
 from netorch.control.base.peers import sweep
 from netorch.control.base.quotas import check_room
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
@@ -34,9 +34,9 @@ Half = Stored[PeeringConnection]
 _UNKNOWN: Final = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
 
 
-def plan_peerings(draft: Draft, decls: Iterable[VpcDecl]) -> dict[Path, NetorchError]:
+def plan_peerings(builder: PlanBuilder, decls: Iterable[VpcDecl]) -> dict[Path, NetorchError]:
     """Add what makes the connections of planned VPCs as declared; return which VPCs cannot be made so, and why."""
-    planner = _Planner(draft, [decl for decl in decls if (decl.owner, decl.name) in draft.planned])
+    planner = _Planner(builder, [decl for decl in decls if (decl.owner, decl.name) in builder.planned])
     planner.plan_deletions()
     refused: dict[Path, NetorchError] = {}
     for decl in planner.decls:
@@ -50,17 +50,17 @@ def plan_peerings(draft: Draft, decls: Iterable[VpcDecl]) -> dict[Path, NetorchE
 class _Planner:
     """The planning of all connections. It edits the records of planned VPCs, and copies of others'."""
 
-    def __init__(self, draft: Draft, decls: list[VpcDecl]) -> None:
+    def __init__(self, builder: PlanBuilder, decls: list[VpcDecl]) -> None:
         self.decls = decls
-        self._draft = draft
-        self._now = draft.caller.now()
-        self._vpcs = {records.vni: records for records in draft.planned.values()}
+        self._builder = builder
+        self._now = builder.caller.now()
+        self._vpcs = {records.vni: records for records in builder.planned.values()}
 
     def plan_deletions(self) -> None:
         """Add the end of what planned VPCs have requested and neither end declares."""
         declared = {pair for decl in self.decls for pair in self._declared_pairs(decl)}
         for decl in self.decls:
-            records = self._draft.planned[decl.owner, decl.name]
+            records = self._builder.planned[decl.owner, decl.name]
             for half in list(self._live(records)):
                 pair = frozenset((half.record.requester.id, half.record.accepter.id))
                 if half.record.requested_here and pair not in declared:
@@ -68,7 +68,7 @@ class _Planner:
                     self._note(Action.DELETE, records, half.record, None)
 
     def _declared_pairs(self, decl: VpcDecl) -> Iterator[frozenset[str]]:
-        own = self._draft.planned[decl.owner, decl.name].vpc.record.id
+        own = self._builder.planned[decl.owner, decl.name].vpc.record.id
         for peering in decl.peerings:
             peer = self._find(decl, peering)
             if peer is not None:
@@ -76,7 +76,7 @@ class _Planner:
 
     def plan(self, decl: VpcDecl) -> None:
         """Add what makes the connections of one VPC as declared. Raises ApiError."""
-        records = self._draft.planned[decl.owner, decl.name]
+        records = self._builder.planned[decl.owner, decl.name]
         self._check_ranges(records)
         for peering in decl.peerings:
             peer = self._find(decl, peering)
@@ -94,19 +94,19 @@ class _Planner:
         if isinstance(path, str):
             found = self._records(vni_of(path))
             return found if found is not None and found.vpc.record.id == path else None
-        if path in self._draft.planned:
-            return self._draft.planned[path]
-        for records in self._draft.inventory.vpcs.values():
+        if path in self._builder.planned:
+            return self._builder.planned[path]
+        for records in self._builder.inventory.vpcs.values():
             vpc = records.vpc.record
-            if (vpc.owner, vpc.name) == path and self._draft.caller.sees(vpc.owner):
+            if (vpc.owner, vpc.name) == path and self._builder.caller.sees(vpc.owner):
                 return self._records(records.vni)
         return None
 
     def _records(self, vni: int) -> VpcRecords | None:
         """Return a VPC's records as they will be; None of one that is not there, or will not be."""
         if vni not in self._vpcs:
-            stored = self._draft.inventory.vpcs.get(vni)
-            if stored is None or vni in self._draft.deleted:
+            stored = self._builder.inventory.vpcs.get(vni)
+            if stored is None or vni in self._builder.deleted:
                 return None
             self._vpcs[vni] = stored.copied()
         return self._vpcs[vni]
@@ -132,15 +132,15 @@ class _Planner:
     def _refuse_overlap(self, records: VpcRecords, peer: VpcRecords, name: str) -> None:
         own, other = records.vpc.record, peer.vpc.record
         if both := overlap(ranges_of(own), ranges_of(other)):
-            theirs = str(both[1]) if self._draft.caller.sees(other.owner) else "a range"
+            theirs = str(both[1]) if self._builder.caller.sees(other.owner) else "a range"
             what = f"{both[0]} of {own.owner}/{own.name} overlaps {theirs} of {other.id}"
             raise invalid(f"peering connection {name!r}", what, "peers need ranges that do not overlap")
 
     def _request(self, records: VpcRecords, peer: VpcRecords, decl: PeeringDecl) -> None:
         self._refuse_overlap(records, peer, decl.name)
         beside = [half.record for vpc in (records, peer) for half in vpc.of(PeeringConnection).values()]
-        made = new_request(self._draft.caller, records.vpc.record, peer.vpc.record, decl.name, decl.tags, beside)
-        if self._draft.caller.sees(peer.vpc.record.owner):
+        made = new_request(self._builder.caller, records.vpc.record, peer.vpc.record, decl.name, decl.tags, beside)
+        if self._builder.caller.sees(peer.vpc.record.owner):
             self._check_active(records, peer)
             made = change_status(made, PeeringStatus.ACTIVE, 0)
         else:
@@ -156,14 +156,14 @@ class _Planner:
     def _change(self, records: VpcRecords, peer: VpcRecords, half: Half, decl: PeeringDecl) -> None:
         """Add what gives a connection its declared name and tags, and accepts it where the caller may."""
         before = half.record
-        answers = before.status is PeeringStatus.PENDING and self._draft.caller.sees(before.accepter.owner)
+        answers = before.status is PeeringStatus.PENDING and self._builder.caller.sees(before.accepter.owner)
         if answers:
             self._refuse_overlap(records, peer, decl.name)
             self._check_active(records, peer)
             half = self._become(half, PeeringStatus.ACTIVE)
         after = msgspec.structs.replace(half.record, name=decl.name, tags=decl.tags)
         if after != half.record:
-            self._draft.step().change(keys.member(after.vni, after.id), half.mod_revision, after)
+            self._builder.step().change(keys.member(after.vni, after.id), half.mod_revision, after)
             records.of(PeeringConnection)[after.id] = Stored(after, _UNKNOWN)
         if after != before:
             self._note(Action.CHANGE, records, before, after)
@@ -182,7 +182,7 @@ class _Planner:
         return self._vpcs[half.record.vni].of(PeeringConnection)[half.record.id]
 
     def _step(self, *vpcs: VpcRecords) -> Writes:
-        writes = self._draft.step()
+        writes = self._builder.step()
         for records in vpcs:
             guard_structure(writes, records.vpc)
         return writes
@@ -199,7 +199,7 @@ class _Planner:
 
     def _check_room(self, records: VpcRecords, code: str, count: int) -> None:
         vpc = records.vpc.record
-        check_room(self._draft.quotas_of(vpc.owner), code, f"VPC {vpc.id}", count)
+        check_room(self._builder.quotas_of(vpc.owner), code, f"VPC {vpc.id}", count)
 
     def _note(
         self, action: Action, records: VpcRecords, before: PeeringConnection | None, after: PeeringConnection | None
@@ -218,13 +218,13 @@ class _Planner:
             breaks="packets between the VPCs are dropped" if before is not None and after is None else "",
             hosts=carriers(records),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
     def _words(self, half: PeeringConnection | None) -> dict[str, object]:
         """Return what people read of a connection, nothing of none."""
         if half is None:
             return dict.fromkeys(("peer", "status", "name", "tags"), "")
         peer = self._peer(half)
-        seen = peer is not None and self._draft.caller.sees(half.peer.owner)
+        seen = peer is not None and self._builder.caller.sees(half.peer.owner)
         named = f"{peer.vpc.record.owner}/{peer.vpc.record.name}" if peer is not None and seen else half.peer.id
         return {"peer": named, "status": half.status.value, "name": half.name, "tags": half.tags or ""}

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import msgspec
 
-from netorch.control.actions.acls import Entry, entries_of, make_entry, room_for_entries, with_entries
+from netorch.control.actions.acls import EntryRequest, entries_of, make_entry, room_for_entries, with_entries
 from netorch.control.actions.groups import peer_names, refuse_users, room_for_memberships
 from netorch.control.actions.permissions import Peers, Permission, change_rules, rules_of, where_of, words_of
 from netorch.control.actions.prefix_lists import make_entries, renewed, same_version, size
+from netorch.control.apply.builder import PlanBuilder, carriers, delete_filters
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
-from netorch.control.apply.draft import Draft, carriers, delete_filters
 from netorch.control.base.named import add_name
 from netorch.control.base.quotas import check_room
 from netorch.control.base.structure import delete_part
@@ -61,12 +61,12 @@ Decl = TypeVar("Decl", SecurityGroupDecl, NetworkAclDecl)
 class PolicyPlanner:
     """The planning of one VPC's filters. `guard` returns a step in which the VPC's structure changes."""
 
-    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
-        self._draft = draft
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+        self._builder = builder
         self._decl = decl
         self._records = records
         self._guard = guard
-        self._quotas = draft.quotas_of(decl.owner)
+        self._quotas = builder.quotas_of(decl.owner)
         self._lists = {stored.record.name: stored for stored in records.of(PrefixList).values()}
         self._groups = {stored.record.name: stored for stored in records.of(SecurityGroup).values()}
         self._acls = {stored.record.name: stored for stored in records.of(NetworkAcl).values()}
@@ -101,7 +101,7 @@ class PolicyPlanner:
         """Return whether an active peer has a group, or a stored rule refers to it, though it may be stale by now."""
         connections = self._records.each(PeeringConnection)
         active = {found.peer_vni for found in connections if found.status is PeeringStatus.ACTIVE}
-        peer = self._draft.inventory.vpcs.get(vni_of(group_id)) if vni_of(group_id) in active else None
+        peer = self._builder.inventory.vpcs.get(vni_of(group_id)) if vni_of(group_id) in active else None
         known = peer is not None and group_id in peer.of(SecurityGroup)
         return known or any(group_id in referred(stored.record) for stored in self._groups.values())
 
@@ -109,7 +109,7 @@ class PolicyPlanner:
         """Add the end of ACLs that are not declared; no subnet uses them any more."""
         for name, stored in self._acls.items():
             if name not in self.acl_ids:
-                delete_part(self._draft.step(), self._records.vpc, stored)
+                delete_part(self._builder.step(), self._records.vpc, stored)
                 self._note(Action.DELETE, "network-acl", stored.record)
 
     def plan_deletions(self) -> None:
@@ -127,7 +127,7 @@ class PolicyPlanner:
             self._note(Action.DELETE, "security-group", group.record)
         for prefix_list in lists:
             self._note(Action.DELETE, "prefix-list", prefix_list.record)
-        delete_filters(self._draft, self._records.vpc.record, groups, lists)
+        delete_filters(self._builder, self._records.vpc.record, groups, lists)
 
     def groups_of(self, names: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
         """Return the groups of an interface by id, in the order in which they are stored; no names: the default one."""
@@ -144,7 +144,7 @@ class PolicyPlanner:
             same_version(where, before.version, entries)
             entries = renewed(before, entries)
         wanted = PrefixList(
-            id=before.id if before is not None else self._draft.caller.new_id("pl", self._records.vni),
+            id=before.id if before is not None else self._builder.caller.new_id("pl", self._records.vni),
             vni=self._records.vni,
             name=decl.name,
             version=version_of(entries[0].cidr),
@@ -157,15 +157,15 @@ class PolicyPlanner:
         if stored is None:
             self._make(wanted)
         else:
-            writes = self._draft.step()
+            writes = self._builder.step()
             writes.change(keys.resource(wanted.id), stored.mod_revision, wanted)
             if wanted.max_entries > stored.record.max_entries:  # whoever begins to use it counts it as it was
-                writes.expect(use_key(wanted.id), self._draft.revision_of(use_key(wanted.id)))
+                writes.expect(use_key(wanted.id), self._builder.revision_of(use_key(wanted.id)))
         self._records.of(PrefixList)[wanted.id] = Stored(wanted, ABSENT)
         self._note_change("prefix-list", before, wanted, member_differences("cidrs", _cidrs(before), _cidrs(wanted)))
 
     def _new_group(self, decl: SecurityGroupDecl) -> SecurityGroup:
-        group_id = self._draft.caller.new_id("sg", self._records.vni)
+        group_id = self._builder.caller.new_id("sg", self._records.vni)
         group = SecurityGroup(id=group_id, vni=self._records.vni, name=decl.name)
         self._make(group)
         return group
@@ -189,7 +189,7 @@ class PolicyPlanner:
         peers.within_quota(wanted, self._quotas)
         existed = decl.name in self._groups
         if wanted != before:
-            change_rules(self._draft.step(), stored, wanted, peers)
+            change_rules(self._builder.step(), stored, wanted, peers)
             self._planned[decl.name] = Stored(wanted, ABSENT)
         elif existed:
             return
@@ -211,13 +211,13 @@ class PolicyPlanner:
             for rule in rules_of(group, direction)
             if words_of(rule) in wanted
         ]
-        new_id = self._draft.caller.new_id
+        new_id = self._builder.caller.new_id
         return (*kept, *(msgspec.structs.replace(rule, id=new_id("sgr", group.vni)) for rule in wanted.values()))
 
     def _plan_acl(self, decl: NetworkAclDecl) -> None:
         stored = self._acls.get(decl.name)
         before = stored.record if stored is not None else None
-        acl_id = before.id if before is not None else self._draft.caller.new_id("acl", self._records.vni)
+        acl_id = before.id if before is not None else self._builder.caller.new_id("acl", self._records.vni)
         wanted = NetworkAcl(id=acl_id, vni=self._records.vni, name=decl.name, tags=decl.tags)
         where = f"network ACL {decl.name!r} in VPC {self._decl.name}"
         for direction, entries in ((Direction.INGRESS, decl.ingress), (Direction.EGRESS, decl.egress)):
@@ -229,7 +229,7 @@ class PolicyPlanner:
         if stored is None:
             self._make(wanted)
         else:
-            self._draft.step().change(keys.resource(wanted.id), stored.mod_revision, wanted)
+            self._builder.step().change(keys.resource(wanted.id), stored.mod_revision, wanted)
         members: list[Difference] = []
         for direction in Direction:
             members += member_differences(direction.value, _entry_texts(before, direction), _entry_texts(wanted, direction))
@@ -251,7 +251,7 @@ class PolicyPlanner:
             differences=changed,
             hosts=carriers(self._records),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
 
 def _with_default(decls: list[Decl], default: Decl) -> list[Decl]:
@@ -268,9 +268,9 @@ def _permission(decl: IngressDecl | EgressDecl) -> Permission:
     return Permission(protocol=decl.protocol, ports=decl.ports, peer=peer, description=decl.description)
 
 
-def _entry(decl: AclEntryDecl) -> Entry:
+def _entry(decl: AclEntryDecl) -> EntryRequest:
     allow = decl.action is AclAction.ALLOW
-    return Entry(number=decl.rule, allow=allow, protocol=decl.protocol, ports=decl.ports, cidr=decl.cidr)
+    return EntryRequest(number=decl.rule, allow=allow, protocol=decl.protocol, ports=decl.ports, cidr=decl.cidr)
 
 
 def _rule_texts(group: SecurityGroup, direction: Direction, names: Mapping[str, str]) -> Iterable[str]:

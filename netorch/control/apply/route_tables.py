@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from netorch.control.actions.route_tables import free_number
+from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
-from netorch.control.apply.draft import Draft, carriers
 from netorch.control.base.named import add_name
 from netorch.control.base.routes import (
     Surroundings,
@@ -48,8 +48,8 @@ from netorch.records.vpc import VpcRecords
 class RouteTablePlanner:
     """The planning of one VPC's route tables. `guard` returns a step in which the VPC's structure changes."""
 
-    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
-        self._draft = draft
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+        self._builder = builder
         self._decl = decl
         self._records = records
         self._guard = guard
@@ -72,7 +72,7 @@ class RouteTablePlanner:
         vni = self._records.vni
         others = [stored.record for stored in self._planned.values()]  # those that go, too: a plan may take several transactions
         number = free_number(self._records.vpc.record.id, others)
-        table = RouteTable(id=self._draft.caller.new_id("rtb", vni), vni=vni, name=decl.name, number=number, tags=decl.tags)
+        table = RouteTable(id=self._builder.caller.new_id("rtb", vni), vni=vni, name=decl.name, number=number, tags=decl.tags)
         writes = self._guard()
         writes.put(keys.resource(table.id), table)
         add_name(writes, self._records.vpc.record, table)
@@ -93,7 +93,7 @@ class RouteTablePlanner:
             kept = [route for route in table.routes if route.destination in lists or "/" in route.destination]
             if len(kept) < len(table.routes):
                 without = with_routes(table, kept)
-                self._draft.step().change(keys.resource(table.id), stored.mod_revision, without)
+                self._builder.step().change(keys.resource(table.id), stored.mod_revision, without)
                 self._planned[name] = Stored(without, ABSENT)
 
     def plan_routes(self, subnets: Mapping[str, Subnet], interfaces: Mapping[str, str]) -> None:
@@ -103,7 +103,7 @@ class RouteTablePlanner:
           ApiError: RouteLimitExceeded, InvalidPrefixListID.NotFound, the NotFound of a target that is named by its id.
         """
         lists = self._kept_lists()
-        now = self._draft.caller.now()
+        now = self._builder.caller.now()
         live = {half.name: half.id for half in self._records.each(PeeringConnection) if half.name and half.is_live(now)}
         names = {eni_id: f"{TargetKind.INTERFACE.value} {name}" for name, eni_id in interfaces.items()}
         names |= {peering: f"{TargetKind.PEERING.value}-{name}" for name, peering in live.items()}
@@ -131,9 +131,9 @@ class RouteTablePlanner:
         where = f"{where_of(before)} in VPC {self._decl.name}"
         made = [make_route(where, _words(text), around) for text in decl.routes]
         wanted = msgspec.structs.replace(with_routes(before, made), tags=decl.tags)
-        room_for_routes(wanted, around.lists, self._draft.quotas_of(self._decl.owner))
+        room_for_routes(wanted, around.lists, self._builder.quotas_of(self._decl.owner))
         if wanted != stored.record:
-            change_routes(self._draft.step(), stored, wanted, around)
+            change_routes(self._builder.step(), stored, wanted, around)
         if wanted != before and decl.name in self._stored:
             sides = ([route_text(route, names) for route in table.routes] for table in (before, wanted))
             changed = (*differences(tags=(before.tags, wanted.tags)), *member_differences("routes", *sides))
@@ -143,7 +143,7 @@ class RouteTablePlanner:
         """Add the end of tables that are not declared; no subnet uses them any more."""
         for name, stored in self._stored.items():
             if name not in self.ids:
-                delete_part(self._draft.step(), self._records.vpc, stored)
+                delete_part(self._builder.step(), self._records.vpc, stored)
                 self._note(Action.DELETE, stored.record)
 
     def _note(self, action: Action, table: RouteTable, changed: tuple[Difference, ...] = ()) -> None:
@@ -157,7 +157,7 @@ class RouteTablePlanner:
             differences=changed,
             hosts=carriers(self._records),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
 
 class _Targets:

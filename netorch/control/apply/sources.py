@@ -21,25 +21,25 @@ IsThere = Callable[[str], bool]  # whether a file is still there, by path
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """The file that is being planned."""
 
-    mark: str  # what is written into what it makes; empty: the file has no name, and owns nothing
-    marks: frozenset[str]  # with the names that it had: its path, before it got a name
+    label: str  # what is written into what it makes; empty: the file has no name, and owns nothing
+    labels: frozenset[str]  # with the names that it had: its path, before it got a name
     is_there: IsThere
 
     def owns(self, tags: Tags) -> bool:
         """Return whether the file made something with these tags."""
-        return tags.get(SOURCE_TAG, "") in self.marks
+        return tags.get(SOURCE_TAG, "") in self.labels
 
-    def is_lost(self, mark: str) -> bool:
+    def is_lost(self, label: str) -> bool:
         """Return whether the file of a mark is known to be gone. Names are not looked for: they may stand in any file."""
-        return mark.startswith("/") and mark not in self.marks and not self.is_there(mark)
+        return label.startswith("/") and label not in self.labels and not self.is_there(label)
 
-    def after(self, mark: str, *, changed: bool) -> str:
+    def after(self, label: str, *, changed: bool) -> str:
         """Return whose something is after this file was applied that has it, and has changed it or not."""
-        passes = mark in self.marks or changed or self.is_lost(mark)
-        return self.mark if self.mark and mark and passes else mark
+        passes = label in self.labels or changed or self.is_lost(label)
+        return self.label if self.label and label and passes else label
 
 
 def source_of(caller: Caller, name: str, path: str, is_there: IsThere) -> Source:
     """Return the source that a file is: a customer's names are his own, so that nobody's file is taken for another's."""
-    mark = name if caller.operator or not name else f"{caller.owner}/{name}"
-    return Source(mark=mark or path, marks=frozenset({mark, path} - {""}), is_there=is_there)
+    label = name if caller.operator or not name else f"{caller.owner}/{name}"
+    return Source(label=label or path, labels=frozenset({label, path} - {""}), is_there=is_there)

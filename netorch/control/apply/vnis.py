@@ -1,9 +1,9 @@
-"""The VNIs of the VPCs that a plan makes: wished ones first; the plan may use those that it frees itself."""
+"""The VNIs of the VPCs that a plan makes: requested ones first; the plan may use those that it frees itself."""
 
 from __future__ import annotations
 
-from netorch.control.actions.vpcs import wished_vni
-from netorch.control.apply.draft import Draft, Path
+from netorch.control.actions.vpcs import requested_vni
+from netorch.control.apply.builder import Path, PlanBuilder
 from netorch.errors import ApiError
 from netorch.model.cloud import VpcDecl
 from netorch.model.ids import Vni
@@ -12,31 +12,31 @@ from netorch.store.alloc import FreeVni, find_vnis, vni_key
 from netorch.store.base import Store
 
 
-def choose_vnis(draft: Draft, store: Store, new: list[VpcDecl], freed: dict[int, Path]) -> dict[Path, ApiError]:
+def choose_vnis(builder: PlanBuilder, store: Store, new: list[VpcDecl], freed: dict[int, Path]) -> dict[Path, ApiError]:
     """Choose the VNIs of new VPCs; `freed` are those of VPCs that the plan deletes. Return which wish is not granted, and why."""
     refused: dict[Path, ApiError] = {}
-    wished = {}
+    requested = {}
     for decl in new:
         if decl.vni is not None:
             try:
-                wished[decl.vni] = draft.vnis[decl.owner, decl.name] = _wished(draft, decl, decl.vni, freed)
+                requested[decl.vni] = builder.vnis[decl.owner, decl.name] = _requested(builder, decl, decl.vni, freed)
             except ApiError as error:
                 refused[decl.owner, decl.name] = error
     others = [decl for decl in new if decl.vni is None]
     if others:
-        block = find_vnis(store, len(others) + len(wished), draft.caller.now())  # those wished for may be among them
-        draft.step().claim(block.advance)
-        free = iter([found for found in block.free if found.vni not in wished])
-        draft.vnis |= {(decl.owner, decl.name): next(free) for decl in others}
+        block = find_vnis(store, len(others) + len(requested), builder.caller.now())  # those requested for may be among them
+        builder.step().claim(block.advance)
+        free = iter([found for found in block.free if found.vni not in requested])
+        builder.vnis |= {(decl.owner, decl.name): next(free) for decl in others}
     return refused
 
 
-def _wished(draft: Draft, decl: VpcDecl, vni: int, freed: dict[int, Path]) -> FreeVni:
+def _requested(builder: PlanBuilder, decl: VpcDecl, vni: int, freed: dict[int, Path]) -> FreeVni:
     where = f"VPC {decl.owner}/{decl.name}"
     holder = freed.get(vni)
-    known = draft.inventory.raw.get(vni_key(vni))
+    known = builder.inventory.raw.get(vni_key(vni))
     if holder is None:
-        return wished_vni(known, draft.caller, where, vni, decl.owner, decl.name)
+        return requested_vni(known, builder.caller, where, vni, decl.owner, decl.name)
     if holder[0] != decl.owner:  # a packet on its way may still mean the other owner's VPC
         what = f"VNI {vni} is that of VPC {'/'.join(holder)}, which this plan ends, and then stays unused for an hour"
         raise invalid(where, what, "choose another one, or leave it out")

@@ -8,8 +8,8 @@ from functools import partial
 import msgspec
 
 from netorch.control.actions.vpcs import create_writes
+from netorch.control.apply.builder import PlanBuilder, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, differences
-from netorch.control.apply.draft import Draft, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
@@ -33,47 +33,47 @@ from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 UNKNOWN = ABSENT  # the revision of what an earlier step of the same plan writes; `apply` knows it by then
 
 
-def plan_vpc(draft: Draft, decl: VpcDecl, records: VpcRecords | None) -> Callable[[], None]:
+def plan_vpc(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None) -> Callable[[], None]:
     """Add what makes a VPC as declared; nothing when it is so already. Raises ApiError.
 
     Return what adds the rest, which needs the VPC's peering connections.
     """
     path = (decl.owner, decl.name)
-    first = len(draft.changes)
+    first = len(builder.changes)
     new = records is None
-    planned = draft.planned[path] = _new_vpc(draft, decl) if records is None else records
-    rest = _Structure(draft, decl, planned, new=new).plan()
-    if not new and not draft.lodgers_only(*path):
-        _pass_over(draft, planned, first)
+    planned = builder.planned[path] = _new_vpc(builder, decl) if records is None else records
+    rest = _Structure(builder, decl, planned, new=new).plan()
+    if not new and not builder.default_instances_only(*path):
+        _pass_over(builder, planned, first)
     return rest
 
 
-def _pass_over(draft: Draft, records: VpcRecords, first: int) -> None:
+def _pass_over(builder: PlanBuilder, records: VpcRecords, first: int) -> None:
     """Let a VPC belong to the file that has changed it, or that has it since its own file is gone; say so in its change."""
     stored = records.vpc
     vpc = stored.record
     before = vpc.tags.get(SOURCE_TAG, "")
-    after = draft.source.after(before, changed=len(draft.changes) > first)
+    after = builder.source.after(before, changed=len(builder.changes) > first)
     if after == before:
         return
     changed = msgspec.structs.replace(vpc, tags=of_source(vpc.tags, after))
-    draft.step().change(keys.vpc(vpc.vni), stored.mod_revision, changed)
+    builder.step().change(keys.vpc(vpc.vni), stored.mod_revision, changed)
     records.vpc = Stored(changed, UNKNOWN)
     why = differences(source=(before, after))
-    for index in range(first, len(draft.changes)):
-        known = draft.changes[index]
+    for index in range(first, len(builder.changes)):
+        known = builder.changes[index]
         if known.kind == "vpc":
-            draft.changes[index] = msgspec.structs.replace(known, differences=known.differences + why)
+            builder.changes[index] = msgspec.structs.replace(known, differences=known.differences + why)
             return
     change = Change(action=Action.CHANGE, kind="vpc", owner=vpc.owner, name=vpc.name, resource_id=vpc.id, differences=why)
-    draft.changes.append(change)
+    builder.changes.append(change)
 
 
-def _new_vpc(draft: Draft, decl: VpcDecl) -> VpcRecords:
-    caller = draft.caller
+def _new_vpc(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
+    caller = builder.caller
     path = (decl.owner, decl.name)
-    free = draft.vnis[path]
-    mark = "" if draft.lodgers_only(*path) else draft.source.mark
+    free = builder.vnis[path]
+    mark = "" if builder.default_instances_only(*path) else builder.source.label
     vpc = Vpc(
         id=caller.new_id("vpc", free.vni),
         vni=free.vni,
@@ -84,12 +84,12 @@ def _new_vpc(draft: Draft, decl: VpcDecl) -> VpcRecords:
         is_default=decl.name == DEFAULT_VPC_NAME,
         tags=of_source(decl.tags, mark),
     )
-    writes = draft.step()
+    writes = builder.step()
     writes.claim(free.take(vpc.id))
     basics = create_writes(writes, vpc, caller)
     added = differences(cidrs=("", vpc.cidrs), ipv6_cidrs=("", vpc.ipv6_cidrs))
     change = Change(action=Action.ADD, kind="vpc", owner=vpc.owner, name=vpc.name, differences=added)
-    draft.changes.append(draft.replaced.get(path, change))
+    builder.changes.append(builder.replaced.get(path, change))
     records = VpcRecords(vpc.vni, {Vpc: {vpc.id: Stored(vpc, UNKNOWN)}})
     records.of(RouteTable)[basics.table.id] = Stored(basics.table, UNKNOWN)
     records.of(SecurityGroup)[basics.group.id] = Stored(basics.group, UNKNOWN)
@@ -100,27 +100,27 @@ def _new_vpc(draft: Draft, decl: VpcDecl) -> VpcRecords:
 class _Structure:
     """The planning of one VPC."""
 
-    def __init__(self, draft: Draft, decl: VpcDecl, records: VpcRecords, *, new: bool) -> None:
-        self._draft = draft
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, *, new: bool) -> None:
+        self._builder = builder
         self._decl = decl
         self._records = records
         self._new = new
-        self._making = draft.steps[-1] if new else None
+        self._making = builder.steps[-1] if new else None
         self._subnets = {stored.record.name: stored for stored in records.of(Subnet).values()}
         self._by_name: dict[str, Subnet] = {}  # as they will be
 
     def plan(self) -> Callable[[], None]:
         """Add everything, in an order in which nothing dangles at any time; return what adds the routes that need peers."""
         gone = self._gone_subnets() if self._subnets else {}
-        instances = InstancePlanner(self._draft, self._decl, self._records, set(gone))
+        instances = InstancePlanner(self._builder, self._decl, self._records, set(gone))
         instances.plan_deletions()
         for stored in gone.values():
-            delete_subnet(self._draft, self._records, stored)
+            delete_subnet(self._builder, self._records, stored)
         if not self._new:
             self._plan_vpc()
-        policy = PolicyPlanner(self._draft, self._decl, self._records, self._guard)
+        policy = PolicyPlanner(self._builder, self._decl, self._records, self._guard)
         policy.plan()
-        tables = RouteTablePlanner(self._draft, self._decl, self._records, self._guard)
+        tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
         tables.plan()
         for decl in self._decl.subnets:
             self._plan_subnet(decl, tables.ids, policy.acl_ids)
@@ -133,7 +133,7 @@ class _Structure:
         else:
             routes()
         policy.plan_deletions()
-        FlowLogPlanner(self._draft, self._decl, self._records).plan(self._by_name, instances.interfaces)
+        FlowLogPlanner(self._builder, self._decl, self._records).plan(self._by_name, instances.interfaces)
         return routes if tables.names_peers else _nothing
 
     def _guard(self) -> Writes:
@@ -141,7 +141,7 @@ class _Structure:
         making = self._making
         if making is not None and len(making) + 2 <= MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:  # a record and its name
             return making
-        writes = self._draft.step()
+        writes = self._builder.step()
         guard_structure(writes, self._records.vpc)
         return writes
 
@@ -156,7 +156,7 @@ class _Structure:
             differences=differences(**fields),
             hosts=carriers(self._records),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
     def _plan_vpc(self) -> None:
         stored = self._records.vpc
@@ -169,11 +169,11 @@ class _Structure:
         )
         if wanted == vpc:
             return
-        writes = self._draft.step()
+        writes = self._builder.step()
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
-            refuse_overlap(writes, wanted, self._records.each(PeeringConnection), self._draft.peers_of(self._records))
-            writes.expect(use_key(vpc.id), self._draft.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
+            refuse_overlap(writes, wanted, self._records.each(PeeringConnection), self._builder.peers_of(self._records))
+            writes.expect(use_key(vpc.id), self._builder.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
         self._records.vpc = Stored(wanted, UNKNOWN)
         change = Change(
             action=Action.CHANGE,
@@ -188,7 +188,7 @@ class _Structure:
             ),
             hosts=carriers(self._records),
         )
-        self._draft.changes.append(change)
+        self._builder.changes.append(change)
 
     def _gone_subnets(self) -> dict[str, Stored[Subnet]]:
         """Return the subnets that must be deleted: not declared, or declared with another range."""
@@ -198,12 +198,12 @@ class _Structure:
             decl = declared.get(name)
             if decl is None or _other_range(stored.record, decl):
                 gone[stored.record.id] = stored
-                self._refuse_lodgers(stored.record)
+                self._check_default_instances(stored.record)
             if decl is None:
                 self._note(Action.DELETE, "subnet", name, stored.record.id, cidr=(stored.record.cidr, ""))
         return gone
 
-    def _refuse_lodgers(self, subnet: Subnet) -> None:
+    def _check_default_instances(self, subnet: Subnet) -> None:
         """Refuse to delete a subnet with interfaces that no file names: all but those that came with their instance."""
         for eni in self._records.of(NetworkInterface).values():
             own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
@@ -214,7 +214,7 @@ class _Structure:
         stored = self._subnets.get(decl.name)
         replaced = stored is not None and _other_range(stored.record, decl)
         wanted = Subnet(
-            id=self._draft.caller.new_id("subnet", self._records.vni) if stored is None or replaced else stored.record.id,
+            id=self._builder.caller.new_id("subnet", self._records.vni) if stored is None or replaced else stored.record.id,
             vni=self._records.vni,
             name=decl.name,
             cidr=decl.cidr,

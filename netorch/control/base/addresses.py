@@ -86,7 +86,7 @@ class AddressPool:
         if subnet.ipv6_cidr:
             self._prefixes[6] = parse_prefix(subnet.ipv6_cidr)
 
-    def wished(self, text: str, version: int) -> str:
+    def requested(self, text: str, version: int) -> str:
         """Return the address that was asked for, in canonical form; nothing if none was.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import Final
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import AddressError, Prefix, canonical_ip, format_ip, parse_ip, parse_prefix
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.vpc import Tags
 from netorch.records.errors import invalid
 
@@ -18,15 +18,15 @@ RESERVED_LAST: Final = 1
 
 def name(where: str, text: str) -> str:
     """Return a name that can stand in a key and cannot be taken for an id. Raises ApiError."""
-    if flaw := rules.name(text):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := rules.name(text):
+        raise invalid(where, violation.what, violation.fix)
     return text
 
 
 def host_name(where: str, text: str) -> str:
     """Return a name for a host. Raises ApiError."""
-    if flaw := rules.host_name(text):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := rules.host_name(text):
+        raise invalid(where, violation.what, violation.fix)
     return text
 
 
@@ -36,12 +36,12 @@ def tags(where: str, given: Tags | None) -> Tags:
     if len(found) > rules.MAX_TAGS:
         raise ApiError("TagLimitExceeded", f"{where}: there are {len(found)} tags; keep at most {rules.MAX_TAGS}")
     for key, value in found.items():
-        if flaw := rules.tag_key(key) or rules.tag_value(value):
-            raise invalid(where, flaw.what, flaw.fix)
+        if violation := rules.tag_key(key) or rules.tag_value(value):
+            raise invalid(where, violation.what, violation.fix)
     return found
 
 
-def cidr(text: str, where: str, code: str, rule: Callable[[str], Prefix | Flaw]) -> Prefix:
+def cidr(text: str, where: str, code: str, rule: Callable[[str], Prefix | Violation]) -> Prefix:
     """Return a prefix with its host bits cut off, as EC2 does.
 
     Raises:
@@ -52,7 +52,7 @@ def cidr(text: str, where: str, code: str, rule: Callable[[str], Prefix | Flaw])
     except AddressError as error:
         raise invalid(where, str(error), "write e.g. 10.0.0.0/16") from None
     prefix = rule(text)
-    if isinstance(prefix, Flaw):
+    if isinstance(prefix, Violation):
         raise ApiError(code, f"{where}: {prefix.what}; {prefix.fix}")
     return prefix
 
@@ -60,7 +60,7 @@ def cidr(text: str, where: str, code: str, rule: Callable[[str], Prefix | Flaw])
 def address(text: str, where: str, version: int) -> str:
     """Return an address in its canonical form. Raises ApiError."""
     value = rules.address(text, version)
-    if isinstance(value, Flaw):
+    if isinstance(value, Violation):
         raise invalid(where, value.what, value.fix)
     return canonical_ip(text)
 
@@ -68,7 +68,7 @@ def address(text: str, where: str, version: int) -> str:
 def underlay(text: str, where: str) -> str:
     """Return a VTEP address in its canonical form. Raises ApiError."""
     value = rules.underlay_address(text)
-    if isinstance(value, Flaw):
+    if isinstance(value, Violation):
         raise invalid(where, value.what, value.fix)
     return canonical_ip(text)
 
@@ -76,7 +76,7 @@ def underlay(text: str, where: str) -> str:
 def mac(text: str, where: str) -> str:
     """Return a MAC address in its canonical form. Raises ApiError."""
     found = rules.mac(text)
-    if isinstance(found, Flaw):
+    if isinstance(found, Violation):
         raise invalid(where, found.what, found.fix)
     return found
 

@@ -26,7 +26,7 @@ from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import LOCAL, TargetKind
 from netorch.model.routing.text import RouteWords, destination_order, parse_destination, parse_target
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.records import keys
@@ -105,7 +105,7 @@ def read_words(where: str, destination: str, target: str) -> RouteWords:
       ApiError: InvalidParameterValue.
     """
     words = parse_target(" ".join(target.split()))
-    if isinstance(words, Flaw):
+    if isinstance(words, Violation):
         raise invalid(where, words.what, words.fix)
     return RouteWords(read_destination(where, destination), *words)
 
@@ -116,7 +116,7 @@ def read_destination(where: str, text: str) -> str:
         return str(parse_prefix(text, strict=False))
     except AddressError:
         found = parse_destination(text)
-    if isinstance(found, Flaw):
+    if isinstance(found, Violation):
         raise invalid(where, found.what, found.fix)
     return found
 
@@ -138,8 +138,8 @@ def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
     Raises:
       ApiError: InvalidParameterValue for one that EC2 does not allow, InvalidPrefixListID.NotFound, its target's NotFound.
     """
-    if flaw := flaw_of_words(words, ranges_of(around.vpc.record), around.subnets):
-        raise invalid(where, flaw.what, flaw.fix)
+    if violation := flaw_of_words(words, ranges_of(around.vpc.record), around.subnets):
+        raise invalid(where, violation.what, violation.fix)
     target = around.find(words.kind, words.name) if words.name else words.kind.value
     return VpcRoute(destination=stored_destination(words.destination, around.lists), target=target)
 

@@ -156,7 +156,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
-      UnreadableRecord: the resource may be in a VPC in quarantine.
+      UnreadableRecord: the resource may be in an isolated VPC.
     """
     if is_id(text, kind):
         inventory.check_vpc(caller, vni_of(text))
@@ -168,7 +168,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
     name = bare_name(kind, name)
     candidates = {path: hit for path, hit in _by_name(inventory, caller, kind, name) if _in_scope(path, scope)}
     if scope or kind == "vpc" or not candidates:  # a bare name that another VPC has means that one
-        _check_quarantine(inventory, caller, kind, scope, name)
+        _check_isolated(inventory, caller, kind, scope, name)
     if not candidates:
         raise not_found(kind, text)
     if len(candidates) > 1:
@@ -204,9 +204,9 @@ def _by_name(inventory: Inventory, caller: Caller, kind: str, name: str) -> Iter
                 yield f"{vpc.owner}/{vpc.name}/{name}", (records, stored.record)
 
 
-def _check_quarantine(inventory: Inventory, caller: Caller, kind: str, scope: list[str], name: str) -> None:
-    """Raise UnreadableRecord when the name may be that of something in a VPC in quarantine, or of that VPC."""
-    for vni, found in inventory.quarantined.items():
+def _check_isolated(inventory: Inventory, caller: Caller, kind: str, scope: list[str], name: str) -> None:
+    """Raise UnreadableRecord when the name may be that of something in an isolated VPC, or of that VPC."""
+    for vni, found in inventory.isolated.items():
         path = f"{found.owner}/{found.name}"
         if (found.name == name and _in_scope(path, scope)) if kind == "vpc" else _in_scope(f"{path}/{name}", scope):
             inventory.check_vpc(caller, vni)

@@ -7,7 +7,7 @@ from typing import Any
 
 from netorch.control.actions.acls import entries_of
 from netorch.control.actions.groups import peer_names
-from netorch.control.apply.draft import visible_tags
+from netorch.control.apply.builder import visible_tags
 from netorch.control.base.routes import route_names, route_text
 from netorch.model.cloud import (
     AclAction,

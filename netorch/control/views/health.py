@@ -88,7 +88,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
     problems = [str(error) for error in inventory.unreadable]
-    problems += [f"VPC {found.path}: is in quarantine, nothing is changed in it" for found in inventory.quarantined.values()]
+    problems += [f"VPC {found.path}: is isolated, nothing is changed in it" for found in inventory.isolated.values()]
     if not inventory.hosts:
         problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
     for name, state in sorted(inventory.hosts.items()):

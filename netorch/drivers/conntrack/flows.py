@@ -1,7 +1,7 @@
 """The tracked connections of the overlay, through conntrack netlink by hand.
 
 Linux sifts a dump by IPv4 address (since 5.8) and by IP version, not by zone. By IPv6 address it sifts the wrong way round: 6.1
-shows all connections but those that match (ctnetlink_filter_match_tuple). Whoever mends that turns it, so nobody can rely on
+shows all connections but those that match (ctnetlink_filter_match_tuple). Whoever repairs that turns it, so nobody can rely on
 either, and of IPv6 all are asked for. What comes is compared again here in any case: an older kernel shows everything.
 Source: linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_netlink.c of the kernel.
 """
@@ -40,7 +40,7 @@ from netorch.drivers.conntrack.attrs import (
     parse,
     zone_of,
 )
-from netorch.drivers.netlink import ABSENT, F_CREATE, F_EXCL, Channel, Message, Refusal, attr, attr_u32, nested
+from netorch.drivers.netlink import ABSENT, F_CREATE, F_EXCL, Channel, Message, NetlinkError, attr, attr_u32, nested
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.errors import KernelError
 from netorch.model.addr import packed
@@ -127,7 +127,7 @@ def _ends(found: Connection) -> tuple[bytes, bytes]:
     return found.original.source, found.original.destination
 
 
-def _check(verb: str, refused: list[Refusal], count: int) -> None:
+def _check(verb: str, refused: list[NetlinkError], count: int) -> None:
     if refused:
         raise KernelError(f"{verb} {len(refused)} of {count} connections", refused[0].errno, refused[0].detail)
 

@@ -1,4 +1,4 @@
-"""Refused packets as the kernel tells them: the rules with `log ... group N` in one namespace.
+"""Dropped packets as the kernel tells them: the rules with `log ... group N` in one namespace.
 
 One socket at a time can listen to a group. Source: linux/netfilter/nfnetlink_log.h, net/netfilter/nfnetlink_log.c.
 """
@@ -39,7 +39,7 @@ _IFNAME_BYTES: Final = 16
 _SIOCGIFNAME: Final = 0x8910
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class DroppedPacket(msgspec.Struct, frozen=True, kw_only=True):
     """A packet that a rule refused; `reason` is the name of the rule's counter."""
 
     reason: str
@@ -62,15 +62,15 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
         return headers.parse_vxlan(self.payload)
 
 
-class ReadRefused(msgspec.Struct, frozen=True):
+class DroppedBatch(msgspec.Struct, frozen=True):
     """What was read, and how many packets the kernel could not deliver, as far as it has said."""
 
-    packets: tuple[Refused, ...] = ()
+    packets: tuple[DroppedPacket, ...] = ()
     lost: int = 0
 
 
-class RefusedPackets:
-    """A socket that hears of one namespace's refused packets."""
+class DroppedPackets:
+    """A socket that hears of one namespace's dropped packets."""
 
     def __init__(self, netns_fd: int, group: int, copy_bytes: int = 128) -> None:
         """Listen to a group in the namespace of `netns_fd`.
@@ -92,23 +92,23 @@ class RefusedPackets:
             self._configure(group, b"".join(attr(kind, value) for kind, value in flags.items()))
         except OSError as error:
             self.close()
-            raise KernelError(f"listen to refused packets, group {group}", error.errno or 0, str(error)) from error
+            raise KernelError(f"listen to dropped packets, group {group}", error.errno or 0, str(error)) from error
         self._socket.setblocking(False)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `read` has something."""
         return self._socket.fileno()
 
-    def read(self, limit: int) -> ReadRefused:
+    def read(self, limit: int) -> DroppedBatch:
         """Return the packets of up to `limit` deliveries; never blocks."""
-        found: list[Refused] = []
+        found: list[DroppedPacket] = []
         lost = 0
         for message in arrived(self._socket, limit, _READ_BYTES):
             if message is not None and message[0] == _PACKET:  # of lost ones the numbers of those that come later tell how many
                 parts = attrs(message[2], _NFGENMSG.size)
                 lost += self._gap(parts)
-                found.append(self._refused(parts))
-        return ReadRefused(tuple(found), lost)
+                found.append(self._dropped(parts))
+        return DroppedBatch(tuple(found), lost)
 
     def close(self) -> None:
         """Stop listening."""
@@ -133,9 +133,9 @@ class RefusedPackets:
         self._next = number + 1 & 0xFFFFFFFF
         return missing
 
-    def _refused(self, parts: Mapping[int, bytes]) -> Refused:
+    def _dropped(self, parts: Mapping[int, bytes]) -> DroppedPacket:
         second, microsecond = struct.unpack(">QQ", parts.get(_TIME, bytes(16)))
-        return Refused(
+        return DroppedPacket(
             reason=parts.get(_PREFIX, b"").rstrip(b"\0").decode(errors="replace"),
             payload=parts.get(_PAYLOAD, b""),
             ethertype=int.from_bytes(parts.get(_HEADER, b"")[:2], "big"),

@@ -1,4 +1,4 @@
-"""What flow logs are made of, from one host's overlay: connections that end, walks over those that live, refused packets.
+"""What flow logs are made of, from one host's overlay: connections that end, walks over those that live, dropped packets.
 
 Everything is opened while it is wanted only: a host without flow logs has no listener, and the kernel tells nobody.
 """
@@ -15,24 +15,24 @@ import msgspec
 from netorch.drivers import netns
 from netorch.drivers.conntrack.attrs import Connection
 from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
-from netorch.drivers.conntrack.nflog import Refused, RefusedPackets
+from netorch.drivers.conntrack.nflog import DroppedPacket, DroppedPackets
 from netorch.state.nft import FLOW_LOG_GROUP
 
 _EVENTS, _DELIVERIES, _PORTIONS = 500, 20, 10  # that one `read` takes at most: some 10 ms
 
 
-_S = TypeVar("_S", FlowEvents, RefusedPackets, FlowDump)
+_S = TypeVar("_S", FlowEvents, DroppedPackets, FlowDump)
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """What has happened since the last time, and whether something was left out."""
 
     connections: tuple[Connection, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    dropped: tuple[DroppedPacket, ...] = ()
     lost: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.connections or self.refused or self.lost)
+        return bool(self.connections or self.dropped or self.lost)
 
 
 class FlowSources(Protocol):
@@ -73,7 +73,7 @@ class KernelFlows:
         self._fd: int | None = None
         self._zones: frozenset[int] = frozenset()
         self._ends: FlowEvents | None = None
-        self._refused: RefusedPackets | None = None
+        self._dropped: DroppedPackets | None = None
         self._walk: FlowDump | None = None
         self._epoll = select.epoll()
 
@@ -86,7 +86,7 @@ class KernelFlows:
             self._ends.narrow(zones)
         else:
             self._fd = netns.find(self._overlay) if self._fd is None else self._fd
-            self._refused = self._refused or self._watched(RefusedPackets(self._fd, FLOW_LOG_GROUP))
+            self._dropped = self._dropped or self._watched(DroppedPackets(self._fd, FLOW_LOG_GROUP))
             self._ends = self._watched(FlowEvents(self._fd, Happening.END, zones))
 
     def fileno(self) -> int:
@@ -106,21 +106,21 @@ class KernelFlows:
     def read(self) -> Heard:
         """Return a bounded part of what has arrived; never blocks."""
         connections: tuple[Connection, ...] = ()
-        refused: tuple[Refused, ...] = ()
+        dropped: tuple[DroppedPacket, ...] = ()
         lost = False
         if self._ends is not None:
             ended = self._ends.read(_EVENTS)
             connections, lost = ended.connections, ended.lost
-        if self._refused is not None:
-            told = self._refused.read(_DELIVERIES)
-            refused, lost = told.packets, lost or told.lost > 0
+        if self._dropped is not None:
+            told = self._dropped.read(_DELIVERIES)
+            dropped, lost = told.packets, lost or told.lost > 0
         if self._walk is not None:
             living = self._walk.read(_PORTIONS)
             connections, lost = connections + living.connections, lost or living.lost
             if self._walk.done:
                 self._walk.close()
                 self._walk = None
-        return Heard(connections=connections, refused=refused, lost=lost)
+        return Heard(connections=connections, dropped=dropped, lost=lost)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -132,10 +132,10 @@ class KernelFlows:
         return source
 
     def _release(self) -> None:
-        for source in (self._ends, self._refused, self._walk):
+        for source in (self._ends, self._dropped, self._walk):
             if source is not None:
                 source.close()
-        self._ends = self._refused = self._walk = None
+        self._ends = self._dropped = self._walk = None
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -16,13 +16,13 @@ import msgspec
 
 from netorch.state.nft import ChainSet, NftChain
 
-_CLASS: Final = "mark"  # the type of a class's number in the key of a set
-_OF_CLASSES: Final = "meta mark"  # is in every rule about classes, and in no other that one of two chains lacks
+_IDENTITY: Final = "mark"  # the type of a class's number in the key of a set
+_OF_IDENTITIES: Final = "meta mark"  # is in every rule about classes, and in no other that one of two chains lacks
 
 
 def bridge(old: NftChain, new: NftChain) -> NftChain | None:
     """Return the chain that permits what either permits; None when they differ in more than classes that come or go."""
-    before, after = _by_class(old), _by_class(new)
+    before, after = _by_identity(old), _by_identity(new)
     if _unclassed(old) != _unclassed(new) or any(before[number] != after[number] for number in before.keys() & after.keys()):
         return None
     held = {of_old.name: of_old for of_old in old.sets}
@@ -40,23 +40,23 @@ def _joined(rules: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
 
 def _unclassed(chain: NftChain) -> tuple[list[str], list[ChainSet]]:
     """Return the rules and sets that are not about classes."""
-    rules = [rule for rule in chain.rules if _OF_CLASSES not in rule]
-    return rules, [held for held in chain.sets if _CLASS not in _fields(held)]
+    rules = [rule for rule in chain.rules if _OF_IDENTITIES not in rule]
+    return rules, [held for held in chain.sets if _IDENTITY not in _fields(held)]
 
 
-def _by_class(chain: NftChain) -> dict[str, set[tuple[str, str]]]:
+def _by_identity(chain: NftChain) -> dict[str, set[tuple[str, str]]]:
     """Return what each class is permitted: sets with elements."""
     found: dict[str, set[tuple[str, str]]] = {}
-    for number, name, element in _classed(chain):
+    for number, name, element in _by_number(chain):
         found.setdefault(number, set()).add((name, element))
     return found
 
 
-def _classed(chain: NftChain) -> Iterator[tuple[str, str, str]]:
+def _by_number(chain: NftChain) -> Iterator[tuple[str, str, str]]:
     for held in chain.sets:
         fields = _fields(held)
-        if _CLASS in fields:
-            place = fields.index(_CLASS)
+        if _IDENTITY in fields:
+            place = fields.index(_IDENTITY)
             yield from ((element.split(" . ")[place], held.name, element) for element in held.elements)
 
 

@@ -24,7 +24,7 @@ _KEY: Final = re.compile(r"[A-Za-z0-9_.:/-]+( \. [A-Za-z0-9_.:/-]+)*")
 _VALUE: Final = re.compile(r"[A-Za-z0-9_.:-]+( [A-Za-z0-9_.-]+)?")
 
 
-class Change(NamedTuple):
+class ElementChange(NamedTuple):
     """One element that is to be added or deleted."""
 
     add: bool
@@ -32,7 +32,7 @@ class Change(NamedTuple):
     set: str
     spec: str  # of the set, when the operation tells it
     key: str  # e.g. "6 . 80-443 . 10.0.0.0/8"
-    value: str  # e.g. "goto send-001388-0000beef"; nothing in a set
+    value: str  # e.g. "goto egress-001388-0000beef"; nothing in a set
 
 
 class Step(NamedTuple):
@@ -45,7 +45,7 @@ class Step(NamedTuple):
     text: str = ""  # the words of a rule, the spec of a set or map, the device of a port's chain
 
 
-Steps = list[Step | Change]
+Steps = list[Step | ElementChange]
 
 
 def of_elements(op: Op) -> bool:
@@ -58,7 +58,7 @@ def of_elements(op: Op) -> bool:
             return isinstance(op.obj, NftElement)
 
 
-def element_changes(op: Op) -> list[Change]:
+def element_changes(op: Op) -> list[ElementChange]:
     """Return the elements that an operation `of_elements` is about."""
     match op:
         case Replace(NftElement() as old, NftElement() as new):
@@ -97,7 +97,7 @@ def steps(ops: Iterable[Op]) -> Steps:
     return list(chain.from_iterable(map(_steps, ops)))
 
 
-def as_text(found: Iterable[Step | Change]) -> str:
+def as_text(found: Iterable[Step | ElementChange]) -> str:
     """Return steps as nft commands, neighbouring elements of one set in one command."""
     return "".join(
         "".join(map(_command, group)) if not verb else f"{verb} {{ {', '.join(map(_element, group))} }}\n"  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def is_words(obj: KernelObject) -> bool:
             return False
 
 
-def _steps(op: Op) -> Iterator[Step | Change]:
+def _steps(op: Op) -> Iterator[Step | ElementChange]:
     match op:
         case Create(NftElement()) | Replace(NftElement()) | Delete(NftElement()):
             yield from element_changes(op)
@@ -181,7 +181,7 @@ def _delete_port(port: PortChain) -> Iterator[Step]:
     yield Step("delete", "chain", chains.FAMILY, port.ifname)
 
 
-def _preparation(op: Op, verb: str) -> Iterator[Step | Change]:
+def _preparation(op: Op, verb: str) -> Iterator[Step | ElementChange]:
     match op:
         case Replace(NftChain() as old, NftChain() as new):
             # What bears such a name already was left by an agent that ended between the two transactions.
@@ -194,12 +194,12 @@ def _preparation(op: Op, verb: str) -> Iterator[Step | Change]:
             pass
 
 
-def _make_sets(new: NftChain, verb: str) -> Iterator[Step | Change]:
+def _make_sets(new: NftChain, verb: str) -> Iterator[Step | ElementChange]:
     for held in new.sets:
         yield Step(verb, "set", FAMILY, held.name, held.spec)
         if verb == "add":
             yield Step("flush", "set", FAMILY, held.name)
-        yield from (Change(True, FAMILY, held.name, held.spec, key, "") for key in held.elements)
+        yield from (ElementChange(True, FAMILY, held.name, held.spec, key, "") for key in held.elements)
 
 
 def _apart(old: NftChain, new: NftChain) -> list[ChainSet]:
@@ -223,14 +223,14 @@ def _command(step: Step) -> str:
     return f"{name} {{ {body} }}\n"
 
 
-def _verb(step: Step | Change) -> str:
+def _verb(step: Step | ElementChange) -> str:
     """Return the beginning of a command that several elements share, `add element inet netorch zone`; nothing for a whole one."""
     if isinstance(step, Step):
         return ""
     return f"{'add' if step.add else 'delete'} element {step.family} {NFT_TABLE} {step.set}"
 
 
-def _element(change: Change) -> str:
+def _element(change: ElementChange) -> str:
     return f"{change.key} : {change.value}" if change.add and change.value else change.key
 
 
@@ -238,16 +238,16 @@ def _kind(held: NftMap) -> str:
     return "map" if " : " in held.spec else "set"
 
 
-def _of_element(element: NftElement, *, add: bool) -> Change:
-    return Change(add, element.family, element.set, "", " . ".join(element.items), element.value)
+def _of_element(element: NftElement, *, add: bool) -> ElementChange:
+    return ElementChange(add, element.family, element.set, "", " . ".join(element.items), element.value)
 
 
-def _changes(old: NftChain, new: NftChain, *, add: bool) -> Iterator[Change]:
+def _changes(old: NftChain, new: NftChain, *, add: bool) -> Iterator[ElementChange]:
     """Yield the elements to add to, or to delete from, sets that are the same but for elements."""
     for before, after in zip(old.sets, new.sets, strict=True):
         kept, told = (before, after) if add else (after, before)
         known = set(kept.elements)
-        yield from (Change(add, FAMILY, told.name, told.spec, key, "") for key in told.elements if key not in known)
+        yield from (ElementChange(add, FAMILY, told.name, told.spec, key, "") for key in told.elements if key not in known)
 
 
 def _same_sets(old: NftChain, new: NftChain) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from netorch.drivers.nft import chains
-from netorch.drivers.nft.swap import is_turned, turn
+from netorch.drivers.nft.swap import is_swapped, swapped
 from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import is_port, vni_of_chain, vni_of_element
 from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
@@ -100,12 +100,12 @@ def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[Ker
     for name in rules.keys() | sets.keys():
         held_by_name = tuple(sorted(sets.get(name, ()), key=lambda held: held.name))
         found = NftChain(vni=vni_of_chain(name), name=name, rules=rules.get(name, ()), sets=held_by_name)
-        yield turn(found) if is_turned(name, found.rules) else found
+        yield swapped(found) if is_swapped(name, found.rules) else found
 
 
-def turned_chains(blocks: Iterable[Block]) -> set[str]:
+def swapped_chains(blocks: Iterable[Block]) -> set[str]:
     """Return the chains that read their sets by the other names."""
-    return {block.name for block in blocks if block.kind == "chain" and is_turned(block.name, block.lines)}
+    return {block.name for block in blocks if block.kind == "chain" and is_swapped(block.name, block.lines)}
 
 
 def sealed_text(netns: str, family: str, blocks: Iterable[Block]) -> str:

@@ -51,14 +51,14 @@ class Reader:
 
         It is read again when somebody has changed the namespace's tables meanwhile; the last of several readings counts.
         """
-        for turn in range(_TRIES):
+        for swapped in range(_TRIES):
             try:
                 before = self._generation()
                 blocks = list(self._blocks(family))
                 if self._generation() == before:
                     break
             except OSError as error:
-                if error.errno != errno.ENOENT or turn == _TRIES - 1:  # a set may go before its elements are asked for
+                if error.errno != errno.ENOENT or swapped == _TRIES - 1:  # a set may go before its elements are asked for
                     raise KernelError(f"read nft table {family} {NFT_TABLE}", error.errno or 0, str(error)) from error
         return blocks
 

@@ -26,7 +26,7 @@ from netorch.drivers import foreign
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.netns import inside
 from netorch.drivers.nft import commands, swap
-from netorch.drivers.nft.commands import Change, Steps, as_text, element_changes, is_deletable, is_words, preparations
+from netorch.drivers.nft.commands import ElementChange, Steps, as_text, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft.counters import CounterReader
 from netorch.drivers.nft.listing import (
     FINGERPRINT,
@@ -37,7 +37,7 @@ from netorch.drivers.nft.listing import (
     objects_of,
     parse_table,
     sealed_text,
-    turned_chains,
+    swapped_chains,
 )
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER, NftMonitor
 from netorch.drivers.nft.reader import Reader
@@ -73,7 +73,7 @@ class Nft:
         self.netns = netns
         self._lost = False
         self._specs: dict[tuple[str, str], str] = {}  # of sets that elements are added to, by family and name
-        self._turned: set[str] = set()  # chains that read their sets by the other names
+        self._swapped: set[str] = set()  # chains that read their sets by the other names
         try:
             with inside(netns_fd):
                 self._library, port = _open_library()
@@ -204,10 +204,10 @@ class Nft:
     def _commit(self, ops: Sequence[Op]) -> Transaction:
         """Carry out all or nothing. The sets of chains are made first; a culprit's are taken away again when it is alone."""
         if only_elements(ops):
-            changes = [change for op in ops for change in element_changes(swap.present(op, self._turned))]
+            changes = [change for op in ops for change in element_changes(swap.present(op, self._swapped))]
             with suppress(NotPackable):
                 return self._wire.commit(transaction(elements.pack(changes, self._spec_of))), ""
-        ops = [swap.turning(op, self._turned) for op in ops]
+        ops = [swap.swapping(op, self._swapped) for op in ops]
         sets = preparations(ops)
         number, error = self._carry_out(sets) if sets else (0, "")
         if number == errno.EEXIST:
@@ -217,7 +217,7 @@ class Nft:
         number, error = self._carry_out(commands.steps(ops))
         if not number:
             for op in ops:
-                self._note_turn(op)
+                self._note_swap(op)
         elif len(ops) == 1 and sets:
             self._carry_out(commands.withdrawal(ops[0]))
         return number, error
@@ -230,13 +230,13 @@ class Nft:
             return self._run(as_text(steps))
         return self._wire.commit(transaction(packed)), ""
 
-    def _note_turn(self, op: Op) -> None:
+    def _note_swap(self, op: Op) -> None:
         if isinstance(op.obj, NftChain):
-            self._turned.discard(op.obj.name)
-            if not isinstance(op, Delete) and swap.is_turned(op.obj.name, op.obj.rules):
-                self._turned.add(op.obj.name)
+            self._swapped.discard(op.obj.name)
+            if not isinstance(op, Delete) and swap.is_swapped(op.obj.name, op.obj.rules):
+                self._swapped.add(op.obj.name)
 
-    def _spec_of(self, change: Change) -> str:
+    def _spec_of(self, change: ElementChange) -> str:
         return change.spec or self._specs.get((change.family, change.set), "")
 
     def _note_spec(self, op: Op) -> None:
@@ -251,7 +251,7 @@ class Nft:
         if any(map(is_strange, blocks)):
             blocks = in_words(blocks, parse_table(self._listed(family)))
         if family == commands.FAMILY:
-            self._turned = turned_chains(blocks)
+            self._swapped = swapped_chains(blocks)
         self._specs |= {(family, block.name): block.spec for block in blocks if block.kind in ("set", "map")}
         return blocks
 

@@ -2,7 +2,7 @@
 
 TCP is a real connection attempt that is given up once answered, UDP one datagram, ICMP an echo, SCTP the request for an
 association, from another port each time, and anything else an empty packet of that protocol. An answer proves arrival, a refusal
-by the receiver too; where the receiver's namespace is at hand, an ear there says whether the packet itself arrived.
+by the receiver too; where the receiver's namespace is at hand, a listener there says whether the packet itself arrived.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HEARD_S = 0.2  # how long an answer may take once the packet was heard
 _ANSWERS = {0: "answered", errno.ECONNREFUSED: "refused by the receiver itself: nobody listens"}
 
 
-class Shot(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a packet. `heard` is None where nobody could listen."""
 
     heard: bool | None
@@ -44,19 +44,19 @@ class Shot(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.heard or self.answer)
 
 
-def shoot(netns: str, packet: Packet, ear: Listener | None, timeout_s: float) -> Shot:
-    """Send a packet, and return what came of it. `ear` listens at the receiver's device.
+def send_probe(netns: str, packet: Packet, listener: Listener | None, timeout_s: float) -> ProbeResult:
+    """Send a packet, and return what came of it. `listener` listens at the receiver's device.
 
     Raises:
       KernelError: the namespace is gone, or the kernel there does not let the packet out.
     """
     if packet.has_type:
         (answer,) = ask([Probe(netns=netns, destination=packet.destination, source=packet.source)], timeout_s)
-        return Shot(heard=_hears(ear, packet, b""), answer="answered" if answer.ok else "")
+        return ProbeResult(heard=_hears(listener, packet, b""), answer="answered" if answer.ok else "")
     sender = _open(netns, packet)
     try:
         ports = struct.pack("!HH", sender.getsockname()[1], packet.destination_port) if packet.has_ports else b""
-        return _wait(sender, packet, ear, ports, timeout_s)
+        return _wait(sender, packet, listener, ports, timeout_s)
     finally:
         sender.close()
 
@@ -90,7 +90,7 @@ def _init() -> bytes:
     return init(random.randint(49152, 65535), _DISCARD, b"netorch")  # noqa: S311: no secret
 
 
-def _wait(sender: socket.socket, packet: Packet, ear: Listener | None, ports: bytes, timeout_s: float) -> Shot:
+def _wait(sender: socket.socket, packet: Packet, listener: Listener | None, ports: bytes, timeout_s: float) -> ProbeResult:
     poller = select.poll()
     poller.register(sender, select.POLLOUT if packet.protocol == TCP else select.POLLIN)
     end = time.monotonic() + timeout_s
@@ -101,11 +101,11 @@ def _wait(sender: socket.socket, packet: Packet, ear: Listener | None, ports: by
             answer = _ANSWERS.get(code, "")
             if not answer:
                 break  # the kernel has given up: unreachable, timed out
-        if not heard and _hears(ear, packet, ports):
+        if not heard and _hears(listener, packet, ports):
             heard, end = True, min(end, time.monotonic() + _HEARD_S)
-    return Shot(heard=_hears(ear, packet, ports), answer=answer)
+    return ProbeResult(heard=_hears(listener, packet, ports), answer=answer)
 
 
-def _hears(ear: Listener | None, packet: Packet, ports: bytes) -> bool | None:
+def _hears(listener: Listener | None, packet: Packet, ports: bytes) -> bool | None:
     """Return whether the receiver's device has seen the packet: both addresses, and behind them the ports."""
-    return None if ear is None else ear.heard(packed(packet.source) + packed(packet.destination) + ports)
+    return None if listener is None else listener.heard(packed(packet.source) + packed(packet.destination) + ports)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from netorch.drivers.netlink import Channel, Message, Refusal
+from netorch.drivers.netlink import Channel, Message, NetlinkError
 from netorch.drivers.rtnl import encode
 from netorch.drivers.rtnl.dump import read_link
 from netorch.drivers.rtnl.entries import failure
@@ -31,21 +31,21 @@ class Cables:
                 failures.append(failure(op, refusal))
         return failures
 
-    def _make(self, op: Op) -> Refusal | None:
+    def _make(self, op: Op) -> NetlinkError | None:
         end = op.obj
         if not isinstance(end, CableEnd):
-            return Refusal(errno.EINVAL, "it is no end of a cable")
+            return NetlinkError(errno.EINVAL, "it is no end of a cable")
         found = read_link(self._channel, end.ifname)
         standing = found[1] if found is not None else None
         if found is not None and isinstance(op, Create):
             if standing is not None and end.matches(standing):
                 return None
             if not isinstance(standing, IncompleteLink) or not end.replaces(standing):
-                return Refusal(errno.EEXIST, "another device has that name")
+                return NetlinkError(errno.EEXIST, "another device has that name")
         try:
             messages = self._messages(end, standing)
         except LookupError:
-            return Refusal(errno.ENODEV, f"there is no VRF {end.vrf}")
+            return NetlinkError(errno.ENODEV, f"there is no VRF {end.vrf}")
         refused = self._channel.batch(messages)
         return refused[min(refused)] if refused else None
 
@@ -53,8 +53,8 @@ class Cables:
         """Return the messages that make the end out of nothing, or out of what stands there. Raises LookupError."""
         vrf = self._index_of(end.vrf)
         if standing is None:
-            return [encode.new_cable(end, vrf), encode.mark(end.ifname)]
+            return [encode.new_cable(end, vrf), encode.set_altname(end.ifname)]
         seems = standing.seems if isinstance(standing, IncompleteLink) else standing
         new_mac = not isinstance(seems, CableEnd) or seems.lladdr != end.lladdr
         change = encode.set_link(end.ifname, encode.cable_end(end, vrf, new_mac=new_mac))
-        return [change, encode.mark(end.ifname)] if isinstance(standing, IncompleteLink) else [change]
+        return [change, encode.set_altname(end.ifname)] if isinstance(standing, IncompleteLink) else [change]

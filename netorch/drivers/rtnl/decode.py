@@ -102,14 +102,14 @@ class Device(msgspec.Struct, kw_only=True):
         return vni_of_ifname(self.ifname)
 
     @property
-    def bears_mark(self) -> bool:
+    def has_altname(self) -> bool:
         """Return whether the device has our mark, whatever becomes of it."""
         return altname(self.ifname) in self.altnames
 
     @property
     def marked(self) -> bool:
         """Return whether the device is ours and complete."""
-        return self.bears_mark and self.group != DELETED_GROUP
+        return self.has_altname and self.group != DELETED_GROUP
 
 
 def device(body: bytes) -> Device:

@@ -60,12 +60,12 @@ class Rtnl:
         """Return all that is ours, and what is foreign. Cost: ten dumps, and for each port a look at its namespace's name."""
         self._monitor.forget()
         try:
-            reading = read_all(self._overlay)
-            objects: list[KernelObject] = [*reading.objects, *foreign.old_tables(self._fd)]
-            objects += ethtool.read(self._fd, [obj.ifname for obj in reading.objects if isinstance(obj, Vxlan)])
+            dumped = read_all(self._overlay)
+            objects: list[KernelObject] = [*dumped.objects, *foreign.old_tables(self._fd)]
+            objects += ethtool.read(self._fd, [obj.ifname for obj in dumped.objects if isinstance(obj, Vxlan)])
         except OSError as error:
             raise KernelError("dump the overlay namespace", error.errno or 0, str(error)) from error
-        self._monitor.learn(reading.names, reading.up)
+        self._monitor.learn(dumped.names, dumped.up)
         return {obj.key: obj for obj in objects}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:

@@ -34,7 +34,7 @@ _AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 _WITHOUT_STATISTICS = attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Dump(msgspec.Struct, frozen=True):
     """What a dump showed."""
 
     objects: list[KernelObject]
@@ -42,7 +42,7 @@ class Reading(msgspec.Struct, frozen=True):
     up: set[str]  # names of our devices that are up
 
 
-def read_all(channel: Channel) -> Reading:
+def read_all(channel: Channel) -> Dump:
     """Return our devices, sysctls of devices, addresses, rules, neighbours, FDB entries and routes of an overlay namespace.
 
     Raises:
@@ -61,7 +61,7 @@ def read_all(channel: Channel) -> Reading:
     for family in (_AF_INET, _AF_INET6):
         for body in _bodies(channel, RTM.GETROUTE, _family(family)):
             objects += _present((decode.route(body, names) or foreign.route(body),))
-    return Reading(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
+    return Dump(objects, names, {obj.ifname for obj in objects if isinstance(obj, AdminUp)})
 
 
 def read_routes(channel: Channel, names: decode.Names) -> Iterator[Route]:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from netorch.drivers.netlink import F_CREATE, F_EXCL, F_REPLACE, Message, Refusal, attr, attr_text, attr_u32, nested
+from netorch.drivers.netlink import F_CREATE, F_EXCL, F_REPLACE, Message, NetlinkError, attr, attr_text, attr_u32, nested
 from netorch.drivers.rtnl.uapi import (
     AF_BRIDGE,
     FR_ACT,
@@ -61,7 +61,7 @@ _ROUTE_TYPES: Final = {UNICAST: RTN.UNICAST, BLACKHOLE: RTN.BLACKHOLE, UNREACHAB
 class NotPackable(LookupError):
     """A message cannot be made; carries the refusal to report in its place."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: NetlinkError) -> None:
         self.refusal = refusal
         super().__init__(refusal.detail)
 
@@ -124,7 +124,7 @@ def netns_fd(fd: int) -> bytes:
     return attr_u32(IFLA.NET_NS_FD, fd)
 
 
-def mark(ifname: str) -> Message:
+def set_altname(ifname: str) -> Message:
     """Return the message that marks a device as ours and complete."""
     return (
         RTM.NEWLINKPROP,
@@ -161,7 +161,9 @@ def new_vxlan(vxlan: Vxlan, overlay_fd: int, vrf_index: int) -> Message:
       NotPackable: the VTEP is no IPv4 address.
     """
     if ":" in vxlan.local:
-        raise NotPackable(Refusal(errno.EAFNOSUPPORT, f"VTEP {vxlan.local} is not IPv4; give the host an IPv4 underlay address"))
+        raise NotPackable(
+            NetlinkError(errno.EAFNOSUPPORT, f"VTEP {vxlan.local} is not IPv4; give the host an IPv4 underlay address")
+        )
     data = nested(
         IFLA_INFO.DATA,
         attr_u32(IFLA_VXLAN.ID, vxlan.vni),

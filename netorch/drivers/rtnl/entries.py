@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal
+from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError
 from netorch.drivers.rtnl import encode
 from netorch.drivers.rtnl.dump import read_routes
 from netorch.drivers.rtnl.monitor import Monitor
@@ -32,7 +32,7 @@ class Entries:
                 made = encode.pack(op.obj, self._index_of, delete=delete, replace=isinstance(op, Replace))
             except LookupError:
                 if not delete:
-                    failures.append(failure(op, Refusal(errno.ENODEV)))
+                    failures.append(failure(op, NetlinkError(errno.ENODEV)))
                 continue
             messages += made
             owners += [op] * len(made)
@@ -42,7 +42,7 @@ class Entries:
         failures += [failure(op, refusal) for op, refusal in hard if (op, refusal) not in in_the_way]
         return failures + self._settle_routes(in_the_way)
 
-    def _settle_routes(self, in_the_way: list[tuple[Op, Refusal]]) -> list[Failure]:
+    def _settle_routes(self, in_the_way: list[tuple[Op, NetlinkError]]) -> list[Failure]:
         """Replace routes of ours that were in the way of new ones; equal ones are fine, foreign ones are failures."""
         if not in_the_way:
             return []
@@ -51,13 +51,13 @@ class Entries:
         for op, refusal in in_the_way:
             found = ours.get(op.obj.key)
             if found is None:
-                failures.append(failure(op, Refusal(refusal.errno, "a route of somebody else's is there; remove it")))
+                failures.append(failure(op, NetlinkError(refusal.errno, "a route of somebody else's is there; remove it")))
             elif not op.obj.matches(found):
                 failures += self.send([Replace(found, op.obj)])
         return failures
 
 
-def failure(op: Op, refusal: Refusal) -> Failure:
+def failure(op: Op, refusal: NetlinkError) -> Failure:
     """Return what is reported of an operation that the kernel refused."""
     return Failure(op, KernelError(describe(op), refusal.errno, refusal.detail))
 

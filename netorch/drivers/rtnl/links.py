@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 
 from netorch.drivers.home import release
-from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal
+from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError
 from netorch.drivers.rtnl import encode
 from netorch.drivers.rtnl.cables import Cables
 from netorch.drivers.rtnl.dump import read_link
@@ -89,7 +89,7 @@ class Links:
             except encode.NotPackable as error:
                 failures.append(failure(op, error.refusal))
             except LookupError:
-                failures.append(failure(op, Refusal(errno.ENODEV, "there is no such VRF")))
+                failures.append(failure(op, NetlinkError(errno.ENODEV, "there is no such VRF")))
         refused = channel.batch(messages)
         marks: list[Op] = []
         for position, op in enumerate(sent):
@@ -98,7 +98,7 @@ class Links:
                 failures.append(failure(op, refusal))
             elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, IncompleteLink))):
                 marks.append(op)
-        refused = self._overlay.batch([encode.mark(_ifname(op.obj)) for op in marks])
+        refused = self._overlay.batch([encode.set_altname(_ifname(op.obj)) for op in marks])
         return failures + [failure(marks[position], refusal) for position, refusal in refused.items()]
 
     def _message(self, op: Op) -> Message:
@@ -112,7 +112,7 @@ class Links:
             return encode.new_vxlan(obj, self._overlay_fd, vrf)
         if isinstance(obj, Vrf):
             return encode.new_vrf(obj) if isinstance(op, Create) else encode.set_link(obj.ifname)  # it lacks its mark only
-        raise encode.NotPackable(Refusal(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
+        raise encode.NotPackable(NetlinkError(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
 
     def _make_port(self, op: Op) -> None:
         port = op.obj

@@ -76,7 +76,7 @@ class Monitor:
     def take(self) -> list[KernelEvent]:
         """Return what happened since the last call: the last word on each object, or that everything must be dumped again."""
         self.drain()
-        self._judge_fallen()
+        self._check_down()
         # What is pending is older than the dump that is asked for.
         events: list[KernelEvent] = [Lost()] if self._lost else [*self._pending.values()]
         self._lost = False
@@ -163,7 +163,7 @@ class Monitor:
             self._lost = True  # the kernel dropped some; the socket itself stays usable
             return b""
 
-    def _judge_fallen(self) -> None:
+    def _check_down(self) -> None:
         """Ask for a dump when a device of ours is still there, but down.
 
         A port that another host takes over goes down, too, some time before its farewell. The kernel answers our question

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from netorch.drivers import home, netns, sysctl
-from netorch.drivers.netlink import Channel, Message, Refusal, attr_text, attr_u32
+from netorch.drivers.netlink import Channel, Message, NetlinkError, attr_text, attr_u32
 from netorch.drivers.rtnl import decode, encode
 from netorch.drivers.rtnl.dump import default_routes
 from netorch.drivers.rtnl.source_routes import configuration, stale_rules
@@ -88,7 +88,7 @@ class Ports:
         except OSError as error:
             raise KernelError(f"create {shortened(port)}", error.errno or 0, f"see {_TUN}") from error
         self.adjust(port)
-        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}")
+        _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}")
 
     def adjust(self, port: VethPort | TapPort) -> None:
         """Give an existing port its MAC, MTU and VRF, and the instance's end of it the MTU.
@@ -129,7 +129,7 @@ class Ports:
     def finish_tap(self, port: TapPort) -> None:
         """Complete a tap that lacks its mark, which a virtual machine may hold open. Raises KernelError."""
         self.adjust(port)
-        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+        _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
 
     def label_of(self, ifname: str) -> PortLabel | None:
         """Return what a port's label says, or None."""
@@ -170,7 +170,7 @@ class Ports:
         label = PortLabel(port.holder, port.inside.lladdr, made, place, standing)
         _run(self._channel, [encode.set_link(port.ifname, encode.alias(label.text()))], f"label {port.ifname}")
         _furnish(port, instance_fd, inside, standing)
-        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+        _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
 
     def _take_over(self, port: VethPort, instance_fd: int, found: decode.Device, inside: Channel) -> None:
         """Pull the other end of the instance's device over, if it is this very interface's.
@@ -195,7 +195,7 @@ class Ports:
         finally:
             os.close(fd)
         self.adjust(port)
-        _run(self._channel, [encode.mark(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
+        _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
         self._taken.append((port, os.dup(instance_fd)))
 
     def close(self) -> None:
@@ -273,6 +273,6 @@ _IFREQ_INDEX = struct.Struct("=16si20x")
 
 
 def _run(channel: Channel, messages: Sequence[Message], what: str, tolerated: tuple[int, ...] = ()) -> None:
-    refusals: list[Refusal] = [refusal for refusal in channel.batch(messages).values() if refusal.errno not in tolerated]
+    refusals: list[NetlinkError] = [refusal for refusal in channel.batch(messages).values() if refusal.errno not in tolerated]
     if refusals:
         raise KernelError(what, refusals[0].errno, refusals[0].detail)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
-from netorch.drivers.netlink import ABSENT, Channel, Message, Refusal, arrived, open_socket, skip_ports
+from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError, arrived, open_socket, skip_ports
 from netorch.drivers.rtnl.entries import failure
 from netorch.drivers.rtnl.port import index_in
 from netorch.drivers.rtnl.uapi import RTM, RTNLGRP
@@ -63,7 +63,7 @@ class Tc:
                 messages.append(encode.pack(op.obj, index_of, delete=delete))
                 sent.append(op)
             except LookupError:
-                failures += [] if delete else [failure(op, Refusal(errno.ENODEV))]
+                failures += [] if delete else [failure(op, NetlinkError(errno.ENODEV))]
         refused = self._channel.batch(messages)
         hard = ((sent[i], refusal) for i, refusal in refused.items() if not _tolerated(sent[i], refusal.errno))
         return failures + [failure(op, refusal) for op, refusal in hard]

@@ -22,7 +22,7 @@ import msgspec
 from netorch.errors import Problem, SpecError
 from netorch.lab.containerlab.fields import FileText, NodeText, TopologyText, prepare
 from netorch.lab.containerlab.links import OUTSIDE, LinkReader, interface_problem
-from netorch.lab.text import mended, parse
+from netorch.lab.text import parse, repaired
 from netorch.lab.topology import MANAGEMENT, Link, Node, NodeRole, Topology
 from netorch.model.check.notes import Where, path_of
 
@@ -57,7 +57,7 @@ def load_topology(path: str | Path, text: str | None = None, environ: Mapping[st
     """
     tree = parse(path, text, environ)
     ignored = tuple(prepare(tree))
-    values, lines, problems = mended(tree, FileText)
+    values, lines, problems = repaired(tree, FileText)
     file = msgspec.convert(values, FileText)
     reader = _Reader(file.topology)
     nodes = reader.read_nodes()

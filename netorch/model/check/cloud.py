@@ -30,7 +30,7 @@ from netorch.model.cloud import (
     VpcDecl,
 )
 from netorch.model.eni import Role
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 
 
 def default_vpc() -> VpcDecl:
@@ -45,27 +45,27 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, Role] | None = None) -> list[P
     Cost: linear, but for sorting each VPC's subnets.
     """
     checker = _Checker()
-    if cloud.name and (flaw := checker.names[cloud.name]):
-        checker.add(flaw, ("name",))
+    if cloud.name and (violation := checker.names[cloud.name]):
+        checker.add(violation, ("name",))
     roles = checker.hosts(cloud.hosts)
     if hosts is not None and (roles is not None or not cloud.hosts):
         roles = {**hosts, **(roles or {})}
     vnis: dict[int, int] = {}
     names: dict[tuple[str, str], int] = {}
-    lodger: int | None = None
+    default_index: int | None = None
     for i, vpc in enumerate(cloud.vpcs):
         other = names.setdefault((vpc.owner, vpc.name), i)
         if other != i and not (checker.names[vpc.name] or checker.names[vpc.owner]):
             what = f"{shown(vpc.name)} is also the name of vpcs[{other}] of owner {shown(vpc.owner)}"
-            checker.add(Flaw(what, "rename one"), ("vpcs", i, "name"))
+            checker.add(Violation(what, "rename one"), ("vpcs", i, "name"))
         if vpc.vni is not None and rules.vni(vpc.vni) is None and (other := vnis.setdefault(vpc.vni, i)) != i:
-            flaw = Flaw(f"{vpc.vni} is also the VNI of vpcs[{other}]", "choose another one, or leave it out")
-            checker.add(flaw, ("vpcs", i, "vni"))
-        lodgers: Sequence[InstanceDecl] = ()
-        if lodger is None and vpc.name == DEFAULT_VPC_NAME and vpc.owner == DEFAULT_OWNER:
-            lodger, lodgers = i, cloud.instances
-        checker.vpc(vpc, ("vpcs", i), roles, lodgers)
-    if lodger is None and cloud.instances:
+            violation = Violation(f"{vpc.vni} is also the VNI of vpcs[{other}]", "choose another one, or leave it out")
+            checker.add(violation, ("vpcs", i, "vni"))
+        default_instances: Sequence[InstanceDecl] = ()
+        if default_index is None and vpc.name == DEFAULT_VPC_NAME and vpc.owner == DEFAULT_OWNER:
+            default_index, default_instances = i, cloud.instances
+        checker.vpc(vpc, ("vpcs", i), roles, default_instances)
+    if default_index is None and cloud.instances:
         checker.vpc(default_vpc(), (), roles, cloud.instances)
     check_peerings(checker, cloud)
     return checker.problems
@@ -96,18 +96,18 @@ class _Checker(Notes):
         all_named = True
         for i, host in enumerate(hosts):
             where: Where = ("hosts", i)
-            if flaw := rules.host_name(host.name):
-                self.add(flaw, where, ("name",))
+            if violation := rules.host_name(host.name):
+                self.add(violation, where, ("name",))
                 all_named = False
             elif host.name in roles:
-                self.add(Flaw(f"{shown(host.name)} is the name of two hosts", "rename one"), where, ("name",))
+                self.add(Violation(f"{shown(host.name)} is the name of two hosts", "rename one"), where, ("name",))
             roles.setdefault(host.name, host.role)
             vtep = rules.underlay_address(host.underlay)
-            if isinstance(vtep, Flaw):
+            if isinstance(vtep, Violation):
                 self.add(vtep, where, ("underlay",))
             elif (other := vteps.setdefault(vtep, i)) != i:
                 self.add(
-                    Flaw(f"{host.underlay} is also the underlay address of hosts[{other}]", "give each host its own"),
+                    Violation(f"{host.underlay} is also the underlay address of hosts[{other}]", "give each host its own"),
                     where,
                     ("underlay",),
                 )
@@ -115,38 +115,38 @@ class _Checker(Notes):
                 self.tags(host.tags, where)
         return roles if hosts and all_named else None
 
-    def vpc(self, vpc: VpcDecl, where: Where, roles: dict[str, Role] | None, lodgers: Sequence[InstanceDecl]) -> None:
+    def vpc(self, vpc: VpcDecl, where: Where, roles: dict[str, Role] | None, default_instances: Sequence[InstanceDecl]) -> None:
         """Check a VPC and all in it, and the top-level instances that land in it."""
-        if flaw := self.names[vpc.name]:
-            self.add(flaw, where, ("name",))
-        if flaw := self.names[vpc.owner]:
-            self.add(flaw, where, ("owner",))
-        if vpc.vni is not None and (flaw := rules.vni(vpc.vni)):
-            self.add(flaw, where, ("vni",))
+        if violation := self.names[vpc.name]:
+            self.add(violation, where, ("name",))
+        if violation := self.names[vpc.owner]:
+            self.add(violation, where, ("owner",))
+        if vpc.vni is not None and (violation := rules.vni(vpc.vni)):
+            self.add(violation, where, ("vni",))
         if vpc.tags:
             self.tags(vpc.tags, where)
         if not vpc.cidrs:
-            self.add(Flaw("the VPC has no CIDR", "write one, e.g. [10.0.0.0/16]"), where, ("cidrs",))
+            self.add(Violation("the VPC has no CIDR", "write one, e.g. [10.0.0.0/16]"), where, ("cidrs",))
         blocks = self._blocks(vpc.cidrs, self._vpc_cidrs, where, "cidrs")
         blocks6 = self._blocks(vpc.ipv6_cidrs, self._vpc_cidrs6, where, "ipv6_cidrs") if vpc.ipv6_cidrs else []
         tables = check_table_names(self, vpc, where)
         policies = check_policies(self, vpc, where)
         subnets = self._subnets(vpc, where, blocks, blocks6)
         self._subnet_references(vpc, where, tables, policies)
-        if vpc.instances or lodgers:
+        if vpc.instances or default_instances:
             checker = InstanceChecker(self, vpc, subnets, policies.groups, roles, self._netns)
             for j, instance in enumerate(vpc.instances):
                 checker.check(instance, (*where, "instances", j))
-            for j, instance in enumerate(lodgers):
+            for j, instance in enumerate(default_instances):
                 checker.check(instance, ("instances", j))
         if any(table.routes for table in vpc.route_tables):
-            check_routes(self, vpc, where, self._surroundings(vpc, lodgers, blocks, blocks6, subnets, policies))
-        check_flow_logs(self, vpc, where, lodgers)
+            check_routes(self, vpc, where, self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies))
+        check_flow_logs(self, vpc, where, default_instances)
 
     def _surroundings(
         self,
         vpc: VpcDecl,
-        lodgers: Sequence[InstanceDecl],
+        default_instances: Sequence[InstanceDecl],
         blocks: list[Prefix] | None,
         blocks6: list[Prefix] | None,
         subnets: Subnets,
@@ -154,7 +154,7 @@ class _Checker(Notes):
     ) -> Surroundings:
         found = [*subnets.v4.values(), *subnets.v6.values()]
         all_sound = len(found) == sum(1 + bool(subnet.ipv6_cidr) for subnet in vpc.subnets)
-        names = {instance.name for instance in (*vpc.instances, *lodgers)}
+        names = {instance.name for instance in (*vpc.instances, *default_instances)}
         return Surroundings(
             ranges=[*blocks, *blocks6] if blocks is not None and blocks6 is not None else None,
             subnets=found if all_sound else None,
@@ -163,15 +163,15 @@ class _Checker(Notes):
             instances=None if any(map(self.names.__getitem__, names)) else names,
         )
 
-    def _blocks(self, cidrs: list[str], memo: Memo[Prefix | Flaw], where: Where, field: str) -> list[Prefix] | None:
+    def _blocks(self, cidrs: list[str], memo: Memo[Prefix | Violation], where: Where, field: str) -> list[Prefix] | None:
         """Check a VPC's CIDRs of one family; return them, or None when a bad one leaves open what the VPC holds."""
         if len(cidrs) > rules.MAX_CIDRS:
-            flaw = Flaw(f"the VPC has {len(cidrs)} CIDRs", f"keep at most {rules.MAX_CIDRS}, or make a second VPC")
-            self.add(flaw, where, (field,))
+            violation = Violation(f"the VPC has {len(cidrs)} CIDRs", f"keep at most {rules.MAX_CIDRS}, or make a second VPC")
+            self.add(violation, where, (field,))
         blocks: list[Prefix] = []
         for k, text in enumerate(cidrs):
             prefix = memo[text]
-            if isinstance(prefix, Flaw):
+            if isinstance(prefix, Violation):
                 self.add(prefix, where, (field, k))
             else:
                 blocks.append(prefix)
@@ -184,21 +184,23 @@ class _Checker(Notes):
     def _overlaps(self, prefixes: dict[int, Prefix], where: Where, field: str, member: str) -> None:
         for a, b in first_overlaps(zip(prefixes.values(), prefixes, strict=True)):
             first, second = min(a, b), max(a, b)
-            flaw = Flaw(f"{prefixes[second]} overlaps {prefixes[first]} of {field}[{first}]", "choose a range that is free")
-            self.add(flaw, where, (field, second, member) if member else (field, second))
+            violation = Violation(
+                f"{prefixes[second]} overlaps {prefixes[first]} of {field}[{first}]", "choose a range that is free"
+            )
+            self.add(violation, where, (field, second, member) if member else (field, second))
 
     def _subnets(self, vpc: VpcDecl, where: Where, blocks: list[Prefix] | None, blocks6: list[Prefix] | None) -> Subnets:
         subnets = Subnets()
         names, v4 = subnets.by_name, subnets.v4
         for j, subnet in enumerate(vpc.subnets):
-            if flaw := self.names[subnet.name]:
-                self.add(flaw, where, ("subnets", j, "name"))
+            if violation := self.names[subnet.name]:
+                self.add(violation, where, ("subnets", j, "name"))
                 subnets.all_named = False
             elif (other := names.setdefault(subnet.name, j)) != j:
-                flaw = Flaw(f"{shown(subnet.name)} is also the name of subnets[{other}]", "rename one")
-                self.add(flaw, where, ("subnets", j, "name"))
+                violation = Violation(f"{shown(subnet.name)} is also the name of subnets[{other}]", "rename one")
+                self.add(violation, where, ("subnets", j, "name"))
             prefix = self._cidrs[subnet.cidr]
-            if isinstance(prefix, Flaw):
+            if isinstance(prefix, Violation):
                 self.add(prefix, where, ("subnets", j, "cidr"))
             else:
                 v4[j] = prefix
@@ -217,21 +219,21 @@ class _Checker(Notes):
     def _subnet_references(self, vpc: VpcDecl, where: Where, tables: Names | None, policies: Policies) -> None:
         for j, subnet in enumerate(vpc.subnets):
             if subnet.route_table and tables is not None and subnet.route_table not in tables:
-                flaw = no_such("route table", subnet.route_table, tables, "route_tables")
-                self.add(flaw, where, ("subnets", j, "route_table"))
+                violation = no_such("route table", subnet.route_table, tables, "route_tables")
+                self.add(violation, where, ("subnets", j, "route_table"))
             if subnet.network_acl and policies.acls is not None and subnet.network_acl not in policies.acls:
-                flaw = no_such("network ACL", subnet.network_acl, policies.acls, "network_acls")
-                self.add(flaw, where, ("subnets", j, "network_acl"))
+                violation = no_such("network ACL", subnet.network_acl, policies.acls, "network_acls")
+                self.add(violation, where, ("subnets", j, "network_acl"))
 
     def _subnet_ipv6(self, text: str, where: Where, blocks6: list[Prefix] | None, index: int, subnets: Subnets) -> None:
         prefix = self._cidrs6[text]
-        if isinstance(prefix, Flaw):
+        if isinstance(prefix, Violation):
             self.add(prefix, where, ("ipv6_cidr",))
             return
         subnets.v6[index] = prefix
         if blocks6 == []:
-            flaw = Flaw(f"{text} is in a VPC without IPv6", "give the VPC ipv6_cidrs, or leave ipv6_cidr out")
-            self.add(flaw, where, ("ipv6_cidr",))
+            violation = Violation(f"{text} is in a VPC without IPv6", "give the VPC ipv6_cidrs, or leave ipv6_cidr out")
+            self.add(violation, where, ("ipv6_cidr",))
         elif blocks6 is not None and not _inside(prefix, blocks6):
             self.add(_outside(prefix, blocks6, "IPv6 CIDRs"), where, ("ipv6_cidr",))
 
@@ -243,5 +245,5 @@ def _inside(prefix: Prefix, blocks: Sequence[Prefix]) -> bool:
     return False
 
 
-def _outside(prefix: Prefix, blocks: Sequence[Prefix], noun: str) -> Flaw:
-    return Flaw(f"{prefix} is outside the VPC's {noun}", f"choose a range inside {' or '.join(map(str, blocks))}")
+def _outside(prefix: Prefix, blocks: Sequence[Prefix], noun: str) -> Violation:
+    return Violation(f"{prefix} is outside the VPC's {noun}", f"choose a range inside {' or '.join(map(str, blocks))}")

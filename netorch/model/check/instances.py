@@ -10,7 +10,7 @@ from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.check.security import Names, no_such
 from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Role
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 
 MAX_NAMED: Final = 10  # hosts that an advice lists
 
@@ -55,11 +55,11 @@ class InstanceChecker:
     def check(self, instance: InstanceDecl, where: Where) -> None:
         """Report what is wrong with one instance."""
         notes = self._notes
-        if flaw := notes.names[instance.name]:
-            notes.add(flaw, where, ("name",))
+        if violation := notes.names[instance.name]:
+            notes.add(violation, where, ("name",))
         elif (other := self._names.setdefault(instance.name, where)) is not where:
-            flaw = Flaw(f"{shown(instance.name)} is also the name of {path_of(other)} in this VPC", "rename one")
-            notes.add(flaw, where, ("name",))
+            violation = Violation(f"{shown(instance.name)} is also the name of {path_of(other)} in this VPC", "rename one")
+            notes.add(violation, where, ("name",))
         index = self._subnet_of(instance, where)
         if instance.address:
             self._address(instance.address, 4, where, index)
@@ -67,10 +67,10 @@ class InstanceChecker:
             self._address(instance.ipv6_address, 6, where, index)
         if instance.mac:
             mac = rules.mac(instance.mac)
-            if isinstance(mac, Flaw):
+            if isinstance(mac, Violation):
                 notes.add(mac, where, ("mac",))
             elif (other := self._macs.setdefault(mac, where)) is not where:
-                notes.add(Flaw(f"{instance.mac} is also the MAC of {path_of(other)}", "choose another one"), where, ("mac",))
+                notes.add(Violation(f"{instance.mac} is also the MAC of {path_of(other)}", "choose another one"), where, ("mac",))
         if instance.security_groups:
             self._security_groups(instance.security_groups, where)
         if instance.host and self._roles is not None:
@@ -96,33 +96,33 @@ class InstanceChecker:
         else:
             what = f"{name} has no subnet for an instance"
         fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "add one to the VPC's subnets"
-        self._notes.add(Flaw(what, fix), where, ("subnet",))
+        self._notes.add(Violation(what, fix), where, ("subnet",))
         return None
 
     def _address(self, text: str, version: int, where: Where, index: int | None) -> None:
         field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
         value = rules.address(text, version)
-        if isinstance(value, Flaw):
+        if isinstance(value, Violation):
             self._notes.add(value, where, (field,))
         elif (other := taken.setdefault(value, where)) is not where:
-            flaw = Flaw(f"{text} is also the address of {path_of(other)}", "choose another one, or leave it out")
-            self._notes.add(flaw, where, (field,))
-        elif index is not None and (flaw_ := self._misplaced(text, version, value, index)):
-            self._notes.add(flaw_, where, (field,))
+            violation = Violation(f"{text} is also the address of {path_of(other)}", "choose another one, or leave it out")
+            self._notes.add(violation, where, (field,))
+        elif index is not None and (violation_ := self._misplaced(text, version, value, index)):
+            self._notes.add(violation_, where, (field,))
 
-    def _misplaced(self, text: str, version: int, value: int, index: int) -> Flaw | None:
+    def _misplaced(self, text: str, version: int, value: int, index: int) -> Violation | None:
         """Return why an address cannot be used in that subnet."""
         subnet = self._vpc.subnets[index]
         prefix = (self._subnets.v4 if version == 4 else self._subnets.v6).get(index)
         if prefix is None:  # none, or a bad one that has been reported
             if version == 4 or subnet.ipv6_cidr:
                 return None
-            return Flaw(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")
+            return Violation(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")
         if not prefix.holds(version, value):
-            return Flaw(f"{text} is outside subnet {shown(subnet.name)}", f"choose one inside {prefix}, or leave it out")
+            return Violation(f"{text} is outside subnet {shown(subnet.name)}", f"choose one inside {prefix}, or leave it out")
         if rules.is_reserved(prefix, value):
             use = "its router" if value == prefix.network + 1 else "one of its first four or its last"
-            return Flaw(
+            return Violation(
                 f"{text} is reserved in {prefix}: {use}", f"choose {rules.first_free(prefix)} or a later one, or leave it out"
             )
         return None
@@ -130,37 +130,37 @@ class InstanceChecker:
     def _security_groups(self, names: list[str], where: Where) -> None:
         for k, name in enumerate(names):
             if name in names[:k]:
-                self._notes.add(Flaw(f"{shown(name)} stands here twice", "remove one"), where, ("security_groups", k))
+                self._notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, ("security_groups", k))
             elif self._groups is not None and name not in self._groups:
-                flaw = no_such("security group", name, self._groups, "security_groups")
-                self._notes.add(flaw, where, ("security_groups", k))
+                violation = no_such("security group", name, self._groups, "security_groups")
+                self._notes.add(violation, where, ("security_groups", k))
 
     def _host(self, name: str, where: Where, roles: dict[str, Role]) -> None:
         role = roles.get(name)
         if role is None:
             made = "make it: netorch host create NAME --underlay IP"
             known = f"choose one of {', '.join(roles)}" if 0 < len(roles) <= MAX_NAMED else made
-            flaw = Flaw(f"there is no host {shown(name)}", f"{known}, or leave it out")
-            self._notes.add(flaw, where, ("host",))
+            violation = Violation(f"there is no host {shown(name)}", f"{known}, or leave it out")
+            self._notes.add(violation, where, ("host",))
         elif role is not Role.HYPERVISOR:
-            flaw = Flaw(f"host {shown(name)} has the role {role.value}", "choose a hypervisor, or leave it out")
-            self._notes.add(flaw, where, ("host",))
+            violation = Violation(f"host {shown(name)} has the role {role.value}", "choose a hypervisor, or leave it out")
+            self._notes.add(violation, where, ("host",))
 
     def _attachment(self, instance: InstanceDecl, where: Where) -> None:
-        flaw = self._netns_flaw(instance, where)
-        if flaw:
-            self._notes.add(flaw, where, ("netns",))
+        violation = self._netns_violation(instance, where)
+        if violation:
+            self._notes.add(violation, where, ("netns",))
 
-    def _netns_flaw(self, instance: InstanceDecl, where: Where) -> Flaw | None:
+    def _netns_violation(self, instance: InstanceDecl, where: Where) -> Violation | None:
         if instance.attachment is not Attachment.EXISTING:
             what = f"{shown(instance.netns)} is set, but the attachment is {instance.attachment.value}"
-            return Flaw(what, "write attachment: existing, or remove netns")
+            return Violation(what, "write attachment: existing, or remove netns")
         if not instance.netns:
-            return Flaw("the existing namespace is not named", "write a name in /run/netns or an absolute path")
-        if flaw := rules.netns(instance.netns):
-            return flaw
+            return Violation("the existing namespace is not named", "write a name in /run/netns or an absolute path")
+        if violation := rules.netns(instance.netns):
+            return violation
         name = rules.normal_netns(instance.netns)
         holder = self._netns.setdefault((instance.host, name), where) if instance.host else where
         if holder is not where:
-            return Flaw(f"{shown(instance.netns)} is also the namespace of {path_of(holder)}", "give each instance its own")
+            return Violation(f"{shown(instance.netns)} is also the namespace of {path_of(holder)}", "give each instance its own")
         return None

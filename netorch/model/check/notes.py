@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from netorch.errors import Problem
 from netorch.model import rules
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.vpc import Tags
 
 Where = tuple[str | int, ...]
@@ -47,15 +47,15 @@ class Notes:
         self._tag_keys = Memo(rules.tag_key)
         self._tag_values = Memo(rules.tag_value)
 
-    def add(self, flaw: Flaw, *where: Where) -> None:
-        """Report a flaw at the path that the parts make."""
+    def add(self, violation: Violation, *where: Where) -> None:
+        """Report a violation at the path that the parts make."""
         path = path_of(step for part in where for step in part)
-        self.problems.append(Problem(path=path, what=flaw.what, fix=flaw.fix))
+        self.problems.append(Problem(path=path, what=violation.what, fix=violation.fix))
 
     def tags(self, tags: Tags, where: Where) -> None:
         """Check the tags of the resource at `where`."""
         if len(tags) > rules.MAX_TAGS:
-            self.add(Flaw(f"there are {len(tags)} tags", f"keep at most {rules.MAX_TAGS}"), where, ("tags",))
+            self.add(Violation(f"there are {len(tags)} tags", f"keep at most {rules.MAX_TAGS}"), where, ("tags",))
         for key, value in tags.items():
-            if flaw := self._tag_keys[key] or self._tag_values[value]:
-                self.add(flaw, where, ("tags", key))
+            if violation := self._tag_keys[key] or self._tag_values[value]:
+                self.add(violation, where, ("tags", key))

@@ -11,7 +11,7 @@ from netorch.model.check.notes import Notes, Where
 from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
 from netorch.model.ids import is_id
 from netorch.model.routing.peering import overlap
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 
 
 def check_peerings(notes: Notes, cloud: Cloud) -> None:
@@ -24,18 +24,18 @@ def check_peerings(notes: Notes, cloud: Cloud) -> None:
         peers: dict[tuple[str, str] | str, int] = {}
         for j, decl in enumerate(vpc.peerings):
             where: Where = ("vpcs", i, "peerings", j)
-            if flaw := notes.names[decl.name]:
-                notes.add(flaw, where, ("name",))
+            if violation := notes.names[decl.name]:
+                notes.add(violation, where, ("name",))
             elif (other := names.setdefault(decl.name, j)) != j:
-                notes.add(Flaw(f"{shown(decl.name)} is also the name of peerings[{other}]", "rename one"), where, ("name",))
+                notes.add(Violation(f"{shown(decl.name)} is also the name of peerings[{other}]", "rename one"), where, ("name",))
             if decl.tags:
                 notes.tags(decl.tags, where)
             peer = peer_path(vpc.owner, decl.peer)
-            flaw = _flaw_of_peer(notes, vpc, peer, ranges)
-            if flaw is None and (other := peers.setdefault(peer, j)) != j:
-                flaw = Flaw(f"{shown(decl.peer)} is also the peer of peerings[{other}]", "remove one")
-            if flaw is not None:
-                notes.add(flaw, where, ("peer",))
+            violation = _flaw_of_peer(notes, vpc, peer, ranges)
+            if violation is None and (other := peers.setdefault(peer, j)) != j:
+                violation = Violation(f"{shown(decl.peer)} is also the peer of peerings[{other}]", "remove one")
+            if violation is not None:
+                notes.add(violation, where, ("peer",))
 
 
 def peer_path(owner: str, text: str) -> tuple[str, str] | str:
@@ -57,16 +57,16 @@ def _with_path(decl: PeeringDecl, peer: tuple[str, str] | str) -> PeeringDecl:
 
 def _flaw_of_peer(
     notes: Notes, vpc: VpcDecl, peer: tuple[str, str] | str, ranges: dict[tuple[str, str], list[Prefix]]
-) -> Flaw | None:
+) -> Violation | None:
     if isinstance(peer, str):
         return None
     if any(notes.names[part] for part in peer):
-        return Flaw(f"{shown('/'.join(peer))} is not a VPC", "write its name, owner/name, or its id")
+        return Violation(f"{shown('/'.join(peer))} is not a VPC", "write its name, owner/name, or its id")
     own = (vpc.owner, vpc.name)
     if peer == own:
-        return Flaw("the VPC would be its own peer", "name another VPC")
+        return Violation("the VPC would be its own peer", "name another VPC")
     if both := overlap(ranges[own], ranges.get(peer, ())):
-        return Flaw(f"{both[1]} of {'/'.join(peer)} overlaps {both[0]} of this VPC", "give one of them another range")
+        return Violation(f"{both[1]} of {'/'.join(peer)} overlaps {both[0]} of this VPC", "give one of them another range")
     return None
 
 

@@ -15,7 +15,7 @@ from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import flaw_of_words
 from netorch.model.routing.target import TargetKind
 from netorch.model.routing.text import RouteWords, parse_route
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +34,12 @@ def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
     all_named = True
     for j, table in enumerate(vpc.route_tables):
         here: Where = (*where, "route_tables", j)
-        if flaw := notes.names[table.name]:
-            notes.add(flaw, here, ("name",))
+        if violation := notes.names[table.name]:
+            notes.add(violation, here, ("name",))
             all_named = False
         elif names.get(table.name, -1) != -1:
             what = f"{shown(table.name)} is also the name of route_tables[{names[table.name]}]"
-            notes.add(Flaw(what, "rename one"), here, ("name",))
+            notes.add(Violation(what, "rename one"), here, ("name",))
         else:
             names[table.name] = j
         if table.tags:
@@ -53,23 +53,23 @@ def check_routes(notes: Notes, vpc: VpcDecl, where: Where, around: Surroundings)
         seen: dict[str, int] = {}
         for k, text in enumerate(table.routes):
             words = parse_route(text)
-            flaw = words if isinstance(words, Flaw) else _flaw_of(words, around)
+            violation = words if isinstance(words, Violation) else _flaw_of(words, around)
             if isinstance(words, RouteWords) and (other := seen.setdefault(words.destination, k)) != k:
-                flaw = Flaw(f"{words.destination} is also the destination of routes[{other}]", "remove one")
-            if flaw:
-                notes.add(flaw, where, ("route_tables", j, "routes", k))
+                violation = Violation(f"{words.destination} is also the destination of routes[{other}]", "remove one")
+            if violation:
+                notes.add(violation, where, ("route_tables", j, "routes", k))
 
 
-def _flaw_of(words: RouteWords, around: Surroundings) -> Flaw | None:
-    if flaw := flaw_of_words(words, around.ranges, around.subnets):
-        return flaw
+def _flaw_of(words: RouteWords, around: Surroundings) -> Violation | None:
+    if violation := flaw_of_words(words, around.ranges, around.subnets):
+        return violation
     name = words.destination.removeprefix(LIST_PREFIX)
     if name != words.destination and not is_id(words.destination) and around.lists is not None and name not in around.lists:
         return no_such("prefix list", name, around.lists, "prefix_lists")
     if words.kind is TargetKind.PEERING and not is_id(words.name) and words.name not in around.peerings:
-        return Flaw(f"there is no peering connection {shown(words.name)}", "add it to the VPC's peerings, or write an id")
+        return Violation(f"there is no peering connection {shown(words.name)}", "add it to the VPC's peerings, or write an id")
     known = around.instances
     if words.kind is TargetKind.INTERFACE and not is_id(words.name) and known is not None and words.name not in known:
         fix = "write the name of one of the VPC's instances, or the id of an interface"
-        return Flaw(f"there is no instance {shown(words.name)}", fix)
+        return Violation(f"there is no instance {shown(words.name)}", fix)
     return None

@@ -10,7 +10,7 @@ from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import AclEntryDecl, EgressDecl, IngressDecl, NetworkAclDecl, PrefixListDecl, SecurityGroupDecl, VpcDecl
 from netorch.model.ids import is_id
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX, Words
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 from netorch.model.security import ACL_NUMBER_LAST, DEFAULT_NAME, Direction
 
 Names = dict[str, int]
@@ -31,10 +31,10 @@ def check_policies(notes: Notes, vpc: VpcDecl, where: Where) -> Policies:
     return _Checker(notes, vpc).check(where)
 
 
-def no_such(noun: str, name: str, names: Names, field: str) -> Flaw:
-    """Return the flaw of a name that nothing has; `field` is where the VPC lists what there is."""
+def no_such(noun: str, name: str, names: Names, field: str) -> Violation:
+    """Return the violation of a name that nothing has; `field` is where the VPC lists what there is."""
     known = ", ".join(names) if len(names) <= 10 else ""
-    return Flaw(f"there is no {noun} {shown(name)}", f"choose one of {known}" if known else f"add it to the VPC's {field}")
+    return Violation(f"there is no {noun} {shown(name)}", f"choose one of {known}" if known else f"add it to the VPC's {field}")
 
 
 class _Checker:
@@ -73,12 +73,12 @@ class _Checker:
         all_named = True
         for j, decl in enumerate(decls):
             here: Where = (*where, field, j)
-            if flaw := rules.referable_name(decl.name, prefix) if prefix else self._notes.names[decl.name]:
-                self._notes.add(flaw, here, ("name",))
+            if violation := rules.referable_name(decl.name, prefix) if prefix else self._notes.names[decl.name]:
+                self._notes.add(violation, here, ("name",))
                 all_named = False
             elif names.get(decl.name, -1) != -1:
                 what = f"{shown(decl.name)} is also the name of {field}[{names[decl.name]}]"
-                self._notes.add(Flaw(what, "rename one"), here, ("name",))
+                self._notes.add(Violation(what, "rename one"), here, ("name",))
             else:
                 names[decl.name] = j
             if decl.tags:
@@ -87,33 +87,37 @@ class _Checker:
 
     def _prefix_list(self, decl: PrefixListDecl, where: Where) -> None:
         if not decl.cidrs:
-            self._notes.add(Flaw("the prefix list has no CIDR", "write one, e.g. [192.0.2.0/24]"), where, ("cidrs",))
+            self._notes.add(Violation("the prefix list has no CIDR", "write one, e.g. [192.0.2.0/24]"), where, ("cidrs",))
         limit = rules.MAX_ENTRIES if decl.max_entries is None else decl.max_entries
         if not 1 <= limit <= rules.MAX_ENTRIES:
             fix = f"choose 1 to {rules.MAX_ENTRIES}, or leave it out"
-            self._notes.add(Flaw(f"{rules.number_text(limit)} is not a number of entries", fix), where, ("max_entries",))
+            self._notes.add(Violation(f"{rules.number_text(limit)} is not a number of entries", fix), where, ("max_entries",))
         elif len(decl.cidrs) > limit:
-            flaw = Flaw(f"the prefix list has {len(decl.cidrs)} CIDRs, more than {limit}", "remove some, or raise max_entries")
-            self._notes.add(flaw, where, ("cidrs",))
+            violation = Violation(
+                f"the prefix list has {len(decl.cidrs)} CIDRs, more than {limit}", "remove some, or raise max_entries"
+            )
+            self._notes.add(violation, where, ("cidrs",))
         first: Prefix | None = None
         seen: dict[Prefix, int] = {}
         for k, text in enumerate(decl.cidrs):
             prefix = permission.cidr(text, references=False)
-            if isinstance(prefix, Flaw):
+            if isinstance(prefix, Violation):
                 self._notes.add(prefix, where, ("cidrs", k))
                 continue
             first = first or prefix
             if prefix.version != first.version:
-                flaw = Flaw(f"{text} is IPv{prefix.version}, {first} is IPv{first.version}", "make a prefix list for each")
-                self._notes.add(flaw, where, ("cidrs", k))
+                violation = Violation(
+                    f"{text} is IPv{prefix.version}, {first} is IPv{first.version}", "make a prefix list for each"
+                )
+                self._notes.add(violation, where, ("cidrs", k))
             elif (other := seen.setdefault(prefix, k)) != k:
-                self._notes.add(Flaw(f"{text} is also cidrs[{other}]", "remove one"), where, ("cidrs", k))
+                self._notes.add(Violation(f"{text} is also cidrs[{other}]", "remove one"), where, ("cidrs", k))
         if first is not None:
             self._policies.versions[decl.name] = first.version
 
     def _group(self, decl: SecurityGroupDecl, where: Where) -> None:
-        if flaw := rules.description(decl.description):
-            self._notes.add(flaw, where, ("description",))
+        if violation := rules.description(decl.description):
+            self._notes.add(violation, where, ("description",))
         self._rules(decl.ingress, (*where, Direction.INGRESS.value))
         if isinstance(decl.egress, list):
             self._rules(decl.egress, (*where, Direction.EGRESS.value))
@@ -122,20 +126,20 @@ class _Checker:
         seen: dict[Words, Where] = {}
         for k, decl in enumerate(decls):
             here: Where = (*where, k)
-            if flaw := rules.description(decl.description):
-                self._notes.add(flaw, here, ("description",))
+            if violation := rules.description(decl.description):
+                self._notes.add(violation, here, ("description",))
             traffic = self._traffic(decl.protocol, decl.ports, here)
             peer = self._peer(decl, traffic[0] if traffic else None, here)
             if traffic and peer and (other := seen.setdefault((*traffic, peer), here)) is not here:
-                self._notes.add(Flaw(f"the rule says the same as {path_of(other)}", "remove one"), here)
+                self._notes.add(Violation(f"the rule says the same as {path_of(other)}", "remove one"), here)
 
     def _traffic(self, protocol: str | int, ports: str | int, where: Where) -> tuple[int, int, int] | None:
         number = permission.protocol(protocol)
-        if isinstance(number, Flaw):
+        if isinstance(number, Violation):
             self._notes.add(number, where, ("protocol",))
             return None
         found = permission.ports(ports, number)
-        if isinstance(found, Flaw):
+        if isinstance(found, Violation):
             self._notes.add(found, where, ("ports",))
             return None
         return (number, *found)
@@ -147,12 +151,12 @@ class _Checker:
             version = self._referred(text, (*where, field))
         else:
             prefix = permission.cidr(text, references=True)
-            if isinstance(prefix, Flaw):
+            if isinstance(prefix, Violation):
                 self._notes.add(prefix, where, (field,))
                 return ""
             text, version = str(prefix), prefix.version
-        if number is not None and version and (flaw := permission.other_family(number, version, text)):
-            self._notes.add(flaw, where, (field,))
+        if number is not None and version and (violation := permission.other_family(number, version, text)):
+            self._notes.add(violation, where, (field,))
             return ""
         return text
 
@@ -174,13 +178,13 @@ class _Checker:
             here: Where = (*where, k)
             if not 1 <= decl.rule <= ACL_NUMBER_LAST:
                 what = f"{rules.number_text(decl.rule)} is not a rule number"
-                self._notes.add(Flaw(what, f"choose 1 to {ACL_NUMBER_LAST}"), here, ("rule",))
+                self._notes.add(Violation(what, f"choose 1 to {ACL_NUMBER_LAST}"), here, ("rule",))
             elif (other := numbers.setdefault(decl.rule, k)) != k:
-                flaw = Flaw(f"{decl.rule} is also the number of {path_of((*where, other))}", "choose another one")
-                self._notes.add(flaw, here, ("rule",))
+                violation = Violation(f"{decl.rule} is also the number of {path_of((*where, other))}", "choose another one")
+                self._notes.add(violation, here, ("rule",))
             traffic = self._traffic(decl.protocol, decl.ports, here)
             prefix = permission.cidr(decl.cidr, references=False)
-            if isinstance(prefix, Flaw):
+            if isinstance(prefix, Violation):
                 self._notes.add(prefix, here, ("cidr",))
-            elif traffic and (flaw_ := permission.other_family(traffic[0], prefix.version, str(prefix))):
-                self._notes.add(flaw_, here, ("cidr",))
+            elif traffic and (violation_ := permission.other_family(traffic[0], prefix.version, str(prefix))):
+                self._notes.add(violation_, here, ("cidr",))

@@ -10,7 +10,7 @@ from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.effective import RESERVED, is_reserved
 from netorch.model.routing.target import REPLACES_LOCAL, SUPPORTED, TargetKind
 from netorch.model.routing.text import RouteWords
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 
 _NOUNS: Final = {
     TargetKind.PEERING: "VPC peering connections",
@@ -22,39 +22,41 @@ _NOUNS: Final = {
 }
 
 
-def flaw_of_words(words: RouteWords, ranges: Collection[Prefix] | None, subnets: Collection[Prefix] | None) -> Flaw | None:
+def flaw_of_words(words: RouteWords, ranges: Collection[Prefix] | None, subnets: Collection[Prefix] | None) -> Violation | None:
     """Return why a route cannot be made in a VPC, nothing when it can; whether what it names exists is not looked at.
 
     `ranges` are the VPC's own, `subnets` those of its subnets; None when they are not known.
     """
     if words.kind not in SUPPORTED:
         known = ", ".join(sorted(kind.value for kind in SUPPORTED))
-        return Flaw(f"{_NOUNS[words.kind]} ({words.kind.value}) are not supported yet", f"choose one of {known}")
+        return Violation(f"{_NOUNS[words.kind]} ({words.kind.value}) are not supported yet", f"choose one of {known}")
     if words.destination.startswith(LIST_PREFIX):
         local = words.kind is TargetKind.LOCAL
-        return Flaw("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None
+        return Violation("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None
     return flaw_of(parse_prefix(words.destination), words.kind, ranges, subnets) if ranges is not None else None
 
 
-def flaw_of(destination: Prefix, kind: TargetKind, ranges: Collection[Prefix], subnets: Collection[Prefix] | None) -> Flaw | None:
+def flaw_of(
+    destination: Prefix, kind: TargetKind, ranges: Collection[Prefix], subnets: Collection[Prefix] | None
+) -> Violation | None:
     """Return why a route to a destination cannot be made, nothing when it can.
 
     `ranges` are the VPC's own, `subnets` those of its subnets; None when they are not known.
     """
     if is_reserved(destination):
         block = next(block for block in RESERVED if block.contains(destination))
-        return Flaw(f"{destination} is inside {block}, which EC2 keeps for its services", "choose another destination")
+        return Violation(f"{destination} is inside {block}, which EC2 keeps for its services", "choose another destination")
     inside = next((own for own in ranges if own.contains(destination)), None)
     if kind is TargetKind.LOCAL:
         if destination == inside:
             return None
-        return Flaw(f"{destination} is not a range of the VPC, and only those are local", "choose another target")
+        return Violation(f"{destination} is not a range of the VPC, and only those are local", "choose another target")
     if inside is None:
         return None
     if kind not in REPLACES_LOCAL:
         what = "is" if destination == inside else "is more specific than"
-        return Flaw(f"{destination} {what} {inside}, a range of the VPC itself", "let the route lead to an interface (eni)")
+        return Violation(f"{destination} {what} {inside}, a range of the VPC itself", "let the route lead to an interface (eni)")
     if destination != inside and subnets is not None and destination not in subnets:
         what = f"{destination} is more specific than the VPC's {inside}, and is not the whole range of one of its subnets"
-        return Flaw(what, "write the range of a subnet, all of it")
+        return Violation(what, "write the range of a subnet, all of it")
     return None

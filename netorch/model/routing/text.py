@@ -17,7 +17,7 @@ from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX, cidr
 from netorch.model.routing.target import BLACKHOLE, LOCAL, ONLY_ONE, TargetKind
-from netorch.model.rules import Flaw, shown
+from netorch.model.rules import Violation, shown
 
 _VIA: Final = " via "
 _ALONE: Final = frozenset({LOCAL.kind, BLACKHOLE.kind}) | ONLY_ONE
@@ -43,25 +43,31 @@ class RouteWords(msgspec.Struct, frozen=True):
         return f"{self.kind.value}{' ' if self.kind is TargetKind.INTERFACE else '-'}{self.name}"
 
 
-def parse_route(text: str) -> RouteWords | Flaw:
+def parse_route(text: str) -> RouteWords | Violation:
     """Return what a route's text means, or what is wrong with it."""
     destination, via, target = " ".join(text.split()).partition(_VIA)
     if not via:
-        return Flaw(f"{shown(text)} is not a route", _WRITE)
+        return Violation(f"{shown(text)} is not a route", _WRITE)
     found = parse_destination(destination)
-    if isinstance(found, Flaw):
+    if isinstance(found, Violation):
         return found
     words = parse_target(target)
-    return words if isinstance(words, Flaw) else RouteWords(found, *words)
+    return words if isinstance(words, Violation) else RouteWords(found, *words)
 
 
-def parse_destination(text: str) -> str | Flaw:
+def parse_destination(text: str) -> str | Violation:
     """Return a destination in its one spelling: a CIDR, whose host bits are a mistake, or a prefix list as it is."""
     if text.startswith(LIST_PREFIX):
-        return text if text != LIST_PREFIX else Flaw(f"{shown(text)} names no prefix list", "write pl- and its name, e.g. pl-s3")
+        return (
+            text
+            if text != LIST_PREFIX
+            else Violation(f"{shown(text)} names no prefix list", "write pl- and its name, e.g. pl-s3")
+        )
     prefix = cidr(text, references=False)
-    if isinstance(prefix, Flaw):
-        return prefix if "host bits" in prefix.what else Flaw(f"{shown(text)} is not a destination", "write a CIDR or pl-NAME")
+    if isinstance(prefix, Violation):
+        return (
+            prefix if "host bits" in prefix.what else Violation(f"{shown(text)} is not a destination", "write a CIDR or pl-NAME")
+        )
     return str(prefix)
 
 
@@ -70,23 +76,23 @@ def destination_order(destination: str) -> tuple[bool, Prefix | str]:
     return (True, destination) if destination.startswith(LIST_PREFIX) else (False, parse_prefix(destination))
 
 
-def parse_target(text: str) -> tuple[TargetKind, str] | Flaw:
+def parse_target(text: str) -> tuple[TargetKind, str] | Violation:
     """Return the kind of a target and its name or id; no name for what a VPC has one of."""
     word, _, rest = text.partition(" ")
     if word == TargetKind.INTERFACE.value:
-        return (TargetKind.INTERFACE, rest) if rest else Flaw("'eni' names no interface", "write eni and an instance's name")
+        return (TargetKind.INTERFACE, rest) if rest else Violation("'eni' names no interface", "write eni and an instance's name")
     prefix, dash, name = text.partition("-")
     kind = _KINDS.get(prefix)
     if kind is None or " " in text or (dash and (not name or kind in (LOCAL.kind, BLACKHOLE.kind))):
-        return Flaw(f"{shown(text)} is not a target", _TARGETS)
+        return Violation(f"{shown(text)} is not a target", _TARGETS)
     if is_id(text, prefix):
         return kind, text
     if not dash:
-        return (kind, "") if kind in _ALONE else Flaw(f"{shown(text)} names no target", f"write {prefix}- and its name")
+        return (kind, "") if kind in _ALONE else Violation(f"{shown(text)} names no target", f"write {prefix}- and its name")
     if kind is TargetKind.INTERFACE:
-        return Flaw(f"{shown(text)} is not the id of an interface", f"write eni {name}, or an id")
+        return Violation(f"{shown(text)} is not the id of an interface", f"write eni {name}, or an id")
     if kind in ONLY_ONE:
-        return Flaw(f"{shown(text)} has a name, and a VPC has one {prefix} at most", f"write {prefix}")
+        return Violation(f"{shown(text)} has a name, and a VPC has one {prefix} at most", f"write {prefix}")
     return kind, name
 
 

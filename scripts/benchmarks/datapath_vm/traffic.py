@@ -146,7 +146,7 @@ def check_spoofing(dst_mac: str) -> None:
     _check_nothing_arrives(dst_mac, "with a forged source", source=FORGED)
 
 
-def check_refusal(dst_mac: str) -> None:
+def check_drop(dst_mac: str) -> None:
     """Raise RuntimeError when packets that no rule permits arrive."""
     _check_nothing_arrives(dst_mac, "that no rule permits", port=REFUSED_PORT)
 

@@ -59,7 +59,7 @@ TABLES = (skeleton.underlay_table(), *skeleton.overlay_tables())
 ELEMENTS = (
     nftgen.transit("vx5000", "10.0.0.11", VNI),
     nftgen.transit("vx5000", "2001:db8::11", VNI),
-    nftgen.sender("peers", "192.0.2.12", VNI, "10.0.0.12"),
+    nftgen.sender("senders", "192.0.2.12", VNI, "10.0.0.12"),
     nftgen.member("192.0.2.12", VNI),
     nftgen.speaker("192.0.2.12", VNI),
 )

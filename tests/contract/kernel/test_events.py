@@ -62,7 +62,7 @@ def test_an_offload_that_somebody_switches_is_an_event_and_switched_back(stand: 
 
 
 @pytest.mark.parametrize("victim", [ELEMENTS[0], CHAIN, chains.PEERS[0], TABLES[1], TABLES[2]], ids=lambda obj: str(obj.key[:4]))
-def test_what_somebody_else_does_to_a_table_is_an_event_and_mended(stand: Stand, victim: KernelObject) -> None:
+def test_what_somebody_else_does_to_a_table_is_an_event_and_repaired(stand: Stand, victim: KernelObject) -> None:
     create(stand.kernel, *VPC)
     stand.kernel.events()
     stand.foreigner_deletes(victim)

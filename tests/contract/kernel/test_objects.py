@@ -155,7 +155,7 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (CHAIN, nftgen.port_chain(VNI, PORT, MAC, "10.0.0.12", ())),
     (chains.PEERS[0], msgspec.structs.replace(chains.PEERS[0], value="0x7")),
     (chains.ACL_CHAIN, msgspec.structs.replace(chains.ACL_CHAIN, sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"))),
-    (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.SEND}",))),
+    (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.EGRESS}",))),
     (TABLES[0], msgspec.structs.replace(TABLES[0], body=TABLES[0].body + "counter extra {\n}\n")),
 )
 
@@ -195,7 +195,7 @@ def test_what_leads_nowhere_is_refused(stand: Stand) -> None:
 
 def test_what_something_leads_to_is_not_deleted(stand: Stand) -> None:
     create(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT))
-    for used in (chains.MAPS[0], chains.ACL_CHAIN, chains.TAKE_CHAIN):
+    for used in (chains.MAPS[0], chains.ACL_CHAIN, chains.INGRESS_CHAIN):
         assert refusals(stand.kernel, Delete(used)) == [(used, errno.EBUSY)]
     assert missing(stand.kernel, *TABLES, *chains.POLICY, *chains.verdicts(PORT)) == []
 

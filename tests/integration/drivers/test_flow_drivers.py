@@ -1,4 +1,4 @@
-"""The connection tracker's events and refused packets of a real kernel, with a small ruleset of the test's own.
+"""The connection tracker's events and dropped packets of a real kernel, with a small ruleset of the test's own.
 
 flow-a eth0 10.0.1.2 --- to-a flow-r to-b --- eth0 10.0.2.2 flow-b
 """
@@ -17,7 +17,7 @@ import pytest
 from netorch.drivers import netns
 from netorch.drivers.conntrack.attrs import SEEN_REPLY, Connection, Counts
 from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
-from netorch.drivers.conntrack.nflog import Refused, RefusedPackets
+from netorch.drivers.conntrack.nflog import DroppedPacket, DroppedPackets
 from netorch.drivers.netlink import HEADER
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.errors import KernelError
@@ -195,9 +195,9 @@ def test_a_walk_shows_the_state_of_tcp(router: int) -> None:
     os.close(b)
 
 
-def refused(packets: RefusedPackets, count: int) -> list[Refused]:
+def refused(packets: DroppedPackets, count: int) -> list[DroppedPacket]:
     """Return so many packets, waiting for them."""
-    found: list[Refused] = []
+    found: list[DroppedPacket] = []
     while len(found) < count:
         assert readable(packets.fileno())
         found += packets.read(10).packets
@@ -205,7 +205,7 @@ def refused(packets: RefusedPackets, count: int) -> list[Refused]:
 
 
 def test_a_refused_packet_is_told_with_its_reason_and_headers(router: int) -> None:
-    packets = RefusedPackets(router, GROUP)
+    packets = DroppedPackets(router, GROUP)
     with udp("flow-a") as a:
         a.sendto(bytes(500), (B, 9))
     (packet,) = refused(packets, 1)
@@ -225,7 +225,7 @@ def test_a_refused_packet_is_told_with_its_reason_and_headers(router: int) -> No
 
 
 def test_a_packet_that_is_refused_at_its_port_is_told_too(router: int) -> None:
-    packets = RefusedPackets(router, GROUP)
+    packets = DroppedPackets(router, GROUP)
     subprocess.run(["ip", "-n", "flow-a", "addr", "add", "10.9.9.9/32", "dev", "eth0"], check=True)
     with udp("flow-a") as a:
         a.bind(("10.9.9.9", 0))
@@ -239,7 +239,7 @@ def test_a_packet_that_is_refused_at_its_port_is_told_too(router: int) -> None:
 
 
 def test_a_flood_is_told_at_the_rules_rate(router: int) -> None:
-    packets = RefusedPackets(router, GROUP)
+    packets = DroppedPackets(router, GROUP)
     with udp("flow-a") as a:
         for _ in range(20):
             a.sendto(b"x", (B, 10))
@@ -249,7 +249,7 @@ def test_a_flood_is_told_at_the_rules_rate(router: int) -> None:
 
 
 def test_what_the_kernel_cannot_deliver_is_counted_as_lost(router: int) -> None:
-    packets = RefusedPackets(router, GROUP)
+    packets = DroppedPackets(router, GROUP)
     flood = 40_000
     with udp("flow-a") as a:
         for _ in range(flood):
@@ -268,8 +268,8 @@ def test_what_the_kernel_cannot_deliver_is_counted_as_lost(router: int) -> None:
 
 
 def test_only_one_listens_to_a_group(router: int) -> None:
-    packets = RefusedPackets(router, GROUP)
+    packets = DroppedPackets(router, GROUP)
     with pytest.raises(KernelError, match="does another program listen"):
-        RefusedPackets(router, GROUP)
+        DroppedPackets(router, GROUP)
     packets.close()
-    RefusedPackets(router, GROUP).close()
+    DroppedPackets(router, GROUP).close()

@@ -190,7 +190,7 @@ def test_a_foreign_change_is_an_event(full: LinuxKernel, command: str, event: Ke
     assert event in wait_events(full)
 
 
-def test_a_foreign_change_is_mended_by_the_difference(full: LinuxKernel) -> None:
+def test_a_foreign_change_is_repaired_by_the_difference(full: LinuxKernel) -> None:
     for command in (
         f"link set {PORT} down",
         "link del vx5000",

@@ -14,7 +14,7 @@ import pytest
 from netorch.drivers import netns
 from netorch.drivers.base import Gone, Lost
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.netlink import Channel, Message, Refusal
+from netorch.drivers.netlink import Channel, Message, NetlinkError
 from netorch.plan.diff import diff
 from netorch.state.link import IncompleteLink, TapPort, VethPort, Vrf
 from netorch.state.op import Create, Delete
@@ -45,7 +45,7 @@ def die_before_message(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int
     sent = [0]
     real = Channel.batch
 
-    def batch(self: Channel, messages: list[Message]) -> dict[int, Refusal]:
+    def batch(self: Channel, messages: list[Message]) -> dict[int, NetlinkError]:
         if messages:
             if sent[0] == number:
                 raise Killed

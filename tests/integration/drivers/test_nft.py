@@ -32,9 +32,9 @@ PORT, MAC = "v-0013880000001", "06:00:00:00:00:01"
 CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.44.12.4", ("2001:db8::4", "::"))
 UNDERLAY = skeleton.underlay_table()
 ELEMENTS = [
-    nftgen.sender("peers", "192.0.2.12", VNI, "10.44.12.5"),
-    nftgen.sender("peers", "192.0.2.12", VNI, "2001:db8::5"),
-    nftgen.sender("peers", "192.0.2.12", VNI, "::5"),
+    nftgen.sender("senders", "192.0.2.12", VNI, "10.44.12.5"),
+    nftgen.sender("senders", "192.0.2.12", VNI, "2001:db8::5"),
+    nftgen.sender("senders", "192.0.2.12", VNI, "::5"),
     nftgen.sender("relay", "192.0.2.12", VNI, "10.44.12.5"),
     nftgen.sender("relay", "192.0.2.12", 0xFFFFFE, "2001:db8::5"),
     nftgen.member("192.0.2.12", VNI),
@@ -122,7 +122,7 @@ CHAIN_ALTERATIONS = {
 
 
 @pytest.mark.parametrize("case", sorted(CHAIN_ALTERATIONS))
-def test_an_altered_chain_of_a_port_is_noticed_and_mended(overlay: Nft, home: int, case: str) -> None:
+def test_an_altered_chain_of_a_port_is_noticed_and_repaired(overlay: Nft, home: int, case: str) -> None:
     subprocess.run(["ip", "-n", HOME, "link", "add", PORT, "type", "dummy"], check=True)
     wanted = by_key(*OVERLAY_TABLES, CHAIN)
     load(overlay, *wanted.values())
@@ -147,7 +147,7 @@ ALTERATIONS = {
 
 
 @pytest.mark.parametrize("case", sorted(ALTERATIONS))
-def test_an_altered_table_is_noticed_and_mended_with_its_elements(underlay: Nft, home: int, case: str) -> None:
+def test_an_altered_table_is_noticed_and_repaired_with_its_elements(underlay: Nft, home: int, case: str) -> None:
     wanted = by_key(UNDERLAY, *ELEMENTS)
     load(underlay, *wanted.values())
     somebody_else(ALTERATIONS[case])
@@ -174,7 +174,7 @@ def test_counted_packets_are_no_alteration(underlay: Nft, home: int) -> None:
     with netns.inside(home):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         subprocess.run([sys.executable, "-c", SEND_ONE], check=True)
-    assert underlay.counters() == {"unverified": 0, "stranger": 1}
+    assert underlay.counters() == {"unverified": 0, "unknown_vtep": 1}
     assert UNDERLAY.matches(underlay.dump()[UNDERLAY.key])
 
 
@@ -183,11 +183,11 @@ SEND_ONE = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).send
 
 def test_a_changed_element_is_noticed(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    somebody_else(f"delete element ip netorch peers4 {{ {' . '.join(ELEMENTS[0].items)} }}")
-    somebody_else(f"add element ip netorch peers4 {{ 192.0.2.99 . {' . '.join(nftgen.vxlan_header(VNI))} . 0x1 }}")
+    somebody_else(f"delete element ip netorch senders4 {{ {' . '.join(ELEMENTS[0].items)} }}")
+    somebody_else(f"add element ip netorch senders4 {{ 192.0.2.99 . {' . '.join(nftgen.vxlan_header(VNI))} . 0x1 }}")
     assert underlay.events() == [Lost(NFT_KINDS)]
     ops = diff(by_key(UNDERLAY, *ELEMENTS), underlay.dump())
-    intruder = nftgen.sender("peers", "192.0.2.99", VNI, "0.0.0.1")
+    intruder = nftgen.sender("senders", "192.0.2.99", VNI, "0.0.0.1")
     assert ops == [Create(ELEMENTS[0]), Delete(intruder)]
     assert underlay.apply(ops) == []
     assert diff(by_key(UNDERLAY, *ELEMENTS), underlay.dump()) == []
@@ -227,7 +227,7 @@ def test_a_changed_text_keeps_the_elements(underlay: Nft, home: int) -> None:
 
 def test_elements_that_do_not_fit_a_new_text_cannot_hold_it_up(underlay: Nft) -> None:
     load(underlay, UNDERLAY, *ELEMENTS)
-    newer = NftTable(netns=base.UNDERLAY, family="ip", body="set peers4 {\n    type ipv4_addr\n}\n")
+    newer = NftTable(netns=base.UNDERLAY, family="ip", body="set senders4 {\n    type ipv4_addr\n}\n")
     assert underlay.apply([Replace(UNDERLAY, newer)]) == []
     assert underlay.events() == [Lost(NFT_KINDS)]
     assert list(underlay.dump()) == [newer.key]
@@ -243,7 +243,7 @@ def test_a_wrong_text_leaves_the_old_table_in_force(underlay: Nft) -> None:
 
 def test_one_bad_element_does_not_stop_the_others(underlay: Nft) -> None:
     load(underlay, UNDERLAY)
-    good = [nftgen.sender("peers", "192.0.2.12", VNI, f"10.44.12.{i}") for i in range(1, 40)]
+    good = [nftgen.sender("senders", "192.0.2.12", VNI, f"10.44.12.{i}") for i in range(1, 40)]
     homeless = msgspec.structs.replace(good[0], set="nowhere")
     malformed = msgspec.structs.replace(good[0], items=("192.0.2.12", "name", "0x1"))
     inject = msgspec.structs.replace(good[0], items=("192.0.2.12", "0x1", "0x1 }; flush ruleset; add table ip x {"))
@@ -285,7 +285,7 @@ def test_a_map_is_read_as_it_was_written(underlay: Nft) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_elements_are_all_there(underlay: Nft, home: int, capsys: pytest.CaptureFixture[str]) -> None:
-    elements = [nftgen.sender("peers", "192.0.2.12", VNI, f"10.44.{i >> 8}.{i & 255}") for i in range(10_000)]
+    elements = [nftgen.sender("senders", "192.0.2.12", VNI, f"10.44.{i >> 8}.{i & 255}") for i in range(10_000)]
     load(underlay, UNDERLAY)
     figures: dict[str, float] = {}
 

@@ -125,19 +125,24 @@ def test_all_of_a_vpc_goes_in_the_order_of_a_plan(nft: Nft) -> None:
 
 WIDER = ("0.0.0.0/0 . 53 . 17", "10.0.0.0/7 . 80-65535 . 6")
 CHANGES = {
-    "elements that overlap the old ones": (chains.SEND_CHAIN, with_elements(chains.SEND_CHAIN, "port4", *WIDER)),
-    "no elements at all": (chains.SEND_CHAIN, with_elements(chains.SEND_CHAIN, "icmp4")),
+    "elements that overlap the old ones": (chains.EGRESS_CHAIN, with_elements(chains.EGRESS_CHAIN, "port4", *WIDER)),
+    "no elements at all": (chains.EGRESS_CHAIN, with_elements(chains.EGRESS_CHAIN, "icmp4")),
     "other elements of many kinds": (
-        chains.TAKE_CHAIN,
+        chains.INGRESS_CHAIN,
         with_elements(
-            with_elements(with_elements(chains.TAKE_CHAIN, "port6", "::/0 . 1 . 6"), "peer_icmp6", "0x1 . 0-255 . 0-255"),
+            with_elements(with_elements(chains.INGRESS_CHAIN, "port6", "::/0 . 1 . 6"), "peer_icmp6", "0x1 . 0-255 . 0-255"),
             "peer_port",
             "0xdeadbeef . 7-9 . 17",
         ),
     ),
     "fewer rules and sets": (
-        chains.TAKE_CHAIN,
-        NftChain(vni=chains.VNI, name=chains.TAKE, rules=(*chains.TAKE_CHAIN.rules[:3], "drop"), sets=chains.TAKE_CHAIN.sets[:2]),
+        chains.INGRESS_CHAIN,
+        NftChain(
+            vni=chains.VNI,
+            name=chains.INGRESS,
+            rules=(*chains.INGRESS_CHAIN.rules[:3], "drop"),
+            sets=chains.INGRESS_CHAIN.sets[:2],
+        ),
     ),
     "more rules and sets": (
         chains.ACL_CHAIN,
@@ -157,7 +162,7 @@ CHANGES = {
             sets=(ChainSet(name=f"{chains.ACL}.port4", spec="type inet_proto; flags interval", elements=("1-5", "17")),),
         ),
     ),
-    "where it leads": (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.SEND}",))),
+    "where it leads": (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.EGRESS}",))),
 }
 
 
@@ -176,53 +181,56 @@ def test_a_chain_changes_in_place(nft: Nft, case: str) -> None:
 def test_a_process_without_memory_goes_on_where_the_last_one_was(nft: Nft) -> None:
     """A changed chain has other names for its sets, of which nobody but the kernel knows when the agent has ended."""
     load(nft, *ALL)
-    mixed = with_elements(chains.SEND_CHAIN, "port4", *WIDER)
-    fewer = with_elements(chains.SEND_CHAIN, "port4", *WIDER[:1])
-    assert nft.apply([Replace(chains.SEND_CHAIN, mixed)]) == []
-    for wanted in (fewer, mixed, chains.SEND_CHAIN, fewer):
+    mixed = with_elements(chains.EGRESS_CHAIN, "port4", *WIDER)
+    fewer = with_elements(chains.EGRESS_CHAIN, "port4", *WIDER[:1])
+    assert nft.apply([Replace(chains.EGRESS_CHAIN, mixed)]) == []
+    for wanted in (fewer, mixed, chains.EGRESS_CHAIN, fewer):
         assert apply_difference(*ALL, wanted) == []
     assert apply_difference(SKELETON) == []
-    assert "send-" not in listing()
+    assert "egress-" not in listing()
 
 
-STRAY: Key = ("nft-rules", "overlay", "send-001388-00000bad")  # of a chain that nobody asks for
+STRAY: Key = ("nft-rules", "overlay", "egress-001388-00000bad")  # of a chain that nobody asks for
 ALTERATIONS: dict[str, tuple[str, Key]] = {
-    "a rule flushed": (f"flush chain inet netorch {chains.SEND}", chains.SEND_CHAIN.key),
+    "a rule flushed": (f"flush chain inet netorch {chains.EGRESS}", chains.EGRESS_CHAIN.key),
     "a rule added": (f"insert rule inet netorch {chains.ACL} accept", chains.ACL_CHAIN.key),
     "an element of a chain's set added": (
-        f"add element inet netorch {chains.TAKE}.port4 {{ 10.9.9.0/24 . 1-9 . 6 }}",
-        chains.TAKE_CHAIN.key,
+        f"add element inet netorch {chains.INGRESS}.port4 {{ 10.9.9.0/24 . 1-9 . 6 }}",
+        chains.INGRESS_CHAIN.key,
     ),
     "an element of a chain's set deleted": (
-        f"delete element inet netorch {chains.TAKE}.icmp4 {{ 10.0.0.0/30 . 3 . 4 }}",
-        chains.TAKE_CHAIN.key,
+        f"delete element inet netorch {chains.INGRESS}.icmp4 {{ 10.0.0.0/30 . 3 . 4 }}",
+        chains.INGRESS_CHAIN.key,
     ),
-    "an element deleted": ("delete element inet netorch class-001388.4 { 10.0.0.11 }", chains.PEERS[0].key),
-    "an intruder among the classes": (
-        "add element inet netorch class-001388.6 { 2001:db8::66 : 0xbeef }",
-        ("nft-element", "overlay", "inet", "class-001388.6", "2001:db8::66"),
+    "an element deleted": ("delete element inet netorch identity-001388.4 { 10.0.0.11 }", chains.PEERS[0].key),
+    "an intruder among the identities": (
+        "add element inet netorch identity-001388.6 { 2001:db8::66 : 0xbeef }",
+        ("nft-element", "overlay", "inet", "identity-001388.6", "2001:db8::66"),
     ),
     "a chain added": (
-        "add chain inet netorch send-001388-00000bad { accept; }",
+        "add chain inet netorch egress-001388-00000bad { accept; }",
         STRAY,
     ),
     "a set added": (
-        "add set inet netorch send-001388-00000bad.port4 { type mark; }",
+        "add set inet netorch egress-001388-00000bad.port4 { type mark; }",
         STRAY,
     ),
     "what an agent made and did not live to use": (
-        f"add set inet netorch {chains.SEND}.port4_ {{ type mark; }}; add set inet netorch {chains.SEND}.x_ {{ type mark; }}",
-        chains.SEND_CHAIN.key,
+        f"add set inet netorch {chains.EGRESS}.port4_ {{ type mark; }}; add set inet netorch {chains.EGRESS}.x_ {{ type mark; }}",
+        chains.EGRESS_CHAIN.key,
     ),
-    "a map added": ("add map inet netorch class-001389.4 { type mark : verdict; }", ("nft-set", "overlay", "class-001389.4")),
+    "a map added": (
+        "add map inet netorch identity-001389.4 { type mark : verdict; }",
+        ("nft-set", "overlay", "identity-001389.4"),
+    ),
     "a shared chain added": ("add chain inet netorch extra { accept; }", SKELETON.key),
-    "a shared rule flushed": ("flush chain inet netorch sg_refuses_sender", SKELETON.key),
-    "a shared set widened": ("add element inet netorch tracked_sender { original . 0x0 }", SKELETON.key),
+    "a shared rule flushed": ("flush chain inet netorch drop_sg_egress", SKELETON.key),
+    "a shared set widened": ("add element inet netorch tracked_egress { original . 0x0 }", SKELETON.key),
 }
 
 
 @pytest.mark.parametrize("case", sorted(ALTERATIONS))
-def test_an_operators_hand_is_noticed_and_mended(nft: Nft, case: str) -> None:
+def test_an_operators_hand_is_noticed_and_repaired(nft: Nft, case: str) -> None:
     load(nft, *ALL)
     command, key = ALTERATIONS[case]
     somebody_else(command)
@@ -248,7 +256,7 @@ def test_strange_things_in_our_table_do_not_hide_the_rest(nft: Nft) -> None:
     somebody_else(
         'add chain inet netorch log-001388 { log prefix "a; } drop" comment "}, {"; }',
         "add quota inet netorch extra { over 5 mbytes; }",
-        'add element inet netorch class-001388.4 { 10.0.0.66 comment "a : b, c }" : 0x1 }',
+        'add element inet netorch identity-001388.4 { 10.0.0.66 comment "a : b, c }" : 0x1 }',
         "add set inet netorch slow-001388 { type ipv4_addr . mark; flags interval,timeout; }",
         "add element inet netorch slow-001388 { 10.0.0.1-10.0.0.7 . 5-9 timeout 1h }",
     )
@@ -270,20 +278,20 @@ def refusals(nft: Nft, *ops: Op) -> list[tuple[KernelObject, int]]:
 
 
 def test_the_bad_objects_of_one_vpc_do_not_stop_the_others(nft: Nft) -> None:
-    name = "send-00138a-00000001"
+    name = "egress-00138a-00000001"
     overlap = ChainSet(
         name=f"{name}.net4",
         spec="type ipv4_addr . inet_proto; flags interval",
         elements=("0.0.0.0/0 . 6", "10.0.0.0/8 . 0-255"),
     )
     lost = NftChain(vni=5002, name=name, rules=("goto nowhere",))
-    torn = NftChain(vni=5002, name="send-00138a-00000002", rules=("accept", "no such words"))
+    torn = NftChain(vni=5002, name="egress-00138a-00000002", rules=("accept", "no such words"))
     crossed = NftChain(
-        vni=5002, name="send-00138a-00000003", rules=("accept",), sets=(msgspec.structs.replace(overlap, name="x"),)
+        vni=5002, name="egress-00138a-00000003", rules=("accept",), sets=(msgspec.structs.replace(overlap, name="x"),)
     )
-    inject = NftChain(vni=5002, name="send-00138a-00000004", rules=("accept; flush ruleset",))
-    quoted = NftMap(vni=5002, name="class-00138a.4", spec='type mark : mark; comment "x" } flush ruleset')
-    pit = chains.element("takes", "v-00138a0000001", value="goto nowhere")
+    inject = NftChain(vni=5002, name="egress-00138a-00000004", rules=("accept; flush ruleset",))
+    quoted = NftMap(vni=5002, name="identity-00138a.4", spec='type mark : mark; comment "x" } flush ruleset')
+    pit = chains.element("ingress_policy", "v-00138a0000001", value="goto nowhere")
     bad = (lost, torn, crossed, inject, quoted, pit)
     good = list(ALL[1:])
     for place, obj in enumerate(bad[:-1]):
@@ -298,7 +306,7 @@ def test_the_bad_objects_of_one_vpc_do_not_stop_the_others(nft: Nft) -> None:
 def test_what_is_in_use_is_not_deleted(nft: Nft) -> None:
     load(nft, *ALL)
     assert refusals(nft, Delete(chains.ACL_CHAIN)) == [(chains.ACL_CHAIN, errno.EBUSY)]
-    assert refusals(nft, Delete(chains.TAKE_CHAIN)) == [(chains.TAKE_CHAIN, errno.EBUSY)]
+    assert refusals(nft, Delete(chains.INGRESS_CHAIN)) == [(chains.INGRESS_CHAIN, errno.EBUSY)]
     assert refusals(nft, Delete(chains.MAPS[0])) == [(chains.MAPS[0], errno.EBUSY)]
     assert diff(by_key(*ALL), nft.dump()) == []
 
@@ -313,7 +321,7 @@ def test_an_element_that_maps_to_something_else_is_in_the_way(nft: Nft) -> None:
 
 def test_a_change_of_very_many_sets_is_carried_out_at_once_or_refused_as_a_whole(nft: Nft) -> None:
     """The kernel's answers about so many would not fit into a socket; none is left there for the next transaction to read."""
-    maps = [NftMap(vni=vni, name=f"class-{vni:06x}.4", spec="type ipv4_addr : mark") for vni in range(5000, 6000)]
+    maps = [NftMap(vni=vni, name=f"identity-{vni:06x}.4", spec="type ipv4_addr : mark") for vni in range(5000, 6000)]
     load(nft, SKELETON, *maps)
     elements = [chains.element(held.name, "10.0.0.1", value="0x5") for held in maps]
 

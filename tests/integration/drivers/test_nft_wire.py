@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 BY_TEXT, BY_HAND = "wire-text", "wire-hand"
 PORT = "v-0013880000001"
 BORDER = "border-001388-00000000002-0000beef-egress"
-# A few boxes are rules without sets.
+# A few intervals are rules without sets.
 LITERALS = (
     "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto sent",
     "ip saddr 10.0.0.0-10.0.2.255 th dport 80-443 meta l4proto 6 return",
@@ -55,10 +55,10 @@ EVERY_LENGTH = NftChain(
         f"ip daddr != 10.0.0.7 jump {chains.ACL}",
         f"meta nfproto ipv6 jump {chains.ACL}",
         "meta mark set 0x0",
-        f"goto {chains.SEND}",
+        f"goto {chains.EGRESS}",
     ),
 )
-MANY = "send-001388-0000beee"
+MANY = "egress-001388-0000beee"
 MANY_SETS = {
     "many4": ("th dport . meta l4proto . ip daddr", "inet_service . inet_proto . ipv4_addr", "80-443 . 6 . 10.0.0.0/8"),
     "many6": ("th dport . meta l4proto . ip6 daddr", "inet_service . inet_proto . ipv6_addr", "53 . 17 . ::/0"),
@@ -67,7 +67,7 @@ MANY_SETS = {
 }
 MANY_CHAIN = NftChain(
     name=MANY,
-    rules=(*(f"{match} @{MANY}.{name} goto sent" for name, (match, _, _) in MANY_SETS.items()), "goto sg_refuses_sender"),
+    rules=(*(f"{match} @{MANY}.{name} goto sent" for name, (match, _, _) in MANY_SETS.items()), "goto drop_sg_egress"),
     sets=chains.sets_of(MANY, {name: (spec, (element,)) for name, (_, spec, element) in MANY_SETS.items()}),
 )
 PORT_CHAIN = nftgen.port_chain(chains.VNI, PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
@@ -106,9 +106,9 @@ def pack(descriptor: int, ops: list[Op]) -> None:
     socket.close()
 
 
-SPECS = {"sends": "type ifname : verdict", "takes": "type ifname : verdict", "zone": "typeof iifname : ct zone"}
+SPECS = {"egress_policy": "type ifname : verdict", "ingress_policy": "type ifname : verdict", "zone": "typeof iifname : ct zone"}
 SPECS |= {"port_zone": SPECS["zone"], "transit4": "type ifname . ipv4_addr", "transit6": "type ifname . ipv6_addr"}
-SPECS |= {f"class-{vni:06x}.{version}": f"type ipv{version}_addr : mark" for vni in (5000,) for version in (4, 6)}
+SPECS |= {f"identity-{vni:06x}.{version}": f"type ipv{version}_addr : mark" for vni in (5000,) for version in (4, 6)}
 
 
 def raw(descriptor: int) -> dict[str, list[object]]:

@@ -11,7 +11,7 @@ import pytest
 
 from netorch.drivers import netns
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.netlink import Channel, Message, Refusal
+from netorch.drivers.netlink import Channel, Message, NetlinkError
 from netorch.drivers.probe.echo import mtu_of
 from netorch.plan.diff import diff
 from netorch.state.link import Link
@@ -40,7 +40,7 @@ def die_after(monkeypatch: pytest.MonkeyPatch, messages_sent: int) -> None:
     left = [messages_sent]
     real = Channel.batch
 
-    def batch(self: Channel, messages: list[Message]) -> dict[int, Refusal]:
+    def batch(self: Channel, messages: list[Message]) -> dict[int, NetlinkError]:
         if messages and not left[0]:
             raise KeyboardInterrupt
         left[0] -= bool(messages)

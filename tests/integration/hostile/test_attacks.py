@@ -34,7 +34,7 @@ from tests.rig.crafted import (
     solicit,
     with_options,
 )
-from tests.rig.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, Ear, arp, ethernet, ip_packet, mac_bytes, udp
+from tests.rig.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, PacketListener, arp, ethernet, ip_packet, mac_bytes, udp
 from tests.rig.site import (
     A4,
     A6,
@@ -160,14 +160,14 @@ def _boot(mac: str) -> dict[str, bytes]:
 def test_what_an_honest_machine_says_when_it_boots_raises_no_alarm(site: Site) -> None:
     mac, before = site.mac["acme/b"], site.world.counters("hv2")
     frames = _boot(mac)
-    with Ear(site.netns["acme/e"]) as ear, Ear(site.netns["globex/b"]) as other:
+    with PacketListener(site.netns["acme/e"]) as listener, PacketListener(site.netns["globex/b"]) as other:
         for name, frame in frames.items():
             send_frames(site.b, "eth0", [frame])
-            site.settle(ear)
+            site.settle(listener)
             after = site.world.counters("hv2")
             assert (name, after["spoofed"], after["invalid"]) == (name, before["spoofed"], before["invalid"])
-        for listener in (ear, other):
-            assert not listener.heard(mac_bytes(mac) + frames["LLDP"][12:])
+        for each in (listener, other):
+            assert not each.heard(mac_bytes(mac) + frames["LLDP"][12:])
 
 
 @pytest.mark.parametrize("case", ["ARP", "another's MAC", "the router's link-local address"])
@@ -335,11 +335,11 @@ def test_segmentation_hides_no_spoofed_source(site: Site, segment_bytes: int) ->
             send_giant(site.b, "eth0", framed(site.mac["acme/b"], packet), kind, segment_bytes, header_bytes)
     assert site.dropped("hv2") > before
     honest = b"giant " + os.urandom(8)
-    with Ear(site.netns["acme/a"]) as ear:
+    with PacketListener(site.netns["acme/a"]) as listener:
         for packet, kind, header_bytes in _giants(B4, B6, honest):
             send_giant(site.b, "eth0", framed(site.mac["acme/b"], packet), kind, segment_bytes, header_bytes)
-        site.settle(ear)
-        assert ear.heard(honest)
+        site.settle(listener)
+        assert listener.heard(honest)
 
 
 def test_what_a_router_is_asked_is_dropped_and_counted(site: Site) -> None:
@@ -347,11 +347,11 @@ def test_what_a_router_is_asked_is_dropped_and_counted(site: Site) -> None:
     before = site.dropped("hv2")
     frames = [framed(site.mac["acme/b"], udp(B4, GATEWAY4, b"asked", dport=port)) for port in ports]
     frames += [framed(site.mac["acme/b"], udp(B6, GATEWAY6, b"asked", dport=port)) for port in ports]
-    with Ear(site.b) as ear, Ear(site.netns["acme/a"]) as other:
+    with PacketListener(site.b) as listener, PacketListener(site.netns["acme/a"]) as other:
         send_frames(site.b, "eth0", frames)
         site.settle(other)
-        ear.heard(b"asked")
-        assert len([frame for frame in ear._frames if b"asked" in frame]) == len(frames)  # none came back in an ICMP error
+        listener.heard(b"asked")
+        assert len([frame for frame in listener._frames if b"asked" in frame]) == len(frames)  # none came back in an ICMP error
     wait_for(lambda: site.dropped("hv2") >= before + len(frames), "the drops to be counted")
 
 

@@ -21,7 +21,7 @@ from tests.rig.crafted import (
     send_frames,
     solicit,
 )
-from tests.rig.packets import ETH_P_ARP, PATIENCE_S, Ear, arp, ethernet, mac_bytes, udp
+from tests.rig.packets import ETH_P_ARP, PATIENCE_S, PacketListener, arp, ethernet, mac_bytes, udp
 from tests.rig.site import (
     A4,
     A6,
@@ -76,12 +76,12 @@ def test_lies_about_neighbours_are_believed_by_nobody(site: Site) -> None:
     for version in (4, 6):
         assert site.world.reaches("acme/b", "acme/e", version=version)
     before = {name: _known(name) for name in (site.netns["acme/e"], "netorch-hv2")}
-    with Ear(site.netns["acme/e"]) as ear, Ear(site.netns["globex/b"]) as other:
+    with PacketListener(site.netns["acme/e"]) as listener, PacketListener(site.netns["globex/b"]) as other:
         send_frames(site.b, "eth0", _lies(site))
-        site.settle(ear)
+        site.settle(listener)
         for mac in (site.mac["acme/b"], OTHER_MAC):
             assert not other.heard(mac_bytes(mac))
-            assert not ear.heard(ethernet(site.mac["acme/e"], mac, 0, b"")[:12])
+            assert not listener.heard(ethernet(site.mac["acme/e"], mac, 0, b"")[:12])
     assert {name: _known(name) for name in before} == before
 
 
@@ -89,20 +89,20 @@ def test_the_router_answers_for_itself_only(site: Site) -> None:
     mac = site.mac["acme/b"]
     own = link_local(mac)
     targets = [A6, E6, "fe80::c000:20b", link_local(site.mac["acme/e"]), "fd00:44:0:100::99"]
-    with Ear(site.b) as ear:
+    with PacketListener(site.b) as listener:
         send_frames(site.b, "eth0", [framed(mac, solicit(own, target, mac)) for target in targets])
         send_frames(site.b, "eth0", [framed(mac, solicit(own, "fe80::1", mac))])
-        assert ear.hears(packed("fe80::1") + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")), within_s=PATIENCE_S)
+        assert listener.hears(packed("fe80::1") + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")), within_s=PATIENCE_S)
         for target in targets:
-            assert not ear.heard(packed(target) + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")))
+            assert not listener.heard(packed(target) + b"\2\1" + bytes.fromhex(PORT_MAC.replace(":", "")))
 
 
 def test_the_link_local_gateway_answers_an_echo(site: Site) -> None:
     own = link_local(site.mac["acme/b"])
     needle = os.urandom(8)
-    with Ear(site.b) as ear:
+    with PacketListener(site.b) as listener:
         send_frames(site.b, "eth0", [framed(site.mac["acme/b"], icmpv6(own, "fe80::1", 128, bytes(4) + needle))])
-        assert ear.hears(packed("fe80::1") + packed(own) + b"\x81", within_s=PATIENCE_S)
+        assert listener.hears(packed("fe80::1") + packed(own) + b"\x81", within_s=PATIENCE_S)
 
 
 def _known(place: str) -> set[tuple[object, ...]]:
@@ -147,9 +147,9 @@ def test_floods_and_scans_leave_no_state_in_the_kernel(site: Site) -> None:
         frames += [framed(mac, solicit(stranger, "fe80::1", mac)), framed(mac, advertise(stranger, stranger, flood, "fe80::1"))]
         frames += [framed(flood, udp(B4, A4, b"flood")), framed(flood, udp(B6, A6, b"flood"))]
     send_frames(site.b, "eth0", frames)
-    with Ear(site.netns["acme/a"]) as ear:
-        site.settle(ear)
-        assert not ear.heard(b"flood")
+    with PacketListener(site.netns["acme/a"]) as listener:
+        site.settle(listener)
+        assert not listener.heard(b"flood")
     after = {place: _known(place) for place in before}
     for place, known in before.items():
         assert len(after[place] - known) == 0, (place, sorted(map(str, after[place] - known))[:5])

@@ -11,7 +11,7 @@ import pytest
 from netorch.compiler.base import router_mac
 from netorch.drivers.probe.echo import Probe, ask
 from tests.rig.crafted import datagram, framed, outer, piece, redirect, router_advert, send_frames, send_packets, solicit
-from tests.rig.packets import ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, ethernet, ip_packet, send_vxlan, udp, vxlan
+from tests.rig.packets import ETH_P_IP, ETH_P_IPV6, PATIENCE_S, PacketListener, ethernet, ip_packet, send_vxlan, udp, vxlan
 from tests.rig.site import (
     A4,
     A6,
@@ -97,12 +97,12 @@ def test_honest_outer_fragments_arrive(site: Site) -> None:
     for case, cuts in CUTS.items():
         needle = b"honest " + os.urandom(8)
         body = vxlan(VNI, inner(udp(B4, A4, needle + bytes(1200) + needle)))
-        with Ear(site.netns["acme/a"]) as ear:
+        with PacketListener(site.netns["acme/a"]) as listener:
             packets = outer(HV2, HV1, body, cuts)
             for packet in packets:  # an identification of their own, lest they meet what earlier tests have left
                 packets[packets.index(packet)] = packet[:4] + needle[-2:] + packet[6:]
             send_packets("hv2", HV1, packets)
-            assert ear.hears(needle, within_s=0.05 if "only" in case else PATIENCE_S) == ("only" not in case), case
+            assert listener.hears(needle, within_s=0.05 if "only" in case else PATIENCE_S) == ("only" not in case), case
 
 
 OPTIONS = {
@@ -182,7 +182,7 @@ TARGETS6 = [
 def test_a_destination_that_hv1_does_not_carry_is_nowhere_and_causes_no_answer(site: Site) -> None:
     needle = b"nowhere " + os.urandom(8)
     packets = [udp(B4, target, needle) for target in TARGETS] + [udp(B6, target, needle) for target in TARGETS6]
-    with site.nobody_hears(needle), Ear("hv1", "eth0") as wire:
+    with site.nobody_hears(needle), PacketListener("hv1", "eth0") as wire:
         for packet in packets:
             for mac in ("", BROADCAST_MAC, OTHER_MAC):
                 send_vxlan("hv2", HV2, HV1, vxlan(VNI, inner(packet, to=mac)))
@@ -192,7 +192,7 @@ def test_a_destination_that_hv1_does_not_carry_is_nowhere_and_causes_no_answer(s
 def test_a_packet_at_the_end_of_its_life_causes_no_answer_on_the_underlay(site: Site) -> None:
     needle = b"dying " + os.urandom(8)
     before = site.world.counters("hv2")["unverified"]
-    with site.nobody_hears(needle), Ear("hv1", "eth0") as wire:
+    with site.nobody_hears(needle), PacketListener("hv1", "eth0") as wire:
         for ttl in (0, 1):
             for source, target in ((B4, A4), (B6, A6)):
                 send_vxlan("hv2", HV2, HV1, vxlan(VNI, inner(ip_packet(source, target, 17, datagram(needle), ttl=ttl))))
@@ -203,7 +203,7 @@ def test_a_packet_at_the_end_of_its_life_causes_no_answer_on_the_underlay(site: 
 @pytest.mark.parametrize("mac", [BROADCAST_MAC, "01:00:5e:00:00:01", "33:33:00:00:00:01", OTHER_MAC, router_mac(HV2)])
 def test_an_inner_frame_to_another_mac_is_not_routed(site: Site, mac: str) -> None:
     needle = b"astray " + os.urandom(8)
-    with site.nobody_hears(needle), Ear("hv1", "eth0") as wire:
+    with site.nobody_hears(needle), PacketListener("hv1", "eth0") as wire:
         for packet in (udp(B4, A4, needle), udp(B6, A6, needle)):
             send_vxlan("hv2", HV2, HV1, vxlan(VNI, inner(packet, to=mac)))
         assert not _answers(wire, needle)
@@ -220,14 +220,14 @@ def test_no_host_speaks_neighbour_discovery_or_icmp_to_another(site: Site) -> No
     packets += [ip_packet(B6, GATEWAY6, 58, bytes((kind, 0)) + bytes(6) + needle) for kind in (1, 2, 3, 4, 128, 137)]
     packets += [piece(B4, GATEWAY4, needle, more=True), piece(B6, GATEWAY6, needle, more=True)]
     before = site.dropped("hv1")
-    with site.nobody_hears(needle), Ear("hv1", "eth0") as wire:
+    with site.nobody_hears(needle), PacketListener("hv1", "eth0") as wire:
         for packet in packets:
             send_vxlan("hv2", HV2, HV1, vxlan(VNI, inner(packet)))
         assert not _answers(wire, needle)
     wait_for(lambda: site.dropped("hv1") >= before + len(packets) - 2, "the drops to be counted")
 
 
-def _answers(wire: Ear, needle: bytes) -> list[bytes]:
+def _answers(wire: PacketListener, needle: bytes) -> list[bytes]:
     """Return what hv1 has sent with these bytes in it."""
     wire.heard(needle)
     return [frame for frame in wire._frames if needle in frame and frame[26:30] == bytes((192, 0, 2, 11))]
@@ -243,12 +243,12 @@ def test_icmp_errors_stay_in_the_vpc_and_tell_nothing_of_the_underlay(site: Site
     needle = b"traced " + os.urandom(8)
     suspected = site.world.counters("hv2")["unverified"]
     source = B6 if ":" in target else B4
-    with Ear(site.b) as ear:
+    with PacketListener(site.b) as listener:
         with site.nobody_hears(needle):
             packet = ip_packet(source, target, 17, datagram(needle), ttl=ttl)
             send_frames(site.b, "eth0", [framed(site.mac["acme/b"], packet)])
-        ear.heard(needle)
-        told = [frame[14:] for frame in ear._frames if needle in frame]
+        listener.heard(needle)
+        told = [frame[14:] for frame in listener._frames if needle in frame]
     heard = {1: {2}, 2: {1}, 64: {1, 2}}  # what was sent, and what the own host's router says to it; Linux rations the latter
     assert len(told) in heard[ttl]
     assert not [packet for packet in told if bytes((192, 0, 2)) in packet or bytes((198, 18, 0)) in packet]

@@ -19,7 +19,7 @@ from tests.rig.packets import (
     ETH_P_IP,
     ETH_P_IPV6,
     PATIENCE_S,
-    Ear,
+    PacketListener,
     arp,
     ethernet,
     send_frame,
@@ -88,7 +88,7 @@ def dropped(world: World, host: str) -> int:
 def refused(world: World, host: str) -> int:
     """Return the VXLAN packets that a host has refused."""
     counters = world.counters(host)
-    return counters["unverified"] + counters["stranger"]
+    return counters["unverified"] + counters["unknown_vtep"]
 
 
 def inner(world: World, source: str, destination: str, payload: bytes, *, router: str = "192.0.2.11") -> bytes:
@@ -118,7 +118,7 @@ def test_forged_vxlan_is_dropped_and_counted(forgery: World, case: str) -> None:
     before = refused(forgery, "hv1")
     payload = b"forged " + os.urandom(8)
     victims = [forgery.instance("acme/a").id, forgery.instance("globex/a").id]
-    with Ear(victims[0]) as first, Ear(victims[1]) as second:
+    with PacketListener(victims[0]) as first, PacketListener(victims[1]) as second:
         send_vxlan(sender, outer, "192.0.2.11", vxlan(vni, inner(forgery, source, destination, payload)))
         wait_for(lambda: refused(forgery, "hv1") == before + 1, "the drop to be counted")
         assert not first.hears(payload)
@@ -128,9 +128,9 @@ def test_forged_vxlan_is_dropped_and_counted(forgery: World, case: str) -> None:
 def test_an_honest_packet_made_by_the_same_means_arrives(forgery: World) -> None:
     for source, destination in (("10.44.12.5", "10.44.12.4"), (B6, A6)):
         payload = b"honest " + os.urandom(8)
-        with Ear(forgery.instance("acme/a").id) as ear:
+        with PacketListener(forgery.instance("acme/a").id) as listener:
             send_vxlan("hv2", "192.0.2.12", "192.0.2.11", vxlan(20000, inner(forgery, source, destination, payload)))
-            assert ear.hears(payload, within_s=PATIENCE_S), source
+            assert listener.hears(payload, within_s=PATIENCE_S), source
 
 
 def test_nothing_arrives_unverified_while_the_hosts_own_tables_are_flushed(forgery: World) -> None:
@@ -139,7 +139,7 @@ def test_nothing_arrives_unverified_while_the_hosts_own_tables_are_flushed(forge
         another = nftables.Nftables()
     os.close(descriptor)
     ways = (("10.44.12.5", "10.44.12.4"), (B6, A6))
-    with Ear(forgery.instance("acme/a").id) as ear:
+    with PacketListener(forgery.instance("acme/a").id) as listener:
         with agent.busy:  # as slow as an agent can be
             assert another.cmd("flush ruleset")[0] == 0
             for source, destination in ways:
@@ -147,16 +147,16 @@ def test_nothing_arrives_unverified_while_the_hosts_own_tables_are_flushed(forge
                     frame = inner(forgery, source, destination, b"unproven")
                     send_vxlan(sender, outer, "192.0.2.11", vxlan(20000, frame))
             wait_for(lambda: forgery.counters("hv1")["unproven"] == 3 * len(ways), "the drops to be counted")
-            assert not ear.hears(b"unproven")
+            assert not listener.hears(b"unproven")
         for source, destination in ways:
-            wait_for(lambda ends=(source, destination): _arrives(forgery, ear, *ends), "the table to be back")  # type: ignore[misc]
+            wait_for(lambda ends=(source, destination): _arrives(forgery, listener, *ends), "the table to be back")  # type: ignore[misc]
 
 
-def _arrives(world: World, ear: Ear, source: str, destination: str) -> bool:
+def _arrives(world: World, listener: PacketListener, source: str, destination: str) -> bool:
     """Return whether an honest packet from hv2 to hv1 arrives."""
     payload = b"honest " + os.urandom(8)
     send_vxlan("hv2", "192.0.2.12", "192.0.2.11", vxlan(20000, inner(world, source, destination, payload)))
-    return ear.hears(payload)
+    return listener.hears(payload)
 
 
 MALFORMED = {
@@ -177,10 +177,10 @@ def test_malformed_vxlan_from_an_honest_host_is_dropped_and_counted(forgery: Wor
     before = refused(forgery, "hv1")
     payload = b"malformed " + os.urandom(8)
     frame = inner(forgery, "10.44.12.5", "10.44.12.4", payload)
-    with Ear(forgery.instance("acme/a").id) as ear:
+    with PacketListener(forgery.instance("acme/a").id) as listener:
         send_vxlan("hv2", "192.0.2.12", "192.0.2.11", MALFORMED[case](frame))
         wait_for(lambda: refused(forgery, "hv1") == before + 1, "the drop to be counted")
-        assert not ear.hears(payload)
+        assert not listener.hears(payload)
 
 
 def spoofs(world: World) -> dict[str, bytes]:
@@ -222,15 +222,15 @@ def spoofs(world: World) -> dict[str, bytes]:
 )
 def test_a_spoofing_instance_is_stopped_at_its_port(forgery: World, case: str) -> None:
     before = dropped(forgery, "hv2")
-    with Ear(forgery.instance("acme/a").id) as ear:
+    with PacketListener(forgery.instance("acme/a").id) as listener:
         send_frame(forgery.instance("acme/b").id, "eth0", spoofs(forgery)[case])
         wait_for(lambda: dropped(forgery, "hv2") > before, "the drop to be counted")
-        assert not ear.hears(b"spoof")
+        assert not listener.hears(b"spoof")
     assert forgery.reaches("acme/c", "acme/b")
 
 
 def test_a_port_without_its_chain_is_mute(forgery: World) -> None:
-    """Whatever took the chain away: with no agent there to mend it, nothing of the instance passes."""
+    """Whatever took the chain away: with no agent there to repair it, nothing of the instance passes."""
     forgery.stop_agent("hv2")
     overlay = netns.find(forgery.hosts["hv2"].overlay)
     with netns.inside(overlay):
@@ -250,18 +250,18 @@ def test_a_port_without_its_chain_is_mute(forgery: World) -> None:
 def test_an_instance_cannot_speak_vxlan_to_a_host(forgery: World) -> None:
     b = forgery.eni("acme/b")
     packet = vxlan(vni_of(b.id), inner(forgery, b.address, "10.44.12.4", b"nested"))
-    with Ear(forgery.instance("acme/a").id) as ear, Ear("hv1", "eth0") as wire:
+    with PacketListener(forgery.instance("acme/a").id) as listener, PacketListener("hv1", "eth0") as wire:
         for target in ("192.0.2.11", "192.0.2.12", "10.44.12.1", "198.18.0.1"):
             frame = ethernet(GATEWAY_MAC, b.mac, ETH_P_IP, udp(b.address, target, packet, dport=4789))
             send_frame(forgery.instance("acme/b").id, "eth0", frame)
-        assert not ear.hears(b"nested")
+        assert not listener.hears(b"nested")
         assert not wire.hears(b"nested", within_s=0.1)
 
 
 @pytest.mark.parametrize(("source", "destination"), [("10.44.12.5", "10.44.12.6"), (B6, C6)])
 def test_what_came_from_the_overlay_does_not_go_back_to_the_overlay(forgery: World, source: str, destination: str) -> None:
     before = forgery.counters("hv1")["transit"]
-    with Ear("hv3") as wire:
+    with PacketListener("hv3") as wire:
         frame = vxlan(20000, inner(forgery, source, destination, b"in transit"))
         send_vxlan("hv2", "192.0.2.12", "192.0.2.11", frame)
         wait_for(lambda: forgery.counters("hv1")["transit"] == before + 1, "the drop to be counted")
@@ -270,14 +270,14 @@ def test_what_came_from_the_overlay_does_not_go_back_to_the_overlay(forgery: Wor
 
 def test_a_frame_that_is_not_ip_goes_nowhere(forgery: World) -> None:
     b = forgery.eni("acme/b")
-    with Ear(forgery.instance("acme/a").id) as ear, Ear("hv1", "eth0") as wire:
+    with PacketListener(forgery.instance("acme/a").id) as listener, PacketListener("hv1", "eth0") as wire:
         for ethertype in (0x88CC, 0x0842, 0x8100, 0x88E5):
             send_frame(forgery.instance("acme/b").id, "eth0", ethernet("ff:ff:ff:ff:ff:ff", b.mac, ethertype, b"strange" * 10))
-        assert not ear.hears(b"strange")
+        assert not listener.hears(b"strange")
         assert not wire.hears(b"strange", within_s=0.1)
 
 
-def test_a_stranger_is_counted_while_no_vpc_is_on_the_host(world: World, tmp_path: Path) -> None:
+def test_an_unknown_vtep_is_counted_while_no_vpc_is_on_the_host(world: World, tmp_path: Path) -> None:
     world.start_agents("hv1")
     wait_for(lambda: world.agent("hv1").follower.in_sync, "the agent to be in sync")
     before = refused(world, "hv1")

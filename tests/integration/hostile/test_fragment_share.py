@@ -48,9 +48,9 @@ def test_fragments_beyond_a_ports_share_are_refused_and_counted_and_no_other_por
     strict.emit(EVIL, many)
     wait_for(lambda: strict.counters()["fragments"] > before + 100, "the fragments beyond the share to be counted")
     needle = os.urandom(16)
-    ear = strict.ear(server)
+    listener = strict.listener(server)
     strict.emit(CLIENT, pieces(udp(CLIENT, server, 6000, version=version) / Raw(needle * 200)))
-    assert ear.hears(needle, within_s=PATIENCE_S)
+    assert listener.hears(needle, within_s=PATIENCE_S)
 
 
 def test_a_whole_packet_with_a_fragment_header_takes_no_share(strict: Policed) -> None:

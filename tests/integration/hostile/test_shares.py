@@ -98,7 +98,7 @@ def test_a_router_complains_to_one_instance_however_much_it_complains_to_another
         packet.dst = {4: "10.44.99.9", 6: "fd00:44:0:1ff::9"}[version]
         return bytes(packet)
 
-    ear, mine = lab.ear(CLIENT), lost(CLIENT)
+    listener, mine = lab.listener(CLIENT), lost(CLIENT)
     lab.emit(EVIL, [lost(EVIL)] * 3000)
     lab.emit(CLIENT, [mine])
-    assert ear.hears(bytes(4) + mine, within_s=PATIENCE_S)  # as an error quotes it, behind four bytes without a meaning
+    assert listener.hears(bytes(4) + mine, within_s=PATIENCE_S)  # as an error quotes it, behind four bytes without a meaning

@@ -11,7 +11,19 @@ from netorch.compiler.base import router_mac
 from netorch.drivers import netns
 from tests.rig.appliance import VNI, address, cloud, lead_through
 from tests.rig.crafted import framed, solicit
-from tests.rig.packets import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, PATIENCE_S, Ear, arp, ethernet, send_frame, send_vxlan, udp, vxlan
+from tests.rig.packets import (
+    ETH_P_ARP,
+    ETH_P_IP,
+    ETH_P_IPV6,
+    PATIENCE_S,
+    PacketListener,
+    arp,
+    ethernet,
+    send_frame,
+    send_vxlan,
+    udp,
+    vxlan,
+)
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -41,7 +53,7 @@ def site(world: World) -> World:
 
 def refused(world: World, host: str = "hv1") -> int:
     counters = world.counters(host)
-    return counters["unverified"] + counters["stranger"]
+    return counters["unverified"] + counters["unknown_vtep"]
 
 
 def tunnelled(world: World, sender: str, vni: int, source: str, destination: str, payload: bytes, mac: str = "") -> None:
@@ -56,10 +68,10 @@ def test_the_host_of_such_an_interface_speaks_for_everybody_in_its_vpc(site: Wor
     """The group of a1 takes only what comes from its members: the packet is verified, and refused by a1's own rules."""
     before, refusals = refused(site), site.counters("hv1")["sg_ingress"]
     payload = b"honest " + os.urandom(8)
-    with Ear(site.instance("acme/a1").id) as ear:
+    with PacketListener(site.instance("acme/a1").id) as listener:
         tunnelled(site, "hv3", VNI, source, address(site, "a1", version), payload)
         if source == "10.44.2.5":
-            assert ear.hears(payload, within_s=PATIENCE_S)
+            assert listener.hears(payload, within_s=PATIENCE_S)
         else:
             wait_for(lambda: site.counters("hv1")["sg_ingress"] == refusals + 1, "the refusal by a1's group")
     assert refused(site) == before
@@ -73,10 +85,10 @@ def test_nobody_else_does(site: World, sender: str, vni: int, victim: str, sourc
     if (sender, source) == ("hv2", "10.44.2.5"):
         source = "10.44.9.4"  # b2 is on hv2, and fw1 is not
     before, payload = refused(site), b"forged " + os.urandom(8)
-    with Ear(site.instance(victim).id) as ear:
+    with PacketListener(site.instance(victim).id) as listener:
         tunnelled(site, sender, vni, source, "10.44.1.4", payload)
         wait_for(lambda: refused(site) == before + 1, "the drop to be counted")
-        assert not ear.hears(payload)
+        assert not listener.hears(payload)
 
 
 def test_with_the_check_the_host_is_no_speaker_any_more(site: World) -> None:
@@ -95,22 +107,22 @@ def test_nothing_comes_in_by_an_inlet_unverified(world: World) -> None:
     with netns.inside(descriptor):
         another = nftables.Nftables()
     os.close(descriptor)
-    with Ear(world.instance("acme/fw1").id) as ear, agent.busy:  # as slow as an agent can be
+    with PacketListener(world.instance("acme/fw1").id) as listener, agent.busy:  # as slow as an agent can be
         assert another.cmd("flush ruleset")[0] == 0
         for source, destination in (("10.44.2.5", OUTSIDE), ("fd00:44:0:102::5", OUTSIDE6)):
             tunnelled(world, "hv2", VNI, source, destination, b"unproven", mac=world.eni("acme/fw1").mac)
         wait_for(lambda: world.counters("hv1")["unproven"] == 2, "the drops to be counted")
-        assert not ear.hears(b"unproven")
+        assert not listener.hears(b"unproven")
 
 
 def test_its_port_lets_other_addresses_pass_but_no_other_mac_and_nothing_that_is_never_forwarded(site: World) -> None:
     eni, box = site.eni("acme/fw3"), site.instance("acme/fw3").id
     mac, a1 = eni.mac, address(site, "a1", 4)
     spoofed = site.counters("hv3")["spoofed"]
-    with Ear(site.instance("acme/a1").id) as ear:
+    with PacketListener(site.instance("acme/a1").id) as listener:
         passes = b"passes " + os.urandom(8)
         send_frame(box, "eth0", framed(mac, udp("10.44.2.5", a1, passes)))
-        assert ear.hears(passes, within_s=PATIENCE_S)
+        assert listener.hears(passes, within_s=PATIENCE_S)
         forged = b"forged " + os.urandom(8)
         frames = [
             framed(OTHER_MAC, udp("10.44.2.5", a1, forged)),
@@ -122,5 +134,5 @@ def test_its_port_lets_other_addresses_pass_but_no_other_mac_and_nothing_that_is
             wait_for(lambda c=count: site.counters("hv3")["spoofed"] >= spoofed + c, f"frame {count} to be counted")  # type: ignore[misc]
         send_frame(box, "eth0", framed(mac, udp("169.254.1.1", a1, forged)))
         send_frame(box, "eth0", framed(mac, udp("10.44.2.5", a1, passes + b" again")))
-        assert ear.hears(passes + b" again", within_s=PATIENCE_S)
-        assert not ear.heard(forged)
+        assert listener.hears(passes + b" again", within_s=PATIENCE_S)
+        assert not listener.heard(forged)

@@ -15,7 +15,7 @@ from netorch.state.names import inlet_name, to_inlet_name
 from tests.integration.test_drift import kernel_state, matches
 from tests.rig.agents import AgentProcess
 from tests.rig.appliance import APPLIANCES, VNI, address, cloud, forward, lead_through, passed, talks
-from tests.rig.packets import Ear
+from tests.rig.packets import PacketListener
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -57,9 +57,9 @@ def test_an_agent_that_is_killed_while_routes_change_ends_as_the_records_say(wor
     world.settle()
     world.agent("hv1").audit()
     assert world.agent("hv1").reconciler.pending() == []
-    with Ear(world.instance("acme/fw1").id) as ear:
+    with PacketListener(world.instance("acme/fw1").id) as listener:
         assert talks(world, "a1", "b1")
-        assert min(passed(ear, address(world, "a1", 4), address(world, "b1", 4))) >= 2
+        assert min(passed(listener, address(world, "a1", 4), address(world, "b1", 4))) >= 2
 
 
 def test_packets_follow_an_appliance_to_another_host(world: World) -> None:
@@ -70,9 +70,9 @@ def test_packets_follow_an_appliance_to_another_host(world: World) -> None:
         world.wait_attached()
         world.settle()
         for source, destination in (("a1", "b1"), ("b2", "a1")):
-            with Ear(world.instance("acme/fw1").id) as ear:
+            with PacketListener(world.instance("acme/fw1").id) as listener:
                 wait_for(lambda s=source, d=destination: talks(world, s, d, timeout_s=1.0), f"{source} to reach {destination}")  # type: ignore[misc]
-                assert min(passed(ear, address(world, source, 4), address(world, destination, 4))) >= 2
+                assert min(passed(listener, address(world, source, 4), address(world, destination, 4))) >= 2
     for name in world.hosts:
         world.agent(name).audit()
         assert world.agent(name).reconciler.pending() == []

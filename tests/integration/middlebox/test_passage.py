@@ -11,7 +11,7 @@ from netorch.control.actions.groups import create_security_group
 from netorch.control.actions.memberships import modify_interface_groups
 from netorch.model.addr import packed
 from tests.rig.appliance import APPLIANCES, KINDS, address, forward, lead_through, passed, talks
-from tests.rig.packets import Ear
+from tests.rig.packets import PacketListener
 from tests.rig.world import World
 
 pytestmark = pytest.mark.root
@@ -28,9 +28,9 @@ def test_both_directions_pass_an_appliance(cloud: World, appliance: str) -> None
     lead_through(cloud, appliance, check=False)
     pairs = (("a1", "b1"), ("b1", "a1"), ("a1", "b2"), ("b2", "a1"))
     for version, kind, (source, destination) in itertools.product((4, 6), KINDS, pairs):
-        with Ear(cloud.instance(f"acme/{appliance}").id) as ear:
+        with PacketListener(cloud.instance(f"acme/{appliance}").id) as listener:
             assert talks(cloud, source, destination, kind, version), (source, destination, kind, version)
-            there, back = passed(ear, address(cloud, source, version), address(cloud, destination, version))
+            there, back = passed(listener, address(cloud, source, version), address(cloud, destination, version))
             assert there >= 2, "each packet comes and goes"
             assert back >= 2
     for host in cloud.hosts:
@@ -40,11 +40,11 @@ def test_both_directions_pass_an_appliance(cloud: World, appliance: str) -> None
 @pytest.mark.parametrize("appliance", ["fw1", "fw2"])
 def test_with_the_check_neither_direction_passes(cloud: World, appliance: str) -> None:
     lead_through(cloud, appliance)
-    with Ear(cloud.instance(f"acme/{appliance}").id) as ear:
+    with PacketListener(cloud.instance(f"acme/{appliance}").id) as listener:
         for version, kind in itertools.product((4, 6), KINDS):
             assert not talks(cloud, "a1", "b1", kind, version, timeout_s=0.5)
             assert not talks(cloud, "b2", "a1", kind, version, timeout_s=0.5)
-            assert passed(ear, address(cloud, "a1", version), address(cloud, "b1", version)) == (0, 0)
+            assert passed(listener, address(cloud, "a1", version), address(cloud, "b1", version)) == (0, 0)
     assert cloud.reaches("acme/a1", f"acme/{appliance}"), "what is its own does"
     lead_through(cloud, appliance, check=False)
     assert talks(cloud, "a1", "b1")
@@ -88,7 +88,7 @@ def test_two_appliances_follow_each_other(cloud: World, second_host: str) -> Non
     for name in ("first", "second"):
         forward(cloud.instance(f"acme/{name}").id)
     for kind, version in itertools.product(KINDS, (4, 6)):
-        with Ear(cloud.instance("acme/first").id) as first, Ear(cloud.instance("acme/second").id) as second:
+        with PacketListener(cloud.instance("acme/first").id) as first, PacketListener(cloud.instance("acme/second").id) as second:
             assert talks(cloud, "a1", "b1", kind, version), (kind, version)
             ends = address(cloud, "a1", version), address(cloud, "b1", version)
             assert min(*passed(first, *ends), *passed(second, *ends)) >= 2
@@ -105,9 +105,9 @@ def test_an_appliance_s_own_rules_and_the_receiver_s_are_asked(cloud: World) -> 
         eni = world.eni(f"acme/{name}")
         modify_interface_groups(world.store, world.caller, eni.id, [closed.id])
         world.settle()
-        with Ear(eni.instance) as ear:
+        with PacketListener(eni.instance) as listener:
             assert not talks(world, "a1", "b1", "udp", timeout_s=0.5)
-            assert passed(ear, address(world, "a1", 4), address(world, "b1", 4)) == (0, 0), name
+            assert passed(listener, address(world, "a1", 4), address(world, "b1", 4)) == (0, 0), name
         modify_interface_groups(world.store, world.caller, eni.id, default)
         world.settle()
         assert talks(world, "a1", "b1", "udp")
@@ -120,7 +120,7 @@ def test_an_appliance_says_what_is_too_large_for_its_next_way(cloud: World, vers
     far, router = address(cloud, "b2", version), "10.44.9.1" if version == 4 else "fe80::1"
     words = ("route", "add", far, "via", router, "dev", "eth0", "mtu", "lock", "1300")
     subprocess.run(["ip", "-n", cloud.instance("acme/fw2").id, *words], check=True)
-    with Ear(cloud.instance("acme/a1").id) as ear:
+    with PacketListener(cloud.instance("acme/a1").id) as listener:
         assert talks(cloud, "a1", "b2", version=version, size=20_000)
         from_box = packed(address(cloud, "fw2", version)) + packed(address(cloud, "a1", version))
-        assert ear.heard(from_box)
+        assert listener.heard(from_box)

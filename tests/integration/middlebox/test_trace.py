@@ -22,7 +22,7 @@ def test_model_kernel_and_live_packet_agree_about_an_appliance(world: World, app
         for source, destination, service in (("a1", "b2", "tcp/443"), ("b1", "a1", "udp/53"), ("a1", "fd00:44:0:102::5", "icmp")):
             found = traced(world, source, destination, service)
             assert found.disagreement == "", (source, destination, service, check)
-            assert found.kernel_flaw == found.live.why_not == ""
+            assert found.kernel_problem == found.live.why_not == ""
             assert (found.verdict.code, found.reachable) == (code, code is None), found.verdict
             ways = [way.there for way in (found.model, found.kernel) if way is not None]
             assert [{hop.host for hop in way.hops if hop.place is Place.INLET} for way in ways] == [{host}, {host}]

@@ -10,7 +10,12 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
-from netorch.control.actions.acls import Entry, create_network_acl_entry, delete_network_acl_entry, replace_network_acl_entry
+from netorch.control.actions.acls import (
+    EntryRequest,
+    create_network_acl_entry,
+    delete_network_acl_entry,
+    replace_network_acl_entry,
+)
 from netorch.control.actions.subnets import associate_network_acl
 from netorch.control.views.describe import resolve
 from netorch.model.security import Direction, NetworkAcl
@@ -127,8 +132,8 @@ def test_the_acl_is_judged_before_the_groups(lab: Policed, server: str) -> None:
 @pytest.mark.parametrize("server", [DB_NEAR, DB_FAR])
 def test_entries_that_come_and_go_are_in_force_at_once(lab: Policed, server: str) -> None:
     ends, border = (lab.world.store, lab.world.caller), acl(lab, "border").id
-    shut = Entry(number=50, allow=False, protocol="tcp", cidr=f"{address(CLIENT)}/32", ports="4000-4010")
-    wide = Entry(number=50, allow=True, protocol="tcp", cidr=f"{address(CLIENT)}/32")
+    shut = EntryRequest(number=50, allow=False, protocol="tcp", cidr=f"{address(CLIENT)}/32", ports="4000-4010")
+    wide = EntryRequest(number=50, allow=True, protocol="tcp", cidr=f"{address(CLIENT)}/32")
     changes = (
         partial(create_network_acl_entry, *ends, border, Direction.INGRESS, shut),
         partial(replace_network_acl_entry, *ends, border, Direction.INGRESS, wide),
@@ -201,7 +206,7 @@ def _opened(lab: Policed, source: str, target: str, version: int) -> str:
 
 def test_an_acl_with_entries_of_one_ip_version_denies_the_other(lab: Policed) -> None:
     store, caller, closed = lab.world.store, lab.world.caller, acl(lab, "closed")
-    entry = Entry(number=1, allow=True, protocol="all", cidr="0.0.0.0/0")
+    entry = EntryRequest(number=1, allow=True, protocol="all", cidr="0.0.0.0/0")
     for direction in Direction:
         create_network_acl_entry(store, caller, closed.id, direction, entry)
     associate(lab, "db", "closed")

@@ -157,16 +157,16 @@ def test_fragments_of_two_vpcs_are_not_put_together(lab: Policed, server: str, v
     lasts = {name: piece(source, target, body[64:], offset=64, ident=ident) for name, body in bodies.items()}
     place = server.rpartition("/")[2]
     marker = udp(CLIENT, server, OPEN, version=version)
-    other = lab.ear(f"globex/{place}")
+    other = lab.listener(f"globex/{place}")
     assert lab.vanishes(CLIENT, server, [firsts["acme"]], needles["acme"], marker)
     lab.emit("globex/client", [lasts["globex"]])
     lab.emit("globex/client", [firsts["globex"]])
     assert other.hears(needles["globex"], within_s=PATIENCE_S)
     assert not other.heard(needles["acme"])
-    ear = lab.ear(server)
+    listener = lab.listener(server)
     lab.emit(CLIENT, [lasts["acme"]])
-    assert ear.hears(needles["acme"], within_s=PATIENCE_S)
-    assert not ear.heard(needles["globex"])
+    assert listener.hears(needles["acme"], within_s=PATIENCE_S)
+    assert not listener.heard(needles["globex"])
 
 
 # --- IPv6 headers before the port --------------------------------------------------------------------------------------------

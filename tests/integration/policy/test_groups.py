@@ -22,7 +22,7 @@ from netorch.model.security import TCP, Direction, SecurityGroupRule
 from netorch.records import keys
 from netorch.store.base import Delete, Put
 from netorch.store.rules import MAX_OPS
-from tests.rig.packets import PATIENCE_S, Ear
+from tests.rig.packets import PATIENCE_S, PacketListener
 from tests.rig.policed import (
     CLIENT,
     DB_FAR,
@@ -227,7 +227,7 @@ def test_a_group_of_two_thousand_members_means_each_of_them_and_nobody_else(lab:
     for some in batches([Put(keys.mapping(sample.vni, found.address), msgspec.json.encode(found)) for found in records]):
         lab.world.store.txn((), some)
     lab.settle()
-    with Ear("spine", "to-hv1") as wire:
+    with PacketListener("spine", "to-hv1") as wire:
         needles = {}
         *known, stranger = members[0], members[999], members[1999], members[2000]
         for member in (*known, stranger):

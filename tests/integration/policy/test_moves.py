@@ -178,8 +178,8 @@ def test_a_moved_instance_has_all_its_rules_at_its_new_host(lab: Policed) -> Non
 
 def test_a_port_that_nobody_judges_is_mute_and_deaf_until_its_agent_comes(lab: Policed) -> None:
     lab.world.stop_agent("hv1")
-    for chains in ("sends", "takes"):
-        _forget_judge(lab, chains)
+    for chains in ("egress_policy", "ingress_policy"):
+        _delete_policy_element(lab, chains)
     assert lab.verdict(CLIENT, NEAR, udp(CLIENT, NEAR, OPEN)) == "no_policy"
     assert lab.verdict(FAR, NEAR, udp(FAR, NEAR, OPEN)) == "no_policy"
     assert lab.verdict(NEAR, CLIENT, udp(NEAR, CLIENT, OPEN)) == "no_policy"
@@ -188,7 +188,7 @@ def test_a_port_that_nobody_judges_is_mute_and_deaf_until_its_agent_comes(lab: P
     assert {lab.verdict(*ends, udp(*ends, OPEN)) for ends in ((CLIENT, NEAR), (FAR, NEAR), (NEAR, CLIENT))} == {PASSED}
 
 
-def _forget_judge(lab: Policed, chains: str) -> None:
+def _delete_policy_element(lab: Policed, chains: str) -> None:
     fd = netns.find(lab.world.hosts["hv1"].overlay)
     with netns.inside(fd):
         code, _, error = nftables.Nftables().cmd(f'delete element inet netorch {chains} {{ "{lab.world.port(NEAR)}" }}')

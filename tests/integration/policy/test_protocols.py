@@ -115,10 +115,10 @@ def test_each_host_takes_one_hop(lab: Policed, server: str, version: int, hops: 
     if hops <= taken:
         assert lab.vanishes(CLIENT, server, [bytes(packet)], needle, udp(CLIENT, server, 6000, version=version))
         return
-    ear = lab.ear(server)
+    listener = lab.listener(server)
     lab.emit(CLIENT, [bytes(packet)])
-    assert ear.hears(needle, within_s=PATIENCE_S)
-    (heard,) = (Ether(frame) for frame in ear.take() if needle in frame)
+    assert listener.hears(needle, within_s=PATIENCE_S)
+    (heard,) = (Ether(frame) for frame in listener.take() if needle in frame)
     assert getattr(heard.payload, field) == hops - taken
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import pytest
 
-from netorch.control.actions.acls import Entry, create_network_acl_entry, delete_network_acl_entry
+from netorch.control.actions.acls import EntryRequest, create_network_acl_entry, delete_network_acl_entry
 from netorch.control.actions.permissions import Permission, authorize
 from netorch.control.views.describe import resolve
 from netorch.model.security import TCP, Direction, SecurityGroupRule
@@ -71,7 +71,7 @@ def other_changes(lab: Policed) -> list[Callable[[], object]]:
     wide = [Permission(protocol="udp", ports="7000-7999", peer=net) for net in (NET4, NET6)]
     narrow = [Permission(protocol="udp", ports=SHUT, peer="10.44.99.0/24"), Permission(protocol="icmp", peer="sg-clients")]
     free = [Permission(protocol="tcp", peer="0.0.0.0/0"), Permission(protocol="tcp", peer="::/0")]
-    entry = Entry(number=5, allow=False, protocol="tcp", cidr="10.44.12.0/25", ports="1-100")
+    entry = EntryRequest(number=5, allow=False, protocol="tcp", cidr="10.44.12.0/25", ports="1-100")
     return [
         lambda: lab.allow("acme/servers", Direction.INGRESS, *wide),
         lambda: lab.allow("acme/servers", Direction.INGRESS, *narrow),
@@ -144,7 +144,7 @@ def test_probes_notice_a_rule_that_is_away_for_a_moment(lab: Policed) -> None:
 
 # --- a customer whose rules are broken ---------------------------------------------------------------------------------------
 
-FLAWS: dict[str, SecurityGroupRule | bytes] = {
+VIOLATIONS: dict[str, SecurityGroupRule | bytes] = {
     "a record that cannot be read": b"{",
     "a record of another shape": b'{"id": 7}',
     "a CIDR that is none": SecurityGroupRule(id="sgr-1", protocol=TCP, from_port=1, to_port=2, cidr="10.44.0.0/99"),
@@ -163,9 +163,9 @@ def verdicts(lab: Policed, vpc_name: str, *ports: int) -> list[str]:
     return [lab.verdict(client, server, tcp(client, server, port)) for server in servers for port in ports]
 
 
-@pytest.mark.parametrize("flaw", sorted(FLAWS))
-def test_a_flaw_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_else(lab: Policed, flaw: str) -> None:
-    group, rule = lab.group("acme/servers"), FLAWS[flaw]
+@pytest.mark.parametrize("violation", sorted(VIOLATIONS))
+def test_an_error_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_else(lab: Policed, violation: str) -> None:
+    group, rule = lab.group("acme/servers"), VIOLATIONS[violation]
     key, more = keys.resource(group.id), Permission(protocol="tcp", ports=8001, peer=NET4)
     broken = rule if isinstance(rule, bytes) else msgspec.structs.replace(group, ingress=(*group.ingress[:2], rule), egress=())
     globex = lab.group("globex/servers").id

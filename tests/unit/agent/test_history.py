@@ -13,7 +13,7 @@ from netorch.agent.loop import STORE_PATIENCE_S, Agent
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.control.actions import hosts, instances, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.records.caller import Caller
 from netorch.state.op import Delete
@@ -67,7 +67,7 @@ class Site:
 
     def run_instance(self) -> None:
         store = SqliteStore(self.path)
-        instances.run_instance(store, OPERATOR, Wish(subnet=self.subnet, host="hv1"))
+        instances.run_instance(store, OPERATOR, RunRequest(subnet=self.subnet, host="hv1"))
         store.close()
 
     def backup(self) -> Path:

@@ -216,7 +216,7 @@ def test_a_changed_mapping_is_exactly_its_own_operations(world: World, others: i
     ops = world.new_ops("hv1")
     peer = hex(int.from_bytes(bytes(int(part) for part in found.address.split("."))))
     assert [(type(op), op.obj.key) for op in ops] == [
-        (Create, ("nft-element", "underlay", "ip", "peers4", "192.0.2.13", "0x8000000", "0x100100", peer)),
+        (Create, ("nft-element", "underlay", "ip", "senders4", "192.0.2.13", "0x8000000", "0x100100", peer)),
         (Replace, ("route", "overlay", vpc.vni, f"{found.address}/32", 0)),
-        (Delete, ("nft-element", "underlay", "ip", "peers4", "192.0.2.12", "0x8000000", "0x100100", peer)),
+        (Delete, ("nft-element", "underlay", "ip", "senders4", "192.0.2.12", "0x8000000", "0x100100", peer)),
     ]

@@ -72,7 +72,7 @@ def cables(world: World, host: str) -> list[str]:
 
 def may_speak(world: World, host: str, vni: int) -> list[tuple[str, str]]:
     """Return who may send packets of a VNI to a host, and as whom."""
-    found = [obj for obj in world.kernels[host].objects.values() if isinstance(obj, NftElement) and obj.set.startswith("peers")]
+    found = [obj for obj in world.kernels[host].objects.values() if isinstance(obj, NftElement) and obj.set.startswith("senders")]
     return sorted((obj.items[0], obj.items[3]) for obj in found if obj.vni == vni)
 
 
@@ -287,7 +287,7 @@ def test_an_address_that_two_peers_have_belongs_to_no_group(world: World) -> Non
     classes = [
         obj
         for obj in world.kernels["hv1"].objects.values()
-        if isinstance(obj, NftElement) and obj.set == f"class-{pair.a.vni:06x}.4"
+        if isinstance(obj, NftElement) and obj.set == f"identity-{pair.a.vni:06x}.4"
     ]
     assert address in {obj.items[0] for obj in classes}
     pair.peer(pair.a, c)
@@ -296,7 +296,7 @@ def test_an_address_that_two_peers_have_belongs_to_no_group(world: World) -> Non
     classes = [
         obj
         for obj in world.kernels["hv1"].objects.values()
-        if isinstance(obj, NftElement) and obj.set == f"class-{pair.a.vni:06x}.4"
+        if isinstance(obj, NftElement) and obj.set == f"identity-{pair.a.vni:06x}.4"
     ]
     assert address not in {obj.items[0] for obj in classes}
 

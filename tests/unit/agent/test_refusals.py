@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import subnets
-from netorch.control.actions.instances import Wish, run_instance
+from netorch.control.actions.instances import RunRequest, run_instance
 from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
@@ -190,7 +190,7 @@ def test_nothing_else_is_applied_while_a_table_of_the_host_is_refused(world: Wor
     world.assert_settled()
 
 
-def test_the_host_goes_on_when_somebody_else_has_mended_its_table(world: World) -> None:
+def test_the_host_goes_on_when_somebody_else_has_repaired_its_table(world: World) -> None:
     kernel = FakeKernel()
     world.create_host("hv3")
     kernel.fail_next("nft-table", errno.EPERM, times=3)
@@ -275,8 +275,8 @@ def test_an_incomplete_device_is_made_again_while_the_store_is_away(world: World
 
 def test_each_interface_is_told_its_own_refusal(world: World) -> None:
     _, subnet = world.vpc("web")
-    wishes = [Wish(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns=name) for name in ("one", "two")]
-    placed = {wish.netns: run_instance(world.store, world.operator, wish) for wish in wishes}
+    requests = [RunRequest(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns=name) for name in ("one", "two")]
+    placed = {request.netns: run_instance(world.store, world.operator, request) for request in requests}
     world.turn("hv1")
 
     def status(name: str) -> EniStatus:

@@ -11,7 +11,7 @@ from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.base import Compiler
 from netorch.compiler.registry import load_compilers
 from netorch.control.actions import hosts, instances, subnets, vpcs
-from netorch.control.actions.instances import Placed, Wish
+from netorch.control.actions.instances import Placed, RunRequest
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import StoreUnavailable
 from netorch.model.vpc import Subnet, Vpc
@@ -55,7 +55,7 @@ class Wire:
     def check(self) -> None:
         """Raise StoreUnavailable when this call fails."""
         if self.fails():
-            raise StoreUnavailable("store: the wire is cut; mend it")
+            raise StoreUnavailable("store: the wire is cut; repair it")
 
 
 class WiredWatch:
@@ -129,7 +129,7 @@ class WiredStore:
             result = self._store.txn(compares, ops)
             self._wire.writes += ops if result.succeeded else ()
         if failed:
-            raise StoreUnavailable("store: the wire is cut; mend it")
+            raise StoreUnavailable("store: the wire is cut; repair it")
         return result
 
     def watch(self, prefixes: Iterable[str], from_revision: int, mark: str = "") -> WiredWatch:
@@ -261,7 +261,7 @@ class World:
 
     def run(self, subnet: Subnet, host: str, name: str = "") -> Placed:
         """Store an instance on a host."""
-        return instances.run_instance(self.store, self.operator, Wish(subnet=subnet.id, host=host, name=name))
+        return instances.run_instance(self.store, self.operator, RunRequest(subnet=subnet.id, host=host, name=name))
 
     def put(self, key: str, value: bytes) -> None:
         """Write anything into the store."""

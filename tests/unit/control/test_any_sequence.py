@@ -30,8 +30,8 @@ from netorch.control.actions import (
     subnets,
     vpcs,
 )
-from netorch.control.actions.acls import Entry
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.acls import EntryRequest
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.permissions import Permission
 from netorch.control.apply import cloud
 from netorch.errors import ApiError
@@ -49,7 +49,7 @@ from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGr
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
-from netorch.store.alloc import QUARANTINE_S
+from netorch.store.alloc import HOLD_DOWN_S
 from netorch.store.memory import MemoryStore
 from tests.unit.control.consistent import check_ranges, check_references, check_routes, ranges_within
 from tests.unit.control.filters import FILTERS
@@ -205,8 +205,8 @@ class Actions(RuleBasedStateMachine):
     def change_rules(self, seed: int, direction: Direction, protocol: str, peer: str, add: int) -> None:
         act: Callable[[MemoryStore, Caller, str, Direction, list[Permission]], object]
         act = permissions.authorize if add else permissions.revoke
-        wish = Permission(protocol=protocol, peer=peer)
-        self.try_to(lambda: act(self.store, self.operator, self.some(SecurityGroup, seed), direction, [wish]))
+        request = Permission(protocol=protocol, peer=peer)
+        self.try_to(lambda: act(self.store, self.operator, self.some(SecurityGroup, seed), direction, [request]))
 
     @rule(seed=SEED, other=SEED, third=SEED, fitting=st.booleans())
     def change_memberships(self, seed: int, other: int, third: int, fitting: bool) -> None:
@@ -241,7 +241,8 @@ class Actions(RuleBasedStateMachine):
 
     @rule(seed=SEED, direction=DIRECTIONS, number=st.integers(99, 101), act=st.sampled_from(["create", "replace", "delete"]))
     def change_entries(self, seed: int, direction: Direction, number: int, act: str) -> None:
-        acl, entry = self.some(NetworkAcl, seed), Entry(number=number, allow=False, protocol="tcp", ports=22, cidr="10.0.0.0/8")
+        acl = self.some(NetworkAcl, seed)
+        entry = EntryRequest(number=number, allow=False, protocol="tcp", ports=22, cidr="10.0.0.0/8")
         acts: dict[str, Callable[[], object]] = {
             "create": lambda: acls.create_network_acl_entry(self.store, self.operator, acl, direction, entry),
             "replace": lambda: acls.replace_network_acl_entry(self.store, self.operator, acl, direction, entry),
@@ -259,12 +260,12 @@ class Actions(RuleBasedStateMachine):
         subnet = self.some(Subnet, seed)
         found = read_inventory(self.store).vpcs[int(subnet[7:13], 16)].of(SecurityGroup) if subnet != "none" else {}
         group = self.one_of(sorted(found), seed)
-        wish = Wish(subnet=subnet, address=address, host=host, groups=(group,) if group is not None and seed % 2 else ())
-        self.try_to(lambda: instances.run_instance(self.store, self.operator, wish))
+        request = RunRequest(subnet=subnet, address=address, host=host, groups=(group,) if group is not None and seed % 2 else ())
+        self.try_to(lambda: instances.run_instance(self.store, self.operator, request))
 
     @rule(owner=st.sampled_from(["acme", "globex"]), count=st.integers(1, 3))
     def run_in_default_vpc(self, owner: str, count: int) -> None:
-        self.try_to(lambda: instances.run_instances(self.store, self.callers[owner], Wish(), count))
+        self.try_to(lambda: instances.run_instances(self.store, self.callers[owner], RunRequest(), count))
 
     @rule(seed=SEED)
     def terminate(self, seed: int) -> None:
@@ -344,16 +345,16 @@ class Actions(RuleBasedStateMachine):
 
     @rule()
     def an_hour_passes(self) -> None:
-        self.time += QUARANTINE_S
+        self.time += HOLD_DOWN_S
 
     @invariant()
-    def vnis_do_not_go_to_another_owner_within_the_quarantine(self) -> None:
+    def vnis_do_not_go_to_another_owner_within_the_hold_down(self) -> None:
         now = {vni: records.vpc.record.owner for vni, records in read_inventory(self.store).vpcs.items()}
         for vni in self.seen.keys() - now.keys():
             self.freed[vni] = self.time, self.seen[vni]
         for vni, owner in now.items():
-            freed_at, before = self.freed.pop(vni, (-QUARANTINE_S, "")) if vni not in self.seen else (self.time, self.seen[vni])
-            assert owner == before or self.time - freed_at >= QUARANTINE_S
+            freed_at, before = self.freed.pop(vni, (-HOLD_DOWN_S, "")) if vni not in self.seen else (self.time, self.seen[vni])
+            assert owner == before or self.time - freed_at >= HOLD_DOWN_S
         self.seen = now
 
     @invariant()

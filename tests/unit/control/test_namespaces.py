@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import instances, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.export import export_cloud
 from netorch.errors import Conflict
@@ -19,7 +19,7 @@ from netorch.store.base import Delete, Store
 from tests.unit.control.conftest import refused
 
 HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
-BOX = Wish(host="hv1", attachment=Attachment.EXISTING, netns="box")
+BOX = RunRequest(host="hv1", attachment=Attachment.EXISTING, netns="box")
 
 
 def decl(name: str, netns: str = "box", host: str = "hv1") -> InstanceDecl:
@@ -48,9 +48,9 @@ def holders(store: Store) -> dict[str, str]:
     return {kv.key: names[msgspec.json.decode(kv.value, type=str)] for kv in store.list("alloc/netns/").kvs}
 
 
-def run(store: Store, caller: Caller, wish: Wish, vpc_name: str) -> Instance:
+def run(store: Store, caller: Caller, request: RunRequest, vpc_name: str) -> Instance:
     found = next(r for r in read_inventory(store).vpcs.values() if r.vpc.record.name == vpc_name)
-    return instances.run_instance(store, caller, msgspec.structs.replace(wish, vpc=found.vpc.record.id)).instance
+    return instances.run_instance(store, caller, msgspec.structs.replace(request, vpc=found.vpc.record.id)).instance
 
 
 @pytest.fixture

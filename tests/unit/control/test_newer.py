@@ -29,7 +29,7 @@ def test_a_vpc_with_a_newer_record_is_left_alone(store: Store, operator: Caller,
     assert before is not None
     store.txn((), [Put(key, b'{"schema":2,' + before.value[1:])])
     inventory = read_inventory(store)
-    assert [(found.name, found.error.key) for found in inventory.quarantined.values()] == [("new", key)]
+    assert [(found.name, found.error.key) for found in inventory.isolated.values()] == [("new", key)]
     assert list(inventory.vpcs) == [vpcs[0].vni]
     assert any(key in text and "upgrade netorch here" in text for text in read_health(store, 0.0).problems)
     assert [vpc.name for vpc in export_cloud(store).vpcs] == ["old"]

@@ -22,7 +22,7 @@ from netorch.control.actions import (
     subnets,
     vpcs,
 )
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.permissions import Permission
 from netorch.control.views.describe import describe_vpcs
 from netorch.errors import ApiError, Conflict
@@ -89,7 +89,7 @@ def test_of_two_overlapping_subnets_the_later_is_refused(store: Interrupted, acm
 
 
 def test_a_subnet_that_gets_an_interface_meanwhile_is_not_deleted(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
-    store.meanwhile = lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    store.meanwhile = lambda: instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     with refused("DependencyViolation"):
         subnets.delete_subnet(store, acme, subnet.id)
 
@@ -97,7 +97,7 @@ def test_a_subnet_that_gets_an_interface_meanwhile_is_not_deleted(store: Interru
 def test_nothing_runs_in_a_subnet_that_is_deleted_meanwhile(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
     store.meanwhile = lambda: subnets.delete_subnet(store, acme, subnet.id)
     with refused("InvalidSubnetID.NotFound"):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
 
 
 def test_a_vpc_that_gets_a_subnet_meanwhile_is_not_deleted(store: Interrupted, acme: Caller) -> None:
@@ -108,8 +108,8 @@ def test_a_vpc_that_gets_a_subnet_meanwhile_is_not_deleted(store: Interrupted, a
 
 
 def test_two_instances_run_at_once_have_two_addresses(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
-    store.meanwhile = lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id))
-    assert instances.run_instance(store, acme, Wish(subnet=subnet.id)).eni.address == "10.0.1.5"
+    store.meanwhile = lambda: instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
+    assert instances.run_instance(store, acme, RunRequest(subnet=subnet.id)).eni.address == "10.0.1.5"
 
 
 def test_nothing_is_placed_on_a_host_that_is_deleted_meanwhile(
@@ -117,25 +117,25 @@ def test_nothing_is_placed_on_a_host_that_is_deleted_meanwhile(
 ) -> None:
     store.meanwhile = lambda: hosts.delete_host(store, operator, "hv1")
     with refused("InvalidHostID.NotFound"):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
 
 
 def test_a_host_that_gets_an_interface_meanwhile_is_not_deleted(
     store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
 ) -> None:
-    store.meanwhile = lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    store.meanwhile = lambda: instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
     with refused("DependencyViolation"):
         hosts.delete_host(store, operator, "hv1")
 
 
 def test_of_two_default_vpcs_made_at_once_one_stays(store: Interrupted, acme: Caller, two_hosts: None) -> None:
     store.meanwhile = lambda: vpcs.create_default_vpc(store, acme)
-    instances.run_instance(store, acme, Wish())
+    instances.run_instance(store, acme, RunRequest())
     assert len(describe_vpcs(read_inventory(store), acme)) == 1
 
 
 def test_an_interface_attached_meanwhile_is_not_left_behind(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     eni = enis.create_network_interface(store, acme, subnet.id)
     store.meanwhile = lambda: enis.attach_network_interface(store, acme, eni.id, placed.instance.id)
     instances.terminate_instance(store, acme, placed.instance.id)
@@ -152,7 +152,7 @@ def test_a_table_that_is_associated_meanwhile_is_not_deleted(store: Interrupted,
 
 
 def test_an_arrival_loses_against_a_termination(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
     moves.move_instance(store, acme, placed.instance.id, "hv2")
     store.meanwhile = lambda: instances.terminate_instance(store, acme, placed.instance.id)
     assert not moves.complete_arrival(store, "hv2", placed.eni.id)
@@ -161,7 +161,7 @@ def test_an_arrival_loses_against_a_termination(store: Interrupted, acme: Caller
 
 def test_of_two_moves_at_once_one_is_refused(store: Interrupted, acme: Caller, operator: Caller, subnet: Subnet) -> None:
     hosts.create_host(store, operator, name="hv3", underlay="192.0.2.13")
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
     store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv3")
     with pytest.raises(ApiError, match="moving to hv3"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
@@ -171,7 +171,7 @@ def test_of_two_moves_at_once_one_is_refused(store: Interrupted, acme: Caller, o
 def test_of_two_deletions_of_a_host_neither_leaves_an_interface_behind(
     store: Interrupted, operator: Caller, acme: Caller, subnet: Subnet
 ) -> None:
-    instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
 
     def fail_and_run() -> None:
         with refused("DependencyViolation"):
@@ -180,17 +180,17 @@ def test_of_two_deletions_of_a_host_neither_leaves_an_interface_behind(
     store.meanwhile = fail_and_run
     with refused("DependencyViolation"):
         hosts.delete_host(store, operator, "hv1")
-    assert instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1")).host.name == "hv1"
+    assert instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1")).host.name == "hv1"
 
 
 def test_nothing_is_placed_on_a_host_whose_deletion_begins_meanwhile(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
     store.meanwhile = lambda: store.txn([], [Put(keys.host_drain("hv1"), b'"hv1"')])
     with refused("IncorrectState", "is being deleted"):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
 
 
 def test_a_departure_does_not_undo_a_move_back(store: Interrupted, acme: Caller, subnet: Subnet) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv2"))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv2"))
     store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv1")
     assert not moves.finish_departure(store, "hv1", placed.eni.id)
     assert store.get(f"host/hv1/placement/{placed.eni.id}") is not None
@@ -201,7 +201,7 @@ def test_an_address_that_an_unattached_interface_takes_meanwhile_is_in_use(
 ) -> None:
     store.meanwhile = lambda: enis.create_network_interface(store, acme, subnet.id, address="10.0.1.9")
     with refused("InvalidIPAddress.InUse"):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, address="10.0.1.9"))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, address="10.0.1.9"))
 
 
 def test_a_host_is_not_deleted_when_another_deletion_let_interfaces_in_again(
@@ -209,7 +209,7 @@ def test_a_host_is_not_deleted_when_another_deletion_let_interfaces_in_again(
 ) -> None:
     def give_up_and_run() -> None:
         store.txn([], [Delete(keys.host_drain("hv1"))])
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
 
     def before_the_next_one() -> None:
         store.meanwhile = give_up_and_run
@@ -232,10 +232,10 @@ def authorize(store: Store, caller: Caller, group_id: str, peer: str) -> None:
 def test_a_group_that_an_interface_joins_meanwhile_is_not_deleted(
     store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
 ) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     for join in (
         lambda: memberships.modify_interface_groups(store, acme, placed.eni.id, [group.id]),
-        lambda: instances.run_instance(store, acme, Wish(subnet=subnet.id, groups=(group.id,))),
+        lambda: instances.run_instance(store, acme, RunRequest(subnet=subnet.id, groups=(group.id,))),
         lambda: enis.create_network_interface(store, acme, subnet.id, groups=[group.id]),
     ):
         store.meanwhile = join
@@ -252,7 +252,7 @@ def test_nothing_joins_a_group_that_is_deleted_meanwhile(
 ) -> None:
     store.meanwhile = lambda: groups.delete_security_group(store, acme, group.id)
     with refused("InvalidGroup.NotFound"):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, groups=(group.id,)))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, groups=(group.id,)))
 
 
 def test_a_group_that_a_rule_refers_to_meanwhile_is_not_deleted(store: Interrupted, acme: Caller, group: SecurityGroup) -> None:
@@ -284,7 +284,7 @@ def test_of_two_groups_of_one_name_made_at_once_the_later_is_refused(store: Inte
 def test_an_interface_that_moves_meanwhile_keeps_its_new_groups(
     store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
 ) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id, host="hv1"))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id, host="hv1"))
     store.meanwhile = lambda: moves.move_instance(store, acme, placed.instance.id, "hv2")
     memberships.modify_interface_groups(store, acme, placed.eni.id, [group.id])
     assert moves.complete_arrival(store, "hv2", placed.eni.id)
@@ -295,7 +295,7 @@ def test_an_interface_that_moves_meanwhile_keeps_its_new_groups(
 def test_an_interface_attached_meanwhile_is_mapped_with_its_new_groups(
     store: Interrupted, acme: Caller, subnet: Subnet, group: SecurityGroup
 ) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     spare = enis.create_network_interface(store, acme, subnet.id)
     store.meanwhile = lambda: enis.attach_network_interface(store, acme, spare.id, placed.instance.id)
     memberships.modify_interface_groups(store, acme, spare.id, [group.id])
@@ -353,7 +353,7 @@ def test_a_vpc_that_gets_a_group_meanwhile_is_not_deleted(store: Interrupted, ac
         vpcs.delete_vpc(store, acme, vpc.id)
 
 
-def test_a_record_that_was_mended_meanwhile_is_not_written_over() -> None:
+def test_a_record_that_was_repaired_meanwhile_is_not_written_over() -> None:
     store, key = Interrupted(), keys.host_spec("hv1")
     good, better = (msgspec.json.encode(Host(name="hv1", underlay=underlay)) for underlay in ("192.0.2.11", "192.0.2.12"))
     store.txn([], [Put(key, b"{")])

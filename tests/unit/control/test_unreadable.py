@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import flow_logs, hosts, instances, prefix_lists, repair, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.subnets import describe_subnet
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.base.addresses import cursor_key
@@ -106,11 +106,11 @@ def test_a_damaged_record_concerns_its_vpc_only(
     assert [vpc.owner for vpc in export_cloud(store).vpcs] == ["globex"]
     problems = read_health(store, 0.0).problems
     assert any(problem.startswith(f"{key}: ") for problem in problems)
-    assert "VPC acme/web: is in quarantine, nothing is changed in it" in problems
+    assert "VPC acme/web: is isolated, nothing is changed in it" in problems
 
 
 @pytest.mark.parametrize("kind", IN_A_VPC)
-def test_whoever_asks_for_what_is_in_quarantine_is_told_the_key(
+def test_whoever_asks_for_what_is_isolated_is_told_the_key(
     store: Store, operator: Caller, acme: Caller, globex: Caller, two_vpcs: None, kind: str
 ) -> None:
     subnet = _key(store, "subnet").rpartition("/")[2]
@@ -132,7 +132,7 @@ def test_whoever_asks_for_what_is_in_quarantine_is_told_the_key(
 
 @pytest.mark.parametrize("kind", IN_A_VPC)
 @pytest.mark.parametrize("cloud", [Cloud(vpcs=[_vpc("acme")]), Cloud()], ids=["named", "dropped"])
-def test_a_file_that_touches_a_quarantined_vpc_is_refused(
+def test_a_file_that_touches_an_isolated_vpc_is_refused(
     store: Store, operator: Caller, two_vpcs: None, kind: str, cloud: Cloud
 ) -> None:
     key = _key(store, kind)
@@ -164,12 +164,12 @@ def test_a_vpc_with_a_damaged_record_is_not_deleted(store: Store, acme: Caller, 
         vpcs.delete_vpc(store, acme, vpc.id)
 
 
-def test_a_damaged_default_vpc_keeps_lodgers_out(store: Store, operator: Caller, two_vpcs: None) -> None:
-    lodger = Cloud(instances=[InstanceDecl(name="guest", host="hv1")])
-    apply_cloud(store, plan_cloud(store, operator, lodger, source="guest.yaml"))
+def test_a_damaged_default_vpc_keeps_default_instances_out(store: Store, operator: Caller, two_vpcs: None) -> None:
+    default_index = Cloud(instances=[InstanceDecl(name="guest", host="hv1")])
+    apply_cloud(store, plan_cloud(store, operator, default_index, source="guest.yaml"))
     key = _key(store, "subnet", "default")
     _damage(store, key)
-    for cloud in (lodger, Cloud()):
+    for cloud in (default_index, Cloud()):
         with pytest.raises(UnreadableRecord, match=key):
             plan_cloud(store, operator, cloud, source="guest.yaml")
     assert not plan_cloud(store, operator, Cloud(vpcs=[_vpc("acme")])).changes
@@ -181,9 +181,9 @@ def test_a_damaged_host_is_not_placed_on_and_not_made_again(store: Store, operat
     inventory = read_inventory(store)
     assert list(inventory.hosts) == ["hv2"]
     subnet = resolve(inventory, acme, "subnet", "app")[1]
-    assert instances.run_instance(store, acme, Wish(name="new", subnet=subnet.id)).host.name == "hv2"
+    assert instances.run_instance(store, acme, RunRequest(name="new", subnet=subnet.id)).host.name == "hv2"
     with pytest.raises(UnreadableRecord, match=key):
-        instances.run_instance(store, acme, Wish(name="newer", subnet=subnet.id, host="hv1"))
+        instances.run_instance(store, acme, RunRequest(name="newer", subnet=subnet.id, host="hv1"))
     with pytest.raises(UnreadableRecord, match=key):
         hosts.delete_host(store, operator, "hv1")
     with pytest.raises(UnreadableRecord, match=key):
@@ -197,7 +197,7 @@ def test_what_a_host_said_and_cannot_be_read_counts_as_not_said(store: Store, op
     eni = _key(store, "eni").rpartition("/")[2]
     damaged = [keys.eni_status("hv1", eni), keys.agent_status("hv1"), keys.vpc_status("hv1", 4097)]
     store.txn([], [Put(key, b"?") for key in damaged])
-    assert not read_inventory(store).quarantined
+    assert not read_inventory(store).isolated
     assert [info.state.value for info in describe_instances(read_inventory(store), operator)] == ["pending", "pending"]
     problems = read_health(store, 0.0).problems
     assert all(any(problem.startswith(f"{key}: ") for problem in problems) for key in damaged)
@@ -207,14 +207,14 @@ def test_damaged_limits_and_cursors_stop_whom_they_bind(store: Store, operator: 
     records, subnet = resolve(read_inventory(store), acme, "subnet", "app")
     _damage(store, cursor_key(subnet.id))
     with pytest.raises(UnreadableRecord, match=cursor_key(subnet.id)):
-        instances.run_instance(store, acme, Wish(name="new", subnet=subnet.id, host="hv1"))
+        instances.run_instance(store, acme, RunRequest(name="new", subnet=subnet.id, host="hv1"))
     store.txn([], [Put(quota_key("acme"), b"[]")])
     with pytest.raises(UnreadableRecord, match=quota_key("acme")):
         prefix_lists.create_prefix_list(store, acme, records.vpc.record.id, name="x", cidrs=["10.0.0.0/8"])
     assert len(repair.damaged(store)) == 2
     repair.discard(store, quota_key("acme"))
     repair.discard(store, cursor_key(subnet.id))
-    instances.run_instance(store, acme, Wish(name="new", subnet=subnet.id, host="hv1"))
+    instances.run_instance(store, acme, RunRequest(name="new", subnet=subnet.id, host="hv1"))
 
 
 @pytest.mark.parametrize("kind", IN_A_VPC)
@@ -271,7 +271,7 @@ def test_no_step_of_a_plan_leaves_anything_missing(store: Store, operator: Calle
             assert read_inventory(store).unreadable == []
 
 
-def test_only_damaged_records_are_mended_and_only_with_the_right_kind(store: Store, operator: Caller, two_vpcs: None) -> None:
+def test_only_damaged_records_are_repaired_and_only_with_the_right_kind(store: Store, operator: Caller, two_vpcs: None) -> None:
     subnet, acl, log = (_key(store, kind) for kind in ("subnet", "acl", "fl"))
     for key in (subnet, "vpc/001001/subnet/none", "name/acme/vpc/web"):
         with refused("InvalidParameterValue"):
@@ -328,7 +328,7 @@ def test_every_record_of_a_full_store_has_a_kind(store: Store, operator: Caller,
         ("map", b'"groups":["sg-', b'"groups":["sh-'),
     ],
 )
-def test_a_record_that_makes_no_sense_is_quarantined_and_named(
+def test_a_record_that_makes_no_sense_is_isolated_and_named(
     store: Store, operator: Caller, globex: Caller, two_vpcs: None, kind: str, old: bytes, new: bytes
 ) -> None:
     key = _default_acl(store) if kind == "acl" else _key(store, kind)
@@ -373,7 +373,7 @@ def test_no_flipped_bit_ends_a_command_or_touches_another_vpc(store: Store, oper
             try:
                 plan_cloud(store, operator, cloud, source="acme.yaml" if cloud is wanted["acme"] else "")
             except NetorchError:
-                assert inventory.unreadable or inventory.quarantined_hosts or kv.key.endswith("/spec")
+                assert inventory.unreadable or inventory.isolated_hosts or kv.key.endswith("/spec")
         store.txn([], [Put(kv.key, kv.value)])
 
 

@@ -18,7 +18,7 @@ from netorch.model.cloud import (
 )
 from netorch.model.normal import normal_acls, normal_groups, normal_lists
 from netorch.model.rule_text import entry_text, ports_text, protocol_text, rule_text
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 from netorch.model.security import AclEntry, Direction, SecurityGroupRule
 
 
@@ -32,18 +32,18 @@ def test_a_protocol_has_a_name_or_a_number(text: str | int, number: int) -> None
 @pytest.mark.parametrize(
     "text", ["TCP", "Tcp", " tcp", "-1", -1, "256", 256, "06", "sctp", "", "\u0666", pytest.param(10**5000, id="huge")]
 )
-def test_what_is_no_protocol_is_a_flaw(text: str | int) -> None:
-    assert isinstance(permission.protocol(text), Flaw)
+def test_what_is_no_protocol_is_a_violation(text: str | int) -> None:
+    assert isinstance(permission.protocol(text), Violation)
 
 
 @pytest.mark.parametrize("text", ["-1", "65536", "1-65536", "2-1", "1-", "-", "1,2", "0x1", "01", " 1", "1/2", 65536, -1])
-def test_what_are_no_ports_is_a_flaw(text: str | int) -> None:
-    assert isinstance(permission.ports(text, 6), Flaw)
+def test_what_are_no_ports_is_a_violation(text: str | int) -> None:
+    assert isinstance(permission.ports(text, 6), Violation)
 
 
 @pytest.mark.parametrize("text", ["256", "8/256", "/0", "8/", "1-2", "echo", "-1"])
-def test_what_is_no_type_of_icmp_is_a_flaw(text: str) -> None:
-    assert isinstance(permission.ports(text, 1), Flaw)
+def test_what_is_no_type_of_icmp_is_a_violation(text: str) -> None:
+    assert isinstance(permission.ports(text, 1), Violation)
 
 
 @given(st.sampled_from([6, 17]), st.integers(0, 65535), st.integers(0, 65535))

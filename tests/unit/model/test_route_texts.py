@@ -6,7 +6,7 @@ import pytest
 
 from netorch.model.routing.target import LOCAL, TargetKind, target_of
 from netorch.model.routing.text import RouteWords, parse_route
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 
 FW, PCX, IGW, NAT, VGW, VPCE = (
     f"{kind}-0013880000000000{n}" for n, kind in enumerate(("eni", "pcx", "igw", "nat", "vgw", "vpce"), 1)
@@ -78,7 +78,7 @@ def test_a_route_has_one_spelling() -> None:
     ],
 )
 def test_a_text_that_is_no_route_is_answered_with_what_to_write(text: str, what: str, fix: str) -> None:
-    flaw = parse_route(text)
-    assert isinstance(flaw, Flaw)
-    assert flaw.what == what
-    assert flaw.fix.startswith(fix)
+    violation = parse_route(text)
+    assert isinstance(violation, Violation)
+    assert violation.what == what
+    assert violation.fix.startswith(fix)

@@ -336,9 +336,9 @@ SUBNETS = [parse_prefix("10.0.13.0/24"), parse_prefix("fd00:1:0:1::/64")]
 )
 def test_routes_that_ec2_refuses_are_refused(destination: str, kind: TargetKind, what: str) -> None:
     ranges = [parse_prefix(text) for text in VPC6.cidrs + VPC6.ipv6_cidrs]
-    flaw = flaw_of(parse_prefix(destination), kind, ranges, SUBNETS)
-    assert (flaw.what if flaw else "").startswith(what)
-    assert (flaw is None) == (what == "")
+    violation = flaw_of(parse_prefix(destination), kind, ranges, SUBNETS)
+    assert (violation.what if violation else "").startswith(what)
+    assert (violation is None) == (what == "")
 
 
 def test_a_prefix_list_counts_as_many_routes_as_it_may_hold_and_each_ip_version_by_itself() -> None:

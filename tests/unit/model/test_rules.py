@@ -4,7 +4,7 @@ import pytest
 
 from netorch.model import rules
 from netorch.model.addr import Prefix, parse_prefix
-from netorch.model.rules import Flaw
+from netorch.model.rules import Violation
 
 
 @pytest.mark.parametrize("text", ["a", "web-1", "Web_2.example", "0", "x" * 255, "vpc-1", "no"])
@@ -34,7 +34,7 @@ def test_a_vpc_may_have_any_unicast_cidr_of_16_to_28(text: str) -> None:
     "text", ["10.0.0.0/15", "10.0.0.0/29", "127.0.0.0/16", "169.254.0.0/24", "239.0.0.0/16", "255.255.0.0/16", "0.1.0.0/16"]
 )
 def test_a_vpc_may_not_have_others(text: str) -> None:
-    assert isinstance(rules.vpc_cidr(text), Flaw)
+    assert isinstance(rules.vpc_cidr(text), Violation)
 
 
 def test_five_addresses_of_a_subnet_are_reserved() -> None:
@@ -55,13 +55,13 @@ def test_a_mac_is_unicast_and_canonical() -> None:
         "02:00:00:00:00",
         "02:00:00:00:00:0g",
     ):
-        assert isinstance(rules.mac(text), Flaw)
+        assert isinstance(rules.mac(text), Violation)
 
 
 def test_long_and_strange_values_are_shown_short_and_on_one_line() -> None:
     assert rules.shown("a\nb") == r"'a\nb'"
     assert len(rules.shown("x" * 1000)) <= 62
-    assert rules.vni(10**5000) == Flaw("so large a number is not a VNI", "choose one from 4097 to 16777214, or leave it out")
+    assert rules.vni(10**5000) == Violation("so large a number is not a VNI", "choose one from 4097 to 16777214, or leave it out")
 
 
 @pytest.mark.parametrize("text", ["box", "/proc/4711/ns/net", "/run/netns/box", "cni-0"])

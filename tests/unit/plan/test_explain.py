@@ -38,7 +38,7 @@ ROUTE = Route(vni=5000, table=5000, dst="10.44.12.4/32", via="192.0.2.11", ifnam
             "nft table inet netorch in underlay (2 lines)",
         ),
         (PortChain(ifname="v-1", rules=("a b accept", "drop")), "nft chain netdev v-1 { a b accept; drop }"),
-        (NftMap(vni=5000, name="class-001388.4", spec="type a : mark"), "nft map inet class-001388.4 { type a : mark }"),
+        (NftMap(vni=5000, name="identity-001388.4", spec="type a : mark"), "nft map inet identity-001388.4 { type a : mark }"),
         (
             NftChain(name="c", rules=("a @c.s", "drop"), sets=(ChainSet(name="c.s", spec="type mark", elements=("0x1", "0x2")),)),
             "nft chain inet c { a @c.s; drop } @c.s { 0x1, 0x2 }",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.services import EVERYTHING, NOTHING, Services, services, type_boxes
+from policy.services import EVERYTHING, NOTHING, Services, services, type_intervals
 
 PROTOCOLS = (0, 1, 6, 17, 47, 58, 255)
 PORTS = (0, 1, 79, 80, 81, 255, 256, 257, 443, 65534, 65535)
@@ -65,10 +65,12 @@ def test_the_whole_protocols_are_told_as_ranges_with_gaps(a: Services) -> None:
 
 
 @given(sets)
-def test_boxes_of_icmp_types_and_codes_hold_each_of_them_once(a: Services) -> None:
+def test_intervals_of_icmp_types_and_codes_hold_each_of_them_once(a: Services) -> None:
     wanted = sorted(p for first, last in a.of(1) for p in range(first, last + 1))
-    boxes = list(type_boxes(a.of(1)))
-    found = [t << 8 | c for types, codes in boxes for t in range(types[0], types[1] + 1) for c in range(codes[0], codes[1] + 1)]
+    intervals = list(type_intervals(a.of(1)))
+    found = [
+        t << 8 | c for types, codes in intervals for t in range(types[0], types[1] + 1) for c in range(codes[0], codes[1] + 1)
+    ]
     assert sorted(found) == wanted
 
 

@@ -100,7 +100,7 @@ def test_what_it_refers_to_must_exist_and_names_are_unique(made: Made) -> None:
     assert {keys.resource(beacon.id), keys.resource(twin.id)} == set(damaged(store))
     store.txn((), [Delete(keys.resource(twin.id)), Delete(keys.resource(subnet.id))])
     assert set(damaged(store)) == {keys.resource(subnet.id)}
-    assert vpc.vni in read_inventory(store).quarantined
+    assert vpc.vni in read_inventory(store).isolated
 
 
 def test_it_is_tagged_and_keeps_its_vpc(made: Made) -> None:
@@ -116,7 +116,7 @@ def test_a_damaged_one_isolates_its_vpc(made: Made) -> None:
     store, _, vpc, _, beacon = made
     store.txn((), [Put(keys.resource(beacon.id), b"{")])
     assert list(damaged(store)) == [keys.resource(beacon.id)]
-    assert vpc.vni in read_inventory(store).quarantined
+    assert vpc.vni in read_inventory(store).isolated
 
 
 def test_an_agent_follows_it(made: Made) -> None:
@@ -128,7 +128,7 @@ def test_an_agent_follows_it(made: Made) -> None:
     assert records.vpcs[vpc.vni].one(Beacon, beacon.id) == beacon
     assert records.take_dirty().kinds == {vpc.vni: {Beacon}}
     records.put(known.key, b"{", known.mod_revision + 1)
-    assert known.key in records.vpcs[vpc.vni].flaw()
+    assert known.key in records.vpcs[vpc.vni].problem()
     records.drop(known.key, known.mod_revision + 2)
     assert records.vpcs[vpc.vni].one(Beacon, beacon.id) is None
     assert records.take_dirty().kinds == {vpc.vni: {Beacon}}

@@ -27,7 +27,7 @@ GATEWAY = Address(vni=VNI, ifname=PORT.ifname, address="fe80::1/128")
 IPV4 = Address(vni=VNI, ifname=PORT.ifname, address="169.254.0.1/32")
 CHAIN = PortChain(vni=VNI, ifname=PORT.ifname, rules=("drop",))
 TABLE = NftTable(family="inet", body="")
-MAP = NftMap(vni=VNI, name="class-001388.4", spec="type ipv4_addr : mark")
+MAP = NftMap(vni=VNI, name="identity-001388.4", spec="type ipv4_addr : mark")
 ELEMENT = NftElement(vni=VNI, family="inet", set=MAP.name, items=("10.0.0.4",), value="0x1")
 OF_PORT = (PORT_UP, NEIGHBOUR, ROUTE, ROUTE6, GATEWAY, IPV4, CHAIN)
 ALL: dict[Key, KernelObject] = {

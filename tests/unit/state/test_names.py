@@ -60,8 +60,8 @@ def test_other_devices_belong_to_no_vpc(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "vni"),
-    [("class-001388.4", 5000), ("send-001388-0000beef", 5000), ("acl-001388-00000000001-egress.port4", 5000)]
-    + [(shared, HOST_SLICE) for shared in ("peers4", "from_port", "x-00138", "class-001388x", "class-00138g.4")],
+    [("identity-001388.4", 5000), ("egress-001388-0000beef", 5000), ("acl-001388-00000000001-egress.port4", 5000)]
+    + [(shared, HOST_SLICE) for shared in ("senders4", "from_port", "x-00138", "class-001388x", "class-00138g.4")],
 )
 def test_a_chain_belongs_to_the_vpc_behind_its_dash(name: str, vni: int) -> None:
     assert vni_of_chain(name) == vni
@@ -70,10 +70,10 @@ def test_a_chain_belongs_to_the_vpc_behind_its_dash(name: str, vni: int) -> None
 @pytest.mark.parametrize(
     ("holder", "items", "vni"),
     [
-        ("class-001388.4", ("10.0.0.1",), 5000),
+        ("identity-001388.4", ("10.0.0.1",), 5000),
         ("zone", ("vrf5000.1",), 5000),
-        ("sends", ("v-0013880000001",), 5000),
-        ("peers4", ("192.0.2.12", "0x8000000", "0x138800", "0xa000001"), 5000),
+        ("egress_policy", ("v-0013880000001",), 5000),
+        ("senders4", ("192.0.2.12", "0x8000000", "0x138800", "0xa000001"), 5000),
         ("zone", ("eth0",), HOST_SLICE),
     ],
 )

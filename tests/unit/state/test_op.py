@@ -17,7 +17,7 @@ def test_an_operation_reads_like_the_command_that_does_it() -> None:
 
 
 def test_an_error_does_not_show_all_rules_of_a_chain() -> None:
-    chain = NftChain(vni=5000, name="send-001388-0000beef", rules=("ip saddr 10.0.0.1 accept",) * 1000)
+    chain = NftChain(vni=5000, name="egress-001388-0000beef", rules=("ip saddr 10.0.0.1 accept",) * 1000)
     text = describe(Create(chain))
-    assert text.startswith("create nft chain inet send-001388-0000beef {")
+    assert text.startswith("create nft chain inet egress-001388-0000beef {")
     assert len(text) < 250

@@ -7,8 +7,8 @@ import pytest
 from netorch.errors import StoreError
 from netorch.model.ids import VNI_FIRST, VNI_LAST
 from netorch.store.alloc import (
+    HOLD_DOWN_S,
     NEXT_VNI_KEY,
-    QUARANTINE_S,
     Claim,
     find_vnis,
     forget,
@@ -64,9 +64,9 @@ class TestVnis:
         assert commit(store, first.free[1].take("a"))
 
     def test_a_vni_that_somebody_chose_by_hand_is_passed_over(self, store: MemoryStore) -> None:
-        wish = take(vni_key(VNI_FIRST + 1), None, "vpc-b", NOW)
-        assert wish is not None
-        assert commit(store, wish)
+        request = take(vni_key(VNI_FIRST + 1), None, "vpc-b", NOW)
+        assert request is not None
+        assert commit(store, request)
         assert take_vnis(store, 2) == [VNI_FIRST, VNI_FIRST + 2]
 
     def test_after_the_last_vni_comes_the_first(self, store: MemoryStore) -> None:
@@ -80,8 +80,8 @@ class TestVnis:
         assert commit(store, release(stored(store, vni_key(VNI_FIRST)), NOW))
         assert holder_of(store.get(vni_key(VNI_FIRST))) == ""
         begin_at(store, VNI_FIRST)
-        assert find_vnis(store, 1, NOW + QUARANTINE_S - 1).free[0].vni == VNI_FIRST + 2
-        assert take_vnis(store, 1, NOW + QUARANTINE_S) == [VNI_FIRST]
+        assert find_vnis(store, 1, NOW + HOLD_DOWN_S - 1).free[0].vni == VNI_FIRST + 2
+        assert take_vnis(store, 1, NOW + HOLD_DOWN_S) == [VNI_FIRST]
 
     def test_a_clock_that_is_set_back_only_lengthens_the_rest(self, store: MemoryStore) -> None:
         take_vnis(store, 1)
@@ -151,7 +151,7 @@ class TestAddressesAndNames:
         assert commit(store, mine)
         assert commit(store, release(stored(store, key), NOW))
         assert take(key, store.get(key), "vpc-b", NOW) is None
-        again = take(key, store.get(key), "vpc-b", NOW, quarantine_s=0)
+        again = take(key, store.get(key), "vpc-b", NOW, hold_down_s=0)
         assert again is not None
         assert commit(store, again)
         assert holder_of(store.get(key)) == "vpc-b"

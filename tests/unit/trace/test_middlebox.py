@@ -12,7 +12,7 @@ from netorch.control.actions.groups import create_security_group
 from netorch.control.actions.instances import Placed
 from netorch.control.actions.memberships import modify_interface_groups
 from netorch.control.actions.subnets import create_subnet
-from netorch.diagnose.books import rulebook_of
+from netorch.diagnose.policy_indexes import policy_index_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import make_id, port_name
 from netorch.model.packet import Packet
@@ -27,7 +27,7 @@ from netorch.state.nft import NftElement
 from netorch.state.tc import TcFilter
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain
-from netorch.trace.machine import Machine
+from netorch.trace.host_model import HostModel
 from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip
 from tests.unit.agent.world import World
 
@@ -35,38 +35,40 @@ from tests.unit.agent.world import World
 class Pass:
     """Two interfaces whose subnet's table leads to an appliance for each other's address; the appliance has a table apart."""
 
-    def __init__(self, path: Path, near: str, far: str, box: str, *, apart: bool = True) -> None:
+    def __init__(self, path: Path, near: str, far: str, interval: str, *, apart: bool = True) -> None:
         self.world = World(path, "hv1", "hv2", "hv3")
         self.vpc, self.subnet = self.world.vpc("a")
         other = create_subnet(self.world.store, self.world.operator, self.vpc.id, name="b", cidr="10.0.1.0/24")
         self.near, self.far = (self.world.run(self.subnet, host) for host in (near, far))
-        self.box = self.world.run(other, box)
+        self.interval = self.world.run(other, interval)
         if apart:
             plain = RouteTable(id=make_id("rtb", self.vpc.vni, 1), vni=self.vpc.vni, name="plain", number=1)
             self._put(plain)
             self._put(msgspec.structs.replace(other, route_table=plain.id))
-        self.hosts = {self.near.eni.id: near, self.far.eni.id: far, self.box.eni.id: box}
+        self.hosts = {self.near.eni.id: near, self.far.eni.id: far, self.interval.eni.id: interval}
         records = read_inventory(self.world.store).vpcs[self.vpc.vni]
         table = records.main_table()
         assert table is not None
-        self._put(msgspec.structs.replace(table, routes=(VpcRoute(destination=self.subnet.cidr, target=self.box.eni.id),)))
+        self._put(msgspec.structs.replace(table, routes=(VpcRoute(destination=self.subnet.cidr, target=self.interval.eni.id),)))
         self.world.settle(3)
 
     def check(self, on: bool) -> None:
-        self._put(msgspec.structs.replace(self.box.eni, source_dest_check=on))
+        self._put(msgspec.structs.replace(self.interval.eni, source_dest_check=on))
         self.world.settle(3)
 
     def _put(self, record: RouteTable | NetworkInterface | Subnet) -> None:
         self.world.put(keys.resource(record.id), encode(record))
 
     def walk(self, start: Placed, destination: str, without: Callable[[KernelObject], bool] = lambda _: False) -> RoundTrip:
-        machines = {
-            host: Machine(host, {key: obj for target in agent.reconciler.slices.values() for key, obj in target.desired.items()})
+        host_models = {
+            host: HostModel(
+                host, {key: obj for target in agent.reconciler.slices.values() for key, obj in target.desired.items()}
+            )
             for host, agent in self.world.agents.items()
         }
         kept = {
-            host: Machine(host, {key: obj for key, obj in machine.objects.items() if not without(obj)})
-            for host, machine in machines.items()
+            host: HostModel(host, {key: obj for key, obj in host_model.objects.items() if not without(obj)})
+            for host, host_model in host_models.items()
         }
         packet = Packet(source=start.eni.address, destination=destination, protocol=UDP, source_port=40000, destination_port=53)
         departure = Departure(host=self.hosts[start.eni.id], ifname=port_name(start.eni.id), mac=start.eni.mac)
@@ -77,41 +79,41 @@ class Pass:
         packet = Packet(
             source=self.near.eni.address, destination=self.far.eni.address, protocol=UDP, source_port=40000, destination_port=53
         )
-        return explain(rulebook_of(records), self.vpc, packet, way, {})
+        return explain(policy_index_of(records), self.vpc, packet, way, {})
 
 
 PLACES = [("hv1", "hv1", "hv1"), ("hv1", "hv1", "hv2"), ("hv1", "hv2", "hv1"), ("hv1", "hv2", "hv2"), ("hv1", "hv2", "hv3")]
 
 
-@pytest.mark.parametrize(("near", "far", "box"), PLACES)
-def test_both_ways_pass_the_appliance(tmp_path: Path, near: str, far: str, box: str) -> None:
-    found = Pass(tmp_path, near, far, box)
+@pytest.mark.parametrize(("near", "far", "interval"), PLACES)
+def test_both_ways_pass_the_appliance(tmp_path: Path, near: str, far: str, interval: str) -> None:
+    found = Pass(tmp_path, near, far, interval)
     found.check(False)
     trip = found.walk(found.near, found.far.eni.address)
     assert trip.succeeded
     assert trip.back is not None
-    port = port_name(found.box.eni.id)
+    port = port_name(found.interval.eni.id)
     for way, end in ((trip.there, found.far), (trip.back, found.near)):
         assert way.arrived_at == port_name(end.eni.id)
-        assert [hop.host for hop in way.hops if hop.place is Place.INLET] == [box]
-        assert [hop.host for hop in way.hops if hop.place is Place.DELIVERY and hop.said.startswith(port)] == [box]
-        assert [hop.host for hop in way.hops if hop.place is Place.PORT and hop.said.startswith(port)] == [box]
+        assert [hop.host for hop in way.hops if hop.place is Place.INLET] == [interval]
+        assert [hop.host for hop in way.hops if hop.place is Place.DELIVERY and hop.said.startswith(port)] == [interval]
+        assert [hop.host for hop in way.hops if hop.place is Place.PORT and hop.said.startswith(port)] == [interval]
 
 
-@pytest.mark.parametrize(("near", "far", "box"), PLACES)
-def test_with_the_check_the_appliance_takes_what_is_its_own_only(tmp_path: Path, near: str, far: str, box: str) -> None:
-    found = Pass(tmp_path, near, far, box)
+@pytest.mark.parametrize(("near", "far", "interval"), PLACES)
+def test_with_the_check_the_appliance_takes_what_is_its_own_only(tmp_path: Path, near: str, far: str, interval: str) -> None:
+    found = Pass(tmp_path, near, far, interval)
     way = found.walk(found.near, found.far.eni.address).there
-    assert (way.code, way.host, way.hops[-1].place) == (Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, box, Place.INLET)
+    assert (way.code, way.host, way.hops[-1].place) == (Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, interval, Place.INLET)
     said = found.explained(way)
-    assert (said.code, said.fix) == (way.code, f"netorch eni modify {found.box.eni.id} --no-source-dest-check")
+    assert (said.code, said.fix) == (way.code, f"netorch eni modify {found.interval.eni.id} --no-source-dest-check")
 
 
 def test_what_the_appliance_s_own_groups_refuse_is_told_as_theirs(tmp_path: Path) -> None:
     found = Pass(tmp_path, "hv1", "hv2", "hv3")
     found.check(False)
     group = create_security_group(found.world.store, found.world.operator, found.vpc.id, name="fw", description="firewalls")
-    modify_interface_groups(found.world.store, found.world.operator, found.box.eni.id, [group.id])
+    modify_interface_groups(found.world.store, found.world.operator, found.interval.eni.id, [group.id])
     found.world.settle(3)
     way = found.walk(found.near, found.far.eni.address).there
     assert (way.code, way.host, way.counter) == (Code.ENI_SG_RULES_MISMATCH, "hv3", "sg_ingress")
@@ -122,8 +124,8 @@ def test_what_the_appliance_s_own_groups_refuse_is_told_as_theirs(tmp_path: Path
 def test_the_appliance_itself_is_reached_by_its_inlet(tmp_path: Path) -> None:
     found = Pass(tmp_path, "hv1", "hv1", "hv2")
     found.check(False)
-    way = found.walk(found.near, found.box.eni.address).there
-    assert way.arrived_at == port_name(found.box.eni.id)
+    way = found.walk(found.near, found.interval.eni.address).there
+    assert way.arrived_at == port_name(found.interval.eni.id)
 
 
 def test_an_appliance_whose_own_table_leads_to_it_sends_packets_in_a_circle(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from netorch.model.packet import Packet, echo
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable
-from netorch.trace.nft import Judgement, table_of
-from netorch.trace.rules import Verdict, Word, parse_rule
+from netorch.trace.nft import HookVerdict, table_of
+from netorch.trace.nft_rules import Verdict, Word, parse_rule
 from netorch.trace.skb import CT_STATES, Skb, arriving
 from netorch.trace.values import Table, split_element
 from policy import nftgen, skeleton
@@ -24,7 +24,7 @@ PORT_A, PORT_B = "v-0013880000001", "v-0013880000002"
 def judged(rule: str, packet: Packet, **sets: list[str]) -> bool:
     """Return whether a rule that ends in `accept` matches a packet."""
     tables = {name: Table(map(split_element, elements)) for name, elements in sets.items()}
-    return parse_rule(f"{rule} accept").judge(Skb(packet=packet), tables) == Verdict(Word.ACCEPT)
+    return parse_rule(f"{rule} accept").evaluate(Skb(packet=packet), tables) == Verdict(Word.ACCEPT)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matche
 
 
 @pytest.mark.parametrize(("port", "matches"), [(79, False), (80, True), (443, True), (444, False)])
-def test_a_concatenation_is_looked_up_in_boxes(port: int, matches: bool) -> None:
+def test_a_concatenation_is_looked_up_in_intervals(port: int, matches: bool) -> None:
     elements = ["6 . 80-443 . 10.0.0.0/24", "17 . 53 . 0.0.0.0/0"]
     assert judged("meta l4proto . th dport . ip daddr @s", tcp(A, B, port), s=elements) is matches
 
@@ -68,14 +68,14 @@ def test_a_map_sets_the_mark_and_one_without_the_key_ends_the_rule() -> None:
     rule = parse_rule("meta mark set ip daddr map @class")
     known, unknown = Skb(packet=tcp(A, B), mark=1), Skb(packet=tcp(B, A), mark=1)
     sets = {"class": Table([split_element(f"{B} : 0x7")])}
-    rule.judge(known, sets)
-    rule.judge(unknown, sets)
+    rule.evaluate(known, sets)
+    rule.evaluate(unknown, sets)
     assert (known.mark, unknown.mark) == (7, 1)
 
 
 def test_a_bit_is_added_to_a_connections_mark() -> None:
     skb = Skb(packet=tcp(A, B), ct_mark=2)
-    parse_rule("ct state new ct mark set ct mark | 0x1").judge(skb, {})
+    parse_rule("ct state new ct mark set ct mark | 0x1").evaluate(skb, {})
     assert skb.ct_mark == 3
 
 
@@ -99,7 +99,7 @@ def objects(*found: KernelObject) -> dict[Key, KernelObject]:
     return {obj.key: obj for obj in (*found, *skeleton.overlay_tables(), skeleton.underlay_table())}
 
 
-def forward(*found: KernelObject, packet: Packet, **fields: object) -> Judgement:
+def forward(*found: KernelObject, packet: Packet, **fields: object) -> HookVerdict:
     table = table_of(objects(*found), OVERLAY, "inet")
     assert table is not None
     skb = Skb(packet=packet, mark=0x4E54, iifname="vrf5000", sdifname=PORT_A, oifname=PORT_B)
@@ -112,59 +112,59 @@ def element(name: str, *items: str, value: str = "") -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=items, vni=VNI, value=value)
 
 
-SEND = NftChain(
+EGRESS = NftChain(
     vni=VNI,
-    name="send-001388-00000007",
+    name="egress-001388-00000007",
     rules=(
-        "ct direction . ct mark @tracked_sender goto deliver",
-        "meta l4proto . th dport . ip daddr @send-001388-00000007.port4 goto sent",
-        "meta mark set ip daddr map @class-001388.4",
-        "meta mark . meta l4proto . th dport @send-001388-00000007.peer_port goto sent",
-        "goto sg_refuses_sender",
+        "ct direction . ct mark @tracked_egress goto deliver",
+        "meta l4proto . th dport . ip daddr @egress-001388-00000007.port4 goto sent",
+        "meta mark set ip daddr map @identity-001388.4",
+        "meta mark . meta l4proto . th dport @egress-001388-00000007.peer_port goto sent",
+        "goto drop_sg_egress",
     ),
     sets=(
         ChainSet(
-            name="send-001388-00000007.peer_port", spec="type mark . inet_proto . inet_service", elements=("0x9 . 17 . 53",)
+            name="egress-001388-00000007.peer_port", spec="type mark . inet_proto . inet_service", elements=("0x9 . 17 . 53",)
         ),
         ChainSet(
-            name="send-001388-00000007.port4",
+            name="egress-001388-00000007.port4",
             spec="type inet_proto . inet_service . ipv4_addr; flags interval",
             elements=("6 . 443 . 10.0.0.0/24",),
         ),
     ),
 )
-TAKE = NftChain(
+INGRESS = NftChain(
     vni=VNI,
-    name="take-001388-00000007",
-    rules=("ct direction . ct mark @tracked_taker accept", "meta nfproto 2 goto taken", "goto sg_refuses_taker"),
+    name="ingress-001388-00000007",
+    rules=("ct direction . ct mark @tracked_ingress accept", "meta nfproto 2 goto received", "goto drop_sg_ingress"),
 )
 RULES = (
-    SEND,
-    TAKE,
-    NftMap(vni=VNI, name="class-001388.4", spec="type ipv4_addr : mark"),
-    element("class-001388.4", B, value="0x9"),
-    element("sends", PORT_A, value="goto send-001388-00000007"),
-    element("takes", PORT_B, value="goto take-001388-00000007"),
+    EGRESS,
+    INGRESS,
+    NftMap(vni=VNI, name="identity-001388.4", spec="type ipv4_addr : mark"),
+    element("identity-001388.4", B, value="0x9"),
+    element("egress_policy", PORT_A, value="goto egress-001388-00000007"),
+    element("ingress_policy", PORT_B, value="goto ingress-001388-00000007"),
 )
 
 
-@pytest.mark.parametrize("rules", [(), SEND.rules[:-1], ("return",), ("meta mark set 0x0",)])
+@pytest.mark.parametrize("rules", [(), EGRESS.rules[:-1], ("return",), ("meta mark set 0x0",)])
 def test_a_senders_chain_that_runs_out_lets_nothing_pass(rules: tuple[str, ...]) -> None:
     """An operator may have flushed it; the receiver alone does not decide."""
-    free = msgspec.structs.replace(TAKE, rules=("accept",))
-    torn = msgspec.structs.replace(SEND, rules=rules)
-    assert forward(*RULES[2:], SEND, free, packet=tcp(A, B, 443)).accepted
-    judgement = forward(*RULES[2:], torn, free, packet=tcp(A, B, 22))
-    assert not judgement.accepted
-    assert judgement.hits[-1].counter == "no_policy"
+    free = msgspec.structs.replace(INGRESS, rules=("accept",))
+    torn = msgspec.structs.replace(EGRESS, rules=rules)
+    assert forward(*RULES[2:], EGRESS, free, packet=tcp(A, B, 443)).accepted
+    result = forward(*RULES[2:], torn, free, packet=tcp(A, B, 22))
+    assert not result.accepted
+    assert result.hits[-1].counter == "no_policy"
 
 
 @pytest.mark.parametrize(
     ("packet", "counter"), [(tcp(A, B), ""), (udp(A, B), ""), (udp(A, B, 54), "sg_egress"), (tcp(A, B, 80), "sg_egress")]
 )
 def test_a_chain_of_a_vpc_judges_by_its_own_sets_and_maps(packet: Packet, counter: str) -> None:
-    judgement = forward(*RULES, packet=packet)
-    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+    result = forward(*RULES, packet=packet)
+    assert (result.accepted, result.counter) == (not counter, counter)
 
 
 def test_a_tracked_answer_passes_without_being_judged() -> None:
@@ -178,7 +178,7 @@ def test_what_belongs_to_no_connection_is_invalid_where_a_rule_would_permit_it()
 
 
 def test_a_port_without_its_element_neither_sends_nor_receives() -> None:
-    without = [obj for obj in RULES if not (isinstance(obj, NftElement) and obj.set == "takes")]
+    without = [obj for obj in RULES if not (isinstance(obj, NftElement) and obj.set == "ingress_policy")]
     assert forward(*without, packet=tcp(A, B)).counter == "no_policy"
     assert forward(packet=tcp(A, B)).counter == "no_policy"
 
@@ -201,8 +201,8 @@ def test_only_a_checked_packet_of_a_port_or_a_verified_one_has_a_zone(
     table = table_of(objects(*zones), OVERLAY, "inet")
     assert table is not None
     skb = Skb(packet=tcp(A, B), mark=mark, priority=priority, iifname=device, ct_state=CT_STATES["invalid"])
-    judgement = table.run("prerouting", skb)
-    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+    result = table.run("prerouting", skb)
+    assert (result.accepted, result.counter) == (not counter, counter)
 
 
 @pytest.mark.parametrize(
@@ -220,40 +220,40 @@ def test_only_what_begins_a_connection_in_a_zone_over_its_allowance_is_refused(
     state: str, mark: int, zone: int, counter: str
 ) -> None:
     known = {"ct_state": CT_STATES[state], "ct_mark": mark, "ct_zone": zone}
-    judgement = forward(*RULES, element(OVER_ALLOWANCE, "0x7"), packet=tcp(A, B), **known)
-    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+    result = forward(*RULES, element(OVER_ALLOWANCE, "0x7"), packet=tcp(A, B), **known)
+    assert (result.accepted, result.counter) == (not counter, counter)
 
 
 @pytest.mark.parametrize(("state", "counter"), [("new", "allowance"), ("established", "")])
-@pytest.mark.parametrize(("chain", "verdict"), [(SEND, "goto freely_sent"), (TAKE, "goto freely_taken")])
+@pytest.mark.parametrize(("chain", "verdict"), [(EGRESS, "goto freely_sent"), (INGRESS, "goto freely_received")])
 def test_what_nobody_tracks_begins_nothing_over_the_allowance_either(
     chain: NftChain, verdict: str, state: str, counter: str
 ) -> None:
     free = msgspec.structs.replace(chain, rules=(f"meta nfproto ipv4 {verdict}",))
     others = [obj for obj in RULES if obj.key != chain.key]
-    passing = {"ct_state": CT_STATES[state], "ct_zone": 7, "ct_mark": 1 if chain is TAKE else 2}  # the other end tracks it
-    judgement = forward(*others, free, element(OVER_ALLOWANCE, "0x7"), packet=tcp(A, B), **passing)
-    assert (judgement.accepted, judgement.counter) == (not counter, counter)
+    passing = {"ct_state": CT_STATES[state], "ct_zone": 7, "ct_mark": 1 if chain is INGRESS else 2}  # the other end tracks it
+    result = forward(*others, free, element(OVER_ALLOWANCE, "0x7"), packet=tcp(A, B), **passing)
+    assert (result.accepted, result.counter) == (not counter, counter)
 
 
 def test_an_echo_to_the_router_takes_room_too() -> None:
     table = table_of(objects(element(OVER_ALLOWANCE, "0x7")), OVERLAY, "inet")
     assert table is not None
     asked = [table.run("input", Skb(packet=echo(A, B), mark=0x4E54, iifname="vrf5000", ct_zone=zone)) for zone in (7, 8)]
-    assert [(judgement.accepted, judgement.counter) for judgement in asked] == [(False, "allowance"), (True, "")]
+    assert [(result.accepted, result.counter) for result in asked] == [(False, "allowance"), (True, "")]
 
 
 def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:
-    peer, vtep = nftgen.sender("peers", "192.0.2.11", VNI, A), "192.0.2.12"
-    peer6 = nftgen.sender("peers", "192.0.2.11", VNI, A6)
+    peer, vtep = nftgen.sender("senders", "192.0.2.11", VNI, A), "192.0.2.12"
+    peer6 = nftgen.sender("senders", "192.0.2.11", VNI, A6)
     table = table_of(objects(peer, peer6, nftgen.member("192.0.2.11", VNI)), UNDERLAY, "ip")
     assert table is not None
     ends = ("192.0.2.11", vtep, VNI)
     assert table.run("input", arriving(echo(A, B), *ends)).accepted
     assert table.run("input", arriving(echo(A6, B6), *ends)).accepted
     assert table.run("input", arriving(echo(B, A), *ends)).counter == "unverified"
-    assert table.run("input", arriving(echo(A, B), "192.0.2.66", vtep, VNI)).counter == "stranger"
-    assert table.run("input", arriving(echo(A, B), "192.0.2.11", vtep, VNI + 1)).counter == "stranger"
+    assert table.run("input", arriving(echo(A, B), "192.0.2.66", vtep, VNI)).counter == "unknown_vtep"
+    assert table.run("input", arriving(echo(A, B), "192.0.2.11", vtep, VNI + 1)).counter == "unknown_vtep"
 
 
 def test_a_table_that_somebody_altered_is_not_followed() -> None:
@@ -263,6 +263,6 @@ def test_a_table_that_somebody_altered_is_not_followed() -> None:
 
 
 def test_a_chain_that_leads_round_in_circles_is_an_error() -> None:
-    loop = NftChain(vni=VNI, name="send-001388-00000007", rules=("goto send-001388-00000007",))
+    loop = NftChain(vni=VNI, name="egress-001388-00000007", rules=("goto egress-001388-00000007",))
     with pytest.raises(TraceError, match="circles"):
-        forward(loop, element("sends", PORT_A, value="goto send-001388-00000007"), packet=tcp(A, B))
+        forward(loop, element("egress_policy", PORT_A, value="goto egress-001388-00000007"), packet=tcp(A, B))

@@ -13,8 +13,8 @@ from netorch.model.packet import Packet
 from netorch.model.vpc import RouteTable, VpcRoute
 from netorch.trace.codes import Code
 from netorch.trace.explain import explain
-from netorch.trace.machine import Machine
-from netorch.trace.rulebook import Rulebook
+from netorch.trace.host_model import HostModel
+from netorch.trace.policy_index import PolicyIndex
 from netorch.trace.walk import Departure, Place, RoundTrip, round_trip
 from tests.property.policy_strategies import HOSTS, PolicyCase
 from tests.unit.policy.small import ANYWHERE, FRONT, VNI, A, B, C, group, ping, rule, vpc
@@ -47,13 +47,13 @@ def sent(packet: Packet, closed: dict[str, str], main: dict[str, str] | None = N
     a, b, c = POLICY.interfaces
     case = PolicyCase(policy=POLICY, homes={a.id: "hv1", b.id: "hv2", c.id: "hv1"})
     used = tables(closed, main or {})
-    machines = {}
+    host_models = {}
     for host in HOSTS:
         view = _with(case.view(host), used)
         objects = compile_host(COMPILERS, view.host) | compile_slice(COMPILERS, view, list(case.mappings()))
-        machines[host] = Machine(host, objects)
+        host_models[host] = HostModel(host, objects)
     sender = next(eni for eni in POLICY.interfaces if eni.address == packet.source)
-    return round_trip(machines, Departure(host=case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac), packet)
+    return round_trip(host_models, Departure(host=case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac), packet)
 
 
 def _with(view: VpcView, used: list[RouteTable]) -> VpcView:
@@ -103,9 +103,9 @@ def test_a_main_table_that_leads_elsewhere_ends_its_own_packets_and_nobody_elses
 )
 def test_a_black_hole_is_told_by_the_route_and_its_table(routes: dict[str, str], destination: str, sentence: str) -> None:
     packet = ping(A, destination)
-    book = Rulebook(POLICY.subnets, POLICY.interfaces, POLICY.groups, POLICY.acls, POLICY.prefix_lists, tables(routes, {}))
+    index = PolicyIndex(POLICY.subnets, POLICY.interfaces, POLICY.groups, POLICY.acls, POLICY.prefix_lists, tables(routes, {}))
     case = PolicyCase(policy=POLICY, homes={eni.id: "hv1" for eni in POLICY.interfaces})
-    said = explain(book, case.view("hv1").vpc, packet, sent(packet, routes).there, NAMES)
+    said = explain(index, case.view("hv1").vpc, packet, sent(packet, routes).there, NAMES)
     assert (said.code, said.sentence) == (Code.BAD_STATE_ROUTE, f"on host hv1: {sentence}")
     assert said.fix == "replace the route, or bring its target back: netorch route-table show o/v/closed"
 

@@ -14,8 +14,8 @@ from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.nft import OVER_ALLOWANCE, NftElement
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
-from netorch.trace.machine import Machine
-from netorch.trace.rulebook import Rulebook
+from netorch.trace.host_model import HostModel
+from netorch.trace.policy_index import PolicyIndex
 from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip, walk
 from policy.evaluate import Policy
 from policy.nftgen import sender
@@ -46,8 +46,8 @@ def sent(policy: Policy, packet: Packet, objects: dict[str, Objects] | None = No
     """Return the way of a packet that A sends."""
     eni = policy.interfaces[0]
     start = Departure(host="hv1", ifname=port_name(eni.id), mac=mac or eni.mac)
-    machines = {host: Machine(host, found) for host, found in (objects or compiled(policy)).items()}
-    return walk(machines, start, packet)
+    host_models = {host: HostModel(host, found) for host, found in (objects or compiled(policy)).items()}
+    return walk(host_models, start, packet)
 
 
 def without(policy: Policy, host: str, *key: str | int) -> dict[str, Objects]:
@@ -91,12 +91,12 @@ def test_an_address_that_nobody_has_is_unreachable_at_the_source() -> None:
 
 
 def test_a_host_that_may_not_speak_for_the_source_is_not_believed() -> None:
-    found = sent(ALL, ping(A, B), without(ALL, "hv2", *sender("peers", HOSTS["hv1"], VNI, A).key))
+    found = sent(ALL, ping(A, B), without(ALL, "hv2", *sender("senders", HOSTS["hv1"], VNI, A).key))
     assert (found.code, found.counter, found.host) == (Code.MAPPING_VIOLATION, "unverified", "hv2")
 
 
 def test_a_port_whose_rules_are_missing_is_mute_and_deaf() -> None:
-    for host, name, port in (("hv1", "sends", PORT_A), ("hv2", "takes", PORT_B)):
+    for host, name, port in (("hv1", "egress_policy", PORT_A), ("hv2", "ingress_policy", PORT_B)):
         found = sent(ALL, ping(A, B), without(ALL, host, "nft-element", "overlay", "inet", name, port))
         assert (found.code, found.host) == (Code.POLICY_NOT_IN_PLACE, host)
 
@@ -147,8 +147,8 @@ def test_a_host_that_does_not_carry_the_vpc_is_told() -> None:
 def asked(policy: Policy, packet: Packet) -> RoundTrip:
     """Return the ways of a packet that A sends, and of its answer."""
     eni = policy.interfaces[0]
-    machines = {host: Machine(host, found) for host, found in compiled(policy).items()}
-    return round_trip(machines, Departure(host="hv1", ifname=port_name(eni.id), mac=eni.mac), packet)
+    host_models = {host: HostModel(host, found) for host, found in compiled(policy).items()}
+    return round_trip(host_models, Departure(host="hv1", ifname=port_name(eni.id), mac=eni.mac), packet)
 
 
 ONE_WAY = [group(1, []), group(2, [rule(1, "10.0.0.0/16")], [])]  # of two groups one only sends, the other only takes
@@ -184,9 +184,9 @@ def test_a_packet_that_dies_has_no_answer_and_a_router_answers_by_itself() -> No
 
 
 def explained(policy: Policy, packet: Packet) -> Explanation:
-    book = Rulebook(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
-    names = dict(zip(book.interfaces, ("a", "b", "c"), strict=True))
-    return explain(book, case_of(policy).view("hv1").vpc, packet, sent(policy, packet), names)
+    index = PolicyIndex(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
+    names = dict(zip(index.interfaces, ("a", "b", "c"), strict=True))
+    return explain(index, case_of(policy).view("hv1").vpc, packet, sent(policy, packet), names)
 
 
 def test_a_missing_rule_is_told_with_the_command_that_adds_it() -> None:
@@ -237,23 +237,23 @@ def test_a_black_hole_ends_a_packet_with_a_reason_of_its_own() -> None:
     packet = ping(A, "192.0.2.1")
     found = sent(ALL, packet, objects)
     assert (found.code, found.hops[-1].said) == (Code.BAD_STATE_ROUTE, f"192.0.2.0/24 is a black hole in vrf{VNI}")
-    book = Rulebook(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
-    said = explain(book, case_of(ALL).view("hv1").vpc, packet, found, {})
+    index = PolicyIndex(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
+    said = explain(index, case_of(ALL).view("hv1").vpc, packet, found, {})
     assert said.fix.startswith("replace the route, or bring its target back: netorch route-table list --vpc ")
 
 
 def test_each_side_is_told_by_the_names_of_its_rules() -> None:
-    book = Rulebook(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
-    assert policy_text(book, ping(A, B), Direction.EGRESS) == f"egress: inside the subnet, group g1 {ALL.groups[0].egress[0].id}"
-    assert policy_text(book, ping(A, C), Direction.INGRESS).startswith("ingress: ACL default entry 100, group g1 ")
+    index = PolicyIndex(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
+    assert policy_text(index, ping(A, B), Direction.EGRESS) == f"egress: inside the subnet, group g1 {ALL.groups[0].egress[0].id}"
+    assert policy_text(index, ping(A, C), Direction.INGRESS).startswith("ingress: ACL default entry 100, group g1 ")
 
 
 def test_an_address_that_somebody_has_but_the_kernel_has_no_route_to_is_drift_and_not_a_missing_mapping() -> None:
     policy = vpc(OPEN, a=[1], b=[1], c=[1])
-    book = Rulebook(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
+    index = PolicyIndex(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
     nowhere = sent(policy, ping(A, "10.0.1.99"))
-    assert explain(book, case_of(policy).view("hv1").vpc, ping(A, "10.0.1.99"), nowhere, {}).code is Code.NO_MAPPING
-    said = explain(book, case_of(policy).view("hv1").vpc, ping(A, C), nowhere, {})
+    assert explain(index, case_of(policy).view("hv1").vpc, ping(A, "10.0.1.99"), nowhere, {}).code is Code.NO_MAPPING
+    said = explain(index, case_of(policy).view("hv1").vpc, ping(A, C), nowhere, {})
     assert said.code is Code.NO_ROUTE_TO_DESTINATION
     assert said.sentence.startswith(f"on host hv1: the records map {C}, but the host's kernel has no route to it")
     assert said.fix == "netorch drift --host hv1"

@@ -20,7 +20,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from netorch.drivers.netlink import attr, attr_text, attrs, each_attr, nested
-from netorch.drivers.nft.commands import Change
+from netorch.drivers.nft.commands import ElementChange
 from netorch.drivers.nft.wire.messages import (
     CHAIN,
     CODE,
@@ -53,7 +53,7 @@ class Layout(NamedTuple):
     value: Callable[[str], bytes] | None
 
 
-def pack(changes: Iterable[Change], specs: Callable[[Change], str]) -> list[bytes]:
+def pack(changes: Iterable[ElementChange], specs: Callable[[ElementChange], str]) -> list[bytes]:
     """Return the changes as messages, in their order; `specs` tells what the set of a change says of itself.
 
     Raises:
@@ -114,7 +114,7 @@ def _of_elements(add: bool, family: str, name: str, packed: list[bytes]) -> Iter
         yield message(NEW_ELEMENTS if add else DELETE_ELEMENTS, family, body)
 
 
-def _element(change: Change, layout: Layout) -> bytes:
+def _element(change: ElementChange, layout: Layout) -> bytes:
     words = change.key.split(" . ")
     if len(words) != len(layout.fields):
         raise NotPackable(change.key)

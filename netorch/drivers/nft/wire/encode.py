@@ -12,7 +12,7 @@ from typing import Final
 
 from netorch.drivers.netlink import attr, attr_text, nested
 from netorch.drivers.nft.chains import PRIORITY
-from netorch.drivers.nft.commands import Change, Step
+from netorch.drivers.nft.commands import ElementChange, Step
 from netorch.drivers.nft.wire import elements
 from netorch.drivers.nft.wire.expressions import encode
 from netorch.drivers.nft.wire.messages import DELETE_CHAIN, DELETE_RULE, NEW_CHAIN, NEW_RULE, NotPackable, message
@@ -27,16 +27,16 @@ _INGRESS, _DROP = 0, 0  # NF_NETDEV_INGRESS, NF_DROP
 _RULE_CHAIN, _RULE_EXPRESSIONS = 2, 4
 
 
-def messages(steps: Iterable[Step | Change], specs: Callable[[Change], str]) -> list[bytes]:
+def messages(steps: Iterable[Step | ElementChange], specs: Callable[[ElementChange], str]) -> list[bytes]:
     """Return steps as messages, in their order; `specs` tells what the set of a change says of itself.
 
     Raises:
       NotPackable: one of them is of a kind that is not understood here.
     """
     made: list[bytes] = []
-    changes: list[Change] = []
+    changes: list[ElementChange] = []
     for step in steps:
-        if isinstance(step, Change):
+        if isinstance(step, ElementChange):
             changes.append(step)
             continue
         if changes:

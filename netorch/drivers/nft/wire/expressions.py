@@ -26,7 +26,7 @@ _HTON: Final = 1  # NFT_BYTEORDER_HTON
 _NAME, _DATA = 1, 2  # NFTA_EXPR_*
 _JUDGED: Final = "verdict"  # what `immediate` is called here when it decides
 # Attributes that hold a value in an attribute of its own.
-_BOXED: Final = {("cmp", 3), ("bitwise", 4), ("bitwise", 5), ("immediate", 2)}
+_NESTED: Final = {("cmp", 3), ("bitwise", 4), ("bitwise", 5), ("immediate", 2)}
 
 
 class Expression(NamedTuple):
@@ -112,7 +112,7 @@ def encode(expression: Expression) -> bytes:
     if kind == _JUDGED:
         kind, data = "immediate", attr(1, _u32(0)) + attr(2, attr(VERDICT, _joined(parts)))
     else:
-        data = _joined((number, attr(VALUE, value) if (kind, number) in _BOXED else value) for number, value in parts)
+        data = _joined((number, attr(VALUE, value) if (kind, number) in _NESTED else value) for number, value in parts)
     return attr(ITEM, attr(_NAME, kind.encode() + b"\0") + attr(_DATA, data))
 
 
@@ -127,7 +127,7 @@ def _decode(item: bytes) -> Expression:
     kind = found.get(_NAME, b"\0")[:-1].decode(errors="replace")
     parts = []
     for number, value in sorted(each_attr(found.get(_DATA, b""))):
-        if (kind, number) in _BOXED:
+        if (kind, number) in _NESTED:
             inner = attrs(value)
             if VERDICT in inner:
                 return Expression(_JUDGED, tuple(sorted(each_attr(inner[VERDICT]))))

@@ -36,7 +36,7 @@ class Field(NamedTuple):
     size: int  # bytes
     form: Form
     needs: tuple[str, ...] = ()  # names of `facts`, in the order in which they are checked
-    turned: tuple[int, int] | None = None  # in a key of intervals: size and length of what is put into network order
+    byteorder: tuple[int, int] | None = None  # in a key of intervals: size and length of what is put into network order
     place: tuple[int, int] | None = None  # of a payload: base and offset
     within: bytes = b""  # the bits that are its own, when it is not whole bytes
 
@@ -156,8 +156,8 @@ def _payload(words: str, base: int, offset: int, size: int, form: Form, *needs: 
     return Field(words, partial(expressions.payload, base, offset, size), size, form, needs, place=(base, offset))
 
 
-def _meta(words: str, key: int, size: int, form: Form, turned: tuple[int, int] | None = None) -> Field:
-    return Field(words, partial(expressions.meta, key), size, form, turned=turned)
+def _meta(words: str, key: int, size: int, form: Form, byteorder: tuple[int, int] | None = None) -> Field:
+    return Field(words, partial(expressions.meta, key), size, form, byteorder=byteorder)
 
 
 def _ct(words: str, key: int, size: int) -> Field:
@@ -173,8 +173,8 @@ IIFTYPE: Final = _meta("meta iiftype", expressions.META_IIFTYPE, 2, _PLAIN)
 PROTOCOL: Final = _meta("meta protocol", expressions.META_PROTOCOL, 2, _PLAIN)
 ETHERTYPE: Final = _payload("ether type", LINK, 12, 2, _PLAIN, "ether")
 NFPROTO: Final = _meta("meta nfproto", expressions.META_NFPROTO, 1, _VERSION)
-L4PROTO: Final = _meta("meta l4proto", expressions.META_L4PROTO, 1, _DECIMAL, turned=(2, 1))
-MARK: Final = _meta("meta mark", expressions.META_MARK, 4, _HOST_HEX, turned=(4, 4))
+L4PROTO: Final = _meta("meta l4proto", expressions.META_L4PROTO, 1, _DECIMAL, byteorder=(2, 1))
+MARK: Final = _meta("meta mark", expressions.META_MARK, 4, _HOST_HEX, byteorder=(4, 4))
 # What nft loads by itself; rules of ours have no words for it.
 _IMPLIED: Final = (IIFTYPE, PROTOCOL, ETHERTYPE)
 _FIELDS: Final = (

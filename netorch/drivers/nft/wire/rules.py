@@ -7,13 +7,13 @@ count. The table of fields (wire.fields) serves both directions. What is not in 
 `words_of` reads only what `expressions_of` would have written: it puts its words back into expressions and compares. So a rule
 that somebody else has altered is never taken for one of ours.
 
-    ip daddr . th dport . meta l4proto @send-001388-0000beef.port4 goto sent
+    ip daddr . th dport . meta l4proto @egress-001388-0000beef.port4 goto sent
 
     meta load nfproto => 1; cmp eq 1 0x02                   the packet is IPv4: `ip daddr` needs that
     payload load 4b @ network + 16 => 1                     the key, in neighbouring registers
     payload load 2b @ transport + 2 => 9
     meta load l4proto => 10; byteorder 10 = hton(10)        in keys of intervals only
-    lookup 1 set send-001388-0000beef.port4
+    lookup 1 set egress-001388-0000beef.port4
     immediate 0 goto sent
 """
 
@@ -152,8 +152,8 @@ class _Writer:
         place = 0
         for field in fields:
             self._add(field.load(register(place)))
-            if intervals and field.turned is not None:
-                self._add(expressions.byteorder(*field.turned, register(place)))
+            if intervals and field.byteorder is not None:
+                self._add(expressions.byteorder(*field.byteorder, register(place)))
             place += -(-field.size // 4)
         self._add(expressions.lookup(name))
 

@@ -70,7 +70,7 @@ def test_a_ping_that_the_group_accepts_and_whose_reply_the_acl_rejects_has_a_lin
     """EC2's example: 203.0.113.12 pings the instance; the ACL permits inbound ICMP and not outbound ICMP."""
     ledger = ledger_of(HERE)
     request, reply = flow(FAR, A, 8 << 8, ICMP, 77), flow(A, FAR, 0, ICMP, 77)
-    ledger.refuse(VNI, packet(reply, 84), "acl_egress", 620, established=True)
+    ledger.drop(VNI, packet(reply, 84), "acl_egress", 620, established=True)
     counted = connection(request, sent=(4, 336), answered=(1, 84))
     ledger.accept(VNI, counted, 650)
     assert table(finish(ledger), *WHAT, "srcport", "dstport", "protocol") == [
@@ -81,7 +81,7 @@ def test_a_ping_that_the_group_accepts_and_whose_reply_the_acl_rejects_has_a_lin
 
 def test_what_the_receiver_refuses_the_sender_has_sent() -> None:
     ledger = ledger_of(HERE, OTHER)
-    ledger.refuse(VNI, packet(flow(A, B)), "sg_ingress", 620, established=False)
+    ledger.drop(VNI, packet(flow(A, B)), "sg_ingress", 620, established=False)
     assert table(finish(ledger), *WHAT, "reject-reason", "log-status") == [
         "eni-1 - - - - - - NODATA",
         "eni-2 10.0.0.4 10.0.0.5 1 60 REJECT SecurityGroupIngress OK",
@@ -91,18 +91,18 @@ def test_what_the_receiver_refuses_the_sender_has_sent() -> None:
 def test_what_a_host_refuses_for_its_own_sake_is_the_senders_where_it_is_here_and_else_the_receivers() -> None:
     for source, destination in ((A, FAR), (FAR, A)):
         ledger = ledger_of(HERE)
-        ledger.refuse(VNI, packet(flow(source, destination)), "allowance", 620, established=False)
+        ledger.drop(VNI, packet(flow(source, destination)), "allowance", 620, established=False)
         line = f"eni-1 {source} {destination} 1 60 REJECT ConnectionAllowance OK"
         assert table(finish(ledger), *WHAT, "reject-reason", "log-status") == [line]
     ledger = ledger_of(HERE, OTHER)
-    ledger.refuse(VNI, packet(flow(A, B)), "allowance", 620, established=False)
+    ledger.drop(VNI, packet(flow(A, B)), "allowance", 620, established=False)
     assert table(finish(ledger), "interface-id", "action") == ["eni-1 REJECT", "eni-2 -"]
 
 
 def test_what_the_sender_may_not_send_the_receiver_never_saw() -> None:
     ledger = ledger_of(HERE, OTHER)
     ledger.accept(VNI, connection(flow(A, B), sent=(5, 500)), 630)
-    ledger.refuse(VNI, packet(flow(A, B), 100), "acl_egress", 640, established=True)
+    ledger.drop(VNI, packet(flow(A, B), 100), "acl_egress", 640, established=True)
     assert table(finish(ledger), *WHAT) == [
         "eni-1 10.0.0.4 10.0.0.5 1 100 REJECT",
         "eni-1 10.0.0.4 10.0.0.5 4 400 ACCEPT",
@@ -154,7 +154,7 @@ def test_a_new_log_does_not_count_what_was_before_it() -> None:
 def test_a_log_has_the_traffic_that_was_asked_for(traffic: Traffic, actions: list[str]) -> None:
     ledger = ledger_of(HERE, traffic=traffic)
     ledger.accept(VNI, connection(flow(A, FAR), sent=(1, 60)), 650)
-    ledger.refuse(VNI, packet(flow(FAR, A)), "sg_ingress", 650, established=False)
+    ledger.drop(VNI, packet(flow(FAR, A)), "sg_ingress", 650, established=False)
     assert table(finish(ledger), "action") == actions
 
 
@@ -180,8 +180,8 @@ def test_flags_of_tcp_are_those_of_the_interval_together(case: str) -> None:
 
 def test_a_refused_acknowledgement_is_told_with_a_syn_only() -> None:
     ledger = ledger_of(HERE)
-    ledger.refuse(VNI, packet(flow(FAR, A, 1), flags=0x12), "sg_ingress", 650, established=False)
-    ledger.refuse(VNI, packet(flow(FAR, A, 2), flags=0x18), "sg_ingress", 650, established=False)
+    ledger.drop(VNI, packet(flow(FAR, A, 1), flags=0x12), "sg_ingress", 650, established=False)
+    ledger.drop(VNI, packet(flow(FAR, A, 2), flags=0x18), "sg_ingress", 650, established=False)
     assert table(finish(ledger), "dstport", "tcp-flags") == ["1 18", "2 0"]
 
 
@@ -198,7 +198,7 @@ NOT_LOGGED = {
 def test_traffic_of_the_cloud_itself_is_not_logged(case: str) -> None:
     ledger = ledger_of(HERE)
     ledger.accept(VNI, connection(NOT_LOGGED[case], (1, 60), (1, 60)), 650)
-    ledger.refuse(VNI, packet(NOT_LOGGED[case]), "sg_egress", 650, established=False)
+    ledger.drop(VNI, packet(NOT_LOGGED[case]), "sg_egress", 650, established=False)
     assert table(finish(ledger), "log-status") == ["NODATA"]
 
 
@@ -251,7 +251,7 @@ def test_a_clock_that_is_set_ends_the_interval(now: float) -> None:
 
 
 def entries(ledger: Ledger) -> int:
-    return sum(len(book.entries) for book in ledger.books.values())
+    return sum(len(index.entries) for index in ledger.logs.values())
 
 
 def test_memory_is_bounded_under_a_scan_and_the_line_says_so() -> None:
@@ -283,8 +283,8 @@ def test_ten_interfaces_of_one_vpc_leave_room_for_another_of_whatever_owner(owne
     ledger.configure([target(*noisy, name="noisy"), target(quiet, name="quiet")], 600)
     for k in range(1, 11):
         for n in range(10):
-            ledger.refuse(VNI, packet(flow(f"10.0.1.{k}", f"10.9.0.{n}")), "sg_egress", 610, established=False)
-    ledger.refuse(VNI + 1, packet(flow("10.0.2.1", "10.9.9.9")), "sg_egress", 620, established=False)
+            ledger.drop(VNI, packet(flow(f"10.0.1.{k}", f"10.9.0.{n}")), "sg_egress", 610, established=False)
+    ledger.drop(VNI + 1, packet(flow("10.0.2.1", "10.9.9.9")), "sg_egress", 620, established=False)
     lines = {finished.log.id: finished.lines for finished in ledger.finish(660)}
     assert len([line for line in lines["fl-noisy"] if not line.endswith("SKIPDATA")]) == 50
     assert len(lines["fl-quiet"]) == 1
@@ -299,7 +299,7 @@ def test_an_owner_of_many_vpcs_leaves_room_for_another_owner() -> None:
     ledger.configure([*(target(one, name=one.id) for one in noisy), target(quiet, name="quiet")], 600)
     for one in (*noisy, quiet):
         for port in range(10):
-            ledger.refuse(one.vni, packet(flow(A, FAR, port)), "sg_egress", 610, established=False)
+            ledger.drop(one.vni, packet(flow(A, FAR, port)), "sg_egress", 610, established=False)
     lines = {finished.log.name: table(finished, "log-status") for finished in ledger.finish(660)}
     assert lines.pop("quiet") == ["OK"] * 10
     assert sum(line == "OK" for status in lines.values() for line in status) == 80

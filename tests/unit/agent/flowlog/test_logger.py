@@ -10,7 +10,7 @@ import pytest
 
 from netorch.agent.flowlog.files import LogFiles, log_directory, read_lines
 from netorch.agent.flowlog.logger import RETRY_S, FlowLogger
-from netorch.drivers.conntrack.nflog import Refused
+from netorch.drivers.conntrack.nflog import DroppedPacket
 from netorch.drivers.conntrack.sources import Heard
 from netorch.errors import KernelError
 from tests.unit.agent.flowlog.traffic import FAR, VNI, A, connection, flow, interface, target
@@ -79,8 +79,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def suppressed(vni: int) -> Refused:
-    return Refused(reason="untold", payload=b"", ethertype=0, indev=f"vrf{vni}", outdev="", lladdr="", mark=0, at_s=0)
+def suppressed(vni: int) -> DroppedPacket:
+    return DroppedPacket(reason="suppressed", payload=b"", ethertype=0, indev=f"vrf{vni}", outdev="", lladdr="", mark=0, at_s=0)
 
 
 def counted(packets: int) -> Heard:
@@ -129,9 +129,9 @@ def test_losses_become_skipdata(bench: Bench) -> None:
 def test_refusals_that_were_not_told_become_skipdata(bench: Bench) -> None:
     bench.configure()
     bench.turn(661)
-    bench.sources.heard = [Heard(refused=(suppressed(VNI),))]
+    bench.sources.heard = [Heard(dropped=(suppressed(VNI),))]
     bench.turn(721)
-    bench.sources.heard = [Heard(refused=(suppressed(VNI + 1),))]  # of another VPC
+    bench.sources.heard = [Heard(dropped=(suppressed(VNI + 1),))]  # of another VPC
     bench.turn(781)
     assert bench.lines() == ["- NODATA", "- SKIPDATA", "- NODATA"]
 

@@ -18,14 +18,14 @@ class Bell(Task):
     """Notes its turns."""
 
     def __init__(self) -> None:
-        self.ear, self.mouth = os.pipe()
+        self.listener, self.mouth = os.pipe()
         self.at: float | None = None
         self.turns: list[Turn] = []
         self.closed = False
 
     def fileno(self) -> int | None:
         """Return where it is rung."""
-        return self.ear
+        return self.listener
 
     def wake_at(self, now: float) -> float | None:
         """Return the time that was set."""
@@ -37,7 +37,7 @@ class Bell(Task):
 
     def close(self) -> None:
         """Let go."""
-        os.close(self.ear)
+        os.close(self.listener)
         os.close(self.mouth)
         self.closed = True
 
@@ -78,7 +78,7 @@ def test_a_task_wakes_the_loop_takes_its_turns_and_is_closed(world: World, monke
     bell.at = world.clock.now + 0.25
     before = len(bell.turns)
     agent.step(3600)
-    assert bell.ear in poller.descriptors
+    assert bell.listener in poller.descriptors
     assert poller.waits_ms == [250.0]
     assert len(bell.turns) == before + 1
     agent.close()

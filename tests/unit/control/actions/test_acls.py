@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import acls, subnets, vpcs
-from netorch.control.actions.acls import Entry
+from netorch.control.actions.acls import EntryRequest
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import Writes
 from netorch.model.security import Direction, NetworkAcl, default_acl_id
@@ -13,7 +13,7 @@ from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 
-SSH = Entry(number=100, allow=False, protocol="tcp", ports="22", cidr="10.1.2.3/8")
+SSH = EntryRequest(number=100, allow=False, protocol="tcp", ports="22", cidr="10.1.2.3/8")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_new_acl_denies_everything(acl: NetworkAcl) -> None:
 
 def test_entries_stand_in_the_order_of_their_numbers(store: Store, acme: Caller, acl: NetworkAcl) -> None:
     acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
-    rest = Entry(number=99, allow=True, protocol="all", cidr="0.0.0.0/0")
+    rest = EntryRequest(number=99, allow=True, protocol="all", cidr="0.0.0.0/0")
     changed = acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, rest)
     assert [(entry.number, entry.cidr) for entry in changed.ingress] == [(99, "0.0.0.0/0"), (100, "10.0.0.0/8")]
     assert changed.egress == ()
@@ -63,7 +63,7 @@ def test_a_number_is_there_once_each_way_until_it_is_replaced_or_deleted(store: 
         acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
     with refused("InvalidNetworkAclEntry.NotFound", "egress entry 100"):
         acls.replace_network_acl_entry(store, acme, acl.id, Direction.EGRESS, SSH)
-    open_ = Entry(number=100, allow=True, protocol="tcp", ports="22", cidr="10.0.0.0/8")
+    open_ = EntryRequest(number=100, allow=True, protocol="tcp", ports="22", cidr="10.0.0.0/8")
     assert acls.replace_network_acl_entry(store, acme, acl.id, Direction.INGRESS, open_).ingress[0].allow
     assert acls.delete_network_acl_entry(store, acme, acl.id, Direction.INGRESS, 100).ingress == ()
     with refused("InvalidNetworkAclEntry.NotFound"):
@@ -71,19 +71,19 @@ def test_a_number_is_there_once_each_way_until_it_is_replaced_or_deleted(store: 
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "asked",
     [
-        Entry(number=0, allow=True, protocol="all", cidr="0.0.0.0/0"),
-        Entry(number=32767, allow=True, protocol="all", cidr="0.0.0.0/0"),
-        Entry(number=1, allow=True, protocol="sctp", cidr="0.0.0.0/0"),
-        Entry(number=1, allow=True, protocol="udp", ports="2-1", cidr="0.0.0.0/0"),
-        Entry(number=1, allow=True, protocol="all", cidr="sg-web"),
-        Entry(number=1, allow=True, protocol="icmpv6", cidr="0.0.0.0/0"),
+        EntryRequest(number=0, allow=True, protocol="all", cidr="0.0.0.0/0"),
+        EntryRequest(number=32767, allow=True, protocol="all", cidr="0.0.0.0/0"),
+        EntryRequest(number=1, allow=True, protocol="sctp", cidr="0.0.0.0/0"),
+        EntryRequest(number=1, allow=True, protocol="udp", ports="2-1", cidr="0.0.0.0/0"),
+        EntryRequest(number=1, allow=True, protocol="all", cidr="sg-web"),
+        EntryRequest(number=1, allow=True, protocol="icmpv6", cidr="0.0.0.0/0"),
     ],
 )
-def test_an_entry_that_means_nothing_is_refused(store: Store, acme: Caller, acl: NetworkAcl, wish: Entry) -> None:
+def test_an_entry_that_means_nothing_is_refused(store: Store, acme: Caller, acl: NetworkAcl, asked: EntryRequest) -> None:
     with refused("InvalidParameterValue"):
-        acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, wish)
+        acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, asked)
 
 
 def test_a_subnet_uses_the_acl_that_is_associated(store: Store, acme: Caller, subnet: Subnet, acl: NetworkAcl) -> None:
@@ -122,10 +122,10 @@ def test_acls_and_their_entries_have_their_quotas(store: Store, acme: Caller, vp
     acls.create_network_acl_entry(store, acme, acl.id, Direction.INGRESS, SSH)
     with refused("NetworkAclEntryLimitExceeded", "IPv4"):
         acls.create_network_acl_entry(
-            store, acme, acl.id, Direction.INGRESS, Entry(number=1, allow=True, protocol="all", cidr="10.0.0.0/8")
+            store, acme, acl.id, Direction.INGRESS, EntryRequest(number=1, allow=True, protocol="all", cidr="10.0.0.0/8")
         )
     acls.create_network_acl_entry(
-        store, acme, acl.id, Direction.INGRESS, Entry(number=2, allow=True, protocol="all", cidr="::/0")
+        store, acme, acl.id, Direction.INGRESS, EntryRequest(number=2, allow=True, protocol="all", cidr="::/0")
     )
     limit(store, entries_per_acl=0)
     assert len(acls.delete_network_acl_entry(store, acme, acl.id, Direction.INGRESS, 2).ingress) == 1

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import enis, groups, instances, memberships, permissions, prefix_lists, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.permissions import Permission
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import Writes
@@ -111,7 +111,7 @@ def test_a_vpc_goes_with_its_default_group_but_not_with_others(
 
 
 @pytest.mark.parametrize(
-    ("wish", "stored"),
+    ("asked", "stored"),
     [
         (HTTPS, (6, 443, 443, "0.0.0.0/0")),
         (Permission(protocol="udp", ports="8000-8080", peer="10.1.2.3/8"), (17, 8000, 8080, "10.0.0.0/8")),
@@ -124,16 +124,16 @@ def test_a_vpc_goes_with_its_default_group_but_not_with_others(
     ],
 )
 def test_words_become_a_rule(
-    store: Store, acme: Caller, group: SecurityGroup, wish: Permission, stored: tuple[int, int, int, str]
+    store: Store, acme: Caller, group: SecurityGroup, asked: Permission, stored: tuple[int, int, int, str]
 ) -> None:
-    (rule,) = permissions.authorize(store, acme, group.id, Direction.INGRESS, [wish])
+    (rule,) = permissions.authorize(store, acme, group.id, Direction.INGRESS, [asked])
     assert permissions.words_of(rule) == stored
     assert described(store, acme, group.id).ingress == (rule,)
     assert rule.id.startswith("sgr-")
 
 
 @pytest.mark.parametrize(
-    ("wish", "code", "match"),
+    ("asked", "code", "match"),
     [
         (Permission(protocol="TCP", peer="::/0"), "InvalidParameterValue", "write tcp"),
         (Permission(protocol="tcp", ports="0-65536", peer="::/0"), "InvalidParameterValue", "65536 is not a port"),
@@ -146,10 +146,10 @@ def test_words_become_a_rule(
     ],
 )
 def test_words_that_mean_nothing_are_refused(
-    store: Store, acme: Caller, group: SecurityGroup, wish: Permission, code: str, match: str
+    store: Store, acme: Caller, group: SecurityGroup, asked: Permission, code: str, match: str
 ) -> None:
     with refused(code, match):
-        permissions.authorize(store, acme, group.id, Direction.EGRESS, [HTTPS, wish])
+        permissions.authorize(store, acme, group.id, Direction.EGRESS, [HTTPS, asked])
     assert len(described(store, acme, group.id).egress) == 2
 
 
@@ -212,7 +212,7 @@ def test_who_raises_the_quota_of_rules_lowers_that_of_groups(rules: int, groups_
 def test_an_interface_is_in_the_default_group_unless_it_names_others(
     store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, group: SecurityGroup
 ) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     assert placed.eni.groups == (default_group_id(vpc.id),)
     spare = enis.create_network_interface(store, acme, subnet.id, groups=[group.id, group.id])
     assert spare.groups == (group.id,)
@@ -226,7 +226,7 @@ def test_an_interface_is_in_the_default_group_unless_it_names_others(
 def test_other_groups_of_an_instance_are_its_mappings_at_once(
     store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, group: SecurityGroup
 ) -> None:
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     before = store.revision()
     both = tuple(sorted([group.id, default_group_id(vpc.id)]))
     changed = memberships.modify_instance_groups(store, acme, placed.instance.id, both[::-1])

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import hosts, instances, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Role
 from netorch.model.status import AgentStatus
@@ -48,11 +48,11 @@ def test_a_host_lives_while_its_agent_holds_the_live_key(store: Store, operator:
 def test_a_host_with_interfaces_is_not_deleted_and_may_be_used_again(
     store: Store, operator: Caller, acme: Caller, two_hosts: None
 ) -> None:
-    placed = instances.run_instance(store, acme, Wish(host="hv1"))
+    placed = instances.run_instance(store, acme, RunRequest(host="hv1"))
     with pytest.raises(ApiError, match=r"host hv1: still has 1 network interface") as refusal:
         hosts.delete_host(store, operator, "hv1")
     assert refusal.value.code == "DependencyViolation"
-    assert instances.run_instance(store, acme, Wish(host="hv1")).host.name == "hv1"
+    assert instances.run_instance(store, acme, RunRequest(host="hv1")).host.name == "hv1"
     assert placed.host.name == "hv1"
 
 
@@ -68,8 +68,8 @@ def test_nothing_is_placed_on_a_host_that_is_being_deleted(store: Store, acme: C
     vpcs.create_default_vpc(store, acme)
     store.txn([], [Put(keys.host_drain("hv1"), b'"hv1"')])
     with pytest.raises(ApiError, match=r"host hv1: is being deleted"):
-        instances.run_instance(store, acme, Wish(host="hv1"))
-    assert instances.run_instance(store, acme, Wish()).host.name == "hv2"
+        instances.run_instance(store, acme, RunRequest(host="hv1"))
+    assert instances.run_instance(store, acme, RunRequest()).host.name == "hv2"
 
 
 def test_a_missing_host_is_named(store: Store, operator: Caller) -> None:

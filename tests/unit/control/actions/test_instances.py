@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import enis, flow_logs, hosts, instances, moves, subnets, vpcs
-from netorch.control.actions.instances import Placed, Wish
+from netorch.control.actions.instances import Placed, RunRequest
 from netorch.control.views import mappings
 from netorch.control.views.describe import InstanceState, describe_instances, describe_interfaces, describe_vpcs, resolve
 from netorch.errors import ApiError
@@ -27,7 +27,7 @@ def subnet(store: Store, acme: Caller, two_hosts: None) -> Subnet:
 
 @pytest.fixture
 def placed(store: Store, acme: Caller, subnet: Subnet) -> Placed:
-    return instances.run_instance(store, acme, Wish(name="w1", subnet=subnet.id, host="hv1"))
+    return instances.run_instance(store, acme, RunRequest(name="w1", subnet=subnet.id, host="hv1"))
 
 
 def keys_below(store: Store, *prefixes: str) -> list[str]:
@@ -45,8 +45,8 @@ def say(store: Store, host: str, eni_id: str, state: EniState, reason: str = "")
 
 
 def test_an_instance_with_nothing_said_lands_in_the_default_vpc(store: Store, acme: Caller, two_hosts: None) -> None:
-    first = instances.run_instance(store, acme, Wish())
-    second = instances.run_instance(store, acme, Wish())
+    first = instances.run_instance(store, acme, RunRequest())
+    second = instances.run_instance(store, acme, RunRequest())
     assert (first.eni.address, second.eni.address) == ("172.31.0.4", "172.31.0.5")
     assert first.instance.vni == second.instance.vni
     assert {first.host.name, second.host.name} == {"hv1", "hv2"}
@@ -54,7 +54,7 @@ def test_an_instance_with_nothing_said_lands_in_the_default_vpc(store: Store, ac
 
 def test_one_transaction_makes_instance_interface_mappings_and_placement(store: Store, acme: Caller, subnet: Subnet) -> None:
     before = store.revision()
-    placed = instances.run_instance(store, acme, Wish(name="w1", subnet=subnet.id, host="hv2"))
+    placed = instances.run_instance(store, acme, RunRequest(name="w1", subnet=subnet.id, host="hv2"))
     assert store.revision() == before + 1
     assert placed.eni.addresses == ("10.0.1.4", "fd00:1::4")
     for address in placed.eni.addresses:
@@ -64,58 +64,58 @@ def test_one_transaction_makes_instance_interface_mappings_and_placement(store: 
 
 
 def test_a_full_subnet_says_so(store: Store, acme: Caller, subnet: Subnet) -> None:
-    placed = instances.run_instances(store, acme, Wish(name="w", subnet=subnet.id), 11)
+    placed = instances.run_instances(store, acme, RunRequest(name="w", subnet=subnet.id), 11)
     assert len({one.eni.address for one in placed}) == 11
     with refused("InsufficientFreeAddressesInSubnet", r"10\.0\.1\.0/28"):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     instances.terminate_instance(store, acme, placed[3].instance.id)
-    assert instances.run_instance(store, acme, Wish(subnet=subnet.id)).eni.address == placed[3].eni.address
+    assert instances.run_instance(store, acme, RunRequest(subnet=subnet.id)).eni.address == placed[3].eni.address
 
 
 def test_a_freed_address_comes_again_as_late_as_possible(store: Store, acme: Caller, subnet: Subnet, placed: Placed) -> None:
     instances.terminate_instance(store, acme, placed.instance.id)
-    assert instances.run_instance(store, acme, Wish(subnet=subnet.id)).eni.address == "10.0.1.5"
+    assert instances.run_instance(store, acme, RunRequest(subnet=subnet.id)).eni.address == "10.0.1.5"
 
 
 @pytest.mark.parametrize(
-    ("wish", "code"),
+    ("asked", "code"),
     [
-        (Wish(address="10.0.1.4"), "InvalidIPAddress.InUse"),
-        (Wish(address="10.0.1.1"), "InvalidParameterValue"),
-        (Wish(address="10.0.1.15"), "InvalidParameterValue"),
-        (Wish(address="10.0.2.4"), "InvalidParameterValue"),
-        (Wish(host="hv9"), "InvalidHostID.NotFound"),
-        (Wish(name="w1"), "InvalidParameterValue"),
-        (Wish(mac="01:00:00:00:00:01"), "InvalidParameterValue"),
-        (Wish(attachment=Attachment.EXISTING), "InvalidParameterValue"),
-        (Wish(netns="x"), "InvalidParameterValue"),
+        (RunRequest(address="10.0.1.4"), "InvalidIPAddress.InUse"),
+        (RunRequest(address="10.0.1.1"), "InvalidParameterValue"),
+        (RunRequest(address="10.0.1.15"), "InvalidParameterValue"),
+        (RunRequest(address="10.0.2.4"), "InvalidParameterValue"),
+        (RunRequest(host="hv9"), "InvalidHostID.NotFound"),
+        (RunRequest(name="w1"), "InvalidParameterValue"),
+        (RunRequest(mac="01:00:00:00:00:01"), "InvalidParameterValue"),
+        (RunRequest(attachment=Attachment.EXISTING), "InvalidParameterValue"),
+        (RunRequest(netns="x"), "InvalidParameterValue"),
     ],
 )
-def test_a_wish_that_cannot_be_met_is_refused_and_leaves_nothing(
-    store: Store, acme: Caller, subnet: Subnet, placed: Placed, wish: Wish, code: str
+def test_a_request_that_cannot_be_met_is_refused_and_leaves_nothing(
+    store: Store, acme: Caller, subnet: Subnet, placed: Placed, asked: RunRequest, code: str
 ) -> None:
     before = store.revision()
     with refused(code):
-        instances.run_instance(store, acme, msgspec.structs.replace(wish, subnet=subnet.id))
+        instances.run_instance(store, acme, msgspec.structs.replace(asked, subnet=subnet.id))
     assert store.revision() == before
 
 
 def test_a_mac_is_taken_once_in_a_vpc_and_free_in_another(store: Store, acme: Caller, subnet: Subnet) -> None:
     mac = "06:00:00:00:00:01"
-    instances.run_instance(store, acme, Wish(subnet=subnet.id, mac=mac))
+    instances.run_instance(store, acme, RunRequest(subnet=subnet.id, mac=mac))
     with refused("InvalidParameterValue", mac):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, mac=mac))
-    assert instances.run_instance(store, acme, Wish(mac=mac)).eni.mac == mac
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, mac=mac))
+    assert instances.run_instance(store, acme, RunRequest(mac=mac)).eni.mac == mac
 
 
 def test_an_instance_needs_a_hypervisor(store: Store, acme: Caller) -> None:
     with refused("InsufficientInstanceCapacity", "no hypervisor"):
-        instances.run_instance(store, acme, Wish())
+        instances.run_instance(store, acme, RunRequest())
 
 
 def test_a_terminated_instance_leaves_only_its_subnets_cursor(store: Store, acme: Caller, subnet: Subnet) -> None:
     before = keys_below(store, "")
-    placed = instances.run_instance(store, acme, Wish(name="w1", subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(name="w1", subnet=subnet.id))
     instances.terminate_instance(store, acme, placed.instance.id)
     assert set(keys_below(store, "")) - set(before) == {f"alloc/subnet/{subnet.id}"}
 
@@ -126,10 +126,10 @@ def test_anothers_instance_cannot_be_terminated(store: Store, globex: Caller, pl
 
 
 def test_an_interface_goes_from_instance_to_instance(store: Store, acme: Caller, subnet: Subnet, placed: Placed) -> None:
-    other = instances.run_instance(store, acme, Wish(name="w2", subnet=subnet.id, host="hv2"))
+    other = instances.run_instance(store, acme, RunRequest(name="w2", subnet=subnet.id, host="hv2"))
     eni = enis.create_network_interface(store, acme, subnet.id, name="floating")
     with refused("InvalidIPAddress.InUse", eni.address):
-        instances.run_instance(store, acme, Wish(subnet=subnet.id, address=eni.address))
+        instances.run_instance(store, acme, RunRequest(subnet=subnet.id, address=eni.address))
     enis.attach_network_interface(store, acme, eni.id, placed.instance.id)
     assert mappings.lookup_mapping(store, acme, subnet.vni, eni.address).record.host == "hv1"
     with refused("InvalidNetworkInterface.InUse", placed.instance.id):
@@ -220,8 +220,8 @@ def test_an_instance_moves_on_although_its_former_host_is_dead(
 def test_an_instance_in_somebody_elses_namespace_does_not_move(
     store: Store, acme: Caller, operator: Caller, subnet: Subnet
 ) -> None:
-    wish = Wish(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns="/proc/4711/ns/net")
-    placed = instances.run_instance(store, operator, wish)
+    asked = RunRequest(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns="/proc/4711/ns/net")
+    placed = instances.run_instance(store, operator, asked)
     with refused("UnsupportedOperation", "somebody else's"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
 
@@ -259,7 +259,7 @@ def test_resources_are_found_by_id_and_by_name(store: Store, acme: Caller, opera
 def test_an_ambiguous_name_is_answered_with_the_candidates(
     store: Store, acme: Caller, globex: Caller, operator: Caller, placed: Placed
 ) -> None:
-    instances.run_instance(store, globex, Wish(name="w1"))
+    instances.run_instance(store, globex, RunRequest(name="w1"))
     inventory = read_inventory(store)
     with refused("InvalidParameterValue", "acme/web/w1, globex/default/w1"):
         resolve(inventory, operator, "i", "w1")
@@ -290,7 +290,7 @@ def test_a_bulk_of_dual_stack_instances_on_many_hosts_fits_into_transactions(
         store, acme, vpc_of(subnet, store, acme), name="b", cidr="10.0.2.0/24", ipv6_cidr="fd00:1:0:1::/64"
     )
     before = store.revision()
-    placed = instances.run_instances(store, acme, Wish(name="w", subnet=wide.id), 100)
+    placed = instances.run_instances(store, acme, RunRequest(name="w", subnet=wide.id), 100)
     assert store.revision() == before + 8
     assert len({one.eni.ipv6_address for one in placed}) == 100
     assert len({one.host.name for one in placed}) == 32
@@ -307,7 +307,7 @@ def test_an_instance_with_all_interfaces_it_may_have_is_terminated_at_once(
     wide = subnets.create_subnet(
         store, acme, vpc_of(subnet, store, acme), name="b", cidr="10.0.2.0/24", ipv6_cidr="fd00:1:0:1::/64"
     )
-    placed = instances.run_instance(store, acme, Wish(subnet=wide.id, host="hv1"))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=wide.id, host="hv1"))
     made = [enis.create_network_interface(store, acme, wide.id) for _ in range(15)]
     for eni in made[:14]:
         enis.attach_network_interface(store, acme, eni.id, placed.instance.id)
@@ -323,16 +323,18 @@ def test_an_instance_with_all_interfaces_it_may_have_is_terminated_at_once(
 def test_two_interfaces_of_a_vpc_never_share_a_port_name(store: Store, clock: Clock, subnet: Subnet) -> None:
     numbers = iter([1 << 40, 1, (1 << 40) + 5, 3 << 40, 2])
     caller = Caller(owner="acme", now=clock, entropy=lambda: next(numbers))
-    first = instances.run_instance(store, caller, Wish(subnet=subnet.id))
-    second = instances.run_instance(store, caller, Wish(subnet=subnet.id))
+    first = instances.run_instance(store, caller, RunRequest(subnet=subnet.id))
+    second = instances.run_instance(store, caller, RunRequest(subnet=subnet.id))
     assert port_name(first.eni.id) != port_name(second.eni.id)
 
 
-@pytest.mark.parametrize("wish", [Wish(), Wish(host="hv9"), Wish(groups=("sg-00100100000000000",)), Wish(address="10.0.0.4")])
-def test_a_refused_instance_leaves_no_default_vpc_behind(store: Store, globex: Caller, wish: Wish) -> None:
+@pytest.mark.parametrize(
+    "asked", [RunRequest(), RunRequest(host="hv9"), RunRequest(groups=("sg-00100100000000000",)), RunRequest(address="10.0.0.4")]
+)
+def test_a_refused_instance_leaves_no_default_vpc_behind(store: Store, globex: Caller, asked: RunRequest) -> None:
     before = store.list("")
     with pytest.raises(ApiError):
-        instances.run_instances(store, globex, wish, 1)
+        instances.run_instances(store, globex, asked, 1)
     assert store.list("").kvs == before.kvs
 
 
@@ -341,14 +343,14 @@ def test_of_many_instances_none_runs_when_the_last_is_refused(store: Store, oper
     vpc = vpcs.create_vpc(store, acme, name="tight", cidrs=["10.0.0.0/16"])
     small = subnets.create_subnet(store, acme, vpc.id, name="s", cidr="10.0.0.0/28")
     large = subnets.create_subnet(store, acme, vpc.id, name="l", cidr="10.0.1.0/24")
-    instances.run_instance(store, acme, Wish(name="w-14", subnet=large.id))
+    instances.run_instance(store, acme, RunRequest(name="w-14", subnet=large.id))
     before = store.list("")
     with refused("InvalidParameterValue", "w-14"):
-        instances.run_instances(store, acme, Wish(name="w", subnet=large.id), 15)
+        instances.run_instances(store, acme, RunRequest(name="w", subnet=large.id), 15)
     with refused("InsufficientFreeAddressesInSubnet"):
-        instances.run_instances(store, acme, Wish(subnet=small.id), 15)
+        instances.run_instances(store, acme, RunRequest(subnet=small.id), 15)
     assert store.list("").kvs == before.kvs
-    made = instances.run_instances(store, acme, Wish(), 20)
+    made = instances.run_instances(store, acme, RunRequest(), 20)
     assert len({placed.eni.vni for placed in made}) == 1
     assert read_inventory(store).unreadable == []
 
@@ -357,7 +359,7 @@ def test_a_flow_log_goes_with_what_it_records(store: Store, operator: Caller, ac
     hosts.create_host(store, operator, name="lone", underlay="192.0.2.77")
     vpc = vpcs.create_vpc(store, acme, name="logged", cidrs=["10.0.0.0/16"])
     subnet = subnets.create_subnet(store, acme, vpc.id, name="s", cidr="10.0.0.0/24")
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     spare = enis.create_network_interface(store, acme, subnet.id)
     logs = {
         resource: flow_logs.create_flow_log(store, acme, resource, name=f"l{n}").id

@@ -76,11 +76,11 @@ def test_a_list_does_not_grow_beyond_what_its_groups_may_have(store: Store, acme
 
 def test_a_list_that_a_rule_refers_to_is_not_deleted(store: Store, acme: Caller, vpc: Vpc, offices: PrefixList) -> None:
     group = default_group_id(vpc.id)
-    wish = Permission(protocol="icmp", peer=offices.id)
-    permissions.authorize(store, acme, group, Direction.EGRESS, [wish])
+    request = Permission(protocol="icmp", peer=offices.id)
+    permissions.authorize(store, acme, group, Direction.EGRESS, [request])
     with refused("DependencyViolation", "a rule of security group default"):
         prefix_lists.delete_prefix_list(store, acme, offices.id)
-    permissions.revoke(store, acme, group, Direction.EGRESS, [wish])
+    permissions.revoke(store, acme, group, Direction.EGRESS, [request])
     with refused("DependencyViolation", "prefix list"):
         vpcs.delete_vpc(store, acme, vpc.id)
     prefix_lists.delete_prefix_list(store, acme, offices.id)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from netorch.control.actions import enis, instances, prefix_lists, route_tables, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.route_tables import RouteOrigin, RouteState, create_route, delete_route, replace_route
 from netorch.control.base.quotas import set_quotas
 from netorch.model.eni import primary_eni_id
@@ -36,7 +36,7 @@ def table(store: Store, acme: Caller, vpc: Vpc) -> RouteTable:
 @pytest.fixture
 def firewall(store: Store, acme: Caller, subnet: Subnet) -> str:
     """Return the id of the interface of an instance fw-1."""
-    placed = instances.run_instance(store, acme, Wish(name="fw-1", subnet=subnet.id, source_dest_check=False))
+    placed = instances.run_instance(store, acme, RunRequest(name="fw-1", subnet=subnet.id, source_dest_check=False))
     assert not placed.eni.source_dest_check
     return placed.eni.id
 
@@ -89,7 +89,7 @@ def test_the_route_to_an_interface_that_ends_is_a_black_hole(
     create_route(store, acme, table.id, "0.0.0.0/0", "eni fw-1")
     instances.terminate_instance(store, acme, f"i-{firewall[-17:]}")
     assert routes(store, acme, table)["0.0.0.0/0"] == (firewall, RouteState.BLACKHOLE)
-    assert not read_inventory(store).quarantined
+    assert not read_inventory(store).isolated
     with refused("InvalidNetworkInterfaceID.NotFound"):
         create_route(store, acme, table.id, "192.0.2.0/24", firewall)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from netorch.control.actions import instances, route_tables, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import Writes
 from netorch.control.views.describe import describe_vpcs
@@ -69,7 +69,7 @@ def test_a_quota_stored_for_an_owner_is_his_limit(store: Store, acme: Caller, gl
     vpcs.create_vpc(store, globex, name="b", cidrs=["10.0.0.0/16"])
 
 
-def test_a_wished_vni_is_given_once_and_not_again_within_the_quarantine(store: Store, acme: Caller, clock: Clock) -> None:
+def test_a_requested_vni_is_given_once_and_not_again_within_the_hold_down(store: Store, acme: Caller, clock: Clock) -> None:
     vpc = vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"], vni=5000)
     assert vpc.vni == 5000
     with refused("InvalidParameterValue", "VNI 5000 is in use"):
@@ -144,13 +144,13 @@ def test_subnets_must_lie_inside_and_beside_each_other(store: Store, acme: Calle
 def test_a_subnet_counts_its_free_addresses(store: Store, acme: Caller, vpc: Vpc, two_hosts: None) -> None:
     subnet = subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.1.0/28")
     assert subnets.describe_subnet(store, acme, subnet.id).available_addresses == 11
-    instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     assert subnets.describe_subnet(store, acme, subnet.id).available_addresses == 10
 
 
 def test_a_subnet_with_an_interface_is_not_deleted(store: Store, acme: Caller, vpc: Vpc, two_hosts: None) -> None:
     subnet = subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.1.0/28")
-    placed = instances.run_instance(store, acme, Wish(subnet=subnet.id))
+    placed = instances.run_instance(store, acme, RunRequest(subnet=subnet.id))
     with refused("DependencyViolation", "1 network interface"):
         subnets.delete_subnet(store, acme, subnet.id)
     instances.terminate_instance(store, acme, placed.instance.id)

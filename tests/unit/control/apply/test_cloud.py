@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import enis, instances, moves, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.apply.changes import Action
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.describe import describe_vpcs
@@ -158,7 +158,7 @@ def test_another_vni_replaces_the_vpc_with_all_in_it(store: Store, operator: Cal
 
 def test_instances_of_the_top_level_live_beside_others_in_the_default_vpc(store: Store, operator: Caller) -> None:
     apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="a"), InstanceDecl(name="b")]))
-    instances.run_instance(store, operator, Wish(name="by-hand"))
+    instances.run_instance(store, operator, RunRequest(name="by-hand"))
     plan = apply(store, operator, Cloud(hosts=HOSTS, instances=[InstanceDecl(name="b")]))
     assert summary(plan) == [("delete", "instance", "default/default/a")]
     plan = apply(store, operator, Cloud(hosts=HOSTS))
@@ -201,7 +201,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(store: Store, op
         plan_cloud(store, operator, cloud)
 
 
-def test_deleting_everything_leaves_only_the_quarantine(store: Store, operator: Caller) -> None:
+def test_deleting_everything_leaves_only_the_hold_down(store: Store, operator: Caller) -> None:
     apply(store, operator, Cloud(vpcs=[msgspec.structs.replace(ACME, instances=[])]))
     apply(store, operator, Cloud())
     left = {kv.key.rpartition("/")[0] or kv.key for kv in store.list("").kvs}
@@ -259,14 +259,14 @@ def test_a_plan_may_use_the_vni_that_it_frees_for_the_same_owner(store: Store, o
 
 
 def test_a_vpc_that_cannot_be_made_stops_no_other_of_its_file(store: Store, operator: Caller) -> None:
-    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("a"), small("taken", vni=5000)]))
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[small("a"), small("received", vni=5000)]))
     lost = small("lost", subnets=[SubnetDecl(name="s", cidr="10.0.0.0/24")], instances=[InstanceDecl(name="i", host="hv9")])
     clash = [small("a", tags={"x": "y"}), small("b", vni=5000, owner="acme"), lost, small("c")]
     plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=clash), source="/srv/other.yaml")
     assert [stuck.path for stuck in plan.stuck] == ["acme/b", "default/lost"]
     assert [str(stuck.error).partition(":")[0] for stuck in plan.stuck] == ["InvalidParameterValue", "InvalidHostID.NotFound"]
     apply_cloud(store, plan)
-    assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"a", "taken", "c"}
+    assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"a", "received", "c"}
     assert read_inventory(store).unreadable == []
 
 

@@ -145,7 +145,7 @@ def test_a_flow_log_made_meanwhile_is_noticed(store: Store, operator: Caller) ->
         apply_cloud(store, plan)
 
 
-def test_lodgers_bring_and_take_their_own_flow_logs_only(store: Store, operator: Caller) -> None:
+def test_default_vpc_instances_bring_and_take_their_own_flow_logs_only(store: Store, operator: Caller) -> None:
     def guest(name: str) -> Cloud:
         return Cloud(hosts=HOSTS, instances=[InstanceDecl(name=name, host="hv1", flow_logs=[FlowLogDecl(name=f"of-{name}")])])
 

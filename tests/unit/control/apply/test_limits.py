@@ -100,7 +100,7 @@ def test_a_record_that_fits_into_no_transaction_is_named_before_anything_is_writ
         plan_cloud(store, operator, Cloud(vpcs=[small("g", security_groups=[SecurityGroupDecl(name="g", ingress=rules)])]))
     vpc = vpcs.create_vpc(store, operator, name="h", cidrs=["10.0.0.0/16"])
     group = create_security_group(store, operator, vpc.id, name="g")
-    wishes = [Permission(protocol="tcp", ports=port, peer="10.0.0.0/8", description="x" * 250) for port in range(6000)]
+    requests = [Permission(protocol="tcp", ports=port, peer="10.0.0.0/8", description="x" * 250) for port in range(6000)]
     with refused("RequestResourceCountExceeded", group.id):
-        authorize(store, operator, group.id, Direction.INGRESS, wishes)
+        authorize(store, operator, group.id, Direction.INGRESS, requests)
     assert before < store.revision()

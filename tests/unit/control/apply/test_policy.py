@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from netorch.control.actions import acls, enis, groups, instances, memberships, permissions, prefix_lists
-from netorch.control.actions.acls import Entry
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.acls import EntryRequest
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.permissions import Permission
 from netorch.control.apply.changes import Change
 from netorch.control.apply.cloud import Progress, apply_cloud, plan_cloud
@@ -170,7 +170,7 @@ def test_what_commands_changed_is_put_back(store: Store, operator: Caller) -> No
     permissions.authorize(store, operator, default, Direction.INGRESS, [Permission(protocol="all", peer="0.0.0.0/0")])
     acl = next(acl_id for acl_id, stored in vpc.of(NetworkAcl).items() if stored.record.is_default)
     acls.create_network_acl_entry(
-        store, operator, acl, Direction.INGRESS, Entry(number=1, allow=False, protocol="tcp", cidr="0.0.0.0/0")
+        store, operator, acl, Direction.INGRESS, EntryRequest(number=1, allow=False, protocol="tcp", cidr="0.0.0.0/0")
     )
     plan = apply(store, operator, cloud())
     assert [(change.kind, change.name, shown(change)) for change in plan.changes] == [
@@ -340,7 +340,7 @@ def test_commands_and_files_mean_the_same(store: Store, operator: Caller) -> Non
     lb = groups.create_security_group(store, operator, vpc.id, name="lb")
     web = groups.create_security_group(store, operator, vpc.id, name="web", description="what serves", tags={"team": "blue"})
     subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "a")
-    placed = instances.run_instance(store, operator, Wish(name="w1", subnet=subnet.id, host="hv1"))
+    placed = instances.run_instance(store, operator, RunRequest(name="w1", subnet=subnet.id, host="hv1"))
     memberships.modify_instance_groups(store, operator, placed.instance.id, [web.id, lb.id])
     permissions.revoke(
         store,
@@ -356,6 +356,6 @@ def test_commands_and_files_mean_the_same(store: Store, operator: Caller) -> Non
         (web, Direction.INGRESS, "icmp", "8/0", "pl-offices", ""),
         (web, Direction.INGRESS, "47", "", "10.1.2.3/8", ""),
     ):
-        wish = Permission(protocol=protocol, ports=ports, peer=peer, description=description)
-        permissions.authorize(store, operator, group.id, direction, [wish])
+        request = Permission(protocol=protocol, ports=ports, peer=peer, description=description)
+        permissions.authorize(store, operator, group.id, direction, [request])
     assert plan_cloud(store, operator, cloud(instances=VPC.instances[:1])).changes == ()

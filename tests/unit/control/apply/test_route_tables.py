@@ -215,12 +215,12 @@ def test_the_check_groups_and_host_of_an_instance_change_at_once(store: Store, o
 def test_instances_of_the_top_level_leave_the_routes_of_the_default_vpc_alone(store: Store, operator: Caller) -> None:
     for host in HOSTS:
         hosts.create_host(store, operator, name=host.name, underlay=host.underlay)
-    lodger = Cloud(instances=[InstanceDecl(name="fw")])
-    apply(store, operator, lodger)
+    default_index = Cloud(instances=[InstanceDecl(name="fw")])
+    apply(store, operator, default_index)
     default = records(store, "default", "default")
     (main,) = default.each(RouteTable)
     route_tables.create_route(store, operator, main.id, "0.0.0.0/0", "eni fw")
-    assert apply(store, operator, lodger).changes == ()
+    assert apply(store, operator, default_index).changes == ()
     apply(store, operator, Cloud())
     (main,) = records(store, "default", "default").each(RouteTable)
     assert [route.destination for route in main.routes] == ["0.0.0.0/0"]

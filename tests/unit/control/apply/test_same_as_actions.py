@@ -71,7 +71,7 @@ def by_commands(store: Store, caller: Caller) -> str:
     )
     table = route_tables.create_route_table(store, caller, vpc.id, name="inner")
     acl = acls.create_network_acl(store, caller, vpc.id, name="strict")
-    entry = acls.Entry(number=10, allow=True, protocol="tcp", cidr="0.0.0.0/0", ports=22)
+    entry = acls.EntryRequest(number=10, allow=True, protocol="tcp", cidr="0.0.0.0/0", ports=22)
     acls.create_network_acl_entry(store, caller, acl.id, Direction.INGRESS, entry)
     prefix_lists.create_prefix_list(store, caller, vpc.id, name="offices", cidrs=["192.0.2.0/24"], max_entries=4)
     group = groups.create_security_group(store, caller, vpc.id, name="ssh")
@@ -79,13 +79,13 @@ def by_commands(store: Store, caller: Caller) -> str:
     subnet = subnets.create_subnet(
         store, caller, vpc.id, name="a", cidr="10.0.1.0/24", ipv6_cidr="fd00::/64", route_table=table.id, network_acl=acl.id
     )
-    for wish in (
-        instances.Wish(
+    for request in (
+        instances.RunRequest(
             name="one", host="hv2", address="10.0.1.4", mac="06:00:00:00:00:01", groups=(group.id,), source_dest_check=False
         ),
-        instances.Wish(name="two", tags={"role": "db"}),
+        instances.RunRequest(name="two", tags={"role": "db"}),
     ):
-        instances.run_instance(store, caller, msgspec.structs.replace(wish, subnet=subnet.id))
+        instances.run_instance(store, caller, msgspec.structs.replace(request, subnet=subnet.id))
     main = next(info.table for info in route_tables.describe_route_tables(store, caller, vpc.id) if info.table.main)
     route_tables.create_route(store, caller, main.id, "10.0.1.0/24", "eni one")
     route_tables.create_route(store, caller, table.id, "0.0.0.0/0", "eni one")
@@ -173,9 +173,9 @@ def test_a_plan_refuses_the_instances_that_a_command_refuses(
     stores: tuple[Store, Store], acme: Caller, field: str, value: str
 ) -> None:
     by_commands(stores[0], acme)
-    wish = instances.Wish(name="three", subnet=_id(stores[0], "subnet", "a"))
+    request = instances.RunRequest(name="three", subnet=_id(stores[0], "subnet", "a"))
     with pytest.raises(ApiError) as command:
-        instances.run_instance(stores[0], acme, msgspec.structs.replace(wish, **{field: value}))
+        instances.run_instance(stores[0], acme, msgspec.structs.replace(request, **{field: value}))
     by_file(stores[1], acme)
     third = msgspec.structs.replace(InstanceDecl(name="three"), **{field: value})
     with pytest.raises(ApiError) as plan:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from netorch.control.actions import enis, instances
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.actions.permissions import Permission, authorize
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.describe import describe_vpcs
@@ -70,7 +70,9 @@ def test_a_second_plan_that_does_more_than_was_shown_is_not_carried_out(store: S
     wanted = acme(instances=INSTANCES[:1])
     plan = plan_cloud(store, operator, wanted, source=SOURCE)
     subnet = next(stored.record for stored in records(store).of(Subnet).values() if stored.record.name == "a")
-    instances.run_instance(store, operator, Wish(name="new", subnet=subnet.id, host="hv1"))  # which the file would end as well
+    instances.run_instance(
+        store, operator, RunRequest(name="new", subnet=subnet.id, host="hv1")
+    )  # which the file would end as well
     gone = next(stored.record for stored in records(store).of(Instance).values() if stored.record.name == "w2")
     instances.terminate_instance(store, operator, gone.id)
     before = store.revision()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.actions import instances, subnets, vpcs
-from netorch.control.actions.instances import Wish
+from netorch.control.actions.instances import RunRequest
 from netorch.control.views.health import read_health
 from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.status import AgentStatus
@@ -21,7 +21,9 @@ def _say(store: Store, key: str, record: msgspec.Struct) -> None:
 def test_a_host_carries_the_vpcs_of_the_interfaces_that_it_says_are_attached(store: Store, acme: Caller, two_hosts: None) -> None:
     vpc = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
     subnet = subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.1.0/24")
-    enis = [instances.run_instance(store, acme, Wish(name=name, subnet=subnet.id, host="hv1")).eni.id for name in ("one", "two")]
+    enis = [
+        instances.run_instance(store, acme, RunRequest(name=name, subnet=subnet.id, host="hv1")).eni.id for name in ("one", "two")
+    ]
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0))  # from before it had any
     assert [(host.vpcs, host.attached, host.mappings) for host in read_health(store, 0.0).hosts] == [(0, 0, 0)] * 2
     _say(store, keys.eni_status("hv1", enis[0]), EniStatus(state=EniState.ATTACHED))
@@ -54,7 +56,7 @@ def test_a_host_without_an_agent_is_not_well_though_it_carries_nothing(store: St
 
 def test_packets_that_no_host_may_send_are_a_problem_for_some_minutes(store: Store, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
-    counters = {"unverified": 3, "stranger": 0, "sg_ingress": 9}
+    counters = {"unverified": 3, "unknown_vtep": 0, "sg_ingress": 9}
     _say(store, keys.agent_status("hv2"), AgentStatus(version="1", pid=1, started_at=0.0, counters=counters, violated_at=1000.0))
     (problem,) = read_health(store, 1060.0).problems
     assert problem.startswith("host hv2: packets came that no honest host sends (3 unverified in all, the last 1m ago)")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from netorch.drivers.nft.commands import Change, as_text, is_deletable, is_words, steps
+from netorch.drivers.nft.commands import ElementChange, as_text, is_deletable, is_words, steps
 from netorch.drivers.nft.wire.elements import pack
 from netorch.drivers.nft.wire.messages import NotPackable
 from netorch.state.nft import NftChain, NftMap
@@ -15,7 +15,7 @@ from tests import chains
 
 
 def packed(spec: str, key: str, value: str = "") -> bytes:
-    return b"".join(pack([Change(True, "inet", "s", spec, key, value)], lambda change: change.spec))
+    return b"".join(pack([ElementChange(True, "inet", "s", spec, key, value)], lambda change: change.spec))
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_what_is_not_understood_is_left_to_libnftables(spec: str, key: str, valu
 
 def test_no_text_becomes_syntax() -> None:
     assert all(map(is_words, chains.POLICY))
-    evil = NftChain(vni=5000, name="send-001388-00000001", rules=("accept; flush ruleset",))
+    evil = NftChain(vni=5000, name="egress-001388-00000001", rules=("accept; flush ruleset",))
     assert not is_words(evil)
     assert is_deletable(evil)
-    assert not is_words(NftMap(vni=5000, name="class-001388.4", spec="type mark : mark; }\nflush ruleset"))
+    assert not is_words(NftMap(vni=5000, name="identity-001388.4", spec="type mark : mark; }\nflush ruleset"))
     assert not is_deletable(NftChain(name="a\nflush ruleset", rules=()))
 
 
 def test_text_never_deletes_an_element_of_a_chains_set() -> None:
-    emptied = NftChain(vni=5000, name=chains.SEND, rules=chains.SEND_CHAIN.rules, sets=())
-    assert "delete element" not in as_text(steps([Create(chains.SEND_CHAIN), Replace(chains.SEND_CHAIN, emptied)]))
+    emptied = NftChain(vni=5000, name=chains.EGRESS, rules=chains.EGRESS_CHAIN.rules, sets=())
+    assert "delete element" not in as_text(steps([Create(chains.EGRESS_CHAIN), Replace(chains.EGRESS_CHAIN, emptied)]))

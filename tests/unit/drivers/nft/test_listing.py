@@ -31,7 +31,7 @@ PORTS = """table netdev netorch {
 RULES = ("ether saddr 06:00:00:00:00:01 ip saddr 10.0.0.11 meta mark set 0x4e54 accept", "counter name spoofed drop")
 
 FORWARD = """table inet netorch {
-\tset tracked_sender {
+\tset tracked_egress {
 \t\ttypeof ct direction . ct mark
 \t\telements = { 0 . 0x00000001,
 \t\t\t     1 . 0x00000002 }
@@ -43,13 +43,13 @@ FORWARD = """table inet netorch {
 \t\t\t     "v-0013880000001" : 16 }
 \t}
 
-\tmap class-001388.4 {
+\tmap identity-001388.4 {
 \t\ttype ipv4_addr : mark
 \t\telements = { 10.0.0.1 : 0x0000beef, 10.0.0.2 comment "}, { ; drop" : 0x00000007,
 \t\t\t     10.0.0.3 : 0x00000008 }
 \t}
 
-\tset send-001388-0000beef.port4 {
+\tset egress-001388-0000beef.port4 {
 \t\ttype inet_proto . inet_service . ipv4_addr
 \t\tflags interval
 \t\telements = { 6 . 80-443 . 10.0.0.0/8,
@@ -66,11 +66,11 @@ FORWARD = """table inet netorch {
 \t\tgoto deliver
 \t}
 
-\tchain send-001388-0000beef {
-\t\tct state 0x2,0x4 ct direction . ct mark @tracked_sender goto deliver
+\tchain egress-001388-0000beef {
+\t\tct state 0x2,0x4 ct direction . ct mark @tracked_egress goto deliver
 \t\tmeta nfproto 2 goto sent
 \t\tmeta nfproto 10 goto sent
-\t\tmeta l4proto . th dport . ip daddr @send-001388-0000beef.port4 goto sent
+\t\tmeta l4proto . th dport . ip daddr @egress-001388-0000beef.port4 goto sent
 \t}
 }
 """
@@ -100,31 +100,31 @@ def test_an_empty_chain_of_a_port_has_no_rules() -> None:
 
 def test_what_vpcs_have_in_the_table_is_told_in_the_words_that_made_it() -> None:
     held = ChainSet(
-        name="send-001388-0000beef.port4",
+        name="egress-001388-0000beef.port4",
         spec="type inet_proto . inet_service . ipv4_addr; flags interval",
         elements=("17 . 53 . 0.0.0.0/0", "6 . 80-443 . 10.0.0.0/8"),
     )
     rules = (
-        "ct state established,related ct direction . ct mark @tracked_sender goto deliver",
+        "ct state established,related ct direction . ct mark @tracked_egress goto deliver",
         "meta nfproto ipv4 goto sent",
         "meta nfproto ipv6 goto sent",
-        "meta l4proto . th dport . ip daddr @send-001388-0000beef.port4 goto sent",
+        "meta l4proto . th dport . ip daddr @egress-001388-0000beef.port4 goto sent",
     )
     assert list(objects_of(OVERLAY, "inet", parse_table(FORWARD))) == [
         element("zone", "vx5000", "0x10"),
         element("zone", "v-0013880000001", "0x10"),
-        NftMap(vni=5000, name="class-001388.4", spec="type ipv4_addr : mark"),
-        element("class-001388.4", "10.0.0.1", "0xbeef"),
-        element("class-001388.4", "10.0.0.2", "0x7"),
-        element("class-001388.4", "10.0.0.3", "0x8"),
-        NftChain(vni=5000, name="send-001388-0000beef", rules=rules, sets=(held,)),
+        NftMap(vni=5000, name="identity-001388.4", spec="type ipv4_addr : mark"),
+        element("identity-001388.4", "10.0.0.1", "0xbeef"),
+        element("identity-001388.4", "10.0.0.2", "0x7"),
+        element("identity-001388.4", "10.0.0.3", "0x8"),
+        NftChain(vni=5000, name="egress-001388-0000beef", rules=rules, sets=(held,)),
     ]
 
 
 def test_a_set_that_has_lost_its_chain_is_told_as_a_chain_without_rules() -> None:
-    text = FORWARD.replace("chain send-001388-0000beef", "chain sentinel")
+    text = FORWARD.replace("chain egress-001388-0000beef", "chain sentinel")
     (chain,) = (obj for obj in objects_of(OVERLAY, "inet", parse_table(text)) if isinstance(obj, NftChain))
-    assert (chain.name, chain.rules, len(chain.sets)) == ("send-001388-0000beef", (), 1)
+    assert (chain.name, chain.rules, len(chain.sets)) == ("egress-001388-0000beef", (), 1)
 
 
 @pytest.mark.parametrize(

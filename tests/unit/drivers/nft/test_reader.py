@@ -132,12 +132,12 @@ def strange_rule(chain: str) -> bytes:
 
 def test_what_there_are_no_words_for_is_told_by_bytes_and_as_libnftables_lists_it() -> None:
     table = Table(*OBJECTS)
-    table.held[wire.GET_RULE].append(strange_rule(chains.SEND))
+    table.held[wire.GET_RULE].append(strange_rule(chains.EGRESS))
     blocks = table.read("inet")
-    assert [block.name for block in blocks if is_strange(block)] == [chains.SEND]
-    listed = [Block("chain", chains.SEND, ["log drop"], []), Block("chain", chains.TAKE, ["wrong"], [])]
-    (send,) = [block for block in in_words(blocks, listed) if block.name == chains.SEND]
-    (take,) = [block for block in in_words(blocks, listed) if block.name == chains.TAKE]
+    assert [block.name for block in blocks if is_strange(block)] == [chains.EGRESS]
+    listed = [Block("chain", chains.EGRESS, ["log drop"], []), Block("chain", chains.INGRESS, ["wrong"], [])]
+    (send,) = [block for block in in_words(blocks, listed) if block.name == chains.EGRESS]
+    (take,) = [block for block in in_words(blocks, listed) if block.name == chains.INGRESS]
     assert send.lines == ["log drop"]
     assert take.lines != ["wrong"]
 
@@ -149,9 +149,9 @@ def element_of(name: str, key: bytes, more: bytes = b"") -> bytes:
 
 
 def test_an_element_with_more_to_it_than_ours_is_none_of_ours() -> None:
-    table = Table(NftMap(vni=5000, name="class-001388.4", spec="type ipv4_addr : mark"), *chains.PEERS[:1])
+    table = Table(NftMap(vni=5000, name="identity-001388.4", spec="type ipv4_addr : mark"), *chains.PEERS[:1])
     expiring = attr(4, bytes(8))
-    table.held[wire.GET_ELEMENTS].append(element_of("class-001388.4", bytes((10, 0, 0, 66)), expiring))
+    table.held[wire.GET_ELEMENTS].append(element_of("identity-001388.4", bytes((10, 0, 0, 66)), expiring))
     (held,) = [block for block in table.read("inet") if block.kind == "map"]
     assert len(held.elements) == 2
     assert is_strange(held)
@@ -176,20 +176,20 @@ def test_the_digest_is_of_what_belongs_to_no_vpc_whatever_it_says(changed: str) 
     digests = [digest(OVERLAY, "inet", shared(number).read("inet")) for number in (0, 1)]
     assert digests[0] != digests[1]
     fewer = shared(0)
-    fewer.held[wire.GET_RULE] = [rule for rule in fewer.held[wire.GET_RULE] if chains.SEND.encode() not in rule]
+    fewer.held[wire.GET_RULE] = [rule for rule in fewer.held[wire.GET_RULE] if chains.EGRESS.encode() not in rule]
     assert digest(OVERLAY, "inet", fewer.read("inet")) == digests[0]
 
 
 def test_elements_of_shared_maps_are_read_by_the_types_of_their_set() -> None:
     spec = "type ifname : verdict; size 65535"
     table = Table(*chains.MAPS)
-    wanted = NftElement(netns=OVERLAY, family="inet", set="sends", items=(PORT,), vni=5000, value=f"goto {chains.BORDER}")
+    wanted = NftElement(netns=OVERLAY, family="inet", set="egress_policy", items=(PORT,), vni=5000, value=f"goto {chains.BORDER}")
     made = messages(steps([Create(wanted)]), lambda change: spec)
     table.held[wire.GET_ELEMENTS] = [made[0][HEADER.size :]]
     numbers = {3: 0x8, 4: 41, 5: 16, 6: 0xFFFFFF00, 7: 16}
     described = b"".join(attr(kind, number.to_bytes(4, "big")) for kind, number in numbers.items())
     size = nested(9, attr(1, (65535).to_bytes(4, "big")))
-    table.held[wire.GET_SET].append(bytes(4) + attr_text(_TABLE, "netorch") + attr_text(2, "sends") + described + size)
+    table.held[wire.GET_SET].append(bytes(4) + attr_text(_TABLE, "netorch") + attr_text(2, "egress_policy") + described + size)
     blocks = table.read("inet")
     assert wanted in objects_of(OVERLAY, "inet", blocks)
-    assert next(block for block in blocks if block.name == "sends").spec == spec
+    assert next(block for block in blocks if block.name == "egress_policy").spec == spec

@@ -51,7 +51,7 @@ LITERALS = (
     "ip6 daddr 2001:db8::/33 icmpv6 type 0-255 icmpv6 code 4 goto sent",
     "meta mark 0x4e55 return",
 )
-RULES = [*rules_of([*chains.CHAINS, PORT_CHAIN]), *(("inet", chains.SEND, rule) for rule in LITERALS)]
+RULES = [*rules_of([*chains.CHAINS, PORT_CHAIN]), *(("inet", chains.EGRESS, rule) for rule in LITERALS)]
 
 
 def there_and_back(family: str, chain: str, words: str) -> str:
@@ -93,7 +93,7 @@ FIELDS = {
     4: ("ip saddr", "ip daddr", "th sport", "th dport", "meta l4proto", "meta mark", "icmp type", "icmp code"),
     6: ("ip6 saddr", "ip6 daddr", "th sport", "th dport", "meta l4proto", "meta mark", "icmpv6 type", "icmpv6 code"),
 }
-NAME = "send-001388-0000beef"
+NAME = "egress-001388-0000beef"
 
 
 @st.composite
@@ -179,7 +179,7 @@ def test_an_altered_rule_is_never_taken_for_the_one_it_was(rule: tuple[str, str,
         "ip daddr 10.0.0.1 ip6 daddr fe80::1 accept",
         "arp saddr ip 10.0.0.1 accept",
         "meta l4proto 256 accept",
-        "meta l4proto @send-001388-0000beef.one accept",
+        "meta l4proto @egress-001388-0000beef.one accept",
         "meta mark set ip daddr vmap @x",
         "th dport == 5 accept",
         "frag frag-off & 3 == 0 accept",
@@ -222,10 +222,10 @@ def test_a_rule_is_put_into_expressions_once_for_all_chains_whose_sets_it_does_n
 
     monkeypatch.setattr(encode_module, "expressions_of", noting)
     encode_module._expressions.cache_clear()
-    shared = "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto taken"
+    shared = "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 goto received"
     for number in range(20):
-        name = f"take-{number:06x}-0000beef"
-        own = f"meta mark . meta l4proto @{name}.peer_net goto taken"
+        name = f"ingress-{number:06x}-0000beef"
+        own = f"meta mark . meta l4proto @{name}.peer_net goto received"
         steps = [Step("add", "rule", "inet", name, rule) for rule in (shared, own)]
         messages = encode_module.messages(steps, lambda change: change.spec)
         for message, rule in zip(messages, (shared, own), strict=True):

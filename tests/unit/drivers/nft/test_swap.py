@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from netorch.drivers.nft.commands import as_text, element_changes, of_elements, preparations, steps
-from netorch.drivers.nft.swap import is_turned, present, turn, turning
+from netorch.drivers.nft.swap import is_swapped, present, swapped, swapping
 from netorch.state.nft import NftChain
 from netorch.state.op import Create, Delete, Op, Replace
 from tests import chains
 
-OLD = chains.SEND_CHAIN
+OLD = chains.EGRESS_CHAIN
 
 
 def with_elements(*elements: str) -> NftChain:
@@ -27,10 +27,10 @@ OTHER = with_elements(*LAST[1:], "::1 . 7 . 6")
 
 
 @pytest.mark.parametrize("chain", [obj for obj in chains.POLICY if isinstance(obj, NftChain)], ids=lambda chain: chain.name)
-def test_a_chain_turned_twice_is_the_same(chain: NftChain) -> None:
-    assert turn(turn(chain)) == chain
-    assert not is_turned(chain.name, chain.rules)
-    assert is_turned(chain.name, turn(chain).rules) == bool(chain.sets)
+def test_a_chain_swapped_twice_is_the_same(chain: NftChain) -> None:
+    assert swapped(swapped(chain)) == chain
+    assert not is_swapped(chain.name, chain.rules)
+    assert is_swapped(chain.name, swapped(chain).rules) == bool(chain.sets)
 
 
 def test_only_what_adds_or_deletes_is_about_elements() -> None:
@@ -47,7 +47,7 @@ def test_elements_go_to_the_set_that_is_read_now() -> None:
 
 @pytest.mark.parametrize("turned", [set(), {OLD.name}], ids=["the first time", "the second time"])
 def test_no_transaction_lets_a_chain_read_a_set_that_it_fills(turned: set[str]) -> None:
-    op = turning(Replace(OLD, OTHER), turned)
+    op = swapping(Replace(OLD, OTHER), turned)
     assert isinstance(op, Replace)
     assert isinstance(op.old, NftChain)
     assert isinstance(op.obj, NftChain)
@@ -61,5 +61,5 @@ def test_no_transaction_lets_a_chain_read_a_set_that_it_fills(turned: set[str]) 
 
 @pytest.mark.parametrize("op", [Create(OLD), Delete(OLD)])
 def test_what_is_made_again_or_deleted_is_what_is_there(op: Op) -> None:
-    assert turning(op, ()) == op
-    assert turning(op, {OLD.name}).obj == turn(OLD)
+    assert swapping(op, ()) == op
+    assert swapping(op, {OLD.name}).obj == swapped(OLD)

@@ -31,7 +31,7 @@ def status(world: World, host: str, vni: int) -> bytes:
 @pytest.mark.parametrize(
     "key", ["vpc/001001/vpc", "vpc/001001/sg/sg-1", "vpc/001001/subnet/{subnet}", "vpc/001001/eni/{eni}", "map/001001/{remote}"]
 )
-def test_a_poisoned_record_degrades_one_vpc_and_keeps_its_objects(world: World, key: str, value: bytes) -> None:
+def test_an_unreadable_record_degrades_one_vpc_and_keeps_its_objects(world: World, key: str, value: bytes) -> None:
     vpc, subnet = world.vpc("a")
     _, other = world.vpc("b")
     local, remote = world.run(subnet, "hv1"), world.run(subnet, "hv2")
@@ -108,7 +108,7 @@ def test_a_mapping_that_makes_no_sense_hides_no_other_mapping(world: World, fiel
 
 
 @pytest.mark.parametrize("value", [b"{", b"null", b'{"name":"hv1","underlay":7}', b'{"name":"hv1","underlay":"fd00::1"}'])
-def test_a_poisoned_host_record_keeps_the_host_as_it_is(world: World, value: bytes) -> None:
+def test_an_unreadable_host_record_keeps_the_host_as_it_is(world: World, value: bytes) -> None:
     _, subnet = world.vpc("a")
     world.run(subnet, "hv1")
     world.settle(2)

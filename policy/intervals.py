@@ -5,9 +5,9 @@ So what a customer's rules say is taken apart: into what each prefix adds to tho
 means nothing, and into stretches of addresses on which the rules agree for ACLs, where it decides.
 Source: net/netfilter/nft_set_pipapo.c, nft_pipapo_insert: -EEXIST, -ENOTEMPTY.
 
-A few boxes are no set but a rule each: that costs a packet less than a set does, and the kernel as well, which looks for a set by
-its name among all those of its table, one by one, whenever anything names or reads it (4 us for a VPC's set at 2,000 VPCs).
-Source: net/netfilter/nf_tables_api.c, nft_set_lookup.
+A few intervals are no set but a rule each: that costs a packet less than a set does, and the kernel as well, which looks for a
+set by its name among all those of its table, one by one, whenever anything names or reads it (4 us for a VPC's set at 2,000
+VPCs). Source: net/netfilter/nf_tables_api.c, nft_set_lookup.
 
 The order of the fields decides how fast: the kernel goes from field to field with the boxes that match so far, one by one. So the
 address comes first, which the fewest boxes have in common, and the protocol last, which most have. A peer with many ports has a
@@ -25,7 +25,7 @@ import msgspec
 from netorch.model.addr import BITS, Prefix, format_ip
 from netorch.model.security import ICMP, ICMPV6
 from netorch.state.nft import ChainSet
-from policy.services import EVERYTHING, NOTHING, WITH_PORTS, Range, Services, type_boxes
+from policy.services import EVERYTHING, NOTHING, WITH_PORTS, Range, Services, type_intervals
 
 ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 ICMP_OF = {4: ICMP, 6: ICMPV6}
@@ -101,7 +101,7 @@ class Lookup(msgspec.Struct, frozen=True):
     """A look-up of a packet among boxes: in a set that one chain reads, or with one after the other."""
 
     match: str  # the packet's side, e.g. "ip saddr . th dport . meta l4proto"
-    boxes: tuple[str, ...]  # sorted, e.g. "10.0.0.0/8 . 80-443 . 6"
+    intervals: tuple[str, ...]  # sorted, e.g. "10.0.0.0/8 . 80-443 . 6"
     set: ChainSet | None  # of the boxes
 
     def rules(self, verdict: str) -> Iterator[str]:
@@ -109,8 +109,8 @@ class Lookup(msgspec.Struct, frozen=True):
         if self.set is not None:
             yield f"{self.match} @{self.set.name} {verdict}"
             return
-        for box in self.boxes:
-            spans = zip(self.match.split(" . "), box.split(" . "), strict=True)
+        for interval in self.intervals:
+            spans = zip(self.match.split(" . "), interval.split(" . "), strict=True)
             yield f"{' '.join(f'{field} {span}' for field, span in spans)} {verdict}"
 
 
@@ -129,7 +129,7 @@ def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch]) -
     yield from _lookup(f"{chain}.icmp{version}", f"{peer} . {word} type . {word} code", types, kinds.types[ICMP_OF[version]])
 
 
-def class_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Lookup]:
+def identity_lookups(chain: str, permitted: Mapping[int, Services]) -> Iterator[Lookup]:
     """Yield the look-ups by the other end's class, which the packet's mark tells; IPv4 and IPv6 share them.
 
     They are sets always: a class that comes or goes with its members is an element of some of them.
@@ -173,20 +173,20 @@ def _sorted_by_kind(permitted: Iterable[tuple[str, Services]]) -> _Kinds:
             elif protocol in WITH_PORTS:
                 kinds.ports += [f"{peer} . {_span(ports)} . {protocol}" for ports in ranges]
             else:
-                kinds.types[protocol] += [f"{peer} . {_span(types)} . {_span(codes)}" for types, codes in type_boxes(ranges)]
+                kinds.types[protocol] += [f"{peer} . {_span(types)} . {_span(codes)}" for types, codes in type_intervals(ranges)]
     return kinds
 
 
-def _lookup(name: str, match: str, types: str, boxes: list[str]) -> Iterator[Lookup]:
-    if 0 < len(boxes) <= _RULES:
-        yield Lookup(match, tuple(sorted(boxes)), None)
+def _lookup(name: str, match: str, types: str, intervals: list[str]) -> Iterator[Lookup]:
+    if 0 < len(intervals) <= _RULES:
+        yield Lookup(match, tuple(sorted(intervals)), None)
     else:
-        yield from _in_set(name, match, types, boxes)
+        yield from _in_set(name, match, types, intervals)
 
 
-def _in_set(name: str, match: str, types: str, boxes: list[str]) -> Iterator[Lookup]:
-    if boxes:
-        elements = tuple(sorted(boxes))
+def _in_set(name: str, match: str, types: str, intervals: list[str]) -> Iterator[Lookup]:
+    if intervals:
+        elements = tuple(sorted(intervals))
         yield Lookup(match, elements, ChainSet(name=name, spec=f"type {types}; flags interval", elements=elements))
 
 

@@ -12,12 +12,12 @@ from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
 from netorch.trace.paths import Paths
-from netorch.trace.rulebook import Rulebook
+from netorch.trace.policy_index import PolicyIndex
 
 
-def rulebook_of(*vpcs: VpcRecords) -> Rulebook:
+def policy_index_of(*vpcs: VpcRecords) -> PolicyIndex:
     """Return the rules of a VPC, or of peers, with the attached interfaces: only these have addresses that are mapped."""
-    return Rulebook(
+    return PolicyIndex(
         subnets=[found for records in vpcs for found in records.each(Subnet)],
         interfaces=[found for records in vpcs for found in _attached(records)],
         groups=[found for records in vpcs for found in records.each(SecurityGroup)],

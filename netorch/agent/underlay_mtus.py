@@ -19,7 +19,7 @@ Place = tuple[int, str]  # (VNI, address)
 _NOWHERE: Final[frozenset[Place]] = frozenset()
 
 
-class Peers:
+class UnderlayMtus:
     """The MTU of each host's underlay, and the mappings by host: one host's change touches what leads to it only."""
 
     def __init__(self) -> None:

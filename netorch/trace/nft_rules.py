@@ -61,7 +61,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     counter: str = ""
 
-    def judge(self, skb: Skb, sets: Sets) -> Verdict | None:
+    def evaluate(self, skb: Skb, sets: Sets) -> Verdict | None:
         """Return what the rule decides about a packet, or None; may change the packet's marks."""
         for step in self.steps:
             outcome = step(skb, sets)

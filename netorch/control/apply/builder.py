@@ -39,7 +39,7 @@ from netorch.store.alloc import FreeVni, vni_key
 Path = tuple[str, str]  # a VPC's owner and name
 
 
-class Draft:
+class PlanBuilder:
     """A plan in the making. It edits the records of the VPCs that it changes, and leaves the inventory as it is."""
 
     def __init__(self, inventory: Inventory, caller: Caller, source: Source) -> None:
@@ -49,8 +49,8 @@ class Draft:
         # With those that the plan adds.
         self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
-        self.lodgers: set[str] = set()  # instances of the file's top level, by name
-        self.lodging = False  # the default VPC is declared for them only
+        self.default_instances: set[str] = set()  # instances of the file's top level, by name
+        self.has_default_instances = False  # the default VPC is declared for them only
         self.planned: dict[Path, VpcRecords] = {}  # as they will be
         self.deleted: set[int] = set()  # VNIs of VPCs that end, be it to be made anew
         self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be made anew
@@ -59,9 +59,9 @@ class Draft:
         self._logs: dict[int, Logs] = {}  # by VNI
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
-    def lodgers_only(self, owner: str, name: str) -> bool:
+    def default_instances_only(self, owner: str, name: str) -> bool:
         """Return whether a VPC is there for instances of the file's top level only: it is everybody's, not this file's."""
-        return self.lodging and owner == DEFAULT_OWNER and name == DEFAULT_VPC_NAME
+        return self.has_default_instances and owner == DEFAULT_OWNER and name == DEFAULT_VPC_NAME
 
     def quotas_of(self, owner: str) -> Quotas:
         """Return an owner's limits."""
@@ -95,7 +95,7 @@ class Draft:
 
 def _placed(inventory: Inventory) -> Iterator[tuple[str, Instance]]:
     """Yield every instance that can be read, with its host."""
-    everything = [*inventory.vpcs.values(), *(found.rest for found in inventory.quarantined.values() if found.rest is not None)]
+    everything = [*inventory.vpcs.values(), *(found.rest for found in inventory.isolated.values() if found.rest is not None)]
     for records in everything:
         for instance_id, stored in records.of(Instance).items():
             eni = records.of(NetworkInterface).get(primary_eni_id(instance_id))
@@ -144,57 +144,62 @@ def enis_by_instance(records: VpcRecords) -> dict[str, list[Stored[NetworkInterf
 
 
 def delete_instance(
-    draft: Draft, records: VpcRecords, instance: Stored[Instance], enis: Sequence[Stored[NetworkInterface]], *, whole: bool
+    builder: PlanBuilder,
+    records: VpcRecords,
+    instance: Stored[Instance],
+    enis: Sequence[Stored[NetworkInterface]],
+    *,
+    whole: bool,
 ) -> None:
     """Add the end of an instance with its own interface; other ones are detached, or with `whole` deleted too."""
-    writes = draft.step()
-    draft.namespaces.release(writes, instance.record, instance_hosts(records, enis))
+    writes = builder.step()
+    builder.namespaces.release(writes, instance.record, instance_hosts(records, enis))
     found = [(eni, records.mappings_of(eni.record)) for eni in enis]
-    terminate_writes(writes, records.vpc.record, instance, found, draft.logs_of(records), whole=whole)
+    terminate_writes(writes, records.vpc.record, instance, found, builder.logs_of(records), whole=whole)
 
 
-def delete_vpc(draft: Draft, records: VpcRecords) -> None:
+def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     """Add the deletion of a VPC with everything in it: what runs, then what it ran in, then the VPC."""
-    draft.deleted.add(records.vni)
+    builder.deleted.add(records.vni)
     for connection in records.of(PeeringConnection).values():
-        delete_both(draft.step(), connection.record)
+        delete_both(builder.step(), connection.record)
     by_instance = enis_by_instance(records)
-    logs = draft.logs_of(records)
+    logs = builder.logs_of(records)
     for instance in records.of(Instance).values():
-        delete_instance(draft, records, instance, by_instance.get(instance.record.id, ()), whole=True)
+        delete_instance(builder, records, instance, by_instance.get(instance.record.id, ()), whole=True)
     for eni in by_instance.get("", ()):
-        interfaces.delete_writes(draft.step(), records.vpc.record, eni, {}, logs)
+        interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs)
     for subnet in records.of(Subnet).values():
-        delete_subnet(draft, records, subnet)
+        delete_subnet(builder, records, subnet)
     for table in records.of(RouteTable).values():
         if not table.record.main:
-            delete_part(draft.step(), records.vpc, table)
+            delete_part(builder.step(), records.vpc, table)
         elif table.record.routes:  # they may refer to prefix lists, which go before it does
             empty = msgspec.structs.replace(table.record, routes=())
-            draft.step().change(keys.resource(empty.id), table.mod_revision, empty)
-    _delete_policies(draft, records)
+            builder.step().change(keys.resource(empty.id), table.mod_revision, empty)
+    _delete_policies(builder, records)
     for resource in logs.keys() - {records.vpc.record.id, *records.of(Subnet), *records.of(NetworkInterface)}:
-        delete_logs(draft.step(), records.vpc.record, logs, resource)  # of what had gone before they went with it
-    writes = draft.step()
+        delete_logs(builder.step(), records.vpc.record, logs, resource)  # of what had gone before they went with it
+    writes = builder.step()
     kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # those have gone by then
     along = [stored.record for kind in kinds for stored in records.of(kind.type).values() if kind.goes_along(stored.record)]
-    vpcs.delete_writes(writes, draft.caller, records.vpc, along, draft.inventory.raw.get(vni_key(records.vni)))
+    vpcs.delete_writes(writes, builder.caller, records.vpc, along, builder.inventory.raw.get(vni_key(records.vni)))
     delete_logs(writes, records.vpc.record, logs, records.vpc.record.id)
 
 
-def _delete_policies(draft: Draft, records: VpcRecords) -> None:
+def _delete_policies(builder: PlanBuilder, records: VpcRecords) -> None:
     """Add the end of a VPC's groups, prefix lists and ACLs but for those that came with it."""
     groups = records.of(SecurityGroup).values()
     own = [stored for stored in groups if not stored.record.is_default]
     defaults = [stored for stored in groups if stored.record.is_default]
-    delete_filters(draft, records.vpc.record, own, list(records.of(PrefixList).values()), defaults)
+    delete_filters(builder, records.vpc.record, own, list(records.of(PrefixList).values()), defaults)
     for acl in records.of(NetworkAcl).values():
         if not acl.record.is_default:
-            delete_part(draft.step(), records.vpc, acl)
+            delete_part(builder.step(), records.vpc, acl)
 
 
 def delete_filters(
-    draft: Draft,
+    builder: PlanBuilder,
     vpc: Vpc,
     groups: Sequence[Stored[SecurityGroup]],
     lists: Sequence[Stored[PrefixList]],
@@ -206,18 +211,18 @@ def delete_filters(
         group = stored.record
         if referred(group) & gone - {group.id}:
             empty = msgspec.structs.replace(group, ingress=(), egress=())
-            draft.step().change(keys.resource(group.id), stored.mod_revision, empty)
+            builder.step().change(keys.resource(group.id), stored.mod_revision, empty)
     for stored in groups:
-        delete_unused(draft.step(), vpc, stored, draft.revision_of(use_key(stored.record.id)))
+        delete_unused(builder.step(), vpc, stored, builder.revision_of(use_key(stored.record.id)))
     for found in lists:
-        delete_unused(draft.step(), vpc, found, draft.revision_of(use_key(found.record.id)))
+        delete_unused(builder.step(), vpc, found, builder.revision_of(use_key(found.record.id)))
 
 
-def delete_subnet(draft: Draft, records: VpcRecords, subnet: Stored[Subnet]) -> None:
+def delete_subnet(builder: PlanBuilder, records: VpcRecords, subnet: Stored[Subnet]) -> None:
     """Add the deletion of a subnet that will be empty by then."""
-    cursor = draft.revision_of(cursor_key(subnet.record.id))
-    used = draft.revision_of(use_key(records.vpc.record.id))
-    subnets.delete_writes(draft.step(), records.vpc, subnet, draft.logs_of(records), cursor, used)
+    cursor = builder.revision_of(cursor_key(subnet.record.id))
+    used = builder.revision_of(use_key(records.vpc.record.id))
+    subnets.delete_writes(builder.step(), records.vpc, subnet, builder.logs_of(records), cursor, used)
 
 
 def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.model.drop_reason import UNTOLD
-from netorch.state.nft import FLOW_LOG_GROUP, LIVE_GROUP, REFUSED_ESTABLISHED
+from netorch.model.drop_reason import SUPPRESSED
+from netorch.state.nft import DROPPED_ESTABLISHED, FLOW_LOG_GROUP, LIVE_GROUP
 
 _LOGGED_BYTES: Final = 128  # whole headers fit, those of a VXLAN packet and of what is in it
 _LOGGED: Final = "limit rate 2000/second burst 500 packets"  # of what belongs to no VPC, for one reason
 # For all reasons together. In `forward` the device is a VPC's VRF, before that a port or a VPC's VXLAN device. A zone would not
 # do: the kernel shows none before a connection is looked up, nor of what is in no connection.
 _LOGGED_OF_VPC: Final = "update @logged { iif limit rate 400/second burst 400 packets }"
-_SUPPRESSED: Final = "update @suppressed { iif limit rate 1/second burst 1 packets }"
+_SUPPRESSED_SAMPLE: Final = "update @suppressed { iif limit rate 1/second burst 1 packets }"
 
 
 def _log(prefix: str, *groups: int) -> str:
     return " ".join(f'log prefix "{prefix}" group {group} snaplen {_LOGGED_BYTES}' for group in groups)
 
 
-def refusal(reason: str) -> str:
+def drop_chain(reason: str) -> str:
     """Return the chain that logs, counts and drops what is refused for one reason before it belongs to a VPC."""
     drop = f'counter name "{reason}" drop'
-    return _chain(f"refuse_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
+    return _chain(f"drop_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
 
 
-def refusal_of_vpc(reason: str, chain: str = "") -> str:
+def vpc_drop_chain(reason: str, chain: str = "") -> str:
     """Return the same for what belongs to a VPC. A VPC's flood is logged in part; of the rest one packet a second says so."""
     log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
     return _chain(
-        chain or f"refuse_{reason}",
+        chain or f"drop_{reason}",
         "meta mark set 0x0",
-        f"ct state established meta mark set {REFUSED_ESTABLISHED:#x}",
+        f"ct state established meta mark set {DROPPED_ESTABLISHED:#x}",
         f"{_LOGGED_OF_VPC} {log} {drop}",
-        f'{_SUPPRESSED} {_log(UNTOLD, FLOW_LOG_GROUP)} counter name "{UNTOLD}" {drop}',
-        f'counter name "{UNTOLD}" {drop}',
+        f'{_SUPPRESSED_SAMPLE} {_log(SUPPRESSED, FLOW_LOG_GROUP)} counter name "{SUPPRESSED}" {drop}',
+        f'counter name "{SUPPRESSED}" {drop}',
     )
 
 
@@ -42,8 +42,8 @@ def _chain(name: str, *rules: str) -> str:
     return "\n    ".join((f"chain {name} {{", *rules)) + "\n}"
 
 
-REFUSALS: Final = "\n".join(
-    refusal_of_vpc(reason, chain)
+DROP_CHAINS: Final = "\n".join(
+    vpc_drop_chain(reason, chain)
     for reason, chain in (
         ("allowance", ""),
         ("fragments", ""),
@@ -53,9 +53,9 @@ REFUSALS: Final = "\n".join(
         ("peer_source", ""),
         ("invalid", ""),
         ("no_policy", ""),
-        ("acl_egress", "acl_refuses_sender"),
-        ("acl_ingress", "acl_refuses_taker"),
-        ("sg_egress", "sg_refuses_sender"),
-        ("sg_ingress", "sg_refuses_taker"),
+        ("acl_egress", "drop_acl_egress"),
+        ("acl_ingress", "drop_acl_ingress"),
+        ("sg_egress", "drop_sg_egress"),
+        ("sg_ingress", "drop_sg_ingress"),
     )
 )

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from netorch.cli.main import _reads_input
-from netorch.lab.box import Box, Request
+from netorch.lab.mailbox import Mailbox, Request
 from netorch.lab.runner import Runner
 
 
@@ -37,16 +37,16 @@ def test_only_a_command_that_names_standard_input_takes_it_along(line: str, read
 def test_input_crosses_the_border_as_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], has_input: bool, heard: bytes
 ) -> None:
-    box = Box(tmp_path / "labs" / "box")
-    box.make()
+    mailbox = Mailbox(tmp_path / "labs" / "box")
+    mailbox.make()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"vpcs: []\n")))
     monkeypatch.setattr("netorch.lab.runner.hosts.environment", lambda *_: dict(os.environ))
     runner = Runner.__new__(Runner)
     runner.directory = tmp_path
 
     def serve() -> None:
-        with (box.directory / "door").open() as door:
-            work = box.directory / door.readline().split()[1]
+        with (mailbox.directory / "notify").open() as fifo:
+            work = mailbox.directory / fifo.readline().split()[1]
             request = msgspec.json.decode((work / "request").read_bytes(), type=Request)
             with (work / "out").open("ab") as out, (work / "err").open("ab") as err:
                 process, _ = runner._spawn(work, request, out, err)
@@ -55,11 +55,11 @@ def test_input_crosses_the_border_as_a_file(
 
     server = threading.Thread(target=serve, daemon=True)
     server.start()
-    door = os.open(box.directory / "door", os.O_RDWR)  # so that the line waits until the other side reads
+    fifo = os.open(mailbox.directory / "notify", os.O_RDWR)  # so that the line waits until the other side reads
     try:
-        assert box.call(Request(argv=["cat"], has_input=has_input)) == 0
+        assert mailbox.call(Request(argv=["cat"], has_input=has_input)) == 0
     finally:
-        os.close(door)
+        os.close(fifo)
     server.join()
     sys.stdout.flush()
     assert capfdbinary.readouterr().out == heard

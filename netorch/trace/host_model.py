@@ -18,7 +18,7 @@ Objects = Mapping[Key, KernelObject]
 Device = VethPort | TapPort | Vxlan | CableEnd  # that packets come in or leave by
 
 
-class Machine:
+class HostModel:
     """What a host holds, desired or dumped; nothing is changed."""
 
     def __init__(self, name: str, objects: Objects) -> None:

@@ -1,10 +1,10 @@
 """The border between us and a lab that runs elsewhere: in the lab kernel, or in a user namespace.
 
-Unix sockets do not cross that border; files and one FIFO do. A request is a directory below the box with the file `request`; the
-FIFO `door` carries one line per event to the other side; what a command prints is appended to `out` and `err`, and `status` is
-written last. Our side reads these files by polling; the other side sleeps in read(2) until somebody is at the door.
+Unix sockets do not cross that border; files and one FIFO do. A request is a directory below the mailbox with the file `request`;
+the FIFO `notify` carries one line per event to the other side; what a command prints is appended to `out` and `err`, and `status`
+is written last. Our side reads these files by polling; the other side sleeps in read(2) until a line arrives.
 
-The other side never opens a name before a line at the door said that it is there: the guest's kernel would remember its absence.
+The other side never opens a name before a line in the FIFO said that it is there: the guest's kernel would remember its absence.
 
     run ID             start the request
     data ID BASE64     bytes for its terminal
@@ -56,39 +56,39 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     cols: int = 80
 
 
-class Box:
+class Mailbox:
     """Our side of the border. `alive` tells whether there still is somebody behind it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def make(self) -> None:
-        """Create the directory and its door."""
+        """Create the directory and its FIFO."""
         make_directory(self.directory.parent)
         self.directory.mkdir(mode=DIRECTORY_MODE)
-        os.mkfifo(self.directory / "door", 0o600)
+        os.mkfifo(self.directory / "notify", 0o600)
 
-    def knock(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Send a line.
 
         Raises:
           LabError: nobody listens: the lab is gone.
         """
         try:
-            door = os.open(self.directory / "door", os.O_WRONLY | os.O_NONBLOCK)
+            fifo = os.open(self.directory / "notify", os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
             raise LabError(f"lab at {self.directory}: nobody answers; take it down and up again") from error
         try:
             data = f"{line}\n".encode()
             while True:
                 try:
-                    os.write(door, data)
+                    os.write(fifo, data)
                 except BlockingIOError:
-                    select.select([], [door], [])
+                    select.select([], [fifo], [])
                 else:
                     return
         finally:
-            os.close(door)
+            os.close(fifo)
 
     def call(self, request: Request) -> int:
         """Carry a request out with our terminal or input, and return its exit status. Raises LabError when the lab goes away."""
@@ -117,7 +117,7 @@ class Box:
             (work / "request").write_bytes(msgspec.json.encode(request))
             (work / "out").touch()
             (work / "err").touch()
-            self.knock(f"run {work.name}")
+            self.notify(f"run {work.name}")
             yield work
         except FileNotFoundError as error:  # of our own files: `lab down` has removed them
             raise self._gone() from error
@@ -137,14 +137,14 @@ class Box:
                         time.sleep(POLL_S)
                 elif select.select([terminal], [], [], POLL_S if quiet else 0)[0]:
                     data = os.read(terminal, _CHUNK)
-                    self.knock(f"data {work.name} {base64.b64encode(data).decode()}")
+                    self.notify(f"data {work.name} {base64.b64encode(data).decode()}")
                 if quiet:
                     self._check()
 
     def _check(self) -> None:
-        """Raise LabError when nobody is behind the door any more."""
+        """Raise LabError when the other side is gone."""
         try:
-            os.close(os.open(self.directory / "door", os.O_WRONLY | os.O_NONBLOCK))
+            os.close(os.open(self.directory / "notify", os.O_WRONLY | os.O_NONBLOCK))
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENOENT):
                 raise self._gone() from error
@@ -168,14 +168,14 @@ def terminal_size(descriptor: int) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _raw_terminal(box: Box, work: str) -> Iterator[int]:
+def _raw_terminal(mailbox: Mailbox, work: str) -> Iterator[int]:
     """Hand every key to the other side's terminal, and tell it of changes of size."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
 
     def resized(_number: int, _frame: FrameType | None) -> None:
         rows, cols = terminal_size(descriptor)
-        box.knock(f"size {work} {rows} {cols}")
+        mailbox.notify(f"size {work} {rows} {cols}")
 
     old = signal.signal(signal.SIGWINCH, resized)
     try:
@@ -187,11 +187,11 @@ def _raw_terminal(box: Box, work: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _signals_to(box: Box, work: str) -> Iterator[None]:
+def _signals_to(mailbox: Mailbox, work: str) -> Iterator[None]:
     """Pass Ctrl-C and SIGTERM on to the command; its exit status then says how it took them."""
 
     def passed(number: int, _frame: FrameType | None) -> None:
-        box.knock(f"signal {work} {number}")
+        mailbox.notify(f"signal {work} {number}")
 
     numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
     old = {number: signal.signal(number, passed) for number in numbers}

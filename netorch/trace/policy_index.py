@@ -10,7 +10,7 @@ from netorch.model.security import AclEntry, Direction, NetworkAcl, PrefixList, 
 from netorch.model.vpc import RouteTable, Subnet
 
 
-class Rulebook:
+class PolicyIndex:
     """Subnets, attached interfaces, groups, ACLs, prefix lists and route tables of one VPC, or of VPCs that are peers.
 
     An address that two peers of a VPC have is nobody's, as in the kernel.

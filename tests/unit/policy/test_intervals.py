@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
-from policy.boxes import Lookup, Stretch, class_lookups, lookups, ordered, union
+from policy.intervals import Lookup, Stretch, identity_lookups, lookups, ordered, union
 from policy.services import EVERYTHING, NOTHING, Services, services
 from tests.unit.policy.test_services import rules, sets
 
@@ -52,7 +52,7 @@ def test_a_union_permits_with_an_address_what_any_prefix_around_it_permits(permi
 
 
 @given(st.dictionaries(prefixes, sets, max_size=6))
-def test_no_two_boxes_of_a_union_overlap(permitted: dict[Prefix, Services]) -> None:
+def test_no_two_intervals_of_a_union_overlap(permitted: dict[Prefix, Services]) -> None:
     assert_disjoint(union(permitted))
 
 
@@ -105,7 +105,7 @@ def rules_of(found: Iterable[Lookup]) -> list[str]:
     return [rule for lookup in found for rule in lookup.rules("accept")]
 
 
-def test_a_few_boxes_are_a_rule_each() -> None:
+def test_a_few_intervals_are_a_rule_each() -> None:
     permitted = {parse_prefix("10.0.0.0/8"): services(6, 80, 443) | services(1, 8, -1) | services(47, -1, -1)}
     found = list(lookups("c", 4, "ip saddr", union(permitted)))
     assert rules_of(found) == [
@@ -136,12 +136,12 @@ def test_a_peer_with_many_ports_is_looked_up_by_the_port_first() -> None:
     found = list(lookups("c", 4, "ip saddr", union(permitted)))
     assert rules_of(found)[0] == "ip saddr 10.0.0.0/8 th dport 22 meta l4proto 6 accept"
     assert set(sets_in(found)["c.many4"]) == {f"{port} . 6 . 192.0.2.0/24" for port in range(1, 21, 2)}
-    assert rules_of(class_lookups("c", {7: crowd})) == ["th dport . meta l4proto . meta mark @c.peer_many accept"]
+    assert rules_of(identity_lookups("c", {7: crowd})) == ["th dport . meta l4proto . meta mark @c.peer_many accept"]
 
 
 def test_what_is_permitted_to_a_class_serves_both_ip_versions() -> None:
     permitted = {7: services(6, 22, 22) | services(1, 8, 0) | services(58, 128, 0), 9: EVERYTHING}
-    assert sets_in(class_lookups("c", permitted)) == {
+    assert sets_in(identity_lookups("c", permitted)) == {
         "c.peer_port": ("0x7 . 22 . 6",),
         "c.peer_net": ("0x9 . 0-255",),
         "c.peer_icmp4": ("0x7 . 8 . 0",),
