@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -87,6 +88,15 @@ def test_without_a_node_all_of_them_are_in_sight(lab: str, capfd: pytest.Capture
 def test_a_large_output_arrives_whole(lab: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert exec_in(lab, None, ["seq", "100000"]) == 0
     assert capfd.readouterr().out == "".join(f"{n}\n" for n in range(1, 100001))
+
+
+@pytest.mark.parametrize(("reads", "heard"), [(True, "vpcs: []\n" * 10000), (False, "")])
+def test_standard_input_arrives_where_a_command_names_it(
+    lab: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, reads: bool, heard: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"vpcs: []\n" * 10000)))
+    assert exec_in(lab, None, ["cat"], reads_input=reads) == 0
+    assert capfd.readouterr().out == heard
 
 
 def test_a_file_that_changed_outside_is_seen_changed(lab: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
