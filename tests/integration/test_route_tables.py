@@ -9,6 +9,7 @@ import time
 import msgspec
 import pytest
 
+from netorch.control.actions.moves import move_instance
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.ids import make_id
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.root
 VNI = 20000
 MAPPINGS_ELSEWHERE = 300  # of addresses on a host without an agent: each has a route in every table
 MOVES = 6
-LOST = 10  # datagrams a change, at most
+LOST, LOST_AT_WORST = 10, 60  # datagrams a change, or echoes of 5 ms a move, at most
 NOBODY = make_id("eni", VNI, 0xDEAD)  # an interface that there is not: a route to it is a black hole
 DB4, DB6 = "10.44.2.0/24", "fd00:44:0:102::/64"
 
@@ -158,6 +159,25 @@ def test_a_subnet_changes_its_table_under_traffic(cloud: World, pair: tuple[str,
     lost = set(range(first + 1, max(arrived) + 1)) - arrived
     assert len(lost) <= LOST * MOVES
     assert rules(cloud) == before
+
+
+def test_an_instance_takes_its_table_along_to_a_host_that_had_no_use_for_it(world: World) -> None:
+    for host in ("hv1", "hv2"):  # processes: threads of one interpreter would wait for each other in the middle of a move
+        world.start_process(host)
+    world.apply(CLOUD)
+    route(world, "closed", ("203.0.113.0/24", "blackhole"))
+    lost = []
+    for host in ("hv1", "hv2", "hv1", "hv2"):
+        traffic = world.traffic("acme/web2", "acme/db2")
+        move_instance(world.store, world.caller, world.instance("acme/web2").id, host)
+        world.wait_attached()
+        lost.append(traffic.stop())
+        if host == "hv1":
+            wait_for(lambda: f"vrf{VNI}.1" not in shown(world, "link show type vrf", "hv2"), "the VRF to go with its last port")
+    assert min(lost) <= LOST
+    assert max(lost) <= LOST_AT_WORST, "on a machine that does something else"
+    assert "blackhole 203.0.113.0/24" in shown(world, f"route show table {1 << 24 | VNI}", "hv2")
+    assert f"master vrf{VNI}.1 " in shown(world, f"link show {world.port('acme/web2')}", "hv2")
 
 
 def test_a_route_of_a_table_that_somebody_deletes_comes_back(cloud: World) -> None:
