@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from netorch.model.eni import NetworkInterface
@@ -15,6 +16,7 @@ class Middleboxes:
     def __init__(self) -> None:
         self.unchecked: set[str] = set()
         self._targets: dict[str, frozenset[str]] = {}  # route table -> the interfaces that its routes lead to
+        self._tables: Counter[str] = Counter()  # interface -> how many route tables lead to it
 
     def set_interface(self, eni_id: str, eni: NetworkInterface | None) -> bool:
         """Take in an interface, or that it is gone; return whether it is, or was, among those meant here."""
@@ -31,11 +33,16 @@ class Middleboxes:
         after = frozenset(_interfaces(table)) if table is not None else frozenset()
         if after:
             self._targets[table_id] = after
+        self._tables.update(after - before)
+        for eni_id in before - after:
+            self._tables[eni_id] -= 1
+            if not self._tables[eni_id]:
+                del self._tables[eni_id]
         return before != after
 
     def is_target(self, eni_id: str) -> bool:
         """Return whether a route leads to an interface."""
-        return any(eni_id in targets for targets in self._targets.values())
+        return self._tables[eni_id] > 0
 
     def holds(self, eni_id: str) -> bool:
         """Return whether an interface is meant here."""
@@ -43,7 +50,7 @@ class Middleboxes:
 
     def ids(self) -> list[str]:
         """Return the ids of all of them, sorted."""
-        return sorted(self.unchecked.union(*self._targets.values()))
+        return sorted(self.unchecked | self._tables.keys())
 
 
 def _interfaces(table: RouteTable) -> Iterator[str]:

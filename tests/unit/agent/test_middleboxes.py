@@ -10,6 +10,7 @@ import pytest
 
 from netorch.control.actions import moves
 from netorch.control.actions.instances import Placed
+from netorch.drivers.base import Underlay, UnderlayChanged
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.vpc import RouteTable, VpcRoute
@@ -182,6 +183,17 @@ def test_a_route_costs_the_same_whatever_else_is_there(shop: Shop, others: int) 
     assert [_named(op) for op in shop.world.new_ops("hv3")] == [(Create, Route)]
     shop.route(DST)
     assert [_named(op) for op in shop.world.new_ops("hv1")] == [(Delete, Route)]
+
+
+def test_a_route_to_a_host_that_takes_less_says_so(shop: Shop) -> None:
+    shop.route(DST, DST6)
+    for mtu, expected in ((1450, 1400), (9050, 0), (1450, 1400)):
+        shop.world.kernels["hv3"].everywhere = Underlay(ifname="eth0", mtu=mtu)
+        shop.world.kernels["hv3"].tell(UnderlayChanged())
+        shop.world.settle(3)
+        routes = [obj for obj in shop.objects("hv1") if isinstance(obj, Route) and obj.dst in (DST, DST6)]
+        assert [obj.mtu for obj in routes] == [expected, expected]
+    shop.world.assert_settled()
 
 
 def test_what_the_first_route_to_an_interface_costs(shop: Shop) -> None:
