@@ -37,6 +37,7 @@ from netorch.model.eni import Attachment
 from netorch.model.mapping import Mapping
 from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.codec import decode, encode
 from netorch.store import open_store
 from netorch.store.base import Event, Put, Store, Watch
 
@@ -215,9 +216,9 @@ def flip(store: Store, agent: AgentProcess, number: int) -> tuple[float, float, 
     known = store.get(key)
     assert known is not None
     host = "hv2" if number % 2 else "hv3"
-    changed = msgspec.structs.replace(msgspec.json.decode(known.value, type=Mapping), host=host, vtep=HOSTS[host])
+    changed = msgspec.structs.replace(decode(known, Mapping), host=host, vtep=HOSTS[host])
     begin = time.monotonic()
-    store.txn((), [Put(key, msgspec.json.encode(changed))])
+    store.txn((), [Put(key, encode(changed))])
     committed = time.monotonic()
     applied = agent.hear(Applied)
     return applied.at - begin, committed - begin, applied.operations

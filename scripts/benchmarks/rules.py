@@ -25,17 +25,18 @@ from common import Figure, best_in_turns, growth, lab_underlay, percentile, show
 from propagation import HOSTS, PAUSE_S, AgentProcess, Applied
 
 from netorch.compiler.base import Identity, LocalEni, VpcPart, VpcView
-from netorch.compiler.registry import compile_vpc_part, load_compilers, parts_of
+from netorch.compiler.registry import compile_vpc_part, inputs_of, load_compilers, parts_of
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface
 from netorch.model.ids import make_id
-from netorch.model.security import ICMP, TCP, NetworkAcl, PrefixList, SecurityGroup, SecurityGroupRule, default_acl
+from netorch.model.security import ICMP, TCP, NetworkAcl, SecurityGroup, SecurityGroupRule, default_acl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.codec import decode, encode
 from netorch.store import open_store
 from netorch.store.base import Put, Store
 
@@ -105,13 +106,13 @@ class Group:
     def __init__(self, store: Store) -> None:
         self._store = store
         found = [kv for kv in store.list(keys.vpc_prefix(VNI)).kvs if "/sg/" in kv.key]
-        groups = [msgspec.json.decode(kv.value, type=SecurityGroup) for kv in found]
+        groups = [decode(kv, SecurityGroup) for kv in found]
         self._record = next(group for group in groups if group.name == GROUP)
 
     def also_permit(self, more: Sequence[SecurityGroupRule]) -> tuple[float, float]:
         """Have the group permit this beside what it began with; return when that began and when it was committed."""
         changed = msgspec.structs.replace(self._record, ingress=(*self._record.ingress, *more))
-        value = msgspec.json.encode(changed)
+        value = encode(changed)
         begin = time.monotonic()
         self._store.txn((), [Put(keys.resource(changed.id), value)])
         return begin, time.monotonic()
@@ -180,11 +181,11 @@ def view(count: int) -> VpcView:
     return VpcView(
         vni=VNI,
         inputs={
+            **dict.fromkeys(inputs_of(load_compilers()), ()),
             Vpc: (vpc,),
             LocalEni: (LocalEni(eni=eni, subnet=subnet, instance=instance),),
             SecurityGroup: (group,),
             NetworkAcl: (default_acl(make_id("acl", VNI, 1), VNI),),
-            PrefixList: (),
             Identity: (Identity(eni.groups),),
         },
     )
@@ -293,7 +294,7 @@ def verdict_figures() -> list[Figure]:
     """Return what a probe saw while rules changed: now elements of a set, now the chain itself."""
     with site("linux", cloud(0, 2, 2, Attachment.NETNS)) as (store, agent):
         found = [kv for kv in store.list(keys.vpc_prefix(VNI)).kvs if "/eni/" in kv.key]
-        enis = [msgspec.json.decode(kv.value, type=NetworkInterface) for kv in found]
+        enis = [decode(kv, NetworkInterface) for kv in found]
         command = [sys.executable, __file__, "--probe", enis[0].instance, enis[1].instance, enis[1].address]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         group = Group(store)

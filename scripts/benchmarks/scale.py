@@ -38,6 +38,7 @@ from netorch.drivers.rtnl.driver import Handler
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.mapping import Mapping
 from netorch.records.caller import Caller
+from netorch.records.codec import decode, encode
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import Link
@@ -230,9 +231,9 @@ def changes(agent: AgentProcess, store: Store) -> tuple[list[float], set[int]]:
         known = store.get(key)
         assert known is not None
         host = "hv2" if turn % 2 else "hv3"
-        changed = msgspec.structs.replace(msgspec.json.decode(known.value, type=Mapping), host=host, vtep=HOSTS[host])
+        changed = msgspec.structs.replace(decode(known, Mapping), host=host, vtep=HOSTS[host])
         begin = time.monotonic()
-        store.txn((), [Put(key, msgspec.json.encode(changed))])
+        store.txn((), [Put(key, encode(changed))])
         applied = agent.hear(Applied)
         seconds.append(applied.at - begin)
         writes.add(applied.writes)

@@ -25,6 +25,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, SecurityGroupRule
 from netorch.model.vpc import Subnet
 from netorch.records import keys
+from netorch.records.codec import decode
 from netorch.state.owner import overlay_netns
 from policy.nftgen import raw
 
@@ -64,11 +65,9 @@ class Policy:
     def __init__(self, site: Site) -> None:
         self._site = site
         found = [kv for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/sg/" in kv.key]
-        groups = [msgspec.json.decode(kv.value, type=SecurityGroup) for kv in found]
+        groups = [decode(kv, SecurityGroup) for kv in found]
         self._group = next(group for group in groups if group.name == "measured")
-        self._subnets = [
-            msgspec.json.decode(kv.value, type=Subnet) for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/subnet/" in kv.key
-        ]
+        self._subnets = [decode(kv, Subnet) for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/subnet/" in kv.key]
         self._numbers = iter(range(1, 1 << 40))
 
     def full(self) -> None:
