@@ -1,16 +1,21 @@
-"""Every folder in containerlab/: it comes up, its vpc.yaml is applied, and real packets are held against its expect.yaml."""
+"""Every folder in containerlab/: it comes up, its vpc.yaml is applied, and real packets are held against its expect.yaml.
+
+A file NAME.sh is what the instances of that name run before: an appliance's set-up.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.views.describe import describe_instances
 from netorch.drivers.netns import RUN_NETNS
 from netorch.errors import LabError
 from netorch.lab import hosts
@@ -48,11 +53,26 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def apply(folder: Path, directory: Path) -> None:
+    operator = Caller(operator=True)
     store = open_store(str(hosts.store_path(directory)))
     try:
-        apply_cloud(store, plan_cloud(store, Caller(operator=True), load_cloud(folder / "vpc.yaml")))
+        apply_cloud(store, plan_cloud(store, operator, load_cloud(folder / "vpc.yaml")))
+        instances = [info.instance for info in describe_instances(read_inventory(store), operator)]
     finally:
         store.close()
+    await_namespaces(instance.id for instance in instances)
+    for instance in instances:
+        script = folder / f"{instance.name}.sh"
+        if script.exists():
+            subprocess.run(["ip", "netns", "exec", instance.id, "sh", str(script)], check=True)
+
+
+def await_namespaces(names: Iterable[str]) -> None:
+    end = time.monotonic() + 60
+    for name in names:
+        while not (RUN_NETNS / name).exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_packets_go_where_they_are_expected_and_nowhere_else(example: tuple[Path, Path]) -> None:
@@ -61,11 +81,6 @@ def test_packets_go_where_they_are_expected_and_nowhere_else(example: tuple[Path
     expectations = load_expectations(folder / "expect.yaml")
     store = open_store(str(hosts.store_path(directory)))
     try:
-        parties = find_parties(expectations, read_inventory(store))
-        end = time.monotonic() + 60
-        while not all((RUN_NETNS / party.netns).exists() for party in parties):
-            assert time.monotonic() < end
-            time.sleep(0.05)
         verdicts, outcomes = check(expectations, read_inventory(store), timeout_s=30)
     finally:
         store.close()
@@ -112,10 +127,6 @@ def test_a_reply_from_somebody_else_is_not_taken_for_the_right_one(example: tupl
         parties = find_parties(merged, read_inventory(store))
     finally:
         store.close()
-    end = time.monotonic() + 60
-    while not all((RUN_NETNS / party.netns).exists() for party in parties):
-        assert time.monotonic() < end
-        time.sleep(0.05)
     island_of = {name: island for island, names in islands.items() for name in names}
     wrong = [v for v in observe(parties, matrix(merged, parties), timeout_s=4) if not v.ok]
     assert wrong
