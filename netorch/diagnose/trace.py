@@ -11,11 +11,14 @@ If they disagree, a kernel has drifted from the store or netorch has a bug; eith
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from netorch.compiler.ports import inside_name
 from netorch.control.views.describe import resolve
 from netorch.diagnose import sites
+from netorch.diagnose.crossing import crossing_between, crossing_to, waiting_between
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.drivers.netns import RUN_NETNS
 from netorch.drivers.probe.echo import Listener
@@ -100,23 +103,21 @@ def trace(
     problem = _problem(records, near, far, source, destination)
     if problem is not None:
         return Report(source=source, destination=destination, vpc=name, packet=None, verdict=problem)
-    if address in (near.address, near.ipv6_address):
-        raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
-    if any(inside.holds(*parse_ip(address)) for inside in _OWN):
-        raise NetorchError(
-            f"trace: {destination} is the sender itself, whoever sends; name an instance or an address of `netorch map list`"
-        )
+    _refuse_own(near, address, source, destination)
     packet = make_packet(near, address, service)
+    crossing = crossing_between(records, far[0]) if far is not None else crossing_to(inventory, caller, records, near, address)
+    on_way = [records, *([crossing.peer] if crossing is not None else [])]
     start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
-    hosts = sites.hosts_of(records)
+    hosts = sorted({host for found in on_way for host in sites.hosts_of(found)})
     host_models, problems = sites.modelled(store, hosts, records.vni)
     if start.host in problems:
         raise NetorchError(problems[start.host])
     model = round_trip(host_models, start, packet)
     kernel, kernel_problem = _by_kernels(hosts, host_models, model, start, packet)
-    live = _live(inventory, records, near, packet, hosts, timeout_s)
-    index = policy_index_of(records)
-    said = explain_round_trip(index, records.vpc.record, packet, decisive(model, kernel), names_of(records))
+    live = _live(on_way, near, packet, hosts, timeout_s)
+    index = policy_index_of(*on_way)
+    across = crossing.across(records, near, address) if crossing is not None else None
+    said = explain_round_trip(index, records.vpc.record, packet, decisive(model, kernel), _names(on_way), across=across)
     silent = sorted(host for host in _hosts_on(model) if host not in inventory.hosts or not inventory.hosts[host].live)
     return Report(
         source=source,
@@ -129,12 +130,22 @@ def trace(
         kernel=kernel,
         kernel_problem=kernel_problem,
         live=live,
-        verdict=_unheard(silent, _ping(records, near, packet.destination))
+        verdict=_unheard(silent, _ping(on_way, near, packet.destination))
         if said.code is None and live.arrived is False
         else said,
         silent=tuple(silent),
         disagreement=disagreement(packet, model, kernel, live),
     )
+
+
+def _refuse_own(near: NetworkInterface, address: str, source: str, destination: str) -> None:
+    """Refuse a packet from an interface to itself. Raises NetorchError."""
+    if address in (near.address, near.ipv6_address):
+        raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
+    if any(inside.holds(*parse_ip(address)) for inside in _OWN):
+        raise NetorchError(
+            f"trace: {destination} is the sender itself, whoever sends; name an instance or an address of `netorch map list`"
+        )
 
 
 def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
@@ -185,12 +196,33 @@ def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str
     return "model and kernel end the packet at different places" if len(ends) > 1 else ""
 
 
-def _ping(records: VpcRecords, near: NetworkInterface, address: str) -> str:
+def _names(on_way: list[VpcRecords]) -> dict[str, str]:
+    """Return what people call each interface; those of the peer by its owner and name as well."""
+    here, *peers = on_way
+    found = names_of(here)
+    for peer in peers:
+        vpc = peer.vpc.record
+        found |= {eni: f"{vpc.owner}/{vpc.name}/{name}" for eni, name in names_of(peer).items()}
+    return found
+
+
+def _ping(on_way: list[VpcRecords], near: NetworkInterface, address: str) -> str:
     """Return the command that pings from an interface's instance to that of an address."""
-    vpc = records.vpc.record
-    far = records.of(NetworkInterface)[records.mappings[address].record.eni].record if address in records.mappings else near
-    ends = (f"{vpc.owner}/{vpc.name}/{records.of(Instance)[eni.instance].record.name}" for eni in (near, far))
+    here = on_way[0]
+    ends = []
+    for records, eni in ((here, near), _holder(on_way, address) or (here, near)):
+        vpc = records.vpc.record
+        ends.append(f"{vpc.owner}/{vpc.name}/{records.of(Instance)[eni.instance].record.name}")
     return " ".join(("netorch ping", *(["-6"] if version_of(address) == 6 else []), *ends))
+
+
+def _holder(on_way: list[VpcRecords], address: str) -> tuple[VpcRecords, NetworkInterface] | None:
+    """Return whose an address is: the sender's VPC has it, or else the peer."""
+    for records in on_way:
+        mapping = records.mappings.get(address)
+        if mapping is not None:
+            return records, records.of(NetworkInterface)[mapping.record.eni].record
+    return None
 
 
 def _unheard(silent: list[str], ping: str) -> Explanation:
@@ -224,11 +256,9 @@ def _by_kernels(
         return None, str(error)
 
 
-def _live(
-    inventory: Inventory, records: VpcRecords, near: NetworkInterface, packet: Packet, hosts: list[str], timeout_s: float
-) -> Live:
+def _live(on_way: list[VpcRecords], near: NetworkInterface, packet: Packet, hosts: list[str], timeout_s: float) -> Live:
     """Send the packet from the source's namespace, with a listener at the destination's."""
-    instance = records.of(Instance)[near.instance].record
+    instance = on_way[0].of(Instance)[near.instance].record
     if instance.attachment is Attachment.TAP:
         return Live(why_not="the source is a virtual machine, which cannot be entered from here")
     if packet.protocol == _DCCP:
@@ -236,7 +266,7 @@ def _live(
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")
-    listener = _listener(records, packet.destination)
+    listener = _listener(_holder(on_way, packet.destination))
     try:
         before = sites.drop_counters(hosts)
         probe = send_probe(netns, packet, listener, timeout_s)
@@ -250,10 +280,11 @@ def _live(
     return Live(probe=probe, drops=() if probe.arrived else drops)
 
 
-def _listener(records: VpcRecords, address: str) -> Listener | None:
-    mapping = records.mappings.get(address)
-    eni = records.of(NetworkInterface)[mapping.record.eni].record if mapping is not None else None
-    if eni is None or eni.instance not in records.of(Instance):
+def _listener(holder: tuple[VpcRecords, NetworkInterface] | None) -> Listener | None:
+    if holder is None:
+        return None
+    records, eni = holder
+    if eni.instance not in records.of(Instance):
         return None
     instance = records.of(Instance)[eni.instance].record
     netns = instance.netns or instance.id
@@ -305,7 +336,11 @@ def _problem(
 ) -> Explanation | None:
     """Return why no packet can be on its way at all, or None."""
     ends = [(records, near, source), *([(*far, destination)] if far is not None else [])]
-    if far is not None and far[0].vni != records.vni:
+    if far is not None and far[0].vni != records.vni and crossing_between(records, far[0]) is None:
+        waiting = waiting_between(records, far[0], time.time())
+        if waiting is not None:
+            sentence = f"{Code.BAD_STATE.text}: {waiting.id} is {waiting.status.value}"
+            return Explanation(code=Code.BAD_STATE, sentence=sentence, fix=f"netorch peering accept {waiting.id}")
         names = records.vpc.record.name, far[0].vpc.record.name
         sentence = f"{source} is in VPC {names[0]}, {destination} in {names[1]}: {Code.DIFFERENT_VPCS.text}"
         return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence)

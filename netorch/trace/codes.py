@@ -35,6 +35,7 @@ class Code(Enum):
         "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR",
         "a peering connection carries packets between addresses of the two VPCs only, each sent by whoever has its source",
     )
+    BAD_STATE = "BAD_STATE", "the peering connection is not active"
     NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
     DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
     INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"

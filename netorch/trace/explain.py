@@ -31,6 +31,7 @@ _ADVICE = {
     Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
     Code.BAD_STATE_ROUTE: "replace the route, or bring its target back: netorch route-table list",
     Code.NO_MAPPING: "look who has which address: netorch map list",
+    Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR: "send from the source's own interface, to an address of the peer's ranges",
     Code.CONNECTION_ALLOWANCE: "end connections that are not needed, or move instances to another host",
     Code.CONNECTION_TABLE_FULL: "move instances to another host, or raise its net.netfilter.nf_conntrack_max",
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
@@ -49,35 +50,82 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     fix: str = ""
 
 
+class Across(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer that a packet goes to. The pairs are of the subnets of who asks and of who answers."""
+
+    peer: Vpc
+    connection: str
+    leads: tuple[bool, bool]  # whether their route tables lead to the active connection
+
+
 def explain(
-    index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, name_of: dict[str, str], *, is_answer: bool = False
+    index: PolicyIndex,
+    vpc: Vpc,
+    packet: Packet,
+    found: Walk,
+    name_of: dict[str, str],
+    *,
+    is_answer: bool = False,
+    across: Across | None = None,
 ) -> Explanation:
     """Return why a walk ended as it did. `name_of` gives interfaces the names that people know."""
     if found.arrived:
         return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(index, packet))
     code = found.code or Code.DROPPED
-    where = f"on host {found.host}"
     direction = _SIDE.get(found.counter)
     eni = _run_hook(index, packet, found.hops[-1], direction) if direction is not None else None
     if direction is not None and eni is not None:
-        at = _Place(vpc=f"{vpc.owner}/{vpc.name}", name=name_of.get(eni.id, eni.id), host=found.host)
+        of = across.peer if across is not None and eni.vni == across.peer.vni else vpc
+        at = _Place(vpc=f"{of.owner}/{of.name}", name=name_of.get(eni.id, eni.id), host=found.host)
         if code is Code.ENI_SG_RULES_MISMATCH:
             return _groups_refuse(ask_groups(index, eni, direction, packet), packet, at, index)
         words = _answer_words(packet) if is_answer else service_words(packet)
         return _acl_refuses(ask_acl(index, eni, direction, packet), packet, at, words)
-    said = found.hops[-1].said
     if code is Code.ENI_SOURCE_DEST_CHECK_RESTRICTION:
         return _checked(index, found, name_of)
+    if across is not None and code in (Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE):
+        return _not_across(index, vpc, packet, found, across, int(is_answer))
     if code is Code.BAD_STATE_ROUTE and (named := _black_hole(index, vpc, packet, found)) is not None:
         return named
     if code is Code.NO_ROUTE_TO_DESTINATION and packet.destination in index.holders:
-        text = f"{where}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
-        return Explanation(code=code, sentence=text, fix=_drift(found.host))
+        return _unmapped(packet, found, code)
     if code is Code.NO_ROUTE_TO_DESTINATION and _inside(packet.destination, (*vpc.cidrs, *vpc.ipv6_cidrs)):
         code = Code.NO_MAPPING
+    return _plain(code, found, vpc)
+
+
+def _plain(code: Code, found: Walk, vpc: Vpc) -> Explanation:
+    """Return what the code itself says; lists that may help are of `vpc`."""
     advice = _ADVICE.get(code, _drift(found.host))
     scope = f" --vpc {vpc.owner}/{vpc.name}" if code in _LISTED else ""
-    return Explanation(code=code, sentence=f"{where}: {code.text} ({said})", fix=advice + scope)
+    return Explanation(code=code, sentence=f"on host {found.host}: {code.text} ({found.hops[-1].said})", fix=advice + scope)
+
+
+def _unmapped(packet: Packet, found: Walk, code: Code) -> Explanation:
+    said = found.hops[-1].said
+    text = f"on host {found.host}: the records map {packet.destination}, but the host's kernel has no route to it ({said})"
+    return Explanation(code=code, sentence=text, fix=_drift(found.host))
+
+
+def _not_across(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, across: Across, way: int) -> Explanation:
+    """Return why a packet found no route to a peer; `way` is 1 of the answer to one."""
+    code = found.code or Code.DROPPED
+    here, there = (across.peer, vpc) if way else (vpc, across.peer)
+    if across.leads[way]:
+        if packet.destination in index.holders:
+            return _unmapped(packet, found, code)
+        inside = _inside(packet.destination, (*there.cidrs, *there.ipv6_cidrs))
+        return _plain(Code.NO_MAPPING if inside else Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR, found, there)
+    if code is Code.BAD_STATE_ROUTE:
+        return _black_hole(index, here, packet, found) or _plain(code, found, here)
+    cidr = next((cidr for cidr in (*there.cidrs, *there.ipv6_cidrs) if _inside(packet.destination, (cidr,))), "")
+    sender = index.holders.get(packet.source)
+    table = index.table_of(sender.subnet) if sender is not None else None
+    plain = _plain(code, found, here)
+    if table is None or not cidr:
+        return plain
+    fix = f"netorch route-table route add {here.owner}/{here.name}/{table.name} {cidr} via {across.connection}"
+    return Explanation(code=code, sentence=plain.sentence, fix=fix)
 
 
 def _run_hook(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
@@ -129,11 +177,13 @@ def _drift(host: str) -> str:
     return f"netorch drift --host {host}"
 
 
-def explain_round_trip(index: PolicyIndex, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str]) -> Explanation:
+def explain_round_trip(
+    index: PolicyIndex, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str], *, across: Across | None = None
+) -> Explanation:
     """Return why a packet, or the answer to it, ended as it did."""
     if found.back is None or found.back.arrived:
-        return explain(index, vpc, packet, found.there, name_of)
-    said = explain(index, vpc, packet.answer(), found.back, name_of, is_answer=True)
+        return explain(index, vpc, packet, found.there, name_of, across=across)
+    said = explain(index, vpc, packet.answer(), found.back, name_of, is_answer=True, across=across)
     return msgspec.structs.replace(said, sentence=f"{packet.destination} is reached, but its answer dies {said.sentence}")
 
 
@@ -166,7 +216,8 @@ def _rule_to_add(said: GroupsSay, peer: str, index: PolicyIndex) -> tuple[Securi
     """Return the group that needs a rule, and whom the rule should name.
 
     An instance is named by a group that it is in: its address may change, and others of its kind may follow. The rules that
-    there are tell which group, if one names a group of the peer. An address outside of the VPC has none.
+    there are tell which group, if one names a group of the peer. An address outside of the VPC has none. A group of another VPC
+    is named by its id.
     """
     holder = index.holders.get(peer)
     groups = index.groups_of(holder) if holder is not None else []
@@ -174,9 +225,14 @@ def _rule_to_add(said: GroupsSay, peer: str, index: PolicyIndex) -> tuple[Securi
         named = {rule.group for rule in group_rules(asked, said.direction)}
         found = next((group for group in groups if group.id in named), None)
         if found is not None:
-            return asked, f"sg-{found.name}"
+            return asked, _group_words(found, asked)
     own = next((group for group in groups if not group.is_default), None)
-    return said.asked[0], f"sg-{own.name}" if own is not None else _only(peer)
+    return said.asked[0], _group_words(own, said.asked[0]) if own is not None else _only(peer)
+
+
+def _group_words(group: SecurityGroup, asked: SecurityGroup) -> str:
+    """Return a group as a rule of another names it."""
+    return f"sg-{group.name}" if group.vni == asked.vni else group.id
 
 
 def _only(address: str) -> str:

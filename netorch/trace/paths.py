@@ -5,6 +5,7 @@ place for the range of a subnet, or of the whole VPC: then packets pass that int
 table says where they go on. An interface takes packets for others' addresses only while its source/destination check is off.
 
 To an interface of a peer packets go where a route leads to the peering connection, and their answers where one does in the peer.
+There nobody may send on what is another's: the connection carries what comes from the source's own interface.
 
 What such an appliance does with a packet no record says; it is taken to send on what it gets, as it is.
 """
@@ -55,7 +56,7 @@ class Paths:
             if route.target == BLACKHOLE:
                 return Path(tuple(through), Code.BAD_STATE_ROUTE)
             if crosses and route.target.id == self._connection:
-                return Path(tuple(through))
+                return Path(tuple(through), Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR if through else None)
             if route.target.kind is not TargetKind.INTERFACE or route.target.id == destination.id:
                 break
             at = self._interfaces[route.target.id]
@@ -67,6 +68,11 @@ class Paths:
                 return Path(tuple(through), Code.ROUTING_LOOP)
             through.append(at.id)
         return Path(tuple(through), Code.NO_ROUTE_TO_DESTINATION if crosses else None)
+
+    def leads(self, subnet: str, address: str) -> bool:
+        """Return whether packets from a subnet to an address go to the peering connection."""
+        route = route_of(self._routes.get(subnet, ()), address)
+        return route is not None and route.target.id == self._connection
 
     def there_and_back(self, source: NetworkInterface, destination: NetworkInterface, version: int) -> Path:
         """Return the path of packets whose answers come back by the same one; appliances see both directions, or lose track."""

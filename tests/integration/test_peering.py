@@ -22,6 +22,8 @@ from netorch.model.vpc import VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Put
+from netorch.trace.codes import Code
+from tests.integration.test_trace import traced
 from tests.rig.crafted import framed, send_frames
 from tests.rig.packets import PATIENCE_S, PacketListener, udp
 from tests.rig.world import World, wait_for
@@ -227,3 +229,16 @@ def test_an_instance_that_moves_stays_with_its_peer(cloud: World, version: int) 
         assert lost <= 3
         assert connect(cloud, "a/a1", "b/b1", version)
         assert connect(cloud, "b/b1", "a/a1", version)
+
+
+@pytest.mark.parametrize("target", ["b/b1", "b/b2"])
+def test_trace_agrees_with_kernels_and_live_packets(cloud: World, target: str) -> None:
+    far = cloud.eni(target)
+    for address in far.addresses:
+        found = traced(cloud, "a/a1", address, "udp/53")
+        assert (found.reachable, found.disagreement, found.kernel_problem, found.live.arrived) == (True, "", "", True), address
+    peerings.delete_peering(cloud.store, cloud.caller, connection(cloud, "a", "b").id)
+    cloud.settle()
+    for address in far.addresses:
+        found = traced(cloud, "a/a1", address, "udp/53")
+        assert (found.verdict.code, found.disagreement, found.live.arrived) == (Code.BAD_STATE_ROUTE, "", False), address

@@ -121,3 +121,94 @@ def test_reach_shows_what_crosses_where_both_route(quick: Run, tmp_path: Path) -
     file.write_text(THREE.replace("WEB_ROUTES", "10.1.0.0/16 via pcx-to-data, 10.1.1.4/32 via blackhole"))
     quick("apply", "--yes", "--no-wait")
     assert flows(quick) == [(*there[:3], "BAD_STATE_ROUTE"), (*back[:3], "BAD_STATE_ROUTE"), more]
+
+
+def test_reach_says_that_an_appliance_sends_nothing_on_to_a_peer(quick: Run, tmp_path: Path) -> None:
+    cloud = THREE.replace("WEB_ROUTES]}", "10.1.0.0/16 via eni fw]}, {name: edge, routes: [10.1.0.0/16 via pcx-to-data]}")
+    app = "  subnets: [{name: app, cidr: 10.0.1.0/24}"
+    cloud = cloud.replace(app, f"{app}, {{name: edge, cidr: 10.0.2.0/24, route_table: edge}}")
+    w = "{name: w, host: hv1, address: 10.0.1.4,"
+    fw = "{name: fw, host: hv1, subnet: edge, address: 10.0.2.4, source_dest_check: false}, "
+    (tmp_path / "vpc.yaml").write_text(cloud.replace(w, fw + w.replace("w,", "w, subnet: app,")))
+    quick("apply", "--yes", "--no-wait")
+    found = {row[:2]: row[3] for row in flows(quick, "--vpc", "web")}
+    assert found["default/web/w", "default/data/d"] == "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR"
+    assert found["default/web/fw", "default/data/d"] == ""
+
+
+TWO_HOSTS = """
+hosts: [{name: hv1, underlay: 192.0.2.11}, {name: hv2, underlay: 192.0.2.12}]
+vpcs:
+- name: web
+  owner: acme
+  cidrs: [10.0.0.0/16]
+  ipv6_cidrs: ['fd00:0:0:a00::/56']
+  peerings: [{name: to-data, peer: globex/data}]
+  route_tables: [{name: main, routes: [10.1.0.0/16 via pcx-to-data, 'fd00:0:0:b00::/56 via pcx-to-data']}]
+  subnets: [{name: app, cidr: 10.0.1.0/24, ipv6_cidr: 'fd00:0:0:a00::/64'}]
+  instances: [{name: w, host: hv1, address: 10.0.1.4, ipv6_address: 'fd00:0:0:a00::4'}]
+- name: data
+  owner: globex
+  cidrs: [10.1.0.0/16]
+  ipv6_cidrs: ['fd00:0:0:b00::/56']
+  peerings: [{name: to-web, peer: acme/web}]
+  security_groups:
+  - {name: open, ingress: [{protocol: tcp, ports: 443, source: 10.0.0.0/8}, {protocol: tcp, ports: 443, source: '::/0'}]}
+  route_tables: [{name: main, routes: [DATA_ROUTES]}]
+  subnets: [{name: app, cidr: 10.1.1.0/24, ipv6_cidr: 'fd00:0:0:b00::/64'}]
+  instances:
+  - {name: near, host: hv1, address: 10.1.1.4, ipv6_address: 'fd00:0:0:b00::4', security_groups: [open]}
+  - {name: far, host: hv2, address: 10.1.1.5, ipv6_address: 'fd00:0:0:b00::5', security_groups: [open]}
+"""
+BOTH_ROUTE = TWO_HOSTS.replace("DATA_ROUTES", "10.0.0.0/16 via pcx-to-web, 'fd00:0:0:a00::/56 via pcx-to-web'")
+
+
+def verdict(run: Run, *words: str, code: int = 2) -> tuple[str, str, str]:
+    said = json.loads(run("trace", *words, "-o", "json", code=code).stdout)
+    return said["code"], said["sentence"], said["fix"]
+
+
+@pytest.fixture
+def crossed(quick: Run, tmp_path: Path) -> Run:
+    (tmp_path / "vpc.yaml").write_text(BOTH_ROUTE)
+    quick("apply", "--yes", "--no-wait")
+    return quick
+
+
+@pytest.mark.parametrize("far", ["near", "far", "10.1.1.4", "10.1.1.5", "fd00:0:0:b00::4", "fd00:0:0:b00::5"])
+def test_trace_follows_packets_and_answers_to_a_peer(crossed: Run, far: str) -> None:
+    out = crossed("trace", "w", far, "tcp/443").stdout
+    assert "REACHABLE: w -> " in out
+    assert "the answer:" in out
+    code, sentence, fix = verdict(crossed, "w", far, "tcp/22")
+    assert (code, "of globex/data/" in sentence) == ("ENI_SG_RULES_MISMATCH", True)
+    assert fix.startswith("netorch sg rule add globex/data/open ingress tcp 22 --source ")
+
+
+def test_trace_says_what_is_missing_between_peers(crossed: Run, tmp_path: Path) -> None:
+    code, _, fix = verdict(crossed, "w", "10.1.1.99", "tcp/443")
+    assert (code, fix.endswith("--vpc globex/data")) == ("NO_MAPPING", True)
+    (tmp_path / "vpc.yaml").write_text(TWO_HOSTS.replace("DATA_ROUTES", ""))
+    crossed("apply", "--yes", "--no-wait")
+    for far in ("near", "far", "10.1.1.5"):
+        code, sentence, fix = verdict(crossed, "w", far, "tcp/443")
+        assert (code, "is reached, but its answer dies" in sentence) == ("NO_ROUTE_TO_DESTINATION", True)
+    assert verdict(crossed, "near", "w")[::2] == (code, fix)  # the same route is missing on the way there
+    crossed(*fix.split()[1:])
+    assert verdict(crossed, "w", "far", "tcp/443", code=0)[0] == ""
+
+
+def test_trace_says_when_no_connection_is_active(crossed: Run) -> None:
+    crossed("--owner", "globex", "peering", "delete", "to-web")
+    assert verdict(crossed, "w", "near")[0] == "DIFFERENT_VPCS"
+    assert verdict(crossed, "w", "10.1.1.4")[0] == "BAD_STATE_ROUTE"
+    crossed("peering", "request", "again", "--vpc", "web", "--peer", "globex/data")
+    code, sentence, fix = verdict(crossed, "w", "near")
+    assert (code, "pending-acceptance" in sentence) == ("BAD_STATE", True)
+    crossed(*fix.split()[1:])
+    assert {verdict(crossed, "w", far)[0] for far in ("near", "10.1.1.4")} == {"BAD_STATE_ROUTE"}  # routes lead to the old one
+
+
+def test_an_owner_traces_to_what_is_own_only(crossed: Run) -> None:
+    assert "globex" in crossed("--owner", "acme", "trace", "w", "10.1.1.4", code=1).stderr
+    assert "NotFound" in crossed("--owner", "acme", "trace", "w", "near", code=1).stderr
