@@ -82,8 +82,8 @@ class Allowance(Task):
 
     @property
     def vnis(self) -> tuple[int, ...]:
-        """Return the VPCs that may begin no connection now."""
-        return tuple(sorted(vpc.vni for zone, vpc in self._vpcs().items() if zone in self.refused)) if self.refused else ()
+        """Return the VPCs that may begin no connection now, in any of their zones."""
+        return tuple(sorted({vpc.vni for zone, vpc in self._vpcs().items() if zone in self.refused})) if self.refused else ()
 
     def wake_at(self, now: float) -> float | None:
         """Return when the table is to be looked at."""

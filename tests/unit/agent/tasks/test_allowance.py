@@ -167,6 +167,15 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
     assert kernel.tracker.refused_zones == {3}
 
 
+def test_a_vpc_whose_inlet_has_a_zone_of_its_own_is_named_once(kernel: FakeKernel) -> None:
+    vpc = Vpc(id="vpc-00138800000000001", vni=5000, owner="acme", name="a", cidrs=("10.0.0.0/16",))
+    fill(kernel, {1: 40, 2: 40})
+    allowance = Allowance(kernel.tracker, lambda: {1: vpc, 2: vpc})
+    allowance.turn(Turn(now=0.0))
+    assert allowance.refused == {1, 2}
+    assert allowance.vnis == (5000,)
+
+
 def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
     Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
