@@ -178,10 +178,10 @@ class Views:
 
     def peer_identities(self, vni: int, _phases: Phases) -> Iterable[PeerIdentity]:
         """Return the sets of groups of the mappings of a VPC's active peers."""
-        underlay_mtus = self._records.peerings.of(vni)
-        return sorted({PeerIdentity(groups) for peer in underlay_mtus for groups in self._records.groups_of(peer)})
+        peers = self._records.peerings.of(vni)
+        return sorted({PeerIdentity(groups) for peer in peers for groups in self._records.groups_of(peer)})
 
-    def underlay_mtus(self, vni: int, _phases: Phases) -> Iterable[Peer]:
+    def peers(self, vni: int, _phases: Phases) -> Iterable[Peer]:
         """Yield a VPC's active peers, as far as they are known yet."""
         for peer in sorted(self._records.peerings.of(vni)):
             for vpc in self._records.vpcs[peer].each(Vpc) if peer in self._records.vpcs else ():
@@ -195,8 +195,8 @@ class Views:
 
     def routes_to_peers(self, vni: int, phases: Phases) -> Iterable[RoutesToPeer]:
         """Return what a VPC's tables lead to its active peers. Raises MissingRecord, CompileError."""
-        underlay_mtus, records = self._records.peerings.of(vni), self._records.vpcs[vni]
-        return routes_to_peers(records.vpc.record, _table_routes(records, phases), underlay_mtus) if underlay_mtus else ()
+        peers, records = self._records.peerings.of(vni), self._records.vpcs[vni]
+        return routes_to_peers(records.vpc.record, _table_routes(records, phases), peers) if peers else ()
 
     def routes_from_peers(self, vni: int, _phases: Phases) -> Iterable[RoutesFromPeer]:
         """Yield what peers' tables lead to a VPC, as of the last view of each peer."""
@@ -216,7 +216,7 @@ _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterab
     Identity: (frozenset({Identity}), Views.identities),
     Middlebox: (frozenset({Middlebox, Phase}), Views.middleboxes),
     PeerIdentity: (frozenset({PeerIdentity}), Views.peer_identities),
-    Peer: (frozenset({Peer}), Views.underlay_mtus),
+    Peer: (frozenset({Peer}), Views.peers),
     LocalPeer: (frozenset({LocalPeer}), Views.local_peers),
     RoutesToPeer: (_OF_ROUTES, Views.routes_to_peers),
     RoutesFromPeer: (frozenset({RoutesFromPeer}), Views.routes_from_peers),

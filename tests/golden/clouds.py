@@ -6,15 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from netorch.compiler.base import Compiler, HostView, LocalEni, Phase, VpcView
+from netorch.compiler.base import (
+    Compiler,
+    HostView,
+    LocalEni,
+    LocalPeer,
+    Peer,
+    Phase,
+    RoutesFromPeer,
+    RoutesToPeer,
+    TableRoutes,
+    VpcView,
+)
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import Objects, compile_host, compile_slice
-from netorch.compiler.tables import local_tables, table_routes
+from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
 from netorch.compiler.vrf import VrfCompiler
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping, Move, MoveDirection
+from netorch.model.routing.effective import ranges_of
 from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
 from tests.views import make_view
@@ -54,7 +66,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VPC; subnets, interfaces and route tables by name.
 
     A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
-    be missing. The table without a name is the main one; the others are numbered by name.
+    be missing, or `pcx` and the VNI of a peer. The table without a name is the main one; the others are numbered by name.
     """
 
     vni: int
@@ -92,6 +104,8 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _target(self, text: str) -> str:
         kind, _, name = text.partition(" ")
+        if kind == "pcx" and name:
+            return connection_id(self.vni, int(name))
         return text if not name else self.eni(name).id if name in self.enis else make_id(kind, self.vni, 0xDEAD)
 
     def eni(self, name: str) -> NetworkInterface:
@@ -116,10 +130,20 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Hosts by name with their VTEPs, and VPCs."""
+    """Hosts by name with their VTEPs, VPCs, and the VNIs of those that are active peers."""
 
     hosts: dict[str, str]
     vpcs: tuple[VpcCase, ...]
+    peerings: tuple[tuple[int, int], ...] = ()
+
+    def peers_of(self, vpc: VpcCase) -> list[VpcCase]:
+        """Return the active peers of a VPC."""
+        return [other for other in self.vpcs if {(vpc.vni, other.vni), (other.vni, vpc.vni)} & set(self.peerings)]
+
+
+def connection_id(*vnis: int) -> str:
+    """Return the id of the peering connection of two VPCs."""
+    return make_id("pcx", min(vnis), max(vnis))
 
 
 def host_view(cloud: CloudCase, host: str) -> HostView:
@@ -128,24 +152,55 @@ def host_view(cloud: CloudCase, host: str) -> HostView:
 
 
 def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
-    """Return what compilers see of a VPC on a host, or None when the host has nothing to do with it."""
+    """Return what compilers see of a VPC on a host, or None when the host has nothing to do with it, nor with a peer of it."""
     local = tuple(
         LocalEni(eni=vpc.eni(name), subnet=vpc.subnet(case.subnet), instance=vpc.instance(name), phase=phase)
         for name, case in sorted(vpc.enis.items())
         if (phase := _phase(case, host)) is not None
     )
-    if not local and not any(_relays(case, host) for case in vpc.enis.values()):
+    here = [peer for peer in cloud.peers_of(vpc) if _is_here(peer, host)]
+    if not here and not _is_here(vpc, host):
         return None
-    used = sorted({""} | {vpc.subnets[case.subnet].route_table for case in vpc.enis.values() if _phase(case, host) is not None})
-    record, tables = vpc.record(), [vpc.table(name) for name in used]
+    record, tables = vpc.record(), [vpc.table(name) for name in _used(vpc, host)]
     return make_view(
         host_view(cloud, host),
         record,
         tables=local_tables(record, tables),
-        routes=table_routes(record, tables, {vpc.eni(name).id for name in vpc.enis}, {}),
+        routes=_routes(cloud, vpc, host),
+        peers=[*_peer_inputs(cloud, vpc, host, here)],
         subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
         local=local,
     )
+
+
+def _used(vpc: VpcCase, host: str) -> list[str]:
+    """Return the names of the route tables in use on a host."""
+    return sorted({""} | {vpc.subnets[case.subnet].route_table for case in vpc.enis.values() if _phase(case, host) is not None})
+
+
+def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
+    targets = {vpc.eni(name).id for name in vpc.enis} | {connection_id(vpc.vni, peer.vni) for peer in cloud.peers_of(vpc)}
+    return [*table_routes(vpc.record(), [vpc.table(name) for name in _used(vpc, host)], targets, {})]
+
+
+def _peer_inputs(
+    cloud: CloudCase, vpc: VpcCase, host: str, here: list[VpcCase]
+) -> Iterator[Peer | LocalPeer | RoutesToPeer | RoutesFromPeer]:
+    """Yield what a VPC, which may be here for a peer only, is told of its peers."""
+    for peer in cloud.peers_of(vpc) if _is_here(vpc, host) else ():
+        connection = connection_id(vpc.vni, peer.vni)
+        yield Peer(vni=peer.vni, ranges=tuple(ranges_of(peer.record())))
+        if peer in here:
+            yield LocalPeer(vni=peer.vni, connection=connection)
+        yield from routes_to_peers(vpc.record(), _routes(cloud, vpc, host), {peer.vni: connection})
+    for peer in here:
+        connections = {vpc.vni: connection_id(vpc.vni, peer.vni)}
+        for routes in routes_to_peers(peer.record(), _routes(cloud, peer, host), connections):
+            yield RoutesFromPeer(**msgspec.structs.asdict(routes))
+
+
+def _is_here(vpc: VpcCase, host: str) -> bool:
+    return any(_phase(case, host) is not None or _relays(case, host) for case in vpc.enis.values())
 
 
 def mappings(cloud: CloudCase, vpc: VpcCase) -> Iterator[Mapping]:
@@ -167,7 +222,8 @@ def compiled(cloud: CloudCase, host: str, compilers: Sequence[Compiler] = COMPIL
     for vpc in cloud.vpcs:
         view = vpc_view(cloud, vpc, host)
         if view is not None:
-            objects |= compile_slice(compilers, view, mappings(cloud, vpc))
+            seen = [vpc, *(cloud.peers_of(vpc) if _is_here(vpc, host) else ())]
+            objects |= compile_slice(compilers, view, [mapping for each in seen for mapping in mappings(cloud, each)])
     return objects
 
 

@@ -23,12 +23,13 @@ CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of interfaces, subnets and route tables, by name."""
+    """A change of interfaces, subnets and route tables, by name, or of which VPCs are peers."""
 
     name: str
     enis: dict[str, EniCase] = {}
     subnets: dict[str, SubnetCase] = {}
     route_tables: dict[str, dict[str, str]] = {}
+    peerings: tuple[tuple[int, int], ...] | None = None
 
 
 class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +41,7 @@ class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
 def after(cloud: CloudCase, step: Step) -> CloudCase:
     """Return the cloud after a step."""
     vpcs = tuple(changed(vpc, step) for vpc in cloud.vpcs)
-    return msgspec.structs.replace(cloud, vpcs=vpcs)
+    return msgspec.structs.replace(cloud, vpcs=vpcs, peerings=cloud.peerings if step.peerings is None else step.peerings)
 
 
 def changed(vpc: VpcCase, step: Step) -> VpcCase:
