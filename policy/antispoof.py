@@ -1,15 +1,19 @@
-"""Anti-spoofing: a port sends from its interface's own MAC, and from its own addresses unless source/destination check is off."""
+"""Anti-spoofing: a port sends from its interface's own MAC, and from its own addresses unless source/destination check is off.
+
+Even then it sends to peers from its own addresses only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, LocalPeer, Part, Phase, VpcPart, VpcView, link_local
+from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, LocalTable, Part, Phase, VpcPart, VpcView, link_local
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
+from netorch.state.names import vrf_name
 from netorch.state.nft import PortChain
 from policy import nftgen, skeleton
 
@@ -28,13 +32,10 @@ def _chains(view: VpcView) -> Iterator[KernelObject]:
             yield _chain(view, item)
 
 
-def _to_peers(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the addresses here, each with the cables by which it may send: to every peer that has interfaces here."""
-    for peer in view.of(LocalPeer):
-        near, _ = peer.ends(view.vni)
-        for item in view.local:
-            for address in item.eni.addresses if item.phase is not Phase.INCOMING else ():
-                yield nftgen.peering(near, address, view.vni)
+def _own_vxlan(view: VpcView) -> Iterator[KernelObject]:
+    """Yield which VXLAN device is the VPC's own, for each of its VRFs: peers' devices are in its tables, too."""
+    for table in view.of(LocalTable):
+        yield nftgen.own_vxlan(vrf_name(view.vni, table.number), view.vxlan, view.vni)
 
 
 def _chain(view: VpcView, item: LocalEni) -> PortChain:
@@ -53,5 +54,5 @@ class AntiSpoof:
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="antispoof.host", compile=_tables),
         VpcPart(id="antispoof", compile=_chains, inputs=frozenset({Vpc, LocalEni})),
-        VpcPart(id="antispoof.peers", compile=_to_peers, inputs=frozenset({LocalEni, LocalPeer})),
+        VpcPart(id="antispoof.vxlan", compile=_own_vxlan, inputs=frozenset({LocalTable})),
     )

@@ -9,7 +9,7 @@ from netorch.model.addr import packed
 from netorch.model.security import ICMP, ICMPV6
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.nft import NftElement, PortChain
-from policy.skeleton import CHECKED
+from policy.skeleton import CHECKED, FOR_OTHERS
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
 _LINK_LOCAL: Final = "169.254.0.0/16"
@@ -45,19 +45,28 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
     What is never forwarded stays bound to its own addresses (`ipv6` as for `port_chain`): ARP, and neighbour discovery, which
     would fill the table of neighbours that all VPCs share. Redirects are the VPC's router's to send, and a link-local packet goes
     nowhere.
+
+    What `port_chain` would refuse bears a mark of its own, by which the overlay's table knows what must not leave for a peer.
     """
     addresses, own, passes = tuple(ipv6), f"ether saddr {mac}", f"meta mark set {CHECKED} accept"
-    rules = [f"ip saddr {_LINK_LOCAL} {own} goto nameless", f"{own} ip protocol != {ICMP} {passes}"]
-    rules.append(f"{own} ip frag-off & 8191 != 0 {passes}")
+    named, others = f"{own} ip saddr {address}", f"meta mark set {FOR_OTHERS} accept"
+    rules = [f"ip saddr {_LINK_LOCAL} {own} goto nameless"]
+    rules += [f"{named} ip protocol != {ICMP} {passes}", f"{own} ip protocol != {ICMP} {others}"]
+    rules += [f"{named} ip frag-off & 8191 != 0 {passes}", f"{own} ip frag-off & 8191 != 0 {others}"]
     if addresses:
-        beyond = f"{own} ip6 saddr != {_LINK_LOCAL6}"
-        rules += [f"{beyond} meta l4proto != {ICMPV6} {passes}", f"{beyond} frag frag-off != 0 {passes}"]
+        named6, beyond = f"{own} ip6 saddr {addresses[0]}", f"{own} ip6 saddr != {_LINK_LOCAL6}"
+        rules += [f"{named6} meta l4proto != {ICMPV6} {passes}", f"{beyond} meta l4proto != {ICMPV6} {others}"]
+        rules += [f"{named6} frag frag-off != 0 {passes}", f"{beyond} frag frag-off != 0 {others}"]
         rules.append(f"frag frag-off != 0 {own} goto nameless")
     rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
-    rules.append(f"{own} ip protocol {ICMP} {passes}")
+    rules.append(f"icmp type @icmp_errors {named} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
+    rules.append(f"icmp type @icmp_errors {own} {others}")
+    rules += [f"{named} {passes}", f"{own} ip protocol {ICMP} {others}"]
     if addresses:
+        rules.append(f"icmpv6 type @icmpv6_errors {named6} exthdr frag 0 @th,256,128 {raw(addresses[0])} {passes}")
+        rules.append(f"icmpv6 type @icmpv6_errors {beyond} {others}")
         rules += [f"{own} ip6 saddr {source} {passes}" for source in addresses]
-        rules += [f"icmpv6 type {_DISCOVERY} goto drop_spoofed", f"{beyond} meta l4proto {ICMPV6} {passes}"]
+        rules += [f"icmpv6 type {_DISCOVERY} goto drop_spoofed", f"{beyond} meta l4proto {ICMPV6} {others}"]
     rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
     return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto drop_spoofed"))
 
@@ -88,10 +97,9 @@ def transit(vxlan: str, address: str, vni: int) -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(vxlan, address), vni=vni)
 
 
-def peering(ifname: str, address: str, vni: int) -> NftElement:
-    """Return the element that lets an address of this host send by a cable to a peer."""
-    name = f"peering{6 if ':' in address else 4}"
-    return NftElement(netns=OVERLAY, family="inet", set=name, items=(ifname, address), vni=vni)
+def own_vxlan(vrf: str, vxlan: str, vni: int) -> NftElement:
+    """Return the element that tells a VPC's own VXLAN device from those of its peers."""
+    return NftElement(netns=OVERLAY, family="inet", set="own_vxlan", items=(vrf, vxlan), vni=vni)
 
 
 def vxlan_header(vni: int) -> tuple[str, str]:

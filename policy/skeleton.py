@@ -3,7 +3,6 @@
 Every rule is one look-up, whatever the number of VPCs. Connections are tracked in the overlay only, not those of the host itself.
 
 UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this host. See policy.underlay.
-
 OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port.
 
 * Each port has a chain of its own at its ingress, before anything else of the kernel sees a packet: fragments of spoofed packets
@@ -40,13 +39,12 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
   set cannot be read. What is whole pays one comparison; a whole packet with a fragment header is never kept, so it has no limit.
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
   compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
-* `forward`: the mark tells what comes from a port. It is cleared, so that it cannot choose a route in the underlay, and used
+* `forward`: the marks tell what comes from a port. They are cleared, so that they cannot choose a route in the underlay, and used
   again only while a class's chain runs. What came from another host does not go to one: its sender has an outdated mapping and
   would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number, the
   group of the VXLAN devices: that is cheaper than to compare names.
-* By a cable to a peer on this host leaves what comes from an address of this host, as `peering4` and `peering6` have them, and
-  nothing else: an interface without source/destination check could send in the name of the peer's own. To a peer on another host
-  nobody needs to be kept from it here, since that host verifies. What came from elsewhere never leaves by a cable.
+* What an interface without source/destination check sends as others bears another mark: it leaves neither by a cable to a peer
+  nor by a peer's VXLAN device (docs/design/peering.md). What came from elsewhere leaves by no cable.
 * `egress_policy` and `ingress_policy` lead from a port to its VPC's chains (policy.chains). Egress ends in `deliver`, ingress in
   `accept`, all else in `drop`. A port without its element neither sends nor receives.
 * `deliver` returns to `forward` for a receiver on this host, with a mark that nothing else sets there: a chain that runs out
@@ -96,6 +94,7 @@ FRAGMENTS_PER_S: Final = 20_000
 FRAGMENT_MBYTES_PER_S: Final = 30
 
 CHECKED: Final = "0x4e54"  # the mark of what has passed a port's chain
+FOR_OTHERS: Final = "0x4e58"  # of what has passed the chain of a port without source/destination check, in another's name
 SENT: Final = "0x4e55"  # the mark of what its sender may send, on its way to the receiver's chain on this host
 PORT_ZONES: Final = "port_zone"  # the map that names a port's conntrack zone
 POLICY_MAPS: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # the maps that name a port's chain, by direction
@@ -138,11 +137,8 @@ set transit4 {
 set transit6 {
     type ifname . ipv6_addr
 }
-set peering4 {
-    type ifname . ipv4_addr
-}
-set peering6 {
-    type ifname . ipv6_addr
+set own_vxlan {
+    type ifname . ifname
 }
 set tracked_egress {
     typeof ct direction . ct mark
@@ -237,6 +233,7 @@ chain zones {
     ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
     ct zone set iifname map @zone accept
+    meta mark FOR_OTHERS ct zone set iifname map @port_zone accept
     meta mark != CHECKED iifname "v-*" goto drop_unchecked
     counter name "no_zone" drop
 }
@@ -256,18 +253,19 @@ chain fragments {
     update @fragment_bytes { iif limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto drop_fragments
 }
 chain authenticated {
-    meta mark != CHECKED iifname "v-*" goto drop_unchecked
+    meta mark != { CHECKED, FOR_OTHERS } iifname "v-*" goto drop_unchecked
     notrack
     accept
 }
 chain forward {
     type filter hook forward priority -20; policy drop;
-    meta mark != CHECKED goto from_overlay
+    meta mark != CHECKED jump not_from_itself
     jump from_port
     meta mark SENT meta mark set 0x0 oifname vmap @ingress_policy
     goto drop_no_policy
 }
-chain from_overlay {
+chain not_from_itself {
+    meta mark FOR_OTHERS goto for_others
     oifname vmap @ingress_policy
     oifgroup VXLAN_GROUP goto relay
     oifgroup PEERING_GROUP goto drop_transit
@@ -278,6 +276,12 @@ chain from_port {
     meta sdifname vmap @egress_policy
     goto drop_no_policy
 }
+chain for_others {
+    oifgroup != { VXLAN_GROUP, PEERING_GROUP } return
+    oifname "n-*" return
+    iifname . oifname @own_vxlan return
+    goto drop_peer_source
+}
 chain relay {
     meta sdifname . ip daddr @transit4 accept
     meta sdifname . ip6 daddr @transit6 accept
@@ -286,7 +290,7 @@ chain relay {
 chain known_egress {
     BEGINS return
     oifgroup VXLAN_GROUP accept
-    oifgroup PEERING_GROUP goto to_peer
+    oifgroup PEERING_GROUP accept
     meta mark set SENT
 }
 chain known_ingress {
@@ -322,13 +326,8 @@ chain sender_forgets {
 }
 chain deliver {
     oifgroup VXLAN_GROUP accept
-    oifgroup PEERING_GROUP goto to_peer
+    oifgroup PEERING_GROUP accept
     meta mark set SENT
-}
-chain to_peer {
-    oifname . ip saddr @peering4 accept
-    oifname . ip6 saddr @peering6 accept
-    goto drop_peer_source
 }
 chain received {
     ct state == new goto begins_there
@@ -380,6 +379,7 @@ chain output {
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)
     .replace("VERIFIED", VERIFIED)
+    .replace("FOR_OTHERS", FOR_OTHERS)
     .replace("REFUSALS", DROP_CHAINS)
     .replace("BEGINS", BEGINS)
     .replace("MBYTES", str(FRAGMENT_MBYTES_PER_S))

@@ -35,7 +35,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "unproven": DropReason("a VXLAN packet came past the host's table that verifies: somebody has emptied the host's tables"),
     "transit": DropReason("a host sent here for an address that is not here: its mapping is out of date"),
     "peer_source": DropReason(
-        "an interface without source/destination check sent to a peer from an address that is not on this host", "PeerSource"
+        "an interface without source/destination check sent to a peer in the name of somebody else", "PeerSource"
     ),
     "to_router": DropReason("an instance asked the router for something else than an echo, or a host sent to a router's address"),
     "no_policy": DropReason("an interface has no security group chain on this host yet", "NoPolicy"),

@@ -209,6 +209,24 @@ def test_nobody_sends_to_a_peer_in_anothers_name(cloud: World) -> None:
     assert reached(cloud, ["a/a1", "b/b1", "b/b2"], 4) >= {("a/a1", "b/b1"), ("a/a1", "b/b2")}
 
 
+@pytest.mark.parametrize("speaker", [False, True], ids=["checked", "speaker"])
+def test_nobody_sends_to_a_peer_on_another_host_in_the_name_of_the_peers_own(cloud: World, speaker: bool) -> None:
+    """The host of b1 has a1 as well. So it may send to a2 with the VNI of a: as a1, and as anybody if that is unchecked."""
+    near, far = cloud.eni("b/b1"), cloud.eni("a/a2")
+    for eni, check in ((near, False), (cloud.eni("a/a1"), not speaker)):
+        modify_network_interface(cloud.store, cloud.caller, eni.id, source_dest_check=check)
+    cloud.settle()
+    before = cloud.counters("hv1")
+    others = [cloud.eni(name) for name in ("a/a1", "c/c1", "b/b2")]
+    forged = [(eni.address, far.address) for eni in others] + [(eni.ipv6_address, far.ipv6_address) for eni in others]
+    with PacketListener(far.instance) as listener:
+        for number, (source, to) in enumerate([*forged, (near.address, far.address)]):
+            send_frames(near.instance, "eth0", [framed(near.mac, udp(source, to, b"from %d" % number))])
+        assert listener.hears(b"from %d" % len(forged), within_s=PATIENCE_S)
+        assert not [number for number in range(len(forged)) if listener.heard(b"from %d" % number)]
+    assert cloud.counters("hv1")["peer_source"] - before["peer_source"] == len(forged)
+
+
 def test_a_restarted_agent_writes_nothing(cloud: World) -> None:
     stream = cloud.traffic("a/a1", "b/b1")
     for name in ("hv1", "hv2"):

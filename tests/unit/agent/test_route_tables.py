@@ -114,8 +114,8 @@ def test_a_table_that_nobody_uses_any_more_goes_after_its_last_port(world: World
     assert [op.obj.kind for op in made] == ["link", "neigh", "route", "route"]
     assert found[: len(made)] == made
     gone = Counter(op.obj.kind for op in found if isinstance(op, Delete))
-    # The zone of the VRF; of the table the route to each of four addresses, and the last one.
-    assert gone == {"link": 1, "nft-element": 1, "route": 5}
+    # The zone of the VRF and its VXLAN device; of the table the route to each of four addresses, and the last one.
+    assert gone == {"link": 1, "nft-element": 2, "route": 5}
 
 
 @pytest.mark.parametrize("fleet", FLEETS)

@@ -60,7 +60,7 @@ def local(phase: Phase) -> LocalEni:
 
 
 def chains(seen: VpcView) -> list[KernelObject]:
-    return list(vpc_objects([AntiSpoof()], seen).values())
+    return [obj for obj in vpc_objects([AntiSpoof()], seen).values() if isinstance(obj, PortChain)]
 
 
 def rights(host: str, mapping: Mapping) -> set[tuple[str, str]]:
