@@ -11,7 +11,7 @@ A packet passes four judges in this order; the first that refuses ends it:
 
 A side's groups let a packet pass for one of three reasons:
 
-    tracked      it belongs to a connection that this side tracks, whatever the rules say by now
+    tracked      it belongs to a connection that this side tracks, whatever the rules say now
     untracked    a rule of that kind permits it, whatever connection it belongs to; see `is_untracked`
     permitted    a rule permits it, and it begins a connection or belongs to a known one; a new one is tracked from now on
 

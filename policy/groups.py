@@ -1,7 +1,7 @@
 """Security groups: the union of what the groups of a class permit, as one chain for each direction.
 
 A permission for every address is *untracked* where EC2 does not track it: TCP or UDP, and the other direction permits all of that
-protocol to and from every address. Each packet of such a connection is judged anew, so that it ends when the rule goes. That
+protocol to and from every address. Each packet of such a connection is evaluated again, so that it ends when the rule goes. That
 holds both ways: its answers, known by the port that they come from, are untracked, and make no tracked connection of it.
 """
 

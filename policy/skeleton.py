@@ -10,7 +10,7 @@ OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port
   cheapest check there is, since it is entered for this port's packets only. What matches nothing is dropped: frames that are
   neither have no receiver here in any case, as nothing is bridged.
 * An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
-  packets to its own address only, and in one piece, lest the quotation come in another one. Redirects are a router's to send.
+  packets to its own address only, and in one piece, so that the quotation is in it. Redirects are a router's to send.
 * The kernel puts fragments together behind these chains. A fragment behind the first one shows its addresses only: any byte of it
   could be taken for the type of an ICMP message. The first one has the header, and is judged by it.
 * What comes from the own MAC and names nobody is dropped without being counted (`nameless`): every machine that boots asks for an
@@ -29,7 +29,7 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
   as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
   belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
   What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
-  a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is judged anew.
+  a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is evaluated by itself.
   A fragment of IPv6 whose chain of headers goes on in another one is `invalid`: such a header, or an ICMP error that the port's
   chain refuses, would stand in a fragment that shows it to nobody. A port's chain could be told another end of the chain: it sees
   what the kernel has not cut off yet behind a packet's end.

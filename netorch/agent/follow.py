@@ -24,7 +24,7 @@ RETRY_MAX_S = 15.0
 
 
 class Prefixes(Protocol):
-    """Says which keys the records need followed, given what they hold by now; the same object while that has not changed."""
+    """Says which keys the records need followed, given what they hold; the same object while that has not changed."""
 
     def __call__(self) -> frozenset[str]: ...
 

@@ -278,7 +278,7 @@ class Records(Mirror):
     def _set_flows(self, eni_id: str, value: bytes | None) -> None:
         self.handed_over.pop(eni_id, None)
         if value is not None:
-            with suppress(UnreadableRecord):  # its connections must begin anew, then
+            with suppress(UnreadableRecord):  # its connections must start again, then
                 self.handed_over[eni_id] = decode_value(eni_id, value, HandedOver)
                 self.dirty.handed_over.add(eni_id)
 

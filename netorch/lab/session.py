@@ -67,7 +67,7 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     nodes: int
     pid: int
-    started: str  # the process's start time by /proc: a pid alone may be another's by now
+    started: str  # the process's start time by /proc: a pid alone may be another process's later
 
 
 def mailboxes_root() -> Path:

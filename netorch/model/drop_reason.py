@@ -20,26 +20,27 @@ VIOLATIONS: Final = ("unverified", "unknown_vtep")  # no honest host sends such 
 
 DROP_REASONS: Final[dict[str, DropReason]] = {
     "spoofed": DropReason("an instance used a MAC or IP address that is not its own"),
-    "unverified": DropReason("a host sent for an address that is not mapped to it: a mapping violation"),
-    "unknown_vtep": DropReason("somebody sent VXLAN packets who carries nothing of that VPC, or none that were well-formed"),
+    "unverified": DropReason("a host sent as an address that is not mapped to it: a mapping violation"),
+    "unknown_vtep": DropReason("an address that is no VTEP of that VPC sent VXLAN packets, or they were malformed"),
     "no_zone": DropReason("a packet came from a device that belongs to no VPC yet"),
     "allowance": DropReason(
-        "a packet would begin a connection in a VPC that holds more connections on its host than are free", "ConnectionAllowance"
+        "a packet would open a connection, but its VPC holds more than the host's table has free",
+        "ConnectionAllowance",
     ),
     "fragments": DropReason(
-        "an instance sends more fragments than its share, or other hosts send a VPC more", "FragmentAllowance"
+        "an instance sends more fragments than its share, or other hosts send more to a VPC", "FragmentAllowance"
     ),
     "fragments_lost": DropReason("fragments could not be put together: the host had no memory for them, or they did not fit"),
-    "table_full": DropReason("a packet would begin a connection, and the host's connection table was full"),
-    "unchecked": DropReason("a port has no check of its source addresses yet, so it is mute"),
-    "unproven": DropReason("a VXLAN packet came past the host's table that verifies: somebody has emptied the host's tables"),
-    "transit": DropReason("a host sent here for an address that is not here: its mapping is out of date"),
+    "table_full": DropReason("a packet would open a connection, and the host's connection table was full"),
+    "unchecked": DropReason("a port has no anti-spoofing chain yet, so it may not send"),
+    "unproven": DropReason("a VXLAN packet was not verified: somebody has flushed the host's tables"),
+    "transit": DropReason("a host sent a packet for an address that is not here: its mapping is outdated"),
     "peer_source": DropReason(
         "an interface without source/destination check sent to a peer in the name of somebody else", "PeerSource"
     ),
-    "to_router": DropReason("an instance asked the router for something else than an echo, or a host sent to a router's address"),
+    "to_router": DropReason("an instance sent the router something other than an echo, or a host sent to a router's address"),
     "no_policy": DropReason("an interface has no security group chain on this host yet", "NoPolicy"),
-    "invalid": DropReason("a packet belongs to no connection and begins none", "InvalidState"),
+    "invalid": DropReason("a packet belongs to no connection and opens none", "InvalidState"),
     "acl_egress": DropReason("the network ACL of the sender's subnet denies it outbound", "NetworkAclEgress"),
     "acl_ingress": DropReason("the network ACL of the receiver's subnet denies it inbound", "NetworkAclIngress"),
     "sg_egress": DropReason("no outbound rule of the sender's security groups allows it", "SecurityGroupEgress"),

@@ -164,7 +164,7 @@ class Store(Protocol):
         ...
 
     def keep_alive(self, lease: int) -> int:
-        """Start the lease's time anew and return the seconds it has; 0: it is gone, and so are its keys."""
+        """Restart the lease's time and return the seconds it has; 0: it is gone, and so are its keys."""
         ...
 
     def revoke(self, lease: int) -> None:

@@ -140,7 +140,7 @@ class MemoryStore:
             return lease
 
     def keep_alive(self, lease: int) -> int:
-        """Start the lease's time anew and return the seconds it has; 0: it is gone."""
+        """Restart the lease's time and return the seconds it has; 0: it is gone."""
         with self._lock:
             self._expire()
             held = self._leases.get(lease)

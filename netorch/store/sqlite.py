@@ -144,7 +144,7 @@ class SqliteStore:
         return lease
 
     def keep_alive(self, lease: int) -> int:
-        """Start the lease's time anew and return the seconds it has; 0: it is gone."""
+        """Restart the lease's time and return the seconds it has; 0: it is gone."""
         with self._writing():
             row = self._db.execute("SELECT ttl FROM lease WHERE id = ?", (lease,)).fetchone()
             if row is None or not isinstance(row[0], int):

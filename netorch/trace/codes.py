@@ -58,7 +58,7 @@ class Code(Enum):
     ZONE_NOT_IN_PLACE = "ZONE_NOT_IN_PLACE", "the device belongs to no VPC's connection tracking zone (yet)"
     CONNECTION_ALLOWANCE = (
         "CONNECTION_ALLOWANCE",
-        "the VPC holds more connections on the host than are free there, so it can begin no other for now",
+        "the VPC holds more connections on the host than the table has free, so it cannot open new ones",
     )
     CONNECTION_TABLE_FULL = "CONNECTION_TABLE_FULL", "the host's connection table is full"
     DROPPED = "DROPPED", "a rule that has no name of its own drops it"

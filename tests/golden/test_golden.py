@@ -1,6 +1,6 @@
 """Each case: a small cloud as YAML, what every host holds as text, and how each host gets from one step to the next.
 
-NETORCH_UPDATE_GOLDEN=1 writes the texts anew; read the difference before committing it.
+NETORCH_UPDATE_GOLDEN=1 rewrites the texts; read the difference before committing it.
 """
 
 from __future__ import annotations

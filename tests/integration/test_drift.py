@@ -153,7 +153,7 @@ DAMAGES: dict[str, Damage] = {
         w, "-6 route append fd00:44:0:100::5/128 via fe80::c000:20d dev vx20000 table 20000 metric 1024 onlink proto 200"
     ),
 }
-IN_TWO_STEPS = {"the MTU falls below IPv6's"}  # the kernel starts IPv6 anew, disabled: what rests on it is refused once
+IN_TWO_STEPS = {"the MTU falls below IPv6's"}  # the kernel restarts IPv6, disabled: what rests on it is refused once
 # Of these the kernel tells nobody: an audit finds them, `drift` at once.
 SILENT_DAMAGES: dict[str, Damage] = {
     f"{path} is {value}": lambda w, _, path=path, value=value: _write(w, path.format(port=w.port("acme/a")), value)  # type: ignore[misc]

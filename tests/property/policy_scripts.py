@@ -132,7 +132,7 @@ def packets_of(first: Packet) -> Iterator[Packet]:
 
 
 def _ends(packet: Packet) -> object:
-    """Return what no two connections of a script share, lest one begin as the other's answer."""
+    """Return what no two connections of a script share, so that none begins as another's answer."""
     if packet.has_type:
         return packet
     ends = sorted([(packet.source, packet.source_port), (packet.destination, packet.destination_port)])

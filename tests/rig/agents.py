@@ -89,7 +89,7 @@ class AttentiveAgent(Agent):
             super().turn()
 
     def audit(self) -> None:
-        """Read the whole kernel anew, between two turns."""
+        """Read the whole kernel again, between two turns."""
         with self.busy:
             self.reconciler.read_kernel()
 

@@ -84,7 +84,7 @@ class Traffic:
         return lost
 
     def lost(self) -> int:
-        """Return how many echoes have no reply by now."""
+        """Return how many echoes have no reply yet."""
         return sum(not self._pinger.answer(sequence).ok for sequence in range(1, self.sent + 1))
 
 

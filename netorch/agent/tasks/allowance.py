@@ -1,6 +1,6 @@
 """A host's connection table is everybody's: no VPC may fill it, and no packet of a connection that is known pays for that.
 
-    a VPC that holds more connections than are free on its host may begin no other;
+    a VPC that holds more connections than its host's table has free cannot open new ones;
     nor may an owner's VPCs that hold more than four times as many together
 
 Nobody is refused while the table is at most half full, so nobody need be counted then. One greedy VPC gets half of the table, two
@@ -8,10 +8,10 @@ get a third each, k get a part in k + 1, and as much as that stays free: it is t
 (Choudhury and Hahne, Dynamic queue length thresholds, 1998). An owner of many VPCs gets four fifths. Somebody may be quicker than
 we look, so that nothing is free; or a greedy VPC may have a modest sister. So a VPC that holds little is left alone: an eighth of
 the table, divided by all VPCs of the host. In a full table the kernel makes room for it by ending what nobody has answered. A
-refused VPC begins connections again when it holds a fifth less than it might, lest it flap.
+refused VPC begins connections again when it holds a fifth less than it might, so that it does not flap.
 
 The kernel refuses (policy.skeleton) and forgets: elements expire, so without an agent everybody may fill the table again, and
-nobody is locked out. Their set is the only memory, so an agent that is started anew goes on where the last one was.
+nobody is locked out. Their set is the only memory, so an agent that is restarted goes on where the last one was.
 
 Refused alternatives: `ct count` walks the connections of a zone for every new one, and grows with them; a fixed part for each
 VPC is waste on a host with few of them and too much on one with many.

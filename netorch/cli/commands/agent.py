@@ -21,15 +21,15 @@ def command() -> None:
     type=click.Path(path_type=Path),
     default=Path("/var/lib/netorch"),
     show_default=True,
-    help="Where the lock and the snapshot stand, from which the host boots while the store is away.",
+    help="Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
 )
 @flow_log_option
 @click.option("-v", "--verbose", is_flag=True, help="Log each operation.")
 @pass_session
 def run(session: Session, host: str, state_dir: Path, flow_log_dir: Path, verbose: bool) -> None:
-    """Keep this host's kernel as the store says, until SIGTERM.
+    """Keep this host's kernel in the state that the store declares, until SIGTERM.
 
-    Runs in the network namespace that holds the underlay address. The kernel keeps everything when the agent ends.
+    Runs in the network namespace of the underlay address. When the agent ends, the kernel keeps everything.
     """
     from netorch.agent.main import run_agent
 

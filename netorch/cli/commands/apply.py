@@ -44,18 +44,18 @@ def command(
     timeout: float,
     output: str,
 ) -> None:
-    """Make the cloud what a file says. What the file's VPCs hold and the file does not name is deleted.
+    """Apply a file. Resources of its VPCs that it does not declare are deleted.
 
-    A VPC that cannot be made as the file says stays as it is; the others follow the file, and the exit code is 1.
+    A VPC that cannot be made as declared stays as it is. The others are applied, and the exit status is 1.
 
-    PLAN is a plan that `netorch plan --out` has saved: what it says is done, or nothing if the cloud has changed since.
+    PLAN is a plan saved by `netorch plan --out`. It is applied exactly, or not at all if the cloud has changed since.
 
-    At a terminal it asks before anything is deleted or replaced; in a script it does not.
+    At a terminal it asks before it deletes or replaces anything. In a script it does not ask.
     """
     from netorch.control.apply.cloud import apply_cloud
 
     if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("a saved plan knows its file: leave --file out", context)
+        raise click.UsageError("a saved plan contains its file: leave --file out", context)
     again = partial(make_plan, session, path, read_cloud(session, path)) if plan_file is None else None
     plan = again() if again is not None else load_plan(session, plan_file or path)
     machine = output != "table"
@@ -100,7 +100,7 @@ def _tell(waited: Waited, *, on_stdout: bool) -> None:
     if on_stdout:
         click.echo(f"{waited.running} instances run.")
     if waited.silent:
-        click.echo(f"No agent runs on {' '.join(waited.silent)}; their instances follow when it does.", err=True)
+        click.echo(f"No agent runs on {' '.join(waited.silent)}; their instances start when it does.", err=True)
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

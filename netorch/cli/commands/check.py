@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, path: Path, timeout: float, output: str) -> None:
-    """Send an echo from every instance to every other, try services, and compare what is answered with a file of expectations.
+    """Ping from every instance to every other, try services, and compare the results with a file of expectations.
 
-    Runs where all instances are in sight, e.g. in a lab. Exit codes: 0 all is as expected, 2 something is not.
+    Runs where all instances can be reached, e.g. in a lab. Exit codes: 0 everything is as expected, 2 something is not.
     """
     from netorch.lab.expect import check, load_expectations
 

@@ -16,9 +16,9 @@ from netorch.cli.context import Session, action, complete
 @action
 @click.pass_context
 def command(context: click.Context, session: Session, vpcs: tuple[str, ...], path: Path | None, yes: bool) -> None:
-    """Delete VPCs with everything in them: those that are named, or those, and the instances of its top level, that a file made.
+    """Delete VPCs with everything in them: the named ones, or those that a file made, with the instances of its top level.
 
-    What the file declares and others made is left alone; so are hosts. On a terminal it asks; in a script it does not.
+    Declared resources that others made stay, and so do hosts. At a terminal it asks; in a script it does not.
     """
     from netorch.cli.asking import confirm
     from netorch.cli.planning import show_plan, source_path

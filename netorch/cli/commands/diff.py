@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, path: Path) -> None:
-    """Show how the cloud differs from a file, as a unified diff of two vpc.yaml; `plan` says what would happen.
+    """Show how the cloud differs from a file, as a unified diff of two vpc.yaml; `plan` shows what would happen.
 
-    Only what the file names is compared. Exit codes: 0 no difference, 2 some.
+    Only what the file declares is compared. Exit codes: 0 no difference, 2 differences.
     """
     from netorch.control.views.export import export_cloud
     from netorch.spec import load_cloud

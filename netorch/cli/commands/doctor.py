@@ -12,7 +12,7 @@ from netorch.cli.output import output_option, print_table, show_value
 @output_option
 @click.pass_context
 def command(context: click.Context, output: str) -> None:
-    """Try each feature that netorch needs of this machine, in a throw-away namespace; changes nothing.
+    """Test each feature that netorch needs of this machine, in a throw-away namespace. Changes nothing.
 
     Exit codes: 0 everything is there, 2 something is missing.
     """

@@ -14,16 +14,16 @@ from netorch.cli.output import output_option, show_value
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, host: str, output: str) -> None:
-    """Show how this host's kernel differs from what it should hold, as the operations that would repair it.
+    """Show how this host's kernel differs from the desired state, as the operations that would repair it.
 
-    Things in the host's overlay namespace that are not netorch's are named, too; nobody removes them but you. Changes nothing:
-    a running agent repairs by itself within a second, and within a minute what the kernel tells nobody. Runs in the host's own
+    Foreign objects in the host's overlay namespace are shown, too; only you can remove them. Changes nothing:
+    a running agent repairs drift within a second, or within a minute if the kernel sends no notification. Runs in the host's own
     network namespace; in a lab:
 
     \b
     netorch lab exec --node HOST LAB -- netorch drift
 
-    Exit codes: 0 no drift, 2 some.
+    Exit codes: 0 no drift, 2 drift.
     """
     from netorch.diagnose.drift import find_drift
     from netorch.plan.explain import op_text
@@ -34,6 +34,6 @@ def command(context: click.Context, session: Session, host: str, output: str) ->
     if output != "table":
         show_value({"host": host, "operations": lines, "foreign": list(found.foreign)}, output)
     else:
-        lines += (f"! {text}: not netorch's, so it stays; remove it if nobody needs it" for text in found.foreign)
+        lines += (f"! {text}: not netorch's, so netorch leaves it; remove it if nobody needs it" for text in found.foreign)
         click.echo("\n".join(lines) if lines else f"host {host}: no drift")
     context.exit(2 if found.operations or found.foreign else 0)

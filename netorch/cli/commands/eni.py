@@ -22,7 +22,7 @@ STATES = ("available", "pending", "attached", "outgoing", "failed")  # of model.
 
 @click.group()
 def command() -> None:
-    """Elastic network interfaces: the holders of addresses and MACs."""
+    """Elastic network interfaces: each holds addresses and a MAC."""
 
 
 def row(info: InterfaceInfo) -> dict[str, Any]:
@@ -53,7 +53,7 @@ add_common(command, NOUN, "Delete an interface that is not attached.")
 @command.command()
 @click.option("--subnet", required=True, shell_complete=complete("subnet"))
 @click.option("--name", default="")
-@click.option("--address", default="", help="The next free one when left out.")
+@click.option("--address", default="", help="Default: the next free one.")
 @click.option("--ipv6-address", default="")
 @click.option("--mac", default="")
 @group_option
@@ -118,7 +118,7 @@ def detach(session: Session, resources: tuple[str, ...]) -> None:
 @click.argument("groups", nargs=-1, required=True, shell_complete=complete("sg"))
 @action
 def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
-    """Put an interface into these security groups, and no others."""
+    """Set the security groups of an interface."""
     from netorch.control.actions.memberships import modify_interface_groups
 
     found = session.find("eni", eni)[1]

@@ -11,9 +11,9 @@ from netorch.cli.context import Session, pass_session
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session) -> None:
-    """Print the cloud as a vpc.yaml that `apply` takes; a customer's own VPCs only with --owner.
+    """Print the cloud as a vpc.yaml for `apply`; with --owner, only the customer's own VPCs.
 
-    Exit codes: 0 all of it, 2 something cannot be read and is left out.
+    Exit codes: 0 complete, 2 something is unreadable and left out.
     """
     from netorch.control.views.export import export_inventory
     from netorch.spec.export import to_yaml

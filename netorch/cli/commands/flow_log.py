@@ -21,7 +21,7 @@ COLUMNS = Columns(("name", "vpc", "resource", "traffic", "interval_s"), ("format
 
 @click.group()
 def command() -> None:
-    """Flow logs: who spoke to whom, and what was refused, as EC2 records it."""
+    """Flow logs: accepted and rejected traffic, as EC2 records it."""
 
 
 def row(info: FlowLogInfo) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def create(
 
     given = [(kind, text) for kind, text in (("vpc", vpc), ("subnet", subnet), ("eni", eni)) if text]
     if len(given) != 1:
-        raise click.UsageError("Say what is to be logged: exactly one of --vpc, --subnet and --eni.")
+        raise click.UsageError("Give exactly one of --vpc, --subnet and --eni.")
     log = create_flow_log(
         session.store,
         session.caller,
@@ -95,7 +95,7 @@ def create(
 @output_option
 @pass_session
 def read(session: Session, log: str, host: str | None, flow_log_dir: Path, output: str) -> None:
-    """Print the lines of a flow log that this machine holds, host by host, oldest first; below a head with the fields' names."""
+    """Print the lines of a flow log on this machine, host by host, oldest first, below a header with the fields' names."""
     from netorch.agent.flowlog.files import log_directory, read_lines
     from netorch.control.actions.flow_logs import describe_flow_log
 

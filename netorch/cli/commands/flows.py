@@ -27,9 +27,9 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 )
 @pass_session
 def command(session: Session, follow: bool, verdict: str | None, vpc: str | None, instance: str | None, output: str) -> None:
-    """Show the connections that live now on this host, or in a lab on all its hosts.
+    """Show the live connections of this host, or in a lab of all its hosts.
 
-    With -f: connections as they begin, and dropped packets with the reason. Packets without a route are not among them: the
+    With -f: new connections, and dropped packets with the reason. Packets without a route are not shown: the
     router answers those with an ICMP error.
     """
     from netorch.control.views.describe import resolve
@@ -40,7 +40,7 @@ def command(session: Session, follow: bool, verdict: str | None, vpc: str | None
     found = [resolve(inventory, session.caller, kind, text)[1] for kind, text in named]
     vni, name = (found[-1].vni if found else 0), (found[-1].name if instance else "")
     if verdict == "drop" and not follow:
-        raise click.UsageError("Dropped packets leave nothing behind: watch for them with -f.")
+        raise click.UsageError("Dropped packets are not recorded: watch for them with -f.")
     watcher = Watcher(inventory, session.caller, Wanted(verdict=verdict or "", vni=vni, instance=name))
     if follow:
         watcher.listen()
@@ -58,7 +58,7 @@ def text_of(seen: Seen) -> str:
     verdict = click.style("DROP  ", fg="red") if seen.verdict == "drop" else click.style("ACCEPT", fg="green")
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at_s))
     icmp = f" {seen.icmp}" if seen.icmp else ""
-    lost = f" [{seen.lost} before it were not told]" if seen.lost else ""
+    lost = f" [{seen.lost} before it were lost]" if seen.lost else ""
     why = f" {seen.reason}: {seen.why}" if seen.reason else ""
     return f"{clock} {seen.host} {verdict} {seen.vpc or '-'} {protocol}{icmp} {source} > {destination} {names}{why}{lost}"
 

@@ -55,7 +55,7 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("i", "instance", COLUMNS, row, _actions, filters={"host": (), "state": STATES})
-add_common(command, NOUN, "Terminate instances.\n\nTheir own interfaces and addresses go with them.", verb="terminate")
+add_common(command, NOUN, "Terminate instances.\n\nThis deletes their own interfaces and addresses.", verb="terminate")
 
 
 def _rows(session: Session, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -83,10 +83,10 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 
 @command.command()
 @click.argument("name")
-@click.option("--vpc", help="Its only subnet; the default VPC when nothing is said.", shell_complete=complete("vpc"))
+@click.option("--vpc", help="Use this VPC's only subnet. Default: the default VPC.", shell_complete=complete("vpc"))
 @click.option("--subnet", help="The subnet.", shell_complete=complete("subnet"))
-@click.option("--host", default="", help="The least loaded hypervisor when left out.", shell_complete=complete("host"))
-@click.option("--address", default="", help="The next free one when left out.")
+@click.option("--host", default="", help="Default: the least loaded hypervisor.", shell_complete=complete("host"))
+@click.option("--address", default="", help="Default: the next free one.")
 @click.option("--ipv6-address", default="")
 @click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
 @click.option("--netns", default="", help="With --attachment existing, the operator's only: a name in /run/netns, or a path.")
@@ -101,7 +101,7 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **requests: Any) -> None:  # noqa: ANN401
     """Run an instance.
 
-    With nothing but a name it lands in the default VPC, on the least loaded host."""
+    With only a name it runs in the default VPC, on the least loaded host."""
     from netorch.control.actions.instances import RunRequest, run_instances
     from netorch.model.eni import Attachment
 
@@ -155,9 +155,9 @@ def move(session: Session, resources: tuple[str, ...], host: str, wait: bool, ti
 @click.argument("groups", nargs=-1, required=True, shell_complete=complete("sg"))
 @action
 def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None:
-    """Put an instance into these security groups, and no others.
+    """Set the security groups of an instance.
 
-    Its own interface is meant; others keep theirs.
+    This changes its own interface only; others keep their groups.
     """
     from netorch.control.actions.memberships import modify_instance_groups
 
@@ -174,7 +174,7 @@ def set_groups(session: Session, instance: str, groups: tuple[str, ...]) -> None
 def exec_(session: Session, instance: str, argv: tuple[str, ...]) -> None:
     """Run a command inside an instance.
 
-    Runs in its namespace, so on the host that carries it, or in a lab.
+    Runs in its namespace: on the host that carries it, or in a lab.
 
     Example: netorch instance exec acme/web-1 -- ping 10.44.13.5
     """

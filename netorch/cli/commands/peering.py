@@ -102,7 +102,7 @@ def request(session: Session, name: str, vpc: str, peer: str, tags: dict[str, st
 def accept(context: click.Context, session: Session, resource: str, name: str, output: str) -> None:
     """Accept a request; the connection is active then.
 
-    Exit code 2: it has failed, because the VPCs' ranges overlap by now.
+    Exit code 2: it has failed, because the VPCs' ranges now overlap.
     """
     from netorch.control.actions.peerings import accept_peering
 

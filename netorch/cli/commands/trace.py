@@ -36,7 +36,7 @@ _PASS, _DROP, _UNKNOWN = "pass", "DROP", "-"
 def command(
     context: click.Context, session: Session, source: str, destination: str, service: str, timeout: float, output: str
 ) -> None:
-    """Follow a packet that begins a connection: tcp/443, udp/53, icmp (the default) or the number of a protocol.
+    """Follow a packet that opens a connection: tcp/443, udp/53, icmp (the default) or a protocol number.
 
     SOURCE is an instance or an interface's id, DESTINATION one of these or an address. Each place on the way is told three times:
     as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live packet
@@ -68,11 +68,11 @@ def _show(report: Report) -> None:
     if report.live.probe is not None:
         click.echo(f"probe: {_live_text(report)}")
     for host in report.silent:
-        click.echo(f"host {host}: its agent is not running, so it may hold something else than the model says")
+        click.echo(f"host {host}: its agent is not running, so its kernel may differ from the model")
     if report.disagreement:
         found = report.kernel or report.model
         drift = as_called(f"netorch drift --host {found.there.host}" if found is not None else "netorch status")
-        text = f"DISAGREEMENT: {report.disagreement}: drift (`{drift}`) or a bug of netorch"
+        text = f"DISAGREEMENT: {report.disagreement}: drift (`{drift}`) or a bug in netorch"
         click.echo(click.style(text, fg="red", bold=True), err=True)
     verdict = report.verdict
     if report.reachable:

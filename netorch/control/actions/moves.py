@@ -47,7 +47,7 @@ def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) 
 
 
 def movable(instance: Instance) -> None:
-    """Refuse an instance whose namespace is not netorch's to make anew elsewhere. Raises ApiError: UnsupportedOperation."""
+    """Refuse an instance whose namespace is not netorch's to recreate elsewhere. Raises ApiError: UnsupportedOperation."""
     if instance.attachment is Attachment.EXISTING:
         text = f"instance {instance.name} ({instance.id}): its namespace {instance.netns} is somebody else's; run a new one there"
         raise ApiError("UnsupportedOperation", text)

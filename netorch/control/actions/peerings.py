@@ -143,7 +143,7 @@ def _guard(writes: Writes, *vpcs: Stored[Vpc]) -> None:
 
 
 def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: str = "") -> PeeringConnection:
-    """Return a connection that is active, or has failed because the VPCs' ranges overlap by now; `name` is the accepter's.
+    """Return a connection that is active, or has failed because the VPCs' ranges now overlap; `name` is the accepter's.
 
     Raises:
       ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,

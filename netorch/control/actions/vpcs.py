@@ -2,7 +2,7 @@
 
 Whatever changes the structure of a VPC (its CIDRs, subnets, route tables, ACLs; which security groups and prefix
 lists it has) rewrites the VPC's own record, so that of two such
-changes at the same time one fails and decides anew.
+changes at the same time one fails and decides again.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ class PlanBuilder:
         self.default_instances: set[str] = set()  # instances of the file's top level, by name
         self.has_default_instances = False  # the default VPC is declared for them only
         self.planned: dict[Path, VpcRecords] = {}  # as they will be
-        self.deleted: set[int] = set()  # VNIs of VPCs that end, be it to be made anew
-        self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be made anew
+        self.deleted: set[int] = set()  # VNIs of VPCs that end, even if they are to be recreated
+        self.replaced: dict[Path, Change] = {}  # VPCs that have ended and are to be recreated
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
         self._logs: dict[int, Logs] = {}  # by VNI

@@ -21,7 +21,7 @@ class Action(Enum):
     ADD = "add"
     CHANGE = "change"
     MOVE = "move"
-    REPLACE = "replace"  # deleted and made anew: what it was called stays, what it held (id, addresses, flows) goes
+    REPLACE = "replace"  # deleted and recreated: the name stays; the id, addresses and flows change
     DELETE = "delete"
 
 
@@ -97,7 +97,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     def mass_deletion(self) -> str:
         """Return why `apply` refuses the plan unless it is told otherwise, or nothing: what it ends too much of.
 
-        What is made anew ends as well: its connections, its id, its MAC. Of what others have made nothing is counted, because a
+        A recreated one ends as well: its connections, its id, its MAC. Of what others have made nothing is counted, because a
         cloud that is large enough would hide the end of a whole file's.
         """
         gone = (Action.DELETE, Action.REPLACE)

@@ -183,7 +183,7 @@ class _Planner:
         return freed
 
     def _plan_replaced(self, decls: list[VpcDecl], stored: dict[Path, VpcRecords]) -> dict[int, Path]:
-        """Add the end of VPCs that get another VNI, before any is made anew: two may exchange theirs. Return the old VNIs."""
+        """Add the end of VPCs that get another VNI, before any is recreated: two may exchange theirs. Return the old VNIs."""
         freed = {}
         for decl in decls:
             path = (decl.owner, decl.name)
@@ -198,7 +198,7 @@ class _Planner:
         return freed
 
     def _passed(self, records: VpcRecords) -> tuple[str, str]:
-        """Return whose a VPC was and is, once it was made anew."""
+        """Return whose a VPC was and is, once it was recreated."""
         mark = records.vpc.record.tags.get(SOURCE_TAG, "")
         return mark, self._source.after(mark, changed=True)
 
@@ -287,7 +287,7 @@ def apply_cloud(
 ) -> int:
     """Commit a plan, and return how many transactions that took; 0 for a plan without changes.
 
-    `again` plans anew when somebody else has changed the cloud meanwhile. A new plan that does no more than the one that was
+    `again` plans again when somebody else has changed the cloud meanwhile. A new plan that does no more than the one that was
     shown is carried out instead: two that change different things do not refuse each other.
 
     Raises:

@@ -1,6 +1,6 @@
 """What makes the flow logs of one VPC as declared, once all that they may record is there.
 
-A flow log does not change, but for its tags: one that is declared otherwise is made anew, with an id and files of its own.
+A flow log does not change, but for its tags: one that is declared differently is recreated, with a new id and new files.
 """
 
 from __future__ import annotations

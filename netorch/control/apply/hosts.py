@@ -34,7 +34,7 @@ def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
             builder.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
         elif (state.host.underlay, state.host.role) != (host.underlay, host.role):
             text = f"host {host.name!r}: is a {state.host.role.value} at {state.host.underlay}, and neither can be changed"
-            raise ApiError("InvalidParameterValue", f"{text}; delete the host and make it anew, or name another one")
+            raise ApiError("InvalidParameterValue", f"{text}; delete the host and create it again, or name another one")
         elif state.host.tags != host.tags:
             builder.step().change(keys.host_spec(host.name), state.mod_revision, host)
             changed = differences(tags=(state.host.tags, host.tags))

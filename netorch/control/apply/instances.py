@@ -59,7 +59,7 @@ class InstancePlanner:
         self._ports: set[str] = set()
 
     def plan_deletions(self) -> None:
-        """Add the ends of instances that are not declared, or that must be made anew."""
+        """Add the ends of instances that are not declared, or that must be recreated."""
         if not self._stored:
             return
         declared = {decl.name: decl for decl in self._decl.instances}
@@ -99,7 +99,7 @@ class InstancePlanner:
         return f"its connections end{detached}"
 
     def _unchangeable(self, instance: Instance, decl: InstanceDecl) -> tuple[Difference, ...]:
-        """Return why an instance must be made anew, or nothing."""
+        """Return why an instance must be recreated, or nothing."""
         own = self._own(instance)
         subnet = self._records.of(Subnet)[own.subnet].record
         request = decl.subnet or (self._decl.subnets[0].name if len(self._decl.subnets) == 1 else subnet.name)
@@ -309,7 +309,7 @@ class InstancePlanner:
         self._builder.changes.append(change)
 
     def _sides(self, instance: Instance) -> dict[str, str]:
-        """Return what people read of an instance that is made anew, as it was."""
+        """Return what people read of an instance that is recreated, as it was."""
         own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
         names = {group_id: stored.record.name for group_id, stored in self._records.of(SecurityGroup).items()}
         return {

@@ -270,6 +270,6 @@ def _nothing() -> None:
 
 
 def _other_range(subnet: Subnet, decl: SubnetDecl) -> bool:
-    """Return whether a subnet must be made anew: a range never changes, but a subnet may get an IPv6 one later."""
+    """Return whether a subnet must be recreated: a range never changes, but a subnet may get an IPv6 one later."""
     ipv6 = canonical(decl.ipv6_cidr) if decl.ipv6_cidr else ""
     return subnet.cidr != decl.cidr or (subnet.ipv6_cidr != "" and subnet.ipv6_cidr != ipv6)

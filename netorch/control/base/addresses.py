@@ -2,7 +2,7 @@
 
 An address of a VPC is held by its mapping, or, while its interface is not attached, by the key `alloc/ip/<vni>/<address>`.
 A subnet's cursor moves on with every interface that is added: a freed address comes again as late as possible, finding the next
-one does not look at all that are taken, of two interfaces that are added at once one decides anew, and whoever deletes a subnet
+one does not look at all that are taken, of two interfaces that are added at once one decides again, and whoever deletes a subnet
 sees that an interface was added meanwhile.
 """
 

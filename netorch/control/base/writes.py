@@ -123,7 +123,7 @@ def ahead(store: Store, writes: Writes) -> Store:
 
 
 def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
-    """Return what `decide` returned when its writes were committed; it reads and decides anew after a lost race.
+    """Return what `decide` returned when its writes were committed; it reads and decides again after a lost race.
 
     Raises:
       Conflict: other writers were faster every time.
@@ -141,7 +141,7 @@ def attempt(store: Store, decide: Callable[[], tuple[Writes, T]]) -> T:
 
 
 def guard_structure(writes: Writes, vpc: Stored[Vpc]) -> None:
-    """Rewrite a VPC's record as it is: of two changes of its structure at the same time one fails, and decides anew."""
+    """Rewrite a VPC's record as it is: of two changes of its structure at the same time one fails, and decides again."""
     writes.change(keys.vpc(vpc.record.vni), vpc.mod_revision, vpc.record)
 
 

@@ -88,7 +88,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
     problems = [str(error) for error in inventory.unreadable]
-    problems += [f"VPC {found.path}: is isolated, nothing is changed in it" for found in inventory.isolated.values()]
+    problems += [f"VPC {found.path}: is isolated; nothing in it is changed" for found in inventory.isolated.values()]
     if not inventory.hosts:
         problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
     for name, state in sorted(inventory.hosts.items()):
@@ -98,10 +98,10 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
         for vni in status.refused if status is not None else ():
-            refused = f"{_vpc(inventory, vni)} holds more connections than are free, and may begin no other for now"
+            refused = f"{_vpc(inventory, vni)} holds more connections than the host's table has free and cannot open new ones"
             problems.append(f"host {name}: {refused}; see netorch flows")
     for (host, vni), degraded in sorted(inventory.vpc_status.items()):
-        problems.append(f"host {host}: {_vpc(inventory, vni)} is as it was before: {degraded.reason}")
+        problems.append(f"host {host}: {_vpc(inventory, vni)} keeps its last state: {degraded.reason}")
     for (host, eni), found in sorted(inventory.eni_status.items()):
         if found.state is EniState.FAILED:
             problems.append(f"host {host}: interface {eni}: {found.reason}")
@@ -124,11 +124,11 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
         yield status.trouble
     if status.foreign:
         held = f"its namespace {overlay_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
-        yield f"{held}; netorch leaves that alone, but packets may not: remove it"
+        yield f"{held}; netorch does not touch it, but it may affect packets: remove it"
     if status.violated_at and now - status.violated_at < ALARM_S:
         counts = " and ".join(f"{count} {reason}" for reason in VIOLATIONS if (count := status.counters.get(reason)))
         since = _age(now - status.violated_at)
-        yield f"packets came that no honest host sends ({counts} in all, the last {since} ago); see netorch trace"
+        yield f"packets of a misconfigured or hostile host arrived ({counts} in all, the last {since} ago); see netorch trace"
 
 
 def _vpc(inventory: Inventory, vni: int) -> str:

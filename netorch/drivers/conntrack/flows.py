@@ -89,7 +89,7 @@ class Conntrack:
     def restore(self, flows: Iterable[Flow]) -> None:
         """Let the kernel know connections that it has not seen begin. Raises KernelError.
 
-        Of those that it knows already it learns which ends track them. Counts of packets and bytes begin anew.
+        Of those that it knows already it learns which ends track them. Counts of packets and bytes start at zero.
         """
         unseen = list(flows)
         refused = self._channel.batch([(_NEW, F_CREATE | F_EXCL, _whole(flow)) for flow in unseen])

@@ -45,7 +45,7 @@ class DroppedPacket(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     payload: bytes  # from the IP (or ARP) header on, as much as the rule asked for
     ethertype: int
-    indev: str  # in the forwarding path the VRF; nothing: none, or gone by now
+    indev: str  # in the forwarding path the VRF; nothing: none, or gone
     outdev: str
     lladdr: str  # the sender's MAC, nothing where there is none
     mark: int

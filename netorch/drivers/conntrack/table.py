@@ -1,4 +1,4 @@
-"""The overlay's connection table as a whole: how full it is, whose connections those are, and who may begin no other.
+"""The overlay's connection table as a whole: how full it is, whose connections those are, and who may not open new ones.
 
 None of it costs more when the table is fuller. Zones are counted on a sample: the kernel shows the table in the order of a hash
 with a secret key, so its first connections are as good as drawn by lot, whoever made them.

@@ -1,4 +1,4 @@
-"""Connection tracking of one namespace: its connections, its table as a whole, and who may begin no other."""
+"""Connection tracking of one namespace: its connections, its table as a whole, and who may not open new ones."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ def _netfilter_ports() -> dict[int, int]:
     """Return this process's netfilter sockets: descriptor -> netlink port."""
     found: dict[int, int] = {}
     for fd in map(int, os.listdir("/proc/self/fd")):
-        with suppress(OSError):  # no socket, or closed by now
+        with suppress(OSError):  # no socket, or closed
             view = socket.socket(fileno=fd)
             if view.family == socket.AF_NETLINK and view.proto == NETLINK_NETFILTER:
                 found[fd] = view.getsockname()[0]

@@ -126,7 +126,7 @@ class Pinger:
                 self.answers.setdefault(sequence, Answer(rtt_s=None, error=f"{said}, says {source}"))
 
     def answer(self, sequence: int) -> Answer:
-        """Return what became of an echo by now."""
+        """Return what became of an echo so far."""
         return self.answers.get(sequence & 0xFFFF, Answer(rtt_s=None, error="no reply"))
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Listener:
         self._frames: list[bytes] = []
 
     def heard(self, needle: bytes) -> bool:
-        """Return whether a frame with these bytes in it has been heard by now."""
+        """Return whether a frame with these bytes in it has been heard so far."""
         with suppress(BlockingIOError):
             while True:
                 self._frames.append(self._socket.recv(65535))

@@ -155,7 +155,7 @@ def _acl(acl_id: str) -> NetworkAcl:
 # - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
 # - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
 # - What comes from the overlay does not go back to it, what is not permitted is dropped and counted.
-# - A VPC with too many connections may begin no other: whatever measures that puts its zone into a set from which it expires.
+# - A VPC with too many connections may not open new ones: whatever measures that puts its zone into a set from which it expires.
 # It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
 POLICY_BY_HAND = """
 table inet hand {

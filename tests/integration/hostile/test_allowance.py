@@ -215,7 +215,9 @@ def test_a_vpc_that_fills_the_table_is_refused_and_nobody_and_nothing_else(world
 def test_a_refusal_is_told_by_status_flows_and_trace(world: World, ends: Ends) -> None:
     ends.fill("greedy/a", "greedy/b", 250)
     wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the first refusal")
-    text = "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows"
+    text = (
+        "host hv1: VPC greedy holds more connections than the host's table has free and cannot open new ones; see netorch flows"
+    )
     wait_for(lambda: text in problems(world), "the problem in status")
     assert 50 <= hv1(world).table_percent <= 100  # a whole number: 251 of 500 is 50
     told = refusals(world, lambda: ends.hears("greedy/b", "greedy/a"))

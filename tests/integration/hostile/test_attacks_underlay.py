@@ -99,7 +99,7 @@ def test_honest_outer_fragments_arrive(site: Site) -> None:
         body = vxlan(VNI, inner(udp(B4, A4, needle + bytes(1200) + needle)))
         with PacketListener(site.netns["acme/a"]) as listener:
             packets = outer(HV2, HV1, body, cuts)
-            for packet in packets:  # an identification of their own, lest they meet what earlier tests have left
+            for packet in packets:  # an identification of their own, so that they do not meet what earlier tests have left
                 packets[packets.index(packet)] = packet[:4] + needle[-2:] + packet[6:]
             send_packets("hv2", HV1, packets)
             assert listener.hears(needle, within_s=0.05 if "only" in case else PATIENCE_S) == ("only" not in case), case

@@ -110,7 +110,7 @@ def test_a_ping_in_fragments_passes_whatever_its_bytes_are(lab: Policed, server:
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("port", [OPEN, SHUT])
 def test_a_header_in_two_fragments_is_judged_as_one(lab: Policed, server: str, port: int) -> None:
-    segment = tcp(CLIENT, server, port) / Raw(bytes(204))  # a length that leaves the needle whole, if it is cut anew
+    segment = tcp(CLIENT, server, port) / Raw(bytes(204))  # a length that leaves the needle whole, if it is fragmented again
     assert lab.verdict(CLIENT, server, segment, tiny) == wanted(port)
 
 

@@ -197,8 +197,8 @@ def test_status_tells_how_full_connection_tables_are_and_who_may_begin_no_connec
         store.txn((), [Put(keys.agent_status("hv1"), msgspec.json.encode(said))])
     out = run("status", code=2).stdout
     assert "host hv1: its connection table is 64 % full" in out
-    assert "problem: host hv1: VPC acme holds more connections than are free" in out
-    assert "a packet would begin a connection in a VPC that holds more connections on its host than are free" in out
+    assert "problem: host hv1: VPC acme holds more connections than the host's table has free" in out
+    assert "a packet would open a connection, but its VPC holds more than the host's table has free" in out
 
 
 def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None:

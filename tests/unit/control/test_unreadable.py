@@ -106,7 +106,7 @@ def test_a_damaged_record_concerns_its_vpc_only(
     assert [vpc.owner for vpc in export_cloud(store).vpcs] == ["globex"]
     problems = read_health(store, 0.0).problems
     assert any(problem.startswith(f"{key}: ") for problem in problems)
-    assert "VPC acme/web: is isolated, nothing is changed in it" in problems
+    assert "VPC acme/web: is isolated; nothing in it is changed" in problems
 
 
 @pytest.mark.parametrize("kind", IN_A_VPC)

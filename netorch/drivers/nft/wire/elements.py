@@ -68,7 +68,7 @@ def pack(changes: Iterable[ElementChange], specs: Callable[[ElementChange], str]
 
 
 def refill(family: str, name: str, keys: Iterable[bytes]) -> bytes:
-    """Return a transaction that puts these keys into a set in place of all that are there; their time begins anew."""
+    """Return a transaction that puts these keys into a set in place of all that are there; their timeouts start again."""
     elements = [nested(ITEM, nested(_KEY, attr(VALUE, key))) for key in keys]
     return transaction((flush(family, name), *_of_elements(True, family, name, elements)))
 

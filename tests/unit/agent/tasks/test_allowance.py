@@ -1,4 +1,4 @@
-"""A connection table shared by VPCs: who may begin no other, for how long, and what is told of it."""
+"""A connection table shared by VPCs: who may not open new ones, for how long, and what is reported."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_it_refuses_and_lets_go_again_and_keeps_the_refusal_alive(kernel: FakeKe
         assert kernel.tracker.refused_zones == allowance.refused == refused, now
     fill(kernel, {3: 90})
     allowance.turn(Turn(now=10.0))
-    kernel.tracker.refused_zones = frozenset()  # their time is over, as after a table was loaded anew
+    kernel.tracker.refused_zones = frozenset()  # their time is over, as after a table was reloaded
     allowance.turn(Turn(now=14.0))
     assert kernel.tracker.refused_zones == {3}
 
@@ -243,9 +243,9 @@ def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: Worl
     (host,) = (host for host in read_health(world.store, world.clock.now).hosts if host.name == "hv1")
     assert host.table_percent == 75
     assert problems(world) == (
-        "host hv1: VPC greedy holds more connections than are free, and may begin no other for now; see netorch flows",
+        "host hv1: VPC greedy holds more connections than the host's table has free and cannot open new ones; see netorch flows",
     )
-    world.assert_settled()  # no object, and nothing that is written anew
+    world.assert_settled()  # no object, and nothing that is rewritten
     fill(kernel, {})
     world.settle(3)
     assert problems(world) == ()

@@ -37,7 +37,7 @@ def test_what_agents_complain_of_is_a_problem(store: Store, acme: Caller, two_ho
     vpc = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
     _say(store, keys.vpc_status("hv2", vpc.vni), VpcStatus(reason="too much"))
     _say(store, keys.agent_status("hv2"), AgentStatus(version="1", pid=1, started_at=0.0, trouble="no underlay"))
-    said = ("host hv2: no underlay", "host hv2: VPC web is as it was before: too much")
+    said = ("host hv2: no underlay", "host hv2: VPC web keeps its last state: too much")
     assert [problem for problem in read_health(store, 0.0).problems if "agent is not running" not in problem] == list(said)
 
 
@@ -59,7 +59,9 @@ def test_packets_that_no_host_may_send_are_a_problem_for_some_minutes(store: Sto
     counters = {"unverified": 3, "unknown_vtep": 0, "sg_ingress": 9}
     _say(store, keys.agent_status("hv2"), AgentStatus(version="1", pid=1, started_at=0.0, counters=counters, violated_at=1000.0))
     (problem,) = read_health(store, 1060.0).problems
-    assert problem.startswith("host hv2: packets came that no honest host sends (3 unverified in all, the last 1m ago)")
+    assert problem.startswith(
+        "host hv2: packets of a misconfigured or hostile host arrived (3 unverified in all, the last 1m ago)"
+    )
     assert read_health(store, 1301.0).problems == ()
 
 
