@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.views.describe import resolve
+from netorch.diagnose.crossing import crossing_between
 from netorch.drivers.netns import RUN_NETNS
 from netorch.drivers.probe.echo import Answer, Listener, Probe, ask, mtu_of
 from netorch.errors import KernelError, NetorchError
@@ -96,11 +97,13 @@ def _end(inventory: Inventory, caller: Caller, name: str) -> End:
 
 
 def _mapping_layer(near: End, far: End, target: str) -> Layer:
-    if near.records.vni != far.records.vni:
+    if near.records.vni != far.records.vni and crossing_between(near.records, far.records) is None:
         text = (
             f"{near.instance.name} is in VPC {near.records.vpc.record.name}, {far.instance.name} in {far.records.vpc.record.name}"
         )
-        return Layer(name="mapping", ok=False, text=text, advice="VPCs are isolated from each other; nothing joins these two")
+        return Layer(
+            name="mapping", ok=False, text=text, advice="VPCs are isolated from each other; no active connection joins these two"
+        )
     for end in (near, far):
         if end.mapping is None:
             text = f"{end.eni.address} of {end.instance.name} is not mapped"

@@ -14,6 +14,7 @@ from netorch.control.actions.enis import modify_network_interface
 from netorch.control.actions.memberships import modify_instance_groups
 from netorch.control.actions.moves import move_instance
 from netorch.control.actions.permissions import Permission, authorize, revoke
+from netorch.diagnose.layers import probe_layers
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.routing.peering import PeeringConnection
@@ -21,6 +22,7 @@ from netorch.model.security import Direction, SecurityGroup
 from netorch.model.vpc import VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Put
 from netorch.trace.codes import Code
 from tests.integration.test_trace import traced
@@ -250,8 +252,11 @@ def test_an_instance_that_moves_stays_with_its_peer(cloud: World, version: int) 
 
 
 @pytest.mark.parametrize("target", ["b/b1", "b/b2"])
-def test_trace_agrees_with_kernels_and_live_packets(cloud: World, target: str) -> None:
+def test_trace_and_ping_agree_with_kernels_and_live_packets(cloud: World, target: str) -> None:
     far = cloud.eni(target)
+    for version in (4, 6):
+        layers = probe_layers(read_inventory(cloud.store), cloud.caller, "a/a1", target, version=version, count=1, timeout_s=2.0)
+        assert [(layer.name, layer.ok) for layer in layers][-1] == ("overlay", True)
     for address in far.addresses:
         found = traced(cloud, "a/a1", address, "udp/53")
         assert (found.reachable, found.disagreement, found.kernel_problem, found.live.arrived) == (True, "", "", True), address

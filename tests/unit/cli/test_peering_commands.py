@@ -198,8 +198,10 @@ def test_trace_says_what_is_missing_between_peers(crossed: Run, tmp_path: Path) 
     assert verdict(crossed, "w", "far", "tcp/443", code=0)[0] == ""
 
 
-def test_trace_says_when_no_connection_is_active(crossed: Run) -> None:
+def test_trace_and_ping_say_when_no_connection_is_active(crossed: Run) -> None:
+    assert "look at that host" in crossed("ping", "w", "near", code=2).stderr  # no agent runs here
     crossed("--owner", "globex", "peering", "delete", "to-web")
+    assert "no active connection" in crossed("ping", "w", "near", code=2).stderr
     assert verdict(crossed, "w", "near")[0] == "DIFFERENT_VPCS"
     assert verdict(crossed, "w", "10.1.1.4")[0] == "BAD_STATE_ROUTE"
     crossed("peering", "request", "again", "--vpc", "web", "--peer", "globex/data")
