@@ -242,14 +242,14 @@ def complete(*kinds: str) -> Any:  # noqa: ANN401 - click's own callback type is
 
     def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         options = context.find_root().params
-        names = [name for kind in kinds for name in _names(kind, options)]
+        names = [name for kind in kinds for name in names_of(kind, options)]
         paths = [name for name in names if name.startswith(incomplete)]
         return sorted({*paths} or {last for name in names if (last := name.rpartition("/")[2]).startswith(incomplete)})
 
     return offer
 
 
-def _names(kind: str, options: Mapping[str, Any]) -> list[str]:
+def names_of(kind: str, options: Mapping[str, Any]) -> list[str]:
     """Return what commands take for each resource of a kind; nothing where they cannot be known."""
     from netorch.control.views.describe import resource_names
     from netorch.errors import NetorchError
@@ -306,7 +306,14 @@ group_option = click.option(
 )
 
 
+class _Switch(click.Option):
+    """An option of two words, both of which are named where neither was given."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return " or ".join(map(repr, (*self.opts, *self.secondary_opts)))
+
+
 def source_dest_option(**settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
     """Return the option that switches the source/destination check of an interface on or off."""
     help_text = "Whether it sends and receives packets of its own addresses only."
-    return click.option("--source-dest-check/--no-source-dest-check", help=help_text, **settings)
+    return click.option("--source-dest-check/--no-source-dest-check", cls=_Switch, help=help_text, **settings)

@@ -94,7 +94,11 @@ def cidr(text: str, *, references: bool) -> Prefix | Violation:
     try:
         network = parse_prefix(text, strict=False)
     except AddressError:
-        others = f", {GROUP_PREFIX} and a group's name or {LIST_PREFIX} and a prefix list's" if references else ""
+        others = (
+            f", {GROUP_PREFIX} and a group's name (a peer's group: its id) or {LIST_PREFIX} and a prefix list's"
+            if references
+            else ""
+        )
         return Violation(f"{shown(text)} is not a CIDR", f"write e.g. 10.0.0.0/8{others}")
     return Violation(f"{text} has host bits set", f"write {network}")
 

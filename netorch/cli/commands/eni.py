@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from netorch.control.views.describe import InterfaceInfo
 
 COLUMNS = Columns(
-    ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"), ("subnet", "mac", "security_groups", "tags", "id")
+    ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"),
+    ("subnet", "mac", "security_groups", "source_dest_check", "tags", "id"),
 )
 STATES = ("available", "pending", "attached", "outgoing", "failed")  # of model.eni, which is not imported to read a command line
 

@@ -16,7 +16,8 @@ from netorch.model.routing.peering import PeeringStatus
 if TYPE_CHECKING:
     from netorch.control.actions.peerings import PeeringInfo
 
-COLUMNS = Columns(("name", "vpc", "peer", "status", "peer_ranges"), ("requester", "accepter", "expires", "tags", "id"))
+# The id is in every list: the accepter has no other name for a request.
+COLUMNS = Columns(("id", "name", "vpc", "peer", "status", "peer_ranges"), ("requester", "accepter", "expires", "tags"))
 
 
 @click.group()
@@ -86,11 +87,25 @@ def request(session: Session, name: str, vpc: str, peer: str, tags: dict[str, st
     Its owner accepts or rejects the request, which expires after seven days.
     """
     from netorch.control.actions.peerings import request_peering
-    from netorch.model.ids import is_id
 
-    vpc_id, peer_id = session.id_of("vpc", vpc), peer if is_id(peer, "vpc") else session.id_of("vpc", peer)
+    vpc_id, peer_id = session.id_of("vpc", vpc), _peer_id(session, peer)
     made = request_peering(session.store, session.caller, vpc_id, peer_id, name=name, tags=tags)
     NOUN.show(session, made.id, output)
+
+
+def _peer_id(session: Session, peer: str) -> str:
+    """Return the id of the other VPC, by which alone an owner may name another's. Raises ApiError."""
+    from netorch.errors import ApiError
+    from netorch.model.ids import is_id
+
+    if is_id(peer, "vpc"):
+        return peer
+    try:
+        return session.id_of("vpc", peer)
+    except ApiError as error:
+        if session.caller.operator:
+            raise
+        raise ApiError(error.code, f"{error.message}; name another owner's VPC by its id") from error
 
 
 @command.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, complete, tag_option
+from netorch.cli.context import Session, action, complete, names_of, tag_option
 from netorch.cli.nouns import Actions, Noun, Rules, add_associate, add_common, add_rule_list, resources_argument
 from netorch.cli.output import Columns, output_option
 
@@ -122,13 +122,41 @@ def route() -> None:
 
 
 add_rule_list(route, NOUN, ROUTES)
+
+
+def _offer(incomplete: str, words: Iterable[str]) -> list[str]:
+    return sorted({word for word in words if word.startswith(incomplete)})
+
+
+def _offer_destinations(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer prefix lists; a CIDR can be anything."""
+    return _offer(incomplete, (f"pl-{_last(path)}" for path in names_of("pl", context.find_root().params)))
+
+
+def _offer_targets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the next word of a target: instances behind `eni`, else what a target begins with."""
+    from netorch.model.ids import is_id
+
+    options, said = context.find_root().params, context.params.get("target") or ()
+    if said[-1:] == ("eni",):
+        return _offer(incomplete, map(_last, names_of("i", options)))
+    peerings = (path if is_id(path, "pcx") else f"pcx-{_last(path)}" for path in names_of("pcx", options))
+    return _offer(incomplete, ["blackhole", "eni", *([] if said else ["via"]), *peerings])
+
+
+def _last(path: str) -> str:
+    """Return a resource's name without its VPC: routes name what is in the table's own."""
+    return path.rpartition("/")[2]
+
+
 table_argument = click.argument("table", shell_complete=complete("rtb"))
-target_argument = click.argument("target", nargs=-1, required=True, metavar="[via] TARGET")
+destination_argument = click.argument("destination", shell_complete=_offer_destinations)
+target_argument = click.argument("target", nargs=-1, required=True, metavar="[via] TARGET", shell_complete=_offer_targets)
 
 
 @route.command()
 @table_argument
-@click.argument("destination")
+@destination_argument
 @target_argument
 @output_option
 @action
@@ -148,7 +176,7 @@ def add(session: Session, table: str, destination: str, target: tuple[str, ...],
 
 @route.command()
 @table_argument
-@click.argument("destination")
+@destination_argument
 @target_argument
 @output_option
 @action
@@ -165,7 +193,7 @@ def replace(session: Session, table: str, destination: str, target: tuple[str, .
 
 @route.command()
 @table_argument
-@click.argument("destination")
+@destination_argument
 @action
 def delete(session: Session, table: str, destination: str) -> None:
     """Delete a route from a route table."""

@@ -211,7 +211,8 @@ def delete_peering(store: Store, caller: Caller, connection_id: str) -> None:
 
 
 def _no_transition(connection_id: str, status: PeeringStatus, what: str) -> ApiError:
-    text = f"peering connection {connection_id}: is {status.value} and cannot be {what}; request a new one"
+    fix = "delete it to end it" if status is PeeringStatus.ACTIVE else "request a new one"
+    text = f"peering connection {connection_id}: is {status.value} and cannot be {what}; {fix}"
     return ApiError("InvalidStateTransition", text)
 
 

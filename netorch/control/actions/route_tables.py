@@ -134,7 +134,8 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
         vpc, table = read(store, caller, RouteTable, table_id)
         vni = vpc.record.vni
         if table.record.main:
-            raise in_use("rtb", table_id, "the role of the VPC's main table", "it goes when the VPC is deleted")
+            text = f"route table {table_id}: is the VPC's main table; it goes when the VPC is deleted"
+            raise ApiError("DependencyViolation", text)
         users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.route_table == table_id]
         if users:
             raise in_use("rtb", table_id, f"subnet(s) {', '.join(users)}", "associate them with another table first")
@@ -160,7 +161,8 @@ def create_route(store: Store, caller: Caller, table_id: str, destination: str, 
         route = make_route(where_of(table), read_words(where_of(table), destination, target), around)
         vpc = around.vpc.record
         if any(other.destination == route.destination for other in table.routes) or _is_local(vpc, route.destination):
-            raise ApiError("RouteAlreadyExists", f"{where_of(table)}: has a route to {destination} already; replace that one")
+            fix = f"to lead it elsewhere: netorch route-table route replace {table.id} {route.destination} {target}"
+            raise ApiError("RouteAlreadyExists", f"{where_of(table)}: has a route to {destination} already; {fix}")
         return [*table.routes, route]
 
     return _change_routes(store, caller, table_id, change)

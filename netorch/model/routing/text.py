@@ -22,6 +22,7 @@ from netorch.model.rules import Violation, shown
 _VIA: Final = " via "
 _ALONE: Final = frozenset({LOCAL.kind, BLACKHOLE.kind}) | ONLY_ONE
 _WRITE: Final = "write DESTINATION via TARGET, e.g. 0.0.0.0/0 via eni fw-1"
+_DESTINATIONS: Final = "write a CIDR, e.g. 0.0.0.0/0, or pl- and a prefix list's name"
 _TARGETS: Final = "write eni and an instance's name, pcx- and a peering's, blackhole, or an id"
 
 
@@ -65,9 +66,7 @@ def parse_destination(text: str) -> str | Violation:
         )
     prefix = cidr(text, references=False)
     if isinstance(prefix, Violation):
-        return (
-            prefix if "host bits" in prefix.what else Violation(f"{shown(text)} is not a destination", "write a CIDR or pl-NAME")
-        )
+        return prefix if "host bits" in prefix.what else Violation(f"{shown(text)} is not a destination", _DESTINATIONS)
     return str(prefix)
 
 

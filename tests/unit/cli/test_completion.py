@@ -33,10 +33,14 @@ def test_names_are_completed_with_and_without_their_vpc(run: Run, tmp_path: Path
     assert completed("instance", "move", "web-1", "hv") == ["hv1", "hv2"]
     assert completed("--owner", "globex", "instance", "show", "") == ["globex/web-1"]
     assert completed("plan", "-o", "j") == ["json"]
+    route = ("route-table", "route", "add", "acme/main", "10.0.0.0/8")
+    assert completed(*route, "") == ["blackhole", "eni", "via"]
+    assert completed(*route, "via", "e") == ["eni"]
+    assert completed(*route, "via", "eni", "web-") == ["web-1", "web-2"]
 
 
 def test_names_inside_a_lab_are_completed_by_asking_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from netorch.cli.context import _names
+    from netorch.cli.context import names_of
 
     run("apply", "--yes", "--no-wait")
 
@@ -46,7 +50,7 @@ def test_names_inside_a_lab_are_completed_by_asking_there(run: Run, tmp_path: Pa
         return run(*command[3:at], *command[at + 2 :])
 
     monkeypatch.setattr("subprocess.run", _once(inside))
-    assert _names("i", {"lab": "q", "owner": "globex"}) == ["globex/web-1"]
+    assert names_of("i", {"lab": "q", "owner": "globex"}) == ["globex/web-1"]
 
 
 def _once(replacement: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:

@@ -35,17 +35,20 @@ def listed(run: Run, *words: str) -> list[tuple[str, str, str]]:
 
 def test_two_owners_agree_on_a_connection_and_one_ends_it(cloud: Run) -> None:
     peer = vpc_id(cloud, "globex", "data")
-    cloud("--owner", "acme", "peering", "request", "to-data", "--vpc", "web", "--peer", "data", code=1)
+    by_name = cloud("--owner", "acme", "peering", "request", "to-data", "--vpc", "web", "--peer", "data", code=1)
+    assert "name another owner's VPC by its id" in by_name.stderr
     cloud("--owner", "acme", "peering", "request", "to-data", "--vpc", "web", "--peer", peer, "--tag", "a=b")
     (row,) = json.loads(cloud("--owner", "globex", "peering", "list", "-o", "json").stdout)
     assert (row["name"], row["status"], row["tags"], row["peer_ranges"]) == ("", "pending-acceptance", {}, [])
     assert "10.0.0.0/16" not in json.dumps(row)
+    assert row["id"] in cloud("--owner", "globex", "peering", "list").stdout  # without a name there, the id is all that there is
     assert row["expires"]
     assert "OperationNotPermitted" in cloud("--owner", "acme", "peering", "accept", "to-data", code=1).stderr
     assert "10.0.0.0/16" in cloud("--owner", "globex", "peering", "accept", row["id"], "--name", "to-web").stdout
     assert listed(cloud, "--owner", "globex", "peering", "list") == [("globex/data", "to-web", "active")]
     assert listed(cloud, "--owner", "acme", "peering", "list", "--status", "active") == [("acme/web", "to-data", "active")]
-    assert "InvalidStateTransition" in cloud("--owner", "globex", "peering", "reject", "to-web", code=1).stderr
+    late = cloud("--owner", "globex", "peering", "reject", "to-web", code=1).stderr
+    assert "is active and cannot be rejected; delete it to end it" in late
     cloud("--owner", "globex", "peering", "delete", "to-web")
     assert listed(cloud, "--owner", "acme", "peering", "list") == [("acme/web", "to-data", "deleted")]
 

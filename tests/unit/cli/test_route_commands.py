@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_routes_are_added_replaced_and_deleted_in_the_words_of_a_file(cloud: Run
     cloud("route-table", "route", "replace", "other", "10.0.0.0/16", "local")
     cloud("route-table", "route", "delete", "other", "pl-s3")
     assert routes(cloud, "other") == [LOCAL, black]
-    assert "RouteAlreadyExists" in cloud("route-table", "route", "add", "other", "10.9.0.0/16", "blackhole", code=1).stderr
+    assert "10.9.0.0/16 eni fw\n" in cloud("route-table", "route", "add", "other", "10.9.0.0/16", "eni", "fw", code=1).stderr
     assert "InvalidRoute.NotFound" in cloud("route-table", "route", "delete", "other", "10.8.0.0/16", code=1).stderr
     assert "not supported yet" in cloud("route-table", "route", "add", "other", "0.0.0.0/0", "igw", code=1).stderr
     assert "'via' is not a target" in cloud("route-table", "route", "add", "other", "0.0.0.0/0", "via", code=1).stderr
@@ -106,3 +107,23 @@ def test_a_plan_and_a_diff_show_routes_that_come_and_go(cloud: Run, tmp_path: Pa
     assert '+        routes: ["192.0.2.0/24 via blackhole"]' in told
     cloud("apply", "--yes", "--no-wait")
     cloud("diff")
+
+
+def test_a_route_that_is_there_already_is_replaced_by_the_command_that_its_error_prints(cloud: Run) -> None:
+    error = cloud("route-table", "route", "add", "inner", "0.0.0.0/0", "via", "blackhole", code=1).stderr
+    assert error.startswith("error: RouteAlreadyExists")
+    cloud(*shlex.split(error.partition(": netorch ")[2])[-6:])
+    assert routes(cloud, "inner") == [LOCAL, ("0.0.0.0/0", "blackhole", "CreateRoute", "blackhole")]
+
+
+def test_who_leaves_the_check_out_is_told_both_words_for_it(cloud: Run) -> None:
+    error = cloud("eni", "modify", "fw", code=2).stderr
+    assert "'--source-dest-check' or '--no-source-dest-check'" in error
+
+
+def test_a_wide_list_of_interfaces_shows_the_check(cloud: Run) -> None:
+    assert "SOURCE_DEST_CHECK" in cloud("eni", "list", "-o", "wide").stdout
+
+
+def test_the_main_table_is_not_deleted(cloud: Run) -> None:
+    assert "is the VPC's main table" in cloud("route-table", "delete", "main", code=1).stderr

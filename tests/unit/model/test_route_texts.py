@@ -62,7 +62,7 @@ def test_a_route_has_one_spelling() -> None:
         ("0.0.0.0/0", "'0.0.0.0/0' is not a route", "write DESTINATION via TARGET, e.g. 0.0.0.0/0 via eni fw-1"),
         ("", "'' is not a route", "write DESTINATION via TARGET"),
         ("0.0.0.0/0 igw", "'0.0.0.0/0 igw' is not a route", "write DESTINATION via TARGET"),
-        ("default via igw", "'default' is not a destination", "write a CIDR or pl-NAME"),
+        ("default via igw", "'default' is not a destination", "write a CIDR, e.g. 0.0.0.0/0, or pl- and a prefix list's name"),
         ("10.0.0.1/16 via igw", "10.0.0.1/16 has host bits set", "write 10.0.0.0/16"),
         ("10.0.0.0/16 via ", "'10.0.0.0/16 via ' is not a route", "write DESTINATION via TARGET"),
         ("pl- via igw", "'pl-' names no prefix list", "write pl- and its name"),
