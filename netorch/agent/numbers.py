@@ -5,7 +5,7 @@ They are remembered in the kernel, from where a restarted agent learns them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from netorch.compiler.base import Inlet
@@ -54,6 +54,10 @@ class Zones:
                 zone = zone % ZONE_LAST + 1
             self._take(device, zone)
         return self._of[device]
+
+    def of_vpc(self, vni: int) -> Collection[int]:
+        """Return the zones that a VPC has now."""
+        return [self._of[device] for device in self._devices.get(vni, ())]
 
     def vnis(self) -> Mapping[int, int]:
         """Return the VPCs by zone."""

@@ -277,6 +277,10 @@ class Reconciler:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
         return self._numbers.zone_of(vni)
 
+    def zones_of(self, vni: int) -> Collection[int]:
+        """Return all conntrack zones of a VPC on this host: its own, and those of its inlets."""
+        return self._numbers.zones.of_vpc(vni)
+
     def vnis(self) -> Mapping[int, int]:
         """Return the VPCs of this host by conntrack zone."""
         return self._numbers.zones.vnis()

@@ -43,7 +43,7 @@ class Dirty(msgspec.Struct, kw_only=True):
     mappings: dict[tuple[int, str], Mapping | None] = msgspec.field(default_factory=dict)
     terminations: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, group) of which connections are to end
     handed_over: set[str] = msgspec.field(default_factory=set)  # interfaces whose connections have come
-    ended: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, address) that its interface has no more
+    ended: set[tuple[int, str]] = msgspec.field(default_factory=set)  # (VNI, address) of which a VPC's connections are to end
 
     def mark(self, vni: int, *kinds: type) -> None:
         """Note that records of a VPC have changed; `Phase` stands for where its interfaces are, `Identity` for their groups."""
@@ -182,7 +182,10 @@ class Records(Mirror):
     def _set_peers(self, vni: int) -> None:
         """Take note of a VPC's active peers; they count while something of it is here."""
         records = self.vpcs.get(vni) if vni in self._placements_of else None
+        before = self.peerings.of(vni)
         for peer in self.peerings.update(vni, records.each(PeeringConnection) if records is not None else ()):
+            if peer in before and peer in self.vpcs:
+                self.dirty.ended |= {(vni, address) for address in self.vpcs[peer].mappings}
             self._follow(peer)
             self.dirty.mark(vni, Peer, LocalPeer, PeerIdentity)
             self.dirty.mark(peer, RoutesFromPeer)
@@ -234,7 +237,7 @@ class Records(Mirror):
         self.underlay_mtus.follow((vni, address), before, mapping)
         self.dirty.mappings.setdefault((vni, address), before)
         if before is not None and (mapping is None or mapping.eni != before.eni):
-            self.dirty.ended.add((vni, address))
+            self.address_ended(vni, address)
         self._count_identity(vni, before, mapping)
         for either in (before, mapping):
             # An interface of ours: where its address lives decides its phase, which the VPC's own part depends on.
@@ -242,6 +245,10 @@ class Records(Mirror):
                 self.dirty.mark(vni, Phase)
             if either is not None:
                 self._note_middlebox(vni, either)
+
+    def address_ended(self, vni: int, address: str) -> None:
+        """Note that its interface has an address no more: who gets it next has begun none of its connections, none with peers."""
+        self.dirty.ended |= {(known, address) for known in (vni, *self.peerings.peered_with(vni))}
 
     def _count_identity(self, vni: int, before: Mapping | None, after: Mapping | None) -> None:
         """Keep count of the sets of groups; one that is new, or gone, changes what rules that refer to its groups come to."""

@@ -8,8 +8,10 @@ Moves          What an interface's connections may do is known where it has been
                that the interface may be taken, and once more when it has left; the new host lets its kernel know them. A packet
                of a connection that began in between is lost until its sender repeats it, never let through.
 
-Ends           An address that its interface has no more has no connections either: who gets it next has begun none of them. What
-               ended while no agent was here is seen by comparing with the snapshot.
+Ends           An address that its interface has no more has no connections either: who gets it next has begun none of them. That
+               holds for what passed an interface that routes lead to, and in peers. A peering connection that ends takes along
+               the connections with all addresses of the peer. What ended while no agent was here is seen by comparing with the
+               snapshot.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from netorch.errors import KernelError
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.records import keys
@@ -60,14 +63,25 @@ class Connections(Task):
     def recall(self, saved: Snapshot) -> None:
         """Note the terminations that the last run owed or never saw, and the addresses that ended since it saved its records."""
         self._records.dirty.terminations |= set(saved.terminations)
+        parted = set(self._parted(saved))
         for key, (_, value) in saved.records.items():
             root, vni, kind, *rest = [*key.split("/"), "", "", ""]
-            if root == "map" and self._has_ended(int(vni, 16), kind, value):
-                self._records.dirty.ended.add((int(vni, 16), kind))
+            if root == "map":
+                self._records.dirty.ended |= {(other, kind) for other, peer in parted if peer == int(vni, 16)}
+                if self._has_ended(int(vni, 16), kind, value):
+                    self._records.address_ended(int(vni, 16), kind)
             records = self._records.vpcs.get(int(vni, 16)) if root == "vpc" and kind == "sg" else None
             group = records.one(SecurityGroup, rest[0]) if records is not None else None
             if group is not None and _terminations(value) < group.terminations:
                 self._records.dirty.terminations.add((group.vni, group.id))
+
+    def _parted(self, saved: Snapshot) -> Iterator[tuple[int, int]]:
+        """Yield the VNIs of VPCs and of peers whose connection was active then, and is no more."""
+        for key, (_, value) in saved.records.items():
+            root, vni, kind, *_ = [*key.split("/"), "", "", ""]
+            peer = _active_peer(value) if root == "vpc" and kind == "pcx" else None
+            if peer is not None and peer not in self._records.peerings.of(int(vni, 16)):
+                yield int(vni, 16), peer
 
     def _has_ended(self, vni: int, address: str, value: bytes) -> bool:
         records = self._records.vpcs.get(vni)
@@ -122,9 +136,9 @@ class Connections(Task):
         log.info("ended connections count=%d group=%s", len(ended), group_id)
 
     def _forget(self, vni: int, addresses: Set[str]) -> None:
-        """End the connections of addresses. Of a VPC that is gone from here the kernel has forgotten them with the zone."""
-        if vni in self._records.carried():
-            self._tracker.forget(self._tracker.flows(self._reconciler.zone_of(vni), addresses))
+        """End a VPC's connections with addresses. Of one that is gone from here the kernel has forgotten them with the zone."""
+        for zone in self._reconciler.zones_of(vni) if vni in self._records.carried() else ():
+            self._tracker.forget(self._tracker.flows(zone, addresses))
 
     def _take_over(self, eni_id: str) -> None:
         """Let the kernel know what an interface's old host says of its connections, and no more: the host may lie."""
@@ -194,6 +208,14 @@ def _owner(value: bytes) -> str:
         return msgspec.json.decode(value, type=EniMapping).eni
     except UNREADABLE:
         return ""
+
+
+def _active_peer(value: bytes) -> int | None:
+    try:
+        found = msgspec.json.decode(value, type=PeeringConnection)
+    except UNREADABLE:
+        return None
+    return found.peer_vni if found.status is PeeringStatus.ACTIVE else None
 
 
 def _terminations(value: bytes) -> int:
