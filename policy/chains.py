@@ -76,7 +76,7 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
 def _rules(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
     places = {(item.subnet.id, _groups(item)): item for item in view.local}
-    identities = {identity_number(groups): groups for groups in _distinct((*view.of(Identity), *view.of(PeerIdentity)))}
+    identities = _own(view.of(Identity)) | _peers(view.of(PeerIdentity))
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), identities)
     local = sorted({groups for _, groups in places})
     rules.check_size(local)
@@ -105,14 +105,22 @@ def _class_of_peers(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """Yield the class of a peer's address, unless another peer's ranges hold it too: nobody can tell whose packet it is then."""
     version = 6 if ":" in mapping.address else 4
     if (version == 4 or view.dual_stack) and mapping.groups and sum(p.holds(mapping.address) for p in view.of(Peer)) == 1:
-        yield _overlay(view, identity_map(view.vni, version), mapping.address, hex(identity_number(mapping.groups)))
+        yield _overlay(view, identity_map(view.vni, version), mapping.address, hex(peer_number(mapping.groups)))
+
+
+_PEER: Final = 1 << 31  # a bit of the numbers of peers' sets of groups
 
 
 @lru_cache(maxsize=1024)
 def identity_number(groups: tuple[str, ...]) -> int:
-    """Return the number of a set of groups: 1 to 2^32 - 1, the same on every host whatever other sets there are."""
+    """Return the number of a set of groups: 1 to 2^31 - 1, the same on every host whatever other sets there are."""
     digest = hashlib.sha256(" ".join(groups).encode()).digest()
-    return int.from_bytes(digest[:4], "big") or 1
+    return int.from_bytes(digest[:4], "big") & _PEER - 1 or 1
+
+
+def peer_number(groups: tuple[str, ...]) -> int:
+    """Return the number of a peer's set of groups: no own one has it, whatever sets the peer's owner tries."""
+    return identity_number(groups) | _PEER
 
 
 def identity_map(vni: int, version: int) -> str:
@@ -120,15 +128,27 @@ def identity_map(vni: int, version: int) -> str:
     return f"identity-{vni:06x}.{version}"
 
 
-def _distinct(identities: Iterable[Identity]) -> Iterable[tuple[str, ...]]:
-    """Return the classes. Raises CompileError for two with one number: a packet could not tell them apart."""
+def _own(identities: Iterable[Identity]) -> dict[int, tuple[str, ...]]:
+    """Return the VPC's own identities by number. Raises CompileError for two with one: a packet could not tell them apart."""
     known: dict[int, tuple[str, ...]] = {}
     for groups in (found.groups for found in identities):
         other = known.setdefault(identity_number(groups), groups)
         if other != groups:
             text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {identity_number(groups):#x}"
             raise CompileError(f"chains: {text}; add a group to the interfaces of one of them")
-    return known.values()
+    return known
+
+
+def _peers(identities: Iterable[PeerIdentity]) -> dict[int, tuple[str, ...]]:
+    """Return peers' identities by number. A number that two have is nobody's: one of them may have been made to have it.
+
+    It takes some 2^31 sets to find one, and a peer has so many. Its owner must neither be taken for another peer, nor stop the
+    compilation of this VPC's rules.
+    """
+    found: dict[int, list[tuple[str, ...]]] = {}
+    for identity in identities:
+        found.setdefault(peer_number(identity.groups), []).append(identity.groups)
+    return {number: groups for number, (groups, *others) in found.items() if not others}
 
 
 def _groups(item: LocalEni) -> tuple[str, ...]:

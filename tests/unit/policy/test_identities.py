@@ -1,0 +1,89 @@
+"""Numbers of sets of groups: a peer's owner who finds a set with another one's number gets nothing by it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from netorch.compiler.base import HostView, LocalEni, Peer, PeerIdentity
+from netorch.model.addr import parse_prefix
+from netorch.model.eni import Host, Instance
+from netorch.model.ids import make_id
+from netorch.model.mapping import Mapping
+from netorch.model.security import SecurityGroup, default_acl
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.nft import NftChain, NftElement
+from policy.chains import Chains, identity_number, peer_number
+from tests.unit.policy.small import VNI, group, interface, rule, sg
+from tests.views import make_view, mapping_objects, vpc_objects
+
+PEER, OTHER = VNI + 1, VNI + 2
+OF_PEER, OF_OTHER = make_id("sg", PEER, 1), make_id("sg", OTHER, 1)
+SUBNET = Subnet(id=make_id("subnet", VNI, 1), vni=VNI, name="s", cidr="10.0.0.0/24")
+
+
+class OneNumber:
+    """A hash by which all sets of groups have one number."""
+
+    def __init__(self, _groups: bytes) -> None:
+        pass
+
+    def digest(self) -> bytes:
+        return bytes.fromhex("1234beef")
+
+
+@pytest.fixture
+def one_number(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    identity_number.cache_clear()
+    monkeypatch.setattr(hashlib, "sha256", OneNumber)
+    yield
+    identity_number.cache_clear()
+
+
+def numbers(own: SecurityGroup, *of_peers: str) -> tuple[set[str], str]:
+    """Return which numbers the rules of an interface's group refer to, and which number an address of the peer has."""
+    eni = interface(1, SUBNET.id, "10.0.0.10", "", [own.id])
+    local = LocalEni(eni=eni, subnet=SUBNET, instance=Instance(id=make_id("i", VNI, 1), vni=VNI, name="i"))
+    view = make_view(
+        HostView(host=Host(name="hv1", underlay="192.0.2.11"), underlay_ifname="eth0", underlay_mtu=1550),
+        Vpc(id=make_id("vpc", VNI, 1), vni=VNI, owner="acme", name="v", cidrs=("10.0.0.0/16",)),
+        subnets=[SUBNET],
+        local=[local],
+        groups=[own],
+        acls=[default_acl(make_id("acl", VNI, 1), VNI)],
+        identities=[(own.id,)],
+        peers=[Peer(vni=PEER, ranges=(parse_prefix("10.1.0.0/16"),)), *(PeerIdentity((found,)) for found in sorted(of_peers))],
+    )
+    found = [obj for obj in vpc_objects([Chains()], view).values() if isinstance(obj, NftChain)]
+    elements = {item for chain in found for part in chain.sets for element in part.elements for item in element.split(" . ")}
+    theirs = Mapping(
+        vni=PEER,
+        address="10.1.0.5",
+        eni=make_id("eni", PEER, 1),
+        mac="06:00:00:00:00:01",
+        host="hv2",
+        vtep="192.0.2.12",
+        groups=(OF_PEER,),
+    )
+    (element,) = mapping_objects([Chains()], view, theirs).values()
+    assert isinstance(element, NftElement)
+    known = {hex(number(groups)) for number in (identity_number, peer_number) for groups in ((own.id,), (OF_PEER,), (OF_OTHER,))}
+    return elements & known, element.value
+
+
+def test_a_rule_refers_to_a_peers_group(one_number: None) -> None:
+    referred, value = numbers(group(1, [rule(1, OF_PEER)]), OF_PEER)
+    assert referred == {value}
+
+
+def test_a_peers_group_with_the_number_of_an_own_one_is_not_taken_for_it(one_number: None) -> None:
+    referred, value = numbers(group(1, [rule(1, sg(1))]), OF_PEER)
+    assert referred
+    assert value not in referred
+
+
+def test_two_peers_groups_with_one_number_are_nobodys(one_number: None) -> None:
+    referred, _ = numbers(group(1, [rule(1, OF_OTHER)]), OF_PEER, OF_OTHER)
+    assert referred == set()
