@@ -103,7 +103,7 @@ _STORE_CHECK: Final = "`netorch store check` tells the operator how to repair it
 
 
 class UnreadableRecord(StoreError):
-    """What stands at a key, or that nothing does, is wrong; everything else goes on, and the operator repairs it."""
+    """The value of a key is wrong or missing. Everything else goes on, and the operator repairs it."""
 
     def __init__(self, key: str, what: str, beside: str = "", advice: str = _STORE_CHECK) -> None:
         self.key = key

@@ -1,1 +1,1 @@
-"""Policy: who may speak on a port, and which host may speak for whom."""
+"""Policy: which addresses may send on a port, which host may send as an address, which traffic is permitted."""

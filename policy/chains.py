@@ -5,13 +5,13 @@
     takes   v-…  ->  border-<vni>-<subnet>-<identity>-ingress   ->  acl-<vni>-<acl>-ingress, unless from the own subnet
                                                         ->  ingress-<vni>-<identity>
 
-* A *class* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one set
-  of permissions, so a packet costs the same however many groups and rules there are.
+* An *identity* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one
+  set of permissions, so a packet costs the same however many groups and rules there are.
 * A rule that refers to a group means the private addresses of its members. The map `identity-<vni>.4` gives each address of the
-  VPC and of its active peers the number of its class; the chain then looks that number up among those whose classes hold the
+  VPC and of its active peers the number of its identity; the chain then looks that number up among identities that hold the
   group. A member that comes, goes or moves is one element of that map; a rule is a few elements of one chain's sets; neither
   costs what the other counts.
-* Of IPv4 and IPv6 each has its own sets. Only the numbers of classes, which are no addresses, serve both.
+* Of IPv4 and IPv6 each has its own sets. Only the numbers of identities, which are no addresses, serve both.
 * What nothing permits runs into the last rule, which refuses it.
 
 policy.skeleton tells the packet's way to these chains, and what `sent`, `received` and `deliver` do.
@@ -54,7 +54,7 @@ _IDENTITY_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 
 
 def _devices(view: VpcView) -> Iterator[KernelObject]:
-    """Yield which zone each device belongs to, which chains judge each port, and the maps for the classes of addresses."""
+    """Yield which zone each device belongs to, which chains serve each port, and the maps for the identities of addresses."""
     for version in (4, 6) if view.dual_stack else (4,):
         yield NftMap(vni=view.vni, name=identity_map(view.vni, version), spec=_IDENTITY_SPEC[version])
     ports = [port_name(item.eni.id) for item in view.local]
@@ -74,7 +74,7 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the chains of the classes, subnets and ACLs that the interfaces here have."""
+    """Yield the chains of the identities, subnets and ACLs that the interfaces here have."""
     places = {(item.subnet.id, _groups(item)): item for item in view.local}
     identities = _own(view.of(Identity)) | _peers(view.of(PeerIdentity))
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), identities)
@@ -124,7 +124,7 @@ def peer_number(groups: tuple[str, ...]) -> int:
 
 
 def identity_map(vni: int, version: int) -> str:
-    """Return the name of the map from a VPC's addresses to the numbers of their classes."""
+    """Return the name of the map from a VPC's addresses to the numbers of their identities."""
     return f"identity-{vni:06x}.{version}"
 
 

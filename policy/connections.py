@@ -6,7 +6,7 @@ they come to the host, be they refused there. Time is not modelled: nothing expi
 
 Who begins a TCP connection says no more than SYN until the other end has accepted it: what else it sends is of no connection.
 
-A SYN between the ports of a known connection begins another one. It is judged as a first packet is, and says for each end that
+A SYN between the ports of a known connection begins another one. It is evaluated as a first packet is, and says for each end that
 lets it pass whether that end tracks the connection from now on. Refused, it changes nothing there. From the end that has accepted
 the connection it is of none. No other protocol says that it begins: what comes between the same ends (addresses, ports, an ICMP
 identifier) belongs to what is known.

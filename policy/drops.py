@@ -1,4 +1,4 @@
-"""How a packet is refused: logged to listeners at a bounded rate, counted by its reason, dropped."""
+"""How a packet is dropped: logged to listeners at a bounded rate, counted by its reason."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the rules mean, as EC2 says it: which packets pass, who refuses the others. The oracle that compiled chains are held to.
+"""EC2's semantics of rules: which packets pass, and which stage drops the others. The oracle for compiled chains.
 
 Nothing here knows of nftables. It is as short and as slow as the rules' own words: every rule is looked at for every packet.
 
-A packet passes four judges in this order; the first that refuses ends it:
+A packet passes four stages in this order; the first that drops it ends the evaluation:
 
     the sender's ACL        egress, when the other end is outside the sender's subnet; every packet, answers too
     the sender's groups     egress

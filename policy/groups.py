@@ -1,4 +1,4 @@
-"""Security groups: the union of what the groups of a class permit, as one chain for each direction.
+"""Security groups: the union of what the groups of an identity permit, as one chain for each direction.
 
 A permission for every address is *untracked* where EC2 does not track it: TCP or UDP, and the other direction permits all of that
 protocol to and from every address. Each packet of such a connection is evaluated again, so that it ends when the rule goes. That
@@ -25,7 +25,7 @@ MOST_ENTRIES: Final = 200_000  # of a VPC on one host: about a second of an agen
 
 
 class GroupRules:
-    """The groups of a VPC with what their rules refer to: prefix lists, and the classes that hold a group."""
+    """The groups of a VPC with what their rules refer to: prefix lists, and the identities that hold a group."""
 
     def __init__(
         self, groups: Iterable[SecurityGroup], prefix_lists: Iterable[PrefixList], identities: Mapping[int, tuple[str, ...]]
@@ -56,7 +56,7 @@ class GroupRules:
     def check_size(self, local: Iterable[Sequence[str]]) -> None:
         """Check that what rules refer to groups for stays within what an agent handles beside its other customers' VPCs.
 
-        It grows with classes here, rules and classes that hold the groups, each of which a customer may have many of.
+        It grows with identities here, rules and identities that hold the groups, each of which a customer may have many of.
 
         Raises:
           CompileError: it is more than MOST_ENTRIES.
@@ -89,7 +89,7 @@ class GroupRules:
 
 
 def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
-    """Return the chain that judges what interfaces with these groups send (OUT) or receive (IN). Raises CompileError."""
+    """Return the chain for what interfaces with these groups send (EGRESS) or receive (INGRESS). Raises CompileError."""
     own = list(rules.of(groups, direction))
     permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, direction.other))
     versions = (4, 6) if view.dual_stack else (4,)

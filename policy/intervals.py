@@ -1,4 +1,4 @@
-"""Sets with intervals: permissions as boxes (protocols x services x addresses) that share no packet.
+"""Disjoint intervals: permissions as sets (protocols x services x addresses) that share no packet.
 
 The kernel looks a packet up in a set of thousands of boxes as fast as in one of ten, but it refuses a box that overlaps another.
 So what a customer's rules say is taken apart: into what each prefix adds to those around it for groups, where the order of rules

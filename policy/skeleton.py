@@ -12,7 +12,7 @@ OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port
 * An ICMP error passes with the connection that it quotes, so who sends one must be an end of it: an instance may complain of
   packets to its own address only, and in one piece, so that the quotation is in it. Redirects are a router's to send.
 * The kernel puts fragments together behind these chains. A fragment behind the first one shows its addresses only: any byte of it
-  could be taken for the type of an ICMP message. The first one has the header, and is judged by it.
+  could be taken for the type of an ICMP message. The first one has the header and is checked by it.
 * What comes from the own MAC and names nobody is dropped without being counted (`nameless`): every machine that boots asks for an
   address, probes one, introduces itself to a switch. `spoofed` counts what names somebody else. A link-local address that is not
   made of the MAC (RFC 7217) names nobody. It gets no answer: each such address would be an entry of a table of neighbours that
@@ -40,9 +40,9 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
 * Maps and sets say how many elements they may have: the kernel then has a table for them that is cheaper to ask. A state is
   compared as a whole (`==`, `!=`), which spares a step; a packet that is in no connection yet is `invalid`, too.
 * `forward`: the marks tell what comes from a port. They are cleared, so that they cannot choose a route in the underlay, and used
-  again only while a class's chain runs. What came from another host does not go to one: its sender has an outdated mapping and
-  would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number, the
-  group of the VXLAN devices: that is cheaper than to compare names.
+  again only while an identity's chain runs. What came from another host does not go to one: its sender has an outdated mapping
+  and would never learn of it; the exception is an address that has just moved away. Where a packet leaves is told by a number,
+  the group of the VXLAN devices: that is cheaper than to compare names.
 * What an interface without source/destination check sends as others bears another mark: it leaves neither by a cable to a peer
   nor by a peer's VXLAN device (docs/design/peering.md). What came from elsewhere leaves by no cable.
 * `egress_policy` and `ingress_policy` lead from a port to its VPC's chains (policy.chains). Egress ends in `deliver`, ingress in
@@ -52,9 +52,9 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
   path from the base chains when an element with a verdict comes: each sender's chain to each receiver's would be the square of
   the ports (15 s for one element at 800 VPCs). Source: net/netfilter/nf_tables_api.c, nft_table_validate.
 * What a connection's two interfaces know of it are two bits of its mark: 1, the one that began it tracks it; 2, the other does.
-  `tracked_egress` and `tracked_ingress` hold the directions and marks with which a packet passes an end without being judged.
-  EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is judged.
-  What is `invalid` passes by untracked rules only.
+  `tracked_egress` and `tracked_ingress` hold the directions and marks with which a packet passes an end without evaluation.
+  EC2 calls the connections untracked that may begin, and be answered, whatever the other end is: each packet of them is
+  evaluated. What is `invalid` passes by untracked rules only.
 * A mark is set by a connection's first packet, and by each SYN. The connection tracker takes a SYN between the ports of an old
   connection for a packet of that one, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules,
   which say for each end whether the new connection is tracked. A refused SYN changes nothing: the old connection may live on.
@@ -64,8 +64,8 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
   there. Elements of `over_allowance` expire, so that without an agent nobody is refused for ever.
 * What comes to an interface that routes lead to is redirected from the VXLAN device to its inlet, with a mark
   (netorch.compiler.inlets): it must be verified as well. What comes to the inlet by its cable, from ports of this host, bears
-  neither mark nor priority. It was judged as its sender's, and is judged once more as what the interface takes. The cable's near
-  end has the VXLAN devices' group: for its sender a packet leaves by it, as to another host, and nothing from another host does.
+  neither mark nor priority. It was evaluated as its sender's, and is evaluated again as what the interface receives. The cable's
+  near end has the VXLAN devices' group: a packet leaves by it as to another host, and none from another host does.
 * `input`: an instance may ping the router and resolve its address, on its own host; every host has the router's addresses, so
   none of that ever travels. What arrives from another host for a router's address is refused, ICMP errors too: decisions are
   made at the source, so that the far host has no errors to send. Multicast (RS, MLD, IGMP) is refused without being counted:

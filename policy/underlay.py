@@ -1,7 +1,7 @@
 """The table in the host's own namespace: who may send VXLAN packets to this host.
 
 * It stands in the input hook, for any device: there, packets are whole. The kernel puts fragments together before the hook, so
-  no fragment gets round it, and none has to be judged without its inner header.
+  no fragment gets round it, and none has to be checked without its inner header.
 * A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
   cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
 * `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its

@@ -145,7 +145,7 @@ class Compilation:
             return frozenset()
         try:
             view, before, changed = self._views.refresh(vni, owed, host, phases)
-        except Exception as error:  # see _flaw_of
+        except Exception as error:  # see _problem_of
             self._problems.compiled(vni, VIEW, _problem_of(error))
             return frozenset()
         self._problems.compiled(vni, VIEW, "")
@@ -186,7 +186,7 @@ class Compilation:
         problem, target = "", self._slice(slice_id)
         try:
             target.set_part((part_id, ""), compile_it())
-        except Exception as error:  # see _flaw_of
+        except Exception as error:  # see _problem_of
             problem = _problem_of(error)
             if not target.has_part((part_id, "")):
                 self._missing.setdefault(slice_id, set()).add(part_id)
@@ -234,7 +234,7 @@ class Compilation:
                 try:
                     check_value(keys.mapping(records.vni, address), mapping)
                     compiled = [(part.id, compile_mapping_part(part, own, mapping)) for part, own in seen]
-                except Exception as error:  # see _flaw_of
+                except Exception as error:  # see _problem_of
                     problem = f"mapping {address}: {_problem_of(error)}"
             else:
                 compiled = [(part.id, {}) for part in parts]

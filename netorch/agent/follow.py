@@ -1,4 +1,4 @@
-"""Keeps the records equal to the store: list, watch from there, resume, list again when history is gone.
+"""Follows the store: list, watch from there, resume, list again when the history is compacted.
 
 A store that is away changes nothing: the records stay. A store that is another one, or in which what was seen did not happen
 (restored from a backup), is refused until an operator says that it is right: following it could take every instance off the host.

@@ -1,4 +1,4 @@
-"""Which history of the store this host has followed, and whether what is found is the same one, further on.
+"""Which history of the store this host has followed, and whether the store found continues it.
 
 A number proves nothing: a copy that was put back counts on from where it was, and soon has every number that the lost history
 had. The random mark of a revision (netorch/store/base.py) is the proof.

@@ -96,7 +96,7 @@ class Agent:
             log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
         if saved is not None:
             self.connections.recall(saved)
-        self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is told at once
+        self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
         self.turn()
 
     def step(self, timeout_s: float, wake_fd: int | None = None) -> None:

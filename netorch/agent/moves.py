@@ -1,4 +1,4 @@
-"""How an interface moves from host A to host B without its traffic noticing.
+"""How an interface moves from host A to host B without loss of traffic.
 
     control   mapping {host A, move to B}, B has the placement
     peers     accept B as its source beside A
@@ -135,7 +135,7 @@ class Moves:
         return due
 
     def next_deadline(self, in_sync: bool) -> float | None:
-        """Return when `arrivals_due`, or `departures_due` if it can be told to the store, may next have something."""
+        """Return when `arrivals_due`, or `departures_due` if it can be published, may next have something."""
         deadlines = [arrival.due_at() for arrival in self._arrivals.values() if not arrival.plugged]
         return min((*deadlines, *(self._relays.values() if in_sync else ())), default=None)
 

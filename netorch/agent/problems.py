@@ -48,7 +48,7 @@ class Problems:
         self._tell(slice_id)
 
     def dropped_parts(self, slice_id: int, scope: str) -> None:
-        """Forget the flaws of parts that were compiled for something whose name begins with `scope`."""
+        """Forget the compile errors of parts that were compiled for something whose name begins with `scope`."""
         for part in [part for part in self._compile_errors.get(slice_id, {}) if part[1].startswith(scope)]:
             self.compiled(slice_id, part, "")
 

@@ -1,7 +1,7 @@
 """Records -> slices -> operations -> kernel. The only caller of the kernel's `apply`.
 
 A VPC that cannot be compiled, or whose operations the kernel refuses, is a problem of its own: it keeps what it has,
-its problem is told, and it is tried again; the others go on. When the host's own part (the tables that verify and drop)
+its problem is reported, and it is retried; the others go on. When the host's own part (the tables that verify and drop)
 cannot be applied, nothing else is: fail closed.
 """
 

@@ -1,4 +1,4 @@
-"""What the agent says of its host: records below hoststat/<host>/, underlay/mtu/<host>, and the lease of host/<host>/live.
+"""What the agent publishes: records below hoststat/<host>/, underlay/mtu/<host>, and the lease of host/<host>/live.
 
 Only differences are written. While the store is away they wait here.
 """

@@ -1,4 +1,4 @@
-"""What other hosts say of their underlays, and which mappings lead to them.
+"""The MTUs that other hosts publish of their underlays, and the mappings that lead to them.
 
 A host of which nothing is known takes as much as this one sends: it has not started yet, or its agent is an older one.
 """

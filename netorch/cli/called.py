@@ -1,4 +1,4 @@
-"""How this command line was called: a command that it prints must run as printed, and errors are told in its format.
+"""How this command line was called: a command that it prints must run as printed, and errors are printed in its format.
 
 Texts of all packages write a command as `netorch sg rule add ...`, which is how somebody calls it who gives no option.
 The options that say which cloud is meant and who acts are put in here, where texts become output.

@@ -1,4 +1,4 @@
-"""The words of the command line: its commands, and what people who know other command lines call them."""
+"""The commands of the command line, and their names in other command lines."""
 
 from __future__ import annotations
 

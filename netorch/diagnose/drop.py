@@ -1,4 +1,4 @@
-"""Which groups, or which entry of which ACL, have refused a packet."""
+"""Which groups, or which ACL entry, dropped a packet."""
 
 from __future__ import annotations
 

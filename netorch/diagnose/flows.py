@@ -1,4 +1,4 @@
-"""Who speaks to whom on this machine now, and what is refused and why: of one host, or of all hosts of a lab.
+"""Live connections on this machine, and dropped packets with their reason: of one host, or of all hosts of a lab.
 
 A new connection has passed every check of its host. A dropped packet comes with its reason. A packet without a route is neither:
 the router answers it with an ICMP error before any rule is asked, which the sender sees.

@@ -74,7 +74,7 @@ def _paths(vpcs: Sequence[VpcRecords]) -> Paths:
 
 
 def _names(records: VpcRecords, with_vpc: bool) -> dict[str, str]:
-    """Return the names of interfaces, as owner/vpc/name if they are to be told from those of a peer."""
+    """Return the names of interfaces, as owner/vpc/name if they are to differ from those of a peer."""
     path = _path(records)
     return {eni_id: f"{path}/{name}" if with_vpc else name for eni_id, name in names_of(records).items()}
 

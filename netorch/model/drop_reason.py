@@ -8,13 +8,13 @@ import msgspec
 
 
 class DropReason(msgspec.Struct, frozen=True):
-    """What a counter means. `code` is what a flow log says in `reject-reason`; nothing where no customer is told."""
+    """What a counter means. `code` is what a flow log says in `reject-reason`; nothing where no customer sees it."""
 
     text: str
     code: str = ""
 
 
-# Counts no refusal of its own, but those of a flood that were not told one by one. Told of a packet: its VPC has such.
+# Counts the drops of a flood that were not logged one by one. Logged once a second, so that a VPC's logs know of them.
 SUPPRESSED: Final = "suppressed"
 VIOLATIONS: Final = ("unverified", "unknown_vtep")  # no honest host sends such packets
 

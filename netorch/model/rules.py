@@ -1,6 +1,6 @@
 """What one value of a customer's request may be: names, CIDRs, addresses, MACs, tags. `check` applies them to a whole cloud.
 
-A rule returns the parsed value or a Violation and never raises, because a file is told everything that is wrong with it at once.
+A rule returns the parsed value or a Violation and never raises, because every error of a file is reported at once.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def tag_value(text: str) -> Violation | None:
 def netns(text: str) -> Violation | None:
     """Return what is wrong with the name of an existing namespace: a name in /run/netns, or an absolute path.
 
-    Only the text is judged. What it means on a host, links and mounts included, is for the agent there to find out.
+    Only the text is checked. What it means on a host, links and mounts included, is for the agent there to find out.
     """
     spelled, parts = text.split("/"), normal_netns(text).split("/")
     if not _NETNS.match(text) or (len(parts) > 1 and parts[0]) or "" in spelled[1:] or not {".", ".."}.isdisjoint(spelled):

@@ -1,4 +1,4 @@
-"""What an agent says of itself: to `netorch status`, and to the agents of other hosts."""
+"""The status that an agent publishes: for `netorch status`, and for the agents of other hosts."""
 
 from __future__ import annotations
 

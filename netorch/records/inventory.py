@@ -1,8 +1,8 @@
 """The whole cloud as the store holds it at one revision, decoded: what lists, plans and exports are made of.
 
 A VPC of which one record cannot be read, or is missing though others refer to it, is isolated: it is none of the cloud's
-VPCs, who asks for it is told which record it is, and no plan touches it. So is a host. What hosts say (`hoststat/`,
-`underlay/`) counts as not said.
+VPCs, whoever asks for it learns which record it is, and no plan touches it. So is a host. Unreadable status of hosts
+(`hoststat/`, `underlay/`) is ignored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which fields a file has and of which type: every mistake, where msgspec names the first only. Runs when msgspec has refused.
 
-The tree is not only judged but repaired: what is wrong is replaced by a placeholder, so that the rest can be checked for sense as
-well, and one run tells everything. A placeholder is no valid value of any field; problems at its path are not reported again.
+The tree is not only checked but repaired: what is wrong is replaced by a placeholder, so that the rest can be checked for sense
+as well, and one run tells everything. A placeholder is no valid value of any field; problems at its path are not reported again.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _check_never_was(path: Path, create: bool) -> None:
 
 
 def _last_revision(path: Path) -> int | None:
-    """Return the last revision that readers were told of; None: there never was a store."""
+    """Return the last revision that readers were notified of; None: there never was a store."""
     try:
         return int.from_bytes(Path(f"{path}.rev").read_bytes()[:8])
     except FileNotFoundError:

@@ -41,7 +41,7 @@ class _Timerspec(ctypes.Structure):
 
 
 class RevisionFile:
-    """`<db>.rev`, the bell of the readers, and `<db>.lock`, the lock of the writers."""
+    """`<db>.rev`, which wakes the readers, and `<db>.lock`, the lock of the writers."""
 
     def __init__(self, database: Path) -> None:
         self.path = Path(f"{database}.rev")

@@ -257,7 +257,7 @@ def _commands(acl: NetworkAcl, said: AclSays, name: str, wanted: str) -> list[st
     """Return the commands that put an entry in front of the one that denies, or behind all others if the last word does.
 
     Where no number in front is free, the entries from the one that denies on move up by one, the last first: so at each step each
-    packet is judged as before, until the entry that is wanted takes the free place.
+    packet is evaluated as before, until the entry that is wanted takes the free place.
     """
     entries = {entry.number: entry for entry in acl_entries(acl, said.direction)}
     rule = "netorch nacl rule {} " + f"{name} {said.direction.value} " + "{} {}"

@@ -42,7 +42,7 @@ Tracker = tuple[str, int]  # whose connections are meant: a host's, in one zone
 
 
 class Place(Enum):
-    """Where on its way a packet is judged."""
+    """Where on its path a packet is evaluated."""
 
     PORT = "port"
     ZONE = "zone"

@@ -5,8 +5,8 @@ QEMU in Debian's stock kernel, unaffected by other load; the median of several r
 least of several runs: other load does affect them. netorch's topology and rules are built by its control plane and its agents.
 
 Packets are those of an answered connection, whose rules have been asked already; of one that goes one way; and first packets of
-connections, each of which is judged. Groups grow at both ends at once, so that a packet meets the rules twice. With several route
-tables, sender and receiver are in VRFs of their own, and the VXLAN device is in a third.
+connections, each of which is evaluated. Groups grow at both ends at once, so that a packet meets the rules twice. With several
+route tables, sender and receiver are in VRFs of their own, and the VXLAN device is in a third.
 """
 
 from __future__ import annotations

@@ -335,7 +335,7 @@ def main(arguments: Sequence[str]) -> int:
             probe(sender, receiver, address)
             return 0
         case ["--inside"]:
-            missed = show("inside the lab kernel: packets judged while rules change", verdict_figures())
+            missed = show("inside the lab kernel: packets evaluated while rules change", verdict_figures())
             missed += show("inside the lab kernel, with LinuxKernel", change_figures("linux", GOAL_MS, None))
             return int(missed > 0)
     missed = show("compilers", compile_figures())

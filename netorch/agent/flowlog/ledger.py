@@ -5,7 +5,7 @@
     nothing                    NODATA, a line per interface
     something was left out     SKIPDATA, a line per interface beside those of what is known
 
-A connection counts its packets before anybody judges them. So a dropped packet of a connection that is known is taken off the
+Conntrack counts packets before policy decides. So a dropped packet of a connection that is known is taken off the
 counts of those ends that it did not pass. That is EC2's example of a group that accepts a ping and an ACL that rejects its reply:
 an ACCEPT line of the request, a REJECT line of the reply.
 
@@ -152,7 +152,7 @@ class Ledger:
                     self._at.setdefault((interface.vni, address), []).append((flows, interface))
 
     def accept(self, vni: int, connection: Connection, now: float) -> None:
-        """Take in what a connection has counted since it was last told."""
+        """Take in what a connection has counted since it was last read."""
         for flow, counts in ((connection.original, connection.original_counts), (connection.reply, connection.reply_counts)):
             if not counts.packets:
                 continue

@@ -1,4 +1,4 @@
-"""A host's connection table is everybody's: no VPC may fill it, and no packet of a connection that is known pays for that.
+"""All VPCs share a host's connection table: no VPC may fill it, and packets of known connections do not pay for that.
 
     a VPC that holds more connections than its host's table has free cannot open new ones;
     nor may an owner's VPCs that hold more than four times as many together

@@ -1,4 +1,4 @@
-"""Connections that the kernel tracks, where a customer's wish or a move concerns them.
+"""Connections that the kernel tracks, where a customer's request or a move concerns them.
 
 Terminations   A group's `terminations` has grown: connections that its members track and no rule permits any more are to end.
                The kernel forgets them, and takes up none in the middle. What a group said last stands in the snapshot, and so
@@ -107,7 +107,7 @@ class Connections(Task):
         return not self._reconciler.problems.get(vni)
 
     def _tried(self, act: Callable[[], None]) -> bool:
-        """Return whether it could be done; if not it is told, and tried again."""
+        """Return whether it could be done; if not, it is logged and retried."""
         try:
             act()
         except KernelError as error:

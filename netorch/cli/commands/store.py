@@ -62,7 +62,7 @@ def check(context: click.Context, session: Session, output: str) -> None:
 @click.option("--revision", type=int, default=0, help="As it stood then, instead of now.")
 @pass_session
 def get(session: Session, key: str, revision: int) -> None:
-    """Print what stands at a key, as it is."""
+    """Print the value of a key, unchanged."""
     from netorch.control.actions.repair import as_it_was
 
     value = as_it_was(session.store, key, revision)

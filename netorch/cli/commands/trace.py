@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Follow a packet that opens a connection: tcp/443, udp/53, icmp (the default) or a protocol number.
 
-    SOURCE is an instance or an interface's id, DESTINATION one of these or an address. Each place on the way is told three times:
+    SOURCE is an instance or an interface's id, DESTINATION one of these or an address. Each place on its path has three columns:
     as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live packet
     from the source's namespace (probe). Of a packet that arrives the answer is followed back in the same way: reachable means
     that both pass.
@@ -114,7 +114,7 @@ def _show_way(
 
 
 def _what(rules: dict[str, str], hop: Hop) -> str:
-    """Return what happens at a place; of policy, which rules of those that are judged there say so."""
+    """Return what happens at a place; for policy, the rules that decide there."""
     if hop.place.value != "policy":
         return hop.said
     came, _, goes = hop.said.partition(" -> ")

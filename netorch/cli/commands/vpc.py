@@ -61,7 +61,7 @@ add_tagging(command, "vpc", "VPC")
 @click.argument("name")
 @click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="IPv4, /16 to /28; repeatable.")
 @click.option("--ipv6-cidr", "ipv6_cidrs", multiple=True, metavar="CIDR", help="A /56; makes the VPC dual stack.")
-@click.option("--vni", type=int, help="Wish for a VNI.")
+@click.option("--vni", type=int, help="Request this VNI.")
 @tag_option
 @output_option
 @action

@@ -159,7 +159,7 @@ def hold_addresses(writes: Writes, eni: NetworkInterface) -> None:
 
 
 def map_to(writes: Writes, eni: NetworkInterface, host: Host) -> None:
-    """Add the mappings of an interface that nothing maps yet, and the wish that the host carries it."""
+    """Add the mappings of an interface that nothing maps yet, and the placement on the host."""
     for address in eni.addresses:
         mapping = Mapping(
             vni=eni.vni, address=address, eni=eni.id, mac=eni.mac, host=host.name, vtep=host.underlay, groups=eni.groups

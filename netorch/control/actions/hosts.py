@@ -158,7 +158,7 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
 
 
 def host_roles(store: Store) -> dict[str, Role]:
-    """Return what each host is for, by name; a damaged one counts as a hypervisor, and is told of when it is used."""
+    """Return what each host is for, by name; a damaged one counts as a hypervisor, and is reported when it is used."""
     names = [kv.key.split("/")[1] for kv in store.list("host/").kvs if kv.key.endswith("/spec")]
     known = read_hosts(store)
     return {name: known[name].host.role if name in known else Role.HYPERVISOR for name in names}

@@ -199,7 +199,7 @@ def revoke(
     *,
     terminate_established: bool = False,
 ) -> SecurityGroup:
-    """Return a security group without some of its rules, which are told by their words.
+    """Return a security group without some of its rules, which are identified by their words.
 
     With `terminate_established`, connections that no rule permits any more end; else those that are tracked go on.
 

@@ -95,7 +95,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
         return {action: counted[action] for action in Action}
 
     def mass_deletion(self) -> str:
-        """Return why `apply` refuses the plan unless it is told otherwise, or nothing: what it ends too much of.
+        """Return why `apply` refuses the plan unless an option permits it, or nothing: what it ends too much of.
 
         A recreated one ends as well: its connections, its id, its MAC. Of what others have made nothing is counted, because a
         cloud that is large enough would hide the end of a whole file's.

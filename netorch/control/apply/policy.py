@@ -98,7 +98,7 @@ class PolicyPlanner:
             self._plan_acl(acl)
 
     def _is_of_peer(self, group_id: str) -> bool:
-        """Return whether an active peer has a group, or a stored rule refers to it, though it may be stale by now."""
+        """Return whether an active peer has a group, or a stored rule refers to it, though it may be stale."""
         connections = self._records.each(PeeringConnection)
         active = {found.peer_vni for found in connections if found.status is PeeringStatus.ACTIVE}
         peer = self._builder.inventory.vpcs.get(vni_of(group_id)) if vni_of(group_id) in active else None

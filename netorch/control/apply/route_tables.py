@@ -181,7 +181,7 @@ class _Targets:
 
 
 def _name_of(table: RouteTable) -> str:
-    """Return what files call a table: the main one is told by what it is."""
+    """Return what files call a table: the main one is identified by its flag."""
     return MAIN_ROUTE_TABLE if table.main else table.name
 
 

@@ -13,7 +13,7 @@ from netorch.store.base import Store
 
 
 def choose_vnis(builder: PlanBuilder, store: Store, new: list[VpcDecl], freed: dict[int, Path]) -> dict[Path, ApiError]:
-    """Choose the VNIs of new VPCs; `freed` are those of VPCs that the plan deletes. Return which wish is not granted, and why."""
+    """Choose the VNIs of new VPCs; `freed` are those of VPCs that the plan deletes. Return which are refused, and why."""
     refused: dict[Path, ApiError] = {}
     requested = {}
     for decl in new:

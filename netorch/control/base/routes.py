@@ -21,7 +21,7 @@ from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX
-from netorch.model.routing.allowed import flaw_of_words
+from netorch.model.routing.allowed import violation_of_words
 from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import LOCAL, TargetKind
@@ -138,7 +138,7 @@ def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
     Raises:
       ApiError: InvalidParameterValue for one that EC2 does not allow, InvalidPrefixListID.NotFound, its target's NotFound.
     """
-    if violation := flaw_of_words(words, ranges_of(around.vpc.record), around.subnets):
+    if violation := violation_of_words(words, ranges_of(around.vpc.record), around.subnets):
         raise invalid(where, violation.what, violation.fix)
     target = around.find(words.kind, words.name) if words.name else words.kind.value
     return VpcRoute(destination=stored_destination(words.destination, around.lists), target=target)

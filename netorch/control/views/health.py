@@ -1,4 +1,4 @@
-"""What is well and what is not, from what the agents have said."""
+"""Health of hosts and VPCs, from the status that agents publish."""
 
 from __future__ import annotations
 

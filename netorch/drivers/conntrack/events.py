@@ -102,9 +102,8 @@ class FlowEvents:
 class FlowDump:
     """One walk over the living connections.
 
-    With `taking` it takes their counts off them: each packet is told once, by a walk or by an end. So nobody has to remember what
-    was told before, and an agent that was killed goes on where it was. Who reads the counts otherwise sees what has been counted
-    since the last such walk.
+    With `taking` it resets their counts: each packet is counted once, by a walk or by an end. So nothing has to be remembered,
+    and an agent that was killed continues where it was. Other readers see what was counted since the last such walk.
     """
 
     def __init__(self, overlay_fd: int, zones: Collection[int] | None, *, taking: bool) -> None:

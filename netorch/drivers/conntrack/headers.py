@@ -1,4 +1,4 @@
-"""What the first bytes of a packet say, from the IP header on. Cut-short and strange packets are told as far as they go.
+"""What the first bytes of a packet say, from the IP header on. Truncated and strange packets are decoded as far as possible.
 
 Source: RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 792, RFC 4443, RFC 7348.
 """

@@ -1,4 +1,4 @@
-"""What a chain permits while members of its VPC go over to other classes: what it did before, and what it will.
+"""What a chain permits while members of its VPC change to other identities: what it did before, and what it will.
 
 A packet looks up the class of the other end's address, and then the class among those that are permitted. Another processor may
 carry out a transaction between the two: the packet has then found a class that the rules do not know yet, or no longer. So chains
@@ -16,12 +16,12 @@ import msgspec
 
 from netorch.state.nft import ChainSet, NftChain
 
-_IDENTITY: Final = "mark"  # the type of a class's number in the key of a set
-_OF_IDENTITIES: Final = "meta mark"  # is in every rule about classes, and in no other that one of two chains lacks
+_IDENTITY: Final = "mark"  # the type of an identity's number in the key of a set
+_OF_IDENTITIES: Final = "meta mark"  # is in every rule about identities, and in no other that one of two chains lacks
 
 
 def bridge(old: NftChain, new: NftChain) -> NftChain | None:
-    """Return the chain that permits what either permits; None when they differ in more than classes that come or go."""
+    """Return the chain that permits what either permits; None when they differ in more than identities that come or go."""
     before, after = _by_identity(old), _by_identity(new)
     if _unclassed(old) != _unclassed(new) or any(before[number] != after[number] for number in before.keys() & after.keys()):
         return None
@@ -39,7 +39,7 @@ def _joined(rules: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _unclassed(chain: NftChain) -> tuple[list[str], list[ChainSet]]:
-    """Return the rules and sets that are not about classes."""
+    """Return the rules and sets that are not about identities."""
     rules = [rule for rule in chain.rules if _OF_IDENTITIES not in rule]
     return rules, [held for held in chain.sets if _IDENTITY not in _fields(held)]
 

@@ -73,15 +73,15 @@ def element_changes(op: Op) -> list[ElementChange]:
             raise TypeError(f"nft: not about elements: {op}")
 
 
-def preparations(ops: Iterable[Op], *, anew: bool = True) -> Steps:
+def preparations(ops: Iterable[Op], *, create: bool = True) -> Steps:
     """Return what makes and fills the sets of chains. It is to be committed before `steps`, by which the chains read them.
 
     Args:
-      anew: Make sets with what they are to hold, and nothing else. Otherwise make those that are not there, and empty them
+      create: Make sets with what they are to hold, and nothing else. Otherwise make those that are not there, and empty them
         first: an agent that ended between two transactions may have left some. Linux looks for a set among all those of its
         table with each message, so that costs a third more.
     """
-    return list(chain.from_iterable(_preparation(op, "create" if anew else "add") for op in ops))
+    return list(chain.from_iterable(_preparation(op, "create" if create else "add") for op in ops))
 
 
 def withdrawal(op: Op) -> Steps:

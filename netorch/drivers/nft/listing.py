@@ -22,7 +22,7 @@ from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import is_port, vni_of_chain, vni_of_element
 from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
 
-NO_WORD: Final = "?"  # begins what is told by the kernel's bytes: no word of nft has it
+NO_WORD: Final = "?"  # begins what is shown by the kernel's bytes: no word of nft has it
 FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
 
 _NOISE: Final = re.compile(r'"|(?<=\b0x)0+(?=[0-9a-f])')  # quotes, and zeros in front of a number

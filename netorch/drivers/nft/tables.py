@@ -211,7 +211,7 @@ class Nft:
         sets = preparations(ops)
         number, error = self._carry_out(sets) if sets else (0, "")
         if number == errno.EEXIST:
-            number, error = self._carry_out(preparations(ops, anew=False))
+            number, error = self._carry_out(preparations(ops, create=False))
         if number:
             return number, error
         number, error = self._carry_out(commands.steps(ops))

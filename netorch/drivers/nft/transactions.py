@@ -1,10 +1,10 @@
 """Which operations on what stands in our tables come into force at once.
 
-Where a VPC's rules change, all that packets notice of it is one transaction. Where only members go over to other classes it is
-three: chains first know the classes that come, then the members change, then chains forget the classes that go (nft_bridge). A
+Where a VPC's rules change, all that packets notice of it is one transaction. Where only members change to other identities it is
+three: chains first know the new identities, then the members change, then chains forget the old identities (bridge.py). A
 packet may be on its way through a chain at each of these moments. What it has seen is left as it is until it has gone.
 
-Apart are chains and sets that nothing leads to yet, or no longer, and the chains of ports, which judge other things. What is left
+Apart are chains and sets that nothing leads to yet, or no longer, and the chains of ports, which check other things. What is left
 is often elements alone, which cost what they count; one VPC's change of more than that makes no other VPC's dearer.
 """
 

@@ -1,7 +1,7 @@
 """ICMP echoes from inside a namespace, without forks: what `netorch ping`, the lab's matrix and the tests send.
 
 A raw socket opened in a namespace stays there, so one thread can probe from many instances at once. Answers are matched by
-identifier and sequence number; ICMP errors that quote our echo are told as what they say.
+identifier and sequence number; ICMP errors that quote our echo are reported.
 """
 
 from __future__ import annotations

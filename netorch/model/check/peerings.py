@@ -31,7 +31,7 @@ def check_peerings(notes: Notes, cloud: Cloud) -> None:
             if decl.tags:
                 notes.tags(decl.tags, where)
             peer = peer_path(vpc.owner, decl.peer)
-            violation = _flaw_of_peer(notes, vpc, peer, ranges)
+            violation = _violation_of_peer(notes, vpc, peer, ranges)
             if violation is None and (other := peers.setdefault(peer, j)) != j:
                 violation = Violation(f"{shown(decl.peer)} is also the peer of peerings[{other}]", "remove one")
             if violation is not None:
@@ -55,7 +55,7 @@ def _with_path(decl: PeeringDecl, peer: tuple[str, str] | str) -> PeeringDecl:
     return msgspec.structs.replace(decl, peer=peer if isinstance(peer, str) else "/".join(peer))
 
 
-def _flaw_of_peer(
+def _violation_of_peer(
     notes: Notes, vpc: VpcDecl, peer: tuple[str, str] | str, ranges: dict[tuple[str, str], list[Prefix]]
 ) -> Violation | None:
     if isinstance(peer, str):

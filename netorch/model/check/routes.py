@@ -12,7 +12,7 @@ from netorch.model.check.security import Names, no_such
 from netorch.model.cloud import MAIN_ROUTE_TABLE, VpcDecl
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX
-from netorch.model.routing.allowed import flaw_of_words
+from netorch.model.routing.allowed import violation_of_words
 from netorch.model.routing.target import TargetKind
 from netorch.model.routing.text import RouteWords, parse_route
 from netorch.model.rules import Violation, shown
@@ -53,15 +53,15 @@ def check_routes(notes: Notes, vpc: VpcDecl, where: Where, around: Surroundings)
         seen: dict[str, int] = {}
         for k, text in enumerate(table.routes):
             words = parse_route(text)
-            violation = words if isinstance(words, Violation) else _flaw_of(words, around)
+            violation = words if isinstance(words, Violation) else _violation_of(words, around)
             if isinstance(words, RouteWords) and (other := seen.setdefault(words.destination, k)) != k:
                 violation = Violation(f"{words.destination} is also the destination of routes[{other}]", "remove one")
             if violation:
                 notes.add(violation, where, ("route_tables", j, "routes", k))
 
 
-def _flaw_of(words: RouteWords, around: Surroundings) -> Violation | None:
-    if violation := flaw_of_words(words, around.ranges, around.subnets):
+def _violation_of(words: RouteWords, around: Surroundings) -> Violation | None:
+    if violation := violation_of_words(words, around.ranges, around.subnets):
         return violation
     name = words.destination.removeprefix(LIST_PREFIX)
     if name != words.destination and not is_id(words.destination) and around.lists is not None and name not in around.lists:

@@ -22,7 +22,9 @@ _NOUNS: Final = {
 }
 
 
-def flaw_of_words(words: RouteWords, ranges: Collection[Prefix] | None, subnets: Collection[Prefix] | None) -> Violation | None:
+def violation_of_words(
+    words: RouteWords, ranges: Collection[Prefix] | None, subnets: Collection[Prefix] | None
+) -> Violation | None:
     """Return why a route cannot be made in a VPC, nothing when it can; whether what it names exists is not looked at.
 
     `ranges` are the VPC's own, `subnets` those of its subnets; None when they are not known.
@@ -33,10 +35,10 @@ def flaw_of_words(words: RouteWords, ranges: Collection[Prefix] | None, subnets:
     if words.destination.startswith(LIST_PREFIX):
         local = words.kind is TargetKind.LOCAL
         return Violation("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None
-    return flaw_of(parse_prefix(words.destination), words.kind, ranges, subnets) if ranges is not None else None
+    return violation_of(parse_prefix(words.destination), words.kind, ranges, subnets) if ranges is not None else None
 
 
-def flaw_of(
+def violation_of(
     destination: Prefix, kind: TargetKind, ranges: Collection[Prefix], subnets: Collection[Prefix] | None
 ) -> Violation | None:
     """Return why a route to a destination cannot be made, nothing when it can.

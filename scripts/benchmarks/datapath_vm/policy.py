@@ -152,7 +152,7 @@ def _acl(acl_id: str) -> NetworkAcl:
 # - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept; so are
 #   ICMP errors about packets that were not to the instance.
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
-# - The subnet's ACL is stateless and judges every packet that crosses the border, first, by its own ports and addresses.
+# - The subnet's ACL is stateless and evaluates every packet that crosses the border, first, by its own ports and addresses.
 # - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
 # - What comes from the overlay does not go back to it, what is not permitted is dropped and counted.
 # - A VPC with too many connections may not open new ones: whatever measures that puts its zone into a set from which it expires.

@@ -1,4 +1,4 @@
-"""Rules change while packets are sent: no verdict is wrong for a moment, and nobody's flaw is another one's."""
+"""Rules change while packets are sent: no verdict is wrong for a moment, and no VPC's error affects another VPC."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_an_error_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_el
     broken = rule if isinstance(rule, bytes) else msgspec.structs.replace(group, ingress=(*group.ingress[:2], rule), egress=())
     globex = lab.group("globex/servers").id
     lab.write(key, broken)
-    wait_for(lab.problems, "the flaw to be told")
+    wait_for(lab.problems, "the error to be reported")
     assert verdicts(lab, "acme", 8000, 8001) == [PASSED, "sg_ingress"] * 2
     authorize(lab.world.store, lab.world.caller, globex, Direction.INGRESS, [more])
     lab.world.settle()
@@ -178,7 +178,7 @@ def test_an_error_in_one_vpcs_rules_changes_nothing_there_and_holds_up_nobody_el
     assert verdicts(lab, "acme", 8000, 8001) == [PASSED, "sg_ingress"] * 2
     lab.write(key, group)
     lab.world.settle()
-    wait_for(lambda: not lab.problems(), "the flaw to be forgotten")
+    wait_for(lambda: not lab.problems(), "the error to be forgotten")
     lab.allow("acme/servers", Direction.INGRESS, more)
     assert verdicts(lab, "acme", 8000, 8001) == [PASSED, PASSED] * 2
     lab.revoke("acme/servers", Direction.INGRESS, more)

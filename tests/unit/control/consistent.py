@@ -9,7 +9,7 @@ from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
-from netorch.model.routing.allowed import flaw_of
+from netorch.model.routing.allowed import violation_of
 from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
 from netorch.model.routing.target import TargetKind, target_of
@@ -67,7 +67,7 @@ def check_routes(inventory: Inventory) -> None:
             for route in own:
                 prefix, kind = parse_prefix(route.destination), target_of(route.target).kind
                 assert kind is not TargetKind.LOCAL
-                assert flaw_of(prefix, kind, ranges_of(records.vpc.record), subnets) is None
+                assert violation_of(prefix, kind, ranges_of(records.vpc.record), subnets) is None
             assert own == sorted(own, key=lambda route: parse_prefix(route.destination))
             assert table.routes[: len(own)] == tuple(own)
             assert max(counts(table.routes, lists).values()) <= Quotas().routes_per_table

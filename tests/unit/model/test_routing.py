@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from netorch.model.addr import Prefix, format_ip, parse_ip, parse_prefix
-from netorch.model.routing.allowed import flaw_of
+from netorch.model.routing.allowed import violation_of
 from netorch.model.routing.effective import RESERVED, Effective, Learned, Origin, counts, effective, route_of
 from netorch.model.routing.target import REPLACES_LOCAL, Target, TargetKind, target_of
 from netorch.model.security import PrefixList, PrefixListEntry
@@ -336,7 +336,7 @@ SUBNETS = [parse_prefix("10.0.13.0/24"), parse_prefix("fd00:1:0:1::/64")]
 )
 def test_routes_that_ec2_refuses_are_refused(destination: str, kind: TargetKind, what: str) -> None:
     ranges = [parse_prefix(text) for text in VPC6.cidrs + VPC6.ipv6_cidrs]
-    violation = flaw_of(parse_prefix(destination), kind, ranges, SUBNETS)
+    violation = violation_of(parse_prefix(destination), kind, ranges, SUBNETS)
     assert (violation.what if violation else "").startswith(what)
     assert (violation is None) == (what == "")
 

@@ -1,6 +1,6 @@
 """What a table holds, from the kernel's messages to blocks in nft's words: the inverse of nft.wire.encode.
 
-Only what VPCs have is put into words, and that by the tables that wrote it. All else is told by the kernel's own bytes, without
+Only what VPCs have is put into words, and that by the tables that wrote it. All else is shown by the kernel's own bytes, without
 what changes by itself: handles, counted packets. So is what somebody else has put into a chain or set of a VPC; such a text
 begins with a character that no word of nft has, so that nobody takes it for a command.
 
@@ -50,7 +50,7 @@ def name_in(found: Mapping[int, bytes], kind: int) -> str:
 
 
 def thing(kind: str, found: Mapping[int, bytes]) -> Block:
-    """Return a table, chain, flowtable or named object, told by the kernel's bytes."""
+    """Return a table, chain, flowtable or named object, shown by the kernel's bytes."""
     kept = {number: value for number, value in found.items() if number not in (TABLE, *_CHANGING[kind])}
     if kind == "object" and int.from_bytes(found.get(_OBJECT_TYPE, b""), "big") in (_COUNTER, _QUOTA):
         del kept[_OBJECT_DATA]

@@ -60,7 +60,7 @@ def field_of(words: Sequence[str], start: int) -> tuple[Field, int]:
 
 @lru_cache(maxsize=256)
 def raw_field(text: str) -> Field | None:
-    """Return the field that is told by base, offset and length in bits, e.g. `@th,192,32`; None when it is none of ours."""
+    """Return the field given by base, offset and length in bits, e.g. `@th,192,32`; None when it is none of ours."""
     found = _RAW.fullmatch(text)
     if found is None or int(found[1]) < _RAW_FROM or int(found[1]) % 8 or int(found[2]) % 8:
         return None

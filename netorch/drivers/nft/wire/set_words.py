@@ -1,7 +1,7 @@
 """Sets, maps and their elements from the kernel's messages to nft's words: the inverse of nft.wire.sets and nft.wire.elements.
 
-How an element reads follows from its set's types. A type that is not known here is told by its bytes, as a shared set that no VPC
-has elements in may have any.
+How an element reads follows from its set's types. A type that is not known here is shown by its bytes, as a shared set that no
+VPC has elements in may have any.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def test_a_vpc_whose_inlet_has_a_zone_of_its_own_is_named_once(kernel: FakeKerne
     assert allowance.vnis == (5000,)
 
 
-def test_an_agent_that_is_started_anew_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
+def test_an_agent_that_is_restarted_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
     Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
     fill(kernel, {1: 45})  # less than are free, but not yet so much less

@@ -87,7 +87,7 @@ def test_a_flow_log_that_is_not_declared_goes(store: Store, operator: Caller) ->
     assert list(logs(store)) == ["all"]
 
 
-def test_a_flow_log_with_other_tags_keeps_its_id_and_any_other_is_made_anew(store: Store, operator: Caller) -> None:
+def test_a_flow_log_with_other_tags_keeps_its_id_and_any_other_is_recreated(store: Store, operator: Caller) -> None:
     apply(store, operator, FULL)
     before = logs(store)
     tagged = msgspec.structs.replace(OF_VPC, tags={"a": "b"})
@@ -108,7 +108,7 @@ def test_a_flow_log_with_other_tags_keeps_its_id_and_any_other_is_made_anew(stor
     assert [name for name in before if after[name].id == before[name].id] == ["all"]
 
 
-def test_a_flow_log_follows_what_is_made_anew(store: Store, operator: Caller) -> None:
+def test_a_flow_log_follows_what_is_recreated(store: Store, operator: Caller) -> None:
     apply(store, operator, FULL)
     plan = apply(store, operator, cloud([OF_VPC], [OF_SUBNET], [OF_INSTANCE], cidr="10.0.2.0/24"))
     assert [path for action, kind, path in summary(plan) if (action, kind) == ("replace", "flow-log")] == [
