@@ -12,7 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.peers import sweep
+from netorch.control.base.peers import connections_of, sweep
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
@@ -30,7 +30,6 @@ from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, invalid, not_found
-from netorch.records.kinds import keys_of
 from netorch.records.read import Stored, get, read, read_all, read_vpc, seen_vpc
 from netorch.store.base import Store
 
@@ -58,8 +57,7 @@ def request_peering(
         vpc, peer = read_vpc(store, caller, vpc_id), _any_vpc(store, caller, peer_id)
         where = f"peering connection {name!r}"
         checks.name(where, name)
-        theirs = [stored.record for stored in read_all(store, PeeringConnection, peer.record.vni).values()]
-        own = [stored.record for stored in read_all(store, PeeringConnection, vpc.record.vni).values()]
+        theirs, own = (connections_of(store, caller, end.record) for end in (peer, vpc))
         _refuse_pair(caller, where, vpc.record, peer.record, own)
         _refuse_name(own, name, "", caller)
         check_requests(store, caller, vpc.record, [found for found in own if found.requested_here])
@@ -216,6 +214,16 @@ def _no_transition(connection_id: str, status: PeeringStatus, what: str) -> ApiE
     return ApiError("InvalidStateTransition", text)
 
 
+def _half(store: Store, caller: Caller, connection_id: str, end: PeerVpc) -> Stored[PeeringConnection] | None:
+    """Return what one of the two VPCs has of a connection; nothing if another owner's record cannot be read."""
+    try:
+        return get(store, keys.member(vni_of(end.id), connection_id), PeeringConnection)
+    except UnreadableRecord:
+        if caller.sees(end.owner):
+            raise
+        return None
+
+
 class _Pair:
     """Both records of a connection, with both VPCs, of which the caller sees one at least."""
 
@@ -223,7 +231,8 @@ class _Pair:
         """Raise ApiError: InvalidVpcPeeringConnectionID.NotFound."""
         _, seen = read(store, caller, PeeringConnection, connection_id)
         connection = seen.record
-        halves_ = {half.record.vni: half for key in keys_of(connection) if (half := get(store, key, PeeringConnection))}
+        ends = (connection.requester, connection.accepter)
+        halves_ = {half.record.vni: half for end in ends if (half := _half(store, caller, connection.id, end))}
         if len(halves_) < 2 or not connection.is_shown(caller.now()):
             raise not_found("pcx", connection_id)
         self._store, self._caller = store, caller
@@ -234,7 +243,7 @@ class _Pair:
 
     def connections_of(self, vpc: Stored[Vpc]) -> list[PeeringConnection]:
         """Return the connections of one of the two VPCs."""
-        return [stored.record for stored in read_all(self._store, PeeringConnection, vpc.record.vni).values()]
+        return connections_of(self._store, self._caller, vpc.record)
 
     def answerable(self, what: str) -> None:
         """Refuse to answer what is no request, or another owner's business. Raises ApiError."""

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from netorch.control.base.writes import Writes, attempt
-from netorch.errors import ApiError
+from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
 from netorch.model.vpc import Vpc
 from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import decode
 from netorch.records.kinds import keys_of
 from netorch.records.read import Stored, get, read_all
 from netorch.store.base import Store
@@ -18,6 +20,22 @@ from netorch.store.base import Store
 _AT_ONCE: Final = 50  # connections of which both records fit into one transaction
 _SWEPT: Final = 10  # with one new connection, so that ended ones cannot pile up
 _KEPT: Final = 25  # ended connections of a VPC
+
+
+def connections_of(store: Store, caller: Caller, vpc: Vpc) -> list[PeeringConnection]:
+    """Return a VPC's connections; of another owner's those that can be read, because nobody hears of another's damaged record.
+
+    Raises:
+      UnreadableRecord: a record of a VPC of the caller's.
+    """
+    found = []
+    for kv in store.list(keys.resources(vpc.vni, "pcx")).kvs:
+        try:
+            found.append(decode(kv, PeeringConnection))
+        except UnreadableRecord:
+            if caller.sees(vpc.owner):
+                raise
+    return found
 
 
 def refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConnection], peers: Iterable[Stored[Vpc]]) -> None:

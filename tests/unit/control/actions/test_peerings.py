@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.control.actions import groups, peerings, subnets, vpcs
 from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.control.actions.tags import set_tags
 from netorch.control.base.quotas import set_quotas
+from netorch.errors import UnreadableRecord
 from netorch.model.routing.peering import REQUEST_S, SHOWN_S, PeeringConnection, PeeringStatus
 from netorch.model.security import Direction
 from netorch.model.vpc import Vpc
@@ -15,7 +17,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.read import get, read_all
-from netorch.store.base import Store
+from netorch.store.base import Put, Store
 from tests.unit.control.conftest import Clock, refused
 
 
@@ -276,3 +278,38 @@ def test_a_rule_may_refer_to_a_group_of_an_active_peer_by_its_id(
     with refused("InvalidGroup.NotFound"):
         authorize(store, acme, own.id, Direction.EGRESS, rule)
     assert revoke(store, acme, own.id, Direction.INGRESS, rule).ingress == ()
+
+
+def _damage(store: Store, vni: int, connection_id: str) -> None:
+    """Let a record of a connection be of a version that may not read it, with a name in it that is nobody else's business."""
+    key = keys.member(vni, connection_id)
+    known = store.get(key)
+    assert known is not None
+    store.txn((), [Put(key, msgspec.json.encode(msgspec.json.decode(known.value) | {"name": "secret plan"}))])
+
+
+def test_nobody_hears_of_anothers_damaged_record_of_a_connection(
+    store: Store, acme: Caller, globex: Caller, operator: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    peerings.accept_peering(store, globex, request_.id)
+    _damage(store, peer.vni, request_.id)
+    with refused("InvalidVpcPeeringConnectionID.NotFound") as error:
+        peerings.delete_peering(store, acme, request_.id)
+    assert "secret" not in str(error.value)
+    assert peerings.describe_peering(store, acme, request_.id).connection.id == request_.id
+    for caller in (operator, globex):
+        with pytest.raises(UnreadableRecord, match="secret plan"):
+            peerings.delete_peering(store, caller, request_.id)
+
+
+def test_a_damaged_connection_of_the_peer_with_somebody_else_stops_nobody_else(
+    store: Store, acme: Caller, globex: Caller, operator: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
+) -> None:
+    third = vpcs.create_vpc(store, operator, name="third", cidrs=["10.3.0.0/16"])
+    other = peerings.request_peering(store, globex, peer.id, third.id, name="other")
+    more = vpcs.create_vpc(store, acme, name="more", cidrs=["10.4.0.0/16"])
+    _damage(store, peer.vni, other.id)
+    made = peerings.request_peering(store, acme, more.id, peer.id, name="to-data")
+    assert made.status is PeeringStatus.PENDING
+    with pytest.raises(UnreadableRecord):
+        peerings.accept_peering(store, globex, made.id)
