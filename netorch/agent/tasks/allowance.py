@@ -42,20 +42,20 @@ _AGAIN: Final = 0.8  # of the allowance: a refused VPC that holds no more may be
 
 
 def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: int, refused: Set[int]) -> frozenset[int]:
-    """Return the zones that hold too many connections.
+    """Return the VPCs that hold too many connections, by VNI.
 
-    `held` says how many each holds, `owners` whose each zone of the host is, `most` how many connections the table holds at most,
-    and `refused` who is refused now. A zone without an owner is its own.
+    `held` says how many each holds, `owners` whose each VPC of the host is, `most` how many connections the table holds at most,
+    and `refused` who is refused now. A VPC without an owner is its own.
     """
     together: defaultdict[str | int, float] = defaultdict(float)
-    for zone, count in held.items():
-        together[owners.get(zone, zone)] += count
+    for vni, count in held.items():
+        together[owners.get(vni, vni)] += count
     free, little = most - sum(held.values()), _LITTLE * most / (len(owners.keys() | held.keys()) + 1)
 
-    def is_over(zone: int) -> bool:
-        part = _AGAIN if zone in refused else 1
-        weight = max(held[zone], together[owners.get(zone, zone)] / _OF_OWNER)
-        return held[zone] > little * part and weight > free * part
+    def is_over(vni: int) -> bool:
+        part = _AGAIN if vni in refused else 1
+        weight = max(held[vni], together[owners.get(vni, vni)] / _OF_OWNER)
+        return held[vni] > little * part and weight > free * part
 
     return frozenset(filter(is_over, held))
 
@@ -112,14 +112,24 @@ class Allowance(Task):
             self.look_at = now + LOOK_SOON_S
         over: frozenset[int] = frozenset()
         if 2 * use.held > use.most > 0 or (self.refused and use.most):
-            owners = {zone: vpc.owner for zone, vpc in self._vpcs().items()}
-            over = over_allowance(self._held(use), owners, use.most, self.refused)
+            over = self._over(use)
         if over != self.refused or (over and now >= self._refresh_at):
             self._tracker.refuse(over)
             self._refresh_at = now + REFRESH_S
         if over != self.refused:
             self.refused = over
             log.info("new connections refused vnis=%s table=%d/%d", self.vnis, use.held, use.most)
+
+    def _over(self, use: TableUse) -> frozenset[int]:
+        """Return all zones of the VPCs that hold too many connections. Each inlet has a zone of its own beside its VPC's."""
+        vpcs, held = self._vpcs(), self._held(use)
+        of = {zone: vpcs[zone].vni if zone in vpcs else -zone for zone in (*vpcs, *held, *self.refused)}
+        together: defaultdict[int, float] = defaultdict(float)
+        for zone, count in held.items():
+            together[of[zone]] += count
+        owners = {vpc.vni: vpc.owner for vpc in vpcs.values()}
+        over = over_allowance(together, owners, use.most, {of[zone] for zone in self.refused})
+        return frozenset(zone for zone in of if of[zone] in over)
 
     def _held(self, use: TableUse) -> dict[int, float]:
         """Return how many connections each zone holds, as far as a sample tells.

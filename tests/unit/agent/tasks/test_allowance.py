@@ -176,6 +176,21 @@ def test_a_vpc_whose_inlet_has_a_zone_of_its_own_is_named_once(kernel: FakeKerne
     assert allowance.vnis == (5000,)
 
 
+def test_a_vpc_has_no_larger_part_by_inlets_and_leaves_others_no_smaller_one(kernel: FakeKernel) -> None:
+    """20 connections in each of three zones: as three VPCs none would hold more than are free."""
+    acme, globex = (
+        Vpc(id=f"vpc-00138{n}00000000001", vni=5000 + n, owner=owner, name="a", cidrs=("10.0.0.0/16",))
+        for n, owner in ((8, "acme"), (9, "globex"))
+    )
+    allowance = Allowance(kernel.tracker, lambda: dict.fromkeys(range(1, 10), acme) | {10: globex})
+    fill(kernel, {1: 20, 2: 20, 3: 20})
+    allowance.turn(Turn(now=0.0))
+    assert allowance.refused == set(range(1, 10))
+    fill(kernel, {1: 96, 10: 3})  # 100 / 8 / 3 is little
+    allowance.turn(Turn(now=1.0))
+    assert allowance.refused == set(range(1, 10))
+
+
 def test_an_agent_that_is_restarted_goes_on_where_the_last_one_was(kernel: FakeKernel) -> None:
     fill(kernel, {1: 60})
     Allowance(kernel.tracker, dict).turn(Turn(now=0.0))
