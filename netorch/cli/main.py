@@ -90,15 +90,13 @@ def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete
 @click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "NETORCH", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="netorch")
 @click.option("--store", metavar="URL", help="The store: a path or sqlite:///PATH.  [default: /var/lib/netorch/netorch.db]")
-@click.option(
-    "--owner", metavar="NAME", callback=_check_owner, help="Act as this customer; lists show everybody's when left out."
-)
-@click.option("--lab", metavar="NAME", shell_complete=_complete_lab, help="Carry the command out inside a running lab.")
+@click.option("--owner", metavar="NAME", callback=_check_owner, help="Act as this customer. Default: lists show all customers.")
+@click.option("--lab", metavar="NAME", shell_complete=_complete_lab, help="Run the command inside a running lab.")
 @click.pass_context
 def cli(ctx: click.Context, store: str | None, owner: str | None, lab: str | None) -> None:
     """VPCs on plain Linux hosts.
 
-    Each option above has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB.
+    Each option has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB.
 
     Exit codes: 0 done; 2 done, and a difference or a problem was found; 1 failed or refused; 64 wrong usage; 65 a wrong or
     missing file; 130 interrupted.

@@ -207,7 +207,7 @@ def add_tagging(group: click.Group, kind: str, name: str) -> None:
     _add_tag_command(group, kind, name, "tag", f"Tag {name}s.\n\nOther tags stay; one that is there gets the new value.")
     _add_tag_command(group, kind, name, "set-tags", f"Set the tags of {name}s.\n\nThese, and no others; none when none is named.")
 
-    @group.command("untag", help=f"Take tags of a {name} away.\n\nWith a value only if the tag has it.")
+    @group.command("untag", help=f"Remove tags from one of the {name}s.\n\nKEY=VALUE removes a tag only if it has that value.")
     @resource_argument(kind, name)
     @click.argument("tags", metavar="KEY[=VALUE]...", nargs=-1, required=True)
     @action

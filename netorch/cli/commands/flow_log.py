@@ -42,7 +42,7 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("fl", "flow log", COLUMNS, row, _actions)
-add_common(command, NOUN, "Delete a flow log; what it has written stays.")
+add_common(command, NOUN, "Delete a flow log; its files stay.")
 
 
 @command.command()

@@ -18,7 +18,7 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Show what begins and what is refused, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Show new connections and dropped packets, until Ctrl-C.")
 @click.option("--verdict", type=click.Choice(["accept", "drop"]), help="Only these.")
 @click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
 @click.option("--instance", help="Only to or from this instance.", shell_complete=complete("i"))

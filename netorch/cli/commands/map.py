@@ -38,7 +38,7 @@ def row(vpc: str, mapping: Mapping, generation: int) -> dict[str, Any]:
 @output_option
 @pass_session
 def lookup(session: Session, vpc: str, address: str, output: str) -> None:
-    """Say where an address of a VPC (name, id or VNI) lives."""
+    """Show the host of an address of a VPC (name, id or VNI)."""
     from netorch.control.views.mappings import lookup_mapping, vpc_of
 
     found = vpc_of(session.store, session.caller, int(vpc) if vpc.isdigit() else session.id_of("vpc", vpc))

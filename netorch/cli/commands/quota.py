@@ -12,7 +12,7 @@ from netorch.cli.output import output_option, show_record
 @click.group()
 @pass_session
 def command(session: Session) -> None:
-    """Quotas: how much an owner may have. EC2's where a lab can live with them."""
+    """Quotas: an owner's limits. EC2's where they suit a lab."""
     session.operator_only("quotas")
 
 

@@ -20,9 +20,9 @@ COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objec
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, output: str) -> None:
-    """Show hosts and agents, what was dropped and why, and what is wrong.
+    """Show hosts, agents, dropped packets with their reasons, and problems.
 
-    Objects, writes, repairs and drops are what the agents have said, up to some seconds ago.
+    Objects, writes, repairs and drops are as the agents last published them, up to some seconds ago.
 
     Exit codes: 0 all is well, 2 something is wrong.
     """

@@ -22,7 +22,7 @@ to repair one, with a revision N before the one shown:
 @click.group()
 @pass_session
 def command(session: Session) -> None:
-    """The store itself: find records that cannot be read or are missing, and repair them.
+    """Find unreadable and missing records, and repair them.
 
     A VPC or host with such a record is left alone by all other commands until it is repaired: put back what stood there before,
 

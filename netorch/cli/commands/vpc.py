@@ -123,7 +123,7 @@ def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
 @output_option
 @action
 def disassociate(session: Session, vpc: str, cidr: str, output: str) -> None:
-    """Take an address range away that no subnet uses."""
+    """Remove an address range that no subnet uses."""
     from netorch.control.actions.vpcs import disassociate_cidr
 
     show_record(row(disassociate_cidr(session.store, session.caller, session.id_of("vpc", vpc), cidr)), output)
