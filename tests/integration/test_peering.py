@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import struct
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from netorch.control.actions.moves import move_instance
 from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.diagnose.layers import probe_layers
 from netorch.drivers import netns
-from netorch.drivers.probe.echo import Probe, ask
+from netorch.drivers.probe.echo import Probe, ask, checksum
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, SecurityGroup
 from netorch.model.vpc import VpcRoute
@@ -27,7 +28,7 @@ from netorch.store.base import Put
 from netorch.trace.codes import Code
 from tests.integration.test_trace import traced
 from tests.rig.crafted import framed, send_frames
-from tests.rig.packets import PATIENCE_S, PacketListener, udp
+from tests.rig.packets import PATIENCE_S, PacketListener, ip_packet, udp
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -227,6 +228,31 @@ def test_nobody_sends_to_a_peer_on_another_host_in_the_name_of_the_peers_own(clo
         assert listener.hears(b"from %d" % len(forged), within_s=PATIENCE_S)
         assert not [number for number in range(len(forged)) if listener.heard(b"from %d" % number)]
     assert cloud.counters("hv1")["peer_source"] - before["peer_source"] == len(forged)
+
+
+@pytest.mark.parametrize("there", ["a/a1", "a/a2"])
+def test_an_icmp_error_to_a_peer_is_about_a_packet_to_its_sender(cloud: World, there: str) -> None:
+    """Connection tracking lets an error pass with whatever connection it quotes: here one that is none of the peer's business."""
+    near, far = cloud.eni("b/b1"), cloud.eni(there)
+    third = cloud.eni("a/a2" if there == "a/a1" else "a/a1")
+    modify_network_interface(cloud.store, cloud.caller, near.id, source_dest_check=False)
+    cloud.settle()
+    before = cloud.counters("hv1")["peer_source"]
+    with PacketListener(third.instance) as listener:
+        for to in (third, near):
+            begun = udp(far.address, to.address, b"begun")
+            send_frames(far.instance, "eth0", [framed(far.mac, begun)])
+            if to == third:
+                assert listener.hears(b"begun", within_s=PATIENCE_S)
+    with PacketListener(far.instance) as listener:
+        for about, token in ((third, b"forged"), (near, b"honest")):
+            quoted = udp(far.address, about.address, token)
+            message = struct.pack("!BBHI", 3, 3, 0, 0) + quoted
+            message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+            send_frames(near.instance, "eth0", [framed(near.mac, ip_packet(near.address, far.address, 1, message))])
+        assert listener.hears(b"honest", within_s=PATIENCE_S)
+        assert not listener.heard(b"forged")
+    assert cloud.counters("hv1")["peer_source"] - before == 1
 
 
 def test_a_restarted_agent_writes_nothing(cloud: World) -> None:
