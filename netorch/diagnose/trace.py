@@ -18,6 +18,7 @@ import msgspec
 from netorch.compiler.ports import inside_name
 from netorch.control.views.describe import resolve
 from netorch.diagnose import sites
+from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.crossing import crossing_between, crossing_to, waiting_between
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.drivers.netns import RUN_NETNS
@@ -34,7 +35,7 @@ from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
-from netorch.trace.explain import Explanation, explain_round_trip, policy_text
+from netorch.trace.explain import Explanation, explain_round_trip, policy_text, said_at
 from netorch.trace.host_model import HostModel
 from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
 
@@ -71,6 +72,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     packet: Packet | None
     rules: dict[str, str] = {}  # what the records say at the sender ("egress") and at the receiver ("ingress")
     answer_rules: dict[str, str] = {}
+    said_at: dict[tuple[str, str], str] = {}  # the same at each port on the way, appliances' too, by direction and port
+    answer_said_at: dict[tuple[str, str], str] = {}
     model: RoundTrip | None = None
     kernel: RoundTrip | None = None
     kernel_problem: str = ""  # why there is no walk through kernels
@@ -118,6 +121,8 @@ def trace(
     index = policy_index_of(*on_way)
     across = crossing.across(records, near, address) if crossing is not None else None
     said = explain_round_trip(index, records.vpc.record, packet, decisive(model, kernel), _names(on_way), across=across)
+    ping = _ping(on_way, near, packet.destination)
+    kept = not_forwarded(on_way, index, model.there, packet, _names(on_way)) if not live.drops else None
     silent = sorted(host for host in _hosts_on(model) if host not in inventory.hosts or not inventory.hosts[host].live)
     return Report(
         source=source,
@@ -126,13 +131,13 @@ def trace(
         packet=packet,
         rules={direction.value: policy_text(index, packet, direction) for direction in Direction},
         answer_rules={way.value: policy_text(index, packet.answer(), way, is_answer=True) for way in Direction},
+        said_at=said_at(index, packet, model.there, kernel.there if kernel is not None else None),
+        answer_said_at=said_at(index, packet.answer(), model.back, kernel.back if kernel is not None else None, is_answer=True),
         model=model,
         kernel=kernel,
         kernel_problem=kernel_problem,
         live=live,
-        verdict=_unheard(silent, _ping(on_way, near, packet.destination))
-        if said.code is None and live.arrived is False
-        else said,
+        verdict=_unheard(silent, kept, ping) if said.code is None and live.arrived is False else said,
         silent=tuple(silent),
         disagreement=disagreement(packet, model, kernel, live),
     )
@@ -171,7 +176,9 @@ def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
 
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
     """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
-    text = _contradiction(model.there, kernel.there if kernel is not None else None, live.arrived, "reachable", "unreachable")
+    kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which may drop what it likes
+    arrived = None if kept else live.arrived
+    text = _contradiction(model.there, kernel.there if kernel is not None else None, arrived, "reachable", "unreachable")
     if text and live.arrived and not (packet.has_ports or packet.has_type):  # every packet between the two is of one connection
         return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
     if text or model.back is None:
@@ -225,11 +232,13 @@ def _holder(on_way: list[VpcRecords], address: str) -> tuple[VpcRecords, Network
     return None
 
 
-def _unheard(silent: list[str], ping: str) -> Explanation:
+def _unheard(silent: list[str], kept: Explanation | None, ping: str) -> Explanation:
     """Return what to say of a live packet that did not arrive though nothing refuses it."""
     if silent:
         sentence = f"{Code.HOST_SILENT.text} ({', '.join(silent)})"
         return Explanation(code=Code.HOST_SILENT, sentence=sentence, fix=f"start the agent of {silent[0]}; see netorch status")
+    if kept is not None:
+        return kept
     return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix=f"try it layer by layer: {ping}")
 
 

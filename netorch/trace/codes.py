@@ -44,6 +44,7 @@ class Code(Enum):
         "HOST_SILENT",
         "the records permit it, but an agent on the way is not running, so its host may hold something else",
     )
+    NOT_FORWARDED = "NOT_FORWARDED", "the records permit it, but an appliance on the way may not have sent the live packet on"
     PROBE_UNHEARD = "PROBE_UNHEARD", "the records permit it, and yet the live packet did not arrive"
     HOST_UNKNOWN = "HOST_UNKNOWN", "the mapping leads to a VTEP at which no host carries the VPC"
     NEXT_HOP_MISSING = "NEXT_HOP_MISSING", "the route's next hop has no neighbour or FDB entry"

@@ -9,7 +9,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
 from netorch.model.routing.effective import effective, is_reserved, route_of
-from netorch.model.routing.target import LOCAL
+from netorch.model.routing.target import BLACKHOLE, LOCAL
 from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
 from netorch.model.vpc import Vpc
@@ -18,7 +18,7 @@ from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.policy_index import PolicyIndex, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
-from netorch.trace.walk import Hop, RoundTrip, Walk
+from netorch.trace.walk import Hop, Place, RoundTrip, Walk
 
 _SIDE = {
     "sg_egress": Direction.EGRESS,
@@ -28,7 +28,7 @@ _SIDE = {
 }
 _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
-    Code.NO_ROUTE_TO_DESTINATION: "choose an address inside the VPC: netorch route-table list",
+    Code.NO_ROUTE_TO_DESTINATION: "add a route, or choose an address that has one: netorch route-table list",
     Code.BAD_STATE_ROUTE: "replace the route, or bring its target back: netorch route-table list",
     Code.NO_MAPPING: "look who has which address: netorch map list",
     Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR: "send from the source's own interface, to an address of the peer's ranges",
@@ -73,7 +73,7 @@ def explain(
         return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(index, packet))
     code = found.code or Code.DROPPED
     direction = _SIDE.get(found.counter)
-    eni = _run_hook(index, packet, found.hops[-1], direction) if direction is not None else None
+    eni = _refusing(index, packet, found.hops[-1], direction) if direction is not None else None
     if direction is not None and eni is not None:
         of = across.peer if across is not None and eni.vni == across.peer.vni else vpc
         at = _Place(vpc=f"{of.owner}/{of.name}", name=name_of.get(eni.id, eni.id), host=found.host)
@@ -128,19 +128,20 @@ def _not_across(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, acros
     return Explanation(code=code, sentence=plain.sentence, fix=fix)
 
 
-def _run_hook(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
+def _refusing(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
     """Return the interface whose rules refuse a packet: an end, or an appliance on the way."""
-    at_port = _at_port(index, hop.devices[0 if direction is Direction.EGRESS else 1])
+    at_port = at_port_of(index, hop.devices[0 if direction is Direction.EGRESS else 1])
     return at_port or index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
 
 
-def _at_port(index: PolicyIndex, port: str) -> NetworkInterface | None:
+def at_port_of(index: PolicyIndex, port: str) -> NetworkInterface | None:
+    """Return the interface that has a port."""
     return next((eni for eni in index.interfaces.values() if port_name(eni.id) == port), None)
 
 
 def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Explanation | None:
     """Return the explanation of a packet that a route table sends to nothing, if the records have such a route."""
-    sender = _at_port(index, found.hops[-1].devices[0])
+    sender = at_port_of(index, found.hops[-1].devices[0])
     table = index.table_of(sender.subnet) if sender is not None else None
     if table is None or table.vni != vpc.vni:
         return None
@@ -148,10 +149,12 @@ def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Ex
     route = route_of(effective(vpc, table.routes, available=everything, lists=index.prefix_lists), packet.destination)
     if route is None or route.target == LOCAL:
         return None
+    advice = "let the route lead elsewhere" if route.target == BLACKHOLE else "replace the route, or bring its target back"
     text = f"route {route.prefix} via {route.target} of route table {table.name} leads to nothing"
     if is_reserved(route.prefix):
+        advice = "choose another address"
         text = f"{route.prefix} is EC2's own, and no route of route table {table.name} leads there"
-    fix = f"replace the route, or bring its target back: netorch route-table show {vpc.owner}/{vpc.name}/{table.name}"
+    fix = f"{advice}: netorch route-table show {vpc.owner}/{vpc.name}/{table.name}"
     return Explanation(code=Code.BAD_STATE_ROUTE, sentence=f"on host {found.host}: {text}", fix=fix)
 
 
@@ -308,9 +311,12 @@ def _inside(address: str, cidrs: tuple[str, ...]) -> bool:
     return any(parse_prefix(cidr).holds(version, value) for cidr in cidrs)
 
 
-def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, is_answer: bool = False) -> str:
-    """Return what the records say of a packet at its sender (EGRESS) or receiver (INGRESS), by the names of rules."""
-    eni = index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, port: str = "", is_answer: bool = False) -> str:
+    """Return what the records say of a packet, by the names of rules.
+
+    It is asked at a port, which may be an appliance's; without one, at the packet's sender (EGRESS) or receiver (INGRESS).
+    """
+    eni = at_port_of(index, port) or index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
     if eni is None:
         return f"{direction.value}: nobody has the address"
     acl = ask_acl(index, eni, direction, packet)
@@ -323,3 +329,14 @@ def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, is_
     if groups.rule is None or groups.group is None:
         return f"{direction.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"
     return f"{direction.value}: {border}, group {groups.group.name} {groups.rule.id}"
+
+
+def said_at(index: PolicyIndex, packet: Packet, *walks: Walk | None, is_answer: bool = False) -> dict[tuple[str, str], str]:
+    """Return what the records say of a packet at each port on its way, an appliance's too, by direction and port."""
+    hops = [hop for found in walks if found is not None for hop in found.hops if hop.place is Place.POLICY]
+    sides = {side for hop in hops for side in zip((Direction.EGRESS, Direction.INGRESS), hop.said.split(" -> "), strict=False)}
+    return {
+        (direction.value, port): policy_text(index, packet, direction, port=port, is_answer=is_answer)
+        for direction, port in sides
+        if at_port_of(index, port) is not None
+    }

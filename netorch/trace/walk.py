@@ -89,6 +89,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     arrived_at: str = ""
     code: Code | None = None
     counter: str = ""  # the drop counter that this packet would raise
+    through: tuple[str, ...] = ()  # the ports of interfaces that are taken to send the packet on
     marks: dict[Tracker, int] = {}  # what the connection's mark is behind this packet, by host and zone
 
     @property
@@ -130,8 +131,8 @@ def walk(
     try:
         arrived_at = walker.from_port(start)
     except _Died as end:
-        return Walk(hops=tuple(walker.hops), code=end.code, counter=end.counter, marks=walker.marks)
-    return Walk(hops=tuple(walker.hops), arrived_at=arrived_at, marks=walker.marks)
+        return Walk(hops=tuple(walker.hops), code=end.code, counter=end.counter, through=walker.through, marks=walker.marks)
+    return Walk(hops=tuple(walker.hops), arrived_at=arrived_at, through=walker.through, marks=walker.marks)
 
 
 def round_trip(host_models: Mapping[str, HostModel], start: Departure, packet: Packet) -> RoundTrip:
@@ -155,11 +156,16 @@ class _Walker:
     def __init__(self, host_models: Mapping[str, HostModel], packet: Packet, conntrack: Mapping[Tracker, Ct]) -> None:
         self.hops: list[Hop] = []
         self.marks: dict[Tracker, int] = {}
-        self._passed: set[tuple[str, str]] = set()  # the ports of interfaces that have sent the packet on
+        self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have sent the packet on
         self._host_models = host_models
         self._packet = packet
         self._conntrack = conntrack
         self._visited = 0
+
+    @property
+    def through(self) -> tuple[str, ...]:
+        """Return the ports of interfaces that have sent the packet on, in the order in which it passed them."""
+        return tuple(port for _, port in self._passed)
 
     def from_port(self, start: Departure) -> str:
         """Follow the packet from a port on."""
@@ -242,7 +248,7 @@ class _Walker:
         here = host_model.name, port.ifname
         if here in self._passed:
             self._die(host_model.name, Place.DELIVERY, f"{port.ifname} has sent it on before", Code.ROUTING_LOOP)
-        self._passed.add(here)
+        self._passed.append(here)
         return self.from_port(Departure(host=host_model.name, ifname=port.ifname, mac=lladdr))
 
     def _cable(self, host_model: HostModel, near: CableEnd, next_hop: str) -> str:

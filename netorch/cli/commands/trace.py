@@ -58,10 +58,10 @@ def command(
 
 def _show(report: Report) -> None:
     if report.model is not None:
-        _show_way(report, report.model.there, _there(report.kernel), report.rules, _probe_cell)
+        _show_way(report, report.model.there, _there(report.kernel), report.said_at, _probe_cell)
         if report.model.back is not None:
             click.echo("the answer:")
-            _show_way(report, report.model.back, _back(report.kernel), report.answer_rules, _answer_cell)
+            _show_way(report, report.model.back, _back(report.kernel), report.answer_said_at, _answer_cell)
     for reason, who in ((report.kernel_problem, "kernel"), (report.live.why_not, "probe")):
         if reason:
             click.echo(f"{who}: {reason}")
@@ -94,7 +94,7 @@ def _back(found: RoundTrip | None) -> Walk | None:
 
 
 def _show_way(
-    report: Report, model: Walk, kernel: Walk | None, rules: dict[str, str], probe: Callable[[Report, int], str]
+    report: Report, model: Walk, kernel: Walk | None, said_at: dict[tuple[str, str], str], probe: Callable[[Report, int], str]
 ) -> None:
     """Print host, place, what happens, and the three verdicts for each place on the longer of two walks."""
     longest = kernel if kernel is not None and len(kernel.hops) > len(model.hops) else model
@@ -103,7 +103,7 @@ def _show_way(
             str(index + 1),
             hop.host,
             hop.place.value,
-            _what(rules, hop),
+            _what(said_at, hop),
             _cell(model, index),
             _cell(kernel, index),
             probe(report, index),
@@ -113,13 +113,13 @@ def _show_way(
     print_table(("", "host", "place", "what", "model", "kernel", "probe"), rows)
 
 
-def _what(rules: dict[str, str], hop: Hop) -> str:
+def _what(said_at: dict[tuple[str, str], str], hop: Hop) -> str:
     """Return what happens at a place; for policy, the rules that decide there."""
     if hop.place.value != "policy":
         return hop.said
     came, _, goes = hop.said.partition(" -> ")
     sides = [("egress", came), ("ingress", goes)]
-    return "; ".join(rules[way] for way, device in sides if device.startswith("v-"))
+    return "; ".join(said_at[side] for side in sides if side in said_at)
 
 
 def _cell(found: Walk | None, index: int) -> str:

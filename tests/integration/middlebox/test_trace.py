@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from netorch.trace.codes import Code
@@ -27,3 +29,14 @@ def test_model_kernel_and_live_packet_agree_about_an_appliance(world: World, app
             ways = [way.there for way in (found.model, found.kernel) if way is not None]
             assert [{hop.host for hop in way.hops if hop.place is Place.INLET} for way in ways] == [{host}, {host}]
     assert found.verdict.fix == f"netorch eni modify {world.eni(f'acme/{appliance}').id} --no-source-dest-check"
+
+
+def test_a_packet_that_the_appliance_keeps_is_no_drift(world: World) -> None:
+    world.start_agents()
+    lead_through(world, "fw3", check=False)
+    fw3 = world.instance("acme/fw3").id
+    subprocess.run(["ip", "netns", "exec", fw3, "sysctl", "-qw", "net.ipv4.ip_forward=0"], check=True)
+    found = traced(world, "a1", "b2", "tcp/443")
+    assert (found.live.arrived, found.disagreement, found.reachable) == (False, "", False)
+    assert found.verdict.code is Code.NOT_FORWARDED
+    assert found.verdict.fix.endswith("netorch instance exec default/acme/fw3 -- sysctl net.ipv4.ip_forward")

@@ -83,7 +83,7 @@ def test_a_trace_tells_the_rules_and_leaves_with_0_when_the_packet_arrives(run: 
             "198.51.100.1",
             "icmp",
             "NO_ROUTE_TO_DESTINATION",
-            "choose an address inside the VPC: netorch route-table list --vpc acme/acme",
+            "add a route, or choose an address that has one: netorch route-table list --vpc acme/acme",
         ),
         ("lone", "icmp", "DIFFERENT_VPCS", ""),
     ],

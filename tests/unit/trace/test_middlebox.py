@@ -11,22 +11,25 @@ import pytest
 from netorch.control.actions.groups import create_security_group
 from netorch.control.actions.instances import Placed
 from netorch.control.actions.memberships import modify_interface_groups
+from netorch.control.actions.permissions import Permission, authorize
 from netorch.control.actions.subnets import create_subnet
-from netorch.diagnose.policy_indexes import policy_index_of
+from netorch.diagnose.appliances import not_forwarded
+from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import make_id, port_name
 from netorch.model.packet import Packet
-from netorch.model.security import UDP
+from netorch.model.security import UDP, Direction
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.records.inventory import read_inventory
+from netorch.records.vpc import VpcRecords
 from netorch.state.base import KernelObject
 from netorch.state.link import CableEnd
 from netorch.state.nft import NftElement
 from netorch.state.tc import TcFilter
 from netorch.trace.codes import Code
-from netorch.trace.explain import Explanation, explain
+from netorch.trace.explain import Explanation, explain, said_at
 from netorch.trace.host_model import HostModel
 from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip
 from tests.unit.agent.world import World
@@ -74,12 +77,15 @@ class Pass:
         departure = Departure(host=self.hosts[start.eni.id], ifname=port_name(start.eni.id), mac=start.eni.mac)
         return round_trip(kept, departure, packet)
 
+    def records(self) -> VpcRecords:
+        return read_inventory(self.world.store).vpcs[self.vpc.vni]
+
+    def packet(self) -> Packet:
+        ends = self.near.eni.address, self.far.eni.address
+        return Packet(source=ends[0], destination=ends[1], protocol=UDP, source_port=40000, destination_port=53)
+
     def explained(self, way: Walk) -> Explanation:
-        records = read_inventory(self.world.store).vpcs[self.vpc.vni]
-        packet = Packet(
-            source=self.near.eni.address, destination=self.far.eni.address, protocol=UDP, source_port=40000, destination_port=53
-        )
-        return explain(policy_index_of(records), self.vpc, packet, way, {})
+        return explain(policy_index_of(self.records()), self.vpc, self.packet(), way, {})
 
 
 PLACES = [("hv1", "hv1", "hv1"), ("hv1", "hv1", "hv2"), ("hv1", "hv2", "hv1"), ("hv1", "hv2", "hv2"), ("hv1", "hv2", "hv3")]
@@ -93,6 +99,7 @@ def test_both_ways_pass_the_appliance(tmp_path: Path, near: str, far: str, inter
     assert trip.succeeded
     assert trip.back is not None
     port = port_name(found.interval.eni.id)
+    assert trip.there.through == trip.back.through == (port,)
     for way, end in ((trip.there, found.far), (trip.back, found.near)):
         assert way.arrived_at == port_name(end.eni.id)
         assert [hop.host for hop in way.hops if hop.place is Place.INLET] == [interval]
@@ -145,3 +152,34 @@ def test_what_is_lacking_of_an_inlet_is_named(tmp_path: Path) -> None:
     assert (way.code, way.host) == (Code.PORT_MISSING, "hv2")
     way = found.walk(found.near, destination, lambda obj: isinstance(obj, NftElement) and obj.set == "speakers").there
     assert (way.code, way.host, way.counter) == (Code.MAPPING_VIOLATION, "hv1", "unverified")
+
+
+def test_each_port_on_the_way_is_told_by_its_own_groups(tmp_path: Path) -> None:
+    found = Pass(tmp_path, "hv1", "hv2", "hv3")
+    found.check(False)
+    group = create_security_group(found.world.store, found.world.operator, found.vpc.id, name="fw", description="firewalls")
+    permission = Permission(protocol="all", peer="0.0.0.0/0")
+    authorize(found.world.store, found.world.operator, group.id, Direction.INGRESS, [permission])
+    modify_interface_groups(found.world.store, found.world.operator, found.interval.eni.id, [group.id])
+    found.world.settle(3)
+    trip = found.walk(found.near, found.far.eni.address)
+    assert trip.succeeded
+    texts = said_at(policy_index_of(found.records()), found.packet(), trip.there)
+    near, box, far = (port_name(placed.eni.id) for placed in (found.near, found.interval, found.far))
+    asked = {side: text.partition(", group ")[2].partition(" ")[0] for side, text in texts.items()}
+    assert asked == {("egress", near): "default", ("ingress", box): "fw", ("egress", box): "fw", ("ingress", far): "default"}
+
+
+def test_a_packet_that_an_appliance_may_have_kept_is_looked_for_there(tmp_path: Path) -> None:
+    found = Pass(tmp_path, "hv1", "hv2", "hv3")
+    found.check(False)
+    records, way = found.records(), found.walk(found.near, found.far.eni.address).there
+    index = policy_index_of(records)
+    said = not_forwarded([records], index, way, found.packet(), names_of(records))
+    assert said is not None
+    name = found.interval.instance.name
+    assert (said.code, said.sentence) == (Code.NOT_FORWARDED, f"{Code.NOT_FORWARDED.text} ({name})")
+    path = f"{found.vpc.owner}/{found.vpc.name}/{name}"
+    assert said.fix.endswith(f": netorch instance exec {path} -- sysctl net.ipv4.ip_forward")
+    direct = msgspec.structs.replace(way, through=())
+    assert not_forwarded([records], index, direct, found.packet(), {}) is None

@@ -12,7 +12,7 @@ from netorch.model.ids import make_id, port_name
 from netorch.model.packet import Packet
 from netorch.model.vpc import RouteTable, VpcRoute
 from netorch.trace.codes import Code
-from netorch.trace.explain import explain
+from netorch.trace.explain import Explanation, explain
 from netorch.trace.host_model import HostModel
 from netorch.trace.policy_index import PolicyIndex
 from netorch.trace.walk import Departure, Place, RoundTrip, round_trip
@@ -88,6 +88,14 @@ def test_a_main_table_that_leads_elsewhere_ends_its_own_packets_and_nobody_elses
     assert dead.hops[-1].said == f"10.0.0.0/24 is a black hole in vrf{VNI}.255"
 
 
+def black_hole(routes: dict[str, str], destination: str) -> Explanation:
+    """Return what is said of a packet that a route table sends to nothing."""
+    packet = ping(A, destination)
+    index = PolicyIndex(POLICY.subnets, POLICY.interfaces, POLICY.groups, POLICY.acls, POLICY.prefix_lists, tables(routes, {}))
+    case = PolicyCase(policy=POLICY, homes={eni.id: "hv1" for eni in POLICY.interfaces})
+    return explain(index, case.view("hv1").vpc, packet, sent(packet, routes).there, NAMES)
+
+
 @pytest.mark.parametrize(
     ("routes", "destination", "sentence"),
     [
@@ -102,12 +110,21 @@ def test_a_main_table_that_leads_elsewhere_ends_its_own_packets_and_nobody_elses
     ],
 )
 def test_a_black_hole_is_told_by_the_route_and_its_table(routes: dict[str, str], destination: str, sentence: str) -> None:
-    packet = ping(A, destination)
-    index = PolicyIndex(POLICY.subnets, POLICY.interfaces, POLICY.groups, POLICY.acls, POLICY.prefix_lists, tables(routes, {}))
-    case = PolicyCase(policy=POLICY, homes={eni.id: "hv1" for eni in POLICY.interfaces})
-    said = explain(index, case.view("hv1").vpc, packet, sent(packet, routes).there, NAMES)
+    said = black_hole(routes, destination)
     assert (said.code, said.sentence) == (Code.BAD_STATE_ROUTE, f"on host hv1: {sentence}")
-    assert said.fix == "replace the route, or bring its target back: netorch route-table show o/v/closed"
+    assert said.fix.endswith(": netorch route-table show o/v/closed")
+
+
+@pytest.mark.parametrize(
+    ("routes", "destination", "advice"),
+    [
+        ({BACK4: GONE}, C, "replace the route, or bring its target back"),
+        ({"192.0.2.0/24": "blackhole"}, "192.0.2.9", "let the route lead elsewhere"),
+        ({ANYWHERE: GONE}, "169.254.169.1", "choose another address"),
+    ],
+)
+def test_the_advice_about_a_black_hole_fits_its_cause(routes: dict[str, str], destination: str, advice: str) -> None:
+    assert black_hole(routes, destination).fix.startswith(f"{advice}: ")
 
 
 def test_an_address_that_nobody_has_has_no_route_though_a_wider_one_is_there() -> None:

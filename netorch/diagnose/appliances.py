@@ -1,0 +1,33 @@
+"""Appliances on a packet's way: what they do with it no record says."""
+
+from __future__ import annotations
+
+from netorch.model.addr import version_of
+from netorch.model.eni import Instance
+from netorch.model.packet import Packet
+from netorch.records.vpc import VpcRecords
+from netorch.trace.codes import Code
+from netorch.trace.explain import Explanation, at_port_of
+from netorch.trace.policy_index import PolicyIndex
+from netorch.trace.walk import Walk
+
+
+def not_forwarded(
+    on_way: list[VpcRecords], index: PolicyIndex, found: Walk, packet: Packet, names: dict[str, str]
+) -> Explanation | None:
+    """Return what to say of a live packet that an appliance may have kept; None where its way leads through none.
+
+    The command asks the first appliance whether it forwards; `names` are what people call interfaces.
+    """
+    passed = [eni for port in found.through if (eni := at_port_of(index, port)) is not None]
+    if not passed:
+        return None
+    records = next(records for records in on_way if records.vni == passed[0].vni)
+    vpc, instance = records.vpc.record, records.of(Instance)[passed[0].instance].record
+    sysctl = "net.ipv4.ip_forward" if version_of(packet.destination) == 4 else "net.ipv6.conf.all.forwarding"
+    command = f"netorch instance exec {vpc.owner}/{vpc.name}/{instance.name} -- sysctl {sysctl}"
+    return Explanation(
+        code=Code.NOT_FORWARDED,
+        sentence=f"{Code.NOT_FORWARDED.text} ({', '.join(names[eni.id] for eni in passed)})",
+        fix=f"look whether {instance.name} forwards packets, and what its own firewall drops: {command}",
+    )
