@@ -279,7 +279,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
         writes.expect(use_key(vpc_id), used)
         changed = _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
         connections = [found.record for found in read_all(store, PeeringConnection, vpc.vni).values()]
-        refuse_overlap(writes, changed, connections, peers_of(store, connections))
+        refuse_overlap(writes, changed, connections, peers_of(store, caller, connections))
         return writes, changed
 
     return attempt(store, decide)

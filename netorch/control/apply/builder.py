@@ -15,7 +15,7 @@ from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
 from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
-from netorch.control.base.peers import delete_both
+from netorch.control.base.peers import delete_both, is_active, unknown_ranges
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
@@ -80,10 +80,22 @@ class PlanBuilder:
         return self._logs[records.vni]
 
     def peers_of(self, records: VpcRecords) -> Iterator[Stored[Vpc]]:
-        """Yield the VPCs at the other end of a VPC's connections, as far as they are planned, but for those that end."""
+        """Yield the VPCs at the other end of a VPC's active connections, as far as they are planned, but for those that end.
+
+        Raises:
+          UnreadableRecord: the record of a VPC that the caller may hear of.
+          ApiError: IncorrectState for another's.
+        """
         planned = {found.vni: found for found in self.planned.values()}
-        for vni in {connection.peer_vni for connection in records.each(PeeringConnection)} - self.deleted:
+        active = {found.peer_vni: found for found in records.each(PeeringConnection) if is_active(found)}
+        for vni in active.keys() - self.deleted:
             found = planned.get(vni) or self.inventory.vpcs.get(vni)
+            isolated = self.inventory.isolated.get(vni)
+            if found is None and isolated is not None:
+                found = isolated.rest
+                if found is None:
+                    self.inventory.check_vpc(self.caller, vni)
+                    raise unknown_ranges(active[vni])
             if found is not None:
                 yield found.vpc
 

@@ -54,19 +54,35 @@ def refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConnec
         writes.expect(keys.vpc(peer.record.vni), peer.mod_revision)
 
 
-def peers_of(store: Store, connections: Iterable[PeeringConnection]) -> Iterator[Stored[Vpc]]:
-    """Yield the VPCs at the other end of some connections. Raises UnreadableRecord."""
-    for connection in connections:
-        found = get(store, keys.vpc(connection.peer_vni), Vpc)
+def peers_of(store: Store, caller: Caller, connections: Iterable[PeeringConnection]) -> Iterator[Stored[Vpc]]:
+    """Yield the VPCs at the other end of active connections.
+
+    Raises:
+      UnreadableRecord: the record of a VPC of the caller's.
+      ApiError: IncorrectState for another owner's.
+    """
+    for connection in filter(is_active, connections):
+        try:
+            found = get(store, keys.vpc(connection.peer_vni), Vpc)
+        except UnreadableRecord:
+            if caller.sees(connection.peer.owner):
+                raise
+            raise unknown_ranges(connection) from None
         if found is not None and found.record.id == connection.peer.id:
             yield found
+
+
+def unknown_ranges(connection: PeeringConnection) -> ApiError:
+    """Return the error for a peer of another owner's whose ranges nobody knows, because its record cannot be read."""
+    what = f"{connection.peer.id}, a peer by {connection.id}, may have the same ranges: its record cannot be read"
+    return ApiError("IncorrectState", f"VPC {what}; ask its owner, or the operator, to repair it")
 
 
 def delete_idle(store: Store, vni: int) -> None:
     """Delete a VPC's connections that carry nothing: a VPC may have more of them than fit into the transaction that ends it."""
 
     def decide() -> tuple[Writes, bool]:
-        found = [stored for stored in read_all(store, PeeringConnection, vni).values() if not is_active(stored)]
+        found = [stored for stored in read_all(store, PeeringConnection, vni).values() if not is_active(stored.record)]
         writes = Writes()
         for stored in found[:_AT_ONCE]:
             writes.expect(keys.member(vni, stored.record.id), stored.mod_revision)
@@ -77,9 +93,9 @@ def delete_idle(store: Store, vni: int) -> None:
         pass
 
 
-def is_active(stored: Stored[PeeringConnection]) -> bool:
+def is_active(connection: PeeringConnection) -> bool:
     """Return whether a connection carries packets."""
-    return stored.record.status is PeeringStatus.ACTIVE
+    return connection.status is PeeringStatus.ACTIVE
 
 
 def delete_both(writes: Writes, connection: PeeringConnection) -> None:

@@ -8,8 +8,10 @@ import pytest
 from netorch.control.actions import groups, peerings, subnets, vpcs
 from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.control.actions.tags import set_tags
+from netorch.control.apply.cloud import plan_cloud
 from netorch.control.base.quotas import set_quotas
 from netorch.errors import UnreadableRecord
+from netorch.model.cloud import Cloud, VpcDecl
 from netorch.model.routing.peering import REQUEST_S, SHOWN_S, PeeringConnection, PeeringStatus
 from netorch.model.security import Direction
 from netorch.model.vpc import Vpc
@@ -313,3 +315,23 @@ def test_a_damaged_connection_of_the_peer_with_somebody_else_stops_nobody_else(
     assert made.status is PeeringStatus.PENDING
     with pytest.raises(UnreadableRecord):
         peerings.accept_peering(store, globex, made.id)
+
+
+@pytest.mark.parametrize("damaged", ["vpc", "subnet"])
+def test_a_range_is_compared_with_those_of_a_peer_of_which_something_cannot_be_read(
+    store: Store, acme: Caller, globex: Caller, operator: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection, damaged: str
+) -> None:
+    """By a command and by a file alike. Of a peer whose own record is damaged nobody knows the ranges."""
+    peerings.accept_peering(store, globex, request_.id)
+    subnet = subnets.create_subnet(store, globex, peer.id, name="s", cidr="10.1.0.0/24")
+    store.txn((), [Put(keys.vpc(peer.vni) if damaged == "vpc" else keys.resource(subnet.id), b"{")])
+    cidrs = [*vpc.cidrs, "10.1.128.0/20"]
+    decl = VpcDecl(name=vpc.name, owner=vpc.owner, cidrs=cidrs, ipv6_cidrs=list(vpc.ipv6_cidrs))
+    code = "IncorrectState" if damaged == "vpc" else "InvalidVpc.Range"
+    with refused(code, peer.id):
+        vpcs.associate_cidr(store, acme, vpc.id, cidrs[-1])
+    with refused(code, peer.id):
+        plan_cloud(store, acme, Cloud(vpcs=[decl]))
+    if damaged == "vpc":
+        with pytest.raises(UnreadableRecord):
+            vpcs.associate_cidr(store, operator, vpc.id, cidrs[-1])
