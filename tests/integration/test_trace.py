@@ -121,7 +121,7 @@ def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(
 def test_a_kernel_that_has_drifted_is_named(steady: World) -> None:
     steady.stop_agent("hv1")
     port = steady.port("acme/a")
-    nft(steady, OVERLAY, f'delete element inet netorch sends {{ "{port}" }}')
+    nft(steady, OVERLAY, f'delete element inet netorch egress_policy {{ "{port}" }}')
     found = traced(steady, "a", "b", "tcp/443")
     assert found.model is not None
     assert found.model.there.arrived
