@@ -86,7 +86,8 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
         click.echo("  " + _change_text(change))
     if plan.hosts:
         click.echo(f"\nhosts touched: {' '.join(plan.hosts)}")
-    vpcs = sorted({"/".join(part for part in (c.owner, c.vpc or c.name) if part) for c in plan.changes if c.kind != "host"})
+    own = {"/".join(part for part in (c.owner, c.vpc or c.name) if part) for c in plan.changes if c.kind != "host"}
+    vpcs = sorted(own | {c.peer for c in plan.changes if c.peer})
     if vpcs:
         click.echo(
             f"blast radius: {len(vpcs)} of {plan.existing['vpc']} existing VPCs: {_short(vpcs)}" if len(vpcs) > 3 else _only(vpcs)

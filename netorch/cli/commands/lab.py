@@ -65,13 +65,20 @@ def up(topology: Path | None, file: Path | None) -> None:
     """
     from netorch import lab
 
-    built = lab.up(_topology_file(topology or file), progress=lambda step: click.echo(step, err=True))
+    found = _topology_file(topology or file)
+    built = lab.up(found, progress=lambda step: click.echo(step, err=True))
     for line in lab.ignored_lines(built.ignored):
         click.echo(line, err=True)
     nodes = lab.inspect(built.name)
     show_rows([msgspec.to_builtins(node) for node in nodes], ("node", "role", "underlay", "agent"), "table")
-    apply = f", or netorch --lab {built.name} apply -f vpc.yaml" if any(node.agent for node in nodes) else ""
-    click.echo(f"\nnext: netorch lab shell {built.name}{apply}")
+    click.echo(f"\nnext: {next_steps(built.name, found, carries=any(node.agent for node in nodes))}")
+
+
+def next_steps(name: str, topology: Path, *, carries: bool) -> str:
+    """Return what to type after a lab has come up; `carries`: there are hosts to apply a file to, the one beside the topology."""
+    file = topology.with_name("vpc.yaml")
+    apply = f", or netorch --lab {name} apply -f {file if file.exists() else file.name}"
+    return f"netorch lab shell {name}{apply if carries else ''}"
 
 
 @command.command()

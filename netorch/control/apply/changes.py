@@ -47,6 +47,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     breaks: str = ""  # what stops working, for people
     ends: int = 0  # how many instances end with it
     hosts: tuple[str, ...] = ()  # on which the kernel changes
+    peer: str = ""  # another VPC that this reaches: owner/name, or its id where it is not the caller's to see
 
     @property
     def path(self) -> str:

@@ -207,6 +207,8 @@ class _Planner:
         vpc, found = records.vpc.record, after or before
         assert found is not None
         sides = [self._words(before), self._words(after)]
+        only_names = before is not None and after is not None and before.status is after.status
+        peer = self._peer(found) if not only_names and self._builder.caller.sees(found.peer.owner) else None
         change = Change(
             action=action,
             kind="peering",
@@ -216,7 +218,8 @@ class _Planner:
             resource_id=before.id if before is not None else "",
             differences=differences(**{field: (sides[0][field], sides[1][field]) for field in sides[0]}),
             breaks="packets between the VPCs are dropped" if before is not None and after is None else "",
-            hosts=carriers(records),
+            hosts=(*carriers(records), *(carriers(peer) if peer is not None else ())),
+            peer="" if only_names else str(sides[0]["peer"] or sides[1]["peer"]),
         )
         self._builder.changes.append(change)
 

@@ -128,7 +128,8 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
     if status.violated_at and now - status.violated_at < ALARM_S:
         counts = " and ".join(f"{count} {reason}" for reason in VIOLATIONS if (count := status.counters.get(reason)))
         since = _age(now - status.violated_at)
-        yield f"packets of a misconfigured or hostile host arrived ({counts} in all, the last {since} ago); see netorch trace"
+        said = f"packets of a misconfigured or hostile host arrived ({counts} in all, the last {since} ago)"
+        yield f"{said}; look which host has which address: netorch map list"
 
 
 def _vpc(inventory: Inventory, vni: int) -> str:

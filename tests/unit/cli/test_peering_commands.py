@@ -103,6 +103,33 @@ def flows(run: Run, *words: str) -> list[tuple[str, str, str, str]]:
     return [(f"{row['vpc']}/{row['sources'][0]}", row["destinations"][0], row["services"][0], row["code"]) for row in rows]
 
 
+PAIR = """
+hosts: [{name: hv1, underlay: 192.0.2.11}, {name: hv2, underlay: 192.0.2.12}]
+vpcs:
+- name: web
+  cidrs: [10.0.0.0/16]
+  subnets: [{name: app, cidr: 10.0.1.0/24}]
+  instances: [{name: w, host: hv1}]
+  peerings: [{name: to-data, peer: data}]
+- name: data
+  cidrs: [10.1.0.0/16]
+  subnets: [{name: app, cidr: 10.1.1.0/24}]
+  instances: [{name: d, host: hv2}]
+"""
+
+
+def test_the_end_of_a_connection_reaches_both_vpcs_and_their_hosts_and_a_new_name_does_not(quick: Run, tmp_path: Path) -> None:
+    file = tmp_path / "vpc.yaml"
+    file.write_text(PAIR)
+    quick("apply", "--yes", "--no-wait")
+    file.write_text(PAIR.replace("peerings: [{name: to-data, peer: data}]", "peerings: []"))
+    said = quick("plan", code=2).stdout
+    assert "hosts touched: hv1 hv2\nblast radius: default/data default/web only\n" in said
+    file.write_text(PAIR.replace("name: to-data", "name: data"))
+    said = quick("plan", code=2).stdout
+    assert "hosts touched: hv1\nblast radius: default/web only\n" in said
+
+
 def test_reach_shows_what_crosses_where_both_route(quick: Run, tmp_path: Path) -> None:
     file = tmp_path / "vpc.yaml"
     file.write_text(THREE.replace("WEB_ROUTES", "10.1.0.0/16 via pcx-to-data"))

@@ -59,8 +59,9 @@ def test_packets_that_no_host_may_send_are_a_problem_for_some_minutes(store: Sto
     counters = {"unverified": 3, "unknown_vtep": 0, "sg_ingress": 9}
     _say(store, keys.agent_status("hv2"), AgentStatus(version="1", pid=1, started_at=0.0, counters=counters, violated_at=1000.0))
     (problem,) = read_health(store, 1060.0).problems
-    assert problem.startswith(
-        "host hv2: packets of a misconfigured or hostile host arrived (3 unverified in all, the last 1m ago)"
+    assert problem == (
+        "host hv2: packets of a misconfigured or hostile host arrived (3 unverified in all, the last 1m ago); "
+        "look which host has which address: netorch map list"
     )
     assert read_health(store, 1301.0).problems == ()
 
