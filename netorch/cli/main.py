@@ -191,7 +191,10 @@ def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Contex
     """Return a sentence about what was meant; nothing when no command or option is like it."""
     command, root = context.command, context.find_root()
     if isinstance(error, click.NoSuchCommand):
-        hint = meant(error.command_name, command.list_commands(context)) if isinstance(command, click.Group) else ""
+        if not isinstance(command, click.Group):
+            return ""
+        inner = "" if context is root else _inner(error.command_name, command, context)
+        hint = inner or meant(error.command_name, command.list_commands(context))
         if not hint and context is root:
             return verb_first(error.command_name)
     else:
@@ -200,6 +203,13 @@ def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Contex
             hint = meant_option(error.option_name, _options(root))
             return f" Did you mean {hint}? It stands before the command." if hint else ""
     return f" Did you mean {hint}?" if hint else ""
+
+
+def _inner(word: str, group: click.Group, context: click.Context) -> str:
+    """Return the command of a group's own groups that is meant by a word, in quotes: `route add` by `add`; nothing for none."""
+    names = group.list_commands(context)
+    inner = {name: found for name in names if isinstance(found := group.get_command(context, name), click.Group)}
+    return next((repr(f"{name} {word}") for name, found in inner.items() if word in found.list_commands(context)), "")
 
 
 def _options(context: click.Context) -> list[str]:

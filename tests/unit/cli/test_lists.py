@@ -146,6 +146,8 @@ def test_several_resources_are_named_at_a_time_and_a_wrong_name_changes_none(clo
         ("instance ls", "list"),
         ("vpc destroy acme", "delete"),
         ("sg rule authorize web", "add"),
+        ("sg add web", "rule add"),
+        ("route-table replace public", "route replace"),
         ("vpc label acme", "tag"),
         ("instance run x --sg web", "--security-group"),
         ("instance list --hosts hv1", "--host"),
