@@ -81,7 +81,7 @@ class _Planner:
         for peering in decl.peerings:
             peer = self._find(decl, peering)
             if peer is None:
-                raise not_found("vpc", peering.peer)
+                raise self._unknown(peering.peer)
             half = next((half for half in self._live(records) if half.record.peer.id == peer.vpc.record.id), None)
             if half is None:
                 self._request(records, peer, peering)
@@ -101,6 +101,12 @@ class _Planner:
             if (vpc.owner, vpc.name) == path and self._builder.caller.sees(vpc.owner):
                 return self._records(records.vni)
         return None
+
+    def _unknown(self, peer: str) -> ApiError:
+        """Return the error for a VPC that the caller cannot name in this way."""
+        error = not_found("vpc", peer)
+        words = "owner/name or its id" if self._builder.caller.operator else "its id"
+        return ApiError(error.code, f"{error.message}; for another owner's VPC write {words}")
 
     def _records(self, vni: int) -> VpcRecords | None:
         """Return a VPC's records as they will be; None of one that is not there, or will not be."""

@@ -103,6 +103,11 @@ def flows(run: Run, *words: str) -> list[tuple[str, str, str, str]]:
     return [(f"{row['vpc']}/{row['sources'][0]}", row["destinations"][0], row["services"][0], row["code"]) for row in rows]
 
 
+def test_a_file_that_names_another_owners_vpc_by_its_name_is_answered_with_how_to_write_it(cloud: Run, tmp_path: Path) -> None:
+    (tmp_path / "vpc.yaml").write_text(CLOUD.replace("[10.0.0.0/16]", "[10.0.0.0/16], peerings: [{name: d, peer: data}]"))
+    assert "for another owner's VPC write owner/name or its id" in cloud("plan", code=1).stderr
+
+
 PAIR = """
 hosts: [{name: hv1, underlay: 192.0.2.11}, {name: hv2, underlay: 192.0.2.12}]
 vpcs:
