@@ -31,16 +31,6 @@ from policy.skeleton import overlay_tables, underlay_table
 
 ROUNDS = 2
 VTEP = "192.0.2.11"
-# What the sets of the skeletons say of themselves.
-SPECS = {
-    "senders4": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,336,32",
-    "senders6": "typeof ip saddr . @th,64,32 . @th,96,32 . @th,304,128",
-    "members": "typeof ip saddr . @th,64,32 . @th,96,32",
-    "zone": "typeof iifname : ct zone; size 65535",
-    "port_zone": "typeof iifname : ct zone; size 65535",
-    "egress_policy": "type ifname : verdict; size 65535",
-    "ingress_policy": "type ifname : verdict; size 65535",
-}
 
 
 class Raw:
@@ -82,14 +72,13 @@ class Raw:
     def build_nft(self, objects: Sequence[KernelObject]) -> None:
         """Make chains, rules, sets and elements by as many transactions as the agent does."""
         made = [obj for obj in objects if isinstance(obj, NftMap | NftChain | NftElement | PortChain)]
-        specs = {obj.name: obj.spec for obj in made if isinstance(obj, NftMap)}
+        specs = {name: spec for driver in self.kernel._nft for (_, name), spec in driver._specs.items()}  # of the skeletons
+        specs |= {obj.name: obj.spec for obj in made if isinstance(obj, NftMap)}
         for namespace, socket in self.commits.items():
             own: list[Op] = [Create(obj) for obj in made if obj.netns == namespace]
             for together, _ in transactions(own):
                 for steps in (preparations(together), commands.steps(together)):
-                    packed = transaction(
-                        messages(steps, lambda change: change.spec or SPECS.get(change.set) or specs[change.set])
-                    )
+                    packed = transaction(messages(steps, lambda change: change.spec or specs[change.set]))
                     begin = time.perf_counter()
                     assert socket.commit(packed) == 0
                     self.seconds += time.perf_counter() - begin
