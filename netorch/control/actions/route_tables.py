@@ -212,7 +212,7 @@ def _change_routes(
         vpc, stored = read(store, caller, RouteTable, table_id)
         around = surroundings_of(store, caller, vpc)
         changed = with_routes(stored.record, change(stored.record, around))
-        room_for_routes(changed, around.lists, quotas_of(store, vpc.record.owner))
+        room_for_routes(changed, around.lists, quotas_of(store, vpc.record.owner), before=stored.record.routes)
         writes = Writes()
         if changed != stored.record:
             change_routes(writes, stored, changed, around)

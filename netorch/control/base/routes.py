@@ -9,7 +9,7 @@ VPC's mark (`netorch.control.base.uses`), and whoever changes what routes depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -150,12 +150,20 @@ def with_routes(table: RouteTable, routes: Iterable[VpcRoute]) -> RouteTable:
     return msgspec.structs.replace(table, routes=tuple(sorted(own, key=lambda route: destination_order(route.destination))))
 
 
-def room_for_routes(table: RouteTable, lists: Mapping[str, Stored[PrefixList]], quotas: Quotas) -> None:
-    """Refuse a table with too many routes. Raises ApiError: RouteLimitExceeded."""
-    found = counts(table.routes, {list_id: stored.record for list_id, stored in lists.items()})
-    for version, count in found.items():
-        what = f"routes of IPv{version} ({count} with what is asked for)"
-        check_room(quotas, "RouteLimitExceeded", where_of(table), count, what)
+def room_for_routes(
+    table: RouteTable, lists: Mapping[str, Stored[PrefixList]], quotas: Quotas, before: Sequence[VpcRoute] = ()
+) -> None:
+    """Refuse a table with too many routes of an IP version, if it has more of them than `before`: a quota may be lowered later.
+
+    Raises:
+      ApiError: RouteLimitExceeded.
+    """
+    sizes = {list_id: stored.record for list_id, stored in lists.items()}
+    had = counts(before, sizes)
+    for version, count in counts(table.routes, sizes).items():
+        if count > had[version]:
+            what = f"routes of IPv{version} ({count} with what is asked for)"
+            check_room(quotas, "RouteLimitExceeded", where_of(table), count, what)
 
 
 def where_of(table: RouteTable) -> str:

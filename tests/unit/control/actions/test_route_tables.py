@@ -221,6 +221,19 @@ def test_a_table_has_fifty_routes_of_each_ip_version(
     create_route(store, acme, table.id, "198.51.100.0/24", "blackhole")
 
 
+def test_a_table_beyond_a_lowered_quota_may_shrink_and_change_but_not_grow(
+    store: Store, acme: Caller, vpc: Vpc, table: RouteTable, firewall: str
+) -> None:
+    fill(store, acme, table, ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"])
+    set_quotas(store, "acme", {"routes_per_table": 1})
+    create_route(store, acme, table.id, "::/0", "blackhole")
+    replace_route(store, acme, table.id, "192.0.2.3/32", firewall)
+    delete_route(store, acme, table.id, "192.0.2.1/32")
+    with refused("RouteLimitExceeded", r"has its 1 routes of IPv4 \(3 with what is asked for\)"):
+        create_route(store, acme, table.id, "192.0.2.1/32", "blackhole")
+    assert {"192.0.2.2/32", "192.0.2.3/32", "::/0"} == routes(store, acme, table).keys() - {*vpc.cidrs, *vpc.ipv6_cidrs}
+
+
 def test_a_prefix_list_counts_as_many_routes_as_it_may_have(store: Store, acme: Caller, vpc: Vpc, table: RouteTable) -> None:
     found = prefix_lists.create_prefix_list(store, acme, vpc.id, name="s3", cidrs=["192.0.2.0/24"], max_entries=50)
     create_route(store, acme, table.id, "pl-s3", "blackhole")
