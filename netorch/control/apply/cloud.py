@@ -28,7 +28,7 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, MAIN_ROUTE_TABLE, Cloud, VpcDecl
 from netorch.model.eni import Instance
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -273,7 +273,7 @@ def _check_quotas(builder: PlanBuilder, decl: VpcDecl, vpcs: int) -> None:
     check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs)
     check_room(limits, "CidrLimitExceeded", where, max(len(decl.cidrs), len(decl.ipv6_cidrs)))
     check_room(limits, "SubnetLimitExceeded", where, len(decl.subnets))
-    check_room(limits, "RouteTableLimitExceeded", where, len(decl.route_tables) + 1)
+    check_room(limits, "RouteTableLimitExceeded", where, len({MAIN_ROUTE_TABLE, *(table.name for table in decl.route_tables)}))
     check_room(limits, "NetworkInterfaceLimitExceeded", where, len(decl.instances))
 
 

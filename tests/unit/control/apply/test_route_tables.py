@@ -171,6 +171,15 @@ def test_a_table_has_no_more_routes_than_its_quota(store: Store, operator: Calle
     assert refusal.value.code == "RouteLimitExceeded"
 
 
+def test_the_main_table_counts_once_whether_a_file_declares_it_or_not(store: Store, operator: Caller) -> None:
+    set_quotas(store, "acme", {"route_tables_per_vpc": 2})
+    apply(store, operator, tables(inner=[], main=["192.0.2.0/24 via blackhole"]))
+    apply(store, operator, tables(inner=[]))
+    with pytest.raises(ApiError) as refusal:
+        plan_cloud(store, operator, tables(inner=[], other=[]))
+    assert refusal.value.code == "RouteTableLimitExceeded"
+
+
 def test_what_a_route_named_goes_in_the_same_plan(store: Store, operator: Caller) -> None:
     apply(store, operator, cloud())
     small = cloud(prefix_lists=[], route_tables=[], subnets=[VPC.subnets[1]], instances=[])
