@@ -35,11 +35,12 @@ from netorch.compiler.base import (
     Peer,
     PeerIdentity,
     PeerMappingPart,
+    ProblemPart,
     VpcPart,
     VpcView,
 )
 from netorch.errors import CompileError
-from netorch.model.ids import port_name
+from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
@@ -48,7 +49,7 @@ from netorch.state.names import inlet_name, vrf_name
 from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
 from policy import skeleton
 from policy.acl import acl_chain, allows_everything
-from policy.groups import GroupRules, group_chain
+from policy.groups import MOST_ENTRIES, GroupRules, group_chain, peers_left_out, references
 
 _IDENTITY_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 
@@ -76,11 +77,11 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
 def _rules(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chains of the identities, subnets and ACLs that the interfaces here have."""
     places = {(item.subnet.id, _groups(item)): item for item in view.local}
-    identities = _own(view.of(Identity)) | _peers(view.of(PeerIdentity))
+    left_out = _left_out(view)
+    of_peers = (found for vni, identities in _by_peer(view).items() if vni not in left_out for found in identities)
+    identities = _own(view.of(Identity)) | _peers(of_peers)
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), identities)
-    local = sorted({groups for _, groups in places})
-    rules.check_size(local)
-    for groups in local:
+    for groups in sorted({groups for _, groups in places}):
         for direction in Direction:
             yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
     acls = {subnet.id: _acl_of(view, subnet) for subnet in {item.subnet.id: item.subnet for item in places.values()}.values()}
@@ -91,6 +92,32 @@ def _rules(view: VpcView) -> Iterator[KernelObject]:
     for _, item in sorted(places.items()):
         for direction in Direction:
             yield _border(view, item, acls[item.subnet.id], direction)
+
+
+def _too_many_of_peers(view: VpcView) -> str:
+    """Return which peers' groups no rule can refer to on this host, or nothing. Raises CompileError."""
+    left_out = _left_out(view)
+    if not left_out:
+        return ""
+    peers = " and ".join(map(str, left_out))
+    what = f"rules that refer to groups of the peer {peers} permit nothing on this host: with its sets of groups"
+    return f"security groups: {what} they come to more than {MOST_ENTRIES} entries; give these rules CIDRs"
+
+
+def _left_out(view: VpcView) -> list[int]:
+    """Return the VNIs of the peers whose identities belong to no group here. Raises CompileError."""
+    referred = references(view.of(SecurityGroup), {_groups(item) for item in view.local})
+    of_peers = {vni: [found.groups for found in identities] for vni, identities in _by_peer(view).items()}
+    return peers_left_out(referred, [found.groups for found in view.of(Identity)], of_peers)
+
+
+def _by_peer(view: VpcView) -> dict[int, list[PeerIdentity]]:
+    """Return peers' identities by the peer's VNI, which its groups' ids bear."""
+    found: dict[int, list[PeerIdentity]] = {}
+    for identity in view.of(PeerIdentity):
+        if identity.groups:
+            found.setdefault(vni_of(identity.groups[0]), []).append(identity)
+    return found
 
 
 def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
@@ -204,6 +231,9 @@ class Chains:
             id="chains.rules",
             compile=_rules,
             inputs=frozenset({Vpc, LocalEni, SecurityGroup, NetworkAcl, PrefixList, Identity, PeerIdentity}),
+        ),
+        ProblemPart(
+            id="chains.peers", problem=_too_many_of_peers, inputs=frozenset({LocalEni, SecurityGroup, Identity, PeerIdentity})
         ),
         MappingPart(id="chains.mapping", compile=_identity_of),
         PeerMappingPart(id="chains.peer", compile=_class_of_peers, inputs=frozenset({Vpc, Peer})),

@@ -7,7 +7,8 @@ holds both ways: its answers, known by the port that they come from, are untrack
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import structs
@@ -53,23 +54,6 @@ class GroupRules:
                 permitted[prefix] = permitted.get(prefix, NOTHING) | _meant(rule)
         return permitted
 
-    def check_size(self, local: Iterable[Sequence[str]]) -> None:
-        """Check that what rules refer to groups for stays within what an agent handles beside its other customers' VPCs.
-
-        It grows with identities here, rules and identities that hold the groups, each of which a customer may have many of.
-
-        Raises:
-          CompileError: it is more than MOST_ENTRIES.
-        """
-        sizes = {
-            group_id: sum(len(self._identities.get(rule.group, ())) for rule in group.ingress + group.egress if rule.group)
-            for group_id, group in self._groups.items()
-        }
-        total = sum(sizes.get(group_id, 0) for groups in local for group_id in groups)
-        if total > MOST_ENTRIES:
-            text = f"rules that refer to groups come to {total} entries on this host, more than {MOST_ENTRIES}"
-            raise CompileError(f"security groups: {text}; give interfaces fewer different sets of groups, or rules CIDRs")
-
     def by_identity(self, rules: Iterable[SecurityGroupRule]) -> dict[int, Services]:
         """Return what rules permit with the members of each class; a group without members permits nothing."""
         permitted: dict[int, Services] = {}
@@ -86,6 +70,50 @@ class GroupRules:
         if rule.prefix_list not in self._prefixes:
             raise CompileError(f"rule {rule.id}: prefix list {rule.prefix_list} is missing; the last rules stay in force")
         return self._prefixes[rule.prefix_list]
+
+
+def references(groups: Iterable[SecurityGroup], local: Iterable[Sequence[str]]) -> Counter[str]:
+    """Return how often the chains of the sets of groups here refer to each group. Cost: O(rules and sets)."""
+    chains = Counter(group_id for held in local for group_id in held)
+    found: Counter[str] = Counter()
+    for group in groups:
+        for rule in (*group.ingress, *group.egress) if chains[group.id] else ():
+            if rule.group:
+                found[rule.group] += chains[group.id]
+    return found
+
+
+def peers_left_out(
+    referred: Mapping[str, int], own: Iterable[Sequence[str]], of_peers: Mapping[int, Collection[Sequence[str]]]
+) -> list[int]:
+    """Return the VNIs of the peers whose identities do not fit into what an agent handles beside its other customers' VPCs.
+
+    An identity costs an entry for each reference to one of its groups. Whoever owns a peer may make any number of identities, and
+    must not stop the compilation of this VPC's own rules. The peers with the fewest entries come first.
+
+    Args:
+      referred: group -> how often chains here refer to it (`references`)
+      own: the VPC's own identities
+      of_peers: VNI -> the identities of that peer
+
+    Raises:
+      CompileError: the VPC's own identities come to more than MOST_ENTRIES.
+    """
+    total = _entries(referred, own)
+    if total > MOST_ENTRIES:
+        text = f"rules that refer to groups come to {total} entries on this host, more than {MOST_ENTRIES}"
+        raise CompileError(f"security groups: {text}; give interfaces fewer different sets of groups, or rules CIDRs")
+    left_out = []
+    for size, vni in sorted((_entries(referred, identities), vni) for vni, identities in of_peers.items()):
+        if total + size > MOST_ENTRIES:
+            left_out.append(vni)
+        else:
+            total += size
+    return sorted(left_out)
+
+
+def _entries(referred: Mapping[str, int], identities: Iterable[Sequence[str]]) -> int:
+    return sum(referred.get(group_id, 0) for groups in identities for group_id in groups)
 
 
 def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:

@@ -24,6 +24,7 @@ from netorch.compiler.base import (
     Peer,
     PeerMappingPart,
     Phase,
+    ProblemPart,
     RoutesFromPeer,
     RoutesToPeer,
     VpcPart,
@@ -72,6 +73,7 @@ class Compilation:
         self._vpc_parts = parts_of(compilers, VpcPart)
         self._mapping_parts = parts_of(compilers, MappingPart)
         self._peer_parts = parts_of(compilers, PeerMappingPart)
+        self._problem_parts = parts_of(compilers, ProblemPart)
         self._inputs = inputs_of(compilers)
         self._views = Views(records, self._inputs, numbers)
         self._owed: dict[int, set[type]] = {}  # kinds of records that changed while their VPC could not be compiled
@@ -155,6 +157,9 @@ class Compilation:
         for part in self._vpc_parts:
             if before is None or not part.inputs.isdisjoint(changed):
                 self._compile_part(vni, part.id, partial(compile_vpc_part, part, view))
+        for check in self._problem_parts:
+            if before is None or not check.inputs.isdisjoint(changed):
+                self._note_left_out(check, view)
         again = [part for part in self._mapping_parts if before is None or not part.inputs.isdisjoint(changed)]
         self._compile_mappings(view, self._records.vpcs[vni].mappings, again)
         if before is not None and before.active != view.active:
@@ -194,6 +199,13 @@ class Compilation:
             if slice_id in self._missing:
                 self._missing[slice_id].discard(part_id)
         self._problems.compiled(slice_id, (part_id, ""), problem)
+
+    def _note_left_out(self, part: ProblemPart, view: VpcView) -> None:
+        try:
+            problem = part.problem(view.only(part.inputs))
+        except Exception as error:  # see _problem_of
+            problem = _problem_of(error)
+        self._problems.compiled(view.vni, (part.id, ""), problem)
 
     def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> set[int]:
         """Compile dirty mappings for their VPCs and for those that are peered with them; return for which."""

@@ -102,18 +102,20 @@ class InletNumbers:
             if number is None:
                 most = INLET_NUMBER_LAST - TABLE_NUMBER_LAST
                 raise CompileError(
-                    f"inlets: {most} interfaces here have routes to them, and no more can; move some to other hosts"
+                    f"{most} interfaces of the VPC have routes to them here, and no more can; move some to other hosts"
                 )
             known[device] = number
         return known[device]
 
-    def settle(self, vni: int, holds: Holds) -> None:
-        """Give back the numbers of inlets that are gone."""
+    def settle(self, vni: int, holds: Holds) -> bool:
+        """Give back the numbers of inlets that are gone; return whether there are any."""
         known = self._of.get(vni, {})
-        for device in [device for device in known if not _is_in_use(device, holds)]:
+        gone = [device for device in known if not _is_in_use(device, holds)]
+        for device in gone:
             del known[device]
         if not known:
             self._of.pop(vni, None)
+        return bool(gone)
 
 
 class Numbers:
@@ -136,10 +138,10 @@ class Numbers:
         """Return what an inlet has of its own. Raises CompileError."""
         return Inlet(number=self._inlets.of(device), zone=self.zones.of(device))
 
-    def settle(self, vni: int, holds: Holds) -> None:
-        """Give back the numbers of devices that are gone."""
+    def settle(self, vni: int, holds: Holds) -> bool:
+        """Give back the numbers of devices that are gone; return whether another inlet of the VPC may have one of them."""
         self.zones.settle(vni, holds)
-        self._inlets.settle(vni, holds)
+        return self._inlets.settle(vni, holds)
 
 
 def _is_in_use(device: str, holds: Holds) -> bool:

@@ -16,7 +16,7 @@ from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
-from netorch.compiler.base import Compiler, HostView, Phase
+from netorch.compiler.base import Compiler, HostView, Middlebox, Phase
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
 from netorch.plan.diff import diff
@@ -183,9 +183,11 @@ class Reconciler:
             applied.add(slice_id)
         self._run(desired, actual, keep, whole, now, may_delete)
         for slice_id in applied - {HOST_SLICE}:
-            self._numbers.settle(slice_id, self.slices[slice_id].holds)  # not before the kernel has let go of them
+            freed = self._numbers.settle(slice_id, self.slices[slice_id].holds)  # not before the kernel has let go of them
             if self.slices[slice_id].empty:
                 del self.slices[slice_id]
+            elif freed:
+                self._records.dirty.mark(slice_id, Middlebox)  # one that found no number may have it now
         return applied
 
     def pending(self) -> list[Op]:

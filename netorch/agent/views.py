@@ -16,6 +16,7 @@ from netorch.agent.records import Records
 from netorch.compiler.base import (
     HostView,
     Identity,
+    Inlet,
     LocalEni,
     LocalPeer,
     LocalTable,
@@ -135,7 +136,7 @@ class Views:
 
         Raises:
           MissingRecord: a record that another one refers to is not there; the view stays as it is.
-          CompileError: this host has no more numbers.
+          CompileError: this host has no conntrack zone for the VPC, or its route tables contradict each other.
         """
         before = self.known.get(vni)
         fresh: dict[type, tuple[Any, ...]] = {HostView: (host,)}
@@ -159,7 +160,7 @@ class Views:
         return _MADE[kind][1](records, phases) if kind in _MADE else _by_id(records, kind)
 
     def middleboxes(self, vni: int, phases: Phases) -> Iterable[Middlebox]:
-        """Yield the interfaces that a route leads to, or that have no source/destination check. Raises CompileError."""
+        """Yield the interfaces that a route leads to, or that have no source/destination check."""
         records, boxes = self._records.vpcs[vni], self._records.middleboxes_of(vni)
         for eni_id in boxes.ids():
             eni = records.one(NetworkInterface, eni_id)
@@ -168,9 +169,16 @@ class Views:
             found = records.one(EniMapping, eni.address)
             mapping = found if found is not None and found.eni == eni_id else None
             is_here = phases.get(eni_id, Phase.INCOMING) is not Phase.INCOMING
-            inlet = self._numbers.inlet(inlet_name(vni, eni_id)) if is_here and boxes.is_target(eni_id) else None
+            inlet, no_inlet = self._inlet(vni, eni_id) if is_here and boxes.is_target(eni_id) else (None, "")
             underlay_mtu = self._records.underlay_mtus.mtus.get(mapping.host) if mapping is not None else None
-            yield Middlebox(eni=eni, mapping=mapping, underlay_mtu=underlay_mtu, inlet=inlet)
+            yield Middlebox(eni=eni, mapping=mapping, underlay_mtu=underlay_mtu, inlet=inlet, no_inlet=no_inlet)
+
+    def _inlet(self, vni: int, eni_id: str) -> tuple[Inlet | None, str]:
+        """Return an interface's inlet, or why it can have none: that concerns the interface alone, not the rest of its VPC."""
+        try:
+            return self._numbers.inlet(inlet_name(vni, eni_id)), ""
+        except CompileError as error:
+            return None, str(error)
 
     def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:
         """Return the sets of groups of a VPC's mappings."""

@@ -7,6 +7,7 @@ it depends on; it is compiled again when one of these has another value, and nev
     VpcPart          once for each VPC
     MappingPart      once for each mapping of a VPC, so that a changed mapping costs O(1)
     PeerMappingPart  once for each mapping of each active peer of a VPC, likewise
+    ProblemPart      once for each VPC; yields no objects, but says what the others left out
 
 A slice (all objects of one VPC on one host) is what its parts yield together. Objects that several parts ask for are counted;
 parts that ask for different objects with one key are an error that names both.
@@ -116,6 +117,7 @@ class Middlebox(msgspec.Struct, frozen=True, kw_only=True):
     mapping: Mapping | None = None  # of its IPv4 address; None: it is nowhere
     underlay_mtu: int | None = None  # of its host, in bytes; None: that has not said
     inlet: Inlet | None = None  # where a route leads to it and its port is on this host
+    no_inlet: str = ""  # why it has none there: routes to it are black holes on this host
 
 
 class Identity(msgspec.Struct, frozen=True, order=True):
@@ -305,7 +307,15 @@ class PeerMappingPart(msgspec.Struct, frozen=True, kw_only=True):
     inputs: frozenset[type] = frozenset()
 
 
-Part = HostPart | VpcPart | MappingPart | PeerMappingPart
+class ProblemPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Returns what other parts had to leave out of a VPC on this host to yield the rest, or nothing."""
+
+    id: str
+    problem: Callable[[VpcView], str]
+    inputs: frozenset[type]
+
+
+Part = HostPart | VpcPart | MappingPart | PeerMappingPart | ProblemPart
 
 
 class Compiler(Protocol):

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import HostView, Inlet, Middlebox, VpcPart, VpcView, link_local
+from netorch.compiler.base import HostView, Inlet, Middlebox, ProblemPart, VpcPart, VpcView, link_local
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.vpc import Vpc
@@ -46,6 +46,15 @@ def _inlets(view: VpcView) -> Iterator[KernelObject]:
             yield from _vrf(view, box.eni, box.inlet)
             yield from _cable(view, box.eni, box.inlet)
             yield from _filter(view, box.eni)
+
+
+def _without_inlet(view: VpcView) -> str:
+    """Return which interfaces here no packet can come in to though routes lead to them, or nothing."""
+    boxes = [box for box in view.of(Middlebox) if box.no_inlet]
+    if not boxes:
+        return ""
+    names = ", ".join(box.eni.id for box in boxes)
+    return f"routes to {names} are black holes on this host: {boxes[0].no_inlet}"
 
 
 def _vrf(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[KernelObject]:
@@ -109,3 +118,4 @@ def _versions(view: VpcView) -> tuple[int, ...]:
 
 
 INLETS: Final = VpcPart(id="vrf.inlets", compile=_inlets, inputs=frozenset({HostView, Vpc, Middlebox}))
+MISSING_INLETS: Final = ProblemPart(id="vrf.inlets.missing", problem=_without_inlet, inputs=frozenset({Middlebox}))

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import Final, TypeVar
 
-from netorch.compiler.base import Carried, Compiler, HostPart, HostView, MappingPart, Part, PeerMappingPart, VpcPart, VpcView
+from netorch.compiler.base import (
+    Carried,
+    Compiler,
+    HostPart,
+    HostView,
+    MappingPart,
+    Part,
+    PeerMappingPart,
+    ProblemPart,
+    VpcPart,
+    VpcView,
+)
 from netorch.errors import CompileError
 from netorch.model.mapping import Mapping
 from netorch.state.base import HOST_SLICE, KernelObject, Key
@@ -17,7 +28,7 @@ from netorch.state.base import HOST_SLICE, KernelObject, Key
 GROUP: Final = "netorch.compilers"
 
 Objects = dict[Key, KernelObject]
-P = TypeVar("P", HostPart, VpcPart, MappingPart, PeerMappingPart)
+P = TypeVar("P", HostPart, VpcPart, MappingPart, PeerMappingPart, ProblemPart)
 
 
 def load_compilers() -> tuple[Compiler, ...]:

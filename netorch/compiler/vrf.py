@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import Carried, HostPart, HostView, LocalTable, Part, VpcPart, VpcView
-from netorch.compiler.inlets import INLETS
+from netorch.compiler.inlets import INLETS, MISSING_INLETS
 from netorch.compiler.routes import ROUTES
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.security import PrefixList
@@ -68,6 +68,7 @@ class VrfCompiler:
         VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, Subnet, LocalTable})),
         ROUTES,
         INLETS,
+        MISSING_INLETS,
     )
 
 

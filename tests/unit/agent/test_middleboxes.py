@@ -20,7 +20,7 @@ from netorch.records.inventory import read_inventory
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, Neighbour, Route
-from netorch.state.link import CableEnd, Link, Vrf
+from netorch.state.link import CableEnd, Link, VethPort, Vrf
 from netorch.state.names import inlet_name, to_inlet_name, vrf_table
 from netorch.state.nft import ZONES, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
@@ -237,6 +237,29 @@ def test_the_number_of_an_inlet_that_is_gone_serves_another(shop: Shop) -> None:
     assert not [obj for obj in shop.objects("hv3") if isinstance(obj, CableEnd | TcFilter)]
     zones = shop.world.agents["hv3"].reconciler.vnis()
     assert list(zones.values()).count(shop.vni) == 1, "the zones of inlets that are gone are free again"
+
+
+def test_an_interface_without_a_number_for_its_inlet_is_a_black_hole_and_its_vpc_goes_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netorch.agent.numbers.INLET_NUMBER_LAST", 201)
+    more = shop.world.run(shop.subnet, "hv3")
+    first, second = sorted((shop.box.eni.id, more.eni.id))
+    table = read_inventory(shop.world.store).vpcs[shop.vni].main_table()
+    assert table is not None
+    both = (VpcRoute(destination=DST, target=first), VpcRoute(destination=DST6, target=second))
+    shop.put(msgspec.structs.replace(table, routes=both))
+    problems = shop.world.agents["hv3"].reconciler.problems
+    assert f"routes to {second} are black holes on this host: 1 interfaces of the VPC have" in problems[shop.vni]
+    assert shop.ways("hv3") == {DST: to_inlet_name(shop.vni, first), DST6: BLACKHOLE}
+    shop.world.run(shop.subnet, "hv3")
+    shop.world.settle(3)
+    ports = {obj.ifname for obj in shop.objects("hv3") if isinstance(obj, VethPort)}
+    assert len(ports) == 4, "whatever else the VPC gets is there"
+    shop.put(msgspec.structs.replace(table, routes=both[1:]))
+    shop.world.settle(3)
+    assert shop.ways("hv3") == {DST6: to_inlet_name(shop.vni, second)}
+    assert shop.vni not in problems
 
 
 def test_a_route_to_an_interface_of_no_instance_is_a_black_hole(shop: Shop) -> None:

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from netorch.compiler.base import HostView, LocalEni, Peer, PeerIdentity
+from netorch.compiler.base import HostView, LocalEni, Peer, PeerIdentity, ProblemPart, VpcView
+from netorch.compiler.registry import parts_of
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Host, Instance
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
-from netorch.model.security import SecurityGroup, default_acl
+from netorch.model.security import TCP, SecurityGroup, default_acl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.nft import NftChain, NftElement
 from policy.chains import Chains, identity_number, peer_number
+from policy.groups import MOST_ENTRIES
 from tests.unit.policy.small import VNI, group, interface, rule, sg
 from tests.views import make_view, mapping_objects, vpc_objects
 
@@ -42,11 +44,11 @@ def one_number(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     identity_number.cache_clear()
 
 
-def numbers(own: SecurityGroup, *of_peers: str) -> tuple[set[str], str]:
-    """Return which numbers the rules of an interface's group refer to, and which number an address of the peer has."""
+def view_of(own: SecurityGroup, *of_peers: PeerIdentity) -> VpcView:
+    """Return a VPC with one interface in a group, and these identities of its peers."""
     eni = interface(1, SUBNET.id, "10.0.0.10", "", [own.id])
     local = LocalEni(eni=eni, subnet=SUBNET, instance=Instance(id=make_id("i", VNI, 1), vni=VNI, name="i"))
-    view = make_view(
+    return make_view(
         HostView(host=Host(name="hv1", underlay="192.0.2.11"), underlay_ifname="eth0", underlay_mtu=1550),
         Vpc(id=make_id("vpc", VNI, 1), vni=VNI, owner="acme", name="v", cidrs=("10.0.0.0/16",)),
         subnets=[SUBNET],
@@ -54,10 +56,21 @@ def numbers(own: SecurityGroup, *of_peers: str) -> tuple[set[str], str]:
         groups=[own],
         acls=[default_acl(make_id("acl", VNI, 1), VNI)],
         identities=[(own.id,)],
-        peers=[Peer(vni=PEER, ranges=(parse_prefix("10.1.0.0/16"),)), *(PeerIdentity((found,)) for found in sorted(of_peers))],
+        peers=[Peer(vni=PEER, ranges=(parse_prefix("10.1.0.0/16"),)), *sorted(of_peers)],
     )
+
+
+def referred_to(view: VpcView) -> set[str]:
+    """Return which of the known numbers the rules refer to."""
     found = [obj for obj in vpc_objects([Chains()], view).values() if isinstance(obj, NftChain)]
     elements = {item for chain in found for part in chain.sets for element in part.elements for item in element.split(" . ")}
+    known = {hex(number(groups)) for number in (identity_number, peer_number) for groups in ((sg(1),), (OF_PEER,), (OF_OTHER,))}
+    return elements & known
+
+
+def numbers(own: SecurityGroup, *of_peers: str) -> tuple[set[str], str]:
+    """Return which numbers the rules of an interface's group refer to, and which number an address of the peer has."""
+    view = view_of(own, *(PeerIdentity((found,)) for found in of_peers))
     theirs = Mapping(
         vni=PEER,
         address="10.1.0.5",
@@ -69,8 +82,7 @@ def numbers(own: SecurityGroup, *of_peers: str) -> tuple[set[str], str]:
     )
     (element,) = mapping_objects([Chains()], view, theirs).values()
     assert isinstance(element, NftElement)
-    known = {hex(number(groups)) for number in (identity_number, peer_number) for groups in ((own.id,), (OF_PEER,), (OF_OTHER,))}
-    return elements & known, element.value
+    return referred_to(view), element.value
 
 
 def test_a_rule_refers_to_a_peers_group(one_number: None) -> None:
@@ -87,3 +99,23 @@ def test_a_peers_group_with_the_number_of_an_own_one_is_not_taken_for_it(one_num
 def test_two_peers_groups_with_one_number_are_nobodys(one_number: None) -> None:
     referred, _ = numbers(group(1, [rule(1, OF_OTHER)]), OF_PEER, OF_OTHER)
     assert referred == set()
+
+
+def problems(view: VpcView) -> list[str]:
+    """Return what is left out of a VPC."""
+    return [part.problem(view.only(part.inputs)) for part in parts_of([Chains()], ProblemPart)]
+
+
+def test_a_peers_many_sets_of_groups_are_in_no_group_and_own_rules_apply() -> None:
+    to_peer = [rule(port, OF_PEER, TCP, port, port) for port in range(1, 101)]
+    own = group(1, [*to_peer, rule(200, sg(1)), rule(201, OF_OTHER)])
+    few = [PeerIdentity((OF_PEER,)), PeerIdentity((OF_OTHER,))]
+    many = [PeerIdentity((OF_PEER, make_id("sg", PEER, number))) for number in range(2, MOST_ENTRIES // 100 + 2)]
+    mine, of_peer, of_other = (
+        hex(number) for number in (identity_number((sg(1),)), peer_number((OF_PEER,)), peer_number((OF_OTHER,)))
+    )
+    assert referred_to(view_of(own, *few)) == {mine, of_peer, of_other}
+    assert problems(view_of(own, *few)) == [""]
+    assert referred_to(view_of(own, *few, *many)) == {mine, of_other}
+    (problem,) = problems(view_of(own, *few, *many))
+    assert f"rules that refer to groups of the peer {PEER} permit nothing on this host" in problem
