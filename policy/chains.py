@@ -77,10 +77,10 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
 def _rules(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chains of the identities, subnets and ACLs that the interfaces here have."""
     places = {(item.subnet.id, _groups(item)): item for item in view.local}
-    left_out = _left_out(view)
-    of_peers = (found for vni, identities in _by_peer(view).items() if vni not in left_out for found in identities)
-    identities = _own(view.of(Identity)) | _peers(of_peers)
-    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), identities)
+    left_out, of_peers = _left_out(view), _peers(view.of(PeerIdentity))
+    # Not before numbers that two have are out: a number of one that is left out must not pass for another peer's.
+    known = {number: groups for number, groups in of_peers.items() if groups and vni_of(groups[0]) not in left_out}
+    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), _own(view.of(Identity)) | known)
     for groups in sorted({groups for _, groups in places}):
         for direction in Direction:
             yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
@@ -107,17 +107,10 @@ def _too_many_of_peers(view: VpcView) -> str:
 def _left_out(view: VpcView) -> list[int]:
     """Return the VNIs of the peers whose identities belong to no group here. Raises CompileError."""
     referred = references(view.of(SecurityGroup), {_groups(item) for item in view.local})
-    of_peers = {vni: [found.groups for found in identities] for vni, identities in _by_peer(view).items()}
+    of_peers: dict[int, list[tuple[str, ...]]] = {}  # by the VNI that the ids of a peer's groups bear
+    for groups in (found.groups for found in view.of(PeerIdentity) if found.groups):
+        of_peers.setdefault(vni_of(groups[0]), []).append(groups)
     return peers_left_out(referred, [found.groups for found in view.of(Identity)], of_peers)
-
-
-def _by_peer(view: VpcView) -> dict[int, list[PeerIdentity]]:
-    """Return peers' identities by the peer's VNI, which its groups' ids bear."""
-    found: dict[int, list[PeerIdentity]] = {}
-    for identity in view.of(PeerIdentity):
-        if identity.groups:
-            found.setdefault(vni_of(identity.groups[0]), []).append(identity)
-    return found
 
 
 def _identity_of(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:

@@ -201,11 +201,13 @@ class Compilation:
         self._problems.compiled(slice_id, (part_id, ""), problem)
 
     def _note_left_out(self, part: ProblemPart, view: VpcView) -> None:
+        problem = left_out = ""
         try:
-            problem = part.problem(view.only(part.inputs))
+            left_out = part.problem(view.only(part.inputs))
         except Exception as error:  # see _problem_of
             problem = _problem_of(error)
         self._problems.compiled(view.vni, (part.id, ""), problem)
+        self._problems.left_out(view.vni, part.id, left_out)
 
     def _compile_dirty_mappings(self, dirty: Dirty, complete: Collection[int]) -> set[int]:
         """Compile dirty mappings for their VPCs and for those that are peered with them; return for which."""

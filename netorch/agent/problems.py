@@ -1,7 +1,7 @@
 """Why slices are not as they should be: what cannot be compiled, what the kernel refuses, and when that is tried again.
 
 The two are apart, because the one ends when a record is repaired and the other when the kernel has taken everything: neither may
-hide or end the other.
+hide or end the other. What parts had to leave out of a slice is a problem, too, but the slice is in force without it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ class Problems:
         self.texts: dict[int, str] = {}  # slice -> why it is not as it should be
         self._compile_errors: dict[int, dict[PartId, str]] = {}
         self._failures: dict[int, KernelFailure] = {}
+        self._left_out: dict[int, dict[str, str]] = {}  # slice -> part -> what it had to leave out
+
+    def in_force(self, slice_id: int) -> bool:
+        """Return whether all that could be asked for was compiled, and the kernel refused none of it."""
+        return slice_id not in self._compile_errors and slice_id not in self._failures
 
     def compiled(self, slice_id: int, part: PartId, problem: str) -> None:
         """Note how compiling a part of a slice went; no problem: well."""
@@ -47,15 +52,23 @@ class Problems:
             del self._compile_errors[slice_id]
         self._tell(slice_id)
 
+    def left_out(self, slice_id: int, part_id: str, what: str) -> None:
+        """Note what parts had to leave out of a slice; nothing: it is complete."""
+        found = {**self._left_out.pop(slice_id, {}), part_id: what}
+        if kept := {part: text for part, text in found.items() if text}:
+            self._left_out[slice_id] = kept
+        self._tell(slice_id)
+
     def dropped_parts(self, slice_id: int, scope: str) -> None:
         """Forget the compile errors of parts that were compiled for something whose name begins with `scope`."""
         for part in [part for part in self._compile_errors.get(slice_id, {}) if part[1].startswith(scope)]:
             self.compiled(slice_id, part, "")
 
     def dropped(self, slice_id: int) -> None:
-        """Forget the compile errors of a slice that is no longer asked for."""
-        if self._compile_errors.pop(slice_id, None) is not None:
-            self._tell(slice_id)
+        """Forget the compile errors of a slice that is no longer asked for, and what was left out of it."""
+        self._compile_errors.pop(slice_id, None)
+        self._left_out.pop(slice_id, None)
+        self._tell(slice_id)
 
     def refused(self, slice_id: int, reason: str, now: float) -> None:
         """Note that the kernel refused something; the pause doubles each time."""
@@ -82,7 +95,8 @@ class Problems:
 
     def _tell(self, slice_id: int) -> None:
         errors, failure = self._compile_errors.get(slice_id), self._failures.get(slice_id)
-        text = errors[min(errors)] if errors else failure.reason if failure is not None else ""
+        left_out = "; ".join(text for _, text in sorted(self._left_out.get(slice_id, {}).items()))
+        text = errors[min(errors)] if errors else failure.reason if failure is not None else left_out
         before = self.texts.get(slice_id, "")
         if text and text != before:
             self.texts[slice_id] = text

@@ -51,6 +51,10 @@ class Reconciler:
         """Return why slices are not as they should be."""
         return self._problems.texts
 
+    def in_force(self, vni: int) -> bool:
+        """Return whether a VPC's records are in force here, but for what its problem says is left out."""
+        return self._problems.in_force(vni)
+
     @property
     def phases(self) -> Mapping[int, Mapping[str, Phase]]:
         """Return how far the interfaces of each VPC have come on this host."""

@@ -104,7 +104,7 @@ class Connections(Task):
         self._publish_outgoing()
 
     def _in_force(self, vni: int) -> bool:
-        return not self._reconciler.problems.get(vni)
+        return self._reconciler.in_force(vni)
 
     def _tried(self, act: Callable[[], None]) -> bool:
         """Return whether it could be done; if not, it is logged and retried."""

@@ -114,7 +114,7 @@ class Status(Task):
     def _of_interface(self, eni_id: str, phase: Phase, problem: str) -> EniStatus | None:
         if phase is Phase.INCOMING:
             return None
-        if phase is Phase.OUTGOING and not problem:
+        if phase is Phase.OUTGOING and self._reconciler.in_force(vni_of(eni_id)):
             return EniStatus(state=EniState.OUTGOING)
         if self._reconciler.port_is_up(port_name(eni_id), vni_of(eni_id)):
             return EniStatus(state=EniState.ATTACHED, reason=self._left_alone(eni_id))

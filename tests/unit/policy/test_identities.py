@@ -24,6 +24,9 @@ from tests.views import make_view, mapping_objects, vpc_objects
 PEER, OTHER = VNI + 1, VNI + 2
 OF_PEER, OF_OTHER = make_id("sg", PEER, 1), make_id("sg", OTHER, 1)
 SUBNET = Subnet(id=make_id("subnet", VNI, 1), vni=VNI, name="s", cidr="10.0.0.0/24")
+# More entries than a VPC may come to: rules that refer to a peer's group, and identities of the peer that hold it.
+TO_PEER = [rule(port, OF_PEER, TCP, port, port) for port in range(1, 101)]
+MANY = [PeerIdentity((OF_PEER, make_id("sg", PEER, number))) for number in range(2, MOST_ENTRIES // len(TO_PEER) + 3)]
 
 
 class OneNumber:
@@ -107,15 +110,20 @@ def problems(view: VpcView) -> list[str]:
 
 
 def test_a_peers_many_sets_of_groups_are_in_no_group_and_own_rules_apply() -> None:
-    to_peer = [rule(port, OF_PEER, TCP, port, port) for port in range(1, 101)]
-    own = group(1, [*to_peer, rule(200, sg(1)), rule(201, OF_OTHER)])
+    own = group(1, [*TO_PEER, rule(200, sg(1)), rule(201, OF_OTHER)])
     few = [PeerIdentity((OF_PEER,)), PeerIdentity((OF_OTHER,))]
-    many = [PeerIdentity((OF_PEER, make_id("sg", PEER, number))) for number in range(2, MOST_ENTRIES // 100 + 2)]
     mine, of_peer, of_other = (
         hex(number) for number in (identity_number((sg(1),)), peer_number((OF_PEER,)), peer_number((OF_OTHER,)))
     )
     assert referred_to(view_of(own, *few)) == {mine, of_peer, of_other}
     assert problems(view_of(own, *few)) == [""]
-    assert referred_to(view_of(own, *few, *many)) == {mine, of_other}
-    (problem,) = problems(view_of(own, *few, *many))
+    assert referred_to(view_of(own, *few, *MANY)) == {mine, of_other}
+    (problem,) = problems(view_of(own, *few, *MANY))
     assert f"rules that refer to groups of the peer {PEER} permit nothing on this host" in problem
+
+
+def test_the_number_of_a_peer_that_is_left_out_does_not_pass_for_another_peers(one_number: None) -> None:
+    own = group(1, [*TO_PEER, rule(201, OF_OTHER)])
+    view = view_of(own, *MANY, PeerIdentity((OF_OTHER,)))
+    assert problems(view) != [""]
+    assert referred_to(view) == set()
