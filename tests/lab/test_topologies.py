@@ -12,6 +12,7 @@ from netorch.errors import LabError
 from netorch.lab import hosts
 from netorch.lab.containerlab.file import load_topology
 from netorch.lab.wiring import in_node
+from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -59,7 +60,8 @@ def test_a_bridge_joins_the_ends_of_its_links(lab: list[str]) -> None:
 
 
 def test_ends_on_the_machine_and_interfaces_that_lead_nowhere_are_up(lab: list[str]) -> None:
-    assert "state UP" in said("ip", "-o", "link", "show", "shapes-b")
+    # Linux works out the operational state of a link up to a second after its carrier has come.
+    wait_for(lambda: "state UP" in said("ip", "-o", "link", "show", "shapes-b"), "the link to the machine to be up")
     with in_node("b"):
         assert "UP" in said("ip", "-o", "link", "show", "d0")
     with in_node("mgmt-net"):
