@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# A shell lets its background jobs ignore Ctrl-C, and programs inherit that; tests that send it expect to be heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples are fixed, so that a red run is red for everybody, and untimed, because machines are shared.
 settings.register_profile(

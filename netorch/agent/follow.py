@@ -69,11 +69,15 @@ class Follower:
             self.refused = isinstance(error, OtherHistory | FutureRevision)
             self._disconnect(str(error), now)
 
-    def close(self) -> None:
-        """Let go of the store."""
+    def unwatch(self) -> None:
+        """Stop watching; the store stays open."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self.unwatch()
         if self.store is not None:
             self.store.close()
             self.store = None

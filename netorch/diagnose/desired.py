@@ -38,6 +38,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
 
     follower = Follower(records, lambda: store, prefixes)
     follower.pull(0.0)
+    follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
     if not follower.in_sync:
         raise NetorchError(f"host {host_name}: {follower.trouble}")
     reconciler = Reconciler(records, moves, kernel, load_compilers())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,13 @@ def test_trace_follows_packets_and_answers_to_a_peer(crossed: Run, far: str) -> 
     code, sentence, fix = verdict(crossed, "w", far, "tcp/22")
     assert (code, "of globex/data/" in sentence) == ("ENI_SG_RULES_MISMATCH", True)
     assert fix.startswith("netorch sg rule add globex/data/open ingress tcp 22 --source ")
+
+
+def test_a_trace_leaves_no_descriptor_open(crossed: Run) -> None:
+    crossed("trace", "w", "near", "tcp/443")
+    before = sorted(os.listdir("/proc/self/fd"))
+    crossed("trace", "w", "near", "tcp/443")
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_trace_says_what_is_missing_between_peers(crossed: Run, tmp_path: Path) -> None:
