@@ -25,11 +25,11 @@ def drop_chain(reason: str) -> str:
     return _chain(f"drop_{reason}", f"{_LOGGED} {_log(reason, FLOW_LOG_GROUP, LIVE_GROUP)} {drop}", drop)
 
 
-def vpc_drop_chain(reason: str, chain: str = "") -> str:
+def vpc_drop_chain(reason: str) -> str:
     """Return the same for what belongs to a VPC. A VPC's flood is logged in part; of the rest one packet a second says so."""
     log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
     return _chain(
-        chain or f"drop_{reason}",
+        f"drop_{reason}",
         "meta mark set 0x0",
         f"ct state established meta mark set {DROPPED_ESTABLISHED:#x}",
         f"{_LOGGED_OF_VPC} {log} {drop}",
@@ -43,19 +43,19 @@ def _chain(name: str, *rules: str) -> str:
 
 
 DROP_CHAINS: Final = "\n".join(
-    vpc_drop_chain(reason, chain)
-    for reason, chain in (
-        ("allowance", ""),
-        ("fragments", ""),
-        ("unchecked", ""),
-        ("unproven", ""),
-        ("transit", ""),
-        ("peer_source", ""),
-        ("invalid", ""),
-        ("no_policy", ""),
-        ("acl_egress", "drop_acl_egress"),
-        ("acl_ingress", "drop_acl_ingress"),
-        ("sg_egress", "drop_sg_egress"),
-        ("sg_ingress", "drop_sg_ingress"),
+    vpc_drop_chain(reason)
+    for reason in (
+        "allowance",
+        "fragments",
+        "unchecked",
+        "unproven",
+        "transit",
+        "peer_source",
+        "invalid",
+        "no_policy",
+        "acl_egress",
+        "acl_ingress",
+        "sg_egress",
+        "sg_ingress",
     )
 )
