@@ -321,6 +321,8 @@ def check_peering(key: str, connection: PeeringConnection) -> None:
     if connection.vni not in vnis:
         raise Invalid(f"vni: {connection.vni} is of neither VPC")
     _id("id", connection.id, "pcx", vnis[0])
+    if connection.ended_by not in ("", connection.requester.id, connection.accepter.id):
+        raise Invalid(f"ended_by: {shown(connection.ended_by)} is neither VPC")
     if connection.name:
         _ok("name", _name(connection.name))
     _labels(connection)

@@ -11,7 +11,7 @@ import msgspec
 from netorch.cli.context import Session, action, complete, tag_option
 from netorch.cli.nouns import Actions, Noun, add_delete, add_list, add_show, add_tagging, resource_argument
 from netorch.cli.output import Columns, output_option
-from netorch.model.routing.peering import PeeringStatus
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 
 if TYPE_CHECKING:
     from netorch.control.actions.peerings import PeeringInfo
@@ -81,16 +81,27 @@ add_delete(
 @tag_option
 @output_option
 @action
-def request(session: Session, name: str, vpc: str, peer: str, tags: dict[str, str], output: str) -> None:
+@click.pass_context
+def request(context: click.Context, session: Session, name: str, vpc: str, peer: str, tags: dict[str, str], output: str) -> None:
     """Ask for a peering connection with another VPC.
 
-    Its owner accepts or rejects the request, which expires after seven days.
+    Its owner accepts or rejects the request, which expires after seven days. Until then the VPC that asks gets no new range.
+
+    Exit code 2: the request has failed, because the VPCs' ranges overlap.
     """
     from netorch.control.actions.peerings import request_peering
 
     vpc_id, peer_id = session.id_of("vpc", vpc), _peer_id(session, peer)
     made = request_peering(session.store, session.caller, vpc_id, peer_id, name=name, tags=tags)
-    NOUN.show(session, made.id, output)
+    _show(context, session, made, output)
+
+
+def _show(context: click.Context, session: Session, connection: PeeringConnection, output: str) -> None:
+    """Print a connection; exit with status 2 if it has failed."""
+    NOUN.show(session, connection.id, output)
+    if connection.status is PeeringStatus.FAILED:
+        click.echo(f"{connection.id}: failed, because ranges of the two VPCs overlap", err=True)
+        context.exit(2)
 
 
 def _peer_id(session: Session, peer: str) -> str:
@@ -122,9 +133,7 @@ def accept(context: click.Context, session: Session, resource: str, name: str, o
     from netorch.control.actions.peerings import accept_peering
 
     found = accept_peering(session.store, session.caller, session.id_of("pcx", resource), name=name)
-    NOUN.show(session, found.id, output)
-    if found.status is PeeringStatus.FAILED:
-        context.exit(2)
+    _show(context, session, found, output)
 
 
 @command.command()

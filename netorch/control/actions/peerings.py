@@ -7,6 +7,7 @@ while the connection is active.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import msgspec
@@ -48,9 +49,11 @@ def request_peering(
 ) -> PeeringConnection:
     """Return a new request for a peering connection of a VPC of the caller's with another VPC, whoever owns that.
 
+    It has failed already if the VPCs' ranges overlap, as in EC2.
+
     Raises:
       ApiError: InvalidVpcID.NotFound, VpcPeeringConnectionAlreadyExists, OutstandingVpcPeeringConnectionLimitExceeded of either
-        VPC, InvalidParameterValue for ranges that overlap, a VPC with itself, or a bad or taken name.
+        VPC, InvalidParameterValue for a VPC with itself, or a bad or taken name.
     """
 
     def decide() -> tuple[Writes, PeeringConnection]:
@@ -63,6 +66,8 @@ def request_peering(
         check_requests(store, caller, vpc.record, [found for found in own if found.requested_here])
         check_requests(store, caller, peer.record, [found for found in theirs if not found.requested_here])
         made = new_request(caller, vpc.record, peer.record, name, checks.tags(where, tags), own + theirs)
+        if overlap(ranges_of(vpc.record), ranges_of(peer.record)):
+            made = ended(made, PeeringStatus.FAILED, int(caller.now()), vpc.record.id)
         writes = Writes()
         _guard(writes, vpc, peer)
         for half in halves(made):
@@ -94,11 +99,12 @@ def _refuse_pair(caller: Caller, where: str, vpc: Vpc, peer: Vpc, own: list[Peer
         raise invalid(where, f"{vpc.id} would be its own peer", "name another VPC")
     for found in own:
         if found.peer.id == peer.id and found.is_live(caller.now()):
-            text = f"{where}: {found.id} between {vpc.id} and {peer.id} is {found.status.value}; use that one"
-            raise ApiError("VpcPeeringConnectionAlreadyExists", text)
-    if both := overlap(ranges_of(vpc), ranges_of(peer)):
-        theirs = str(both[1]) if caller.sees(peer.owner) else "a range"
-        raise invalid(where, f"{both[0]} of {vpc.id} overlaps {theirs} of {peer.id}", "peers need ranges that do not overlap")
+            raise _exists(where, found)
+
+
+def _exists(where: str, other: PeeringConnection) -> ApiError:
+    text = f"{where}: {other.id} between {other.requester.id} and {other.accepter.id} is {other.status.value}; use that one"
+    return ApiError("VpcPeeringConnectionAlreadyExists", text)
 
 
 def _refuse_name(own: list[PeeringConnection], name: str, of: str, caller: Caller) -> None:
@@ -145,8 +151,8 @@ def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: st
 
     Raises:
       ApiError: InvalidVpcPeeringConnectionID.NotFound, OperationNotPermitted for who does not own the accepter,
-        InvalidStateTransition unless it is a request, ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC,
-        InvalidParameterValue for a bad or taken name.
+        InvalidStateTransition unless it is a request, VpcPeeringConnectionAlreadyExists if another one of the two VPCs is active,
+        ActiveVpcPeeringConnectionPerVpcLimitExceeded of either VPC, InvalidParameterValue for a bad or taken name.
     """
 
     def decide() -> tuple[Writes, PeeringConnection]:
@@ -156,11 +162,12 @@ def accept_peering(store: Store, caller: Caller, connection_id: str, *, name: st
             checks.name(f"peering connection {connection_id}", name)
             _refuse_name(found.connections_of(found.accepter_vpc), name, connection_id, caller)
         if overlap(ranges_of(found.requester_vpc.record), ranges_of(found.accepter_vpc.record)):
-            return found.become(PeeringStatus.FAILED, ended=True)
+            return found.end(PeeringStatus.FAILED, found.accepter_vpc)
         for vpc in (found.requester_vpc, found.accepter_vpc):
             active = [other for other in found.connections_of(vpc) if other.status is PeeringStatus.ACTIVE]
+            found.refuse_second(active)
             check_active(store, vpc.record, len(active) + 1)
-        return found.become(PeeringStatus.ACTIVE, ended=False, accepter_name=name)
+        return found.activate(name)
 
     return attempt(store, decide)
 
@@ -181,7 +188,7 @@ def reject_peering(store: Store, caller: Caller, connection_id: str) -> PeeringC
     def decide() -> tuple[Writes, PeeringConnection]:
         found = _Pair(store, caller, connection_id)
         found.answerable("rejected")
-        return found.become(PeeringStatus.REJECTED, ended=True)
+        return found.end(PeeringStatus.REJECTED, found.accepter_vpc)
 
     return attempt(store, decide)
 
@@ -202,7 +209,8 @@ def delete_peering(store: Store, caller: Caller, connection_id: str) -> None:
         if status is PeeringStatus.PENDING and not caller.sees(found.requester.record.requester.owner):
             text = f"peering connection {connection_id}: the request is another owner's; reject it instead"
             raise ApiError("OperationNotPermitted", text)
-        writes, _ = found.become(PeeringStatus.DELETED, ended=True)
+        by = found.requester_vpc if caller.sees(found.requester_vpc.record.owner) else found.accepter_vpc
+        writes, _ = found.end(PeeringStatus.DELETED, by)
         return writes, None
 
     attempt(store, decide)
@@ -255,22 +263,44 @@ class _Pair:
         if status is not PeeringStatus.PENDING:
             raise _no_transition(connection.id, status, what)
 
-    def become(self, status: PeeringStatus, *, ended: bool, accepter_name: str = "") -> tuple[Writes, PeeringConnection]:
-        """Return what gives both records a status, and the connection as the caller then has it."""
+    def refuse_second(self, active: Iterable[PeeringConnection]) -> None:
+        """Refuse to accept beside an active connection of the two VPCs: for a slow clock, two requests may be pending.
+
+        Raises:
+          ApiError: VpcPeeringConnectionAlreadyExists.
+        """
+        pair = {self.requester_vpc.record.id, self.accepter_vpc.record.id}
+        for other in active:
+            if {other.requester.id, other.accepter.id} == pair:
+                raise _exists(f"peering connection {self.accepter.record.id}", other)
+
+    def activate(self, accepter_name: str) -> tuple[Writes, PeeringConnection]:
+        """Return what makes it active, and the connection as the caller then has it; no name: the accepter's stays."""
+        theirs = activated(self.accepter.record)
+        theirs = msgspec.structs.replace(theirs, name=accepter_name or theirs.name)
+        return self._become(activated(self.requester.record), theirs)
+
+    def end(self, status: PeeringStatus, by: Stored[Vpc]) -> tuple[Writes, PeeringConnection]:
+        """Return what ends it on one VPC's side, and the connection as the caller then has it."""
+        at, by_id = int(self._caller.now()), by.record.id
+        return self._become(ended(self.requester.record, status, at, by_id), ended(self.accepter.record, status, at, by_id))
+
+    def _become(self, own: PeeringConnection, theirs: PeeringConnection) -> tuple[Writes, PeeringConnection]:
         writes = Writes()
         _guard(writes, self.requester_vpc, self.accepter_vpc)
-        at = int(self._caller.now()) if ended else 0
-        changed = [change_status(half.record, status, at) for half in (self.requester, self.accepter)]
-        if accepter_name:
-            changed[1] = msgspec.structs.replace(changed[1], name=accepter_name)
-        for before, after in zip((self.requester, self.accepter), changed, strict=True):
+        for before, after in ((self.requester, own), (self.accepter, theirs)):
             writes.change(keys.member(after.vni, after.id), before.mod_revision, after)
-        return writes, changed[0] if self._caller.sees(changed[0].requester.owner) else changed[1]
+        return writes, own if self._caller.sees(own.requester.owner) else theirs
 
 
-def change_status(half: PeeringConnection, status: PeeringStatus, ended: int) -> PeeringConnection:
-    """Return a record with another status; `ended` is when it ended, 0 if it has not."""
-    return msgspec.structs.replace(half, status=status, ended=ended)
+def activated(half: PeeringConnection) -> PeeringConnection:
+    """Return a record of a request once it is accepted."""
+    return msgspec.structs.replace(half, status=PeeringStatus.ACTIVE)
+
+
+def ended(half: PeeringConnection, status: PeeringStatus, at: int, by: str) -> PeeringConnection:
+    """Return a record of a connection that ended at a time, on the side of the VPC with the id `by`."""
+    return msgspec.structs.replace(half, status=status, ended=at, ended_by=by)
 
 
 def describe_peerings(store: Store, caller: Caller, vpc_id: str) -> list[PeeringInfo]:

@@ -15,7 +15,7 @@ import msgspec
 from netorch.control.actions import acls, groups
 from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
-from netorch.control.base.peers import delete_idle, peers_of, refuse_overlap
+from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
 from netorch.control.base.quotas import Quotas, check_room, quotas_of
 from netorch.control.base.routes import refuse_covered_routes
 from netorch.control.base.uses import use_key, use_revision
@@ -261,8 +261,9 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
     """Return the VPC with one more range, IPv4 or IPv6.
 
     Raises:
-      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, InvalidVpc.Range for a bad range, one that overlaps another of its own
-        or of a peer, or one that is the same as, or larger than, the destination of a route.
+      ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, OperationNotPermitted while a peering request of the VPC's is pending,
+        InvalidVpc.Range for a bad range, one that overlaps another of its own or of a peer, or one that is the same as, or larger
+        than, the destination of a route.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -279,7 +280,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
         writes.expect(use_key(vpc_id), used)
         changed = _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
         connections = [found.record for found in read_all(store, PeeringConnection, vpc.vni).values()]
-        refuse_overlap(writes, changed, connections, peers_of(store, caller, connections))
+        refuse_ranges(writes, vpc, changed, connections, peers_of(store, caller, connections), caller.now())
         return writes, changed
 
     return attempt(store, decide)

@@ -7,12 +7,12 @@ file's VPC at either end declares is deleted; what others have requested of it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from netorch.control.actions.peerings import change_status, new_request
+from netorch.control.actions.peerings import activated, ended, new_request
 from netorch.control.apply.builder import Path, PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.base.peers import sweep
@@ -64,7 +64,7 @@ class _Planner:
             for half in list(self._live(records)):
                 pair = frozenset((half.record.requester.id, half.record.accepter.id))
                 if half.record.requested_here and pair not in declared:
-                    self._become(half, PeeringStatus.DELETED)
+                    self._become(half, lambda known: ended(known, PeeringStatus.DELETED, int(self._now), known.requester.id))
                     self._note(Action.DELETE, records, half.record, None)
 
     def _declared_pairs(self, decl: VpcDecl) -> Iterator[frozenset[str]]:
@@ -82,7 +82,8 @@ class _Planner:
             peer = self._find(decl, peering)
             if peer is None:
                 raise self._unknown(peering.peer)
-            half = next((half for half in self._live(records) if half.record.peer.id == peer.vpc.record.id), None)
+            pair = [half for half in self._live(records) if half.record.peer.id == peer.vpc.record.id]
+            half = min(pair, key=lambda half: half.record.status is not PeeringStatus.ACTIVE, default=None)
             if half is None:
                 self._request(records, peer, peering)
             else:
@@ -148,7 +149,7 @@ class _Planner:
         made = new_request(self._builder.caller, records.vpc.record, peer.vpc.record, decl.name, decl.tags, beside)
         if self._builder.caller.sees(peer.vpc.record.owner):
             self._check_active(records, peer)
-            made = change_status(made, PeeringStatus.ACTIVE, 0)
+            made = activated(made)
         else:
             self._check_requests(records, sent=True)
             self._check_requests(peer, sent=False)
@@ -166,7 +167,7 @@ class _Planner:
         if answers:
             self._refuse_overlap(records, peer, decl.name)
             self._check_active(records, peer)
-            half = self._become(half, PeeringStatus.ACTIVE)
+            half = self._become(half, activated)
         after = msgspec.structs.replace(half.record, name=decl.name, tags=decl.tags)
         if after != half.record:
             self._builder.step().change(keys.member(after.vni, after.id), half.mod_revision, after)
@@ -174,15 +175,14 @@ class _Planner:
         if after != before:
             self._note(Action.CHANGE, records, before, after)
 
-    def _become(self, half: Half, status: PeeringStatus) -> Half:
-        """Add what gives a live connection a status, and return this side's record of it as it then is."""
-        ended = int(self._now) if status is PeeringStatus.DELETED else 0
+    def _become(self, half: Half, change: Callable[[PeeringConnection], PeeringConnection]) -> Half:
+        """Add a change of both records of a live connection, and return this side's record of it as it then is."""
         both = [self._records(half.record.vni), self._peer(half.record)]
         writes = self._step(*(found for found in both if found is not None))
         for records in both:
             known = records.of(PeeringConnection).get(half.record.id) if records is not None else None
             if records is not None and known is not None:
-                changed = change_status(known.record, status, ended)
+                changed = change(known.record)
                 writes.change(keys.member(changed.vni, changed.id), known.mod_revision, changed)
                 records.of(PeeringConnection)[changed.id] = Stored(changed, _UNKNOWN)
         return self._vpcs[half.record.vni].of(PeeringConnection)[half.record.id]

@@ -15,7 +15,7 @@ from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.base.named import add_name
-from netorch.control.base.peers import refuse_overlap
+from netorch.control.base.peers import refuse_ranges
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
@@ -172,7 +172,8 @@ class _Structure:
         writes = self._builder.step()
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
-            refuse_overlap(writes, wanted, self._records.each(PeeringConnection), self._builder.peers_of(self._records))
+            connections, peers = self._records.each(PeeringConnection), self._builder.peers_of(self._records)
+            refuse_ranges(writes, vpc, wanted, connections, peers, self._builder.caller.now())
             writes.expect(use_key(vpc.id), self._builder.revision_of(use_key(vpc.id)))  # routes that were made for other ranges
         self._records.vpc = Stored(wanted, UNKNOWN)
         change = Change(

@@ -7,6 +7,7 @@ from typing import Final
 
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.addr import Prefix
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
 from netorch.model.vpc import Vpc
@@ -38,12 +39,32 @@ def connections_of(store: Store, caller: Caller, vpc: Vpc) -> list[PeeringConnec
     return found
 
 
-def refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConnection], peers: Iterable[Stored[Vpc]]) -> None:
-    """Refuse ranges of a VPC that overlap an active peer's, and let the transaction fail if those change.
+def refuse_ranges(
+    writes: Writes, before: Vpc, vpc: Vpc, connections: Iterable[PeeringConnection], peers: Iterable[Stored[Vpc]], now: float
+) -> None:
+    """Refuse ranges that a VPC's peering connections do not permit, and let the transaction fail if a peer's ranges change.
+
+    Whoever makes a connection rewrites the VPC's record, as whoever changes its ranges does, so `connections` are all there are.
 
     Raises:
-      ApiError: InvalidVpc.Range. It names the peer's range: EC2 shows those of an active peer.
+      ApiError: OperationNotPermitted for a new range while a request of the VPC's is pending, as in EC2; InvalidVpc.Range for
+        one that overlaps an active peer's. That names the peer's range: EC2 shows those of an active peer.
     """
+    known = list(connections)
+    if new := [prefix for prefix in ranges_of(vpc) if prefix not in ranges_of(before)]:
+        _refuse_while_pending(vpc, new[0], known, now)
+    _refuse_overlap(writes, vpc, known, peers)
+
+
+def _refuse_while_pending(vpc: Vpc, new: Prefix, connections: Iterable[PeeringConnection], now: float) -> None:
+    for found in connections:
+        if found.requested_here and found.status_at(now) is PeeringStatus.PENDING:
+            what = f"it cannot get {new} while its peering request {found.id} is {PeeringStatus.PENDING.value}"
+            fix = "wait until the request is accepted, or delete it and request again"
+            raise ApiError("OperationNotPermitted", f"VPC {vpc.id}: {what}; {fix}")
+
+
+def _refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConnection], peers: Iterable[Stored[Vpc]]) -> None:
     active = {found.peer.id: found.id for found in connections if found.status is PeeringStatus.ACTIVE}
     for peer in peers:
         if peer.record.id not in active:
@@ -105,8 +126,8 @@ def delete_both(writes: Writes, connection: PeeringConnection) -> None:
 
 
 def sweep(writes: Writes, connections: Iterable[PeeringConnection], now: float) -> None:
-    """Add the end of a VPC's connections that are no longer shown, and of the oldest of too many that have ended."""
+    """Delete a VPC's connections that neither owner is shown any more, and the oldest of too many that have ended."""
     ended = sorted((found for found in connections if not found.is_live(now)), key=lambda found: found.ended or found.expires)
     for index, found in enumerate(ended[:_SWEPT]):
-        if not found.is_shown(now) or index < len(ended) - _KEPT:
+        if not found.is_kept(now) or index < len(ended) - _KEPT:
             delete_both(writes, found)

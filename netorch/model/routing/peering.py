@@ -3,13 +3,14 @@
 Both records agree in everything but `vni`, `name` and `tags`, which are each owner's own, as in EC2. One transaction writes both.
 The id carries the requester's VNI.
 
-    pending-acceptance --accept--> active --delete--> deleted
-            |                         (accept, and ranges overlap meanwhile --> failed)
-            +--reject--> rejected     +--7 days--> expired: nobody writes that, a reader concludes it from `expires`
-            +--delete--> deleted
+    request --> pending-acceptance --accept--> active --delete--> deleted
+       |               |               (accept, and ranges overlap meanwhile --> failed)
+       |               +--reject--> rejected   +--7 days--> expired: nobody writes that, a reader concludes it from `expires`
+       |               +--delete--> deleted
+       +--ranges overlap--> failed
 
-What has ended is shown for a while, and then counts as not there. A VPC that is deleted takes both records of each of its
-connections along.
+What has ended is shown to each owner for as long as EC2 shows it, and then counts as not there. A VPC that is deleted takes both
+records of each of its connections along.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
 REQUEST_S: Final = 7 * 86_400  # EC2's: how long a request may be accepted
-SHOWN_S: Final = 2 * 3600  # how long one that has ended is shown; EC2's for whoever ended it
+SHOWN_S: Final = 2 * 3600  # EC2's: how long one that has ended is shown to the owner that ended it
+SHOWN_TO_OTHER_S: Final = 2 * 86_400  # EC2's: how long it is shown to the other owner, and an expired one to both
 
 
 class PeeringStatus(Enum):
@@ -60,6 +62,7 @@ class PeeringConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
     status: PeeringStatus  # as it was written: see `status_at`
     expires: int  # seconds since 1970, of a request
     ended: int = 0  # seconds since 1970: when it became rejected, failed or deleted
+    ended_by: str = ""  # the VPC on whose side it ended
     name: str = ""  # among those of the VPC; the accepter may give none
     tags: Tags = {}
 
@@ -89,8 +92,23 @@ class PeeringConnection(Record, frozen=True, kw_only=True, omit_defaults=True):
         return self.status_at(now) in LIVE
 
     def is_shown(self, now: float) -> bool:
-        """Return whether it is shown: live, or ended not long ago."""
-        return self.is_live(now) or now < (self.ended or self.expires) + SHOWN_S
+        """Return whether it is shown to the owner of the VPC that has this record: live, or ended not long ago."""
+        return self._is_shown_to(self.requester if self.requested_here else self.accepter, now)
+
+    def is_kept(self, now: float) -> bool:
+        """Return whether it is shown to either owner."""
+        return self._is_shown_to(self.requester, now) or self._is_shown_to(self.accepter, now)
+
+    def _is_shown_to(self, end: PeerVpc, now: float) -> bool:
+        return self.is_live(now) or now < (self.ended or self.expires) + self._shown_s(end)
+
+    def _shown_s(self, end: PeerVpc) -> int:
+        """Return for how many seconds after its end it is shown to the owner of one of the two VPCs."""
+        ended_there = self.ended_by == end.id
+        if self.status is PeeringStatus.FAILED:
+            return SHOWN_S if ended_there or end == self.requester else 0
+        one_owner = self.requester.owner == self.accepter.owner
+        return SHOWN_S if ended_there or (self.ended and one_owner) else SHOWN_TO_OTHER_S
 
 
 def halves(connection: PeeringConnection) -> tuple[PeeringConnection, PeeringConnection]:

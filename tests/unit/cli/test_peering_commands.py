@@ -54,6 +54,13 @@ def test_two_owners_agree_on_a_connection_and_one_ends_it(cloud: Run) -> None:
     assert listed(cloud, "--owner", "acme", "peering", "list") == [("acme/web", "to-data", "deleted")]
 
 
+def test_a_request_between_overlapping_ranges_prints_a_failed_connection_and_exits_with_2(cloud: Run) -> None:
+    cloud("vpc", "create", "same", "--cidr", "10.0.0.0/24")
+    failed = cloud("peering", "request", "p", "--vpc", "acme/web", "--peer", "default/same", "-o", "json", code=2)
+    assert json.loads(failed.stdout)["status"] == "failed"
+    assert "ranges of the two VPCs overlap" in failed.stderr
+
+
 def test_the_operator_sees_each_connection_once_and_with_either_vpc(cloud: Run) -> None:
     cloud("peering", "request", "to-data", "--vpc", "web", "--peer", "globex/data")
     assert listed(cloud, "peering", "list") == [("acme/web", "to-data", "pending-acceptance")]

@@ -16,7 +16,7 @@ ACTIONS = {
     "vpc create": "new --cidr 10.9.0.0/16",
     "vpc create-default": "",
     "vpc delete": "globex/bare",
-    "vpc associate-cidr": "acme/acme 10.45.0.0/16",
+    "vpc associate-cidr": "globex/bare 10.45.0.0/16",
     "vpc disassociate-cidr": "globex/bare 10.1.0.0/16",
     "vpc set-tags": "acme/acme env=prod",
     "vpc tag": "acme/acme env=prod",

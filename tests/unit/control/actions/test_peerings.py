@@ -12,7 +12,7 @@ from netorch.control.apply.cloud import plan_cloud
 from netorch.control.base.quotas import set_quotas
 from netorch.errors import UnreadableRecord
 from netorch.model.cloud import Cloud, VpcDecl
-from netorch.model.routing.peering import REQUEST_S, SHOWN_S, PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import Direction
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -21,21 +21,6 @@ from netorch.records.inventory import read_inventory
 from netorch.records.read import get, read_all
 from netorch.store.base import Put, Store
 from tests.unit.control.conftest import Clock, refused
-
-
-@pytest.fixture
-def vpc(store: Store, acme: Caller) -> Vpc:
-    return vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"], ipv6_cidrs=["2001:db8:1::/56"])
-
-
-@pytest.fixture
-def peer(store: Store, globex: Caller) -> Vpc:
-    return vpcs.create_vpc(store, globex, name="data", cidrs=["10.1.0.0/16"])
-
-
-@pytest.fixture
-def request_(store: Store, acme: Caller, vpc: Vpc, peer: Vpc) -> PeeringConnection:
-    return peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data", tags={"team": "a"})
 
 
 def both(store: Store, connection: PeeringConnection) -> list[PeeringConnection]:
@@ -81,40 +66,6 @@ def test_a_third_owner_finds_no_connection(store: Store, clock: Clock, request_:
     assert [half.status for half in both(store, request_)] == [PeeringStatus.PENDING] * 2
 
 
-def test_a_rejected_request_is_shown_for_a_while_and_another_one_may_follow(
-    store: Store, clock: Clock, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
-) -> None:
-    assert peerings.reject_peering(store, globex, request_.id).status is PeeringStatus.REJECTED
-    with refused("InvalidStateTransition", "is rejected"):
-        peerings.accept_peering(store, globex, request_.id)
-    with refused("InvalidStateTransition", "is rejected"):
-        peerings.delete_peering(store, acme, request_.id)
-    assert peerings.describe_peering(store, acme, request_.id).status is PeeringStatus.REJECTED
-    again = peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data")
-    clock.now += SHOWN_S
-    with refused("InvalidVpcPeeringConnectionID.NotFound"):
-        peerings.describe_peering(store, acme, request_.id)
-    assert [info.connection.id for info in peerings.describe_peerings(store, acme, vpc.id)] == [again.id]
-
-
-def test_a_request_expires_by_itself(
-    store: Store, clock: Clock, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
-) -> None:
-    clock.now += REQUEST_S - 1
-    with refused("VpcPeeringConnectionAlreadyExists", "is pending-acceptance"):
-        peerings.request_peering(store, acme, vpc.id, peer.id, name="other")
-    clock.now += 1
-    assert peerings.describe_peering(store, acme, request_.id).status is PeeringStatus.EXPIRED
-    with refused("InvalidStateTransition", "is expired and cannot be accepted"):
-        peerings.accept_peering(store, globex, request_.id)
-    with refused("InvalidStateTransition", "is expired and cannot be deleted"):
-        peerings.delete_peering(store, acme, request_.id)
-    clock.now += SHOWN_S
-    again = peerings.request_peering(store, acme, vpc.id, peer.id, name="to-data")
-    for vni in (vpc.vni, peer.vni):
-        assert list(read_all(store, PeeringConnection, vni)) == [again.id]  # what is no longer shown went with it
-
-
 @pytest.mark.parametrize("who", ["acme", "globex"])
 def test_either_owner_ends_an_active_connection_and_it_ends_for_both(
     store: Store, acme: Caller, globex: Caller, request_: PeeringConnection, who: str
@@ -149,44 +100,6 @@ def test_what_cannot_be_peers_is_refused(store: Store, acme: Caller, globex: Cal
         peerings.request_peering(store, acme, peer.id, vpc.id, name="a")  # another owner's VPC requests nothing
     with refused("InvalidParameterValue", "is not a name"):
         peerings.request_peering(store, acme, vpc.id, peer.id, name="a b")
-
-
-@pytest.mark.parametrize(
-    ("cidrs", "ipv6_cidrs"),
-    [
-        (["10.0.0.0/16"], []),
-        (["10.0.8.0/24"], []),
-        (["192.168.0.0/16", "10.0.0.0/16"], []),
-        (["192.168.0.0/16"], ["2001:db8:1::/56"]),
-    ],
-)
-def test_overlapping_ranges_are_refused_and_anothers_are_not_told(
-    store: Store, acme: Caller, globex: Caller, vpc: Vpc, cidrs: list[str], ipv6_cidrs: list[str]
-) -> None:
-    for owner, told in ((globex, "overlaps a range of vpc-"), (acme, f"overlaps {(ipv6_cidrs or cidrs)[-1]} of vpc-")):
-        other = vpcs.create_vpc(store, owner, name="other", cidrs=cidrs, ipv6_cidrs=ipv6_cidrs)
-        with refused("InvalidParameterValue", told):
-            peerings.request_peering(store, acme, vpc.id, other.id, name="a")
-
-
-def test_ranges_that_came_to_overlap_make_the_connection_fail(
-    store: Store, acme: Caller, globex: Caller, vpc: Vpc, request_: PeeringConnection
-) -> None:
-    vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24")
-    assert peerings.accept_peering(store, globex, request_.id).status is PeeringStatus.FAILED
-    assert [half.status for half in both(store, request_)] == [PeeringStatus.FAILED] * 2
-
-
-def test_a_later_range_that_overlaps_an_active_peer_is_refused(
-    store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
-) -> None:
-    peerings.accept_peering(store, globex, request_.id)
-    with refused("InvalidVpc.Range", f"overlaps 10.1.0.0/16 of {peer.id}, its peer by {request_.id}"):
-        vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24")
-    with refused("InvalidVpc.Range"):
-        vpcs.associate_cidr(store, globex, peer.id, "2001:db8:1::/56")
-    peerings.delete_peering(store, acme, request_.id)
-    assert "10.1.4.0/24" in vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24").cidrs
 
 
 def test_a_vpc_takes_its_connections_along_on_both_sides(

@@ -9,12 +9,12 @@ from netorch.control.apply.cloud import plan_cloud, plan_destruction
 from netorch.control.views.export import export_cloud
 from netorch.errors import ApiError
 from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
-from netorch.model.routing.peering import PeeringConnection, PeeringStatus
+from netorch.model.routing.peering import REQUEST_S, PeeringConnection, PeeringStatus
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
 from tests.unit.control.apply.clouds import apply, summary
-from tests.unit.control.conftest import refused
+from tests.unit.control.conftest import Clock, refused
 
 TO_DATA = PeeringDecl(name="to-data", peer="globex/data")
 
@@ -107,6 +107,35 @@ def test_ranges_that_would_overlap_are_refused(store: Store, operator: Caller, m
     apply(store, operator, cloud([TO_DATA]))
     with refused("InvalidVpc.Range", f"{moved} overlaps 10.0.0.0/16"):
         plan_cloud(store, operator, cloud([TO_DATA], cidr=moved))
+
+
+def test_a_declared_connection_that_would_fail_is_an_error_of_the_plan(store: Store, acme: Caller, globex: Caller) -> None:
+    """A command makes a failed connection, as in EC2; a file that declares one describes no cloud that could be made."""
+    data = vpcs.create_vpc(store, globex, name="data", cidrs=["10.0.128.0/20"])
+    before = store.revision
+    web = VpcDecl(name="web", owner="acme", cidrs=["10.0.0.0/16"], peerings=[PeeringDecl(name="d", peer=data.id)])
+    with refused("InvalidParameterValue", "10.0.0.0/16 of acme/web overlaps a range of vpc-"):
+        plan_cloud(store, acme, Cloud(vpcs=[web]))
+    beside = VpcDecl(name="beside", owner="acme", cidrs=["10.9.0.0/16"])
+    plan = plan_cloud(store, acme, Cloud(vpcs=[web, beside]))
+    assert [stuck.path for stuck in plan.stuck] == ["acme/web"]
+    assert summary(plan) == [("add", "vpc", "acme/beside")]
+    assert store.revision == before
+
+
+def test_of_two_requests_of_a_pair_a_file_names_the_active_one(store: Store, clock: Clock, acme: Caller, globex: Caller) -> None:
+    data = vpcs.create_vpc(store, globex, name="data", cidrs=["10.1.0.0/16"])
+    web = vpcs.create_vpc(store, acme, name="web", cidrs=["10.0.0.0/16"])
+    first = peerings.request_peering(store, acme, web.id, data.id, name="d")
+    clock.now += REQUEST_S
+    second = peerings.request_peering(store, acme, web.id, data.id, name="d")
+    clock.now -= REQUEST_S
+    answer = VpcDecl(name="data", owner="globex", cidrs=["10.1.0.0/16"], peerings=[PeeringDecl(name="w", peer=web.id)])
+    for active in (second, first):
+        peerings.accept_peering(store, globex, active.id)
+        plan = plan_cloud(store, globex, Cloud(vpcs=[answer]))
+        assert [change.resource_id for change in plan.changes] == [active.id]
+        peerings.delete_peering(store, globex, active.id)
 
 
 def test_a_vpc_that_gets_another_vni_gets_its_connection_again(store: Store, operator: Caller) -> None:
