@@ -38,6 +38,7 @@ from netorch.compiler.registry import (
     compile_slice,
     compile_vpc_part,
     inputs_of,
+    left_out_by,
     parts_of,
 )
 from netorch.errors import CompileError, UnreadableRecord
@@ -203,7 +204,7 @@ class Compilation:
     def _note_left_out(self, part: ProblemPart, view: VpcView) -> None:
         problem = left_out = ""
         try:
-            left_out = part.problem(view.only(part.inputs))
+            left_out = left_out_by(part, view)
         except Exception as error:  # see _problem_of
             problem = _problem_of(error)
         self._problems.compiled(view.vni, (part.id, ""), problem)

@@ -146,7 +146,8 @@ class Reconciler:
                     problem = f"no device holds the underlay address {host.underlay}; waiting for it"
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
-                    self.host_view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu)
+                    pools = tuple(pool for _, pool in sorted(self._records.pools.items()) if pool.pair == host.pair)
+                    self.host_view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu, pools=pools)
         self._problems.compiled(HOST_SLICE, VIEW, problem)
 
     # --- from one to the other -----------------------------------------------------------------------------------------------

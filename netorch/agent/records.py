@@ -14,14 +14,16 @@ from typing import Final
 
 import msgspec
 
-from netorch.agent.peerings import Peerings
-from netorch.agent.underlay_mtus import UnderlayMtus
-from netorch.compiler.base import Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
+from netorch.agent.indexes.peerings import Peerings
+from netorch.agent.indexes.seats import Seats
+from netorch.agent.indexes.underlay_mtus import UnderlayMtus
+from netorch.compiler.base import Gateway, Identity, LocalPeer, Middlebox, Peer, PeerIdentity, Phase, RoutesFromPeer
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, NetworkInterface, Placement
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import GatewayMapping, Mapping
+from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import RouteTable, Vpc
@@ -62,10 +64,12 @@ class Records(Mirror):
         self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         # Of all records that this host needs, but for `Moves.watched_prefixes`; and how often they have changed.
-        self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix()}
+        self.prefixes = {keys.host_prefix(host_name), keys.mtu_prefix(), keys.pool_prefix()}
         self.prefix_changes = 0
         self.underlay_mtus = UnderlayMtus()
         self.peerings = Peerings()
+        self.seats = Seats()
+        self.pools: dict[str, AddressPool] = {}
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface on its way to this host -> its connections where it was
         self.logged: set[int] = set()  # VPCs with flow logs
@@ -81,6 +85,7 @@ class Records(Mirror):
         self.logged.discard(vni)
         self._identities.pop(vni, None)
         self._middleboxes.pop(vni, None)
+        self.seats.forget(vni)
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
             self.underlay_mtus.follow((vni, address), mapping.record, None)
@@ -134,6 +139,8 @@ class Records(Mirror):
             self._set_host(key, rest.partition("/")[2], value)
         elif root == "hoststat":
             self._set_status(key, value)
+        elif root == "pool":
+            self._set_pool(key, rest, value)
         elif root == "underlay":
             for vni, address in self.underlay_mtus.update(rest.partition("/")[2], value):
                 mapping = self.vpcs[vni].mappings[address].record
@@ -155,6 +162,19 @@ class Records(Mirror):
             self.host = decode_value(key, value, Host) if value is not None else None
         except UnreadableRecord as error:
             self.host_problem = str(error)
+
+    def _set_pool(self, key: str, name: str, value: bytes | None) -> None:
+        """Take in a pool; one that cannot be read counts as not there, so that its addresses are announced by nobody."""
+        self.dirty.host = True
+        self.pools.pop(name, None)
+        if value is not None:
+            with suppress(UnreadableRecord):
+                self.pools[name] = decode_value(key, value, AddressPool)
+
+    def set_silent(self, vteps: Set[str]) -> None:
+        """Take note of the edges that do not answer this host now."""
+        for vni in self.seats.set_silent(vteps):
+            self.dirty.mark(vni, Gateway)
 
     def _set_placement(self, key: str, resource_id: str, value: bytes | None) -> None:
         vni = vni_of(resource_id)
@@ -213,6 +233,8 @@ class Records(Mirror):
         self.dirty.mark(vni, *((change.of,) if change.of is not None else ()))
         if change.unreadable:
             return
+        if change.of is GatewayMapping:
+            self.seats.update(vni, change.name, change.after)
         if change.of is PeeringConnection:
             self._set_peers(vni)
         elif change.of is Vpc:

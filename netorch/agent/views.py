@@ -7,13 +7,14 @@ compiler depends on. `Phase` stands among changed kinds for where the interfaces
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from netorch.agent.numbers import Numbers
 from netorch.agent.records import Records
 from netorch.compiler.base import (
+    Gateway,
     HostView,
     Identity,
     Inlet,
@@ -32,10 +33,12 @@ from netorch.compiler.base import (
 from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.mapping import GatewayMapping
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.routing.target import takes_packets
+from netorch.model.routing.seats import seat_for
+from netorch.model.routing.target import TargetRecord, takes_packets
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords
@@ -91,7 +94,7 @@ def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
 
 def _takes_packets(records: VpcRecords, target: str) -> bool:
     """Return whether the target of a route is there, and can take packets."""
-    found = records.one(NetworkInterface, target) or records.one(PeeringConnection, target)
+    found = next(filter(None, (records.one(kind, target) for kind in get_args(TargetRecord))), None)
     return found is not None and takes_packets(found)
 
 
@@ -107,7 +110,7 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
 
 
 _OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase})
-_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection}
+_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, GatewayMapping}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
@@ -180,6 +183,14 @@ class Views:
         except CompileError as error:
             return None, str(error)
 
+    def gateways(self, vni: int, _phases: Phases) -> Iterable[Gateway]:
+        """Yield the gateways of a VPC that edges carry."""
+        for _, stored in sorted(self._records.vpcs[vni].of(GatewayMapping).items()):
+            if stored.record.seats:
+                seat = seat_for(self._records.host_name, stored.record, self._records.seats.silent)
+                underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
+                yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
+
     def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:
         """Return the sets of groups of a VPC's mappings."""
         return sorted(map(Identity, self._records.groups_of(vni)))
@@ -221,6 +232,7 @@ class Views:
 
 # What is made with more than the VPC's own records.
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
+    Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
     Identity: (frozenset({Identity}), Views.identities),
     Middlebox: (frozenset({Middlebox, Phase}), Views.middleboxes),
     PeerIdentity: (frozenset({PeerIdentity}), Views.peer_identities),

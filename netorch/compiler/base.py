@@ -9,6 +9,8 @@ it depends on; it is compiled again when one of these has another value, and nev
     PeerMappingPart  once for each mapping of each active peer of a VPC, likewise
     ProblemPart      once for each VPC; yields no objects, but says what the others left out
 
+A part with a `role` is for hosts of that role: on others it yields nothing. It needs HostView among its inputs.
+
 A slice (all objects of one VPC on one host) is what its parts yield together. Objects that several parts ask for are counted;
 parts that ask for different objects with one key are an error that names both.
 
@@ -29,9 +31,12 @@ import msgspec
 
 from netorch.errors import CompileError
 from netorch.model.addr import Prefix, format_ip, packed, parse_ip
-from netorch.model.eni import Host, Instance, NetworkInterface
-from netorch.model.mapping import Mapping
+from netorch.model.eni import Host, Instance, NetworkInterface, Role
+from netorch.model.mapping import Mapping, Seat
+from netorch.model.outside.public import AddressPool
 from netorch.model.routing.effective import Effective
+from netorch.model.routing.seats import gateway_kind
+from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.names import cable_end_name, vrf_name, vrf_table, vxlan_name
@@ -52,6 +57,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
     underlay_ifname: str
     underlay_mtu: int  # bytes
+    pools: tuple[AddressPool, ...] = ()  # of the host's pair, in order of their names
 
     @property
     def vtep(self) -> str:
@@ -118,6 +124,24 @@ class Middlebox(msgspec.Struct, frozen=True, kw_only=True):
     underlay_mtu: int | None = None  # of its host, in bytes; None: that has not said
     inlet: Inlet | None = None  # where a route leads to it and its port is on this host
     no_inlet: str = ""  # why it has none there: routes to it are black holes on this host
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway of the VPC that edges carry, and which of them this host sends to."""
+
+    id: str
+    seats: tuple[Seat, ...]  # one at least
+    seat: Seat  # that this host sends to
+    underlay_mtu: int | None = None  # of the seat's host, in bytes; None: that has not said
+
+    @property
+    def kind(self) -> TargetKind:
+        """Return the kind of target that it is for routes."""
+        return gateway_kind(self.id)
+
+    def is_at(self, host: str) -> bool:
+        """Return whether a host is one of its seats."""
+        return any(seat.host == host for seat in self.seats)
 
 
 class Identity(msgspec.Struct, frozen=True, order=True):
@@ -281,6 +305,7 @@ class HostPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     compile: Callable[[HostView, Carried], Iterable[KernelObject]]
     inputs: frozenset[type] = frozenset()
+    role: Role | None = None
 
 
 class VpcPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,6 +314,7 @@ class VpcPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     compile: Callable[[VpcView], Iterable[KernelObject]]
     inputs: frozenset[type]
+    role: Role | None = None
 
 
 class MappingPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +323,7 @@ class MappingPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     compile: Callable[[VpcView, Mapping], Iterable[KernelObject]]
     inputs: frozenset[type] = frozenset()
+    role: Role | None = None
 
 
 class PeerMappingPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +332,7 @@ class PeerMappingPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     compile: Callable[[VpcView, Mapping], Iterable[KernelObject]]
     inputs: frozenset[type] = frozenset()
+    role: Role | None = None
 
 
 class ProblemPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,6 +341,7 @@ class ProblemPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     problem: Callable[[VpcView], str]
     inputs: frozenset[type]
+    role: Role | None = None
 
 
 Part = HostPart | VpcPart | MappingPart | PeerMappingPart | ProblemPart

@@ -80,18 +80,33 @@ def inputs_of(compilers: Iterable[Compiler]) -> frozenset[type]:
 
 def compile_host_part(part: HostPart, view: HostView, carried: Carried) -> Objects:
     """Return what a part yields for a host. Raises CompileError."""
+    if not _is_for(part, view):
+        return {}
     seen = {vni: vpc.only(part.inputs) for vni, vpc in carried.items()} if part.inputs else {}
     return _checked(part.id, part.compile(view, seen), HOST_SLICE)
 
 
 def compile_vpc_part(part: VpcPart, view: VpcView) -> Objects:
     """Return what a part yields for a VPC. Raises CompileError."""
-    return _checked(part.id, part.compile(view.only(part.inputs)), view.vni)
+    seen = view.only(part.inputs)
+    return _checked(part.id, part.compile(seen), view.vni) if part.role is None or _is_for(part, seen.host) else {}
 
 
 def compile_mapping_part(part: MappingPart | PeerMappingPart, view: VpcView, mapping: Mapping) -> Objects:
     """Return what a part yields for a mapping; `view` has the part's inputs only. Raises CompileError. Cost: O(1)."""
+    if part.role is not None and not _is_for(part, view.host):
+        return {}
     return _checked(part.id, part.compile(view, mapping), view.vni)
+
+
+def left_out_by(part: ProblemPart, view: VpcView) -> str:
+    """Return what a part says was left out of a VPC, or nothing."""
+    seen = view.only(part.inputs)
+    return part.problem(seen) if part.role is None or _is_for(part, seen.host) else ""
+
+
+def _is_for(part: Part, host: HostView) -> bool:
+    return part.role is None or part.role is host.host.role
 
 
 def compile_host(compilers: Sequence[Compiler], view: HostView, carried: Carried | None = None) -> Objects:

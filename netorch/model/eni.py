@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from netorch.model.record import Record
+from netorch.model.record import Part, Record
 from netorch.model.vpc import Tags
 
 
@@ -63,12 +63,29 @@ class Role(Enum):
     EDGE = "edge"
 
 
+class Uplink(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """How an edge reaches the outside."""
+
+    device: str  # the name of a network device of the host; the edge takes it for itself
+    address: str  # IPv4, with prefix length
+    gateway: str  # IPv4, of the border router
+    ipv6_address: str = ""  # with prefix length
+    ipv6_gateway: str = ""
+
+
 class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A machine that runs an agent. Stored at `host/<name>/spec`."""
+    """A machine that runs an agent. Stored at `host/<name>/spec`.
+
+    Schema 2 added `pair` and `uplink`, which edges have and hypervisors have not.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     name: str
     underlay: str  # the VTEP: an IPv4 address of the underlay
     role: Role = Role.HYPERVISOR
+    pair: str = ""  # the edges of one pair carry the same gateways, and each takes over when the other fails
+    uplink: Uplink | None = None
     tags: Tags = {}
 
 

@@ -1,5 +1,10 @@
 """The mapping: (VNI, virtual address) -> host. The heart of it all; stored at `map/<vni>/<address>`.
 
+There are two more kinds, of which the outside is made:
+
+    (VNI, gateway) -> edges                     GatewayMapping   `map/<vni>/<gateway id>`
+    (VNI, public address) -> private address    PublicMapping    `map/<vni>/eip/<public address>`
+
 A mapping's generation is the store's mod_revision; nobody counts by hand. A moving address names two hosts:
 
     settled at A          {host: A}
@@ -41,3 +46,30 @@ class Mapping(Record, frozen=True, kw_only=True, omit_defaults=True):
     vtep: str  # the host's underlay address: the outer destination of packets to `address`, the outer source of its own
     groups: tuple[str, ...] = ()  # the interface's: rules that refer to one of these mean this address
     move: Move | None = None
+
+
+class Seat(Part, frozen=True, kw_only=True):
+    """An edge that carries a gateway."""
+
+    host: str
+    vtep: str  # the edge's underlay address
+
+
+class GatewayMapping(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a gateway of a VPC is. Each host chooses one of the seats: netorch.model.routing.seats."""
+
+    vni: int
+    gateway: str  # its id
+    seats: tuple[Seat, ...]  # of one pair, in order
+
+
+class PublicMapping(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A public address stands for a private one of an interface, as long as the VPC has an internet gateway."""
+
+    vni: int
+    address: str  # the public one, IPv4
+    association: str  # its id, as EC2 has one: eipassoc-...
+    eni: str
+    private_address: str
+    pool: str
+    allocation: str = ""  # eipalloc-...; nothing: an ephemeral address, which is given back with the association

@@ -13,10 +13,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+from netorch.model.outside.public import AddressPool
 from netorch.model.status import HostMtu
-from netorch.records import valid
 from netorch.records.kinds import BY_TYPE
+from netorch.records.valid import members, outside
+from netorch.records.valid.needs import Invalid
 from netorch.store.base import DAMAGED, KeyValue
 
 T = TypeVar("T")
@@ -24,7 +26,13 @@ T = TypeVar("T")
 UNKNOWN_KIND: Final = "is of a kind that this version of netorch does not know"
 # What decoding raises, whatever bytes stand in the store: msgspec's errors, values that are refused, JSON nested too deeply.
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-_CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {Mapping: valid.check_mapping, HostMtu: valid.check_host_mtu}
+_CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
+    Mapping: members.check_mapping,
+    GatewayMapping: outside.check_gateway_mapping,
+    PublicMapping: outside.check_public_mapping,
+    AddressPool: outside.check_pool,
+    HostMtu: members.check_host_mtu,
+}
 _NUMBERED: Final = b'{"schema":'
 _encode: Final = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
@@ -99,5 +107,5 @@ def check_value(key: str, record: object) -> None:
     try:
         if check is not None:
             check(key, record)
-    except valid.Invalid as error:
+    except Invalid as error:
         raise UnreadableRecord(key, f"makes no sense: {error}") from error

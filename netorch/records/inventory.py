@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
-from netorch.model.mapping import Mapping
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import UNKNOWN_KIND, check_sound, decode
 from netorch.records.hosts import HostState
-from netorch.records.kinds import BY_PREFIX
-from netorch.records.read import stored
+from netorch.records.kinds import BY_PREFIX, mapped
+from netorch.records.read import Stored, stored
 from netorch.records.references import contradictions_in
 from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import holder_of
@@ -158,13 +157,15 @@ def _take_vpc(inventory: Inventory, kv: KeyValue, vni: int, rest: str, is_damage
         records.of(kind.type)[resource_id] = stored(kv, kind.type)
 
 
-def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, address: str) -> None:
+def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, name: str) -> None:
     records = inventory.vpcs.get(vni)
     if records is None:
         check_sound(kv.key, kv.value)
         inventory.raw[kv.key] = kv
     else:
-        records.mappings[address] = stored(kv, Mapping)
+        of = mapped(name)
+        table: dict[str, Stored[Any]] = records.of(of)
+        table[name] = stored(kv, of)
 
 
 def _take_host(inventory: Inventory, placements: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+PUBLIC: Final = "eip/"  # what the keys of public addresses begin with among a VPC's mappings
+
 
 def vpc_prefix(vni: int) -> str:
     """Return the prefix of everything that describes a VPC: one prefix = one watch = ordered."""
@@ -37,6 +41,16 @@ def map_prefix(vni: int) -> str:
 def mapping(vni: int, address: str) -> str:
     """Return the key of one mapping; `address` is canonical."""
     return f"map/{vni:06x}/{address}"
+
+
+def gateway_mapping(vni: int, gateway_id: str) -> str:
+    """Return the key of the mapping of a gateway: an id has a dash, and no address has."""
+    return f"map/{vni:06x}/{gateway_id}"
+
+
+def public_mapping(vni: int, address: str) -> str:
+    """Return the key of what a public address stands for in a VPC."""
+    return f"map/{vni:06x}/{PUBLIC}{address}"
 
 
 def host_prefix(name: str) -> str:
@@ -97,6 +111,31 @@ def name(owner: str, kind: str, text: str) -> str:
 def named(kind: str, text: str, owner: str = "", resource_id: str = "") -> str:
     """Return the key by which a resource is found by its name, or the prefix of those of all owners, or of one."""
     return f"named/{kind}/{text}/{owner}/{resource_id}" if owner else f"named/{kind}/{text}/"
+
+
+def pool_prefix() -> str:
+    """Return the prefix of all pools of public addresses: few and small, and every agent follows them all."""
+    return "pool/"
+
+
+def pool(name: str) -> str:
+    """Return the key of a pool of public addresses."""
+    return f"{pool_prefix()}{name}"
+
+
+def owned_prefix(prefix: str, owner: str) -> str:
+    """Return the prefix of an owner's resources of one kind that belong to no VPC."""
+    return f"{prefix}/{owner}/"
+
+
+def owned(prefix: str, owner: str, resource_id: str) -> str:
+    """Return the key of a resource that belongs to an owner and to no VPC."""
+    return f"{owned_prefix(prefix, owner)}{resource_id}"
+
+
+def public_address(address: str) -> str:
+    """Return the key that says who holds a public address."""
+    return f"alloc/eip/{address}"
 
 
 def vtep(underlay: str) -> str:

@@ -14,16 +14,18 @@ import msgspec
 
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
-from netorch.model.ids import vni_of
-from netorch.model.mapping import Mapping
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
 from netorch.model.vpc import RouteTable, Subnet, Vpc
-from netorch.records import keys, valid
+from netorch.records import keys
+from netorch.records.valid import members, outside
 
 T = TypeVar("T")
-Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, its address
+Reference = tuple[type, str]  # the type of a record of the same VPC, and its id; of a mapping, what stands behind map/<vni>/
 
 
 class Scope(Enum):
@@ -51,7 +53,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     not_found: str  # EC2's code, as those below are
     limit: str = ""  # of one more than the quota allows
     duplicate: str = "InvalidParameterValue"  # of a name that is taken; EC2 has few unique names, so that is the general one
-    check: Callable[[str, T], None]  # of a stored record at its key; raises valid.Invalid
+    check: Callable[[str, T], None]  # of a stored record at its key; raises valid.needs.Invalid
     scope: Scope = Scope.VPC
     isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
     unique_names: bool = True  # within its VPC
@@ -103,6 +105,10 @@ def _of_group(group: SecurityGroup) -> Iterator[Reference]:
         yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
 
 
+def _of_gateway(gateway: InternetGateway) -> Iterator[Reference]:
+    yield GatewayMapping, gateway.id
+
+
 _ALL: Final[tuple[Kind[Any], ...]] = (
     Kind(
         type=Vpc,
@@ -111,7 +117,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="vpc",
         not_found="InvalidVpcID.NotFound",
         limit="VpcLimitExceeded",
-        check=valid.check_vpc,
+        check=members.check_vpc,
         unique_names=False,  # within its owner: a key below name/ holds it
         refers=_of_vpc,
     ),
@@ -122,7 +128,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="subnet",
         not_found="InvalidSubnetID.NotFound",
         limit="SubnetLimitExceeded",
-        check=valid.check_subnet,
+        check=members.check_subnet,
         refers=_of_subnet,
     ),
     Kind(
@@ -132,7 +138,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="eni",
         not_found="InvalidNetworkInterfaceID.NotFound",
         limit="NetworkInterfaceLimitExceeded",
-        check=valid.check_interface,
+        check=members.check_interface,
         unique_names=False,
         borrows=(Instance, "instance"),
         placed=True,
@@ -144,7 +150,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="instance",
         command="instance",
         not_found="InvalidInstanceID.NotFound",
-        check=valid.check_instance,
+        check=members.check_instance,
         refers=_of_instance,
     ),
     Kind(
@@ -154,7 +160,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="route-table",
         not_found="InvalidRouteTableID.NotFound",
         limit="RouteTableLimitExceeded",
-        check=valid.check_route_table,
+        check=members.check_route_table,
         refers=_of_table,
         goes_along=lambda table: table.main,
     ),
@@ -166,7 +172,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidGroup.NotFound",
         limit="SecurityGroupLimitExceeded",
         duplicate="InvalidGroup.Duplicate",
-        check=valid.check_group,
+        check=members.check_group,
         prefixed=True,
         refers=_of_group,
         goes_along=lambda group: group.is_default,
@@ -178,7 +184,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="nacl",
         not_found="InvalidNetworkAclID.NotFound",
         limit="NetworkAclLimitExceeded",
-        check=valid.check_acl,
+        check=members.check_acl,
         goes_along=lambda acl: acl.is_default,
     ),
     Kind(
@@ -188,7 +194,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="prefix-list",
         not_found="InvalidPrefixListID.NotFound",
         limit="PrefixListLimitExceeded",
-        check=valid.check_prefix_list,
+        check=members.check_prefix_list,
         prefixed=True,
     ),
     Kind(
@@ -198,7 +204,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="flow-log",
         not_found="InvalidFlowLogId.NotFound",
         limit="FlowLogsLimitExceeded",
-        check=valid.check_flow_log,
+        check=members.check_flow_log,
         isolates=False,
         unique_names=False,
         goes_along=lambda log: True,
@@ -210,10 +216,21 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         command="peering",
         not_found="InvalidVpcPeeringConnectionID.NotFound",
         limit="ActiveVpcPeeringConnectionPerVpcLimitExceeded",
-        check=valid.check_peering,
+        check=members.check_peering,
         unique_names=False,  # the accepter may give none
         shared_with=lambda connection: connection.peer_vni,
         goes_along=lambda connection: True,
+    ),
+    Kind(
+        type=InternetGateway,
+        prefix="igw",
+        noun="internet gateway",
+        command="igw",
+        not_found="InvalidInternetGatewayID.NotFound",
+        limit="InternetGatewayLimitExceeded",
+        check=outside.check_internet_gateway,
+        placed=True,
+        refers=_of_gateway,
     ),
     Kind(
         type=Host,
@@ -221,7 +238,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         noun="host",
         command="host",
         not_found="InvalidHostID.NotFound",  # EC2's for dedicated hosts
-        check=valid.check_host,
+        check=outside.check_host,
         scope=Scope.HOST,
         unique_names=False,
     ),
@@ -247,7 +264,17 @@ def of_vpc() -> Iterator[Kind[Any]]:
     return (kind for kind in BY_PREFIX.values() if kind.scope is Scope.VPC and kind.type is not Vpc)
 
 
+MAPPINGS: Final = (Mapping, GatewayMapping, PublicMapping)
+
+
+def mapped(name: str) -> type[Mapping] | type[GatewayMapping] | type[PublicMapping]:
+    """Return which kind of mapping stands at `map/<vni>/<name>`."""
+    if name.startswith(keys.PUBLIC):
+        return PublicMapping
+    return GatewayMapping if is_id(name) else Mapping
+
+
 def compiled() -> list[type]:
     """Return the types that some compiler must read: a firewall is never silently left out."""
     kinds = (kind for kind in BY_TYPE.values() if kind.scope is Scope.VPC and kind.isolates)
-    return [Mapping, *(kind.type for kind in kinds)]
+    return [*MAPPINGS, *(kind.type for kind in kinds)]

@@ -18,7 +18,7 @@ from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import UNKNOWN_KIND, decode_value, parse_value
-from netorch.records.kinds import BY_PREFIX, BY_TYPE
+from netorch.records.kinds import BY_PREFIX, BY_TYPE, mapped
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
@@ -125,7 +125,7 @@ class Mirror:
         root, _, rest = key.partition("/")
         digits, _, tail = rest.partition("/")
         if root == "map":
-            self._decode(key, int(digits, 16), Mapping, tail, value, revision)
+            self._decode(key, int(digits, 16), mapped(tail), tail, value, revision)
         elif root == "vpc":
             prefix, _, name = tail.partition("/")
             kind = BY_PREFIX.get(prefix)

@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 from netorch.errors import UnreadableRecord
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.inventory import Inventory, decoded
-from netorch.records.kinds import Kind, of_vpc
+from netorch.records.kinds import Kind, mapped, of_vpc
 from netorch.store.base import KeyValue, Store
 
 
@@ -53,14 +53,20 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
     for kv in kvs:
         if kv.key.startswith("map/"):
             with suppress(UnreadableRecord):  # its VPC is isolated, then
-                mapping = decode(kv, Mapping)
+                mapping = decode(kv, mapped(kv.key.split("/", 2)[2]))
                 for host in _hosts(mapping):
                     wanted |= {keys.host_spec(host), keys.host_live(host), keys.host_drain(host), keys.host_mtu(host)}
-                    wanted |= {keys.vpc_status(host, mapping.vni), keys.eni_status(host, mapping.eni)}
+                    wanted.add(keys.vpc_status(host, mapping.vni))
+                    if isinstance(mapping, Mapping):
+                        wanted.add(keys.eni_status(host, mapping.eni))
     return wanted
 
 
-def _hosts(mapping: Mapping) -> Iterator[str]:
-    yield mapping.host
-    if mapping.move is not None:
-        yield mapping.move.host
+def _hosts(mapping: Mapping | GatewayMapping | PublicMapping) -> Iterator[str]:
+    match mapping:
+        case Mapping():
+            yield mapping.host
+            if mapping.move is not None:
+                yield mapping.move.host
+        case GatewayMapping():
+            yield from (seat.host for seat in mapping.seats)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Dictionary
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ from netorch.errors import UnreadableRecord
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_ip, parse_prefix
 from netorch.model.eni import Host, NetworkInterface
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
-from netorch.records.kinds import BY_TYPE, of_vpc
+from netorch.records.kinds import BY_PREFIX, BY_TYPE, MAPPINGS, of_vpc
 
 if TYPE_CHECKING:
     from netorch.records.vpc import VpcRecords
@@ -42,12 +42,17 @@ def _missing(records: VpcRecords) -> Iterator[tuple[str, str, str]]:
         for resource_id, stored in records.of(kind.type).items():
             for of, name in refers(stored.record):
                 if name not in records.of(of):
-                    key = keys.mapping(records.vni, name) if of is Mapping else keys.resource(name)
+                    key = keys.mapping(records.vni, name) if of in MAPPINGS else keys.resource(name)
                     yield key, resource_id, keys.resource(resource_id)
     enis = records.of(NetworkInterface)
-    for address, mapping in records.mappings.items():
-        if mapping.record.eni not in enis:
-            yield keys.resource(mapping.record.eni), address, keys.mapping(records.vni, address)
+    holders = [(name, mapping.record.eni) for name, mapping in records.mappings.items()]
+    holders += [(name, mapping.record.eni) for name, mapping in records.of(PublicMapping).items()]
+    for name, eni_id in holders:
+        if eni_id not in enis:
+            yield keys.resource(eni_id), name, keys.mapping(records.vni, name)
+    for gateway in records.of(GatewayMapping):
+        if gateway not in records.of(BY_PREFIX[gateway.partition("-")[0]].type):
+            yield keys.resource(gateway), gateway, keys.mapping(records.vni, gateway)
 
 
 def _contradictions(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterator[tuple[str, str, str]]:
@@ -99,6 +104,14 @@ def _misplaced(records: VpcRecords, hosts: Dictionary[str, Host]) -> Iterator[tu
             yield key, keys.resource(eni.id), "they are not of one address, MAC and set of groups"
         places = [(mapping.host, mapping.vtep)]
         places += [(mapping.move.host, mapping.move.vtep)] if mapping.move is not None else []
-        for host, vtep in places:
-            if host in hosts and hosts[host].underlay != vtep:
-                yield key, keys.host_spec(host), f"the host's underlay address is {hosts[host].underlay}, not {vtep}"
+        yield from _strayed(key, places, hosts)
+    for gateway, stored_gateway in records.of(GatewayMapping).items():
+        seats = [(seat.host, seat.vtep) for seat in stored_gateway.record.seats]
+        yield from _strayed(keys.mapping(records.vni, gateway), seats, hosts)
+
+
+def _strayed(key: str, places: Iterable[tuple[str, str]], hosts: Dictionary[str, Host]) -> Iterator[tuple[str, str, str]]:
+    """Yield a mapping that names a host with another VTEP than the host's."""
+    for host, vtep in places:
+        if host in hosts and hosts[host].underlay != vtep:
+            yield key, keys.host_spec(host), f"the host's underlay address is {hosts[host].underlay}, not {vtep}"

@@ -32,7 +32,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.kinds import of_vpc
 from netorch.records.read import Stored
-from netorch.records.valid import SOURCE_TAG
+from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import FreeVni, vni_key
 

@@ -32,7 +32,7 @@ from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, MAIN_ROUTE_TABL
 from netorch.model.eni import Instance
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
-from netorch.records.valid import SOURCE_TAG
+from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 

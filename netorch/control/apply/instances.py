@@ -38,7 +38,7 @@ from netorch.records.codec import decode
 from netorch.records.errors import not_found
 from netorch.records.hosts import HostState
 from netorch.records.read import Stored
-from netorch.records.valid import SOURCE_TAG
+from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 
 

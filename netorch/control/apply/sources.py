@@ -13,7 +13,7 @@ import msgspec
 
 from netorch.model.vpc import Tags
 from netorch.records.caller import Caller
-from netorch.records.valid import SOURCE_TAG
+from netorch.records.valid.needs import SOURCE_TAG
 
 IsThere = Callable[[str], bool]  # whether a file is still there, by path
 

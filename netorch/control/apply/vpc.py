@@ -26,7 +26,7 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.errors import in_use
 from netorch.records.read import Stored
-from netorch.records.valid import SOURCE_TAG
+from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 from netorch.store.rules import MAX_OPS, MAX_TXN_BYTES
 

@@ -10,6 +10,7 @@ import msgspec
 
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id
+from netorch.model.mapping import GatewayMapping
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 
 
@@ -26,6 +27,9 @@ class TargetKind(Enum):
     VPN_GATEWAY = "vgw"
     ENDPOINT = "vpce"  # a gateway endpoint
 
+
+# What says whether a target can take packets.
+TargetRecord = NetworkInterface | PeeringConnection | GatewayMapping
 
 # A VPC has one of these at most, so a route names its kind only.
 ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.VPN_GATEWAY})
@@ -52,14 +56,27 @@ BLACKHOLE: Final = Target(TargetKind.BLACKHOLE)
 _ALONE: Final = {str(target): target for target in (LOCAL, BLACKHOLE)}
 
 
-def takes_packets(target: NetworkInterface | PeeringConnection) -> bool:
-    """Return whether a target can take packets: an interface while it is attached, a peering connection while it is active."""
-    return bool(target.instance) if isinstance(target, NetworkInterface) else target.status is PeeringStatus.ACTIVE
+def takes_packets(target: TargetRecord) -> bool:
+    """Return whether a target can take packets.
+
+    That is an interface while it is attached, a peering connection while it is active, and a gateway while edges carry it.
+    """
+    match target:
+        case NetworkInterface():
+            return bool(target.instance)
+        case PeeringConnection():
+            return target.status is PeeringStatus.ACTIVE
+        case GatewayMapping():
+            return bool(target.seats)
 
 
-def available_targets(targets: Iterable[NetworkInterface | PeeringConnection]) -> frozenset[str]:
+def available_targets(targets: Iterable[TargetRecord]) -> frozenset[str]:
     """Return the ids of the targets that can take packets."""
-    return frozenset(target.id for target in targets if takes_packets(target))
+    return frozenset(_id(target) for target in targets if takes_packets(target))
+
+
+def _id(target: TargetRecord) -> str:
+    return target.gateway if isinstance(target, GatewayMapping) else target.id
 
 
 def target_of(text: str) -> Target:

@@ -51,7 +51,13 @@ def test_a_vpc_is_carried_and_followed_until_its_last_interface_is_unwanted() ->
     assert set(records.carried()) == {5000, 5001}
     records.drop(keys.placement("hv1", second), 3)
     assert set(records.carried()) == {5001}
-    assert records.prefixes == {keys.host_prefix("hv1"), keys.mtu_prefix(), keys.vpc_prefix(5001), keys.map_prefix(5001)}
+    assert records.prefixes == {
+        keys.host_prefix("hv1"),
+        keys.mtu_prefix(),
+        keys.pool_prefix(),
+        keys.vpc_prefix(5001),
+        keys.map_prefix(5001),
+    }
 
 
 def test_a_listing_removes_what_it_lacks_below_its_own_prefix_only() -> None:

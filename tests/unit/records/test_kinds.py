@@ -22,7 +22,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.kinds import Kind, Reference
 from netorch.records.read import read, read_all
-from netorch.records.valid import Invalid
+from netorch.records.valid.needs import Invalid
 from netorch.store.base import Delete, Put
 from netorch.store.memory import MemoryStore
 

@@ -10,6 +10,7 @@ from netorch.model.eni import Host, Role
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.codec import decode
 from netorch.records.hosts import read_hosts
 from netorch.store.base import Put, Store
 
@@ -18,7 +19,7 @@ def test_a_created_host_is_stored_where_its_agent_looks(store: Store, operator: 
     host = hosts.create_host(store, operator, name="hv1", underlay="192.0.2.11", role=Role.EDGE, tags={"rack": "7"})
     kv = store.get("host/hv1/spec")
     assert kv is not None
-    assert msgspec.json.decode(kv.value, type=Host) == host
+    assert decode(kv, Host) == host
 
 
 def test_a_second_host_of_a_name_is_refused(store: Store, operator: Caller, two_hosts: None) -> None:

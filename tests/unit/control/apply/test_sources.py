@@ -11,7 +11,7 @@ from netorch.model.cloud import (
 )
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
-from netorch.records.valid import SOURCE_TAG
+from netorch.records.valid.needs import SOURCE_TAG
 from netorch.store.base import Store
 from tests.unit.control.apply.clouds import (
     CLOUD,

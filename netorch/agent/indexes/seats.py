@@ -1,0 +1,46 @@
+"""The gateways of the VPCs on this host, the edges that carry them, and which of these answer: an index by edge.
+
+An edge that falls silent concerns the VPCs with a gateway there, and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Set
+
+from netorch.model.mapping import GatewayMapping
+
+
+class Seats:
+    """Which edges the gateways of known VPCs are on."""
+
+    def __init__(self) -> None:
+        self.silent: frozenset[str] = frozenset()  # VTEPs that do not answer
+        self._vteps: dict[tuple[int, str], frozenset[str]] = {}  # (VNI, gateway) -> the VTEPs of its seats
+        self._at: dict[str, set[tuple[int, str]]] = {}  # VTEP -> the gateways there
+
+    def vteps(self) -> Collection[str]:
+        """Return the VTEPs of all seats, as a view that changes: what is to be probed."""
+        return self._at.keys()
+
+    def update(self, vni: int, gateway: str, mapping: GatewayMapping | None) -> None:
+        """Take in a gateway's mapping, or that it is gone. Cost: O(seats of the gateway)."""
+        for vtep in self._vteps.pop((vni, gateway), frozenset()):
+            others = self._at[vtep]
+            others.discard((vni, gateway))
+            if not others:
+                del self._at[vtep]
+        if mapping is not None and mapping.seats:
+            self._vteps[vni, gateway] = frozenset(seat.vtep for seat in mapping.seats)
+            for vtep in self._vteps[vni, gateway]:
+                self._at.setdefault(vtep, set()).add((vni, gateway))
+
+    def forget(self, vni: int) -> None:
+        """Forget a VPC. Cost: O(gateways known)."""
+        for known, gateway in [place for place in self._vteps if place[0] == vni]:
+            self.update(known, gateway, None)
+
+    def set_silent(self, vteps: Set[str]) -> set[int]:
+        """Take in which edges are silent now; return the VNIs with a gateway at one of which that has changed."""
+        changed = self.silent ^ vteps
+        self.silent = frozenset(vteps)
+        return {vni for vtep in changed for vni, _ in self._at.get(vtep, ())}

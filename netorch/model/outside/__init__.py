@@ -1,0 +1,1 @@
+"""What a VPC has towards the outside: gateways and public addresses."""

@@ -1,0 +1,35 @@
+"""Which edge a host sends to, of those that carry a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from hashlib import blake2b
+from typing import Final
+
+from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.routing.target import TargetKind
+
+# Gateways that keep no state: hosts spread over the seats, and an answer may come by any of them. The others are at their first
+# seat that lives.
+STATELESS: Final = frozenset({TargetKind.INTERNET_GATEWAY})
+
+
+def gateway_kind(gateway_id: str) -> TargetKind:
+    """Return the kind of a gateway. Raises ValueError for an id of something else."""
+    return TargetKind(gateway_id.partition("-")[0])
+
+
+def seat_for(host: str, mapping: GatewayMapping, silent: Container[str]) -> Seat:
+    """Return the seat that a host sends to; `silent` are the VTEPs that do not answer it.
+
+    If all are silent, none counts as silent: a host that hears nobody has most likely lost its own underlay. Hosts choose among
+    the seats of a stateless gateway by rendezvous hash: when one fails, only the hosts that sent there choose again.
+    """
+    living = [seat for seat in mapping.seats if seat.vtep not in silent] or list(mapping.seats)
+    if gateway_kind(mapping.gateway) not in STATELESS:
+        return living[0]
+    return max(living, key=lambda seat: _weight(host, mapping.gateway, seat.host))
+
+
+def _weight(*words: str) -> bytes:
+    return blake2b("\0".join(words).encode(), digest_size=8).digest()

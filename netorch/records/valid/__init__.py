@@ -1,0 +1,1 @@
+"""Whether stored records make sense."""
