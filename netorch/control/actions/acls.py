@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from netorch.control.base import checks
-from netorch.control.base.quotas import Quotas, check_room, quotas_of
+from netorch.control.base.quotas import Quotas, check_growth, quotas_of
 from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -121,13 +121,22 @@ def with_entries(acl: NetworkAcl, direction: Direction, entries: Iterable[AclEnt
     return msgspec.structs.replace(acl, **{direction.value: ordered})
 
 
-def room_for_entries(acl: NetworkAcl, quotas: Quotas) -> None:
-    """Refuse an ACL with too many entries. Raises ApiError: NetworkAclEntryLimitExceeded."""
+def room_for_entries(acl: NetworkAcl, quotas: Quotas, before: NetworkAcl | None) -> None:
+    """Refuse an ACL with too many entries of a direction and IP version, and with more of them than before.
+
+    Raises:
+      ApiError: NetworkAclEntryLimitExceeded.
+    """
     where = f"network ACL {acl.name} ({acl.id})"
     for direction in Direction:
         for version in (4, 6):
-            count = sum(version_of(entry.cidr) == version for entry in entries_of(acl, direction))
-            check_room(quotas, "NetworkAclEntryLimitExceeded", where, count, f"{direction.value} entries of IPv{version}")
+            had = _count(before, direction, version) if before is not None else 0
+            count, what = _count(acl, direction, version), f"{direction.value} entries of IPv{version}"
+            check_growth(quotas, "NetworkAclEntryLimitExceeded", where, had, count, what)
+
+
+def _count(acl: NetworkAcl, direction: Direction, version: int) -> int:
+    return sum(version_of(entry.cidr) == version for entry in entries_of(acl, direction))
 
 
 def create_network_acl_entry(
@@ -147,7 +156,7 @@ def create_network_acl_entry(
             text = f"{_entry_where(acl_id, direction, request.number)}: exists already; choose another number, or replace it"
             raise ApiError("NetworkAclEntryAlreadyExists", text)
         changed = with_entries(stored.record, direction, [*entries, entry])
-        room_for_entries(changed, quotas_of(store, vpc.record.owner))
+        room_for_entries(changed, quotas_of(store, vpc.record.owner), stored.record)
         return _rewrite(stored, changed)
 
     return attempt(store, decide)
@@ -167,7 +176,7 @@ def replace_network_acl_entry(
         vpc, stored = read(store, caller, NetworkAcl, acl_id)
         entry = make_entry(_entry_where(acl_id, direction, request.number), request)
         changed = with_entries(stored.record, direction, [*_without(stored.record, direction, request.number), entry])
-        room_for_entries(changed, quotas_of(store, vpc.record.owner))
+        room_for_entries(changed, quotas_of(store, vpc.record.owner), stored.record)
         return _rewrite(stored, changed)
 
     return attempt(store, decide)

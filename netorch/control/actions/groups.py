@@ -113,14 +113,18 @@ def refuse_users(group: SecurityGroup, enis: Iterable[Stored[NetworkInterface]],
             raise in_use("sg", where, f"a rule of {other.record.name} ({other.record.id})", "revoke that rule first")
 
 
-def choose_groups(store: Store, caller: Caller, vpc: Vpc, request: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
+def choose_groups(
+    store: Store, caller: Caller, vpc: Vpc, request: Sequence[str], had: int = 0
+) -> dict[str, Stored[SecurityGroup]]:
     """Return the groups of an interface by id, in the order in which they are stored: those requested, else the default one.
+
+    `had` is in how many it was.
 
     Raises:
       ApiError: InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue for another VPC's group.
     """
     ids = sorted(set(request)) or [default_group_id(vpc.id)]
-    room_for_memberships(f"VPC {vpc.id}", len(ids), quotas_of(store, vpc.owner))
+    room_for_memberships(f"VPC {vpc.id}", len(ids), quotas_of(store, vpc.owner), had)
     found = {}
     for group_id in ids:
         owner, stored = read(store, caller, SecurityGroup, group_id)
@@ -130,10 +134,14 @@ def choose_groups(store: Store, caller: Caller, vpc: Vpc, request: Sequence[str]
     return found
 
 
-def room_for_memberships(where: str, count: int, quotas: Quotas) -> None:
-    """Refuse an interface with too many groups. Raises ApiError: SecurityGroupsPerInterfaceLimitExceeded."""
+def room_for_memberships(where: str, count: int, quotas: Quotas, had: int) -> None:
+    """Refuse an interface with too many groups, and with more than it `had`.
+
+    Raises:
+      ApiError: SecurityGroupsPerInterfaceLimitExceeded.
+    """
     limit = quotas.memberships
-    if count > limit:
+    if count > max(limit, had):
         text = f"{where}: {count} groups are asked for on one interface; keep at most {limit}"
         raise ApiError("SecurityGroupsPerInterfaceLimitExceeded", text)
 

@@ -30,7 +30,7 @@ def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: S
         vpc, eni = read(store, caller, NetworkInterface, eni_id)
         if not groups:
             raise ApiError("MissingParameter", f"network interface {eni_id}: no security group is named; name one or more")
-        chosen = choose_groups(store, caller, vpc.record, groups)
+        chosen = choose_groups(store, caller, vpc.record, groups, len(eni.record.groups))
         writes = Writes()
         return writes, change_groups(writes, eni, mappings_of(store, eni.record), chosen)
 

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from netorch.control.actions.groups import peer_names
-from netorch.control.base.quotas import Quotas, check_room, quotas_of
+from netorch.control.base.quotas import Quotas, check_growth, quotas_of
 from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -25,6 +25,8 @@ from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
 from netorch.records.read import Stored, get, read, read_all
 from netorch.store.base import Store
+
+RuleCounts = Mapping[tuple[Direction, int], int]  # by direction and IP version
 
 
 class Permission(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,11 @@ class Peers:
             raise not_found("sg" if text.startswith(GROUP_PREFIX) else "pl", text)
         return found, 0
 
+    def counts(self, group: SecurityGroup) -> RuleCounts:
+        """Return how many rules a group has for its quota, by direction and IP version."""
+        kinds = ((direction, version) for direction in Direction for version in (4, 6))
+        return {(direction, version): self.count(rules_of(group, direction), version) for direction, version in kinds}
+
     def count(self, group_rules: Sequence[SecurityGroupRule], version: int) -> int:
         """Return as how many rules of an IP version some rules count: a prefix list's as many as it may ever have entries."""
         total = 0
@@ -105,13 +112,16 @@ class Peers:
                 total += 1
         return total
 
-    def within_quota(self, group: SecurityGroup, quotas: Quotas) -> None:
-        """Refuse a group with too many rules. Raises ApiError: RulesPerSecurityGroupLimitExceeded."""
-        for direction in Direction:
-            for version in (4, 6):
-                count = self.count(rules_of(group, direction), version)
-                what = f"{direction.value} rules of IPv{version} ({count} with what is asked for)"
-                check_room(quotas, "RulesPerSecurityGroupLimitExceeded", where_of(group), count, what)
+    def within_quota(self, group: SecurityGroup, quotas: Quotas, had: RuleCounts) -> None:
+        """Refuse a group with too many rules of a direction and IP version, and with more of them than it `had`.
+
+        Raises:
+          ApiError: RulesPerSecurityGroupLimitExceeded.
+        """
+        for (direction, version), count in self.counts(group).items():
+            what = f"{direction.value} rules of IPv{version} ({count} with what is asked for)"
+            before = had[direction, version]
+            check_growth(quotas, "RulesPerSecurityGroupLimitExceeded", where_of(group), before, count, what)
 
 
 def where_of(group: SecurityGroup) -> str:
@@ -155,7 +165,7 @@ def authorize(
             known.add(words_of(rule))
             added.append(rule)
         changed = msgspec.structs.replace(group, **{direction.value: (*rules_of(group, direction), *added)})
-        peers.within_quota(changed, quotas_of(store, vpc.record.owner))
+        peers.within_quota(changed, quotas_of(store, vpc.record.owner), peers.counts(group))
         writes = Writes()
         change_rules(writes, stored, changed, peers)
         return writes, added

@@ -9,7 +9,7 @@ import msgspec
 from netorch.control.actions.permissions import Peers
 from netorch.control.base import checks
 from netorch.control.base.quotas import Quotas, quotas_of
-from netorch.control.base.routes import room_for_routes, where_of
+from netorch.control.base.routes import room_for_routes, route_counts, where_of
 from netorch.control.base.structure import create_part
 from netorch.control.base.uses import delete_unused, use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
@@ -144,15 +144,15 @@ def _room_in_users(writes: Writes, store: Store, grown: PrefixList, quotas: Quot
     """Refuse a larger prefix list that some group or table has no room for. Other lists count too, so they must stay as are."""
     groups, lists = read_all(store, SecurityGroup, grown.vni), read_all(store, PrefixList, grown.vni)
     after = {**lists, grown.id: Stored(grown, 0)}
-    peers = Peers(groups, after)
+    before, peers = Peers(groups, lists), Peers(groups, after)
     beside: set[str] = set()
     for group in groups.values():
         if grown.id in (found := referred(group.record)):
-            peers.within_quota(group.record, quotas)
+            peers.within_quota(group.record, quotas, before.counts(group.record))
             beside |= found
     for table in read_all(store, RouteTable, grown.vni).values():
         if grown.id in (found := {route.destination for route in table.record.routes}):
-            room_for_routes(table.record, after, quotas)
+            room_for_routes(table.record, after, quotas, route_counts(table.record, lists))
             beside |= found
     for other in sorted(beside & lists.keys() - {grown.id}):
         writes.expect(keys.resource(other), lists[other].mod_revision)

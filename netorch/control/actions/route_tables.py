@@ -19,6 +19,7 @@ from netorch.control.base.routes import (
     read_destination,
     read_words,
     room_for_routes,
+    route_counts,
     route_names,
     stored_destination,
     surroundings_of,
@@ -212,7 +213,8 @@ def _change_routes(
         vpc, stored = read(store, caller, RouteTable, table_id)
         around = surroundings_of(store, caller, vpc)
         changed = with_routes(stored.record, change(stored.record, around))
-        room_for_routes(changed, around.lists, quotas_of(store, vpc.record.owner), before=stored.record.routes)
+        had = route_counts(stored.record, around.lists)
+        room_for_routes(changed, around.lists, quotas_of(store, vpc.record.owner), had)
         writes = Writes()
         if changed != stored.record:
             change_routes(writes, stored, changed, around)

@@ -16,7 +16,7 @@ from netorch.control.actions import acls, groups
 from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
-from netorch.control.base.quotas import Quotas, check_room, quotas_of
+from netorch.control.base.quotas import Quotas, check_growth, check_room, quotas_of
 from netorch.control.base.routes import refuse_covered_routes
 from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, take_name
@@ -163,13 +163,20 @@ def known_as(owner: str, name: str) -> str:
     return f"{owner}/{name}"
 
 
+def room_for_ranges(where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str], quotas: Quotas, had: Vpc | None) -> None:
+    """Refuse too many ranges of an IP version, and more of them than the VPC `had`. Raises ApiError: CidrLimitExceeded."""
+    before = (had.cidrs, had.ipv6_cidrs) if had is not None else ((), ())
+    for known, asked in zip(before, (cidrs, ipv6_cidrs), strict=True):
+        check_growth(quotas, "CidrLimitExceeded", where, len(known), len(asked))
+
+
 def vpc_ranges(
-    where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str], quotas: Quotas
+    where: str, cidrs: Sequence[str], ipv6_cidrs: Sequence[str], quotas: Quotas, had: Vpc | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return a VPC's IPv4 and IPv6 ranges in canonical form. Raises ApiError."""
+    """Return a VPC's IPv4 and IPv6 ranges in canonical form; `had` is the VPC as it was. Raises ApiError."""
     if not cidrs:
         raise ApiError("MissingParameter", f"{where}: has no IPv4 CIDR; give it one, e.g. 10.0.0.0/16")
-    check_room(quotas, "CidrLimitExceeded", where, max(len(cidrs), len(ipv6_cidrs)))
+    room_for_ranges(where, cidrs, ipv6_cidrs, quotas, had)
     code = "InvalidVpc.Range"
     ranges = [checks.cidr(text, where, code, rules.vpc_cidr) for text in cidrs]
     ipv6_ranges = [checks.cidr(text, where, code, rules.vpc_ipv6_cidr) for text in ipv6_cidrs]
@@ -272,7 +279,7 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
         version6 = ":" in cidr
         cidrs = vpc.cidrs if version6 else (*vpc.cidrs, cidr)
         ipv6_cidrs = (*vpc.ipv6_cidrs, cidr) if version6 else vpc.ipv6_cidrs
-        ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", cidrs, ipv6_cidrs, quotas_of(store, vpc.owner))
+        ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", cidrs, ipv6_cidrs, quotas_of(store, vpc.owner), vpc)
         used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
         new = parse_prefix((ipv6_ranges if version6 else ranges)[-1])
         refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())

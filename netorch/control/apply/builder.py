@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -98,6 +98,11 @@ class PlanBuilder:
                     raise unknown_ranges(active[vni])
             if found is not None:
                 yield found.vpc
+
+    def lists_before(self, vni: int) -> Mapping[str, Stored[PrefixList]]:
+        """Return a VPC's prefix lists as they are before the plan, by id."""
+        found = self.inventory.vpcs.get(vni)
+        return found.of(PrefixList) if found is not None else {}
 
     def revision_of(self, key: str) -> int:
         """Return the revision of a key that the inventory keeps undecoded, 0 when there is none."""

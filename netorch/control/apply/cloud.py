@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from netorch.control.actions.vpcs import room_for_ranges
 from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, vpc_deletion
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
@@ -23,13 +24,14 @@ from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
 from netorch.control.apply.vnis import choose_vnis
 from netorch.control.apply.vpc import plan_vpc
-from netorch.control.base.quotas import check_room
+from netorch.control.base.quotas import check_growth, check_room
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, MAIN_ROUTE_TABLE, Cloud, VpcDecl
-from netorch.model.eni import Instance
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.valid.needs import SOURCE_TAG
@@ -211,7 +213,7 @@ class _Planner:
         for decl in decls:
             new = (decl.owner, decl.name) not in stored
             try:
-                _check_quotas(self._builder, decl, totals[decl.owner] + new)
+                _check_quotas(self._builder, decl, stored.get((decl.owner, decl.name)), totals[decl.owner])
             except (ApiError, UnreadableRecord) as error:
                 refused[decl.owner, decl.name] = error
             else:
@@ -266,15 +268,21 @@ def _names(records: VpcRecords) -> set[str]:
     return {stored.record.name for stored in records.of(Instance).values()}
 
 
-def _check_quotas(builder: PlanBuilder, decl: VpcDecl, vpcs: int) -> None:
-    """Refuse a VPC that is more, or larger, than its owner may have. Raises ApiError."""
+def _check_quotas(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | None, vpcs: int) -> None:
+    """Refuse a VPC that is one more than its owner's `vpcs` may be, or grows to more than it may have. Raises ApiError."""
     limits = builder.quotas_of(decl.owner)
     where = f"VPC {decl.owner}/{decl.name}"
-    check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs)
-    check_room(limits, "CidrLimitExceeded", where, max(len(decl.cidrs), len(decl.ipv6_cidrs)))
-    check_room(limits, "SubnetLimitExceeded", where, len(decl.subnets))
-    check_room(limits, "RouteTableLimitExceeded", where, len({MAIN_ROUTE_TABLE, *(table.name for table in decl.route_tables)}))
-    check_room(limits, "NetworkInterfaceLimitExceeded", where, len(decl.instances))
+    if records is None:
+        check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs + 1)
+        records = VpcRecords(0, {})
+    tables = {MAIN_ROUTE_TABLE, *(table.name for table in decl.route_tables)}
+    for code, kind, count in (
+        ("SubnetLimitExceeded", Subnet, len(decl.subnets)),
+        ("RouteTableLimitExceeded", RouteTable, len(tables)),
+        ("NetworkInterfaceLimitExceeded", NetworkInterface, len(decl.instances)),
+    ):
+        check_growth(limits, code, where, len(records.of(kind)), count)
+    room_for_ranges(where, decl.cidrs, decl.ipv6_cidrs, limits, next(records.each(Vpc), None))
 
 
 def apply_cloud(

@@ -136,7 +136,7 @@ class InstancePlanner:
                 self.interfaces[decl.name] = primary_eni_id(stored.record.id)
                 first = len(self._builder.changes)
                 changed = self._plan_tags(stored, decl)
-                self._plan_groups(stored, policy.groups_of(decl.security_groups))
+                self._plan_groups(stored, decl, policy)
                 self._plan_check(stored, decl)
                 self._plan_move(stored, decl)
                 if self._is_default_instance(decl):
@@ -161,10 +161,11 @@ class InstancePlanner:
             self._note(Action.CHANGE, stored, differences(tags=(visible_tags(instance.tags), decl.tags)))
         return changed
 
-    def _plan_groups(self, stored: Stored[Instance], groups: dict[str, Stored[SecurityGroup]]) -> None:
+    def _plan_groups(self, stored: Stored[Instance], decl: InstanceDecl, policy: PolicyPlanner) -> None:
         eni_id = primary_eni_id(stored.record.id)
         eni = self._records.of(NetworkInterface)[eni_id]
         before = eni.record
+        groups = policy.groups_of(decl.security_groups, len(before.groups))
         if before.groups == tuple(groups):
             return
         mappings = self._records.mappings_of(before)

@@ -18,7 +18,7 @@ from netorch.control.actions.prefix_lists import make_entries, renewed, same_ver
 from netorch.control.apply.builder import PlanBuilder, carriers, delete_filters
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.base.named import add_name
-from netorch.control.base.quotas import check_room
+from netorch.control.base.quotas import check_growth
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes
@@ -70,6 +70,7 @@ class PolicyPlanner:
         self._lists = {stored.record.name: stored for stored in records.of(PrefixList).values()}
         self._groups = {stored.record.name: stored for stored in records.of(SecurityGroup).values()}
         self._acls = {stored.record.name: stored for stored in records.of(NetworkAcl).values()}
+        self._peers_before = Peers({}, {stored.record.id: stored for stored in self._lists.values()})
         self._planned = dict(self._groups)  # the groups by name as they will be
         self._names = peer_names(
             records.each(SecurityGroup),
@@ -82,9 +83,9 @@ class PolicyPlanner:
         where = f"VPC {self._decl.owner}/{self._decl.name}"
         groups = _with_default(self._decl.security_groups, DEFAULT_GROUP)
         acls = _with_default(self._decl.network_acls, DEFAULT_ACL)
-        check_room(self._quotas, "PrefixListLimitExceeded", where, len(self._decl.prefix_lists))
-        check_room(self._quotas, "SecurityGroupLimitExceeded", where, len(groups))
-        check_room(self._quotas, "NetworkAclLimitExceeded", where, len(acls))
+        check_growth(self._quotas, "PrefixListLimitExceeded", where, len(self._lists), len(self._decl.prefix_lists))
+        check_growth(self._quotas, "SecurityGroupLimitExceeded", where, len(self._groups), len(groups))
+        check_growth(self._quotas, "NetworkAclLimitExceeded", where, len(self._acls), len(acls))
         for prefix_list in self._decl.prefix_lists:
             self._plan_list(prefix_list)
         for group in groups:
@@ -129,10 +130,13 @@ class PolicyPlanner:
             self._note(Action.DELETE, "prefix-list", prefix_list.record)
         delete_filters(self._builder, self._records.vpc.record, groups, lists)
 
-    def groups_of(self, names: Sequence[str]) -> dict[str, Stored[SecurityGroup]]:
-        """Return the groups of an interface by id, in the order in which they are stored; no names: the default one."""
+    def groups_of(self, names: Sequence[str], had: int = 0) -> dict[str, Stored[SecurityGroup]]:
+        """Return the groups of an interface by id, in the order in which they are stored; no names: the default one.
+
+        `had` is in how many it was.
+        """
         found = [self._planned[name] for name in names or [DEFAULT_NAME]]
-        room_for_memberships(f"VPC {self._decl.owner}/{self._decl.name}", len(found), self._quotas)
+        room_for_memberships(f"VPC {self._decl.owner}/{self._decl.name}", len(found), self._quotas, had)
         return {stored.record.id: stored for stored in sorted(found, key=lambda stored: stored.record.id)}
 
     def _plan_list(self, decl: PrefixListDecl) -> None:
@@ -186,7 +190,8 @@ class PolicyPlanner:
             egress=self._rules(before, Direction.EGRESS, egress, peers),
             tags=decl.tags,
         )
-        peers.within_quota(wanted, self._quotas)
+        had = self._peers_before.counts(before)
+        peers.within_quota(wanted, self._quotas, had)
         existed = decl.name in self._groups
         if wanted != before:
             change_rules(self._builder.step(), stored, wanted, peers)
@@ -222,7 +227,7 @@ class PolicyPlanner:
         where = f"network ACL {decl.name!r} in VPC {self._decl.name}"
         for direction, entries in ((Direction.INGRESS, decl.ingress), (Direction.EGRESS, decl.egress)):
             wanted = with_entries(wanted, direction, [make_entry(where, _entry(entry)) for entry in entries])
-        room_for_entries(wanted, self._quotas)
+        room_for_entries(wanted, self._quotas, before)
         self.acl_ids[decl.name] = "" if wanted.is_default else wanted.id
         if wanted == before:
             return

@@ -22,6 +22,7 @@ from netorch.control.base.routes import (
     make_route,
     ranges_of_subnets,
     room_for_routes,
+    route_counts,
     route_text,
     where_of,
     with_routes,
@@ -131,7 +132,8 @@ class RouteTablePlanner:
         where = f"{where_of(before)} in VPC {self._decl.name}"
         made = [make_route(where, _words(text), around) for text in decl.routes]
         wanted = msgspec.structs.replace(with_routes(before, made), tags=decl.tags)
-        room_for_routes(wanted, around.lists, self._builder.quotas_of(self._decl.owner))
+        had = route_counts(before, self._builder.lists_before(self._records.vni))
+        room_for_routes(wanted, around.lists, self._builder.quotas_of(self._decl.owner), had)
         if wanted != stored.record:
             change_routes(self._builder.step(), stored, wanted, around)
         if wanted != before and decl.name in self._stored:

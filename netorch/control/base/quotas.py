@@ -88,6 +88,12 @@ def check_room(quotas: Quotas, code: str, where: str, count: int, what: str = ""
     raise ApiError(code, f"{where}: has its {limit} {what or noun} already; {fix}")
 
 
+def check_growth(quotas: Quotas, code: str, where: str, had: int, count: int, what: str = "") -> None:
+    """As `check_room`, but for what had `had` before: a quota may have been lowered since, and refuses nothing but growth."""
+    if count > had:
+        check_room(quotas, code, where, count, what)
+
+
 def quota_key(owner: str) -> str:
     """Return where an owner's own limits are stored."""
     return f"quota/{owner}"

@@ -9,11 +9,11 @@ VPC's mark (`netorch.control.base.uses`), and whoever changes what routes depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from netorch.control.base.quotas import Quotas, check_room
+from netorch.control.base.quotas import Quotas, check_growth
 from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError
@@ -150,20 +150,20 @@ def with_routes(table: RouteTable, routes: Iterable[VpcRoute]) -> RouteTable:
     return msgspec.structs.replace(table, routes=tuple(sorted(own, key=lambda route: destination_order(route.destination))))
 
 
-def room_for_routes(
-    table: RouteTable, lists: Mapping[str, Stored[PrefixList]], quotas: Quotas, before: Sequence[VpcRoute] = ()
-) -> None:
-    """Refuse a table with too many routes of an IP version, if it has more of them than `before`: a quota may be lowered later.
+def route_counts(table: RouteTable, lists: Mapping[str, Stored[PrefixList]]) -> Mapping[int, int]:
+    """Return how many routes a table has for its quota, by IP version."""
+    return counts(table.routes, {list_id: stored.record for list_id, stored in lists.items()})
+
+
+def room_for_routes(table: RouteTable, lists: Mapping[str, Stored[PrefixList]], quotas: Quotas, had: Mapping[int, int]) -> None:
+    """Refuse a table with too many routes of an IP version, and with more of them than it `had`.
 
     Raises:
       ApiError: RouteLimitExceeded.
     """
-    sizes = {list_id: stored.record for list_id, stored in lists.items()}
-    had = counts(before, sizes)
-    for version, count in counts(table.routes, sizes).items():
-        if count > had[version]:
-            what = f"routes of IPv{version} ({count} with what is asked for)"
-            check_room(quotas, "RouteLimitExceeded", where_of(table), count, what)
+    for version, count in route_counts(table, lists).items():
+        what = f"routes of IPv{version} ({count} with what is asked for)"
+        check_growth(quotas, "RouteLimitExceeded", where_of(table), had[version], count, what)
 
 
 def where_of(table: RouteTable) -> str:
