@@ -20,8 +20,8 @@ from typing import Final
 
 from netorch.compiler.base import HostView, Middlebox, TableRoutes, VpcPart, VpcView
 from netorch.compiler.inlets import way_in
-from netorch.model.addr import format_ip
 from netorch.model.routing.effective import Effective
+from netorch.model.routing.next_hop import target_hop
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -74,12 +74,6 @@ def _way_out(view: VpcView, table: TableRoutes, route: Effective, box: Middlebox
     yield Route(vni=vni, table=where, dst=str(route.prefix), via=hop, ifname=vxlan, metric=metric, mtu=mtu)
     yield Neighbour(vni=vni, ifname=vxlan, dst=hop, lladdr=mac)
     yield Fdb(vni=vni, ifname=vxlan, lladdr=mac, dst=vtep)
-
-
-def target_hop(target_id: str, version: int) -> str:
-    """Return the next hop that stands for a target; 240.0.0.0/4 and fe80::4f:0:0/96 are never on a wire."""
-    number = int(target_id[-8:], 16)
-    return format_ip(4, 0xF0000000 | number & 0x0FFFFFFF) if version == 4 else format_ip(6, 0xFE80 << 112 | 0x4F << 32 | number)
 
 
 def _nowhere(view: VpcView, table: TableRoutes, route: Effective, kind: str, metric: int = 0) -> Route:

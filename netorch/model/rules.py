@@ -24,6 +24,7 @@ MAX_DESCRIPTION: Final = 255  # EC2's, of groups and of rules
 MAX_ENTRIES: Final = 1000  # EC2's, of a prefix list
 RESERVED_TAG_PREFIXES: Final = ("aws:", "netorch:")
 PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with it would not hear its router
+GATEWAY_OUI: Final = "02:4f:"  # what the addresses of gateways, and of the ends of cables, begin with
 
 NAME_RULE: Final = "use 1 to 255 letters, digits, '.', '_' and '-', a letter or digit first"
 HOST_NAME_RULE: Final = "use 1 to 63 letters, digits, '.', '_' and '-', a letter or digit first"
@@ -238,6 +239,8 @@ def mac(text: str) -> str | Violation:
         return Violation(f"{text} is no address", "write a unicast one, e.g. 02:00:00:00:00:01")
     if canonical == PORT_MAC:
         return Violation(f"{text} is the router's own end of every port", "choose another one")
+    if canonical.startswith(GATEWAY_OUI):
+        return Violation(f"{text} is one of the addresses of gateways", "choose another one, e.g. 02:00:00:00:00:01")
     return canonical
 
 
