@@ -51,6 +51,8 @@ from policy import skeleton
 from policy.acl import acl_chain, allows_everything
 from policy.groups import MOST_ENTRIES, GroupRules, group_chain, peers_left_out, references
 
+# What is sent to an interface of this host comes back to `forward`, which leads it to the receiver's chains.
+_ENTER: Final = {Direction.EGRESS: "jump", Direction.INGRESS: "goto"}
 _IDENTITY_SPEC: Final = {4: "type ipv4_addr : mark", 6: "type ipv6_addr : mark"}
 
 
@@ -71,7 +73,8 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
         for direction in Direction:
-            yield _overlay(view, skeleton.POLICY_MAPS[direction.value], port, f"goto {_border_name(view, item, direction)}")
+            verdict = f"{_ENTER[direction]} {_border_name(view, item, direction)}"
+            yield _overlay(view, skeleton.POLICY_MAPS[direction.value], port, verdict)
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:

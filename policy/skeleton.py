@@ -28,6 +28,7 @@ OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
   as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
   belongs to no connection is looked up again, as the VRF's: in the zone of all the others it would meet a stranger's.
+  Verification is asked for where a packet from another host gets its zone, or is let past without one (`authenticated`).
   What stands behind an authentication header of IPv6 is seen by connection tracking and not by rules, so it would begin, under
   a rule for protocol 51, connections that no rule permits. Such packets are in no connection: each is evaluated by itself.
   A fragment of IPv6 whose chain of headers goes on in another one is `invalid`: such a header, or an ICMP error that the port's
@@ -228,10 +229,10 @@ counter suppressed {
 chain zones {
     type filter hook prerouting priority -450; policy accept;
     ct state != invalid accept
-    meta mark != CHECKED meta priority != VERIFIED jump unproven
     meta nfproto ipv6 jump headers
     ip frag-off & 16383 != 0 jump fragments
     meta mark CHECKED ct zone set iifname map @port_zone accept
+    meta priority != VERIFIED jump unproven
     ct zone set iifname map @zone accept
     meta mark FOR_OTHERS ct zone set iifname map @port_zone accept
     meta mark != CHECKED iifname "v-*" goto drop_unchecked
@@ -253,6 +254,7 @@ chain fragments {
     update @fragment_bytes { iif limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto drop_fragments
 }
 chain authenticated {
+    meta priority != VERIFIED jump unproven
     meta mark != { CHECKED, FOR_OTHERS } iifname "v-*" goto drop_unchecked
     notrack
     accept
@@ -260,7 +262,7 @@ chain authenticated {
 chain forward {
     type filter hook forward priority -20; policy drop;
     meta mark != CHECKED jump not_from_itself
-    jump from_port
+    meta mark set 0x0 meta sdifname vmap @egress_policy
     meta mark SENT meta mark set 0x0 oifname vmap @ingress_policy
     goto drop_no_policy
 }
@@ -269,11 +271,6 @@ chain not_from_itself {
     oifname vmap @ingress_policy
     oifgroup VXLAN_GROUP goto relay
     oifgroup PEERING_GROUP goto drop_transit
-    goto drop_no_policy
-}
-chain from_port {
-    meta mark set 0x0
-    meta sdifname vmap @egress_policy
     goto drop_no_policy
 }
 chain for_others {

@@ -100,7 +100,7 @@ CHAINS = (ACL_CHAIN, EGRESS_CHAIN, INGRESS_CHAIN, BORDER_CHAIN)
 def verdicts(port: str) -> tuple[NftElement, ...]:
     """Return the elements that lead a port's packets to the VPC's chains."""
     return (
-        element("egress_policy", port, value=f"goto {BORDER}"),
+        element("egress_policy", port, value=f"jump {BORDER}"),
         element("ingress_policy", port, value=f"goto {INGRESS}"),
     )
 

@@ -28,6 +28,8 @@ from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.state.owner import overlay_netns
 from policy.nftgen import raw
+from policy.skeleton import FRAGMENT_MBYTES_PER_S, FRAGMENTS_PER_S
+from policy.underlay import VERIFIED
 
 EVERYONE = "0.0.0.0/0"
 PAIR = "10.44.0.0/16"  # both instances
@@ -149,11 +151,13 @@ def _acl(acl_id: str) -> NetworkAcl:
 
 
 # What an expert types for this host and its one instance under `Policy.full`, equal in function to what netorch loads:
-# - VXLAN packets are verified by all that netorch compares, and spoofing is stopped at the port, before anything is kept; so are
-#   ICMP errors about packets that were not to the instance.
+# - VXLAN packets are verified by all that netorch compares, and bear a priority without which the overlay takes none.
+# - Spoofing is stopped at the port, before anything is kept; so are ICMP errors about packets that were not to the instance.
+# - What a device sends in fragments has a rate, in packets and in bytes.
 # - The VPC has its own conntrack zone, known from the device before defragmentation.
 # - The subnet's ACL is stateless and evaluates every packet that crosses the border, first, by its own ports and addresses.
-# - A group's permission is needed for a connection's first packet only; a mark says that it was given, to related ones too.
+# - A group's permission is needed for a connection's first packet, and for each SYN; a mark says that it was given, to related
+#   packets too. The flags are compared first: they tell of most packets that they are no SYN, whatever their protocol is.
 # - What comes from the overlay does not go back to it, what is not permitted is dropped and counted.
 # - A VPC with too many connections may not open new ones: whatever measures that puts its zone into a set from which it expires.
 # It needs not tell which of a connection's two ends gave the permission, since only one of them is here.
@@ -170,9 +174,28 @@ table inet hand {
     set crowded {
         typeof ct zone; size 65535; timeout 10s
     }
+    set fragment_packets {
+        typeof iif; size 65535; flags dynamic,timeout; timeout 10s
+    }
+    set fragment_bytes {
+        typeof iif; size 65535; flags dynamic,timeout; timeout 10s
+    }
     chain zones {
         type filter hook prerouting priority -450; policy accept;
-        ct zone set iifname map { "%(port)s" : 1, "vx%(number)d" : 1, "vrf%(number)d" : 1 }
+        ct state != invalid accept
+        ip frag-off & 16383 != 0 jump fragments
+        iifname vmap { "%(port)s" : goto own, "vx%(number)d" : goto verified, "vrf%(number)d" : goto own }
+    }
+    chain fragments {
+        update @fragment_packets { iif limit rate over %(fragments)d/second burst %(fragments)d packets } counter drop
+        update @fragment_bytes { iif limit rate over %(mbytes)d mbytes/second burst %(mbytes)d mbytes } counter drop
+    }
+    chain verified {
+        meta priority != %(verified)s counter drop
+        ct zone set 1
+    }
+    chain own {
+        ct zone set 1
     }
     chain forward {
         type filter hook forward priority 0; policy drop;
@@ -180,14 +203,16 @@ table inet hand {
     }
     chain leaves {
         ip daddr != %(subnet)s ip daddr . th dport . meta l4proto != @acl counter drop
-        ct mark 1 accept
+        ct mark 1 @th,104,8 & 0x17 != 0x2 accept
+        ct mark 1 meta l4proto != tcp accept
         ip daddr . th dport . meta l4proto @group goto permitted
         counter drop
     }
     chain arrives {
         oifname != "%(port)s" counter drop
         ip saddr != %(subnet)s ip saddr . th dport . meta l4proto != @acl counter drop
-        ct mark 1 accept
+        ct mark 1 @th,104,8 & 0x17 != 0x2 accept
+        ct mark 1 meta l4proto != tcp accept
         ip saddr . th dport . meta l4proto @group goto permitted
         counter drop
     }
@@ -223,6 +248,9 @@ def values(here: Side, there: Side) -> dict[str, object]:
         "own": raw(here.address),
         "port": port_name_in(overlay_netns(here.host)),
         "mac": here.mac,
+        "verified": VERIFIED,
+        "fragments": FRAGMENTS_PER_S,
+        "mbytes": FRAGMENT_MBYTES_PER_S,
         "address": here.address,
         "number": VNI,
         "subnet": here.subnet,

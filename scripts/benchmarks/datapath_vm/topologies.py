@@ -243,7 +243,7 @@ table inet hand {
     chain verify {
         type filter hook input priority -10; policy accept;
         udp dport != 4789 accept
-        @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers accept
+        @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @peers meta priority set %(verified)s accept
         udp dport 4789 counter drop
     }
 }

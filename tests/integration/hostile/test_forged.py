@@ -14,6 +14,7 @@ from netorch.compiler.base import router_mac
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.ids import vni_of
+from netorch.model.security import AH, UDP
 from tests.rig.packets import (
     ETH_P_ARP,
     ETH_P_IP,
@@ -97,6 +98,13 @@ def inner(world: World, source: str, destination: str, payload: bytes, *, router
     return ethernet(router_mac(router), router_mac("192.0.2.12"), ethertype, udp(source, destination, payload))
 
 
+def authenticated(frame: bytes) -> bytes:
+    """Return a frame of IPv6 and UDP with an authentication header between the two. Source: RFC 4302 section 2."""
+    header, ip, segment = frame[:14], frame[14:54], frame[54:]
+    length = int.from_bytes(ip[4:6], "big") + 24
+    return header + ip[:4] + length.to_bytes(2, "big") + bytes((AH,)) + ip[7:] + bytes((UDP, 4)) + bytes(22) + segment
+
+
 FORGED = {
     "a stranger with a right inner source": ("stranger", "198.51.100.9", 20000, "10.44.12.5", "10.44.12.4"),
     "a stranger, IPv6 inside": ("stranger", "198.51.100.9", 20000, B6, A6),
@@ -139,14 +147,16 @@ def test_nothing_arrives_unverified_while_the_hosts_own_tables_are_flushed(forge
         another = nftables.Nftables()
     os.close(descriptor)
     ways = (("10.44.12.5", "10.44.12.4"), (B6, A6))
+    frames = [inner(forgery, source, destination, b"unproven") for source, destination in ways]
+    frames.append(authenticated(frames[-1]))
     with PacketListener(forgery.instance("acme/a").id) as listener:
         with agent.busy:  # as slow as an agent can be
             assert another.cmd("flush ruleset")[0] == 0
-            for source, destination in ways:
-                for sender, outer in (("stranger", "198.51.100.9"), ("hv3", "192.0.2.13"), ("hv2", "192.0.2.12")):
-                    frame = inner(forgery, source, destination, b"unproven")
+            senders = (("stranger", "198.51.100.9"), ("hv3", "192.0.2.13"), ("hv2", "192.0.2.12"))
+            for frame in frames:
+                for sender, outer in senders:
                     send_vxlan(sender, outer, "192.0.2.11", vxlan(20000, frame))
-            wait_for(lambda: forgery.counters("hv1")["unproven"] == 3 * len(ways), "the drops to be counted")
+            wait_for(lambda: forgery.counters("hv1")["unproven"] == len(senders) * len(frames), "the drops to be counted")
             assert not listener.hears(b"unproven")
         for source, destination in ways:
             wait_for(lambda ends=(source, destination): _arrives(forgery, listener, *ends), "the table to be back")  # type: ignore[misc]

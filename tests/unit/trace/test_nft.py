@@ -143,7 +143,7 @@ RULES = (
     INGRESS,
     NftMap(vni=VNI, name="identity-001388.4", spec="type ipv4_addr : mark"),
     element("identity-001388.4", B, value="0x9"),
-    element("egress_policy", PORT_A, value="goto egress-001388-00000007"),
+    element("egress_policy", PORT_A, value="jump egress-001388-00000007"),
     element("ingress_policy", PORT_B, value="goto ingress-001388-00000007"),
 )
 
@@ -265,4 +265,4 @@ def test_a_table_that_somebody_altered_is_not_followed() -> None:
 def test_a_chain_that_leads_round_in_circles_is_an_error() -> None:
     loop = NftChain(vni=VNI, name="egress-001388-00000007", rules=("goto egress-001388-00000007",))
     with pytest.raises(TraceError, match="circles"):
-        forward(loop, element("egress_policy", PORT_A, value="goto egress-001388-00000007"), packet=tcp(A, B))
+        forward(loop, element("egress_policy", PORT_A, value="jump egress-001388-00000007"), packet=tcp(A, B))
