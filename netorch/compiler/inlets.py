@@ -29,12 +29,12 @@ from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, UNREACHABLE_ME
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Settings, vrf_of
 from netorch.state.names import inlet_name, to_inlet_name, vrf_table
 from netorch.state.sysctls import CABLE_V6, VRF_V6, device_sysctls
-from netorch.state.tc import REDIRECTED, Clsact, Receive, Redirect, TcFilter
+from netorch.state.tc import REDIRECTED, Clsact, Match, Receive, Redirect, TcFilter
 
 # The near end of every cable to an inlet, and the addresses that stand for the far end. They are never on a wire.
 NEAR_MAC: Final = "02:4f:ff:ff:ff:01"
 HOPS: Final = {4: "192.0.0.9", 6: "fe80::4f:0:9"}
-PREF: Final = 10  # of the filters of a VXLAN device
+STEP: Final = 10  # of the filters of a VXLAN device
 _EVERYTHING: Final = {4: "0.0.0.0/0", 6: "::/0"}
 _METRIC: Final = {4: 0, 6: IPV6_METRIC}
 
@@ -95,8 +95,7 @@ def _filter(view: VpcView, eni: NetworkInterface) -> Iterator[KernelObject]:
     """Yield what takes packets to the interface's MAC off the VXLAN device."""
     yield Clsact(vni=view.vni, ifname=view.vxlan)
     actions = (Receive(mark=REDIRECTED), Redirect(inlet_name(view.vni, eni.id)))
-    handle = int(eni.id[-8:], 16) & 0x7FFFFFFF or 1
-    yield TcFilter(vni=view.vni, ifname=view.vxlan, pref=PREF, handle=handle, dst_mac=eni.mac, actions=actions)
+    yield TcFilter(vni=view.vni, ifname=view.vxlan, step=STEP, match=Match(dst_mac=eni.mac), actions=actions)
 
 
 def way_in(view: VpcView, eni: NetworkInterface, table: int, dst: str) -> Route:

@@ -31,6 +31,13 @@ class TableUse(msgspec.Struct, frozen=True, kw_only=True):
     most: int
 
 
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """What a filter has taken since it was made, or changed. At egress the bytes include the Ethernet header."""
+
+    packets: int
+    bytes: int
+
+
 class Seen(msgspec.Struct, frozen=True):
     """The kernel now holds this object (new or changed)."""
 

@@ -55,6 +55,19 @@ PROBES = (
         why_needed="routes to an interface with source/destination check off",
     ),
     Probe(
+        name="tc nat",
+        command="ip link add p6 type veth peer name p7 && tc qdisc add dev p6 clsact && "
+        "tc filter add dev p6 egress protocol ip pref 10 flower src_ip 10.0.0.1 action nat egress 10.0.0.1/32 198.51.100.1 && "
+        "tc filter add dev p6 egress pref 20 flower action drop",
+        why_needed="public addresses at an internet gateway",
+    ),
+    Probe(
+        name="tc ematch",
+        command="ip link add p8 type veth peer name p9 && tc qdisc add dev p8 clsact && "
+        "tc filter add dev p8 ingress pref 10 basic match 'not meta(priority eq 1)' action drop",
+        why_needed="that nothing unverified leaves by an internet gateway",
+    ),
+    Probe(
         name="nft inet",
         command=_nft(
             "table inet p { map z { typeof iifname : ct zone; }; "

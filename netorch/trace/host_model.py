@@ -11,7 +11,7 @@ from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key, link_key, u
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import CableEnd, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.tc import TcFilter
+from netorch.state.tc import INGRESS, Match, StrangeFilter, TcFilter
 from netorch.trace.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
@@ -76,15 +76,15 @@ class HostModel:
 
     def filter(self, ifname: str, lladdr: str) -> TcFilter | None:
         """Return what a device does with packets to a MAC. Raises TraceError where there is a filter that is not netorch's."""
-        found = [obj for obj in self._filters if obj.ifname == ifname]
-        for obj in found:
-            if obj.strange:
+        for obj in self._filters:
+            if isinstance(obj, StrangeFilter) and obj.ifname == ifname:
                 raise TraceError(f"{obj.text()}: it is not netorch's; the host's kernel has drifted")
-        return min((obj for obj in found if obj.dst_mac == lladdr), key=lambda obj: obj.pref, default=None)
+        ours = (obj for obj in self._filters if isinstance(obj, TcFilter) and (obj.ifname, obj.hook) == (ifname, INGRESS))
+        return min((obj for obj in ours if obj.match == Match(dst_mac=lladdr)), key=lambda obj: obj.pref, default=None)
 
     @cached_property
-    def _filters(self) -> list[TcFilter]:
-        return [obj for obj in self.objects.values() if isinstance(obj, TcFilter)]
+    def _filters(self) -> list[TcFilter | StrangeFilter]:
+        return [obj for obj in self.objects.values() if isinstance(obj, TcFilter | StrangeFilter)]
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None when it is not there or not up."""

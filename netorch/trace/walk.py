@@ -29,7 +29,7 @@ from netorch.model.packet import Packet
 from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import is_inlet, vni_of_table
-from netorch.state.tc import Receive
+from netorch.state.tc import INGRESS, Receive, Redirect
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.host_model import Device, HostModel
 from netorch.trace.nft import HookVerdict, Ruleset
@@ -270,12 +270,14 @@ class _Walker:
             if isinstance(action, Receive):
                 skb.mark = action.mark
                 continue
+            if not isinstance(action, Redirect) or action.hook != INGRESS:
+                break
             inlet = host_model.link(action.ifname)
             if inlet is None:
                 self._die(host_model.name, Place.INLET, f"{vxlan.ifname} to {action.ifname}, which is not up", Code.PORT_MISSING)
             self._note(host_model.name, Place.INLET, f"{vxlan.ifname} to {inlet.ifname}: {lladdr}")
             return self._through(host_model, inlet, skb)
-        raise TraceError(f"{found.text()}: it leads nowhere; the host's kernel has drifted")
+        raise TraceError(f"{found.text()}: it leads to no inlet; the host's kernel has drifted")
 
     def _tunnel(self, host_model: HostModel, vxlan: Vxlan, next_hop: str) -> str:
         """Follow the packet to another host."""

@@ -7,7 +7,7 @@ import errno
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.tc.driver import Tc
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.tc import TcFilter
+from netorch.state.tc import StrangeFilter, TcFilter
 
 
 class FakeTc(FakeDriver):
@@ -22,4 +22,10 @@ class FakeTc(FakeDriver):
                 raise OSError(errno.ENODEV, "")
             if not self.host.there(obj.parent or ()):
                 raise OSError(errno.EINVAL, "the device has no clsact")
+            if any(_at_its_pref(obj, other) for other in self.host.objects.values()):
+                raise OSError(errno.EINVAL, "its pref has filters of another kind or protocol")
         super().check(obj)
+
+
+def _at_its_pref(obj: TcFilter, other: KernelObject) -> bool:
+    return isinstance(other, StrangeFilter) and (other.ifname, other.hook, other.pref) == (obj.ifname, obj.hook, obj.pref)

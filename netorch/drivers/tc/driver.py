@@ -6,17 +6,18 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
+from netorch.drivers.base import Count, Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError, arrived, open_socket, skip_ports
 from netorch.drivers.rtnl.entries import failure
 from netorch.drivers.rtnl.port import index_in
 from netorch.drivers.rtnl.uapi import RTM, RTNLGRP
 from netorch.drivers.tc import decode, encode
+from netorch.drivers.tc.actions import Names
 from netorch.drivers.tc.uapi import TCMSG
 from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.op import Create, Delete, Failure, Op
-from netorch.state.tc import Clsact, TcFilter
+from netorch.state.tc import Clsact, StrangeFilter, TcFilter
 
 _QUEUE_BYTES: Final = 4 << 20
 _DATAGRAMS: Final = 1 << 16  # more than the queue holds
@@ -29,7 +30,7 @@ class Tc:
     netns: Final = OVERLAY
     kinds: Final = frozenset({Clsact.kind, TcFilter.kind})
 
-    def __init__(self, overlay_fd: int, names: Callable[[], decode.Names]) -> None:
+    def __init__(self, overlay_fd: int, names: Callable[[], Names]) -> None:
         """Open the namespace. Raises OSError."""
         self._names = names
         self._channel = Channel(overlay_fd)
@@ -68,6 +69,21 @@ class Tc:
         hard = ((sent[i], refusal) for i, refusal in refused.items() if not _tolerated(sent[i], refusal.errno))
         return failures + [failure(op, refusal) for op, refusal in hard]
 
+    def counts(self, ifname: str) -> dict[Key, Count]:
+        """Return what each filter of a device has taken; nothing if there is no such device. Cost: two dumps.
+
+        Raises:
+          KernelError: the kernel refused.
+        """
+        names = self._names()
+        device = next((number for number, name in names.items() if name == ifname), None)
+        if device is None:
+            return {}
+        try:
+            return {found.key: decode.count(body) for found, body in self._filters(device, names)}
+        except OSError as error:
+            raise KernelError(f"count what the filters of {ifname} take", error.errno or 0, str(error)) from error
+
     def events(self) -> list[KernelEvent]:
         """Return what others have changed since the last call; never blocks."""
         found: list[KernelEvent] = []
@@ -92,14 +108,15 @@ class Tc:
                 continue
             yield found
             if isinstance(found, Clsact):
-                yield from self._filters(decode.device_number(body), names)
+                yield from (each for each, _ in self._filters(decode.device_number(body), names))
 
-    def _filters(self, device: int, names: decode.Names) -> Iterator[TcFilter]:
+    def _filters(self, device: int, names: Names) -> Iterator[tuple[TcFilter | StrangeFilter, bytes]]:
+        """Yield a device's filters, each with its message."""
         for hook in encode.HOOKS.values():
             for _, _, body in self._channel.dump(RTM.GETTFILTER, encode.head_of(device, parent=hook)):
                 found = decode.tc_filter(body, names)
                 if found is not None:
-                    yield found
+                    yield found, body
 
     def _event(self, kind: int, body: bytes) -> list[KernelEvent]:
         names = self._names()

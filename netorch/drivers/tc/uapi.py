@@ -1,6 +1,6 @@
 """The kernel's numbers of traffic control, by the names that its headers give them.
 
-Source: linux/pkt_sched.h, pkt_cls.h, tc_act/tc_skbedit.h, tc_act/tc_mirred.h, if_ether.h.
+Source: linux/pkt_sched.h, pkt_cls.h, gen_stats.h, if_ether.h, tc_act/tc_{gact,mirred,nat,skbedit}.h, tc_ematch/tc_em_meta.h.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class TCMSG:
 
 
 class TC_H:
-    """Handles: clsact as a handle and as a parent, and the parent of the filters at its ingress."""
+    """Handles: clsact as a handle and as a parent, and the parents of the filters at its ingress and egress."""
 
     CLSACT_HANDLE, CLSACT, INGRESS, EGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3
 
@@ -27,19 +27,50 @@ class TCA:
 class FLOWER:
     """TCA_FLOWER_: options of a flower filter. FLAGS and IN_HW_COUNT tell of offload to hardware."""
 
-    ACT, KEY_ETH_DST, KEY_ETH_DST_MASK, FLAGS, IN_HW_COUNT = 3, 4, 5, 22, 86
+    ACT, KEY_ETH_DST, KEY_ETH_DST_MASK, KEY_ETH_TYPE = 3, 4, 5, 8
+    KEY_IPV4_SRC, KEY_IPV4_SRC_MASK, KEY_IPV4_DST, KEY_IPV4_DST_MASK = 10, 11, 12, 13
+    KEY_IPV6_SRC, KEY_IPV6_SRC_MASK, KEY_IPV6_DST, KEY_IPV6_DST_MASK = 14, 15, 16, 17
+    FLAGS, IN_HW_COUNT = 22, 86
+
+
+class BASIC:
+    """TCA_BASIC_: options of a basic filter. PCNT counts packets."""
+
+    EMATCHES, ACT, PCNT, PAD = 2, 3, 5, 6
+
+
+class EMATCH:
+    """TCA_EMATCH_TREE_: an expression of extended matches, and of one of them its kind (TCF_EM_META) and flags."""
+
+    HDR, LIST = 1, 2
+    META = 4
+    INVERT = 4
+
+
+class META:
+    """TCA_EM_META_: a comparison of two values, and what they are: kinds of numbers (TCF_META_TYPE_INT, shifted), an operator."""
+
+    HDR, RVALUE = 1, 3
+    VALUE, PRIORITY = 1 << 12, 1 << 12 | 6
+    EQ = 0
 
 
 class ACT:
     """TCA_ACT_: attributes of an action."""
 
-    KIND, OPTIONS = 1, 2
+    KIND, OPTIONS, STATS = 1, 2, 4
+
+
+class STATS:
+    """TCA_STATS_: what has been counted. PKT64 is there when the packets in BASIC are too many for 32 bits."""
+
+    BASIC, PKT64 = 1, 8
 
 
 class SKBEDIT:
     """TCA_SKBEDIT_: options of skbedit. TM and PAD say nothing of what it does."""
 
-    TM, PARMS, MARK, PAD, PTYPE, MASK, FLAGS = 1, 2, 5, 6, 7, 8, 9
+    TM, PARMS, MARK, PAD, PTYPE, MASK = 1, 2, 5, 6, 7, 8
 
 
 class MIRRED:
@@ -48,7 +79,20 @@ class MIRRED:
     TM, PARMS, PAD = 1, 2, 3
 
 
-TC_ACT_PIPE, TC_ACT_STOLEN = 3, 4
-TCA_INGRESS_REDIR = 3
+class GACT:
+    """TCA_GACT_: options of gact."""
+
+    TM, PARMS, PAD = 1, 2, 4
+
+
+class NAT:
+    """TCA_NAT_: options of nat, and the flag (TCA_NAT_FLAG_EGRESS) that it is the source address's."""
+
+    PARMS, TM, PAD = 1, 2, 3
+    EGRESS = 1
+
+
+TC_ACT_OK, TC_ACT_SHOT, TC_ACT_PIPE, TC_ACT_STOLEN = 0, 2, 3, 4
+TCA_EGRESS_REDIR, TCA_INGRESS_REDIR = 1, 3
 PACKET_HOST = 0
-ETH_P_ALL = 0x0003
+ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD

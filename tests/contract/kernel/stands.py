@@ -22,7 +22,7 @@ from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import overlay_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
-from netorch.state.tc import Clsact, Receive, Redirect, TcFilter
+from netorch.state.tc import Clsact, Match, Receive, Redirect, StrangeFilter, TcFilter
 from policy import nftgen, skeleton
 from tests import chains
 
@@ -47,7 +47,7 @@ CABLE = (
 )
 CLSACT = Clsact(vni=VNI, ifname="vx5000")
 FILTER = TcFilter(
-    vni=VNI, ifname="vx5000", pref=10, handle=0x12345678, dst_mac=MAC, actions=(Receive(mark=7), Redirect(CABLE[0].ifname))
+    vni=VNI, ifname="vx5000", step=10, match=Match(dst_mac=MAC), actions=(Receive(mark=7), Redirect(CABLE[0].ifname))
 )
 LAST_ROUTE = Route(vni=VNI, table=VNI, dst="0.0.0.0/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
 PORT_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.11/32", ifname=PORT)
@@ -134,8 +134,8 @@ class Stand(Protocol):
         """Let somebody else rename a cable's end."""
         ...
 
-    def foreigner_filters(self, taken: TcFilter) -> None:
-        """Let somebody else drop all IPv4 packets of a device's, by a filter of this one's place."""
+    def foreigner_filters(self, theirs: StrangeFilter) -> None:
+        """Let somebody else drop all IPv4 packets of a device's, by a filter in this one's place."""
         ...
 
     def foreigner_switches(self, gro: Gro) -> None:
@@ -171,8 +171,7 @@ class FakeStand:
         for obj in (msgspec.structs.replace(other, peer=STRAY), IncompleteLink(ifname=STRAY)):
             self.fake.objects[obj.key] = obj
 
-    def foreigner_filters(self, taken: TcFilter) -> None:
-        theirs = msgspec.structs.replace(taken, dst_mac="", actions=(), strange="matchall of another hook or protocol")
+    def foreigner_filters(self, theirs: StrangeFilter) -> None:
         self.fake.disturb(Create(theirs))
 
     def foreigner_switches(self, gro: Gro) -> None:
@@ -209,7 +208,7 @@ class LinuxStand:
                 self._run("tc", "qdisc", "del", "dev", obj.ifname, "clsact")
             case TcFilter():
                 place = ("dev", obj.ifname, obj.hook, "pref", str(obj.pref), "handle", hex(obj.handle))
-                self._run("tc", "filter", "del", *place, "flower")
+                self._run("tc", "filter", "del", *place, obj.match.text().split()[0])
             case NftElement():
                 self._run("nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
             case PortChain():
@@ -227,8 +226,8 @@ class LinuxStand:
         self._run("ip", "link", "set", end.ifname, "down")
         self._run("ip", "link", "set", end.ifname, "name", STRAY)
 
-    def foreigner_filters(self, taken: TcFilter) -> None:
-        place = ("dev", taken.ifname, taken.hook, "protocol", "ip", "pref", str(taken.pref), "handle", hex(taken.handle))
+    def foreigner_filters(self, theirs: StrangeFilter) -> None:
+        place = ("dev", theirs.ifname, theirs.hook, "protocol", "ip", "pref", str(theirs.pref), "handle", hex(theirs.handle))
         self._run("tc", "filter", "add", *place, "matchall", "action", "drop")
 
     def foreigner_switches(self, gro: Gro) -> None:

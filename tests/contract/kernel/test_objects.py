@@ -13,7 +13,7 @@ from netorch.state.l3 import UNREACHABLE, Route, Rule
 from netorch.state.link import AdminUp, Gro, IncompleteLink, Sysctl
 from netorch.state.nft import NFT_KINDS, NftChain, NftTable
 from netorch.state.op import Create, Delete, Replace
-from netorch.state.tc import Receive, Redirect
+from netorch.state.tc import EGRESS, Drop, Nat, Receive, Redirect
 from policy import nftgen
 from tests import chains
 from tests.contract.kernel.stands import (
@@ -149,8 +149,9 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (VXLAN, msgspec.structs.replace(VXLAN, mtu=1400)),
     (VXLAN, msgspec.structs.replace(VXLAN, group=7)),
     (CABLE[0], msgspec.structs.replace(CABLE[0], mtu=1400)),
-    (FILTER, msgspec.structs.replace(FILTER, dst_mac="06:00:00:00:00:02")),
     (FILTER, msgspec.structs.replace(FILTER, actions=(Receive(mark=8), Redirect(CABLE[1].ifname)))),
+    (FILTER, msgspec.structs.replace(FILTER, actions=(Nat(EGRESS, "10.0.0.11/32", "198.51.100.5"), Redirect("vx5000", EGRESS)))),
+    (FILTER, msgspec.structs.replace(FILTER, actions=(Drop(),))),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
     (CHAIN, nftgen.port_chain(VNI, PORT, MAC, "10.0.0.12", ())),
     (chains.PEERS[0], msgspec.structs.replace(chains.PEERS[0], value="0x7")),

@@ -24,7 +24,7 @@ from netorch.state.link import CableEnd, Link, VethPort, Vrf
 from netorch.state.names import inlet_name, to_inlet_name, vrf_table
 from netorch.state.nft import ZONES, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
-from netorch.state.tc import Clsact, TcFilter
+from netorch.state.tc import Clsact, Match, TcFilter
 from tests.unit.agent.world import World
 
 DST, DST6 = "198.51.100.0/24", "2001:db8:99::/48"
@@ -111,7 +111,7 @@ def test_a_route_leads_to_the_interface_s_host_by_its_mac_and_there_into_its_inl
         far: f"vrf{shop.vni}.201",
     }
     taken = [obj for obj in shop.objects("hv3") if isinstance(obj, TcFilter)]
-    assert [(obj.ifname, obj.dst_mac, obj.needs) for obj in taken] == [(vxlan, eni.mac, ("link", "overlay", far))]
+    assert [(obj.ifname, obj.match, obj.needs) for obj in taken] == [(vxlan, Match(dst_mac=eni.mac), ("link", "overlay", far))]
     assert {(obj.dst, obj.ifname) for obj in shop.inlet("hv3")} == {(dst, port_name(eni.id)) for dst in ("0.0.0.0/0", "::/0")}
     shop.world.assert_settled()
 
