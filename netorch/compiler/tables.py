@@ -13,14 +13,13 @@ from netorch.state.names import MAIN_NUMBER
 
 
 def local_tables(vpc: Vpc, used: Iterable[RouteTable]) -> tuple[LocalTable, ...]:
-    """Return the tables that have a VRF, for those in use, of which one is the main table."""
+    """Return the tables that have a VRF, for those in use, of which one is the main table: the VPC's first VRF is among them."""
     found = []
     for table in used:
         inside = overrides(vpc, table.routes) if table.routes else ()
-        if table.main and inside:
-            found.append(LocalTable(id="", number=0))
         found.append(LocalTable(id=table.id, number=_vrf_number(table, inside), is_main=table.main, overrides=inside))
-    return tuple(found)
+    first = () if any(table.number == 0 for table in found) else (LocalTable(id="", number=0),)
+    return (*first, *found)
 
 
 def table_routes(
@@ -53,5 +52,8 @@ def routes_to_peers(vpc: Vpc, tables: Iterable[TableRoutes], peers: Mapping[int,
 
 
 def _vrf_number(table: RouteTable, inside: Collection[Prefix]) -> int:
-    """Return the number of a table's VRF; `inside` are the prefixes of the VPC that it routes elsewhere."""
-    return MAIN_NUMBER if table.main and inside else table.number
+    """Return the number of a table's VRF; `inside` are the prefixes of the VPC that it routes elsewhere.
+
+    It does not depend on which table is the main one: when that changes, ports change their VRF, and no table its own.
+    """
+    return table.number or (MAIN_NUMBER if inside else 0)

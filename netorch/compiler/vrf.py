@@ -3,9 +3,10 @@
 Each has a routing table with the router's addresses, the route table's routes (netorch.compiler.routes), the mappings and ports
 of the VPC, and a last route that lets nothing fall through to another table.
 
-The first one, vrf<vni>, is the main route table's. It is the VXLAN device's as well: packets that a route table of another host
-has sent here find their ports by it. A main table that routes addresses of the VPC elsewhere cannot serve them. Then it has a VRF
-of its own, as other tables have, and the first one is left with the local routes.
+The first one, vrf<vni>, is that of the route table that came with the VPC: the main one, unless another took its place. It is the
+VXLAN device's as well: packets that a route table of another host has sent here find their ports by it. A table that routes
+addresses of the VPC elsewhere cannot serve them. Then it has a VRF of its own, as other tables have, and the first one is left
+with the local routes, as it is where the main table is another one.
 """
 
 from __future__ import annotations

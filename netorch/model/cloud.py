@@ -6,6 +6,7 @@ turns it into records.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 import msgspec
@@ -33,11 +34,20 @@ class HostDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A route table. Its local routes are implicit. The one named `main` comes with the VPC; left out, it has no others."""
+    """A route table. Its local routes are implicit.
+
+    The VPC's main one is the one with `main`, else the one named `main`; that may be left out, and has no other routes then.
+    """
 
     name: str
+    main: bool = False
     routes: list[str] = []  # e.g. `0.0.0.0/0 via eni fw-1`
     tags: Tags = {}
+
+
+def main_name(tables: Iterable[RouteTableDecl]) -> str:
+    """Return the name of the main one of a VPC's declared tables."""
+    return next((table.name for table in tables if table.main), MAIN_ROUTE_TABLE)
 
 
 class PrefixListDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

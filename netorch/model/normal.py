@@ -25,6 +25,7 @@ from netorch.model.cloud import (
     PrefixListDecl,
     RouteTableDecl,
     SecurityGroupDecl,
+    main_name,
 )
 from netorch.model.routing.target import LOCAL
 from netorch.model.routing.text import RouteWords, destination_order, parse_route
@@ -52,9 +53,10 @@ def normal_acls(decls: Iterable[NetworkAclDecl]) -> list[NetworkAclDecl]:
 
 
 def normal_tables(decls: Iterable[RouteTableDecl]) -> list[RouteTableDecl]:
-    """Return route tables in the one way to write them, without a main one that has local routes only."""
-    found = sorted((_table(decl) for decl in decls), key=lambda decl: decl.name)
-    return [decl for decl in found if decl != RouteTableDecl(name=MAIN_ROUTE_TABLE)]
+    """Return route tables in the one way to write them, without a main one of that name that has local routes only."""
+    found = sorted((normal_table(decl) for decl in decls), key=lambda decl: decl.name)
+    left_out = RouteTableDecl(name=MAIN_ROUTE_TABLE)
+    return [decl for decl in found if decl != left_out or main_name(found) != MAIN_ROUTE_TABLE]
 
 
 def normal_flow_logs(decls: Iterable[FlowLogDecl]) -> list[FlowLogDecl]:
@@ -67,9 +69,11 @@ def normal_memberships(names: Sequence[str]) -> list[str]:
     return sorted(names) if list(names) != [DEFAULT_NAME] else []
 
 
-def _table(decl: RouteTableDecl) -> RouteTableDecl:
+def normal_table(decl: RouteTableDecl) -> RouteTableDecl:
+    """Return a route table in the one way to write it."""
     routes = sorted(map(_route, decl.routes), key=lambda words: destination_order(words.destination))
-    return msgspec.structs.replace(decl, routes=[str(words) for words in routes if words.kind is not LOCAL.kind])
+    written = [str(words) for words in routes if words.kind is not LOCAL.kind]
+    return msgspec.structs.replace(decl, main=decl.main and decl.name != MAIN_ROUTE_TABLE, routes=written)
 
 
 def _route(text: str) -> RouteWords:

@@ -32,7 +32,7 @@ class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     cidr: str
     ipv6_cidr: str = ""  # /64 or nothing
-    route_table: str = ""  # rtb-...; nothing: the VPC's main table
+    route_table: str = ""  # rtb-...; nothing: whichever is the VPC's main table
     acl: str = ""  # acl-...; nothing: the VPC's default ACL
     tags: Tags = {}
 
@@ -56,6 +56,7 @@ class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
     vni: int
     name: str
     main: bool = False
-    number: int = 0  # 1 to TABLE_NUMBER_LAST, unique in the VPC; 0 for the main table, and for others that schema 1 wrote
+    # 1 to TABLE_NUMBER_LAST, unique in the VPC; 0 for the main table that came with the VPC, and for others that schema 1 wrote.
+    number: int = 0
     routes: tuple[VpcRoute, ...] = ()  # the customer's own; at most one to each destination
     tags: Tags = {}

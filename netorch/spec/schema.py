@@ -131,7 +131,8 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "tags": _TAGS,
     },
     cloud.RouteTableDecl: {
-        "name": {"description": "The table's name, unique in the VPC; main is the one that every VPC has.", **_NAME},
+        "name": {"description": "The table's name, unique in the VPC.", **_NAME},
+        "main": {"description": "Whether it is the VPC's main table. If none is, the one named main is."},
         "routes": {
             "description": "Routes besides the local ones: DESTINATION via TARGET. The longest prefix decides.",
             "items": {"type": "string", "pattern": _ROUTE, "examples": ["0.0.0.0/0 via eni fw-1", "10.9.0.0/16 via blackhole"]},

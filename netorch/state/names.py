@@ -24,7 +24,9 @@ from netorch.state.base import HOST_SLICE
 CABLE_LETTERS: Final = "pqmn"  # of the ends of cables
 LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
-MAIN_NUMBER: Final = 255  # of the main route table's VRF where that cannot be the VPC's first one, see netorch.compiler.vrf
+MAIN_NUMBER: Final = (
+    255  # of the VRF of the table with no number where that cannot be the VPC's first one, see netorch.compiler.vrf
+)
 INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
 INLET_NUMBER_LAST: Final = 254  # of inlets' VRFs, which follow those of route tables
 
@@ -43,7 +45,7 @@ def vrf_table(vni: int, number: int = 0) -> int:
 
 
 def vrf_number(name: str) -> int:
-    """Return the number in the name of a VRF; 0 for that of the main table, and for what is no VRF's name."""
+    """Return the number in the name of a VRF; 0 for the VPC's first one, and for what is no VRF's name."""
     digits = name.partition(".")[2]
     return int(digits) if name.startswith("vrf") and digits.isdigit() else 0
 

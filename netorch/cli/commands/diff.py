@@ -12,7 +12,7 @@ import msgspec
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
 from netorch.model.check.peerings import normal_peerings
-from netorch.model.cloud import DEFAULT_OWNER, MAIN_ROUTE_TABLE
+from netorch.model.cloud import DEFAULT_OWNER, main_name
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
 from netorch.model.security import DEFAULT_NAME
 
@@ -76,6 +76,7 @@ def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl
 
 
 def _sorted(vpc: VpcDecl) -> VpcDecl:
+    subnets = [_plain_subnet(subnet, main_name(vpc.route_tables)) for subnet in vpc.subnets]
     return msgspec.structs.replace(
         vpc,
         owner=DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner,  # msgspec leaves a default out by identity
@@ -85,14 +86,14 @@ def _sorted(vpc: VpcDecl) -> VpcDecl:
         peerings=normal_peerings(vpc.owner, vpc.peerings),
         flow_logs=normal_flow_logs(vpc.flow_logs),
         route_tables=normal_tables(vpc.route_tables),
-        subnets=sorted(map(_plain_subnet, vpc.subnets), key=lambda subnet: subnet.name),
+        subnets=sorted(subnets, key=lambda subnet: subnet.name),
         instances=sorted(map(_plain_instance, vpc.instances), key=lambda instance: instance.name),
     )
 
 
-def _plain_subnet(subnet: SubnetDecl) -> SubnetDecl:
+def _plain_subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
     acl = "" if subnet.network_acl == DEFAULT_NAME else subnet.network_acl
-    table = "" if subnet.route_table == MAIN_ROUTE_TABLE else subnet.route_table
+    table = "" if subnet.route_table == main else subnet.route_table
     return msgspec.structs.replace(subnet, route_table=table, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
 
 

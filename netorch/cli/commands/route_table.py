@@ -102,6 +102,21 @@ add_associate(command, NOUN, "associate", _ASSOCIATE, _associate, _used)
 add_associate(command, NOUN, "replace-association", "Replace the route table of subnets.", _replace_association, _used)
 
 
+@command.command("set-main")
+@click.argument("table", shell_complete=complete("rtb"))
+@output_option
+@action
+def set_main(session: Session, table: str, output: str) -> None:
+    """Make a route table its VPC's main one.
+
+    Subnets that name no table follow. The table that was the main one is like any other then.
+    """
+    from netorch.control.actions.route_tables import set_main_route_table
+
+    changed = set_main_route_table(session.store, session.caller, session.id_of("rtb", table))
+    NOUN.show(session, changed.id, output)
+
+
 @command.command()
 @resources_argument("subnet", "subnet")
 @action

@@ -1,6 +1,7 @@
 """Route tables and their routes.
 
-A VPC's main table is in force for every subnet that has none of its own, and goes only with the VPC.
+A VPC's main table is in force for every subnet that names none. Another one may take its place; whichever is the main one goes
+only with the VPC.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from netorch.control.base.routes import (
     with_routes,
 )
 from netorch.control.base.structure import create_part, delete_part
-from netorch.control.base.writes import Writes, attempt
+from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import BLACKHOLE, LOCAL, available_targets, target_of
 from netorch.model.security import PrefixList
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
+from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use, invalid
 from netorch.records.read import read, read_all, read_vpc
@@ -135,7 +137,8 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
         vpc, table = read(store, caller, RouteTable, table_id)
         vni = vpc.record.vni
         if table.record.main:
-            text = f"route table {table_id}: is the VPC's main table; it goes when the VPC is deleted"
+            what = f"route table {table_id}: is the VPC's main table, which goes when the VPC is deleted"
+            text = f"{what}; make another one the main table first: netorch route-table set-main"
             raise ApiError("DependencyViolation", text)
         users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.route_table == table_id]
         if users:
@@ -145,6 +148,41 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
         return writes, None
 
     attempt(store, decide)
+
+
+def set_main_route_table(store: Store, caller: Caller, table_id: str) -> RouteTable:
+    """Return a route table that is its VPC's main one: subnets that name no table follow, those that name one keep it.
+
+    EC2 does so by ReplaceRouteTableAssociation of the main table's association.
+
+    Raises:
+      ApiError: InvalidRouteTableID.NotFound.
+    """
+
+    def decide() -> tuple[Writes, RouteTable]:
+        vpc, stored = read(store, caller, RouteTable, table_id)
+        writes = Writes()
+        if stored.record.main:
+            return writes, stored.record
+        tables = read_all(store, RouteTable, stored.record.vni)
+        before = next(other for other in tables.values() if other.record.main)
+        old, new = exchange_main(vpc.record.id, before.record, stored.record, [other.record for other in tables.values()])
+        guard_structure(writes, vpc)
+        writes.change(keys.resource(old.id), before.mod_revision, old)
+        writes.change(keys.resource(new.id), stored.mod_revision, new)
+        return writes, new
+
+    return attempt(store, decide)
+
+
+def exchange_main(vpc_id: str, old: RouteTable, new: RouteTable, tables: Iterable[RouteTable]) -> tuple[RouteTable, RouteTable]:
+    """Return the main table of a VPC as one among its other tables, and another one as the main table.
+
+    Raises:
+      ApiError: RouteTableLimitExceeded.
+    """
+    number = old.number or free_number(vpc_id, tables)
+    return msgspec.structs.replace(old, main=False, number=number), msgspec.structs.replace(new, main=True)
 
 
 def create_route(store: Store, caller: Caller, table_id: str, destination: str, target: str) -> RouteTable:
@@ -247,19 +285,17 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
         (stored.record for stored in read_all(store, PrefixList, vpc.vni).values()),
     )
     available = available_targets([*enis, *peerings])
-    infos = []
-    for table in sorted(tables, key=lambda table: (not table.main, table.name)):
-        own = "" if table.main else table.id
-        infos.append(
-            RouteTableInfo(
-                table=table,
-                vpc=vpc,
-                routes=routes_of(vpc, table, available),
-                subnets=tuple(subnet.id for subnet in subnets if subnet.route_table == own),
-                names=names,
-            )
+    main = next((table.id for table in tables if table.main), "")
+    return [
+        RouteTableInfo(
+            table=table,
+            vpc=vpc,
+            routes=routes_of(vpc, table, available),
+            subnets=tuple(subnet.id for subnet in subnets if (subnet.route_table or main) == table.id),
+            names=names,
         )
-    return infos
+        for table in sorted(tables, key=lambda table: (not table.main, table.name))
+    ]
 
 
 def describe_route_table(store: Store, caller: Caller, table_id: str) -> RouteTableInfo:

@@ -102,14 +102,17 @@ def ranges_of(subnet: Subnet) -> list[Prefix]:
 
 
 def _own(store: Store, caller: Caller, vpc: Vpc, of: type[RouteTable] | type[NetworkAcl], resource_id: str) -> str:
-    """Return what a subnet stores for its table or ACL: the id, nothing for the one that every VPC has. Raises ApiError."""
+    """Return what a subnet stores for its table or ACL: the id, nothing for the default ACL. Raises ApiError.
+
+    A subnet that names the main table keeps it when another one becomes the main one.
+    """
     if not resource_id:
         return ""
     kind = kind_of(of)
     owner, found = read(store, caller, of, resource_id)
     if owner.record.id != vpc.id:
         raise invalid(f"{kind.noun} {resource_id}", "belongs to another VPC", f"choose one of {vpc.id}")
-    return "" if kind.goes_along(found.record) else resource_id
+    return "" if isinstance(found.record, NetworkAcl) and found.record.is_default else resource_id
 
 
 def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:

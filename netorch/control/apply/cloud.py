@@ -29,7 +29,7 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
 from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, MAIN_ROUTE_TABLE, Cloud, VpcDecl
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl, main_name
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
@@ -275,7 +275,7 @@ def _check_quotas(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | Non
     if records is None:
         check_room(limits, "VpcLimitExceeded", f"owner {decl.owner}", vpcs + 1)
         records = VpcRecords(0, {})
-    tables = {MAIN_ROUTE_TABLE, *(table.name for table in decl.route_tables)}
+    tables = {main_name(decl.route_tables), *(table.name for table in decl.route_tables)}
     for code, kind, count in (
         ("SubnetLimitExceeded", Subnet, len(decl.subnets)),
         ("RouteTableLimitExceeded", RouteTable, len(tables)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from netorch.control.actions.route_tables import free_number
+from netorch.control.actions.route_tables import exchange_main, free_number
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.base.named import add_name
@@ -30,9 +30,9 @@ from netorch.control.base.routes import (
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import UnreadableRecord
-from netorch.model.cloud import MAIN_ROUTE_TABLE, RouteTableDecl, VpcDecl
+from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
 from netorch.model.ids import is_id
-from netorch.model.normal import normal_tables
+from netorch.model.normal import normal_table
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
@@ -54,20 +54,45 @@ class RouteTablePlanner:
         self._decl = decl
         self._records = records
         self._guard = guard
-        self._stored = {_name_of(stored.record): stored for stored in records.of(RouteTable).values()}
+        self._stored = {stored.record.name: stored for stored in records.of(RouteTable).values()}
         self._planned = dict(self._stored)  # as they will be before their routes change
         self._decls = _with_main(decl.route_tables)
-        self.ids: dict[str, str] = {}  # of those that will be, by name, as subnets store them
+        self._main = main_name(decl.route_tables)
+        self.ids: dict[str, str] = {}  # of those that will be, by name
 
     def plan(self) -> None:
-        """Add new tables, without routes. Raises UnreadableRecord when the main one is missing."""
-        if MAIN_ROUTE_TABLE not in self._stored:
+        """Add new tables, without routes, and make the declared one the main table.
+
+        Raises:
+          UnreadableRecord: the main one is missing.
+          ApiError: RouteTableLimitExceeded.
+        """
+        main = next((name for name, stored in self._stored.items() if stored.record.main), None)
+        if main is None:
             raise UnreadableRecord(keys.resources(self._records.vni, "rtb"), "the main route table is missing")
         for decl in self._decls:
             if decl.name not in self._stored:
                 self._add(decl)
-            table = self._planned[decl.name].record
-            self.ids[decl.name] = "" if table.main else table.id
+            self.ids[decl.name] = self._planned[decl.name].record.id
+        if main != self._main:
+            self._set_main(main)
+
+    def _set_main(self, before: str) -> None:
+        names = (before, self._main)
+        old, new = (self._planned[name] for name in names)
+        everyone = (stored.record for stored in self._planned.values())
+        changed = exchange_main(self._records.vpc.record.id, old.record, new.record, everyone)
+        writes = self._guard()
+        for name, known, table in zip(names, (old, new), changed, strict=True):
+            writes.change(keys.resource(table.id), known.mod_revision, table)
+            self._planned[name] = Stored(table, ABSENT)
+
+    def association(self, name: str, before: str) -> str:
+        """Return what a subnet stores for a declared table, nothing for the main one unless it names that `before`."""
+        table_id = self.ids[name or self._main]
+        if (name or self._main) != self._main:
+            return table_id
+        return table_id if name and before == table_id else ""
 
     def _add(self, decl: RouteTableDecl) -> None:
         vni = self._records.vni
@@ -78,7 +103,7 @@ class RouteTablePlanner:
         writes.put(keys.resource(table.id), table)
         add_name(writes, self._records.vpc.record, table)
         self._planned[decl.name] = Stored(table, ABSENT)
-        self._note(Action.ADD, table, tuple(member_differences("routes", (), normal_tables([decl])[0].routes)))
+        self._note(Action.ADD, table, tuple(member_differences("routes", (), normal_table(decl).routes)))
 
     @property
     def names_peers(self) -> bool:
@@ -131,21 +156,22 @@ class RouteTablePlanner:
         stored, before = self._planned[decl.name], self._before(decl)
         where = f"{where_of(before)} in VPC {self._decl.name}"
         made = [make_route(where, _words(text), around) for text in decl.routes]
-        wanted = msgspec.structs.replace(with_routes(before, made), tags=decl.tags)
+        wanted = msgspec.structs.replace(with_routes(stored.record, made), tags=decl.tags)
         had = route_counts(before, self._builder.lists_before(self._records.vni))
         room_for_routes(wanted, around.lists, self._builder.quotas_of(self._decl.owner), had)
         if wanted != stored.record:
             change_routes(self._builder.step(), stored, wanted, around)
         if wanted != before and decl.name in self._stored:
             sides = ([route_text(route, names) for route in table.routes] for table in (before, wanted))
-            changed = (*differences(tags=(before.tags, wanted.tags)), *member_differences("routes", *sides))
+            fields = differences(main=(before.main, wanted.main), tags=(before.tags, wanted.tags))
+            changed = (*fields, *member_differences("routes", *sides))
             self._note(Action.CHANGE, wanted, changed)
 
     def plan_deletions(self) -> None:
         """Add the end of tables that are not declared; no subnet uses them any more."""
         for name, stored in self._stored.items():
             if name not in self.ids:
-                delete_part(self._builder.step(), self._records.vpc, stored)
+                delete_part(self._builder.step(), self._records.vpc, self._planned[name])
                 self._note(Action.DELETE, stored.record)
 
     def _note(self, action: Action, table: RouteTable, changed: tuple[Difference, ...] = ()) -> None:
@@ -182,14 +208,9 @@ class _Targets:
         raise not_found(kind.value, text)
 
 
-def _name_of(table: RouteTable) -> str:
-    """Return what files call a table: the main one is identified by its flag."""
-    return MAIN_ROUTE_TABLE if table.main else table.name
-
-
 def _with_main(decls: Sequence[RouteTableDecl]) -> list[RouteTableDecl]:
-    missing = [] if any(decl.name == MAIN_ROUTE_TABLE for decl in decls) else [RouteTableDecl(name=MAIN_ROUTE_TABLE)]
-    return [*missing, *decls]
+    main = main_name(decls)
+    return [*decls] if any(decl.name == main for decl in decls) else [RouteTableDecl(name=main), *decls]
 
 
 def _words(text: str) -> RouteWords:

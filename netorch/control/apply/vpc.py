@@ -123,7 +123,7 @@ class _Structure:
         tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
         tables.plan()
         for decl in self._decl.subnets:
-            self._plan_subnet(decl, tables.ids, policy.acl_ids)
+            self._plan_subnet(decl, tables, policy.acl_ids)
         tables.plan_deletions()
         policy.plan_acl_deletions()
         instances.plan_additions(self._by_name, policy)
@@ -211,7 +211,7 @@ class _Structure:
             if eni.record.subnet == subnet.id and not own:
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
 
-    def _plan_subnet(self, decl: SubnetDecl, table_ids: dict[str, str], acl_ids: dict[str, str]) -> None:
+    def _plan_subnet(self, decl: SubnetDecl, planned: RouteTablePlanner, acl_ids: dict[str, str]) -> None:
         stored = self._subnets.get(decl.name)
         replaced = stored is not None and _other_range(stored.record, decl)
         wanted = Subnet(
@@ -220,7 +220,7 @@ class _Structure:
             name=decl.name,
             cidr=decl.cidr,
             ipv6_cidr=canonical(decl.ipv6_cidr) if decl.ipv6_cidr else "",
-            route_table=table_ids[decl.route_table] if decl.route_table else "",
+            route_table=planned.association(decl.route_table, stored.record.route_table if stored is not None else ""),
             acl=acl_ids[decl.network_acl] if decl.network_acl else "",
             tags=decl.tags,
         )
@@ -236,7 +236,7 @@ class _Structure:
         else:
             writes.change(key, stored.mod_revision, wanted)
         tables = {table.record.id: table.record.name for table in self._records.of(RouteTable).values()}
-        tables |= {table_id: name for name, table_id in table_ids.items() if table_id}
+        tables |= {table_id: name for name, table_id in planned.ids.items()}
         acls = {acl.record.id: acl.record.name for acl in self._records.of(NetworkAcl).values()}
         acls |= {acl_id: name for name, acl_id in acl_ids.items() if acl_id}
         self._note_subnet(stored, wanted, replaced, tables | acls)

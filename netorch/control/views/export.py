@@ -96,7 +96,9 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> Vpc
 def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTableDecl]:
     """Return the declaration of a VPC's route tables; `names` says what to write for the ids of targets and prefix lists."""
     return normal_tables(
-        RouteTableDecl(name=table.name, routes=[route_text(route, names) for route in table.routes], tags=table.tags)
+        RouteTableDecl(
+            name=table.name, main=table.main, routes=[route_text(route, names) for route in table.routes], tags=table.tags
+        )
         for table in records.each(RouteTable)
     )
 

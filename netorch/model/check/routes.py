@@ -9,7 +9,7 @@ import msgspec
 from netorch.model.addr import Prefix
 from netorch.model.check.notes import Notes, Where
 from netorch.model.check.security import Names, no_such
-from netorch.model.cloud import MAIN_ROUTE_TABLE, VpcDecl
+from netorch.model.cloud import VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import violation_of_words
@@ -30,8 +30,12 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
     """Report what is wrong with the names and tags of route tables; return all names, or None when one of them is none."""
-    names: Names = {MAIN_ROUTE_TABLE: -1}
+    names: Names = {main_name(vpc.route_tables): -1}
     all_named = True
+    mains = [j for j, table in enumerate(vpc.route_tables) if table.main]
+    for j in mains[1:]:
+        second = Violation(f"route_tables[{mains[0]}] is the main one already", "leave `main` out of one of them")
+        notes.add(second, where, ("route_tables", j, "main"))
     for j, table in enumerate(vpc.route_tables):
         here: Where = (*where, "route_tables", j)
         if violation := notes.names[table.name]:

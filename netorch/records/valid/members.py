@@ -91,7 +91,7 @@ def check_route_table(key: str, table: RouteTable) -> None:
     """Check a route table. Raises Invalid."""
     need_member(key, table, "rtb")
     need("name", name_violation(table.name))
-    if not 0 <= table.number <= (0 if table.main else TABLE_NUMBER_LAST):
+    if not 0 <= table.number <= TABLE_NUMBER_LAST:
         raise Invalid(f"number: {table.number} is out of range")
     for route in table.routes:
         _route(route, table.vni)

@@ -179,3 +179,24 @@ def _without_rules(found: VpcView) -> VpcView:
     inputs = dict(found.inputs)
     inputs[LocalEni] = ()
     return msgspec.structs.replace(found, inputs=inputs)
+
+
+def test_a_main_table_with_a_number_keeps_its_vrf_and_leaves_the_first_one_to_local_routes() -> None:
+    """When another table becomes the main one, the ports of subnets that name none change their VRF, and nobody else."""
+    first = RouteTable(id=MAIN.id, vni=VNI, name="main", number=2, routes=(VpcRoute(destination="0.0.0.0/0", target=GONE),))
+    closed = RouteTable(
+        id=CLOSED, vni=VNI, name="closed", main=True, number=1, routes=(VpcRoute(destination="::/0", target=GONE),)
+    )
+    found = make_view(
+        HOST,
+        VPC,
+        subnets=[APP, WEB],
+        local=[local(APP, 4), local(WEB, 5)],
+        tables=local_tables(VPC, [closed]),
+        routes=table_routes(VPC, [closed], frozenset(), {}),
+    )
+    assert {found.vrf_of(subnet) for subnet in (APP, WEB)} == {f"vrf{VNI}.1"}
+    assert found.vrf == f"vrf{VNI}"
+    assert not [line for line in lines(found, BASE) if line.startswith("blackhole")]
+    assert [line for line in lines(found, OTHER) if line.startswith("blackhole ::/0")]
+    assert {table.number for table in local_tables(VPC, [closed, first])} == {0, 1, 2}

@@ -179,3 +179,25 @@ def test_a_plan_that_grows_or_deletes_a_list_notices_a_route_to_it(
         with pytest.raises(Conflict):
             apply()
         delete_route(store, acme, table.id, "pl-p")
+
+
+def test_of_two_tables_that_become_the_main_one_at_once_one_is(
+    store: Interrupted, acme: Caller, vpc: Vpc, table: RouteTable
+) -> None:
+    other = route_tables.create_route_table(store, acme, vpc.id, name="other")
+    store.meanwhile = lambda: route_tables.set_main_route_table(store, acme, other.id)
+    route_tables.set_main_route_table(store, acme, table.id)
+    infos = route_tables.describe_route_tables(store, acme, vpc.id)
+    assert [info.table.name for info in infos if info.table.main] == ["t"]
+    assert len({info.table.number for info in infos}) == 3
+
+
+def test_a_table_that_is_deleted_or_gets_a_route_meanwhile_becomes_the_main_one_as_it_is(
+    store: Interrupted, acme: Caller, vpc: Vpc, table: RouteTable
+) -> None:
+    store.meanwhile = black(store, acme, table, "192.0.2.0/24")
+    assert len(route_tables.set_main_route_table(store, acme, table.id).routes) == 1
+    other = route_tables.create_route_table(store, acme, vpc.id, name="other")
+    store.meanwhile = lambda: route_tables.delete_route_table(store, acme, other.id)
+    with refused("InvalidRouteTableID.NotFound"):
+        route_tables.set_main_route_table(store, acme, other.id)

@@ -96,7 +96,6 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("subnet", {"route_table": IDS["acl"]}),
     ("rtb", {"number": -1}),
     ("rtb", {"number": 201}),
-    ("rtb", {"main": True}),
     *(
         ("rtb", {"routes": (VpcRoute(destination=destination, target=target),)})
         for destination, target in (

@@ -14,6 +14,7 @@ from netorch.model.eni import primary_eni_id
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
+from netorch.records.read import read_all
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 
@@ -289,3 +290,46 @@ def test_the_source_dest_check_is_switched(store: Store, acme: Caller, globex: C
     with refused("InvalidNetworkInterfaceID.NotFound"):
         enis.modify_network_interface(store, globex, firewall, source_dest_check=False)
     assert firewall == primary_eni_id(f"i-{firewall[-17:]}")
+
+
+def in_force(store: Store, caller: Caller, vpc: Vpc) -> dict[str, list[str]]:
+    """Return the subnets of each route table, both by name, the main one first."""
+    names = {info.subnet.id: info.subnet.name for info in subnets.describe_subnets(store, caller, vpc.id)}
+    infos = route_tables.describe_route_tables(store, caller, vpc.id)
+    assert [info.table.main for info in infos] == [True, *[False] * (len(infos) - 1)]
+    return {info.table.name: sorted(names[subnet] for subnet in info.subnets) for info in infos}
+
+
+def test_another_table_becomes_the_main_one(store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, table: RouteTable) -> None:
+    """EC2: subnets that name no table follow the main one, those that name a table keep it, be it the old one or the new."""
+    (old, _) = route_tables.describe_route_tables(store, acme, vpc.id)
+    for name, cidr, named in (("b", "10.0.2.0/24", old.table.id), ("c", "10.0.3.0/24", table.id)):
+        subnets.create_subnet(store, acme, vpc.id, name=name, cidr=cidr, route_table=named)
+    assert in_force(store, acme, vpc) == {"main": ["a", "b"], "t": ["c"]}
+    changed = route_tables.set_main_route_table(store, acme, table.id)
+    assert (changed.main, changed.number) == (True, table.number)
+    assert in_force(store, acme, vpc) == {"t": ["a", "c"], "main": ["b"]}
+    assert {info.subnet.name: info.route_table for info in subnets.describe_subnets(store, acme, vpc.id)}["a"] == table.id
+    revision = store.revision()
+    assert route_tables.set_main_route_table(store, acme, table.id) == changed
+    assert store.revision() == revision
+    numbers = {stored.record.number for stored in read_all(store, RouteTable, vpc.vni).values()}
+    assert len(numbers - {0}) == 2, "hosts tell them apart by numbers"
+    with refused("DependencyViolation", "make another one the main table first"):
+        route_tables.delete_route_table(store, acme, table.id)
+    route_tables.set_main_route_table(store, acme, old.table.id)
+    assert in_force(store, acme, vpc) == {"main": ["a", "b"], "t": ["c"]}
+    assert {stored.record.number for stored in read_all(store, RouteTable, vpc.vni).values()} == numbers
+
+
+def test_the_table_that_came_with_a_vpc_can_be_deleted_once_it_is_not_the_main_one(
+    store: Store, acme: Caller, globex: Caller, vpc: Vpc, table: RouteTable
+) -> None:
+    (old, _) = route_tables.describe_route_tables(store, acme, vpc.id)
+    with refused("InvalidRouteTableID.NotFound"):
+        route_tables.set_main_route_table(store, globex, table.id)
+    route_tables.set_main_route_table(store, acme, table.id)
+    route_tables.delete_route_table(store, acme, old.table.id)
+    assert read_inventory(store).unreadable == []
+    vpcs.delete_vpc(store, acme, vpc.id)
+    assert store.list(f"vpc/{vpc.vni:06x}/").kvs == ()

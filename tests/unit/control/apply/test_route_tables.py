@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netorch.control.actions import enis, hosts, instances, route_tables
-from netorch.control.apply.changes import CloudPlan, Difference
+from netorch.control.apply.changes import CloudPlan, Difference, differences
 from netorch.control.apply.cloud import apply_cloud, plan_cloud, plan_destruction
 from netorch.control.base.quotas import set_quotas
 from netorch.control.base.writes import Writes
@@ -281,3 +281,52 @@ def test_whatever_was_applied_before_the_file_is_what_is_stored(clouds: list[Clo
     again = MemoryStore()
     apply(again, operator, exported)
     assert export_cloud(again).vpcs[0].route_tables == exported.vpcs[0].route_tables
+
+
+def associations(store: Store) -> dict[str, str]:
+    """Return the name of the table that each subnet names, nothing for none."""
+    names = {table.id: table.name for table in records(store).each(RouteTable)} | {"": ""}
+    return {subnet.name: names[subnet.route_table] for subnet in records(store).each(Subnet)}
+
+
+def main_of(store: Store) -> list[str]:
+    return [table.name for table in records(store).each(RouteTable) if table.main]
+
+
+def test_a_file_says_which_table_is_the_main_one(store: Store, operator: Caller) -> None:
+    apply(store, operator, cloud())
+    flipped = cloud(route_tables=[VPC.route_tables[0], msgspec.structs.replace(INNER, main=True)])
+    plan = apply(store, operator, flipped)
+    assert main_of(store) == ["inner"]
+    assert associations(store) == {"a": "inner", "b": "main"}, "b named the table main, which it keeps"
+    changed = {change.name: change.differences for change in plan.changes if change.kind == "route-table"}
+    assert changed["inner"] == differences(main=(False, True))
+    assert changed["main"] == differences(main=(True, False))
+    assert plan_cloud(store, operator, export_cloud(store)).changes == ()
+    apply(store, operator, cloud())
+    assert main_of(store) == ["main"]
+
+
+def test_a_vpc_may_do_without_a_table_named_main(store: Store, operator: Caller) -> None:
+    only = cloud(route_tables=[msgspec.structs.replace(INNER, main=True)], subnets=SUBNETS_OF_MAIN)
+    apply(store, operator, only)
+    assert [table.name for table in records(store).each(RouteTable)] == ["inner"]
+    assert associations(store) == {"a": "", "b": ""}
+    (vpc,) = export_cloud(store).vpcs
+    assert [(table.name, table.main) for table in vpc.route_tables] == [("inner", True)]
+    assert plan_cloud(store, operator, export_cloud(store)).changes == ()
+    plan = apply(store, operator, cloud(subnets=SUBNETS_OF_MAIN))
+    assert main_of(store) == ["main"]
+    assert ("add", "route-table", "acme/web/main") in summary(plan)
+    assert read_inventory(store).unreadable == []
+
+
+def test_a_table_that_a_command_made_the_main_one_is_exported_so(store: Store, operator: Caller) -> None:
+    apply(store, operator, cloud())
+    inner = next(table.id for table in records(store).each(RouteTable) if table.name == "inner")
+    route_tables.set_main_route_table(store, operator, inner)
+    assert associations(store) == {"a": "inner", "b": ""}
+    exported = export_cloud(store)
+    assert plan_cloud(store, operator, exported).changes == ()
+    plan = plan_cloud(store, operator, cloud())
+    assert ("change", "route-table", "acme/web/inner") in summary(plan), "the file says that the table named main is"
