@@ -1,9 +1,7 @@
 """Security groups and network ACLs as chains: what each interface here may send and receive.
 
-    sends   v-…  ->  border-<vni>-<subnet>-<identity>-egress  ->  acl-<vni>-<acl>-egress, unless to the own subnet
-                                                        ->  egress-<vni>-<identity>
-    takes   v-…  ->  border-<vni>-<subnet>-<identity>-ingress   ->  acl-<vni>-<acl>-ingress, unless from the own subnet
-                                                        ->  ingress-<vni>-<identity>
+    a port's packets  ->  border-<vni>-<subnet>-<identity>-egress    ->  egress-<vni>-<identity>     (policy.borders: ACLs)
+    packets to it     ->  border-<vni>-<subnet>-<identity>-ingress   ->  ingress-<vni>-<identity>
 
 * An *identity* is a set of groups. Interfaces with the same groups share their chains, and the rules of all their groups are one
   set of permissions, so a packet costs the same however many groups and rules there are.
@@ -19,9 +17,7 @@ policy.skeleton tells the packet's way to these chains, and what `sent`, `receiv
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import (
@@ -39,17 +35,17 @@ from netorch.compiler.base import (
     VpcPart,
     VpcView,
 )
-from netorch.errors import CompileError
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import Subnet, Vpc
+from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.names import inlet_name, vrf_name
-from netorch.state.nft import ZONES, NftChain, NftElement, NftMap
+from netorch.state.nft import ZONES, NftElement, NftMap
 from policy import skeleton
-from policy.acl import acl_chain, allows_everything
+from policy.borders import BORDERS, FORWARDERS, border_name
 from policy.groups import MOST_ENTRIES, GroupRules, group_chain, peers_left_out, references
+from policy.identities import group_chain_name, identity_map, identity_number, own_numbers, peer_number, peer_numbers
 
 # What is sent to an interface of this host comes back to `forward`, which leads it to the receiver's chains.
 _ENTER: Final = {Direction.EGRESS: "jump", Direction.INGRESS: "goto"}
@@ -73,28 +69,19 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
         for direction in Direction:
-            verdict = f"{_ENTER[direction]} {_border_name(view, item, direction)}"
+            verdict = f"{_ENTER[direction]} {border_name(view, item, direction)}"
             yield _overlay(view, skeleton.POLICY_MAPS[direction.value], port, verdict)
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the chains of the identities, subnets and ACLs that the interfaces here have."""
-    places = {(item.subnet.id, _groups(item)): item for item in view.local}
-    left_out, of_peers = _left_out(view), _peers(view.of(PeerIdentity))
+    """Yield the chains of the identities that the interfaces here have. Raises CompileError."""
+    left_out, of_peers = _left_out(view), peer_numbers(view.of(PeerIdentity))
     # Not before numbers that two have are out: a number of one that is left out must not pass for another peer's.
     known = {number: groups for number, groups in of_peers.items() if groups and vni_of(groups[0]) not in left_out}
-    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), _own(view.of(Identity)) | known)
-    for groups in sorted({groups for _, groups in places}):
+    rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), own_numbers(view.of(Identity)) | known)
+    for groups in sorted({_groups(item) for item in view.local}):
         for direction in Direction:
-            yield group_chain(_group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
-    acls = {subnet.id: _acl_of(view, subnet) for subnet in {item.subnet.id: item.subnet for item in places.values()}.values()}
-    for acl in {acl.id: acl for acl in acls.values()}.values():
-        for direction in Direction:
-            if not allows_everything(acl, direction):
-                yield acl_chain(_acl_name(acl, direction), acl, direction)
-    for _, item in sorted(places.items()):
-        for direction in Direction:
-            yield _border(view, item, acls[item.subnet.id], direction)
+            yield group_chain(group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
 
 
 def _too_many_of_peers(view: VpcView) -> str:
@@ -131,89 +118,12 @@ def _class_of_peers(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
         yield _overlay(view, identity_map(view.vni, version), mapping.address, hex(peer_number(mapping.groups)))
 
 
-_PEER: Final = 1 << 31  # a bit of the numbers of peers' sets of groups
-
-
-@lru_cache(maxsize=1024)
-def identity_number(groups: tuple[str, ...]) -> int:
-    """Return the number of a set of groups: 1 to 2^31 - 1, the same on every host whatever other sets there are."""
-    digest = hashlib.sha256(" ".join(groups).encode()).digest()
-    return int.from_bytes(digest[:4], "big") & _PEER - 1 or 1
-
-
-def peer_number(groups: tuple[str, ...]) -> int:
-    """Return the number of a peer's set of groups: no own one has it, whatever sets the peer's owner tries."""
-    return identity_number(groups) | _PEER
-
-
-def identity_map(vni: int, version: int) -> str:
-    """Return the name of the map from a VPC's addresses to the numbers of their identities."""
-    return f"identity-{vni:06x}.{version}"
-
-
-def _own(identities: Iterable[Identity]) -> dict[int, tuple[str, ...]]:
-    """Return the VPC's own identities by number. Raises CompileError for two with one: a packet could not tell them apart."""
-    known: dict[int, tuple[str, ...]] = {}
-    for groups in (found.groups for found in identities):
-        other = known.setdefault(identity_number(groups), groups)
-        if other != groups:
-            text = f"the groups {' '.join(groups)} and {' '.join(other)} have the same number {identity_number(groups):#x}"
-            raise CompileError(f"chains: {text}; add a group to the interfaces of one of them")
-    return known
-
-
-def _peers(identities: Iterable[PeerIdentity]) -> dict[int, tuple[str, ...]]:
-    """Return peers' identities by number. A number that two have is nobody's: one of them may have been made to have it.
-
-    It takes some 2^31 sets to find one, and a peer has so many. Its owner must neither be taken for another peer, nor stop the
-    compilation of this VPC's rules.
-    """
-    found: dict[int, list[tuple[str, ...]]] = {}
-    for identity in identities:
-        found.setdefault(peer_number(identity.groups), []).append(identity.groups)
-    return {number: groups for number, (groups, *others) in found.items() if not others}
-
-
 def _groups(item: LocalEni) -> tuple[str, ...]:
     return item.eni.groups
 
 
 def _overlay(view: VpcView, name: str, item: str, value: str) -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(item,), vni=view.vni, value=value)
-
-
-def _group_chain_name(vni: int, groups: tuple[str, ...], direction: Direction) -> str:
-    return f"{direction.value}-{vni:06x}-{identity_number(groups):08x}"
-
-
-def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
-    return f"acl-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}"
-
-
-def _border_name(view: VpcView, item: LocalEni, direction: Direction) -> str:
-    return f"border-{view.vni:06x}-{item.subnet.id[-11:]}-{identity_number(_groups(item)):08x}-{direction.value}"
-
-
-def _acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
-    for acl in view.of(NetworkAcl):
-        if acl.id == subnet.acl or (not subnet.acl and acl.is_default):
-            return acl
-    wanted = subnet.acl or "the default one"
-    raise CompileError(f"subnet {subnet.name} ({subnet.id}): its network ACL, {wanted}, is not there; associate one that is")
-
-
-def _border(view: VpcView, item: LocalEni, acl: NetworkAcl, direction: Direction) -> NftChain:
-    """Return the chain in front of a class's: what crosses the subnet's border meets its ACL first."""
-    rules = []
-    if not allows_everything(acl, direction):
-        far = "daddr" if direction is Direction.EGRESS else "saddr"
-        name = _acl_name(acl, direction)
-        rules.append(f"ip {far} != {item.subnet.cidr} jump {name}")
-        if view.dual_stack:
-            inside = item.subnet.ipv6_cidr
-            rules.append(f"ip6 {far} != {inside} jump {name}" if inside else f"meta nfproto ipv6 jump {name}")
-    rules.append(f"goto {_group_chain_name(view.vni, _groups(item), direction)}")
-    return NftChain(vni=view.vni, name=_border_name(view, item, direction), rules=tuple(rules))
 
 
 class Chains:
@@ -226,8 +136,10 @@ class Chains:
         VpcPart(
             id="chains.rules",
             compile=_rules,
-            inputs=frozenset({Vpc, LocalEni, SecurityGroup, NetworkAcl, PrefixList, Identity, PeerIdentity}),
+            inputs=frozenset({Vpc, LocalEni, SecurityGroup, PrefixList, Identity, PeerIdentity}),
         ),
+        BORDERS,
+        FORWARDERS,
         ProblemPart(
             id="chains.peers", problem=_too_many_of_peers, inputs=frozenset({LocalEni, SecurityGroup, Identity, PeerIdentity})
         ),

@@ -4,10 +4,14 @@ Nothing here knows of nftables. It is as short and as slow as the rules' own wor
 
 A packet passes four stages in this order; the first that drops it ends the evaluation:
 
-    the sender's ACL        egress, when the other end is outside the sender's subnet; every packet, answers too
+    the sender's ACL        egress, when the packet leaves the sender's subnet; every packet, answers too
     the sender's groups     egress
-    the receiver's ACL      ingress, when the other end is outside the receiver's subnet
+    the receiver's ACL      ingress, when the packet enters the receiver's subnet
     the receiver's groups   ingress
+
+Without source/destination check an interface may send in the name of others. A packet is inside a subnet if both interfaces are
+in it and the address that an ACL looks at, too. When one from elsewhere sends as somebody of the receiver's subnet, its own host
+asks the receiver's ACL, right behind the sender's: the receiver's host sees addresses only.
 
 A side's groups let a packet pass for one of three reasons:
 
@@ -118,28 +122,43 @@ def first_sight(packet: Packet) -> Memory:
     return Memory(standing=Standing.NEW if packet.begins else Standing.STRANGE)
 
 
-def verdict_on(policy: Policy, packet: Packet, *, at_sender: Memory | None = None, at_receiver: Memory | None = None) -> Verdict:
-    """Return what becomes of a packet, given what each side remembers; nothing, unless said otherwise."""
-    sender, receiver = policy.holder(packet.source), policy.holder(packet.destination)
+_ORDER: Final = (Stage.SENDER_ACL, Stage.SENDER_GROUPS, Stage.RECEIVER_ACL, Stage.RECEIVER_GROUPS)
+_ORDER_OF_FOREIGN: Final = (Stage.SENDER_ACL, Stage.RECEIVER_ACL, Stage.SENDER_GROUPS, Stage.RECEIVER_GROUPS)
+
+
+def verdict_on(
+    policy: Policy,
+    packet: Packet,
+    *,
+    sender: NetworkInterface | None = None,
+    at_sender: Memory | None = None,
+    at_receiver: Memory | None = None,
+) -> Verdict:
+    """Return what becomes of a packet, given what each side remembers; nothing, unless said otherwise.
+
+    The one who has its source sends it, unless another `sender`, without source/destination check, does so in that name.
+    """
+    sender, receiver = sender or policy.holder(packet.source), policy.holder(packet.destination)
     if sender is None or receiver is None:
         return Verdict(dropped_by=Stage.NOBODY_THERE)
     tracks = {Direction.EGRESS: False, Direction.INGRESS: False}
-    sides = (
-        (sender, Direction.EGRESS, at_sender, Stage.SENDER_ACL, Stage.SENDER_GROUPS),
-        (receiver, Direction.INGRESS, at_receiver, Stage.RECEIVER_ACL, Stage.RECEIVER_GROUPS),
-    )
-    for eni, direction, memory, acl_stage, groups_stage in sides:
-        allowed, entry = acl_decision(policy, eni, direction, packet)
-        if not allowed:
-            return Verdict(dropped_by=acl_stage, decided_by=entry, sender_tracks=tracks[Direction.EGRESS])
+    foreign = sender.subnet != receiver.subnet and _is_in(policy.subnet_of(receiver), packet.source)
+    for stage in _ORDER_OF_FOREIGN if foreign else _ORDER:
+        at_egress = stage in (Stage.SENDER_ACL, Stage.SENDER_GROUPS)
+        eni, other = (sender, receiver) if at_egress else (receiver, sender)
+        direction, memory = (Direction.EGRESS, at_sender) if at_egress else (Direction.INGRESS, at_receiver)
+        if stage in (Stage.SENDER_ACL, Stage.RECEIVER_ACL):
+            allowed, entry = acl_decision(policy, eni, other, direction, packet)
+            if not allowed:
+                return Verdict(dropped_by=stage, decided_by=entry, sender_tracks=tracks[Direction.EGRESS])
+            continue
         remembered = memory or first_sight(packet)
         if remembered.tracked or is_untracked(policy, eni, direction, packet):
             continue
         rule = permitting_rule(policy, eni, direction, packet)
         if rule is None or remembered.standing is Standing.STRANGE:
             found = rule.id if rule is not None else ""
-            sender_tracks = tracks[Direction.EGRESS]
-            return Verdict(dropped_by=groups_stage, decided_by=found, strange=bool(found), sender_tracks=sender_tracks)
+            return Verdict(dropped_by=stage, decided_by=found, strange=bool(found), sender_tracks=tracks[Direction.EGRESS])
         tracks[direction] = remembered.standing is Standing.NEW
     return Verdict(sender_tracks=tracks[Direction.EGRESS], receiver_tracks=tracks[Direction.INGRESS])
 
@@ -147,11 +166,13 @@ def verdict_on(policy: Policy, packet: Packet, *, at_sender: Memory | None = Non
 # --- network ACLs ---------------------------------------------------------------------------------------------------------------
 
 
-def acl_decision(policy: Policy, eni: NetworkInterface, direction: Direction, packet: Packet) -> tuple[bool, str]:
-    """Return whether an interface's ACL lets a packet across its subnet's border, and the entry that says so."""
+def acl_decision(
+    policy: Policy, eni: NetworkInterface, other: NetworkInterface, direction: Direction, packet: Packet
+) -> tuple[bool, str]:
+    """Return whether an interface's ACL lets a packet to or from another interface pass, and the entry that says so."""
     subnet = policy.subnet_of(eni)
     peer = packet.destination if direction is Direction.EGRESS else packet.source
-    if any(_inside(peer, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr):
+    if other.subnet == eni.subnet and _is_in(subnet, peer):
         return True, ""
     acl = policy.acl_of(subnet)
     entries = acl.egress if direction is Direction.EGRESS else acl.ingress
@@ -241,6 +262,10 @@ def _matches(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:
     if packet.has_type:
         return rule.from_port in (ANY, packet.icmp_type) and rule.to_port in (ANY, packet.icmp_code)
     return rule.from_port == ANY and rule.to_port == ANY
+
+
+def _is_in(subnet: Subnet, address: str) -> bool:
+    return any(_inside(address, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr)
 
 
 def _inside(address: str, cidr: str) -> bool:

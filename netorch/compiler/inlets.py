@@ -4,7 +4,7 @@ A packet to such a target has the interface's MAC as its inner destination: the 
 the decision. On the interface's host, for the interface X with the MAC G, 10.0.9.9 and the port v-X:
 
     from other hosts   filter on vx5000   to G: received, marked, redirected to m-X
-    from this host     route              PREFIX via 192.0.0.9 dev n-X     the other end of the cable to m-X
+    from this host     route              PREFIX via 240.x dev n-X         the other end of the cable to m-X; `target_hop`
     both               VRF of m-X         0.0.0.0/0 via 10.0.9.9 dev v-X
 
 So they meet the rules of X's groups and ACL, and arrive at X whatever their destination is. Linux takes a packet with another MAC
@@ -23,6 +23,7 @@ from typing import Final
 from netorch.compiler.base import HostView, Inlet, Middlebox, ProblemPart, VpcPart, VpcView, link_local
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
+from netorch.model.routing.next_hop import target_hop
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Neighbour, Route
@@ -31,9 +32,7 @@ from netorch.state.names import inlet_name, to_inlet_name, vrf_table
 from netorch.state.sysctls import CABLE_V6, VRF_V6, device_sysctls
 from netorch.state.tc import REDIRECTED, Clsact, Match, Receive, Redirect, TcFilter
 
-# The near end of every cable to an inlet, and the addresses that stand for the far end. They are never on a wire.
-NEAR_MAC: Final = "02:4f:ff:ff:ff:01"
-HOPS: Final = {4: "192.0.0.9", 6: "fe80::4f:0:9"}
+NEAR_MAC: Final = "02:4f:ff:ff:ff:01"  # of the near end of every cable to an inlet; never on a wire
 STEP: Final = 10  # of the filters of a VXLAN device
 _EVERYTHING: Final = {4: "0.0.0.0/0", 6: "::/0"}
 _METRIC: Final = {4: 0, 6: IPV6_METRIC}
@@ -88,7 +87,7 @@ def _cable(view: VpcView, eni: NetworkInterface, inlet: Inlet) -> Iterator[Kerne
             yield from device_sysctls(CABLE_V6, ifname, vni)
         yield AdminUp(vni=vni, ifname=ifname)
     for version in _versions(view):
-        yield Neighbour(vni=vni, ifname=near, dst=HOPS[version], lladdr=eni.mac)
+        yield Neighbour(vni=vni, ifname=near, dst=target_hop(eni.id, version), lladdr=eni.mac)
 
 
 def _filter(view: VpcView, eni: NetworkInterface) -> Iterator[KernelObject]:
@@ -106,7 +105,7 @@ def way_in(view: VpcView, eni: NetworkInterface, table: int, dst: str) -> Route:
         vni=view.vni,
         table=vrf_table(view.vni, table),
         dst=dst,
-        via=HOPS[version],
+        via=target_hop(eni.id, version),
         ifname=near,
         metric=_METRIC[version],
     )

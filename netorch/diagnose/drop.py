@@ -8,7 +8,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet, packet_of
 from netorch.model.security import Direction
 from netorch.records.vpc import VpcRecords
-from netorch.trace.attribute import ask_acl
+from netorch.trace.attribute import acl_says
 from netorch.trace.policy_index import PolicyIndex
 
 
@@ -35,5 +35,5 @@ def _groups(index: PolicyIndex, eni: NetworkInterface) -> str:
 
 
 def _entry(index: PolicyIndex, eni: NetworkInterface, direction: Direction, packet: Packet) -> str:
-    said = ask_acl(index, eni, direction, packet)
+    said = acl_says(index, eni.subnet, direction, packet)
     return f"ACL {said.acl.name}, {direction.value} entry {said.number}" if said.acl is not None else ""

@@ -52,16 +52,26 @@ def ask_groups(index: PolicyIndex, eni: NetworkInterface, direction: Direction, 
 
 
 def ask_acl(index: PolicyIndex, eni: NetworkInterface, direction: Direction, packet: Packet) -> AclSays:
-    """Return what the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) says of a packet."""
+    """Return what the ACL of the sender's subnet (EGRESS) or the receiver's (INGRESS) says of a packet in its sender's name."""
     peer = packet.destination if direction is Direction.EGRESS else packet.source
-    subnet = index.subnets[eni.subnet]
-    if any(_within(peer, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr):
+    if _is_in(index, eni.subnet, peer):
         return AclSays(direction=direction, acl=None)
-    acl = index.acl_of(eni.subnet)
+    return acl_says(index, eni.subnet, direction, packet)
+
+
+def acl_says(index: PolicyIndex, subnet_id: str, direction: Direction, packet: Packet) -> AclSays:
+    """Return what a subnet's ACL says of a packet that crosses its border."""
+    peer = packet.destination if direction is Direction.EGRESS else packet.source
+    acl = index.acl_of(subnet_id)
     for entry in acl_entries(acl, direction):
         if _within(peer, entry.cidr) and _is_about(entry, packet):
             return AclSays(direction=direction, acl=acl, entry=entry)
     return AclSays(direction=direction, acl=acl)
+
+
+def _is_in(index: PolicyIndex, subnet_id: str, address: str) -> bool:
+    subnet = index.subnets[subnet_id]
+    return any(_within(address, cidr) for cidr in (subnet.cidr, subnet.ipv6_cidr) if cidr)
 
 
 def _is_about(rule: SecurityGroupRule | AclEntry, packet: Packet) -> bool:

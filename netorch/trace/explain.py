@@ -14,7 +14,7 @@ from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
 from netorch.model.vpc import Vpc
 from netorch.state.names import inlet_name
-from netorch.trace.attribute import AclSays, GroupsSay, ask_acl, ask_groups
+from netorch.trace.attribute import AclSays, GroupsSay, acl_says, ask_acl, ask_groups
 from netorch.trace.codes import Code
 from netorch.trace.policy_index import PolicyIndex, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
@@ -80,7 +80,7 @@ def explain(
         if code is Code.ENI_SG_RULES_MISMATCH:
             return _groups_refuse(ask_groups(index, eni, direction, packet), packet, at, index)
         words = _answer_words(packet) if is_answer else service_words(packet)
-        return _acl_refuses(ask_acl(index, eni, direction, packet), packet, at, words)
+        return _acl_refuses(acl_says(index, eni.subnet, direction, packet), packet, at, words)
     if code is Code.ENI_SOURCE_DEST_CHECK_RESTRICTION:
         return _checked(index, found, name_of)
     if across is not None and code in (Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE):
@@ -129,9 +129,12 @@ def _not_across(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk, acros
 
 
 def _refusing(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction) -> NetworkInterface | None:
-    """Return the interface whose rules refuse a packet: an end, or an appliance on the way."""
+    """Return the interface whose rules refuse a packet: an end, or an appliance on the way.
+
+    Where a packet leaves its host, that asks only the ACL of the subnet whose address it bears (policy.borders).
+    """
     at_port = at_port_of(index, hop.devices[0 if direction is Direction.EGRESS else 1])
-    return at_port or index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
+    return at_port or index.holders.get(packet.source) or index.holders.get(packet.destination)
 
 
 def at_port_of(index: PolicyIndex, port: str) -> NetworkInterface | None:

@@ -32,6 +32,7 @@ class Skb(msgspec.Struct, kw_only=True):
     oifname: str = ""
     sdifname: str = ""  # the device behind a VRF's, at which the packet arrived
     oifgroup: int = 0
+    next_hop: str = ""  # of the route that it takes; none: its destination
     ether_source: str = ""
     pkttype: int = 0
     mark: int = 0
@@ -87,6 +88,13 @@ def _address(end: str, version: int) -> Callable[[Skb], int | None]:
     return read
 
 
+def _next_hop(version: int) -> Callable[[Skb], int | None]:
+    def read(skb: Skb) -> int | None:
+        return number_of(skb.next_hop or skb.packet.destination) if skb.packet.version == version else None
+
+    return read
+
+
 def _ports(end: str) -> Callable[[Skb], int | None]:
     def read(skb: Skb) -> int | None:
         return getattr(skb.packet, end) if skb.packet.has_ports else None
@@ -123,6 +131,8 @@ _FIELDS: Final = (
     Field(words="iifname", read=lambda skb: skb.iifname, kind=Kind.NAME),
     Field(words="oifname", read=lambda skb: skb.oifname, kind=Kind.NAME),
     Field(words="oifgroup", read=lambda skb: skb.oifgroup),
+    Field(words="rt ip nexthop", read=_next_hop(4)),
+    Field(words="rt ip6 nexthop", read=_next_hop(6)),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),
     Field(words="ct direction", read=lambda skb: skb.ct_direction if skb.is_tracked else None, names=CT_DIRECTIONS),
     Field(words="ct status", read=lambda skb: _CONFIRMED if skb.ct_state & _KNOWN else 0, names={"confirmed": _CONFIRMED}),

@@ -189,6 +189,7 @@ class _Walker:
             return link.vrf
         route, out = self._route(host_model, link, table)
         skb.oifname, skb.oifgroup = out.ifname, out.group if isinstance(out, Vxlan | CableEnd) else 0
+        skb.next_hop = route.via
         try:
             self._run_hook(host_model, Place.POLICY, host_model.overlay, "forward", skb, f"{link.ifname} -> {out.ifname}")
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from hypothesis import strategies as st
 
-from netorch.compiler.base import HostView, LocalEni, VpcView
+from netorch.compiler.base import HostView, LocalEni, Middlebox, VpcView
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
@@ -95,7 +95,15 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True):
             acls=policy.acls,
             prefix_lists=policy.prefix_lists,
             identities=[eni.groups for eni in policy.interfaces],
+            middleboxes=self._middleboxes(),
         )
+
+    def _middleboxes(self) -> Iterator[Middlebox]:
+        """Yield the interfaces without source/destination check; no route leads to any."""
+        mappings = {mapping.address: mapping for mapping in self.mappings()}
+        for eni in self.policy.interfaces:
+            if not eni.source_dest_check:
+                yield Middlebox(eni=eni, mapping=mappings[eni.address])
 
 
 def _instance(eni: NetworkInterface) -> Instance:
@@ -175,7 +183,8 @@ def policies(draw: st.DrawFn, fewest: int = 3) -> Policy:
         cidrs = draw(st.lists(st.sampled_from(PEERS4 if version == 4 else PEERS6), unique=True, max_size=3))
         listed = tuple(PrefixListEntry(cidr=cidr) for cidr in cidrs)
         lists.append(PrefixList(id=name, vni=VNI, name=name[-1], version=version, max_entries=5, entries=listed))
-    interfaces = tuple(interface_at(place, draw(memberships())) for place in range(draw(st.integers(fewest, 5))))
+    count, checked = draw(st.integers(fewest, 5)), st.sampled_from((True, True, False))
+    interfaces = tuple(interface_at(place, draw(memberships()), checked=draw(checked)) for place in range(count))
     return Policy(
         subnets=subnets,
         interfaces=interfaces,
@@ -200,7 +209,7 @@ def memberships(draw: st.DrawFn) -> tuple[str, ...]:
     return tuple(sorted(draw(st.sets(st.sampled_from(GROUPS), min_size=draw(st.sampled_from((0, 1, 1, 1))), max_size=2))))
 
 
-def interface_at(place: int, groups: tuple[str, ...], vni: int = VNI) -> NetworkInterface:
+def interface_at(place: int, groups: tuple[str, ...], vni: int = VNI, *, checked: bool = True) -> NetworkInterface:
     """Return an interface at an address that depends on its place alone; even places are in the first subnet."""
     network, network6 = (("10.0.0.", "2001:db8::"), ("10.0.1.", "2001:db8:0:1::"))[place % 2]
     return NetworkInterface(
@@ -212,13 +221,14 @@ def interface_at(place: int, groups: tuple[str, ...], vni: int = VNI) -> Network
         ipv6_address=f"{network6}{place + 4:x}",
         instance=make_id("i", vni, place + 1 << 16),
         groups=groups,
+        source_dest_check=checked,
     )
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> PolicyCase:
+def cases(draw: st.DrawFn, fewest: int = 3) -> PolicyCase:
     """A VPC on two hosts."""
-    policy = draw(policies())
+    policy = draw(policies(fewest))
     return PolicyCase(policy=policy, homes={eni.id: draw(st.sampled_from(sorted(HOSTS))) for eni in policy.interfaces})
 
 

@@ -28,6 +28,23 @@ def test_a_packet_that_begins_a_connection_ends_as_the_oracle_says(data: st.Data
         assert end_of_walk(found) == end_of(verdict), (packet, verdict, found)
 
 
+@given(st.data())
+def test_a_packet_in_the_name_of_another_ends_as_the_oracle_says(data: st.DataObject) -> None:
+    """An interface without source/destination check sends as another: where it is decides what ACLs it meets, not its source."""
+    case = data.draw(cases(fewest=4))
+    forwarder = data.draw(st.sampled_from(case.policy.interfaces))
+    elsewhere = tuple(eni for eni in case.policy.interfaces if eni.subnet != forwarder.subnet)
+    unchecked = msgspec.structs.replace(forwarder, source_dest_check=False)
+    interfaces = tuple(unchecked if eni == forwarder else eni for eni in case.policy.interfaces)
+    policy = msgspec.structs.replace(case.policy, interfaces=interfaces)
+    site = Site(msgspec.structs.replace(case, policy=policy))
+    ends = elsewhere if data.draw(st.booleans()) else tuple(eni for eni in interfaces if eni != unchecked)
+    for packet in data.draw(st.lists(packets(msgspec.structs.replace(policy, interfaces=ends)), min_size=1, max_size=12)):
+        site.forget()
+        verdict, found = verdict_on(policy, packet, sender=unchecked), site.send(packet, unchecked)
+        assert end_of_walk(found) == end_of(verdict), (packet, verdict, found)
+
+
 def play(script: Script) -> None:
     """Send a script's packets, one after the other, and fail when oracle, walk and what the script says differ."""
     site, oracle = Site(script.case), Connections(script.policy, script.case.home_of_address())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.compiler.registry import compile_host, compile_slice, load_compilers
+from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.packet import ACK, SYN, Packet
 from netorch.model.security import TCP
@@ -52,9 +53,9 @@ class Site:
         """Let the kernels forget all connections."""
         self._flows.clear()
 
-    def send(self, packet: Packet) -> Walk:
-        """Return the next packet's way."""
-        sender = self._case.policy.holder(packet.source)
+    def send(self, packet: Packet, sender: NetworkInterface | None = None) -> Walk:
+        """Return the next packet's way, from who has its source, or from who sends it in that name."""
+        sender = sender or self._case.policy.holder(packet.source)
         assert sender is not None
         start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
         seen = {host: self._seen(host, packet) for host in HOSTS}

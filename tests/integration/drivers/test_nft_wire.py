@@ -45,6 +45,8 @@ LITERALS = (
     "ip6 daddr 2001:db8::/33 icmpv6 type 0-255 icmpv6 code 4 goto sent",
     "th dport 80-443 meta l4proto 6 ip saddr 10.0.0.0/8 goto sent",
     "meta mark 0x4e55 return",
+    f"ip saddr 10.0.0.0/24 rt ip nexthop 240.0.0.1 jump {chains.ACL}",
+    f"ip6 saddr 2001:db8::/64 rt ip6 nexthop fe80::4f:0:1 jump {chains.ACL}",
 )
 EVERY_LENGTH = NftChain(
     name=BORDER,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from netorch.control.actions.moves import move_instance
+from netorch.model.routing.next_hop import target_hop
 from netorch.state.names import inlet_name, to_inlet_name
 from tests.integration.test_drift import kernel_state, matches
 from tests.rig.agents import AgentProcess
@@ -82,11 +83,16 @@ Damage = Callable[[World], None]
 
 
 def _tool(tool: str, text: str) -> Damage:
-    """Return what runs a command on the appliance's host; INLET, NEAR and PORT stand for its devices."""
+    """Return what runs a command on the appliance's host; INLET, NEAR and PORT stand for its devices, HOP for itself."""
 
     def damage(world: World) -> None:
         eni = world.eni("acme/fw1")
-        names = {"INLET": inlet_name(VNI, eni.id), "NEAR": to_inlet_name(VNI, eni.id), "PORT": world.port("acme/fw1")}
+        names = {
+            "INLET": inlet_name(VNI, eni.id),
+            "NEAR": to_inlet_name(VNI, eni.id),
+            "PORT": world.port("acme/fw1"),
+            "HOP": target_hop(eni.id, 4),
+        }
         words = text
         for word, name in names.items():
             words = words.replace(word, name)
@@ -110,7 +116,7 @@ DAMAGES = {
     "the inlet's VRF is deleted": _tool("ip", "link del vrf20000.201"),
     "the inlet's VRF goes down": _tool("ip", "link set vrf20000.201 down"),
     "the inlet's route is deleted": _tool("ip", "route del default via 10.44.9.4 dev PORT table 3372240416"),
-    "the near end's neighbour is deleted": _tool("ip", "neigh del 192.0.0.9 dev NEAR"),
+    "the near end's neighbour is deleted": _tool("ip", "neigh del HOP dev NEAR"),
     "clsact is deleted": _tool("tc", "qdisc del dev vx20000 clsact"),
     "the filters are deleted": _tool("tc", "filter del dev vx20000 ingress pref 10"),
     "a filter is added": _tool("tc", "filter add dev vx20000 ingress pref 1 protocol ip handle 1 matchall action drop"),

@@ -22,7 +22,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, Neighbour, Route
 from netorch.state.link import CableEnd, Link, VethPort, Vrf
 from netorch.state.names import inlet_name, to_inlet_name, vrf_table
-from netorch.state.nft import ZONES, NftElement, PortChain
+from netorch.state.nft import ZONES, NftChain, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.tc import Clsact, Match, TcFilter
 from tests.unit.agent.world import World
@@ -136,7 +136,7 @@ def test_the_check_is_the_inlets_route_the_ports_chain_and_the_other_hosts_speak
     assert shop.speakers("hv3") == set()
     assert [_named(op) for op in shop.world.new_ops("hv1")] == [(Create, NftElement)]
     assert sorted(map(str, map(_named, shop.world.new_ops("hv3")))) == sorted(
-        map(str, [(Replace, PortChain), (Replace, Route), (Replace, Route)])
+        map(str, [(Create, NftChain), (Replace, NftElement), (Replace, PortChain), (Replace, Route), (Replace, Route)])
     )
     shop.check(True)
     assert shop.speakers("hv1") == set()

@@ -16,8 +16,9 @@ from netorch.model.mapping import Mapping
 from netorch.model.security import TCP, SecurityGroup, default_acl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.nft import NftChain, NftElement
-from policy.chains import Chains, identity_number, peer_number
+from policy.chains import Chains
 from policy.groups import MOST_ENTRIES
+from policy.identities import identity_number, peer_number
 from tests.unit.policy.small import VNI, group, interface, rule, sg
 from tests.views import make_view, mapping_objects, vpc_objects
 

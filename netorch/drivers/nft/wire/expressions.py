@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 from netorch.drivers.netlink import attr, attrs, each_attr
 from netorch.drivers.nft.wire.messages import CHAIN, CODE, ITEM, VALUE, VERDICT
 
-# Keys and bases. Source: NFT_META_*, NFT_CT_*, NFT_PAYLOAD_*; exthdr: IPPROTO_FRAGMENT, NFT_EXTHDR_F_PRESENT
+# Keys and bases. Source: NFT_META_*, NFT_CT_*, NFT_RT_*, NFT_PAYLOAD_*; exthdr: IPPROTO_FRAGMENT, NFT_EXTHDR_F_PRESENT
 META_MARK, META_IIFTYPE, META_NFPROTO, META_L4PROTO, META_PROTOCOL = 3, 8, 15, 16, 1
 CT_DIRECTION, CT_MARK = 1, 3
+NEXT_HOP4, NEXT_HOP6 = 1, 2  # NFT_RT_NEXTHOP4, 6
 LINK, NETWORK, TRANSPORT = 0, 1, 2
 FRAGMENT_HEADER: Final = 44
 PRESENT: Final = 1
@@ -56,6 +57,12 @@ def set_meta(key: int, origin: int = 1) -> Expression:
 def ct(key: int, into: int) -> Expression:
     """Return what loads something of a packet's connection."""
     return Expression("ct", ((1, _u32(into)), (2, _u32(key))))
+
+
+@lru_cache(maxsize=64)
+def rt(key: int, into: int) -> Expression:
+    """Return what loads something of the route that a packet takes."""
+    return Expression("rt", ((1, _u32(into)), (2, _u32(key))))
 
 
 @lru_cache(maxsize=1024)

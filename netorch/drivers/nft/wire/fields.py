@@ -2,7 +2,7 @@
 
 One table for both ways, from words to expressions and back. A field may need something of the packet (`ip saddr` an IPv4 packet);
 nft checks that first, unless the rule has said so already.
-Source: nftables 1.0.6, src/proto.c, src/meta.c, src/ct.c, src/payload.c; expressions as `nft --debug=netlink` shows them.
+Source: nftables 1.0.6, src/{proto,meta,ct,rt,payload}.c; expressions as `nft --debug=netlink` shows them.
 """
 
 from __future__ import annotations
@@ -164,6 +164,10 @@ def _ct(words: str, key: int, size: int) -> Field:
     return Field(words, partial(expressions.ct, key), size, _PLAIN)
 
 
+def _next_hop(words: str, key: int, size: int, form: Form, need: str) -> Field:
+    return Field(words, partial(expressions.rt, key), size, form, (need,))
+
+
 def _fragment(words: str, offset: int, size: int, flags: int, within: bytes = b"") -> Field:
     load = partial(expressions.exthdr, expressions.FRAGMENT_HEADER, offset, size, flags)
     return Field(words, load, size, _NIL if within else _DECIMAL, ("ip6",), within=within)
@@ -183,6 +187,8 @@ _FIELDS: Final = (
     MARK,
     _ct("ct direction", expressions.CT_DIRECTION, 1),
     _ct("ct mark", expressions.CT_MARK, 4),
+    _next_hop("rt ip nexthop", expressions.NEXT_HOP4, 4, _IPV4, "ip"),
+    _next_hop("rt ip6 nexthop", expressions.NEXT_HOP6, 16, _IPV6, "ip6"),
     _payload("ether saddr", LINK, 6, 6, _MAC, "ether"),
     _payload("arp saddr ether", NETWORK, 8, 6, _MAC, "arp"),
     _payload("arp saddr ip", NETWORK, 14, 4, _IPV4, "arp"),

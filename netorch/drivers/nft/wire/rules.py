@@ -273,7 +273,7 @@ class _Reader:
 
     def _match(self) -> None:
         loads: list[Expression] = []
-        while (expression := self.rule[self.place]).kind in ("meta", "ct", "payload", "exthdr", "byteorder"):
+        while (expression := self.rule[self.place]).kind in ("meta", "ct", "rt", "payload", "exthdr", "byteorder"):
             if expression.kind != "byteorder":
                 loads.append(_in_first(expression))
             self.place += 1

@@ -1,0 +1,125 @@
+"""Packets in the name of others at the borders of subnets, over what the agents' own code yields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.diagnose.policy_indexes import policy_index_of
+from netorch.model.cloud import (
+    AclAction,
+    AclEntryDecl,
+    Cloud,
+    HostDecl,
+    IngressDecl,
+    InstanceDecl,
+    NetworkAclDecl,
+    RouteTableDecl,
+    SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
+)
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.ids import port_name
+from netorch.model.packet import Packet
+from netorch.model.security import UDP
+from netorch.records.inventory import read_inventory
+from netorch.records.vpc import VpcRecords
+from netorch.trace.codes import Code
+from netorch.trace.explain import Explanation, explain
+from netorch.trace.host_model import HostModel
+from netorch.trace.walk import Departure, Walk, walk
+from tests.unit.agent.world import World
+
+ALL = AclEntryDecl(rule=1, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0")
+OWN = AclEntryDecl(rule=1, action=AclAction.ALLOW, protocol="all", cidr="10.0.1.0/24")
+A1, A2, D1 = "10.0.1.10", "10.0.1.20", "10.0.3.10"
+
+
+class Borders:
+    """Subnet a with an ACL, and an appliance x in another one, whose table leads to d through the appliance y in a."""
+
+    def __init__(self, path: Path, y: str, *entries: AclEntryDecl) -> None:
+        self.world = World(path, "hv1", "hv2")
+        open_to_all = SecurityGroupDecl(name="default", ingress=[IngressDecl(protocol="all", source="10.0.0.0/16")])
+        vpc = VpcDecl(
+            name="web",
+            cidrs=["10.0.0.0/16"],
+            security_groups=[open_to_all],
+            network_acls=[NetworkAclDecl(name="border", ingress=list(entries), egress=[ALL])],
+            route_tables=[RouteTableDecl(name="to-d", routes=["10.0.3.0/24 via eni y"])],
+            subnets=[
+                SubnetDecl(name="a", cidr="10.0.1.0/24", network_acl="border"),
+                SubnetDecl(name="x", cidr="10.0.2.0/24", route_table="to-d"),
+                SubnetDecl(name="d", cidr="10.0.3.0/24"),
+            ],
+            instances=[
+                InstanceDecl(name="a1", subnet="a", host="hv1", address=A1),
+                InstanceDecl(name="a2", subnet="a", host="hv2", address=A2),
+                InstanceDecl(name="x", subnet="x", host="hv1", source_dest_check=False),
+                InstanceDecl(name="y", subnet="a", host=y, source_dest_check=False),
+                InstanceDecl(name="d", subnet="d", host="hv2", address=D1),
+            ],
+        )
+        hosts = [HostDecl(name=f"hv{n}", underlay=f"192.0.2.{10 + n}") for n in (1, 2)]
+        store, operator = self.world.store, self.world.operator
+        apply_cloud(store, plan_cloud(store, operator, Cloud(hosts=hosts, vpcs=[vpc])))
+        self.world.settle(3)
+
+    @property
+    def records(self) -> VpcRecords:
+        """Return the VPC's records."""
+        (found,) = read_inventory(self.world.store).vpcs.values()
+        return found
+
+    def walk(self, name: str, source: str, destination: str) -> Walk:
+        """Return the way of a packet that an instance sends."""
+        instance = next(found for found in self.records.each(Instance) if found.name == name)
+        eni = next(found for found in self.records.each(NetworkInterface) if found.instance == instance.id)
+        (mapping,) = self.records.mappings_of(eni).values()
+        host = mapping.record.host
+        objects = {
+            host: {key: obj for target in agent.reconciler.slices.values() for key, obj in target.desired.items()}
+            for host, agent in self.world.agents.items()
+        }
+        models = {host: HostModel(host, found) for host, found in objects.items()}
+        return walk(models, Departure(host=host, ifname=port_name(eni.id), mac=eni.mac), packet(source, destination))
+
+    def explained(self, way: Walk, source: str, destination: str) -> Explanation:
+        """Return why a packet ended."""
+        return explain(policy_index_of(self.records), self.records.vpc.record, packet(source, destination), way, {})
+
+
+def packet(source: str, destination: str) -> Packet:
+    return Packet(source=source, destination=destination, protocol=UDP, source_port=40000, destination_port=53)
+
+
+@pytest.mark.parametrize("y", ["hv1", "hv2"])
+@pytest.mark.parametrize(("source", "destination"), [(A1, A2), (A2, A1), (A1, D1)])
+def test_what_comes_from_elsewhere_enters_by_the_acl_whosever_name_it_bears(
+    tmp_path: Path, y: str, source: str, destination: str
+) -> None:
+    """To an interface of the subnet, and to an appliance in it that a route leads to."""
+    found = Borders(tmp_path, y)
+    way = found.walk("x", source, destination)
+    assert (way.code, way.counter, way.host) == (Code.SUBNET_ACL_RESTRICTION, "acl_ingress", "hv1")
+    said = found.explained(way, source, destination)
+    assert "network ACL border denies udp/53 entering the subnet of" in said.sentence
+    assert said.rule == "*"
+
+
+@pytest.mark.parametrize("y", ["hv1", "hv2"])
+def test_an_acl_that_allows_the_subnets_own_range_lets_it_enter(tmp_path: Path, y: str) -> None:
+    found = Borders(tmp_path, y, OWN)
+    assert found.walk("x", A1, A2).arrived
+    way = found.walk("x", A1, D1)
+    assert (way.arrived, len(way.through)) == (True, 1)
+
+
+def test_what_stays_inside_meets_no_acl(tmp_path: Path) -> None:
+    found = Borders(tmp_path, "hv2")
+    assert found.walk("a1", A1, A2).arrived
+    assert found.walk("y", A1, A2).arrived, "y is in the subnet whose name it uses"
+    assert found.walk("a1", A1, D1).arrived
