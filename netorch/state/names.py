@@ -24,9 +24,7 @@ from netorch.state.base import HOST_SLICE
 CABLE_LETTERS: Final = "pqmn"  # of the ends of cables
 LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
-MAIN_NUMBER: Final = (
-    255  # of the VRF of the table with no number where that cannot be the VPC's first one, see netorch.compiler.vrf
-)
+MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
 INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
 INLET_NUMBER_LAST: Final = 254  # of inlets' VRFs, which follow those of route tables
 

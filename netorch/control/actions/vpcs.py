@@ -17,7 +17,7 @@ from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
 from netorch.control.base.quotas import Quotas, check_growth, check_room, quotas_of
-from netorch.control.base.routes import refuse_covered_routes
+from netorch.control.base.routes import refuse_covered_routes, refuse_replaced_local
 from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
@@ -298,7 +298,7 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidParameterValue for a range that it has not, OperationNotPermitted for the primary
-        one, DependencyViolation while a subnet lies in it.
+        one, DependencyViolation while a subnet lies in it, or a route replaces its local one.
     """
 
     def decide() -> tuple[Writes, Vpc]:
@@ -313,7 +313,10 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
                     raise in_use("vpc", vpc_id, f"subnet {subnet.record.id} {text} in {gone}", "delete that subnet first")
         ranges = tuple(text for text in vpc.cidrs if text != str(gone))
         ipv6_ranges = tuple(text for text in vpc.ipv6_cidrs if text != str(gone))
+        used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
+        refuse_replaced_local(vpc_id, gone, read_all(store, RouteTable, vpc.vni).values())
         writes = Writes()
+        writes.expect(use_key(vpc_id), used)
         return writes, _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
 
     return attempt(store, decide)

@@ -197,6 +197,15 @@ def refuse_overrides(vpc: Vpc, subnet: Subnet, tables: Iterable[Stored[RouteTabl
                 raise in_use("subnet", subnet.id, by, "delete that route first")
 
 
+def refuse_replaced_local(vpc_id: str, gone: Prefix, tables: Iterable[Stored[RouteTable]]) -> None:
+    """Refuse to take a range from a VPC whose local route a table replaces. Raises ApiError: DependencyViolation."""
+    for stored in tables:
+        table = stored.record
+        if any(route.destination == str(gone) for route in table.routes):
+            by = f"the route to {gone} of {where_of(table)} in place of the local one"
+            raise in_use("vpc", vpc_id, by, f"put that back first: netorch route-table route replace {table.id} {gone} local")
+
+
 def refuse_covered_routes(vpc_id: str, new: Prefix, tables: Iterable[Stored[RouteTable]]) -> None:
     """Refuse a new range of a VPC that is the same as a route's destination, or larger. Raises ApiError: InvalidVpc.Range."""
     for stored in tables:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from netorch.control.actions import enis, prefix_lists, route_tables, subnets, vpcs
-from netorch.control.actions.route_tables import create_route, delete_route
+from netorch.control.actions.route_tables import create_route, delete_route, replace_route
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views.export import export_cloud
 from netorch.errors import Conflict
@@ -179,6 +179,21 @@ def test_a_plan_that_grows_or_deletes_a_list_notices_a_route_to_it(
         with pytest.raises(Conflict):
             apply()
         delete_route(store, acme, table.id, "pl-p")
+
+
+def test_a_range_and_a_route_that_replaces_its_local_one_do_not_part(
+    store: Interrupted, acme: Caller, operator: Caller, vpc: Vpc, table: RouteTable
+) -> None:
+    subnet = subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.0.0/24")
+    eni = enis.create_network_interface(store, acme, subnet.id)
+    vpcs.associate_cidr(store, acme, vpc.id, "10.5.0.0/16")
+    store.meanwhile = lambda: replace_route(store, acme, table.id, "10.5.0.0/16", eni.id)
+    with refused("DependencyViolation"):
+        vpcs.disassociate_cidr(store, acme, vpc.id, "10.5.0.0/16")
+    replace_route(store, acme, table.id, "10.5.0.0/16", "local")
+    store.meanwhile = lambda: vpcs.disassociate_cidr(store, acme, vpc.id, "10.5.0.0/16")
+    with refused("InvalidRoute.NotFound"):
+        replace_route(store, acme, table.id, "10.5.0.0/16", eni.id)
 
 
 def test_of_two_tables_that_become_the_main_one_at_once_one_is(

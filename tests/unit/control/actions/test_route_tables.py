@@ -205,6 +205,22 @@ def test_a_secondary_range_is_smaller_than_every_route(
     vpcs.associate_cidr(store, acme, vpc.id, cidr)
 
 
+@pytest.mark.parametrize("cidr", ["10.5.0.0/16", "fd00:2::/56"])
+def test_a_range_stays_while_a_route_replaces_its_local_one(
+    store: Store, acme: Caller, vpc: Vpc, table: RouteTable, firewall: str, cidr: str
+) -> None:
+    vpcs.associate_cidr(store, acme, vpc.id, cidr)
+    replace_route(store, acme, table.id, cidr, firewall)
+    with refused(
+        "DependencyViolation", f"still has the route to {cidr} of route table t .* route replace {table.id} {cidr} local"
+    ):
+        vpcs.disassociate_cidr(store, acme, vpc.id, cidr)
+    replace_route(store, acme, table.id, cidr, "local")
+    changed = vpcs.disassociate_cidr(store, acme, vpc.id, cidr)
+    assert cidr not in changed.cidrs + changed.ipv6_cidrs
+    assert routes(store, acme, table) == LOCAL
+
+
 def fill(store: Store, caller: Caller, table: RouteTable, destinations: Sequence[str]) -> None:
     for destination in destinations:
         create_route(store, caller, table.id, destination, "blackhole")

@@ -283,6 +283,13 @@ def test_whatever_was_applied_before_the_file_is_what_is_stored(clouds: list[Clo
     assert export_cloud(again).vpcs[0].route_tables == exported.vpcs[0].route_tables
 
 
+def test_a_file_without_a_range_takes_the_route_in_place_of_its_local_one_along(store: Store, operator: Caller) -> None:
+    inner = RouteTableDecl(name="inner", routes=["10.45.0.0/16 via eni fw"])
+    apply(store, operator, cloud(cidrs=[*VPC.cidrs, "10.45.0.0/16"], route_tables=[inner]))
+    apply(store, operator, cloud(route_tables=[RouteTableDecl(name="inner")]))
+    assert shown(store, operator) == {"main": [], "inner": []}
+
+
 def associations(store: Store) -> dict[str, str]:
     """Return the name of the table that each subnet names, nothing for none."""
     names = {table.id: table.name for table in records(store).each(RouteTable)} | {"": ""}
