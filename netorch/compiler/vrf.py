@@ -25,7 +25,7 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
 from netorch.state.link import LOOPBACK, AdminUp, Settings, Vrf, vrf_of
-from netorch.state.sysctls import VRF_V6, device_sysctls, host_sysctls
+from netorch.state.sysctls import VRF_V6, device_sysctls, namespace_sysctls
 
 LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
 # Behind the VRFs' own rule (1000), in front of the main table's (32766): no VPC's packet ever meets an address of the host's own.
@@ -38,7 +38,7 @@ def _host(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         yield Rule(version=version, priority=VRF_PRIORITY)
         yield Rule(version=version, priority=LOCAL_PRIORITY, table=LOCAL_TABLE)
     yield AdminUp(ifname=LOOPBACK)
-    yield from host_sysctls()
+    yield from namespace_sysctls()
 
 
 def _vrfs(view: VpcView) -> Iterator[KernelObject]:

@@ -1,11 +1,13 @@
-"""A list of drivers as one kernel: dumps, operations and events go through them in the order of the list."""
+"""A list of drivers as one kernel: dumps, operations and events go through them in the order of the list.
+
+Drivers of a namespace that is made and removed come and go with it (netorch.drivers.namespaces).
+"""
 
 from __future__ import annotations
 
 import errno
 import select
 from collections.abc import Sequence
-from itertools import groupby
 
 from netorch.drivers.base import Driver, KernelEvent
 from netorch.errors import KernelError
@@ -17,17 +19,34 @@ class Composition:
     """Iterates over drivers. A new driver is one more entry in the list."""
 
     def __init__(self, drivers: Sequence[Driver]) -> None:
-        self._drivers = drivers
-        self._driver_of = {(driver.netns, kind): driver for driver in drivers for kind in driver.kinds}
+        self._drivers: list[Driver] = []
+        self._driver_of: dict[tuple[str, str], Driver] = {}
         self._epoll = select.epoll()
-        for fd in (driver.fileno() for driver in drivers):
-            if fd is not None:
-                self._epoll.register(fd, select.EPOLLIN)
+        for driver in drivers:
+            self.join(driver)
+
+    def join(self, driver: Driver) -> None:
+        """Append a driver to the list."""
+        self._drivers.append(driver)
+        self._driver_of |= {(driver.netns, kind): driver for kind in driver.kinds}
+        fd = driver.fileno()
+        if fd is not None:
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def leave(self, driver: Driver) -> None:
+        """Take a driver from the list, and close it."""
+        self._drivers.remove(driver)
+        for kind in driver.kinds:
+            del self._driver_of[driver.netns, kind]
+        fd = driver.fileno()
+        if fd is not None:
+            self._epoll.unregister(fd)
+        driver.close()
 
     def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
         """Return every object that is ours, or those of some kinds. Raises KernelError."""
         found: dict[Key, KernelObject] = {}
-        for driver in self._drivers:
+        for driver in self._drivers:  # those that join meanwhile, too
             if kinds is None or not kinds.isdisjoint(driver.kinds):
                 found |= driver.dump()
         return found
@@ -35,10 +54,19 @@ class Composition:
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations in order, neighbouring ones of one driver together; return the refused ones."""
         failures: list[Failure] = []
-        for driver, group in groupby(ops, key=lambda op: self._driver_of.get((op.obj.netns, op.obj.kind))):
-            batch = list(group)
-            failures += self._apply_by(driver, batch) if driver is not None else [_unknown(op) for op in batch]
+        start = 0
+        while start < len(ops):
+            driver, end = self._driver_for(ops[start]), start + 1
+            while end < len(ops) and self._driver_for(ops[end]) is driver:
+                end += 1
+            batch = list(ops[start:end])
+            # What comes next may be for a driver that joins only by this.
+            failures += self._apply_by(driver, batch) if driver is not None else [self._unknown(op) for op in batch]
+            start = end
         return failures
+
+    def _driver_for(self, op: Op) -> Driver | None:
+        return self._driver_of.get((op.obj.netns, op.obj.kind))
 
     def _apply_by(self, driver: Driver, ops: list[Op]) -> list[Failure]:
         return driver.apply(ops)
@@ -49,7 +77,7 @@ class Composition:
 
     def events(self) -> list[KernelEvent]:
         """Return what changed since the last call, other than by `apply`; never blocks."""
-        return [event for driver in self._drivers for event in driver.events()]
+        return [event for driver in tuple(self._drivers) for event in driver.events()]
 
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""
@@ -57,6 +85,8 @@ class Composition:
             driver.close()
         self._epoll.close()
 
-
-def _unknown(op: Op) -> Failure:
-    return Failure(op, KernelError(describe(op), errno.EOPNOTSUPP, "this host has no driver for it"))
+    def _unknown(self, op: Op) -> Failure:
+        netns = op.obj.netns
+        if not any(driver.netns == netns for driver in self._drivers):
+            return Failure(op, KernelError(describe(op), errno.ENOENT, f"there is no namespace {netns}"))
+        return Failure(op, KernelError(describe(op), errno.EOPNOTSUPP, "this host has no driver for it"))

@@ -14,6 +14,7 @@ from typing import Final
 from netorch.drivers import netns
 from netorch.drivers.netlink import attrs, u32
 from netorch.drivers.rtnl.uapi import FR_ACT, FRA, RTA, RTMSG, RTN, RTPROT, RULEHDR, table_of
+from netorch.state.base import OUTSIDE
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.owner import NFT_TABLE, PROTOCOL
 
@@ -35,18 +36,23 @@ _NFT_FAMILIES: Final = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 
 _OURS: Final = frozenset({1, 2, 3, 5})  # families that a table of our name is read in
 
 
-def device(ifname: str) -> Foreign:
+def device(ifname: str, netns: str) -> Foreign:
     """Return a device that is not ours."""
-    return Foreign(what=f"device {ifname}")
+    return Foreign(netns=netns, what=f"device {ifname}")
 
 
-def program(ifname: str) -> Foreign:
+def program(ifname: str, netns: str) -> Foreign:
     """Return the XDP program of a device."""
-    return Foreign(what=f"XDP program on {ifname}")
+    return Foreign(netns=netns, what=f"XDP program on {ifname}")
 
 
-def route(body: bytes) -> Foreign | None:
-    """Return somebody's route, or None when it is ours or the kernel's. None of ours is for one type of service."""
+def route(body: bytes, netns: str) -> Foreign | None:
+    """Return somebody's route, or None when it is ours or the kernel's. None of ours is for one type of service.
+
+    None, too, in the outside namespace: routing daemons make routes there.
+    """
+    if netns == OUTSIDE:
+        return None
     if body[RTMSG.PROTOCOL] == RTPROT.KERNEL or (body[RTMSG.PROTOCOL] == PROTOCOL and not body[RTMSG.TOS]):
         return None
     found = attrs(body, RTMSG.SIZE)
@@ -54,30 +60,31 @@ def route(body: bytes) -> Foreign | None:
     dst = socket.inet_ntop(body[RTMSG.FAMILY], found[RTA.DST]) if RTA.DST in found else default
     metric = f" metric {u32(found[RTA.PRIORITY])}" if RTA.PRIORITY in found else ""
     return Foreign(
-        what=f"route {_ROUTE_TYPES.get(body[RTMSG.TYPE], '')}{dst}/{body[RTMSG.DST_LEN]} table {table_of(body, found)}{metric}"
+        netns=netns,
+        what=f"route {_ROUTE_TYPES.get(body[RTMSG.TYPE], '')}{dst}/{body[RTMSG.DST_LEN]} table {table_of(body, found)}{metric}",
     )
 
 
-def rule(body: bytes) -> Foreign | None:
+def rule(body: bytes, netns: str) -> Foreign | None:
     """Return a rule, or None when it is the kernel's. The caller knows that it is not ours."""
     found = attrs(body, RULEHDR.SIZE)
     if found.get(FRA.PROTOCOL) == bytes((RTPROT.KERNEL,)):
         return None
     version = " -6" if body[RULEHDR.FAMILY] == socket.AF_INET6 else ""
     action = _RULE_ACTIONS.get(body[RULEHDR.ACTION], f"lookup {table_of(body, found)}")
-    return Foreign(what=f"rule{version} pref {u32(found.get(FRA.PRIORITY, b''))} {action}")
+    return Foreign(netns=netns, what=f"rule{version} pref {u32(found.get(FRA.PRIORITY, b''))} {action}")
 
 
-def nft_table(body: bytes) -> ForeignTable | None:
+def nft_table(body: bytes, netns: str) -> ForeignTable | None:
     """Return a table of nftables that is not ours. The body begins with nfgenmsg."""
     name = attrs(body, 4).get(1, b"").rstrip(b"\0").decode(errors="replace")
     if name == NFT_TABLE and body[0] in _OURS:
         return None
-    return ForeignTable(what=f"nft table {_NFT_FAMILIES.get(body[0], body[0])} {name}")
+    return ForeignTable(netns=netns, what=f"nft table {_NFT_FAMILIES.get(body[0], body[0])} {name}")
 
 
-def old_tables(fd: int) -> Iterator[Foreign]:
+def old_tables(fd: int, label: str) -> Iterator[Foreign]:
     """Yield the tables of iptables, ip6tables and arptables in the namespace of `fd`, as far as they are not kept in nftables."""
     for tool in ("ip", "ip6", "arp"):
         with netns.inside(fd), suppress(FileNotFoundError), open(f"/proc/thread-self/net/{tool}_tables_names") as file:
-            yield from (Foreign(what=f"{tool}tables table {name}") for name in file.read().split())
+            yield from (Foreign(netns=label, what=f"{tool}tables table {name}") for name in file.read().split())

@@ -17,13 +17,13 @@ from typing import Final
 from netorch.drivers import netns
 from netorch.drivers.netlink import Channel, attr_text, attr_u32, attrs
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
-from netorch.drivers.rtnl import decode, encode
-from netorch.drivers.rtnl.source_routes import devices, stale_rules
+from netorch.drivers.rtnl import devices, encode
+from netorch.drivers.rtnl.source_routes import devices_of, stale_rules
 from netorch.drivers.rtnl.uapi import IFLA, NETNSA, RTEXT_FILTER_SKIP_STATS, RTM
 from netorch.errors import KernelError
 from netorch.model.ids import is_id
 from netorch.state.link import VethPort
-from netorch.state.owner import NETNS_PREFIX, NFT_TABLE, read_label
+from netorch.state.owner import NETNS_PREFIX, NFT_TABLE, is_overlay, read_label
 
 _ROOT: Final = Path("/proc/1/ns/net")
 _GET_TABLE: Final = 10 << 8 | 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
@@ -68,7 +68,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, overlay_fd
         raise KernelError(f"plug {port.inside.ifname} into namespace {port.instance_netns}", errno.EPERM, detail)
 
 
-def other_end(dev: decode.Device, inside: Channel) -> decode.Device | None:
+def other_end(dev: devices.Device, inside: Channel) -> devices.Device | None:
     """Return the other end of a veth, in whatever namespace it is, or None when it is in the same one.
 
     Raises:
@@ -85,14 +85,16 @@ def other_end(dev: decode.Device, inside: Channel) -> decode.Device | None:
         )
     except OSError as error:
         raise KernelError(f"look for the other end of {dev.ifname}", error.errno or 0) from error
-    return decode.device(found) if found is not None else None
+    return devices.device(found) if found is not None else None
 
 
-def overlay_of(dev: decode.Device, inside: Channel) -> str | None:
+def overlay_of(dev: devices.Device, inside: Channel) -> str | None:
     """Return the name of the overlay namespace that holds the other end of an instance's veth."""
     if dev.kind != "veth" or dev.netnsid is None:
         return None
     for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
+        if not is_overlay(path.name):
+            continue
         try:
             fd = netns.find(path.name)
         except KernelError:
@@ -105,7 +107,7 @@ def overlay_of(dev: decode.Device, inside: Channel) -> str | None:
     return None
 
 
-def displaced(dev: decode.Device, port: VethPort, overlay: Channel) -> bool:
+def displaced(dev: devices.Device, port: VethPort, overlay: Channel) -> bool:
     """Return whether the name of the namespace that a port was plugged into means another one now.
 
     Not where it means none, nor of a path: the process that it goes by may have ended, and its number be another's.
@@ -167,7 +169,7 @@ def _of_the_host(fd: int, underlay_fd: int) -> str:
             return "it is the machine's own namespace"
     for path in netns.RUN_NETNS.glob(f"{NETNS_PREFIX}*"):
         if _leads_to(path, fd):
-            return f"it is {path.name}, the overlay of a host"
+            return f"it is {path.name}, {'the overlay' if is_overlay(path.name) else 'a namespace'} of a host"
     return ""
 
 
@@ -207,8 +209,8 @@ def _of_another(port: VethPort, inside: Channel, overlay: int | None) -> str:
     return ""
 
 
-def _veths(inside: Channel) -> list[decode.Device]:
-    return [dev for dev in devices(inside) if dev.kind == "veth"]
+def _veths(inside: Channel) -> list[devices.Device]:
+    return [dev for dev in devices_of(inside) if dev.kind == "veth"]
 
 
 def _leads_to(path: Path, fd: int) -> bool:

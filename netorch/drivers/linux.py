@@ -1,26 +1,30 @@
-"""The kernel of a real host: its underlay namespace, which is the creating thread's own, and its overlay namespace."""
+"""The kernel of a real host: its underlay namespace, which is the creating thread's own, its overlay, and those of edges."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from netorch.drivers import netns
-from netorch.drivers.base import ConnectionTracker, Underlay
+from netorch.drivers.base import ConnectionTracker, Driver, Underlay
 from netorch.drivers.composition import Composition
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
-from netorch.drivers.namespace_name import NamespaceName
+from netorch.drivers.namespace_name import NamespaceNames
+from netorch.drivers.namespaces import Namespaces
 from netorch.drivers.nft.overlay import OverlayNft
 from netorch.drivers.nft.tables import Nft
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
-from netorch.drivers.sysctl import Sysctls
+from netorch.drivers.spaces import Spaces
+from netorch.drivers.sysctl import LOOK_EVERY_S, Sysctls
 from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
-from netorch.state.base import OVERLAY, UNDERLAY
-from netorch.state.owner import overlay_netns
+from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY
+from netorch.state.names import vni_of_netns
+from netorch.state.owner import label_of, netns_name, overlay_netns
 
 
 class LinuxKernel(Composition):
@@ -33,16 +37,19 @@ class LinuxKernel(Composition):
           KernelError: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing, or so is a part of the kernel.
         """
         name = overlay_netns(host)
-        self._underlay_fd = underlay = netns.current()
-        self._overlay_fd = overlay = netns.make(name)
+        underlay, overlay = netns.current(), netns.make(name)
+        self._spaces = spaces = Spaces(underlay, overlay)
         try:
             connections = Conntrack(overlay)
             self._nft = (Nft(UNDERLAY, underlay), OverlayNft(overlay, connections.flush_zone))
             self._tracker = Tracker(overlay, connections, self._nft[1].commit)
-            self._rtnl = Rtnl(overlay, underlay)
+            self._rtnl = Rtnl(OVERLAY, spaces)
             self._underlay = UnderlayDevice(underlay)
-            sysctls, tc = Sysctls(overlay, self._rtnl.skip), Tc(overlay, self._rtnl.names)
-            super().__init__((NamespaceName(name, overlay), self._underlay, sysctls, self._rtnl, tc, *self._nft))
+            names = NamespaceNames()
+            names.keep(name, overlay)
+            sysctls, tc = Sysctls(OVERLAY, overlay, self._rtnl.skip), Tc(OVERLAY, overlay, self._rtnl.names)
+            super().__init__((names, self._underlay, sysctls, self._rtnl, tc, *self._nft))
+            self.join(Namespaces(_Furnisher(host, spaces, names), self.join, self.leave))
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)
@@ -65,5 +72,51 @@ class LinuxKernel(Composition):
         """Let go of sockets; everything in the kernel stays."""
         self._tracker.close()
         super().close()
-        os.close(self._overlay_fd)
-        os.close(self._underlay_fd)
+        self._spaces.close()
+
+
+class _Furnisher:
+    """Implements `netorch.drivers.namespaces.Furnisher`."""
+
+    def __init__(self, host: str, spaces: Spaces, names: NamespaceNames) -> None:
+        self._host = host
+        self._spaces = spaces
+        self._names = names
+        self._rtnl: dict[str, Rtnl] = {}  # by label
+
+    def labels(self) -> set[str]:
+        """Return the labels in the names in /run/netns that are this host's."""
+        return {label for name in os.listdir(netns.RUN_NETNS) if (label := label_of(name, self._host))}
+
+    def open(self, label: str) -> Sequence[Driver]:
+        """Return the drivers of a namespace, which is made when absent."""
+        name = netns_name(self._host, label)
+        fd = netns.make(name)
+        self._spaces.add(label, fd)
+        try:
+            self._rtnl[label] = rtnl = Rtnl(label, self._spaces)
+            # Only root of the host can set a gateway's sysctls, and there may be many gateways: each dump reads them.
+            look_every_s = LOOK_EVERY_S if vni_of_netns(label) == HOST_SLICE else math.inf
+            drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), Nft(label, fd))
+        except OSError as error:
+            self._spaces.remove(label)
+            raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
+        self._names.keep(name, fd)
+        return drivers
+
+    def empty(self, label: str) -> None:
+        """Give back the uplinks in a namespace, and delete the cables that lead out of it."""
+        try:
+            self._rtnl[label].empty()
+        except OSError as error:
+            raise KernelError(f"empty namespace {netns_name(self._host, label)}", error.errno or 0, str(error)) from error
+
+    def remove(self, label: str) -> None:
+        """Remove a namespace: its name, and what we hold of it."""
+        name = netns_name(self._host, label)
+        del self._rtnl[label]
+        self._spaces.remove(label)
+        try:
+            self._names.remove(name)
+        except OSError as error:
+            raise KernelError(f"remove namespace {name}", error.errno or 0, str(error)) from error

@@ -1,4 +1,4 @@
-"""The name of the overlay namespace in /run/netns: bound again when somebody deletes or takes it."""
+"""The names of our namespaces in /run/netns: bound again when somebody deletes or takes one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from netorch.drivers import netns
 from netorch.drivers.base import KernelEvent, Watcher
-from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.base import UNDERLAY, KernelObject, Key
 
 _IN_CREATE, _IN_DELETE, _IN_MOVED = 0x100, 0x200, 0xC0  # inotify(7)
 _IN_NONBLOCK: Final = os.O_NONBLOCK | os.O_CLOEXEC
@@ -18,27 +18,35 @@ _READ_BYTES: Final = 1 << 16
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class NamespaceName(Watcher):
-    """The driver that keeps the name; it has no events."""
+class NamespaceNames(Watcher):
+    """The driver that keeps the names; it has no events."""
 
-    netns: Final = OVERLAY
+    netns: Final = UNDERLAY
 
-    def __init__(self, name: str, fd: int) -> None:
-        """Watch the name of the namespace of `fd`. Raises OSError."""
-        self._name = name
-        self._fd = fd
+    def __init__(self) -> None:
+        """Watch /run/netns. Raises OSError."""
+        self._fds: dict[str, int] = {}
         self._directory = _watch_directory()
 
+    def keep(self, name: str, fd: int) -> None:
+        """Let a name mean the namespace of `fd` from now on, as it does now. The descriptor must stay open."""
+        self._fds[name] = fd
+
+    def remove(self, name: str) -> None:
+        """Take a name away, with which its namespace goes, unless somebody holds that. Raises OSError."""
+        self._fds.pop(name, None)
+        netns.remove(name)
+
     def dump(self) -> dict[Key, KernelObject]:
-        """Bind the name, if it means something else."""
-        self._keep()
+        """Bind the names that mean something else."""
+        self._bind()
         return {}
 
     def events(self) -> list[KernelEvent]:
-        """Bind the name again when somebody has deleted or taken it."""
+        """Bind the names again that somebody has deleted or taken."""
         with suppress(BlockingIOError):
             os.read(self._directory, _READ_BYTES)
-            self._keep()
+            self._bind()
         return []
 
     def fileno(self) -> int:
@@ -49,9 +57,10 @@ class NamespaceName(Watcher):
         """Stop watching."""
         os.close(self._directory)
 
-    def _keep(self) -> None:
-        if not netns.holds_name(self._fd, self._name):
-            netns.give_name(self._fd, self._name)
+    def _bind(self) -> None:
+        for name, fd in self._fds.items():
+            if not netns.holds_name(fd, name):
+                netns.give_name(fd, name)
 
 
 def _watch_directory() -> int:

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from netorch.drivers import netns
 from netorch.drivers.base import KernelEvent, Seen
 from netorch.errors import KernelError
-from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.base import KernelObject, Key
 from netorch.state.link import Sysctl
 from netorch.state.op import Delete, Failure, Op, describe
-from netorch.state.sysctls import KERNEL_DEFAULTS, OVERLAY_SYSCTLS
+from netorch.state.sysctls import KERNEL_DEFAULTS, namespace_sysctls
 
 LOOK_EVERY_S: Final = 1.0
 _NET: Final = "/proc/sys/net/"
@@ -56,41 +58,43 @@ def write(fd: int, values: Iterable[tuple[str, str]]) -> None:
             _write(path, value)
 
 
-def read(fd: int) -> list[Sysctl]:
+def read(fd: int, label: str) -> list[Sysctl]:
     """Return the namespace's own sysctls; one that this kernel lacks is left out, or as it should be where it may lack it.
 
     Cost: three system calls each.
     """
     found: list[Sysctl] = []
     with netns.inside(fd):
-        for path, wanted in (*OVERLAY_SYSCTLS, *KERNEL_DEFAULTS.items()):
+        for wanted in namespace_sysctls(label):
             try:
-                with open(_NET + path, "rb", buffering=0) as file:
-                    found.append(Sysctl(path=path, value=b" ".join(file.read().split()).decode()))
+                with open(_NET + wanted.path, "rb", buffering=0) as file:
+                    value = b" ".join(file.read().split()).decode()
+                    found.append(wanted if value == wanted.value else msgspec.structs.replace(wanted, value=value))
             except FileNotFoundError:
-                if path in KERNEL_DEFAULTS:
-                    found.append(Sysctl(path=path, value=wanted))
+                if wanted.path in KERNEL_DEFAULTS:
+                    found.append(wanted)
     return found
 
 
 class Sysctls:
-    """The driver of the overlay's sysctls. Those of devices are dumped by route netlink, and written here.
+    """The driver of a namespace's sysctls. Those of devices are dumped by route netlink, and written here.
 
-    The namespace's own are looked at once a second, since the kernel tells of few. A look costs what `read` does.
+    The namespace's own are looked at every so many seconds, since the kernel tells of few. A look costs what `read` does.
     """
 
-    netns: Final = OVERLAY
     kinds: Final = frozenset({Sysctl.kind})
 
-    def __init__(self, fd: int, skip: Callable[[Collection[Key]], None]) -> None:
-        """Take a descriptor of the namespace, which must stay open.
+    def __init__(self, label: str, fd: int, skip: Callable[[Collection[Key]], None], look_every_s: float = LOOK_EVERY_S) -> None:
+        """Take the label and a descriptor of the namespace, which must stay open.
 
         `skip` gets the keys of what was written: route netlink notifies of some of it, without saying who wrote it.
         """
+        self.netns = label
         self._fd = fd
         self._skip = skip
         self._known: dict[str, str] = {}
-        self._look_at = 0.0
+        self._look_every_s = look_every_s
+        self._look_at = time.monotonic()
 
     def dump(self) -> dict[Key, KernelObject]:
         """Return the namespace's own. Raises KernelError."""
@@ -106,15 +110,13 @@ class Sysctls:
         return failures
 
     def events(self) -> list[KernelEvent]:
-        """Return those that somebody has changed since they were last read; nothing when a second has not passed.
+        """Return those that somebody has changed since they were last read; nothing when it is not yet time to look.
 
         Raises:
           KernelError: they cannot be read.
         """
-        now = time.monotonic()
-        if now < self._look_at or not self._known:
+        if time.monotonic() < self._look_at or not self._known:
             return []
-        self._look_at = now + LOOK_EVERY_S
         before = self._known
         return [Seen(obj) for obj in self._read() if obj.value != before.get(obj.path)]
 
@@ -126,7 +128,8 @@ class Sysctls:
 
     def _read(self) -> list[Sysctl]:
         try:
-            found = read(self._fd)
+            found = read(self._fd, self.netns)
+            self._look_at = time.monotonic() + self._look_every_s
         except OSError as error:
             raise KernelError("read sysctls", error.errno or 0, str(error)) from error
         self._known = {obj.path: obj.value for obj in found}

@@ -1,7 +1,7 @@
 """What every kernel object says of itself, so that plan, slices and drivers' loops need no knowledge of their own.
 
 key             the kernel's own identity of the object: kind, namespace, and what tells it from others of its kind there
-netns           which of the host's namespaces it is in
+netns           the label of the namespace that it is in
 vni             the VPC that it belongs to; HOST_SLICE for what all VPCs share
 parent          the key of the object that this one stands on, e.g. a route's device
 orphan          what the kernel leaves of it when the parent goes; nothing: it goes, too
@@ -27,6 +27,9 @@ HOST_SLICE: Final = 0
 
 UNDERLAY: Final = "underlay"  # the host's own namespace
 OVERLAY: Final = "overlay"  # `netorch-<host>`: VRFs, VXLAN devices, ports
+OUTSIDE: Final = "outside"  # of an edge: uplinks, public addresses and routes
+# A gateway that tracks connections has a namespace of its own, whose label is the gateway's id.
+_PERMANENT: Final = frozenset({UNDERLAY, OVERLAY})
 
 
 class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -59,8 +62,8 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def parent(self) -> Key | None:
-        """Return the key of the object that this one stands on."""
-        return None
+        """Return the key of the object that this one stands on: what stands on no other stands in its namespace."""
+        return namespace_key(self.netns)
 
     @property
     def orphan(self) -> KernelObject | None:
@@ -96,6 +99,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         raise NotImplementedError
 
 
+def namespace_key(netns: str) -> Key | None:
+    """Return the key of a namespace that is made when asked for; None for the two that every host has."""
+    return None if netns in _PERMANENT else ("netns", UNDERLAY, netns)
+
+
 def link_key(ifname: str, netns: str = OVERLAY) -> Key:
     """Return the key of the device of that name."""
     return ("link", netns, ifname)
@@ -113,4 +121,4 @@ class OnDevice(KernelObject, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        return link_key(self.ifname, self.netns) if self.ifname else None
+        return link_key(self.ifname, self.netns) if self.ifname else namespace_key(self.netns)

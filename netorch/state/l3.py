@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from netorch.model.addr import version_of
-from netorch.state.base import KernelObject, Key, OnDevice, link_key
+from netorch.state.base import OVERLAY, KernelObject, Key, OnDevice, link_key, namespace_key
 from netorch.state.names import vrf_of_table
 from netorch.state.order import Order
 
 # The metric of a VRF's last route: above every other, below the kernel's own maximum. Source: vrf.rst.
 UNREACHABLE_METRIC = 4278198272
+MAIN_TABLE: Final = 254  # of a namespace, where nothing is in a VRF
 VRF_PRIORITY = 1000  # of the rule that the kernel makes for all VRFs
 IPV6_METRIC = 1024  # what the kernel gives an IPv6 route without one; said aloud so that the key is known
 
@@ -21,12 +22,12 @@ BLACKHOLE: Final = "blackhole"  # the sender gets nothing
 
 
 class Address(OnDevice, frozen=True, kw_only=True):
-    """An address of a VRF device: the VPC's router, which answers pings and is the source of ICMP errors."""
+    """An address of a device. One of a VRF is the VPC's router, which answers pings and is the source of ICMP errors."""
 
     kind: ClassVar[str] = "addr"
     order: ClassVar[int] = Order.ADDRESS
 
-    address: str  # with prefix length, always /32 or /128
+    address: str  # with prefix length; on VRFs always /32 or /128
 
     @property
     def key(self) -> Key:
@@ -41,7 +42,10 @@ class Address(OnDevice, frozen=True, kw_only=True):
 
 
 class Route(KernelObject, frozen=True, kw_only=True):
-    """A route in a VRF's table. A unicast route has a device, and with `via` it is onlink; the others have neither."""
+    """A route in a VRF's table, or in the main one of a namespace without VRFs.
+
+    A unicast route has a device, and with `via` it is onlink; the others have neither.
+    """
 
     kind: ClassVar[str] = "route"
     in_place: ClassVar[bool] = True
@@ -60,11 +64,15 @@ class Route(KernelObject, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        return link_key(self.ifname or vrf_of_table(self.table), self.netns)
+        if self.ifname or self.netns == OVERLAY:
+            return link_key(self.ifname or vrf_of_table(self.table), self.netns)
+        return namespace_key(self.netns)
 
     @property
     def orphan(self) -> KernelObject | None:
-        return None if self.ifname else self  # the table stays when the VRF device goes, and what leads to no device stays in it
+        if self.ifname or self.netns != OVERLAY:
+            return None
+        return self  # the table stays when the VRF device goes, and what leads to no device stays in it
 
     @property
     def lost_when_down(self) -> bool:
@@ -86,7 +94,7 @@ class Route(KernelObject, frozen=True, kw_only=True):
         if self.type != UNICAST:
             return f"route {self.type} {self.dst} table {self.table}{metric}"
         via = f" via {self.via}" if self.via else ""
-        table = f" table {self.table}" if self.table != self.vni else ""
+        table = f" table {self.table}" if self.table not in (self.vni, MAIN_TABLE) else ""
         mtu = f" mtu lock {self.mtu}" if self.mtu else ""
         return f"route {self.dst}{via} dev {self.ifname}{table}{metric}{mtu}"
 

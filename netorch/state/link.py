@@ -1,4 +1,4 @@
-"""Devices: VRF, VXLAN, ports, cables; what is up and what gathers packets; sysctls of devices and of the namespace."""
+"""Devices: VRF, VXLAN, ports, cables, uplinks; what is up and what gathers packets; sysctls of devices and of the namespace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from netorch.state.base import KernelObject, Key, OnDevice, link_key, up_key
+from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key, OnDevice, link_key, namespace_key, up_key
 from netorch.state.names import vrf_name, vrf_table
 from netorch.state.order import Order
 
@@ -75,7 +75,7 @@ def vrf_of(vni: int, number: int = 0) -> Vrf:
 
 
 class Member(Link, frozen=True, kw_only=True):
-    """A device in a VRF. It outlives the VRF, without the routes that led to it."""
+    """A device in a VRF, or in none. It outlives the VRF, without the routes that led to it."""
 
     lladdr: str
     mtu: int
@@ -83,11 +83,11 @@ class Member(Link, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        return link_key(self.vrf, self.netns)
+        return link_key(self.vrf, self.netns) if self.vrf else namespace_key(self.netns)
 
     @property
     def orphan(self) -> KernelObject | None:
-        return msgspec.structs.replace(self, vrf="")
+        return msgspec.structs.replace(self, vrf="") if self.vrf else None
 
 
 class Vxlan(Member, frozen=True, kw_only=True):
@@ -178,7 +178,7 @@ class TapPort(Member, frozen=True, kw_only=True):
 
 
 class CableEnd(Member, frozen=True, kw_only=True):
-    """One end of a cable: a veth pair whose ends are both in the overlay namespace, each in a VRF of its own.
+    """One end of a cable: a veth pair whose ends are both in namespaces of ours, e.g. each in a VRF of the overlay.
 
     Linux makes and deletes both ends together. The end that is asked for first brings the other, which is incomplete until it is
     asked for itself. The ends are two objects, since they may belong to two VPCs. `group` is VXLAN_GROUP where packets that leave
@@ -188,20 +188,39 @@ class CableEnd(Member, frozen=True, kw_only=True):
     order: ClassVar[int] = Order.CABLE
 
     peer: str  # the name of the other end
+    peer_netns: str = OVERLAY
     group: int = 0
 
     @property
     def needs(self) -> Key | None:
-        return link_key(self.peer, self.netns)
+        return link_key(self.peer, self.peer_netns)
 
     def replaces(self, actual: KernelObject) -> bool:
         if isinstance(actual, CableEnd):
-            return actual.peer == self.peer
+            return (actual.peer, actual.peer_netns) == (self.peer, self.peer_netns)
         return _finishes(self, actual)
 
     def text(self) -> str:
         common = f"address {self.lladdr} mtu {self.mtu} group {self.group:#x} master {self.vrf or 'none'}"
-        return f"link {self.ifname} type veth {common} peer {self.peer}"
+        netns = f" netns {self.peer_netns}" if self.peer_netns != self.netns else ""
+        return f"link {self.ifname} type veth {common} peer {self.peer}{netns}"
+
+
+class Uplink(Link, frozen=True, kw_only=True):
+    """A device of the host's own that is moved from the underlay to the outside, and moved back when nobody asks for it.
+
+    Its MAC and MTU stay as the operator has set them; addresses and routes that it had in the underlay go with the move.
+    """
+
+    order: ClassVar[int] = Order.UPLINK
+
+    netns: str = OUTSIDE
+
+    def replaces(self, actual: KernelObject) -> bool:
+        return _finishes(self, actual)
+
+    def text(self) -> str:
+        return f"link {self.ifname} from the underlay"
 
 
 class AdminUp(OnDevice, frozen=True, kw_only=True):
@@ -216,7 +235,8 @@ class AdminUp(OnDevice, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        return None if self.ifname == LOOPBACK else link_key(self.ifname, self.netns)  # each namespace begins with a loopback
+        # Each namespace begins with a loopback.
+        return namespace_key(self.netns) if self.ifname == LOOPBACK else link_key(self.ifname, self.netns)
 
     @property
     def order(self) -> int:

@@ -6,6 +6,7 @@ Compilers write the VNI into each object. For what a kernel shows, e.g. after th
     vx5000               VXLAN device
     v-001388abcdef0      port: a letter, six hexadecimal digits of VNI, seven more
     p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its own VNI
+    g-… and o-…          ends of a cable to the outside: in the overlay, in the outside namespace
     m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host sends them
     identity-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
 
@@ -21,7 +22,7 @@ from typing import Final
 
 from netorch.state.base import HOST_SLICE
 
-CABLE_LETTERS: Final = "pqmn"  # of the ends of cables
+CABLE_LETTERS: Final = "pqmngo"  # of the ends of cables
 LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
 MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
@@ -29,6 +30,8 @@ INLET: Final = "m-"  # what the name of an inlet, the end where packets come in,
 INLET_NUMBER_LAST: Final = 254  # of inlets' VRFs, which follow those of route tables
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
+_GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label
+_GATEWAY_DEVICE: Final = re.compile(r"eth\d+")
 _CHAIN: Final = re.compile(r"[^-]*-([0-9a-f]{6})(?:[-.].*)?")
 
 
@@ -68,6 +71,11 @@ def to_inlet_name(vni: int, eni_id: str) -> str:
     return cable_end_name("n", vni, eni_id)
 
 
+def outside_cable(vni: int, gateway_id: str) -> tuple[str, str]:
+    """Return the names of the ends of a gateway's cable to the outside: in the overlay, in the outside namespace."""
+    return cable_end_name("g", vni, gateway_id), cable_end_name("o", vni, gateway_id)
+
+
 def is_inlet(ifname: str) -> bool:
     """Return whether a device's name is that of an inlet."""
     return ifname.startswith(INLET) and is_cable_end(ifname)
@@ -101,6 +109,21 @@ def vni_of_ifname(ifname: str) -> int:
         return HOST_SLICE
     decimal = found["vrf"] or found["vxlan"]
     return int(decimal) if decimal else int(found["other"], 16)
+
+
+@lru_cache(maxsize=65536)
+def vni_of_netns(netns: str) -> int:
+    """Return the VNI in the label of a gateway's namespace, or HOST_SLICE for a namespace that VPCs share."""
+    found = _GATEWAY.fullmatch(netns)
+    return int(found[1], 16) if found is not None else HOST_SLICE
+
+
+def vni_of_device(ifname: str, netns: str) -> int:
+    """Return the VNI of a device in a namespace, or HOST_SLICE. In a gateway's own the devices eth0, eth1 are the gateway's."""
+    own = vni_of_netns(netns)
+    if own == HOST_SLICE:
+        return vni_of_ifname(ifname)
+    return own if _GATEWAY_DEVICE.fullmatch(ifname) else HOST_SLICE
 
 
 def vni_of_chain(name: str) -> int:

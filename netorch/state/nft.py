@@ -171,7 +171,7 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        own = vni_of_chain(self.set) != HOST_SLICE
+        own = vni_of_chain(self.set) != HOST_SLICE and (self.netns, self.family) == VPC_TABLE[1:]
         return ("nft-set", self.netns, self.set) if own else ("nft-table", self.netns, self.family)
 
     def text(self) -> str:

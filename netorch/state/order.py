@@ -9,6 +9,7 @@ from __future__ import annotations
 class Order:
     """The apply order. Objects of one place are sorted by their keys."""
 
+    NETNS = 8
     RULE = 10
     SYSCTL = 12
     NFT_TABLE = 15
@@ -22,6 +23,7 @@ class Order:
     VXLAN = 30
     CABLE = 32
     PORT = 34
+    UPLINK = 35
     DEVICE_SYSCTL = 36
     NFT_CHAIN = 38
     NFT_ELEMENT = 40

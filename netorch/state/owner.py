@@ -2,12 +2,14 @@
 
 | object                | mark                                                                                            |
 |-----------------------|-------------------------------------------------------------------------------------------------|
-| network namespace     | its name, `netorch-<host>`; an instance's is the instance's id, and its port's label which one it is |
+| network namespace     | its name, `netorch-<host>`, and `netorch-<host>+<label>` for those that edges have beside it     |
+| an instance's         | its name is the instance's id, and its port's label says which one it is                        |
 | route, rule, neighbour| protocol number 200, which the kernel stores and shows for all three (NDA_PROTOCOL since 5.0)    |
 | FDB entry             | no mark exists; the VXLAN device is ours, so every permanent entry on it is ours                |
+| uplink                | altname, as any link; set before it is moved to the outside, so no moved one lacks it           |
 | link                  | altname `netorch-<ifname>`, set last: a device of ours without it is incomplete and finished   |
 | clsact, filter        | on a device of ours: the device is ours                                                         |
-| address               | on a VRF device of ours: the device is ours                                                     |
+| address               | on a device of ours: the device is ours                                                         |
 | nft                   | the tables named `netorch`; a fingerprint in a set's comment says what was loaded               |
 
 To which VPC it belongs, a name or number says: netorch.state.names.
@@ -23,6 +25,7 @@ PROTOCOL: Final = 200  # RTPROT: 5-185 are taken, see /etc/iproute2/rt_protos an
 ALTNAME_PREFIX: Final = "netorch-"
 NFT_TABLE: Final = "netorch"
 NETNS_PREFIX: Final = "netorch-"
+_LABEL: Final = "+"  # no host's name has it, so no host's overlay is taken for another host's further namespace
 
 
 def altname(ifname: str) -> str:
@@ -33,6 +36,22 @@ def altname(ifname: str) -> str:
 def overlay_netns(host: str) -> str:
     """Return the name of the namespace that holds a host's VRFs, VXLAN devices and ports."""
     return NETNS_PREFIX + host
+
+
+def netns_name(host: str, label: str) -> str:
+    """Return the name in /run/netns of a namespace that a host has beside its overlay, e.g. netorch-e1+outside."""
+    return f"{overlay_netns(host)}{_LABEL}{label}"
+
+
+def label_of(name: str, host: str) -> str:
+    """Return the label of a namespace that a host has beside its overlay, or nothing for any other name."""
+    overlay, _, label = name.partition(_LABEL)
+    return label if overlay == overlay_netns(host) else ""
+
+
+def is_overlay(name: str) -> bool:
+    """Return whether this is the name of some host's overlay namespace."""
+    return name.startswith(NETNS_PREFIX) and _LABEL not in name
 
 
 class PortLabel(msgspec.Struct, frozen=True):

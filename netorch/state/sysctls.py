@@ -1,4 +1,4 @@
-"""The sysctls that netorch sets, below /proc/sys/net in the overlay namespace: one list for compilers and drivers.
+"""The sysctls that netorch sets, below /proc/sys/net in its namespaces: one list of each for compilers and drivers.
 
 A driver's dump shows exactly these. `{dev}` stands for a device's name. The lists ending in V6 hold for devices of dual-stack
 VPCs only; a dump shows them while IPv6 is enabled on the device, and deleting the device's `disable_ipv6` disables it again.
@@ -6,10 +6,12 @@ VPCs only; a dump shows them while IPv6 is enabled on the device, and deleting t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from netorch.state.base import OUTSIDE, OVERLAY
 from netorch.state.link import Sysctl
+from netorch.state.names import vni_of_netns
 
 Template = tuple[str, str]  # path, value
 
@@ -48,7 +50,18 @@ DEVICE_V6: Final[dict[str, str]] = {
     "seg6_enabled": "0",
 }
 
-OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
+_TRACKING_SYSCTLS: Final[tuple[Template, ...]] = (
+    ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
+    # The receiver checks what it gets. Here it would cost a look at every byte on each host, and no packet of UDP-Lite would
+    # pass: the kernel takes its checksum for one of UDP. Source: nf_conntrack_proto_udp.c, udplite_error.
+    ("netfilter/nf_conntrack_checksum", "0"),
+    ("netfilter/nf_conntrack_acct", "1"),  # flow logs tell packets and bytes
+    ("netfilter/nf_conntrack_timestamp", "1"),  # and when a flow began
+    ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own
+)
+
+# Of every namespace in which netorch routes.
+_ROUTER_SYSCTLS: Final[tuple[Template, ...]] = (
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "1"),  # with IPv6 every device coming up walks all VRFs' tables: quadratic
@@ -57,6 +70,10 @@ OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
     *((f"ipv6/conf/default/{name}", value) for name, value in DEVICE_V6.items()),
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/all/accept_source_route", "0"),
+)
+
+OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
+    *_ROUTER_SYSCTLS,
     # Without rp_filter the kernel still looks each source up, in case it is one of our own addresses; accept_local spares that
     # second walk through rules and routes (fib_validate_source). nft is stricter: the source is exactly the sender's own.
     ("ipv4/conf/all/accept_local", "1"),
@@ -74,14 +91,14 @@ OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
     # caused them and nowhere else, so they are not among the thousand.
     ("ipv4/icmp_ratemask", "0"),
     ("ipv6/icmp/ratemask", "127"),  # a list of types that cannot be empty: one that nobody sends
-    ("netfilter/nf_conntrack_tcp_loose", "0"),  # a flow begins with a SYN: nobody picks one up in the middle
-    # The receiver checks what it gets. Here it would cost a look at every byte on each host, and no packet of UDP-Lite would
-    # pass: the kernel takes its checksum for one of UDP. Source: nf_conntrack_proto_udp.c, udplite_error.
-    ("netfilter/nf_conntrack_checksum", "0"),
-    ("netfilter/nf_conntrack_acct", "1"),  # flow logs tell packets and bytes
-    ("netfilter/nf_conntrack_timestamp", "1"),  # and when a flow began
-    ("netfilter/nf_conntrack_udp_timeout_stream", "180"),  # EC2's; its other timeouts are the kernel's own
+    *_TRACKING_SYSCTLS,
 )
+
+# A namespace of public addresses. It is open to the internet, so the kernel's limits of ICMP errors hold.
+OUTSIDE_SYSCTLS: Final = _ROUTER_SYSCTLS
+
+# A gateway that tracks connections.
+GATEWAY_SYSCTLS: Final = (*_ROUTER_SYSCTLS, *_TRACKING_SYSCTLS)
 
 # As a new namespace has them, so they are written only when somebody has changed them. A kernel may lack some, when connection
 # tracking is not loaded yet or does not know a protocol. What is not there cannot be wrong.
@@ -152,11 +169,24 @@ CABLE_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 VRF_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
 
-def host_sysctls() -> Iterator[Sysctl]:
-    """Yield the namespace's own sysctls."""
-    return (Sysctl(path=path, value=value) for path, value in (*OVERLAY_SYSCTLS, *KERNEL_DEFAULTS.items()))
+_OF_GATEWAY: Final = {**dict(GATEWAY_SYSCTLS), **KERNEL_DEFAULTS}
+_OF_SHARED: Final = {
+    OVERLAY: {**dict(OVERLAY_SYSCTLS), **KERNEL_DEFAULTS},
+    OUTSIDE: {**dict(OUTSIDE_SYSCTLS), **KERNEL_DEFAULTS},
+}
 
 
-def device_sysctls(templates: tuple[Template, ...], ifname: str, vni: int) -> Iterator[Sysctl]:
-    """Yield the sysctls of a device of a VPC, e.g. `device_sysctls(PORT_V4, "v-001388abcdef0", 5000)`."""
-    return (Sysctl(vni=vni, path=path.format(dev=ifname), value=value, ifname=ifname) for path, value in templates)
+def pinned(netns: str) -> Mapping[str, str]:
+    """Return the sysctls of a namespace's own by path, with their values. A kernel may lack those of KERNEL_DEFAULTS."""
+    return _OF_SHARED.get(netns, _OF_GATEWAY)
+
+
+def namespace_sysctls(netns: str = OVERLAY) -> Iterator[Sysctl]:
+    """Yield a namespace's own sysctls, e.g. `namespace_sysctls(OUTSIDE)`."""
+    vni = vni_of_netns(netns)
+    return (Sysctl(netns=netns, vni=vni, path=path, value=value) for path, value in pinned(netns).items())
+
+
+def device_sysctls(templates: tuple[Template, ...], ifname: str, vni: int, netns: str = OVERLAY) -> Iterator[Sysctl]:
+    """Yield the sysctls of a device, e.g. `device_sysctls(PORT_V4, "v-001388abcdef0", 5000)`."""
+    return (Sysctl(netns=netns, vni=vni, path=path.format(dev=ifname), value=value, ifname=ifname) for path, value in templates)

@@ -31,7 +31,7 @@ from netorch.state.link import AdminUp, Vrf, Vxlan
 from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete
 from netorch.state.owner import PROTOCOL, altname, overlay_netns
-from netorch.state.sysctls import host_sysctls
+from netorch.state.sysctls import namespace_sysctls
 
 MEMORY_MB = 1024
 OBJECTS = 10_000
@@ -77,7 +77,7 @@ class Bench:
         with netns.inside(underlay):
             self.kernel = LinuxKernel(HOST)
         os.close(underlay)
-        self.create([*host_sysctls(), *(Rule(version=version, priority=32765, table=255) for version in (4, 6))])
+        self.create([*namespace_sysctls(), *(Rule(version=version, priority=32765, table=255) for version in (4, 6))])
         descriptor = netns.find(self.overlay)
         self.channel = Channel(descriptor)
         os.close(descriptor)

@@ -16,7 +16,7 @@ from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Addre
 from netorch.state.link import AdminUp, Gro, Inside, Settings, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.op import Create
 from netorch.state.owner import overlay_netns
-from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, host_sysctls
+from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, namespace_sysctls
 
 VNI = 5000
 RULES = ((1000, 0), (32765, 255))  # of the VRFs' tables, of the local one
@@ -74,7 +74,7 @@ def vpc() -> list[KernelObject]:
 def host_objects() -> list[KernelObject]:
     """Return what stands on every host."""
     rules = [Rule(version=version, priority=priority, table=table) for version in (4, 6) for priority, table in RULES]
-    return [*rules, AdminUp(ifname="lo"), *host_sysctls()]
+    return [*rules, AdminUp(ifname="lo"), *namespace_sysctls()]
 
 
 def create(kernel: LinuxKernel, *objects: KernelObject) -> None:

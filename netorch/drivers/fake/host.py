@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.errors import KernelError
 from netorch.state.aftermath import aftermath
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import KernelObject, Key, namespace_key
 from netorch.state.op import Delete, Failure, Op, describe
 
 
@@ -19,12 +19,18 @@ class FakeHost:
         self.objects: dict[Key, KernelObject] = {obj.key: obj for obj in objects}
         self.foreign: dict[Key, KernelObject] = {}  # somebody else's: in no dump, but in the way
         self.namespaces: set[str] = set()  # those that instances bring along
+        self.devices = {"eth0"}  # of the underlay's own
         self.applied: list[Op] = []  # every operation that was carried out
         self.failures: dict[str, list[int]] = {}  # kind -> what its next operations fail with
 
     def there(self, key: Key) -> bool:
         """Return whether somebody has an object of this key, us or another."""
         return key in self.objects or key in self.foreign
+
+    def has_namespace(self, label: str) -> bool:
+        """Return whether there is a namespace of ours with this label."""
+        key = namespace_key(label)
+        return key is None or key in self.objects
 
     def fail_if_asked(self, kind: str) -> None:
         """Raise OSError when a test wants the next operation on this kind to fail."""

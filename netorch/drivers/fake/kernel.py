@@ -14,6 +14,7 @@ from typing import Final
 from netorch.drivers.base import ConnectionTracker, Gone, KernelEvent, Underlay, Watcher
 from netorch.drivers.composition import Composition
 from netorch.drivers.fake.host import FakeDriver, FakeHost
+from netorch.drivers.fake.namespaces import FakeNamespaces
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tc import FakeTc
@@ -48,14 +49,15 @@ class FakeKernel(Composition):
         self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
         self.identity = f"fake {id(self):x}"
         self._bell = Bell()
-        self._fakes: tuple[FakeDriver, ...] = (
-            FakeRtnl(host),
-            FakeSysctls(host),
-            FakeTc(host),
+        fakes: tuple[FakeDriver, ...] = (
+            FakeRtnl(host, OVERLAY),
+            FakeSysctls(host, OVERLAY),
+            FakeTc(host, OVERLAY),
             *(FakeNft(host, netns, lambda zone: tracker.forget(tracker.flows(zone))) for netns in (UNDERLAY, OVERLAY)),
             *(make(host) for make in more),
         )
-        super().__init__((self._bell, *self._fakes))
+        super().__init__((self._bell, *fakes))
+        self.join(FakeNamespaces(host, self.join, self.leave))
 
     @property
     def trackers(self) -> Mapping[str, ConnectionTracker]:
@@ -76,6 +78,11 @@ class FakeKernel(Composition):
     def namespaces(self) -> set[str]:
         """Return the namespaces that instances bring along."""
         return self.host.namespaces
+
+    @property
+    def devices(self) -> set[str]:
+        """Return the devices of the underlay's own, which may become uplinks."""
+        return self.host.devices
 
     @property
     def applied(self) -> list[Op]:
@@ -101,7 +108,8 @@ class FakeKernel(Composition):
     def disturb(self, op: Op) -> None:
         """Carry out an operation as another program would, so that it becomes an event. Raises OSError as the kernel would."""
         obj = op.obj
-        driver = next(fake for fake in self._fakes if fake.netns == obj.netns and obj.kind in fake.kinds)
+        driver = self._driver_for(op)
+        assert isinstance(driver, FakeDriver)
         before = self.objects.get(obj.key)
         driver.carry_out(op)
         for event in driver.notifications(before, self.objects.get(obj.key)):

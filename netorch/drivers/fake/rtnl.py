@@ -8,11 +8,11 @@ from typing import Final
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.sysctl import Sysctls
-from netorch.state.base import OVERLAY, KernelObject, Key, link_key, up_key
+from netorch.state.base import KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.l3 import Route
-from netorch.state.link import CableEnd, IncompleteLink, Link, Member, VethPort, Vrf, Vxlan
-from netorch.state.names import vni_of_ifname
+from netorch.state.link import CableEnd, IncompleteLink, Link, Member, Uplink, VethPort, Vrf, Vxlan
+from netorch.state.names import vni_of_device
 from netorch.state.op import Create, Delete, Op, Replace
 
 _ANY_MAC: Final = "02:00:00:00:00:01"  # the kernel's choice
@@ -21,12 +21,13 @@ _ANY_MAC: Final = "02:00:00:00:00:01"  # the kernel's choice
 class FakeRtnl(FakeDriver):
     """The fake of `netorch.drivers.rtnl.driver`."""
 
-    def __init__(self, host: FakeHost) -> None:
-        super().__init__(host, OVERLAY, Rtnl.kinds)
+    def __init__(self, host: FakeHost, netns: str) -> None:
+        super().__init__(host, netns, Rtnl.kinds)
 
     def dump(self) -> dict[Key, KernelObject]:
         """Return the objects of its kinds, and what is foreign in the namespace."""
-        return super().dump() | {key: obj for key, obj in self.host.objects.items() if obj.kind == Foreign.kind}
+        foreign = (obj for obj in self.host.objects.values() if obj.kind == Foreign.kind and obj.netns == self.netns)
+        return super().dump() | {obj.key: obj for obj in foreign}
 
     def carry_out(self, op: Op) -> None:
         """Carry out one operation; a device that is there as asked for is made already."""
@@ -41,12 +42,23 @@ class FakeRtnl(FakeDriver):
         if isinstance(op, Replace) and isinstance(obj, Link) and (found is None or not obj.replaces(found)):
             raise OSError(errno.ENODEV if found is None else errno.EOPNOTSUPP, "")
         super().carry_out(op)
-        if isinstance(obj, CableEnd) and not isinstance(op, Delete) and not self.host.there(link_key(obj.peer)):
+        if isinstance(obj, Uplink):
+            (self.host.devices.add if isinstance(op, Delete) else self.host.devices.discard)(obj.ifname)
+        if isinstance(obj, CableEnd) and not isinstance(op, Delete) and not self.host.there(obj.needs or ()):
             self._bring_other_end(obj)
 
     def _bring_other_end(self, end: CableEnd) -> None:
-        bare = CableEnd(vni=vni_of_ifname(end.peer), ifname=end.peer, lladdr=_ANY_MAC, mtu=1500, vrf="", peer=end.ifname)
-        self.host.objects[bare.key] = IncompleteLink(vni=bare.vni, ifname=bare.ifname, seems=bare)
+        bare = CableEnd(
+            netns=end.peer_netns,
+            vni=vni_of_device(end.peer, end.peer_netns),
+            ifname=end.peer,
+            lladdr=_ANY_MAC,
+            mtu=1500,
+            vrf="",
+            peer=end.ifname,
+            peer_netns=end.netns,
+        )
+        self.host.objects[bare.key] = IncompleteLink(netns=bare.netns, vni=bare.vni, ifname=bare.ifname, seems=bare)
 
     def check(self, obj: KernelObject) -> None:
         match obj:
@@ -54,18 +66,23 @@ class FakeRtnl(FakeDriver):
                 raise OSError(errno.EINVAL, "nobody asks for an incomplete device")
             case Member():
                 self._check_member(obj)
+            case Uplink() if obj.ifname not in self.host.devices and obj.key not in self.host.objects:
+                raise OSError(errno.ENODEV, f"the host has no device {obj.ifname} in its own namespace; name the edge's uplink")
             case Route() if obj.ifname:
                 super().check(obj)
-                if up_key(obj.ifname) not in self.host.objects:
+                if up_key(obj.ifname, obj.netns) not in self.host.objects:
                     raise OSError(errno.ENETDOWN, "")
             case _:
                 super().check(obj)
 
     def _check_member(self, link: Member) -> None:
-        if not isinstance(self.host.objects.get(link_key(link.vrf)), Vrf):
+        unbound = isinstance(link, CableEnd) and not link.vrf
+        if not unbound and not isinstance(self.host.objects.get(link_key(link.vrf, link.netns)), Vrf):
             raise OSError(errno.ENODEV, f"there is no VRF {link.vrf}")
         if isinstance(link, VethPort) and not link.make_netns and link.instance_netns not in self.host.namespaces:
             raise OSError(errno.ENOENT, f"there is no namespace {link.instance_netns}")
+        if isinstance(link, CableEnd) and not self.host.has_namespace(link.peer_netns):
+            raise OSError(errno.ENOENT, f"there is no namespace {link.peer_netns}")
         if isinstance(link, Vxlan):
             for other in (*self.host.objects.values(), *self.host.foreign.values()):
                 if isinstance(other, Vxlan) and other.vni == link.vni and other.ifname != link.ifname:
@@ -77,5 +94,5 @@ class FakeSysctls(FakeDriver):
 
     no_parent = errno.ENOENT
 
-    def __init__(self, host: FakeHost) -> None:
-        super().__init__(host, OVERLAY, Sysctls.kinds)
+    def __init__(self, host: FakeHost, netns: str) -> None:
+        super().__init__(host, netns, Sysctls.kinds)

@@ -6,15 +6,15 @@ import errno
 
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.tc.driver import Tc
-from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.base import KernelObject
 from netorch.state.tc import StrangeFilter, TcFilter
 
 
 class FakeTc(FakeDriver):
     """The fake of `netorch.drivers.tc.driver`."""
 
-    def __init__(self, host: FakeHost) -> None:
-        super().__init__(host, OVERLAY, Tc.kinds)
+    def __init__(self, host: FakeHost, netns: str) -> None:
+        super().__init__(host, netns, Tc.kinds)
 
     def check(self, obj: KernelObject) -> None:
         if isinstance(obj, TcFilter):

@@ -47,7 +47,8 @@ from netorch.drivers.nft.wire.commit import CommitSocket
 from netorch.drivers.nft.wire.encode import messages
 from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
-from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.base import UNDERLAY, KernelObject, Key
+from netorch.state.names import vni_of_netns
 from netorch.state.nft import NFT_KINDS, NftChain, NftMap, NftTable
 from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
@@ -78,7 +79,7 @@ class Nft:
             with inside(netns_fd):
                 self._library, port = _open_library()
                 self._wire = CommitSocket()
-                self._monitor = NftMonitor(port, self._wire.port, all_tables=netns == OVERLAY)
+                self._monitor = NftMonitor(port, self._wire.port, all_tables=netns != UNDERLAY)
                 self._counters = CounterReader()
             self._reader = Reader(netns_fd)
         except OSError as error:
@@ -91,13 +92,14 @@ class Nft:
             blocks = self._list(family)
             if not blocks:
                 continue
-            table = NftTable(netns=self.netns, family=family, body=sealed_text(self.netns, family, blocks))
+            body = sealed_text(self.netns, family, blocks)
+            table = NftTable(netns=self.netns, vni=vni_of_netns(self.netns), family=family, body=body)
             found[table.key] = table
             for obj in objects_of(self.netns, family, blocks):
                 found[obj.key] = obj
-        if self.netns == OVERLAY:  # the other namespace is the host's own, and so are its tables
-            for body in self._reader.tables():
-                if (other := foreign.nft_table(body)) is not None:
+        if self.netns != UNDERLAY:  # that one is the host's own, and so are its tables
+            for packed in self._reader.tables():
+                if (other := foreign.nft_table(packed, self.netns)) is not None:
                     found[other.key] = other
         return found
 

@@ -1,4 +1,4 @@
-"""Cables: veth pairs with both ends in the overlay namespace, made, finished and changed end by end.
+"""Cables: veth pairs with both ends in namespaces of ours, made, finished and changed end by end.
 
 A new end is marked last, like every device, so one that a killed process left behind is recognised as incomplete, and finished.
 """
@@ -9,17 +9,22 @@ import errno
 
 from netorch.drivers.netlink import Channel, Message, NetlinkError
 from netorch.drivers.rtnl import encode
+from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_link
+from netorch.drivers.rtnl.encode import NotPackable
 from netorch.drivers.rtnl.entries import failure
+from netorch.drivers.spaces import Spaces
 from netorch.state.link import CableEnd, IncompleteLink, Link
 from netorch.state.op import Create, Failure, Op
 
 
 class Cables:
-    """The cables of one overlay namespace."""
+    """The cables that have an end in one namespace."""
 
-    def __init__(self, channel: Channel, index_of: encode.IndexOf) -> None:
+    def __init__(self, channel: Channel, place: Place, spaces: Spaces, index_of: encode.IndexOf) -> None:
         self._channel = channel
+        self._place = place
+        self._spaces = spaces
         self._index_of = index_of
 
     def make(self, ops: list[Op]) -> list[Failure]:
@@ -35,7 +40,7 @@ class Cables:
         end = op.obj
         if not isinstance(end, CableEnd):
             return NetlinkError(errno.EINVAL, "it is no end of a cable")
-        found = read_link(self._channel, end.ifname)
+        found = read_link(self._channel, end.ifname, self._place)
         standing = found[1] if found is not None else None
         if found is not None and isinstance(op, Create):
             if standing is not None and end.matches(standing):
@@ -44,6 +49,8 @@ class Cables:
                 return NetlinkError(errno.EEXIST, "another device has that name")
         try:
             messages = self._messages(end, standing)
+        except NotPackable as error:
+            return error.refusal
         except LookupError:
             return NetlinkError(errno.ENODEV, f"there is no VRF {end.vrf}")
         refused = self._channel.batch(messages)
@@ -51,10 +58,19 @@ class Cables:
 
     def _messages(self, end: CableEnd, standing: Link | None) -> list[Message]:
         """Return the messages that make the end out of nothing, or out of what stands there. Raises LookupError."""
-        vrf = self._index_of(end.vrf)
+        vrf = self._index_of(end.vrf) if end.vrf else encode.NO_VRF
         if standing is None:
-            return [encode.new_cable(end, vrf), encode.set_altname(end.ifname)]
+            return [encode.new_cable(end, vrf, self._peer_fd(end)), encode.set_altname(end.ifname)]
         seems = standing.seems if isinstance(standing, IncompleteLink) else standing
         new_mac = not isinstance(seems, CableEnd) or seems.lladdr != end.lladdr
         change = encode.set_link(end.ifname, encode.cable_end(end, vrf, new_mac=new_mac))
         return [change, encode.set_altname(end.ifname)] if isinstance(standing, IncompleteLink) else [change]
+
+    def _peer_fd(self, end: CableEnd) -> int | None:
+        """Return the descriptor of the other end's namespace, None for this one. Raises NotPackable when there is none."""
+        if end.peer_netns == end.netns:
+            return None
+        fd = self._spaces.fds.get(end.peer_netns)
+        if fd is None:
+            raise NotPackable(NetlinkError(errno.ENOENT, f"there is no namespace {end.peer_netns}"))
+        return fd

@@ -1,4 +1,4 @@
-"""Route netlink in the overlay namespace: devices, what is on them, and their settings.
+"""Route netlink in one namespace: devices, what is on them, and their settings.
 
 One driver, since its objects share a socket for notifications: these tell of a device by number and of its end before that of
 its routes. Generic receive offload is set by an ioctl, but read and notified of with the devices.
@@ -6,7 +6,7 @@ its routes. Generic receive offload is set by an ioctl, but read and notified of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
@@ -15,18 +15,20 @@ from typing import Final
 from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import KernelEvent
 from netorch.drivers.netlink import Channel
-from netorch.drivers.rtnl import decode, settings
-from netorch.drivers.rtnl.dump import read_all, read_names
+from netorch.drivers.rtnl import decode, encode, settings
+from netorch.drivers.rtnl.devices import Place
+from netorch.drivers.rtnl.dump import read_all, read_devices
 from netorch.drivers.rtnl.entries import Entries
 from netorch.drivers.rtnl.links import Links
 from netorch.drivers.rtnl.monitor import Monitor
-from netorch.drivers.rtnl.port import Ports, index_in
+from netorch.drivers.rtnl.port import index_in
+from netorch.drivers.spaces import FarEnds, Spaces
 from netorch.errors import KernelError
-from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.base import UNDERLAY, KernelObject, Key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, CableEnd, Gro, Link, Settings, Vxlan
-from netorch.state.op import Delete, Failure, Op
+from netorch.state.op import Delete, Failure, Op, Replace
 
 _SLICE: Final = 1000  # operations between two looks at our own notifications, which else overrun their buffer
 
@@ -36,23 +38,24 @@ Handler = Callable[[list[Op]], list[Failure]]
 class Rtnl:
     """Implements `netorch.drivers.base.Driver`. One thread at a time may use it; which one does not matter."""
 
-    netns: Final = OVERLAY
     kinds: Final = frozenset(of.kind for of in (Link, AdminUp, Gro, Settings, Address, Route, Neighbour, Fdb, Rule))
 
-    def __init__(self, overlay_fd: int, underlay_fd: int) -> None:
-        """Open both namespaces. Raises OSError."""
-        self._fd = overlay_fd
-        self._underlay = Channel(underlay_fd)
-        self._overlay = Channel(overlay_fd)
-        self._monitor = Monitor(overlay_fd, self._overlay)
-        self._monitor.learn(read_names(self._overlay), set())
+    def __init__(self, label: str, spaces: Spaces) -> None:
+        """Open the namespace of that label, and the underlay, where some devices come from. Raises OSError."""
+        self.netns = label
+        self._fd = fd = spaces.fds[label]
+        self._underlay = Channel(spaces.fds[UNDERLAY])
+        self._channel = Channel(fd)
+        self._place = Place(netns=label, far_end=FarEnds(spaces, self._channel).find)
+        self._monitor = Monitor(fd, self._channel, self._place)
+        read_devices(self._channel, self._place)
         self._indexes: dict[str, int] = {}
-        self._ports = Ports(overlay_fd, underlay_fd, self._overlay, self._index_of)
-        self._links = Links(self._overlay, overlay_fd, self._underlay, self._ports, self._index_of)
-        entries = Entries(self._overlay, self._monitor, self._index_of)
+        self._links = Links(self._channel, self._underlay, self._place, spaces, self._index_of)
+        self._ports = self._links.ports
+        entries = Entries(self._channel, self._monitor, self._index_of)
         self._handlers: dict[str, Handler] = {
-            Gro.kind: partial(ethtool.apply, overlay_fd),
-            Settings.kind: partial(settings.apply, overlay_fd, self._overlay),
+            Gro.kind: partial(ethtool.apply, fd),
+            Settings.kind: partial(settings.apply, fd, self._channel),
             **dict.fromkeys((AdminUp.kind, Address.kind, Route.kind, Neighbour.kind, Fdb.kind, Rule.kind), entries.send),
         }
 
@@ -60,18 +63,17 @@ class Rtnl:
         """Return all that is ours, and what is foreign. Cost: ten dumps, and for each port a look at its namespace's name."""
         self._monitor.forget()
         try:
-            dumped = read_all(self._overlay)
-            objects: list[KernelObject] = [*dumped.objects, *foreign.old_tables(self._fd)]
-            objects += ethtool.read(self._fd, [obj.ifname for obj in dumped.objects if isinstance(obj, Vxlan)])
+            objects = [*read_all(self._channel, self._place), *foreign.old_tables(self._fd, self.netns)]
+            objects += ethtool.read(self._fd, [obj.ifname for obj in objects if isinstance(obj, Vxlan)])
         except OSError as error:
-            raise KernelError("dump the overlay namespace", error.errno or 0, str(error)) from error
-        self._monitor.learn(dumped.names, dumped.up)
+            raise KernelError(f"dump the {self.netns} namespace", error.errno or 0, str(error)) from error
+        self._monitor.learn({obj.ifname for obj in objects if isinstance(obj, AdminUp)})
         return {obj.key: obj for obj in objects}
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations; neighbouring ones of one handler share netlink messages."""
         failures: list[Failure] = []
-        self._monitor.drain()
+        self._monitor.drain(_made_elsewhere(ops))
         self._indexes.clear()
         for handler, group in groupby(ops, key=self._handler_of):
             while batch := list(islice(group, _SLICE)):
@@ -92,9 +94,9 @@ class Rtnl:
         self._monitor.drain()
         self._monitor.settle(keys)
 
-    def names(self) -> decode.Names:
+    def names(self) -> Mapping[int, str]:
         """Return the names of all devices by number, as last heard of."""
-        return self._monitor.names
+        return self._place.names
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `events` has something."""
@@ -104,11 +106,21 @@ class Rtnl:
         """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
         return self._ports.left_alone(ifname)
 
+    def empty(self) -> None:
+        """Give back uplinks and delete cables, before the namespace goes: the kernel would do so later, and lose uplinks.
+
+        Raises:
+          OSError: the kernel does not show what is there.
+        """
+        self._links.uplinks.give_back_all()
+        veths = [dev.ifname for dev in read_devices(self._channel, self._place) if dev.kind == "veth"]
+        self._channel.batch([encode.del_link(ifname) for ifname in veths])
+
     def close(self) -> None:
         """Close the sockets."""
         self._ports.close()
         self._monitor.close()
-        self._overlay.close()
+        self._channel.close()
         self._underlay.close()
 
     def _handler_of(self, op: Op) -> Handler:
@@ -122,7 +134,7 @@ class Rtnl:
             obj = op.obj
             if isinstance(obj, Link | AdminUp | Gro | Settings):
                 links.add(obj.ifname)
-                if isinstance(obj, CableEnd) and not isinstance(op, Delete):
+                if isinstance(obj, CableEnd) and obj.peer_netns == self.netns and not isinstance(op, Delete):
                     links.add(obj.peer)  # made with it
                 if isinstance(op, Delete):
                     self._indexes.pop(obj.ifname, None)
@@ -140,5 +152,14 @@ class Rtnl:
         """Return a device's number, asked once an `apply`. Raises LookupError."""
         index = self._indexes.get(ifname)
         if index is None:
-            index = self._indexes[ifname] = index_in(self._overlay, ifname)
+            index = self._indexes[ifname] = index_in(self._channel, ifname)
         return index
+
+
+def _made_elsewhere(ops: Sequence[Op]) -> set[str]:
+    """Return the ends of cables that the other end's namespace may just have seen made or deleted: that is our own doing."""
+    return {
+        op.obj.ifname
+        for op in ops
+        if isinstance(op.obj, CableEnd) and op.obj.peer_netns != op.obj.netns and not isinstance(op, Replace)
+    }

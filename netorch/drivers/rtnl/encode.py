@@ -58,6 +58,9 @@ _IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 _ROUTE_TYPES: Final = {UNICAST: RTN.UNICAST, BLACKHOLE: RTN.BLACKHOLE, UNREACHABLE: RTN.UNREACHABLE}
 
 
+NO_VRF: Final = 0
+
+
 class NotPackable(LookupError):
     """A message cannot be made; carries the refusal to report in its place."""
 
@@ -105,7 +108,7 @@ def lladdr(mac: str) -> bytes:
 
 
 def master(index: int) -> bytes:
-    """Return the attribute that enslaves a device to the VRF of that number."""
+    """Return the attribute that enslaves a device to the VRF of that number, or to NO_VRF."""
     return attr_u32(IFLA.MASTER, index)
 
 
@@ -130,6 +133,20 @@ def set_altname(ifname: str) -> Message:
         RTM.NEWLINKPROP,
         F_CREATE | F_EXCL,
         link_header() + attr_text(IFLA.IFNAME, ifname) + nested(IFLA.PROP_LIST, attr_text(IFLA.ALT_IFNAME, altname(ifname))),
+    )
+
+
+def move_link(index: int, ifname: str, fd: int) -> Message:
+    """Return the message that moves a device into another namespace under a name."""
+    return RTM.SETLINK, 0, link_header(index) + attr_text(IFLA.IFNAME, ifname) + netns_fd(fd)
+
+
+def del_altname(ifname: str, name: str) -> Message:
+    """Return the message that takes one of its other names from a device."""
+    return (
+        RTM.DELLINKPROP,
+        0,
+        link_header() + attr_text(IFLA.IFNAME, ifname) + nested(IFLA.PROP_LIST, attr_text(IFLA.ALT_IFNAME, name)),
     )
 
 
@@ -199,9 +216,12 @@ def new_veth(port: VethPort, instance_fd: int, vrf_index: int) -> Message:
     return RTM.NEWLINK, F_CREATE | F_EXCL, b"".join(body)
 
 
-def new_cable(end: CableEnd, vrf_index: int) -> Message:
-    """Return the creation of a cable: this end complete, the other one with its name alone; both down."""
-    peer = link_header() + attr_text(IFLA.IFNAME, end.peer)
+def new_cable(end: CableEnd, vrf_index: int, peer_fd: int | None = None) -> Message:
+    """Return the creation of a cable: this end complete, the other one with its name alone; both down.
+
+    `peer_fd` is a descriptor of the other end's namespace, if that is another one.
+    """
+    peer = link_header() + attr_text(IFLA.IFNAME, end.peer) + (netns_fd(peer_fd) if peer_fd is not None else b"")
     info = nested(IFLA.LINKINFO, attr(IFLA_INFO.KIND, b"veth"), nested(IFLA_INFO.DATA, nested(VETH_INFO.PEER, peer)))
     return RTM.NEWLINK, F_CREATE | F_EXCL, link_header() + attr_text(IFLA.IFNAME, end.ifname) + cable_end(end, vrf_index) + info
 

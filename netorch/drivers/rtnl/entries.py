@@ -14,7 +14,7 @@ from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
 
 
 class Entries:
-    """The entries of one overlay namespace."""
+    """The entries of one namespace."""
 
     def __init__(self, channel: Channel, monitor: Monitor, index_of: encode.IndexOf) -> None:
         self._channel = channel
@@ -46,7 +46,7 @@ class Entries:
         """Replace routes of ours that were in the way of new ones; equal ones are fine, foreign ones are failures."""
         if not in_the_way:
             return []
-        ours = {route.key: route for route in read_routes(self._channel, self._monitor.names)}
+        ours = {route.key: route for route in read_routes(self._channel, self._monitor.place)}
         failures: list[Failure] = []
         for op, refusal in in_the_way:
             found = ours.get(op.obj.key)

@@ -1,4 +1,4 @@
-"""Devices: VRF, VXLAN, ports and cables made, changed and deleted."""
+"""Devices: VRF, VXLAN, ports, cables and uplinks made, changed and deleted."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from netorch.drivers.home import release
 from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError
 from netorch.drivers.rtnl import encode
 from netorch.drivers.rtnl.cables import Cables
+from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_link
 from netorch.drivers.rtnl.entries import failure
 from netorch.drivers.rtnl.port import Ports
+from netorch.drivers.rtnl.uplinks import Uplinks
+from netorch.drivers.spaces import Spaces
 from netorch.errors import KernelError
-from netorch.state.base import KernelObject
+from netorch.state.base import UNDERLAY, KernelObject
 from netorch.state.link import CableEnd, IncompleteLink, Link, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.names import is_port
 from netorch.state.op import Create, Delete, Failure, Op, Replace, describe
 
 
 class Links:
-    """The devices of one overlay namespace."""
+    """The devices of one namespace."""
 
-    def __init__(self, overlay: Channel, overlay_fd: int, underlay: Channel, ports: Ports, index_of: encode.IndexOf) -> None:
-        self._overlay = overlay
-        self._overlay_fd = overlay_fd
+    def __init__(self, channel: Channel, underlay: Channel, place: Place, spaces: Spaces, index_of: encode.IndexOf) -> None:
+        self._channel = channel
         self._underlay = underlay
-        self._ports = ports
-        self._cables = Cables(overlay, index_of)
+        self._place = place
+        self._fd = spaces.fds[place.netns]
+        self.ports = Ports(self._fd, spaces.fds[UNDERLAY], channel, index_of)
+        self.uplinks = Uplinks(channel, underlay, place, spaces)
+        self._cables = Cables(channel, place, spaces, index_of)
         self._index_of = index_of
 
     def handler(self, op: Op) -> Callable[[list[Op]], list[Failure]]:
         """Return what carries out an operation on a device; neighbouring ones of one handler share messages."""
+        if self.uplinks.concerns(op.obj):
+            return self.uplinks.apply
         if isinstance(op, Delete):
             return self.delete
         if isinstance(op.obj, VethPort | TapPort):
@@ -43,7 +50,7 @@ class Links:
 
     def make(self, ops: list[Op]) -> list[Failure]:
         """Create VRF devices, each in one message, and mark them in a second batch; or change VRF and VXLAN devices."""
-        return self._make(self._overlay, ops)
+        return self._make(self._channel, ops)
 
     def make_vxlans(self, ops: list[Op]) -> list[Failure]:
         """Create VXLAN devices in the same way."""
@@ -63,13 +70,13 @@ class Links:
         """Delete devices, several at once as a group; the namespaces that we made for instances go with their last port."""
         names = [_ifname(op.obj) for op in ops]
         homes = {op.obj.instance_netns: "" for op in ops if isinstance(op.obj, VethPort) and op.obj.make_netns}
-        labels = [self._ports.label_of(name) for name in names if is_port(name)]
+        labels = [self.ports.label_of(name) for name in names if is_port(name)]
         homes |= {label.instance: label.made for label in labels if label is not None and label.made}
         if len(names) > 1:
-            self._overlay.batch([encode.set_link(name, encode.group(encode.DELETED_GROUP)) for name in names])
-            self._overlay.batch([encode.del_group(encode.DELETED_GROUP)])
+            self._channel.batch([encode.set_link(name, encode.group(encode.DELETED_GROUP)) for name in names])
+            self._channel.batch([encode.del_group(encode.DELETED_GROUP)])
         # One by one what is left: a single device, or a group of which the kernel refused to delete one.
-        refused = self._overlay.batch([encode.del_link(name) for name in names])
+        refused = self._channel.batch([encode.del_link(name) for name in names])
         failures = [failure(ops[i], refusal) for i, refusal in refused.items() if refusal.errno not in ABSENT]
         for home, made in homes.items():
             try:
@@ -98,7 +105,7 @@ class Links:
                 failures.append(failure(op, refusal))
             elif refusal is None and (isinstance(op, Create) or (isinstance(op, Replace) and isinstance(op.old, IncompleteLink))):
                 marks.append(op)
-        refused = self._overlay.batch([encode.set_altname(_ifname(op.obj)) for op in marks])
+        refused = self._channel.batch([encode.set_altname(_ifname(op.obj)) for op in marks])
         return failures + [failure(marks[position], refusal) for position, refusal in refused.items()]
 
     def _message(self, op: Op) -> Message:
@@ -109,7 +116,7 @@ class Links:
                 # Linux forgets a device's neighbours when it is given a MAC, were it the one that it has.
                 mac = encode.lladdr(obj.lladdr) if getattr(op.old, "lladdr", "") != obj.lladdr else b""
                 return encode.set_link(obj.ifname, mac, encode.mtu(obj.mtu), encode.group(obj.group), encode.master(vrf))
-            return encode.new_vxlan(obj, self._overlay_fd, vrf)
+            return encode.new_vxlan(obj, self._fd, vrf)
         if isinstance(obj, Vrf):
             return encode.new_vrf(obj) if isinstance(op, Create) else encode.set_link(obj.ifname)  # it lacks its mark only
         raise encode.NotPackable(NetlinkError(errno.EINVAL, f"a {type(obj).__name__} cannot be created"))
@@ -122,14 +129,14 @@ class Links:
             return
         if isinstance(port, VethPort):
             stays = isinstance(op, Replace) and port.same_place(op.old)
-            self._ports.adjust(port) if stays else self._ports.plug(port)
+            self.ports.adjust(port) if stays else self.ports.plug(port)
         elif isinstance(op, Replace):
-            self._ports.finish_tap(port)
+            self.ports.finish_tap(port)
         else:
-            self._ports.make_tap(port)
+            self.ports.make_tap(port)
 
     def _exists(self, obj: KernelObject) -> bool:
-        found = read_link(self._overlay, _ifname(obj))
+        found = read_link(self._channel, _ifname(obj), self._place)
         return found is not None and found[1] is not None and obj.matches(found[1])
 
 

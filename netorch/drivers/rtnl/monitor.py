@@ -19,9 +19,9 @@ from typing import Final
 from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
-from netorch.drivers.rtnl import decode, encode, netconf
+from netorch.drivers.rtnl import decode, devices, encode, netconf
 from netorch.drivers.rtnl.uapi import AF_BRIDGE, IFINFOMSG, IFLA, IFLA_EVENT_FEATURES, IFNAMSIZ, NDMSG, RTM, RTMSG, RTNLGRP
-from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.base import HOST_SLICE, OUTSIDE, KernelObject, Key, link_key, up_key
 from netorch.state.foreign import Foreign
 from netorch.state.link import IncompleteLink
 from netorch.state.owner import PROTOCOL
@@ -47,8 +47,8 @@ _SO_ATTACH_FILTER = 26
 class Monitor:
     """Collects the events of one namespace until somebody takes them."""
 
-    def __init__(self, netns_fd: int, channel: Channel) -> None:
-        self.names: dict[int, str] = {}  # of the devices, by number
+    def __init__(self, netns_fd: int, channel: Channel, place: devices.Place) -> None:
+        self.place = place
         self._up: set[str] = set()
         self._fallen: set[str] = set()  # went down; their IPv4 routes went without a word
         self._netns_fd = netns_fd
@@ -116,10 +116,12 @@ class Monitor:
             return
         index: int = struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0]
         if kind == RTM.NEWLINK:
-            self.names[index] = name
+            self.place.names[index] = name
             numbers[name] = index
+            if self.place.netns == OUTSIDE:
+                self.place.learn(devices.device(body))  # it may be an uplink that got its mark
         else:
-            self.names.pop(index, None)
+            self.place.forget(index, name)
             numbers.pop(name, None)
 
     def settle(self, keys: Collection[Key]) -> None:
@@ -129,9 +131,8 @@ class Monitor:
         if self._pending or self._lost or self._fallen:
             os.eventfd_write(self._ready, 1)
 
-    def learn(self, names: dict[int, str], up: set[str]) -> None:
-        """Take over what a dump showed: device names by number, and which of our devices are up."""
-        self.names = names
+    def learn(self, up: set[str]) -> None:
+        """Take over what a dump showed: which of our devices are up."""
         self._up = up
 
     def note_up(self, ifname: str) -> None:
@@ -177,19 +178,20 @@ class Monitor:
         self._fallen.clear()
 
     def _on_link(self, kind: int, _flags: int, body: bytes) -> None:
-        dev = decode.device(body)
+        dev = devices.device(body)
         if body[IFINFOMSG.FAMILY] != 0:  # a bridge's or IPv6's word about the device, not the device's own
             return
         if kind == RTM.DELLINK:
             self._on_link_gone(dev, moved=IFLA.NEW_NETNSID in attrs(body, IFINFOMSG.SIZE))
             return
-        known = self.names.get(dev.index)
-        if known is not None and known != dev.ifname:
-            self._lost = True  # renamed
-        self.names[dev.index] = dev.ifname
-        for each in (foreign.device(dev.ifname), foreign.program(dev.ifname)):  # unless the message says so again
+        known, was_ours = self.place.names.get(dev.index), self.place.is_ours(dev.ifname)
+        self.place.learn(dev)
+        if (known is not None and known != dev.ifname) or (was_ours and not self.place.is_ours(dev.ifname)):
+            self._lost = True  # renamed, or an uplink that has lost its mark
+        netns = self.place.netns
+        for each in (foreign.device(dev.ifname, netns), foreign.program(dev.ifname, netns)):  # unless the message says so again
             self._gone(each.key, each.vni)
-        objects = list(decode.device_objects(dev, self.names))
+        objects = list(devices.device_objects(dev, self.place))
         for obj in objects:
             self._seen(obj)
         objects = [obj for obj in objects if not isinstance(obj, IncompleteLink)]
@@ -197,41 +199,42 @@ class Monitor:
             for gro in ethtool.read(self._netns_fd, [dev.ifname]):
                 self._seen(gro)
         if not dev.up and (objects or dev.ifname in self._up):
-            self._gone(up_key(dev.ifname), dev.vni)
+            self._gone(up_key(dev.ifname, netns), self.place.vni_of(dev.ifname))
             if dev.ifname in self._up:
                 self._fallen.add(dev.ifname)
         self._up.discard(dev.ifname)
         if dev.up:
             self._up.add(dev.ifname)
 
-    def _on_link_gone(self, dev: decode.Device, *, moved: bool) -> None:
-        self.names.pop(dev.index, None)
+    def _on_link_gone(self, dev: devices.Device, *, moved: bool) -> None:
+        ours, vni, netns = self.place.is_ours(dev.ifname), self.place.vni_of(dev.ifname), self.place.netns
+        self.place.forget(dev.index, dev.ifname)
         self._up.discard(dev.ifname)
-        if dev.vni == HOST_SLICE:
-            self._gone(foreign.device(dev.ifname).key, HOST_SLICE)
+        if not ours:
+            self._gone(foreign.device(dev.ifname, netns).key, HOST_SLICE)
             return
-        self._gone(link_key(dev.ifname), dev.vni)
-        self._gone(up_key(dev.ifname), dev.vni)
+        self._gone(link_key(dev.ifname, netns), vni)
+        self._gone(up_key(dev.ifname, netns), vni)
         if moved:  # a port that another host took over was expected to go, and it goes down first
             self._fallen.discard(dev.ifname)
         else:
             self._lost = True
 
     def _on_address(self, kind: int, _flags: int, body: bytes) -> None:
-        found = decode.address(body, self.names)
+        found = decode.address(body, self.place)
         if found is not None:
             self._seen(found) if kind == RTM.NEWADDR else self._gone(found.key, found.vni)
             if kind == RTM.DELADDR and decode.takes_routes(found):
                 self._lost = True
 
     def _on_route(self, kind: int, flags: int, body: bytes) -> None:
-        self._on_foreign(kind == RTM.NEWROUTE, foreign.route(body))
+        self._on_foreign(kind == RTM.NEWROUTE, foreign.route(body, self.place.netns))
         ours = body[RTMSG.PROTOCOL] == PROTOCOL
         if not ours and not (kind == RTM.NEWROUTE and flags & (F_REPLACE | F_APPEND)):
             return
         if not ours:  # it may have replaced one of ours, or takes a part of its packets
             body = body[: RTMSG.PROTOCOL] + bytes((PROTOCOL,)) + body[RTMSG.PROTOCOL + 1 :]
-        found = decode.route(body, self.names)
+        found = decode.route(body, self.place)
         if found is not None:
             self._seen(found) if kind == RTM.NEWROUTE and ours else self._gone(found.key, found.vni)
 
@@ -241,28 +244,28 @@ class Monitor:
 
     def _on_neighbour(self, kind: int, _flags: int, body: bytes) -> None:
         if body[NDMSG.FAMILY] == AF_BRIDGE:
-            entry = decode.fdb(body, self.names)
+            entry = decode.fdb(body, self.place)
             if entry is not None:
                 self._seen(entry) if kind == RTM.NEWNEIGH else self._gone(entry.key, entry.vni)
             return
-        found = decode.neighbour(body, self.names)
+        found = decode.neighbour(body, self.place)
         if found is not None:
             obj, permanent = found
             self._seen(obj) if kind == RTM.NEWNEIGH and permanent else self._gone(obj.key, obj.vni)
 
     def _on_rule(self, kind: int, _flags: int, body: bytes) -> None:
-        obj, ours = decode.rule(body)
+        obj, ours = decode.rule(body, self.place.netns)
         if ours:
             self._seen(obj) if kind == RTM.NEWRULE else self._gone(obj.key, obj.vni)
         elif not decode.is_stock_local(obj):
-            self._on_foreign(kind == RTM.NEWRULE, foreign.rule(body))
+            self._on_foreign(kind == RTM.NEWRULE, foreign.rule(body, self.place.netns))
         elif kind == RTM.NEWRULE:
             self._lost = True  # the local table stands in front again
 
     def _on_netconf(self, _kind: int, _flags: int, body: bytes) -> None:
-        for obj in netconf.sysctls(body, self.names):
+        for obj in netconf.sysctls(body, self.place):
             self._seen(obj)
-        if netconf.deviates(body, self.names):
+        if netconf.deviates(body, self.place):
             self._lost = True
 
 

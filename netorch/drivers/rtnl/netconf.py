@@ -8,35 +8,34 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.drivers.netlink import attrs, u32
-from netorch.drivers.rtnl.decode import Names
+from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.uapi import NETCONFA, NETCONFMSG
-from netorch.state.base import HOST_SLICE
 from netorch.state.link import Sysctl
-from netorch.state.names import is_port, vni_of_ifname
-from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, OVERLAY_SYSCTLS
+from netorch.state.names import is_port
+from netorch.state.sysctls import DEVICE_V4, DEVICE_V6, pinned
 
 
-def sysctls(body: bytes, names: Names) -> Iterator[Sysctl]:
+def sysctls(body: bytes, place: Place) -> Iterator[Sysctl]:
     """Yield the sysctls of ours that a message tells."""
     found = attrs(body, NETCONFMSG.SIZE)
     index = int.from_bytes(found.get(NETCONFA.IFINDEX, b""), sys.byteorder, signed=True)
     if body[NETCONFMSG.FAMILY] == socket.AF_INET and index > 0 and NETCONFA.PROXY_NEIGH in found:
-        ifname = names.get(index, "")
+        ifname = place.names.get(index, "")
         if is_port(ifname):
-            value = str(u32(found[NETCONFA.PROXY_NEIGH]))
-            yield Sysctl(vni=vni_of_ifname(ifname), path=f"ipv4/conf/{ifname}/proxy_arp", value=value, ifname=ifname)
+            path, value = f"ipv4/conf/{ifname}/proxy_arp", str(u32(found[NETCONFA.PROXY_NEIGH]))
+            yield Sysctl(netns=place.netns, vni=place.vni_of(ifname), path=path, value=value, ifname=ifname)
     inet, which = body[NETCONFMSG.FAMILY] == socket.AF_INET, {_ALL: "all", _DEFAULT: "default"}.get(index, "")
     for kind, (name4, name6) in _NETCONF.items():
         path = f"ipv4/conf/{which}/{name4}" if inet else f"ipv6/conf/{which}/{name6}"
-        if kind in found and path in _PINNED:
-            yield Sysctl(path=path, value=str(u32(found[kind])))
+        if kind in found and path in pinned(place.netns):
+            yield Sysctl(netns=place.netns, vni=place.vni, path=path, value=str(u32(found[kind])))
 
 
-def deviates(body: bytes, names: Names) -> bool:
+def deviates(body: bytes, place: Place) -> bool:
     """Return whether a device of ours has got another value than it must have; which others deviate, a dump shows."""
     found = attrs(body, NETCONFMSG.SIZE)
-    ifname = names.get(u32(found.get(NETCONFA.IFINDEX, b"")), "")
-    if vni_of_ifname(ifname) == HOST_SLICE:
+    ifname = place.names.get(u32(found.get(NETCONFA.IFINDEX, b"")), "")
+    if not place.is_ours(ifname):
         return False
     inet = body[NETCONFMSG.FAMILY] == socket.AF_INET
     wanted = DEVICE_V4 if inet else DEVICE_V6
@@ -49,7 +48,6 @@ def deviates(body: bytes, names: Names) -> bool:
 
 
 _ALL, _DEFAULT = -1, -2
-_PINNED: Final = dict(OVERLAY_SYSCTLS)
 # What a netconf message may tell, in IPv4's words and in IPv6's.
 _NETCONF: Final = {
     NETCONFA.FORWARDING: ("forwarding", "forwarding"),

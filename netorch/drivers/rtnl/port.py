@@ -19,7 +19,7 @@ import msgspec
 
 from netorch.drivers import home, netns, sysctl
 from netorch.drivers.netlink import Channel, Message, NetlinkError, attr_text, attr_u32
-from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl import devices, encode
 from netorch.drivers.rtnl.dump import default_routes
 from netorch.drivers.rtnl.source_routes import configuration, stale_rules
 from netorch.drivers.rtnl.uapi import IFLA, RTEXT_FILTER_SKIP_STATS, RTM
@@ -111,14 +111,14 @@ class Ports:
     def _adjust_inside(self, port: VethPort) -> None:
         """Let the instance's end follow a change of the MTU, unless the instance has chosen a smaller one."""
         body = self._channel.get(RTM.GETLINK, encode.get_link(port.ifname))
-        if body is None or (ours := decode.device(body)).mtu == port.mtu:
+        if body is None or (ours := devices.device(body)).mtu == port.mtu:
             return
         what = f"give the end of {port.ifname} in {port.instance_netns} the MTU {port.mtu}"
         fd = netns.find(port.instance_netns)
         try:
             with home.channel(fd, what) as inside:
                 answer = inside.get(RTM.GETLINK, encode.link_header(ours.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
-                theirs = decode.device(answer) if answer is not None else None
+                theirs = devices.device(answer) if answer is not None else None
                 if theirs is None or theirs.peer != ours.index or theirs.netnsid != home.number_of(self._overlay_fd, inside):
                     raise KernelError(what, errno.ENODEV, "it is not in that namespace; set its MTU there")
                 if theirs.mtu == ours.mtu or theirs.mtu > port.mtu:
@@ -143,12 +143,12 @@ class Ports:
         what = f"its namespace had an {versions} default route already, which stays"
         return f"{what}; route to the VPC's CIDRs by the subnet's router there" if versions else ""
 
-    def _peer(self, own: decode.Device, fd: int, inside: Channel) -> decode.Device | None:
+    def _peer(self, own: devices.Device, fd: int, inside: Channel) -> devices.Device | None:
         """Return the other end of a device in the overlay, if that is in the instance's namespace."""
         if own.kind != "veth" or own.netnsid is None or own.netnsid != home.number_of(fd, self._channel):
             return None
         found = inside.get(RTM.GETLINK, encode.link_header(own.peer) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS))
-        return decode.device(found) if found is not None else None
+        return devices.device(found) if found is not None else None
 
     def _make(self, port: VethPort, instance_fd: int, inside: Channel) -> None:
         try:
@@ -158,7 +158,7 @@ class Ports:
         _run(self._channel, [encode.new_veth(port, instance_fd, vrf)], f"create {shortened(port)}")
         self._complete(port, instance_fd, inside)
 
-    def _finish(self, port: VethPort, instance_fd: int, inside: Channel, peer: decode.Device) -> None:
+    def _finish(self, port: VethPort, instance_fd: int, inside: Channel, peer: devices.Device) -> None:
         self.adjust(port)
         furnished = msgspec.structs.replace(port, inside=msgspec.structs.replace(port.inside, ifname=peer.ifname))
         self._complete(furnished, instance_fd, inside)
@@ -172,7 +172,7 @@ class Ports:
         _furnish(port, instance_fd, inside, standing)
         _run(self._channel, [encode.set_altname(port.ifname)], f"mark {port.ifname}", (errno.EEXIST,))
 
-    def _take_over(self, port: VethPort, instance_fd: int, found: decode.Device, inside: Channel) -> None:
+    def _take_over(self, port: VethPort, instance_fd: int, found: devices.Device, inside: Channel) -> None:
         """Pull the other end of the instance's device over, if it is this very interface's.
 
         Cost: three messages, since the instance is under traffic.
@@ -254,9 +254,9 @@ def _version(address: str) -> int:
     return 6 if ":" in address else 4
 
 
-def _device(channel: Channel, ifname: str) -> decode.Device | None:
+def _device(channel: Channel, ifname: str) -> devices.Device | None:
     found = channel.get(RTM.GETLINK, encode.get_link(ifname))
-    return decode.device(found) if found is not None else None
+    return devices.device(found) if found is not None else None
 
 
 def index_in(channel: Channel, ifname: str) -> int:

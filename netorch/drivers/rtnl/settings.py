@@ -18,8 +18,8 @@ from netorch.drivers import sysctl
 from netorch.drivers.netlink import Channel, Message, attr, attr_text, attr_u32, attrs, nested
 from netorch.drivers.rtnl.uapi import IFF_MULTICAST, IFF_NOARP, IFLA, IFLA_INET, IFLA_INFO, IFLA_VXLAN, RTM
 from netorch.errors import KernelError
-from netorch.state.link import Deviation, Settings
-from netorch.state.names import is_cable_end, is_port, vni_of_ifname
+from netorch.state.link import Deviation, Link, Settings
+from netorch.state.names import is_port
 from netorch.state.op import Failure, Op, Replace, describe
 from netorch.state.sysctls import DEVICE_V4, DEVICE_V6
 
@@ -74,7 +74,8 @@ class _Number(msgspec.Struct, frozen=True):
 
 
 _LINK: Final = {"mode": _Number(IFLA.LINKMODE, 1), "protodown": _Number(IFLA.PROTO_DOWN, 1)}
-# Of all but VXLAN devices and cables, whose group is a part of them: to rules, whatever has theirs leads to somewhere else.
+# Of VRFs and ports. The group of VXLAN devices and cables is a part of them: to rules, whatever has theirs leads to somewhere
+# else. An uplink's is the operator's.
 _LINK_AND_GROUP: Final = {**_LINK, "group": _Number(IFLA.GROUP, 4)}
 # What Linux lets one change of a standing device: vxlan_changelink.
 _VXLAN: Final = {
@@ -93,9 +94,10 @@ _VXLAN_NOT_ZERO: Final = frozenset(
 _VXLAN_FLAGS: Final = frozenset((IFLA_VXLAN.GBP, IFLA_VXLAN.REMCSUM_NOPARTIAL, IFLA_VXLAN.GPE))  # there when they are set
 
 
-def settings(ifname: str, kind: str, body: bytes, mtu: int) -> Settings:
+def settings(of: Link, kind: str, body: bytes, mtu: int) -> Settings:
     """Return what deviates in the link message of a device of ours. Cost: some 5 us."""
-    return Settings(vni=vni_of_ifname(ifname), ifname=ifname, deviations=tuple(_deviations(ifname, kind, body, mtu)))
+    deviations = tuple(_deviations(of.ifname, kind, body, mtu))
+    return Settings(netns=of.netns, vni=of.vni, ifname=of.ifname, deviations=deviations)
 
 
 def _deviations(ifname: str, kind: str, body: bytes, mtu: int) -> Iterator[Deviation]:
@@ -108,7 +110,7 @@ def _deviations(ifname: str, kind: str, body: bytes, mtu: int) -> Iterator[Devia
         yield Deviation("multicast", *(("on", "off") if vrf else ("off", "on")))
     if vrf and mtu < _SMALLEST_VRF_MTU:
         yield Deviation("mtu", str(mtu), str(_SMALLEST_VRF_MTU))
-    yield from _not_zero("", _LINK if kind == "vxlan" or is_cable_end(ifname) else _LINK_AND_GROUP, found)
+    yield from _not_zero("", _LINK_AND_GROUP if vrf or is_port(ifname) else _LINK, found)
     if kind == "vxlan":
         yield from _not_zero("vxlan ", _VXLAN, attrs(attrs(found.get(IFLA.LINKINFO, b"")).get(IFLA_INFO.DATA, b"")))
     yield from _sysctls(ifname, attrs(found.get(IFLA.AF_SPEC, b"")), mtu)

@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from netorch.drivers.netlink import Channel, Message, attr_u32, attrs
-from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl import devices, encode
 from netorch.drivers.rtnl.uapi import FRA, IFLA, RT_TABLE, RTEXT_FILTER_SKIP_STATS, RTM, RULEHDR, table_of
 from netorch.model.addr import version_of
 from netorch.state.link import Inside
@@ -64,15 +64,15 @@ def _beside(index: int, address: ipaddress.IPv4Interface | ipaddress.IPv6Interfa
     yield encode.lookup_rule(address.version, _LAST, table)
 
 
-def devices(inside: Channel) -> list[decode.Device]:
+def devices_of(inside: Channel) -> list[devices.Device]:
     """Return the devices of an instance's namespace. Raises OSError."""
     links = inside.dump(RTM.GETLINK, encode.link_header() + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS), MOST_INSIDE)
-    return [decode.device(body) for _, _, body in links]
+    return [devices.device(body) for _, _, body in links]
 
 
 def stale_rules(inside: Channel) -> list[Message]:
     """Return the messages that take away our rules of devices that are gone from a namespace."""
-    tables = {_FIRST_TABLE + dev.index for dev in devices(inside)}
+    tables = {_FIRST_TABLE + dev.index for dev in devices_of(inside)}
     found: list[tuple[int, bytes]] = []  # the table and the whole of each rule of ours
     for family in encode.IP_FAMILIES:
         for _, _, body in inside.dump(RTM.GETRULE, bytes((family,)) + bytes(RULEHDR.SIZE - 1), MOST_INSIDE):

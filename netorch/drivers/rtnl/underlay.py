@@ -12,7 +12,7 @@ from typing import Final
 
 from netorch.drivers.base import KernelEvent, Underlay, UnderlayChanged, Watcher
 from netorch.drivers.netlink import Channel, attr_u32, attrs, open_socket, split, u32
-from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl import devices, encode
 from netorch.drivers.rtnl.uapi import (
     IFA,
     IFADDRMSG,
@@ -89,7 +89,7 @@ class UnderlayDevice(Watcher):
         if kind in (RTM.NEWADDR, RTM.DELADDR):
             return bool(self._vtep) and attrs(body, IFADDRMSG.SIZE).get(IFA.LOCAL) == socket.inet_aton(self._vtep)
         mtu = self._mtus.get(struct.unpack_from("=i", body, IFINFOMSG.INDEX)[0])
-        return mtu is not None and (kind == RTM.DELLINK or (kind == RTM.NEWLINK and decode.device(body).mtu != mtu))
+        return mtu is not None and (kind == RTM.DELLINK or (kind == RTM.NEWLINK and devices.device(body).mtu != mtu))
 
 
 def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None:
@@ -112,24 +112,24 @@ def _look(channel: Channel, vtep: str) -> tuple[dict[int, int], Underlay] | None
     return None
 
 
-def _underlay_device(channel: Channel, index: int) -> decode.Device | None:
+def _underlay_device(channel: Channel, index: int) -> devices.Device | None:
     link = channel.get(RTM.GETLINK, encode.link_header(index) + _WITHOUT_STATISTICS)
-    return decode.device(link) if link is not None else None
+    return devices.device(link) if link is not None else None
 
 
-def _is_virtual(dev: decode.Device) -> bool:
+def _is_virtual(dev: devices.Device) -> bool:
     return dev.ifname == "lo" or dev.kind == "dummy"
 
 
-def _routed_devices(channel: Channel) -> Iterator[decode.Device]:
+def _routed_devices(channel: Channel) -> Iterator[devices.Device]:
     """Yield the devices that IPv4 routes of the main table lead to, without those that lead nowhere."""
     indexes = set()
     for body in _bodies(channel, RTM.GETROUTE, RTMSG.SIZE):
         found = attrs(body, RTMSG.SIZE)
         if table_of(body, found) == RT_TABLE.MAIN and RTA.OIF in found:
             indexes.add(u32(found[RTA.OIF]))
-    devices = (_underlay_device(channel, index) for index in indexes)
-    yield from (dev for dev in devices if dev is not None and dev.up and not _is_virtual(dev))
+    found_devices = (_underlay_device(channel, index) for index in indexes)
+    yield from (dev for dev in found_devices if dev is not None and dev.up and not _is_virtual(dev))
 
 
 def _bodies(channel: Channel, kind: int, length: int) -> list[bytes]:

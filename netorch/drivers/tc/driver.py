@@ -1,10 +1,12 @@
-"""Traffic control in the overlay namespace: clsact and its filters, and word of other qdiscs."""
+"""Traffic control in one namespace: clsact and its filters, and word of other qdiscs."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from netorch.drivers.base import Count, Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import ABSENT, Channel, Message, NetlinkError, arrived, open_socket, skip_ports
@@ -15,7 +17,7 @@ from netorch.drivers.tc import decode, encode
 from netorch.drivers.tc.actions import Names
 from netorch.drivers.tc.uapi import TCMSG
 from netorch.errors import KernelError
-from netorch.state.base import OVERLAY, KernelObject, Key
+from netorch.state.base import KernelObject, Key
 from netorch.state.op import Create, Delete, Failure, Op
 from netorch.state.tc import Clsact, StrangeFilter, TcFilter
 
@@ -27,14 +29,14 @@ _RECV: Final = 1 << 17  # bytes
 class Tc:
     """Implements `netorch.drivers.base.Driver`. `names` are those of all devices, by number, as last heard of."""
 
-    netns: Final = OVERLAY
     kinds: Final = frozenset({Clsact.kind, TcFilter.kind})
 
-    def __init__(self, overlay_fd: int, names: Callable[[], Names]) -> None:
-        """Open the namespace. Raises OSError."""
+    def __init__(self, label: str, netns_fd: int, names: Callable[[], Names]) -> None:
+        """Open the namespace of that label. Raises OSError."""
+        self.netns = label
         self._names = names
-        self._channel = Channel(overlay_fd)
-        self._monitor = open_socket(overlay_fd, 1 << (RTNLGRP.TC - 1), _QUEUE_BYTES)
+        self._channel = Channel(netns_fd)
+        self._monitor = open_socket(netns_fd, 1 << (RTNLGRP.TC - 1), _QUEUE_BYTES)
         self._monitor.setblocking(False)
         skip_ports(self._monitor, (self._channel.port,))
 
@@ -42,9 +44,9 @@ class Tc:
         """Return the clsact qdiscs and filters of our devices, and what is foreign. Cost: one dump, and two for each clsact."""
         self.events()
         try:
-            return {obj.key: obj for obj in self._read()}
+            return {obj.key: obj for obj in map(self._placed, self._read())}
         except OSError as error:
-            raise KernelError("dump traffic control of the overlay namespace", error.errno or 0, str(error)) from error
+            raise KernelError(f"dump traffic control of the {self.netns} namespace", error.errno or 0, str(error)) from error
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations in one batch of messages."""
@@ -110,6 +112,9 @@ class Tc:
             if isinstance(found, Clsact):
                 yield from (each for each, _ in self._filters(decode.device_number(body), names))
 
+    def _placed(self, obj: KernelObject) -> KernelObject:
+        return obj if obj.netns == self.netns else msgspec.structs.replace(obj, netns=self.netns)
+
     def _filters(self, device: int, names: Names) -> Iterator[tuple[TcFilter | StrangeFilter, bytes]]:
         """Yield a device's filters, each with its message."""
         for hook in encode.HOOKS.values():
@@ -130,6 +135,7 @@ class Tc:
             return []
         if found is None:
             return []
+        found = self._placed(found)
         return [Seen(found)] if kind in (RTM.NEWQDISC, RTM.NEWTFILTER) else [Gone(found.key, found.vni)]
 
 

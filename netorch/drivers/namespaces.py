@@ -1,0 +1,102 @@
+"""The driver of namespaces that are made and removed: each brings drivers of its own into the list, and takes them along.
+
+Of a namespace whose name somebody deletes nothing is lost while an agent runs: the agent holds it, and binds the name again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from netorch.drivers.base import Driver, Gone, KernelEvent
+from netorch.errors import KernelError
+from netorch.state.base import UNDERLAY, KernelObject, Key
+from netorch.state.names import vni_of_netns
+from netorch.state.netns import Namespace
+from netorch.state.op import Create, Delete, Failure, Op
+
+
+class Furnisher(Protocol):
+    """Makes and removes the namespaces themselves. All methods raise KernelError."""
+
+    def labels(self) -> set[str]:
+        """Return the labels of the namespaces that are there."""
+        ...
+
+    def open(self, label: str) -> Sequence[Driver]:
+        """Return drivers of a namespace, which is made when absent."""
+        ...
+
+    def empty(self, label: str) -> None:
+        """Give back the uplinks in a namespace, and delete the cables that lead out of it."""
+        ...
+
+    def remove(self, label: str) -> None:
+        """Remove a namespace whose drivers are closed."""
+        ...
+
+
+class Namespaces:
+    """Implements `netorch.drivers.base.Driver`."""
+
+    netns: Final = UNDERLAY
+    kinds: Final = frozenset({Namespace.kind})
+
+    def __init__(self, furnisher: Furnisher, join: Callable[[Driver], None], leave: Callable[[Driver], None]) -> None:
+        """Take who makes namespaces, and how their drivers join and leave the host's list."""
+        self._furnisher = furnisher
+        self._join = join
+        self._leave = leave
+        self._drivers: dict[str, Sequence[Driver]] = {}
+        self._events: list[KernelEvent] = []
+
+    def dump(self) -> dict[Key, KernelObject]:
+        """Return the namespaces that are there; their drivers join if they have not. Raises KernelError."""
+        self._events = []
+        for label in sorted(self._furnisher.labels() - self._drivers.keys()):
+            self._open(label)
+        found = (Namespace(vni=vni_of_netns(label), label=label) for label in self._drivers)
+        return {obj.key: obj for obj in found}
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        """Make or remove namespaces, one by one."""
+        failures: list[Failure] = []
+        for op in ops:
+            assert isinstance(op.obj, Namespace)
+            try:
+                if isinstance(op, Delete):
+                    self._remove(op.obj)
+                elif isinstance(op, Create) and op.obj.label not in self._drivers:
+                    self._open(op.obj.label)
+            except KernelError as error:
+                failures.append(Failure(op, error))
+        return failures
+
+    def events(self) -> list[KernelEvent]:
+        """Return what went with a removed namespace and belongs to another VPC than that."""
+        events, self._events = self._events, []
+        return events
+
+    def fileno(self) -> None:
+        """Return None: the events follow from what we do."""
+
+    def close(self) -> None:
+        """Do nothing: the drivers of namespaces are in the host's list."""
+
+    def _open(self, label: str) -> None:
+        self._drivers[label] = drivers = self._furnisher.open(label)
+        for driver in drivers:
+            self._join(driver)
+
+    def _remove(self, namespace: Namespace) -> None:
+        drivers = self._drivers.get(namespace.label)
+        if drivers is None:
+            return
+        # Who asks for the removal knows what of the same VPC goes with it; the others are told.
+        others = [obj for driver in drivers for obj in driver.dump().values() if obj.vni != namespace.vni]
+        self._furnisher.empty(namespace.label)
+        for driver in drivers:
+            self._leave(driver)
+        del self._drivers[namespace.label]
+        self._events += [Gone(obj.key, obj.vni) for obj in others]
+        self._furnisher.remove(namespace.label)

@@ -1,0 +1,304 @@
+"""Link messages as kernel objects: devices of ours, and what the message says of their settings.
+
+Pure, but that the other end of a cable in another namespace is asked for.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from netorch.drivers import foreign
+from netorch.drivers.netlink import attrs, each_attr, u32
+from netorch.drivers.rtnl.encode import DELETED_GROUP
+from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
+from netorch.drivers.rtnl.uapi import (
+    IFF_UP,
+    IFLA,
+    IFLA_INET,
+    IFLA_INFO,
+    IFLA_VRF,
+    IFLA_VXLAN,
+    IFLA_XDP,
+    NDTA,
+    NDTMSG,
+    NDTPA,
+)
+from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, KernelObject
+from netorch.state.link import (
+    LOOPBACK,
+    VXLAN_PORT,
+    AdminUp,
+    CableEnd,
+    IncompleteLink,
+    Inside,
+    Link,
+    Sysctl,
+    TapPort,
+    Uplink,
+    VethPort,
+    Vrf,
+    Vxlan,
+)
+from netorch.state.names import is_port, vni_of_device, vni_of_netns
+from netorch.state.owner import ALTNAME_PREFIX, PortLabel, altname, read_label
+
+End = tuple[str, str]  # of a veth: the label of its namespace, its name there
+NeighbourParms = Mapping[tuple[int, int], dict[int, bytes]]  # (family, device number) -> attributes
+
+_IFINFO = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+_FAMILY_OF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+# Positions in the arrays IFLA_INET_CONF and IFLA_INET6_CONF. Source: linux/ip.h (from 1), linux/ipv6.h (from 0)
+_PROXY_ARP, _DISABLE_IPV6 = 3 - 1, 26
+_PARMS: Final = {"ucast_solicit": NDTPA.UCAST_PROBES, "mcast_solicit": NDTPA.MCAST_PROBES, "proxy_delay": NDTPA.PROXY_DELAY}
+
+NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
+
+
+class Device(msgspec.Struct, kw_only=True):
+    """A device as the kernel shows it."""
+
+    body: bytes  # of the message
+    index: int
+    ifname: str
+    kind: str
+    up: bool
+    master: int
+    mtu: int
+    lladdr: str
+    alias: str
+    group: int
+    altnames: tuple[str, ...]
+    peer: int  # of a veth: the other end's number in its own namespace
+    netnsid: int | None  # the other namespace of a veth or VXLAN device, None when it is this one
+    data: bytes
+    xdp: bool  # whether a program sees packets first
+    proxy_arp: int
+    ipv6: bool | None  # None when the message does not say
+
+    @property
+    def has_altname(self) -> bool:
+        """Return whether the device has our mark, whatever becomes of it."""
+        return altname(self.ifname) in self.altnames
+
+    @property
+    def marked(self) -> bool:
+        """Return whether the device is ours and complete."""
+        return self.has_altname and self.group != DELETED_GROUP
+
+
+class Place(msgspec.Struct, kw_only=True):
+    """The namespace that messages come from, and what they leave out: the names of devices, and the far ends of veth pairs."""
+
+    netns: str = OVERLAY
+    names: dict[int, str] = {}  # of all devices, by number
+    uplinks: set[str] = set()  # names of marked devices that are of no VPC
+    far_end: Callable[[Device], End | None] = lambda _: None  # where the other end is, if that is another namespace of ours
+
+    @property
+    def vni(self) -> int:
+        """Return the VPC that all of the namespace belongs to; HOST_SLICE if several share it."""
+        return vni_of_netns(self.netns)
+
+    def vni_of(self, ifname: str) -> int:
+        """Return the VPC of a device, HOST_SLICE for one that is of none."""
+        return vni_of_device(ifname, self.netns)
+
+    def is_ours(self, ifname: str) -> bool:
+        """Return whether a device is one that we make, or an uplink."""
+        return self.vni_of(ifname) != HOST_SLICE or ifname in self.uplinks
+
+    def learn(self, dev: Device) -> None:
+        """Remember a device's name, and whether it is an uplink."""
+        self.names[dev.index] = dev.ifname
+        self.uplinks.discard(dev.ifname)
+        if is_uplink(dev, self):
+            self.uplinks.add(dev.ifname)
+
+    def forget(self, index: int, ifname: str) -> None:
+        """Forget a device that is gone."""
+        self.names.pop(index, None)
+        self.uplinks.discard(ifname)
+
+
+def device(body: bytes) -> Device:
+    """Return the device of a NEWLINK or DELLINK message."""
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    found = attrs(body, _IFINFO.size)
+    info = attrs(found.get(IFLA.LINKINFO, b""))
+    conf = attrs(found.get(IFLA.AF_SPEC, b""))
+    inet = attrs(conf.get(socket.AF_INET, b"")).get(IFLA_INET.CONF, b"")
+    inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(IFLA_INET.CONF6, b"")
+    return Device(
+        body=body,
+        index=index,
+        ifname=_text(found.get(IFLA.IFNAME, b"")),
+        kind=_text(info.get(IFLA_INFO.KIND, b"")),
+        up=bool(flags & IFF_UP),
+        master=u32(found.get(IFLA.MASTER, b"")),
+        mtu=u32(found.get(IFLA.MTU, b"")),
+        lladdr=found.get(IFLA.ADDRESS, b"").hex(":"),
+        alias=_text(found.get(IFLA.IFALIAS, b"")),
+        group=u32(found.get(IFLA.GROUP, b"")),
+        altnames=tuple(_text(value) for _, value in each_attr(found.get(IFLA.PROP_LIST, b""))),
+        peer=u32(found.get(IFLA.LINK, b"")),
+        netnsid=u32(found[IFLA.LINK_NETNSID]) if IFLA.LINK_NETNSID in found else None,
+        data=info.get(IFLA_INFO.DATA, b""),
+        xdp=any(attrs(found.get(IFLA.XDP, b"")).get(IFLA_XDP.ATTACHED, b"")),
+        proxy_arp=_conf(inet, _PROXY_ARP) or 0,
+        ipv6=None if (disabled := _conf(inet6, _DISABLE_IPV6)) is None else not disabled,
+    )
+
+
+def is_uplink(dev: Device, place: Place) -> bool:
+    """Return whether a device is one of the underlay's that we have moved to the outside."""
+    return place.netns == OUTSIDE and dev.marked and place.vni_of(dev.ifname) == HOST_SLICE
+
+
+def link(dev: Device, place: Place) -> Link | None:
+    """Return the device as an object, IncompleteLink when it is not as we finish them, or None when it is foreign."""
+    vni = place.vni_of(dev.ifname)
+    stray = any(name.startswith(ALTNAME_PREFIX) for name in dev.altnames)  # renamed behind our back, or about to be deleted
+    if not dev.marked and not stray and vni == HOST_SLICE:
+        return None
+    found = _finished(dev, vni, place)
+    if dev.marked and found is not None and (not isinstance(found, VethPort) or read_label(dev.alias) is not None):
+        return found
+    return IncompleteLink(netns=place.netns, vni=vni, ifname=dev.ifname, seems=None if stray and not dev.marked else found)
+
+
+def _finished(dev: Device, vni: int, place: Place) -> Link | None:
+    """Return what a device is if it is ours and complete; None: none of the devices that we make."""
+    if is_uplink(dev, place):
+        return Uplink(netns=place.netns, ifname=dev.ifname)
+    vrf = place.names.get(dev.master, "")
+    match dev.kind:
+        case "vrf":
+            return Vrf(netns=place.netns, vni=vni, ifname=dev.ifname, table=u32(attrs(dev.data).get(IFLA_VRF.TABLE, b"")))
+        case "vxlan":
+            return _vxlan(dev, vni, vrf, place)
+        case "veth":
+            return _veth(dev, vni, vrf, place)
+        case "tun":
+            return TapPort(netns=place.netns, vni=vni, ifname=dev.ifname, lladdr=dev.lladdr, mtu=dev.mtu, vrf=vrf)
+        case _:
+            return None
+
+
+def device_objects(dev: Device, place: Place) -> Iterator[KernelObject]:
+    """Yield the device of ours, its up state and what the message says of its settings; or what is foreign about it."""
+    found = link(dev, place)
+    if dev.ifname == LOOPBACK and dev.up:
+        yield AdminUp(netns=place.netns, vni=place.vni, ifname=LOOPBACK)
+    elif found is None and dev.up and dev.ifname != LOOPBACK:
+        yield foreign.device(dev.ifname, place.netns)
+    if found is not None:
+        yield found
+    if dev.xdp:
+        yield foreign.program(dev.ifname, place.netns)
+    if found is None:
+        return
+    if isinstance(found, IncompleteLink):
+        return
+    if dev.up:
+        yield AdminUp(netns=found.netns, vni=found.vni, ifname=dev.ifname)
+    yield settings(found, dev.kind, dev.body, dev.mtu)
+    if is_port(dev.ifname):
+        yield _sysctl(found, f"ipv4/conf/{dev.ifname}/proxy_arp", str(dev.proxy_arp))
+    if dev.ipv6:
+        yield _sysctl(found, f"ipv6/conf/{dev.ifname}/disable_ipv6", "0")
+
+
+def neighbour_sysctls(dev: Device, of: Link, parms: NeighbourParms) -> Iterator[Sysctl]:
+    """Yield the neighbour sysctls of a marked device."""
+    if dev.kind == "vxlan":
+        for version in (4, 6) if dev.ipv6 else (4,):
+            for name in ("mcast_solicit", "ucast_solicit"):
+                yield _parm(dev, of, version, name, parms)
+    elif is_port(dev.ifname):
+        yield _parm(dev, of, 4, "proxy_delay", parms)
+
+
+def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
+    """Return whose parameters a neighbour table message tells, and the parameters."""
+    inner = attrs(attrs(body, NDTMSG.SIZE).get(NDTA.PARMS, b""))
+    return (body[NDTMSG.FAMILY], u32(inner.get(NDTPA.IFINDEX, b""))), inner
+
+
+def _vxlan(dev: Device, vni: int, vrf: str, place: Place) -> Vxlan | None:
+    data = attrs(dev.data)
+    port = int.from_bytes(data.get(IFLA_VXLAN.PORT, b""), "big")
+    other_vni = u32(data.get(IFLA_VXLAN.ID, b"")) != vni
+    if port != VXLAN_PORT or dev.netnsid is None or IFLA_VXLAN.LOCAL not in data or other_vni or not is_standard_vxlan(data):
+        return None  # somebody made it, with another port or VNI, its socket in the overlay, or what we never ask
+    local = socket.inet_ntop(socket.AF_INET, data[IFLA_VXLAN.LOCAL])
+    return Vxlan(
+        netns=place.netns,
+        ifname=dev.ifname,
+        vni=vni,
+        local=local,
+        lladdr=dev.lladdr,
+        mtu=dev.mtu,
+        vrf=vrf,
+        group=dev.group,
+    )
+
+
+def _veth(dev: Device, vni: int, vrf: str, place: Place) -> CableEnd | VethPort | None:
+    """Return a port that leads to an instance, as its label says, or a cable whose other end is in a namespace of ours."""
+    label = read_label(dev.alias) if is_port(dev.ifname) else None
+    if label is None and (other := _other_end(dev, place)) is not None:
+        return CableEnd(
+            netns=place.netns,
+            vni=vni,
+            ifname=dev.ifname,
+            lladdr=dev.lladdr,
+            mtu=dev.mtu,
+            vrf=vrf,
+            peer=other[1],
+            peer_netns=other[0],
+            group=dev.group,
+        )
+    if not is_port(dev.ifname):
+        return None
+    label = label or PortLabel("", "")
+    return VethPort(
+        netns=place.netns,
+        vni=vni,
+        ifname=dev.ifname,
+        lladdr=dev.lladdr,
+        mtu=dev.mtu,
+        vrf=vrf,
+        instance_netns=label.place,
+        make_netns=bool(label.made),
+        inside=NO_INSIDE,
+        instance=label.instance,
+    )
+
+
+def _other_end(dev: Device, place: Place) -> End | None:
+    return (place.netns, place.names.get(dev.peer, "")) if dev.netnsid is None else place.far_end(dev)
+
+
+def _sysctl(of: Link, path: str, value: str) -> Sysctl:
+    return Sysctl(netns=of.netns, vni=of.vni, path=path, value=value, ifname=of.ifname)
+
+
+def _parm(dev: Device, of: Link, version: int, name: str, parms: NeighbourParms) -> Sysctl:
+    raw = parms.get((int(_FAMILY_OF[version]), dev.index), {}).get(_PARMS[name], b"")
+    value = u32(raw) if len(raw) == 4 else u32(raw) // 10  # delays: milliseconds here, hundredths of a second in /proc
+    return _sysctl(of, f"ipv{version}/neigh/{dev.ifname}/{name}", str(value))
+
+
+def _conf(array: bytes, position: int) -> int | None:
+    return int(_U32.unpack_from(array, 4 * position)[0]) if len(array) >= 4 * position + 4 else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")

@@ -1,0 +1,95 @@
+"""Uplinks: devices of the host's own, moved from the underlay to the outside and back.
+
+The mark comes first, while the device is still in the underlay: so a moved device always has it, whenever a process is killed,
+and one that lacks it was put there by somebody else. On the way back it goes last.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from netorch.drivers.netlink import ABSENT, Channel, NetlinkError, attr_u32
+from netorch.drivers.rtnl import devices, encode
+from netorch.drivers.rtnl.devices import Device, Place
+from netorch.drivers.rtnl.entries import failure
+from netorch.drivers.rtnl.uapi import IFLA, RTEXT_FILTER_SKIP_STATS, RTM
+from netorch.drivers.spaces import Spaces
+from netorch.state.base import HOST_SLICE, OUTSIDE, UNDERLAY, KernelObject
+from netorch.state.link import IncompleteLink, Link, Uplink
+from netorch.state.op import Delete, Failure, Op
+from netorch.state.owner import ALTNAME_PREFIX
+
+
+class Uplinks:
+    """The uplinks of one namespace."""
+
+    def __init__(self, channel: Channel, underlay: Channel, place: Place, spaces: Spaces) -> None:
+        self._channel = channel
+        self._underlay = underlay
+        self._place = place
+        self._spaces = spaces
+
+    def concerns(self, obj: KernelObject) -> bool:
+        """Return whether an object is an uplink, or one that somebody has renamed in the outside."""
+        renamed = isinstance(obj, IncompleteLink) and obj.netns == OUTSIDE and obj.vni == HOST_SLICE
+        return isinstance(obj, Uplink) or renamed
+
+    def apply(self, ops: list[Op]) -> list[Failure]:
+        """Move uplinks in or give them back, one by one."""
+        failures: list[Failure] = []
+        for op in ops:
+            assert isinstance(op.obj, Link)
+            refusal = self._give_back(op.obj.ifname) if isinstance(op, Delete) else self._take(op.obj.ifname)
+            if refusal is not None:
+                failures.append(failure(op, refusal))
+        return failures
+
+    def give_back_all(self) -> None:
+        """Give back all uplinks, as far as the kernel lets us: the namespace is about to go."""
+        for dev in self._devices():
+            if devices.is_uplink(dev, self._place) or (_marks(dev) and self._place.vni_of(dev.ifname) == HOST_SLICE):
+                self._give_back(dev.ifname)
+
+    def _take(self, ifname: str) -> NetlinkError | None:
+        """Move a device from the underlay. One that is here already, without its mark, gets it again."""
+        home = self._channel if _look(self._channel, ifname) is not None else self._underlay
+        dev = _look(home, ifname)
+        if dev is None:
+            return NetlinkError(errno.ENODEV, f"the host has no device {ifname} in its own namespace; name the edge's uplink")
+        if dev.master:
+            return NetlinkError(errno.EBUSY, f"{ifname} is a part of another device; take it out of that")
+        if not dev.has_altname:
+            refused = home.batch([encode.set_altname(ifname)])
+            if refused:
+                return refused[0]
+        if home is self._channel:
+            return None
+        refused = home.batch([encode.move_link(dev.index, ifname, self._spaces.fds[self._place.netns])])
+        return refused.get(0)
+
+    def _give_back(self, ifname: str) -> NetlinkError | None:
+        """Move a device to the underlay, under the name that it had there, and take its mark away. Absence is fine."""
+        dev = _look(self._channel, ifname)
+        if dev is None:
+            return None
+        marks = _marks(dev)
+        own = marks[0].removeprefix(ALTNAME_PREFIX) if marks else ifname
+        refused = self._channel.batch([encode.move_link(dev.index, own, self._spaces.fds[UNDERLAY])])
+        if refused:
+            return refused[0]
+        refusals = self._underlay.batch([encode.del_altname(own, mark) for mark in marks]).values()
+        return next((refusal for refusal in refusals if refusal.errno not in ABSENT), None)
+
+    def _devices(self) -> Iterator[Device]:
+        body = encode.link_header() + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+        return (devices.device(answer) for _, _, answer in self._channel.dump(RTM.GETLINK, body))
+
+
+def _marks(dev: Device) -> list[str]:
+    return [name for name in dev.altnames if name.startswith(ALTNAME_PREFIX)]
+
+
+def _look(channel: Channel, ifname: str) -> Device | None:
+    body = channel.get(RTM.GETLINK, encode.get_link(ifname))
+    return devices.device(body) if body is not None else None
