@@ -48,8 +48,9 @@ class LinuxKernel(Composition):
             names = NamespaceNames()
             names.keep(name, overlay)
             sysctls, tc = Sysctls(OVERLAY, overlay, self._rtnl.skip), Tc(OVERLAY, overlay, self._rtnl.names)
-            super().__init__((names, self._underlay, sysctls, self._rtnl, tc, *self._nft))
-            self.join(Namespaces(_Furnisher(host, spaces, names), self.join, self.leave))
+            # The namespaces come first: to read a cable is to know where its other end is.
+            namespaces = Namespaces(_Furnisher(host, spaces, names), self.join, self.leave)
+            super().__init__((namespaces, names, self._underlay, sysctls, self._rtnl, tc, *self._nft))
         except OSError as error:
             raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
         self.identity = netns.identity(overlay)

@@ -28,6 +28,7 @@ from netorch.lab.topology import Node, Topology, env_name
 from netorch.lab.wiring import bring_up, in_node, make_links, make_namespaces
 from netorch.model.eni import Attachment, Instance, Role
 from netorch.records import keys
+from netorch.state.owner import label_of
 from netorch.store import open_store
 from netorch.store.base import Store
 from netorch.store.modes import DIRECTORY_MODE, make_directory
@@ -298,6 +299,7 @@ def destroy(directory: Path) -> None:
     record = read_record(directory)
     stop(record.agents.values())
     names = [*(node.name for node in record.topology.nodes), *(f"netorch-{host}" for host in record.agents)]
+    names += [path.name for path in netns.RUN_NETNS.iterdir() if any(label_of(path.name, host) for host in record.agents)]
     names += _instance_namespaces(directory)
     _kill_inside(names)
     for name in names:

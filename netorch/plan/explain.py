@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import KernelObject, Key, located
 from netorch.state.op import Create, Delete, Op, Replace
 
 
@@ -21,18 +21,18 @@ def explain(ops: Iterable[Op]) -> str:
 def explain_state(objects: Mapping[Key, KernelObject]) -> str:
     """Return the objects in the apply order, one a line, by VPC."""
     ordered = sorted(objects.values(), key=lambda obj: (obj.vni, obj.order, obj.key))
-    return "".join(f"{obj.text()}\n" for obj in ordered)
+    return "".join(f"{located(obj)}\n" for obj in ordered)
 
 
 def op_text(op: Op) -> str:
     """Return one operation: + for making, ~ for changing in place, - for removing."""
     match op:
         case Create(obj):
-            return f"+ {obj.text()}"
+            return f"+ {located(obj)}"
         case Delete(obj):
-            return f"- {obj.text()}"
+            return f"- {located(obj)}"
         case Replace(old, obj):
-            return f"~ {obj.text()} ({_difference(old.text(), obj.text())})"
+            return f"~ {located(obj)} ({_difference(old.text(), obj.text())})"
 
 
 def _difference(old: str, new: str) -> str:

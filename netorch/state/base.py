@@ -99,6 +99,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         raise NotImplementedError
 
 
+def located(obj: KernelObject) -> str:
+    """Return an object's text; in a namespace that is made when asked for with `-n LABEL` before it, as ip(8) has it."""
+    return obj.text() if namespace_key(obj.netns) is None else f"-n {obj.netns} {obj.text()}"
+
+
 def namespace_key(netns: str) -> Key | None:
     """Return the key of a namespace that is made when asked for; None for the two that every host has."""
     return None if netns in _PERMANENT else ("netns", UNDERLAY, netns)

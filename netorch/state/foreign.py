@@ -1,10 +1,10 @@
-"""What is in the overlay namespace and is not netorch's: it is named to people and never touched."""
+"""What is in a namespace of netorch's and is not netorch's: it is named to people and never touched."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from netorch.state.base import KernelObject, Key
+from netorch.state.base import OVERLAY, KernelObject, Key
 
 
 class Foreign(KernelObject, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Foreign(KernelObject, frozen=True, kw_only=True):
         raise TypeError(f"{self.what} is not netorch's to make or remove")
 
     def text(self) -> str:
-        return self.what
+        return self.what if self.netns == OVERLAY else f"{self.what} in {self.netns}"
 
 
 class ForeignTable(Foreign, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from netorch.errors import KernelError
-from netorch.state.base import KernelObject
+from netorch.state.base import KernelObject, located
 
 _WIDTH: Final = 200  # characters of an object in an error: a chain may have thousands
 
@@ -49,4 +49,4 @@ def describe(op: Op) -> str:
 
 def shortened(obj: KernelObject) -> str:
     """Return an object's text for an error."""
-    return textwrap.shorten(obj.text(), _WIDTH, placeholder=" ...")
+    return textwrap.shorten(located(obj), _WIDTH, placeholder=" ...")

@@ -50,7 +50,7 @@ class HostModel:
         """Return the best route by (table, IP version), prefix length, network."""
         found: dict[tuple[int, int], dict[int, dict[int, Route]]] = {}
         for obj in self.objects.values():
-            if isinstance(obj, Route):
+            if isinstance(obj, Route) and obj.netns == OVERLAY:
                 prefix = parse_prefix(obj.dst)
                 same_length = found.setdefault((obj.table, prefix.version), {}).setdefault(prefix.length, {})
                 known = same_length.get(prefix.network)
@@ -84,7 +84,7 @@ class HostModel:
 
     @cached_property
     def _filters(self) -> list[TcFilter | StrangeFilter]:
-        return [obj for obj in self.objects.values() if isinstance(obj, TcFilter | StrangeFilter)]
+        return [obj for obj in self.objects.values() if isinstance(obj, TcFilter | StrangeFilter) and obj.netns == OVERLAY]
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None when it is not there or not up."""

@@ -15,7 +15,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, UNREACHABLE, UNREACHABLE_METRIC, Address, Neighbour, Route, Rule
 from netorch.state.link import AdminUp, Gro, Inside, Settings, TapPort, VethPort, Vrf, Vxlan
 from netorch.state.op import Create
-from netorch.state.owner import overlay_netns
+from netorch.state.owner import label_of, overlay_netns
 from netorch.state.sysctls import PORT_V4, PORT_V6, VRF_V6, VXLAN_V4, VXLAN_V6, device_sysctls, namespace_sysctls
 
 VNI = 5000
@@ -106,7 +106,8 @@ def host(name: str) -> Iterator[LinuxKernel]:
         kernel.close()
     finally:
         os.close(fd)
-        for namespace in (f"u-{name}", overlay_netns(name), INSTANCE):
+        further = [path.name for path in netns.RUN_NETNS.iterdir() if label_of(path.name, name)]
+        for namespace in (f"u-{name}", overlay_netns(name), INSTANCE, *further):
             netns.remove(namespace)
 
 
@@ -117,8 +118,10 @@ def restarted(name: str) -> Iterator[LinuxKernel]:
     with netns.inside(fd):
         kernel = LinuxKernel(name)
     os.close(fd)
-    yield kernel
-    kernel.close()
+    try:
+        yield kernel
+    finally:
+        kernel.close()
 
 
 def foreigner(namespace: str, command: str) -> str:

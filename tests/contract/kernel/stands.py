@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import msgspec
@@ -13,20 +15,35 @@ from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Kernel, KernelEvent
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.plan.diff import diff
-from netorch.state.base import KernelObject, Key, link_key
+from netorch.state.base import OVERLAY, KernelObject, Key, link_key
 from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
-from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Gro, IncompleteLink, Inside, Link, TapPort, VethPort, Vrf, Vxlan
+from netorch.state.link import (
+    VXLAN_GROUP,
+    AdminUp,
+    CableEnd,
+    Gro,
+    IncompleteLink,
+    Inside,
+    Link,
+    TapPort,
+    Uplink,
+    VethPort,
+    Vrf,
+    Vxlan,
+)
+from netorch.state.netns import Namespace
 from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
-from netorch.state.owner import overlay_netns
+from netorch.state.owner import altname, netns_name, overlay_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from netorch.state.tc import Clsact, Match, Receive, Redirect, StrangeFilter, TcFilter
 from policy import nftgen, skeleton
 from tests import chains
 
 HOST = "contract"
+UNDERLAY_NAME = f"u-{HOST}"  # of its underlay namespace
 VNI = 5000
 PORT_MAC, MAC, ROUTER = "02:4e:54:ff:ff:01", "06:00:00:00:00:01", "02:4e:c0:00:02:0c"
 STRAY = "somebodys"  # what somebody calls a device of ours
@@ -150,6 +167,26 @@ class Stand(Protocol):
         """Return whether somebody else's route still stands."""
         ...
 
+    def foreigner_deletes_namespace(self, label: str) -> None:
+        """Let somebody else take a namespace's name away, with which it goes unless somebody holds it."""
+        ...
+
+    def foreigner_unmarks(self, uplink: Uplink) -> None:
+        """Let somebody else take the mark from an uplink."""
+        ...
+
+    def host_gets(self, ifname: str) -> None:
+        """Let the underlay have one more device."""
+        ...
+
+    def has_device(self, ifname: str) -> bool:
+        """Return whether a device is in the underlay, without our mark."""
+        ...
+
+    def restarted(self) -> AbstractContextManager[Kernel]:
+        """Return a second kernel object of the same host, with no memory."""
+        ...
+
 
 class FakeStand:
     """The fake, disturbed."""
@@ -183,6 +220,25 @@ class FakeStand:
     def foreigner_has_route(self, route: Route) -> bool:
         return route.key in self.fake.foreign
 
+    def foreigner_deletes_namespace(self, label: str) -> None:
+        self.fake.disturb(Delete(Namespace(label=label)))
+
+    def foreigner_unmarks(self, uplink: Uplink) -> None:
+        self.fake.disturb(Delete(uplink))
+
+    def host_gets(self, ifname: str) -> None:
+        self.fake.devices.add(ifname)
+
+    def has_device(self, ifname: str) -> bool:
+        return ifname in self.fake.devices
+
+    @contextmanager
+    def restarted(self) -> Iterator[Kernel]:
+        kernel = FakeKernel(self.fake.objects.values())
+        kernel.host.objects = self.fake.objects
+        yield kernel
+        kernel.close()
+
 
 class LinuxStand:
     """A LinuxKernel in namespaces of its own, and an operator with ip(8), bridge(8) and nft(8)."""
@@ -193,42 +249,42 @@ class LinuxStand:
     def foreigner_deletes(self, obj: KernelObject) -> None:
         match obj:
             case Link():
-                self._run("ip", "link", "del", obj.ifname)
+                self._run(obj.netns, "ip", "link", "del", obj.ifname)
             case AdminUp():
-                self._run("ip", "link", "set", obj.ifname, "down")
+                self._run(obj.netns, "ip", "link", "set", obj.ifname, "down")
             case Route():
-                self._run("ip", "route", "del", obj.dst, "table", str(obj.table))
+                self._run(obj.netns, "ip", "route", "del", obj.dst, "table", str(obj.table))
             case Neighbour():
-                self._run("ip", "neigh", "del", obj.dst, "dev", obj.ifname)
+                self._run(obj.netns, "ip", "neigh", "del", obj.dst, "dev", obj.ifname)
             case Fdb():
-                self._run("bridge", "fdb", "del", obj.lladdr, "dev", obj.ifname, "dst", obj.dst, "self")
+                self._run(obj.netns, "bridge", "fdb", "del", obj.lladdr, "dev", obj.ifname, "dst", obj.dst, "self")
             case Address():
-                self._run("ip", "addr", "del", obj.address, "dev", obj.ifname)
+                self._run(obj.netns, "ip", "addr", "del", obj.address, "dev", obj.ifname)
             case Clsact():
-                self._run("tc", "qdisc", "del", "dev", obj.ifname, "clsact")
+                self._run(obj.netns, "tc", "qdisc", "del", "dev", obj.ifname, "clsact")
             case TcFilter():
                 place = ("dev", obj.ifname, obj.hook, "pref", str(obj.pref), "handle", hex(obj.handle))
-                self._run("tc", "filter", "del", *place, obj.match.text().split()[0])
+                self._run(obj.netns, "tc", "filter", "del", *place, obj.match.text().split()[0])
             case NftElement():
-                self._run("nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
+                self._run(obj.netns, "nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
             case PortChain():
-                self._run("nft", f"flush chain netdev netorch {obj.ifname}; delete chain netdev netorch {obj.ifname}")
+                self._run(obj.netns, "nft", f"flush chain netdev netorch {obj.ifname}; delete chain netdev netorch {obj.ifname}")
             case NftTable():
-                self._run("nft", f"delete table {obj.family} netorch")
+                self._run(obj.netns, "nft", f"delete table {obj.family} netorch")
             case _:
                 raise AssertionError(obj)
 
     def foreigner_changes(self, end: CableEnd) -> None:
         words = ("address", end.lladdr, "mtu", str(end.mtu), "group", str(end.group), "master", end.vrf)
-        self._run("ip", "link", "set", end.ifname, *words)
+        self._run(end.netns, "ip", "link", "set", end.ifname, *words)
 
     def foreigner_renames(self, end: CableEnd) -> None:
-        self._run("ip", "link", "set", end.ifname, "down")
-        self._run("ip", "link", "set", end.ifname, "name", STRAY)
+        self._run(end.netns, "ip", "link", "set", end.ifname, "down")
+        self._run(end.netns, "ip", "link", "set", end.ifname, "name", STRAY)
 
     def foreigner_filters(self, theirs: StrangeFilter) -> None:
         place = ("dev", theirs.ifname, theirs.hook, "protocol", "ip", "pref", str(theirs.pref), "handle", hex(theirs.handle))
-        self._run("tc", "filter", "add", *place, "matchall", "action", "drop")
+        self._run(theirs.netns, "tc", "filter", "add", *place, "matchall", "action", "drop")
 
     def foreigner_switches(self, gro: Gro) -> None:
         descriptor = netns.find(overlay_netns(HOST))
@@ -236,13 +292,38 @@ class LinuxStand:
         os.close(descriptor)
 
     def foreigner_makes_route(self, route: Route) -> None:
-        self._run("ip", "route", "add", "unreachable", route.dst, "table", str(route.table), "metric", str(route.metric))
+        self._run(
+            route.netns, "ip", "route", "add", "unreachable", route.dst, "table", str(route.table), "metric", str(route.metric)
+        )
 
     def foreigner_has_route(self, route: Route) -> bool:
-        return route.dst in self._run("ip", "route", "show", "table", str(route.table))
+        return route.dst in self._run(route.netns, "ip", "route", "show", "table", str(route.table))
 
-    def _run(self, *words: str) -> str:
-        command = ["ip", "netns", "exec", overlay_netns(HOST), *words]
+    def foreigner_deletes_namespace(self, label: str) -> None:
+        subprocess.run(["ip", "netns", "del", netns_name(HOST, label)], check=True)
+
+    def foreigner_unmarks(self, uplink: Uplink) -> None:
+        self._run(uplink.netns, "ip", "link", "property", "del", "dev", uplink.ifname, "altname", altname(uplink.ifname))
+
+    def host_gets(self, ifname: str) -> None:
+        words = ("type", "veth", "peer", "name", f"{ifname}-wire")
+        subprocess.run(["ip", "-n", UNDERLAY_NAME, "link", "add", ifname, *words], check=True)
+
+    def has_device(self, ifname: str) -> bool:
+        shown = subprocess.run(["ip", "-n", UNDERLAY_NAME, "link"], check=True, capture_output=True, text=True).stdout
+        assert "altname" not in shown, "what is given back bears no mark"
+        return f" {ifname}@" in shown
+
+    @contextmanager
+    def restarted(self) -> Iterator[Kernel]:
+        from tests.rig.hosts import restarted
+
+        with restarted(HOST) as kernel:
+            yield kernel
+
+    def _run(self, label: str, *words: str) -> str:
+        name = overlay_netns(HOST) if label == OVERLAY else netns_name(HOST, label)
+        command = ["ip", "netns", "exec", name, *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

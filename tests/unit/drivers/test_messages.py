@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netorch.drivers.netlink import attr, attr_text, attr_u32, attrs, nested, split
-from netorch.drivers.rtnl import decode, encode
+from netorch.drivers.rtnl import decode, devices, encode
+from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.encode import NotPackable
 from netorch.drivers.rtnl.uapi import RTM
 from netorch.state.base import KernelObject
@@ -15,7 +16,7 @@ from netorch.state.link import AdminUp, IncompleteLink, TapPort, Vrf, Vxlan
 from netorch.state.owner import altname
 
 NUMBERS = {"vrf5000": 7, "vx5000": 8, "v-0013880000001": 9}
-NAMES = {number: name for name, number in NUMBERS.items()}
+PLACE = Place(names={number: name for name, number in NUMBERS.items()})
 
 
 def body_of(obj: KernelObject) -> bytes:
@@ -36,13 +37,13 @@ def body_of(obj: KernelObject) -> bytes:
     ],
 )
 def test_a_route_survives_the_way_there_and_back(route: Route) -> None:
-    assert decode.route(body_of(route), NAMES) == route
+    assert decode.route(body_of(route), PLACE) == route
 
 
 def test_a_route_of_another_protocol_is_foreign() -> None:
     body = bytearray(body_of(Route(vni=5000, table=5000, dst="10.0.0.11/32", ifname="vx5000")))
     body[5] = 4  # static
-    assert decode.route(bytes(body), NAMES) is None
+    assert decode.route(bytes(body), PLACE) is None
 
 
 def test_neighbours_fdb_entries_addresses_and_rules_survive_too() -> None:
@@ -50,21 +51,21 @@ def test_neighbours_fdb_entries_addresses_and_rules_survive_too() -> None:
     fdb = Fdb(vni=5000, ifname="vx5000", lladdr="02:4e:c0:00:02:0c", dst="192.0.2.12")
     address = Address(vni=5000, ifname="vrf5000", address="2001:db8::1/128")
     rule = Rule(version=6, priority=32765, table=255)
-    assert decode.neighbour(body_of(neighbour), NAMES) == (neighbour, True)
-    assert decode.fdb(body_of(fdb), NAMES) == fdb
-    assert decode.address(body_of(address), NAMES) == address
+    assert decode.neighbour(body_of(neighbour), PLACE) == (neighbour, True)
+    assert decode.fdb(body_of(fdb), PLACE) == fdb
+    assert decode.address(body_of(address), PLACE) == address
     assert decode.rule(body_of(rule)) == (rule, True)
 
 
 def test_a_neighbour_that_the_kernel_learnt_is_foreign() -> None:
     body = body_of(Neighbour(vni=5000, ifname="vx5000", dst="192.0.2.12", lladdr="02:4e:c0:00:02:0c"))
-    assert decode.neighbour(body[: -len(attr(12, b"\0"))], NAMES) is None
+    assert decode.neighbour(body[: -len(attr(12, b"\0"))], PLACE) is None
 
 
 def test_entries_of_foreign_devices_are_foreign() -> None:
-    names = {8: "vxlan0", 7: "eth0"}
-    assert decode.fdb(body_of(Fdb(vni=5000, ifname="vx5000", lladdr="02:00:00:00:00:01", dst="192.0.2.12")), names) is None
-    assert decode.address(body_of(Address(vni=5000, ifname="vrf5000", address="10.0.0.1/32")), names) is None
+    place = Place(names={8: "vxlan0", 7: "eth0"})
+    assert decode.fdb(body_of(Fdb(vni=5000, ifname="vx5000", lladdr="02:00:00:00:00:01", dst="192.0.2.12")), place) is None
+    assert decode.address(body_of(Address(vni=5000, ifname="vrf5000", address="10.0.0.1/32")), place) is None
 
 
 def test_an_object_on_a_missing_device_cannot_be_packed() -> None:
@@ -108,7 +109,7 @@ def marked(name: str) -> bytes:
 
 
 def test_a_marked_device_is_ours_and_up() -> None:
-    found = list(decode.device_objects(decode.device(vrf_body(marked("vrf5000"))), {}))
+    found = list(devices.device_objects(devices.device(vrf_body(marked("vrf5000"))), Place()))
     assert found[:2] == [Vrf(vni=5000, ifname="vrf5000", table=5000), AdminUp(vni=5000, ifname="vrf5000")]
 
 
@@ -123,14 +124,14 @@ def test_a_marked_device_is_ours_and_up() -> None:
     ids=["without a mark", "foreign", "renamed", "to be deleted"],
 )
 def test_other_devices_are_incomplete_or_foreign(body: bytes, expected: KernelObject | None) -> None:
-    assert decode.link(decode.device(body), {}) == expected
+    assert devices.link(devices.device(body), Place()) == expected
 
 
 def test_a_tap_knows_its_vrf_by_name() -> None:
     name = "v-0013880000001"
     body = encode.link_header(9) + attr_text(3, name) + encode.lladdr("02:4e:54:ff:ff:01") + encode.mtu(1450) + encode.master(7)
-    dev = decode.device(body + nested(18, attr(1, b"tun")) + marked(name))
-    assert decode.link(dev, NAMES) == TapPort(vni=5000, ifname=name, lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
+    dev = devices.device(body + nested(18, attr(1, b"tun")) + marked(name))
+    assert devices.link(dev, PLACE) == TapPort(vni=5000, ifname=name, lladdr="02:4e:54:ff:ff:01", mtu=1450, vrf="vrf5000")
 
 
 def test_attributes_are_padded_and_cut_at_their_length() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netorch.model.ids import VNI_FIRST, VNI_LAST, make_id, port_name
-from netorch.state.base import HOST_SLICE
+from netorch.model.rules import host_name
+from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY
 from netorch.state.link import vrf_of
 from netorch.state.names import (
     CABLE_LETTERS,
@@ -14,11 +15,14 @@ from netorch.state.names import (
     is_cable_end,
     is_port,
     vni_of_chain,
+    vni_of_device,
     vni_of_element,
     vni_of_ifname,
+    vni_of_netns,
     vni_of_table,
     vrf_of_table,
 )
+from netorch.state.owner import is_overlay, label_of, netns_name, overlay_netns
 
 
 @pytest.mark.parametrize("vni", [VNI_FIRST, 5000, VNI_LAST])
@@ -79,3 +83,29 @@ def test_a_chain_belongs_to_the_vpc_behind_its_dash(name: str, vni: int) -> None
 )
 def test_an_element_belongs_to_the_vpc_of_its_set_its_device_or_its_header(holder: str, items: tuple[str, ...], vni: int) -> None:
     assert vni_of_element(holder, items) == vni
+
+
+def test_what_is_in_a_gateway_s_namespace_belongs_to_its_vpc() -> None:
+    label = make_id("nat", 5000, 0xABC)
+    assert vni_of_netns(label) == vni_of_device("eth0", label) == vni_of_device("eth1", label) == 5000
+    assert [vni_of_device(name, label) for name in ("lo", "dummy0", "ethernet", "v-0017700000001")] == [HOST_SLICE] * 4
+
+
+@pytest.mark.parametrize("label", [UNDERLAY, OVERLAY, OUTSIDE, "nat-0", "netorch-hv1"])
+def test_shared_namespaces_belong_to_no_vpc(label: str) -> None:
+    assert vni_of_netns(label) == HOST_SLICE
+    assert vni_of_device("o-0013880000001", label) == 5000
+    assert vni_of_device("eth0", label) == HOST_SLICE
+
+
+@pytest.mark.parametrize("host", ["e1", "e1.west", "e-1_a", "nat", "e1-outside"])
+def test_a_namespace_s_name_says_whose_it_is_and_what_for(host: str) -> None:
+    assert host_name(host) is None, "a host may be called that"
+    for label in (OUTSIDE, make_id("nat", VNI_LAST, 0xABC)):
+        name = netns_name(host, label)
+        assert label_of(name, host) == label
+        assert host_name(name.removeprefix("netorch-")) is not None, "no host's overlay has that name"
+        assert not is_overlay(name)
+        assert [label_of(name, other) for other in ("e", "e1-", f"{host}2")] == ["", "", ""]
+    assert label_of(overlay_netns(host), host) == ""
+    assert is_overlay(overlay_netns(host))

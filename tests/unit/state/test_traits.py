@@ -6,9 +6,10 @@ import gc
 
 import pytest
 
-from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY, KernelObject
+from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
 from netorch.state.foreign import Foreign, ForeignTable
-from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings
+from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
+from netorch.state.netns import Namespace
 from tests.contract.kernel.stands import VPC
 
 OBJECTS: tuple[KernelObject, ...] = (
@@ -17,6 +18,8 @@ OBJECTS: tuple[KernelObject, ...] = (
     IncompleteLink(vni=5000, ifname="vx5000"),
     Foreign(what="rule pref 500 lookup 77"),
     ForeignTable(what="nft table inet mine"),
+    Namespace(label=OUTSIDE),
+    Uplink(ifname="eth2"),
 )
 
 
@@ -34,7 +37,7 @@ def test_every_kind_is_among_the_examples() -> None:
 @pytest.mark.parametrize("obj", OBJECTS, ids=lambda obj: "-".join(map(str, obj.key[:3])))
 def test_an_object_says_what_it_is(obj: KernelObject) -> None:
     assert obj.key[:2] == (obj.kind, obj.netns)
-    assert obj.netns in (UNDERLAY, OVERLAY)
+    assert obj.netns in (UNDERLAY, OVERLAY, OUTSIDE)
     assert obj.vni in (HOST_SLICE, 5000)
     assert obj.text()
     assert "\n" not in obj.text()
