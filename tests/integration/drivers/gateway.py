@@ -16,6 +16,7 @@ from pathlib import Path
 
 from netorch.drivers import netns
 from netorch.drivers.tc.driver import Tc
+from netorch.state import base
 from netorch.state.op import Create
 from netorch.state.tc import (
     EGRESS,
@@ -237,7 +238,7 @@ def edge() -> Iterator[Tc]:
         descriptor = netns.find(OVERLAY)
         with netns.inside(descriptor):
             names = dict(socket.if_nameindex())
-        driver = Tc(descriptor, lambda: names)
+        driver = Tc(base.OVERLAY, descriptor, lambda: names)
         for name, vni in VNIS.items():
             clsacts = (Clsact(vni=vni, ifname=ifname) for ifname in (f"vx{vni}", cable(vni)))
             objects = (*clsacts, *gateway(vni), *elastic_ip(vni, PUBLIC[name]))

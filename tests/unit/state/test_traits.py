@@ -10,6 +10,7 @@ from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObj
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
+from netorch.state.tc import INGRESS, StrangeFilter
 from tests.contract.kernel.stands import VPC
 
 OBJECTS: tuple[KernelObject, ...] = (
@@ -20,6 +21,7 @@ OBJECTS: tuple[KernelObject, ...] = (
     ForeignTable(what="nft table inet mine"),
     Namespace(label=OUTSIDE),
     Uplink(ifname="eth2"),
+    StrangeFilter(vni=5000, ifname="vx5000", hook=INGRESS, pref=1, handle=1, what="bpf"),
 )
 
 
