@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import Carried, HostPart, HostView, LocalEni, LocalTable, Part, Phase, VpcPart, VpcView, link_local
-from netorch.model.eni import NetworkInterface
+from netorch.model.eni import NetworkInterface, Role
 from netorch.model.ids import port_name
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -52,7 +52,7 @@ class AntiSpoof:
     name: Final = "antispoof"
     reads: Final[frozenset[type]] = frozenset({NetworkInterface})
     parts: Final[tuple[Part, ...]] = (
-        HostPart(id="antispoof.host", compile=_tables),
-        VpcPart(id="antispoof", compile=_chains, inputs=frozenset({Vpc, LocalEni})),
-        VpcPart(id="antispoof.vxlan", compile=_own_vxlan, inputs=frozenset({LocalTable})),
+        HostPart(id="antispoof.host", compile=_tables, role=Role.HYPERVISOR),
+        VpcPart(id="antispoof", compile=_chains, inputs=frozenset({HostView, Vpc, LocalEni}), role=Role.HYPERVISOR),
+        VpcPart(id="antispoof.vxlan", compile=_own_vxlan, inputs=frozenset({HostView, LocalTable}), role=Role.HYPERVISOR),
     )

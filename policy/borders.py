@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from netorch.compiler.base import LocalEni, Middlebox, VpcPart, VpcView
+from netorch.compiler.base import HostView, LocalEni, Middlebox, VpcPart, VpcView
 from netorch.errors import CompileError
+from netorch.model.eni import Role
 from netorch.model.routing.next_hop import target_hop
 from netorch.model.security import Direction, NetworkAcl
 from netorch.model.vpc import Subnet, Vpc
@@ -123,7 +124,12 @@ def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
     return f"acl-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}"
 
 
-BORDERS: Final = VpcPart(id="chains.borders", compile=_borders, inputs=frozenset({Vpc, LocalEni, NetworkAcl}))
+BORDERS: Final = VpcPart(
+    id="chains.borders", compile=_borders, inputs=frozenset({HostView, Vpc, LocalEni, NetworkAcl}), role=Role.HYPERVISOR
+)
 FORWARDERS: Final = VpcPart(
-    id="chains.forwarders", compile=_forwarders, inputs=frozenset({Vpc, LocalEni, Subnet, NetworkAcl, Middlebox})
+    id="chains.forwarders",
+    compile=_forwarders,
+    inputs=frozenset({HostView, Vpc, LocalEni, Subnet, NetworkAcl, Middlebox}),
+    role=Role.HYPERVISOR,
 )

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import (
+    HostView,
     Identity,
     LocalEni,
     LocalPeer,
@@ -35,6 +36,7 @@ from netorch.compiler.base import (
     VpcPart,
     VpcView,
 )
+from netorch.model.eni import Role
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
@@ -132,17 +134,26 @@ class Chains:
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(id="chains", compile=_devices, inputs=frozenset({Vpc, LocalEni, LocalTable, LocalPeer, Middlebox})),
+        VpcPart(
+            id="chains",
+            compile=_devices,
+            inputs=frozenset({HostView, Vpc, LocalEni, LocalTable, LocalPeer, Middlebox}),
+            role=Role.HYPERVISOR,
+        ),
         VpcPart(
             id="chains.rules",
             compile=_rules,
-            inputs=frozenset({Vpc, LocalEni, SecurityGroup, PrefixList, Identity, PeerIdentity}),
+            inputs=frozenset({HostView, Vpc, LocalEni, SecurityGroup, PrefixList, Identity, PeerIdentity}),
+            role=Role.HYPERVISOR,
         ),
         BORDERS,
         FORWARDERS,
         ProblemPart(
-            id="chains.peers", problem=_too_many_of_peers, inputs=frozenset({LocalEni, SecurityGroup, Identity, PeerIdentity})
+            id="chains.peers",
+            problem=_too_many_of_peers,
+            inputs=frozenset({HostView, LocalEni, SecurityGroup, Identity, PeerIdentity}),
+            role=Role.HYPERVISOR,
         ),
-        MappingPart(id="chains.mapping", compile=_identity_of),
-        PeerMappingPart(id="chains.peer", compile=_class_of_peers, inputs=frozenset({Vpc, Peer})),
+        MappingPart(id="chains.mapping", compile=_identity_of, inputs=frozenset({HostView}), role=Role.HYPERVISOR),
+        PeerMappingPart(id="chains.peer", compile=_class_of_peers, inputs=frozenset({HostView, Vpc, Peer}), role=Role.HYPERVISOR),
     )

@@ -23,7 +23,6 @@ OVERLAY_NETDEV, where VRFs, VXLAN devices and ports are: who may speak on a port
   forwarded, so nothing is needed against them. Neighbour entries are permanent, so ARP changes nothing but asks.
 
 OVERLAY_INET: to whom instances may send. No packet passes `forward` unless both ends say so that are here.
-
 * `zones` comes before defragmentation and connection tracking: it says in which zone, that is for which VPC, both work. The same
   addresses and ports in two VPCs are two connections, and fragments of two VPCs are never put together. A packet passes it twice,
   as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the zone. What
@@ -84,11 +83,12 @@ from __future__ import annotations
 from typing import Final
 
 from netorch.state.base import OVERLAY, UNDERLAY
+from netorch.state.drops import drop_chain
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
-from netorch.state.nft import NftTable
+from netorch.state.nft import VERIFIED_TEXT, NftTable
 from netorch.state.tc import REDIRECTED
-from policy.drops import DROP_CHAINS, drop_chain
-from policy.underlay import UNDERLAY_IP, VERIFIED
+from policy.drops import DROP_CHAINS
+from policy.underlay import UNDERLAY_IP
 
 # What one port may send in fragments, and one VPC receive from other hosts. See docs/design/shares.md for the arithmetic.
 FRAGMENTS_PER_S: Final = 20_000
@@ -375,7 +375,7 @@ chain output {
     .replace("REDIRECTED", hex(REDIRECTED))
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)
-    .replace("VERIFIED", VERIFIED)
+    .replace("VERIFIED", VERIFIED_TEXT)
     .replace("FOR_OTHERS", FOR_OTHERS)
     .replace("REFUSALS", DROP_CHAINS)
     .replace("BEGINS", BEGINS)

@@ -19,11 +19,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.state import tc
-from policy.drops import drop_chain
+from netorch.state.drops import drop_chain
+from netorch.state.nft import VERIFIED_TEXT
 
-# What VXLAN packets bear that have been verified. Linux keeps the priority, not the mark, over the border of a namespace.
-VERIFIED: Final = f"{tc.VERIFIED >> 16:x}:{tc.VERIFIED & 0xFFFF:x}"
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
 UNDERLAY_IP: Final = (
@@ -71,5 +69,5 @@ chain input {
 }
 """.replace("DROP_UNVERIFIED", drop_chain("unverified"))
     .replace("DROP_UNKNOWN_VTEP", drop_chain("unknown_vtep"))
-    .replace(" VERIFIED", f" {VERIFIED}")
+    .replace(" VERIFIED", f" {VERIFIED_TEXT}")
 )

@@ -28,7 +28,7 @@ from netorch.compiler.base import (
     VpcPart,
     VpcView,
 )
-from netorch.model.eni import NetworkInterface
+from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import Mapping, MoveDirection
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
@@ -89,5 +89,6 @@ class Verify:
         HostPart(id="verify.host", compile=_table),
         VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Middlebox})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
-        PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView})),
+        # An edge takes nothing from peers: a VPC's gateways serve the VPC alone.
+        PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView}), role=Role.HYPERVISOR),
     )

@@ -72,11 +72,13 @@ def _table_routes(records: VpcRecords, phases: Phases) -> tuple[TableRoutes, ...
 
 
 def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
-    """Return the main table, and those of the subnets of interfaces here.
+    """Return the main table, and those of the subnets of interfaces here; none where no interface is.
 
     Schema 1 of route tables knew neither numbers nor routes. A table of that time is as good as the main one while neither has
     routes, and has no VRF of its own.
     """
+    if not phases:
+        return []
     main = records.main_table()
     if main is None:
         raise MissingRecord("the record of the main route table is missing")

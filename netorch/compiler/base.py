@@ -83,10 +83,10 @@ class LocalEni(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A route table in use here, which has a VRF: the main one, and those that subnets of interfaces here are associated with.
+    """A route table in use here, which has a VRF: where interfaces are, the main one and those that their subnets have.
 
     Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all. A table without an
-    id is what packets from other hosts meet: the VPC's first VRF, where it is not the main table's.
+    id is what packets from elsewhere meet: the VPC's first VRF, where it is not the main table's. It has the local routes only.
     """
 
     id: str

@@ -13,7 +13,7 @@ from netorch.state.names import MAIN_NUMBER
 
 
 def local_tables(vpc: Vpc, used: Iterable[RouteTable]) -> tuple[LocalTable, ...]:
-    """Return the tables that have a VRF, for those in use, of which one is the main table: the VPC's first VRF is among them."""
+    """Return the tables that have a VRF, for those in use; one of these, if any, is the main table."""
     found = []
     for table in used:
         inside = overrides(vpc, table.routes) if table.routes else ()

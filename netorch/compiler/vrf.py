@@ -1,12 +1,13 @@
 """The VRFs of a VPC, one for each route table in use.
 
-Each has a routing table with the router's addresses, the route table's routes (netorch.compiler.routes), the mappings and ports
-of the VPC, and a last route that lets nothing fall through to another table.
+Each has a routing table with the route table's routes (netorch.compiler.routes), the mappings and ports of the VPC, and a last
+route that lets nothing fall through to another table. On a hypervisor it has the router's addresses, too.
 
 The first one, vrf<vni>, is that of the route table that came with the VPC: the main one, unless another took its place. It is the
 VXLAN device's as well: packets that a route table of another host has sent here find their ports by it. A table that routes
 addresses of the VPC elsewhere cannot serve them. Then it has a VRF of its own, as other tables have, and the first one is left
-with the local routes, as it is where the main table is another one.
+with the local routes, as it is where the main table is another one, and where no interface of the VPC is: on the hosts of peers,
+and on edges, where what comes from outside is to reach the VPC's addresses and nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from netorch.compiler.base import Carried, HostPart, HostView, LocalTable, Part,
 from netorch.compiler.inlets import INLETS, MISSING_INLETS
 from netorch.compiler.routes import ROUTES
 from netorch.model.addr import format_ip, parse_prefix
+from netorch.model.eni import Role
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.security import PrefixList
@@ -25,6 +27,7 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Route, Rule
 from netorch.state.link import LOOPBACK, AdminUp, Settings, Vrf, vrf_of
+from netorch.state.names import vrf_name
 from netorch.state.sysctls import VRF_V6, device_sysctls, namespace_sysctls
 
 LOCAL_TABLE: Final = 255  # RT_TABLE_LOCAL
@@ -47,7 +50,7 @@ def _vrfs(view: VpcView) -> Iterator[KernelObject]:
 
 
 def _vrf(view: VpcView, vrf: Vrf) -> Iterator[KernelObject]:
-    """Yield a VRF, its last routes, and the router's address in every subnet, whether the subnet is used here or not."""
+    """Yield a VRF and its last routes."""
     yield vrf
     yield Settings(vni=view.vni, ifname=vrf.ifname)
     yield AdminUp(vni=view.vni, ifname=vrf.ifname)
@@ -55,10 +58,16 @@ def _vrf(view: VpcView, vrf: Vrf) -> Iterator[KernelObject]:
     if view.dual_stack:
         yield from device_sysctls(VRF_V6, vrf.ifname, view.vni)
         yield Route(vni=view.vni, table=vrf.table, dst="::/0", type=UNREACHABLE, metric=UNREACHABLE_METRIC)
-    for subnet in view.of(Subnet):
-        yield Address(vni=view.vni, ifname=vrf.ifname, address=f"{router_address(subnet.cidr)}/32")
-        if view.dual_stack and subnet.ipv6_cidr:
-            yield Address(vni=view.vni, ifname=vrf.ifname, address=f"{router_address(subnet.ipv6_cidr)}/128")
+
+
+def _routers(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the router's address in every subnet, whether the subnet is used here or not, for each VRF."""
+    for table in view.of(LocalTable):
+        vrf = vrf_name(view.vni, table.number)
+        for subnet in view.of(Subnet):
+            yield Address(vni=view.vni, ifname=vrf, address=f"{router_address(subnet.cidr)}/32")
+            if view.dual_stack and subnet.ipv6_cidr:
+                yield Address(vni=view.vni, ifname=vrf, address=f"{router_address(subnet.ipv6_cidr)}/128")
 
 
 class VrfCompiler:
@@ -70,7 +79,9 @@ class VrfCompiler:
     )
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="vrf.host", compile=_host),
-        VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, Subnet, LocalTable})),
+        VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, LocalTable})),
+        # On an edge no router answers: whoever comes from outside is to reach the VPC's interfaces only.
+        VpcPart(id="vrf.routers", compile=_routers, inputs=frozenset({HostView, Vpc, Subnet, LocalTable}), role=Role.HYPERVISOR),
         ROUTES,
         INLETS,
         MISSING_INLETS,

@@ -11,6 +11,7 @@ from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key, OnDevice
 from netorch.state.foreign import ForeignTable
 from netorch.state.names import INLET, vni_of_chain
 from netorch.state.order import Order
+from netorch.state.tc import VERIFIED
 
 VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # where the chains and sets of VPCs stand
 BORDER: Final = "border-"  # names of chains that lead to other chains of their VPC begin so, which makes them later born
@@ -22,6 +23,8 @@ OVER_ALLOWANCE: Final = "over_allowance"
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
 LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
 DROPPED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
+
+VERIFIED_TEXT: Final = f"{VERIFIED >> 16:x}:{VERIFIED & 0xFFFF:x}"  # the priority as nft(8) writes it
 
 
 class NftTable(KernelObject, frozen=True, kw_only=True):

@@ -174,8 +174,9 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
 
 
 def _used(vpc: VpcCase, host: str) -> list[str]:
-    """Return the names of the route tables in use on a host."""
-    return sorted({""} | {vpc.subnets[case.subnet].route_table for case in vpc.enis.values() if _phase(case, host) is not None})
+    """Return the names of the route tables in use on a host; nothing is the main one's."""
+    local = {vpc.subnets[case.subnet].route_table for case in vpc.enis.values() if _phase(case, host) is not None}
+    return sorted({"", *local}) if local else []
 
 
 def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:

@@ -26,10 +26,10 @@ from netorch.model.security import UDP, AclEntry, NetworkAcl, SecurityGroup, Sec
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.codec import decode
+from netorch.state.nft import VERIFIED_TEXT
 from netorch.state.owner import overlay_netns
 from policy.nftgen import raw
 from policy.skeleton import FRAGMENT_MBYTES_PER_S, FRAGMENTS_PER_S
-from policy.underlay import VERIFIED
 
 EVERYONE = "0.0.0.0/0"
 PAIR = "10.44.0.0/16"  # both instances
@@ -248,7 +248,7 @@ def values(here: Side, there: Side) -> dict[str, object]:
         "own": raw(here.address),
         "port": port_name_in(overlay_netns(here.host)),
         "mac": here.mac,
-        "verified": VERIFIED,
+        "verified": VERIFIED_TEXT,
         "fragments": FRAGMENTS_PER_S,
         "mbytes": FRAGMENT_MBYTES_PER_S,
         "address": here.address,
