@@ -34,6 +34,7 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "table_full": DropReason("a packet would open a connection, and the host's connection table was full"),
     "unchecked": DropReason("a port has no anti-spoofing chain yet, so it may not send"),
     "unproven": DropReason("a VXLAN packet was not verified: somebody has flushed the host's tables"),
+    "no_gateway": DropReason("a packet came to an edge that no gateway of its VPC takes"),
     "transit": DropReason("a host sent a packet for an address that is not here: its mapping is outdated"),
     "peer_source": DropReason(
         "an interface without source/destination check sent to a peer in the name of somebody else", "PeerSource"

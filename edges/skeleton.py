@@ -1,0 +1,99 @@
+"""The nftables table of an edge's overlay namespace, as text.
+
+An edge tracks no connection: answers may come by the other edge of the pair. What may be sent and received is decided on the
+hypervisors, by the rules of the instance's groups and ACL. Here only the ways are decided on, from gateways to instances:
+
+* A VXLAN packet that the underlay's table has not verified is dropped, as on hypervisors. Those to a gateway never come here:
+  filters of the VXLAN device look at the same priority and take them (edges.internet).
+* `passes` says from which device to which a packet may go, e.g. from the cable of an internet gateway to the VPC's VXLAN device.
+  All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device.
+* Nothing is for the edge itself: it has no address here, and answers nobody. It says nothing either, not even that an address is
+  not there: who has sent the packet is outside, and no route of a VPC's leads there.
+* A drop is counted and logged as on hypervisors, for each VPC at a rate of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netorch.compiler.base import Carried, HostPart, HostView, Part
+from netorch.model.eni import Role
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.drops import vpc_drop_chain
+from netorch.state.nft import VERIFIED_TEXT, NftElement, NftTable
+
+PASSES: Final = "passes"
+
+OVERLAY_INET: Final = (
+    """
+set passes {
+    type ifname . ifname
+}
+set logged {
+    typeof iif
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
+set suppressed {
+    typeof iif
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
+counter unproven {
+}
+counter no_gateway {
+}
+counter to_router {
+}
+counter suppressed {
+}
+DROP_UNPROVEN
+DROP_NO_GATEWAY
+chain prerouting {
+    type filter hook prerouting priority -450; policy accept;
+    notrack
+    meta priority VERIFIED accept
+    iifname "vx*" goto drop_unproven
+}
+chain forward {
+    type filter hook forward priority -20; policy drop;
+    meta sdifname . oifname @passes accept
+    goto drop_no_gateway
+}
+chain input {
+    type filter hook input priority 0; policy drop;
+    meta pkttype { broadcast, multicast } drop
+    counter name "to_router" drop
+}
+chain output {
+    type filter hook output priority 0; policy drop;
+}
+""".replace("DROP_UNPROVEN", vpc_drop_chain("unproven"))
+    .replace("DROP_NO_GATEWAY", vpc_drop_chain("no_gateway"))
+    .replace("VERIFIED", VERIFIED_TEXT)
+)
+
+
+def overlay_table() -> NftTable:
+    """Return the table that lets pass what comes from a gateway for its VPC."""
+    return NftTable(netns=OVERLAY, family="inet", body=OVERLAY_INET)
+
+
+def passes(source: str, destination: str, vni: int) -> NftElement:
+    """Return the element that lets packets that came by one device leave by another; the first one's name has the VNI."""
+    return NftElement(netns=OVERLAY, family="inet", set=PASSES, items=(source, destination), vni=vni)
+
+
+def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
+    yield overlay_table()
+
+
+class EdgeSkeleton:
+    """Yields the overlay's table of an edge."""
+
+    name: Final = "edge"
+    reads: Final[frozenset[type]] = frozenset()
+    parts: Final[tuple[Part, ...]] = (HostPart(id="edge.host", compile=_table, role=Role.EDGE),)
