@@ -1,0 +1,59 @@
+"""The overlay's table of an edge: what is not meant is dropped and counted, and no connection is tracked."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+
+from edges import skeleton
+from netorch.compiler.base import HostView
+from netorch.compiler.registry import compile_host, load_compilers
+from netorch.model.drop_reason import DROP_REASONS
+from netorch.model.eni import Host, Role
+from netorch.state.base import OVERLAY, UNDERLAY
+from netorch.state.names import vni_of_element
+from netorch.state.nft import NftTable
+from policy import skeleton as hypervisors
+
+EDGE = HostView(host=Host(name="e1", underlay="192.0.2.21", role=Role.EDGE), underlay_ifname="eth0", underlay_mtu=1550)
+
+
+def chains() -> dict[str, list[str]]:
+    """Return the rules of each chain."""
+    found = re.findall(r"^chain (\w+) \{\n(.*?)\n\}", skeleton.OVERLAY_INET, re.DOTALL | re.MULTILINE)
+    return {name: [line.strip() for line in body.splitlines()] for name, body in found}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_each_role_has_one_table_of_a_namespace_and_family(role: Role) -> None:
+    host = msgspec.structs.replace(EDGE, host=msgspec.structs.replace(EDGE.host, role=role))
+    tables = {obj for obj in compile_host(load_compilers(), host).values() if isinstance(obj, NftTable)}
+    own = hypervisors.overlay_tables() if role is Role.HYPERVISOR else (skeleton.overlay_table(),)
+    assert {table for table in tables if table.netns in (OVERLAY, UNDERLAY)} == {hypervisors.underlay_table(), *own}
+
+
+def test_a_base_chain_of_routed_packets_drops_what_no_rule_accepts() -> None:
+    policies = {name: rules[0].rpartition("policy ")[2] for name, rules in chains().items() if rules[0].startswith("type filter")}
+    assert policies == {"prerouting": "accept;", "forward": "drop;", "input": "drop;", "output": "drop;"}
+
+
+def test_a_chain_that_is_entered_for_good_ends_in_a_drop() -> None:
+    entered = set(re.findall(r"goto (\w+)", skeleton.OVERLAY_INET))
+    assert entered == {"drop_unproven", "drop_no_gateway"}
+    assert all(chains()[name][-1].endswith(" drop") for name in entered)
+
+
+def test_no_connection_is_tracked() -> None:
+    assert re.search(r"\bct\b|\bnat\b|masquerade", skeleton.OVERLAY_INET) is None
+    assert chains()["prerouting"][1] == "notrack"
+
+
+def test_every_counter_has_words() -> None:
+    assert set(re.findall(r"^counter (\w+) \{", skeleton.OVERLAY_INET, re.MULTILINE)) <= {*DROP_REASONS, "suppressed"}
+
+
+def test_an_element_tells_its_vpc() -> None:
+    element = skeleton.passes("g-001388abcdef0", "vx5000", 5000)
+    assert vni_of_element(element.set, element.items) == element.vni
