@@ -53,7 +53,7 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
         if output != "table":
             show_value(flows, output)
         else:
-            print_table(("vpc", "from", "to", "open"), [_row(found) for found in flows])
+            print_table(("vpc", "from", "to", "open"), [_cells(found) for found in flows])
             _count_partly(flows)
         context.exit(2 if session.left_out(inventory) else 0)
     changes = _changes(session, path, vpc)
@@ -90,12 +90,18 @@ def _vpcs(flows: Flows) -> set[str]:
     return {flows.vpc, *(name.rpartition("/")[0] for name in flows.destinations if "/" in name)}
 
 
+def _cells(flows: Flows) -> tuple[str, str, str, str]:
+    """Return a line of the matrix, whose last column says what is open."""
+    name, source, destination, said = _row(flows)
+    return name, source, destination, f"none: {said}" if flows.code else said
+
+
 def _row(flows: Flows) -> tuple[str, str, str, str]:
     version = " (IPv6)" if flows.version == 6 else ""
     services = "; ".join(flows.services)
     notes = [f"partly: answers only to ports {flows.answers}"] if flows.answers else []
     notes += [f"through {', '.join(flows.through)}"] if flows.through else []
-    notes += [f"dropped: {flows.code}"] if flows.code else []
+    notes += [f"routes drop it: {flows.code}"] if flows.code else []
     said = f"{services} ({'; '.join(notes)})" if notes else services
     return flows.vpc + version, _short(flows.sources), _short(flows.destinations), said
 

@@ -6,7 +6,7 @@ only with the VPC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from enum import Enum
 
 import msgspec
@@ -30,6 +30,7 @@ from netorch.control.base.routes import (
 from netorch.control.base.structure import create_part, delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
+from netorch.model.addr import parse_prefix
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import BLACKHOLE, LOCAL, available_targets, target_of
@@ -75,14 +76,21 @@ class RouteTableInfo(msgspec.Struct, frozen=True, kw_only=True):
     names: dict[str, str]  # of targets and prefix lists, as a vpc.yaml writes them: eni fw-1, pl-offices
 
 
-def routes_of(vpc: Vpc, table: RouteTable, available: Container[str]) -> tuple[RouteInfo, ...]:
+def routes_of(
+    vpc: Vpc, table: RouteTable, available: Mapping[int, Container[str]], lists: Mapping[str, PrefixList]
+) -> tuple[RouteInfo, ...]:
     """Return a table's routes: the implicit local one of each of the VPC's ranges, unless it is replaced, then the table's own.
 
-    `available` are the ids of the targets that can take packets.
+    `available` are the ids of the targets that can take packets, by IP version; `lists` holds the VPC's prefix lists by id.
     """
     own = {route.destination for route in table.routes}
     local = [VpcRoute(destination=cidr, target=str(LOCAL)) for cidr in vpc.cidrs + vpc.ipv6_cidrs if cidr not in own]
-    return tuple(_route_info(route, available) for route in (*local, *table.routes))
+    return tuple(_route_info(route, available[_version(route, lists)]) for route in (*local, *table.routes))
+
+
+def _version(route: VpcRoute, lists: Mapping[str, PrefixList]) -> int:
+    listed = lists.get(route.destination)
+    return listed.version if listed is not None else parse_prefix(route.destination).version
 
 
 def _route_info(route: VpcRoute, available: Container[str]) -> RouteInfo:
@@ -278,19 +286,20 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
     enis = [stored.record for stored in read_all(store, NetworkInterface, vpc.vni).values()]
     instances = {instance_id: stored.record for instance_id, stored in read_all(store, Instance, vpc.vni).items()}
     peerings = [stored.record for stored in read_all(store, PeeringConnection, vpc.vni).values()]
+    lists = {list_id: stored.record for list_id, stored in read_all(store, PrefixList, vpc.vni).items()}
     names = route_names(
         enis,
         instances,
         (half for half in peerings if half.is_live(caller.now())),
-        (stored.record for stored in read_all(store, PrefixList, vpc.vni).values()),
+        lists.values(),
     )
-    available = available_targets([*enis, *peerings])
+    available = {version: available_targets([*enis, *peerings], version) for version in (4, 6)}
     main = next((table.id for table in tables if table.main), "")
     return [
         RouteTableInfo(
             table=table,
             vpc=vpc,
-            routes=routes_of(vpc, table, available),
+            routes=routes_of(vpc, table, available, lists),
             subnets=tuple(subnet.id for subnet in subnets if (subnet.route_table or main) == table.id),
             names=names,
         )

@@ -56,8 +56,8 @@ def violation_of(
     if inside is None:
         return None
     if kind not in REPLACES_LOCAL:
-        what = "is" if destination == inside else "is more specific than"
-        return Violation(f"{destination} {what} {inside}, a range of the VPC itself", "let the route lead to an interface (eni)")
+        what = "is" if destination == inside else f"is more specific than {inside},"
+        return Violation(f"{destination} {what} a range of the VPC itself", "let the route lead to an interface (eni)")
     if destination != inside and subnets is not None and destination not in subnets:
         what = f"{destination} is more specific than the VPC's {inside}, and is not the whole range of one of its subnets"
         return Violation(what, "write the range of a subnet, all of it")

@@ -70,9 +70,14 @@ def takes_packets(target: TargetRecord) -> bool:
             return bool(target.seats)
 
 
-def available_targets(targets: Iterable[TargetRecord]) -> frozenset[str]:
-    """Return the ids of the targets that can take packets."""
-    return frozenset(_id(target) for target in targets if takes_packets(target))
+def available_targets(targets: Iterable[TargetRecord], version: int) -> frozenset[str]:
+    """Return the ids of the targets that can take packets of an IP version."""
+    return frozenset(_id(target) for target in targets if takes_packets(target) and _speaks(target, version))
+
+
+def _speaks(target: TargetRecord, version: int) -> bool:
+    """Return whether packets of an IP version can get to a target: IPv6 ones to an interface by its own IPv6 address only."""
+    return version == 4 or not isinstance(target, NetworkInterface) or bool(target.ipv6_address)
 
 
 def _id(target: TargetRecord) -> str:

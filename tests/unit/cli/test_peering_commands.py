@@ -164,6 +164,9 @@ def test_reach_shows_what_crosses_where_both_route(quick: Run, tmp_path: Path) -
     file.write_text(THREE.replace("WEB_ROUTES", "10.1.0.0/16 via pcx-to-data, 10.1.1.4/32 via blackhole"))
     quick("apply", "--yes", "--no-wait")
     assert flows(quick) == [(*there[:3], "BAD_STATE_ROUTE"), (*back[:3], "BAD_STATE_ROUTE"), more]
+    matrix = " ".join(quick("reach", "--matrix").stdout.split())
+    assert "default/web w default/data/d none: tcp 443 (routes drop it: BAD_STATE_ROUTE)" in matrix
+    assert "default/more m default/data/d tcp 443" in matrix
 
 
 def test_reach_says_that_an_appliance_sends_nothing_on_to_a_peer(quick: Run, tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ SUBNETS = [parse_prefix("10.0.13.0/24"), parse_prefix("fd00:1:0:1::/64")]
         ("10.0.0.0/16", TargetKind.LOCAL, ""),
         ("10.0.13.0/24", TargetKind.LOCAL, "10.0.13.0/24 is not a range of the VPC, and only those are local"),
         ("192.0.2.0/24", TargetKind.LOCAL, "192.0.2.0/24 is not a range of the VPC, and only those are local"),
-        ("10.0.0.0/16", TargetKind.PEERING, "10.0.0.0/16 is 10.0.0.0/16, a range of the VPC itself"),
+        ("10.0.0.0/16", TargetKind.PEERING, "10.0.0.0/16 is a range of the VPC itself"),
         ("10.0.13.0/24", TargetKind.PEERING, "10.0.13.0/24 is more specific than 10.0.0.0/16, a range of the VPC itself"),
         ("10.0.13.0/24", TargetKind.BLACKHOLE, "10.0.13.0/24 is more specific than 10.0.0.0/16, a range of the VPC itself"),
         ("10.0.13.0/25", TargetKind.INTERFACE, "10.0.13.0/25 is more specific than the VPC's 10.0.0.0/16, and is not the whole"),

@@ -65,7 +65,7 @@ def test_routes_lead_to_an_interface_by_name_or_id_and_to_nothing(
     assert routes(store, acme, table) == LOCAL | {
         "10.9.0.0/16": ("blackhole", RouteState.BLACKHOLE),
         "192.0.2.0/24": ("eni fw-1", RouteState.ACTIVE),
-        "::/0": ("eni fw-1", RouteState.ACTIVE),
+        "::/0": ("eni fw-1", RouteState.BLACKHOLE),
     }
     origins = [route.origin for route in route_tables.describe_route_table(store, acme, table.id).routes]
     assert origins == [RouteOrigin.LOCAL] * 2 + [RouteOrigin.STATIC] * 3
@@ -203,6 +203,21 @@ def test_a_secondary_range_is_smaller_than_every_route(
             vpcs.associate_cidr(store, acme, vpc.id, cidr)
         delete_route(store, acme, table.id, destination)
     vpcs.associate_cidr(store, acme, vpc.id, cidr)
+
+
+def test_an_ipv6_route_to_an_interface_without_an_ipv6_address_is_a_black_hole(
+    store: Store, acme: Caller, vpc: Vpc, table: RouteTable, firewall: str
+) -> None:
+    """Hosts drop what takes it; a list is IPv4 or IPv6, too."""
+    both = subnets.create_subnet(store, acme, vpc.id, name="b", cidr="10.0.2.0/24", ipv6_cidr="fd00:1::/64")
+    placed = instances.run_instance(store, acme, RunRequest(name="fw-2", subnet=both.id, source_dest_check=False))
+    prefix_lists.create_prefix_list(store, acme, vpc.id, name="six", cidrs=["2001:db8::/32"])
+    for target, state in ((firewall, RouteState.BLACKHOLE), (placed.eni.id, RouteState.ACTIVE)):
+        found = route_tables.create_route_table(store, acme, vpc.id, name=target[-8:])
+        for destination in ("0.0.0.0/0", "::/0", "pl-six"):
+            create_route(store, acme, found.id, destination, target)
+        states = {destination: found_state for destination, (_, found_state) in routes(store, acme, found).items()}
+        assert states == dict.fromkeys((*LOCAL, "0.0.0.0/0"), RouteState.ACTIVE) | {"::/0": state, "pl-six": state}
 
 
 @pytest.mark.parametrize("cidr", ["10.5.0.0/16", "fd00:2::/56"])
