@@ -1,30 +1,36 @@
-"""The one way to write the route tables, filters and flow logs of a VPC: ordered, with what may be left out left out.
+"""The one way to write a VPC: ordered, with what may be left out left out.
 
 Two declarations that mean the same are equal in it; `export` writes it and `diff` compares it. The declarations are valid ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from netorch.model import flow_log, permission
 from netorch.model.addr import parse_prefix
+from netorch.model.check.peerings import peer_path
 from netorch.model.cloud import (
     ALL_OUTBOUND,
     DEFAULT_ACL,
     DEFAULT_GROUP,
+    DEFAULT_OWNER,
     MAIN_ROUTE_TABLE,
     AclEntryDecl,
     EgressDecl,
     FlowLogDecl,
     IngressDecl,
+    InstanceDecl,
     NetworkAclDecl,
+    PeeringDecl,
     PrefixListDecl,
     RouteTableDecl,
     SecurityGroupDecl,
+    SubnetDecl,
+    VpcDecl,
     main_name,
 )
 from netorch.model.routing.target import LOCAL
@@ -33,6 +39,12 @@ from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import DEFAULT_DESCRIPTION, DEFAULT_NAME
 
 Rule = TypeVar("Rule", IngressDecl, EgressDecl)
+
+
+def normal_vpc(vpc: VpcDecl) -> VpcDecl:
+    """Return a VPC in the one way to write it, so that two texts of it differ only where the VPCs do."""
+    owner = DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner  # msgspec leaves a default out by identity
+    return msgspec.structs.replace(vpc, owner=owner, **{field: normal(vpc) for field, normal in NORMAL.items()})
 
 
 def normal_lists(decls: Iterable[PrefixListDecl]) -> list[PrefixListDecl]:
@@ -62,6 +74,33 @@ def normal_tables(decls: Iterable[RouteTableDecl]) -> list[RouteTableDecl]:
 def normal_flow_logs(decls: Iterable[FlowLogDecl]) -> list[FlowLogDecl]:
     """Return flow logs in the one way to write them."""
     return sorted((_flow_log(decl) for decl in decls), key=lambda decl: decl.name)
+
+
+def _peerings(vpc: VpcDecl) -> list[PeeringDecl]:
+    """Return connections in the order of their names, with peers as owner/name or id."""
+    paths = ((decl, peer_path(vpc.owner, decl.peer)) for decl in vpc.peerings)
+    found = (msgspec.structs.replace(decl, peer=path if isinstance(path, str) else "/".join(path)) for decl, path in paths)
+    return sorted(found, key=lambda decl: decl.name)
+
+
+def _subnets(vpc: VpcDecl) -> list[SubnetDecl]:
+    found = (_subnet(subnet, main_name(vpc.route_tables)) for subnet in vpc.subnets)
+    return sorted(found, key=lambda subnet: subnet.name)
+
+
+def _subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
+    acl = "" if subnet.network_acl == DEFAULT_NAME else subnet.network_acl
+    table = "" if subnet.route_table == main else subnet.route_table
+    return msgspec.structs.replace(subnet, route_table=table, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
+
+
+def _instances(vpc: VpcDecl) -> list[InstanceDecl]:
+    return sorted(map(_instance, vpc.instances), key=lambda instance: instance.name)
+
+
+def _instance(instance: InstanceDecl) -> InstanceDecl:
+    groups, logs = normal_memberships(instance.security_groups), normal_flow_logs(instance.flow_logs)
+    return msgspec.structs.replace(instance, security_groups=groups, flow_logs=logs)
 
 
 def normal_memberships(names: Sequence[str]) -> list[str]:
@@ -141,3 +180,16 @@ def _traffic(protocol: str | int, ports: str | int) -> dict[str, Any]:
 def _plain(text: str) -> str | int:
     """Return a number where a text is one: it needs no quotes."""
     return int(text) if text.isdigit() else text
+
+
+# What a VPC declares -> the one way to write it.
+NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
+    "prefix_lists": lambda vpc: normal_lists(vpc.prefix_lists),
+    "security_groups": lambda vpc: normal_groups(vpc.security_groups),
+    "network_acls": lambda vpc: normal_acls(vpc.network_acls),
+    "route_tables": lambda vpc: normal_tables(vpc.route_tables),
+    "peerings": _peerings,
+    "flow_logs": lambda vpc: normal_flow_logs(vpc.flow_logs),
+    "subnets": _subnets,
+    "instances": _instances,
+}

@@ -27,7 +27,7 @@ POLL_S = 0.05
 @click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
 @file_option
 @click.option("--yes", is_flag=True, help="Do not ask, even when something is deleted.")
-@click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that ends more than half of the file's VPCs or instances.")
+@click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that ends most of the file's VPCs, instances or routes.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the hosts have done it.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
 @output_option

@@ -11,13 +11,10 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
-from netorch.model.check.peerings import normal_peerings
-from netorch.model.cloud import DEFAULT_OWNER, main_name
-from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
-from netorch.model.security import DEFAULT_NAME
+from netorch.model.normal import normal_vpc
 
 if TYPE_CHECKING:
-    from netorch.model.cloud import Cloud, InstanceDecl, SubnetDecl, VpcDecl
+    from netorch.model.cloud import Cloud, InstanceDecl, VpcDecl
 
 
 @click.command()
@@ -53,9 +50,9 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     named = [vpcs[key] for key in sorted((vpc.owner, vpc.name) for vpc in wanted.vpcs) if key in vpcs]
     chosen = [_chosen(vpc, vpcs.get((vpc.owner, vpc.name))) for vpc in wanted.vpcs]
     found = msgspec.structs.replace(
-        stored, hosts=[host for host in stored.hosts if host.name in hosts], vpcs=[_sorted(vpc) for vpc in named], instances=[]
+        stored, hosts=[host for host in stored.hosts if host.name in hosts], vpcs=[normal_vpc(vpc) for vpc in named], instances=[]
     )
-    ordered = sorted((_sorted(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name))
+    ordered = sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name))
     return found, msgspec.structs.replace(wanted, hosts=sorted(wanted.hosts, key=lambda host: host.name), vpcs=ordered)
 
 
@@ -73,31 +70,3 @@ def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl
     left_out = ("subnet", "host", "address", "ipv6_address", "mac")
     fields = {name: getattr(stored, name) for name in left_out if not getattr(instance, name)}
     return msgspec.structs.replace(instance, **fields)
-
-
-def _sorted(vpc: VpcDecl) -> VpcDecl:
-    subnets = [_plain_subnet(subnet, main_name(vpc.route_tables)) for subnet in vpc.subnets]
-    return msgspec.structs.replace(
-        vpc,
-        owner=DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner,  # msgspec leaves a default out by identity
-        prefix_lists=normal_lists(vpc.prefix_lists),
-        security_groups=normal_groups(vpc.security_groups),
-        network_acls=normal_acls(vpc.network_acls),
-        peerings=normal_peerings(vpc.owner, vpc.peerings),
-        flow_logs=normal_flow_logs(vpc.flow_logs),
-        route_tables=normal_tables(vpc.route_tables),
-        subnets=sorted(subnets, key=lambda subnet: subnet.name),
-        instances=sorted(map(_plain_instance, vpc.instances), key=lambda instance: instance.name),
-    )
-
-
-def _plain_subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
-    acl = "" if subnet.network_acl == DEFAULT_NAME else subnet.network_acl
-    table = "" if subnet.route_table == main else subnet.route_table
-    return msgspec.structs.replace(subnet, route_table=table, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
-
-
-def _plain_instance(instance: InstanceDecl) -> InstanceDecl:
-    return msgspec.structs.replace(
-        instance, security_groups=normal_memberships(instance.security_groups), flow_logs=normal_flow_logs(instance.flow_logs)
-    )

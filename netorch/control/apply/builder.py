@@ -242,6 +242,11 @@ def delete_subnet(builder: PlanBuilder, records: VpcRecords, subnet: Stored[Subn
     subnets.delete_writes(builder.step(), records.vpc, subnet, builder.logs_of(records), cursor, used)
 
 
+def route_count(records: VpcRecords) -> int:
+    """Return how many routes a VPC's tables have besides the local ones."""
+    return sum(len(table.routes) for table in records.each(RouteTable))
+
+
 def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple[Difference, ...] = ()) -> Change:
     """Return what people read of a VPC's deletion."""
     vpc = records.vpc.record
@@ -255,5 +260,6 @@ def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple
         differences=why,
         breaks=f"{count} instance(s) end" if count else "",
         ends=count,
+        routes=route_count(records),
         hosts=carriers(records),
     )

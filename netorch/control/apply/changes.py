@@ -46,6 +46,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
     breaks: str = ""  # what stops working, for people
     ends: int = 0  # how many instances end with it
+    routes: int = 0  # how many routes end with it, or lead elsewhere
     hosts: tuple[str, ...] = ()  # on which the kernel changes
     peer: str = ""  # another VPC that this reaches: owner/name, or its id where it is not the caller's to see
 
@@ -79,7 +80,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
     existing: dict[str, int]  # how many VPCs there are
-    own: dict[str, int] = {}  # how many VPCs and instances there are of those that the file has to do with
+    own: dict[str, int] = {}  # how many VPCs, instances and routes there are of those that the file has to do with
     source: str = ""  # by what the file knows its own; empty: nothing is its own
     notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
     stuck: tuple[Stuck, ...] = ()
@@ -105,8 +106,9 @@ class CloudPlan(msgspec.Struct, kw_only=True):
         ended = {
             "vpc": sum(change.kind == "vpc" and change.action in gone for change in self.changes),
             "instance": sum(change.ends for change in self.changes),
+            "route": sum(change.routes for change in self.changes),
         }
-        for kind, noun in (("instance", "instances"), ("vpc", "VPCs")):
+        for kind, noun in (("instance", "instances"), ("vpc", "VPCs"), ("route", "routes")):
             total = self.own.get(kind, 0)
             if total >= MASS and ended[kind] * 2 > total:
                 return f"the plan ends {ended[kind]} of {total} {noun}; if that is meant, allow it with --allow-mass-delete"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from netorch.control.actions.vpcs import room_for_ranges
-from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, vpc_deletion
+from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_count, vpc_deletion
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.hosts import plan_hosts
@@ -223,7 +223,7 @@ class _Planner:
     def _own(self) -> dict[str, int]:
         """Return how many VPCs and instances there are of those that the file names or made."""
         named = self._named()
-        counts = {"vpc": 0, "instance": 0}
+        counts = {"vpc": 0, "instance": 0, "route": 0}
         for records in self._inventory.vpcs.values():
             vpc = records.vpc.record
             if self._builder.default_instances_only(vpc.owner, vpc.name):
@@ -231,6 +231,7 @@ class _Planner:
             elif (vpc.owner, vpc.name) in named or self._source.owns(vpc.tags):
                 counts["vpc"] += 1
                 counts["instance"] += len(records.of(Instance))
+                counts["route"] += route_count(records)
         return counts
 
     def _left(self) -> list[Left]:

@@ -165,16 +165,16 @@ class RouteTablePlanner:
             sides = ([route_text(route, names) for route in table.routes] for table in (before, wanted))
             fields = differences(main=(before.main, wanted.main), tags=(before.tags, wanted.tags))
             changed = (*fields, *member_differences("routes", *sides))
-            self._note(Action.CHANGE, wanted, changed)
+            self._note(Action.CHANGE, wanted, changed, len({*before.routes} - {*wanted.routes}))
 
     def plan_deletions(self) -> None:
         """Add the end of tables that are not declared; no subnet uses them any more."""
         for name, stored in self._stored.items():
             if name not in self.ids:
                 delete_part(self._builder.step(), self._records.vpc, self._planned[name])
-                self._note(Action.DELETE, stored.record)
+                self._note(Action.DELETE, stored.record, (), len(stored.record.routes))
 
-    def _note(self, action: Action, table: RouteTable, changed: tuple[Difference, ...] = ()) -> None:
+    def _note(self, action: Action, table: RouteTable, changed: tuple[Difference, ...], routes: int = 0) -> None:
         change = Change(
             action=action,
             kind="route-table",
@@ -183,6 +183,7 @@ class RouteTablePlanner:
             name=table.name,
             resource_id="" if action is Action.ADD else table.id,
             differences=changed,
+            routes=routes,
             hosts=carriers(self._records),
         )
         self._builder.changes.append(change)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import msgspec
-
 from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.check.notes import Notes, Where
-from netorch.model.cloud import Cloud, PeeringDecl, VpcDecl
+from netorch.model.cloud import Cloud, VpcDecl
 from netorch.model.ids import is_id
 from netorch.model.routing.peering import overlap
 from netorch.model.rules import Violation, shown
@@ -44,15 +40,6 @@ def peer_path(owner: str, text: str) -> tuple[str, str] | str:
         return text
     left, slash, right = text.partition("/")
     return (left, right) if slash else (owner, left)
-
-
-def normal_peerings(owner: str, decls: Iterable[PeeringDecl]) -> list[PeeringDecl]:
-    """Return connections in the order of their names, with peers as owner/name or id."""
-    return sorted((_with_path(decl, peer_path(owner, decl.peer)) for decl in decls), key=lambda decl: decl.name)
-
-
-def _with_path(decl: PeeringDecl, peer: tuple[str, str] | str) -> PeeringDecl:
-    return msgspec.structs.replace(decl, peer=peer if isinstance(peer, str) else "/".join(peer))
 
 
 def _violation_of_peer(

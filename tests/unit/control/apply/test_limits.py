@@ -14,6 +14,7 @@ from netorch.model.cloud import (
     Cloud,
     IngressDecl,
     InstanceDecl,
+    RouteTableDecl,
     SecurityGroupDecl,
     SubnetDecl,
     VpcDecl,
@@ -71,6 +72,31 @@ def test_whatever_ends_most_of_a_files_cloud_must_be_allowed(
         apply_cloud(store, plan)
     assert store.revision() == known
     apply_cloud(store, plan, allow_mass_delete=True)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [],
+        [RouteTableDecl(name="t", routes=[f"10.{n}.0.0/16 via blackhole" for n in range(1, 6)])],
+        [RouteTableDecl(name="t", routes=[f"10.{n}.0.0/16 via eni i1" for n in range(1, 13)])],
+    ],
+    ids=["the table ends", "most routes end", "all lead elsewhere"],
+)
+def test_a_plan_that_ends_or_turns_most_routes_must_be_allowed(
+    store: Store, operator: Caller, after: list[RouteTableDecl]
+) -> None:
+    base = msgspec.structs.replace(many(2), instances=[InstanceDecl(name=f"i{n}", source_dest_check=False) for n in range(2)])
+    before = [RouteTableDecl(name="t", routes=[f"10.{n}.0.0/16 via eni i0" for n in range(1, 13)])]
+    apply(store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(base, route_tables=before)]))
+    plan = plan_cloud(
+        store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(base, route_tables=after)]), source=SOURCE
+    )
+    with refused("OperationNotPermitted", "the plan ends 12 of 12 routes; if that is meant"):
+        apply_cloud(store, plan)
+    few = [RouteTableDecl(name="t", routes=before[0].routes[:6])]
+    plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(base, route_tables=few)]), source=SOURCE)
+    apply_cloud(store, plan)
 
 
 def test_a_cloud_of_long_texts_is_split_by_bytes(store: Store, operator: Caller) -> None:
