@@ -21,6 +21,7 @@ from netorch.errors import ApiError
 from netorch.model.eni import Host, Instance, NetworkInterface, Placement, primary_eni_id
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
+from netorch.model.routing.next_hop import target_hop
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -58,11 +59,11 @@ def create_network_interface(
 
     def decide() -> tuple[Writes, NetworkInterface]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
-        ports = room_for_interfaces(store, vpc.record, 1)
+        taken = room_for_interfaces(store, vpc.record, 1)
         pool = open_pool(store, subnet.record)
         chosen = choose_groups(store, caller, vpc.record, groups)
         eni = NetworkInterface(
-            id=fresh_id(caller, "eni", vpc.record.vni, ports),
+            id=fresh_id(caller, "eni", vpc.record.vni, taken),
             vni=vpc.record.vni,
             subnet=subnet_id,
             mac=choose_mac(macs_taken(store, vpc.record.vni), caller, "network interface", mac),
@@ -89,25 +90,31 @@ def _in_subnet(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet]) -> None
 
 
 def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
-    """Return the port names of a VPC that has room for so many more interfaces. Cost: O(interfaces).
+    """Return the host names of the interfaces of a VPC that has room for so many more. Cost: O(interfaces).
 
     Raises:
       ApiError: NetworkInterfaceLimitExceeded.
     """
     found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
     check_room(quotas_of(store, vpc.owner), "NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", len(found) + count)
-    return {port_name(kv.key) for kv in found}
+    return {name for kv in found for name in host_names(kv.key)}
 
 
-def fresh_id(caller: Caller, kind: str, vni: int, ports: set[str]) -> str:
-    """Return the id of a new interface or of the instance that it comes with, and note its port's name in `ports`.
+def host_names(eni_id: str) -> tuple[str, str]:
+    """Return what an interface is called on hosts: its port, and the next hop of routes to it."""
+    return port_name(eni_id), target_hop(eni_id, 4)
 
-    A port's name holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal.
+
+def fresh_id(caller: Caller, kind: str, vni: int, taken: set[str]) -> str:
+    """Return the id of a new interface or of the instance that it comes with, and note its host names in `taken`.
+
+    Each holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal. Of two interfaces with one
+    next hop, a host could not tell to which a route leads.
     """
     while True:
         found = caller.new_id(kind, vni)
-        if port_name(found) not in ports:
-            ports.add(port_name(found))
+        if taken.isdisjoint(host_names(found)):
+            taken.update(host_names(found))
             return found
 
 

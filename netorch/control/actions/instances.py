@@ -159,7 +159,7 @@ def _choose_subnet(store: Store, caller: Caller, request: RunRequest) -> str:
 
 def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, names: list[str]) -> tuple[Writes, list[Placed]]:
     vpc, subnet = read(store, caller, Subnet, subnet_id)
-    ports = room_for_interfaces(store, vpc.record, len(names))
+    host_names = room_for_interfaces(store, vpc.record, len(names))
     pool = open_pool(store, subnet.record)
     groups = choose_groups(store, caller, vpc.record, request.groups)
     hosts = {request.host: read_host(store, request.host)} if request.host else read_hosts(store)
@@ -171,7 +171,7 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
             raise duplicate_name("i", name, f"VPC {vpc.record.name}")
         state = choose_host(hosts, request.host)
         instance = make_instance(
-            caller, vpc.record.vni, ports, name=name, attachment=request.attachment, netns=request.netns, tags=request.tags
+            caller, vpc.record.vni, host_names, name=name, attachment=request.attachment, netns=request.netns, tags=request.tags
         )
         eni = make_interface(
             pool,
@@ -190,10 +190,10 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
 
 
 def make_instance(
-    caller: Caller, vni: int, ports: set[str], *, name: str, attachment: Attachment, netns: str, tags: Tags
+    caller: Caller, vni: int, host_names: set[str], *, name: str, attachment: Attachment, netns: str, tags: Tags
 ) -> Instance:
-    """Return a new instance of a VPC whose interfaces have these `ports`; without a name it is called by its id."""
-    instance_id = fresh_id(caller, "i", vni, ports)
+    """Return a new instance of a VPC whose interfaces have these names on hosts; without a name it is called by its id."""
+    instance_id = fresh_id(caller, "i", vni, host_names)
     return Instance(
         id=instance_id,
         vni=vni,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.actions.enis import choose_mac, modify_writes
+from netorch.control.actions.enis import choose_mac, host_names, modify_writes
 from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.instances import make_instance, make_interface, run_writes
 from netorch.control.actions.memberships import change_groups
@@ -27,7 +27,6 @@ from netorch.errors import ApiError
 from netorch.model.addr import canonical_ip
 from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
-from netorch.model.ids import port_name
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
 from netorch.model.rules import normal_netns
@@ -56,7 +55,7 @@ class InstancePlanner:
         self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
         self._used: set[str] = set()
         self._macs: set[str] = set()
-        self._ports: set[str] = set()
+        self._host_names: set[str] = set()
 
     def plan_deletions(self) -> None:
         """Add the ends of instances that are not declared, or that must be recreated."""
@@ -211,7 +210,7 @@ class InstancePlanner:
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
         self._used = {address for eni in self._records.of(NetworkInterface).values() for address in eni.record.addresses}
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
-        self._ports = {port_name(eni_id) for eni_id in self._records.of(NetworkInterface)}
+        self._host_names = {name for eni_id in self._records.of(NetworkInterface) for name in host_names(eni_id)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         pools: dict[str, AddressPool] = {}
         chosen = []
@@ -247,7 +246,7 @@ class InstancePlanner:
         check_right(caller, f"instance {decl.name!r} in VPC {self._decl.name}", decl.attachment)
         tags = of_source(decl.tags, self._builder.source.label) if self._is_default_instance(decl) else decl.tags
         instance = make_instance(
-            caller, self._records.vni, self._ports, name=decl.name, attachment=decl.attachment, netns=decl.netns, tags=tags
+            caller, self._records.vni, self._host_names, name=decl.name, attachment=decl.attachment, netns=decl.netns, tags=tags
         )
         groups = policy.groups_of(decl.security_groups)
         requested["mac"] = requested["mac"] or self._mac(decl)

@@ -5,16 +5,21 @@ import pytest
 
 from netorch.control.actions import enis, flow_logs, hosts, instances, moves, subnets, vpcs
 from netorch.control.actions.instances import Placed, RunRequest
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.views import mappings
 from netorch.control.views.describe import InstanceState, describe_instances, describe_interfaces, describe_vpcs, resolve
+from netorch.control.views.export import export_cloud
 from netorch.errors import ApiError
-from netorch.model.eni import Attachment, EniState, EniStatus
+from netorch.model.cloud import Cloud, InstanceDecl
+from netorch.model.eni import Attachment, EniState, EniStatus, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import Mapping, MoveDirection
+from netorch.model.routing.next_hop import target_hop
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
+from netorch.records.read import read_all
 from netorch.store.base import Delete, Put, Store
 from tests.unit.control.conftest import Clock, refused
 
@@ -320,12 +325,27 @@ def test_an_instance_with_all_interfaces_it_may_have_is_terminated_at_once(
     assert keys_below(store, "map/", "host/hv1/placement/", "host/hv2/placement/") == []
 
 
-def test_two_interfaces_of_a_vpc_never_share_a_port_name(store: Store, clock: Clock, subnet: Subnet) -> None:
-    numbers = iter([1 << 40, 1, (1 << 40) + 5, 3 << 40, 2])
+@pytest.mark.parametrize("second", [(1 << 40) + 5, (1 << 40) + (1 << 30)], ids=["one port", "one next hop"])
+@pytest.mark.parametrize("how", ["run", "create", "file"])
+def test_no_two_interfaces_of_a_vpc_share_a_port_or_a_next_hop(
+    store: Store, clock: Clock, subnet: Subnet, second: int, how: str
+) -> None:
+    """Of the eleven random digits, a port's name holds the first seven, and the next hop of routes to it the last seven."""
+    numbers = iter([1 << 40, 1, second, (3 << 40) + 7, *range(2, 99)])
     caller = Caller(owner="acme", now=clock, entropy=lambda: next(numbers))
-    first = instances.run_instance(store, caller, RunRequest(subnet=subnet.id))
-    second = instances.run_instance(store, caller, RunRequest(subnet=subnet.id))
-    assert port_name(first.eni.id) != port_name(second.eni.id)
+    first = instances.run_instance(store, caller, RunRequest(name="first", subnet=subnet.id, host="hv1"))
+    if how == "run":
+        instances.run_instance(store, caller, RunRequest(subnet=subnet.id))
+    elif how == "create":
+        enis.create_network_interface(store, caller, subnet.id)
+    else:
+        (vpc,) = export_cloud(store).vpcs
+        more = msgspec.structs.replace(vpc, instances=[*vpc.instances, InstanceDecl(name="second")])
+        apply_cloud(store, plan_cloud(store, caller, Cloud(vpcs=[more])))
+    one, other = read_all(store, NetworkInterface, subnet.vni)
+    assert first.eni.id in (one, other)
+    assert port_name(one) != port_name(other)
+    assert [target_hop(one, version) != target_hop(other, version) for version in (4, 6)] == [True, True]
 
 
 @pytest.mark.parametrize(
