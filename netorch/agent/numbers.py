@@ -55,6 +55,10 @@ class Zones:
             self._take(device, zone)
         return self._of[device]
 
+    def known(self, device: str) -> int | None:
+        """Return the zone of a VXLAN device or an inlet, None if it has none yet."""
+        return self._of.get(device)
+
     def of_vpc(self, vni: int) -> Collection[int]:
         """Return the zones that a VPC has now."""
         return [self._of[device] for device in self._devices.get(vni, ())]

@@ -22,6 +22,7 @@ from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.names import inlet_name
 from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
@@ -283,6 +284,10 @@ class Reconciler:
     def zone_of(self, vni: int) -> int:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
         return self._numbers.zone_of(vni)
+
+    def inlet_zone(self, vni: int, eni_id: str) -> int | None:
+        """Return the conntrack zone of what comes to an interface here by routes to it, None if none leads there."""
+        return self._numbers.zones.known(inlet_name(vni, eni_id))
 
     def zones_of(self, vni: int) -> Collection[int]:
         """Return all conntrack zones of a VPC on this host: its own, and those of its inlets."""

@@ -17,7 +17,7 @@ Ends           An address that its interface has no more has no connections eith
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -120,8 +120,7 @@ class Connections(Task):
         if records is None:
             return
         local = [eni for name in self._reconciler.phases.get(vni, ()) if (eni := records.one(NetworkInterface, name)) is not None]
-        members = {address: eni for eni in local if group_id in eni.groups for address in eni.addresses}
-        if not members:
+        if not any(group_id in eni.groups for eni in local):
             return
         peers = (self._records.vpcs[peer] for peer in self._records.peerings.of(vni) if peer in self._records.vpcs)
         index = PolicyIndex(
@@ -131,9 +130,30 @@ class Connections(Task):
             records.each(NetworkAcl),
             records.each(PrefixList),
         )
-        ended = [flow for flow in self._tracker.flows(self._reconciler.zone_of(vni), members) if _outlived(index, members, flow)]
+        ended = [*self._outlived(vni, index, local, group_id)]
         self._tracker.forget(ended)
         log.info("ended connections count=%d group=%s", len(ended), group_id)
+
+    def _outlived(self, vni: int, index: PolicyIndex, local: Sequence[NetworkInterface], group_id: str) -> Iterator[Flow]:
+        """Yield what members of a group here track and no rule permits any more: their own connections, and what passes them.
+
+        What an interface without source/destination check sends as others is in the VPC's zone, whichever such interface it was:
+        it is yielded if none of them may send it.
+        """
+        zone, members = self._reconciler.zone_of(vni), [eni for eni in local if group_id in eni.groups]
+        own = {address: eni for eni in members for address in eni.addresses}
+        yield from (flow for flow in self._tracker.flows(zone, own) if _has_outlived(index, own, flow))
+        for eni in members:
+            inlet = self._reconciler.inlet_zone(vni, eni.id)
+            for flow in self._tracker.flows(inlet) if inlet is not None else ():
+                if flow.mark & OTHER_END_TRACKS and not _permits(index, eni, Direction.INGRESS, flow):
+                    yield flow
+        senders = [eni for eni in local if not eni.source_dest_check]
+        known = {address for eni in local for address in eni.addresses}
+        for flow in self._tracker.flows(zone) if any(eni in senders for eni in members) else ():
+            passes = flow.mark & BEGINNER_TRACKS and flow.source not in known
+            if passes and not any(_permits(index, eni, Direction.EGRESS, flow) for eni in senders):
+                yield flow
 
     def _forget(self, vni: int, addresses: Set[str]) -> None:
         """End a VPC's connections with addresses. Of one that is gone from here the kernel has forgotten them with the zone."""
@@ -193,14 +213,19 @@ def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
     return msgspec.structs.replace(flow, mark=flow.mark & (begins | answers))
 
 
-def _outlived(index: PolicyIndex, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
-    """Return whether a member tracks a connection that no rule of its groups permits any more."""
+def _has_outlived(index: PolicyIndex, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
+    """Return whether a member tracks a connection of its own that no rule of its groups permits any more."""
     ends = (flow.source, BEGINNER_TRACKS, Direction.EGRESS), (flow.destination, OTHER_END_TRACKS, Direction.INGRESS)
     return any(
-        flow.mark & bit and ask_groups(index, members[address], direction, flow.first_packet).rule is None
+        flow.mark & bit and not _permits(index, members[address], direction, flow)
         for address, bit, direction in ends
         if address in members
     )
+
+
+def _permits(index: PolicyIndex, eni: NetworkInterface, direction: Direction, flow: Flow) -> bool:
+    """Return whether a rule of an interface's groups lets a connection begin."""
+    return ask_groups(index, eni, direction, flow.first_packet).rule is not None
 
 
 def _owner(value: bytes) -> str:
