@@ -7,6 +7,7 @@ from typing import Final
 
 from netorch.compiler.base import (
     Compiler,
+    Gateway,
     HostView,
     Identity,
     LocalEni,
@@ -26,6 +27,7 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.mapping import PublicMapping
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 
@@ -46,6 +48,8 @@ def make_view(
     tables: Iterable[LocalTable] = (MAIN,),
     routes: Iterable[TableRoutes] = (),
     middleboxes: Iterable[Middlebox] = (),
+    gateways: Iterable[Gateway] = (),
+    public: Iterable[PublicMapping] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
 ) -> VpcView:
@@ -65,6 +69,8 @@ def make_view(
             PrefixList: tuple(prefix_lists),
             Identity: tuple(sorted(map(Identity, set(identities)))),
             Middlebox: tuple(middleboxes),
+            Gateway: tuple(gateways),
+            PublicMapping: tuple(public),
             **{
                 kind: tuple(found for found in linked if type(found) is kind)
                 for kind in (Peer, LocalPeer, RoutesToPeer, RoutesFromPeer, PeerIdentity)

@@ -20,8 +20,7 @@ from netorch.compiler.inlets import INLETS, MISSING_INLETS
 from netorch.compiler.routes import ROUTES
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.eni import Role
-from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.mapping import GatewayMapping
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.base import KernelObject
@@ -74,9 +73,7 @@ class VrfCompiler:
     """Yields a VRF for each route table in use, with the table's routes, and what the overlay namespace needs for any."""
 
     name: Final = "vrf"
-    reads: Final[frozenset[type]] = frozenset(
-        {Vpc, Subnet, RouteTable, PrefixList, InternetGateway, GatewayMapping, PublicMapping}
-    )
+    reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, RouteTable, PrefixList, GatewayMapping})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="vrf.host", compile=_host),
         VpcPart(id="vrf", compile=_vrfs, inputs=frozenset({Vpc, LocalTable})),

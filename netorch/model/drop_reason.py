@@ -35,6 +35,10 @@ DROP_REASONS: Final[dict[str, DropReason]] = {
     "unchecked": DropReason("a port has no anti-spoofing chain yet, so it may not send"),
     "unproven": DropReason("a VXLAN packet was not verified: somebody has flushed the host's tables"),
     "no_gateway": DropReason("a packet came to an edge that no gateway of its VPC takes"),
+    "outside_transit": DropReason("a packet came to an edge from outside, and would have left by the same uplink"),
+    "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
+    "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),
+    "to_edge": DropReason("a packet was for an edge itself, which answers pings only"),
     "transit": DropReason("a host sent a packet for an address that is not here: its mapping is outdated"),
     "peer_source": DropReason(
         "an interface without source/destination check sent to a peer in the name of somebody else", "PeerSource"

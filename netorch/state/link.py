@@ -15,6 +15,7 @@ LOOPBACK: Final = "lo"  # the kernel hangs `unreachable` IPv6 routes on it, and 
 VXLAN_PORT = 4789  # RFC 7348 section 5
 VXLAN_GROUP: Final = 0x4E540000  # of our VXLAN devices, so that a firewall knows them by a number; nobody else's has this one
 PEERING_GROUP: Final = 0x4E540002  # of our ends of cables between peers, likewise
+OUTSIDE_GROUP: Final = 0x4E540003  # of the ends of cables in the outside namespace, likewise
 
 
 class Link(KernelObject, frozen=True, kw_only=True):

@@ -33,5 +33,6 @@ class Order:
     NEIGHBOUR = 55
     FDB = 57
     PORT_ROUTE = 60
+    DROPPING_FILTER = 64  # before those that let pass: half of a device's filters pass too little
     FILTER = 65  # after the routes of the device that it leads to
     MAPPING_ROUTE = 70

@@ -191,13 +191,16 @@ class TcFilter(KernelObject, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "filter"
     in_place: ClassVar[bool] = True
-    order: ClassVar[int] = Order.FILTER
 
     ifname: str
     hook: str = INGRESS
     step: int  # 1 to 16383; a lower one decides first
     match: Match | OtherPriority
     actions: tuple[Action, ...]
+
+    @property
+    def order(self) -> int:
+        return Order.DROPPING_FILTER if self.actions == (Drop(),) else Order.FILTER
 
     @property
     def pref(self) -> int:
