@@ -20,7 +20,7 @@ from netorch.state.l3 import Route
 from netorch.state.link import CableEnd, Vrf, Vxlan
 from netorch.state.names import outside_cable
 from netorch.state.op import Create, Delete
-from netorch.state.tc import EGRESS, INGRESS, Drop, Nat, OtherPriority, Pass, Redirect, TcFilter
+from netorch.state.tc import EGRESS, INGRESS, IPV6, Drop, Nat, OtherPriority, Pass, Redirect, TcFilter
 from tests.unit.edges.pair import EDGES, POOL, UPLINK, Pair, gateway_of
 from tests.views import make_view, vpc_objects
 
