@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from netorch.model.addr import packed
+from netorch.model.addr import BITS, Prefix, packed
 from netorch.model.security import ICMP, ICMPV6
 from netorch.state.base import OVERLAY, UNDERLAY
-from netorch.state.nft import NftElement, PortChain
+from netorch.state.nft import NftChain, NftElement, PortChain
 from policy.skeleton import CHECKED, FOR_OTHERS
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
@@ -86,9 +86,24 @@ def member(vtep: str, vni: int) -> NftElement:
     return _underlay("members", vni, vtep, *vxlan_header(vni))
 
 
-def speaker(vtep: str, vni: int) -> NftElement:
-    """Return the element that lets a host send from any address of, and to, a VPC."""
-    return _underlay("speakers", vni, vtep, *vxlan_header(vni), value="goto speaker")
+def speaker(vtep: str, vni: int, chain: str = "speaker") -> NftElement:
+    """Return the element that lets a host send to a VPC from any address that a chain accepts; `speaker` accepts all."""
+    return _underlay("speakers", vni, vtep, *vxlan_header(vni), value=f"goto {chain}")
+
+
+def outside_chain(vni: int, inside: Iterable[Prefix]) -> NftChain:
+    """Return the chain that accepts what an edge sends to a VPC from outside these ranges. Cost: O(ranges) for each packet."""
+    rules = [f"{_inner_source(prefix)} goto drop_unverified" for prefix in inside]
+    return NftChain(netns=UNDERLAY, family="ip", vni=vni, name=f"outside-{vni:06x}", rules=(*rules, "goto speaker"))
+
+
+def _inner_source(prefix: Prefix) -> str:
+    """Return the match of a VXLAN packet whose inner source is of a prefix."""
+    ethertype, field = ("0x800", "@th,336,32") if prefix.version == 4 else ("0x86dd", "@th,304,128")
+    bits = BITS[prefix.version]
+    mask = (1 << bits) - (1 << bits - prefix.length)
+    masked = field if prefix.length == bits else f"{field} & {mask:#x} =="
+    return f"@th,224,16 {ethertype} {masked} {prefix.network:#x}"
 
 
 def transit(vxlan: str, address: str, vni: int) -> NftElement:

@@ -5,7 +5,8 @@
 * A look-up compares the outer source, the whole VXLAN header (flags, VNI and everything reserved) and the inner source. What is
   cut short, carries an inner VLAN tag, ARP or anything but IP matches nothing: dropped.
 * `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its
-  interfaces without source/destination check. It is asked last, so what is mapped pays nothing for it.
+  interfaces without source/destination check, from any, and the edges of its gateways, from any that its chain `outside-<vni>`
+  does not refuse. It is asked last, so what is mapped pays nothing for it.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
 * What is verified bears a priority, and OVERLAY_INET drops what comes from a VXLAN device without it. So when somebody
   empties the host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back,

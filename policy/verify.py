@@ -8,6 +8,9 @@ What a moving address means for each host (A old, B new; see netorch.model.mappi
     {A, move to B}      peers B, may send on to B      peers A, takes what A sends on   peers A and B
     {B, move from A}    peers B, may send on to B      takes what A sends on            peers B
 
+An edge that carries a gateway of the VPC speaks for the outside: for any address but those of the VPC's ranges and of its active
+peers', whatever is mapped there. 192.0.0.8, in whose name routers without an address send ICMP errors, is outside as well.
+
 An active peer's host may send from the peer's addresses, with the VNI of the VPC that it sends to.
 """
 
@@ -18,18 +21,23 @@ from typing import Final
 
 from netorch.compiler.base import (
     Carried,
+    Gateway,
     HostPart,
     HostView,
     LocalPeer,
     MappingPart,
     Middlebox,
     Part,
+    Peer,
     PeerMappingPart,
     VpcPart,
     VpcView,
 )
+from netorch.model.addr import Prefix
 from netorch.model.eni import NetworkInterface, Role
-from netorch.model.mapping import Mapping, MoveDirection
+from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
+from netorch.model.routing.effective import ranges_of
+from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftElement
 from policy import nftgen, skeleton
@@ -61,6 +69,22 @@ def _speakers(view: VpcView) -> Iterator[KernelObject]:
             yield from (nftgen.speaker(vtep, view.vni) for vtep in _vteps(interval.mapping, view.host.host.name))
 
 
+def _edges(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the edges that carry the VPC's gateways, whether they answer or not: they speak for the outside."""
+    me = view.host.host.name
+    vteps = {seat.vtep for gateway in view.of(Gateway) for seat in gateway.seats if seat.host != me}
+    if vteps:
+        chain = nftgen.outside_chain(view.vni, _inside(view))
+        yield chain
+        yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(vteps))
+
+
+def _inside(view: VpcView) -> list[Prefix]:
+    """Return the ranges of the VPC and of its active peers, without those that another one holds."""
+    found = {*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)}
+    return [prefix for prefix in sorted(found) if not any(other != prefix and other.contains(prefix) for other in found)]
+
+
 def _senders(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
     """Yield which other hosts may send to the VPC from an address, its own or a peer's: packets have the VNI of who gets them."""
     for vtep in _vteps(mapping, view.host.host.name):
@@ -84,10 +108,11 @@ class Verify:
     """Yields the underlay's table, and of each mapping the right to send from its address."""
 
     name: Final = "verify"
-    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface})
+    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
         VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Middlebox})),
+        VpcPart(id="verify.edges", compile=_edges, inputs=frozenset({HostView, Vpc, Peer, Gateway})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
         # An edge takes nothing from peers: a VPC's gateways serve the VPC alone.
         PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView}), role=Role.HYPERVISOR),

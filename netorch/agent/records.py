@@ -89,6 +89,8 @@ class Records(Mirror):
         for address, mapping in records.mappings.items() if records is not None else ():
             self.moving.pop((vni, address), None)
             self.underlay_mtus.follow((vni, address), mapping.record, None)
+        for gateway, mapping_of_gateway in records.of(GatewayMapping).items() if records is not None else ():
+            self.underlay_mtus.follow((vni, gateway), mapping_of_gateway.record, None)
         return records
 
     def forget_statuses(self, watched: Collection[str]) -> None:
@@ -142,10 +144,17 @@ class Records(Mirror):
         elif root == "pool":
             self._set_pool(key, rest, value)
         elif root == "underlay":
-            for vni, address in self.underlay_mtus.update(rest.partition("/")[2], value):
-                mapping = self.vpcs[vni].mappings[address].record
-                self.dirty.mappings.setdefault((vni, address), mapping)
-                self._note_middlebox(vni, mapping)
+            for vni, name in self.underlay_mtus.update(rest.partition("/")[2], value):
+                self._set_underlay_mtu(vni, name)
+
+    def _set_underlay_mtu(self, vni: int, name: str) -> None:
+        """Take note that a host where an address or a gateway is has another MTU."""
+        if is_id(name):
+            self.dirty.mark(vni, Gateway)
+            return
+        mapping = self.vpcs[vni].mappings[name].record
+        self.dirty.mappings.setdefault((vni, name), mapping)
+        self._note_middlebox(vni, mapping)
 
     def _set_host(self, key: str, rest: str, value: bytes | None) -> None:
         what, _, name = rest.partition("/")
@@ -235,6 +244,7 @@ class Records(Mirror):
             return
         if change.of is GatewayMapping:
             self.seats.update(vni, change.name, change.after)
+            self.underlay_mtus.follow((vni, change.name), change.before, change.after)
         if change.of is PeeringConnection:
             self._set_peers(vni)
         elif change.of is Vpc:

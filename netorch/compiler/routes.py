@@ -7,7 +7,11 @@
     black hole                     `blackhole PREFIX`
     route to an interface          `PREFIX via HOP`: a next hop that stands for it, with its MAC as the neighbour, and its host's
                                    VTEP behind that MAC; or its inlet, if its port is here (netorch.compiler.inlets)
+    route to a gateway             the same, with the MAC of the gateway and the VTEP of the edge that this host sends to;
+                                   nothing on the edges that carry it
     route to another target        what `_WAYS` has for its kind; a black hole, if that is nothing
+
+The FDB entry of a gateway is a part of its own. All its routes share it, so another edge is one operation.
 
 Which routes are in force, and which targets take packets, netorch.model.routing.effective decides. Here a kind of target becomes
 kernel objects: a new one is a function and its line in `_WAYS`.
@@ -18,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from netorch.compiler.base import HostView, Middlebox, TableRoutes, VpcPart, VpcView
+from netorch.compiler.base import Gateway, HostView, Middlebox, TableRoutes, VpcPart, VpcView
 from netorch.compiler.inlets import way_in
 from netorch.model.routing.effective import Effective
-from netorch.model.routing.next_hop import target_hop
+from netorch.model.routing.next_hop import target_hop, target_mac
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -61,19 +65,36 @@ def _interface(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[
     elif box.mapping.host == view.host.host.name:
         yield _nowhere(view, table, route, BLACKHOLE)  # its port is not here yet, or not any more
     else:
-        yield from _way_out(view, table, route, box, box.mapping.vtep)
+        yield from _way_out(view, table, route, box.eni.mac, box.underlay_mtu)
+        yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=box.eni.mac, dst=box.mapping.vtep)
 
 
-def _way_out(view: VpcView, table: TableRoutes, route: Effective, box: Middlebox, vtep: str) -> Iterator[KernelObject]:
-    """Yield the way to an interface on another host: whatever the packet's destination, it carries the interface's MAC."""
-    vni, vxlan, mac = view.vni, view.vxlan, box.eni.mac
-    hop = target_hop(box.eni.id, route.prefix.version)
+def _gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
+    gateway = next((gateway for gateway in view.of(Gateway) if gateway.id == route.target.id), None)
+    if gateway is None:
+        yield _nowhere(view, table, route, BLACKHOLE)
+    elif not gateway.is_at(view.host.host.name):
+        yield from _way_out(view, table, route, target_mac(gateway.id), gateway.underlay_mtu)
+
+
+def _seats(view: VpcView) -> Iterator[KernelObject]:
+    """Yield of each gateway the edge that this host sends to."""
+    for gateway in view.of(Gateway):
+        if not gateway.is_at(view.host.host.name):
+            yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=target_mac(gateway.id), dst=gateway.seat.vtep)
+
+
+def _way_out(
+    view: VpcView, table: TableRoutes, route: Effective, mac: str, underlay_mtu: int | None
+) -> Iterator[KernelObject]:
+    """Yield the way to a target on another host: whatever the packet's destination, it carries the target's MAC."""
+    vni, vxlan = view.vni, view.vxlan
+    hop = target_hop(route.target.id, route.prefix.version)
     metric = IPV6_METRIC if route.prefix.version == 6 else 0
-    mtu = view.mtu_over(box.underlay_mtu)
+    mtu = view.mtu_over(underlay_mtu)
     where = vrf_table(vni, table.number)
     yield Route(vni=vni, table=where, dst=str(route.prefix), via=hop, ifname=vxlan, metric=metric, mtu=mtu)
     yield Neighbour(vni=vni, ifname=vxlan, dst=hop, lladdr=mac)
-    yield Fdb(vni=vni, ifname=vxlan, lladdr=mac, dst=vtep)
 
 
 def _nowhere(view: VpcView, table: TableRoutes, route: Effective, kind: str, metric: int = 0) -> Route:
@@ -91,6 +112,8 @@ _WAYS: Final[Mapping[TargetKind, Way]] = {
     TargetKind.BLACKHOLE: _blackhole,
     TargetKind.INTERFACE: _interface,
     TargetKind.PEERING: _peering,
+    TargetKind.INTERNET_GATEWAY: _gateway,
 }
 
-ROUTES: Final = VpcPart(id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes, Middlebox}))
+ROUTES: Final = VpcPart(id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes, Middlebox, Gateway}))
+SEATS: Final = VpcPart(id="vrf.seats", compile=_seats, inputs=frozenset({HostView, Vpc, Gateway}))

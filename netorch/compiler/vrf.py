@@ -17,7 +17,7 @@ from typing import Final
 
 from netorch.compiler.base import Carried, HostPart, HostView, LocalTable, Part, VpcPart, VpcView
 from netorch.compiler.inlets import INLETS, MISSING_INLETS
-from netorch.compiler.routes import ROUTES
+from netorch.compiler.routes import ROUTES, SEATS
 from netorch.model.addr import format_ip, parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import GatewayMapping
@@ -80,6 +80,7 @@ class VrfCompiler:
         # On an edge no router answers: whoever comes from outside is to reach the VPC's interfaces only.
         VpcPart(id="vrf.routers", compile=_routers, inputs=frozenset({HostView, Vpc, Subnet, LocalTable}), role=Role.HYPERVISOR),
         ROUTES,
+        SEATS,
         INLETS,
         MISSING_INLETS,
     )

@@ -110,7 +110,7 @@ class ChainSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NftChain(KernelObject, frozen=True, kw_only=True):
-    """A chain of one VPC in the overlay's inet table, with the sets that only it reads.
+    """A chain of one VPC in a shared table, with the sets that only it reads; there are such sets in the overlay's inet table only.
 
     All of it is one object, so that a change of rules is one change in place: no packet meets half of it. A change that leaves
     `rules` as they are and only adds elements, or only removes some, costs no more than those.
@@ -119,6 +119,7 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
     kind: ClassVar[str] = "nft-rules"
     in_place: ClassVar[bool] = True
 
+    family: str = str(VPC_TABLE[2])
     name: str  # with the VNI in it, see netorch.state.names
     rules: tuple[str, ...]  # in the words of `nft -n list` but for quotes and leading zeros, as PortChain's
     sets: tuple[ChainSet, ...] = ()  # by name
@@ -129,7 +130,7 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
-        return VPC_TABLE
+        return ("nft-table", self.netns, self.family)
 
     @property
     def order(self) -> int:
@@ -149,7 +150,7 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
     def text(self) -> str:
         sets = "".join(f" @{held.name} {{ {', '.join(held.elements)} }}" for held in self.sets)
-        return f"nft chain inet {self.name} {{ {'; '.join(self.rules)} }}{sets}"
+        return f"nft chain {self.family} {self.name} {{ {'; '.join(self.rules)} }}{sets}"
 
 
 class NftElement(KernelObject, frozen=True, kw_only=True):

@@ -129,7 +129,7 @@ def table_of(objects: Mapping[Key, KernelObject], netns: str, family: str) -> Ru
         match obj:
             case NftMap() if own:
                 sets.setdefault(obj.name, Table(()))
-            case NftChain() if own:
+            case NftChain() if obj.netns == netns and obj.family == family:
                 chains[obj.name] = obj.rules
                 for chain_set in obj.sets:
                     sets[chain_set.name] = Table(map(split_element, chain_set.elements))

@@ -8,6 +8,7 @@ import msgspec
 
 from netorch.compiler.base import (
     Compiler,
+    Gateway,
     HostView,
     LocalEni,
     LocalPeer,
@@ -25,8 +26,9 @@ from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
 from netorch.compiler.vrf import VrfCompiler
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
-from netorch.model.mapping import Mapping, Move, MoveDirection
+from netorch.model.mapping import GatewayMapping, Mapping, Move, MoveDirection, Seat
 from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.seats import seat_for
 from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
 from tests.views import make_view
@@ -66,7 +68,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VPC; subnets, interfaces and route tables by name.
 
     A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
-    be missing, or `pcx` and the VNI of a peer. The table without a name is the main one; the others are numbered by name.
+    be missing, `pcx` and the VNI of a peer, or `igw`, which the hosts in `seats` carry. The table without a name is the main one; the others are numbered by name.
     """
 
     vni: int
@@ -75,6 +77,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enis: dict[str, EniCase]
     ipv6_cidrs: tuple[str, ...] = ()
     route_tables: dict[str, dict[str, str]] = {}
+    seats: tuple[str, ...] = ()
 
     def record(self) -> Vpc:
         """Return the VPC as it is stored."""
@@ -106,7 +109,14 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind, _, name = text.partition(" ")
         if kind == "pcx" and name:
             return connection_id(self.vni, int(name))
+        if text == "igw":
+            return self.gateway_id
         return text if not name else self.eni(name).id if name in self.enis else make_id(kind, self.vni, 0xDEAD)
+
+    @property
+    def gateway_id(self) -> str:
+        """Return the id of the internet gateway."""
+        return make_id("igw", self.vni, 0xA0B0C0D0E)
 
     def eni(self, name: str) -> NetworkInterface:
         """Return an interface as it is stored. The random part of its id is its place in the order of names."""
@@ -130,11 +140,16 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Hosts by name with their VTEPs, VPCs, and the VNIs of those that are active peers."""
+    """Hosts by name with their VTEPs, VPCs, the VNIs of those that are active peers, and the hosts that do not answer.
+
+    `mtus` are those of hosts' underlays.
+    """
 
     hosts: dict[str, str]
     vpcs: tuple[VpcCase, ...]
     peerings: tuple[tuple[int, int], ...] = ()
+    silent: tuple[str, ...] = ()
+    mtus: dict[str, int] = {}
 
     def peers_of(self, vpc: VpcCase) -> list[VpcCase]:
         """Return the active peers of a VPC."""
@@ -170,7 +185,16 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
         peers=[*_peer_inputs(cloud, vpc, host, here)],
         subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
         local=local,
+        gateways=_gateways(cloud, vpc, host),
     )
+
+
+def _gateways(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Gateway]:
+    seats = tuple(Seat(host=name, vtep=cloud.hosts[name]) for name in vpc.seats)
+    if seats:
+        silent = {cloud.hosts[name] for name in cloud.silent}
+        seat = seat_for(host, GatewayMapping(vni=vpc.vni, gateway=vpc.gateway_id, seats=seats), silent)
+        yield Gateway(id=vpc.gateway_id, seats=seats, seat=seat, underlay_mtu=cloud.mtus.get(seat.host))
 
 
 def _used(vpc: VpcCase, host: str) -> list[str]:
@@ -181,6 +205,7 @@ def _used(vpc: VpcCase, host: str) -> list[str]:
 
 def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
     targets = {vpc.eni(name).id for name in vpc.enis} | {connection_id(vpc.vni, peer.vni) for peer in cloud.peers_of(vpc)}
+    targets |= {vpc.gateway_id} if vpc.seats else set()
     return [*table_routes(vpc.record(), [vpc.table(name) for name in _used(vpc, host)], targets, {})]
 
 
@@ -201,7 +226,7 @@ def _peer_inputs(
 
 
 def _is_here(vpc: VpcCase, host: str) -> bool:
-    return any(_phase(case, host) is not None or _relays(case, host) for case in vpc.enis.values())
+    return host in vpc.seats or any(_phase(case, host) is not None or _relays(case, host) for case in vpc.enis.values())
 
 
 def mappings(cloud: CloudCase, vpc: VpcCase) -> Iterator[Mapping]:

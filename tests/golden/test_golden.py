@@ -23,13 +23,14 @@ CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of interfaces, subnets and route tables, by name, or of which VPCs are peers."""
+    """A change of interfaces, subnets and route tables, by name, of which VPCs are peers, or of which hosts do not answer."""
 
     name: str
     enis: dict[str, EniCase] = {}
     subnets: dict[str, SubnetCase] = {}
     route_tables: dict[str, dict[str, str]] = {}
     peerings: tuple[tuple[int, int], ...] | None = None
+    silent: tuple[str, ...] | None = None
 
 
 class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +42,12 @@ class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
 def after(cloud: CloudCase, step: Step) -> CloudCase:
     """Return the cloud after a step."""
     vpcs = tuple(changed(vpc, step) for vpc in cloud.vpcs)
-    return msgspec.structs.replace(cloud, vpcs=vpcs, peerings=cloud.peerings if step.peerings is None else step.peerings)
+    return msgspec.structs.replace(
+        cloud,
+        vpcs=vpcs,
+        peerings=cloud.peerings if step.peerings is None else step.peerings,
+        silent=cloud.silent if step.silent is None else step.silent,
+    )
 
 
 def changed(vpc: VpcCase, step: Step) -> VpcCase:

@@ -27,7 +27,8 @@ TABLES = st.sampled_from(("", "t1", "t2"))
 DESTINATIONS = st.sampled_from(
     ("0.0.0.0/0", "::/0", "192.0.2.0/24", "10.0.0.0/16", "10.0.0.0/29", "10.0.0.8/29", "2001:db8::/64", "2001:db8:0:1::/64")
 )
-TARGETS = st.sampled_from(("blackhole", "eni a", "eni b", "eni nobody", "igw-00138800000000001"))
+TARGETS = st.sampled_from(("blackhole", "eni a", "eni b", "eni nobody", "igw-00138800000000001", "igw"))
+SEATS = st.sampled_from(((), ("hv3",), ("hv2", "hv3")))
 ROUTES = st.dictionaries(DESTINATIONS, TARGETS, max_size=3)
 
 
@@ -62,6 +63,7 @@ def vpcs(draw: st.DrawFn, vni: int) -> VpcCase:
             "t": SubnetCase("10.0.0.8/29", "2001:db8:0:1::/64" if dual_stack else "", draw(TABLES)),
         },
         route_tables={name: draw(ROUTES) for name in ("", "t1", "t2")},
+        seats=draw(SEATS),
         enis={name: draw(enis(NAMES.index(name), dual_stack)) for name in names},
     )
 
@@ -70,7 +72,9 @@ def vpcs(draw: st.DrawFn, vni: int) -> VpcCase:
 def clouds(draw: st.DrawFn) -> CloudCase:
     """A cloud of up to three VPCs."""
     vnis = draw(st.lists(st.sampled_from((5000, 5001, 0xABCDE)), unique=True, min_size=1))
-    return CloudCase(hosts=HOSTS, vpcs=tuple(draw(vpcs(vni)) for vni in vnis))
+    silent = tuple(draw(st.lists(st.sampled_from(sorted(HOSTS)), unique=True)))
+    mtus = draw(st.dictionaries(st.sampled_from(sorted(HOSTS)), st.sampled_from((1400, 9000))))
+    return CloudCase(hosts=HOSTS, vpcs=tuple(draw(vpcs(vni)) for vni in vnis), silent=silent, mtus=mtus)
 
 
 def with_policy(objects: Objects, text: str = "chain a { }") -> Objects:

@@ -1,4 +1,4 @@
-"""The MTUs that other hosts publish of their underlays, and the mappings that lead to them.
+"""The MTUs that other hosts publish of their underlays, and the mappings and gateways that lead to them.
 
 A host of which nothing is known takes as much as this one sends: it has not started yet, or its agent is an older one.
 """
@@ -10,17 +10,18 @@ from contextlib import suppress
 from typing import Final
 
 from netorch.errors import UnreadableRecord
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import GatewayMapping, Mapping
 from netorch.model.status import HostMtu
 from netorch.records import keys
 from netorch.records.codec import decode_value
 
-Place = tuple[int, str]  # (VNI, address)
+Place = tuple[int, str]  # (VNI, address or gateway)
+Placed = Mapping | GatewayMapping | None
 _NOWHERE: Final[frozenset[Place]] = frozenset()
 
 
 class UnderlayMtus:
-    """The MTU of each host's underlay, and the mappings by host: one host's change touches what leads to it only."""
+    """The MTU of each host's underlay, and what leads to it by host: one host's change touches what leads to it only."""
 
     def __init__(self) -> None:
         self.mtus: dict[str, int] = {}
@@ -34,7 +35,7 @@ class UnderlayMtus:
                 self.mtus[host] = decode_value(keys.host_mtu(host), value, HostMtu).mtu
         return self._places.get(host, _NOWHERE) if self.mtus.get(host) != before else _NOWHERE
 
-    def follow(self, place: Place, before: Mapping | None, after: Mapping | None) -> None:
+    def follow(self, place: Place, before: Placed, after: Placed) -> None:
         """Note where a mapping leads to now."""
         for host in _hosts(before):
             places = self._places.get(host, set())
@@ -45,8 +46,11 @@ class UnderlayMtus:
             self._places.setdefault(host, set()).add(place)
 
 
-def _hosts(mapping: Mapping | None) -> Iterator[str]:
-    if mapping is not None:
-        yield mapping.host
-        if mapping.move is not None:
-            yield mapping.move.host
+def _hosts(placed: Placed) -> Iterator[str]:
+    match placed:
+        case Mapping():
+            yield placed.host
+            if placed.move is not None:
+                yield placed.move.host
+        case GatewayMapping():
+            yield from {seat.host for seat in placed.seats}

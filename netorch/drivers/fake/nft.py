@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.fake.host import FakeDriver, FakeHost
-from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.nft import NFT_KINDS, VPC_TABLE, NftChain, NftElement, NftMap, NftTable, PortChain, freed_zone
+from netorch.state.base import KernelObject, Key
+from netorch.state.nft import NFT_KINDS, NftChain, NftElement, NftMap, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Op
 
 Objects = Mapping[Key, KernelObject]
@@ -46,17 +46,17 @@ class FakeNft(FakeDriver):
                 table = objects.get(("nft-table", obj.netns, obj.family))
                 held = _in_text(table, "(?:set|map)", obj.set) or isinstance(objects.get(("nft-set", obj.netns, obj.set)), NftMap)
                 leads_to = _referred([obj.value])[0]
-                _need(held and all(_in_text(table, "chain", name) or _has(objects, "chain", name) for name in leads_to))
+                _need(held and all(_has(objects, table, "chain", name) for name in leads_to))
                 return
             case NftMap():
                 found = objects.get(obj.key)
                 if isinstance(found, NftMap) and found.spec != obj.spec:
                     raise OSError(errno.EEXIST, f"its type is {found.spec}")
             case NftChain():
-                own = {held.name for held in obj.sets}
+                table, own = objects.get(("nft-table", obj.netns, obj.family)), {held.name for held in obj.sets}
                 chains, holders = _referred(obj.rules)
-                _need(all(_has(objects, "chain", name) for name in chains))
-                _need(all(_has(objects, "(?:set|map)", name) for name in holders - own))
+                _need(all(_has(objects, table, "chain", name) for name in chains))
+                _need(all(_has(objects, table, "(?:set|map)", name) for name in holders - own))
             case PortChain():
                 _need(("nft-table", obj.netns, "netdev") in objects)
             case _:
@@ -94,9 +94,10 @@ def _referred(rules: Iterable[str]) -> tuple[set[str], set[str]]:
     return chains, holders
 
 
-def _has(objects: Objects, kind: str, name: str) -> bool:
-    own = objects.get(("nft-rules" if kind == "chain" else "nft-set", OVERLAY, name))
-    return own is not None or _in_text(objects.get(VPC_TABLE), kind, name)
+def _has(objects: Objects, table: KernelObject | None, kind: str, name: str) -> bool:
+    """Return whether a table has a chain, a set or a map of this name: its own or a VPC's."""
+    of_vpc = objects.get(("nft-rules" if kind == "chain" else "nft-set", table.netns, name)) if table is not None else None
+    return of_vpc is not None or _in_text(table, kind, name)
 
 
 def _in_text(table: KernelObject | None, kind: str, name: str) -> bool:

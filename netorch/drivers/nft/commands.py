@@ -126,7 +126,7 @@ def is_words(obj: KernelObject) -> bool:
         case NftMap():
             return bool(_NAME.fullmatch(obj.name) and _SPEC.fullmatch(obj.spec))
         case NftChain():
-            own = all(held.name.startswith(f"{obj.name}.") and _is_set(held) for held in obj.sets)
+            own = all(obj.family == FAMILY and held.name.startswith(f"{obj.name}.") and _is_set(held) for held in obj.sets)
             return own and bool(_NAME.fullmatch(obj.name)) and all(map(_RULE.fullmatch, obj.rules))
         case NftElement():
             key = _NAME.fullmatch(obj.set) and _KEY.fullmatch(" . ".join(obj.items))
@@ -153,13 +153,13 @@ def _steps(op: Op) -> Iterator[Step | ElementChange]:
         case Delete(NftMap() as held):
             yield Step("delete", _kind(held), FAMILY, held.name)
         case Create(NftChain() as new):
-            yield from _chain(FAMILY, new.name, new.rules)
+            yield from _chain(new.family, new.name, new.rules)
         case Replace(NftChain() as old, NftChain() as new):
-            yield from _chain(FAMILY, new.name, new.rules)
+            yield from _chain(new.family, new.name, new.rules)
             yield from _delete_sets(_apart(old, new))
         case Delete(NftChain() as old):
-            yield from _chain(FAMILY, old.name, ())
-            yield Step("delete", "chain", FAMILY, old.name)
+            yield from _chain(old.family, old.name, ())
+            yield Step("delete", "chain", old.family, old.name)
             yield from _delete_sets(old.sets)
         case _:
             raise TypeError(f"nft: no command for {op}")

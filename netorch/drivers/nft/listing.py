@@ -79,17 +79,17 @@ def parse_table(text: str) -> list[Block]:
 
 def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[KernelObject]:
     """Yield what is in a table beside its skeleton: all that names a VPC."""
-    shared = (netns, family) != VPC_TABLE[1:]  # no VPC has chains or sets of its own here
+    shared = (netns, family) != VPC_TABLE[1:]  # no VPC has sets of its own here
     rules: dict[str, tuple[str, ...]] = {}
     sets: dict[str, list[ChainSet]] = {}
     for block in blocks:
         if family == chains.FAMILY:
             if is_of_port(block):
                 yield chains.read_chain(block.name, block.lines)
-        elif shared or vni_of_chain(block.name) == HOST_SLICE:
-            yield from _elements_of(netns, family, block)
-        elif block.kind == "chain":
+        elif block.kind == "chain" and _is_of_vpc(block):
             rules[block.name] = tuple(block.lines)
+        elif shared or not _is_of_vpc(block):
+            yield from _elements_of(netns, family, block)
         elif block.kind == "set" and "." in block.name:
             owner = block.name.rpartition(".")[0]
             held = ChainSet(name=block.name, spec=block.spec, elements=tuple(sorted(block.elements)))
@@ -99,7 +99,8 @@ def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[Ker
             yield from _elements_of(netns, family, block)
     for name in rules.keys() | sets.keys():
         held_by_name = tuple(sorted(sets.get(name, ()), key=lambda held: held.name))
-        found = NftChain(vni=vni_of_chain(name), name=name, rules=rules.get(name, ()), sets=held_by_name)
+        vni, found_rules = vni_of_chain(name), rules.get(name, ())
+        found = NftChain(netns=netns, family=family, vni=vni, name=name, rules=found_rules, sets=held_by_name)
         yield swapped(found) if is_swapped(name, found.rules) else found
 
 
@@ -123,7 +124,7 @@ def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
     kept = [
         (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
         for block in blocks
-        if block.name != FINGERPRINT and not is_of_port(block) and (shared or not _is_of_vpc(block))
+        if block.name != FINGERPRINT and not is_of_port(block) and not (_is_of_vpc(block) and (block.kind == "chain" or not shared))
     ]
     return hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:32]
 
