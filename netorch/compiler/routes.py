@@ -25,7 +25,7 @@ from typing import Final
 from netorch.compiler.base import Gateway, HostView, Middlebox, TableRoutes, VpcPart, VpcView
 from netorch.compiler.inlets import way_in
 from netorch.model.routing.effective import Effective
-from netorch.model.routing.next_hop import target_hop, target_mac
+from netorch.model.routing.next_hop import gateway_mac, target_hop
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -74,19 +74,17 @@ def _gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[Ke
     if gateway is None:
         yield _nowhere(view, table, route, BLACKHOLE)
     elif not gateway.is_at(view.host.host.name):
-        yield from _way_out(view, table, route, target_mac(gateway.id), gateway.underlay_mtu)
+        yield from _way_out(view, table, route, gateway_mac(gateway.id), gateway.underlay_mtu)
 
 
 def _seats(view: VpcView) -> Iterator[KernelObject]:
     """Yield of each gateway the edge that this host sends to."""
     for gateway in view.of(Gateway):
         if not gateway.is_at(view.host.host.name):
-            yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=target_mac(gateway.id), dst=gateway.seat.vtep)
+            yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=gateway_mac(gateway.id), dst=gateway.seat.vtep)
 
 
-def _way_out(
-    view: VpcView, table: TableRoutes, route: Effective, mac: str, underlay_mtu: int | None
-) -> Iterator[KernelObject]:
+def _way_out(view: VpcView, table: TableRoutes, route: Effective, mac: str, underlay_mtu: int | None) -> Iterator[KernelObject]:
     """Yield the way to a target on another host: whatever the packet's destination, it carries the target's MAC."""
     vni, vxlan = view.vni, view.vxlan
     hop = target_hop(route.target.id, route.prefix.version)

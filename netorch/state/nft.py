@@ -110,7 +110,9 @@ class ChainSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NftChain(KernelObject, frozen=True, kw_only=True):
-    """A chain of one VPC in a shared table, with the sets that only it reads; there are such sets in the overlay's inet table only.
+    """A chain of one VPC in a shared table, with the sets that only it reads.
+
+    Sets that only one chain reads exist in the overlay's inet table only.
 
     All of it is one object, so that a change of rules is one change in place: no packet meets half of it. A change that leaves
     `rules` as they are and only adds elements, or only removes some, costs no more than those.

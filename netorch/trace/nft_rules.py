@@ -167,8 +167,14 @@ class _Parser:
                 del self.words[:length]
                 return field
         if self.words[0].startswith("@th,"):
-            return raw_field(self._take())
+            return raw_field(self._take(), self._mask())
         raise ValueError(f"{' '.join(self.words[:2])!r} is not known")
+
+    def _mask(self) -> str:
+        if self.words[:1] != ["&"]:
+            return ""
+        self._take()
+        return self._take()
 
     def _match(self) -> None:
         fields = self._fields()

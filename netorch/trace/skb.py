@@ -163,19 +163,23 @@ FIELDS: Final[dict[tuple[str, ...], Field]] = {tuple(field.words.split()): field
 
 
 @cache
-def raw_field(word: str) -> Field:
-    """Return the field that a word such as `@th,16,16` means: offset and length in bits, from the transport header on."""
+def raw_field(word: str, mask: str = "") -> Field:
+    """Return the field that a word such as `@th,16,16` means: offset and length in bits, from the transport header on.
+
+    A mask, as a number, leaves some bits of it.
+    """
     _, offset, length = word.split(",")
     first, last = int(offset), int(offset) + int(length)
+    kept = int(mask, 0) if mask else (1 << (last - first)) - 1
 
     def read(skb: Skb) -> int | None:
         th = skb.th or _quotation(skb.packet)
         bits = len(th) * 8
         if last > bits:
             return None
-        return int.from_bytes(th, "big") >> (bits - last) & ((1 << (last - first)) - 1)
+        return int.from_bytes(th, "big") >> (bits - last) & kept
 
-    return Field(words=word, read=read)
+    return Field(words=f"{word} & {mask}" if mask else word, read=read)
 
 
 @lru_cache(maxsize=65536)

@@ -68,7 +68,8 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VPC; subnets, interfaces and route tables by name.
 
     A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
-    be missing, `pcx` and the VNI of a peer, or `igw`, which the hosts in `seats` carry. The table without a name is the main one; the others are numbered by name.
+    be missing, `pcx` and the VNI of a peer, or `igw`, which the hosts in `seats` carry. The table without a name is the main one;
+    the others are numbered by name.
     """
 
     vni: int

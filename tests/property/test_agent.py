@@ -23,6 +23,7 @@ from netorch.drivers.base import Lost, Underlay, UnderlayChanged
 from netorch.errors import ApiError, Compacted
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface
 from netorch.model.ids import make_id, vni_of
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import UDP
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
@@ -35,6 +36,7 @@ from netorch.state.l3 import Route
 from netorch.state.link import Vrf
 from netorch.state.nft import NFT_KINDS
 from netorch.state.op import Create, Delete, Replace
+from tests.rig.seats import seat_gateway
 from tests.rig.tables import use_table
 from tests.unit.agent.world import World
 
@@ -155,15 +157,15 @@ class Histories(RuleBasedStateMachine):
         self.names += 1
         self.try_to(lambda: route_tables.create_route_table(self.world.store, self.world.operator, vpc, name=f"t{self.names}"))
 
-    @rule(seed=SEED, routes=st.dictionaries(DESTINATIONS, st.integers(0, 5), max_size=3))
+    @rule(seed=SEED, routes=st.dictionaries(DESTINATIONS, st.integers(0, 6), max_size=3))
     def route(self, seed: int, routes: dict[str, int]) -> None:
-        """Give a table routes to interfaces that are there, to one that is not, to nothing, and to peers, also former ones."""
+        """Give a table routes to what is there, to an interface that is not, to nothing, and to former peers."""
         table_id = self.some(RouteTable, seed)
         for records in read_inventory(self.world.store).vpcs.values():
             if table_id in records.of(RouteTable):
                 known = records.of(RouteTable)[table_id].record
                 targets = [*sorted(records.of(NetworkInterface))[:2], make_id("eni", records.vni, 0xDEAD), "blackhole"]
-                targets += sorted(records.of(PeeringConnection))[:2]
+                targets += [*sorted(records.of(PeeringConnection))[:2], *sorted(records.of(InternetGateway))]
                 found = tuple(VpcRoute(destination=to, target=targets[by % len(targets)]) for to, by in routes.items())
                 self.world.put(keys.resource(table_id), encode(msgspec.structs.replace(known, routes=found)))
 
@@ -198,6 +200,14 @@ class Histories(RuleBasedStateMachine):
         self.try_to(
             lambda: act(self.world.store, self.world.operator, self.some(NetworkInterface, seed), source_dest_check=check)
         )
+
+    @rule(seed=SEED, hosts=st.lists(HOSTS, unique=True, max_size=2))
+    def carry_a_gateway(self, seed: int, hosts: list[str]) -> None:
+        """Let hosts carry a VPC's gateway, or nobody."""
+        found = sorted(read_inventory(self.world.store).vpcs)
+        if found:
+            edges = {host: f"192.0.2.{10 + int(host[2:])}" for host in hosts}
+            seat_gateway(self.world.store, found[seed % len(found)], edges)
 
     # --- hosts ---------------------------------------------------------------------------------------------------------------
 
@@ -255,6 +265,11 @@ class Histories(RuleBasedStateMachine):
         one = Flow(zone=zone, protocol=UDP, source="192.0.2.1", destination="192.0.2.2", timeout_s=30)
         kernel.trackers[OVERLAY].restore(msgspec.structs.replace(one, sport=sport) for sport in range(count))
         kernel.tracker.most = most
+
+    @rule(host=HOSTS, silent=st.lists(HOSTS, unique=True))
+    def edges_fall_silent(self, host: str, silent: list[str]) -> None:
+        if host in self.world.agents:
+            self.world.agents[host].records.set_silent({f"192.0.2.{10 + int(name[2:])}" for name in silent})
 
     @rule(host=HOSTS)
     def refusals_and_connections_expire(self, host: str) -> None:

@@ -124,7 +124,7 @@ def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
     kept = [
         (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
         for block in blocks
-        if block.name != FINGERPRINT and not is_of_port(block) and not (_is_of_vpc(block) and (block.kind == "chain" or not shared))
+        if block.name != FINGERPRINT and (is_shared(block) or (shared and block.kind != "chain"))
     ]
     return hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:32]
 

@@ -36,8 +36,3 @@ def clashes(gateway_id: str, targets: Iterable[str]) -> bool:
 
 def _number(target_id: str) -> int:
     return int(target_id[-8:], 16)
-
-
-def target_mac(target_id: str) -> str:
-    """Return the MAC of a gateway: the inner destination of what routes lead to it, on every host. An interface has its own MAC."""
-    return (b"\x02\x4f" + int(target_id[-8:], 16).to_bytes(4, "big")).hex(":")

@@ -14,6 +14,7 @@ import msgspec
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Kernel, KernelEvent
 from netorch.drivers.fake.kernel import FakeKernel
+from netorch.model.addr import parse_prefix
 from netorch.plan.diff import diff
 from netorch.state.base import OVERLAY, KernelObject, Key, link_key
 from netorch.state.flow import Flow
@@ -73,12 +74,15 @@ FDB = Fdb(vni=VNI, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
 REMOTE_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
 ADDRESS = Address(vni=VNI, ifname="vrf5000", address="10.0.0.1/32")
 TABLES = (skeleton.underlay_table(), *skeleton.overlay_tables())
+INSIDE = ("10.0.0.0/16", "10.16.0.0/20", "192.168.1.16/28", "10.9.9.9/32", "2001:db8::/56", "2001:db8:0:100::/60")
+OUTSIDE_CHAIN = nftgen.outside_chain(VNI, map(parse_prefix, INSIDE))
 ELEMENTS = (
     nftgen.transit("vx5000", "10.0.0.11", VNI),
     nftgen.transit("vx5000", "2001:db8::11", VNI),
     nftgen.sender("senders", "192.0.2.12", VNI, "10.0.0.12"),
     nftgen.member("192.0.2.12", VNI),
     nftgen.speaker("192.0.2.12", VNI),
+    nftgen.speaker("192.0.2.13", VNI, OUTSIDE_CHAIN.name),
 )
 CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 ZONE = chains.element("zone", "vx5000", value="0x7")
@@ -117,6 +121,7 @@ VPC: tuple[KernelObject, ...] = (
     *device_sysctls(PORT_V4, PORT, VNI),
     *device_sysctls(PORT_V4, TAP, VNI),
     *chains.POLICY,
+    OUTSIDE_CHAIN,
     CHAIN,
     *ELEMENTS,
     *chains.verdicts(PORT),

@@ -14,6 +14,7 @@ from tests.contract.kernel.stands import (
     ELEMENTS,
     FDB,
     NEIGHBOUR,
+    OUTSIDE_CHAIN,
     PORT_ROUTE,
     REMOTE_ROUTE,
     TABLES,
@@ -36,7 +37,7 @@ def test_a_deleted_map_takes_along_its_elements(stand: Stand) -> None:
 
 
 def test_a_deleted_table_takes_along_what_it_holds(stand: Stand) -> None:
-    create(stand.kernel, VRF, VETH, *TABLES, CHAIN, *ELEMENTS)
+    create(stand.kernel, VRF, VETH, *TABLES, CHAIN, OUTSIDE_CHAIN, *ELEMENTS)
     assert stand.kernel.apply([Delete(table) for table in TABLES]) == []
     assert stand.kernel.dump(NFT_KINDS) == {}
 

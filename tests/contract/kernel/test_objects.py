@@ -7,6 +7,7 @@ import errno
 import msgspec
 import pytest
 
+from netorch.model.addr import parse_prefix
 from netorch.plan.diff import diff
 from netorch.state.base import KernelObject
 from netorch.state.l3 import UNREACHABLE, Route, Rule
@@ -26,6 +27,7 @@ from tests.contract.kernel.stands import (
     FILTER,
     MAC,
     NEIGHBOUR,
+    OUTSIDE_CHAIN,
     PORT,
     PORT_ROUTE,
     REMOTE_ROUTE,
@@ -154,6 +156,7 @@ CHANGES: tuple[tuple[KernelObject, KernelObject], ...] = (
     (FILTER, msgspec.structs.replace(FILTER, actions=(Drop(),))),
     (VETH, msgspec.structs.replace(VETH, mtu=1400)),
     (CHAIN, nftgen.port_chain(VNI, PORT, MAC, "10.0.0.12", ())),
+    (OUTSIDE_CHAIN, nftgen.outside_chain(VNI, [parse_prefix("10.0.0.0/16")])),
     (chains.PEERS[0], msgspec.structs.replace(chains.PEERS[0], value="0x7")),
     (chains.ACL_CHAIN, msgspec.structs.replace(chains.ACL_CHAIN, sets=chains.chain_sets(chains.ACL, "net4", "net6", "port4"))),
     (chains.BORDER_CHAIN, msgspec.structs.replace(chains.BORDER_CHAIN, rules=(f"goto {chains.EGRESS}",))),
@@ -169,12 +172,12 @@ def test_a_replaced_object_leaves_the_others_as_they_are(stand: Stand, old: Kern
 
 
 def test_a_replaced_table_keeps_what_it_holds(stand: Stand) -> None:
-    create(stand.kernel, VRF, VETH, *TABLES, CHAIN, *ELEMENTS)
+    create(stand.kernel, VRF, VETH, *TABLES, CHAIN, OUTSIDE_CHAIN, *ELEMENTS)
     for table in TABLES:
         newer = msgspec.structs.replace(table, body=table.body + "counter extra {\n}\n")
         assert stand.kernel.apply([Replace(table, newer)]) == []
     found = stand.kernel.dump(NFT_KINDS)
-    assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(CHAIN, *ELEMENTS)
+    assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(CHAIN, OUTSIDE_CHAIN, *ELEMENTS)
 
 
 def test_a_replaced_table_keeps_the_policies_of_vpcs(stand: Stand) -> None:

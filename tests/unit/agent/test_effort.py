@@ -31,14 +31,21 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import Attachment
 from netorch.model.mapping import Mapping
+from netorch.model.vpc import VpcRoute
+from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.codec import encode
+from netorch.records.inventory import read_inventory
 from netorch.state.base import KernelObject, Key
 from netorch.state.op import Delete, Failure, Op
 from netorch.store.base import Put
 from netorch.store.memory import MemoryStore
+from tests.rig.seats import gateway_of, seat_gateway
 
+EDGES = {"e1": "192.0.2.21", "e2": "192.0.2.22"}
 SIZES = (5, 20, 80)
 OPERATIONS = 9  # of a mapping that goes to another host: its route and element, and what leads to the hosts
+SWITCH_CALLS = 600  # of a VPC with a gateway and three routes to it
 BUILD_CALLS, RESTART_CALLS = 4_500, 4_000  # a VPC of this kind, which has 38 objects: a fifth more than now
 
 
@@ -171,3 +178,30 @@ def test_a_changed_mapping_costs_the_same_whatever_else_the_host_holds(tmp_path:
         found.append((cost, agent.reconciler.writes - writes, calls(agent.turn)))
     assert found[2:] == found[1:-1]  # the very first one imports
     assert found[-1][1] == OPERATIONS
+
+
+def lead_outside(store: MemoryStore) -> None:
+    """Give each VPC a gateway, and its main table three routes to it."""
+    for vni, records in read_inventory(store).vpcs.items():
+        seat_gateway(store, vni, EDGES)
+        table = records.main_table()
+        assert table is not None
+        routes = tuple(VpcRoute(destination=dst, target=gateway_of(vni)) for dst in ("0.0.0.0/0", "8.0.0.0/8", "9.0.0.0/8"))
+        store.txn((), [Put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))])
+
+
+def test_another_edge_costs_each_vpc_one_operation_and_the_same_however_many_there_are(tmp_path: Path) -> None:
+    each = []
+    for vpcs in (1, *SIZES):
+        agent, store = started(vpcs, tmp_path)
+        lead_outside(store)
+        agent.turn()
+        agent.records.set_silent({EDGES["e1"]})
+        agent.turn()
+        writes = agent.reconciler.writes
+        agent.records.set_silent({EDGES["e2"]})
+        cost = calls(agent.turn)
+        assert agent.reconciler.writes - writes == vpcs
+        each.append(cost / vpcs)
+    assert each[-1] < each[1]
+    assert each[-1] < SWITCH_CALLS

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from netorch.errors import TraceError
+from netorch.model.addr import parse_prefix
 from netorch.model.packet import Packet, echo
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
@@ -254,6 +255,18 @@ def test_the_underlay_reads_the_inner_source_from_raw_bytes() -> None:
     assert table.run("input", arriving(echo(B, A), *ends)).counter == "unverified"
     assert table.run("input", arriving(echo(A, B), "192.0.2.66", vtep, VNI)).counter == "unknown_vtep"
     assert table.run("input", arriving(echo(A, B), "192.0.2.11", vtep, VNI + 1)).counter == "unknown_vtep"
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "counter"),
+    [("8.8.8.8", B, ""), (A, B, "unverified"), ("2001:db8:99::8", B6, ""), (A6, B6, "unverified")],
+)
+def test_an_edge_speaks_for_the_outside_only(source: str, destination: str, counter: str) -> None:
+    chain = nftgen.outside_chain(VNI, map(parse_prefix, ("10.0.0.0/16", "2001:db8::/56")))
+    table = table_of(objects(chain, nftgen.speaker("192.0.2.21", VNI, chain.name)), UNDERLAY, "ip")
+    assert table is not None
+    found = table.run("input", arriving(echo(source, destination), "192.0.2.21", "192.0.2.12", VNI))
+    assert (found.accepted, found.counter) == (not counter, counter)
 
 
 def test_a_table_that_somebody_altered_is_not_followed() -> None:
