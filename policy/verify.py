@@ -63,20 +63,20 @@ def _rights(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
 
 
 def _speakers(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the hosts of interfaces without source/destination check: they send packets from any address."""
-    for interval in view.of(Middlebox):
-        if interval.mapping is not None and not interval.eni.source_dest_check:
-            yield from (nftgen.speaker(vtep, view.vni) for vtep in _vteps(interval.mapping, view.host.host.name))
+    """Yield the hosts that send from other addresses than those that are mapped to them.
 
-
-def _edges(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the edges that carry the VPC's gateways, whether they answer or not: they speak for the outside."""
+    Those of interfaces without source/destination check send from any, and edges of the VPC's gateways from outside, whether
+    they answer or not.
+    """
     me = view.host.host.name
-    vteps = {seat.vtep for gateway in view.of(Gateway) for seat in gateway.seats if seat.host != me}
-    if vteps:
+    boxes = (box.mapping for box in view.of(Middlebox) if box.mapping is not None and not box.eni.source_dest_check)
+    of_any = {vtep for mapping in boxes for vtep in _vteps(mapping, me)}
+    yield from (nftgen.speaker(vtep, view.vni) for vtep in sorted(of_any))
+    edges = {seat.vtep for gateway in view.of(Gateway) for seat in gateway.seats if seat.host != me} - of_any
+    if edges:
         chain = nftgen.outside_chain(view.vni, _inside(view))
         yield chain
-        yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(vteps))
+        yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(edges))
 
 
 def _inside(view: VpcView) -> list[Prefix]:
@@ -111,8 +111,7 @@ class Verify:
     reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
-        VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Middlebox})),
-        VpcPart(id="verify.edges", compile=_edges, inputs=frozenset({HostView, Vpc, Peer, Gateway})),
+        VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Vpc, Peer, Middlebox, Gateway})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
         # An edge takes nothing from peers: a VPC's gateways serve the VPC alone.
         PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView}), role=Role.HYPERVISOR),
