@@ -74,8 +74,8 @@ FDB = Fdb(vni=VNI, ifname="vx5000", lladdr=ROUTER, dst="192.0.2.12")
 REMOTE_ROUTE = Route(vni=VNI, table=VNI, dst="10.0.0.12/32", ifname="vx5000", via="192.0.2.12")
 ADDRESS = Address(vni=VNI, ifname="vrf5000", address="10.0.0.1/32")
 TABLES = (skeleton.underlay_table(), *skeleton.overlay_tables())
-INSIDE = ("10.0.0.0/16", "10.16.0.0/20", "192.168.1.16/28", "10.9.9.9/32", "2001:db8::/56", "2001:db8:0:100::/60")
-OUTSIDE_CHAIN = nftgen.outside_chain(VNI, map(parse_prefix, INSIDE))
+OF_VPC = ("10.0.0.0/16", "10.16.0.0/20", "192.168.1.16/28", "10.9.9.9/32", "2001:db8::/56", "2001:db8:0:100::/60")
+OUTSIDE_CHAIN = nftgen.outside_chain(VNI, map(parse_prefix, OF_VPC))
 ELEMENTS = (
     nftgen.transit("vx5000", "10.0.0.11", VNI),
     nftgen.transit("vx5000", "2001:db8::11", VNI),
