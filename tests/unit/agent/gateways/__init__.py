@@ -1,0 +1,1 @@
+"""Gateways on edges, as agents of hypervisors see them."""
