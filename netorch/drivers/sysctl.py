@@ -94,7 +94,7 @@ class Sysctls:
         self._skip = skip
         self._known: dict[str, str] = {}
         self._look_every_s = look_every_s
-        self._look_at = time.monotonic()
+        self._look_at = look_every_s  # of the clock: at once, or never
 
     def dump(self) -> dict[Key, KernelObject]:
         """Return the namespace's own. Raises KernelError."""
@@ -115,8 +115,10 @@ class Sysctls:
         Raises:
           KernelError: they cannot be read.
         """
-        if time.monotonic() < self._look_at or not self._known:
+        now = time.monotonic()
+        if now < self._look_at or not self._known:
             return []
+        self._look_at = now + self._look_every_s
         before = self._known
         return [Seen(obj) for obj in self._read() if obj.value != before.get(obj.path)]
 
@@ -129,7 +131,6 @@ class Sysctls:
     def _read(self) -> list[Sysctl]:
         try:
             found = read(self._fd, self.netns)
-            self._look_at = time.monotonic() + self._look_every_s
         except OSError as error:
             raise KernelError("read sysctls", error.errno or 0, str(error)) from error
         self._known = {obj.path: obj.value for obj in found}
