@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import select
 import signal
 import sys
@@ -35,6 +36,7 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    _allow_many_files()
     compilers = load_compilers()
     check_coverage(compilers, compiled())
     lock = _lock(state_dir / f"{host_name}.lock", host_name)
@@ -61,6 +63,12 @@ def run_agent(host_name: str, store_url: str, state_dir: Path, flow_log_dir: Pat
     agent.close()
     claim.close()
     os.close(lock)
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files to what the system lets us: each gateway of an edge takes a dozen."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _descriptor_of_signals(*signals: signal.Signals) -> int:

@@ -15,17 +15,20 @@ class Spaces:
     """Descriptors by label, shared by all drivers of a host; who opens or closes a namespace says so here."""
 
     def __init__(self, underlay: int, overlay: int) -> None:
-        self.fds: dict[str, int] = {UNDERLAY: underlay, OVERLAY: overlay}
-        self.version = 0  # grows with each change
+        self.fds: dict[str, int] = {}
+        self.births: dict[str, int] = {}  # a label's number is another one when the label means another namespace
+        self._count = 0
+        self.add(UNDERLAY, underlay)
+        self.add(OVERLAY, overlay)
 
     def add(self, label: str, fd: int) -> None:
         """Take in a namespace that was opened."""
-        self.fds[label] = fd
-        self.version += 1
+        self._count += 1
+        self.fds[label], self.births[label] = fd, self._count
 
     def remove(self, label: str) -> None:
         """Let go of a namespace."""
-        self.version += 1
+        del self.births[label]
         os.close(self.fds.pop(label))
 
     def close(self) -> None:
@@ -40,13 +43,13 @@ class FarEnds:
     def __init__(self, spaces: Spaces, channel: Channel) -> None:
         self._spaces = spaces
         self._channel = channel
-        self._version = -1
-        self._labels: dict[int, str] = {}
+        self._births: dict[str, int] = {}  # of the labels whose number is known
+        self._labels: dict[int, str] = {}  # by number
 
     def find(self, dev: Device) -> End | None:
         """Return where the other end is, if that is in another namespace of ours.
 
-        Cost: one question; one more for each namespace after some have come or gone.
+        Cost: one question, and one more for each namespace that had no number so far.
         """
         label = self._label_of(dev.netnsid) if dev.netnsid is not None else None
         if label is None:
@@ -58,8 +61,19 @@ class FarEnds:
         return (label, other.ifname) if other is not None else None
 
     def _label_of(self, number: int) -> str | None:
-        if self._version != self._spaces.version or number not in self._labels:
-            numbered = ((home.number_of(fd, self._channel), label) for label, fd in self._spaces.fds.items())
-            self._labels = {found: label for found, label in numbered if found is not None}
-            self._version = self._spaces.version
-        return self._labels.get(number)
+        label = self._labels.get(number)
+        if label is not None and self._is_known(label):
+            return label
+        for other, fd in self._spaces.fds.items():
+            if self._is_known(other):
+                continue
+            found = home.number_of(fd, self._channel)
+            if found is not None:
+                self._labels[found], self._births[other] = other, self._spaces.births[other]
+                if found == number:
+                    return other
+        return None
+
+    def _is_known(self, label: str) -> bool:
+        """Return whether the number that was found for a label is that of the namespace that it means now."""
+        return self._births.get(label) == self._spaces.births.get(label, 0)

@@ -25,18 +25,23 @@ _OUR_NAME: Final = NFT_TABLE.encode() + b"\0"
 class NftMonitor:
     """A socket that hears of commits to the namespace's ruleset, other than those sent from our own netlink ports."""
 
-    def __init__(self, *own_ports: int, all_tables: bool = False) -> None:
+    def __init__(self, own_port: int, *, all_tables: bool = False) -> None:
         """Listen in the calling thread's namespace; to what becomes of foreign tables too, if `all_tables`. Raises OSError."""
+        self._own_port = own_port
         self._all_tables = all_tables
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
-        skip_ports(self._socket, own_ports)
+        skip_ports(self._socket, (own_port,))
         enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `touched` has something to read."""
         return self._socket.fileno()
+
+    def ignore(self, port: int) -> None:
+        """Hear nothing of commits from this port either, and of no other port but the first one given before; 0: of none."""
+        skip_ports(self._socket, (self._own_port, port) if port else (self._own_port,))
 
     def touched(self) -> bool:
         """Return whether a table of ours was changed since the last call, or may have been; never blocks."""

@@ -18,9 +18,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, Final
-
-import nftables
+from typing import Final
 
 from netorch.drivers import foreign
 from netorch.drivers.base import KernelEvent, Lost
@@ -28,6 +26,7 @@ from netorch.drivers.netns import inside
 from netorch.drivers.nft import commands, swap
 from netorch.drivers.nft.commands import ElementChange, Steps, as_text, element_changes, is_deletable, is_words, preparations
 from netorch.drivers.nft.counters import CounterReader
+from netorch.drivers.nft.library import Answer, Library
 from netorch.drivers.nft.listing import (
     FINGERPRINT,
     Block,
@@ -39,7 +38,7 @@ from netorch.drivers.nft.listing import (
     sealed_text,
     swapped_chains,
 )
-from netorch.drivers.nft.monitor import NETLINK_NETFILTER, NftMonitor
+from netorch.drivers.nft.monitor import NftMonitor
 from netorch.drivers.nft.reader import Reader
 from netorch.drivers.nft.transactions import only_elements, transactions
 from netorch.drivers.nft.wire import elements
@@ -53,7 +52,6 @@ from netorch.state.nft import NFT_KINDS, NftChain, NftMap, NftTable
 from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
 
-_FD_SETSIZE: Final = 1024  # libnftables waits with select(2)
 _FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
 _ERRNO: Final = {os.strerror(number): number for number in errno.errorcode}
 
@@ -77,9 +75,9 @@ class Nft:
         self._swapped: set[str] = set()  # chains that read their sets by the other names
         try:
             with inside(netns_fd):
-                self._library, port = _open_library()
                 self._wire = CommitSocket()
-                self._monitor = NftMonitor(port, self._wire.port, all_tables=netns != UNDERLAY)
+                self._monitor = NftMonitor(self._wire.port, all_tables=netns != UNDERLAY)
+                self._library = Library(self._monitor.fileno(), self._monitor.ignore)
                 self._counters = CounterReader()
             self._reader = Reader(netns_fd)
         except OSError as error:
@@ -152,7 +150,6 @@ class Nft:
         self._counters.close()
         self._reader.close()
         self._wire.close()
-        self._library = None
 
     def _apply_table(self, op: Op) -> Failure | None:
         table = op.obj
@@ -260,16 +257,22 @@ class Nft:
     def _listed(self, family: str) -> str:
         """Return our table of the family as libnftables lists it, nothing when there is none. Raises KernelError."""
         command = f"list table {family} {NFT_TABLE}"
-        code, output, error = self._library.cmd(command)
+        code, output, error = self._command(command)
         number = _errno_of(error) if code else 0
         if number not in (0, errno.ENOENT):
             raise KernelError(f"nft {command}", number, _first_line(error))
-        return "" if number else str(output)
+        return "" if number else output
 
     def _run(self, text: str) -> Transaction:
         """Commit a transaction of commands."""
-        code, _, error = self._library.cmd(text)
-        return (_errno_of(str(error)), _first_line(str(error))) if code else (0, "")
+        code, _, error = self._command(text)
+        return (_errno_of(error), _first_line(error)) if code else (0, "")
+
+    def _command(self, text: str) -> Answer:
+        try:
+            return self._library.run(text)
+        except OSError as error:
+            raise KernelError("open libnftables", error.errno or 0, str(error)) from error
 
 
 def _let_packets_leave() -> None:
@@ -280,36 +283,6 @@ def _let_packets_leave() -> None:
     """
     with suppress(OSError):
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
-
-
-def _open_library() -> tuple[Any, int]:
-    """Return libnftables' context, which keeps the namespace it was made in, and its netlink port. Raises OSError."""
-    before = _netfilter_ports()
-    library = nftables.Nftables()
-    library.set_numeric_proto_output(True)
-    library.set_numeric_prio_output(True)
-    library.set_numeric_symbol_output(True)
-    library.set_stateless_output(True)  # no counted packets
-    library.cmd(f"list table arp {NFT_TABLE}")  # a netlink socket has no port before it sends
-    opened = {fd: port for fd, port in _netfilter_ports().items() if before.get(fd) != port}
-    if not opened:
-        raise OSError(errno.EPERM, "libnftables opened no netlink socket")
-    fd, port = opened.popitem()
-    if fd >= _FD_SETSIZE:
-        raise OSError(errno.EMFILE, f"{fd} files are open, and libnftables would abort the process")
-    return library, port
-
-
-def _netfilter_ports() -> dict[int, int]:
-    """Return this process's netfilter sockets: descriptor -> netlink port."""
-    found: dict[int, int] = {}
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        with suppress(OSError):  # no socket, or closed
-            view = socket.socket(fileno=fd)
-            if view.family == socket.AF_NETLINK and view.proto == NETLINK_NETFILTER:
-                found[fd] = view.getsockname()[0]
-            view.detach()  # the socket is somebody else's
-    return found
 
 
 def _first_line(error: str) -> str:

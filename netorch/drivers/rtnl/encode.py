@@ -136,6 +136,14 @@ def set_altname(ifname: str) -> Message:
     )
 
 
+def rename(index: int, ifname: str) -> list[Message]:
+    """Return the messages that give a device another name, which it must be down for."""
+    return [
+        (RTM.SETLINK, 0, link_header(index, 0, IFF_UP)),
+        (RTM.SETLINK, 0, link_header(index) + attr_text(IFLA.IFNAME, ifname)),
+    ]
+
+
 def move_link(index: int, ifname: str, fd: int) -> Message:
     """Return the message that moves a device into another namespace under a name."""
     return RTM.SETLINK, 0, link_header(index) + attr_text(IFLA.IFNAME, ifname) + netns_fd(fd)
@@ -163,6 +171,11 @@ def del_group(number: int) -> Message:
 def get_link(ifname: str) -> bytes:
     """Return the body of a question for one device, without its statistics."""
     return link_header() + attr_text(IFLA.IFNAME, ifname) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+
+
+def get_marked(ifname: str) -> bytes:
+    """Return the body of a question for the device that bears the mark of this name, whatever it is called."""
+    return link_header() + attr_text(IFLA.ALT_IFNAME, altname(ifname)) + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
 def new_vrf(vrf: Vrf) -> Message:

@@ -52,7 +52,11 @@ class Uplinks:
                 self._give_back(dev.ifname)
 
     def _take(self, ifname: str) -> NetlinkError | None:
-        """Move a device from the underlay. One that is here already, without its mark, gets it again."""
+        """Move a device from the underlay. One that is here already gets its mark again, or its name."""
+        renamed = _answer(self._channel, encode.get_marked(ifname))
+        if renamed is not None and renamed.ifname != ifname:
+            refused = self._channel.batch(encode.rename(renamed.index, ifname))
+            return refused[min(refused)] if refused else None
         home = self._channel if _look(self._channel, ifname) is not None else self._underlay
         dev = _look(home, ifname)
         if dev is None:
@@ -91,5 +95,9 @@ def _marks(dev: Device) -> list[str]:
 
 
 def _look(channel: Channel, ifname: str) -> Device | None:
-    body = channel.get(RTM.GETLINK, encode.get_link(ifname))
+    return _answer(channel, encode.get_link(ifname))
+
+
+def _answer(channel: Channel, question: bytes) -> Device | None:
+    body = channel.get(RTM.GETLINK, question)
     return devices.device(body) if body is not None else None

@@ -49,7 +49,6 @@ INTO_NAT = (
 BODY = """
 set inside-001388 {
     type ipv4_addr
-    flags interval
 }
 chain forward {
     type filter hook forward priority 0; policy drop;
