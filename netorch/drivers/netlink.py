@@ -99,7 +99,15 @@ def each_attr(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 
 def attrs(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """Return the attributes by kind; of several of one kind the last."""
-    return dict(each_attr(data, offset))
+    found = {}
+    end = len(data)
+    while offset + 4 <= end:  # as `each_attr` does, without a generator: dumps are read by this
+        length, kind = _ATTR.unpack_from(data, offset)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
 
 
 def u32(data: bytes) -> int:

@@ -20,6 +20,7 @@ that somebody else has altered is never taken for one of ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from netorch.drivers.nft.wire import expressions
@@ -265,6 +266,8 @@ class _Reader:
 
     def say_pending(self) -> None:
         """Say what the rule makes sure of though no field needs it. Raises ValueError for what only nft itself makes sure of."""
+        if not self._pending:
+            return
         if not all(self._pending.values()):
             raise ValueError("a comparison that nothing needs")
         self.words += self._pending.values()
@@ -353,7 +356,8 @@ class _Reader:
 
     def _known(self, fields: Sequence[Field]) -> Field:
         """Return which of the fields it is: of those that the packet can have, as far as is known, the one that needs most."""
-        field = max((field for field in fields if self._can_be(field)), key=lambda field: len(field.needs))
+        possible = [field for field in fields if self._can_be(field)]
+        field = possible[0] if len(possible) == 1 else max(possible, key=lambda field: len(field.needs))
         for name in field.needs:
             if name in self._pending:
                 del self._pending[name]
@@ -364,6 +368,7 @@ class _Reader:
         return all(name in self._facts or name in self._pending for name in field.needs)
 
 
+@lru_cache(maxsize=1024)
 def _in_first(load: Expression) -> Expression:
     """Return a load as one into the first register. Raises KeyError for what loads nothing."""
     parts = dict(load.parts)
