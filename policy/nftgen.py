@@ -23,20 +23,20 @@ def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str
 
     A fragment behind the first one has no header of its own: nothing of it is read but its addresses.
     """
-    addresses, own, passes = tuple(ipv6), f"ether saddr {mac}", f"meta mark set {CHECKED} accept"
-    rules = [f"{own} ip saddr {address} ip protocol != {ICMP} {passes}"]
-    rules += [f"{own} ip6 saddr {source} meta l4proto != {ICMPV6} {passes}" for source in addresses[:1]]
-    rules.append(f"{own} ip saddr {address} ip frag-off & 8191 != 0 {passes}")
+    addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
+    rules = [f"ether saddr {mac} ip saddr {address} ip protocol != {ICMP} {passes}"]
+    rules += [f"ether saddr {mac} ip6 saddr {source} meta l4proto != {ICMPV6} {passes}" for source in addresses[:1]]
+    rules += [f"ether saddr != {mac} goto drop_spoofed", f"ip saddr {address} ip frag-off & 8191 != 0 {passes}"]
     if addresses:
-        rules += [f"{own} ip6 saddr {source} frag frag-off != 0 {passes}" for source in addresses[:2]]
-        rules.append(f"frag frag-off != 0 {own} goto nameless")
+        rules += [f"ip6 saddr {source} frag frag-off != 0 {passes}" for source in addresses[:2]]
+        rules.append("frag frag-off != 0 goto nameless")
     rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
-    rules += _errors("icmp", f"{own} ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
+    rules += _errors("icmp", f"ip saddr {address} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
     for source in addresses[:1]:
-        rules += _errors("icmpv6", f"{own} ip6 saddr {source} exthdr frag 0 @th,256,128 {raw(source)} {passes}")
-    rules += [f"{own} {match} {passes}" for match in (f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses))]
-    rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
-    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto drop_spoofed"))
+        rules += _errors("icmpv6", f"ip6 saddr {source} exthdr frag 0 @th,256,128 {raw(source)} {passes}")
+    rules += [f"{match} {passes}" for match in (f"ip saddr {address}", *(f"ip6 saddr {source}" for source in addresses))]
+    rules.append(f"arp saddr ether {mac} arp saddr ip {address} accept")
+    return PortChain(vni=vni, ifname=ifname, rules=(*rules, "goto nameless"))
 
 
 def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str]) -> PortChain:
@@ -48,27 +48,27 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
 
     What `port_chain` would refuse bears a mark of its own, by which the overlay's table knows what must not leave for a peer.
     """
-    addresses, own, passes = tuple(ipv6), f"ether saddr {mac}", f"meta mark set {CHECKED} accept"
-    named, others = f"{own} ip saddr {address}", f"meta mark set {FOR_OTHERS} accept"
-    rules = [f"ip saddr {_LINK_LOCAL} {own} goto nameless"]
-    rules += [f"{named} ip protocol != {ICMP} {passes}", f"{own} ip protocol != {ICMP} {others}"]
-    rules += [f"{named} ip frag-off & 8191 != 0 {passes}", f"{own} ip frag-off & 8191 != 0 {others}"]
+    addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
+    named, others = f"ip saddr {address}", f"meta mark set {FOR_OTHERS} accept"
+    rules = [f"ether saddr != {mac} goto drop_spoofed", f"ip saddr {_LINK_LOCAL} goto nameless"]
+    rules += [f"{named} ip protocol != {ICMP} {passes}", f"ip protocol != {ICMP} {others}"]
+    rules += [f"{named} ip frag-off & 8191 != 0 {passes}", f"ip frag-off & 8191 != 0 {others}"]
     if addresses:
-        named6, beyond = f"{own} ip6 saddr {addresses[0]}", f"{own} ip6 saddr != {_LINK_LOCAL6}"
+        named6, beyond = f"ip6 saddr {addresses[0]}", f"ip6 saddr != {_LINK_LOCAL6}"
         rules += [f"{named6} meta l4proto != {ICMPV6} {passes}", f"{beyond} meta l4proto != {ICMPV6} {others}"]
         rules += [f"{named6} frag frag-off != 0 {passes}", f"{beyond} frag frag-off != 0 {others}"]
-        rules.append(f"frag frag-off != 0 {own} goto nameless")
+        rules.append("frag frag-off != 0 goto nameless")
     rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
     rules.append(f"icmp type @icmp_errors {named} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
-    rules.append(f"icmp type @icmp_errors {own} {others}")
-    rules += [f"{named} {passes}", f"{own} ip protocol {ICMP} {others}"]
+    rules.append(f"icmp type @icmp_errors {others}")
+    rules += [f"{named} {passes}", f"ip protocol {ICMP} {others}"]
     if addresses:
         rules.append(f"icmpv6 type @icmpv6_errors {named6} exthdr frag 0 @th,256,128 {raw(addresses[0])} {passes}")
         rules.append(f"icmpv6 type @icmpv6_errors {beyond} {others}")
-        rules += [f"{own} ip6 saddr {source} {passes}" for source in addresses]
+        rules += [f"ip6 saddr {source} {passes}" for source in addresses]
         rules += [f"icmpv6 type {_DISCOVERY} goto drop_spoofed", f"{beyond} meta l4proto {ICMPV6} {others}"]
-    rules.append(f"{own} arp saddr ether {mac} arp saddr ip {address} accept")
-    return PortChain(vni=vni, ifname=ifname, rules=(*rules, f"{own} goto nameless", "goto drop_spoofed"))
+    rules.append(f"arp saddr ether {mac} arp saddr ip {address} accept")
+    return PortChain(vni=vni, ifname=ifname, rules=(*rules, "goto nameless"))
 
 
 def _errors(word: str, right: str) -> tuple[str, str]:

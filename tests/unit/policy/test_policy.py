@@ -142,24 +142,24 @@ def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
         rules=(
             f"{own} ip saddr {ADDRESS} ip protocol != 1 meta mark set 0x4e54 accept",
             f"{own} ip6 saddr {ADDRESS6} meta l4proto != 58 meta mark set 0x4e54 accept",
-            f"{own} ip saddr {ADDRESS} ip frag-off & 8191 != 0 meta mark set 0x4e54 accept",
-            f"{own} ip6 saddr {ADDRESS6} frag frag-off != 0 meta mark set 0x4e54 accept",
-            f"{own} ip6 saddr fe80::400:ff:fe00:1 frag frag-off != 0 meta mark set 0x4e54 accept",
-            f"frag frag-off != 0 {own} goto nameless",
+            f"ether saddr != {ENI.mac} goto drop_spoofed",
+            f"ip saddr {ADDRESS} ip frag-off & 8191 != 0 meta mark set 0x4e54 accept",
+            f"ip6 saddr {ADDRESS6} frag frag-off != 0 meta mark set 0x4e54 accept",
+            "ip6 saddr fe80::400:ff:fe00:1 frag frag-off != 0 meta mark set 0x4e54 accept",
+            "frag frag-off != 0 goto nameless",
             "icmp type 5 goto drop_spoofed",
-            f"icmp type @icmp_errors {own} ip saddr {ADDRESS} ip frag-off & 16383 == 0 @th,192,32 0xa000005"
+            f"icmp type @icmp_errors ip saddr {ADDRESS} ip frag-off & 16383 == 0 @th,192,32 0xa000005"
             " meta mark set 0x4e54 accept",
             "icmp type @icmp_errors goto drop_spoofed",
-            f"icmpv6 type @icmpv6_errors {own} ip6 saddr {ADDRESS6} exthdr frag 0"
+            f"icmpv6 type @icmpv6_errors ip6 saddr {ADDRESS6} exthdr frag 0"
             " @th,256,128 0x20010db8000000000000000000000005 meta mark set 0x4e54 accept",
             "icmpv6 type @icmpv6_errors goto drop_spoofed",
-            f"{own} ip saddr {ADDRESS} meta mark set 0x4e54 accept",
-            f"{own} ip6 saddr {ADDRESS6} meta mark set 0x4e54 accept",
-            f"{own} ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
-            f"{own} ip6 saddr :: meta mark set 0x4e54 accept",
-            f"{own} arp saddr ether {ENI.mac} arp saddr ip {ADDRESS} accept",
-            f"{own} goto nameless",
-            "goto drop_spoofed",
+            f"ip saddr {ADDRESS} meta mark set 0x4e54 accept",
+            f"ip6 saddr {ADDRESS6} meta mark set 0x4e54 accept",
+            "ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
+            "ip6 saddr :: meta mark set 0x4e54 accept",
+            f"arp saddr ether {ENI.mac} arp saddr ip {ADDRESS} accept",
+            "goto nameless",
         ),
     )
 
