@@ -150,6 +150,7 @@ class Compilation:
             view, before, changed = self._views.refresh(vni, owed, host, phases)
         except Exception as error:  # see _problem_of
             self._problems.compiled(vni, VIEW, _problem_of(error))
+            self._numbers.settle(vni, target.holds)  # those that were chosen for nothing
             return frozenset()
         self._problems.compiled(vni, VIEW, "")
         del self._owed[vni]

@@ -1,4 +1,4 @@
-"""Numbers that a host chooses by itself: conntrack zones, and VRFs of interfaces that routes lead to.
+"""Numbers that a host chooses by itself: conntrack zones, and VRFs of inlets and of single subnets.
 
 They are remembered in the kernel, from where a restarted agent learns them.
 """
@@ -10,10 +10,10 @@ from typing import Final
 
 from netorch.compiler.base import Inlet
 from netorch.errors import CompileError
-from netorch.model.vpc import TABLE_NUMBER_LAST
+from netorch.model.vpc import TABLE_NUMBER_LAST, Subnet
 from netorch.state.base import OVERLAY, KernelObject, Key, link_key
-from netorch.state.link import CableEnd
-from netorch.state.names import INLET_NUMBER_LAST, is_inlet, vni_of_ifname, vrf_number, vxlan_name
+from netorch.state.link import CableEnd, TapPort, VethPort
+from netorch.state.names import INLET_NUMBER_LAST, is_inlet, vni_of_ifname, vrf_name, vrf_number, vxlan_name
 from netorch.state.nft import VPC_TABLE, ZONES, NftElement
 
 ZONE_LAST: Final = 0xFFFF
@@ -84,41 +84,57 @@ class Zones:
         self._last = zone
 
 
-class InletNumbers:
-    """The numbers of inlets' VRFs: a VPC has those above its route tables'."""
+class VrfNumbers:
+    """The numbers of VRFs above those of route tables: of inlets, and of subnets that have a VRF apart from their table's."""
 
     def __init__(self) -> None:
-        self._of: dict[int, dict[str, int]] = {}  # VNI -> inlet -> number
+        self._of: dict[int, dict[str, int]] = {}  # VNI -> inlet, or id of a subnet -> number
+        self._of_ports: dict[int, dict[str, int]] = {}  # VNI -> port -> number of the VRF that the kernel shows it in
 
     def learn(self, obj: KernelObject) -> None:
         """Note what the kernel holds, unless it contradicts what is known already."""
-        if isinstance(obj, CableEnd) and is_inlet(obj.ifname):
-            known, number = self._of.setdefault(obj.vni, {}), vrf_number(obj.vrf)
-            if number > TABLE_NUMBER_LAST and number not in known.values():
+        number = vrf_number(obj.vrf) if isinstance(obj, CableEnd | VethPort | TapPort) else 0
+        if not TABLE_NUMBER_LAST < number <= INLET_NUMBER_LAST:
+            return
+        if isinstance(obj, VethPort | TapPort):
+            self._of_ports.setdefault(obj.vni, {})[obj.ifname] = number
+        elif isinstance(obj, CableEnd) and is_inlet(obj.ifname):
+            known = self._of.setdefault(obj.vni, {})
+            if number not in known.values():
                 known.setdefault(obj.ifname, number)
 
-    def of(self, device: str) -> int:
+    def of_inlet(self, device: str) -> int:
         """Return the number of an inlet's VRF, chosen now if it has none. Raises CompileError when all are taken."""
-        known = self._of.setdefault(vni_of_ifname(device), {})
-        if device not in known:
+        return self._number(vni_of_ifname(device), device, ())
+
+    def of_subnet(self, subnet: Subnet, ports: Collection[str]) -> int:
+        """Return the number of the VRF in which a subnet's ports are, chosen now if it has none. Raises CompileError."""
+        return self._number(subnet.vni, subnet.id, ports)
+
+    def _number(self, vni: int, name: str, ports: Collection[str]) -> int:
+        known, shown = self._of.setdefault(vni, {}), self._of_ports.get(vni, {})
+        if name not in known:
             taken = set(known.values())
-            number = next((n for n in range(TABLE_NUMBER_LAST + 1, INLET_NUMBER_LAST + 1) if n not in taken), None)
+            last = [shown[port] for port in ports if port in shown and shown[port] not in taken]
+            free = (n for n in range(TABLE_NUMBER_LAST + 1, INLET_NUMBER_LAST + 1) if n not in taken | set(shown.values()))
+            number = last[0] if last else next(free, None)
             if number is None:
                 most = INLET_NUMBER_LAST - TABLE_NUMBER_LAST
-                raise CompileError(
-                    f"{most} interfaces of the VPC have routes to them here, and no more can; move some to other hosts"
-                )
-            known[device] = number
-        return known[device]
+                what = f"{most} interfaces and subnets of the VPC have a VRF of their own here, and no more can"
+                raise CompileError(f"{what}; move some to other hosts")
+            known[name] = number
+        return known[name]
 
     def settle(self, vni: int, holds: Holds) -> bool:
-        """Give back the numbers of inlets that are gone; return whether there are any."""
-        known = self._of.get(vni, {})
-        gone = [device for device in known if not _is_in_use(device, holds)]
-        for device in gone:
-            del known[device]
-        if not known:
-            self._of.pop(vni, None)
+        """Give back the numbers of VRFs that are gone; return whether there are any."""
+        known, shown = self._of.get(vni, {}), self._of_ports.get(vni, {})
+        gone = [number for number in {*known.values(), *shown.values()} if not holds(link_key(vrf_name(vni, number)))]
+        for numbers in (known, shown):
+            for name in [name for name, number in numbers.items() if number in gone]:
+                del numbers[name]
+        for of in (self._of, self._of_ports):
+            if not of.get(vni, True):
+                del of[vni]
         return bool(gone)
 
 
@@ -127,12 +143,12 @@ class Numbers:
 
     def __init__(self) -> None:
         self.zones = Zones()
-        self._inlets = InletNumbers()
+        self._vrfs = VrfNumbers()
 
     def learn(self, obj: KernelObject) -> None:
         """Note what the kernel holds."""
         self.zones.learn(obj)
-        self._inlets.learn(obj)
+        self._vrfs.learn(obj)
 
     def zone_of(self, vni: int) -> int:
         """Return a VPC's zone. Raises CompileError."""
@@ -140,12 +156,16 @@ class Numbers:
 
     def inlet(self, device: str) -> Inlet:
         """Return what an inlet has of its own. Raises CompileError."""
-        return Inlet(number=self._inlets.of(device), zone=self.zones.of(device))
+        return Inlet(number=self._vrfs.of_inlet(device), zone=self.zones.of(device))
+
+    def vrf_of_subnet(self, subnet: Subnet, ports: Collection[str]) -> int:
+        """Return the number of the VRF that a subnet has apart from its table's. Raises CompileError."""
+        return self._vrfs.of_subnet(subnet, ports)
 
     def settle(self, vni: int, holds: Holds) -> bool:
-        """Give back the numbers of devices that are gone; return whether another inlet of the VPC may have one of them."""
+        """Give back the numbers of devices that are gone; return whether another VRF of the VPC may have one of them."""
         self.zones.settle(vni, holds)
-        return self._inlets.settle(vni, holds)
+        return self._vrfs.settle(vni, holds)
 
 
 def _is_in_use(device: str, holds: Holds) -> bool:

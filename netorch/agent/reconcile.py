@@ -19,6 +19,7 @@ from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
+from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
@@ -193,7 +194,8 @@ class Reconciler:
             if self.slices[slice_id].empty:
                 del self.slices[slice_id]
             elif freed:
-                self._records.dirty.mark(slice_id, Middlebox)  # one that found no number may have it now
+                for kind in (Middlebox, RouteTable):  # what found no number may have it now
+                    self._records.dirty.mark(slice_id, kind)
         return applied
 
     def pending(self) -> list[Op]:

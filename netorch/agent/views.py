@@ -30,9 +30,10 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
-from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
+from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.routing.effective import ranges_of
@@ -58,17 +59,10 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
     return tuple(found)
 
 
-def _local_tables(records: VpcRecords, phases: Phases) -> tuple[LocalTable, ...]:
-    return local_tables(records.vpc.record, _tables_in_use(records, phases))
-
-
-def _table_routes(records: VpcRecords, phases: Phases) -> tuple[TableRoutes, ...]:
-    used = [table for table in _tables_in_use(records, phases) if table.routes]
-    if not used:
-        return ()
-    lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
-    targets = {route.target for table in used for route in table.routes}
-    return table_routes(records.vpc.record, used, {target for target in targets if _takes_packets(records, target)}, lists)
+def _subnets_here(records: VpcRecords, phases: Phases) -> list[Subnet]:
+    """Return the subnets of the interfaces here. Raises MissingRecord."""
+    ids = {_needed(records, NetworkInterface, eni_id).subnet for eni_id in phases}
+    return [_needed(records, Subnet, subnet_id) for subnet_id in sorted(ids)]
 
 
 def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
@@ -82,7 +76,7 @@ def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
     main = records.main_table()
     if main is None:
         raise MissingRecord("the record of the main route table is missing")
-    named = {_needed(records, Subnet, _needed(records, NetworkInterface, eni_id).subnet).route_table for eni_id in phases}
+    named = {subnet.route_table for subnet in _subnets_here(records, phases)}
     used = [_needed(records, RouteTable, table_id) for table_id in sorted(named - {"", main.id})]
     old = [table for table in used if not table.number]
     if old and any(table.routes for table in (main, *old)):
@@ -116,8 +110,6 @@ _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, GatewayMapping}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
-    LocalTable: (_OF_TABLES, _local_tables),
-    TableRoutes: (_OF_ROUTES, _table_routes),
 }
 
 
@@ -132,7 +124,8 @@ class Views:
         self._records = records
         self._numbers = numbers
         self._others = self.known if others is None else others
-        self._inputs = inputs - {HostView} | {Vpc, LocalEni, Peer, RoutesToPeer}
+        # In an order, in which numbers are chosen: the same each time.
+        self._inputs = sorted(inputs - {HostView} | {Vpc, LocalEni, Peer, RoutesToPeer}, key=lambda kind: kind.__name__)
 
     def refresh(
         self, vni: int, kinds: Set[type], host: HostView, phases: Phases
@@ -193,6 +186,27 @@ class Views:
                 underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
                 yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
 
+    def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
+        """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
+        records = self._records.vpcs[vni]
+        used, subnets = _tables_in_use(records, phases), _subnets_here(records, phases)
+        apart = {}
+        for subnet in subnets_apart(records.vpc.record, used, subnets):
+            ports = [port_name(eni_id) for eni_id in phases if _needed(records, NetworkInterface, eni_id).subnet == subnet.id]
+            apart[subnet.id] = self._numbers.vrf_of_subnet(subnet, ports)
+        return local_tables(records.vpc.record, used, subnets, apart)
+
+    def table_routes(self, vni: int, phases: Phases) -> tuple[TableRoutes, ...]:
+        """Return the routes of these tables. Raises MissingRecord, CompileError."""
+        records = self._records.vpcs[vni]
+        used = _tables_in_use(records, phases)
+        targets = {route.target for table in used for route in table.routes}
+        if not targets:
+            return ()
+        lists = {list_id: stored.record for list_id, stored in records.of(PrefixList).items()}
+        available = {target for target in targets if _takes_packets(records, target)}
+        return table_routes(records.vpc.record, used, self.local_tables(vni, phases), available, lists)
+
     def identities(self, vni: int, _phases: Phases) -> Iterable[Identity]:
         """Return the sets of groups of a VPC's mappings."""
         return sorted(map(Identity, self._records.groups_of(vni)))
@@ -217,7 +231,7 @@ class Views:
     def routes_to_peers(self, vni: int, phases: Phases) -> Iterable[RoutesToPeer]:
         """Return what a VPC's tables lead to its active peers. Raises MissingRecord, CompileError."""
         peers, records = self._records.peerings.of(vni), self._records.vpcs[vni]
-        return routes_to_peers(records.vpc.record, _table_routes(records, phases), peers) if peers else ()
+        return routes_to_peers(records.vpc.record, self.table_routes(vni, phases), peers) if peers else ()
 
     def routes_from_peers(self, vni: int, _phases: Phases) -> Iterable[RoutesFromPeer]:
         """Yield what peers' tables lead to a VPC, as of the last view of each peer."""
@@ -235,6 +249,8 @@ class Views:
 # What is made with more than the VPC's own records.
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
     Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
+    LocalTable: (_OF_TABLES, Views.local_tables),
+    TableRoutes: (_OF_ROUTES, Views.table_routes),
     Identity: (frozenset({Identity}), Views.identities),
     Middlebox: (frozenset({Middlebox, Phase}), Views.middleboxes),
     PeerIdentity: (frozenset({PeerIdentity}), Views.peer_identities),

@@ -87,19 +87,23 @@ class LocalTable(msgspec.Struct, frozen=True, kw_only=True):
 
     Of its routes it says only what the ways to the VPC's own addresses depend on; `TableRoutes` has them all. A table without an
     id is what packets from elsewhere meet: the VPC's first VRF, where it is not the main table's. It has the local routes only.
+    A subnet whose own range the table routes elsewhere has a VRF apart.
     """
 
     id: str
     number: int  # of the VRF
     is_main: bool = False
     overrides: tuple[Prefix, ...] = ()  # inside the VPC's ranges, which it routes elsewhere than to the interfaces there
+    subnet: str = ""  # the one that the VRF is for, if it is for a single one
+    own: tuple[Prefix, ...] = ()  # that subnet's ranges
 
     def leads_to(self, address: str) -> bool:
         """Return whether an address of the VPC is reached by the table as what it is."""
         if not self.overrides:
             return True
         version, value = parse_ip(address)
-        return not any(prefix.holds(version, value) for prefix in self.overrides)
+        elsewhere, own = (any(prefix.holds(version, value) for prefix in found) for found in (self.overrides, self.own))
+        return own or not elsewhere
 
 
 class TableRoutes(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,9 +261,10 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
 
     def vrf_of(self, subnet: Subnet) -> str:
         """Return the name of the VRF of a subnet's route table, in which the subnet's ports are."""
-        tables, wanted = self.of(LocalTable), subnet.route_table
-        main = next(table.number for table in tables if table.is_main)
-        return vrf_name(self.vni, next((table.number for table in tables if wanted and table.id == wanted), main))
+        apart = [table for table in self.of(LocalTable) if table.subnet == subnet.id]
+        shared = [table for table in self.of(LocalTable) if not table.subnet]
+        named = [table for table in shared if table.id and table.id == subnet.route_table]
+        return vrf_name(self.vni, (apart or named or [table for table in shared if table.is_main])[0].number)
 
     def tables_to(self, address: str) -> Iterator[int]:
         """Yield the routing tables with a route to an address of the VPC: one for each VRF whose route table leads there."""

@@ -6,37 +6,73 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 from netorch.compiler.base import LocalTable, RoutesToPeer, TableRoutes
 from netorch.model.addr import Prefix
-from netorch.model.routing.effective import effective, overrides
+from netorch.model.routing.effective import effective, is_within, overrides, ranges_of_subnet
 from netorch.model.security import PrefixList
-from netorch.model.vpc import RouteTable, Vpc
+from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.state.names import MAIN_NUMBER
 
 
-def local_tables(vpc: Vpc, used: Iterable[RouteTable]) -> tuple[LocalTable, ...]:
-    """Return the tables that have a VRF, for those in use; one of these, if any, is the main table."""
-    found = []
+def subnets_apart(vpc: Vpc, used: Collection[RouteTable], subnets: Iterable[Subnet]) -> list[Subnet]:
+    """Return which of the subnets need a VRF of their own: those whose table routes their own range elsewhere."""
+    inside = {table.id: overrides(vpc, table.routes) for table in used if table.routes}
+    return [
+        subnet
+        for subnet in subnets
+        if any(is_within(inside.get(_table_of(subnet, used).id, ()), own) for own in ranges_of_subnet(subnet))
+    ]
+
+
+def local_tables(
+    vpc: Vpc, used: Collection[RouteTable], subnets: Collection[Subnet] = (), apart: Mapping[str, int] | None = None
+) -> tuple[LocalTable, ...]:
+    """Return the tables that have a VRF, for those in use; one of these, if any, is the main table.
+
+    `subnets` are those of interfaces here. `apart` has the numbers of the VRFs of those that need one of their own, by id.
+    """
+    found, apart = [], apart or {}
     for table in used:
         inside = overrides(vpc, table.routes) if table.routes else ()
-        found.append(LocalTable(id=table.id, number=_vrf_number(table, inside), is_main=table.main, overrides=inside))
+        here = [subnet for subnet in subnets if _table_of(subnet, used) is table]
+        if not here or any(subnet.id not in apart for subnet in here):
+            found.append(LocalTable(id=table.id, number=_vrf_number(table, inside), is_main=table.main, overrides=inside))
+        for subnet in here:
+            if subnet.id in apart:
+                own = ranges_of_subnet(subnet)
+                outside = tuple(prefix for prefix in inside if not is_within(own, prefix))
+                number = apart[subnet.id]
+                found.append(
+                    LocalTable(id=table.id, number=number, is_main=table.main, overrides=outside, subnet=subnet.id, own=own)
+                )
     first = () if any(table.number == 0 for table in found) else (LocalTable(id="", number=0),)
     return (*first, *found)
 
 
 def table_routes(
-    vpc: Vpc, used: Iterable[RouteTable], available: Container[str], lists: Mapping[str, PrefixList]
+    vpc: Vpc,
+    used: Iterable[RouteTable],
+    local: Iterable[LocalTable],
+    available: Container[str],
+    lists: Mapping[str, PrefixList],
 ) -> tuple[TableRoutes, ...]:
-    """Return the routes in force in the tables in use that have any but local ones.
+    """Return the routes in force in the VRFs of the tables in use that have any but local ones.
 
     `available` and `lists` are those of netorch.model.routing.effective.
     """
+    tables = {table.id: table for table in used}
     return tuple(
         TableRoutes(
-            number=_vrf_number(table, overrides(vpc, table.routes)),
-            routes=effective(vpc, table.routes, available=available, lists=lists),
+            number=vrf.number,
+            routes=effective(vpc, tables[vrf.id].routes, available=available, lists=lists, own=vrf.own),
         )
-        for table in used
-        if table.routes
+        for vrf in local
+        if vrf.id and tables[vrf.id].routes
     )
+
+
+def _table_of(subnet: Subnet, used: Iterable[RouteTable]) -> RouteTable:
+    """Return a subnet's table among those in use, which the main one is."""
+    named = [table for table in used if subnet.route_table and table.id == subnet.route_table]
+    return named[0] if named else next(table for table in used if table.main)
 
 
 def routes_to_peers(vpc: Vpc, tables: Iterable[TableRoutes], peers: Mapping[int, str]) -> Iterator[RoutesToPeer]:

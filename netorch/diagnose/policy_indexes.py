@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
-from netorch.model.routing.effective import effective, overrides, ranges_of
+from netorch.model.routing.effective import effective, overrides, ranges_of, ranges_of_subnet
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
@@ -48,7 +48,7 @@ def paths_of(records: VpcRecords) -> Paths:
     for subnet in records.each(Subnet):
         table = records.one(RouteTable, subnet.route_table) or main
         if table is not None and overrides(vpc, table.routes):
-            found = effective(vpc, table.routes, available=available, lists={})
+            found = effective(vpc, table.routes, available=available, lists={}, own=ranges_of_subnet(subnet))
             routes[subnet.id] = tuple(route for route in found if any(own.contains(route.prefix) for own in ranges))
     return Paths(routes, interfaces)
 
@@ -64,7 +64,8 @@ def paths_between(connection: str, *vpcs: VpcRecords) -> Paths:
         for subnet in records.each(Subnet):
             table = records.one(RouteTable, subnet.route_table) or main
             if table is not None:
-                routes[subnet.id] = effective(records.vpc.record, table.routes, available=available, lists=lists)
+                own = ranges_of_subnet(subnet)
+                routes[subnet.id] = effective(records.vpc.record, table.routes, available=available, lists=lists, own=own)
     return Paths(routes, interfaces, connection)
 
 

@@ -8,7 +8,7 @@ from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.packet import Packet
-from netorch.model.routing.effective import effective, is_reserved, route_of
+from netorch.model.routing.effective import effective, is_reserved, ranges_of_subnet, route_of
 from netorch.model.routing.target import BLACKHOLE, LOCAL
 from netorch.model.rule_text import traffic_text
 from netorch.model.security import ACL_NUMBER_LAST, AclEntry, Direction, NetworkAcl, SecurityGroup
@@ -146,10 +146,12 @@ def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Ex
     """Return the explanation of a packet that a route table sends to nothing, if the records have such a route."""
     sender = at_port_of(index, found.hops[-1].devices[0])
     table = index.table_of(sender.subnet) if sender is not None else None
-    if table is None or table.vni != vpc.vni:
+    if sender is None or table is None or table.vni != vpc.vni:
         return None
     everything = {route.target for route in table.routes}
-    route = route_of(effective(vpc, table.routes, available=everything, lists=index.prefix_lists), packet.destination)
+    own = ranges_of_subnet(index.subnets[sender.subnet])
+    found_routes = effective(vpc, table.routes, available=everything, lists=index.prefix_lists, own=own)
+    route = route_of(found_routes, packet.destination)
     if route is None or route.target == LOCAL:
         return None
     advice = "let the route lead elsewhere" if route.target == BLACKHOLE else "replace the route, or bring its target back"

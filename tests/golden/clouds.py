@@ -12,6 +12,7 @@ from netorch.compiler.base import (
     HostView,
     LocalEni,
     LocalPeer,
+    LocalTable,
     Peer,
     Phase,
     RoutesFromPeer,
@@ -22,14 +23,14 @@ from netorch.compiler.base import (
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import Objects, compile_host, compile_slice
-from netorch.compiler.tables import local_tables, routes_to_peers, table_routes
+from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.compiler.vrf import VrfCompiler
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Mapping, Move, MoveDirection, Seat
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.seats import seat_for
-from netorch.model.vpc import RouteTable, Subnet, Vpc, VpcRoute
+from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
 from tests.views import make_view
 
@@ -177,11 +178,10 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
     here = [peer for peer in cloud.peers_of(vpc) if _is_here(peer, host)]
     if not here and not _is_here(vpc, host):
         return None
-    record, tables = vpc.record(), [vpc.table(name) for name in _used(vpc, host)]
     return make_view(
         host_view(cloud, host),
-        record,
-        tables=local_tables(record, tables),
+        vpc.record(),
+        tables=_tables(vpc, host),
         routes=_routes(cloud, vpc, host),
         peers=[*_peer_inputs(cloud, vpc, host, here)],
         subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
@@ -204,10 +204,19 @@ def _used(vpc: VpcCase, host: str) -> list[str]:
     return sorted({"", *local}) if local else []
 
 
+def _tables(vpc: VpcCase, host: str) -> tuple[LocalTable, ...]:
+    """Return the tables with a VRF; subnets that need one of their own have the numbers from 201 on."""
+    record, used = vpc.record(), [vpc.table(name) for name in _used(vpc, host)]
+    here = [vpc.subnet(name) for name in sorted({case.subnet for case in vpc.enis.values() if _phase(case, host) is not None})]
+    apart = {subnet.id: number for number, subnet in enumerate(subnets_apart(record, used, here), TABLE_NUMBER_LAST + 1)}
+    return local_tables(record, used, here, apart)
+
+
 def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
     targets = {vpc.eni(name).id for name in vpc.enis} | {connection_id(vpc.vni, peer.vni) for peer in cloud.peers_of(vpc)}
     targets |= {vpc.gateway_id} if vpc.seats else set()
-    return [*table_routes(vpc.record(), [vpc.table(name) for name in _used(vpc, host)], targets, {})]
+    used = [vpc.table(name) for name in _used(vpc, host)]
+    return [*table_routes(vpc.record(), used, _tables(vpc, host), targets, {})]
 
 
 def _peer_inputs(

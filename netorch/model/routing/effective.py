@@ -6,7 +6,7 @@ the CIDRs of a prefix list), and what gateways have learned (propagated routes).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -16,7 +16,7 @@ from netorch.model.addr import Prefix, parse_ip, parse_prefix
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.target import BLACKHOLE, LOCAL, REPLACES_LOCAL, Target, target_of
 from netorch.model.security import PrefixList
-from netorch.model.vpc import Vpc, VpcRoute
+from netorch.model.vpc import Subnet, Vpc, VpcRoute
 
 # EC2's own services. No route leads there, and a wider one does not reach them.
 RESERVED: Final = (parse_prefix("169.254.168.0/22"), parse_prefix("fd00:ec2::/32"))
@@ -60,6 +60,11 @@ def ranges_of(vpc: Vpc) -> list[Prefix]:
     return [parse_prefix(text) for text in vpc.cidrs + vpc.ipv6_cidrs]
 
 
+def ranges_of_subnet(subnet: Subnet) -> tuple[Prefix, ...]:
+    """Return a subnet's own ranges, one of each IP version that it has."""
+    return tuple(parse_prefix(text) for text in (subnet.cidr, subnet.ipv6_cidr) if text)
+
+
 def effective(
     vpc: Vpc,
     routes: Iterable[VpcRoute],
@@ -67,17 +72,19 @@ def effective(
     available: Container[str],
     lists: Mapping[str, PrefixList],
     learned: Iterable[Learned] = (),
+    own: Collection[Prefix] = (),
 ) -> tuple[Effective, ...]:
     """Return the routes in force in a table, one per prefix, in the order of prefixes.
 
     `routes` are the table's own, `available` the ids of the targets that can take packets now: the route to another one is a
-    black hole, and it still wins. `lists` holds the VPC's prefix lists by id. Cost: O(n log n) of the routes.
+    black hole, and it still wins. `lists` holds the VPC's prefix lists by id. `own` are the ranges of the subnet that sends:
+    EC2 routes what leaves a subnet, so these are local whatever the table says. Cost: O(n log n) of the routes.
     """
     ranges = ranges_of(vpc)
-    found = {prefix: Effective(prefix, LOCAL, Origin.LOCAL) for prefix in ranges}
+    found = {prefix: Effective(prefix, LOCAL, Origin.LOCAL) for prefix in (*ranges, *own)}
     for route in _by_preference(routes, lists, learned):
-        inside = any(own.contains(route.prefix) for own in ranges)
-        if is_reserved(route.prefix) or (inside and not _beats_local(route)):
+        inside = is_within(ranges, route.prefix)
+        if is_reserved(route.prefix) or (inside and not _beats_local(route)) or is_within(own, route.prefix):
             continue
         known = found.get(route.prefix)
         if known is None or known.origin is Origin.LOCAL:
@@ -87,11 +94,16 @@ def effective(
     return tuple(_alive(found[prefix], available) for prefix in sorted(found))
 
 
+def is_within(ranges: Iterable[Prefix], prefix: Prefix) -> bool:
+    """Return whether one of the ranges holds a prefix."""
+    return any(wide.contains(prefix) for wide in ranges)
+
+
 def overrides(vpc: Vpc, routes: Iterable[VpcRoute]) -> tuple[Prefix, ...]:
     """Return the prefixes inside a VPC's ranges that a table routes to something else than what has their addresses, in order."""
     ranges = ranges_of(vpc)
     found = _static(route for route in routes if not route.destination.startswith(LIST_PREFIX))
-    return tuple(sorted(r.prefix for r in found if _beats_local(r) and any(own.contains(r.prefix) for own in ranges)))
+    return tuple(sorted(r.prefix for r in found if _beats_local(r) and is_within(ranges, r.prefix)))
 
 
 def route_of(routes: Iterable[Effective], address: str) -> Effective | None:

@@ -252,7 +252,7 @@ def test_an_interface_without_a_number_for_its_inlet_is_a_black_hole_and_its_vpc
     reconciler = shop.world.agents["hv3"].reconciler
     problems = reconciler.problems
     assert reconciler.in_force(shop.vni), "connections that rules no longer permit end, and interfaces move"
-    assert f"routes to {second} are black holes on this host: 1 interfaces of the VPC have" in problems[shop.vni]
+    assert f"routes to {second} are black holes on this host: 1 interfaces and subnets of the VPC have" in problems[shop.vni]
     assert shop.ways("hv3") == {DST: to_inlet_name(shop.vni, first), DST6: BLACKHOLE}
     shop.world.run(shop.subnet, "hv3")
     shop.world.settle(3)

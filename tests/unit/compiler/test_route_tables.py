@@ -66,8 +66,8 @@ def view(*routes: tuple[str, str], vpc: Vpc = VPC, main: tuple[tuple[str, str], 
         vpc,
         subnets=[APP, WEB],
         local=[local(APP, 4), local(WEB, 5)],
-        tables=local_tables(vpc, tables),
-        routes=table_routes(vpc, tables, frozenset(), {}),
+        tables=(found := local_tables(vpc, tables)),
+        routes=table_routes(vpc, tables, found, frozenset(), {}),
     )
 
 
@@ -192,8 +192,8 @@ def test_a_main_table_with_a_number_keeps_its_vrf_and_leaves_the_first_one_to_lo
         VPC,
         subnets=[APP, WEB],
         local=[local(APP, 4), local(WEB, 5)],
-        tables=local_tables(VPC, [closed]),
-        routes=table_routes(VPC, [closed], frozenset(), {}),
+        tables=(tables := local_tables(VPC, [closed])),
+        routes=table_routes(VPC, [closed], tables, frozenset(), {}),
     )
     assert {found.vrf_of(subnet) for subnet in (APP, WEB)} == {f"vrf{VNI}.1"}
     assert found.vrf == f"vrf{VNI}"

@@ -51,6 +51,7 @@ class Case(msgspec.Struct, kw_only=True):
     learned: tuple[Learned, ...] = ()
     vpc: Vpc = VPC
     available: frozenset[str] = ALIVE
+    own: str = ""  # the range of the sender's subnet, if that matters
 
 
 CASES = [
@@ -66,6 +67,18 @@ CASES = [
         says="If you've associated an IPv6 CIDR block with your VPC, your route tables contain a local route for it.",
         vpc=VPC6,
         ways={"fd00:1:0:1::4": "local", "fd00:2::4": "nothing"},
+    ),
+    Case(
+        says="Traffic for the MAC address of another network interface in the subnet uses layer 2: the rules do not apply to it.",
+        routes={"10.0.0.0/16": FW, "10.0.3.0/24": FW2, "0.0.0.0/0": IGW},
+        own="10.0.3.0/24",
+        ways={"10.0.3.4": "local", "10.0.4.4": FW, "8.8.8.8": IGW},
+    ),
+    Case(
+        says="The same of a subnet that the route table leads elsewhere for other subnets.",
+        routes={"10.0.3.0/24": FW2},
+        own="10.0.3.0/24",
+        ways={"10.0.3.4": "local", "10.0.4.4": "local"},
     ),
     Case(
         says="We use the most specific route that matches the traffic (longest prefix match).",
@@ -201,7 +214,8 @@ CASES = [
 def in_force(case: Case) -> tuple[Effective, ...]:
     routes = [VpcRoute(destination=destination, target=target) for destination, target in case.routes.items()]
     lists = {found.id: found for found in case.lists}
-    return effective(case.vpc, routes, available=case.available, lists=lists, learned=case.learned)
+    own = [parse_prefix(case.own)] if case.own else []
+    return effective(case.vpc, routes, available=case.available, lists=lists, learned=case.learned, own=own)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)

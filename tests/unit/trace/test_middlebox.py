@@ -36,13 +36,14 @@ from tests.unit.agent.world import World
 
 
 class Pass:
-    """Two interfaces whose subnet's table leads to an appliance for each other's address; the appliance has a table apart."""
+    """Two interfaces in two subnets of a table that leads to an appliance for both; the appliance has a table apart."""
 
     def __init__(self, path: Path, near: str, far: str, interval: str, *, apart: bool = True) -> None:
         self.world = World(path, "hv1", "hv2", "hv3")
         self.vpc, self.subnet = self.world.vpc("a")
         other = create_subnet(self.world.store, self.world.operator, self.vpc.id, name="b", cidr="10.0.1.0/24")
-        self.near, self.far = (self.world.run(self.subnet, host) for host in (near, far))
+        beyond = create_subnet(self.world.store, self.world.operator, self.vpc.id, name="c", cidr="10.0.2.0/24")
+        self.near, self.far = self.world.run(self.subnet, near), self.world.run(beyond, far)
         self.interval = self.world.run(other, interval)
         if apart:
             plain = RouteTable(id=make_id("rtb", self.vpc.vni, 1), vni=self.vpc.vni, name="plain", number=1)
@@ -52,7 +53,9 @@ class Pass:
         records = read_inventory(self.world.store).vpcs[self.vpc.vni]
         table = records.main_table()
         assert table is not None
-        self._put(msgspec.structs.replace(table, routes=(VpcRoute(destination=self.subnet.cidr, target=self.interval.eni.id),)))
+        target = self.interval.eni.id
+        routes = tuple(VpcRoute(destination=subnet.cidr, target=target) for subnet in (self.subnet, beyond))
+        self._put(msgspec.structs.replace(table, routes=routes))
         self.world.settle(3)
 
     def check(self, on: bool) -> None:

@@ -138,8 +138,11 @@ def test_a_route_that_leads_an_appliance_back_to_itself_is_a_loop() -> None:
 
 
 def test_a_replaced_local_route_leads_everything_through_the_appliance_but_what_is_for_it() -> None:
-    found = flows(stored(cloud(route_tables=tables(["10.0.0.0/16 via eni fw"], ["10.0.0.0/16 via eni fw"]))))
+    both = [*VPC.instances, InstanceDecl(name="a2", subnet="app")]
+    whole = ["10.0.0.0/16 via eni fw"]
+    found = flows(stored(cloud(route_tables=tables(whole, whole), instances=both)))
     assert {found["a d"], found["d a"]} == {("all", "fw", "")}
+    assert {found["a a2"], found["a2 a"]} == {DIRECT}, "what stays in a subnet meets no route table"
     assert {found["a fw"], found["fw a"]} == {DIRECT}
 
 

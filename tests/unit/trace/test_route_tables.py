@@ -57,7 +57,8 @@ def sent(packet: Packet, closed: dict[str, str], main: dict[str, str] | None = N
 
 
 def _with(view: VpcView, used: list[RouteTable]) -> VpcView:
-    made = {LocalTable: local_tables(view.vpc, used), TableRoutes: table_routes(view.vpc, used, frozenset(), {})}
+    local = local_tables(view.vpc, used)
+    made = {LocalTable: local, TableRoutes: table_routes(view.vpc, used, local, frozenset(), {})}
     return msgspec.structs.replace(view, inputs={**view.inputs, **made})
 
 
