@@ -145,7 +145,7 @@ class ConnectionTracker(Protocol):
 
 
 class Kernel(Protocol):
-    """One host's kernel: its underlay namespace and its overlay namespace, which is made when absent."""
+    """One host's kernel: its underlay namespace, its overlay namespace, which is made when absent, and those asked for."""
 
     @property
     def identity(self) -> str:
@@ -154,7 +154,7 @@ class Kernel(Protocol):
 
     @property
     def trackers(self) -> Mapping[str, ConnectionTracker]:
-        """Return connection tracking by namespace."""
+        """Return connection tracking by label of the namespace: of the overlay, and of the gateways that are there now."""
         ...
 
     def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:

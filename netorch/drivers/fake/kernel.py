@@ -57,12 +57,13 @@ class FakeKernel(Composition):
             *(make(host) for make in more),
         )
         super().__init__((self._bell, *fakes))
-        self.join(FakeNamespaces(host, self.join, self.leave))
+        self._trackers = {OVERLAY: tracker}
+        self.join(FakeNamespaces(host, self._trackers, self.join, self.leave))
 
     @property
     def trackers(self) -> Mapping[str, ConnectionTracker]:
         """Return connection tracking by namespace."""
-        return {OVERLAY: self.tracker}
+        return self._trackers
 
     @property
     def objects(self) -> dict[Key, KernelObject]:

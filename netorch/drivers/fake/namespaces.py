@@ -9,9 +9,11 @@ from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tc import FakeTc
+from netorch.drivers.fake.tracker import FakeTracker
 from netorch.drivers.namespaces import Namespaces
-from netorch.state.base import UNDERLAY
+from netorch.state.base import HOST_SLICE, UNDERLAY
 from netorch.state.link import Uplink
+from netorch.state.names import vni_of_netns
 from netorch.state.netns import Namespace
 from netorch.state.op import Delete, Op
 
@@ -19,8 +21,15 @@ from netorch.state.op import Delete, Op
 class FakeNamespaces(FakeDriver):
     """The fake of `netorch.drivers.namespaces`."""
 
-    def __init__(self, host: FakeHost, join: Callable[[Driver], None], leave: Callable[[Driver], None]) -> None:
+    def __init__(
+        self,
+        host: FakeHost,
+        trackers: dict[str, FakeTracker],
+        join: Callable[[Driver], None],
+        leave: Callable[[Driver], None],
+    ) -> None:
         super().__init__(host, UNDERLAY, Namespaces.kinds)
+        self._trackers = trackers
         self._join = join
         self._leave = leave
         self._drivers: dict[str, tuple[FakeDriver, ...]] = {}
@@ -51,6 +60,8 @@ class FakeNamespaces(FakeDriver):
         host = self.host
         drivers = (FakeSysctls(host, label), FakeRtnl(host, label), FakeTc(host, label), FakeNft(host, label, lambda _: None))
         self._drivers[label] = drivers
+        if vni_of_netns(label) != HOST_SLICE:
+            self._trackers[label] = FakeTracker(host)
         for driver in drivers:
             self._join(driver)
 
@@ -58,5 +69,6 @@ class FakeNamespaces(FakeDriver):
         inside = [obj for obj in self.host.objects.values() if obj.netns == namespace.label]
         self.host.devices |= {obj.ifname for obj in inside if isinstance(obj, Uplink)}
         self._events += [Gone(obj.key, obj.vni) for obj in inside if obj.vni != namespace.vni]
+        self._trackers.pop(namespace.label, None)
         for driver in self._drivers.pop(namespace.label):
             self._leave(driver)

@@ -9,7 +9,7 @@ import pytest
 
 from netorch.drivers.base import Gone, Lost, Seen
 from netorch.plan.diff import diff
-from netorch.state.base import OUTSIDE, KernelObject
+from netorch.state.base import OUTSIDE, OVERLAY, KernelObject
 from netorch.state.l3 import IPV6_METRIC, MAIN_TABLE, UNREACHABLE, Address, Neighbour, Route
 from netorch.state.link import LOOPBACK, AdminUp, CableEnd, Sysctl
 from netorch.state.names import outside_cable
@@ -18,6 +18,7 @@ from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete, Replace
 from netorch.state.sysctls import CABLE_V6, PORT_V4, device_sysctls, namespace_sysctls
 from tests.contract.kernel.stands import (
+    FLOW,
     LAST_ROUTE,
     MAC,
     PORT_MAC,
@@ -206,6 +207,18 @@ def test_what_somebody_deletes_in_a_namespace_is_an_event_and_comes_back(stand: 
     assert Create(victim) in ops
     assert stand.kernel.apply(ops) == []
     assert missing(stand.kernel, *ALL) == []
+
+
+def test_a_gateway_tracks_connections_of_its_own(stand: Stand) -> None:
+    create(stand.kernel, *ALL)
+    assert stand.kernel.trackers.keys() == {OVERLAY, NAT}
+    flow = msgspec.structs.replace(FLOW, zone=0)
+    stand.kernel.trackers[NAT].restore([flow])
+    assert stand.kernel.trackers[NAT].use().held == 1
+    assert [found.key for found in stand.kernel.trackers[NAT].flows(0)] == [flow.key]
+    assert stand.kernel.trackers[OVERLAY].use().held == 0
+    assert stand.kernel.apply([Delete(NAT_NAMESPACE)]) == []
+    assert stand.kernel.trackers.keys() == {OVERLAY}
 
 
 def test_a_table_is_replaced_and_keeps_its_elements(stand: Stand) -> None:

@@ -1,0 +1,91 @@
+"""The namespaces that a host has beside underlay and overlay, and the drivers of each."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+from netorch.drivers import netns
+from netorch.drivers.base import Driver
+from netorch.drivers.conntrack.flows import Conntrack
+from netorch.drivers.conntrack.tracker import Tracker
+from netorch.drivers.namespace_name import NamespaceNames
+from netorch.drivers.nft.tables import Nft
+from netorch.drivers.rtnl.driver import Rtnl
+from netorch.drivers.spaces import Spaces
+from netorch.drivers.sysctl import LOOK_EVERY_S, Sysctls
+from netorch.drivers.tc.driver import Tc
+from netorch.errors import KernelError
+from netorch.state.base import HOST_SLICE
+from netorch.state.names import vni_of_netns
+from netorch.state.owner import label_of, netns_name
+
+
+class FurtherNamespaces:
+    """Implements `netorch.drivers.namespaces.Furnisher`."""
+
+    def __init__(self, host: str, spaces: Spaces, names: NamespaceNames, trackers: dict[str, Tracker]) -> None:
+        """Take the host's open namespaces, their names, and its connection trackers, which those of gateways join."""
+        self._host = host
+        self._spaces = spaces
+        self._names = names
+        self._trackers = trackers
+        self._rtnl: dict[str, Rtnl] = {}  # by label
+        self._nft: dict[str, Nft] = {}
+
+    def labels(self) -> set[str]:
+        """Return the labels in the names in /run/netns that are this host's."""
+        return {label for name in os.listdir(netns.RUN_NETNS) if (label := label_of(name, self._host))}
+
+    def open(self, label: str) -> Sequence[Driver]:
+        """Return the drivers of a namespace, which is made when absent."""
+        name = netns_name(self._host, label)
+        fd = netns.make(name)
+        self._spaces.add(label, fd)
+        try:
+            drivers = self._drivers(label, fd)
+        except OSError as error:
+            self._spaces.remove(label)
+            raise KernelError(f"open namespace {name}", error.errno or 0, str(error)) from error
+        except KernelError:
+            self._spaces.remove(label)
+            raise
+        self._names.keep(name, fd)
+        return drivers
+
+    def empty(self, label: str) -> None:
+        """Give back the uplinks in a namespace, and delete the cables that lead out of it."""
+        try:
+            self._rtnl[label].empty()
+        except OSError as error:
+            raise KernelError(f"empty namespace {netns_name(self._host, label)}", error.errno or 0, str(error)) from error
+
+    def remove(self, label: str) -> None:
+        """Remove a namespace: its name, and what we hold of it."""
+        name = netns_name(self._host, label)
+        del self._rtnl[label], self._nft[label]
+        if label in self._trackers:
+            self._trackers.pop(label).close()
+        self._spaces.remove(label)
+        try:
+            self._names.remove(name)
+        except OSError as error:
+            raise KernelError(f"remove namespace {name}", error.errno or 0, str(error)) from error
+
+    def shared_tables(self) -> Iterator[Nft]:
+        """Yield the nftables of namespaces that VPCs share."""
+        return (nft for label, nft in self._nft.items() if not _is_gateway(label))
+
+    def _drivers(self, label: str, fd: int) -> Sequence[Driver]:
+        rtnl = self._rtnl[label] = Rtnl(label, self._spaces)
+        nft = self._nft[label] = Nft(label, fd)
+        if _is_gateway(label):
+            self._trackers[label] = Tracker(fd, Conntrack(fd), nft.commit)
+        # Only root of the host can set a gateway's sysctls, and there may be many gateways: each dump reads them.
+        look_every_s = math.inf if _is_gateway(label) else LOOK_EVERY_S
+        return Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft
+
+
+def _is_gateway(label: str) -> bool:
+    return vni_of_netns(label) != HOST_SLICE
