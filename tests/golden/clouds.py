@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from edges.internet import Internet
+from edges.outside import Outside
+from edges.skeleton import EdgeSkeleton
 from netorch.compiler.base import (
     Compiler,
     Gateway,
@@ -25,16 +28,17 @@ from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import Objects, compile_host, compile_slice
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.compiler.vrf import VrfCompiler
-from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Role, Uplink
 from netorch.model.ids import make_id
-from netorch.model.mapping import GatewayMapping, Mapping, Move, MoveDirection, Seat
+from netorch.model.mapping import GatewayMapping, Mapping, Move, MoveDirection, PublicMapping, Seat
+from netorch.model.outside.public import AddressPool
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.seats import seat_for
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
 from tests.views import make_view
 
-COMPILERS: Sequence[Compiler] = (VrfCompiler(), OverlayCompiler(), PortCompiler())
+COMPILERS: Sequence[Compiler] = (VrfCompiler(), OverlayCompiler(), PortCompiler(), EdgeSkeleton(), Outside(), Internet())
 
 
 class MoveCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,11 +84,26 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ipv6_cidrs: tuple[str, ...] = ()
     route_tables: dict[str, dict[str, str]] = {}
     seats: tuple[str, ...] = ()
+    public: dict[str, str] = {}  # public addresses with the private ones
 
     def record(self) -> Vpc:
         """Return the VPC as it is stored."""
         vpc_id = make_id("vpc", self.vni, 1)
         return Vpc(id=vpc_id, vni=self.vni, owner="o", name="v", cidrs=self.cidrs, ipv6_cidrs=self.ipv6_cidrs)
+
+    def translations(self) -> list[PublicMapping]:
+        """Return what public addresses stand for, as it is stored."""
+        return [
+            PublicMapping(
+                vni=self.vni,
+                address=address,
+                association=make_id("eipassoc", self.vni, number),
+                eni=make_id("eni", self.vni, number),
+                private_address=private,
+                pool="p",
+            )
+            for number, (address, private) in enumerate(sorted(self.public.items()))
+        ]
 
     def subnet(self, name: str) -> Subnet:
         """Return a subnet as it is stored."""
@@ -144,7 +163,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hosts by name with their VTEPs, VPCs, the VNIs of those that are active peers, and the hosts that do not answer.
 
-    `mtus` are those of hosts' underlays.
+    `mtus` are those of hosts' underlays. Hosts with an uplink are edges of one pair, which has the pools.
     """
 
     hosts: dict[str, str]
@@ -152,6 +171,8 @@ class CloudCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peerings: tuple[tuple[int, int], ...] = ()
     silent: tuple[str, ...] = ()
     mtus: dict[str, int] = {}
+    uplinks: dict[str, Uplink] = {}
+    pools: tuple[str, ...] = ()
 
     def peers_of(self, vpc: VpcCase) -> list[VpcCase]:
         """Return the active peers of a VPC."""
@@ -165,7 +186,11 @@ def connection_id(*vnis: int) -> str:
 
 def host_view(cloud: CloudCase, host: str) -> HostView:
     """Return what compilers see of a host."""
-    return HostView(host=Host(name=host, underlay=cloud.hosts[host]), underlay_ifname="eth0", underlay_mtu=1500)
+    uplink = cloud.uplinks.get(host)
+    role, pair = (Role.EDGE, "west") if uplink is not None else (Role.HYPERVISOR, "")
+    pools = (AddressPool(name="p", pair=pair, cidrs=cloud.pools),) if cloud.pools and pair else ()
+    record = Host(name=host, underlay=cloud.hosts[host], role=role, pair=pair, uplink=uplink)
+    return HostView(host=record, underlay_ifname="eth0", underlay_mtu=1500, pools=pools)
 
 
 def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
@@ -187,6 +212,7 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
         subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
         local=local,
         gateways=_gateways(cloud, vpc, host),
+        public=vpc.translations(),
     )
 
 

@@ -23,7 +23,10 @@ CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of interfaces, subnets and route tables, by name, of which VPCs are peers, or of which hosts do not answer."""
+    """A change of interfaces, subnets and route tables, by name, of which VPCs are peers, or of which hosts do not answer.
+
+    Public addresses are by VNI.
+    """
 
     name: str
     enis: dict[str, EniCase] = {}
@@ -31,6 +34,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route_tables: dict[str, dict[str, str]] = {}
     peerings: tuple[tuple[int, int], ...] | None = None
     silent: tuple[str, ...] | None = None
+    public: dict[int, dict[str, str]] = {}
 
 
 class Case(CloudCase, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +60,7 @@ def changed(vpc: VpcCase, step: Step) -> VpcCase:
         "enis": vpc.enis | _of(vpc.enis, step.enis),
         "subnets": vpc.subnets | _of(vpc.subnets, step.subnets),
         "route_tables": vpc.route_tables | _of(vpc.route_tables, step.route_tables),
+        "public": step.public.get(vpc.vni, vpc.public),
     }
     return msgspec.structs.replace(vpc, **changes)
 

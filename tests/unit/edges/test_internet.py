@@ -203,9 +203,9 @@ def test_ipv6_ranges_of_the_pairs_pools_pass_as_they_are() -> None:
     assert sorted(filters) == [
         f"flower dst_ip {RANGE6} pass",
         f"flower dst_mac {gateway_mac(gateway_of(5000))} src_ip {RANGE6} mirred egress redirect dev {near}",
-        "flower src_ip 2001:dead::/56 drop",
         f"flower src_ip {RANGE6} drop",
         f"flower src_ip {RANGE6} pass",
+        "flower src_ip 2001:dead::/56 drop",
     ]
     assert [obj.text() for obj in found if isinstance(obj, Route)] == [f"route {RANGE6} via fe80::4f:0:8 dev {far} metric 5000"]
 
