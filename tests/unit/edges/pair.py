@@ -10,12 +10,12 @@ from netorch.drivers.base import Underlay
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
-from netorch.model.mapping import GatewayMapping, PublicMapping, Seat
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Seat
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.outside.public import AddressPool
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
-from netorch.records.codec import encode
+from netorch.records.codec import decode_value, encode
 from tests.unit.agent.world import World
 
 POOL: Final = "198.51.100.0/24"
@@ -87,11 +87,12 @@ class Pair:
     def associate(self, vpc: Vpc, address: str, private: str) -> None:
         """Let a public address stand for a private one."""
         number = int(address.rpartition(".")[2])
+        found = self.world.store.get(keys.mapping(vpc.vni, private))
         public = PublicMapping(
             vni=vpc.vni,
             address=address,
             association=make_id("eipassoc", vpc.vni, number),
-            eni=make_id("eni", vpc.vni, number),
+            eni=decode_value(found.key, found.value, Mapping).eni if found is not None else make_id("eni", vpc.vni, number),
             private_address=private,
             pool="west",
         )
