@@ -128,13 +128,24 @@ class Session:
         return self.ids_of(kind, [text])[0]
 
     def ids_of(self, kind: str, texts: Sequence[str]) -> list[str]:
-        """Return the ids of all resources that were named, before anything is done with the first; a host goes by its name."""
+        """Return the ids of all resources that were named, before anything is done with the first; hosts and pools have names."""
+        from netorch.control.actions.outside.addresses import allocation_of
         from netorch.control.views.describe import resolve
+        from netorch.records.kinds import BY_PREFIX, Scope
 
-        if kind == "host":
+        scope = BY_PREFIX[kind].scope
+        if scope is Scope.OPERATOR:
             return list(dict.fromkeys(texts))
+        if scope is Scope.OWNER:
+            return list(dict.fromkeys(allocation_of(self.store, self.caller, text) for text in texts))
         inventory = self.around([(kind, text) for text in texts])
         return list(dict.fromkeys(resolve(inventory, self.caller, kind, text)[1].id for text in texts))
+
+    def beside(self, rows: Sequence[Mapping[str, Any]]) -> Inventory:
+        """Return the VPCs of rows that say of which VPC they are."""
+        from netorch.records.part import read_part
+
+        return read_part(self.store, [row["vni"] for row in rows if row.get("vni")])
 
     def view(self, vpc: str | None) -> Inventory:
         """Return the VPC that was named, with its hosts, or everything. Raises ApiError."""
@@ -273,13 +284,14 @@ def _names_in_lab(kind: str, options: Mapping[str, Any]) -> list[str]:
     from netorch.records.kinds import BY_PREFIX
 
     owner = ["--owner", options["owner"]] if options.get("owner") else []
-    command = [sys.executable, "-m", "netorch", "--lab", options["lab"], *owner, BY_PREFIX[kind].command, "list", "-o", "name"]
+    words = BY_PREFIX[kind].command.split()
+    command = [sys.executable, "-m", "netorch", "--lab", options["lab"], *owner, *words, "list", "-o", "name"]
     plain = {name: value for name, value in os.environ.items() if name != "_NETORCH_COMPLETE"}
     try:
         done = subprocess.run(command, env=plain, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE_S)
     except subprocess.TimeoutExpired:
         return []
-    return [path if kind == "host" else path.partition("/")[2] or path for path in done.stdout.split()]
+    return [path.partition("/")[2] or path for path in done.stdout.split()]
 
 
 host_option = click.option(
@@ -311,6 +323,11 @@ class _Switch(click.Option):
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         return " or ".join(map(repr, (*self.opts, *self.secondary_opts)))
+
+
+def public_option(words: str, help_text: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
+    """Return an option of two words about public addresses; None: neither was given."""
+    return click.option(words, cls=_Switch, default=None, help=help_text, **settings)
 
 
 def source_dest_option(**settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own

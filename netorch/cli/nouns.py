@@ -134,7 +134,9 @@ def add_list(
     ) -> None:
         rows = load(session, vpc, output)
         kept = [row for row in _matching(rows, conditions, columns) if _is_wanted(row, having, wanted)]
-        show_rows(kept if output in MACHINE else session.named(kept, session.view(vpc)), columns, output)
+        if output not in MACHINE:
+            kept = session.named(kept, session.view(vpc) if within_vpcs else session.beside(kept))
+        show_rows(kept, columns, output)
 
     options: list[Callable[[Any], Any]] = [
         pass_session,

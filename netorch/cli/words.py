@@ -16,6 +16,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "vpc": ("vpc", "Create, list, show and delete VPCs."),
     "subnet": ("subnet", "Create, list, show and delete subnets."),
     "route-table": ("route_table", "Create, list, show and delete route tables."),
+    "igw": ("igw", "Create, list, show and delete internet gateways."),
+    "address": ("address", "Allocate, associate, list, show and release public addresses; pools of them."),
     "peering": ("peering", "Request, accept, reject, list, show and delete peering connections."),
     "sg": ("sg", "Create, list, show and delete security groups and their rules."),
     "nacl": ("nacl", "Create, list, show and delete network ACLs and their entries."),
@@ -49,6 +51,12 @@ OPERATORS: Final = frozenset({"host", "quota", "status", "drift", "check", "doct
 # word of another command line -> ours; a word may be part of a longer one, e.g. `describe-instances`.
 _OTHERS: Final = {
     "acl": "nacl",
+    "addresses": "address",
+    "allocate-address": "address",
+    "eip": "address",
+    "elastic-ip": "address",
+    "floating-ip": "address",
+    "internet-gateway": "igw",
     "authorize": "add",
     "deploy": "apply",
     "describe": "show",

@@ -133,6 +133,21 @@ def _bad_cidr(text: str, example: str) -> Violation:
     return Violation(f"{text} has host bits set", f"write {network}")
 
 
+def public_cidr(text: str) -> Prefix | Violation:
+    """Return the prefix of a pool of public addresses, or what is wrong with it. Any range that can be routed will do."""
+    prefix = _cidr(text, 4, "198.51.100.0/24")
+    if isinstance(prefix, Violation):
+        return prefix
+    return next(
+        (
+            Violation(f"{text} overlaps {block}: {why}", "choose another range")
+            for block, why in _UNUSABLE_V4
+            if block.overlaps(prefix)
+        ),
+        prefix,
+    )
+
+
 def vpc_cidr(text: str) -> Prefix | Violation:
     """Return the prefix of a VPC's IPv4 CIDR, or what is wrong with it."""
     prefix = _cidr(text, 4, "10.0.0.0/16")

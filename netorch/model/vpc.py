@@ -25,7 +25,12 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A slice of a VPC's addresses. Its first four addresses and the last are reserved; the first of them is the router."""
+    """A slice of a VPC's addresses. Its first four addresses and the last are reserved; the first of them is the router.
+
+    Schema 2 added `public_on_launch`.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
@@ -34,6 +39,7 @@ class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
     ipv6_cidr: str = ""  # /64 or nothing
     route_table: str = ""  # rtb-...; nothing: whichever is the VPC's main table
     acl: str = ""  # acl-...; nothing: the VPC's default ACL
+    public_on_launch: bool = False  # whether an instance gets a public address with its own interface; EC2's MapPublicIpOnLaunch
     tags: Tags = {}
 
 

@@ -14,7 +14,6 @@ import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
-from netorch.model.outside.public import AddressPool
 from netorch.model.status import HostMtu
 from netorch.records.kinds import BY_TYPE
 from netorch.records.valid import members, outside
@@ -30,7 +29,6 @@ _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     Mapping: members.check_mapping,
     GatewayMapping: outside.check_gateway_mapping,
     PublicMapping: outside.check_public_mapping,
-    AddressPool: outside.check_pool,
     HostMtu: members.check_host_mtu,
 }
 _NUMBERED: Final = b'{"schema":'

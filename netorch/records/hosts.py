@@ -39,6 +39,14 @@ def read_host(store: Store, name: str) -> HostState:
     return HostState(host=host, mod_revision=spec.mod_revision, draining=draining)
 
 
+def read_loaded(store: Store, name: str) -> HostState:
+    """Return the records of a host, with whether it lives and how much it is to carry. Raises as `read_host`."""
+    state = read_host(store, name)
+    state.live = store.get(keys.host_live(name)) is not None
+    state.placements = len(store.list(f"{keys.host_prefix(name)}placement/").kvs)
+    return state
+
+
 def read_hosts(store: Store) -> dict[str, HostState]:
     """Return every host's records by name, but for damaged ones. Cost: O(hosts + interfaces)."""
     states: dict[str, HostState] = {}

@@ -16,6 +16,7 @@ import msgspec
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
+from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -61,6 +62,8 @@ class Inventory:
         self.eni_status: dict[tuple[str, str], EniStatus] = {}  # (host, interface)
         self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
         self.agents: dict[str, AgentStatus] = {}
+        self.pools: dict[str, Stored[AddressPool]] = {}  # by name
+        self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
         self.mtus: dict[str, int] = {}  # of the hosts' underlays, as far as they have said
         self.raw: dict[str, KeyValue] = {}
         self.isolated: dict[int, IsolatedVpc] = {}
@@ -104,6 +107,10 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
                 _take_status(inventory, kv, owner, what)
             elif kv.key.startswith(keys.mtu_prefix()):
                 inventory.mtus[what] = decode(kv, HostMtu).mtu
+            elif root == "pool":
+                inventory.pools[owner] = stored(kv, AddressPool)
+            elif root == "eip":
+                inventory.elastic_ips[what] = stored(kv, ElasticIp)
             else:
                 inventory.raw[kv.key] = kv
         except UnreadableRecord as error:

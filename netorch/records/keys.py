@@ -138,9 +138,39 @@ def public_address(address: str) -> str:
     return f"alloc/eip/{address}"
 
 
+def pair_prefix(pair: str = "") -> str:
+    """Return the prefix of the places of one pair of edges, or of all pairs."""
+    return f"alloc/pair/{pair}/" if pair else "alloc/pair/"
+
+
+def pair_place(pair: str, place: int) -> str:
+    """Return the key that says which edge has a place of a pair."""
+    return f"{pair_prefix(pair)}{place}"
+
+
+def pool_ranges() -> str:
+    """Return the key that every change of a pool's ranges rewrites; who adds a host compares it."""
+    return "alloc/ranges/pools"
+
+
+def host_ranges() -> str:
+    """Return the key that is written with every new host; who changes a pool's ranges compares it."""
+    return "alloc/ranges/hosts"
+
+
+def vteps() -> str:
+    """Return the prefix of the keys that make underlay addresses unique: one for each host."""
+    return "alloc/vtep/"
+
+
+def public_mark(vni: int) -> str:
+    """Return the key that is written with every new public address of a VPC; who makes or deletes a gateway compares it."""
+    return f"alloc/public/{vni:06x}"
+
+
 def vtep(underlay: str) -> str:
     """Return the key that makes an underlay address unique."""
-    return f"alloc/vtep/{underlay}"
+    return f"{vteps()}{underlay}"
 
 
 def host_drain(name: str) -> str:

@@ -17,6 +17,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, default_acl_id, default_group_id, referred
@@ -32,7 +33,8 @@ class Scope(Enum):
     """Where a resource's key stands."""
 
     VPC = "vpc"  # vpc/<vni>/<prefix>/<id>; the VPC itself: vpc/<vni>/vpc
-    HOST = "host"  # host/<name>/spec
+    OWNER = "owner"  # <root>/<owner>/<id>: it belongs to no VPC, so its id has the VNI 0
+    OPERATOR = "operator"  # the operator's, and without an id: it goes by its name
 
 
 def _nothing(_record: object) -> Iterator[Reference]:
@@ -55,6 +57,8 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     duplicate: str = "InvalidParameterValue"  # of a name that is taken; EC2 has few unique names, so that is the general one
     check: Callable[[str, T], None]  # of a stored record at its key; raises valid.needs.Invalid
     scope: Scope = Scope.VPC
+    root: str = ""  # of an owner's: the first part of its keys
+    at: Callable[[str], str] | None = None  # of an operator's: its key, by its name
     isolates: bool = True  # a record that cannot be read isolates its VPC: hosts leave that as it is; else it is left out
     unique_names: bool = True  # within its VPC
     prefixed: bool = False  # rules write its name behind the prefix of its ids: sg-web
@@ -233,13 +237,37 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         refers=_of_gateway,
     ),
     Kind(
+        type=ElasticIp,
+        prefix="eipalloc",
+        noun="elastic IP address",
+        command="address",
+        not_found="InvalidAllocationID.NotFound",
+        limit="AddressLimitExceeded",
+        check=outside.check_elastic_ip,
+        scope=Scope.OWNER,
+        root="eip",
+        unique_names=False,
+    ),
+    Kind(
+        type=AddressPool,
+        prefix="pool",
+        noun="address pool",
+        command="address pool",
+        not_found="InvalidPublicIpv4PoolID.NotFound",
+        check=outside.check_pool,
+        scope=Scope.OPERATOR,
+        at=keys.pool,
+        unique_names=False,
+    ),
+    Kind(
         type=Host,
         prefix="host",
         noun="host",
         command="host",
         not_found="InvalidHostID.NotFound",  # EC2's for dedicated hosts
         check=outside.check_host,
-        scope=Scope.HOST,
+        scope=Scope.OPERATOR,
+        at=keys.host_spec,
         unique_names=False,
     ),
 )

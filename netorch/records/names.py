@@ -28,6 +28,12 @@ def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC, or anything
     return keys.named(kind.prefix, record.name, owner, record.id) if record.name and kind.shared_with is None else ""
 
 
+def names_of_owned(record: Any) -> list[str]:  # noqa: ANN401 - anything of an owner's that belongs to no VPC
+    """Return the keys by which something that belongs to no VPC is found: by its id, which does not say whose it is, and name."""
+    prefix = BY_TYPE[type(record)].prefix
+    return [keys.named(prefix, text, record.owner, record.id) for text in (record.id, record.name) if text]
+
+
 def bare_name(kind: str, text: str) -> str:
     """Return a name without what rules write before those of some kinds, `sg-web`: no name of theirs begins so."""
     return text.removeprefix(f"{kind}-") if BY_PREFIX[kind].prefixed else text
@@ -85,10 +91,12 @@ def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
             if kind.scope is Scope.VPC:
                 wanted.update({key_of(owner, record): record.id for record in records.each(kind.type)})
     wanted.pop("", None)
+    wanted |= {key: stored.record.id for stored in inventory.elastic_ips.values() for key in names_of_owned(stored.record)}
+    damaged = {error.key.rpartition("/")[2] for error in inventory.unreadable}
     known = {key for key in inventory.raw if key.startswith("named/")}
     for key in sorted(wanted.keys() - known):
         yield UnreadableRecord(key, f"is missing, so that {wanted[key]} is not found by its name")
     for key in sorted(known - wanted.keys()):
         resource_id = key.rpartition("/")[2]
-        if not is_id(resource_id) or vni_of(resource_id) not in inventory.isolated:
+        if not is_id(resource_id) or (vni_of(resource_id) not in inventory.isolated and resource_id not in damaged):
             yield UnreadableRecord(key, f"names {resource_id}, which is not there")

@@ -85,6 +85,33 @@ def _vpc_with(store: Store, caller: Caller, kind: Kind[T], resource_id: str) -> 
     return None
 
 
+def read_named(store: Store, of: type[T], name: str) -> Stored[T]:
+    """Return what the operator has under a name, e.g. a host. Raises ApiError: EC2's NotFound of its kind."""
+    kind = kind_of(of)
+    assert kind.at is not None
+    found = get(store, kind.at(name), of)
+    if found is None:
+        raise not_found(kind.prefix, name)
+    return found
+
+
+def read_owned(store: Store, caller: Caller, of: type[T], resource_id: str) -> Stored[T]:
+    """Return an owner's resource that belongs to no VPC. Raises ApiError: NotFound, also for another owner's."""
+    kind = kind_of(of)
+    owners = _owners_of(store, caller, kind, resource_id) if is_id(resource_id, kind.prefix) else []
+    found = [stored for owner in owners if (stored := get(store, keys.owned(kind.root, owner, resource_id), of)) is not None]
+    if not found:
+        raise not_found(kind.prefix, resource_id)
+    return found[0]
+
+
+def _owners_of(store: Store, caller: Caller, kind: Kind[T], resource_id: str) -> list[str]:
+    """Return whose a resource may be: an id with the VNI 0 does not say so, and the operator sees all."""
+    if not caller.operator:
+        return [caller.owner]
+    return [kv.key.split("/")[3] for kv in store.list(keys.named(kind.prefix, resource_id)).kvs]
+
+
 def read_all(store: Store, of: type[T], vni: int) -> dict[str, Stored[T]]:
     """Return a VPC's resources of one kind by id. Raises UnreadableRecord."""
     return listed(store, keys.resources(vni, kind_of(of).prefix), of)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = Columns(
     ("name", "vpc", "address", "ipv6_address", "instance", "host", "state"),
-    ("subnet", "mac", "security_groups", "source_dest_check", "tags", "id"),
+    ("public_address", "subnet", "mac", "security_groups", "source_dest_check", "tags", "id"),
 )
 STATES = ("available", "pending", "attached", "outgoing", "failed")  # of model.eni, which is not imported to read a command line
 
@@ -34,6 +34,8 @@ def row(info: InterfaceInfo) -> dict[str, Any]:
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "subnet_name": info.subnet.name,
         "security_groups": list(info.groups),
+        "public_address": info.public.address if info.public is not None else "",
+        "association": info.public.association if info.public is not None else "",
         "host": mapping.host if mapping is not None else "",
         "state": info.status.state.value if info.status is not None else ("pending" if mapping is not None else "available"),
         "reason": info.status.reason if info.status is not None else "",

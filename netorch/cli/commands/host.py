@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from netorch.control.actions.hosts import HostInfo
 
-COLUMNS = Columns(("name", "role", "underlay", "live", "interfaces"), ("tags",))
+COLUMNS = Columns(("name", "role", "underlay", "pair", "live", "interfaces", "gateways"), ("uplink", "tags"))
+
+UPLINK = "DEVICE,ADDRESS/LENGTH,GATEWAY"
 
 
 @click.group()
@@ -28,7 +30,14 @@ def command(session: Session) -> None:
 
 def row(info: HostInfo) -> dict[str, Any]:
     """Return a host as it is shown."""
-    return {**msgspec.structs.asdict(info.host), "role": info.host.role.value, "live": info.live, "interfaces": info.interfaces}
+    return {
+        **msgspec.structs.asdict(info.host),
+        "role": info.host.role.value,
+        "uplink": msgspec.to_builtins(info.host.uplink) or {},
+        "live": info.live,
+        "interfaces": info.interfaces,
+        "gateways": info.gateways,
+    }
 
 
 def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
@@ -52,16 +61,26 @@ add_tagging(command, "host", "host")
 @click.argument("name")
 @click.option("--underlay", required=True, metavar="IP", help="The IPv4 address of its VTEP.")
 @click.option("--role", type=click.Choice(["hypervisor", "edge"]), default="hypervisor", show_default=True)
+@click.option("--pair", default="", help="The pair of edges that it is one of; with --role edge and --uplink.")
+@click.option("--uplink", default="", metavar=UPLINK, help="How an edge reaches the border router; IPv6 may follow, likewise.")
 @tag_option
 @output_option
 @action
-def create(session: Session, name: str, underlay: str, role: str, tags: dict[str, str], output: str) -> None:
-    """Create a host; then run `netorch agent run --host NAME` on it."""
+def create(
+    session: Session, name: str, underlay: str, role: str, pair: str, uplink: str, tags: dict[str, str], output: str
+) -> None:
+    """Create a host; then run `netorch agent run --host NAME` on it.
+
+    An edge carries gateways once it has a pair and an uplink, whose device it takes for itself. The two edges of a pair carry the
+    same gateways.
+
+    Example: netorch host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254
+    """
     from netorch.control.actions.hosts import create_host, describe_host
     from netorch.model.eni import Role
 
     session.creates = True
-    create_host(session.store, session.caller, name=name, underlay=underlay, role=Role(role), tags=tags)
+    create_host(session.store, session.caller, name=name, underlay=underlay, role=Role(role), pair=pair, uplink=uplink, tags=tags)
     show_record(row(describe_host(session.store, session.caller, name)), output)
 
 

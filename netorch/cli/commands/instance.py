@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, complete, group_option, pass_session, source_dest_option, tag_option
+from netorch.cli.context import (
+    Session,
+    action,
+    complete,
+    group_option,
+    pass_session,
+    public_option,
+    source_dest_option,
+    tag_option,
+)
 from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
 from netorch.cli.output import MACHINE, Columns, list_output_option, show_rows
 from netorch.errors import NetorchError
@@ -18,7 +27,9 @@ if TYPE_CHECKING:
 
     from netorch.control.views.describe import InstanceInfo
 
-COLUMNS = Columns(("name", "vpc", "address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id"))
+COLUMNS = Columns(
+    ("name", "vpc", "address", "ipv6_address", "host", "state"), ("public_address", "mac", "security_groups", "tags", "id")
+)
 STATES = ("pending", "running", "moving", "failed")  # of control.describe, which is not imported to read a command line
 POLL_S = 0.05
 
@@ -38,6 +49,7 @@ def row(info: InstanceInfo) -> dict[str, Any]:
         "vpc": f"{info.vpc.owner}/{info.vpc.name}",
         "address": first.address if first is not None else "",
         "ipv6_address": first.ipv6_address if first is not None else "",
+        "public_address": own.public.address if own is not None and own.public is not None else "",
         "mac": first.mac if first is not None else "",
         "security_groups": list(own.groups) if own is not None else [],
         "host": info.host,
@@ -92,6 +104,9 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 @click.option("--netns", default="", help="With --attachment existing, the operator's only: a name in /run/netns, or a path.")
 @group_option
 @source_dest_option(default=True)
+@public_option(
+    "--public-address/--no-public-address", "Whether it gets an ephemeral public address. Default: as its subnet says."
+)
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
@@ -116,6 +131,7 @@ def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, 
         ipv6_address=requests["ipv6_address"],
         groups=tuple(session.id_beside("sg", group, subnet or vpc) for group in requests["groups"]),
         source_dest_check=requests["source_dest_check"],
+        public_address=requests["public_address"],
         attachment=Attachment(requests["attachment"]),
         netns=requests["netns"],
         tags=requests["tags"],

@@ -88,9 +88,12 @@ def _print(event: Event, output: str) -> None:
     from netorch.errors import UnreadableRecord
     from netorch.model.mapping import Mapping
     from netorch.records.codec import decode
+    from netorch.records.kinds import mapped
     from netorch.store.base import KeyValue
 
     _, digits, address = event.key.split("/", 2)
+    if mapped(address) is not Mapping:  # gateways, and what public addresses stand for, are listed elsewhere
+        return
     try:
         found = decode(KeyValue(event.key, event.value, 0, 0), Mapping) if event.value is not None else None
     except UnreadableRecord as error:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.context import Session, action, complete, public_option, tag_option
+from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
     from netorch.control.actions.subnets import SubnetInfo
 
-COLUMNS = Columns(("name", "vpc", "cidr", "ipv6_cidr", "available_addresses"), ("route_table", "network_acl", "tags", "id"))
+COLUMNS = Columns(
+    ("name", "vpc", "cidr", "ipv6_cidr", "available_addresses"), ("route_table", "network_acl", "public_on_launch", "tags", "id")
+)
 
 
 @click.group()
@@ -52,6 +54,7 @@ add_common(command, NOUN, "Delete an empty subnet.")
 @click.option("--ipv6-cidr", default="", help="A /64 inside the VPC's /56.")
 @click.option("--route-table", default="", help="The main one when left out.", shell_complete=complete("rtb"))
 @click.option("--network-acl", default="", help="The default one when left out.", shell_complete=complete("acl"))
+@click.option("--public-on-launch", is_flag=True, help="Give each new instance a public address.")
 @tag_option
 @output_option
 @action
@@ -63,6 +66,7 @@ def create(
     ipv6_cidr: str,
     route_table: str,
     network_acl: str,
+    public_on_launch: bool,
     tags: dict[str, str],
     output: str,
 ) -> None:
@@ -79,6 +83,23 @@ def create(
         ipv6_cidr=ipv6_cidr,
         route_table=session.id_beside("rtb", route_table, vpc_id) if route_table else "",
         network_acl=session.id_beside("acl", network_acl, vpc_id) if network_acl else "",
+        public_on_launch=public_on_launch,
         tags=tags,
     )
     NOUN.show(session, subnet.id, output)
+
+
+@command.command()
+@resources_argument("subnet", "subnet")
+@public_option("--public-on-launch/--no-public-on-launch", "Whether each new instance gets a public address.", required=True)
+@action
+def modify(session: Session, resources: tuple[str, ...], public_on_launch: bool) -> None:
+    """Give new instances of subnets public addresses, or none.
+
+    Instances that there are stay as they are.
+    """
+    from netorch.control.actions.subnets import modify_subnet
+
+    for subnet_id in session.ids_of("subnet", resources):
+        modify_subnet(session.store, session.caller, subnet_id, public_on_launch=public_on_launch)
+        click.echo(f"{subnet_id}: new instances get {'a public address' if public_on_launch else 'no public address'}")

@@ -15,6 +15,7 @@ from netorch.control.base import checks
 from netorch.control.base.addresses import claim_key, open_pool
 from netorch.control.base.logged import Logs, delete_logs, logs_of
 from netorch.control.base.named import add_name, drop_name
+from netorch.control.base.public import Publics, publics_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -90,26 +91,27 @@ def _in_subnet(writes: Writes, vpc: Stored[Vpc], subnet: Stored[Subnet]) -> None
 
 
 def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
-    """Return the host names of the interfaces of a VPC that has room for so many more. Cost: O(interfaces).
+    """Return the host names of the interfaces and gateways of a VPC that has room for more interfaces. Cost: O(interfaces).
 
     Raises:
       ApiError: NetworkInterfaceLimitExceeded.
     """
     found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
     check_room(quotas_of(store, vpc.owner), "NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", len(found) + count)
-    return {name for kv in found for name in host_names(kv.key)}
+    gateways = store.list(keys.resources(vpc.vni, "igw")).kvs
+    return {name for kv in (*found, *gateways) for name in host_names(kv.key)}
 
 
-def host_names(eni_id: str) -> tuple[str, str]:
-    """Return what an interface is called on hosts: its port, and the next hop of routes to it."""
-    return port_name(eni_id), target_hop(eni_id, 4)
+def host_names(target_id: str) -> tuple[str, str]:
+    """Return what an interface, or a gateway, is called on hosts: a port, and the next hop of routes to it."""
+    return port_name(target_id), target_hop(target_id, 4)
 
 
 def fresh_id(caller: Caller, kind: str, vni: int, taken: set[str]) -> str:
     """Return the id of a new interface or of the instance that it comes with, and note its host names in `taken`.
 
-    Each holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal. Of two interfaces with one
-    next hop, a host could not tell to which a route leads.
+    Each holds seven of the eleven random digits, too few to be sure that no two of a VPC are equal. Of two targets with one next
+    hop, a host could not tell to which a route leads.
     """
     while True:
         found = caller.new_id(kind, vni)
@@ -144,14 +146,15 @@ def create_writes(writes: Writes, vpc: Vpc, eni: NetworkInterface) -> None:
 
 
 def delete_writes(
-    writes: Writes, vpc: Vpc, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]], logs: Logs
+    writes: Writes, vpc: Vpc, eni: Stored[NetworkInterface], mappings: dict[str, Stored[Mapping]], logs: Logs, publics: Publics
 ) -> None:
-    """Add the deletion of an interface, attached or not, with all that it holds and that records it."""
+    """Add the deletion of an interface, attached or not, with all that it holds, stands for it or records it."""
     record = eni.record
     writes.delete(keys.resource(record.id), eni.mod_revision)
     drop_name(writes, vpc, record)
     writes.drop(mac_key(record.vni, record.mac))
     delete_logs(writes, vpc, logs, record.id)
+    publics.end_all(writes, record.id)
     if record.instance:
         unmap(writes, record.id, mappings)
     else:
@@ -194,7 +197,7 @@ def hosts_of(mappings: Iterable[Mapping]) -> list[str]:
 
 
 def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
-    """Delete an interface that is not attached.
+    """Delete an interface that is not attached; an elastic IP that stands for its address stays its owner's.
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached.
@@ -205,7 +208,8 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
         if eni.record.instance:
             raise _attached(eni.record, "terminate the instance or detach the interface first")
         writes = Writes()
-        delete_writes(writes, vpc.record, eni, {}, logs_of(store, eni.record.vni))
+        publics = publics_of(store, vpc.record, caller.now())
+        delete_writes(writes, vpc.record, eni, {}, logs_of(store, eni.record.vni), publics)
         return writes, None
 
     attempt(store, decide)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.base import checks
-from netorch.control.base.writes import ABSENT, Writes
+from netorch.control.base import checks, pairs
+from netorch.control.base.pools import read_pools
+from netorch.control.base.ranges import add_host, remove_host, revision_of
+from netorch.control.base.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
-from netorch.model.eni import Host, Role
+from netorch.model.eni import Host, Role, Uplink
+from netorch.model.outside.uplink import parse_uplink
+from netorch.model.rules import Violation
 from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import in_use, invalid, not_found
-from netorch.records.hosts import HostState, read_host, read_hosts
+from netorch.records.hosts import HostState, read_hosts, read_loaded
 from netorch.store.base import Store
 
 
@@ -23,36 +27,69 @@ class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
     live: bool  # its agent holds its lease
     interfaces: int  # how many it is to carry
+    gateways: int  # likewise
 
 
 def create_host(
-    store: Store, caller: Caller, *, name: str, underlay: str, role: Role = Role.HYPERVISOR, tags: Tags | None = None
+    store: Store,
+    caller: Caller,
+    *,
+    name: str,
+    underlay: str,
+    role: Role = Role.HYPERVISOR,
+    pair: str = "",
+    uplink: str = "",
+    tags: Tags | None = None,
 ) -> Host:
-    """Return a new host.
+    """Return a new host; an edge carries gateways once it has a pair and an uplink: DEVICE,ADDRESS/LENGTH,GATEWAY.
 
     Raises:
-      ApiError: InvalidParameterValue for a bad or taken name, or an underlay address that is not IPv4 or another host's.
+      ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an address
+        or uplink of a pool's range, a bad uplink, a pair that has two edges; InvalidParameterCombination for a pair without an
+        uplink, an uplink without a pair, or a hypervisor with them.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
-    host = make_host(name=name, underlay=underlay, role=role, tags=tags)
-    writes = Writes()
-    create_writes(writes, host)
-    if writes.commit(store):
-        return host
-    if store.get(keys.host_spec(name)) is not None:
-        raise invalid(f"host {name!r}", "there is one of that name", "choose another name, or delete that one first")
-    raise invalid(f"host {name!r}", f"the underlay address {host.underlay} is another host's", "give each host its own")
+    host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=uplink, tags=tags)
+
+    def decide() -> tuple[Writes, Host]:
+        if store.get(keys.host_spec(name)) is not None:
+            raise invalid(f"host {name!r}", "there is one of that name", "choose another name, or delete that one first")
+        if store.get(keys.vtep(host.underlay)) is not None:
+            raise invalid(f"host {name!r}", f"the underlay address {host.underlay} is another host's", "give each host its own")
+        writes = Writes()
+        known = revision_of(store, keys.pool_ranges())  # before the look
+        add_host(writes, host, (stored.record for stored in read_pools(store).values()), known)
+        create_writes(writes, host)
+        if host.pair:
+            pairs.join(writes, store, host)
+        return writes, host
+
+    return attempt(store, decide)
 
 
-def make_host(*, name: str, underlay: str, role: Role, tags: Tags | None) -> Host:
-    """Return a host's record. Raises ApiError for a bad name or underlay address."""
+def make_host(*, name: str, underlay: str, role: Role, pair: str = "", uplink: str = "", tags: Tags | None = None) -> Host:
+    """Return a host's record. Raises ApiError for a bad name, underlay address, pair or uplink."""
     where = f"host {name!r}"
+    if (pair or uplink) and role is not Role.EDGE:
+        raise ApiError("InvalidParameterCombination", f"{where}: only an edge has a pair and an uplink; leave them out")
+    if bool(pair) != bool(uplink):
+        missing = "uplink" if pair else "pair"
+        raise ApiError("InvalidParameterCombination", f"{where}: has no {missing}; an edge carries gateways only with both")
     return Host(
         name=checks.host_name(where, name),
         underlay=checks.underlay(underlay, f"{where}: underlay"),
         role=role,
+        pair=checks.name(f"{where}: pair", pair) if pair else "",
+        uplink=_uplink(where, uplink) if uplink else None,
         tags=checks.tags(where, tags),
     )
+
+
+def _uplink(where: str, text: str) -> Uplink:
+    found = parse_uplink(text)
+    if isinstance(found, Violation):
+        raise invalid(where, found.what, found.fix)
+    return found
 
 
 def create_writes(writes: Writes, host: Host) -> None:
@@ -64,10 +101,10 @@ def create_writes(writes: Writes, host: Host) -> None:
 def delete_host(store: Store, caller: Caller, name: str) -> None:
     """Delete a host that carries nothing.
 
-    Takes two transactions: the first keeps new interfaces away, so that none can slip in between the look and the deletion.
+    Takes two transactions: the first keeps new interfaces and gateways away, so that none slips in between look and deletion.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces.
+      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces or gateways.
     """
     del caller
     spec = store.get(keys.host_spec(name))
@@ -87,8 +124,17 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
     if not placements:
         final.delete(keys.host_spec(name), spec.mod_revision)
         final.drop(keys.vtep(host.underlay))
+        pairs.leave(final, store, host)
+        remove_host(final, store)
     if not final.commit(store):
         raise changed
+    if placements and host.role is Role.EDGE:
+        raise in_use(
+            "host",
+            name,
+            f"{len(placements)} gateway(s)",
+            "delete these gateways first; `netorch igw list -o wide` shows the edges of each",
+        )
     if placements:
         raise in_use("host", name, f"{len(placements)} network interface(s)", "move or terminate its instances first")
     _forget_status(store, name)
@@ -106,15 +152,23 @@ def _forget_status(store: Store, name: str) -> None:
 
 def describe_hosts(states: dict[str, HostState]) -> list[HostInfo]:
     """Return all hosts by name."""
-    return [HostInfo(host=s.host, live=s.live, interfaces=s.placements) for _, s in sorted(states.items())]
+    return [_info(state) for _, state in sorted(states.items())]
+
+
+def _info(state: HostState) -> HostInfo:
+    is_edge = state.host.role is Role.EDGE  # what an edge carries are gateways
+    return HostInfo(
+        host=state.host,
+        live=state.live,
+        interfaces=0 if is_edge else state.placements,
+        gateways=state.placements if is_edge else 0,
+    )
 
 
 def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
     """Return one host. Raises ApiError, UnreadableRecord."""
     del caller
-    state = read_host(store, name)
-    live = store.get(keys.host_live(name)) is not None
-    return HostInfo(host=state.host, live=live, interfaces=len(store.list(f"{keys.host_prefix(name)}placement/").kvs))
+    return _info(read_loaded(store, name))
 
 
 def place_on(writes: Writes, state: HostState) -> None:

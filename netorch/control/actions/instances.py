@@ -26,6 +26,7 @@ from netorch.control.base import checks, namespaces
 from netorch.control.base.addresses import AddressPool, open_pool
 from netorch.control.base.logged import Logs, logs_of
 from netorch.control.base.named import add_name, drop_name
+from netorch.control.base.public import Publics, ephemeral_of, publics_of
 from netorch.control.base.writes import Writes, ahead, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -42,9 +43,9 @@ from netorch.records.read import Stored, mappings_of, read, read_all, read_vpc
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
-# An instance takes up to six compares, and two for a host of its own, and all together up to 16 for their security groups; the
-# store takes 128.
-PER_TRANSACTION = 13
+# An instance takes up to six compares, two for a host of its own, and three for a public address of a pool of its own, and all
+# together take up to 16 for their security groups and five for the VPC; the store takes 128.
+PER_TRANSACTION = 9
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +68,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     mac: str = ""
     groups: tuple[str, ...] = ()  # ids; the VPC's default group
     source_dest_check: bool = True
+    public_address: bool | None = None  # None: as the subnet says
     attachment: Attachment = Attachment.NETNS
     netns: str = ""
     tags: Tags = {}
@@ -79,15 +81,15 @@ def run_instance(store: Store, caller: Caller, request: RunRequest) -> Placed:
 
     Raises:
       ApiError: InvalidSubnetID.NotFound, InvalidVpcID.NotFound, InvalidHostID.NotFound, InvalidIPAddress.InUse,
-        InsufficientFreeAddressesInSubnet, InsufficientInstanceCapacity, NetworkInterfaceLimitExceeded, InvalidGroup.NotFound,
-        SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue; UnauthorizedOperation for a customer who names an existing
-        namespace.
+        InsufficientFreeAddressesInSubnet, InsufficientAddressCapacity, InsufficientInstanceCapacity,
+        NetworkInterfaceLimitExceeded, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded, InvalidParameterValue;
+        UnauthorizedOperation for a customer who names an existing namespace.
     """
     return run_instances(store, caller, request, 1)[0]
 
 
 def run_instances(store: Store, caller: Caller, request: RunRequest, count: int) -> list[Placed]:
-    """Return `count` new instances; of several, each name ends in its number, and transactions hold 13 of them each.
+    """Return `count` new instances; of several, each name ends in its number, and transactions hold 9 of them each.
 
     Raises:
       ApiError: as `run_instance`; then none runs, unless somebody else was faster after the first transaction.
@@ -163,6 +165,7 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
     pool = open_pool(store, subnet.record)
     groups = choose_groups(store, caller, vpc.record, request.groups)
     hosts = {request.host: read_host(store, request.host)} if request.host else read_hosts(store)
+    ephemeral = ephemeral_of(store, caller, vpc) if wants_public(request.public_address, subnet.record) else None
     taken = macs_taken(store, vpc.record.vni)
     writes = Writes()
     placed = []
@@ -184,9 +187,16 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
         )
         run_writes(writes, vpc, subnet, groups, instance, eni, state)
         namespaces.take(store, writes, instance, state.host.name)
+        if ephemeral is not None:
+            ephemeral.give(writes, eni)
         placed.append(Placed(instance=instance, eni=eni, host=state.host))
     pool.save(writes)
     return writes, placed
+
+
+def wants_public(asked: bool | None, subnet: Subnet) -> bool:
+    """Return whether a new instance gets an ephemeral public address: what was asked for, else what its subnet says."""
+    return subnet.public_on_launch if asked is None else asked
 
 
 def make_instance(
@@ -261,7 +271,8 @@ def terminate_instance(store: Store, caller: Caller, instance_id: str) -> None:
         enis = [(eni, mappings_of(store, eni.record)) for eni in attached_to(store, instance.record)]
         hosts = hosts_of(mapping.record for _, mappings in enis for mapping in mappings.values())
         writes = Writes()
-        terminate_writes(writes, vpc.record, instance, enis, logs_of(store, vpc.record.vni))
+        logs, publics = logs_of(store, vpc.record.vni), publics_of(store, vpc.record, caller.now())
+        terminate_writes(writes, vpc.record, instance, enis, logs, publics)
         namespaces.release(store, writes, instance.record, hosts)
         return writes, None
 
@@ -274,6 +285,7 @@ def terminate_writes(
     instance: Stored[Instance],
     enis: Iterable[tuple[Stored[NetworkInterface], dict[str, Stored[Mapping]]]],
     logs: Logs,
+    publics: Publics,
     *,
     whole: bool = False,
 ) -> None:
@@ -283,6 +295,6 @@ def terminate_writes(
     writes.drop(keys.name(vpc.id, "i", instance.record.name))
     for eni, mappings in enis:
         if whole or eni.record.id == primary_eni_id(instance.record.id):
-            delete_writes(writes, vpc, eni, mappings, logs)
+            delete_writes(writes, vpc, eni, mappings, logs, publics)
         else:
             detach_writes(writes, eni, mappings)

@@ -13,15 +13,16 @@ from netorch.control.base.quotas import Quotas, quota_key
 from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
-from netorch.model.mapping import Mapping
+from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
 from netorch.records.flows import HandedOver
 from netorch.records.inventory import read_inventory
-from netorch.records.kinds import BY_PREFIX, BY_TYPE
+from netorch.records.kinds import BY_PREFIX, BY_TYPE, mapped
 from netorch.records.names import wrong_names
+from netorch.records.public import wrong_addresses
 from netorch.store.base import Compare, Delete, KeyValue, Put, Store
 
 # Nothing refers to what is stored below these.
@@ -32,6 +33,7 @@ _ALONE: Final = (
     keys.mtu_prefix(),
     cursor_key(""),
 )
+_WHOLE: Final[dict[str, type]] = {"eip": ElasticIp, "pool": AddressPool}  # root -> all that stands below it
 _OTHERS: Final = ("host", "name", "alloc")  # roots below which not only records stand
 
 
@@ -43,9 +45,11 @@ def kind_of(key: str) -> type | None:
         found = BY_PREFIX.get(what.partition("/")[0])
         return found.type if found is not None else None
     if root == "map":
-        return Mapping
+        return mapped(what)
     if root == "host":
         return Host if what == "spec" else None
+    if root in _WHOLE:
+        return _WHOLE[root]
     if root == "hoststat":
         return AgentStatus if what == "agent" else _status_kind(what)
     if key.startswith(keys.mtu_prefix()):
@@ -72,7 +76,7 @@ def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:
     """
     found = {kv.key: (kv.mod_revision, damage) for kv in store.list("").kvs if (damage := _damage(kv)) is not None}
     inventory = read_inventory(store)
-    violations = (*inventory.unreadable, *wrong_names(inventory))
+    violations = (*inventory.unreadable, *wrong_names(inventory), *wrong_addresses(inventory))
     others = {damage.key: (_changed_at(store, damage.key), damage) for damage in violations if damage.key not in found}
     deleted = {key for key, (revision, _) in others.items() if revision and store.get(key) is None}
     return found | {key: entry for key, entry in others.items() if entry[1].beside not in deleted}

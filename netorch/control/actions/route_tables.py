@@ -32,14 +32,16 @@ from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.routing.target import BLACKHOLE, LOCAL, available_targets, target_of
+from netorch.model.routing.target import BLACKHOLE, LOCAL, TargetRecord, available_targets, target_of
 from netorch.model.security import PrefixList
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import in_use, invalid
-from netorch.records.read import read, read_all, read_vpc
+from netorch.records.read import get, read, read_all, read_vpc
 from netorch.store.base import Store
 
 
@@ -287,13 +289,17 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
     instances = {instance_id: stored.record for instance_id, stored in read_all(store, Instance, vpc.vni).items()}
     peerings = [stored.record for stored in read_all(store, PeeringConnection, vpc.vni).values()]
     lists = {list_id: stored.record for list_id, stored in read_all(store, PrefixList, vpc.vni).items()}
+    gateways = read_all(store, InternetGateway, vpc.vni)
     names = route_names(
         enis,
         instances,
         (half for half in peerings if half.is_live(caller.now())),
+        (stored.record for stored in gateways.values()),
         lists.values(),
     )
-    available = {version: available_targets([*enis, *peerings], version) for version in (4, 6)}
+    mappings = (get(store, keys.gateway_mapping(vpc.vni, found), GatewayMapping) for found in gateways)
+    targets: list[TargetRecord] = [*enis, *peerings, *(found.record for found in mappings if found is not None)]
+    available = {version: available_targets(targets, version) for version in (4, 6)}
     main = next((table.id for table in tables if table.main), "")
     return [
         RouteTableInfo(

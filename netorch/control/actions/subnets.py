@@ -48,6 +48,7 @@ def create_subnet(
     ipv6_cidr: str = "",
     route_table: str = "",
     network_acl: str = "",
+    public_on_launch: bool = False,
     tags: Tags | None = None,
 ) -> Subnet:
     """Return a new subnet of a VPC; `route_table` and `network_acl` are ids, the main table and default ACL when left out.
@@ -67,12 +68,31 @@ def create_subnet(
             ipv6_cidr=subnet_range(vpc, f"subnet {name!r}", ipv6_cidr) if ipv6_cidr else "",
             route_table=_own(store, caller, vpc, RouteTable, route_table),
             acl=_own(store, caller, vpc, NetworkAcl, network_acl),
+            public_on_launch=public_on_launch,
             tags=checks.tags(f"subnet {name!r}", tags),
         )
         fits_beside(subnet, others)
         return subnet
 
     return create_part(store, caller, vpc_id, Subnet, name, make)
+
+
+def modify_subnet(store: Store, caller: Caller, subnet_id: str, *, public_on_launch: bool) -> Subnet:
+    """Return a subnet whose new instances get a public address, or not; those that there are stay as they are.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound.
+    """
+
+    def decide() -> tuple[Writes, Subnet]:
+        _, subnet = read(store, caller, Subnet, subnet_id)
+        changed = msgspec.structs.replace(subnet.record, public_on_launch=public_on_launch)
+        writes = Writes()
+        if changed != subnet.record:
+            writes.change(keys.resource(subnet_id), subnet.mod_revision, changed)
+        return writes, changed
+
+    return attempt(store, decide)
 
 
 def subnet_range(vpc: Vpc, where: str, text: str) -> str:

@@ -14,9 +14,8 @@ from netorch.errors import ApiError
 from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.hosts import read_host
-from netorch.records.kinds import BY_PREFIX
-from netorch.records.read import read, read_vpc
+from netorch.records.kinds import BY_PREFIX, Scope
+from netorch.records.read import read, read_named, read_owned, read_vpc
 from netorch.store.base import Store
 
 
@@ -63,13 +62,17 @@ def _change(store: Store, caller: Caller, kind: str, resource: str, change: Call
 
 def _find(store: Store, caller: Caller, kind: str, resource: str) -> tuple[str, Any, int]:
     """Return a resource's key, record and revision."""
-    if kind == "host":
+    of = BY_PREFIX[kind]
+    if of.at is not None:
         if not caller.operator:
-            raise ApiError("UnauthorizedOperation", f"host {resource}: hosts are the operator's")
-        state = read_host(store, resource)
-        return keys.host_spec(resource), state.host, state.mod_revision
+            raise ApiError("UnauthorizedOperation", f"{of.noun} {resource}: {of.noun}s are the operator's")
+        named = read_named(store, of.type, resource)
+        return of.at(resource), named.record, named.mod_revision
+    if of.scope is Scope.OWNER:
+        owned = read_owned(store, caller, of.type, resource)
+        return keys.owned(of.root, owned.record.owner, resource), owned.record, owned.mod_revision
     if kind == "vpc":
         vpc = read_vpc(store, caller, resource)
         return keys.vpc(vpc.record.vni), vpc.record, vpc.mod_revision
-    vpc, found = read(store, caller, BY_PREFIX[kind].type, resource)
+    vpc, found = read(store, caller, of.type, resource)
     return keys.member(vpc.record.vni, resource), found.record, found.mod_revision

@@ -255,6 +255,7 @@ def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Itera
         drop_name(writes, record, part)
     writes.drop(keys.name(record.owner, "vpc", record.name))
     writes.drop(use_key(record.id))
+    writes.drop(keys.public_mark(record.vni))
     if held is not None:
         writes.claim(release(held, caller.now(), known_as(record.owner, record.name)))
 

@@ -10,12 +10,15 @@ from netorch.control.actions import enis as interfaces
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.enis import hosts_of
 from netorch.control.actions.instances import terminate_writes
+from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.apply.changes import Action, Change, Difference
 from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
 from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.peers import delete_both, is_active, unknown_ranges
+from netorch.control.base.pools import Addresses
+from netorch.control.base.public import Publics
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
@@ -24,6 +27,8 @@ from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
@@ -35,6 +40,7 @@ from netorch.records.read import Stored
 from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import FreeVni, vni_key
+from netorch.store.base import KeyValue
 
 Path = tuple[str, str]  # a VPC's owner and name
 
@@ -57,6 +63,8 @@ class PlanBuilder:
         self.changes: list[Change] = []
         self.steps: list[Writes] = []
         self._logs: dict[int, Logs] = {}  # by VNI
+        self._publics: dict[int, Publics] = {}  # likewise
+        self.addresses = Addresses(inventory.pools, self._claim, inventory.raw.values, caller)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def default_instances_only(self, owner: str, name: str) -> bool:
@@ -78,6 +86,21 @@ class PlanBuilder:
         if records.vni not in self._logs:
             self._logs[records.vni] = by_resource(records.of(FlowLog).values())
         return self._logs[records.vni]
+
+    def publics_of(self, records: VpcRecords) -> Publics:
+        """Return a VPC's public addresses. Cost: O(public addresses of the VPC) the first time."""
+        if records.vni not in self._publics:
+            self._publics[records.vni] = Publics(
+                records.vpc.record,
+                records.of(PublicMapping).values(),
+                self._claim,
+                self.inventory.elastic_ips.get,
+                self.caller.now(),
+            )
+        return self._publics[records.vni]
+
+    def _claim(self, address: str) -> KeyValue | None:
+        return self.inventory.raw.get(keys.public_address(address))
 
     def peers_of(self, records: VpcRecords) -> Iterator[Stored[Vpc]]:
         """Yield the VPCs at the other end of a VPC's active connections, as far as they are planned, but for those that end.
@@ -172,7 +195,8 @@ def delete_instance(
     writes = builder.step()
     builder.namespaces.release(writes, instance.record, instance_hosts(records, enis))
     found = [(eni, records.mappings_of(eni.record)) for eni in enis]
-    terminate_writes(writes, records.vpc.record, instance, found, builder.logs_of(records), whole=whole)
+    logs, publics = builder.logs_of(records), builder.publics_of(records)
+    terminate_writes(writes, records.vpc.record, instance, found, logs, publics, whole=whole)
 
 
 def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
@@ -185,7 +209,9 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     for instance in records.of(Instance).values():
         delete_instance(builder, records, instance, by_instance.get(instance.record.id, ()), whole=True)
     for eni in by_instance.get("", ()):
-        interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs)
+        interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs, builder.publics_of(records))
+    for gateway_id, gateway in records.of(InternetGateway).items():
+        delete_gateway(builder.step(), records.vpc, gateway, records.of(GatewayMapping).get(gateway_id))
     for subnet in records.of(Subnet).values():
         delete_subnet(builder, records, subnet)
     for table in records.of(RouteTable).values():

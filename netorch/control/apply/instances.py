@@ -6,7 +6,7 @@ import msgspec
 
 from netorch.control.actions.enis import choose_mac, host_names, modify_writes
 from netorch.control.actions.hosts import choose_host, place_on
-from netorch.control.actions.instances import make_instance, make_interface, run_writes
+from netorch.control.actions.instances import make_instance, make_interface, run_writes, wants_public
 from netorch.control.actions.memberships import change_groups
 from netorch.control.actions.moves import move_writes
 from netorch.control.apply.builder import (
@@ -20,8 +20,10 @@ from netorch.control.apply.builder import (
 )
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.policy import PolicyPlanner
+from netorch.control.apply.public import ephemeral_in
 from netorch.control.base.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.base.namespaces import check_right
+from netorch.control.base.public import Ephemeral
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model.addr import canonical_ip
@@ -29,6 +31,7 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
@@ -56,6 +59,7 @@ class InstancePlanner:
         self._used: set[str] = set()
         self._macs: set[str] = set()
         self._host_names: set[str] = set()
+        self._ephemeral: Ephemeral | None = None
 
     def plan_deletions(self) -> None:
         """Add the ends of instances that are not declared, or that must be recreated."""
@@ -210,7 +214,8 @@ class InstancePlanner:
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
         self._used = {address for eni in self._records.of(NetworkInterface).values() for address in eni.record.addresses}
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
-        self._host_names = {name for eni_id in self._records.of(NetworkInterface) for name in host_names(eni_id)}
+        targets = (*self._records.of(NetworkInterface), *self._records.of(InternetGateway))
+        self._host_names = {name for found in targets for name in host_names(found)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         pools: dict[str, AddressPool] = {}
         chosen = []
@@ -273,14 +278,18 @@ class InstancePlanner:
         run_writes(writes, self._records.vpc, subnet, groups, instance, eni, state)
         self._builder.namespaces.take(writes, instance, state.host.name)
         pool.save(writes)
-        self._note_new(decl, instance, eni, state.host.name)
+        is_public = wants_public(None, subnet.record)
+        if is_public:
+            self._ephemeral = self._ephemeral or ephemeral_in(self._builder, self._records)
+            self._ephemeral.give(writes, eni)
+        self._note_new(decl, instance, eni, state.host.name, is_public=is_public)
 
-    def _note_new(self, decl: InstanceDecl, instance: Instance, eni: NetworkInterface, host: str) -> None:
+    def _note_new(self, decl: InstanceDecl, instance: Instance, eni: NetworkInterface, host: str, *, is_public: bool) -> None:
         why = self._replaced.get(instance.name, ())
         before = self._stored[instance.name] if why else None
         hosts = {host}
         mac = ""
-        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check", "source")
+        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check", "public_address", "source")
         sides = dict.fromkeys(fields, "")
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
@@ -290,6 +299,7 @@ class InstancePlanner:
         now |= {
             "security_groups": " ".join(sorted(decl.security_groups)),
             "source_dest_check": _check_text(eni) if before is not None or not eni.source_dest_check else "",
+            "public_address": "a new one" if is_public else "",
             "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
         }
         told = {item.field for item in why}
@@ -319,6 +329,7 @@ class InstancePlanner:
             "host": self._place(own),
             "security_groups": " ".join(normal_memberships([names[group_id] for group_id in own.groups])),
             "source_dest_check": _check_text(own),
+            "public_address": " ".join(found.record.address for found in self._builder.publics_of(self._records).of(own.id)),
             "source": instance.tags.get(SOURCE_TAG, ""),
         }
 

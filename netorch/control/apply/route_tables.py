@@ -33,6 +33,7 @@ from netorch.errors import UnreadableRecord
 from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.normal import normal_table
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
@@ -133,9 +134,12 @@ class RouteTablePlanner:
         live = {half.name: half.id for half in self._records.each(PeeringConnection) if half.name and half.is_live(now)}
         names = {eni_id: f"{TargetKind.INTERFACE.value} {name}" for name, eni_id in interfaces.items()}
         names |= {peering: f"{TargetKind.PEERING.value}-{name}" for name, peering in live.items()}
+        names |= dict.fromkeys(self._records.of(InternetGateway), TargetKind.INTERNET_GATEWAY.value)
         names |= {found: LIST_PREFIX + stored.record.name for found, stored in lists.items()}
         for decl in self._decls:
-            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live}
+            gateways = dict.fromkeys(self._records.of(InternetGateway), "")
+            only = {name: found for found, name in gateways.items()}
+            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live, TargetKind.INTERNET_GATEWAY: only}
             around = Surroundings(
                 vpc=self._records.vpc,
                 subnets=ranges_of_subnets(subnets.values()),
@@ -206,7 +210,7 @@ class _Targets:
         stored = self._records.of(BY_PREFIX[kind.value].type).get(text)
         if (stored is not None and is_there(stored.record, self._now)) or text in named.values() or text in self._before:
             return text
-        raise not_found(kind.value, text)
+        raise not_found(kind.value, text or self._records.vpc.record.name)
 
 
 def _with_main(decls: Sequence[RouteTableDecl]) -> list[RouteTableDecl]:

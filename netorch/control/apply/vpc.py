@@ -222,6 +222,7 @@ class _Structure:
             ipv6_cidr=canonical(decl.ipv6_cidr) if decl.ipv6_cidr else "",
             route_table=planned.association(decl.route_table, stored.record.route_table if stored is not None else ""),
             acl=acl_ids[decl.network_acl] if decl.network_acl else "",
+            public_on_launch=stored is not None and stored.record.public_on_launch,  # a file has no word for it
             tags=decl.tags,
         )
         self._by_name[decl.name] = wanted

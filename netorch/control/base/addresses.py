@@ -69,7 +69,7 @@ class Taken:
             return found is not None
         if self._listed is None:
             prefixes = (keys.map_prefix(self._vni), claim_prefix(self._vni))
-            self._listed = {kv.key.rpartition("/")[2] for prefix in prefixes for kv in self._store.list(prefix).kvs}
+            self._listed = {kv.key.removeprefix(prefix) for prefix in prefixes for kv in self._store.list(prefix).kvs}
         return address in self._listed
 
 

@@ -20,11 +20,12 @@ from netorch.errors import ApiError
 from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import violation_of_words
 from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.routing.target import LOCAL, TargetKind
+from netorch.model.routing.target import LOCAL, ONLY_ONE, TargetKind
 from netorch.model.routing.text import RouteWords, destination_order, parse_destination, parse_target
 from netorch.model.rules import Violation
 from netorch.model.security import PrefixList
@@ -68,7 +69,7 @@ def ranges_of_subnets(subnets: Iterable[Subnet]) -> list[Prefix]:
 def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: str) -> str:
     """Return the id of a target that is named by id or name; an interface goes by its instance's name, too.
 
-    A peering connection that has ended is none.
+    No name: the only one that the VPC has. A peering connection that has ended is none.
 
     Raises:
       ApiError: EC2's NotFound of its kind, InvalidParameterValue for another VPC's.
@@ -84,6 +85,8 @@ def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: 
         return text
     if kind is TargetKind.INTERFACE and (holder := holder_of(store.get(keys.name(vpc.id, "i", text)))):
         return primary_eni_id(holder)
+    if kind in ONLY_ONE:
+        return only_target(kind, read_all(store, of.type, vpc.vni))
     every = ((found, stored.record) for found, stored in read_all(store, of.type, vpc.vni).items())
     named = [found for found, record in every if record.name == text and is_there(record, caller.now())]
     if not named:
@@ -93,7 +96,15 @@ def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: 
     return named[0]
 
 
-def is_there(target: NetworkInterface | PeeringConnection, now: float) -> bool:
+def only_target(kind: TargetKind, known: Iterable[str]) -> str:
+    """Return the id of the gateway that a VPC has one of. Raises ApiError: its NotFound."""
+    for found in known:
+        return found
+    of = BY_PREFIX[kind.value]
+    raise ApiError(of.not_found, f"{of.noun}: the VPC has none; first: netorch {of.command} create NAME --vpc VPC")
+
+
+def is_there(target: NetworkInterface | PeeringConnection | InternetGateway, now: float) -> bool:
     """Return whether a route can be made to a target: a peering connection may still be waiting, but must not have ended."""
     return not isinstance(target, PeeringConnection) or target.is_live(now)
 
@@ -140,7 +151,8 @@ def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
     """
     if violation := violation_of_words(words, ranges_of(around.vpc.record), around.subnets):
         raise invalid(where, violation.what, violation.fix)
-    target = around.find(words.kind, words.name) if words.name else words.kind.value
+    needs_id = words.name or words.kind in ONLY_ONE
+    target = around.find(words.kind, words.name) if needs_id else words.kind.value
     return VpcRoute(destination=stored_destination(words.destination, around.lists), target=target)
 
 
@@ -219,12 +231,14 @@ def route_names(
     interfaces: Iterable[NetworkInterface],
     instances: Mapping[str, Instance],
     peerings: Iterable[PeeringConnection],
+    gateways: Iterable[InternetGateway],
     lists: Iterable[PrefixList],
 ) -> dict[str, str]:
     """Return how a vpc.yaml writes targets and prefix lists, by id; it names only interfaces that came with their instance."""
     own = (eni for eni in interfaces if eni.instance and eni.id == primary_eni_id(eni.instance))
     named = {eni.id: f"{TargetKind.INTERFACE.value} {instances[eni.instance].name}" for eni in own}
     named |= {half.id: f"{TargetKind.PEERING.value}-{half.name}" for half in peerings if half.name}
+    named |= {gateway.id: TargetKind.INTERNET_GATEWAY.value for gateway in gateways}
     return named | {found.id: LIST_PREFIX + found.name for found in lists}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
 from enum import Enum
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 from netorch.errors import ApiError
 from netorch.model.eni import EniState, EniStatus, Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id, vni_of
-from netorch.model.mapping import Mapping, MoveDirection
+from netorch.model.mapping import Mapping, MoveDirection, PublicMapping
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records.caller import Caller
@@ -23,6 +24,8 @@ from netorch.records.part import read_part
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
+
+Public = Dictionary[str, PublicMapping]  # by interface
 
 
 class InstanceState(Enum):
@@ -43,6 +46,7 @@ class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     mapping: Stored[Mapping] | None  # of the primary address; None: not attached
     status: EniStatus | None  # what the host says; None: nothing yet
     groups: tuple[str, ...]  # the names of its security groups
+    public: PublicMapping | None  # what stands for its address outside
 
 
 class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +68,9 @@ def describe_vpcs(inventory: Inventory, caller: Caller) -> list[Vpc]:
 def describe_interfaces(inventory: Inventory, caller: Caller) -> list[InterfaceInfo]:
     """Return the interfaces that the caller may see, by VPC and address."""
     return [
-        _interface(inventory, records, stored.record)
+        _interface(inventory, records, stored.record, public)
         for records in _seen(inventory, caller)
+        for public in (_public(records),)
         for _, stored in sorted(records.of(NetworkInterface).items(), key=lambda item: item[1].record.address)
     ]
 
@@ -78,7 +83,8 @@ def describe_instances(inventory: Inventory, caller: Caller) -> list[InstanceInf
         for eni in records.of(NetworkInterface).values():
             by_instance.setdefault(eni.record.instance, []).append(eni.record)
         instances = sorted(records.each(Instance), key=lambda instance: instance.name)
-        found += [_instance(inventory, records, instance, by_instance.get(instance.id, [])) for instance in instances]
+        public = _public(records)
+        found += [_instance(inventory, records, instance, by_instance.get(instance.id, []), public) for instance in instances]
     return found
 
 
@@ -118,17 +124,34 @@ def _seen(inventory: Inventory, caller: Caller) -> Iterator[VpcRecords]:
     yield from sorted(visible, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
 
 
-def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface) -> InterfaceInfo:
+def _interface(inventory: Inventory, records: VpcRecords, eni: NetworkInterface, public: Public) -> InterfaceInfo:
     mapping = records.mappings.get(eni.address)
     status = inventory.eni_status.get((mapping.record.host, eni.id)) if mapping is not None else None
     subnet = records.of(Subnet)[eni.subnet].record
     groups = tuple(sorted(records.of(SecurityGroup)[group_id].record.name for group_id in eni.groups))
-    return InterfaceInfo(eni=eni, subnet=subnet, vpc=records.vpc.record, mapping=mapping, status=status, groups=groups)
+    return InterfaceInfo(
+        eni=eni,
+        subnet=subnet,
+        vpc=records.vpc.record,
+        mapping=mapping,
+        status=status,
+        groups=groups,
+        public=public.get(eni.id),
+    )
 
 
-def _instance(inventory: Inventory, records: VpcRecords, instance: Instance, enis: list[NetworkInterface]) -> InstanceInfo:
+def _public(records: VpcRecords) -> Public:
+    """Return what stands for the addresses of a VPC's interfaces outside, by interface."""
+    return {mapping.eni: mapping for mapping in records.each(PublicMapping)}
+
+
+def _instance(
+    inventory: Inventory, records: VpcRecords, instance: Instance, enis: list[NetworkInterface], public: Public
+) -> InstanceInfo:
     own = primary_eni_id(instance.id)
-    interfaces = tuple(_interface(inventory, records, eni) for eni in sorted(enis, key=lambda eni: (eni.id != own, eni.address)))
+    interfaces = tuple(
+        _interface(inventory, records, eni, public) for eni in sorted(enis, key=lambda eni: (eni.id != own, eni.address))
+    )
     mapping = interfaces[0].mapping if interfaces else None
     state, reason = _state(interfaces)
     host = mapping.record.host if mapping is not None else ""
@@ -152,7 +175,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
     list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
-    ids: subnet, rtb, eni, i, sg, acl, pl, fl.
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl, igw.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.
@@ -229,9 +252,14 @@ def names_by_id(inventory: Inventory, caller: Caller) -> dict[str, str]:
 
 
 def resource_names(inventory: Inventory, caller: Caller, kind: str) -> list[str]:
-    """Return what `resolve` takes for each resource of a kind (an id's prefix, or `host`), for completion."""
+    """Return what commands take for each resource of a kind (an id's prefix, `host` or `pool`), for completion."""
     if kind == "host":
         return sorted(inventory.hosts)
+    if kind == "pool":
+        return sorted(inventory.pools)
+    if kind == "eipalloc":
+        elastic = (stored.record for stored in inventory.elastic_ips.values())
+        return sorted(found.address for found in elastic if caller.sees(found.owner))
     names = []
     for records in _seen(inventory, caller):
         vpc = records.vpc.record

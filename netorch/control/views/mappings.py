@@ -10,6 +10,7 @@ from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import not_found
+from netorch.records.kinds import mapped
 from netorch.records.read import Stored, get, read_vpc, seen_vpc, stored
 from netorch.store.base import Store
 
@@ -40,7 +41,9 @@ def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -
 
 
 def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:
-    """Return a VPC's mappings in address order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
+    """Return a VPC's mappings of addresses in their order, IPv4 first. Raises ApiError: InvalidVpcID.NotFound."""
     vni = vpc_of(store, caller, vpc).vni
-    found = [stored(kv, Mapping) for kv in store.list(keys.map_prefix(vni)).kvs]
+    prefix = keys.map_prefix(vni)
+    of_addresses = [kv for kv in store.list(prefix).kvs if mapped(kv.key.removeprefix(prefix)) is Mapping]
+    found = [stored(kv, Mapping) for kv in of_addresses]
     return sorted(found, key=lambda mapping: (len(packed(mapping.record.address)), packed(mapping.record.address)))

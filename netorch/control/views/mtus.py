@@ -14,6 +14,7 @@ from netorch.model.mapping import MoveDirection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.inventory import Inventory
+from netorch.records.kinds import mapped as type_at
 
 _NAMED: Final = 5  # VPCs or hosts in a sentence; of more the number is said
 
@@ -41,6 +42,8 @@ def sharing_after(inventory: Inventory, steps: Iterable[Writes]) -> list[Sharing
     mapped: dict[int, dict[str, str]] = {}
     for key in [key for key in written if key.startswith("map/")]:
         _, digits, address = key.split("/", 2)
+        if type_at(address) is not AddressMapping:
+            continue
         vni, value = int(digits, 16), written[key]
         if vni not in mapped:
             before = inventory.vpcs[vni].mappings.values() if vni in inventory.vpcs else ()

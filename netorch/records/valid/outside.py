@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
-from netorch.model.addr import AddressError, parse_prefix
-from netorch.model.eni import Host, Role, Uplink
+from netorch.model import rules
+from netorch.model.addr import first_overlaps
+from netorch.model.eni import Host, Role
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside import uplink
 from netorch.model.outside.gateway import InternetGateway
-from netorch.model.outside.public import AddressPool
+from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.rules import shown
 from netorch.records import keys
@@ -27,8 +26,6 @@ from netorch.records.valid.needs import (
     need_single,
     need_tags,
 )
-
-_DEVICE: Final = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # IFNAMSIZ - 1, no slash, no colon: net/core/dev.c, dev_valid_name
 
 
 def check_gateway_mapping(key: str, mapping: GatewayMapping) -> None:
@@ -68,12 +65,27 @@ def check_pool(key: str, pool: AddressPool) -> None:
     need_key(key, keys.pool(pool.name))
     need("name", name_violation(pool.name))
     need("pair", name_violation(pool.pair))
-    for text in pool.cidrs:
-        if need_cidr("cidrs", text).version != 4:
-            raise Invalid(f"cidrs: {text} is not an IPv4 prefix")
     if not pool.cidrs:
         raise Invalid("cidrs: there is none")
+    ranges = [(need_cidr("cidrs", text, rules.public_cidr), text) for text in pool.cidrs]
+    for first, second in first_overlaps(ranges):
+        raise Invalid(f"cidrs: {second} overlaps {first}")
     need_labels(pool)
+
+
+def check_elastic_ip(key: str, address: ElasticIp) -> None:
+    """Check an elastic IP address. Raises Invalid."""
+    need_id("id", address.id, "eipalloc", 0)
+    need_key(key, keys.owned("eip", address.owner, address.id))
+    need("owner", name_violation(address.owner))
+    need_address("address", address.address, 4)
+    need("pool", name_violation(address.pool))
+    if address.name:
+        need("name", name_violation(address.name))
+    if address.vni and (violation := rules.vni(address.vni)):
+        need("vni", violation)
+    if address.tags:
+        need_tags(address.tags)
 
 
 def check_host(key: str, host: Host) -> None:
@@ -84,23 +96,6 @@ def check_host(key: str, host: Host) -> None:
         raise Invalid("pair: an edge has a pair and an uplink, and a hypervisor has neither")
     if host.uplink is not None:
         need("pair", name_violation(host.pair))
-        _uplink(host.uplink)
+        need("uplink", uplink.violation_of(host.uplink))
     if host.tags:
         need_tags(host.tags)
-
-
-def _uplink(uplink: Uplink) -> None:
-    if not _DEVICE.fullmatch(uplink.device):
-        raise Invalid(f"uplink: {shown(uplink.device)} is not the name of a device")
-    for version, address, gateway in (
-        (4, uplink.address, uplink.gateway),
-        (6, uplink.ipv6_address, uplink.ipv6_gateway),
-    ):
-        if version == 6 and not address and not gateway:
-            continue
-        need_address("uplink", address.partition("/")[0], version)
-        try:
-            parse_prefix(address, strict=False)
-        except AddressError as error:
-            raise Invalid(f"uplink: {error}") from error
-        need_address("uplink", gateway, version)

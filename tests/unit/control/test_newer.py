@@ -27,7 +27,7 @@ def test_a_vpc_with_a_newer_record_is_left_alone(store: Store, operator: Caller,
     key = keys.resource(subnet.id if which == "subnet" else make_id("nat", vpcs[1].vni, 1))
     before = store.get(keys.resource(subnet.id))
     assert before is not None
-    store.txn((), [Put(key, b'{"schema":2,' + before.value[1:])])
+    store.txn((), [Put(key, b'{"schema":9,' + before.value.removeprefix(b'{"schema":2,').removeprefix(b"{"))])
     inventory = read_inventory(store)
     assert [(found.name, found.error.key) for found in inventory.isolated.values()] == [("new", key)]
     assert list(inventory.vpcs) == [vpcs[0].vni]

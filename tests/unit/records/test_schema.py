@@ -14,15 +14,15 @@ from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import Placement
 from netorch.model.mapping import Mapping
 from netorch.model.record import Part, Record
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import decode_value, encode
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import BY_PREFIX
 
 STORED = [*(kind.type for kind in BY_PREFIX.values()), Mapping, Placement, Quotas, Cursor, HandedOver]
-SUBNET = Subnet(id="subnet-00138800000000007", vni=5000, name="a", cidr="10.0.0.0/24")
-KEY = keys.resource(SUBNET.id)
+VPC = Vpc(id="vpc-00138800000000007", vni=5000, owner="acme", name="a", cidrs=("10.0.0.0/24",))
+KEY = keys.resource(VPC.id)
 
 
 class Old(Record, frozen=True):
@@ -59,13 +59,13 @@ def test_no_record_and_no_part_of_one_takes_a_field_that_it_does_not_know(stored
 
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(UnreadableRecord, match="unknown field"):
-        decode_value(KEY, encode(SUBNET).replace(b"}", b',"outpost":"x"}'), Subnet)
+        decode_value(KEY, encode(VPC).replace(b"}", b',"outpost":"x"}'), Vpc)
 
 
 def test_a_record_of_the_first_schema_has_no_number() -> None:
-    assert encode(SUBNET) == msgspec.json.encode(SUBNET)
-    assert decode_value(KEY, encode(SUBNET), Subnet) == SUBNET
-    assert decode_value(KEY, b'{"schema":1,' + encode(SUBNET)[1:], Subnet) == SUBNET
+    assert encode(VPC) == msgspec.json.encode(VPC)
+    assert decode_value(KEY, encode(VPC), Vpc) == VPC
+    assert decode_value(KEY, b'{"schema":1,' + encode(VPC)[1:], Vpc) == VPC
 
 
 @pytest.mark.parametrize("record", [New(), New(name="x")])

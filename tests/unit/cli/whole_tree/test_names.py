@@ -17,7 +17,7 @@ from netorch.model.cloud import Cloud, HostDecl, InstanceDecl, SecurityGroupDecl
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
-from netorch.records.kinds import BY_PREFIX, of_vpc
+from netorch.records.kinds import of_vpc
 from netorch.records.names import vnis_of
 from netorch.records.part import read_part
 from netorch.store.base import Delete, Put, Range
@@ -27,9 +27,9 @@ from tests.unit.cli.whole_tree.tree import ACTIONS, READERS, leaves
 
 FEW, MANY = 10, 1000
 # Commands about all of the cloud, or that plan what becomes of it.
-EVERYTHING = {"apply", "plan", "diff", "export", "status", "store check", "store put", "store delete", "destroy"}
+EVERYTHING = {"apply", "plan", "diff", "export", "status", "store check", "store put", "store delete", "destroy", "address audit"}
 # Commands that look at all VPCs of an owner, whose number is limited, and name none.
-OWNERS = {"vpc create", "vpc create-default", "vpc list", "host list"}
+OWNERS = {"vpc create", "vpc create-default", "vpc list", "host list", "address list"}
 LISTS = {words for words in READERS if words.endswith(" list") and words.count(" ") == 1} - OWNERS
 NAMING = {
     **{words: arguments for words, arguments in (ACTIONS | READERS).items() if words not in EVERYTHING | OWNERS},
@@ -136,7 +136,7 @@ def test_a_command_reads_as_much_beside_10_vpcs_as_beside_1000(
     assert 0 < counts[0] < MANY
 
 
-@pytest.mark.parametrize("kind", sorted(BY_PREFIX.keys() - {"host"}))
+@pytest.mark.parametrize("kind", ["vpc", *sorted(kind.prefix for kind in of_vpc())])
 def test_a_name_is_found_by_a_handful_of_keys(sizes: dict[int, bytes], tmp_path: Path, kind: str) -> None:
     (tmp_path / "db").write_bytes(sizes[MANY])
     with closing(SqliteStore(tmp_path / "db")) as store, pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from tests.unit.cli.whole_tree.tree import TAGGED
 
 
 def tags(run: Run, kind: str, name: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(run(kind, "show", name, "-o", "json").stdout)["tags"]
+    found: dict[str, str] = json.loads(run(*kind.split(), "show", name, "-o", "json").stdout)["tags"]
     return {key: value for key, value in found.items() if not key.startswith("netorch:")}
 
 
@@ -19,14 +19,14 @@ def tags(run: Run, kind: str, name: str) -> dict[str, str]:
 def test_tags_come_one_by_one_and_go(busy: Run, kind: str) -> None:
     name = TAGGED[kind]
     assert tags(busy, kind, name) == {"colour": "red"}
-    busy(kind, "tag", name, "env=prod", "colour=blue")
+    busy(*kind.split(), "tag", name, "env=prod", "colour=blue")
     assert tags(busy, kind, name) == {"colour": "blue", "env": "prod"}
-    busy(kind, "untag", name, "env=staging", "nothing")
+    busy(*kind.split(), "untag", name, "env=staging", "nothing")
     assert tags(busy, kind, name) == {"colour": "blue", "env": "prod"}
-    busy(kind, "untag", name, "env=prod", "colour")
+    busy(*kind.split(), "untag", name, "env=prod", "colour")
     assert tags(busy, kind, name) == {}
-    busy(kind, "set-tags", name, "one=1")
-    busy(kind, "set-tags", name)
+    busy(*kind.split(), "set-tags", name, "one=1")
+    busy(*kind.split(), "set-tags", name)
     assert tags(busy, kind, name) == {}
 
 
@@ -36,7 +36,7 @@ def test_a_list_is_filtered_by_tags_and_fields(busy: Run, kind: str) -> None:
 
     def found(*filters: str) -> list[str]:
         options = [word for text in filters for word in ("--filter", text)]
-        return busy(kind, "list", "-o", "name", *options).stdout.split()
+        return busy(*kind.split(), "list", "-o", "name", *options).stdout.split()
 
     assert found("tag:colour=red") == [path]
     assert found("tag:colour=r?d", f"name={bare[:2]}*") == [path]
@@ -44,16 +44,18 @@ def test_a_list_is_filtered_by_tags_and_fields(busy: Run, kind: str) -> None:
     assert found("tag:colour=blue") == []
     assert found("tag:colour=blue,red", "name=nothing") == []
     assert path in found(f"name=x,{bare}")
-    assert "there is no filter 'nonsense'" in busy(kind, "list", "--filter", "nonsense=1", code=1).stderr
+    assert "there is no filter 'nonsense'" in busy(*kind.split(), "list", "--filter", "nonsense=1", code=1).stderr
 
 
 def test_every_field_of_json_filters(busy: Run) -> None:
     for kind in TAGGED:
-        for row in json.loads(busy(kind, "list", "-o", "json").stdout):
+        for row in json.loads(busy(*kind.split(), "list", "-o", "json").stdout):
             for field, value in row.items():
                 if isinstance(value, str | int | bool) and field != "tags":
                     text = str(value).lower() if isinstance(value, bool) else str(value).replace("\\", "\\\\").replace(",", "\\,")
-                    kept = json.loads(busy(kind, "list", "-o", "json", "--filter", f"{field.replace('_', '-')}={text}").stdout)
+                    kept = json.loads(
+                        busy(*kind.split(), "list", "-o", "json", "--filter", f"{field.replace('_', '-')}={text}").stdout
+                    )
                     assert row in kept
 
 

@@ -96,13 +96,33 @@ ACTIONS = {
     "peering set-tags": "acme/acme/link env=prod",
     "peering tag": "acme/acme/link env=prod",
     "peering untag": "acme/acme/link colour",
+    "subnet modify": "acme/acme/app --public-on-launch",
+    "igw create": "new --vpc globex/third",
+    "igw delete": "globex/gated/out",
+    "igw set-tags": "acme/acme/out env=prod",
+    "igw tag": "acme/acme/out env=prod",
+    "igw untag": "acme/acme/out colour",
+    "address allocate": "--pool p --name new",
+    "address release": "acme/idle",
+    "address associate": "acme/idle --eni acme/acme/spare",
+    "address disassociate": "198.51.100.9",
+    "address set-tags": "acme/idle env=prod",
+    "address tag": "acme/idle env=prod",
+    "address untag": "acme/idle colour",
+    "address pool create": "new --pair west --cidr 203.0.113.0/28",
+    "address pool add": "p 203.0.113.0/28",
+    "address pool remove": "p 198.51.100.128/25",
+    "address pool delete": "empty",
+    "address pool set-tags": "p env=prod",
+    "address pool tag": "p env=prod",
+    "address pool untag": "p colour",
     "store put": "quota/damaged --file quota.json",
     "store delete": "quota/damaged",
 }
 # Commands that only read the store, each with arguments.
 READERS = {
     **{f"{kind} list": "" for kind in ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance")},
-    **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering")},
+    **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering", "igw", "address", "address pool")},
     "plan": "",
     "diff": "",
     "export": "",
@@ -125,6 +145,10 @@ READERS = {
     "flow-log show": "acme/acme/all",
     "flow-log read": "acme/acme/all",
     "peering show": "acme/acme/link",
+    "igw show": "acme/acme/out",
+    "address show": "198.51.100.9",
+    "address pool show": "p",
+    "address audit": "",
     "store check": "",
     "store get": "quota/damaged",
 }
@@ -155,6 +179,7 @@ vpcs:
   instances: [{name: web-1, subnet: app, host: hv1, address: 10.44.12.4}, {name: web-2, subnet: app, host: hv2}]
 - {name: bare, owner: globex, cidrs: [10.0.0.0/16, 10.1.0.0/16]}
 - {name: third, owner: globex, cidrs: [10.50.0.0/16]}
+- {name: gated, owner: globex, cidrs: [10.60.0.0/16]}
 """
 TAGGED = {
     "vpc": "acme/acme",
@@ -168,6 +193,9 @@ TAGGED = {
     "flow-log": "acme/acme/all",
     "host": "hv1",
     "peering": "acme/acme/link",
+    "igw": "acme/acme/out",
+    "address": "acme/idle",
+    "address pool": "p",
 }
 SETUP = (
     "apply --yes --no-wait -f {}",
@@ -175,6 +203,14 @@ SETUP = (
     "eni create --subnet acme/acme/app --name second",
     "eni attach acme/acme/second acme/acme/web-1",
     "peering request link --vpc acme/acme --peer globex/third",
+    "host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254",
+    "address pool create p --pair west --cidr 198.51.100.0/25 --cidr 198.51.100.128/25",
+    "address pool create empty --pair west --cidr 203.0.113.128/25",
+    "igw create out --vpc acme/acme",
+    "igw create out --vpc globex/gated",
+    "--owner acme address allocate --address 198.51.100.9 --name used",
+    "--owner acme address allocate --address 198.51.100.10 --name idle",
+    "address associate acme/used --instance acme/acme/web-2",
     *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
 )
 

@@ -296,7 +296,7 @@ def test_a_bulk_of_dual_stack_instances_on_many_hosts_fits_into_transactions(
     )
     before = store.revision()
     placed = instances.run_instances(store, acme, RunRequest(name="w", subnet=wide.id), 100)
-    assert store.revision() == before + 8
+    assert store.revision() == before + 12
     assert len({one.eni.ipv6_address for one in placed}) == 100
     assert len({one.host.name for one in placed}) == 32
     assert [one.instance.name for one in placed[:2]] == ["w-0", "w-1"]

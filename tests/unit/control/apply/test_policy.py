@@ -267,7 +267,11 @@ def test_a_vpc_with_filters_is_deleted_with_them(store: Store, operator: Caller)
     into = SecurityGroupDecl(name=DEFAULT_NAME, ingress=[IngressDecl(protocol="all", source="sg-web")])
     apply(store, operator, cloud(security_groups=[into, LB, WEB]))
     apply(store, operator, Cloud(hosts=HOSTS))
-    left = {kv.key.rpartition("/")[0] or kv.key for kv in store.list("").kvs if not kv.key.startswith(("host/", "alloc/vtep/"))}
+    left = {
+        kv.key.rpartition("/")[0] or kv.key
+        for kv in store.list("").kvs
+        if not kv.key.startswith(("host/", "alloc/vtep/", "alloc/ranges/"))
+    }
     assert left == {"alloc", "alloc/vni"}
 
 

@@ -1,0 +1,235 @@
+"""`netorch address`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from netorch.cli.context import Session, action, complete, pass_session, tag_option
+from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging, resource_argument
+from netorch.cli.output import Columns, output_option, show_record, show_records, show_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netorch.control.actions.outside.addresses import AddressInfo
+    from netorch.control.actions.outside.pools import PoolInfo
+
+COLUMNS = Columns(
+    ("address", "name", "owner", "vpc", "instance", "private_address"), ("pool", "eni", "association", "tags", "id")
+)
+POOL_COLUMNS = Columns(("name", "pair", "cidrs", "addresses", "held", "free"), ("held_down", "tags"))
+FOUND = ("key", "found")
+
+
+@click.group()
+def command() -> None:
+    """Elastic IP addresses: public addresses that a customer holds and lets stand for private ones. Pools are the operator's."""
+
+
+def row(info: AddressInfo) -> dict[str, Any]:
+    """Return an elastic IP as it is shown."""
+    mapping = info.mapping
+    return {
+        **msgspec.structs.asdict(info.elastic),
+        "vpc": f"{info.vpc.owner}/{info.vpc.name}" if info.vpc is not None else "",
+        "instance": info.instance,
+        "eni": mapping.eni if mapping is not None else "",
+        "private_address": mapping.private_address if mapping is not None else "",
+        "association": mapping.association if mapping is not None else "",
+    }
+
+
+def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
+    from netorch.control.actions.outside.addresses import describe_addresses
+
+    return [row(info) for info in describe_addresses(session.store, session.caller)]
+
+
+def _show(session: Session, ids: Sequence[str], output: str) -> None:
+    from netorch.control.actions.outside.addresses import describe_address
+
+    show_records([row(describe_address(session.store, session.caller, found)) for found in ids], output)
+
+
+def _release() -> Delete:
+    from netorch.control.actions.outside.addresses import release_address
+
+    return release_address
+
+
+add_list(command, "List elastic IP addresses.", COLUMNS, _rows, within_vpcs=False)
+add_show(command, "eipalloc", "address", "Show elastic IP addresses.", _show)
+add_tagging(command, "eipalloc", "address")
+add_delete(
+    command,
+    "eipalloc",
+    "address",
+    "Release elastic IP addresses that stand for nothing.\n\nFor an hour nobody else gets them.",
+    _release,
+    verb="release",
+)
+
+
+@command.command()
+@click.option("--pool", default="", help="Default: any.", shell_complete=complete("pool"))
+@click.option("--address", default="", help="Default: any free one.")
+@click.option("--name", default="")
+@tag_option
+@output_option
+@action
+def allocate(session: Session, pool: str, address: str, name: str, tags: dict[str, str], output: str) -> None:
+    """Allocate an elastic IP address.
+
+    It stays yours until it is released. One that you released a short while ago you get again by naming it.
+    """
+    from netorch.control.actions.outside.addresses import allocate_address
+
+    made = allocate_address(session.store, session.caller, pool=pool, address=address, name=name, tags=tags)
+    _show(session, [made.id], output)
+
+
+@command.command()
+@resource_argument("eipalloc", "address")
+@click.option("--instance", default="", help="An instance with a single interface.", shell_complete=complete("i"))
+@click.option("--eni", default="", help="A network interface.", shell_complete=complete("eni"))
+@click.option("--private-ip", default="", metavar="ADDRESS", help="Of the interface. Default: its only one.")
+@click.option("--allow-reassociation", is_flag=True, help="Also if the address, or the other one, is associated already.")
+@output_option
+@action
+def associate(
+    session: Session, resource: str, instance: str, eni: str, private_ip: str, allow_reassociation: bool, output: str
+) -> None:
+    """Let an elastic IP address stand for a private one.
+
+    It replaces the ephemeral public address that an instance came with. The VPC needs an internet gateway.
+    """
+    from netorch.control.actions.outside.addresses import associate_address
+
+    (allocation,) = session.ids_of("eipalloc", [resource])
+    associate_address(
+        session.store,
+        session.caller,
+        allocation,
+        instance=session.id_of("i", instance) if instance else "",
+        interface=session.id_of("eni", eni) if eni else "",
+        private=private_ip,
+        allow_reassociation=allow_reassociation,
+    )
+    _show(session, [allocation], output)
+
+
+@command.command()
+@resource_argument("eipalloc", "address")
+@action
+def disassociate(session: Session, resource: str) -> None:
+    """Let an elastic IP address stand for nothing. It stays yours."""
+    from netorch.control.actions.outside.addresses import disassociate_address
+
+    (allocation,) = session.ids_of("eipalloc", [resource])
+    click.echo(f"disassociated {disassociate_address(session.store, session.caller, allocation).address}")
+
+
+@command.command()
+@output_option
+@pass_session
+@click.pass_context
+def audit(context: click.Context, session: Session, output: str) -> None:
+    """Prove that no public address leaks or is used twice.
+
+    Compares who holds each address with the elastic IPs and with what addresses stand for, in both directions.
+
+    Exit codes: 0 all agree, 2 something does not.
+    """
+    from netorch.records.public import wrong_addresses
+
+    session.operator_only("the audit of addresses")
+    inventory = session.inventory()
+    rows = [{"key": error.key, "found": error.what} for error in wrong_addresses(inventory)]
+    if rows or output != "table":
+        show_rows(rows, FOUND, output)
+    else:
+        click.echo("every public address is held once, and by whom it says")
+    context.exit(2 if rows else 0)
+
+
+@command.group("pool")
+@pass_session
+def pools(session: Session) -> None:
+    """Pools of public addresses: ranges that arrive at the edges of one pair."""
+    session.operator_only("address pools")
+
+
+def pool_row(info: PoolInfo) -> dict[str, Any]:
+    """Return a pool as it is shown."""
+    return {
+        **msgspec.structs.asdict(info.pool),
+        "addresses": info.addresses,
+        "held": info.held,
+        "held_down": info.held_down,
+        "free": info.free,
+    }
+
+
+def _pool_rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
+    from netorch.control.actions.outside.pools import describe_pools
+
+    return [pool_row(info) for info in describe_pools(session.store, session.caller)]
+
+
+def _show_pools(session: Session, names: Sequence[str], output: str) -> None:
+    from netorch.control.actions.outside.pools import describe_pool
+
+    show_records([pool_row(describe_pool(session.store, session.caller, name)) for name in names], output)
+
+
+def _delete_pool() -> Delete:
+    from netorch.control.actions.outside.pools import delete_pool
+
+    return delete_pool
+
+
+add_list(pools, "List address pools.", POOL_COLUMNS, _pool_rows, within_vpcs=False)
+add_show(pools, "pool", "pool", "Show address pools.", _show_pools)
+add_tagging(pools, "pool", "pool")
+add_delete(pools, "pool", "pool", "Delete address pools of which nobody holds an address.", _delete_pool)
+_cidrs = click.argument("cidrs", metavar="CIDR...", nargs=-1, required=True)
+
+
+@pools.command("create")
+@click.argument("name")
+@click.option("--pair", required=True, help="The pair of edges at which the addresses arrive.")
+@click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="A range of IPv4 addresses; repeatable.")
+@tag_option
+@output_option
+@action
+def create_pool(session: Session, name: str, pair: str, cidrs: tuple[str, ...], tags: dict[str, str], output: str) -> None:
+    """Create an address pool. Every address of its ranges is given out."""
+    from netorch.control.actions.outside import pools as actions
+
+    actions.create_pool(session.store, session.caller, name=name, pair=pair, cidrs=cidrs, tags=tags)
+    show_record(pool_row(actions.describe_pool(session.store, session.caller, name)), output)
+
+
+@pools.command()
+@resource_argument("pool", "pool")
+@_cidrs
+@action
+def add(session: Session, resource: str, cidrs: tuple[str, ...]) -> None:
+    """Add ranges to a pool."""
+    from netorch.control.actions.outside.pools import add_ranges
+
+    click.echo(f"{resource} has {' '.join(add_ranges(session.store, session.caller, resource, cidrs).cidrs)}")
+
+
+@pools.command()
+@resource_argument("pool", "pool")
+@_cidrs
+@action
+def remove(session: Session, resource: str, cidrs: tuple[str, ...]) -> None:
+    """Remove ranges, of which nobody holds an address, from a pool."""
+    from netorch.control.actions.outside.pools import remove_ranges
+
+    click.echo(f"{resource} has {' '.join(remove_ranges(session.store, session.caller, resource, cidrs).cidrs)}")

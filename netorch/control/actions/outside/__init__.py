@@ -1,0 +1,1 @@
+"""What leads outside: pools of public addresses, internet gateways, elastic IP addresses."""

@@ -1,0 +1,333 @@
+"""Elastic IP addresses: public addresses that a customer holds, and lets stand for addresses of interfaces.
+
+Another owner's address is answered as if it did not exist. Each action is one transaction over all that says whose an address is:
+its key `alloc/eip/<address>`, the record of who holds it, and the mapping that edges read.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.actions.enis import attached_to
+from netorch.control.base import checks
+from netorch.control.base.pools import open_addresses
+from netorch.control.base.public import Publics, gateway_pair, private_address, publics_of, stand_for
+from netorch.control.base.quotas import check_room, quotas_of
+from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.addr import AddressError, canonical_ip
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import PublicMapping
+from netorch.model.outside.public import AddressPool, ElasticIp
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid, not_found
+from netorch.records.names import names_of_owned
+from netorch.records.read import Stored, get, listed, read, read_named, read_owned
+from netorch.store.alloc import holder_of, release
+from netorch.store.base import Store
+
+
+def allocate_address(
+    store: Store, caller: Caller, *, pool: str = "", address: str = "", name: str = "", tags: Tags | None = None
+) -> ElasticIp:
+    """Return a public address that is the caller's until it is released: any one, one of a pool, or the one that is named.
+
+    Raises:
+      ApiError: AddressLimitExceeded, InsufficientAddressCapacity, InvalidPublicIpv4PoolID.NotFound, InvalidAddress.NotFound for
+        one of no pool, InvalidIPAddress.InUse, InvalidParameterValue for a bad or taken name.
+    """
+    where = f"elastic IP address {name!r}" if name else "elastic IP address"
+
+    def decide() -> tuple[Writes, ElasticIp]:
+        owner = checks.name(f"owner {caller.owner!r}", caller.owner)
+        writes = Writes()
+        _room(writes, store, owner, where, name)
+        made_id = caller.new_id("eipalloc", 0)
+        addresses = open_addresses(store, caller)
+        if address:
+            chosen = addresses.requested(where, checks.address(address, where, 4), made_id, owner)
+            if pool and chosen.pool.record.name != pool:
+                raise invalid(where, f"{address} is not of pool {pool}", "leave one of the two out")
+        else:
+            among = [read_named(store, AddressPool, pool)] if pool else list(addresses.pools.values())
+            chosen = addresses.next(where, among, made_id)
+        chosen.take(writes)
+        made = ElasticIp(
+            id=made_id,
+            owner=owner,
+            address=chosen.address,
+            pool=chosen.pool.record.name,
+            name=name,
+            tags=checks.tags(where, tags),
+        )
+        writes.create(keys.owned("eip", owner, made_id), made)
+        for key in names_of_owned(made):
+            writes.put(key, True)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def _room(writes: Writes, store: Store, owner: str, where: str, name: str) -> None:
+    """Refuse one more than the quota, or a taken name; two allocations at the same time see each other. Raises ApiError."""
+    mark = _mark(owner)
+    writes.change(use_key(mark), use_revision(store, mark), True)
+    others = listed(store, keys.owned_prefix("eip", owner), ElasticIp).values()
+    check_room(quotas_of(store, owner), "AddressLimitExceeded", f"owner {owner}", len(others) + 1)
+    if name and any(other.record.name == checks.name(where, name) for other in others):
+        raise invalid(where, f"owner {owner} has one of that name", "choose another name")
+
+
+def _mark(owner: str) -> str:
+    return f"eip/{owner}"
+
+
+def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
+    """Give an elastic IP back, which stands for no address. Nobody else gets it for a while.
+
+    Raises:
+      ApiError: InvalidAllocationID.NotFound, InvalidIPAddress.InUse while it is associated.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        held = read_owned(store, caller, ElasticIp, allocation_id)
+        record = held.record
+        if record.vni:
+            fix = f"netorch address disassociate {record.address}"
+            raise ApiError("InvalidIPAddress.InUse", f"elastic IP address {record.address}: Address is in use; first {fix}")
+        writes = Writes()
+        writes.delete(keys.owned("eip", record.owner, record.id), held.mod_revision)
+        for key in names_of_owned(record):
+            writes.drop(key)
+        claim = store.get(keys.public_address(record.address))
+        if claim is not None and holder_of(claim) == record.id:
+            writes.claim(release(claim, caller.now(), record.owner))
+        mark = _mark(record.owner)
+        known = use_revision(store, mark)
+        if len(store.list(keys.owned_prefix("eip", record.owner)).kvs) == 1:
+            writes.delete(use_key(mark), known)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def associate_address(
+    store: Store,
+    caller: Caller,
+    allocation_id: str,
+    *,
+    instance: str = "",
+    interface: str = "",
+    private: str = "",
+    allow_reassociation: bool = False,
+) -> PublicMapping:
+    """Return what an elastic IP stands for from then on: an address of an interface, or of an instance's only one.
+
+    It replaces an ephemeral address, which is given back. `allow_reassociation` lets it leave what it stands for now, and replace
+    another elastic IP.
+
+    Raises:
+      ApiError: InvalidAllocationID.NotFound, InvalidInstanceID.NotFound, InvalidNetworkInterfaceID.NotFound, InvalidInstanceID
+        for an instance with several interfaces, Gateway.NotAttached for a VPC without an internet gateway,
+        Resource.AlreadyAssociated, InvalidParameterValue for an address that the interface has not, or one of another pair's
+        pool, InvalidParameterCombination unless exactly one of instance and interface is named.
+    """
+
+    def decide() -> tuple[Writes, PublicMapping]:
+        held = read_owned(store, caller, ElasticIp, allocation_id)
+        vpc, eni = _interface(store, caller, instance, interface)
+        _check_end(store, held.record, vpc.record)
+        own = private_address(eni.record, private)
+        publics = publics_of(store, vpc.record, caller.now())
+        before = _before(store, held.record)
+        mapping = PublicMapping(
+            vni=vpc.record.vni,
+            address=held.record.address,
+            association=caller.new_id("eipassoc", vpc.record.vni),
+            eni=eni.record.id,
+            private_address=own,
+            pool=held.record.pool,
+            allocation=held.record.id,
+        )
+        writes = Writes()
+        if before is not None and not allow_reassociation:
+            raise _associated(f"elastic IP address {held.record.address}", before.record)
+        _replace(writes, publics, mapping, allow_reassociation=allow_reassociation)
+        _associate(writes, vpc, eni, held, mapping, before)
+        return writes, mapping
+
+    return attempt(store, decide)
+
+
+def _interface(store: Store, caller: Caller, instance: str, interface: str) -> tuple[Stored[Vpc], Stored[NetworkInterface]]:
+    """Return the interface that is named, or an instance's only one. Raises ApiError."""
+    if bool(instance) == bool(interface):
+        text = "elastic IP address: associate it with an instance or with an interface; name one of the two"
+        raise ApiError("InvalidParameterCombination", text)
+    if interface:
+        return read(store, caller, NetworkInterface, interface)
+    vpc, found = read(store, caller, Instance, instance)
+    enis = attached_to(store, found.record)
+    if len(enis) > 1:
+        what = f"There are multiple interfaces attached to instance '{instance}'"
+        raise ApiError("InvalidInstanceID", f"{what}; name one of them instead: {', '.join(eni.record.id for eni in enis)}")
+    return vpc, enis[0]
+
+
+def _check_end(store: Store, elastic: ElasticIp, vpc: Vpc) -> None:
+    """Refuse an address that cannot arrive in a VPC. Raises ApiError: Gateway.NotAttached, InvalidParameterValue."""
+    where = f"elastic IP address {elastic.address}"
+    if elastic.owner != vpc.owner:
+        raise invalid(where, f"is owner {elastic.owner}'s, and VPC {vpc.id} is {vpc.owner}'s", "associate it within its owner's")
+    pair = gateway_pair(store, vpc.vni)
+    if not pair:
+        text = f"{where}: Network {vpc.id} is not attached to any internet gateway; first: netorch igw create NAME --vpc {vpc.id}"
+        raise ApiError("Gateway.NotAttached", text)
+    arrives = read_named(store, AddressPool, elastic.pool).record.pair
+    if arrives != pair:
+        what = f"arrives at the edges of pair {arrives} (pool {elastic.pool}), and the VPC's gateway is on pair {pair}"
+        raise invalid(where, what, f"allocate one of a pool of pair {pair}: netorch address pool list")
+
+
+def _before(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | None:
+    """Return what an elastic IP stands for."""
+    return get(store, keys.public_mapping(elastic.vni, elastic.address), PublicMapping) if elastic.vni else None
+
+
+def _associated(where: str, mapping: PublicMapping) -> ApiError:
+    what = f"is associated with {mapping.private_address} of {mapping.eni} already ({mapping.association})"
+    return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; disassociate it first, or allow reassociation")
+
+
+def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_reassociation: bool) -> None:
+    """Add the end of another public address of the same private one. Raises ApiError: Resource.AlreadyAssociated."""
+    for other in publics.of(mapping.eni):
+        if other.record.private_address != mapping.private_address or other.record.address == mapping.address:
+            continue
+        if other.record.allocation and not allow_reassociation:
+            raise _associated(f"elastic IP address {other.record.address}", other.record)
+        publics.end(writes, other)
+
+
+def _associate(
+    writes: Writes,
+    vpc: Stored[Vpc],
+    eni: Stored[NetworkInterface],
+    held: Stored[ElasticIp],
+    mapping: PublicMapping,
+    before: Stored[PublicMapping] | None,
+) -> None:
+    """Add what an elastic IP stands for. The interface is rewritten: who deletes it at the same time decides again."""
+    writes.change(keys.resource(eni.record.id), eni.mod_revision, eni.record)
+    known = 0
+    if before is not None and before.record.vni == mapping.vni:
+        known = before.mod_revision
+    elif before is not None:
+        writes.delete(keys.public_mapping(before.record.vni, before.record.address), before.mod_revision)
+    stand_for(writes, vpc, mapping, known)
+    changed = msgspec.structs.replace(held.record, vni=mapping.vni)
+    writes.change(keys.owned("eip", changed.owner, changed.id), held.mod_revision, changed)
+
+
+def disassociate_address(store: Store, caller: Caller, allocation_id: str) -> ElasticIp:
+    """Return an elastic IP that stands for nothing any more; it stays its owner's.
+
+    Raises:
+      ApiError: InvalidAllocationID.NotFound, InvalidAssociationID.NotFound when it is not associated.
+    """
+
+    def decide() -> tuple[Writes, ElasticIp]:
+        held = read_owned(store, caller, ElasticIp, allocation_id)
+        before = _before(store, held.record)
+        if before is None:
+            text = f"elastic IP address {held.record.address}: is not associated; there is nothing to end"
+            raise ApiError("InvalidAssociationID.NotFound", text)
+        idle = msgspec.structs.replace(held.record, vni=0)
+        writes = Writes()
+        writes.delete(keys.public_mapping(before.record.vni, before.record.address), before.mod_revision)
+        writes.change(keys.owned("eip", idle.owner, idle.id), held.mod_revision, idle)
+        return writes, idle
+
+    return attempt(store, decide)
+
+
+def allocation_of(store: Store, caller: Caller, text: str) -> str:
+    """Return the id of an elastic IP that is named by id, address, association or name (`name`, `owner/name`).
+
+    Raises:
+      ApiError: InvalidAllocationID.NotFound, InvalidAddress.NotFound, InvalidAssociationID.NotFound, InvalidParameterValue for a
+        name that several have.
+    """
+    if is_id(text, "eipalloc"):
+        return read_owned(store, caller, ElasticIp, text).record.id
+    if is_id(text, "eipassoc"):
+        mappings = listed(store, keys.public_mapping(vni_of(text), ""), PublicMapping).values()
+        found = [stored.record.allocation for stored in mappings if stored.record.association == text]
+        return _seen(store, caller, found, ApiError("InvalidAssociationID.NotFound", f"association {text!r}: does not exist"))
+    try:
+        address = canonical_ip(text)
+    except AddressError:
+        return _by_name(store, caller, text)
+    missing = ApiError("InvalidAddress.NotFound", f"address {address}: is no elastic IP; `netorch address list` shows those")
+    return _seen(store, caller, [holder_of(store.get(keys.public_address(address)))], missing)
+
+
+def _seen(store: Store, caller: Caller, ids: list[str], missing: ApiError) -> str:
+    """Return the one id of an elastic IP that the caller sees. Raises ApiError: `missing`."""
+    for found in ids:
+        try:
+            return read_owned(store, caller, ElasticIp, found).record.id
+        except ApiError:
+            raise missing from None
+    raise missing
+
+
+def _by_name(store: Store, caller: Caller, text: str) -> str:
+    *scope, name = text.split("/")
+    owner = scope[0] if scope else "" if caller.operator else caller.owner
+    named = store.list(keys.named("eipalloc", name, owner)).kvs if len(scope) < 2 and name else ()
+    found = {"/".join(kv.key.split("/")[3:1:-1]): kv.key.split("/")[4] for kv in named if caller.sees(kv.key.split("/")[3])}
+    if not found:
+        raise not_found("eipalloc", text)
+    if len(found) > 1:
+        raise invalid(f"elastic IP address {text!r}", "several have that name", f"choose one of {', '.join(sorted(found))}")
+    return next(iter(found.values()))
+
+
+class AddressInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An elastic IP, with what it stands for."""
+
+    elastic: ElasticIp
+    mapping: PublicMapping | None
+    vpc: Vpc | None
+    instance: str = ""  # the id of the instance that the interface is attached to
+
+
+def describe_addresses(store: Store, caller: Caller) -> list[AddressInfo]:
+    """Return the elastic IPs that the caller sees, by owner and address. Raises UnreadableRecord."""
+    found = listed(store, keys.owned_prefix("eip", caller.owner) if not caller.operator else "eip/", ElasticIp).values()
+    ordered = sorted((stored.record for stored in found), key=lambda elastic: (elastic.owner, elastic.address))
+    return [_info(store, elastic) for elastic in ordered]
+
+
+def describe_address(store: Store, caller: Caller, allocation_id: str) -> AddressInfo:
+    """Return one elastic IP. Raises ApiError: InvalidAllocationID.NotFound."""
+    return _info(store, read_owned(store, caller, ElasticIp, allocation_id).record)
+
+
+def _info(store: Store, elastic: ElasticIp) -> AddressInfo:
+    before = _before(store, elastic)
+    if before is None:
+        return AddressInfo(elastic=elastic, mapping=None, vpc=None)
+    vpc = get(store, keys.vpc(elastic.vni), Vpc)
+    eni = get(store, keys.resource(before.record.eni), NetworkInterface)
+    return AddressInfo(
+        elastic=elastic,
+        mapping=before.record,
+        vpc=vpc.record if vpc is not None else None,
+        instance=eni.record.instance if eni is not None else "",
+    )

@@ -1,0 +1,140 @@
+"""Internet gateways: a VPC's way to the internet, and back. What EC2 creates, then attaches, is here made for its VPC."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.named import add_name
+from netorch.control.base.pairs import choose_pair, pair_of, place_gateway
+from netorch.control.base.pools import read_pools
+from netorch.control.base.public import mapped_in, mark_revision, pair_of_addresses
+from netorch.control.base.structure import delete_part
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.mapping import GatewayMapping
+from netorch.model.outside.gateway import InternetGateway
+from netorch.model.routing.next_hop import clashes
+from netorch.model.vpc import Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.read import Stored, get, read, read_all, read_vpc
+from netorch.store.base import Store
+
+
+class InternetGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An internet gateway, with the edges that carry it."""
+
+    gateway: InternetGateway
+    vpc: Vpc
+    pair: str
+    edges: tuple[str, ...]  # in the order of its seats
+
+
+def create_internet_gateway(
+    store: Store, caller: Caller, vpc_id: str, *, name: str = "", tags: Tags | None = None
+) -> InternetGateway:
+    """Return a VPC's new internet gateway, carried by the pair of edges that has fewest, or to which its addresses belong.
+
+    Raises:
+      ApiError: InvalidVpcID.NotFound, Resource.AlreadyAssociated when the VPC has one, InsufficientInstanceCapacity when there is
+        no pair of edges, InvalidParameterValue for a bad name.
+    """
+
+    def decide() -> tuple[Writes, InternetGateway]:
+        vpc = read_vpc(store, caller, vpc_id)
+        where = f"internet gateway {name!r}" if name else "internet gateway"
+        if name:
+            checks.name(where, name)
+        writes = Writes()
+        refuse_second(vpc.record, read_all(store, InternetGateway, vpc.record.vni))
+        made = gateway_writes(writes, store, caller, vpc.record, name, checks.tags(where, tags))
+        guard_structure(writes, vpc)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def refuse_second(vpc: Vpc, known: dict[str, Stored[InternetGateway]]) -> None:
+    """Refuse another internet gateway of a VPC. Raises ApiError: Resource.AlreadyAssociated."""
+    for gateway_id in known:
+        text = f"VPC {vpc.id}: has the internet gateway {gateway_id} attached already; use that one"
+        raise ApiError("Resource.AlreadyAssociated", text)
+
+
+def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, name: str, tags: Tags) -> InternetGateway:
+    """Add a VPC's first internet gateway, and return it. The guard of the VPC's structure is the caller's. Raises ApiError."""
+    vni = vpc.vni
+    writes.expect(keys.public_mark(vni), mark_revision(store, vni))
+    pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), mapped_in(store, vni)))
+    targets = [kv.key.rpartition("/")[2] for kv in store.list(keys.resources(vni, "eni")).kvs]
+    gateway = InternetGateway(id=fresh_gateway_id(caller, "igw", vni, targets), vni=vni, name=name, tags=tags)
+    writes.create(keys.resource(gateway.id), gateway)
+    add_name(writes, vpc, gateway)
+    place_gateway(writes, pair, vni, gateway.id)
+    return gateway
+
+
+def fresh_gateway_id(caller: Caller, kind: str, vni: int, targets: list[str]) -> str:
+    """Return the id of a new gateway that hosts cannot mistake for one of the VPC's other targets."""
+    while True:
+        found = caller.new_id(kind, vni)
+        if not clashes(found, targets):
+            return found
+
+
+def delete_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> None:
+    """Delete an internet gateway. Routes to it become black holes.
+
+    Raises:
+      ApiError: InvalidInternetGatewayID.NotFound, DependencyViolation while the VPC has public addresses.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, gateway = read(store, caller, InternetGateway, gateway_id)
+        vni = vpc.record.vni
+        writes = Writes()
+        writes.expect(keys.public_mark(vni), mark_revision(store, vni))
+        if mapped := mapped_in(store, vni):
+            what = f"Network {vpc.record.id} has some mapped public address(es), e.g. {mapped[0].address}"
+            fix = "disassociate them (netorch address disassociate), or terminate the instances that came with them, first"
+            raise ApiError("DependencyViolation", f"internet gateway {gateway_id}: {what}; {fix}")
+        delete_gateway(writes, vpc, gateway, get(store, keys.gateway_mapping(vni, gateway_id), GatewayMapping))
+        return writes, None
+
+    attempt(store, decide)
+
+
+def delete_gateway(
+    writes: Writes, vpc: Stored[Vpc], gateway: Stored[InternetGateway], mapping: Stored[GatewayMapping] | None
+) -> None:
+    """Add the end of a gateway and of all that says who carries it."""
+    delete_part(writes, vpc, gateway)
+    if mapping is not None:
+        writes.delete(keys.gateway_mapping(gateway.record.vni, gateway.record.id), mapping.mod_revision)
+        for seat in mapping.record.seats:
+            writes.drop(keys.placement(seat.host, gateway.record.id))
+
+
+def describe_internet_gateways(store: Store, caller: Caller, vpc_id: str) -> list[InternetGatewayInfo]:
+    """Return a VPC's internet gateway, if it has one. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    return [_info(store, vpc, stored.record) for stored in read_all(store, InternetGateway, vpc.vni).values()]
+
+
+def describe_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> InternetGatewayInfo:
+    """Return one internet gateway. Raises ApiError: InvalidInternetGatewayID.NotFound."""
+    vpc, gateway = read(store, caller, InternetGateway, gateway_id)
+    return _info(store, vpc.record, gateway.record)
+
+
+def _info(store: Store, vpc: Vpc, gateway: InternetGateway) -> InternetGatewayInfo:
+    mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping)
+    seats = mapping.record.seats if mapping is not None else ()
+    edges = tuple(seat.host for seat in seats)
+    pair = ""
+    with suppress(UnreadableRecord):
+        pair = pair_of(store, edges)
+    return InternetGatewayInfo(gateway=gateway, vpc=vpc, pair=pair, edges=edges)

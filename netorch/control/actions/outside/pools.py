@@ -1,0 +1,190 @@
+"""Pools of public addresses: the operator's ranges, each of which arrives at the edges of one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from netorch.control.base import checks
+from netorch.control.base.pairs import edges_of
+from netorch.control.base.pools import each_claim
+from netorch.control.base.ranges import change_pools, refuse_taken, remove_pool
+from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model import rules
+from netorch.model.addr import Prefix, parse_ip, parse_prefix
+from netorch.model.eni import Host
+from netorch.model.outside.public import AddressPool
+from netorch.model.vpc import Tags
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import decode
+from netorch.records.errors import in_use, invalid
+from netorch.records.read import Stored, listed, read_named
+from netorch.store.alloc import HOLD_DOWN_S, holder_of, take
+from netorch.store.base import KeyValue, Store
+
+
+class PoolInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool, with how many of its addresses are whose."""
+
+    pool: AddressPool
+    addresses: int
+    held: int
+    held_down: int  # given back a short while ago: nobody gets them yet
+
+    @property
+    def free(self) -> int:
+        """How many can be taken now."""
+        return self.addresses - self.held - self.held_down
+
+
+def create_pool(
+    store: Store, caller: Caller, *, name: str, pair: str, cidrs: Sequence[str], tags: Tags | None = None
+) -> AddressPool:
+    """Return a new pool, whose addresses arrive at the edges of a pair.
+
+    Raises:
+      ApiError: InvalidParameterValue for a bad or taken name, a pair that has no edges, a bad range, or one that overlaps another
+        pool's, or the address or uplink of a host; MissingParameter without a range.
+    """
+    del caller  # pools have no owner; the CLI lets operators in only
+    where = f"address pool {name!r}"
+
+    def decide() -> tuple[Writes, AddressPool]:
+        checks.name(where, name)
+        if store.get(keys.pool(name)) is not None:
+            raise invalid(where, "there is one of that name", "choose another name, or add ranges to that one")
+        if not edges_of(store, checks.name(f"{where}: pair", pair)):
+            fix = f"make one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
+            raise invalid(where, f"pair {pair} has no edges", fix)
+        if not cidrs:
+            raise ApiError("MissingParameter", f"{where}: has no range; give it one, e.g. 198.51.100.0/24")
+        writes = Writes()
+        ranges = _new_ranges(writes, store, where, cidrs)
+        pool = AddressPool(name=name, pair=pair, cidrs=ranges, tags=checks.tags(where, tags))
+        writes.create(keys.pool(name), pool)
+        return writes, pool
+
+    return attempt(store, decide)
+
+
+def _new_ranges(writes: Writes, store: Store, where: str, cidrs: Sequence[str]) -> tuple[str, ...]:
+    """Return new ranges in canonical form, and add the guard of them. Raises ApiError for a bad range, or one that is taken."""
+    change_pools(writes, store)
+    pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
+    names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
+    hosts = [read_named(store, Host, name).record for name in names]
+    found: list[Prefix] = []
+    for text in cidrs:
+        new = checks.cidr(text, where, "InvalidParameterValue", rules.public_cidr)
+        refuse_taken(where, new, pools, hosts)
+        if any(new.overlaps(other) for other in found):
+            raise invalid(where, f"{new} is named twice, or overlaps another range of the same pool", "name each address once")
+        found.append(new)
+    return tuple(map(str, found))
+
+
+def add_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) -> AddressPool:
+    """Return a pool with more ranges.
+
+    Raises:
+      ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue as in `create_pool`.
+    """
+    del caller
+
+    def decide() -> tuple[Writes, AddressPool]:
+        stored = read_named(store, AddressPool, name)
+        writes = Writes()
+        new = _new_ranges(writes, store, f"address pool {name}", cidrs)
+        changed = msgspec.structs.replace(stored.record, cidrs=stored.record.cidrs + new)
+        writes.change(keys.pool(name), stored.mod_revision, changed)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def remove_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str]) -> AddressPool:
+    """Return a pool without some of its ranges, of which nobody holds an address.
+
+    Raises:
+      ApiError: InvalidPublicIpv4PoolID.NotFound, InvalidParameterValue for a range that it has not,
+        DependencyViolation while an address is held, OperationNotPermitted for its last range.
+    """
+    del caller
+    where = f"address pool {name}"
+
+    def decide() -> tuple[Writes, AddressPool]:
+        stored = read_named(store, AddressPool, name)
+        gone = {str(checks.cidr(text, where, "InvalidParameterValue", rules.public_cidr)) for text in cidrs}
+        for text in sorted(gone - set(stored.record.cidrs)):
+            raise invalid(where, f"{text} is none of its ranges", f"choose among {', '.join(stored.record.cidrs)}")
+        kept = tuple(text for text in stored.record.cidrs if text not in gone)
+        if not kept:
+            raise ApiError("OperationNotPermitted", f"{where}: these are all its ranges; delete the pool instead")
+        changed = msgspec.structs.replace(stored.record, cidrs=kept)
+        writes = Writes()
+        _refuse_held(writes, store, name, gone)
+        change_pools(writes, store)
+        writes.change(keys.pool(name), stored.mod_revision, changed)
+        return writes, changed
+
+    return attempt(store, decide)
+
+
+def delete_pool(store: Store, caller: Caller, name: str) -> None:
+    """Delete a pool of which nobody holds an address.
+
+    Raises:
+      ApiError: InvalidPublicIpv4PoolID.NotFound, DependencyViolation while an address is held.
+    """
+    del caller
+
+    def decide() -> tuple[Writes, None]:
+        stored = read_named(store, AddressPool, name)
+        writes = Writes()
+        _refuse_held(writes, store, name, stored.record.cidrs)
+        remove_pool(writes, store)
+        writes.delete(keys.pool(name), stored.mod_revision)
+        writes.drop(use_key(f"pool/{name}"))
+        return writes, None
+
+    attempt(store, decide)
+
+
+def _refuse_held(writes: Writes, store: Store, name: str, cidrs: Iterable[str]) -> None:
+    """Refuse to take ranges away while an address is held; whoever takes one writes the pool's mark. Raises ApiError."""
+    writes.expect(use_key(f"pool/{name}"), use_revision(store, f"pool/{name}"))
+    blocks = [parse_prefix(text) for text in cidrs]
+    held = [address for address, kv in _claims(store) if holder_of(kv) and _is_in(blocks, address)]
+    if held:
+        fix = "`netorch address list` shows elastic ones, `netorch eni list -o wide` all that are in use"
+        raise in_use("pool", name, f"{len(held)} address(es) in use, e.g. {held[0]}", fix)
+
+
+def _claims(store: Store) -> Iterable[tuple[str, KeyValue]]:
+    return each_claim(store.list(keys.public_address("")).kvs)
+
+
+def _is_in(blocks: Iterable[Prefix], address: str) -> bool:
+    return any(block.holds(*parse_ip(address)) for block in blocks)
+
+
+def describe_pools(store: Store, caller: Caller) -> list[PoolInfo]:
+    """Return all pools by name. Raises UnreadableRecord. Cost: O(public addresses that are held)."""
+    return [_info(store, caller, stored) for _, stored in sorted(listed(store, keys.pool_prefix(), AddressPool).items())]
+
+
+def describe_pool(store: Store, caller: Caller, name: str) -> PoolInfo:
+    """Return one pool. Raises ApiError: InvalidPublicIpv4PoolID.NotFound."""
+    return _info(store, caller, read_named(store, AddressPool, name))
+
+
+def _info(store: Store, caller: Caller, stored: Stored[AddressPool]) -> PoolInfo:
+    blocks = [parse_prefix(text) for text in stored.record.cidrs]
+    own = [kv for address, kv in _claims(store) if _is_in(blocks, address)]
+    held = sum(bool(holder_of(kv)) for kv in own)
+    busy = sum(take(kv.key, kv, "", caller.now(), HOLD_DOWN_S) is None for kv in own)
+    return PoolInfo(pool=stored.record, addresses=sum(block.size for block in blocks), held=held, held_down=busy - held)

@@ -1,0 +1,103 @@
+"""Pairs of edges: which edges a pair has, and which pair carries the gateways of a VPC.
+
+A pair has two places, each a key that says which edge has it: so no pair ever has three edges, and its edges are found without
+looking at all hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.errors import ApiError
+from netorch.model.eni import Host, Placement
+from netorch.model.mapping import GatewayMapping, Seat
+from netorch.records import keys
+from netorch.records.codec import decode
+from netorch.records.errors import invalid
+from netorch.records.hosts import HostState, read_host, read_loaded
+from netorch.store.base import Store
+
+PLACES = (0, 1)
+
+
+def edges_of(store: Store, pair: str = "") -> dict[str, list[str]]:
+    """Return the edges of one pair, or of all pairs, by the pair's name."""
+    found: dict[str, list[str]] = {}
+    for kv in store.list(keys.pair_prefix(pair)).kvs:
+        found.setdefault(kv.key.split("/")[2], []).append(decode(kv, str))
+    return found
+
+
+def join(writes: Writes, store: Store, host: Host) -> None:
+    """Add that a new edge takes a place of its pair. Raises ApiError: InvalidParameterValue for a third edge."""
+    for place in PLACES:
+        key = keys.pair_place(host.pair, place)
+        if store.get(key) is None:
+            writes.create(key, host.name)
+            return
+    names = " and ".join(edges_of(store, host.pair)[host.pair])
+    raise invalid(f"host {host.name!r}", f"pair {host.pair} has two edges, {names}", "name another pair, or delete one of them")
+
+
+def leave(writes: Writes, store: Store, host: Host) -> None:
+    """Add that an edge gives up its place."""
+    for kv in store.list(keys.pair_prefix(host.pair)).kvs if host.pair else ():
+        if decode(kv, str) == host.name:
+            writes.delete(kv.key, kv.mod_revision)
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair of edges that a gateway may be put on."""
+
+    name: str
+    edges: tuple[HostState, ...]  # by name
+
+    @property
+    def gateways(self) -> int:
+        """Return how many gateways it carries."""
+        return max(edge.placements for edge in self.edges)
+
+    def seats(self) -> tuple[Seat, ...]:
+        """Return seats for one more gateway; from gateway to gateway another edge comes first."""
+        first = self.gateways % len(self.edges)
+        return tuple(Seat(host=edge.host.name, vtep=edge.host.underlay) for edge in self.edges[first:] + self.edges[:first])
+
+
+def choose_pair(store: Store, where: str, only: str = "") -> Pair:
+    """Return the pair with the fewest gateways, none of whose edges is being deleted; of equals one that lives, then by name.
+
+    `only` names the one pair that will do.
+
+    Raises:
+      ApiError: InsufficientInstanceCapacity when there is none.
+    Cost: O(edges and what they carry).
+    """
+    pairs = [_read(store, name, edges) for name, edges in edges_of(store, only).items()]
+    fit = [pair for pair in pairs if not any(edge.draining for edge in pair.edges)]
+    if not fit:
+        what = f"pair {only}, whose public addresses the VPC has, has no edges" if only else "there is no pair of edges"
+        fix = f"netorch host create NAME --underlay IP --role edge --pair {only or 'PAIR'} --uplink DEVICE,ADDRESS/LENGTH,GATEWAY"
+        raise ApiError("InsufficientInstanceCapacity", f"{where}: {what} that could carry it; the operator makes one: {fix}")
+    return min(fit, key=lambda pair: (pair.gateways, not all(edge.live for edge in pair.edges), pair.name))
+
+
+def _read(store: Store, name: str, edges: Iterable[str]) -> Pair:
+    return Pair(name=name, edges=tuple(read_loaded(store, edge) for edge in sorted(edges)))
+
+
+def pair_of(store: Store, edges: Iterable[str]) -> str:
+    """Return the pair of edges that carry one gateway; nothing for no edges. Raises ApiError, UnreadableRecord."""
+    return next((read_host(store, edge).host.pair for edge in edges), "")
+
+
+def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> None:
+    """Add a new gateway's mapping, and its placements on the edges of a pair, which must not be, or be going to be, deleted."""
+    for edge in pair.edges:
+        writes.expect(keys.host_spec(edge.host.name), edge.mod_revision)
+        writes.expect(keys.host_drain(edge.host.name), ABSENT)
+        writes.put(keys.placement(edge.host.name, gateway_id), Placement(id=gateway_id))
+    mapping = GatewayMapping(vni=vni, gateway=gateway_id, seats=pair.seats())
+    writes.create(keys.gateway_mapping(vni, gateway_id), mapping)

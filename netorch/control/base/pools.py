@@ -1,0 +1,156 @@
+"""Pools of public addresses, and which of their addresses are free.
+
+`alloc/eip/<address>` says who holds an address: an elastic IP, or the association of an ephemeral one. What was given back stays
+in hold-down, so that packets to its last holder do not reach the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from netorch.control.base.uses import use
+from netorch.control.base.writes import Writes
+from netorch.errors import ApiError, UnreadableRecord
+from netorch.model.addr import format_ip, parse_ip, parse_prefix
+from netorch.model.outside.public import AddressPool
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.read import Stored, stored
+from netorch.store.alloc import HOLD_DOWN_S, Claim, freed_by, take
+from netorch.store.base import KeyValue, Store
+
+_PROBES: Final = 16  # single look-ups before all that are held are listed instead
+
+Pools = dict[str, Stored[AddressPool]]
+Claims = Callable[[str], KeyValue | None]  # the key of a public address as it was read
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """A free address, with what takes it."""
+
+    address: str
+    pool: Stored[AddressPool]
+    claim: Claim
+
+    def take(self, writes: Writes) -> None:
+        """Add that it is taken. Whoever deletes the pool, or narrows it, compares the mark."""
+        writes.claim(self.claim)
+        use(writes, keys.pool(self.pool.record.name), f"pool/{self.pool.record.name}", self.pool.mod_revision)
+
+
+class Addresses:
+    """The free addresses of pools during one decision, in which none is given twice."""
+
+    def __init__(self, pools: Pools, claims: Claims, listing: Callable[[], Iterable[KeyValue]], caller: Caller) -> None:
+        self.pools = pools
+        self._claims = claims
+        self._listing = listing
+        self._caller = caller
+        self._given: set[str] = set()
+
+    def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str) -> Chosen:
+        """Return a free address of one of some pools; the more of a pool's are free, the likelier it is one of that pool.
+
+        Raises:
+          ApiError: InsufficientAddressCapacity.
+        Cost: O(1) while some of the addresses are free, O(addresses that are held) when hardly any is.
+        """
+        space = _Space(pools)
+        if not space.size:
+            fix = "the operator makes one: netorch address pool create NAME --pair PAIR --cidr CIDR"
+            raise ApiError("InsufficientAddressCapacity", f"{where}: there is no address pool; {fix}")
+        for _ in range(_PROBES):
+            pool, address = space.at(self._caller.entropy() % space.size)
+            if found := self._try(pool, address, self._claims(address), holder):
+                return found
+        known = dict(each_claim(self._listing()))
+        offset = self._caller.entropy() % space.size
+        for step in range(min(space.size, len(known) + len(self._given) + 1)):
+            pool, address = space.at((offset + step) % space.size)
+            if found := self._try(pool, address, known.get(address), holder):
+                return found
+        names = ", ".join(pool.record.name for pool in pools)
+        what = f"no address of {names} is free, or has been for long enough"
+        fix = "release one and wait, or let the operator add a range: netorch address pool add POOL CIDR"
+        raise ApiError("InsufficientAddressCapacity", f"{where}: {what}; {fix}")
+
+    def requested(self, where: str, address: str, holder: str, owner: str) -> Chosen:
+        """Return the address that was asked for; who had it last may have it at once.
+
+        Raises:
+          ApiError: InvalidAddress.NotFound for one of no pool, InvalidIPAddress.InUse.
+        """
+        pool = next((pool for pool in self.pools.values() if holds(pool.record, address)), None)
+        if pool is None:
+            raise ApiError(
+                "InvalidAddress.NotFound", f"{where}: {address} is of no address pool; leave it out, or choose another"
+            )
+        known = self._claims(address)
+        found = self._try(pool, address, known, holder, 0.0 if freed_by(known) == owner else HOLD_DOWN_S)
+        if found is None:
+            text = f"{where}: {address} is in use, or was until a short while ago; choose another address, or leave it out"
+            raise ApiError("InvalidIPAddress.InUse", text)
+        return found
+
+    def _try(
+        self,
+        pool: Stored[AddressPool],
+        address: str,
+        known: KeyValue | None,
+        holder: str,
+        hold_down_s: float = HOLD_DOWN_S,
+    ) -> Chosen | None:
+        claim = take(keys.public_address(address), known, holder, self._caller.now(), hold_down_s)
+        if claim is None or address in self._given:
+            return None
+        self._given.add(address)
+        return Chosen(address=address, pool=pool, claim=claim)
+
+
+class _Space:
+    """The addresses of several pools, numbered one after the other."""
+
+    def __init__(self, pools: Iterable[Stored[AddressPool]]) -> None:
+        self._ranges = [(pool, parse_prefix(text)) for pool in pools for text in pool.record.cidrs]
+        self.size = sum(prefix.size for _, prefix in self._ranges)
+
+    def at(self, number: int) -> tuple[Stored[AddressPool], str]:
+        for pool, prefix in self._ranges:
+            if number < prefix.size:
+                return pool, format_ip(4, prefix.network + number)
+            number -= prefix.size
+        raise IndexError(number)
+
+
+def holds(pool: AddressPool, address: str) -> bool:
+    """Return whether an address is one of a pool's."""
+    version, value = parse_ip(address)
+    return any(parse_prefix(text).holds(version, value) for text in pool.cidrs)
+
+
+def open_addresses(store: Store, caller: Caller) -> Addresses:
+    """Return the free public addresses as the store knows them."""
+
+    def claim(address: str) -> KeyValue | None:
+        return store.get(keys.public_address(address))
+
+    return Addresses(read_pools(store), claim, lambda: store.list(keys.public_address("")).kvs, caller)
+
+
+def read_pools(store: Store) -> Pools:
+    """Return all pools by name, but for those that cannot be read: nothing is taken from these."""
+    found = {}
+    for kv in store.list(keys.pool_prefix()).kvs:
+        with suppress(UnreadableRecord):
+            found[kv.key.removeprefix(keys.pool_prefix())] = stored(kv, AddressPool)
+    return found
+
+
+def each_claim(kvs: Iterable[KeyValue]) -> Iterator[tuple[str, KeyValue]]:
+    """Yield the public addresses that somebody holds, or has held, with their keys."""
+    prefix = keys.public_address("")
+    return ((kv.key.removeprefix(prefix), kv) for kv in kvs if kv.key.startswith(prefix))

@@ -1,0 +1,165 @@
+"""What public addresses stand for, in the caller's own transaction: what makes one stand for an address, and what ends that.
+
+All public addresses of a VPC are of one pair of edges: that of its gateway, if it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from netorch.control.base.pairs import pair_of
+from netorch.control.base.pools import Addresses, Claims, Pools, open_addresses
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.public import ElasticIp
+from netorch.model.vpc import Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid
+from netorch.records.read import Stored, get, listed, read_all
+from netorch.store.alloc import release
+from netorch.store.base import Store
+
+
+class Publics:
+    """The public addresses of one VPC, and what holds them, as they were read for one decision."""
+
+    def __init__(
+        self,
+        vpc: Vpc,
+        mappings: Iterable[Stored[PublicMapping]],
+        claims: Claims,
+        elastic: Callable[[str], Stored[ElasticIp] | None],
+        now: float,
+    ) -> None:
+        """`elastic` returns an elastic IP of the VPC's owner by its id."""
+        self.vpc = vpc
+        self._by_interface: dict[str, list[Stored[PublicMapping]]] = {}
+        for mapping in mappings:
+            self._by_interface.setdefault(mapping.record.eni, []).append(mapping)
+        self._claims = claims
+        self._elastic = elastic
+        self._now = now
+
+    def __bool__(self) -> bool:
+        return bool(self._by_interface)
+
+    def of(self, eni_id: str) -> list[Stored[PublicMapping]]:
+        """Return what stands for the addresses of an interface."""
+        return self._by_interface.get(eni_id, [])
+
+    def end(self, writes: Writes, ended: Stored[PublicMapping]) -> None:
+        """Add that a public address stands for nothing any more: an ephemeral one is given back, an elastic one stays held."""
+        mapping = ended.record
+        writes.delete(keys.public_mapping(mapping.vni, mapping.address), ended.mod_revision)
+        if not mapping.allocation:
+            claim = self._claims(mapping.address)
+            if claim is not None:
+                writes.claim(release(claim, self._now))
+        elif (held := self._elastic(mapping.allocation)) is not None:
+            idle = msgspec.structs.replace(held.record, vni=0)
+            writes.change(keys.owned("eip", idle.owner, idle.id), held.mod_revision, idle)
+
+    def end_all(self, writes: Writes, eni_id: str) -> None:
+        """Add the end of what stands for the addresses of an interface that ends."""
+        for mapping in self.of(eni_id):
+            self.end(writes, mapping)
+
+
+def publics_of(store: Store, vpc: Vpc, now: float) -> Publics:
+    """Return the public addresses of a VPC. Cost: O(public addresses of the VPC)."""
+    return Publics(
+        vpc,
+        listed(store, keys.public_mapping(vpc.vni, ""), PublicMapping).values(),
+        lambda address: store.get(keys.public_address(address)),
+        lambda allocation: get(store, keys.owned("eip", vpc.owner, allocation), ElasticIp),
+        now,
+    )
+
+
+def stand_for(writes: Writes, vpc: Stored[Vpc], mapping: PublicMapping, mod_revision: int = ABSENT) -> None:
+    """Add that a public address stands for one of an interface; who makes or deletes the VPC's gateway sees it.
+
+    `mod_revision` is that of what it stood for in the same VPC.
+    """
+    writes.expect(keys.vpc(mapping.vni), vpc.mod_revision)
+    writes.put(keys.public_mark(mapping.vni), True)
+    writes.change(keys.public_mapping(mapping.vni, mapping.address), mod_revision, mapping)
+
+
+def gateway_pair(store: Store, vni: int) -> str:
+    """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
+    mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in read_all(store, InternetGateway, vni))
+    return pair_of(store, (seat.host for found in mappings if found is not None for seat in found.record.seats))
+
+
+def pair_of_addresses(pools: Pools, mappings: Iterable[PublicMapping]) -> str:
+    """Return the pair that the public addresses of a VPC arrive at; nothing while it has none."""
+    return next((pools[mapping.pool].record.pair for mapping in mappings if mapping.pool in pools), "")
+
+
+class Ephemeral:
+    """Gives ephemeral addresses to new interfaces of one VPC, all of one pair.
+
+    While the VPC has no gateway, its addresses alone say of which: then two who add some at the same time see each other.
+    """
+
+    def __init__(self, addresses: Addresses, caller: Caller, vpc: Stored[Vpc], pair: str, mark: int | None) -> None:
+        """`pair` is nothing when any will do; `mark` is the revision of the VPC's mark, None when its gateway decides."""
+        self._addresses = addresses
+        self._caller = caller
+        self._vpc = vpc
+        self._pair = pair
+        self._mark = mark
+
+    def give(self, writes: Writes, eni: NetworkInterface) -> PublicMapping:
+        """Add an address for an interface's own, and return what it stands for. Raises ApiError: InsufficientAddressCapacity."""
+        association = self._caller.new_id("eipassoc", eni.vni)
+        fit = [pool for pool in self._addresses.pools.values() if self._pair in ("", pool.record.pair)]
+        chosen = self._addresses.next(f"network interface {eni.id}", fit, association)
+        self._pair = chosen.pool.record.pair
+        chosen.take(writes)
+        mapping = PublicMapping(
+            vni=eni.vni,
+            address=chosen.address,
+            association=association,
+            eni=eni.id,
+            private_address=eni.address,
+            pool=chosen.pool.record.name,
+        )
+        stand_for(writes, self._vpc, mapping)
+        if self._mark is not None:
+            writes.expect(keys.public_mark(eni.vni), self._mark)
+            self._mark = None  # it is written now; a plan may need another transaction for the next address
+        return mapping
+
+
+def ephemeral_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Ephemeral:
+    """Return what gives ephemeral addresses in a VPC: of its gateway's pair, else that of its public addresses, else any."""
+    addresses, vni = open_addresses(store, caller), vpc.record.vni
+    if pair := gateway_pair(store, vni):
+        return Ephemeral(addresses, caller, vpc, pair, None)
+    mark = mark_revision(store, vni)
+    return Ephemeral(addresses, caller, vpc, pair_of_addresses(addresses.pools, mapped_in(store, vni)), mark)
+
+
+def mapped_in(store: Store, vni: int) -> list[PublicMapping]:
+    """Return what public addresses stand for in a VPC."""
+    return [found.record for found in listed(store, keys.public_mapping(vni, ""), PublicMapping).values()]
+
+
+def mark_revision(store: Store, vni: int) -> int:
+    """Return the revision of a VPC's mark, 0 when it never had a public address. Read it before looking for such."""
+    kv = store.get(keys.public_mark(vni))
+    return ABSENT if kv is None else kv.mod_revision
+
+
+def private_address(eni: NetworkInterface, text: str) -> str:
+    """Return the address of an interface that is asked for, or its only one. Raises ApiError: InvalidParameterValue."""
+    if text and text != eni.address:
+        raise invalid(f"network interface {eni.id}", f"{text} is not its private IPv4 address", f"that is {eni.address}")
+    return eni.address

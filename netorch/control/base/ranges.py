@@ -1,0 +1,75 @@
+"""The ranges of pools, and the addresses and networks of hosts, keep apart: a public address leads to one place only.
+
+Whoever changes a pool's ranges rewrites pools' key and compares hosts'; whoever adds a host compares pools' and writes hosts'.
+So each sees the other, and hosts that are added at the same time do not get in each other's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.eni import Host
+from netorch.model.outside.public import AddressPool
+from netorch.model.outside.uplink import networks_of
+from netorch.records import keys
+from netorch.records.errors import invalid
+from netorch.store.base import Store
+
+
+def add_host(writes: Writes, host: Host, pools: Iterable[AddressPool], pool_revision: int) -> None:
+    """Add the guard of a new host; `pool_revision` is that of pools' key. Raises ApiError for an address or network of a pool."""
+    for pool in pools:
+        for text in pool.cidrs:
+            if found := _overlap(parse_prefix(text), host):
+                raise invalid(f"host {host.name!r}", f"{found} overlaps {text} of address pool {pool.name}", "choose another one")
+    writes.expect(keys.pool_ranges(), pool_revision)
+    writes.put(keys.host_ranges(), True)
+
+
+def remove_host(writes: Writes, store: Store) -> None:
+    """Add the end of hosts' key with the last host."""
+    known = store.get(keys.host_ranges())
+    if known is not None and len(store.list(keys.vteps()).kvs) == 1:
+        writes.delete(keys.host_ranges(), known.mod_revision)
+
+
+def change_pools(writes: Writes, store: Store) -> None:
+    """Add the guard of a change of a pool's ranges. Call it before hosts and pools are read."""
+    writes.expect(keys.host_ranges(), revision_of(store, keys.host_ranges()))
+    writes.change(keys.pool_ranges(), revision_of(store, keys.pool_ranges()), True)
+
+
+def remove_pool(writes: Writes, store: Store) -> None:
+    """Add the guard of the end of a pool; pools' key ends with the last."""
+    change_pools(writes, store)
+    if len(store.list(keys.pool_prefix()).kvs) == 1:
+        writes.drop(keys.pool_ranges())
+
+
+def revision_of(store: Store, key: str) -> int:
+    """Return the revision that last wrote a key, 0 when it does not exist."""
+    kv = store.get(key)
+    return ABSENT if kv is None else kv.mod_revision
+
+
+def refuse_taken(where: str, new: Prefix, pools: Iterable[AddressPool], hosts: Iterable[Host]) -> None:
+    """Refuse a range of a pool that overlaps another pool's, or a host's. Raises ApiError: InvalidParameterValue."""
+    for pool in pools:
+        for text in pool.cidrs:
+            if parse_prefix(text).overlaps(new):
+                raise invalid(where, f"{new} overlaps {text} of address pool {pool.name}", "choose another range")
+    for host in hosts:
+        if found := _overlap(new, host):
+            raise invalid(where, f"{new} overlaps {found} of host {host.name}", "choose another range")
+
+
+def _overlap(block: Prefix, host: Host) -> Prefix | None:
+    return next((network for network in _networks(host) if network.overlaps(block)), None)
+
+
+def _networks(host: Host) -> Iterator[Prefix]:
+    yield parse_prefix(f"{host.underlay}/32")
+    if host.uplink is not None:
+        yield from networks_of(host.uplink)

@@ -1,0 +1,77 @@
+"""How an edge is attached to the outside, as people write it.
+
+DEVICE,ADDRESS/LENGTH,GATEWAY[,IPv6 ADDRESS/LENGTH,IPv6 GATEWAY]
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from netorch.model.addr import AddressError, Prefix, canonical_ip, parse_ip, parse_prefix
+from netorch.model.eni import Uplink
+from netorch.model.rules import Violation, shown
+
+_WRITE: Final = "write DEVICE,ADDRESS/LENGTH,GATEWAY, e.g. eth2,198.18.0.21/24,198.18.0.254; IPv6 ones may follow"
+_DEVICE: Final = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # IFNAMSIZ - 1, no slash, no colon: net/core/dev.c, dev_valid_name
+_LINK_LOCAL: Final = parse_prefix("fe80::/10")
+_LENGTHS: Final = {4: 31, 6: 127}  # an uplink's network holds a border router, too
+
+
+def parse_uplink(text: str) -> Uplink | Violation:
+    """Return the uplink that a text describes, its addresses in canonical form, or what is wrong with it."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) not in (3, 5):
+        return Violation(f"{shown(text)} is not an uplink", _WRITE)
+    try:
+        addresses = [_canonical(part) for part in parts[1:]]
+    except AddressError as error:
+        return Violation(str(error), _WRITE)
+    fields = ("device", "address", "gateway", "ipv6_address", "ipv6_gateway")
+    uplink = Uplink(**dict(zip(fields, [parts[0], *addresses], strict=False)))
+    return violation_of(uplink) or uplink
+
+
+def uplink_text(uplink: Uplink) -> str:
+    """Return an uplink as people write it."""
+    parts = (uplink.device, uplink.address, uplink.gateway, uplink.ipv6_address, uplink.ipv6_gateway)
+    return ",".join(part for part in parts if part)
+
+
+def violation_of(uplink: Uplink) -> Violation | None:
+    """Return what is wrong with an uplink, nothing when all is well."""
+    if not _DEVICE.fullmatch(uplink.device):
+        return Violation(f"{shown(uplink.device)} is not the name of a network device", "write e.g. eth2")
+    found = _violation_of_addresses(4, uplink.address, uplink.gateway)
+    if found is None and (uplink.ipv6_address or uplink.ipv6_gateway):
+        found = _violation_of_addresses(6, uplink.ipv6_address, uplink.ipv6_gateway)
+    return found
+
+
+def networks_of(uplink: Uplink) -> list[Prefix]:
+    """Return the networks that an uplink leads to."""
+    return [parse_prefix(text, strict=False) for text in (uplink.address, uplink.ipv6_address) if text]
+
+
+def _violation_of_addresses(version: int, address: str, gateway: str) -> Violation | None:
+    try:
+        if _canonical(address) != address or canonical_ip(gateway) != gateway:
+            return Violation(f"{address} and {gateway} are not in their usual form", _WRITE)
+        network, own, router = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0]), parse_ip(gateway)
+    except AddressError as error:
+        return Violation(str(error), _WRITE)
+    if own[0] != version or router[0] != version:
+        return Violation(f"{address} and {gateway} are not both IPv{version}", _WRITE)
+    if network.length > _LENGTHS[version]:
+        return Violation(f"{address} is of no network that could hold a gateway", _WRITE)
+    if own == router:
+        return Violation(f"{gateway} is the edge's own address, not that of its gateway", "write the border router's")
+    if not network.holds(*router) and not _LINK_LOCAL.holds(*router):
+        return Violation(f"the gateway {gateway} is not in {network}", "write the border router's address there")
+    return None
+
+
+def _canonical(text: str) -> str:
+    """Return an address, with or without a prefix length, in canonical form. Raises AddressError."""
+    address, slash, _ = text.partition("/")
+    return f"{canonical_ip(address)}/{parse_prefix(text, strict=False).length}" if slash else canonical_ip(address)

@@ -1,0 +1,112 @@
+"""Whether the records about public addresses agree: who holds one, whose it is, what it stands for.
+
+    alloc/eip/<address>      holder: an elastic IP, or the association of an ephemeral address
+    eip/<owner>/<id>         the elastic IP
+    map/<vni>/eip/<address>  what an address stands for
+    pool/<name>              where it arrives
+
+Each of these names the others, and none may say what the others do not: an address that nobody could use any more has leaked, one
+that stands for two is used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netorch.errors import UnreadableRecord
+from netorch.model.addr import first_overlaps, parse_ip, parse_prefix
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import is_id, vni_of
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.public import ElasticIp
+from netorch.records import keys
+from netorch.records.inventory import Inventory
+from netorch.records.vpc import VpcRecords
+from netorch.store.alloc import holder_of
+
+
+def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
+    """Yield the records about public addresses that do not agree, as far as the VPCs can be read. Cost: O(their number)."""
+    mappings: dict[str, list[PublicMapping]] = {}
+    for records in inventory.vpcs.values():
+        for mapping in records.each(PublicMapping):
+            mappings.setdefault(mapping.address, []).append(mapping)
+    for records in inventory.vpcs.values():
+        yield from _wrong_mappings(inventory, records, mappings)
+    yield from _wrong_elastic_ips(inventory, mappings)
+    yield from _wrong_claims(inventory, mappings)
+    ranges = [(parse_prefix(text), name) for name, pool in inventory.pools.items() for text in pool.record.cidrs]
+    for one, other in first_overlaps(ranges):
+        yield UnreadableRecord(keys.pool(one), f"overlaps pool {other}", keys.pool(other))
+
+
+def _wrong_mappings(
+    inventory: Inventory, records: VpcRecords, mappings: dict[str, list[PublicMapping]]
+) -> Iterator[UnreadableRecord]:
+    interfaces = records.of(NetworkInterface)
+    owner, pair = records.vpc.record.owner, _pair(inventory, records)
+    seen: dict[tuple[str, str], str] = {}
+    for mapping in records.each(PublicMapping):
+        key = keys.public_mapping(mapping.vni, mapping.address)
+        if len(mappings[mapping.address]) > 1:
+            yield UnreadableRecord(key, "is used twice: the address stands for several")
+        if (other := seen.setdefault((mapping.eni, mapping.private_address), mapping.address)) != mapping.address:
+            yield UnreadableRecord(key, f"stands for {mapping.private_address} of {mapping.eni}, as {other} does")
+        if mapping.eni in interfaces and interfaces[mapping.eni].record.address != mapping.private_address:
+            yield UnreadableRecord(key, f"stands for {mapping.private_address}, which {mapping.eni} has not")
+        if _holder(inventory, mapping.address) != (mapping.allocation or mapping.association):
+            yield UnreadableRecord(key, f"is not held by {mapping.allocation or mapping.association}")
+        if mapping.allocation:
+            elastic = inventory.elastic_ips.get(mapping.allocation)
+            if elastic is None or (elastic.record.vni, elastic.record.address) != (mapping.vni, mapping.address):
+                yield UnreadableRecord(key, f"names {mapping.allocation}, which does not say so")
+            elif elastic.record.owner != owner:
+                yield UnreadableRecord(key, f"is {elastic.record.owner}'s, and the VPC is {owner}'s")
+        pool = inventory.pools.get(mapping.pool)
+        if pool is not None and pair and pool.record.pair != pair:
+            yield UnreadableRecord(key, f"arrives at pair {pool.record.pair}, and the VPC's gateway is on pair {pair}")
+
+
+def _pair(inventory: Inventory, records: VpcRecords) -> str:
+    seats = [seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats]
+    return next((inventory.hosts[host].host.pair for host in seats if host in inventory.hosts), "")
+
+
+def _wrong_elastic_ips(inventory: Inventory, mappings: dict[str, list[PublicMapping]]) -> Iterator[UnreadableRecord]:
+    for stored in inventory.elastic_ips.values():
+        elastic = stored.record
+        key = keys.owned("eip", elastic.owner, elastic.id)
+        if _holder(inventory, elastic.address) != elastic.id:
+            yield UnreadableRecord(key, f"does not hold {elastic.address}")
+        if not _is_of(inventory, elastic):
+            yield UnreadableRecord(key, f"says that {elastic.address} is of pool {elastic.pool}, which it is not")
+        stands = any(found.allocation == elastic.id for found in mappings.get(elastic.address, ()))
+        if elastic.vni and elastic.vni not in inventory.isolated and not stands:
+            yield UnreadableRecord(key, f"stands for nothing in the VPC with VNI {elastic.vni}, and says that it does")
+
+
+def _is_of(inventory: Inventory, elastic: ElasticIp) -> bool:
+    pool = inventory.pools.get(elastic.pool)
+    return pool is not None and any(parse_prefix(text).holds(*parse_ip(elastic.address)) for text in pool.record.cidrs)
+
+
+def _wrong_claims(inventory: Inventory, mappings: dict[str, list[PublicMapping]]) -> Iterator[UnreadableRecord]:
+    prefix = keys.public_address("")
+    for key, kv in inventory.raw.items():
+        if not key.startswith(prefix) or not (holder := holder_of(kv)):
+            continue
+        address = key.removeprefix(prefix)
+        if is_id(holder, "eipalloc"):
+            elastic = inventory.elastic_ips.get(holder)
+            if elastic is None or elastic.record.address != address:
+                yield UnreadableRecord(key, f"has leaked: {holder} holds it, and is not there or has another address")
+        elif is_id(holder, "eipassoc"):
+            known = vni_of(holder) in inventory.isolated or any(m.association == holder for m in mappings.get(address, ()))
+            if not known:
+                yield UnreadableRecord(key, f"has leaked: {holder} holds it, and stands for nothing")
+        else:
+            yield UnreadableRecord(key, f"is held by {holder}, which is no elastic IP and no association")
+
+
+def _holder(inventory: Inventory, address: str) -> str:
+    return holder_of(inventory.raw.get(keys.public_address(address)))

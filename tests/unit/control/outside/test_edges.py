@@ -1,0 +1,131 @@
+"""Edges: hosts with a pair and an uplink."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.control.actions import hosts
+from netorch.control.actions.outside import gateways, pools
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.base.pairs import edges_of
+from netorch.errors import ApiError
+from netorch.model.cloud import Cloud, HostDecl
+from netorch.model.eni import Host, Role, Uplink
+from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.public import AddressPool
+from netorch.model.outside.uplink import parse_uplink, uplink_text
+from netorch.model.rules import Violation
+from netorch.model.vpc import Vpc
+from netorch.records.caller import Caller
+from netorch.store.base import Store
+from tests.unit.control.conftest import refused
+from tests.unit.control.outside.conftest import MakeEdge, clean
+
+
+@pytest.mark.parametrize("text", ["eth2,198.18.0.21/24,198.18.0.254", "eth2,198.18.0.0/31,198.18.0.1,2001:db8::21/64,fe80::1"])
+def test_an_uplink_is_read_and_written_alike(text: str) -> None:
+    uplink = parse_uplink(text)
+    assert isinstance(uplink, Uplink)
+    assert uplink_text(uplink) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("eth2", "is not an uplink"),
+        ("eth2,198.18.0.21/24,198.18.0.254,2001:db8::21/64", "is not an uplink"),
+        ("eth/2,198.18.0.21/24,198.18.0.254", "is not the name of a network device"),
+        ("eth2,198.18.0.21,198.18.0.254", "not a prefix"),
+        ("eth2,198.18.0.21/32,198.18.0.254", "of no network that could hold a gateway"),
+        ("eth2,198.18.0.21/24,198.18.0.21", "the edge's own address"),
+        ("eth2,198.18.0.21/24,198.18.1.254", "is not in 198.18.0.0/24"),
+        ("eth2,2001:db8::21/64,2001:db8::1", "are not both IPv4"),
+        ("eth2,198.18.0.21/24,nobody", "nobody"),
+    ],
+)
+def test_a_bad_uplink_says_what_is_wrong(text: str, what: str) -> None:
+    found = parse_uplink(text)
+    assert isinstance(found, Violation)
+    assert what in found.what
+
+
+def test_a_pair_has_two_edges_and_a_place_is_free_again_after_a_deletion(
+    store: Store, operator: Caller, make_edge: MakeEdge, west: list[Host]
+) -> None:
+    with refused("InvalidParameterValue", "pair west has two edges, e1 and e2"):
+        make_edge("e3", 23)
+    make_edge("e4", 24, pair="east")
+    assert edges_of(store) == {"west": ["e1", "e2"], "east": ["e4"]}
+    hosts.delete_host(store, operator, "e1")
+    make_edge("e3", 23)
+    assert sorted(edges_of(store, "west")["west"]) == ["e2", "e3"]
+    assert west[0].pair == "west"
+
+
+@pytest.mark.parametrize(
+    ("role", "pair", "uplink"),
+    [
+        (Role.HYPERVISOR, "west", "eth2,198.18.0.21/24,198.18.0.254"),
+        (Role.EDGE, "west", ""),
+        (Role.EDGE, "", "eth2,198.18.0.21/24,198.18.0.254"),
+    ],
+)
+def test_a_pair_and_an_uplink_come_together_and_for_an_edge_only(
+    store: Store, operator: Caller, role: Role, pair: str, uplink: str
+) -> None:
+    with refused("InvalidParameterCombination"):
+        hosts.create_host(store, operator, name="e", underlay="192.0.2.1", role=role, pair=pair, uplink=uplink)
+    assert store.list("").kvs == ()
+
+
+def test_an_edge_without_a_pair_carries_nothing(store: Store, operator: Caller, acme: Caller, vpc: Vpc) -> None:
+    hosts.create_host(store, operator, name="e", underlay="192.0.2.1", role=Role.EDGE)
+    with refused("InsufficientInstanceCapacity", "netorch host create NAME --underlay IP --role edge --pair PAIR"):
+        gateways.create_internet_gateway(store, acme, vpc.id)
+
+
+def test_an_edge_that_carries_gateways_is_not_deleted_and_says_how_many(
+    store: Store, operator: Caller, acme: Caller, gateway: InternetGateway
+) -> None:
+    info = hosts.describe_host(store, operator, "e1")
+    assert (info.host.pair, info.gateways, info.interfaces) == ("west", 1, 0)
+    with refused("DependencyViolation", r"still has 1 gateway\(s\)"):
+        hosts.delete_host(store, operator, "e1")
+    gateways.delete_internet_gateway(store, acme, gateway.id)
+    hosts.delete_host(store, operator, "e1")
+    hosts.delete_host(store, operator, "e2")
+    assert [kv.key for kv in store.list("alloc/pair/").kvs] == []
+    assert [kv.key for kv in store.list("alloc/ranges/").kvs] == []
+
+
+@pytest.mark.parametrize(
+    ("underlay", "uplink"),
+    [("198.51.100.3", "eth2,198.18.0.21/24,198.18.0.254"), ("192.0.2.9", "eth2,198.51.100.129/24,198.51.100.254")],
+)
+def test_a_host_keeps_off_the_ranges_of_pools(
+    store: Store, operator: Caller, pool: AddressPool, underlay: str, uplink: str
+) -> None:
+    with refused("InvalidParameterValue", r"overlaps 198.51.100.0/28 of address pool p"):
+        hosts.create_host(store, operator, name="e9", underlay=underlay, role=Role.EDGE, pair="east", uplink=uplink)
+    declared = Cloud(hosts=[HostDecl(name="h9", underlay="198.51.100.3")])
+    with refused("InvalidParameterValue", "address pool p"):
+        plan_cloud(store, operator, declared)
+    pools.delete_pool(store, operator, pool.name)
+    apply_cloud(store, plan_cloud(store, operator, declared))
+    with refused("InvalidParameterValue", "overlaps 198.51.100.3/32 of host h9"):
+        pools.create_pool(store, operator, name="p", pair="west", cidrs=["198.51.100.0/28"])
+
+
+def test_a_file_that_names_an_edge_leaves_its_pair_and_uplink_alone(
+    store: Store, operator: Caller, acme: Caller, west: list[Host]
+) -> None:
+    decl = HostDecl(name="e1", underlay="192.0.2.21", role=Role.EDGE)
+    assert plan_cloud(store, operator, Cloud(hosts=[decl])).changes == ()
+    assert plan_cloud(store, acme, Cloud(hosts=[decl])).changes == ()
+    tagged = HostDecl(name="e1", underlay="192.0.2.21", role=Role.EDGE, tags={"rack": "7"})
+    apply_cloud(store, plan_cloud(store, operator, Cloud(hosts=[tagged])))
+    found = hosts.describe_host(store, operator, "e1").host
+    assert (found.pair, found.uplink, found.tags) == ("west", west[0].uplink, {"rack": "7"})
+    with pytest.raises(ApiError):
+        plan_cloud(store, acme, Cloud(hosts=[tagged, HostDecl(name="new", underlay="192.0.2.99")]))
+    clean(store)
