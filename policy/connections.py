@@ -20,12 +20,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from netorch.model.eni import NetworkInterface
 from netorch.model.packet import ACK, ERRORS, SYN, Packet
 from netorch.model.security import TCP
-from policy.evaluate import Memory, Policy, Stage, Standing, Verdict, first_sight, verdict_on
+from policy.evaluate import Memory, Policy, Standing, Verdict, first_sight, verdict_on
 
 FlowKey = tuple[object, ...]
-AT_SENDER = (Stage.SENDER_ACL, Stage.SENDER_GROUPS, Stage.NOBODY_THERE)
 
 
 class TrackedFlow(msgspec.Struct):
@@ -51,14 +51,15 @@ class Connections:
         self._homes = homes
         self._flows: dict[tuple[str, FlowKey], TrackedFlow] = {}
 
-    def send(self, packet: Packet) -> Verdict:
-        """Return what becomes of the next packet."""
-        here, there = self._homes.get(packet.source, ""), self._homes.get(packet.destination, "")
+    def send(self, packet: Packet, sender: NetworkInterface | None = None) -> Verdict:
+        """Return what becomes of the next packet, from who has its source, or from who sends it in that name."""
+        start = sender.address if sender is not None else packet.source
+        here, there = self._homes.get(start, ""), self._homes.get(packet.destination, "")
         at_sender = self._memory(here, packet.source, packet)
         at_receiver = self._memory(there, packet.destination, packet)
-        verdict = verdict_on(self.policy, packet, at_sender=at_sender, at_receiver=at_receiver)
+        verdict = verdict_on(self.policy, packet, sender=sender, at_sender=at_sender, at_receiver=at_receiver)
         self._follow(here, packet)
-        if verdict.dropped_by not in AT_SENDER:
+        if not verdict.at_sender:
             self._follow(there, packet)
             arrived = verdict.passed
             if arrived or here != there or (here, _key(packet)) in self._flows:

@@ -106,6 +106,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     dropped_by: Stage | None = None
+    at_sender: bool = False  # it was dropped on its sender's host
     decided_by: str = ""
     strange: bool = False  # a rule would permit it, but it belongs to no connection and cannot begin one
     sender_tracks: bool = False  # from now on, because of this packet
@@ -140,17 +141,22 @@ def verdict_on(
     """
     sender, receiver = sender or policy.holder(packet.source), policy.holder(packet.destination)
     if sender is None or receiver is None:
-        return Verdict(dropped_by=Stage.NOBODY_THERE)
+        return Verdict(dropped_by=Stage.NOBODY_THERE, at_sender=True)
     tracks = {Direction.EGRESS: False, Direction.INGRESS: False}
     foreign = sender.subnet != receiver.subnet and _is_in(policy.subnet_of(receiver), packet.source)
     for stage in _ORDER_OF_FOREIGN if foreign else _ORDER:
         at_egress = stage in (Stage.SENDER_ACL, Stage.SENDER_GROUPS)
+        drop = Verdict(
+            dropped_by=stage,
+            at_sender=at_egress or (foreign and stage is Stage.RECEIVER_ACL),
+            sender_tracks=tracks[Direction.EGRESS],
+        )
         eni, other = (sender, receiver) if at_egress else (receiver, sender)
         direction, memory = (Direction.EGRESS, at_sender) if at_egress else (Direction.INGRESS, at_receiver)
         if stage in (Stage.SENDER_ACL, Stage.RECEIVER_ACL):
             allowed, entry = acl_decision(policy, eni, other, direction, packet)
             if not allowed:
-                return Verdict(dropped_by=stage, decided_by=entry, sender_tracks=tracks[Direction.EGRESS])
+                return msgspec.structs.replace(drop, decided_by=entry)
             continue
         remembered = memory or first_sight(packet)
         if remembered.tracked or is_untracked(policy, eni, direction, packet):
@@ -158,7 +164,7 @@ def verdict_on(
         rule = permitting_rule(policy, eni, direction, packet)
         if rule is None or remembered.standing is Standing.STRANGE:
             found = rule.id if rule is not None else ""
-            return Verdict(dropped_by=stage, decided_by=found, strange=bool(found), sender_tracks=tracks[Direction.EGRESS])
+            return msgspec.structs.replace(drop, decided_by=found, strange=bool(found))
         tracks[direction] = remembered.standing is Standing.NEW
     return Verdict(sender_tracks=tracks[Direction.EGRESS], receiver_tracks=tracks[Direction.INGRESS])
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from netorch.model.eni import NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.packet import ACK, ERRORS, SYN, Packet
 from netorch.model.security import ICMP, ICMPV6, TCP, NetworkAcl, PrefixList, SecurityGroup, default_acl
@@ -29,6 +30,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happens: a packet is sent, or other records stand from now on; those left out stay as they were."""
 
     send: Packet | None = None
+    by: int | None = None  # the place, one of those without source/destination check, from where it is sent in another's name
     cut: bool = False  # the packet is sent in fragments, which changes nothing
     memberships: tuple[tuple[str, ...], ...] | None = None
     groups: tuple[SecurityGroup, ...] | None = None
@@ -48,6 +50,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     acls: tuple[NetworkAcl, ...] = ()  # beside the default one
     subnet_acls: tuple[str, str] = ("", "")
     prefix_lists: tuple[PrefixList, ...] = ()
+    unchecked: tuple[int, ...] = ()  # the places of interfaces without source/destination check
     steps: tuple[Step, ...]
 
     @property
@@ -55,7 +58,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         """Return the records that decide at the beginning."""
         return Policy(
             subnets=subnets_of(self.vni, *self.subnet_acls),
-            interfaces=tuple(interface_at(place, held, self.vni) for place, held in enumerate(self.memberships)),
+            interfaces=tuple(
+                interface_at(place, held, self.vni, checked=place not in self.unchecked)
+                for place, held in enumerate(self.memberships)
+            ),
             groups=self.groups,
             acls=(default_acl(make_id("acl", self.vni, 1), self.vni), *self.acls),
             prefix_lists=self.prefix_lists,
@@ -66,6 +72,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         """Return the VPC on its hosts."""
         policy = self.policy
         return PolicyCase(policy=policy, homes=dict(zip((eni.id for eni in policy.interfaces), PLACES, strict=False)))
+
+    def sender_of(self, step: Step) -> NetworkInterface | None:
+        """Return who sends a step's packet in the name of another."""
+        return self.policy.interfaces[step.by] if step.by is not None else None
 
     def changed(self, step: Step) -> Script:
         """Return the script of the same VPC after a step."""
@@ -88,13 +98,16 @@ def scripts(draw: st.DrawFn) -> Script:
     """Packets of a few connections in any order, with changes of the rules between them."""
     policy = draw(policies(5))
     begun = draw(st.lists(packets(policy), min_size=1, max_size=6, unique_by=_ends))
-    steps = [
-        Step(send=draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun)))))), cut=draw(st.booleans()))
-        for _ in range(draw(st.integers(2, 24)))
-    ]
+    unchecked = tuple(place for place, eni in enumerate(policy.interfaces) if not eni.source_dest_check)
+    steps = []
+    for _ in range(draw(st.integers(2, 24))):
+        packet = draw(st.sampled_from(list(packets_of(draw(st.sampled_from(begun))))))
+        by = draw(st.sampled_from((None, None, *unchecked)))
+        others = by is not None and not {packet.source, packet.destination} & set(policy.interfaces[by].addresses)
+        steps.append(Step(send=packet, by=by if others else None, cut=draw(st.booleans())))
     for _ in range(draw(st.integers(0, 2))):
         steps.insert(draw(st.integers(1, len(steps))), draw(changes()))
-    return Script(vni=policy.subnets[0].vni, **_records_of(policy), steps=tuple(steps))
+    return Script(vni=policy.subnets[0].vni, **_records_of(policy), unchecked=unchecked, steps=tuple(steps))
 
 
 @st.composite

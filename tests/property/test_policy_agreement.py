@@ -54,7 +54,8 @@ def play(script: Script) -> None:
             oracle.policy = script.policy
             site.change(script.case)
         else:
-            verdict, found = oracle.send(step.send), site.send(step.send)
+            sender = script.sender_of(step)
+            verdict, found = oracle.send(step.send, sender), site.send(step.send, sender)
             expected = step.ends or end_of(verdict)
             assert (end_of(verdict), end_of_walk(found)) == (expected, expected), (number, step.send, verdict, found)
 

@@ -32,7 +32,7 @@ from netorch.model.packet import Packet
 from netorch.model.security import SecurityGroup
 from netorch.plan.diff import diff
 from netorch.state.base import OVERLAY, KernelObject, Key
-from policy.connections import AT_SENDER, Connections
+from policy.connections import Connections
 from policy.evaluate import Verdict
 from tests.property.policy_scripts import PLACES, Script, Step
 from tests.property.policy_strategies import HOSTS, anything, interface_at
@@ -97,8 +97,8 @@ class Arena:
                 self._load(script)
                 batch = Batch(before=self._counters())
             elif can_be_sent(step.send):
-                self._send(batch, OPEN_VNI, step, of_open.send(step.send))
-                verdict = oracle.send(step.send)
+                self._send(batch, OPEN_VNI, msgspec.structs.replace(step, by=None), of_open.send(step.send))
+                verdict = oracle.send(step.send, script.sender_of(step))
                 assert step.ends in ("", end_of(verdict)), (step, verdict)
                 self._send(batch, script.vni, step, verdict)
         self._finish(batch)
@@ -147,18 +147,18 @@ class Arena:
     def _send(self, batch: Batch, vni: int, step: Step, verdict: Verdict) -> None:
         packet = step.send
         assert packet is not None
-        here, there = _place_of(packet.source), _place_of(packet.destination)
-        token = self._emit(vni, packet, cut=step.cut and can_be_cut(packet))
+        here = _place_of(packet.source) if step.by is None else step.by
+        there = _place_of(packet.destination)
+        token = self._emit(vni, packet, here, cut=step.cut and can_be_cut(packet))
         end = end_of(verdict)
         batch.sent[token] = packet
         batch.arrivals[token] = [(vni, there)] if end == ARRIVES else []
         if end != ARRIVES:
-            batch.refusals[PLACES[here if verdict.dropped_by in AT_SENDER else there], end] += 1
+            batch.refusals[PLACES[here if verdict.at_sender else there], end] += 1
 
-    def _emit(self, vni: int, packet: Packet, *, cut: bool = False) -> bytes:
+    def _emit(self, vni: int, packet: Packet, place: int, *, cut: bool = False) -> bytes:
         self.sent += 1
         token = b"token%08x" % self.sent
-        place = _place_of(packet.source)
         mac = interface_at(place, ()).mac
         for sent in fragments(packet, mac, token, self.sent & 0xFFFF) if cut else [frame(packet, mac, token)]:
             self._ears[vni, place].send(sent)
@@ -166,7 +166,7 @@ class Arena:
 
     def _finish(self, batch: Batch) -> None:
         """Wait until everything has arrived, and compare."""
-        heard = self._listen({self._emit(OPEN_VNI, udp(_address(a), _address(b))): (OPEN_VNI, b) for a, b in _LONGEST_WAYS})
+        heard = self._listen({self._emit(OPEN_VNI, udp(_address(a), _address(b)), a): (OPEN_VNI, b) for a, b in _LONGEST_WAYS})
         wrong = [
             f"{packet}: expected at {batch.arrivals[token]}, heard at {heard.get(token, [])}"
             for token, packet in batch.sent.items()
