@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from contextlib import suppress
 
 import pytest
 
 from netorch.control.actions.groups import create_security_group
 from netorch.control.actions.memberships import modify_interface_groups
+from netorch.control.actions.permissions import Permission, authorize, revoke
+from netorch.errors import ApiError
 from netorch.model.addr import packed
-from tests.rig.appliance import APPLIANCES, KINDS, address, forward, lead_through, passed, talks
+from netorch.model.security import Direction
+from netorch.state.base import OVERLAY
+from netorch.state.flow import Flow
+from tests.rig.appliance import APPLIANCES, KINDS, VNI, address, forward, lead_through, passed, talks
 from tests.rig.packets import PacketListener
-from tests.rig.world import World
+from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -111,6 +117,39 @@ def test_an_appliance_s_own_rules_and_the_receiver_s_are_asked(cloud: World) -> 
         modify_interface_groups(world.store, world.caller, eni.id, default)
         world.settle()
         assert talks(world, "a1", "b1", "udp")
+
+
+def test_a_termination_ends_what_an_appliance_has_let_pass(cloud: World) -> None:
+    """Where neither end is: what came in goes with the ingress rule, what left in others' name with the egress rule."""
+    lead_through(cloud, "fw3", check=False)
+    world, reconciler = cloud, cloud.agent("hv3").reconciler
+    box = create_security_group(world.store, world.caller, cloud.vpc("acme").vpc.record.id, name="box").id
+    modify_interface_groups(world.store, world.caller, world.eni("acme/fw3").id, [box])
+    everything = [Permission(protocol="all", peer=peer) for peer in ("0.0.0.0/0", "::/0")]
+    revoke(world.store, world.caller, box, Direction.EGRESS, everything)
+    rule = [Permission(protocol="udp", peer="10.44.0.0/16")]
+    inlet = reconciler.inlet_zone(VNI, world.eni("acme/fw3").id)
+    assert inlet is not None
+    zones = {Direction.INGRESS: inlet, Direction.EGRESS: reconciler.zone_of(VNI)}
+    for direction, zone in zones.items():
+        for each in Direction:
+            with suppress(ApiError):  # InvalidPermission.Duplicate
+                authorize(world.store, world.caller, box, each, rule)
+        world.settle()
+        assert talks(world, "a1", "b2", "udp")
+        assert _tracked(world, zone)
+        revoke(world.store, world.caller, box, direction, rule)
+        world.settle()
+        assert _tracked(world, zone), "a rule that goes leaves connections alone unless that is asked for"
+        authorize(world.store, world.caller, box, direction, rule)
+        revoke(world.store, world.caller, box, direction, rule, terminate_established=True)
+        wait_for(lambda z=zone: not _tracked(world, z), "the connection to end")  # type: ignore[misc]
+        assert not talks(world, "a1", "b2", "udp", timeout_s=0.5)
+
+
+def _tracked(world: World, zone: int) -> list[Flow]:
+    """Return what the kernel of hv3 tracks for some interface."""
+    return [flow for flow in world.agent("hv3").kernel.trackers[OVERLAY].flows(zone) if flow.mark]
 
 
 @pytest.mark.parametrize("version", [4, 6])
