@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from netorch.drivers.base import Driver, KernelEvent
 from netorch.errors import KernelError
 from netorch.state.base import KernelObject, Key
-from netorch.state.op import Failure, Op, describe
+from netorch.state.op import Delete, Failure, Op, describe
 
 
 class Composition:
@@ -61,7 +61,7 @@ class Composition:
                 end += 1
             batch = list(ops[start:end])
             # What comes next may be for a driver that joins only by this.
-            failures += self._apply_by(driver, batch) if driver is not None else [self._unknown(op) for op in batch]
+            failures += self._apply_by(driver, batch) if driver is not None else self._refuse(batch)
             start = end
         return failures
 
@@ -85,8 +85,13 @@ class Composition:
             driver.close()
         self._epoll.close()
 
-    def _unknown(self, op: Op) -> Failure:
-        netns = op.obj.netns
-        if not any(driver.netns == netns for driver in self._drivers):
-            return Failure(op, KernelError(describe(op), errno.ENOENT, f"there is no namespace {netns}"))
-        return Failure(op, KernelError(describe(op), errno.EOPNOTSUPP, "this host has no driver for it"))
+    def _refuse(self, ops: Sequence[Op]) -> list[Failure]:
+        """Refuse operations that there is no driver for, but for deletions in a namespace that is gone: they are done."""
+        failures: list[Failure] = []
+        for op in ops:
+            netns = op.obj.netns
+            if any(driver.netns == netns for driver in self._drivers):
+                failures.append(Failure(op, KernelError(describe(op), errno.EOPNOTSUPP, "this host has no driver for it")))
+            elif not isinstance(op, Delete):
+                failures.append(Failure(op, KernelError(describe(op), errno.ENOENT, f"there is no namespace {netns}")))
+        return failures

@@ -256,6 +256,12 @@ def test_nothing_is_made_in_a_namespace_that_is_not_there(stand: Stand) -> None:
     assert not there(stand.kernel, CABLE[0])
 
 
+def test_what_went_with_a_namespace_is_deleted_already(stand: Stand) -> None:
+    create(stand.kernel, *ALL)
+    assert stand.kernel.apply([Delete(OUTSIDE_NAMESPACE), *(Delete(obj) for obj in (*THROUGH, *OF_OUTSIDE))]) == []
+    assert missing(stand.kernel, NAT_NAMESPACE, *OF_NAT) == []
+
+
 def test_an_end_is_changed_in_place(stand: Stand) -> None:
     create(stand.kernel, *ALL)
     for end in (*CABLE, *INTO_NAT):
