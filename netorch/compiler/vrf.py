@@ -8,6 +8,9 @@ VXLAN device's as well: packets that a route table of another host has sent here
 addresses of the VPC elsewhere cannot serve them. Then it has a VRF of its own, as other tables have, and the first one is left
 with the local routes, as it is where the main table is another one, and where no interface of the VPC is: on the hosts of peers,
 and on edges, where what comes from outside is to reach the VPC's addresses and nothing else.
+
+No route applies to what stays in a subnet. A subnet whose own range its table routes elsewhere has a VRF apart, with the routes
+of that table and the addresses of its own range (netorch.compiler.tables).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
 MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
 INLET: Final = "m-"  # what the name of an inlet, the end where packets come in, begins with
-INLET_NUMBER_LAST: Final = 254  # of inlets' VRFs, which follow those of route tables
+INLET_NUMBER_LAST: Final = 254  # of VRFs of inlets and of single subnets, which follow those of route tables
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _GATEWAY: Final = re.compile(r"[a-z]+-([0-9a-f]{6})[0-9a-f]{11}")  # the id of a gateway, which is its namespace's label

@@ -1,8 +1,9 @@
 """Which path packets between two interfaces of a VPC, or of two peers, take, by route tables: from the records alone.
 
 Inside a VPC packets go where the local route leads, directly to whoever has the address. A route to an interface may take its
-place for the range of a subnet, or of the whole VPC: then packets pass that interface, a firewall or router, whose own subnet's
-table says where they go on. An interface takes packets for others' addresses only while its source/destination check is off.
+place for the range of a subnet, or of the whole VPC: then packets from other subnets pass that interface, a firewall or router,
+whose own subnet's table says where they go on. An interface takes packets for others' addresses only while its
+source/destination check is off.
 
 To an interface of a peer packets go where a route leads to the peering connection, and their answers where one does in the peer.
 There nobody may send on what is another's: the connection carries what comes from the source's own interface.
