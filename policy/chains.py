@@ -151,6 +151,7 @@ class Chains:
         ProblemPart(
             id="chains.peers",
             problem=_too_many_of_peers,
+            peers=_left_out,
             inputs=frozenset({HostView, LocalEni, SecurityGroup, Identity, PeerIdentity}),
             role=Role.HYPERVISOR,
         ),

@@ -32,6 +32,7 @@ from netorch.compiler.base import (
 )
 from netorch.compiler.ports import kept_keys
 from netorch.compiler.registry import (
+    COMPLETE,
     Objects,
     compile_host_part,
     compile_mapping_part,
@@ -203,7 +204,7 @@ class Compilation:
         self._problems.compiled(slice_id, (part_id, ""), problem)
 
     def _note_left_out(self, part: ProblemPart, view: VpcView) -> None:
-        problem = left_out = ""
+        problem, left_out = "", COMPLETE
         try:
             left_out = left_out_by(part, view)
         except Exception as error:  # see _problem_of

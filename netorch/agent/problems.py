@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from netorch.compiler.registry import LeftOut
+
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.5
@@ -35,7 +37,7 @@ class Problems:
         self.texts: dict[int, str] = {}  # slice -> why it is not as it should be
         self._compile_errors: dict[int, dict[PartId, str]] = {}
         self._failures: dict[int, KernelFailure] = {}
-        self._left_out: dict[int, dict[str, str]] = {}  # slice -> part -> what it had to leave out
+        self._left_out: dict[int, dict[str, LeftOut]] = {}  # slice -> part -> what it had to leave out
 
     def in_force(self, slice_id: int) -> bool:
         """Return whether all that could be asked for was compiled, and the kernel refused none of it."""
@@ -52,10 +54,14 @@ class Problems:
             del self._compile_errors[slice_id]
         self._tell(slice_id)
 
-    def left_out(self, slice_id: int, part_id: str, what: str) -> None:
-        """Note what parts had to leave out of a slice; nothing: it is complete."""
+    def peers_left_out(self, slice_id: int) -> frozenset[int]:
+        """Return the VNIs of a VPC's peers whose interfaces belong to no group on this host."""
+        return frozenset().union(*(found.peers for found in self._left_out.get(slice_id, {}).values()))
+
+    def left_out(self, slice_id: int, part_id: str, what: LeftOut) -> None:
+        """Note what parts had to leave out of a slice."""
         found = {**self._left_out.pop(slice_id, {}), part_id: what}
-        if kept := {part: text for part, text in found.items() if text}:
+        if kept := {part: left for part, left in found.items() if left.text}:
             self._left_out[slice_id] = kept
         self._tell(slice_id)
 
@@ -95,7 +101,7 @@ class Problems:
 
     def _tell(self, slice_id: int) -> None:
         errors, failure = self._compile_errors.get(slice_id), self._failures.get(slice_id)
-        left_out = "; ".join(text for _, text in sorted(self._left_out.get(slice_id, {}).items()))
+        left_out = "; ".join(found.text for _, found in sorted(self._left_out.get(slice_id, {}).items()))
         text = errors[min(errors)] if errors else failure.reason if failure is not None else left_out
         before = self.texts.get(slice_id, "")
         if text and text != before:

@@ -287,6 +287,10 @@ class Reconciler:
         """Return the conntrack zone of a VPC on this host. Raises CompileError when all are taken."""
         return self._numbers.zone_of(vni)
 
+    def peers_left_out(self, vni: int) -> frozenset[int]:
+        """Return the VNIs of a VPC's peers whose interfaces belong to no group on this host."""
+        return self._problems.peers_left_out(vni)
+
     def inlet_zone(self, vni: int, eni_id: str) -> int | None:
         """Return the conntrack zone of what comes to an interface here by routes to it, None if none leads there."""
         return self._numbers.zones.known(inlet_name(vni, eni_id))

@@ -16,13 +16,11 @@ parts that ask for different objects with one key are an error that names both.
 
 An *input* is a type, and `view.of(type)` its values: a kind of record, or what the agent makes of records (the classes from
 LocalEni to RoutesFromPeer). A part sees its own inputs only, so it cannot depend on what it does not name.
-
-Compilers are found through the entry-point group `netorch.compilers`, built-in ones too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Mapping as Dictionary
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -346,6 +344,7 @@ class ProblemPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     problem: Callable[[VpcView], str]
     inputs: frozenset[type]
+    peers: Callable[[VpcView], Collection[int]] = lambda _: ()  # the VNIs of peers that were left out
     role: Role | None = None
 
 

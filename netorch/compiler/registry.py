@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from netorch.compiler.base import (
     Carried,
@@ -29,6 +29,16 @@ GROUP: Final = "netorch.compilers"
 
 Objects = dict[Key, KernelObject]
 P = TypeVar("P", HostPart, VpcPart, MappingPart, PeerMappingPart, ProblemPart)
+
+
+class LeftOut(NamedTuple):
+    """What was left out of a VPC on this host."""
+
+    text: str  # for people; nothing: it is complete
+    peers: frozenset[int]  # VNIs of peers whose interfaces belong to no group here
+
+
+COMPLETE: Final = LeftOut("", frozenset())
 
 
 def load_compilers() -> tuple[Compiler, ...]:
@@ -99,10 +109,11 @@ def compile_mapping_part(part: MappingPart | PeerMappingPart, view: VpcView, map
     return _checked(part.id, part.compile(view, mapping), view.vni)
 
 
-def left_out_by(part: ProblemPart, view: VpcView) -> str:
-    """Return what a part says was left out of a VPC, or nothing."""
+def left_out_by(part: ProblemPart, view: VpcView) -> LeftOut:
+    """Return what a part says was left out of a VPC."""
     seen = view.only(part.inputs)
-    return part.problem(seen) if part.role is None or _is_for(part, seen.host) else ""
+    text = part.problem(seen) if part.role is None or _is_for(part, seen.host) else ""
+    return LeftOut(text, frozenset(part.peers(seen))) if text else COMPLETE
 
 
 def _is_for(part: Part, host: HostView) -> bool:

@@ -122,7 +122,8 @@ class Connections(Task):
         local = [eni for name in self._reconciler.phases.get(vni, ()) if (eni := records.one(NetworkInterface, name)) is not None]
         if not any(group_id in eni.groups for eni in local):
             return
-        peers = (self._records.vpcs[peer] for peer in self._records.peerings.of(vni) if peer in self._records.vpcs)
+        grouped = self._records.peerings.of(vni).keys() - self._reconciler.peers_left_out(vni)  # as the rules here take them
+        peers = (self._records.vpcs[peer] for peer in grouped if peer in self._records.vpcs)
         index = PolicyIndex(
             records.each(Subnet),
             (eni for vpc in (records, *peers) for eni in vpc.each(NetworkInterface) if eni.address in vpc.mappings),
