@@ -3,7 +3,7 @@
 pull      store events edit the records, kernel events edit the slices: memory only
 compile   what became dirty
 apply     the only writes to the kernel
-tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, status
+tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, probes, status
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from netorch.agent.tasks.base import Task, Turn
 from netorch.agent.tasks.connections import Connections
 from netorch.agent.tasks.flow_logs import FlowLogs
 from netorch.agent.tasks.moves import MoveEnds
+from netorch.agent.tasks.probes import Probes
 from netorch.agent.tasks.status import Status
 from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel
@@ -65,12 +66,14 @@ class Agent:
         self.publisher = StatusPublisher(host_name, kernel.identity)
         self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.publisher)
         allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
-        self.status = Status(host_name, kernel, self.reconciler, self.publisher, allowance, self._trouble)
+        self.probes = Probes(self.records, self.reconciler, kernel, clock)
+        self.status = Status(host_name, kernel, self.reconciler, self.publisher, allowance, self.records.seats, self._trouble)
         self.tasks: list[Task] = [
             self.connections,
             allowance,
             MoveEnds(host_name, self.moves, self.reconciler),
             *([FlowLogs(flow_logger, self.records, self.reconciler)] if flow_logger is not None else []),
+            self.probes,
             self.status,  # last, so that it says what the others have done
         ]
         self._clock = clock
@@ -96,6 +99,7 @@ class Agent:
             log.info("booting from the snapshot revision=%d reason=%r", saved.revision, self.follower.trouble)
         if saved is not None:
             self.connections.recall(saved)
+        self.probes.recall()
         self.records.dirty.host |= self.follower.in_sync  # so that a host that the store does not know is reported at once
         self.turn()
 

@@ -144,6 +144,22 @@ class ConnectionTracker(Protocol):
         ...
 
 
+class Echoes(Protocol):
+    """ICMP echoes to other hosts, from an address of this one."""
+
+    def send(self, vteps: Iterable[str]) -> None:
+        """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
+        ...
+
+    def heard(self) -> set[str]:
+        """Return who has answered since the last call, all that have come until now; never blocks."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket."""
+        ...
+
+
 class Kernel(Protocol):
     """One host's kernel: its underlay namespace, its overlay namespace, which is made when absent, and those asked for."""
 
@@ -170,6 +186,10 @@ class Kernel(Protocol):
 
     def underlay(self, vtep: str) -> Underlay | None:
         """Return the device that holds the VTEP address, or None while there is none."""
+        ...
+
+    def echoes(self, source: str) -> Echoes:
+        """Return a socket for echoes in the underlay namespace. Raises KernelError, e.g. when no device has the address."""
         ...
 
     def fileno(self) -> int:

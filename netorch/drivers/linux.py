@@ -15,6 +15,7 @@ from netorch.drivers.namespace_name import NamespaceNames
 from netorch.drivers.namespaces import Namespaces
 from netorch.drivers.nft.overlay import OverlayNft
 from netorch.drivers.nft.tables import Nft
+from netorch.drivers.probe.echoes import RawEchoes
 from netorch.drivers.rtnl.driver import Rtnl
 from netorch.drivers.rtnl.underlay import UnderlayDevice
 from netorch.drivers.spaces import Spaces
@@ -59,6 +60,10 @@ class LinuxKernel(Composition):
     def underlay(self, vtep: str) -> Underlay | None:
         """Return the device that holds the VTEP address, or None; from now on changes of it are events."""
         return self._underlay.find(vtep)
+
+    def echoes(self, source: str) -> RawEchoes:
+        """Return a socket for echoes in the underlay namespace. Raises KernelError."""
+        return RawEchoes(self._spaces.fds[UNDERLAY], source)
 
     def counters(self) -> dict[str, int]:
         """Return the packets counted by our named nft counters, and those that the kernel had no room for."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from netorch import __version__
+from netorch.agent.indexes.seats import Seats
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, StatusPublisher
 from netorch.agent.tasks.allowance import Allowance
@@ -40,6 +41,7 @@ class Status(Task):
         reconciler: Reconciler,
         publisher: StatusPublisher,
         allowance: Allowance,
+        seats: Seats,
         trouble: Callable[[], str],
     ) -> None:
         self._host_name = host_name
@@ -47,6 +49,7 @@ class Status(Task):
         self._reconciler = reconciler
         self._publisher = publisher
         self._allowance = allowance
+        self._seats = seats
         self._trouble = trouble
         self.count_at = 0.0  # when packets are counted next
         self._counters: dict[str, int] = {}
@@ -143,6 +146,7 @@ class Status(Task):
             table_percent=self._allowance.percent,
             refused=self._allowance.vnis,
             violated_at=self._violated_at,
+            silent=tuple(sorted(self._seats.silent)),
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
             trouble=self._trouble(),
         )

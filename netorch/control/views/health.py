@@ -97,6 +97,8 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
             problems.append(_silence(name, state.placements, seen=status is not None))
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
+        for vtep in status.silent if status is not None and state.live else ():
+            problems.append(f"host {name}: {_edge(inventory, vtep)} does not answer its probes; look at that host")
         for vni in status.refused if status is not None else ():
             refused = f"{_vpc(inventory, vni)} holds more connections than the host's table has free and cannot open new ones"
             problems.append(f"host {name}: {refused}; see netorch flows")
@@ -130,6 +132,11 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
         since = _age(now - status.violated_at)
         said = f"packets of a misconfigured or hostile host arrived ({counts} in all, the last {since} ago)"
         yield f"{said}; look which host has which address: netorch map list"
+
+
+def _edge(inventory: Inventory, vtep: str) -> str:
+    found = next((name for name, state in inventory.hosts.items() if state.host.underlay == vtep), "")
+    return f"edge {found} ({vtep})" if found else f"the edge {vtep}"
 
 
 def _vpc(inventory: Inventory, vni: int) -> str:

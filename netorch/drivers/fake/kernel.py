@@ -6,6 +6,7 @@ object: each driver's fake does.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,12 +14,14 @@ from typing import Final
 
 from netorch.drivers.base import ConnectionTracker, Gone, KernelEvent, Underlay, Watcher
 from netorch.drivers.composition import Composition
+from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.namespaces import FakeNamespaces
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
+from netorch.errors import KernelError
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.op import Op
 
@@ -43,6 +46,8 @@ class FakeKernel(Composition):
         """
         self.host = host = FakeHost(objects)
         self.tracker = tracker = FakeTracker(host)
+        self.silent: set[str] = set()  # VTEPs that do not answer echoes
+        self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.underlays = underlays
@@ -93,6 +98,12 @@ class FakeKernel(Composition):
     def underlay(self, vtep: str) -> Underlay | None:
         """Return the device that holds the VTEP address, or None."""
         return self.everywhere if self.underlays is None else self.underlays.get(vtep)
+
+    def echoes(self, source: str) -> FakeEchoes:
+        """Return echoes that everybody answers who is not silent. Raises KernelError when no device has the address."""
+        if self.underlay(source) is None:
+            raise KernelError(f"send echoes from {source}", errno.EADDRNOTAVAIL)
+        return FakeEchoes(self.silent, self.probed)
 
     def counters(self) -> dict[str, int]:
         """Return `packets`."""

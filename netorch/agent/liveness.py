@@ -1,0 +1,60 @@
+"""Which edges answer: what follows from rounds of echoes. Nothing here does I/O.
+
+An edge is silent once it has answered none of the last four rounds, and is back once it has answered three in a row. A round is
+judged when the answers that have come are read, before the next one is sent, and that is a whole round's time after it was sent.
+So an agent that is late, in a large turn or on a stalled machine, finds the answers and takes nobody for silent: it only notices
+later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Set
+from typing import Final
+
+from netorch.model.mapping import GatewayMapping
+from netorch.model.routing.seats import seat_for
+
+# An edge that fails right after an answer is noticed after 4 to 5 rounds: 1.25 s at most.
+ROUND_S: Final = 0.25
+MISSES: Final = 4
+ANSWERS: Final = 3
+
+
+class Liveness:
+    """How often edges, by VTEP, have answered or not since the last change of either."""
+
+    def __init__(self) -> None:
+        self._missed: Counter[str] = Counter()
+        self._answered: Counter[str] = Counter()
+
+    def judge(self, silent: Set[str], asked: Collection[str], heard: Set[str]) -> frozenset[str]:
+        """Return which edges are silent after a round.
+
+        `silent` are those that were, `asked` those that echoes were sent to, and `heard` those that have answered since then.
+        """
+        for vtep in asked:
+            counter, other = (self._answered, self._missed) if vtep in heard else (self._missed, self._answered)
+            counter[vtep] += 1
+            del other[vtep]
+        lost = {vtep for vtep in asked if self._missed[vtep] >= MISSES}
+        back = {vtep for vtep in asked if self._answered[vtep] >= ANSWERS}
+        return frozenset((silent | lost) - back)
+
+    def forget(self, known: Set[str]) -> None:
+        """Keep what is known of these edges only."""
+        for counter in (self._missed, self._answered):
+            for vtep in counter.keys() - known:
+                del counter[vtep]
+
+
+def passed_over(host: str, mapping: GatewayMapping, vtep: str) -> frozenset[str]:
+    """Return which edges must be silent for a host to send to this one; nobody, if it is none of the gateway's.
+
+    So a restarted agent learns from the kernel which edges it had left.
+    """
+    silent: set[str] = set()
+    if any(seat.vtep == vtep for seat in mapping.seats):
+        while (chosen := seat_for(host, mapping, silent).vtep) != vtep:
+            silent.add(chosen)
+    return frozenset(silent)

@@ -1,0 +1,98 @@
+"""Probes: the host asks the edges that carry gateways of its VPCs whether they live, and sends to others when they do not.
+
+Nothing of this is in the store, and no daemon of an edge takes part: its kernel answers, as long as it is fit (`unready`,
+policy.underlay). The store being away changes nothing. While no gateway is known nothing is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from netorch.agent.liveness import ROUND_S, Liveness, passed_over
+from netorch.agent.reconcile import Reconciler
+from netorch.agent.records import Records
+from netorch.agent.tasks.base import Task, Turn
+from netorch.drivers.base import Echoes, Kernel
+from netorch.errors import KernelError
+from netorch.model.mapping import GatewayMapping
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.state.l2 import Fdb
+from netorch.state.names import vxlan_name
+
+log = logging.getLogger(__name__)
+
+
+class Probes(Task):
+    """The probes of one host."""
+
+    def __init__(self, records: Records, reconciler: Reconciler, kernel: Kernel, clock: Callable[[], float]) -> None:
+        self._records = records
+        self._reconciler = reconciler
+        self._kernel = kernel
+        self._clock = clock
+        self._liveness = Liveness()
+        self._echoes: Echoes | None = None
+        self._source = ""  # of the echoes
+        self._asked: frozenset[str] = frozenset()
+        self._round_at = 0.0
+        self._trouble = ""
+
+    def recall(self) -> None:
+        """Take for silent whom the kernel passes over: an earlier run of the agent had found them so."""
+        silent: set[str] = set()
+        for vni, records in self._records.vpcs.items():
+            target = self._reconciler.slices.get(vni)
+            for mapping in records.each(GatewayMapping) if target is not None else ():
+                key = Fdb(ifname=vxlan_name(vni), lladdr=gateway_mac(mapping.gateway), dst="").key
+                found = target.actual.get(key) if target is not None else None
+                if isinstance(found, Fdb):
+                    silent |= passed_over(self._records.host_name, mapping, found.dst)
+        self._records.set_silent(silent)
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when a round is due, or now if an edge was found silent, or back, in this turn."""
+        if self._records.dirty.kinds:
+            return now
+        return self._round_at if self._records.seats.vteps() else None
+
+    def turn(self, turn: Turn) -> None:
+        """Judge the last round and send another one, when it is time to."""
+        host = self._reconciler.host_view
+        known = frozenset(self._records.seats.vteps()) - ({host.vtep} if host is not None else set())
+        if host is None or not known:
+            self._stop()
+        elif self._clock() >= self._round_at or host.vtep != self._source:
+            self._round(host.vtep, known)
+
+    def _round(self, source: str, known: frozenset[str]) -> None:
+        before = self._records.seats.silent
+        try:
+            if source != self._source:
+                self._stop()
+                self._echoes, self._source = self._kernel.echoes(source), source
+            assert self._echoes is not None
+            heard = self._echoes.heard()
+            silent = self._liveness.judge(before, self._asked & known, heard) & known
+            self._liveness.forget(known)
+            self._echoes.send(known)
+        except KernelError as error:
+            self._stop()
+            if str(error) != self._trouble:
+                log.warning("edges are not probed reason=%r", str(error))
+            self._trouble = str(error)
+        else:
+            self._asked, self._trouble = known, ""
+            if silent != before:
+                log.info("edges silent=%s back=%s", sorted(silent - before), sorted(before - silent))
+                self._records.set_silent(silent)
+        self._round_at = self._clock() + ROUND_S  # behind the sending: a round is never judged before its time
+
+    def _stop(self) -> None:
+        if self._echoes is not None:
+            self._echoes.close()
+        self._echoes, self._source, self._asked = None, "", frozenset()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._stop()

@@ -1,0 +1,77 @@
+"""ICMP echoes from a host's VTEP to many others at once, answered by their kernels: how edges are watched.
+
+A raw socket hears the answers to everybody's echoes in the namespace, hence the identifier. Echoes have the DSCP of network
+control (RFC 4594), so that a congested underlay drops other packets first.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from netorch.drivers.netns import inside
+from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REQUEST_V4, checksum
+from netorch.errors import KernelError
+
+_ECHO: Final = struct.Struct("!BBHHH")
+_SOL_RAW, _ICMP_FILTER = 255, 1  # linux/socket.h, linux/icmp.h: a mask of the types that are not heard
+_CONTROL: Final = 48 << 2  # CS6, in IPv4's type of service
+_RECENT: Final = 4  # rounds: what answers an older one says nothing of now
+
+
+class RawEchoes:
+    """Implements `netorch.drivers.base.Echoes`."""
+
+    def __init__(self, netns_fd: int, source: str) -> None:
+        """Open a socket in a namespace, with an address of that. Raises KernelError."""
+        self._identifier = secrets.randbits(16)
+        self._round = 0
+        try:
+            with inside(netns_fd):
+                self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
+        except OSError as error:
+            raise KernelError("open a socket for echoes", error.errno or 0, error.strerror or "") from error
+        try:
+            self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << ECHO_REPLY_V4) & 0xFFFFFFFF))
+            self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _CONTROL)
+            self._socket.bind((source, 0))
+        except OSError as error:
+            self._socket.close()
+            raise KernelError(f"send echoes from {source}", error.errno or 0, error.strerror or "") from error
+
+    def send(self, vteps: Iterable[str]) -> None:
+        """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
+        self._round = self._round + 1 & 0xFFFF
+        sums = _ECHO.pack(ECHO_REQUEST_V4, 0, 0, self._identifier, self._round)
+        echo = _ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), self._identifier, self._round)
+        for vtep in vteps:
+            with suppress(OSError):
+                self._socket.sendto(echo, (vtep, 0))
+
+    def heard(self) -> set[str]:
+        """Return who has answered since the last call."""
+        found: set[str] = set()
+        while True:
+            try:
+                packet, (source, _) = self._socket.recvfrom(2048)
+            except BlockingIOError:
+                return found
+            except OSError:  # of an earlier echo, which the socket tells once
+                continue
+            if self._is_answer(packet[(packet[0] & 15) * 4 :]):
+                found.add(source)
+
+    def _is_answer(self, icmp: bytes) -> bool:
+        if len(icmp) < _ECHO.size:
+            return False
+        numbers: tuple[int, ...] = _ECHO.unpack_from(icmp)
+        kind, _, _, identifier, sequence = numbers
+        return kind == ECHO_REPLY_V4 and identifier == self._identifier and (self._round - sequence & 0xFFFF) < _RECENT
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

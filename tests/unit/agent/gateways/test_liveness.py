@@ -1,0 +1,86 @@
+"""Which edges are silent: what follows from rounds of echoes, and that a late agent takes nobody for silent."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from netorch.agent.liveness import ANSWERS, MISSES, ROUND_S, Liveness, passed_over
+from netorch.model.ids import make_id
+from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.routing.seats import seat_for
+
+E1, E2, E3 = "192.0.2.21", "192.0.2.22", "192.0.2.23"
+SEATS = tuple(Seat(host=f"e{number}", vtep=vtep) for number, vtep in enumerate((E1, E2, E3), 1))
+
+
+def judged(rounds: str, silent: frozenset[str] = frozenset()) -> list[bool]:
+    """Return after each round whether an edge is silent; `rounds` has `+` for an answer, `-` for none."""
+    liveness, found = Liveness(), []
+    for answer in rounds:
+        silent = liveness.judge(silent, [E1], {E1} if answer == "+" else set())
+        found.append(E1 in silent)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rounds", "silent"),
+    [
+        ("++++", "...."),
+        ("----", "...s"),
+        ("---+----", ".......s"),
+        ("+-+-+-+-", "........"),
+        ("----+++", "...sss."),
+        ("----++-+++", "...ssssss."),
+        ("-----", "...ss"),
+        ("----+++----", "...sss....s"),
+    ],
+)
+def test_four_rounds_without_an_answer_are_silence_and_three_answers_end_it(rounds: str, silent: str) -> None:
+    assert judged(rounds) == [mark == "s" for mark in silent]
+
+
+def test_the_last_rounds_alone_decide() -> None:
+    for length in range(1, 11):
+        for answers in product("+-", repeat=length):
+            rounds = "".join(answers)
+            state = False
+            for end in range(1, length + 1):
+                state = rounds[:end].endswith("-" * MISSES) or (state and not rounds[:end].endswith("+" * ANSWERS))
+                assert judged(rounds[:end])[-1] is state
+
+
+def test_an_edge_that_was_silent_stays_so_until_it_has_answered_three_rounds() -> None:
+    assert judged("+++", frozenset({E1})) == [True, True, False]
+
+
+def test_edges_are_judged_apart() -> None:
+    liveness, silent = Liveness(), frozenset[str]()
+    for _ in range(MISSES):
+        silent = liveness.judge(silent, [E1, E2], {E2})
+    assert silent == {E1}
+
+
+def test_silence_is_noticed_within_the_time_that_failover_has() -> None:
+    assert (MISSES + 1) * ROUND_S <= 1.5
+
+
+def test_an_edge_that_is_asked_again_begins_anew() -> None:
+    liveness, silent = Liveness(), frozenset[str]()
+    for _ in range(MISSES - 1):
+        silent = liveness.judge(silent, [E1], set())
+    liveness.forget(set())
+    assert liveness.judge(silent, [E1], set()) == frozenset()
+
+
+@pytest.mark.parametrize("kind", ["igw", "nat"])
+@pytest.mark.parametrize("host", ["hv1", "hv2", "hv3"])
+def test_whom_a_host_passes_over_to_send_to_an_edge(kind: str, host: str) -> None:
+    mapping = GatewayMapping(vni=5000, gateway=make_id(kind, 5000, 7), seats=SEATS)
+    for seat in SEATS:
+        silent = passed_over(host, mapping, seat.vtep)
+        assert seat_for(host, mapping, silent) == seat
+        assert seat.vtep not in silent
+    assert passed_over(host, mapping, seat_for(host, mapping, ()).vtep) == frozenset()
+    assert passed_over(host, mapping, "192.0.2.99") == frozenset()
