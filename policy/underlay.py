@@ -7,6 +7,8 @@
 * `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its
   interfaces without source/destination check, from any, and the edges of its gateways, from any that its chain `outside-<vni>`
   does not refuse. It is asked last, so what is mapped pays nothing for it.
+* `unready` holds the VTEP of an edge that is not fit to carry packets. Hypervisors ask edges by ICMP echoes whether they live
+  (netorch.agent.tasks.probes), and the kernel answers for itself, whether there is an agent or not.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
 * What is verified bears a priority, and OVERLAY_INET drops what comes from a VXLAN device without it. So when somebody
   empties the host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back,
@@ -45,6 +47,9 @@ map speakers {
 set members {
     typeof ip saddr . @th,64,32 . @th,96,32
 }
+set unready {
+    type ipv4_addr
+}
 counter unverified {
 }
 counter unknown_vtep {
@@ -56,9 +61,13 @@ chain speaker {
     @th,224,16 0x86dd meta priority set VERIFIED accept
     goto drop_unverified
 }
+chain others {
+    icmp type echo-request ip daddr @unready drop
+    accept
+}
 chain input {
     type filter hook input priority -10; policy accept;
-    meta l4proto != udp accept
+    meta l4proto != udp goto others
     @th,16,16 != 4789 accept
     @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @senders4 meta priority set VERIFIED accept
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @senders6 meta priority set VERIFIED accept

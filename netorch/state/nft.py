@@ -18,6 +18,8 @@ BORDER: Final = "border-"  # names of chains that lead to other chains of their 
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
 OVER_ALLOWANCE: Final = "over_allowance"
+UNREADY: Final = "unready"  # the set of the host's own VTEP while it is not to answer echoes
+HOST_SETS: Final = frozenset({UNREADY})  # whose elements are objects, though of no VPC
 
 # NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's

@@ -268,8 +268,9 @@ class Histories(RuleBasedStateMachine):
 
     @rule(host=HOSTS, silent=st.lists(HOSTS, unique=True))
     def edges_fall_silent(self, host: str, silent: list[str]) -> None:
-        if host in self.world.agents:
-            self.world.agents[host].records.set_silent({f"192.0.2.{10 + int(name[2:])}" for name in silent})
+        unheard = self.world.kernels[host].silent
+        unheard.clear()
+        unheard |= {f"192.0.2.{10 + int(name[2:])}" for name in silent}
 
     @rule(host=HOSTS)
     def refusals_and_connections_expire(self, host: str) -> None:

@@ -222,10 +222,14 @@ class World:
 
     def counters(self, host: str) -> dict[str, int]:
         """Return a host's counters of dropped packets, read by nobody's agent."""
+        return self.reader(host).counters()
+
+    def reader(self, host: str) -> LinuxKernel:
+        """Return a host's kernel as somebody beside its agent sees it."""
         if host not in self._readers:
             with netns.inside(self.hosts[host].fd):
                 self._readers[host] = LinuxKernel(host)
-        return self._readers[host].counters()
+        return self._readers[host]
 
     def traffic(self, source: str, destination: str, interval_s: float = 0.005) -> Traffic:
         """Start a stream of echoes from one instance to another."""

@@ -41,6 +41,7 @@ from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.codec import UNREADABLE
 from netorch.records.flows import HandedOver
+from netorch.records.kinds import mapped
 from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, uncounted
 from netorch.trace.attribute import ask_groups
 from netorch.trace.policy_index import PolicyIndex
@@ -66,7 +67,7 @@ class Connections(Task):
         parted = set(self._parted(saved))
         for key, (_, value) in saved.records.items():
             root, vni, kind, *rest = [*key.split("/"), "", "", ""]
-            if root == "map":
+            if root == "map" and mapped(key.split("/", 2)[2]) is EniMapping:
                 self._records.dirty.ended |= {(other, kind) for other, peer in parted if peer == int(vni, 16)}
                 if self._has_ended(int(vni, 16), kind, value):
                     self._records.address_ended(int(vni, 16), kind)

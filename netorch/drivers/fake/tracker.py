@@ -12,6 +12,7 @@ import msgspec
 from netorch.drivers.base import TableUse
 from netorch.drivers.fake.host import FakeHost
 from netorch.errors import KernelError
+from netorch.model.addr import packed
 from netorch.state.flow import Flow, FlowKey, uncounted
 from netorch.state.nft import VPC_TABLE
 
@@ -26,9 +27,12 @@ class FakeTracker:
         self._host = host
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
-        """Return the connections of a zone, or those of some addresses in it."""
+        """Return the connections of a zone, or those of some addresses in it. Raises OSError for what is no address."""
         found = (flow for flow in self.tracked.values() if flow.zone == zone)
-        return tuple(flow for flow in found if addresses is None or not {flow.source, flow.destination}.isdisjoint(addresses))
+        if addresses is None:
+            return tuple(found)
+        ends = {packed(address) for address in addresses}
+        return tuple(flow for flow in found if not {packed(flow.source), packed(flow.destination)}.isdisjoint(ends))
 
     def forget(self, flows: Iterable[Flow]) -> None:
         """Forget connections."""

@@ -20,7 +20,7 @@ from netorch.drivers.nft import chains
 from netorch.drivers.nft.swap import is_swapped, swapped
 from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import is_port, vni_of_chain, vni_of_element
-from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
+from netorch.state.nft import HOST_SETS, VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
 
 NO_WORD: Final = "?"  # begins what is shown by the kernel's bytes: no word of nft has it
 FINGERPRINT: Final = "fingerprint"  # the set that holds the digests, as its comment
@@ -159,12 +159,14 @@ def _elements_of(netns: str, family: str, block: Block) -> Iterator[NftElement]:
         key, _, value = text.partition(" : ")
         items = tuple(map(_hexadecimal, key.split(" . ")))
         vni = vni_of_element(block.name, items)
-        if vni != HOST_SLICE:
+        if vni != HOST_SLICE or block.name in HOST_SETS:
             yield NftElement(netns=netns, family=family, set=block.name, items=items, vni=vni, value=_hexadecimal(value))
 
 
-def _lasting(block: Block) -> Iterator[str]:
-    """Yield the elements of no VPC that stay until somebody removes them."""
+def _lasting(block: Block) -> Iterable[str]:
+    """Return the elements of the skeleton that stay until somebody removes them."""
+    if block.name in HOST_SETS:
+        return ()
     expiring = any(line.startswith("timeout ") for line in block.lines)
     return (text for text in block.elements if not expiring and not _vni(block, text))
 

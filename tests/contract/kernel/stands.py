@@ -83,6 +83,7 @@ ELEMENTS = (
     nftgen.member("192.0.2.12", VNI),
     nftgen.speaker("192.0.2.12", VNI),
     nftgen.speaker("192.0.2.13", VNI, OUTSIDE_CHAIN.name),
+    nftgen.unready("192.0.2.11"),
 )
 CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 ZONE = chains.element("zone", "vx5000", value="0x7")
