@@ -66,7 +66,7 @@ def test_silence_is_noticed_within_the_time_that_failover_has() -> None:
     assert (MISSES + 1) * ROUND_S <= 1.5
 
 
-def test_an_edge_that_is_asked_again_begins_anew() -> None:
+def test_what_was_known_of_an_edge_that_was_not_asked_for_a_while_does_not_count() -> None:
     liveness, silent = Liveness(), frozenset[str]()
     for _ in range(MISSES - 1):
         silent = liveness.judge(silent, [E1], set())
