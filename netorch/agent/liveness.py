@@ -1,7 +1,7 @@
 """Which edges answer: what follows from rounds of echoes. Nothing here does I/O.
 
 An edge is silent once it has answered none of the last four rounds, and is back once it has answered three in a row. A round is
-judged when the answers that have come are read, before the next one is sent, and that is a whole round's time after it was sent.
+evaluated when the answers that have come are read, before the next one is sent, and that is a whole round's time after it was sent.
 So an agent that is late, in a large turn or on a stalled machine, finds the answers and takes nobody for silent: it only notices
 later.
 """
@@ -28,7 +28,7 @@ class Liveness:
         self._missed: Counter[str] = Counter()
         self._answered: Counter[str] = Counter()
 
-    def judge(self, silent: Set[str], asked: Collection[str], heard: Set[str]) -> frozenset[str]:
+    def evaluate(self, silent: Set[str], asked: Collection[str], heard: Set[str]) -> frozenset[str]:
         """Return which edges are silent after a round.
 
         `silent` are those that were, `asked` those that echoes were sent to, and `heard` those that have answered since then.

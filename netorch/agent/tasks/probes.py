@@ -57,7 +57,7 @@ class Probes(Task):
         return self._round_at if self._records.seats.vteps() else None
 
     def turn(self, turn: Turn) -> None:
-        """Judge the last round and send another one, when it is time to."""
+        """Evaluate the last round and send another one, when it is time to."""
         host = self._reconciler.host_view
         known = frozenset(self._records.seats.vteps()) - ({host.vtep} if host is not None else set())
         if host is None or not known:
@@ -73,7 +73,7 @@ class Probes(Task):
                 self._echoes, self._source = self._kernel.echoes(source), source
             assert self._echoes is not None
             heard = self._echoes.heard()
-            silent = self._liveness.judge(before, self._asked & known, heard) & known
+            silent = self._liveness.evaluate(before, self._asked & known, heard) & known
             self._liveness.forget(known)
             self._echoes.send(known)
         except KernelError as error:
@@ -86,7 +86,7 @@ class Probes(Task):
             if silent != before:
                 log.info("edges silent=%s back=%s", sorted(silent - before), sorted(before - silent))
                 self._records.set_silent(silent)
-        self._round_at = self._clock() + ROUND_S  # behind the sending: a round is never judged before its time
+        self._round_at = self._clock() + ROUND_S  # behind the sending: a round is never evaluated before its time
 
     def _stop(self) -> None:
         if self._echoes is not None:

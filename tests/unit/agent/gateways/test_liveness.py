@@ -15,11 +15,11 @@ E1, E2, E3 = "192.0.2.21", "192.0.2.22", "192.0.2.23"
 SEATS = tuple(Seat(host=f"e{number}", vtep=vtep) for number, vtep in enumerate((E1, E2, E3), 1))
 
 
-def judged(rounds: str, silent: frozenset[str] = frozenset()) -> list[bool]:
+def evaluated(rounds: str, silent: frozenset[str] = frozenset()) -> list[bool]:
     """Return after each round whether an edge is silent; `rounds` has `+` for an answer, `-` for none."""
     liveness, found = Liveness(), []
     for answer in rounds:
-        silent = liveness.judge(silent, [E1], {E1} if answer == "+" else set())
+        silent = liveness.evaluate(silent, [E1], {E1} if answer == "+" else set())
         found.append(E1 in silent)
     return found
 
@@ -38,7 +38,7 @@ def judged(rounds: str, silent: frozenset[str] = frozenset()) -> list[bool]:
     ],
 )
 def test_four_rounds_without_an_answer_are_silence_and_three_answers_end_it(rounds: str, silent: str) -> None:
-    assert judged(rounds) == [mark == "s" for mark in silent]
+    assert evaluated(rounds) == [mark == "s" for mark in silent]
 
 
 def test_the_last_rounds_alone_decide() -> None:
@@ -48,17 +48,17 @@ def test_the_last_rounds_alone_decide() -> None:
             state = False
             for end in range(1, length + 1):
                 state = rounds[:end].endswith("-" * MISSES) or (state and not rounds[:end].endswith("+" * ANSWERS))
-                assert judged(rounds[:end])[-1] is state
+                assert evaluated(rounds[:end])[-1] is state
 
 
 def test_an_edge_that_was_silent_stays_so_until_it_has_answered_three_rounds() -> None:
-    assert judged("+++", frozenset({E1})) == [True, True, False]
+    assert evaluated("+++", frozenset({E1})) == [True, True, False]
 
 
 def test_edges_are_judged_apart() -> None:
     liveness, silent = Liveness(), frozenset[str]()
     for _ in range(MISSES):
-        silent = liveness.judge(silent, [E1, E2], {E2})
+        silent = liveness.evaluate(silent, [E1, E2], {E2})
     assert silent == {E1}
 
 
@@ -69,9 +69,9 @@ def test_silence_is_noticed_within_the_time_that_failover_has() -> None:
 def test_what_was_known_of_an_edge_that_was_not_asked_for_a_while_does_not_count() -> None:
     liveness, silent = Liveness(), frozenset[str]()
     for _ in range(MISSES - 1):
-        silent = liveness.judge(silent, [E1], set())
+        silent = liveness.evaluate(silent, [E1], set())
     liveness.forget(set())
-    assert liveness.judge(silent, [E1], set()) == frozenset()
+    assert liveness.evaluate(silent, [E1], set()) == frozenset()
 
 
 @pytest.mark.parametrize("kind", ["igw", "nat"])
