@@ -2,7 +2,7 @@
 
 An edge is silent once it has answered none of the last four rounds, and is back once it has answered three in a row. A round is
 evaluated when all answers that have come are read, before the next one is sent: a whole round's time after it was sent itself, or
-later. So an agent that is late, because of a large turn or on a stalled machine, finds the answers and takes nobody for silent. It
+later. So an agent that is late, because of a large turn or a stalled machine, finds the answers and takes nobody for silent. It
 only notices later.
 """
 
