@@ -99,6 +99,7 @@ def _uplink(uplink: Uplink) -> Iterator[KernelObject]:
     """Yield the device, its addresses, and the way to the border."""
     device = uplink.device
     yield link.Uplink(ifname=device)
+    yield link.Settings(netns=OUTSIDE, ifname=device)
     yield Address(netns=OUTSIDE, ifname=device, address=uplink.address)
     yield AdminUp(netns=OUTSIDE, ifname=device)
     yield _route("0.0.0.0/0", ifname=device, via=uplink.gateway)
