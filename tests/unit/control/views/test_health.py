@@ -72,3 +72,14 @@ def test_what_is_not_netorchs_in_a_hosts_namespace_is_a_problem(store: Store, tw
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, foreign=foreign))
     (problem,) = read_health(store, 0.0).problems
     assert problem.startswith("host hv1: its namespace netorch-hv1, which is netorch's alone, holds nft table inet mine, rule")
+
+
+def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: Store, two_hosts: None) -> None:
+    store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
+    underlay = read_health(store, 0.0).hosts[1].underlay
+    status = AgentStatus(version="1", pid=1, started_at=0.0, silent=(underlay, "192.0.2.99"))
+    _say(store, keys.agent_status("hv1"), status)
+    assert read_health(store, 0.0).problems == (
+        f"host hv1: edge hv2 ({underlay}) does not answer its probes; look at that host",
+        "host hv1: the edge 192.0.2.99 does not answer its probes; look at that host",
+    )
