@@ -118,7 +118,7 @@ DAMAGES = {
     "the inlet's route is deleted": _tool("ip", "route del default via 10.44.9.4 dev PORT table 3372240416"),
     "the near end's neighbour is deleted": _tool("ip", "neigh del HOP dev NEAR"),
     "clsact is deleted": _tool("tc", "qdisc del dev vx20000 clsact"),
-    "the filters are deleted": _tool("tc", "filter del dev vx20000 ingress pref 10"),
+    "the filters are deleted": _tool("tc", "filter del dev vx20000 ingress"),
     "a filter is added": _tool("tc", "filter add dev vx20000 ingress pref 1 protocol ip handle 1 matchall action drop"),
     "the zone is deleted": _tool("nft", "flush map inet netorch zone"),
     "the port's chain is flushed": _tool("nft", "flush chain netdev netorch PORT"),
