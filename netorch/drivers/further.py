@@ -36,12 +36,17 @@ class FurtherNamespaces:
 
     def labels(self) -> set[str]:
         """Return the labels in the names in /run/netns that are this host's."""
-        return {label for name in os.listdir(netns.RUN_NETNS) if (label := label_of(name, self._host))}
+        labels = {label_of(name, self._host): name for name in os.listdir(netns.RUN_NETNS)}
+        return {label for label, name in labels.items() if label and netns.exists(name)}
+
+    def make(self, label: str) -> None:
+        """Make a namespace if it is absent."""
+        os.close(netns.make(netns_name(self._host, label)))
 
     def open(self, label: str) -> Sequence[Driver]:
-        """Return the drivers of a namespace, which is made when absent."""
+        """Return the drivers of a namespace."""
         name = netns_name(self._host, label)
-        fd = netns.make(name)
+        fd = netns.find(name, follow=False)
         self._spaces.add(label, fd)
         try:
             drivers = self._drivers(label, fd)

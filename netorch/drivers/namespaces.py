@@ -5,6 +5,7 @@ Of a namespace whose name somebody deletes nothing is lost while an agent runs: 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -23,8 +24,12 @@ class Furnisher(Protocol):
         """Return the labels of the namespaces that are there."""
         ...
 
+    def make(self, label: str) -> None:
+        """Make a namespace if it is absent."""
+        ...
+
     def open(self, label: str) -> Sequence[Driver]:
-        """Return drivers of a namespace, which is made when absent."""
+        """Return drivers of a namespace that is there."""
         ...
 
     def empty(self, label: str) -> None:
@@ -54,7 +59,11 @@ class Namespaces:
         """Return the namespaces that are there; their drivers join if they have not. Raises KernelError."""
         self._events = []
         for label in sorted(self._furnisher.labels() - self._drivers.keys()):
-            self._open(label)
+            try:
+                self._open(label)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:  # who looks beside the agent may see one go
+                    raise
         found = (Namespace(vni=vni_of_netns(label), label=label) for label in self._drivers)
         return {obj.key: obj for obj in found}
 
@@ -67,6 +76,7 @@ class Namespaces:
                 if isinstance(op, Delete):
                     self._remove(op.obj)
                 elif isinstance(op, Create) and op.obj.label not in self._drivers:
+                    self._furnisher.make(op.obj.label)
                     self._open(op.obj.label)
             except KernelError as error:
                 failures.append(Failure(op, error))

@@ -117,6 +117,11 @@ def claim(fd: int) -> socket.socket:
     return sock
 
 
+def exists(name: str) -> bool:
+    """Return whether a name in /run/netns means a namespace, not a file that a process left which was killed too early."""
+    return _is_netns(RUN_NETNS / name)
+
+
 def holds_name(fd: int, name: str) -> bool:
     """Return whether the name in /run/netns still means the namespace of `fd`."""
     try:

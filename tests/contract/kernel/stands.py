@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import msgspec
 
 from netorch.drivers import ethtool, netns
-from netorch.drivers.base import Kernel, KernelEvent
+from netorch.drivers.base import Gone, Kernel, KernelEvent, Seen
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.addr import parse_prefix
 from netorch.plan.diff import diff
@@ -359,3 +359,20 @@ def events_of(kernel: Kernel, within_s: float = 2.0) -> list[KernelEvent]:
     """Return the events that come, waiting for the first."""
     select.select([kernel.fileno()], [], [], within_s)
     return kernel.events()
+
+
+def news(kernel: Kernel) -> list[KernelEvent]:
+    """Return the events that say something else than a dump does. Linux tells later that a device has its carrier, say."""
+    told = events_of(kernel, within_s=0.2)
+    known = kernel.dump()
+    return [event for event in told if not _is_known(event, known)]
+
+
+def _is_known(event: KernelEvent, known: Mapping[Key, KernelObject]) -> bool:
+    match event:
+        case Seen(obj):
+            return known.get(obj.key) == obj
+        case Gone(key):
+            return key not in known
+        case _:
+            return False

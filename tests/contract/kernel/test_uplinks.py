@@ -13,7 +13,7 @@ from netorch.state.link import LOOPBACK, AdminUp, Sysctl, Uplink
 from netorch.state.netns import Namespace
 from netorch.state.op import Create, Delete
 from netorch.state.sysctls import namespace_sysctls
-from tests.contract.kernel.stands import Stand, by_key, create, events_of, missing, refusals, there
+from tests.contract.kernel.stands import Stand, by_key, create, events_of, missing, news, refusals, there
 
 NAME = "up0"
 NAMESPACE, UPLINK = Namespace(label=OUTSIDE), Uplink(ifname=NAME)
@@ -39,7 +39,7 @@ def edge(stand: Stand) -> Stand:
 def test_an_uplink_is_moved_and_bears_addresses_and_default_routes(edge: Stand) -> None:
     assert missing(edge.kernel, *ALL) == []
     assert not edge.has_device(NAME)
-    assert events_of(edge.kernel, within_s=0.2) == []
+    assert news(edge.kernel) == []
 
 
 def test_it_is_given_back(edge: Stand) -> None:

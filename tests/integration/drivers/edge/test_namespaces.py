@@ -240,3 +240,13 @@ def test_a_gateway_costs_few_descriptors_and_leaves_none(kernel: LinuxKernel) ->
     assert len(os.listdir("/proc/self/fd")) - before <= 15 * len(gateways)
     assert kernel.apply([Delete(gateway) for gateway in gateways]) == []
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_name_without_a_namespace_is_completed_when_it_is_asked_for(kernel: LinuxKernel) -> None:
+    """A process that makes a namespace may be killed between the file and the mount."""
+    path = netns.RUN_NETNS / netns_name(HOST, NAT)
+    path.touch()
+    assert Namespace(vni=VNI, label=NAT).key not in kernel.dump()
+    create(kernel, Namespace(vni=VNI, label=NAT))
+    assert netns.exists(path.name)
+    assert Namespace(vni=VNI, label=NAT).key in kernel.dump()
