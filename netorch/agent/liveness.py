@@ -1,9 +1,9 @@
 """Which edges answer: what follows from rounds of echoes. Nothing here does I/O.
 
 An edge is silent once it has answered none of the last four rounds, and is back once it has answered three in a row. A round is
-evaluated when all answers that have come are read, before the next one is sent: a whole round's time after it was sent itself, or
-later. So an agent that is late, because of a large turn or a stalled machine, finds the answers and takes nobody for silent. It
-only notices later.
+evaluated when all answers that have come are read, before the next one is sent: not before an answer has had its time. So an
+agent that is late, because of a large turn or a stalled machine, finds the answers and takes nobody for silent. It only notices
+later.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from netorch.model.routing.seats import seat_for
 
 # An edge that fails right after an answer is noticed after 4 to 5 rounds: 1.25 s at most.
 ROUND_S: Final = 0.25
+ANSWER_S: Final = 0.2  # what an answer has at least, however late a round was sent
 MISSES: Final = 4
 ANSWERS: Final = 3
 

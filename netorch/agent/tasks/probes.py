@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from netorch.agent.liveness import ROUND_S, Liveness, passed_over
+from netorch.agent.liveness import ANSWER_S, ROUND_S, Liveness, passed_over
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.tasks.base import Task, Turn
@@ -86,7 +86,8 @@ class Probes(Task):
             if silent != before:
                 log.info("edges silent=%s back=%s", sorted(silent - before), sorted(before - silent))
                 self._records.set_silent(silent)
-        self._round_at = self._clock() + ROUND_S  # behind the sending: a round is never evaluated before its time
+        # Behind the sending, which may have been late in this turn: a round is never evaluated before its time.
+        self._round_at = max(self._round_at + ROUND_S, self._clock() + ANSWER_S)
 
     def _stop(self) -> None:
         if self._echoes is not None:
