@@ -1,0 +1,1 @@
+"""Tests of edges at work."""

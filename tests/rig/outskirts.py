@@ -1,0 +1,199 @@
+"""A cloud with a pair of edges: hypervisors, edges with uplinks to a border router, and a host of the internet behind that.
+
+    hv1, hv2 --- spine --- e1 [outside] --- border --- internet 203.0.113.10
+                       \\-- e2 [outside] ---/
+
+All addresses of the pool arrive at one edge, as the border routes them: `arrive_at`. Answers may come by another edge than what
+they answer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from pyroute2 import IPRoute
+
+from netorch.drivers import netns
+from netorch.drivers.probe.echo import Answer, Probe, ask
+from netorch.model.eni import Host, Placement, Role, Uplink
+from netorch.model.ids import make_id
+from netorch.model.mapping import PublicMapping
+from netorch.model.outside.public import AddressPool
+from netorch.model.vpc import VpcRoute
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.state.base import OUTSIDE
+from netorch.state.owner import netns_name
+from netorch.store.base import Delete, Put
+from tests.rig.seats import gateway_of, seat_gateway
+from tests.rig.world import World
+
+BORDER, INTERNET, SERVER = "border", "internet", "203.0.113.10"
+POOL: Final = "198.51.100.0/24"
+EDGES: Final = ("e1", "e2")
+UPLINKS: Final = {
+    edge: Uplink(device="out0", address=f"198.19.{n}.1/24", gateway=f"198.19.{n}.254") for n, edge in enumerate(EDGES)
+}
+
+
+class Outskirts:
+    """A world with the hosts hv1, hv2, e1 and e2, and what is outside of it."""
+
+    def __init__(self, directory: Path, mtu: int = 1450) -> None:
+        self.world = World(directory, ("hv1", "hv2", *EDGES), mtu)
+        for name in (BORDER, INTERNET):
+            os.close(netns.make(name))
+        self._wire()
+        for edge in EDGES:
+            self._make_edge(edge)
+        pool = AddressPool(name="west", pair="west", cidrs=(POOL,))
+        self.put(keys.pool("west"), encode(pool))
+        self.arrive_at("e1")
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write a record."""
+        self.world.store.txn((), [Put(key, value)])
+
+    @contextmanager
+    def rtnl(self, name: str) -> Iterator[IPRoute]:
+        """Open an rtnetlink socket in a namespace."""
+        with within(name), IPRoute() as ipr:
+            yield ipr
+
+    def _wire(self) -> None:
+        with self.rtnl(BORDER) as border:
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+            for edge, uplink in UPLINKS.items():
+                _cable(border, f"to-{edge}", f"{uplink.gateway}/24", edge, uplink.device)
+            _cable(border, "to-inet", "203.0.113.1/24", INTERNET, "eth0")
+        with self.rtnl(INTERNET) as internet:
+            _up(internet, "eth0", f"{SERVER}/24")
+            internet.route("add", dst="default", gateway="203.0.113.1")
+
+    def _make_edge(self, name: str) -> None:
+        host = self.world.hosts[name]
+        record = Host(name=name, underlay=host.vtep, role=Role.EDGE, pair="west", uplink=UPLINKS[name])
+        self.put(keys.host_spec(name), encode(record))
+
+    def arrive_at(self, edge: str) -> None:
+        """Let the border route the pool to an edge."""
+        with self.rtnl(BORDER) as border:
+            border.route("replace", dst=POOL, gateway=UPLINKS[edge].address.partition("/")[0])
+
+    def seat(self, name: str) -> None:
+        """Give a VPC an internet gateway on both edges, to which its main table leads."""
+        records = self.world.vpc(name)
+        vni, table = records.vni, records.main_table()
+        assert table is not None
+        seat_gateway(self.world.store, vni, {edge: self.world.hosts[edge].vtep for edge in EDGES})
+        routes = (*table.routes, VpcRoute(destination="0.0.0.0/0", target=gateway_of(vni)))
+        self.put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))
+        for edge in EDGES:
+            self.put(keys.placement(edge, gateway_of(vni)), encode(Placement(id=gateway_of(vni))))
+
+    def associate(self, name: str, address: str) -> None:
+        """Let a public address stand for an instance's private one."""
+        eni = self.world.eni(name)
+        public = PublicMapping(
+            vni=eni.vni,
+            address=address,
+            association=make_id("eipassoc", eni.vni, int(address.rpartition(".")[2])),
+            eni=eni.id,
+            private_address=eni.address,
+            pool="west",
+        )
+        self.put(keys.public_mapping(eni.vni, address), encode(public))
+
+    def dissociate(self, name: str, address: str) -> None:
+        """Let a public address stand for nothing."""
+        self.world.store.txn((), [Delete(keys.public_mapping(self.world.eni(name).vni, address))])
+
+    def place(self, name: str) -> str:
+        """Return the namespace of an instance, or that of a host outside."""
+        return self.world.instance(name).id if "/" in name else name
+
+    def ping(
+        self, source: str, destination: str, *, payload_bytes: int = 56, dont_fragment: bool = False, tries: int = 3
+    ) -> Answer:
+        """Return what becomes of an echo of an instance, or of the internet's host."""
+        probe = Probe(netns=self.place(source), destination=destination, payload_bytes=payload_bytes)
+        return ask([probe], 1.0, tries)[0]
+
+    def close(self) -> None:
+        """Stop everything and remove the namespaces."""
+        try:
+            self.world.close()
+        finally:
+            for name in (BORDER, INTERNET, *(netns_name(edge, OUTSIDE) for edge in EDGES)):
+                netns.remove(name)
+
+
+@contextmanager
+def within(name: str) -> Iterator[None]:
+    """Let the calling thread be in a namespace of that name."""
+    descriptor = netns.find(name)
+    try:
+        with netns.inside(descriptor):
+            yield
+    finally:
+        os.close(descriptor)
+
+
+def _cable(near: IPRoute, ifname: str, address: str, there: str, other: str) -> None:
+    near.link("add", ifname=ifname, kind="veth", peer={"ifname": other, "net_ns_fd": there})
+    _up(near, ifname, address)
+
+
+def _up(ipr: IPRoute, ifname: str, address: str) -> None:
+    index = ipr.link_lookup(ifname=ifname)[0]
+    host, _, length = address.partition("/")
+    ipr.addr("add", index=index, address=host, prefixlen=int(length))
+    ipr.link("set", index=index, state="up")
+
+
+def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.socket:
+    """Return a UDP socket in a namespace."""
+    with within(place):
+        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind(address)
+    found.settimeout(10.0)
+    return found
+
+
+def listening(place: str, port: int) -> socket.socket:
+    """Return a TCP socket that waits for connections in a namespace."""
+    with within(place):
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("0.0.0.0", port))
+    found.listen(8)
+    found.settimeout(10.0)
+    return found
+
+
+def connected(place: str, to: tuple[str, int], port: int = 0) -> socket.socket:
+    """Return a TCP connection from a namespace, from a port of its choice if one is named. Raises OSError."""
+    with within(place):
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.settimeout(10.0)
+    found.bind(("0.0.0.0", port))
+    found.connect(to)
+    return found
+
+
+def source_seen(server_place: str, client_place: str, address: str) -> str:
+    """Return the address from which a server sees a client that connects to an address; data passes in both directions."""
+    with listening(server_place, 80) as server, connected(client_place, (address, 80)) as client:
+        taken, peer = server.accept()
+        with taken:
+            taken.settimeout(10.0)
+            for sender, receiver in ((client, taken), (taken, client)):
+                sender.sendall(b"hello")
+                assert receiver.recv(16) == b"hello"
+    return str(peer[0])
