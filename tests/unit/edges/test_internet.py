@@ -9,12 +9,13 @@ import pytest
 
 from edges.internet import Internet
 from netorch.compiler.base import Gateway, HostView
-from netorch.control.actions import instances, peerings
+from netorch.control.actions import peerings
 from netorch.model.eni import Host, Role
 from netorch.model.mapping import Seat
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.vpc import Vpc
+from netorch.records import keys
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import CableEnd, Vrf, Vxlan
@@ -109,7 +110,7 @@ def test_an_association_outlives_the_mapping_of_its_interface(pair: Pair) -> Non
     placed = pair.world.run(subnet, "hv1")
     pair.associate(vpc, FIRST, placed.eni.address)
     pair.world.settle(3)
-    instances.terminate_instance(pair.world.store, pair.world.operator, placed.instance.id)
+    pair.world.delete(keys.mapping(vpc.vni, placed.eni.address))
     pair.world.settle(3)
     assert ways(pair, "e1", vpc) == {f"{FIRST}/32"}
     routed = {obj.dst for obj in objects(pair, "e1", vpc) if isinstance(obj, Route) and obj.netns != OUTSIDE}
