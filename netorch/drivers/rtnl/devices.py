@@ -215,6 +215,11 @@ def device_objects(dev: Device, place: Place) -> Iterator[KernelObject]:
         yield _sysctl(found, f"ipv6/conf/{dev.ifname}/disable_ipv6", "0")
 
 
+def has_neighbour_sysctls(dev: Device) -> bool:
+    """Return whether neighbour sysctls of such a device are ours to set."""
+    return dev.kind == "vxlan" or is_port(dev.ifname)
+
+
 def neighbour_sysctls(dev: Device, of: Link, parms: NeighbourParms) -> Iterator[Sysctl]:
     """Yield the neighbour sysctls of a marked device."""
     if dev.kind == "vxlan":

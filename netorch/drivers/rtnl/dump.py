@@ -104,7 +104,9 @@ def default_routes(channel: Channel, version: int) -> Iterator[int]:
 
 
 def _devices(channel: Channel, found: list[devices.Device], place: Place) -> Iterator[KernelObject]:
-    parms = dict(devices.neighbour_parms(body) for body in _bodies(channel, RTM.GETNEIGHTBL, bytes(NDTMSG.SIZE)))
+    concerned = any(map(devices.has_neighbour_sysctls, found))
+    tables = _bodies(channel, RTM.GETNEIGHTBL, bytes(NDTMSG.SIZE)) if concerned else []
+    parms = dict(map(devices.neighbour_parms, tables))
     for dev in found:
         objects = list(devices.device_objects(dev, place))
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
