@@ -44,7 +44,7 @@ def _wrong_mappings(
     inventory: Inventory, records: VpcRecords, mappings: dict[str, list[PublicMapping]]
 ) -> Iterator[UnreadableRecord]:
     interfaces = records.of(NetworkInterface)
-    owner, pair = records.vpc.record.owner, _pair(inventory, records)
+    owner, pair = records.vpc.record.owner, _pair(inventory, records)  # of its gateway, else of its first address
     seen: dict[tuple[str, str], str] = {}
     for mapping in records.each(PublicMapping):
         key = keys.public_mapping(mapping.vni, mapping.address)
@@ -63,8 +63,8 @@ def _wrong_mappings(
             elif elastic.record.owner != owner:
                 yield UnreadableRecord(key, f"is {elastic.record.owner}'s, and the VPC is {owner}'s")
         pool = inventory.pools.get(mapping.pool)
-        if pool is not None and pair and pool.record.pair != pair:
-            yield UnreadableRecord(key, f"arrives at pair {pool.record.pair}, and the VPC's gateway is on pair {pair}")
+        if pool is not None and (pair := pair or pool.record.pair) != pool.record.pair:
+            yield UnreadableRecord(key, f"arrives at pair {pool.record.pair}, and the VPC's gateway or others at pair {pair}")
 
 
 def _pair(inventory: Inventory, records: VpcRecords) -> str:
