@@ -326,8 +326,8 @@ class _Switch(click.Option):
 
 
 def public_option(words: str, help_text: str, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
-    """Return an option of two words about public addresses; None: neither was given."""
-    return click.option(words, cls=_Switch, default=None, help=help_text, **settings)
+    """Return an option of two words about public addresses."""
+    return click.option(words, cls=_Switch, help=help_text, **settings)
 
 
 def source_dest_option(**settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own

@@ -105,7 +105,9 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 @group_option
 @source_dest_option(default=True)
 @public_option(
-    "--public-address/--no-public-address", "Whether it gets an ephemeral public address. Default: as its subnet says."
+    "--public-address/--no-public-address",
+    "Whether it gets an ephemeral public address. Default: as its subnet says.",
+    default=None,
 )
 @click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")

@@ -13,9 +13,12 @@ from typing import Any
 import msgspec
 
 from netorch.control.actions import acls, groups
+from netorch.control.actions.outside.gateways import put_on
 from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
+from netorch.control.base.pairs import fit_pairs
 from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
+from netorch.control.base.pools import read_pools
 from netorch.control.base.quotas import Quotas, check_growth, check_room, quotas_of
 from netorch.control.base.routes import refuse_covered_routes, refuse_replaced_local
 from netorch.control.base.uses import use_key, use_revision
@@ -33,7 +36,7 @@ from netorch.model.cloud import (
 from netorch.model.ids import Vni
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, SecurityGroup
-from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
+from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
@@ -66,7 +69,7 @@ def create_vpc(
 
     def decide() -> tuple[Writes, Vpc]:
         writes = Writes()
-        vpc = _create(writes, store, caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
+        vpc, _ = _create(writes, store, caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
         return writes, vpc
 
     return attempt(store, decide)
@@ -74,6 +77,8 @@ def create_vpc(
 
 def create_default_vpc(store: Store, caller: Caller) -> Vpc:
     """Return the owner's new default VPC, 172.31.0.0/16 with one subnet.
+
+    As in EC2 it leads to the internet, and new instances get public addresses, if there is a pair of edges with an address pool.
 
     Raises:
       ApiError: DefaultVpcAlreadyExists, VpcLimitExceeded.
@@ -90,11 +95,29 @@ def create_default_vpc(store: Store, caller: Caller) -> Vpc:
 
 def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vpc, Subnet]:
     """Add what makes the owner's default VPC, and return it with its subnet. Raises ApiError: VpcLimitExceeded."""
-    vpc = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
-    subnet = Subnet(id=caller.new_id("subnet", vpc.vni), vni=vpc.vni, name=DEFAULT_SUBNET_NAME, cidr=DEFAULT_SUBNET_CIDR)
+    vpc, basics = _create(writes, store, caller, name=DEFAULT_VPC_NAME, cidrs=[DEFAULT_VPC_CIDR])
+    subnet = Subnet(
+        id=caller.new_id("subnet", vpc.vni),
+        vni=vpc.vni,
+        name=DEFAULT_SUBNET_NAME,
+        cidr=DEFAULT_SUBNET_CIDR,
+        public_on_launch=_lead_outside(writes, store, caller, vpc, basics.table),
+    )
     writes.put(keys.resource(subnet.id), subnet)
     add_name(writes, vpc, subnet)
     return vpc, subnet
+
+
+def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: RouteTable) -> bool:
+    """Add a default VPC's internet gateway and the route to it, and return whether there is a pair of edges with addresses."""
+    arriving = {stored.record.pair for stored in read_pools(store).values()}
+    pair = next((pair for pair in fit_pairs(store) if pair.name in arriving), None)
+    if pair is None:
+        return False
+    gateway = put_on(writes, store, caller, vpc, pair)
+    route = VpcRoute(destination="0.0.0.0/0", target=gateway.id)
+    writes.put(keys.resource(main.id), msgspec.structs.replace(main, routes=(route,)))
+    return True
 
 
 def _create(
@@ -107,7 +130,7 @@ def _create(
     ipv6_cidrs: Sequence[str] = (),
     vni: int | None = None,
     tags: Tags | None = None,
-) -> Vpc:
+) -> tuple[Vpc, Basics]:
     where = f"VPC {name!r}"
     checks.name(where, name)
     checks.name(f"owner {caller.owner!r}", caller.owner)
@@ -132,8 +155,7 @@ def _create(
         tags=checks.tags(where, tags),
     )
     writes.claim(free.take(vpc.id))
-    create_writes(writes, vpc, caller)
-    return vpc
+    return vpc, create_writes(writes, vpc, caller)
 
 
 def next_vni(writes: Writes, store: Store, caller: Caller) -> FreeVni:

@@ -20,6 +20,7 @@ from netorch.control.base.routes import (
     change_routes,
     is_there,
     make_route,
+    only_target,
     ranges_of_subnets,
     room_for_routes,
     route_counts,
@@ -137,9 +138,7 @@ class RouteTablePlanner:
         names |= dict.fromkeys(self._records.of(InternetGateway), TargetKind.INTERNET_GATEWAY.value)
         names |= {found: LIST_PREFIX + stored.record.name for found, stored in lists.items()}
         for decl in self._decls:
-            gateways = dict.fromkeys(self._records.of(InternetGateway), "")
-            only = {name: found for found, name in gateways.items()}
-            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live, TargetKind.INTERNET_GATEWAY: only}
+            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live}
             around = Surroundings(
                 vpc=self._records.vpc,
                 subnets=ranges_of_subnets(subnets.values()),
@@ -204,13 +203,16 @@ class _Targets:
 
     def __call__(self, kind: TargetKind, text: str) -> str:
         """Return the id of a target. Raises ApiError: its NotFound."""
-        named = self._named[kind]
+        known = self._records.of(BY_PREFIX[kind.value].type)
+        if not text:
+            return only_target(kind, known)
+        named = self._named.get(kind, {})
         if text in named:
             return named[text]
-        stored = self._records.of(BY_PREFIX[kind.value].type).get(text)
+        stored = known.get(text)
         if (stored is not None and is_there(stored.record, self._now)) or text in named.values() or text in self._before:
             return text
-        raise not_found(kind.value, text or self._records.vpc.record.name)
+        raise not_found(kind.value, text)
 
 
 def _with_main(decls: Sequence[RouteTableDecl]) -> list[RouteTableDecl]:

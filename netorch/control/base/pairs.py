@@ -66,22 +66,25 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(Seat(host=edge.host.name, vtep=edge.host.underlay) for edge in self.edges[first:] + self.edges[:first])
 
 
-def choose_pair(store: Store, where: str, only: str = "") -> Pair:
-    """Return the pair with the fewest gateways, none of whose edges is being deleted; of equals one that lives, then by name.
+def fit_pairs(store: Store, only: str = "") -> list[Pair]:
+    """Return the pairs that a gateway may be put on, the best first, or `only` one of them.
 
-    `only` names the one pair that will do.
-
-    Raises:
-      ApiError: InsufficientInstanceCapacity when there is none.
+    None of a pair's edges is being deleted. The best has the fewest gateways; of equals one that lives, then the first by name.
     Cost: O(edges and what they carry).
     """
     pairs = [_read(store, name, edges) for name, edges in edges_of(store, only).items()]
     fit = [pair for pair in pairs if not any(edge.draining for edge in pair.edges)]
+    return sorted(fit, key=lambda pair: (pair.gateways, not all(edge.live for edge in pair.edges), pair.name))
+
+
+def choose_pair(store: Store, where: str, only: str = "") -> Pair:
+    """Return the best pair for a gateway; `only` names the one that will do. Raises ApiError: InsufficientInstanceCapacity."""
+    fit = fit_pairs(store, only)
     if not fit:
         what = f"pair {only}, whose public addresses the VPC has, has no edges" if only else "there is no pair of edges"
         fix = f"netorch host create NAME --underlay IP --role edge --pair {only or 'PAIR'} --uplink DEVICE,ADDRESS/LENGTH,GATEWAY"
         raise ApiError("InsufficientInstanceCapacity", f"{where}: {what} that could carry it; the operator makes one: {fix}")
-    return min(fit, key=lambda pair: (pair.gateways, not all(edge.live for edge in pair.edges), pair.name))
+    return fit[0]
 
 
 def _read(store: Store, name: str, edges: Iterable[str]) -> Pair:

@@ -35,7 +35,9 @@ TargetRecord = NetworkInterface | PeeringConnection | GatewayMapping
 ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.VPN_GATEWAY})
 
 # What netorch has, with what packets to it need. A later kind is one entry here, and a resource of that kind.
-SUPPORTED: Final = frozenset({TargetKind.LOCAL, TargetKind.BLACKHOLE, TargetKind.INTERFACE, TargetKind.PEERING})
+SUPPORTED: Final = frozenset(
+    {TargetKind.LOCAL, TargetKind.BLACKHOLE, TargetKind.INTERFACE, TargetKind.PEERING, TargetKind.INTERNET_GATEWAY}
+)
 
 # What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
 REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY})

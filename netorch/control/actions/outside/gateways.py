@@ -8,7 +8,7 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
-from netorch.control.base.pairs import choose_pair, pair_of, place_gateway
+from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
 from netorch.control.base.pools import read_pools
 from netorch.control.base.public import mapped_in, mark_revision, pair_of_addresses
 from netorch.control.base.structure import delete_part
@@ -69,8 +69,16 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, name:
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
     pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), mapped_in(store, vni)))
+    return put_on(writes, store, caller, vpc, pair, name=name, tags=tags)
+
+
+def put_on(
+    writes: Writes, store: Store, caller: Caller, vpc: Vpc, pair: Pair, *, name: str = "", tags: Tags | None = None
+) -> InternetGateway:
+    """Add an internet gateway that a pair carries, and return it."""
+    vni = vpc.vni
     targets = [kv.key.rpartition("/")[2] for kv in store.list(keys.resources(vni, "eni")).kvs]
-    gateway = InternetGateway(id=fresh_gateway_id(caller, "igw", vni, targets), vni=vni, name=name, tags=tags)
+    gateway = InternetGateway(id=fresh_gateway_id(caller, "igw", vni, targets), vni=vni, name=name, tags=tags or {})
     writes.create(keys.resource(gateway.id), gateway)
     add_name(writes, vpc, gateway)
     place_gateway(writes, pair, vni, gateway.id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from netorch.control.actions import enis, hosts, route_tables, subnets, vpcs
 from netorch.control.actions.instances import RunRequest, run_instance
 from netorch.control.actions.outside import addresses, gateways, pools
@@ -16,9 +14,8 @@ from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.outside.public import AddressPool
-from netorch.model.routing import allowed
 from netorch.model.routing.next_hop import target_hop
-from netorch.model.routing.target import SUPPORTED, TargetKind
+from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -88,9 +85,8 @@ def test_a_pair_with_an_edge_that_is_being_deleted_gets_none(
 
 
 def test_a_deleted_gateway_leaves_nothing_but_black_holes(
-    store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, gateway: InternetGateway, monkeypatch: pytest.MonkeyPatch
+    store: Store, acme: Caller, vpc: Vpc, subnet: Subnet, gateway: InternetGateway
 ) -> None:
-    monkeypatch.setattr(allowed, "SUPPORTED", SUPPORTED | {TargetKind.INTERNET_GATEWAY})
     (main,) = read_all(store, RouteTable, vpc.vni)
     route_tables.create_route(store, acme, main, "0.0.0.0/0", "igw")
     (info,) = route_tables.describe_route_tables(store, acme, vpc.id)

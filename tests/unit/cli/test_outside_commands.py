@@ -1,0 +1,150 @@
+"""`netorch igw`, `netorch address` and edges: what an operator and two customers do, and read."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netorch.cli.context import names_of
+from netorch.store.base import Delete
+from netorch.store.sqlite import SqliteStore
+from tests.unit.cli.conftest import Run
+
+DEFAULT = ("0.0.0.0/0", "via", "igw")
+UPLINK = "eth2,198.18.0.{0}/24,198.18.0.254"
+
+
+def as_json(run: Run, *words: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(run(*words, "-o", "json").stdout)
+
+
+@pytest.fixture
+def cloud(quick: Run) -> Run:
+    """Return a command line with the file's cloud, a pair of edges, and a pool."""
+    quick("apply", "--yes", "--no-wait")
+    for number in (21, 22):
+        words = ("--role", "edge", "--pair", "west", "--uplink", UPLINK.format(number))
+        quick("host", "create", f"e{number}", "--underlay", f"192.0.2.{number}", *words)
+    quick("address", "pool", "create", "p", "--pair", "west", "--cidr", "198.51.100.0/28")
+    return quick
+
+
+def test_an_edge_tells_its_pair_uplink_and_gateways(cloud: Run) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    row = as_json(cloud, "host", "show", "e21")
+    uplink = {"device": "eth2", "address": "198.18.0.21/24", "gateway": "198.18.0.254"}
+    assert (row["pair"], row["uplink"], row["gateways"], row["interfaces"]) == ("west", uplink, 1, 0)
+    assert cloud("host", "list", "--filter", "pair=west", "--filter", "gateways=1", "-o", "name").stdout.split() == ["e21", "e22"]
+    assert as_json(cloud, "host", "show", "hv1")["uplink"] == {}
+    said = cloud("host", "create", "e23", "--underlay", "192.0.2.23", "--role", "edge", "--pair", "west", code=1).stderr
+    assert "InvalidParameterCombination" in said
+    assert "has no uplink" in said
+
+
+def test_a_customer_reaches_the_internet_step_by_step(cloud: Run) -> None:
+    acme = ("--owner", "acme")
+    said = cloud(*acme, "route-table", "route", "add", "acme/main", *DEFAULT, code=1).stderr
+    assert "InvalidInternetGatewayID.NotFound: internet gateway: the VPC has none; first: netorch --owner acme igw create" in said
+    cloud(*acme, "igw", "create", "out", "--vpc", "acme")
+    cloud(*acme, "route-table", "route", "add", "acme/main", *DEFAULT)
+    assert "igw" in cloud(*acme, "route-table", "show", "acme/main").stdout
+    made = as_json(cloud, *acme, "address", "allocate", "--name", "web")
+    row = as_json(cloud, *acme, "address", "associate", "web", "--instance", "web-1")
+    assert (row["address"], row["vpc"], row["private_address"]) == (made["address"], "acme/acme", "10.44.12.4")
+    assert as_json(cloud, *acme, "instance", "show", "web-1")["public_address"] == made["address"]
+    assert as_json(cloud, *acme, "eni", "show", "web-1")["association"] == row["association"]
+    listed = cloud(*acme, "address", "list").stdout.splitlines()[1].split()
+    assert listed == [made["address"], "web", "acme", "acme/acme", "web-1", "10.44.12.4"]
+    assert cloud("address", "audit").stdout == "every public address is held once, and by whom it says\n"
+    assert "DependencyViolation" in cloud(*acme, "igw", "delete", "out", code=1).stderr
+    cloud(*acme, "address", "disassociate", row["association"])
+    cloud(*acme, "address", "release", made["address"])
+    cloud(*acme, "igw", "delete", "out")
+    states = {
+        route["target_id"][:3]: route["state"] for route in as_json(cloud, *acme, "route-table", "show", "acme/main")["routes"]
+    }
+    assert states["igw"] == "blackhole"
+
+
+def test_another_customers_address_is_not_there(cloud: Run) -> None:
+    made = as_json(cloud, "--owner", "acme", "address", "allocate", "--name", "web")
+    globex = ("--owner", "globex")
+    for name, code in (
+        (made["address"], "InvalidAddress.NotFound"),
+        (made["id"], "InvalidAllocationID.NotFound"),
+        ("web", "InvalidAllocationID.NotFound"),
+    ):
+        for verb in ("show", "release", "disassociate"):
+            assert code in cloud(*globex, "address", verb, name, code=1).stderr
+    assert as_json(cloud, *globex, "address", "list") == []
+    assert [row["owner"] for row in as_json(cloud, "address", "list")] == ["acme"]
+    for words in (("address", "pool", "list"), ("address", "audit")):
+        assert "UnauthorizedOperation" in cloud(*globex, *words, code=1).stderr
+
+
+def test_instances_get_addresses_as_their_subnet_or_their_command_says(cloud: Run) -> None:
+    subnet = "acme/acme/app"
+    cloud("subnet", "modify", subnet, "--public-on-launch")
+    assert as_json(cloud, "subnet", "show", subnet)["public_on_launch"] is True
+    (public,) = as_json(cloud, "instance", "run", "a", "--subnet", subnet, "--no-wait")
+    (private,) = as_json(cloud, "instance", "run", "b", "--subnet", subnet, "--no-public-address", "--no-wait")
+    assert public["public_address"].startswith("198.51.100.")
+    assert private["public_address"] == ""
+    assert as_json(cloud, "address", "pool", "show", "p")["held"] == 1
+    cloud("subnet", "modify", subnet, "--no-public-on-launch")
+    cloud("instance", "terminate", "a")
+    shown = as_json(cloud, "address", "pool", "show", "p")
+    assert (shown["held"], shown["held_down"], shown["free"]) == (0, 1, 15)
+    assert "--public-on-launch" in cloud("subnet", "modify", subnet, code=2).stderr
+
+
+def test_an_export_names_what_it_leaves_out(cloud: Run) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    cloud("subnet", "modify", "acme/acme/app", "--public-on-launch")
+    cloud("instance", "run", "a", "--subnet", "acme/acme/app", "--no-wait")
+    cloud("--owner", "acme", "address", "allocate", "--address", "198.51.100.7")
+    said = cloud("export", code=2).stderr
+    for text in (
+        "host e21: its pair west and its uplink are left out",
+        "address pools are left out: p",
+        "elastic IP addresses are left out: 198.51.100.7",
+        "VPC acme/acme: its internet gateway out is left out",
+        "in the subnets app",
+        "1 ephemeral public address(es)",
+    ):
+        assert text in said
+    customers = cloud("--owner", "globex", "export").stderr
+    assert customers == ""
+
+
+def test_what_follows_packets_and_asks_who_reaches_whom_bears_a_route_to_a_gateway(cloud: Run) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    cloud("route-table", "route", "add", "acme/acme/main", *DEFAULT)
+    cloud("reach", "--matrix")
+    cloud("trace", "acme/acme/web-1", "acme/acme/web-2")
+    cloud("status", code=2)
+    (row,) = as_json(cloud, "map", "list", "--vpc", "acme/acme", "--host", "hv1")
+    assert row["address"] == "10.44.12.4"
+
+
+def test_the_audit_says_what_does_not_agree(cloud: Run, tmp_path: Path) -> None:
+    made = as_json(cloud, "--owner", "acme", "address", "allocate")
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.txn((), [Delete(f"eip/acme/{made['id']}")])
+    found = cloud("address", "audit", code=2).stdout
+    assert f"alloc/eip/{made['address']}" in found
+    assert "has leaked" in found
+    assert f"alloc/eip/{made['address']}" in cloud("store", "check", code=2).stdout
+
+
+def test_addresses_pools_and_gateways_are_completed(cloud: Run) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    made = as_json(cloud, "--owner", "acme", "address", "allocate")
+    assert names_of("eipalloc", {}) == [made["address"]]
+    assert names_of("eipalloc", {"owner": "globex"}) == []
+    assert names_of("pool", {}) == ["p"]
+    assert names_of("igw", {}) == ["acme/out"]
