@@ -8,11 +8,12 @@ import msgspec
 
 from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
-from netorch.model.eni import EniState, Instance
+from netorch.model.eni import EniState, Instance, Role
 from netorch.model.ids import vni_of
 from netorch.model.status import AgentStatus
 from netorch.records.hosts import HostState
 from netorch.records.inventory import Inventory, read_inventory
+from netorch.records.public import wrong_addresses
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
@@ -75,7 +76,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         mtu=inventory.mtus.get(name, 0),
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
         vpcs=len(carried),
-        interfaces=state.placements,
+        interfaces=0 if state.host.role is Role.EDGE else state.placements,  # an edge carries gateways
         attached=list(told.values()).count(EniState.ATTACHED),
         mappings=sum(len(records.mappings) for vni, records in inventory.vpcs.items() if vni in carried),
         objects=status.objects,
@@ -87,14 +88,14 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
 
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
-    problems = [str(error) for error in inventory.unreadable]
+    problems = [str(error) for error in (*inventory.unreadable, *wrong_addresses(inventory))]
     problems += [f"VPC {found.path}: is isolated; nothing in it is changed" for found in inventory.isolated.values()]
     if not inventory.hosts:
         problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
     for name, state in sorted(inventory.hosts.items()):
         status = inventory.agents.get(name)
         if not state.live:
-            problems.append(_silence(name, state.placements, seen=status is not None))
+            problems.append(_silence(state, seen=status is not None))
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
         for vtep in status.silent if status is not None and state.live else ():
@@ -111,12 +112,14 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
     return problems
 
 
-def _silence(name: str, placements: int, *, seen: bool) -> str:
+def _silence(state: HostState, *, seen: bool) -> str:
     """Return what is to be said of a host without an agent."""
+    name = state.host.name
     start = f"start it there: netorch agent run --host {name}"
     if not seen:
         return f"host {name}: its agent is not running and has never been seen; {start}"
-    kept = f", {placements} interface(s) keep what they have" if placements else ""
+    what = "gateway" if state.host.role is Role.EDGE else "interface"
+    kept = f", {state.placements} {what}(s) keep what they have" if state.placements else ""
     return f"host {name}: its agent is not running{kept}; {start}"
 
 
