@@ -133,7 +133,11 @@ def test_a_local_route_is_replaced_by_an_interface_and_put_back(
         ("169.254.169.0/24", "blackhole", "inside 169.254.168.0/22, which EC2 keeps"),
         ("fd00:ec2::254/128", "blackhole", "inside fd00:ec2::/32, which EC2 keeps"),
         ("192.0.2.0/24", "local", "192.0.2.0/24 is not a range of the VPC, and only those are local"),
-        ("0.0.0.0/0", "igw", r"internet gateways \(igw\) are not supported yet; choose one of blackhole, eni, local"),
+        (
+            "0.0.0.0/0",
+            "eigw",
+            r"egress-only internet gateways \(eigw\) are not supported yet; choose one of blackhole, eni, igw, local",
+        ),
         ("0.0.0.0/0", "nat-001388000000000a1", "NAT gateways .* are not supported yet"),
         ("0.0.0.0/0", "nowhere", "'nowhere' is not a target"),
         ("nowhere", "blackhole", "'nowhere' is not a destination"),
