@@ -30,7 +30,7 @@ from netorch.records.inventory import read_inventory
 from netorch.records.public import wrong_addresses
 from netorch.records.read import Stored
 from netorch.store.alloc import HOLD_DOWN_S
-from netorch.store.base import Compare, Delete, Put, Store, TxnResult
+from netorch.store.base import Compare, Delete, KeyValue, Put, Range, Store, TxnResult
 from netorch.store.memory import MemoryStore
 from tests.unit.control.outside.conftest import MakeEdge, clean, public_of
 
@@ -221,6 +221,58 @@ def test_two_allocations_at_the_same_time_do_not_exceed_the_quota(acme: Caller, 
     with pytest.raises(ApiError, match="AddressLimitExceeded"):
         addresses.allocate_address(store, acme)
     clean(store)
+
+
+def test_a_host_and_a_pool_that_are_made_at_the_same_time_keep_apart(operator: Caller) -> None:
+    store = Troubled()
+    hosts.create_host(store, operator, name="e1", underlay="192.0.2.21", role=Role.EDGE, pair="w", uplink=UPLINK)
+
+    def a_pool_first() -> None:
+        store.before = lambda: None
+        pools.create_pool(store, operator, name="p", pair="w", cidrs=["198.51.100.0/24"])
+
+    store.before = a_pool_first
+    with pytest.raises(ApiError, match="of address pool p"):
+        hosts.create_host(store, operator, name="h1", underlay="198.51.100.7")
+
+    def a_host_first() -> None:
+        store.before = lambda: None
+        hosts.create_host(store, operator, name="h1", underlay="203.0.113.7")
+
+    store.before = a_host_first
+    with pytest.raises(ApiError, match="of host h1"):
+        pools.create_pool(store, operator, name="q", pair="w", cidrs=["203.0.113.0/24"])
+
+
+class Counted(MemoryStore):
+    """A store that counts the keys that it is asked for, or gives."""
+
+    keys = 0
+
+    def get(self, key: str) -> KeyValue | None:
+        self.keys += 1
+        return super().get(key)
+
+    def list(self, prefix: str, revision: int = 0) -> Range:
+        found = super().list(prefix, revision)
+        self.keys += 1 + len(found.kvs)
+        return found
+
+
+def test_an_allocation_costs_the_same_however_many_addresses_others_hold(acme: Caller, operator: Caller) -> None:
+    store = Counted()
+    hosts.create_host(store, operator, name="e1", underlay="192.0.2.21", role=Role.EDGE, pair="w", uplink=UPLINK)
+    pools.create_pool(store, operator, name="p", pair="w", cidrs=["100.64.0.0/10"])
+    costs = []
+    for count in (1, 400):
+        for number in range(count):
+            other = Caller(owner=f"owner-{count}-{number}", now=acme.now)
+            addresses.allocate_address(store, other)
+        store.keys = 0
+        made = addresses.allocate_address(store, acme)
+        costs.append(store.keys)
+        addresses.release_address(store, acme, made.id)
+    assert costs[0] == costs[1] < 20
 
 
 def _found(store: Store) -> list[str]:
