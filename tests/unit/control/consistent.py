@@ -8,7 +8,8 @@ from netorch.control.base.quotas import Quotas
 from netorch.model.addr import first_overlaps, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
-from netorch.model.mapping import MoveDirection
+from netorch.model.mapping import GatewayMapping, MoveDirection
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.allowed import violation_of
 from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus, overlap
@@ -17,6 +18,7 @@ from netorch.model.security import PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.inventory import Inventory
 from netorch.records.names import wrong_names
+from netorch.records.public import wrong_addresses
 from netorch.records.vpc import VpcRecords
 from tests.unit.control.filters import check_filters
 
@@ -93,9 +95,13 @@ def check_references(inventory: Inventory, placements: set[str]) -> None:
             address for eni in records.of(NetworkInterface).values() for address in eni.record.addresses if eni.record.instance
         ]
         assert sorted(held) == sorted(records.mappings)
+        for gateway, mapping in records.of(GatewayMapping).items():
+            assert gateway in records.of(InternetGateway)
+            expected |= {f"host/{seat.host}/placement/{gateway}" for seat in mapping.record.seats}
     assert placements == expected
     assert inventory.unreadable == []
     assert list(map(str, wrong_names(inventory))) == []
+    assert list(map(str, wrong_addresses(inventory))) == []
     assert [key for key in inventory.raw if key.startswith(("vpc/", "map/"))] == []
     claims = {key for key in inventory.raw if key.startswith("alloc/ip/")}
     free = [eni.record for vpc in inventory.vpcs.values() for eni in vpc.of(NetworkInterface).values() if not eni.record.instance]

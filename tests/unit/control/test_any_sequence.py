@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import TypeVar
 
 import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from netorch.control.actions import (
     acls,
@@ -32,6 +29,7 @@ from netorch.control.actions import (
 )
 from netorch.control.actions.acls import EntryRequest
 from netorch.control.actions.instances import RunRequest
+from netorch.control.actions.outside import gateways
 from netorch.control.actions.permissions import Permission
 from netorch.control.apply import cloud
 from netorch.errors import ApiError
@@ -44,6 +42,7 @@ from netorch.model.cloud import (
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -53,12 +52,11 @@ from netorch.store.alloc import HOLD_DOWN_S
 from netorch.store.memory import MemoryStore
 from tests.unit.control.consistent import check_ranges, check_references, check_routes, ranges_within
 from tests.unit.control.filters import FILTERS
+from tests.unit.control.outside.sequence import SEED, OutsideActions
 
-T = TypeVar("T")
 HOSTS = ("hv1", "hv2", "hv3")
 NAMES = st.sampled_from(["a", "b", "c"])
 CIDRS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "10.0.0.0/27", "10.1.0.0/28"])
-SEED = st.integers(0, 1000)
 VNIS = st.sampled_from([None, None, 5000, 5001])
 DIRECTIONS = st.sampled_from(Direction)
 PEERS = st.sampled_from(["10.0.0.0/8", "::/0", "sg-a", "sg-b", "sg-default", "pl-a", "pl-b"])
@@ -67,41 +65,13 @@ DESTINATIONS = st.sampled_from(["10.0.0.0/16", "10.0.0.0/28", "10.0.0.16/28", "1
 SIZES = st.sampled_from([1, 2, 58, 60])
 
 
-class Actions(RuleBasedStateMachine):
+class Actions(OutsideActions):
     """Three owners of a cloud on three hosts, and the hosts' agents."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = MemoryStore()
-        self.time = 0.0
-        counter = itertools.count(1)
-
-        def caller(owner: str, *, operator: bool = False) -> Caller:
-            def entropy() -> int:
-                return next(counter) * 0x9E3779B97F4A7C15
-
-            return Caller(owner=owner, operator=operator, now=lambda: self.time, entropy=entropy)
-
-        self.callers = {owner: caller(owner) for owner in ("acme", "globex", "default")}
-        self.operator = caller("default", operator=True)
         self.freed: dict[int, tuple[float, str]] = {}
         self.seen: dict[int, str] = {}  # VNI -> the owner of its VPC
-
-    def try_to(self, act: Callable[[], object]) -> None:
-        with contextlib.suppress(ApiError):
-            act()
-
-    def one_of(self, found: dict[str, T] | list[T], seed: int) -> T | None:
-        values = list(found.values()) if isinstance(found, dict) else found
-        return values[seed % len(values)] if values else None
-
-    def vpc_id(self, seed: int) -> str:
-        records = self.one_of(list(read_inventory(self.store).vpcs.values()), seed)
-        return records.vpc.record.id if records is not None else "vpc-00100100000000000"
-
-    def some(self, of: type, seed: int) -> str:
-        found = [resource_id for records in read_inventory(self.store).vpcs.values() for resource_id in records.of(of)]
-        return self.one_of(sorted(found), seed) or "none"
 
     @initialize()
     def begin(self) -> None:
@@ -389,11 +359,14 @@ class Actions(RuleBasedStateMachine):
                 prefix_lists.delete_prefix_list(self.store, self.operator, prefix_list)
             for acl in [stored.record for stored in records.of(NetworkAcl).values() if not stored.record.is_default]:
                 acls.delete_network_acl(self.store, self.operator, acl.id)
+            for gateway in records.of(InternetGateway):
+                gateways.delete_internet_gateway(self.store, self.operator, gateway)
             vpcs.delete_vpc(self.store, self.operator, records.vpc.record.id)
+        self.end_outside()
         for host in read_inventory(self.store).hosts:
             hosts.delete_host(self.store, self.operator, host)
         left = [kv for kv in self.store.list("").kvs if kv.key != "alloc/next-vni"]
-        assert all(kv.key.startswith("alloc/vni/") and "freed_at" in msgspec.json.decode(kv.value) for kv in left)
+        assert all(kv.key.startswith(("alloc/vni/", "alloc/eip/")) and "freed_at" in msgspec.json.decode(kv.value) for kv in left)
 
 
 TestActions = pytest.mark.slow(Actions.TestCase)
