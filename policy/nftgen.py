@@ -7,8 +7,8 @@ from typing import Final
 
 from netorch.model.addr import BITS, Prefix, packed
 from netorch.model.security import ICMP, ICMPV6
-from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY
-from netorch.state.nft import UNREADY, NftChain, NftElement, PortChain
+from netorch.state.base import OVERLAY, UNDERLAY
+from netorch.state.nft import NftChain, NftElement, PortChain
 from policy.skeleton import CHECKED, FOR_OTHERS
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
@@ -104,11 +104,6 @@ def _inner_source(prefix: Prefix) -> str:
     mask = (1 << bits) - (1 << bits - prefix.length)
     masked = field if prefix.length == bits else f"{field} & {mask:#x} =="
     return f"@th,224,16 {ethertype} {masked} {prefix.network:#x}"
-
-
-def unready(vtep: str) -> NftElement:
-    """Return the element by which a host answers no echo at its VTEP, so that others take it for silent."""
-    return _underlay(UNREADY, HOST_SLICE, vtep)
 
 
 def transit(vxlan: str, address: str, vni: int) -> NftElement:

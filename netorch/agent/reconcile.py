@@ -14,11 +14,13 @@ from netorch.agent.compilation import Compilation
 from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems
+from netorch.agent.readiness import Readiness
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
+from netorch.model.eni import Role
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
@@ -47,6 +49,7 @@ class Reconciler:
         self._numbers = Numbers()
         self._compilation = Compilation(records, moves, self._numbers, compilers, self._slice, self._problems)
         self._look_again_at: float | None = None
+        self._readiness: Readiness | None = None  # of an edge
 
     @property
     def problems(self) -> dict[int, str]:
@@ -161,18 +164,39 @@ class Reconciler:
         """
         if self.host_view is None:
             return set()
+        self._update_readiness(complete=False)
+        applied = self._apply_host(now, may_delete)
+        if not self.problems.get(HOST_SLICE):
+            applied |= self._apply_vpcs(now, may_delete)
+            self._update_readiness(complete=self._is_complete(may_delete))
+            applied |= self._apply_host(now, may_delete)
+        return applied
+
+    def _update_readiness(self, *, complete: bool) -> None:
+        host = self.host_view
+        if self._readiness is None and host is not None and host.host.role is Role.EDGE:
+            self._readiness = Readiness(host.vtep, self._slice(HOST_SLICE))
+        if self._readiness is not None:
+            self._readiness.update(complete=complete, degraded=bool(self.problems.get(HOST_SLICE)))
+
+    def _is_complete(self, in_sync: bool) -> bool:
+        """Return whether all VPCs have been applied once, but for those of which it is known why they cannot be."""
+        return all(self._compilation.knows(vni) or (in_sync and vni in self.problems) for vni in self._records.carried())
+
+    def _apply_host(self, now: float, may_delete: bool) -> set[int]:
         host = self._slice(HOST_SLICE)
+        if not host.dirty:
+            return set()
+        whole = {HOST_SLICE} if host.all_touched else set()
+        self._run(*host.difference(), host.keep, whole, now, may_delete)
+        return {HOST_SLICE}
+
+    def _apply_vpcs(self, now: float, may_delete: bool) -> set[int]:
         applied: set[int] = set()
-        if host.dirty:
-            applied.add(HOST_SLICE)
-            whole = {HOST_SLICE} if host.all_touched else set()
-            self._run(*host.difference(), host.keep, whole, now, may_delete)
-        if self.problems.get(HOST_SLICE):
-            return applied
         desired: Objects = {}
         actual: Objects = {}
         keep: set[Key] = set()
-        whole = set()
+        whole: set[int] = set()
         handed_out, self._handed_out = self._handed_out, set()
         for slice_id in sorted(handed_out & self.slices.keys()):
             target = self.slices[slice_id]
@@ -258,6 +282,8 @@ class Reconciler:
         if not isinstance(op, Delete) or obj.key in desired:
             return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
         if may_delete and self._compilation.is_complete(obj.vni):
+            return True
+        if self._readiness is not None and self._readiness.concerns(obj.key):
             return True
         self._slice(obj.vni).touch(obj.key)
         return False

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key, OnDevice
+from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY, KernelObject, Key, OnDevice
 from netorch.state.foreign import ForeignTable
 from netorch.state.names import INLET, vni_of_chain
 from netorch.state.order import Order
@@ -185,6 +185,11 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
     def text(self) -> str:
         value = f" : {self.value}" if self.value else ""
         return f"nft element {self.family} {self.set} {{ {' . '.join(self.items)}{value} }} in {self.netns}"
+
+
+def unready(vtep: str) -> NftElement:
+    """Return the element by which a host answers no echo at its VTEP, so that others take it for silent."""
+    return NftElement(netns=UNDERLAY, family="ip", set=UNREADY, items=(vtep,))
 
 
 def freed_zone(obj: KernelObject) -> int:

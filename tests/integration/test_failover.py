@@ -14,9 +14,8 @@ from pyroute2 import IPRoute
 from netorch.drivers import netns
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.state.l2 import Fdb
-from netorch.state.nft import NFT_KINDS
+from netorch.state.nft import NFT_KINDS, unready
 from netorch.state.op import Create, Delete
-from policy import nftgen
 from tests.rig.seats import gateway_of, seat_gateway
 from tests.rig.world import World, wait_for
 
@@ -90,7 +89,7 @@ def test_an_edge_that_is_not_ready_is_left(cloud: World) -> None:
     first = sends_to(cloud)
     edge = edge_at(first)
     cloud.stop_agent(edge)
-    element = nftgen.unready(first)
+    element = unready(first)
     assert cloud.reader(edge).dump(NFT_KINDS)
     assert cloud.reader(edge).apply([Create(element)]) == []
     wait_for(lambda: sends_to(cloud) not in ("", first), "hv1 to send to the other edge")

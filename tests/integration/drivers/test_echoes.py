@@ -10,9 +10,9 @@ from netorch.drivers.probe.echo import Probe, ask
 from netorch.drivers.probe.echoes import RawEchoes
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY
-from netorch.state.nft import NFT_KINDS
+from netorch.state.nft import NFT_KINDS, unready
 from netorch.state.op import Create, Delete
-from policy import nftgen, skeleton
+from policy import skeleton
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -67,7 +67,7 @@ def test_a_host_that_is_not_ready_keeps_silent_at_its_vtep(world: World) -> None
     kernel = world.reader("hv2")
     wait_for(lambda: kernel.dump(NFT_KINDS).get(skeleton.underlay_table().key), "the table to be there")
     echoes = RawEchoes(world.hosts["hv1"].fd, HV1)
-    element = nftgen.unready(HV2)
+    element = unready(HV2)
     with world.agent("hv2").busy:
         table = kernel.dump(NFT_KINDS)[skeleton.underlay_table().key]
         assert kernel.apply([Create(element)]) == []
