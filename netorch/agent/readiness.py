@@ -29,14 +29,12 @@ class Readiness:
         """Look at what the kernel holds before anything is applied."""
         self._host = host
         self._element = unready(vtep)
-        self._is_booting = _TABLE not in host.actual or self._element.key in host.actual
+        self.is_booting = _TABLE not in host.actual or self._element.key in host.actual
 
     def concerns(self, key: Key) -> bool:
         """Return whether a key is the element's, which no record asks for."""
         return key == self._element.key
 
-    def update(self, *, complete: bool, degraded: bool) -> None:
-        """Take in whether everything has been applied, and whether the host's own objects cannot be."""
-        self._is_booting = self._is_booting and not complete
-        silent = self._is_booting or degraded
-        self._host.set_part(_PART, {self._element.key: self._element} if silent else {})
+    def update(self, *, degraded: bool) -> None:
+        """Ask for the element, or not; `degraded`: the host's own objects cannot be applied."""
+        self._host.set_part(_PART, {self._element.key: self._element} if self.is_booting or degraded else {})

@@ -164,20 +164,20 @@ class Reconciler:
         """
         if self.host_view is None:
             return set()
-        self._update_readiness(complete=False)
+        if self._readiness is None and self.host_view.host.role is Role.EDGE:
+            self._readiness = Readiness(self.host_view.vtep, self._slice(HOST_SLICE))
+        self._update_readiness()
         applied = self._apply_host(now, may_delete)
         if not self.problems.get(HOST_SLICE):
             applied |= self._apply_vpcs(now, may_delete)
-            self._update_readiness(complete=self._is_complete(may_delete))
-            applied |= self._apply_host(now, may_delete)
-        return applied
+            if self._readiness is not None and self._readiness.is_booting:
+                self._readiness.is_booting = not self._is_complete(may_delete)
+        self._update_readiness()
+        return applied | self._apply_host(now, may_delete)
 
-    def _update_readiness(self, *, complete: bool) -> None:
-        host = self.host_view
-        if self._readiness is None and host is not None and host.host.role is Role.EDGE:
-            self._readiness = Readiness(host.vtep, self._slice(HOST_SLICE))
+    def _update_readiness(self) -> None:
         if self._readiness is not None:
-            self._readiness.update(complete=complete, degraded=bool(self.problems.get(HOST_SLICE)))
+            self._readiness.update(degraded=bool(self.problems.get(HOST_SLICE)))
 
     def _is_complete(self, in_sync: bool) -> bool:
         """Return whether all VPCs have been applied once, but for those of which it is known why they cannot be."""
