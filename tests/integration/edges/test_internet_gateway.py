@@ -10,10 +10,13 @@ from functools import partial
 
 import pytest
 
+from netorch.compiler.base import router_mac
 from netorch.drivers.linux import LinuxKernel
+from netorch.model.routing.next_hop import gateway_mac
 from tests.integration.edges.conftest import PUBLIC
 from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket, within
-from tests.rig.packets import PacketListener
+from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, udp, vxlan
+from tests.rig.seats import gateway_of
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -132,6 +135,19 @@ def test_without_a_public_address_nothing_leaves(outskirts: Outskirts) -> None:
         wait_for(lambda: one.heard(b"behind " + marker) or two.heard(b"behind " + marker), "the packet sent last")
         assert not [frame for each in (one, two) for frame in each.take() if marker in frame and b"behind " not in frame]
     assert not outskirts.ping("a/mute", SERVER, tries=1).ok
+
+
+def test_a_gateway_takes_from_a_host_what_that_may_send_only(outskirts: Outskirts, arrival: str) -> None:
+    world, marker = outskirts.world, os.urandom(8)
+    vni = world.eni("a/one").vni
+    with PacketListener(BORDER, f"to-{arrival}") as listener:
+        for sender in ("hv2", "e1", "e2", "hv1"):
+            if sender != arrival:
+                packet = udp("10.0.1.5", SERVER, marker + sender.encode())
+                frame = ethernet(gateway_mac(gateway_of(vni)), router_mac(world.hosts[sender].vtep), ETH_P_IP, packet)
+                send_vxlan(sender, world.hosts[sender].vtep, world.hosts[arrival].vtep, vxlan(vni, frame))
+        wait_for(lambda: listener.heard(marker + b"hv1"), "the packet of the instance's own host")
+        assert not [sender for sender in (b"hv2", b"e1", b"e2") if listener.heard(marker + sender)]
 
 
 @pytest.mark.parametrize("source", ["10.0.1.6", "10.9.9.9", "198.51.100.7"])
