@@ -11,6 +11,8 @@ To an interface of the peer on another host no cable leads: such a packet leaves
 that VPC's interface, and its answer too. A port's route in the other VPC's table, or the other VPC's VXLAN device on this host,
 would let the answer begin in a zone that has not seen the packet.
 
+On an edge there is no such cable: its gateways serve their own VPC alone.
+
 No range is ever routed by a cable, addresses are, and only the peer's own. So what a peer has routes to is not reached by it.
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from netorch.compiler.base import HostView, LocalPeer, PeerMappingPart, RoutesToPeer, VpcPart, VpcView
+from netorch.model.eni import Role
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -69,5 +72,7 @@ def _ways(view: VpcView, mapping: Mapping) -> Iterator[KernelObject]:
                 )
 
 
-ENDS: Final = VpcPart(id="overlay.cables", compile=_ends, inputs=frozenset({HostView, Vpc, LocalPeer}))
-WAYS: Final = PeerMappingPart(id="overlay.cables.peer", compile=_ways, inputs=frozenset({HostView, LocalPeer, RoutesToPeer}))
+ENDS: Final = VpcPart(id="overlay.cables", compile=_ends, inputs=frozenset({HostView, Vpc, LocalPeer}), role=Role.HYPERVISOR)
+WAYS: Final = PeerMappingPart(
+    id="overlay.cables.peer", compile=_ways, inputs=frozenset({HostView, LocalPeer, RoutesToPeer}), role=Role.HYPERVISOR
+)

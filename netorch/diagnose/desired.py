@@ -25,18 +25,15 @@ from netorch.store.base import Store
 def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel: bool, vni: int | None = None) -> Reconciler:
     """Return a host's reconciler with everything compiled and nothing applied.
 
+    What parts leave out of a VPC is no error: the rest of it is in force.
+
     Raises:
       NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the host's, or only
         that of `vni` when it is given.
     """
     records = Records(host_name)
     moves = Moves(records)
-
-    def prefixes() -> frozenset[str]:
-        vpcs = {prefix for vni in records.carried() for prefix in (keys.vpc_prefix(vni), keys.map_prefix(vni))}
-        return frozenset((keys.host_prefix(host_name), keys.mtu_prefix(), *vpcs))
-
-    follower = Follower(records, lambda: store, prefixes)
+    follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
     if not follower.in_sync:
@@ -45,7 +42,8 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     if read_kernel:
         reconciler.read_kernel()
     reconciler.compile(records.take_dirty(), 0.0)
-    found = [text for key, text in sorted(reconciler.problems.items()) if vni is None or key in (HOST_SLICE, vni)]
+    problems = [(key, text) for key, text in sorted(reconciler.problems.items()) if not reconciler.in_force(key)]
+    found = [text for key, text in problems if vni is None or key in (HOST_SLICE, vni)]
     if found:
         raise NetorchError("\n".join(f"host {host_name}: {text}" for text in found))
     return reconciler
@@ -60,6 +58,7 @@ def desired_objects(host_name: str, store: Store, vni: int) -> Objects:
       NetorchError: the host is unknown, or the VPC cannot be compiled.
     """
     kernel = FakeKernel()  # only asked for its underlay device, of which the MTU counts: the host has said it, if it ever ran
+    kernel.everywhere = structs.replace(kernel.everywhere, ifname="")  # nobody knows here what it is called
     said = store.get(keys.host_mtu(host_name))
     if said is not None:
         with suppress(UnreadableRecord):

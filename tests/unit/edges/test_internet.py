@@ -138,6 +138,8 @@ def test_ranges_of_the_vpc_and_of_its_peers_never_come_from_outside(pair: Pair) 
     filters = [obj for obj in objects(pair, "e1", one) if isinstance(obj, TcFilter) and obj.ifname == near]
     matched = {each: each.match.src for each in filters if not isinstance(each.match, OtherPriority) and each.hook == INGRESS}
     assert {src for each, src in matched.items() if each.actions == (Drop(),)} == {"", "10.0.0.0/16", "10.1.0.0/16"}
+    cables = {obj.ifname for obj in objects(pair, "e1", one) if isinstance(obj, CableEnd)}
+    assert cables == set(outside_cable(one.vni, gateway_of(one.vni)))  # none to the peer
     sources = [each.pref for each, src in matched.items() if src]
     assert max(sources) < min(each.pref for each in filters if each.actions != (Drop(),))
     pair.world.assert_settled()
