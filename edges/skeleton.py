@@ -20,8 +20,7 @@ from typing import Final
 from netorch.compiler.base import Carried, HostPart, HostView, Part
 from netorch.model.eni import Role
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.drops import vpc_drop_chain
-from netorch.state.nft import VERIFIED_TEXT, NftElement, NftTable
+from netorch.state.nft import VERIFIED_TEXT, NftElement, NftTable, vpc_drop_chain
 
 PASSES: Final = "passes"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.state.drops import vpc_drop_chain
-from netorch.state.nft import DROPPED_ESTABLISHED
+from netorch.state.nft import DROPPED_ESTABLISHED, vpc_drop_chain
 
 # Whether the connection tracker has counted the packet for a connection, as far as it shows.
 _ESTABLISHED: Final = ("meta mark set 0x0", f"ct state established meta mark set {DROPPED_ESTABLISHED:#x}")

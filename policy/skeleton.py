@@ -83,9 +83,8 @@ from __future__ import annotations
 from typing import Final
 
 from netorch.state.base import OVERLAY, UNDERLAY
-from netorch.state.drops import drop_chain
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
-from netorch.state.nft import VERIFIED_TEXT, NftTable
+from netorch.state.nft import VERIFIED_TEXT, NftTable, drop_chain
 from netorch.state.tc import REDIRECTED
 from policy.drops import DROP_CHAINS
 from policy.underlay import UNDERLAY_IP

@@ -22,8 +22,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.state.drops import drop_chain
-from netorch.state.nft import VERIFIED_TEXT
+from netorch.state.nft import VERIFIED_TEXT, drop_chain
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
