@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from netorch.model.status import BorderSession
 from netorch.state.base import HOST_SLICE, KernelObject, Key
 from netorch.state.flow import Flow
 from netorch.state.op import Failure, Op
@@ -206,6 +207,10 @@ class Kernel(Protocol):
         Beside them those that the kernel had no room for: "table_full", which the connection tracker could not take up, and
         "fragments_lost", which IPv4 could not put together.
         """
+        ...
+
+    def border_sessions(self) -> tuple[BorderSession, ...]:
+        """Return how an edge's sessions with the border router are; none if it has none."""
         ...
 
     def left_alone(self, ifname: str) -> str:

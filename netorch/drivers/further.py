@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from netorch.drivers import netns
 from netorch.drivers.base import Driver
+from netorch.drivers.bird.driver import RUN, Bird
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
 from netorch.drivers.namespace_name import NamespaceNames
@@ -17,7 +18,8 @@ from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import LOOK_EVERY_S, Sysctls
 from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
-from netorch.state.base import HOST_SLICE
+from netorch.model.status import BorderSession
+from netorch.state.base import HOST_SLICE, OUTSIDE
 from netorch.state.names import vni_of_netns
 from netorch.state.owner import label_of, netns_name
 
@@ -33,6 +35,7 @@ class FurtherNamespaces:
         self._trackers = trackers
         self._rtnl: dict[str, Rtnl] = {}  # by label
         self._nft: dict[str, Nft] = {}
+        self._bird: Bird | None = None  # of the outside
 
     def labels(self) -> set[str]:
         """Return the labels in the names in /run/netns that are this host's."""
@@ -60,8 +63,11 @@ class FurtherNamespaces:
         return drivers
 
     def empty(self, label: str) -> None:
-        """Give back the uplinks in a namespace, and delete the cables that lead out of it."""
+        """Give back the uplinks in a namespace, delete the cables that lead out of it, and end the daemon."""
         try:
+            if label == OUTSIDE and self._bird is not None:
+                self._bird.stop()
+                self._bird = None
             self._rtnl[label].empty()
         except OSError as error:
             raise KernelError(f"empty namespace {netns_name(self._host, label)}", error.errno or 0, str(error)) from error
@@ -82,6 +88,10 @@ class FurtherNamespaces:
         """Yield the nftables of namespaces that VPCs share."""
         return (nft for label, nft in self._nft.items() if not _is_gateway(label))
 
+    def border_sessions(self) -> tuple[BorderSession, ...]:
+        """Return how the sessions of the outside's routing daemon are."""
+        return self._bird.sessions() if self._bird is not None else ()
+
     def _drivers(self, label: str, fd: int) -> Sequence[Driver]:
         rtnl = self._rtnl[label] = Rtnl(label, self._spaces)
         nft = self._nft[label] = Nft(label, fd)
@@ -89,7 +99,11 @@ class FurtherNamespaces:
             self._trackers[label] = Tracker(fd, Conntrack(fd), nft.commit)
         # Only root of the host can set a gateway's sysctls, and there may be many gateways: each dump reads them.
         look_every_s = math.inf if _is_gateway(label) else LOOK_EVERY_S
-        return Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft
+        drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft)
+        if label != OUTSIDE:
+            return drivers
+        self._bird = Bird(label, fd, RUN / self._host)
+        return *drivers, self._bird
 
 
 def _is_gateway(label: str) -> bool:

@@ -22,6 +22,7 @@ from netorch.drivers.spaces import Spaces
 from netorch.drivers.sysctl import Sysctls
 from netorch.drivers.tc.driver import Tc
 from netorch.errors import KernelError
+from netorch.model.status import BorderSession
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.owner import overlay_netns
 
@@ -75,6 +76,10 @@ class LinuxKernel(Composition):
     def left_alone(self, ifname: str) -> str:
         """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
         return self._rtnl.left_alone(ifname)
+
+    def border_sessions(self) -> tuple[BorderSession, ...]:
+        """Return how the sessions with the border router are."""
+        return self._further.border_sessions()
 
     def close(self) -> None:
         """Let go of sockets; everything in the kernel stays."""

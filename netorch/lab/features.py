@@ -25,6 +25,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     why_needed: str
     what_to_do: str
     detail: str = ""
+    only_edges: bool = False  # a machine that carries no edge can do without it
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +103,8 @@ PROBES = (
     ),
 )
 _TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "unshare": "util-linux", "setpriv": "util-linux"}
+_BIRD = "bird"
+_BIRD_PACKAGE = "bird2"
 
 
 def probe_script(probes: Sequence[Probe] = PROBES) -> str:
@@ -141,15 +144,16 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
     Cost: about 20 forks, 0.1 s. As an ordinary user everything is tried in a user namespace.
     """
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    tools = [
-        Feature(
-            name=f"command {tool}",
-            present=which(tool) is not None or shutil.which(tool, path=path) is not None,
-            why_needed="making hosts and reading them",
-            what_to_do=f"apt-get install {package}",
+
+    def command_feature(tool: str, package: str, why_needed: str, only_edges: bool = False) -> Feature:
+        present = which(tool) is not None or shutil.which(tool, path=path) is not None
+        what_to_do = f"apt-get install {package}"
+        return Feature(
+            name=f"command {tool}", present=present, why_needed=why_needed, what_to_do=what_to_do, only_edges=only_edges
         )
-        for tool, package in _TOOLS.items()
-    ]
+
+    tools = [command_feature(tool, package, "making hosts and reading them") for tool, package in _TOOLS.items()]
+    tools.append(command_feature(_BIRD, _BIRD_PACKAGE, "an edge that announces its addresses by BGP", only_edges=True))
     as_root = os.geteuid() == 0 if root is None else root
     command = ["unshare", *([] if as_root else ["--user", "--map-root-user"]), "--net", "--", "sh", "-c", probe_script()]
     try:
@@ -168,5 +172,5 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
 
 
 def missing(features: Sequence[Feature]) -> list[Feature]:
-    """Return what is absent."""
-    return [feature for feature in features if not feature.present]
+    """Return what is absent, but for what only edges need."""
+    return [feature for feature in features if not feature.present and not feature.only_edges]

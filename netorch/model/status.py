@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+ESTABLISHED: Final = "Established"
 
 
 class AgentRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -10,6 +14,15 @@ class AgentRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kernel: str = ""  # which one the host is
     run: str = ""  # of the agent, by lot
+
+
+class BorderSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an edge's session with the border router is. `state` is BGP's (RFC 4271 section 8.2.2), or Down without a daemon."""
+
+    router: str  # its address
+    asn: int  # of the router
+    state: str
+    reason: str = ""  # what is known of why it is not established
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +40,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     silent: tuple[str, ...] = ()  # VTEPs of edges of its VPCs that do not answer it
     foreign: tuple[str, ...] = ()  # what is not netorch's in its own namespace
     violated_at: float = 0.0  # when a packet was last counted that no host may have sent, seconds since 1970
+    border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses by BGP
     trouble: str = ""  # why the host is not as it should be
 
 

@@ -2,7 +2,7 @@
 
 key             the kernel's own identity of the object: kind, namespace, and what tells it from others of its kind there
 netns           the label of the namespace that it is in
-vni             the VPC that it belongs to; HOST_SLICE for what all VPCs share
+vni             the VPC that it belongs to; HOST_SLICE for what all VPCs share, BORDER_SLICE for what the border router hears
 parent          the key of the object that this one stands on, e.g. a route's device
 orphan          what the kernel leaves of it when the parent goes; nothing: it goes, too
 needs           the key of one more object without which this one is of no use, and made again: a cable's other end
@@ -24,6 +24,7 @@ import msgspec
 Key = tuple[str | int, ...]
 
 HOST_SLICE: Final = 0
+BORDER_SLICE: Final = -1  # what the border router hears from the host; no VPC waits for it, and it waits for all
 
 UNDERLAY: Final = "underlay"  # the host's own namespace
 OVERLAY: Final = "overlay"  # `netorch-<host>`: VRFs, VXLAN devices, ports

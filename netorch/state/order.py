@@ -36,3 +36,5 @@ class Order:
     DROPPING_FILTER = 64  # before those that let pass: half of a device's filters pass too little
     FILTER = 65  # after the routes of the device that it leads to
     MAPPING_ROUTE = 70
+    BGP_PEER = 82
+    ANNOUNCEMENT = 84  # it invites packets: all that they need is there

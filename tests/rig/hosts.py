@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 from netorch.drivers import netns
+from netorch.drivers.bird.control import BirdError, Control
+from netorch.drivers.bird.driver import RUN
 from netorch.drivers.linux import LinuxKernel
 from netorch.state.base import KernelObject, Key
 from netorch.state.l2 import Fdb
@@ -106,9 +110,18 @@ def host(name: str) -> Iterator[LinuxKernel]:
         kernel.close()
     finally:
         os.close(fd)
+        end_bird(name)
         further = [path.name for path in netns.RUN_NETNS.iterdir() if label_of(path.name, name)]
         for namespace in (f"u-{name}", overlay_netns(name), INSTANCE, *further):
             netns.remove(namespace)
+
+
+def end_bird(name: str) -> None:
+    """End the routing daemon of a host, which outlives agents, and forget what it had."""
+    directory = RUN / name
+    with suppress(BirdError, ProcessLookupError), Control(directory / "bird.ctl", 1.0) as control:
+        os.kill(control.pid(), signal.SIGKILL)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

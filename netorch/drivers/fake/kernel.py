@@ -22,7 +22,9 @@ from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
+from netorch.model.status import ESTABLISHED, BorderSession
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
+from netorch.state.bgp import BgpPeer
 from netorch.state.op import Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)
@@ -50,6 +52,7 @@ class FakeKernel(Composition):
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.kept: dict[str, str] = {}  # what `left_alone` returns
+        self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
         self.underlays = underlays
         self.everywhere = _DEFAULT_UNDERLAY  # where any VTEP address is without `underlays`
         self.identity = f"fake {id(self):x}"
@@ -108,6 +111,14 @@ class FakeKernel(Composition):
     def counters(self) -> dict[str, int]:
         """Return `packets`."""
         return dict(self.packets)
+
+    def border_sessions(self) -> tuple[BorderSession, ...]:
+        """Return the sessions that there are, each in the state that a test has put into `session_states`."""
+        peers = [obj for obj in self.objects.values() if isinstance(obj, BgpPeer)]
+        states = self.session_states
+        return tuple(
+            BorderSession(router=peer.remote, asn=peer.remote_asn, state=states.get(peer.remote, ESTABLISHED)) for peer in peers
+        )
 
     def left_alone(self, ifname: str) -> str:
         """Return what a test has put into `kept`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from netorch.drivers.base import Driver, Gone, KernelEvent
+from netorch.drivers.fake.bird import FakeBird
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.nft import FakeNft
 from netorch.drivers.fake.rtnl import FakeRtnl, FakeSysctls
 from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.drivers.namespaces import Namespaces
-from netorch.state.base import HOST_SLICE, UNDERLAY
+from netorch.state.base import HOST_SLICE, OUTSIDE, UNDERLAY
 from netorch.state.link import Uplink
 from netorch.state.names import vni_of_netns
 from netorch.state.netns import Namespace
@@ -32,7 +33,7 @@ class FakeNamespaces(FakeDriver):
         self._trackers = trackers
         self._join = join
         self._leave = leave
-        self._drivers: dict[str, tuple[FakeDriver, ...]] = {}
+        self._drivers: dict[str, list[FakeDriver]] = {}
         self._events: list[KernelEvent] = []
         for obj in tuple(host.objects.values()):
             if isinstance(obj, Namespace):
@@ -58,7 +59,10 @@ class FakeNamespaces(FakeDriver):
         if label in self._drivers:
             return
         host = self.host
-        drivers = (FakeSysctls(host, label), FakeRtnl(host, label), FakeTc(host, label), FakeNft(host, label, lambda _: None))
+        drivers: list[FakeDriver] = [FakeSysctls(host, label), FakeRtnl(host, label), FakeTc(host, label)]
+        drivers.append(FakeNft(host, label, lambda _: None))
+        if label == OUTSIDE:
+            drivers.append(FakeBird(host, label))
         self._drivers[label] = drivers
         if vni_of_netns(label) != HOST_SLICE:
             self._trackers[label] = FakeTracker(host)

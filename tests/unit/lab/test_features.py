@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from netorch.errors import LabError
-from netorch.lab.features import Feature, Probe, missing, probe_script, read_report
+from netorch.lab.features import Feature, Probe, missing, probe_features, probe_script, read_report
 from netorch.lab.session import Way, choose_way
 
 PROBES = (
@@ -43,6 +43,17 @@ def test_a_kernel_that_has_everything_is_used_itself(root: bool, way: Way) -> No
 @pytest.mark.parametrize("root", [True, False])
 def test_a_kernel_without_vrf_is_replaced_by_the_lab_kernel(root: bool) -> None:
     assert choose_way([feature("vrf", False)], root=root, kernel=lambda: None) is Way.KERNEL
+
+
+def test_what_only_edges_need_keeps_no_lab_away() -> None:
+    bird = Feature(name="command bird", present=False, why_needed="", what_to_do="install it", only_edges=True)
+    assert choose_way([bird, feature("vrf", True)], root=True, kernel=lambda: None) is Way.NATIVE
+
+
+def test_bird_is_asked_for_by_its_package() -> None:
+    found = {each.name: each for each in probe_features(which=lambda _tool: None)}["command bird"]
+    assert found.only_edges
+    assert "bird2" in found.what_to_do
 
 
 def test_without_vrf_and_lab_kernel_both_are_named() -> None:

@@ -6,7 +6,8 @@ import gc
 
 import pytest
 
-from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, OUTSIDE, OVERLAY, UNDERLAY, KernelObject
+from netorch.state.bgp import Announcement, BgpPeer
 from netorch.state.foreign import Foreign, ForeignTable
 from netorch.state.link import AdminUp, CableEnd, IncompleteLink, Settings, Uplink
 from netorch.state.netns import Namespace
@@ -21,6 +22,8 @@ OBJECTS: tuple[KernelObject, ...] = (
     ForeignTable(what="nft table inet mine"),
     Namespace(label=OUTSIDE),
     Uplink(ifname="eth2"),
+    BgpPeer(local="198.51.100.21", local_asn=64601, remote="198.51.100.254", remote_asn=64512),
+    Announcement(prefix="203.0.113.0/24"),
     StrangeFilter(vni=5000, ifname="vx5000", hook=INGRESS, pref=1, handle=1, what="bpf"),
 )
 
@@ -40,7 +43,7 @@ def test_every_kind_is_among_the_examples() -> None:
 def test_an_object_says_what_it_is(obj: KernelObject) -> None:
     assert obj.key[:2] == (obj.kind, obj.netns)
     assert obj.netns in (UNDERLAY, OVERLAY, OUTSIDE)
-    assert obj.vni in (HOST_SLICE, 5000)
+    assert obj.vni in (HOST_SLICE, BORDER_SLICE, 5000)
     assert obj.text()
     assert "\n" not in obj.text()
     assert obj.matches(obj)

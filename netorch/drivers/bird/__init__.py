@@ -1,0 +1,1 @@
+"""BIRD, the routing daemon, driven as a kernel is: dump, operations, events."""

@@ -1,0 +1,78 @@
+"""What a running bird says of itself and of its sessions: the replies to `show`, read."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Final
+
+from netorch.drivers import netns
+from netorch.drivers.bird.config import protocol_of
+from netorch.drivers.bird.control import Control
+from netorch.model.status import ESTABLISHED, BorderSession
+from netorch.state.bgp import BgpPeer
+
+_NAME: Final = "Hostname is "
+_DOWN: Final = "down"
+_STATE: Final = "BGP state"
+_LAST_ERROR: Final = "Last error"
+OTHER_PASSWORDS: Final = "packets came with another password than this edge has, or without one"
+_LATELY_S: Final = 60.0
+_NETSTAT: Final = "/proc/thread-self/net/netstat"
+# Segments with another password than ours, without one, or with one where we have none. Source: linux/snmp.h.
+_PASSWORD_COUNTS: Final = ("TCPMD5Failure", "TCPMD5NotFound", "TCPMD5Unexpected")
+
+
+def name_of(control: Control) -> str:
+    """Return the name of the configuration that bird runs with. Raises BirdError."""
+    names = (line.removeprefix(_NAME) for line in control.ask("show status") if line.startswith(_NAME))
+    return next(names, "")
+
+
+def switched_off(control: Control) -> set[str]:
+    """Return the protocols that are down: a session that only cannot be made is not. Raises BirdError."""
+    rows = [line.split() for line in control.ask("show protocols")]
+    return {row[0] for row in rows if len(row) > 3 and row[3] == _DOWN}
+
+
+def session(control: Control, peer: BgpPeer, hint: str) -> BorderSession:
+    """Return how a session is, with a hint why it may not be established. Raises BirdError."""
+    lines = control.ask(f"show protocols all {protocol_of(peer)}")
+    found = {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
+    state = found.get(_STATE, "Down")
+    reasons = (found.get(_LAST_ERROR, ""), hint) if state != ESTABLISHED else ()
+    return BorderSession(router=peer.remote, asn=peer.remote_asn, state=state, reason="; ".join(filter(None, reasons)))
+
+
+def down(peer: BgpPeer, reason: str) -> BorderSession:
+    """Return what is to be said of a session while bird says nothing."""
+    return BorderSession(router=peer.remote, asn=peer.remote_asn, state="Down", reason=reason)
+
+
+class RefusedPasswords:
+    """Tells whether a namespace has lately dropped TCP segments because of their password."""
+
+    def __init__(self, fd: int) -> None:
+        """Take a descriptor of the namespace, which must stay open."""
+        self._fd = fd
+        self._count = 0
+        self._grew_at = -_LATELY_S
+
+    def lately(self) -> bool:
+        """Return whether it has within the last minute, as far as this was asked."""
+        count, now = _refused_segments(self._fd), time.monotonic()
+        if count > self._count:
+            self._count, self._grew_at = count, now
+        return now - self._grew_at < _LATELY_S
+
+
+def _refused_segments(fd: int) -> int:
+    with netns.inside(fd), open(_NETSTAT, encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    counts = {
+        name: int(count)
+        for names, found in pairwise(rows)
+        for name, count in zip(names[1:], found[1:], strict=False)
+        if count.isdigit() and names[0] == found[0]
+    }
+    return sum(counts.get(name, 0) for name in _PASSWORD_COUNTS)

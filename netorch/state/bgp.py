@@ -1,0 +1,63 @@
+"""What an edge tells the border router by BGP: that public addresses arrive at this edge.
+
+A session (BgpPeer) and what is announced in it (Announcement). A routing daemon in the outside namespace has both, and they are
+read from it as other objects are from Linux (netorch.drivers.bird).
+
+They are no part of the host's own slice, because no VPC has to wait for a daemon. They come behind the objects of all VPCs,
+because an announcement invites packets, and an edge that has just been started must know where to send them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from netorch.state.base import BORDER_SLICE, OUTSIDE, KernelObject, Key
+from netorch.state.order import Order
+
+
+class BgpPeer(KernelObject, frozen=True, kw_only=True):
+    """A session with the border router, by IPv4, watched by BFD (RFC 5882). Nothing that the router announces is taken.
+
+    `local6` is the next hop of IPv6 prefixes, which the session carries, too (RFC 4760). The password is not here: the driver has
+    it from a file of the edge, and says when the session has another one.
+    """
+
+    kind: ClassVar[str] = "bgp-peer"
+    in_place: ClassVar[bool] = True
+    order: ClassVar[int] = Order.BGP_PEER
+
+    netns: str = OUTSIDE
+    vni: int = BORDER_SLICE
+    local: str  # address
+    local_asn: int
+    remote: str
+    remote_asn: int
+    local6: str = ""
+    other_password: bool = False  # whether it has another password than the file; nobody asks for that
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.remote)
+
+    def text(self) -> str:
+        password = " with a password that is not the file's" if self.other_password else ""
+        local6 = f" {self.local6}" if self.local6 else ""
+        return f"bgp local {self.local}{local6} as {self.local_asn} neighbor {self.remote} as {self.remote_asn}{password}"
+
+
+class Announcement(KernelObject, frozen=True, kw_only=True):
+    """A prefix that is announced in every session: all addresses of a pool as one, never a single address of a customer's."""
+
+    kind: ClassVar[str] = "announcement"
+    order: ClassVar[int] = Order.ANNOUNCEMENT
+
+    netns: str = OUTSIDE
+    vni: int = BORDER_SLICE
+    prefix: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.netns, self.prefix)
+
+    def text(self) -> str:
+        return f"announce {self.prefix}"
