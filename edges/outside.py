@@ -18,6 +18,7 @@ Its nftables table says what passes, in a few rules whatever the number of VPCs:
   network announces. Source: RFC 3704 section 2.2, nft(8) FIB EXPRESSIONS.
 * For the edge itself are pings, at a bounded rate, and by the uplink what resolves its IPv6 address. A VPC's instances get no
   further than the internet does.
+* BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink.
 
 What is not in force leaves nothing open: without the table the namespace's first packet has no route, because the table comes
 before the uplink is up, and the agent applies no VPC while the host's own objects are not there.
@@ -43,6 +44,9 @@ from netorch.state.sysctls import CABLE_V6, device_sysctls, namespace_sysctls
 BOGONS: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "240.0.0.0/4", "fc00::/7")
 
 OUTSIDE_INET: Final = """
+set routers {
+    type ipv4_addr
+}
 counter outside_transit {
 }
 counter outside_source {
@@ -66,6 +70,9 @@ chain input {
     icmp type echo-request limit rate 100/second burst 100 packets accept
     icmpv6 type echo-request limit rate 100/second burst 100 packets accept
     iifgroup != CABLES icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    iifgroup != CABLES ip saddr @routers tcp dport 179 accept
+    iifgroup != CABLES ip saddr @routers tcp sport 179 accept
+    iifgroup != CABLES ip saddr @routers udp dport 3784 ip ttl 255 accept
     meta pkttype { broadcast, multicast } drop
     counter name "to_edge" drop
 }

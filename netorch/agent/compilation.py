@@ -48,7 +48,7 @@ from netorch.model.mapping import Mapping
 from netorch.records import keys
 from netorch.records.codec import check_value
 from netorch.records.vpc import MissingRecord
-from netorch.state.base import HOST_SLICE, link_key
+from netorch.state.base import link_key
 
 
 class Compilation:
@@ -262,8 +262,9 @@ class Compilation:
     def _compile_host(self, host: HostView, host_changed: bool, changed: Set[type]) -> None:
         for part in self._host_parts:
             if host_changed or not part.inputs.isdisjoint(changed):
-                self._compile_part(HOST_SLICE, part.id, partial(compile_host_part, part, host, self._views.known))
-        self._note_dispute(HOST_SLICE)
+                self._compile_part(part.slice, part.id, partial(compile_host_part, part, host, self._views.known))
+        for slice_id in {part.slice for part in self._host_parts}:
+            self._note_dispute(slice_id)
 
     def _note_dispute(self, slice_id: int) -> None:
         self._problems.compiled(slice_id, DISPUTE, self._slice(slice_id).dispute())

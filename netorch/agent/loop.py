@@ -31,7 +31,7 @@ from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
-from netorch.state.base import HOST_SLICE, OVERLAY
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, OVERLAY
 from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,8 @@ class Agent:
 
     def _trouble(self) -> str:
         """Return what concerns all of the host, or nothing."""
-        troubles = (self.follower.trouble, self.reconciler.problems.get(HOST_SLICE, ""), self._kernel_trouble)
+        problems = (self.reconciler.problems.get(each, "") for each in (HOST_SLICE, BORDER_SLICE))
+        troubles = (self.follower.trouble, *problems, self._kernel_trouble)
         return next(filter(None, troubles), "") or self.records.strange()
 
     # --- out -----------------------------------------------------------------------------------------------------------------

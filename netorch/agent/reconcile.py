@@ -2,7 +2,8 @@
 
 A VPC that cannot be compiled, or whose operations the kernel refuses, is a problem of its own: it keeps what it has,
 its problem is reported, and it is retried; the others go on. When the host's own part (the tables that verify and drop)
-cannot be applied, nothing else is: fail closed.
+cannot be applied, nothing else is: fail closed. What the border router hears is applied with the VPCs, as the last of it: it
+invites packets. If that fails, only that is tried again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from netorch.model.eni import Role
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
-from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.names import inlet_name
 from netorch.state.op import Delete, Failure, Op
 
@@ -201,8 +202,10 @@ class Reconciler:
         for slice_id in sorted(handed_out & self.slices.keys()):
             target = self.slices[slice_id]
             if not target.dirty:
+                if target.empty:
+                    del self.slices[slice_id]
                 continue
-            if not self._may_touch(slice_id):
+            if not self._may_touch(slice_id, may_delete):
                 self._handed_out.add(slice_id)
                 continue
             if target.all_touched:
@@ -233,8 +236,13 @@ class Reconciler:
             keep |= target.keep
         return diff(desired, actual, keep)
 
-    def _may_touch(self, slice_id: int) -> bool:
-        """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing."""
+    def _may_touch(self, slice_id: int, in_sync: bool) -> bool:
+        """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing.
+
+        What the border router hears waits for all VPCs.
+        """
+        if slice_id == BORDER_SLICE:
+            return self._is_complete(in_sync)
         return self._compilation.knows(slice_id) and not self.slices[slice_id].dispute()
 
     def _run(

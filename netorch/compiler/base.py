@@ -36,7 +36,7 @@ from netorch.model.routing.effective import Effective
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Subnet, Vpc
-from netorch.state.base import KernelObject
+from netorch.state.base import HOST_SLICE, KernelObject
 from netorch.state.names import cable_end_name, vrf_name, vrf_table, vxlan_name
 
 VXLAN_OVERHEAD = 50  # RFC 7348 section 5: 20 outer IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet
@@ -309,6 +309,7 @@ class HostPart(msgspec.Struct, frozen=True, kw_only=True):
     compile: Callable[[HostView, Carried], Iterable[KernelObject]]
     inputs: frozenset[type] = frozenset()
     role: Role | None = None
+    slice: int = HOST_SLICE  # or BORDER_SLICE
 
 
 class VpcPart(msgspec.Struct, frozen=True, kw_only=True):

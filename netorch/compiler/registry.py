@@ -23,7 +23,7 @@ from netorch.compiler.base import (
 )
 from netorch.errors import CompileError
 from netorch.model.mapping import Mapping
-from netorch.state.base import HOST_SLICE, KernelObject, Key
+from netorch.state.base import KernelObject, Key
 
 GROUP: Final = "netorch.compilers"
 
@@ -93,7 +93,7 @@ def compile_host_part(part: HostPart, view: HostView, carried: Carried) -> Objec
     if not _is_for(part, view):
         return {}
     seen = {vni: vpc.only(part.inputs) for vni, vpc in carried.items()} if part.inputs else {}
-    return _checked(part.id, part.compile(view, seen), HOST_SLICE)
+    return _checked(part.id, part.compile(view, seen), part.slice)
 
 
 def compile_vpc_part(part: VpcPart, view: VpcView) -> Objects:

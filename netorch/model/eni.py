@@ -71,15 +71,17 @@ class Uplink(Part, frozen=True, kw_only=True, omit_defaults=True):
     gateway: str  # IPv4, of the border router
     ipv6_address: str = ""  # with prefix length
     ipv6_gateway: str = ""
+    asn: int = 0  # of the edge; 0: it speaks no BGP, and the border router has static routes to it
+    gateway_asn: int = 0  # of the border router; not 0 if `asn` is not, and another number
 
 
 class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A machine that runs an agent. Stored at `host/<name>/spec`.
 
-    Schema 2 added `pair` and `uplink`, which edges have and hypervisors have not.
+    Schema 2 added `pair` and `uplink`, which edges have and hypervisors have not; 3 added the uplink's AS numbers.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     name: str
     underlay: str  # the VTEP: an IPv4 address of the underlay

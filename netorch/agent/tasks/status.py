@@ -22,7 +22,7 @@ from netorch.model.eni import EniState, EniStatus, VpcStatus
 from netorch.model.ids import port_name, vni_of
 from netorch.model.status import AgentStatus, HostMtu
 from netorch.records import keys
-from netorch.state.base import HOST_SLICE, link_key
+from netorch.state.base import BORDER_SLICE, HOST_SLICE, link_key
 from netorch.state.link import VethPort
 from netorch.store.base import Store
 
@@ -67,7 +67,7 @@ class Status(Task):
         if turn.dirty.host:  # deleting a host removes its status, so publish again; and once with every audit
             self._connected = None
         for slice_id in turn.applied | self._reconciler.problems.keys():
-            if slice_id != HOST_SLICE:
+            if slice_id not in (HOST_SLICE, BORDER_SLICE):
                 self._publish_vpc(slice_id)
         host_view = self._reconciler.host_view
         if host_view is not None:
@@ -148,5 +148,6 @@ class Status(Task):
             violated_at=self._violated_at,
             silent=tuple(sorted(self._seats.silent)),
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
+            border=self._kernel.border_sessions(),
             trouble=self._trouble(),
         )

@@ -63,16 +63,28 @@ add_tagging(command, "host", "host")
 @click.option("--role", type=click.Choice(["hypervisor", "edge"]), default="hypervisor", show_default=True)
 @click.option("--pair", default="", help="The pair of edges that it is one of; with --role edge and --uplink.")
 @click.option("--uplink", default="", metavar=UPLINK, help="How an edge reaches the border router; IPv6 may follow, likewise.")
+@click.option("--asn", type=int, default=0, metavar="NUMBER", help="The edge's AS number; with --gateway-asn it speaks BGP.")
+@click.option("--gateway-asn", type=int, default=0, metavar="NUMBER", help="The border router's AS number.")
 @tag_option
 @output_option
 @action
 def create(
-    session: Session, name: str, underlay: str, role: str, pair: str, uplink: str, tags: dict[str, str], output: str
+    session: Session,
+    name: str,
+    underlay: str,
+    role: str,
+    pair: str,
+    uplink: str,
+    asn: int,
+    gateway_asn: int,
+    tags: dict[str, str],
+    output: str,
 ) -> None:
     """Create a host; then run `netorch agent run --host NAME` on it.
 
     An edge carries gateways once it has a pair and an uplink, whose device it takes for itself. The two edges of a pair carry the
-    same gateways.
+    same gateways. With AS numbers it announces the pair's address pools to the border router by BGP; else that needs static
+    routes. The session's password, if it has one, is in /etc/netorch/bgp-password on the edge.
 
     Example: netorch host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254
     """
@@ -80,7 +92,18 @@ def create(
     from netorch.model.eni import Role
 
     session.creates = True
-    create_host(session.store, session.caller, name=name, underlay=underlay, role=Role(role), pair=pair, uplink=uplink, tags=tags)
+    create_host(
+        session.store,
+        session.caller,
+        name=name,
+        underlay=underlay,
+        role=Role(role),
+        pair=pair,
+        uplink=uplink,
+        asn=asn,
+        gateway_asn=gateway_asn,
+        tags=tags,
+    )
     show_record(row(describe_host(session.store, session.caller, name)), output)
 
 

@@ -38,6 +38,8 @@ def command(context: click.Context, session: Session, output: str) -> None:
     for host in health.hosts:
         if host.table_percent:
             click.echo(f"host {host.name}: its connection table is {host.table_percent} % full")
+        for border in host.border:
+            click.echo(f"host {host.name}: BGP with {border.router} (AS {border.asn}): {border.state}")
     counted = (("VPC", health.vpcs), ("instance", health.instances), ("mapping", health.mappings))
     counts = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counted)
     click.echo(f"store: revision {health.revision}, {counts}")

@@ -39,17 +39,23 @@ def create_host(
     role: Role = Role.HYPERVISOR,
     pair: str = "",
     uplink: str = "",
+    asn: int = 0,
+    gateway_asn: int = 0,
     tags: Tags | None = None,
 ) -> Host:
     """Return a new host; an edge carries gateways once it has a pair and an uplink: DEVICE,ADDRESS/LENGTH,GATEWAY.
 
+    With AS numbers, of the edge and of its gateway, it announces its pair's pools by BGP.
+
     Raises:
       ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an address
-        or uplink of a pool's range, a bad uplink, a pair that has two edges; InvalidParameterCombination for a pair without an
-        uplink, an uplink without a pair, or a hypervisor with them.
+        or uplink of a pool's range, a bad uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair
+        without an uplink, an uplink without a pair, AS numbers without an uplink, or a hypervisor with them.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
-    host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=uplink, tags=tags)
+    host = make_host(
+        name=name, underlay=underlay, role=role, pair=pair, uplink=uplink, asn=asn, gateway_asn=gateway_asn, tags=tags
+    )
 
     def decide() -> tuple[Writes, Host]:
         if store.get(keys.host_spec(name)) is not None:
@@ -67,26 +73,38 @@ def create_host(
     return attempt(store, decide)
 
 
-def make_host(*, name: str, underlay: str, role: Role, pair: str = "", uplink: str = "", tags: Tags | None = None) -> Host:
-    """Return a host's record. Raises ApiError for a bad name, underlay address, pair or uplink."""
+def make_host(
+    *,
+    name: str,
+    underlay: str,
+    role: Role,
+    pair: str = "",
+    uplink: str = "",
+    asn: int = 0,
+    gateway_asn: int = 0,
+    tags: Tags | None = None,
+) -> Host:
+    """Return a host's record. Raises ApiError for a bad name, underlay address, pair, uplink or AS number."""
     where = f"host {name!r}"
     if (pair or uplink) and role is not Role.EDGE:
         raise ApiError("InvalidParameterCombination", f"{where}: only an edge has a pair and an uplink; leave them out")
     if bool(pair) != bool(uplink):
         missing = "uplink" if pair else "pair"
         raise ApiError("InvalidParameterCombination", f"{where}: has no {missing}; an edge carries gateways only with both")
+    if (asn or gateway_asn) and not uplink:
+        raise ApiError("InvalidParameterCombination", f"{where}: has AS numbers and no uplink; BGP is spoken there")
     return Host(
         name=checks.host_name(where, name),
         underlay=checks.underlay(underlay, f"{where}: underlay"),
         role=role,
         pair=checks.name(f"{where}: pair", pair) if pair else "",
-        uplink=_uplink(where, uplink) if uplink else None,
+        uplink=_uplink(where, uplink, asn, gateway_asn) if uplink else None,
         tags=checks.tags(where, tags),
     )
 
 
-def _uplink(where: str, text: str) -> Uplink:
-    found = parse_uplink(text)
+def _uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink:
+    found = parse_uplink(text, asn, gateway_asn)
     if isinstance(found, Violation):
         raise invalid(where, found.what, found.fix)
     return found

@@ -10,7 +10,7 @@ from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Instance, Role
 from netorch.model.ids import vni_of
-from netorch.model.status import AgentStatus
+from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
 from netorch.records.hosts import HostState
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.public import wrong_addresses
@@ -36,6 +36,7 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
     repaired: int
     dropped: dict[str, int]
     table_percent: int  # how full its connection table is, where it is more than half; else 0
+    border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +85,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         repaired=status.repaired,
         dropped=status.counters,
         table_percent=status.table_percent,
+        border=status.border,
     )
 
 
@@ -127,6 +129,11 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
     """Yield what an agent says is wrong with its host."""
     if status.trouble:
         yield status.trouble
+    for session in status.border:
+        if session.state != ESTABLISHED:
+            why = f" ({session.reason})" if session.reason else ""
+            said = f"its BGP session with {session.router} is {session.state}{why}, so nothing from outside arrives there"
+            yield f"{said}; see docs/design/bgp.md"
     if status.foreign:
         held = f"its namespace {overlay_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
         yield f"{held}; netorch does not touch it, but it may affect packets: remove it"

@@ -15,11 +15,17 @@ from netorch.model.rules import Violation, shown
 _WRITE: Final = "write DEVICE,ADDRESS/LENGTH,GATEWAY, e.g. eth2,198.18.0.21/24,198.18.0.254; IPv6 ones may follow"
 _DEVICE: Final = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # IFNAMSIZ - 1, no slash, no colon: net/core/dev.c, dev_valid_name
 _LINK_LOCAL: Final = parse_prefix("fe80::/10")
+_WRITE_ASNS: Final = "write two, e.g. 64601 for the edge and 64512 for the border router, or none without BGP"
+_ASN_LAST: Final = 0xFFFFFFFF  # itself reserved: RFC 7300
+_RESERVED_ASNS: Final = {23456, 65535}  # RFC 6793, RFC 7300
 _LENGTHS: Final = {4: 31, 6: 127}  # an uplink's network holds a border router, too
 
 
-def parse_uplink(text: str) -> Uplink | Violation:
-    """Return the uplink that a text describes, its addresses in canonical form, or what is wrong with it."""
+def parse_uplink(text: str, asn: int = 0, gateway_asn: int = 0) -> Uplink | Violation:
+    """Return the uplink that a text describes, its addresses in canonical form, or what is wrong with it.
+
+    `asn` and `gateway_asn` are the AS numbers of the edge and of its gateway, 0 without BGP.
+    """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) not in (3, 5):
         return Violation(f"{shown(text)} is not an uplink", _WRITE)
@@ -27,8 +33,16 @@ def parse_uplink(text: str) -> Uplink | Violation:
         addresses = [_canonical(part) for part in parts[1:]]
     except AddressError as error:
         return Violation(str(error), _WRITE)
-    fields = ("device", "address", "gateway", "ipv6_address", "ipv6_gateway")
-    uplink = Uplink(**dict(zip(fields, [parts[0], *addresses], strict=False)))
+    address, gateway, ipv6_address, ipv6_gateway = (*addresses, "", "")[:4]
+    uplink = Uplink(
+        device=parts[0],
+        address=address,
+        gateway=gateway,
+        ipv6_address=ipv6_address,
+        ipv6_gateway=ipv6_gateway,
+        asn=asn,
+        gateway_asn=gateway_asn,
+    )
     return violation_of(uplink) or uplink
 
 
@@ -45,7 +59,7 @@ def violation_of(uplink: Uplink) -> Violation | None:
     found = _violation_of_addresses(4, uplink.address, uplink.gateway)
     if found is None and (uplink.ipv6_address or uplink.ipv6_gateway):
         found = _violation_of_addresses(6, uplink.ipv6_address, uplink.ipv6_gateway)
-    return found
+    return found or _violation_of_numbers(uplink.asn, uplink.gateway_asn)
 
 
 def networks_of(uplink: Uplink) -> list[Prefix]:
@@ -68,6 +82,17 @@ def _violation_of_addresses(version: int, address: str, gateway: str) -> Violati
         return Violation(f"{gateway} is the edge's own address, not that of its gateway", "write the border router's")
     if not network.holds(*router) and not _LINK_LOCAL.holds(*router):
         return Violation(f"the gateway {gateway} is not in {network}", "write the border router's address there")
+    return None
+
+
+def _violation_of_numbers(asn: int, gateway_asn: int) -> Violation | None:
+    if asn == gateway_asn == 0:
+        return None
+    for number in (asn, gateway_asn):
+        if number in _RESERVED_ASNS or not 0 < number < _ASN_LAST:
+            return Violation(f"{number} is not the number of an autonomous system", _WRITE_ASNS)
+    if asn == gateway_asn:
+        return Violation(f"the edge and its gateway have one AS number, {asn}", _WRITE_ASNS)
     return None
 
 

@@ -49,6 +49,33 @@ def test_a_bad_uplink_says_what_is_wrong(text: str, what: str) -> None:
     assert what in found.what
 
 
+@pytest.mark.parametrize(
+    ("asn", "gateway_asn", "what"),
+    [
+        (64601, 0, "0 is not the number"),
+        (0, 64512, "0 is not the number"),
+        (64601, 64601, "have one AS number"),
+        (23456, 64512, "23456 is not the number"),
+        (64601, 1 << 32, "is not the number"),
+        (-1, 64512, "-1 is not the number"),
+    ],
+)
+def test_an_edge_and_its_gateway_have_an_as_number_each_or_none(asn: int, gateway_asn: int, what: str) -> None:
+    found = parse_uplink("eth2,198.18.0.21/24,198.18.0.254", asn, gateway_asn)
+    assert isinstance(found, Violation)
+    assert what in found.what
+
+
+def test_as_numbers_are_an_uplinks(store: Store, operator: Caller) -> None:
+    with refused("InvalidParameterCombination", "no uplink"):
+        hosts.create_host(store, operator, name="e", underlay="192.0.2.1", role=Role.EDGE, asn=64601, gateway_asn=64512)
+    uplink = "eth2,198.18.0.21/24,198.18.0.254"
+    edge = {"role": Role.EDGE, "pair": "west", "uplink": uplink, "asn": 64601, "gateway_asn": 64512}
+    host = hosts.create_host(store, operator, name="e", underlay="192.0.2.1", **edge)  # type: ignore[arg-type]
+    assert host.uplink is not None
+    assert (host.uplink.asn, host.uplink.gateway_asn) == (64601, 64512)
+
+
 def test_a_pair_has_two_edges_and_a_place_is_free_again_after_a_deletion(
     store: Store, operator: Caller, make_edge: MakeEdge, west: list[Host]
 ) -> None:

@@ -8,7 +8,7 @@ from netorch.control.actions import instances, subnets, vpcs
 from netorch.control.actions.instances import RunRequest
 from netorch.control.views.health import read_health
 from netorch.model.eni import EniState, EniStatus, VpcStatus
-from netorch.model.status import AgentStatus
+from netorch.model.status import AgentStatus, BorderSession
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.store.base import Put, Store
@@ -72,6 +72,19 @@ def test_what_is_not_netorchs_in_a_hosts_namespace_is_a_problem(store: Store, tw
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, foreign=foreign))
     (problem,) = read_health(store, 0.0).problems
     assert problem.startswith("host hv1: its namespace netorch-hv1, which is netorch's alone, holds nft table inet mine, rule")
+
+
+def test_a_session_with_the_border_router_that_is_not_established_is_a_problem(store: Store, two_hosts: None) -> None:
+    def status(state: str, reason: str = "") -> AgentStatus:
+        session = BorderSession(router="198.18.0.254", asn=64512, state=state, reason=reason)
+        return AgentStatus(version="1", pid=1, started_at=0.0, border=(session,))
+
+    _say(store, keys.agent_status("hv1"), status("Active", "packets came with another password"))
+    _say(store, keys.agent_status("hv2"), status("Established"))
+    health = read_health(store, 1.0)
+    said = "host hv1: its BGP session with 198.18.0.254 is Active (packets came with another password), so nothing from outside"
+    assert [problem.startswith(said) for problem in health.problems if "BGP" in problem] == [True]
+    assert {host.name: host.border[0].state for host in health.hosts} == {"hv1": "Active", "hv2": "Established"}
 
 
 def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: Store, two_hosts: None) -> None:

@@ -1,0 +1,82 @@
+"""The border router of the outskirts: bird with the file of the lab's border router, whose edges have other addresses there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from netorch.drivers.bird.control import BirdError, Control
+from tests.rig.world import wait_for
+
+FILE: Final = Path(__file__).parents[3] / "containerlab/internet/border.conf"
+ASN: Final = 64512
+_BFD: Final = "  bfd on;\n"
+
+
+class Border:
+    """A bird in the namespace of the border router."""
+
+    def __init__(self, place: str, directory: Path, edges: Mapping[str, tuple[str, int]]) -> None:
+        """Take the namespace, a directory, and the edges' addresses and AS numbers by name."""
+        self._place = place
+        self._edges = edges
+        self._file, self._socket = directory / "border.conf", directory / "border.ctl"
+        self._write("")
+        command = ["ip", "netns", "exec", place, "bird", "-f", "-c", str(self._file), "-s", str(self._socket)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self._answers, "the border's bird")
+
+    def ask(self, command: str) -> str:
+        """Return bird's reply."""
+        with Control(self._socket, 5.0) as control:
+            control.greet()
+            return "\n".join(control.ask(command))
+
+    def use_password(self, password: str) -> None:
+        """Have all sessions use a password, or none."""
+        self._write(password)
+        self.ask("configure")
+
+    def established(self, edge: str) -> bool:
+        """Return whether the session with an edge is established."""
+        return "Established" in self.ask(f"show protocols {edge}")
+
+    def session(self, edge: str) -> str:
+        """Return all that is known of the session with an edge."""
+        return self.ask(f"show protocols all {edge}")
+
+    def announced(self, edge: str) -> set[str]:
+        """Return the prefixes that an edge announces."""
+        tables = self.ask(f"show route all protocol {edge} table master4"), self.ask(f"show route protocol {edge} table master6")
+        return set(re.findall(r"^([0-9a-f.:]+/[0-9]+) ", "\n".join(tables), re.MULTILINE))
+
+    def next_hops(self, prefix: str) -> set[str]:
+        """Return where Linux sends what is for a prefix."""
+        command = ["ip", "-n", self._place, "-json", "route", "show", prefix]
+        routes = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout or "[]")
+        return {hop["gateway"] for route in routes for hop in route.get("nexthops", [route])}
+
+    def stop(self) -> None:
+        """End bird."""
+        self._process.kill()
+        self._process.wait()
+
+    def _write(self, password: str) -> None:
+        text = FILE.read_text()
+        head = text[: text.index("protocol bgp ")].replace("local 198.51.100.254 as", "local as")
+        if password:
+            head = head.replace(_BFD, f'{_BFD}  password "{password}";\n')
+        sessions = (
+            f"protocol bgp {name} from edge {{ neighbor {address} as {asn}; }}\n" for name, (address, asn) in self._edges.items()
+        )
+        self._file.write_text(head + "".join(sessions))
+
+    def _answers(self) -> bool:
+        try:
+            return "up" in self.ask("show status")
+        except BirdError:
+            return False

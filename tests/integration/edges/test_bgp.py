@@ -1,0 +1,199 @@
+"""Edges that announce their pool to a border router, which is a bird, too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from netorch.control.views.health import read_health
+from netorch.drivers.bird import password
+from netorch.drivers.bird.control import Control
+from netorch.drivers.bird.driver import RUN
+from netorch.model.eni import Host, Role
+from netorch.model.outside.public import AddressPool
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.state.base import OUTSIDE
+from netorch.state.owner import netns_name
+from netorch.store.base import Delete
+from tests.integration.edges.border import ASN, Border
+from tests.integration.edges.conftest import CLOUD, PUBLIC
+from tests.rig.hosts import end_bird
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, UPLINKS, Outskirts
+from tests.rig.world import wait_for
+
+pytestmark = pytest.mark.root
+
+AS_OF_EDGES = 64601
+ADDRESSES = {edge: UPLINKS[edge].address.partition("/")[0] for edge in EDGES}
+BOTH = set(ADDRESSES.values())
+SECRET = "a secret of the border's"
+
+
+class Speaking:
+    """The outskirts, whose border router learns from the edges where the pool is."""
+
+    def __init__(self, outskirts: Outskirts, directory: Path) -> None:
+        self.outskirts = outskirts
+        self.world = outskirts.world
+        for edge in EDGES:
+            self._let_speak(edge)
+        with outskirts.rtnl(BORDER) as ipr:
+            ipr.route("del", dst=POOL)
+        self.border = Border(BORDER, directory, {edge: (ADDRESSES[edge], AS_OF_EDGES) for edge in EDGES})
+
+    def _let_speak(self, name: str) -> None:
+        uplink = msgspec.structs.replace(UPLINKS[name], asn=AS_OF_EDGES, gateway_asn=ASN)
+        record = Host(name=name, underlay=self.world.hosts[name].vtep, role=Role.EDGE, pair="west", uplink=uplink)
+        self.outskirts.put(keys.host_spec(name), encode(record))
+
+    def wait_for_both(self) -> None:
+        """Wait until the border sends to both edges."""
+        wait_for(lambda: self.border.next_hops(POOL) == BOTH, "both edges to be used", 60.0)
+
+    def states(self) -> dict[str, list[str]]:
+        """Return the states of the sessions that `netorch status` shows."""
+        hosts = read_health(self.world.store, time.time()).hosts
+        return {host.name: [session.state for session in host.border] for host in hosts if host.border}
+
+    def problems(self, edge: str) -> list[str]:
+        """Return what `netorch status` says is wrong with an edge's session."""
+        return [text for text in read_health(self.world.store, time.time()).problems if f"host {edge}: its BGP" in text]
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
+    password.FILE.unlink(missing_ok=True)
+    outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
+    found = None
+    try:
+        outskirts.world.start_agents()
+        found = Speaking(outskirts, tmp_path_factory.mktemp("border"))
+        outskirts.world.apply(CLOUD)
+        outskirts.seat("a")
+        outskirts.associate("a/one", PUBLIC["a/one"])
+        outskirts.world.settle()
+        yield found
+    finally:
+        if found is not None:
+            found.border.stop()
+        outskirts.close()
+        for edge in EDGES:
+            end_bird(edge)
+        password.FILE.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def settled(speaking: Speaking) -> None:
+    speaking.wait_for_both()
+
+
+def bird_of(edge: str) -> int:
+    """Return the process that speaks for an edge."""
+    with Control(RUN / edge / "bird.ctl", 5.0) as control:
+        return control.pid()
+
+
+def test_both_edges_announce_the_pool_and_nothing_else(speaking: Speaking) -> None:
+    for edge in EDGES:
+        assert speaking.border.announced(edge) == {POOL}
+    wait_for(lambda: speaking.states() == {edge: ["Established"] for edge in EDGES}, "the status")
+    assert speaking.outskirts.ping(INTERNET, PUBLIC["a/one"]).ok
+    assert speaking.outskirts.ping("a/one", SERVER).ok
+
+
+def test_linux_on_an_edge_learns_no_route_and_others_reach_no_port(speaking: Speaking) -> None:
+    where = netns_name("e1", OUTSIDE)
+    shown = subprocess.run(["ip", "-n", where, "route"], check=True, capture_output=True, text=True).stdout
+    assert "bird" not in shown
+    assert "proto 12" not in shown
+    command = ["ip", "netns", "exec", INTERNET, "timeout", "1", "bash", "-c", f"</dev/tcp/{ADDRESSES['e1']}/179"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 124, "dropped, not refused"
+
+
+def test_a_silent_edge_is_left_by_bfd(speaking: Speaking) -> None:
+    pid = bird_of("e1")
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        wait_for(lambda: speaking.border.next_hops(POOL) == {ADDRESSES["e2"]}, "e1 to be left", 60.0)
+        print(f"left after {time.monotonic() - started:.2f} s")
+        assert "BFD" in speaking.border.session("e1")
+        assert speaking.outskirts.ping(INTERNET, PUBLIC["a/one"]).ok
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    speaking.wait_for_both()
+
+
+def test_an_edge_without_its_link_is_left(speaking: Speaking) -> None:
+    where = netns_name("e2", OUTSIDE)
+    speaking.world.stop_agent("e2")  # it would bring the link up again
+    subprocess.run(["ip", "-n", where, "link", "set", "out0", "down"], check=True)
+    started = time.monotonic()
+    wait_for(lambda: speaking.border.next_hops(POOL) == {ADDRESSES["e1"]}, "e2 to be left", 60.0)
+    print(f"left after {time.monotonic() - started:.2f} s")
+    speaking.world.start_agents("e2")
+    speaking.wait_for_both()
+
+
+def test_a_killed_bird_is_started_again(speaking: Speaking) -> None:
+    before = bird_of("e1")
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: not speaking.border.established("e1") or bird_of("e1") != before, "the end")
+    speaking.wait_for_both()
+    assert bird_of("e1") != before
+    assert speaking.world.agent("e1").reconciler.problems == {}
+
+
+def test_a_killed_agent_ends_no_session_and_the_next_one_writes_nothing(speaking: Speaking) -> None:
+    world, before = speaking.world, bird_of("e1")
+    since = speaking.border.ask("show protocols e1")
+    world.stop_agent("e1")
+    process = world.start_process("e1")
+    wait_for(lambda: world.inventory().agents["e1"].pid == process.pid, "the agent to report")
+    process.kill()
+    world.start_agents("e1")
+    world.settle()
+    assert world.agent("e1").reconciler.writes == 0
+    assert world.agent("e1").reconciler.problems == {}
+    assert bird_of("e1") == before
+    assert speaking.border.ask("show protocols e1") == since
+
+
+def test_a_pool_that_is_added_is_announced_in_the_same_session(speaking: Speaking) -> None:
+    since = speaking.border.ask("show protocols e1")
+    more = AddressPool(name="more", pair="west", cidrs=("192.0.3.0/24",))
+    speaking.outskirts.put(keys.pool("more"), encode(more))
+    wait_for(lambda: speaking.border.announced("e1") == {POOL, "192.0.3.0/24"}, "the announcement")
+    speaking.world.store.txn((), [Delete(keys.pool("more"))])
+    wait_for(lambda: speaking.border.announced("e1") == {POOL}, "the withdrawal")
+    assert speaking.border.ask("show protocols e1") == since
+
+
+def test_a_wrong_password_keeps_a_session_down_and_status_says_so(speaking: Speaking) -> None:
+    speaking.border.use_password(SECRET)
+    for edge in EDGES:
+        wait_for(lambda: not speaking.border.established(edge), "the session's end", 60.0)  # noqa: B023 - done with it at once
+        wait_for(lambda: [text for text in speaking.problems(edge) if "password" in text], "the status", 60.0)  # noqa: B023
+    password.FILE.parent.mkdir(exist_ok=True)
+    password.FILE.touch(0o600)
+    password.FILE.write_text("another\n")
+    wait_for(lambda: speaking.world.agent("e1").reconciler.problems == {}, "the new password")
+    assert not speaking.border.established("e1")
+    password.FILE.write_text(f"{SECRET}\n")
+    speaking.wait_for_both()
+    wait_for(lambda: not speaking.problems("e1"), "the status")
+    for edge in EDGES:
+        everything = [
+            str(obj) for found in speaking.world.agent(edge).reconciler.slices.values() for obj in found.actual.values()
+        ]
+        assert SECRET not in "".join(everything)
+        assert (RUN / edge / "bird.conf").stat().st_mode & 0o777 == 0o600
+    assert SECRET.encode() not in speaking.world.store_path.read_bytes()
