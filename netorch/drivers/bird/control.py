@@ -39,6 +39,9 @@ class Control:
         self._pending = b""
         try:
             self._socket.connect(str(path))
+        except BlockingIOError as error:  # nobody takes the connections that wait
+            self._socket.close()
+            raise BirdError("bird does not answer", errno.ETIMEDOUT) from error
         except OSError as error:
             self._socket.close()
             raise BirdError(f"{path}: {error.strerror}") from error
@@ -84,6 +87,8 @@ class Control:
         while b"\n" not in self._pending:
             try:
                 chunk = self._socket.recv(_CHUNK)
+            except TimeoutError as error:
+                raise BirdError("bird does not answer", errno.ETIMEDOUT) from error
             except OSError as error:
                 raise BirdError(f"bird does not answer: {error.strerror or error}") from error
             if not chunk:

@@ -1,7 +1,7 @@
 """bird as a process: started, watched, stopped. It outlives the agent, and a later agent finds it by its control socket.
 
-It runs in a session of its own, as the user `bird` with the few capabilities that it keeps (capabilities(7)). Which process it is
-the kernel tells of the control socket, so no file has to be right about that.
+It runs in a session of its own, as the owner of its file, with the few capabilities that it keeps (capabilities(7)). Which
+process it is the kernel tells of the control socket, so no file has to be right about that.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Daemon:
         """
         program = _program()
         self._end(signal.SIGKILL)
-        arguments = [program, "-f", "-c", str(self.config), "-s", str(self._socket), "-u", USER, "-g", USER]
+        rights = ("-u", self.config.owner(), "-g", self.config.group())
+        arguments = [program, "-f", "-c", str(self.config), "-s", str(self._socket), *rights]
         nothing = subprocess.DEVNULL
         with netns.inside(self._fd):
             self._child = subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)

@@ -2,7 +2,8 @@
 
 An object is there while bird runs with the file that has it, and the protocol that it is in has not been switched off. Whoever
 reconfigures bird, edits the file, or switches a protocol off takes objects away, as by `ip route del`; they are put back.
-Nothing tells of that but the periodic audit. Of bird's end, and of another password in the file, events tell at once.
+Nothing tells of that but the periodic audit. Of bird's end, and of another password in the file, events tell at once; of a bird
+that does not answer after two questions about its sessions, which the agent asks each second.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from netorch.state.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete, Failure, Op, describe
 
 RUN: Final = Path("/run/netorch")
+SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
 Objects = dict[Key, KernelObject]
 
 
@@ -42,6 +44,7 @@ class Bird:
         self._directory = directory
         self._daemon = Daemon(directory, fd)
         self._password_seen = _stamp(password.FILE)
+        self._unanswered = 0  # questions in a row
         self._refused = sessions.RefusedPasswords(fd)
 
     def dump(self) -> Objects:
@@ -82,8 +85,12 @@ class Bird:
         return []
 
     def events(self) -> list[KernelEvent]:
-        """Return that everything must be read again after bird has ended or the password has changed."""
-        return [Lost(self.kinds)] if self._daemon.has_ended() or self._password_seen != _stamp(password.FILE) else []
+        """Return that everything must be read again after bird has ended or fallen silent, or the password has changed."""
+        silent = self._unanswered >= SILENT
+        if silent:
+            self._unanswered = 0
+        changed = self._password_seen != _stamp(password.FILE)
+        return [Lost(self.kinds)] if self._daemon.has_ended() or silent or changed else []
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when bird has ended."""
@@ -104,9 +111,12 @@ class Bird:
         hint = sessions.OTHER_PASSWORDS if self._refused.lately() else ""
         try:
             with self._daemon.connected() as control:
-                return tuple(sessions.session(control, peer, hint) for peer in peers)
+                found_sessions = tuple(sessions.session(control, peer, hint) for peer in peers)
         except BirdError as error:
+            self._unanswered += error.number == errno.ETIMEDOUT
             return tuple(sessions.down(peer, str(error)) for peer in peers)
+        self._unanswered = 0
+        return found_sessions
 
     def _file(self) -> tuple[Config, str] | None:
         try:
@@ -148,6 +158,9 @@ def _write(path: Path, text: str) -> None:
     except LookupError as error:
         path.unlink()
         raise BirdError(f"there is no user {USER}; apt-get install {PACKAGE}", errno.ENOENT) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that is a user namespace without this user: bird runs as who has started it
+            raise
 
 
 def _is_current(used: str) -> bool:

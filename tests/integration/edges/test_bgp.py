@@ -7,12 +7,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from netorch.control.views.health import read_health
+from netorch.diagnose.drift import find_drift
 from netorch.drivers.bird import password
 from netorch.drivers.bird.control import Control
 from netorch.drivers.bird.driver import RUN
@@ -21,12 +23,14 @@ from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
+from netorch.state.bgp import Announcement
+from netorch.state.op import Create
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete
 from tests.integration.edges.border import ASN, Border
 from tests.integration.edges.conftest import CLOUD, PUBLIC
 from tests.rig.hosts import end_bird
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, UPLINKS, Outskirts
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, UPLINKS, Outskirts, within
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -74,8 +78,8 @@ def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
     outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
     found = None
     try:
-        outskirts.world.start_agents()
         found = Speaking(outskirts, tmp_path_factory.mktemp("border"))
+        outskirts.world.start_agents()
         outskirts.world.apply(CLOUD)
         outskirts.seat("a")
         outskirts.associate("a/one", PUBLIC["a/one"])
@@ -109,6 +113,19 @@ def test_both_edges_announce_the_pool_and_nothing_else(speaking: Speaking) -> No
     assert speaking.outskirts.ping("a/one", SERVER).ok
 
 
+def test_drift_sees_what_somebody_does_to_a_daemon(speaking: Speaking) -> None:
+    store = speaking.world.store
+    with within("e1"):
+        assert find_drift("e1", store).operations == []
+    with Control(RUN / "e1" / "bird.ctl", 5.0) as control:
+        control.greet()
+        control.ask("disable announced4")
+    with within("e1"):
+        assert find_drift("e1", store).operations == [Create(Announcement(prefix=POOL))]
+    speaking.world.agent("e1").audit()
+    speaking.wait_for_both()
+
+
 def test_linux_on_an_edge_learns_no_route_and_others_reach_no_port(speaking: Speaking) -> None:
     where = netns_name("e1", OUTSIDE)
     shown = subprocess.run(["ip", "-n", where, "route"], check=True, capture_output=True, text=True).stdout
@@ -128,7 +145,8 @@ def test_a_silent_edge_is_left_by_bfd(speaking: Speaking) -> None:
         assert "BFD" in speaking.border.session("e1")
         assert speaking.outskirts.ping(INTERNET, PUBLIC["a/one"]).ok
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # it may have been replaced
+            os.kill(pid, signal.SIGCONT)
     speaking.wait_for_both()
 
 
@@ -149,6 +167,14 @@ def test_a_killed_bird_is_started_again(speaking: Speaking) -> None:
     wait_for(lambda: not speaking.border.established("e1") or bird_of("e1") != before, "the end")
     speaking.wait_for_both()
     assert bird_of("e1") != before
+    assert speaking.world.agent("e1").reconciler.problems == {}
+
+
+def test_a_bird_that_hangs_is_replaced(speaking: Speaking) -> None:
+    before = bird_of("e1")
+    os.kill(before, signal.SIGSTOP)
+    wait_for(lambda: not Path(f"/proc/{before}").exists(), "its end", 60.0)
+    speaking.wait_for_both()
     assert speaking.world.agent("e1").reconciler.problems == {}
 
 

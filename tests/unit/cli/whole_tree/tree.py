@@ -203,7 +203,8 @@ SETUP = (
     "eni create --subnet acme/acme/app --name second",
     "eni attach acme/acme/second acme/acme/web-1",
     "peering request link --vpc acme/acme --peer globex/third",
-    "host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254",
+    "host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254"
+    " --asn 64601 --gateway-asn 64512",
     "address pool create p --pair west --cidr 198.51.100.0/25 --cidr 198.51.100.128/25",
     "address pool create empty --pair west --cidr 203.0.113.128/25",
     "igw create out --vpc acme/acme",
