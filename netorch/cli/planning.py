@@ -35,11 +35,11 @@ file_option = click.option(
 
 def read_cloud(session: Session, path: Path) -> Cloud:
     """Return what a file declares, on the hosts that there are. Raises SpecError."""
-    from netorch.control.actions.hosts import host_roles
+    from netorch.control.actions.hosts import known_hosts
     from netorch.spec import load_cloud
 
     session.creates = True  # a plan for a cloud that there is not yet; only `apply` writes
-    return load_cloud(path, hosts=host_roles(session.store))
+    return load_cloud(path, hosts=known_hosts(session.store))
 
 
 def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> CloudPlan:
@@ -86,7 +86,7 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
         click.echo("  " + _change_text(change))
     if plan.hosts:
         click.echo(f"\nhosts touched: {' '.join(plan.hosts)}")
-    own = {"/".join(part for part in (c.owner, c.vpc or c.name) if part) for c in plan.changes if c.kind != "host"}
+    own = {"/".join(part for part in (c.owner, c.vpc or c.name) if part) for c in plan.changes if c.vpc or c.kind == "vpc"}
     vpcs = sorted(own | {c.peer for c in plan.changes if c.peer})
     if vpcs:
         click.echo(

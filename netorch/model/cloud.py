@@ -11,7 +11,7 @@ from enum import Enum
 
 import msgspec
 
-from netorch.model.eni import Attachment, Role
+from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
@@ -25,11 +25,22 @@ DEFAULT_SUBNET_CIDR = "172.31.0.0/20"
 
 
 class HostDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A machine that carries instances or an edge."""
+    """A machine that carries instances, or an edge. An edge carries gateways if it has a pair and an uplink."""
 
     name: str
     underlay: str
     role: Role = Role.HYPERVISOR
+    pair: str = ""
+    uplink: Uplink | None = None
+    tags: Tags = {}
+
+
+class AddressPoolDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Public IPv4 addresses that arrive at the edges of one pair."""
+
+    name: str
+    pair: str
+    cidrs: list[str]
     tags: Tags = {}
 
 
@@ -211,5 +222,6 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: str = ""  # by which the file knows what it made, wherever it lies; its path when left out
     hosts: list[HostDecl] = []
+    address_pools: list[AddressPoolDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

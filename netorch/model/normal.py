@@ -20,6 +20,7 @@ from netorch.model.cloud import (
     DEFAULT_OWNER,
     MAIN_ROUTE_TABLE,
     AclEntryDecl,
+    AddressPoolDecl,
     EgressDecl,
     FlowLogDecl,
     IngressDecl,
@@ -45,6 +46,11 @@ def normal_vpc(vpc: VpcDecl) -> VpcDecl:
     """Return a VPC in the one way to write it, so that two texts of it differ only where the VPCs do."""
     owner = DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner  # msgspec leaves a default out by identity
     return msgspec.structs.replace(vpc, owner=owner, **{field: normal(vpc) for field, normal in NORMAL.items()})
+
+
+def normal_pool(decl: AddressPoolDecl) -> AddressPoolDecl:
+    """Return an address pool in the one way to write it."""
+    return msgspec.structs.replace(decl, cidrs=[str(prefix) for prefix in sorted(map(parse_prefix, decl.cidrs))])
 
 
 def normal_lists(decls: Iterable[PrefixListDecl]) -> list[PrefixListDecl]:

@@ -18,8 +18,8 @@ import yaml_rs
 from netorch.errors import Problem, SpecError
 from netorch.model.check.cloud import check_cloud
 from netorch.model.check.notes import path_of
+from netorch.model.check.outside import KnownHost
 from netorch.model.cloud import Cloud
-from netorch.model.eni import Role
 from netorch.spec import jsontree, yamltree
 from netorch.spec.node import MAX_DEPTH, Node, walk
 from netorch.spec.shape import repair
@@ -42,7 +42,7 @@ _NUMBER_LENGTH: Final = 64
 _ALIAS_LIMITS = yaml_rs.AliasLimits(max_total_replayed_events=yamltree.MAX_ALIASED, max_replay_stack_depth=MAX_DEPTH)
 
 
-def load_cloud(path: str | Path, text: str | None = None, *, hosts: Mapping[str, Role] | None = None) -> Cloud:
+def load_cloud(path: str | Path, text: str | None = None, *, hosts: Mapping[str, KnownHost] | None = None) -> Cloud:
     """Return the cloud that a file declares, or that `text` does if given; `path` is then only its name.
 
     A name that ends in .json says that the text is JSON. `hosts` are those that there are besides the file's, None: nobody knows.
@@ -102,7 +102,7 @@ def _failure(source: str, what: str, fix: str, line: int = 0) -> SpecError:
     return SpecError(source, [Problem(path="$", what=what, fix=fix, line=line)])
 
 
-def _quick(data: bytes, text: str, is_json: bool, hosts: Mapping[str, Role] | None) -> Cloud | None:
+def _quick(data: bytes, text: str, is_json: bool, hosts: Mapping[str, KnownHost] | None) -> Cloud | None:
     """Return the cloud of a file that has no mistake, else None."""
     try:
         values = jsontree.decode(data) if is_json else _yaml_values(text)
@@ -151,7 +151,7 @@ def _has_long_line(text: str) -> bool:
     return False
 
 
-def _thorough(source: str, text: str, is_json: bool, hosts: Mapping[str, Role] | None = None) -> Cloud:
+def _thorough(source: str, text: str, is_json: bool, hosts: Mapping[str, KnownHost] | None = None) -> Cloud:
     """Return the cloud after all, or raise SpecError with everything that is wrong."""
     node, problems = jsontree.read_json(text) if is_json else yamltree.read_yaml(text)
     if not problems and (node is None or node.value is None):

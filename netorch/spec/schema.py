@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from netorch.model import cloud, flow_log, permission, rules
+from netorch.model.eni import Uplink
 from netorch.model.ids import VNI_FIRST, VNI_LAST
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
@@ -68,6 +69,37 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "The host's name.", "pattern": rules.HOST_NAME_PATTERN},
         "underlay": {"description": "The IPv4 address that other hosts send VXLAN packets to: the VTEP.", **_ADDRESS},
         "role": {"description": "What the host is for: carrying instances, or leading out of the cloud."},
+        "pair": {
+            "description": "The pair of edges, two at most, that carry the same gateways; with an uplink.",
+            **_NAME,
+        },
+        "uplink": {"description": "How an edge reaches the outside; with a pair."},
+        "tags": _TAGS,
+    },
+    Uplink: {
+        "device": {
+            "description": "The network device of the host that leads to the border router; the edge takes it for itself."
+        },
+        "address": {
+            "description": "The edge's own address there, with the length of the network.",
+            "pattern": f"^{_IPV4}/[0-9]{{1,2}}$",
+            "examples": ["198.51.100.21/24"],
+        },
+        "gateway": {"description": "The border router's address in that network.", **_ADDRESS},
+        "ipv6_address": {
+            "description": "The edge's own IPv6 address there, with the length of the network.",
+            "pattern": f"^({_IPV6}/[0-9]{{1,3}})?$",
+        },
+        "ipv6_gateway": {"description": "The border router's IPv6 address.", "pattern": f"^({_IPV6})?$"},
+    },
+    cloud.AddressPoolDecl: {
+        "name": {"description": "The pool's name.", **_NAME},
+        "pair": {"description": "The pair of edges at which its addresses arrive.", **_NAME},
+        "cidrs": {
+            "description": "IPv4 ranges that overlap nothing else; all of their addresses are given out.",
+            "items": {"type": "string", "pattern": f"^{_IPV4}/[0-9]{{1,2}}$", "examples": ["198.51.100.0/24"]},
+            "minItems": 1,
+        },
         "tags": _TAGS,
     },
     cloud.PrefixListDecl: {
@@ -210,6 +242,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             **_NAME,
         },
         "hosts": {"description": "The machines; may be left out when they are known already."},
+        "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},
     },

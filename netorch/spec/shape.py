@@ -19,10 +19,14 @@ from netorch.spec.yamltree import repeated_keys
 
 EXAMPLES: Final = {
     "action": "allow",
+    "address": "198.51.100.21/24",
     "cidr": "10.0.1.0/24",
     "cidrs": "[10.0.0.0/16]",
     "destination": "0.0.0.0/0",
+    "device": "eth2",
+    "gateway": "198.51.100.254",
     "name": "web",
+    "pair": "west",
     "protocol": "tcp",
     "rule": "100",
     "source": "10.0.0.0/8",

@@ -11,7 +11,7 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
-from netorch.model.normal import normal_vpc
+from netorch.model.normal import normal_pool, normal_vpc
 
 if TYPE_CHECKING:
     from netorch.model.cloud import Cloud, InstanceDecl, VpcDecl
@@ -46,14 +46,23 @@ def command(context: click.Context, session: Session, path: Path) -> None:
 def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     """Return both sides in one order, the stored one without what the file does not name, the file with its choices made."""
     vpcs = {(vpc.owner, vpc.name): vpc for vpc in stored.vpcs}
-    hosts = {host.name for host in wanted.hosts}
+    hosts, pools = {host.name for host in wanted.hosts}, {pool.name for pool in wanted.address_pools}
     named = [vpcs[key] for key in sorted((vpc.owner, vpc.name) for vpc in wanted.vpcs) if key in vpcs]
     chosen = [_chosen(vpc, vpcs.get((vpc.owner, vpc.name))) for vpc in wanted.vpcs]
     found = msgspec.structs.replace(
-        stored, hosts=[host for host in stored.hosts if host.name in hosts], vpcs=[normal_vpc(vpc) for vpc in named], instances=[]
+        stored,
+        hosts=[host for host in stored.hosts if host.name in hosts],
+        address_pools=[normal_pool(pool) for pool in stored.address_pools if pool.name in pools],
+        vpcs=[normal_vpc(vpc) for vpc in named],
+        instances=[],
     )
-    ordered = sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name))
-    return found, msgspec.structs.replace(wanted, hosts=sorted(wanted.hosts, key=lambda host: host.name), vpcs=ordered)
+    ordered = msgspec.structs.replace(
+        wanted,
+        hosts=sorted(wanted.hosts, key=lambda host: host.name),
+        address_pools=sorted(map(normal_pool, wanted.address_pools), key=lambda pool: pool.name),
+        vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
+    )
+    return found, ordered
 
 
 def _chosen(vpc: VpcDecl, stored: VpcDecl | None) -> VpcDecl:

@@ -9,8 +9,9 @@ from netorch.control.base.pools import read_pools
 from netorch.control.base.ranges import add_host, remove_host, revision_of
 from netorch.control.base.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
+from netorch.model.check.outside import KnownHost
 from netorch.model.eni import Host, Role, Uplink
-from netorch.model.outside.uplink import parse_uplink
+from netorch.model.outside.uplink import parse_uplink, violation_of, violation_of_edge
 from netorch.model.rules import Violation
 from netorch.model.vpc import Tags
 from netorch.records import keys
@@ -53,9 +54,10 @@ def create_host(
         without an uplink, an uplink without a pair, AS numbers without an uplink, or a hypervisor with them.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
-    host = make_host(
-        name=name, underlay=underlay, role=role, pair=pair, uplink=uplink, asn=asn, gateway_asn=gateway_asn, tags=tags
-    )
+    if (asn or gateway_asn) and not uplink:
+        raise ApiError("InvalidParameterCombination", f"host {name!r}: has AS numbers and no uplink; BGP is spoken there")
+    read = _uplink(f"host {name!r}", uplink, asn, gateway_asn) if uplink else None
+    host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=read, tags=tags)
 
     def decide() -> tuple[Writes, Host]:
         if store.get(keys.host_spec(name)) is not None:
@@ -67,38 +69,27 @@ def create_host(
         add_host(writes, host, (stored.record for stored in read_pools(store).values()), known)
         create_writes(writes, host)
         if host.pair:
-            pairs.join(writes, store, host)
+            pairs.join(writes, host, pairs.places(store.list(keys.pair_prefix(host.pair)).kvs))
         return writes, host
 
     return attempt(store, decide)
 
 
 def make_host(
-    *,
-    name: str,
-    underlay: str,
-    role: Role,
-    pair: str = "",
-    uplink: str = "",
-    asn: int = 0,
-    gateway_asn: int = 0,
-    tags: Tags | None = None,
+    *, name: str, underlay: str, role: Role, pair: str = "", uplink: Uplink | None = None, tags: Tags | None = None
 ) -> Host:
-    """Return a host's record. Raises ApiError for a bad name, underlay address, pair, uplink or AS number."""
+    """Return a host's record. Raises ApiError for a bad name, underlay address, pair or uplink."""
     where = f"host {name!r}"
-    if (pair or uplink) and role is not Role.EDGE:
-        raise ApiError("InvalidParameterCombination", f"{where}: only an edge has a pair and an uplink; leave them out")
-    if bool(pair) != bool(uplink):
-        missing = "uplink" if pair else "pair"
-        raise ApiError("InvalidParameterCombination", f"{where}: has no {missing}; an edge carries gateways only with both")
-    if (asn or gateway_asn) and not uplink:
-        raise ApiError("InvalidParameterCombination", f"{where}: has AS numbers and no uplink; BGP is spoken there")
+    if violation := violation_of_edge(role, pair, uplink):
+        raise ApiError("InvalidParameterCombination", f"{where}: {violation.what}; {violation.fix}")
+    if uplink is not None and (violation := violation_of(uplink)):
+        raise invalid(where, violation.what, violation.fix)
     return Host(
         name=checks.host_name(where, name),
         underlay=checks.underlay(underlay, f"{where}: underlay"),
         role=role,
         pair=checks.name(f"{where}: pair", pair) if pair else "",
-        uplink=_uplink(where, uplink, asn, gateway_asn) if uplink else None,
+        uplink=uplink,
         tags=checks.tags(where, tags),
     )
 
@@ -229,8 +220,8 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
     return min(fit, key=lambda state: (state.placements, not state.live, state.host.name))
 
 
-def host_roles(store: Store) -> dict[str, Role]:
+def known_hosts(store: Store) -> dict[str, KnownHost]:
     """Return what each host is for, by name; a damaged one counts as a hypervisor, and is reported when it is used."""
     names = [kv.key.split("/")[1] for kv in store.list("host/").kvs if kv.key.endswith("/spec")]
-    known = read_hosts(store)
-    return {name: known[name].host.role if name in known else Role.HYPERVISOR for name in names}
+    known = {name: KnownHost(state.host.role, state.host.pair) for name, state in read_hosts(store).items()}
+    return {name: known.get(name, KnownHost(Role.HYPERVISOR)) for name in names}

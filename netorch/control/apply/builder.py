@@ -16,6 +16,7 @@ from netorch.control.apply.sources import Source
 from netorch.control.base.addresses import cursor_key
 from netorch.control.base.logged import Logs, by_resource, delete_logs
 from netorch.control.base.namespaces import NamespacePlan
+from netorch.control.base.pairs import places
 from netorch.control.base.peers import delete_both, is_active, unknown_ranges
 from netorch.control.base.pools import Addresses
 from netorch.control.base.public import Publics
@@ -54,6 +55,8 @@ class PlanBuilder:
         self.source = source
         # With those that the plan adds.
         self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
+        self.pools = dict(inventory.pools)  # likewise
+        self.places = places(inventory.raw.values())  # the edges that have places of pairs, likewise
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
         self.default_instances: set[str] = set()  # instances of the file's top level, by name
         self.has_default_instances = False  # the default VPC is declared for them only
@@ -64,7 +67,7 @@ class PlanBuilder:
         self.steps: list[Writes] = []
         self._logs: dict[int, Logs] = {}  # by VNI
         self._publics: dict[int, Publics] = {}  # likewise
-        self.addresses = Addresses(inventory.pools, self._claim, inventory.raw.values, caller)
+        self.addresses = Addresses(self.pools, self._claim, inventory.raw.values, caller)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def default_instances_only(self, owner: str, name: str) -> bool:

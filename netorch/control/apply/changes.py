@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to one resource."""
 
     action: Action
-    kind: str  # host, vpc, prefix-list, security-group, network-acl, route-table, subnet, instance, peering, flow-log
+    kind: str  # a noun of the command line with dashes: host, vpc, security-group
     name: str
     owner: str = ""
     vpc: str = ""  # the VPC's name

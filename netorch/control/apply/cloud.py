@@ -20,6 +20,7 @@ from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_c
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.hosts import plan_hosts
+from netorch.control.apply.outside.pools import plan_pools
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
 from netorch.control.apply.vnis import choose_vnis
@@ -39,6 +40,8 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 
 TRIES: Final = 16  # plans, one after the other, until none is overtaken
+
+_OPERATORS: Final = frozenset({"host", "address-pool"})  # the kinds of changes that are no customer's
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Refused = dict[Path, NetorchError]
@@ -69,7 +72,7 @@ def plan_cloud(
     while more := planner.plan(refused):  # again without them: nothing of a plan may rest on what is not done
         refused |= more
     plan = planner.result(refused)
-    if refused and all(change.kind == "host" for change in plan.changes):
+    if refused and all(change.kind in _OPERATORS for change in plan.changes):
         raise next(iter(refused.values()))
     return plan
 
@@ -106,6 +109,7 @@ class _Planner:
             (records.vpc.record.owner, records.vpc.record.name): records.copied() for records in self._inventory.vpcs.values()
         }
         plan_hosts(builder, self._cloud.hosts)
+        plan_pools(builder, self._cloud.address_pools)
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)

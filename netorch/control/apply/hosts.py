@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from netorch.control.actions import hosts as host_actions
 from netorch.control.apply.builder import PlanBuilder
 from netorch.control.apply.changes import Action, Change, differences
+from netorch.control.base.pairs import join
 from netorch.control.base.ranges import add_host
 from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError
 from netorch.model.cloud import HostDecl
 from netorch.model.eni import Host
+from netorch.model.outside.uplink import uplink_text
 from netorch.records import keys
+from netorch.records.errors import invalid
 from netorch.records.hosts import HostState
 
 
@@ -22,9 +23,11 @@ def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
         builder.inventory.check_host(decl.name)
     vteps = {state.host.underlay: name for name, state in builder.hosts.items()}
     for decl in decls:
-        host = host_actions.make_host(name=decl.name, underlay=decl.underlay, role=decl.role, tags=decl.tags)
+        host = host_actions.make_host(
+            name=decl.name, underlay=decl.underlay, role=decl.role, pair=decl.pair, uplink=decl.uplink, tags=decl.tags
+        )
         state = builder.hosts.get(decl.name)
-        if not builder.caller.operator and (state is None or not _is(state.host, host)):
+        if not builder.caller.operator and (state is None or state.host != host):
             text = f"host {host.name!r}: hosts are the operator's; leave it out, or let the operator apply it"
             raise ApiError("UnauthorizedOperation", text)
         other = vteps.setdefault(host.underlay, decl.name)
@@ -32,23 +35,39 @@ def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
             text = f"host {decl.name!r}: the underlay address {host.underlay} is host {other!r}'s; give each host its own"
             raise ApiError("InvalidParameterValue", text)
         if state is None:
-            writes = builder.step()
-            pools = (stored.record for stored in builder.inventory.pools.values())
-            add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
-            host_actions.create_writes(writes, host)
-            builder.hosts[host.name] = HostState(host=host, mod_revision=ABSENT)
-            added = differences(underlay=("", host.underlay), role=("", host.role.value))
-            builder.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
-        elif (state.host.underlay, state.host.role) != (host.underlay, host.role):
-            text = f"host {host.name!r}: is a {state.host.role.value} at {state.host.underlay}, and neither can be changed"
-            raise ApiError("InvalidParameterValue", f"{text}; delete the host and create it again, or name another one")
-        elif state.host.tags != host.tags:
-            tagged = msgspec.structs.replace(state.host, tags=host.tags)
-            builder.step().change(keys.host_spec(host.name), state.mod_revision, tagged)
+            _add(builder, host)
+        elif state.host != host:
+            _refuse_contradiction(state.host, host)
+            builder.step().change(keys.host_spec(host.name), state.mod_revision, host)
             changed = differences(tags=(state.host.tags, host.tags))
             builder.changes.append(Change(action=Action.CHANGE, kind="host", name=host.name, differences=changed))
 
 
-def _is(stored: Host, declared: Host) -> bool:
-    """Return whether a host is as declared, as far as a file can say: it has no words for pairs and uplinks."""
-    return msgspec.structs.replace(stored, pair="", uplink=None) == declared
+def _add(builder: PlanBuilder, host: Host) -> None:
+    writes = builder.step()
+    pools = (stored.record for stored in builder.inventory.pools.values())
+    add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
+    host_actions.create_writes(writes, host)
+    if host.pair:
+        builder.places[join(writes, host, builder.places)] = host.name
+    builder.hosts[host.name] = HostState(host=host, mod_revision=ABSENT)
+    added = differences(
+        underlay=("", host.underlay), role=("", host.role.value), pair=("", host.pair), uplink=("", _uplink_text(host))
+    )
+    builder.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
+
+
+def _refuse_contradiction(stored: Host, declared: Host) -> None:
+    """Refuse what no host changes. Raises ApiError: InvalidParameterValue."""
+    if (stored.underlay, stored.role) != (declared.underlay, declared.role):
+        what = f"is a {stored.role.value} at {stored.underlay}"
+    elif (stored.pair, stored.uplink) != (declared.pair, declared.uplink):
+        what = f"has the pair {stored.pair or 'none'} and the uplink {_uplink_text(stored) or 'none'}"
+    else:
+        return
+    fix = "delete the host and create it again, or name another one"
+    raise invalid(f"host {stored.name!r}", f"{what}, and neither can be changed", fix)
+
+
+def _uplink_text(host: Host) -> str:
+    return uplink_text(host.uplink) if host.uplink is not None else ""

@@ -19,8 +19,8 @@ from netorch.control.apply.builder import (
     visible_tags,
 )
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
+from netorch.control.apply.outside.public import ephemeral_in
 from netorch.control.apply.policy import PolicyPlanner
-from netorch.control.apply.public import ephemeral_in
 from netorch.control.base.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.base.namespaces import check_right
 from netorch.control.base.public import Ephemeral

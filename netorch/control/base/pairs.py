@@ -6,7 +6,7 @@ looking at all hosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -18,7 +18,7 @@ from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.errors import invalid
 from netorch.records.hosts import HostState, read_host, read_loaded
-from netorch.store.base import Store
+from netorch.store.base import KeyValue, Store
 
 PLACES = (0, 1)
 
@@ -31,14 +31,23 @@ def edges_of(store: Store, pair: str = "") -> dict[str, list[str]]:
     return found
 
 
-def join(writes: Writes, store: Store, host: Host) -> None:
-    """Add that a new edge takes a place of its pair. Raises ApiError: InvalidParameterValue for a third edge."""
-    for place in PLACES:
-        key = keys.pair_place(host.pair, place)
-        if store.get(key) is None:
+def places(kvs: Iterable[KeyValue]) -> dict[str, str]:
+    """Return the edges that have places of pairs, by the keys of the places."""
+    return {kv.key: decode(kv, str) for kv in kvs if kv.key.startswith(keys.pair_prefix())}
+
+
+def join(writes: Writes, host: Host, taken: Mapping[str, str]) -> str:
+    """Add that a new edge takes a place of its pair, and return its key; `taken` are those that are taken, as `places` has them.
+
+    Raises:
+      ApiError: InvalidParameterValue for a third edge.
+    """
+    own = [keys.pair_place(host.pair, place) for place in PLACES]
+    for key in own:
+        if key not in taken:
             writes.create(key, host.name)
-            return
-    names = " and ".join(edges_of(store, host.pair)[host.pair])
+            return key
+    names = " and ".join(taken[key] for key in own)
     raise invalid(f"host {host.name!r}", f"pair {host.pair} has two edges, {names}", "name another pair, or delete one of them")
 
 

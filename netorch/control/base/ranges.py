@@ -6,7 +6,8 @@ So each sees the other, and hosts that are added at the same time do not get in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import Prefix, parse_prefix
@@ -35,15 +36,15 @@ def remove_host(writes: Writes, store: Store) -> None:
         writes.delete(keys.host_ranges(), known.mod_revision)
 
 
-def change_pools(writes: Writes, store: Store) -> None:
+def change_pools(writes: Writes, revision_of: Callable[[str], int]) -> None:
     """Add the guard of a change of a pool's ranges. Call it before hosts and pools are read."""
-    writes.expect(keys.host_ranges(), revision_of(store, keys.host_ranges()))
-    writes.change(keys.pool_ranges(), revision_of(store, keys.pool_ranges()), True)
+    writes.expect(keys.host_ranges(), revision_of(keys.host_ranges()))
+    writes.change(keys.pool_ranges(), revision_of(keys.pool_ranges()), True)
 
 
 def remove_pool(writes: Writes, store: Store) -> None:
     """Add the guard of the end of a pool; pools' key ends with the last."""
-    change_pools(writes, store)
+    change_pools(writes, partial(revision_of, store))
     if len(store.list(keys.pool_prefix()).kvs) == 1:
         writes.drop(keys.pool_ranges())
 
@@ -66,10 +67,4 @@ def refuse_taken(where: str, new: Prefix, pools: Iterable[AddressPool], hosts: I
 
 
 def _overlap(block: Prefix, host: Host) -> Prefix | None:
-    return next((network for network in _networks(host) if network.overlaps(block)), None)
-
-
-def _networks(host: Host) -> Iterator[Prefix]:
-    yield parse_prefix(f"{host.underlay}/32")
-    if host.uplink is not None:
-        yield from networks_of(host.uplink)
+    return next((network for network in networks_of(host.underlay, host.uplink) if network.overlaps(block)), None)

@@ -12,6 +12,7 @@ from netorch.control.base.routes import route_names, route_text
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
+    AddressPoolDecl,
     Cloud,
     EgressDecl,
     FlowLogDecl,
@@ -27,11 +28,12 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
-from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
+from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
 from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
@@ -58,13 +60,21 @@ def export_cloud(store: Store) -> Cloud:
 
 
 def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
-    """Return the declaration of what the caller may see of an inventory; hosts are the operator's."""
-    states = [inventory.hosts[name].host for name in sorted(inventory.hosts) if caller.operator]
-    hosts = [HostDecl(name=host.name, underlay=host.underlay, role=host.role, tags=host.tags) for host in states]
+    """Return the declaration of what the caller may see of an inventory; hosts and address pools are the operator's."""
+    hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
+    pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
-    return Cloud(hosts=hosts, vpcs=[export_vpc(vpc, caller.now(), paths) for vpc in records])
+    return Cloud(hosts=hosts, address_pools=pools, vpcs=[export_vpc(vpc, caller.now(), paths) for vpc in records])
+
+
+def _host(host: Host) -> HostDecl:
+    return HostDecl(name=host.name, underlay=host.underlay, role=host.role, pair=host.pair, uplink=host.uplink, tags=host.tags)
+
+
+def _pool(pool: AddressPool) -> AddressPoolDecl:
+    return AddressPoolDecl(name=pool.name, pair=pool.pair, cidrs=list(pool.cidrs), tags=pool.tags)
 
 
 def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> VpcDecl:

@@ -14,12 +14,6 @@ from netorch.records.vpc import VpcRecords
 
 def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
     """Yield a sentence for each thing that the caller may see and an export leaves out."""
-    if caller.operator:
-        for name, state in sorted(inventory.hosts.items()):
-            if state.host.pair:
-                yield f"host {name}: its pair {state.host.pair} and its uplink are left out"
-        if inventory.pools:
-            yield f"address pools are left out: {', '.join(sorted(inventory.pools))}"
     elastic = sorted(found.record.address for found in inventory.elastic_ips.values() if caller.sees(found.record.owner))
     if elastic:
         yield f"elastic IP addresses are left out: {', '.join(elastic)}"

@@ -14,6 +14,7 @@ from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker, Subnets
 from netorch.model.check.notes import Memo, Notes, Where
+from netorch.model.check.outside import KnownHost, check_edges, check_pools, known_pairs
 from netorch.model.check.peerings import check_peerings
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
 from netorch.model.check.security import Names, Policies, check_policies, no_such
@@ -39,7 +40,7 @@ def default_vpc() -> VpcDecl:
     return VpcDecl(name=DEFAULT_VPC_NAME, owner=DEFAULT_OWNER, cidrs=[DEFAULT_VPC_CIDR], subnets=[subnet])
 
 
-def check_cloud(cloud: Cloud, hosts: Mapping[str, Role] | None = None) -> list[Problem]:
+def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> list[Problem]:
     """Return every problem of a cloud; nothing when it is valid. `hosts` are those that there are besides, None: nobody knows.
 
     Cost: linear, but for sorting each VPC's subnets.
@@ -49,7 +50,9 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, Role] | None = None) -> list[P
         checker.add(violation, ("name",))
     roles = checker.hosts(cloud.hosts)
     if hosts is not None and (roles is not None or not cloud.hosts):
-        roles = {**hosts, **(roles or {})}
+        roles = {name: host.role for name, host in hosts.items()} | (roles or {})
+    check_edges(checker, cloud.hosts)
+    check_pools(checker, cloud.address_pools, cloud.hosts, known_pairs(cloud.hosts, hosts))
     vnis: dict[int, int] = {}
     names: dict[tuple[str, str], int] = {}
     default_index: int | None = None

@@ -6,13 +6,15 @@ DEVICE,ADDRESS/LENGTH,GATEWAY[,IPv6 ADDRESS/LENGTH,IPv6 GATEWAY]
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from netorch.model.addr import AddressError, Prefix, canonical_ip, parse_ip, parse_prefix
-from netorch.model.eni import Uplink
+from netorch.model.eni import Role, Uplink
 from netorch.model.rules import Violation, shown
 
 _WRITE: Final = "write DEVICE,ADDRESS/LENGTH,GATEWAY, e.g. eth2,198.18.0.21/24,198.18.0.254; IPv6 ones may follow"
+_EXAMPLE: Final = "write e.g. the address 198.18.0.21/24 and the gateway 198.18.0.254"
 _DEVICE: Final = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # IFNAMSIZ - 1, no slash, no colon: net/core/dev.c, dev_valid_name
 _LINK_LOCAL: Final = parse_prefix("fe80::/10")
 _WRITE_ASNS: Final = "write two, e.g. 64601 for the edge and 64512 for the border router, or none without BGP"
@@ -62,22 +64,34 @@ def violation_of(uplink: Uplink) -> Violation | None:
     return found or _violation_of_numbers(uplink.asn, uplink.gateway_asn)
 
 
-def networks_of(uplink: Uplink) -> list[Prefix]:
-    """Return the networks that an uplink leads to."""
-    return [parse_prefix(text, strict=False) for text in (uplink.address, uplink.ipv6_address) if text]
+def violation_of_edge(role: Role, pair: str, uplink: Uplink | str | None) -> Violation | None:
+    """Return what is wrong with a host that has, or has not, a pair and an uplink."""
+    if (pair or uplink) and role is not Role.EDGE:
+        return Violation("only an edge has a pair and an uplink", "leave them out")
+    if bool(pair) != bool(uplink):
+        return Violation(f"has no {'uplink' if pair else 'pair'}", "an edge carries gateways only with both")
+    return None
+
+
+def networks_of(underlay: str, uplink: Uplink | None) -> Iterator[Prefix]:
+    """Yield what no pool may hold of a host: its underlay address, and the networks that its uplink leads to."""
+    yield parse_prefix(f"{underlay}/32")
+    for text in (uplink.address, uplink.ipv6_address) if uplink is not None else ():
+        if text:
+            yield parse_prefix(text, strict=False)
 
 
 def _violation_of_addresses(version: int, address: str, gateway: str) -> Violation | None:
     try:
         if _canonical(address) != address or canonical_ip(gateway) != gateway:
-            return Violation(f"{address} and {gateway} are not in their usual form", _WRITE)
+            return Violation(f"{address} and {gateway} are not in their usual form", _EXAMPLE)
         network, own, router = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0]), parse_ip(gateway)
     except AddressError as error:
-        return Violation(str(error), _WRITE)
+        return Violation(str(error), _EXAMPLE)
     if own[0] != version or router[0] != version:
-        return Violation(f"{address} and {gateway} are not both IPv{version}", _WRITE)
+        return Violation(f"{address} and {gateway} are not both IPv{version}", _EXAMPLE)
     if network.length > _LENGTHS[version]:
-        return Violation(f"{address} is of no network that could hold a gateway", _WRITE)
+        return Violation(f"{address} is of no network that could hold a gateway", _EXAMPLE)
     if own == router:
         return Violation(f"{gateway} is the edge's own address, not that of its gateway", "write the border router's")
     if not network.holds(*router) and not _LINK_LOCAL.holds(*router):

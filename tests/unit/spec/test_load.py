@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netorch.errors import SpecError
+from netorch.model.check.outside import KnownHost
 from netorch.model.cloud import Cloud
 from netorch.model.eni import Role
 from netorch.spec import load, load_cloud, to_yaml
@@ -282,7 +283,7 @@ def test_unknown_hosts_are_reported_all_at_once_with_their_lines() -> None:
     lines += [f"  - {{name: i{n}, host: {host}}}" for n, host in enumerate(("hv1", "hv7", "edge", "hv8"))]
     text = "\n".join(lines)
     load_cloud("vpc.yaml", text)  # nobody knows which there are
-    known = {"hv1": Role.HYPERVISOR, "edge": Role.EDGE}
+    known = {"hv1": KnownHost(Role.HYPERVISOR), "edge": KnownHost(Role.EDGE)}
     with pytest.raises(SpecError) as caught:
         load_cloud("vpc.yaml", text, hosts=known)
     found = str(caught.value).splitlines()

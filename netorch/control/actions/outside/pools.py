@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.pairs import edges_of
 from netorch.control.base.pools import each_claim
-from netorch.control.base.ranges import change_pools, refuse_taken, remove_pool
-from netorch.control.base.uses import use_key, use_revision
+from netorch.control.base.ranges import change_pools, refuse_taken, remove_pool, revision_of
+from netorch.control.base.uses import use_key
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model import rules
@@ -57,9 +58,7 @@ def create_pool(
         checks.name(where, name)
         if store.get(keys.pool(name)) is not None:
             raise invalid(where, "there is one of that name", "choose another name, or add ranges to that one")
-        if not edges_of(store, checks.name(f"{where}: pair", pair)):
-            fix = f"make one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
-            raise invalid(where, f"pair {pair} has no edges", fix)
+        check_pair(where, pair, edges_of(store, checks.name(f"{where}: pair", pair)))
         if not cidrs:
             raise ApiError("MissingParameter", f"{where}: has no range; give it one, e.g. 198.51.100.0/24")
         writes = Writes()
@@ -71,12 +70,23 @@ def create_pool(
     return attempt(store, decide)
 
 
+def check_pair(where: str, pair: str, pairs: Collection[str]) -> None:
+    """Refuse a pair that has no edges; `pairs` are those that have some. Raises ApiError: InvalidParameterValue."""
+    if pair not in pairs:
+        fix = f"make one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
+        raise invalid(where, f"pair {pair} has no edges", fix)
+
+
 def _new_ranges(writes: Writes, store: Store, where: str, cidrs: Sequence[str]) -> tuple[str, ...]:
     """Return new ranges in canonical form, and add the guard of them. Raises ApiError for a bad range, or one that is taken."""
-    change_pools(writes, store)
+    change_pools(writes, partial(revision_of, store))
     pools = [stored.record for stored in listed(store, keys.pool_prefix(), AddressPool).values()]
     names = [decode(kv, str) for kv in store.list(keys.vteps()).kvs]
-    hosts = [read_named(store, Host, name).record for name in names]
+    return new_ranges(where, cidrs, pools, [read_named(store, Host, name).record for name in names])
+
+
+def new_ranges(where: str, cidrs: Iterable[str], pools: Collection[AddressPool], hosts: Collection[Host]) -> tuple[str, ...]:
+    """Return new ranges in canonical form beside pools and hosts. Raises ApiError for a bad range, or one that is taken."""
     found: list[Prefix] = []
     for text in cidrs:
         new = checks.cidr(text, where, "InvalidParameterValue", rules.public_cidr)
@@ -127,7 +137,7 @@ def remove_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str])
         changed = msgspec.structs.replace(stored.record, cidrs=kept)
         writes = Writes()
         _refuse_held(writes, store, name, gone)
-        change_pools(writes, store)
+        change_pools(writes, partial(revision_of, store))
         writes.change(keys.pool(name), stored.mod_revision, changed)
         return writes, changed
 
@@ -156,9 +166,17 @@ def delete_pool(store: Store, caller: Caller, name: str) -> None:
 
 def _refuse_held(writes: Writes, store: Store, name: str, cidrs: Iterable[str]) -> None:
     """Refuse to take ranges away while an address is held; whoever takes one writes the pool's mark. Raises ApiError."""
-    writes.expect(use_key(f"pool/{name}"), use_revision(store, f"pool/{name}"))
+    refuse_held(writes, name, cidrs, partial(revision_of, store), lambda: store.list(keys.public_address("")).kvs)
+
+
+def refuse_held(
+    writes: Writes, name: str, cidrs: Iterable[str], revision_of: Callable[[str], int], claims: Callable[[], Iterable[KeyValue]]
+) -> None:
+    """As `_refuse_held`, for any reader: of revisions of keys, then of the keys of public addresses."""
+    mark = use_key(f"pool/{name}")
+    writes.expect(mark, revision_of(mark))
     blocks = [parse_prefix(text) for text in cidrs]
-    held = [address for address, kv in _claims(store) if holder_of(kv) and _is_in(blocks, address)]
+    held = [address for address, kv in each_claim(claims()) if holder_of(kv) and _is_in(blocks, address)]
     if held:
         fix = "`netorch address list` shows elastic ones, `netorch eni list -o wide` all that are in use"
         raise in_use("pool", name, f"{len(held)} address(es) in use, e.g. {held[0]}", fix)

@@ -1,0 +1,1 @@
+"""What a plan does about the outside: pools, internet gateways, public addresses."""

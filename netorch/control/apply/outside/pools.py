@@ -1,0 +1,97 @@
+"""What makes the address pools as a file declares them. As hosts, they are the operator's, and never deleted by a file."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.actions.outside.pools import check_pair, new_ranges, refuse_held
+from netorch.control.apply.builder import PlanBuilder
+from netorch.control.apply.changes import Action, Change, differences, member_differences
+from netorch.control.base.ranges import change_pools
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.errors import ApiError
+from netorch.model.cloud import AddressPoolDecl
+from netorch.model.eni import Role
+from netorch.model.outside.public import AddressPool
+from netorch.records import keys
+from netorch.records.errors import invalid
+from netorch.records.read import Stored
+
+
+def plan_pools(builder: PlanBuilder, decls: list[AddressPoolDecl]) -> None:
+    """Add new pools, and changes of ranges and tags; the hosts are planned. Raises ApiError.
+
+    All ranges that go, go first: two pools may exchange theirs.
+    """
+    before = dict(builder.pools)
+    for decl in decls:
+        _check(builder, decl, before.get(decl.name))
+    for decl in decls:
+        if decl.name in before:
+            _narrow(builder, decl, builder.pools[decl.name])
+    for decl in decls:
+        _widen(builder, decl)
+        _note(builder, before.get(decl.name), builder.pools[decl.name].record)
+
+
+def _check(builder: PlanBuilder, decl: AddressPoolDecl, stored: Stored[AddressPool] | None) -> None:
+    where = f"address pool {decl.name!r}"
+    if not builder.caller.operator and (stored is None or not _is(stored.record, decl)):
+        text = f"{where}: pools are the operator's; leave it out, or let the operator apply it"
+        raise ApiError("UnauthorizedOperation", text)
+    if stored is None:
+        check_pair(where, decl.pair, {state.host.pair for state in builder.hosts.values() if state.host.role is Role.EDGE})
+    elif stored.record.pair != decl.pair:
+        what = f"its addresses arrive at pair {stored.record.pair}, which cannot be changed"
+        raise invalid(where, what, f"write pair: {stored.record.pair}, or make another pool")
+
+
+def _is(stored: AddressPool, decl: AddressPoolDecl) -> bool:
+    return (stored.pair, set(stored.cidrs), stored.tags) == (decl.pair, set(decl.cidrs), decl.tags)
+
+
+def _narrow(builder: PlanBuilder, decl: AddressPoolDecl, stored: Stored[AddressPool]) -> None:
+    """Add the end of ranges of which nobody holds an address. Raises ApiError: DependencyViolation."""
+    pool = stored.record
+    kept = tuple(text for text in pool.cidrs if text in decl.cidrs)
+    if kept == pool.cidrs:
+        return
+    writes = builder.step()
+    gone = sorted(set(pool.cidrs) - set(kept))
+    refuse_held(writes, pool.name, gone, builder.revision_of, builder.inventory.raw.values)
+    _store(builder, writes, msgspec.structs.replace(pool, cidrs=kept))
+
+
+def _widen(builder: PlanBuilder, decl: AddressPoolDecl) -> None:
+    """Add a new pool, or new ranges and other tags of one that there is. Raises ApiError for a range that is taken."""
+    stored = builder.pools.get(decl.name)
+    pool = stored.record if stored is not None else AddressPool(name=decl.name, pair=decl.pair, cidrs=())
+    pools = [found.record for found in builder.pools.values()]
+    hosts = [state.host for state in builder.hosts.values()]
+    new = new_ranges(f"address pool {decl.name!r}", (text for text in decl.cidrs if text not in pool.cidrs), pools, hosts)
+    if new:
+        _store(builder, builder.step(), msgspec.structs.replace(pool, cidrs=pool.cidrs + new, tags=decl.tags))
+    elif decl.tags != pool.tags:
+        changed = msgspec.structs.replace(pool, tags=decl.tags)
+        builder.step().change(keys.pool(pool.name), builder.pools[pool.name].mod_revision, changed)
+        builder.pools[pool.name] = Stored(changed, builder.pools[pool.name].mod_revision)
+
+
+def _store(builder: PlanBuilder, writes: Writes, changed: AddressPool) -> None:
+    """Add a pool with other ranges."""
+    stored = builder.pools.get(changed.name)
+    change_pools(writes, builder.revision_of)
+    writes.change(keys.pool(changed.name), stored.mod_revision if stored is not None else ABSENT, changed)
+    builder.pools[changed.name] = Stored(changed, stored.mod_revision if stored is not None else ABSENT)
+
+
+def _note(builder: PlanBuilder, stored: Stored[AddressPool] | None, after: AddressPool) -> None:
+    if stored is None:
+        added = (*differences(pair=("", after.pair)), *member_differences("cidrs", (), after.cidrs))
+        builder.changes.append(Change(action=Action.ADD, kind="address-pool", name=after.name, differences=added))
+    elif stored.record != after:
+        changed = (
+            *differences(tags=(stored.record.tags, after.tags)),
+            *member_differences("cidrs", stored.record.cidrs, after.cidrs),
+        )
+        builder.changes.append(Change(action=Action.CHANGE, kind="address-pool", name=after.name, differences=changed))
