@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netorch.model.cloud import Cloud
 
 _SHOWN: Final = 5  # notes of one kind
+_DELETE: Final = {"vpc": "destroy", "instance": "instance terminate", "elastic-ip": "address release"}
 
 SIGNS = {"add": "+", "change": "~", "move": ">", "replace": "-+", "delete": "-"}
 COLOURS = {"add": "green", "change": "yellow", "move": "cyan", "replace": "magenta", "delete": "red"}
@@ -107,7 +108,7 @@ def _left_notes(plan: CloudPlan) -> Iterator[str]:
         yield "this is no file that netorch would know again; without a `name:` in it, nothing is ever deleted by it"
     lost = [left for left in plan.left if left.lost and not left.declared]
     for left in lost[:_SHOWN]:
-        delete = f"netorch {'destroy' if left.kind == 'vpc' else 'instance terminate'} {left.path}"
+        delete = f"netorch {_DELETE[left.kind]} {left.path}"
         why = f"was made by {left.source}, which is not there any more"
         yield f"{left.kind} {left.path} {why}; add it to this file, or delete it: {delete}"
     if len(lost) > _SHOWN:

@@ -44,6 +44,23 @@ class AddressPoolDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tags: Tags = {}
 
 
+class ElasticIpDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A public address that an owner holds, for one of the instances. `owner` and `name` together say which one it is."""
+
+    name: str
+    owner: str = DEFAULT_OWNER
+    pool: str = ""  # any one at whose edges the instance's VPC has its internet gateway
+    address: str = ""  # any one
+    tags: Tags = {}
+
+
+class InternetGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The VPC's way to the internet, and back. Routes lead there: `0.0.0.0/0 via igw`."""
+
+    name: str = ""
+    tags: Tags = {}
+
+
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A route table. Its local routes are implicit.
 
@@ -173,6 +190,7 @@ class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ipv6_cidr: str = ""
     route_table: str = ""
     network_acl: str = ""
+    public_on_launch: bool = False  # whether new instances get an ephemeral public address
     tags: Tags = {}
     flow_logs: list[FlowLogDecl] = []
 
@@ -181,7 +199,8 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """An instance with one interface.
 
     Left out: the subnet (the VPC's only one), the host (the least loaded hypervisor), the addresses (the next free ones),
-    the security groups (the one named `default`), the attachment (a namespace that netorch makes).
+    the security groups (the one named `default`), the attachment (a namespace that netorch makes), the public address (a new
+    instance gets an ephemeral one if its subnet says so, one that there is keeps what it has).
     """
 
     name: str
@@ -190,6 +209,8 @@ class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     address: str = ""
     ipv6_address: str = ""
     mac: str = ""
+    public_address: bool | msgspec.UnsetType = msgspec.UNSET  # whether it has an ephemeral one
+    elastic_ip: str = ""  # the name of one of the owner's, which stands for its address
     security_groups: list[str] = []  # names
     source_dest_check: bool = True  # false: it may send and receive packets of others' addresses, e.g. a firewall
     attachment: Attachment = Attachment.NETNS
@@ -207,6 +228,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ipv6_cidrs: list[str] = []
     vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
     tags: Tags = {}
+    internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     prefix_lists: list[PrefixListDecl] = []
     security_groups: list[SecurityGroupDecl] = []
     network_acls: list[NetworkAclDecl] = []
@@ -223,5 +245,6 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str = ""  # by which the file knows what it made, wherever it lies; its path when left out
     hosts: list[HostDecl] = []
     address_pools: list[AddressPoolDecl] = []
+    elastic_ips: list[ElasticIpDecl] = []
     vpcs: list[VpcDecl] = []
     instances: list[InstanceDecl] = []

@@ -22,6 +22,7 @@ from netorch.model.cloud import (
     AclEntryDecl,
     AddressPoolDecl,
     EgressDecl,
+    ElasticIpDecl,
     FlowLogDecl,
     IngressDecl,
     InstanceDecl,
@@ -44,13 +45,21 @@ Rule = TypeVar("Rule", IngressDecl, EgressDecl)
 
 def normal_vpc(vpc: VpcDecl) -> VpcDecl:
     """Return a VPC in the one way to write it, so that two texts of it differ only where the VPCs do."""
-    owner = DEFAULT_OWNER if vpc.owner == DEFAULT_OWNER else vpc.owner  # msgspec leaves a default out by identity
-    return msgspec.structs.replace(vpc, owner=owner, **{field: normal(vpc) for field, normal in NORMAL.items()})
+    return msgspec.structs.replace(vpc, owner=_owner(vpc.owner), **{field: normal(vpc) for field, normal in NORMAL.items()})
 
 
 def normal_pool(decl: AddressPoolDecl) -> AddressPoolDecl:
     """Return an address pool in the one way to write it."""
     return msgspec.structs.replace(decl, cidrs=[str(prefix) for prefix in sorted(map(parse_prefix, decl.cidrs))])
+
+
+def normal_elastic_ip(decl: ElasticIpDecl) -> ElasticIpDecl:
+    """Return an elastic IP in the one way to write it."""
+    return msgspec.structs.replace(decl, owner=_owner(decl.owner))
+
+
+def _owner(owner: str) -> str:
+    return DEFAULT_OWNER if owner == DEFAULT_OWNER else owner  # msgspec leaves a default out by identity
 
 
 def normal_lists(decls: Iterable[PrefixListDecl]) -> list[PrefixListDecl]:

@@ -102,6 +102,17 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "tags": _TAGS,
     },
+    cloud.ElasticIpDecl: {
+        "name": {"description": "Its name, unique for its owner; instances name it.", **_NAME},
+        "owner": {"description": "Whose it is.", **_NAME},
+        "pool": {"description": "The address pool it is of; when left out, any one that fits the instance's VPC.", **_NAME},
+        "address": {"description": "The public address; any free one when left out.", **_ADDRESS},
+        "tags": _TAGS,
+    },
+    cloud.InternetGatewayDecl: {
+        "name": {"description": "Its name; it never changes.", **_NAME},
+        "tags": _TAGS,
+    },
     cloud.PrefixListDecl: {
         "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **_NAME, "not": {"pattern": "^pl-"}},
         "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
@@ -186,6 +197,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "ipv6_cidr": {"description": "A /64 inside one of the VPC's ipv6_cidrs.", **_cidr6(rules.IPV6_SUBNET_LENGTH)},
         "route_table": {"description": "The name of one of the VPC's route_tables; main when left out.", **_NAME},
         "network_acl": {"description": "The name of one of the VPC's network_acls; the default one when left out.", **_NAME},
+        "public_on_launch": {"description": "Whether new instances get an ephemeral public address."},
         "tags": _TAGS,
         "flow_logs": {"description": "Flow logs of all its interfaces."},
     },
@@ -199,6 +211,10 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
         "ipv6_address": {"description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out.", **_ADDRESS6},
         "mac": {"description": "Its MAC address, unicast; a new one when left out.", "pattern": rules.MAC_PATTERN},
+        "public_address": {
+            "description": "Whether it has an ephemeral public address. When left out, a new one has if its subnet says so."
+        },
+        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, which leads to it.", **_NAME},
         "security_groups": {
             "description": "The names of its security groups; the default one when left out.",
             "items": {"type": "string", **_NAME},
@@ -225,6 +241,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "ipv6_cidrs": {"description": "Up to five IPv6 ranges, /56.", "items": {"type": "string", **_cidr6(56)}, "maxItems": 5},
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
         "tags": _TAGS,
+        "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},
         "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
@@ -243,6 +260,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "hosts": {"description": "The machines; may be left out when they are known already."},
         "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
+        "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
         "vpcs": {"description": "The VPCs with all that is in them."},
         "instances": {"description": "Instances in the default VPC."},
     },

@@ -16,9 +16,10 @@ from netorch.cli.context import Session, action, complete
 @action
 @click.pass_context
 def command(context: click.Context, session: Session, vpcs: tuple[str, ...], path: Path | None, yes: bool) -> None:
-    """Delete VPCs with everything in them: the named ones, or those that a file made, with the instances of its top level.
+    """Delete VPCs with everything in them: the named ones, or all that a file made.
 
-    Declared resources that others made stay, and so do hosts. At a terminal it asks; in a script it does not.
+    A file has also made elastic IPs, and the instances of its top level. Declared resources that others made stay, and so do
+    hosts and address pools. At a terminal it asks; in a script it does not.
     """
     from netorch.cli.asking import confirm
     from netorch.cli.planning import show_plan, source_path

@@ -11,10 +11,10 @@ import msgspec
 
 from netorch.cli.context import Session, pass_session
 from netorch.cli.planning import file_option, make_plan
-from netorch.model.normal import normal_pool, normal_vpc
+from netorch.model.normal import normal_elastic_ip, normal_pool, normal_vpc
 
 if TYPE_CHECKING:
-    from netorch.model.cloud import Cloud, InstanceDecl, VpcDecl
+    from netorch.model.cloud import Cloud, ElasticIpDecl, InstanceDecl, VpcDecl
 
 
 @click.command()
@@ -47,12 +47,15 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
     """Return both sides in one order, the stored one without what the file does not name, the file with its choices made."""
     vpcs = {(vpc.owner, vpc.name): vpc for vpc in stored.vpcs}
     hosts, pools = {host.name for host in wanted.hosts}, {pool.name for pool in wanted.address_pools}
+    known = {(decl.owner, decl.name): decl for decl in stored.elastic_ips}
+    elastic = {key: _held(decl, known.get(key)) for decl in wanted.elastic_ips for key in ((decl.owner, decl.name),)}
     named = [vpcs[key] for key in sorted((vpc.owner, vpc.name) for vpc in wanted.vpcs) if key in vpcs]
     chosen = [_chosen(vpc, vpcs.get((vpc.owner, vpc.name))) for vpc in wanted.vpcs]
     found = msgspec.structs.replace(
         stored,
         hosts=[host for host in stored.hosts if host.name in hosts],
         address_pools=[normal_pool(pool) for pool in stored.address_pools if pool.name in pools],
+        elastic_ips=[normal_elastic_ip(decl) for decl in stored.elastic_ips if (decl.owner, decl.name) in elastic],
         vpcs=[normal_vpc(vpc) for vpc in named],
         instances=[],
     )
@@ -60,6 +63,7 @@ def _comparable(stored: Cloud, wanted: Cloud) -> tuple[Cloud, Cloud]:
         wanted,
         hosts=sorted(wanted.hosts, key=lambda host: host.name),
         address_pools=sorted(map(normal_pool, wanted.address_pools), key=lambda pool: pool.name),
+        elastic_ips=sorted(map(normal_elastic_ip, elastic.values()), key=lambda decl: (decl.owner, decl.name)),
         vpcs=sorted((normal_vpc(vpc) for vpc in chosen), key=lambda vpc: (vpc.owner, vpc.name)),
     )
     return found, ordered
@@ -78,4 +82,13 @@ def _filled(instance: InstanceDecl, stored: InstanceDecl | None) -> InstanceDecl
         return instance
     left_out = ("subnet", "host", "address", "ipv6_address", "mac")
     fields = {name: getattr(stored, name) for name in left_out if not getattr(instance, name)}
+    if instance.public_address is msgspec.UNSET and not instance.elastic_ip:
+        fields["public_address"] = stored.public_address
     return msgspec.structs.replace(instance, **fields)
+
+
+def _held(decl: ElasticIpDecl, stored: ElasticIpDecl | None) -> ElasticIpDecl:
+    """Return a declared elastic IP with the address that netorch has chosen."""
+    if stored is None:
+        return decl
+    return msgspec.structs.replace(decl, pool=decl.pool or stored.pool, address=decl.address or stored.address)

@@ -114,7 +114,7 @@ def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: 
     pair = next((pair for pair in fit_pairs(store) if pair.name in arriving), None)
     if pair is None:
         return False
-    gateway = put_on(writes, store, caller, vpc, pair)
+    gateway, _ = put_on(writes, caller, vpc, pair, [])
     route = VpcRoute(destination="0.0.0.0/0", target=gateway.id)
     writes.put(keys.resource(main.id), msgspec.structs.replace(main, routes=(route,)))
     return True

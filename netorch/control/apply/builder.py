@@ -19,17 +19,18 @@ from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.pairs import places
 from netorch.control.base.peers import delete_both, is_active, unknown_ranges
 from netorch.control.base.pools import Addresses
-from netorch.control.base.public import Publics
+from netorch.control.base.public import Ephemeral, Publics, pair_of_addresses
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.addr import parse_prefix
-from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME
+from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, ElasticIpDecl
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc
@@ -58,6 +59,9 @@ class PlanBuilder:
         self.pools = dict(inventory.pools)  # likewise
         self.places = places(inventory.raw.values())  # the edges that have places of pairs, likewise
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
+        self.interfaces: dict[Path, dict[str, str]] = {}  # of each planned VPC's instances, by name: the id of the own interface
+        self.elastic_ips: list[ElasticIpDecl] = []  # as the file declares them
+        self._elastic = {(found.record.owner, found.record.name): found for found in inventory.elastic_ips.values()}
         self.default_instances: set[str] = set()  # instances of the file's top level, by name
         self.has_default_instances = False  # the default VPC is declared for them only
         self.planned: dict[Path, VpcRecords] = {}  # as they will be
@@ -67,7 +71,9 @@ class PlanBuilder:
         self.steps: list[Writes] = []
         self._logs: dict[int, Logs] = {}  # by VNI
         self._publics: dict[int, Publics] = {}  # likewise
-        self.addresses = Addresses(self.pools, self._claim, inventory.raw.values, caller)
+        self._ephemeral: dict[int, Ephemeral] = {}  # likewise
+        self.freed: dict[str, KeyValue] = {}  # the keys of public addresses that the plan gives back, as they will be
+        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def default_instances_only(self, owner: str, name: str) -> bool:
@@ -96,14 +102,43 @@ class PlanBuilder:
             self._publics[records.vni] = Publics(
                 records.vpc.record,
                 records.of(PublicMapping).values(),
-                self._claim,
+                self.claim,
                 self.inventory.elastic_ips.get,
                 self.caller.now(),
             )
         return self._publics[records.vni]
 
-    def _claim(self, address: str) -> KeyValue | None:
-        return self.inventory.raw.get(keys.public_address(address))
+    def claim(self, address: str) -> KeyValue | None:
+        """Return the key of a public address, as it will be."""
+        key = keys.public_address(address)
+        return self.freed.get(key) or self.inventory.raw.get(key)
+
+    def elastic_of(self, path: Path) -> Stored[ElasticIp] | None:
+        """Return an elastic IP by its owner and name, as it is before the plan."""
+        return self._elastic.get(path)
+
+    def elastic_names(self) -> dict[str, str]:
+        """Return the names of elastic IPs by their ids."""
+        return {allocation: found.record.name for allocation, found in self.inventory.elastic_ips.items()}
+
+    def elastic_name(self, mapping: PublicMapping) -> str:
+        """Return what an elastic IP that stands for an address is called: its name, else the address."""
+        held = self.inventory.elastic_ips.get(mapping.allocation)
+        return (held.record.name if held is not None else "") or mapping.address
+
+    def pair_of(self, records: VpcRecords) -> str:
+        """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
+        seats = (seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats)
+        return next((self.hosts[name].host.pair for name in seats if name in self.hosts), "")
+
+    def ephemeral_in(self, records: VpcRecords) -> Ephemeral:
+        """Return what gives ephemeral addresses in a VPC, whose gateways are planned."""
+        if records.vni not in self._ephemeral:
+            pair = self.pair_of(records)
+            mark = None if pair else self.revision_of(keys.public_mark(records.vni))
+            pair = pair or pair_of_addresses(self.pools, records.each(PublicMapping))
+            self._ephemeral[records.vni] = Ephemeral(self.addresses, self.caller, records.vpc, pair, mark)
+        return self._ephemeral[records.vni]
 
     def peers_of(self, records: VpcRecords) -> Iterator[Stored[Vpc]]:
         """Yield the VPCs at the other end of a VPC's active connections, as far as they are planned, but for those that end.

@@ -66,7 +66,7 @@ class Stuck(msgspec.Struct, frozen=True, kw_only=True):
 class Left(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is not the file's, and is left alone."""
 
-    kind: str  # vpc, or instance: one at the top level of another file
+    kind: str  # vpc, elastic-ip, or instance: one at the top level of another file
     path: str
     source: str  # the file that made it, by path or name; empty: a command did
     lost: bool  # that file is not there any more
@@ -80,7 +80,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
     existing: dict[str, int]  # how many VPCs there are
-    own: dict[str, int] = {}  # how many VPCs, instances and routes there are of those that the file has to do with
+    own: dict[str, int] = {}  # how many there are of those that the file has to do with, of each kind that counts
     source: str = ""  # by what the file knows its own; empty: nothing is its own
     notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people
     stuck: tuple[Stuck, ...] = ()
@@ -107,8 +107,10 @@ class CloudPlan(msgspec.Struct, kw_only=True):
             "vpc": sum(change.kind == "vpc" and change.action in gone for change in self.changes),
             "instance": sum(change.ends for change in self.changes),
             "route": sum(change.routes for change in self.changes),
+            "elastic-ip": sum(change.kind == "elastic-ip" and change.action in gone for change in self.changes),
         }
-        for kind, noun in (("instance", "instances"), ("vpc", "VPCs"), ("route", "routes")):
+        nouns = {"instance": "instances", "vpc": "VPCs", "route": "routes", "elastic-ip": "elastic IP addresses"}
+        for kind, noun in nouns.items():
             total = self.own.get(kind, 0)
             if total >= MASS and ended[kind] * 2 > total:
                 return f"the plan ends {ended[kind]} of {total} {noun}; if that is meant, allow it with --allow-mass-delete"

@@ -20,6 +20,7 @@ from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_c
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
 from netorch.control.apply.default_vpc import made_here, with_default_instances
 from netorch.control.apply.hosts import plan_hosts
+from netorch.control.apply.outside.addresses import left_elastic_ips, own_elastic_ips, plan_addresses
 from netorch.control.apply.outside.pools import plan_pools
 from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.sources import IsThere, Source, source_of
@@ -62,10 +63,11 @@ def plan_cloud(
         file cannot name, an isolated record.
     Cost: O(store + cloud), twice when a VPC is stuck.
     """
-    for decl in cloud.vpcs:
-        if not caller.sees(decl.owner):
-            text = f"VPC {decl.owner}/{decl.name}: is not yours; write `owner: {caller.owner}` if it is to be, or leave it out"
-            raise ApiError("UnauthorizedOperation", text)
+    for noun, decls in (("VPC", cloud.vpcs), ("elastic IP address", cloud.elastic_ips)):
+        for decl in decls:
+            if not caller.sees(decl.owner):
+                fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"
+                raise ApiError("UnauthorizedOperation", f"{noun} {decl.owner}/{decl.name}: is not yours; {fix}")
     inventory = read_inventory(store)
     planner = _Planner(store, inventory, caller, cloud, source_of(caller, cloud.name, source, is_there))
     refused: Refused = {}
@@ -110,6 +112,7 @@ class _Planner:
         }
         plan_hosts(builder, self._cloud.hosts)
         plan_pools(builder, self._cloud.address_pools)
+        builder.elastic_ips = self._cloud.elastic_ips
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)
@@ -135,6 +138,7 @@ class _Planner:
                     plan_rest()
             except (ApiError, UnreadableRecord) as error:
                 refused[path] = error
+        refused |= plan_addresses(builder, [decl for decl in decls if (decl.owner, decl.name) not in refused])
         for vni, taken in builder.namespaces.settle(builder.steps):
             path = next(path for path, records in builder.planned.items() if records.vni == vni)
             refused.setdefault(path, taken)
@@ -225,9 +229,9 @@ class _Planner:
         return refused
 
     def _own(self) -> dict[str, int]:
-        """Return how many VPCs and instances there are of those that the file names or made."""
+        """Return how many VPCs, instances, routes and elastic IPs there are of those that the file names or made."""
         named = self._named()
-        counts = {"vpc": 0, "instance": 0, "route": 0}
+        counts = {"vpc": 0, "instance": 0, "route": 0, "elastic-ip": len(own_elastic_ips(self._builder))}
         for records in self._inventory.vpcs.values():
             vpc = records.vpc.record
             if self._builder.default_instances_only(vpc.owner, vpc.name):
@@ -263,7 +267,7 @@ class _Planner:
                             "instance", "/".join((*path, name)), mark, declared=name in self._builder.default_instances
                         )
                     )
-        return found
+        return found + [self._left_one("elastic-ip", *found, declared=False) for found in left_elastic_ips(self._builder)]
 
     def _left_one(self, kind: str, path: str, mark: str, *, declared: bool) -> Left:
         return Left(kind=kind, path=path, source=mark, lost=self._source.is_lost(mark), declared=declared)

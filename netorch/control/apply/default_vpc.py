@@ -48,7 +48,9 @@ def _default_vpc(builder: PlanBuilder, stored: VpcRecords, default_instances: li
 
     Its routes name interfaces by their ids: they stay as they are, also when an instance goes.
     """
-    as_stored = msgspec.structs.replace(export_vpc(stored, builder.caller.now(), {}), route_tables=export_tables(stored, {}))
+    as_stored = msgspec.structs.replace(
+        export_vpc(stored, builder.caller.now(), {}, builder.elastic_names()), route_tables=export_tables(stored, {})
+    )
     own = made_here(builder, stored) | builder.default_instances
     others = [decl for decl in as_stored.instances if decl.name not in own]
     fallback = DEFAULT_SUBNET_NAME if len(as_stored.subnets) > 1 else ""

@@ -19,11 +19,9 @@ from netorch.control.apply.builder import (
     visible_tags,
 )
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
-from netorch.control.apply.outside.public import ephemeral_in
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.base.addresses import AddressPool, Cursor, cursor_key
 from netorch.control.base.namespaces import check_right
-from netorch.control.base.public import Ephemeral
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model.addr import canonical_ip
@@ -59,7 +57,6 @@ class InstancePlanner:
         self._used: set[str] = set()
         self._macs: set[str] = set()
         self._host_names: set[str] = set()
-        self._ephemeral: Ephemeral | None = None
 
     def plan_deletions(self) -> None:
         """Add the ends of instances that are not declared, or that must be recreated."""
@@ -278,10 +275,11 @@ class InstancePlanner:
         run_writes(writes, self._records.vpc, subnet, groups, instance, eni, state)
         self._builder.namespaces.take(writes, instance, state.host.name)
         pool.save(writes)
-        is_public = wants_public(None, subnet.record)
+        self._records.of(NetworkInterface)[eni.id] = Stored(eni, ABSENT)
+        asked = None if isinstance(decl.public_address, msgspec.UnsetType) else decl.public_address
+        is_public = not decl.elastic_ip and wants_public(asked, subnet.record)
         if is_public:
-            self._ephemeral = self._ephemeral or ephemeral_in(self._builder, self._records)
-            self._ephemeral.give(writes, eni)
+            self._builder.ephemeral_in(self._records).give(writes, eni)
         self._note_new(decl, instance, eni, state.host.name, is_public=is_public)
 
     def _note_new(self, decl: InstanceDecl, instance: Instance, eni: NetworkInterface, host: str, *, is_public: bool) -> None:
@@ -289,8 +287,8 @@ class InstancePlanner:
         before = self._stored[instance.name] if why else None
         hosts = {host}
         mac = ""
-        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check", "public_address", "source")
-        sides = dict.fromkeys(fields, "")
+        fields = ("address", "ipv6_address", "mac", "host", "security_groups", "source_dest_check")
+        sides = dict.fromkeys((*fields, "public_address", "elastic_ip", "source"), "")
         if before is not None:
             hosts |= set(instance_hosts(self._records, self._enis.get(before.record.id, ())))
             sides = self._sides(before.record)
@@ -300,6 +298,7 @@ class InstancePlanner:
             "security_groups": " ".join(sorted(decl.security_groups)),
             "source_dest_check": _check_text(eni) if before is not None or not eni.source_dest_check else "",
             "public_address": "a new one" if is_public else "",
+            "elastic_ip": decl.elastic_ip,
             "source": instance.tags.get(SOURCE_TAG, "") if before is not None else "",
         }
         told = {item.field for item in why}
@@ -322,6 +321,7 @@ class InstancePlanner:
         """Return what people read of an instance that is recreated, as it was."""
         own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
         names = {group_id: stored.record.name for group_id, stored in self._records.of(SecurityGroup).items()}
+        public = [found.record for found in self._builder.publics_of(self._records).of(own.id)]
         return {
             "address": own.address,
             "ipv6_address": own.ipv6_address,
@@ -329,7 +329,8 @@ class InstancePlanner:
             "host": self._place(own),
             "security_groups": " ".join(normal_memberships([names[group_id] for group_id in own.groups])),
             "source_dest_check": _check_text(own),
-            "public_address": " ".join(found.record.address for found in self._builder.publics_of(self._records).of(own.id)),
+            "public_address": " ".join(found.address for found in public if not found.allocation),
+            "elastic_ip": " ".join(self._builder.elastic_name(found) for found in public if found.allocation),
             "source": instance.tags.get(SOURCE_TAG, ""),
         }
 

@@ -12,6 +12,7 @@ from netorch.control.apply.builder import PlanBuilder, canonical, carriers, dele
 from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
+from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.base.named import add_name
@@ -120,6 +121,8 @@ class _Structure:
             self._plan_vpc()
         policy = PolicyPlanner(self._builder, self._decl, self._records, self._guard)
         policy.plan()
+        gateways = GatewayPlanner(self._builder, self._decl, self._records, partial(self._guard, GATEWAY_KEYS))
+        gateways.plan()
         tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
         tables.plan()
         for decl in self._decl.subnets:
@@ -127,7 +130,12 @@ class _Structure:
         tables.plan_deletions()
         policy.plan_acl_deletions()
         instances.plan_additions(self._by_name, policy)
-        routes = partial(tables.plan_routes, self._by_name, instances.interfaces)
+        self._builder.interfaces[self._decl.owner, self._decl.name] = instances.interfaces
+
+        def routes() -> None:
+            tables.plan_routes(self._by_name, instances.interfaces)
+            gateways.plan_deletion()
+
         if tables.names_peers:
             tables.withdraw()
         else:
@@ -136,10 +144,13 @@ class _Structure:
         FlowLogPlanner(self._builder, self._decl, self._records).plan(self._by_name, instances.interfaces)
         return routes if tables.names_peers else _nothing
 
-    def _guard(self) -> Writes:
-        """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC."""
+    def _guard(self, keys_of_one: int = 2) -> Writes:
+        """Return the next step; it rewrites the VPC's record, or is the one that makes the VPC, if a few keys more fit in there.
+
+        A part of a VPC has two keys: its record and its name.
+        """
         making = self._making
-        if making is not None and len(making) + 2 <= MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:  # a record and its name
+        if making is not None and len(making) + keys_of_one <= MAX_OPS and making.bytes() < MAX_TXN_BYTES // 2:
             return making
         writes = self._builder.step()
         guard_structure(writes, self._records.vpc)
@@ -222,7 +233,7 @@ class _Structure:
             ipv6_cidr=canonical(decl.ipv6_cidr) if decl.ipv6_cidr else "",
             route_table=planned.association(decl.route_table, stored.record.route_table if stored is not None else ""),
             acl=acl_ids[decl.network_acl] if decl.network_acl else "",
-            public_on_launch=stored is not None and stored.record.public_on_launch,  # a file has no word for it
+            public_on_launch=decl.public_on_launch,
             tags=decl.tags,
         )
         self._by_name[decl.name] = wanted
@@ -251,6 +262,7 @@ class _Structure:
                 cidr=("", wanted.cidr),
                 ipv6_cidr=("", wanted.ipv6_cidr),
                 network_acl=("", names.get(wanted.acl, "")),
+                public_on_launch=("", _yes(wanted)),
             )
             return
         before = stored.record
@@ -263,8 +275,13 @@ class _Structure:
             ipv6_cidr=(before.ipv6_cidr, wanted.ipv6_cidr),
             route_table=(names.get(before.route_table, ""), names.get(wanted.route_table, "")),
             network_acl=(names.get(before.acl, DEFAULT_NAME), names.get(wanted.acl, DEFAULT_NAME)),
+            public_on_launch=(_yes(before), _yes(wanted)),
             tags=(before.tags, wanted.tags),
         )
+
+
+def _yes(subnet: Subnet) -> str:
+    return "true" if subnet.public_on_launch else ""
 
 
 def _nothing() -> None:

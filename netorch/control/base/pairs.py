@@ -6,7 +6,7 @@ looking at all hosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -81,14 +81,22 @@ def fit_pairs(store: Store, only: str = "") -> list[Pair]:
     None of a pair's edges is being deleted. The best has the fewest gateways; of equals one that lives, then the first by name.
     Cost: O(edges and what they carry).
     """
-    pairs = [_read(store, name, edges) for name, edges in edges_of(store, only).items()]
+    return best_first(_read(store, name, edges) for name, edges in edges_of(store, only).items())
+
+
+def best_first(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the pairs that a gateway may be put on, as `fit_pairs` does."""
     fit = [pair for pair in pairs if not any(edge.draining for edge in pair.edges)]
     return sorted(fit, key=lambda pair: (pair.gateways, not all(edge.live for edge in pair.edges), pair.name))
 
 
 def choose_pair(store: Store, where: str, only: str = "") -> Pair:
     """Return the best pair for a gateway; `only` names the one that will do. Raises ApiError: InsufficientInstanceCapacity."""
-    fit = fit_pairs(store, only)
+    return first_of(fit_pairs(store, only), where, only)
+
+
+def first_of(fit: Sequence[Pair], where: str, only: str = "") -> Pair:
+    """Return the first pair of those that a gateway may be put on. Raises ApiError: InsufficientInstanceCapacity."""
     if not fit:
         what = f"pair {only}, whose public addresses the VPC has, has no edges" if only else "there is no pair of edges"
         fix = f"netorch host create NAME --underlay IP --role edge --pair {only or 'PAIR'} --uplink DEVICE,ADDRESS/LENGTH,GATEWAY"
@@ -105,11 +113,16 @@ def pair_of(store: Store, edges: Iterable[str]) -> str:
     return next((read_host(store, edge).host.pair for edge in edges), "")
 
 
-def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> None:
-    """Add a new gateway's mapping, and its placements on the edges of a pair, which must not be, or be going to be, deleted."""
+def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> GatewayMapping:
+    """Add a new gateway's mapping, and its placements on the edges of a pair, which must not be, or be going to be, deleted.
+
+    The edges then count it: another gateway may be put on another pair.
+    """
+    mapping = GatewayMapping(vni=vni, gateway=gateway_id, seats=pair.seats())
     for edge in pair.edges:
         writes.expect(keys.host_spec(edge.host.name), edge.mod_revision)
         writes.expect(keys.host_drain(edge.host.name), ABSENT)
         writes.put(keys.placement(edge.host.name, gateway_id), Placement(id=gateway_id))
-    mapping = GatewayMapping(vni=vni, gateway=gateway_id, seats=pair.seats())
+        edge.placements += 1
     writes.create(keys.gateway_mapping(vni, gateway_id), mapping)
+    return mapping

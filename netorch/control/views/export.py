@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from netorch.control.actions.acls import entries_of
 from netorch.control.actions.groups import peer_names
 from netorch.control.apply.builder import visible_tags
@@ -15,10 +17,12 @@ from netorch.model.cloud import (
     AddressPoolDecl,
     Cloud,
     EgressDecl,
+    ElasticIpDecl,
     FlowLogDecl,
     HostDecl,
     IngressDecl,
     InstanceDecl,
+    InternetGatewayDecl,
     LoggedTraffic,
     NetworkAclDecl,
     PeeringDecl,
@@ -30,10 +34,10 @@ from netorch.model.cloud import (
 )
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
-from netorch.model.mapping import MoveDirection
+from netorch.model.mapping import MoveDirection, PublicMapping
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
 from netorch.model.outside.gateway import InternetGateway
-from netorch.model.outside.public import AddressPool
+from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
 from netorch.model.security import (
@@ -63,10 +67,19 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
     """Return the declaration of what the caller may see of an inventory; hosts and address pools are the operator's."""
     hosts = [_host(inventory.hosts[name].host) for name in sorted(inventory.hosts) if caller.operator]
     pools = [_pool(inventory.pools[name].record) for name in sorted(inventory.pools) if caller.operator]
+    held = (found.record for found in inventory.elastic_ips.values())
+    named = (elastic for elastic in held if elastic.name and caller.sees(elastic.owner))
+    elastic = [_elastic_ip(found) for found in sorted(named, key=lambda elastic: (elastic.owner, elastic.name))]
+    names = {allocation: found.record.name for allocation, found in inventory.elastic_ips.items()}
     seen = [vpc for vpc in inventory.vpcs.values() if caller.sees(vpc.vpc.record.owner)]
     records = sorted(seen, key=lambda records: (records.vpc.record.owner, records.vpc.record.name))
     paths = {vpc.vpc.record.id: f"{vpc.vpc.record.owner}/{vpc.vpc.record.name}" for vpc in records}
-    return Cloud(hosts=hosts, address_pools=pools, vpcs=[export_vpc(vpc, caller.now(), paths) for vpc in records])
+    return Cloud(
+        hosts=hosts,
+        address_pools=pools,
+        elastic_ips=elastic,
+        vpcs=[export_vpc(vpc, caller.now(), paths, names) for vpc in records],
+    )
 
 
 def _host(host: Host) -> HostDecl:
@@ -77,11 +90,20 @@ def _pool(pool: AddressPool) -> AddressPoolDecl:
     return AddressPoolDecl(name=pool.name, pair=pool.pair, cidrs=list(pool.cidrs), tags=pool.tags)
 
 
-def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> VpcDecl:
-    """Return the declaration of one VPC as of `now`; `paths` has the owner and name of VPCs by id."""
+def _elastic_ip(elastic: ElasticIp) -> ElasticIpDecl:
+    tags = visible_tags(elastic.tags)
+    return ElasticIpDecl(name=elastic.name, owner=elastic.owner, pool=elastic.pool, address=elastic.address, tags=tags)
+
+
+def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elastic: Mapping[str, str]) -> VpcDecl:
+    """Return the declaration of one VPC as of `now`.
+
+    `paths` has the owner and name of VPCs by id, `elastic` the names of elastic IPs, likewise.
+    """
     vpc = records.vpc.record
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
     instances = sorted(records.each(Instance), key=lambda instance: instance.name)
+    public = {mapping.eni: mapping for mapping in records.each(PublicMapping)}
     names = peer_names(
         records.each(SecurityGroup),
         records.each(PrefixList),
@@ -93,6 +115,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> Vpc
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
         tags=visible_tags(vpc.tags),
+        internet_gateway=next((_gateway(found) for found in records.each(InternetGateway)), msgspec.UNSET),
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
@@ -100,8 +123,12 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str]) -> Vpc
         peerings=_peerings(records, now, paths),
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
-        instances=[_instance(records, instance) for instance in instances],
+        instances=[_instance(records, instance, public.get(primary_eni_id(instance.id)), elastic) for instance in instances],
     )
+
+
+def _gateway(record: InternetGateway) -> InternetGatewayDecl:
+    return InternetGatewayDecl(name=record.name, tags=record.tags)
 
 
 def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTableDecl]:
@@ -185,12 +212,14 @@ def _subnet(records: VpcRecords, subnet: Subnet) -> SubnetDecl:
         ipv6_cidr=subnet.ipv6_cidr,
         route_table=table,
         network_acl=records.of(NetworkAcl)[subnet.acl].record.name if subnet.acl else "",
+        public_on_launch=subnet.public_on_launch,
         tags=subnet.tags,
         flow_logs=_flow_logs(records, subnet.id),
     )
 
 
-def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
+def _instance(records: VpcRecords, instance: Instance, public: PublicMapping | None, elastic: Mapping[str, str]) -> InstanceDecl:
+    """Return the declaration of an instance; `public` stands for its address, `elastic` has names of elastic IPs by id."""
     eni = records.of(NetworkInterface)[primary_eni_id(instance.id)].record
     mapping = records.mappings[eni.address].record
     leaving = mapping.move is not None and mapping.move.direction is MoveDirection.TO
@@ -201,6 +230,8 @@ def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
         address=eni.address,
         ipv6_address=eni.ipv6_address,
         mac=eni.mac,
+        public_address=_ephemeral(public, records.of(Subnet)[eni.subnet].record),
+        elastic_ip=elastic.get(public.allocation, "") if public is not None else "",
         source_dest_check=eni.source_dest_check,
         security_groups=normal_memberships([records.of(SecurityGroup)[group_id].record.name for group_id in eni.groups]),
         attachment=instance.attachment,
@@ -208,3 +239,9 @@ def _instance(records: VpcRecords, instance: Instance) -> InstanceDecl:
         tags=visible_tags(instance.tags),
         flow_logs=_flow_logs(records, eni.id),
     )
+
+
+def _ephemeral(public: PublicMapping | None, subnet: Subnet) -> bool | msgspec.UnsetType:
+    """Return whether an instance has an ephemeral address, where its subnet does not say the same."""
+    has_one = public is not None and not public.allocation
+    return has_one if has_one or (public is None and subnet.public_on_launch) else msgspec.UNSET

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
 from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker, Subnets
 from netorch.model.check.notes import Memo, Notes, Where
-from netorch.model.check.outside import KnownHost, check_edges, check_pools, known_pairs
+from netorch.model.check.outside import KnownHost, check_edges, check_elastic_ips, check_gateway, check_pools, known_pairs
 from netorch.model.check.peerings import check_peerings
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
 from netorch.model.check.security import Names, Policies, check_policies, no_such
@@ -71,6 +73,7 @@ def check_cloud(cloud: Cloud, hosts: Mapping[str, KnownHost] | None = None) -> l
     if default_index is None and cloud.instances:
         checker.vpc(default_vpc(), (), roles, cloud.instances)
     check_peerings(checker, cloud)
+    check_elastic_ips(checker, cloud)
     return checker.problems
 
 
@@ -144,6 +147,7 @@ class _Checker(Notes):
                 checker.check(instance, ("instances", j))
         if any(table.routes for table in vpc.route_tables):
             check_routes(self, vpc, where, self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies))
+        check_gateway(self, vpc, where)
         check_flow_logs(self, vpc, where, default_instances)
 
     def _surroundings(
@@ -163,6 +167,7 @@ class _Checker(Notes):
             subnets=found if all_sound else None,
             lists=policies.lists,
             peerings={peering.name for peering in vpc.peerings},
+            internet_gateway=not isinstance(vpc.internet_gateway, msgspec.UnsetType),
             instances=None if any(map(self.names.__getitem__, names)) else names,
         )
 

@@ -7,9 +7,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from netorch.model import rules
-from netorch.model.addr import Prefix, first_overlaps
-from netorch.model.check.notes import Notes, Where
-from netorch.model.cloud import AddressPoolDecl, HostDecl
+from netorch.model.addr import Prefix, first_overlaps, parse_ip
+from netorch.model.check.notes import Notes, Where, path_of
+from netorch.model.cloud import (
+    DEFAULT_OWNER,
+    DEFAULT_VPC_NAME,
+    AddressPoolDecl,
+    Cloud,
+    ElasticIpDecl,
+    HostDecl,
+    InstanceDecl,
+    VpcDecl,
+)
 from netorch.model.eni import Role, Uplink
 from netorch.model.outside.uplink import networks_of, violation_of, violation_of_edge
 from netorch.model.rules import Violation, shown
@@ -107,3 +116,92 @@ def known_pairs(hosts: Sequence[HostDecl], known: Mapping[str, KnownHost] | None
     named = {host.name for host in hosts}
     others = {host.pair for name, host in (known or {}).items() if name not in named}
     return {host.pair for host in hosts if host.role is Role.EDGE} | others
+
+
+def check_gateway(notes: Notes, vpc: VpcDecl, where: Where) -> None:
+    """Report what is wrong with a VPC's internet gateway."""
+    if isinstance(vpc.internet_gateway, msgspec.UnsetType):
+        return
+    here = (*where, "internet_gateway")
+    if vpc.internet_gateway.name and (violation := notes.names[vpc.internet_gateway.name]):
+        notes.add(violation, here, ("name",))
+    if vpc.internet_gateway.tags:
+        notes.tags(vpc.internet_gateway.tags, here)
+
+
+def check_elastic_ips(notes: Notes, cloud: Cloud) -> None:
+    """Report what is wrong with elastic IPs, and with the instances that name them."""
+    names: dict[tuple[str, str], int] = {}
+    addresses: dict[str, Where] = {}
+    for i, decl in enumerate(cloud.elastic_ips):
+        where: Where = ("elastic_ips", i)
+        for field, text in (("name", decl.name), ("owner", decl.owner)):
+            if violation := notes.names[text]:
+                notes.add(violation, where, (field,))
+        if (other := names.setdefault((decl.owner, decl.name), i)) != i and not notes.names[decl.name]:
+            what = f"{shown(decl.name)} is also the name of elastic_ips[{other}] of owner {shown(decl.owner)}"
+            notes.add(Violation(what, "rename one"), where, ("name",))
+        if decl.pool and (violation := notes.names[decl.pool]):
+            notes.add(violation, where, ("pool",))
+        if decl.address:
+            _check_address(notes, decl, where, addresses, cloud.address_pools)
+        if decl.tags:
+            notes.tags(decl.tags, where)
+    taken: dict[tuple[str, str], Where] = {}
+    for instance, path, where, has_gateway in _instances(cloud):
+        if violation := _violation_of(instance, path, where, names, taken, has_gateway=has_gateway):
+            notes.add(violation, where, ("elastic_ip",))
+
+
+def _check_address(
+    notes: Notes, decl: ElasticIpDecl, where: Where, taken: dict[str, Where], pools: Sequence[AddressPoolDecl]
+) -> None:
+    if isinstance(violation := rules.address(decl.address, 4), Violation):
+        notes.add(violation, where, ("address",))
+        return
+    if (other := taken.setdefault(decl.address, where)) != where:
+        what = f"{decl.address} is also the address of {path_of(other)}"
+        notes.add(Violation(what, "choose another one, or leave it out"), where, ("address",))
+    for pool in pools:
+        ranges = [prefix for prefix in map(rules.public_cidr, pool.cidrs) if isinstance(prefix, Prefix)]
+        if pool.name == decl.pool and ranges and not any(prefix.holds(*parse_ip(decl.address)) for prefix in ranges):
+            notes.add(Violation(f"{decl.address} is not of pool {pool.name}", "leave one of the two out"), where, ("address",))
+
+
+def _instances(cloud: Cloud) -> Iterator[tuple[InstanceDecl, tuple[str, str], Where, bool]]:
+    """Yield the instances that name an elastic IP, with owner and name of what they name, and whether it could arrive there."""
+    default = next((vpc for vpc in cloud.vpcs if (vpc.owner, vpc.name) == (DEFAULT_OWNER, DEFAULT_VPC_NAME)), None)
+    for i, vpc in enumerate(cloud.vpcs):
+        for j, instance in enumerate(vpc.instances):
+            if instance.elastic_ip:
+                yield instance, (vpc.owner, instance.elastic_ip), ("vpcs", i, "instances", j), _has_gateway(vpc)
+    for j, instance in enumerate(cloud.instances):
+        if instance.elastic_ip:  # a stored default VPC may have a gateway
+            yield instance, (DEFAULT_OWNER, instance.elastic_ip), ("instances", j), default is None or _has_gateway(default)
+
+
+def _has_gateway(vpc: VpcDecl) -> bool:
+    return not isinstance(vpc.internet_gateway, msgspec.UnsetType)
+
+
+def _violation_of(
+    instance: InstanceDecl,
+    path: tuple[str, str],
+    where: Where,
+    names: Collection[tuple[str, str]],
+    taken: dict[tuple[str, str], Where],
+    *,
+    has_gateway: bool,
+) -> Violation | None:
+    if path not in names:
+        what = f"owner {shown(path[0])} has no elastic IP {shown(path[1])} here"
+        return Violation(what, f"add it to elastic_ips: {{name: {path[1]}, owner: {path[0]}}}")
+    if (other := taken.setdefault(path, where)) != where:
+        return Violation(f"{shown(path[1])} is also the elastic IP of {path_of(other)}", "give each instance its own")
+    if instance.public_address is True:
+        return Violation(
+            "the instance is to have an ephemeral public address, too", "leave out one of elastic_ip and public_address"
+        )
+    if not has_gateway:
+        return Violation("the VPC has no internet gateway", "add `internet_gateway: {}` to the VPC, or leave elastic_ip out")
+    return None

@@ -26,6 +26,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     lists: Names | None  # prefix lists
     instances: Collection[str] | None
     peerings: Collection[str]
+    internet_gateway: bool  # whether the VPC has one
 
 
 def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
@@ -72,6 +73,8 @@ def _violation_of(words: RouteWords, around: Surroundings) -> Violation | None:
         return no_such("prefix list", name, around.lists, "prefix_lists")
     if words.kind is TargetKind.PEERING and not is_id(words.name) and words.name not in around.peerings:
         return Violation(f"there is no peering connection {shown(words.name)}", "add it to the VPC's peerings, or write an id")
+    if words.kind is TargetKind.INTERNET_GATEWAY and not words.name and not around.internet_gateway:
+        return Violation("the VPC has no internet gateway", "add `internet_gateway: {}` to the VPC, or lead the route elsewhere")
     known = around.instances
     if words.kind is TargetKind.INTERFACE and not is_id(words.name) and known is not None and words.name not in known:
         fix = "write the name of one of the VPC's instances, or the id of an interface"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -102,23 +103,45 @@ def test_instances_get_addresses_as_their_subnet_or_their_command_says(cloud: Ru
     assert "--public-on-launch" in cloud("subnet", "modify", subnet, code=2).stderr
 
 
-def test_an_export_names_what_it_leaves_out(cloud: Run) -> None:
+def test_an_export_has_it_all_but_addresses_without_a_name(cloud: Run, tmp_path: Path) -> None:
     cloud("igw", "create", "out", "--vpc", "acme")
     cloud("subnet", "modify", "acme/acme/app", "--public-on-launch")
     cloud("instance", "run", "a", "--subnet", "acme/acme/app", "--no-wait")
-    cloud("--owner", "acme", "address", "allocate", "--address", "198.51.100.7")
-    said = cloud("export", code=2).stderr
-    for text in (
-        "host e21: its pair west and its uplink are left out",
-        "address pools are left out: p",
-        "elastic IP addresses are left out: 198.51.100.7",
-        "VPC acme/acme: its internet gateway out is left out",
-        "in the subnets app",
-        "1 ephemeral public address(es)",
-    ):
-        assert text in said
-    customers = cloud("--owner", "globex", "export").stderr
-    assert customers == ""
+    cloud("instance", "run", "b", "--subnet", "acme/acme/app", "--no-public-address", "--no-wait")
+    cloud("--owner", "acme", "address", "allocate", "--name", "web", "--address", "198.51.100.7")
+    cloud("--owner", "acme", "address", "associate", "web", "--instance", "b")
+    file = tmp_path / "exported.yaml"
+    file.write_text(cloud("export").stdout)
+    assert "No changes" in cloud("plan", "-f", str(file)).stdout
+    cloud("diff", "-f", str(file))
+    cloud("--owner", "acme", "address", "allocate", "--address", "198.51.100.8")
+    assert "elastic IP addresses without a name are left out: 198.51.100.8" in cloud("export", code=2).stderr
+    customers = cloud("--owner", "globex", "export")
+    assert customers.stderr == ""
+    assert "elastic_ips" not in customers.stdout
+    assert "address_pools" not in customers.stdout
+
+
+def test_a_diff_shows_what_a_file_changes_of_addresses(cloud: Run, tmp_path: Path) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    cloud("instance", "run", "a", "--subnet", "acme/acme/app", "--public-address", "--no-wait")
+    file = tmp_path / "cloud.yaml"
+    exported = cloud("export").stdout
+    assert "public_address: true" in exported
+    added = exported.replace("vpcs:", "elastic_ips:\n  - {name: web, owner: acme}\nvpcs:", 1)
+    file.write_text(added.replace("public_address: true", "elastic_ip: web"))
+    shown = cloud("diff", "-f", str(file), code=2).stdout.splitlines()
+    changed = [line for line in shown if line[0] in "+-" and not line.startswith(("---", "+++"))]
+    assert [line.replace(" ", "") for line in changed] == [
+        "+elastic_ips:",
+        "+-name:web",
+        "+owner:acme",
+        "-public_address:true",
+        "+elastic_ip:web",
+    ]
+    said = cloud("plan", "-f", str(file), code=2).stdout
+    assert re.search(r"elastic_ip web  public_address 198.51.100.\d+ -> none  \(connections by 198.51.100.\d+ end\)", said)
+    assert "+  elastic-ip     acme/web" in said
 
 
 def test_what_follows_packets_and_asks_who_reaches_whom_bears_a_route_to_a_gateway(cloud: Run) -> None:

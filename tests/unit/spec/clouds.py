@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
 from msgspec import UNSET
 
 from netorch.model.cloud import (
     AclAction,
     AclEntryDecl,
+    AddressPoolDecl,
     Cloud,
     EgressDecl,
+    ElasticIpDecl,
     FlowLogDecl,
     HostDecl,
     IngressDecl,
     InstanceDecl,
+    InternetGatewayDecl,
     LoggedTraffic,
     NetworkAclDecl,
     PeeringDecl,
@@ -23,7 +27,7 @@ from netorch.model.cloud import (
     SubnetDecl,
     VpcDecl,
 )
-from netorch.model.eni import Attachment, Role
+from netorch.model.eni import Attachment, Role, Uplink
 
 _ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 TRICKY_NAMES = ["no", "yes", "null", "true", "010", "1e3", "0x1f", "1_000", "12", "0o7", "NaN", "y", "2020-01-01", "a-"]
@@ -39,12 +43,66 @@ tags = st.dictionaries(
 @st.composite
 def hosts(draw: st.DrawFn) -> list[HostDecl]:
     found = draw(st.lists(names, max_size=3, unique=True))
+    roles = [draw(st.sampled_from(Role)) if i else Role.HYPERVISOR for i in range(len(found))]
+    paired = [role is Role.EDGE and draw(st.booleans()) for role in roles]
     return [
         HostDecl(
-            name=name, underlay=f"192.0.2.{i + 1}", role=draw(st.sampled_from(Role)) if i else Role.HYPERVISOR, tags=draw(tags)
+            name=name,
+            underlay=f"192.0.2.{i + 1}",
+            role=roles[i],
+            pair="west" if paired[i] else "",
+            uplink=draw(uplinks(i + 1)) if paired[i] else None,
+            tags=draw(tags),
         )
         for i, name in enumerate(found)
     ]
+
+
+@st.composite
+def uplinks(draw: st.DrawFn, number: int) -> Uplink:
+    six = draw(st.booleans())
+    return Uplink(
+        device=draw(st.sampled_from(["eth2", "no", "bond0.12"])),
+        address=f"198.18.0.{number}/24",
+        gateway="198.18.0.254",
+        ipv6_address=f"2001:db8::{number}/64" if six else "",
+        ipv6_gateway="fe80::1" if six else "",
+    )
+
+
+@st.composite
+def pools(draw: st.DrawFn, pairs: set[str]) -> list[AddressPoolDecl]:
+    found = draw(st.lists(names, max_size=2, unique=True)) if pairs else []
+    return [
+        AddressPoolDecl(name=name, pair="west", cidrs=[f"203.0.113.{i * 64}/26"], tags=draw(tags)) for i, name in enumerate(found)
+    ]
+
+
+@st.composite
+def elastic_ips(draw: st.DrawFn, pools: list[AddressPoolDecl]) -> list[ElasticIpDecl]:
+    found = draw(st.lists(st.tuples(names, st.sampled_from(["default", "acme"])), max_size=4, unique=True))
+    return [
+        ElasticIpDecl(
+            name=name,
+            owner=owner,
+            pool=draw(st.sampled_from(["", *(pool.name for pool in pools[:1])])),
+            address=f"203.0.113.{i + 1}" if draw(st.booleans()) else "",
+            tags=draw(tags),
+        )
+        for i, (name, owner) in enumerate(found)
+    ]
+
+
+def with_elastic_ips(vpc: VpcDecl, elastic: list[ElasticIpDecl], taken: set[tuple[str, str]]) -> VpcDecl:
+    """Return a VPC whose instances name elastic IPs of its owner's that no other one has, as far as it has a gateway."""
+    found = []
+    for decl in vpc.instances:
+        free = [one.name for one in elastic if one.owner == vpc.owner and (one.owner, one.name) not in taken]
+        if isinstance(vpc.internet_gateway, InternetGatewayDecl) and free and decl.public_address is not True:
+            taken.add((vpc.owner, free[0]))
+            decl = msgspec.structs.replace(decl, elastic_ip=free[0])
+        found.append(decl)
+    return msgspec.structs.replace(vpc, instances=found)
 
 
 @st.composite
@@ -70,6 +128,7 @@ def instances(
                 address=f"{base}.{number + 4}" if draw(st.booleans()) else "",
                 ipv6_address=f"{base6}{number + 4:x}" if base6 and draw(st.booleans()) else "",
                 mac=f"02:00:00:00:{number:02X}:{index:02x}" if draw(st.booleans()) else "",
+                public_address=draw(st.sampled_from([UNSET, True, False])),
                 security_groups=draw(st.lists(st.sampled_from(groups), max_size=2, unique=True)),
                 source_dest_check=draw(st.booleans()),
                 attachment=attachment,
@@ -191,7 +250,7 @@ def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[
 
 @st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
-    dual = draw(st.booleans())
+    dual, leads_out = draw(st.booleans()), draw(st.booleans())
     lists = draw(prefix_lists())
     found = draw(st.lists(names, max_size=4, unique=True))
     tables = draw(route_tables([found.name for found in lists], [f"10.{k // 8}.{k}.0/24" for k in range(len(found))]))
@@ -205,6 +264,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
             ipv6_cidr=f"fd00:1:0:{k:x}::/64" if dual and draw(st.booleans()) else "",
             route_table=draw(st.sampled_from(["", "main", *(table.name for table in tables)])),
             network_acl=draw(st.sampled_from(["", "default", *(acl.name for acl in acls)])),
+            public_on_launch=draw(st.booleans()),
             tags=draw(tags),
             flow_logs=of_subnet if k == 0 else [],
         )
@@ -217,6 +277,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         ipv6_cidrs=["fd00:1::/56"] if dual else [],
         vni=draw(st.sampled_from([None, vni])),
         tags=draw(tags),
+        internet_gateway=InternetGatewayDecl(name=draw(st.sampled_from(["", "no"])), tags=draw(tags)) if leads_out else UNSET,
         prefix_lists=lists,
         security_groups=groups,
         network_acls=acls,
@@ -234,8 +295,14 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
 def clouds(draw: st.DrawFn) -> Cloud:
     found = draw(hosts())
     hypervisors = [host.name for host in found if host.role is Role.HYPERVISOR]
+    ranges = draw(pools({host.pair for host in found if host.pair}))
+    elastic = draw(elastic_ips(ranges))
+    taken: set[tuple[str, str]] = set()
+    made = [draw(vpcs(name, 5000 + i, hypervisors)) for i, name in enumerate(draw(st.lists(names, max_size=3, unique=True)))]
     return Cloud(
         hosts=found,
-        vpcs=[draw(vpcs(name, 5000 + i, hypervisors)) for i, name in enumerate(draw(st.lists(names, max_size=3, unique=True)))],
+        address_pools=ranges,
+        elastic_ips=elastic,
+        vpcs=[with_elastic_ips(vpc, elastic, taken) for vpc in made],
         instances=draw(instances(4999, [SubnetDecl(name="default", cidr="172.31.0.0/20")], hypervisors, ["default"], [])),
     )

@@ -31,6 +31,8 @@ SCHEMA_SEES = [
     "unknown_choice",
     "top_level_is_a_list",
     "hosts",
+    "edges",
+    "public_addresses",
     "flow_logs",
     "peerings",
     "routes",

@@ -10,7 +10,7 @@ import msgspec
 
 from netorch.control.actions.enis import attached_to
 from netorch.control.base import checks
-from netorch.control.base.pools import open_addresses
+from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.public import Publics, gateway_pair, private_address, publics_of, stand_for
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.uses import use_key, use_revision
@@ -28,7 +28,7 @@ from netorch.records.errors import invalid, not_found
 from netorch.records.names import names_of_owned
 from netorch.records.read import Stored, get, listed, read, read_named, read_owned
 from netorch.store.alloc import holder_of, release
-from netorch.store.base import Store
+from netorch.store.base import KeyValue, Store
 
 
 def allocate_address(
@@ -46,35 +46,50 @@ def allocate_address(
         owner = checks.name(f"owner {caller.owner!r}", caller.owner)
         writes = Writes()
         _room(writes, store, owner, where, name)
-        made_id = caller.new_id("eipalloc", 0)
-        addresses = open_addresses(store, caller)
-        if address:
-            chosen = addresses.requested(where, checks.address(address, where, 4), made_id, owner)
-            if pool and chosen.pool.record.name != pool:
-                raise invalid(where, f"{address} is not of pool {pool}", "leave one of the two out")
-        else:
-            among = [read_named(store, AddressPool, pool)] if pool else list(addresses.pools.values())
-            chosen = addresses.next(where, among, made_id)
-        chosen.take(writes)
-        made = ElasticIp(
-            id=made_id,
-            owner=owner,
-            address=chosen.address,
-            pool=chosen.pool.record.name,
-            name=name,
-            tags=checks.tags(where, tags),
-        )
-        writes.create(keys.owned("eip", owner, made_id), made)
-        for key in names_of_owned(made):
-            writes.put(key, True)
-        return writes, made
+        if pool:
+            read_named(store, AddressPool, pool)
+        addresses, wanted = open_addresses(store, caller), Wanted(owner=owner, name=name, pool=pool, address=address)
+        return writes, allocate_writes(writes, caller, addresses, where, wanted, checks.tags(where, tags))
 
     return attempt(store, decide)
 
 
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What an elastic IP is to be; what is left out is chosen."""
+
+    owner: str
+    name: str = ""
+    pool: str = ""
+    pair: str = ""  # at which the address is to arrive
+    address: str = ""
+
+
+def allocate_writes(writes: Writes, caller: Caller, addresses: Addresses, where: str, wanted: Wanted, tags: Tags) -> ElasticIp:
+    """Add a new elastic IP, and return it. The guard of its owner's others is the caller's. Raises ApiError: no address."""
+    made_id = caller.new_id("eipalloc", 0)
+    if wanted.address:
+        address = checks.address(wanted.address, where, 4)
+        chosen = addresses.requested(where, address, made_id, wanted.owner)
+        if wanted.pool and chosen.pool.record.name != wanted.pool:
+            raise invalid(where, f"{wanted.address} is not of pool {wanted.pool}", "leave one of the two out")
+    else:
+        if wanted.pool and wanted.pool not in addresses.pools:
+            raise not_found("pool", wanted.pool)
+        pools = addresses.pools.values()
+        fit = [pool for pool in pools if wanted.pool in ("", pool.record.name) and wanted.pair in ("", pool.record.pair)]
+        chosen = addresses.next(where, fit, made_id)
+    chosen.take(writes)
+    pool = chosen.pool.record.name
+    made = ElasticIp(id=made_id, owner=wanted.owner, address=chosen.address, pool=pool, name=wanted.name, tags=tags)
+    writes.create(keys.owned("eip", made.owner, made.id), made)
+    for key in names_of_owned(made):
+        writes.put(key, True)
+    return made
+
+
 def _room(writes: Writes, store: Store, owner: str, where: str, name: str) -> None:
     """Refuse one more than the quota, or a taken name; two allocations at the same time see each other. Raises ApiError."""
-    mark = _mark(owner)
+    mark = owner_mark(owner)
     writes.change(use_key(mark), use_revision(store, mark), True)
     others = listed(store, keys.owned_prefix("eip", owner), ElasticIp).values()
     check_room(quotas_of(store, owner), "AddressLimitExceeded", f"owner {owner}", len(others) + 1)
@@ -82,7 +97,8 @@ def _room(writes: Writes, store: Store, owner: str, where: str, name: str) -> No
         raise invalid(where, f"owner {owner} has one of that name", "choose another name")
 
 
-def _mark(owner: str) -> str:
+def owner_mark(owner: str) -> str:
+    """Return by what those who allocate an owner's elastic IPs at the same time see each other: a mark (`use_key`)."""
     return f"eip/{owner}"
 
 
@@ -100,19 +116,24 @@ def release_address(store: Store, caller: Caller, allocation_id: str) -> None:
             fix = f"netorch address disassociate {record.address}"
             raise ApiError("InvalidIPAddress.InUse", f"elastic IP address {record.address}: Address is in use; first {fix}")
         writes = Writes()
-        writes.delete(keys.owned("eip", record.owner, record.id), held.mod_revision)
-        for key in names_of_owned(record):
-            writes.drop(key)
-        claim = store.get(keys.public_address(record.address))
-        if claim is not None and holder_of(claim) == record.id:
-            writes.claim(release(claim, caller.now(), record.owner))
-        mark = _mark(record.owner)
+        release_writes(writes, held, store.get(keys.public_address(record.address)), caller.now())
+        mark = owner_mark(record.owner)
         known = use_revision(store, mark)
         if len(store.list(keys.owned_prefix("eip", record.owner)).kvs) == 1:
             writes.delete(use_key(mark), known)
         return writes, None
 
     attempt(store, decide)
+
+
+def release_writes(writes: Writes, held: Stored[ElasticIp], claim: KeyValue | None, now: float) -> None:
+    """Add the end of an elastic IP that stands for nothing; `claim` is its address's. The owner's mark is the caller's."""
+    record = held.record
+    writes.delete(keys.owned("eip", record.owner, record.id), held.mod_revision)
+    for key in names_of_owned(record):
+        writes.drop(key)
+    if claim is not None and holder_of(claim) == record.id:
+        writes.claim(release(claim, now, record.owner))
 
 
 def associate_address(
@@ -140,27 +161,32 @@ def associate_address(
     def decide() -> tuple[Writes, PublicMapping]:
         held = read_owned(store, caller, ElasticIp, allocation_id)
         vpc, eni = _interface(store, caller, instance, interface)
-        _check_end(store, held.record, vpc.record)
+        check_end(held.record, vpc.record, gateway_pair(store, vpc.record.vni), _pair_of_pool(store, held.record))
         own = private_address(eni.record, private)
         publics = publics_of(store, vpc.record, caller.now())
         before = _before(store, held.record)
-        mapping = PublicMapping(
-            vni=vpc.record.vni,
-            address=held.record.address,
-            association=caller.new_id("eipassoc", vpc.record.vni),
-            eni=eni.record.id,
-            private_address=own,
-            pool=held.record.pool,
-            allocation=held.record.id,
-        )
+        mapping = new_mapping(caller, held.record, eni.record, own)
         writes = Writes()
         if before is not None and not allow_reassociation:
             raise _associated(f"elastic IP address {held.record.address}", before.record)
         _replace(writes, publics, mapping, allow_reassociation=allow_reassociation)
-        _associate(writes, vpc, eni, held, mapping, before)
+        associate_writes(writes, vpc, eni, held, mapping, before)
         return writes, mapping
 
     return attempt(store, decide)
+
+
+def new_mapping(caller: Caller, elastic: ElasticIp, eni: NetworkInterface, private: str) -> PublicMapping:
+    """Return what makes an elastic IP stand for an address of an interface."""
+    return PublicMapping(
+        vni=eni.vni,
+        address=elastic.address,
+        association=caller.new_id("eipassoc", eni.vni),
+        eni=eni.id,
+        private_address=private,
+        pool=elastic.pool,
+        allocation=elastic.id,
+    )
 
 
 def _interface(store: Store, caller: Caller, instance: str, interface: str) -> tuple[Stored[Vpc], Stored[NetworkInterface]]:
@@ -178,19 +204,27 @@ def _interface(store: Store, caller: Caller, instance: str, interface: str) -> t
     return vpc, enis[0]
 
 
-def _check_end(store: Store, elastic: ElasticIp, vpc: Vpc) -> None:
-    """Refuse an address that cannot arrive in a VPC. Raises ApiError: Gateway.NotAttached, InvalidParameterValue."""
+def check_end(elastic: ElasticIp, vpc: Vpc, pair: str, arrives: str) -> None:
+    """Refuse an address that cannot arrive in a VPC.
+
+    `pair` carries the VPC's gateway, if it has one; at `arrives` the address arrives.
+
+    Raises:
+      ApiError: Gateway.NotAttached, InvalidParameterValue.
+    """
     where = f"elastic IP address {elastic.address}"
     if elastic.owner != vpc.owner:
         raise invalid(where, f"is owner {elastic.owner}'s, and VPC {vpc.id} is {vpc.owner}'s", "associate it within its owner's")
-    pair = gateway_pair(store, vpc.vni)
     if not pair:
         text = f"{where}: Network {vpc.id} is not attached to any internet gateway; first: netorch igw create NAME --vpc {vpc.id}"
         raise ApiError("Gateway.NotAttached", text)
-    arrives = read_named(store, AddressPool, elastic.pool).record.pair
     if arrives != pair:
         what = f"arrives at the edges of pair {arrives} (pool {elastic.pool}), and the VPC's gateway is on pair {pair}"
         raise invalid(where, what, f"allocate one of a pool of pair {pair}: netorch address pool list")
+
+
+def _pair_of_pool(store: Store, elastic: ElasticIp) -> str:
+    return read_named(store, AddressPool, elastic.pool).record.pair
 
 
 def _before(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | None:
@@ -213,7 +247,7 @@ def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_
         publics.end(writes, other)
 
 
-def _associate(
+def associate_writes(
     writes: Writes,
     vpc: Stored[Vpc],
     eni: Stored[NetworkInterface],

@@ -69,20 +69,20 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, name:
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
     pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), mapped_in(store, vni)))
-    return put_on(writes, store, caller, vpc, pair, name=name, tags=tags)
+    targets = [kv.key.rpartition("/")[2] for kv in store.list(keys.resources(vni, "eni")).kvs]
+    gateway, _ = put_on(writes, caller, vpc, pair, targets, name=name, tags=tags)
+    return gateway
 
 
 def put_on(
-    writes: Writes, store: Store, caller: Caller, vpc: Vpc, pair: Pair, *, name: str = "", tags: Tags | None = None
-) -> InternetGateway:
-    """Add an internet gateway that a pair carries, and return it."""
+    writes: Writes, caller: Caller, vpc: Vpc, pair: Pair, targets: list[str], *, name: str = "", tags: Tags | None = None
+) -> tuple[InternetGateway, GatewayMapping]:
+    """Add an internet gateway that a pair carries, and return it; `targets` are the ids of the VPC's other targets of routes."""
     vni = vpc.vni
-    targets = [kv.key.rpartition("/")[2] for kv in store.list(keys.resources(vni, "eni")).kvs]
     gateway = InternetGateway(id=fresh_gateway_id(caller, "igw", vni, targets), vni=vni, name=name, tags=tags or {})
     writes.create(keys.resource(gateway.id), gateway)
     add_name(writes, vpc, gateway)
-    place_gateway(writes, pair, vni, gateway.id)
-    return gateway
+    return gateway, place_gateway(writes, pair, vni, gateway.id)
 
 
 def fresh_gateway_id(caller: Caller, kind: str, vni: int, targets: list[str]) -> str:

@@ -21,16 +21,17 @@ from netorch.records.read import Stored
 def plan_pools(builder: PlanBuilder, decls: list[AddressPoolDecl]) -> None:
     """Add new pools, and changes of ranges and tags; the hosts are planned. Raises ApiError.
 
-    All ranges that go, go first: two pools may exchange theirs.
+    Pools that there are may exchange ranges: what goes, goes first, and all in one step.
     """
     before = dict(builder.pools)
     for decl in decls:
         _check(builder, decl, before.get(decl.name))
+    changes = builder.step()
     for decl in decls:
         if decl.name in before:
-            _narrow(builder, decl, builder.pools[decl.name])
+            _narrow(builder, changes, decl, builder.pools[decl.name])
     for decl in decls:
-        _widen(builder, decl)
+        _widen(builder, changes if decl.name in before else builder.step(), decl)
         _note(builder, before.get(decl.name), builder.pools[decl.name].record)
 
 
@@ -50,19 +51,18 @@ def _is(stored: AddressPool, decl: AddressPoolDecl) -> bool:
     return (stored.pair, set(stored.cidrs), stored.tags) == (decl.pair, set(decl.cidrs), decl.tags)
 
 
-def _narrow(builder: PlanBuilder, decl: AddressPoolDecl, stored: Stored[AddressPool]) -> None:
+def _narrow(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl, stored: Stored[AddressPool]) -> None:
     """Add the end of ranges of which nobody holds an address. Raises ApiError: DependencyViolation."""
     pool = stored.record
     kept = tuple(text for text in pool.cidrs if text in decl.cidrs)
     if kept == pool.cidrs:
         return
-    writes = builder.step()
     gone = sorted(set(pool.cidrs) - set(kept))
     refuse_held(writes, pool.name, gone, builder.revision_of, builder.inventory.raw.values)
     _store(builder, writes, msgspec.structs.replace(pool, cidrs=kept))
 
 
-def _widen(builder: PlanBuilder, decl: AddressPoolDecl) -> None:
+def _widen(builder: PlanBuilder, writes: Writes, decl: AddressPoolDecl) -> None:
     """Add a new pool, or new ranges and other tags of one that there is. Raises ApiError for a range that is taken."""
     stored = builder.pools.get(decl.name)
     pool = stored.record if stored is not None else AddressPool(name=decl.name, pair=decl.pair, cidrs=())
@@ -70,11 +70,11 @@ def _widen(builder: PlanBuilder, decl: AddressPoolDecl) -> None:
     hosts = [state.host for state in builder.hosts.values()]
     new = new_ranges(f"address pool {decl.name!r}", (text for text in decl.cidrs if text not in pool.cidrs), pools, hosts)
     if new:
-        _store(builder, builder.step(), msgspec.structs.replace(pool, cidrs=pool.cidrs + new, tags=decl.tags))
-    elif decl.tags != pool.tags:
-        changed = msgspec.structs.replace(pool, tags=decl.tags)
-        builder.step().change(keys.pool(pool.name), builder.pools[pool.name].mod_revision, changed)
-        builder.pools[pool.name] = Stored(changed, builder.pools[pool.name].mod_revision)
+        _store(builder, writes, msgspec.structs.replace(pool, cidrs=pool.cidrs + new, tags=decl.tags))
+    elif stored is not None and decl.tags != pool.tags:
+        tagged = msgspec.structs.replace(pool, tags=decl.tags)
+        writes.change(keys.pool(pool.name), stored.mod_revision, tagged)
+        builder.pools[pool.name] = Stored(tagged, stored.mod_revision)
 
 
 def _store(builder: PlanBuilder, writes: Writes, changed: AddressPool) -> None:

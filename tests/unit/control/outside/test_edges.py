@@ -8,7 +8,6 @@ from netorch.control.actions import hosts
 from netorch.control.actions.outside import gateways, pools
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.base.pairs import edges_of
-from netorch.errors import ApiError
 from netorch.model.cloud import Cloud, HostDecl
 from netorch.model.eni import Host, Role, Uplink
 from netorch.model.outside.gateway import InternetGateway
@@ -19,7 +18,7 @@ from netorch.model.vpc import Vpc
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
-from tests.unit.control.outside.conftest import MakeEdge, clean
+from tests.unit.control.outside.conftest import MakeEdge
 
 
 @pytest.mark.parametrize("text", ["eth2,198.18.0.21/24,198.18.0.254", "eth2,198.18.0.0/31,198.18.0.1,2001:db8::21/64,fe80::1"])
@@ -141,18 +140,3 @@ def test_a_host_keeps_off_the_ranges_of_pools(
     apply_cloud(store, plan_cloud(store, operator, declared))
     with refused("InvalidParameterValue", "overlaps 198.51.100.3/32 of host h9"):
         pools.create_pool(store, operator, name="p", pair="west", cidrs=["198.51.100.0/28"])
-
-
-def test_a_file_that_names_an_edge_leaves_its_pair_and_uplink_alone(
-    store: Store, operator: Caller, acme: Caller, west: list[Host]
-) -> None:
-    decl = HostDecl(name="e1", underlay="192.0.2.21", role=Role.EDGE)
-    assert plan_cloud(store, operator, Cloud(hosts=[decl])).changes == ()
-    assert plan_cloud(store, acme, Cloud(hosts=[decl])).changes == ()
-    tagged = HostDecl(name="e1", underlay="192.0.2.21", role=Role.EDGE, tags={"rack": "7"})
-    apply_cloud(store, plan_cloud(store, operator, Cloud(hosts=[tagged])))
-    found = hosts.describe_host(store, operator, "e1").host
-    assert (found.pair, found.uplink, found.tags) == ("west", west[0].uplink, {"rack": "7"})
-    with pytest.raises(ApiError):
-        plan_cloud(store, acme, Cloud(hosts=[tagged, HostDecl(name="new", underlay="192.0.2.99")]))
-    clean(store)

@@ -1,0 +1,282 @@
+"""What makes elastic IPs, and the public addresses of instances, as declared, once all VPCs are planned.
+
+What ends comes first: so two instances, of whatever VPCs, may exchange theirs. An elastic IP that the file has made and no longer
+declares is released. One without a name is no file's: whatever it stands for stays, unless the instance is to have another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from netorch.control.actions.outside.addresses import (
+    Wanted,
+    allocate_writes,
+    associate_writes,
+    check_end,
+    new_mapping,
+    owner_mark,
+    release_writes,
+)
+from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, own_tags, visible_tags
+from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.base.quotas import check_room
+from netorch.control.base.uses import use_key
+from netorch.control.base.writes import ABSENT
+from netorch.errors import ApiError, NetorchError, UnreadableRecord
+from netorch.model.cloud import ElasticIpDecl, InstanceDecl, VpcDecl
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.public import ElasticIp
+from netorch.records import keys
+from netorch.records.errors import invalid, not_found
+from netorch.records.read import Stored
+from netorch.records.valid.needs import SOURCE_TAG
+from netorch.records.vpc import VpcRecords
+
+Refused = dict[Path, NetorchError]
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared instance, with its interface as it will be, and what stands for its address."""
+
+    decl: InstanceDecl
+    path: Path  # of its VPC
+    records: VpcRecords
+    eni: str  # the id
+    before: Stored[PublicMapping] | None  # as it is
+    is_new: bool
+
+
+def plan_addresses(builder: PlanBuilder, decls: Iterable[VpcDecl]) -> Refused:
+    """Add what makes public addresses as declared. Return which planned VPCs cannot be made so, and why.
+
+    Raises:
+      ApiError: an elastic IP cannot be made as declared.
+    """
+    return _Planner(builder, [decl for decl in decls if (decl.owner, decl.name) in builder.planned]).plan()
+
+
+def own_elastic_ips(builder: PlanBuilder) -> list[ElasticIp]:
+    """Return the stored elastic IPs that the file names or made."""
+    named = {(decl.owner, decl.name) for decl in builder.elastic_ips}
+    held = (found.record for found in builder.inventory.elastic_ips.values())
+    return [found for found in held if (found.owner, found.name) in named or builder.source.owns(found.tags)]
+
+
+def left_elastic_ips(builder: PlanBuilder) -> Iterator[tuple[str, str]]:
+    """Yield the path of each elastic IP that the caller sees and another file made, and the mark of that file."""
+    named = {(decl.owner, decl.name) for decl in builder.elastic_ips}
+    for elastic in (found.record for found in builder.inventory.elastic_ips.values()):
+        mark = elastic.tags.get(SOURCE_TAG, "")
+        others = mark and not builder.source.owns(elastic.tags) and (elastic.owner, elastic.name) not in named
+        if others and builder.caller.sees(elastic.owner):
+            yield f"{elastic.owner}/{elastic.name}", mark
+
+
+class _Planner:
+    """The planning of all public addresses. What ends is planned before anything is taken, given or associated."""
+
+    def __init__(self, builder: PlanBuilder, decls: list[VpcDecl]) -> None:
+        self._builder = builder
+        self._vpcs = {records.vni: records for records in builder.planned.values()}
+        self._places = [place for decl in decls for place in self._places_of(decl)]
+        self._ended: set[str] = set()  # public addresses that stand for nothing any more
+        stored = (found for found in builder.inventory.elastic_ips.values() if found.record.name)
+        self._elastic = {(found.record.owner, found.record.name): found for found in stored}  # as they will be
+        self._declared = {(decl.owner, decl.name): decl for decl in builder.elastic_ips}
+
+    def _places_of(self, decl: VpcDecl) -> Iterator[Place]:
+        """Yield the instances of a planned VPC that have, or are to have, public addresses."""
+        path = (decl.owner, decl.name)
+        records = self._builder.planned[path]
+        before = self._builder.inventory.vpcs.get(records.vni)
+        publics = self._builder.publics_of(records)
+        for instance in decl.instances:
+            eni = self._builder.interfaces[path][instance.name]
+            mapped = next(iter(publics.of(eni)), None)
+            if mapped is not None or instance.elastic_ip or instance.public_address is True:
+                is_new = before is None or eni not in before.of(NetworkInterface)
+                yield Place(decl=instance, path=path, records=records, eni=eni, before=mapped, is_new=is_new)
+
+    def plan(self) -> Refused:
+        """Add everything; return which VPCs cannot be made as declared. Raises ApiError."""
+        for place in self._places:
+            if place.before is not None and not self._stays(place, place.before.record):
+                self._end(place.records, place.before)
+        for place in self._places:
+            if place.decl.elastic_ip:
+                self._take_away(place)
+        self._release()
+        for path, decl in self._declared.items():
+            self._make(path, decl)
+        refused: Refused = {}
+        for place in self._places:
+            try:
+                self._give(place)
+            except (ApiError, UnreadableRecord) as error:
+                refused[place.path] = error
+        return refused
+
+    def _stays(self, place: Place, mapping: PublicMapping) -> bool:
+        """Return whether an instance keeps its public address."""
+        decl = place.decl
+        if not mapping.allocation:
+            return not decl.elastic_ip and decl.public_address is not False
+        held = self._builder.inventory.elastic_ips.get(mapping.allocation)
+        name = held.record.name if held is not None else ""
+        return name == decl.elastic_ip or (not name and not decl.elastic_ip)
+
+    def _end(self, records: VpcRecords, mapping: Stored[PublicMapping]) -> None:
+        self._builder.publics_of(records).end(self._builder.step(), mapping)
+        self._ended.add(mapping.record.address)
+
+    def _standing(self, elastic: ElasticIp) -> tuple[VpcRecords, Stored[PublicMapping]] | None:
+        """Return what an elastic IP still stands for. Raises UnreadableRecord: its VPC is isolated."""
+        if not elastic.vni or elastic.vni in self._builder.deleted or elastic.address in self._ended:
+            return None
+        records = self._vpcs.get(elastic.vni) or self._builder.inventory.vpcs.get(elastic.vni)
+        if (isolated := self._builder.inventory.isolated.get(elastic.vni)) is not None:
+            raise isolated.error
+        if records is None:
+            return None
+        for mapping in records.of(PublicMapping).values():
+            if mapping.record.allocation == elastic.id and mapping.record.eni in records.of(NetworkInterface):
+                return records, mapping
+        return None
+
+    def _take_away(self, place: Place) -> None:
+        """Add the end of what an instance's elastic IP stands for elsewhere, where the file says nothing of it."""
+        held = self._elastic.get((place.path[0], place.decl.elastic_ip))
+        standing = self._standing(held.record) if held is not None else None
+        if held is None or standing is None or standing[1].record.eni == place.eni:
+            return
+        records, mapping = standing
+        self._end(records, mapping)
+        vpc = records.vpc.record
+        moved = differences(interface=(f"{mapping.record.eni} of VPC {vpc.owner}/{vpc.name}", f"instance {place.decl.name}"))
+        breaks = f"connections by {mapping.record.address} end"
+        self._note(Action.CHANGE, held.record, moved, breaks)
+
+    def _release(self) -> None:
+        """Add the end of elastic IPs that the file has made and does not declare any more."""
+        builder = self._builder
+        for path, held in list(self._elastic.items()):
+            elastic = held.record
+            if path in self._declared or not builder.source.owns(elastic.tags) or not builder.caller.sees(elastic.owner):
+                continue
+            breaks = f"{elastic.address} is given back"
+            if standing := self._standing(elastic):
+                self._end(*standing)
+                breaks += f"; it leads to {standing[1].record.private_address} of {standing[1].record.eni} no more"
+            del self._elastic[path]
+            writes, claim = builder.step(), builder.claim(elastic.address)
+            release_writes(writes, held, claim, builder.caller.now())
+            key = keys.public_address(elastic.address)
+            if claim is not None and (freed := writes.values.get(key)) is not None:
+                builder.freed[key] = msgspec.structs.replace(claim, value=freed)
+            if not self._count(elastic.owner):
+                mark = use_key(owner_mark(elastic.owner))
+                writes.delete(mark, builder.revision_of(mark))
+            self._note(Action.DELETE, elastic, differences(address=(elastic.address, "")), breaks)
+
+    def _count(self, owner: str) -> int:
+        """Return how many elastic IPs an owner has so far, those without a name too."""
+        unnamed = (found.record for found in self._builder.inventory.elastic_ips.values() if not found.record.name)
+        return sum(holder == owner for holder, _ in self._elastic) + sum(found.owner == owner for found in unnamed)
+
+    def _make(self, path: Path, decl: ElasticIpDecl) -> None:
+        """Add a declared elastic IP, or what changes of it. Raises ApiError."""
+        held = self._elastic.get(path)
+        if held is None:
+            self._allocate(path, decl)
+            return
+        elastic = held.record
+        for word, wanted, stored in (("address", decl.address, elastic.address), ("pool", decl.pool, elastic.pool)):
+            if wanted not in ("", stored):
+                fix = f"write {word}: {stored}, leave it out, or give another one another name"
+                raise invalid(f"elastic IP address {decl.owner}/{decl.name}", f"its {word} is {stored}, which never changes", fix)
+        before = elastic.tags.get(SOURCE_TAG, "")
+        tags = own_tags(decl.tags, elastic.tags)
+        after = self._builder.source.after(before, changed=tags != elastic.tags)
+        changed = differences(tags=(visible_tags(elastic.tags), decl.tags), source=(before, after))
+        vni = elastic.vni if self._standing(elastic) is not None else 0
+        self._elastic[path] = Stored(msgspec.structs.replace(elastic, vni=vni, tags=of_source(tags, after)), held.mod_revision)
+        if changed:
+            now = self._elastic[path].record
+            self._builder.step().change(keys.owned("eip", now.owner, now.id), held.mod_revision, now)
+            self._note(Action.CHANGE, now, changed)
+
+    def _allocate(self, path: Path, decl: ElasticIpDecl) -> None:
+        builder = self._builder
+        where = f"elastic IP address {decl.owner}/{decl.name}"
+        check_room(builder.quotas_of(decl.owner), "AddressLimitExceeded", f"owner {decl.owner}", self._count(decl.owner) + 1)
+        place = next((place for place in self._places if (place.path[0], place.decl.elastic_ip) == path), None)
+        pair = builder.pair_of(place.records) if place is not None and not decl.pool else ""
+        wanted = Wanted(owner=decl.owner, name=decl.name, pool=decl.pool, pair=pair, address=decl.address)
+        writes, mark = builder.step(), use_key(owner_mark(decl.owner))
+        writes.change(mark, builder.revision_of(mark), True)
+        tags = of_source(decl.tags, builder.source.label)
+        made = allocate_writes(writes, builder.caller, builder.addresses, where, wanted, tags)
+        self._elastic[path] = Stored(made, ABSENT)
+        self._note(Action.ADD, made, differences(address=("", decl.address or "a new one"), pool=("", decl.pool)))
+
+    def _give(self, place: Place) -> None:
+        """Add the public address that an instance is to have, and say what changes of one that there was. Raises ApiError."""
+        before = place.before.record if place.before is not None else None
+        stays = before is not None and before.address not in self._ended
+        eni = place.records.of(NetworkInterface)[place.eni]
+        if stays:
+            return
+        if place.decl.elastic_ip:
+            self._associate(place, eni)
+        elif place.decl.public_address is True and not place.is_new:
+            writes = self._builder.step()
+            writes.change(keys.resource(place.eni), eni.mod_revision, eni.record)  # who deletes it at the same time sees it
+            self._builder.ephemeral_in(place.records).give(writes, eni.record)
+        if not place.is_new:
+            self._note_instance(place, before)
+
+    def _associate(self, place: Place, eni: Stored[NetworkInterface]) -> None:
+        builder, path = self._builder, (place.path[0], place.decl.elastic_ip)
+        held = self._elastic.get(path)
+        if held is None:
+            raise not_found("eipalloc", place.decl.elastic_ip)
+        pool = builder.pools.get(held.record.pool)
+        check_end(held.record, place.records.vpc.record, builder.pair_of(place.records), pool.record.pair if pool else "")
+        mapping = new_mapping(builder.caller, held.record, eni.record, eni.record.address)
+        associate_writes(builder.step(), place.records.vpc, eni, held, mapping, None)
+        self._elastic[path] = Stored(msgspec.structs.replace(held.record, vni=mapping.vni), held.mod_revision)
+
+    def _note_instance(self, place: Place, before: PublicMapping | None) -> None:
+        decl = place.decl
+        name = self._builder.elastic_name(before) if before is not None and before.allocation else ""
+        ephemeral = before.address if before is not None and not before.allocation else ""
+        given = "a new one" if decl.public_address is True and not decl.elastic_ip else ""
+        enis = [place.records.of(NetworkInterface)[place.eni]]
+        edges = (seat.host for mapping in place.records.each(GatewayMapping) for seat in mapping.seats)
+        change = Change(
+            action=Action.CHANGE,
+            kind="instance",
+            owner=place.path[0],
+            vpc=place.path[1],
+            name=decl.name,
+            resource_id=enis[0].record.instance,
+            differences=differences(elastic_ip=(name, decl.elastic_ip), public_address=(ephemeral, given)),
+            breaks=f"connections by {before.address} end" if before is not None else "",
+            hosts=tuple(sorted({*instance_hosts(place.records, enis), *edges})),
+        )
+        self._builder.changes.append(change)
+
+    def _note(self, action: Action, elastic: ElasticIp, changed: tuple[Difference, ...], breaks: str = "") -> None:
+        change = Change(
+            action=action,
+            kind="elastic-ip",
+            owner=elastic.owner,
+            name=elastic.name,
+            resource_id="" if action is Action.ADD else elastic.id,
+            differences=changed,
+            breaks=breaks,
+        )
+        self._builder.changes.append(change)

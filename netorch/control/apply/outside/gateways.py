@@ -1,0 +1,140 @@
+"""What makes the internet gateway of one VPC as declared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from netorch.control.actions.outside.gateways import delete_gateway, put_on
+from netorch.control.apply.builder import PlanBuilder, carriers
+from netorch.control.apply.changes import Action, Change, Difference, differences
+from netorch.control.base.pairs import Pair, best_first, first_of
+from netorch.control.base.pools import holds
+from netorch.control.base.public import pair_of_addresses
+from netorch.control.base.writes import ABSENT, Writes
+from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import InternetGateway
+from netorch.records import keys
+from netorch.records.errors import invalid
+from netorch.records.hosts import HostState
+from netorch.records.read import Stored
+from netorch.records.vpc import VpcRecords
+
+GATEWAY_KEYS: Final = 10  # compares and writes of a new one: its own four, and three for each of two edges
+
+
+class GatewayPlanner:
+    """The planning of one VPC's internet gateway: made before what needs it, deleted once no route of the file leads there.
+
+    `guard` returns a step in which the VPC's structure changes.
+    """
+
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+        self._builder = builder
+        self._decl = decl
+        self._records = records
+        self._guard = guard
+
+    def plan(self) -> None:
+        """Add the gateway, or its tags. Raises ApiError: InsufficientInstanceCapacity, InvalidParameterValue for another name."""
+        wanted = self._decl.internet_gateway
+        if isinstance(wanted, msgspec.UnsetType):
+            return
+        stored = self._stored()
+        if stored is None:
+            self._add(wanted)
+            return
+        gateway = stored.record
+        if wanted.name not in ("", gateway.name):
+            what = f"is called {gateway.name or gateway.id}, and that never changes"
+            raise invalid(
+                f"internet gateway {wanted.name}", what, f"write name: {gateway.name}" if gateway.name else "leave the name out"
+            )
+        if wanted.tags != gateway.tags:
+            tagged = msgspec.structs.replace(gateway, tags=wanted.tags)
+            self._builder.step().change(keys.resource(gateway.id), stored.mod_revision, tagged)
+            self._records.of(InternetGateway)[gateway.id] = Stored(tagged, ABSENT)
+            changed = differences(tags=(gateway.tags, wanted.tags))
+            self._note(Action.CHANGE, gateway, changed)
+
+    def _stored(self) -> Stored[InternetGateway] | None:
+        return next(iter(self._records.of(InternetGateway).values()), None)
+
+    def _add(self, wanted: InternetGatewayDecl) -> None:
+        records, vni = self._records, self._records.vni
+        only = self._pair()
+        pairs = best_first(pair for pair in _pairs(self._builder.hosts) if only in ("", pair.name))
+        pair = first_of(pairs, f"VPC {self._decl.owner}/{self._decl.name}", only)
+        writes = self._guard()
+        writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
+        vpc, targets = records.vpc.record, list(records.of(NetworkInterface))
+        made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, name=wanted.name, tags=wanted.tags)
+        records.of(InternetGateway)[made.id] = Stored(made, ABSENT)
+        records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
+        self._note(Action.ADD, made, differences(pair=("", pair.name)))
+
+    def _pair(self) -> str:
+        """Return the one pair that will do: that of the VPC's addresses, else of one that an instance is to have."""
+        if pair := pair_of_addresses(self._builder.pools, self._records.each(PublicMapping)):
+            return pair
+        declared = {decl.name: decl for decl in self._builder.elastic_ips if decl.owner == self._decl.owner}
+        named = (decl.elastic_ip for decl in self._decl.instances if decl.elastic_ip)
+        found = (self._pair_of(name, declared.get(name)) for name in named)
+        return next((pair for pair in found if pair), "")
+
+    def _pair_of(self, name: str, decl: ElasticIpDecl | None) -> str:
+        stored = self._builder.elastic_of((self._decl.owner, name))
+        for pool in (found.record for found in self._builder.pools.values()):
+            if stored is not None and stored.record.pool == pool.name:
+                return pool.pair
+            if stored is None and decl is not None and (decl.pool == pool.name or (decl.address and holds(pool, decl.address))):
+                return pool.pair
+        return ""
+
+    def plan_deletion(self) -> None:
+        """Add the end of a gateway that is not declared."""
+        stored = self._stored()
+        if stored is None or not isinstance(self._decl.internet_gateway, msgspec.UnsetType):
+            return
+        gateway_id, vni = stored.record.id, self._records.vni
+        writes = self._builder.step()
+        writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
+        delete_gateway(writes, self._records.vpc, stored, self._records.of(GatewayMapping).get(gateway_id))
+        self._note(Action.DELETE, stored.record, (), self._breaks())
+        self._records.of(InternetGateway).pop(gateway_id)
+        self._records.of(GatewayMapping).pop(gateway_id, None)
+
+    def _breaks(self) -> str:
+        interfaces = self._records.of(NetworkInterface)
+        cut = sorted(found.address for found in self._records.each(PublicMapping) if found.eni in interfaces)
+        public = f"; {len(cut)} public address(es) lead nowhere, e.g. {cut[0]}" if cut else ""
+        return f"nothing of the VPC reaches the internet any more, or is reached from there{public}"
+
+    def _note(self, action: Action, gateway: InternetGateway, changed: tuple[Difference, ...], breaks: str = "") -> None:
+        edges = (seat.host for mapping in self._records.each(GatewayMapping) for seat in mapping.seats)
+        change = Change(
+            action=action,
+            kind="internet-gateway",
+            owner=self._decl.owner,
+            vpc=self._decl.name,
+            name=gateway.name or "igw",
+            resource_id="" if action is Action.ADD else gateway.id,
+            differences=changed,
+            breaks=breaks,
+            hosts=tuple(sorted({*carriers(self._records), *edges})),
+        )
+        self._builder.changes.append(change)
+
+
+def _pairs(hosts: Mapping[str, HostState]) -> list[Pair]:
+    """Return the pairs of edges, as they will be."""
+    found: defaultdict[str, list[HostState]] = defaultdict(list)
+    for _, state in sorted(hosts.items()):
+        if state.host.pair:
+            found[state.host.pair].append(state)
+    return [Pair(name=name, edges=tuple(edges)) for name, edges in found.items()]

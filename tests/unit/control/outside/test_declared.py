@@ -1,0 +1,255 @@
+"""Edges, pools, internet gateways and public addresses of a file: planned, applied, exported, changed, given back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.control.actions.outside import addresses, gateways
+from netorch.control.apply.cloud import apply_cloud, plan_cloud
+from netorch.control.base.quotas import set_quotas
+from netorch.control.views.export import export_cloud
+from netorch.control.views.unsaid import unsaid
+from netorch.model.check.cloud import check_cloud
+from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, InternetGatewayDecl, RouteTableDecl
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import InternetGateway
+from netorch.records.caller import Caller
+from netorch.records.inventory import read_inventory
+from netorch.store.base import Store
+from tests.unit.control.apply.clouds import apply, records, summary
+from tests.unit.control.conftest import refused
+from tests.unit.control.outside.conftest import clean, held
+from tests.unit.control.outside.declared import EDGES, OUTSIDE, POOLS, SHOP, WEB, cloud, edge, instances
+
+
+def public(store: Store) -> dict[str, str]:
+    """Return the public addresses of the VPC's instances by name; an elastic IP as its name, an ephemeral one as `*`."""
+    found, names = records(store, name="shop"), read_inventory(store).elastic_ips
+    of = {eni.id: found.of(Instance)[eni.instance].record.name for eni in found.each(NetworkInterface)}
+    return {of[m.eni]: names[m.allocation].record.name if m.allocation else "*" for m in found.each(PublicMapping)}
+
+
+def test_a_file_makes_all_of_it_and_a_second_plan_is_empty(store: Store, operator: Caller) -> None:
+    plan = apply(store, operator, OUTSIDE)
+    for kind, path in (
+        ("host", "e1"),
+        ("address-pool", "west"),
+        ("internet-gateway", "acme/shop/gw"),
+        ("elastic-ip", "acme/web"),
+    ):
+        assert ("add", kind, path) in summary(plan)
+    assert public(store) == {"web-1": "web", "web-2": "*", "job": "*"}
+    found = records(store, name="shop")
+    (mapping,), (gateway,) = found.each(GatewayMapping), found.each(InternetGateway)
+    assert (gateway.name, gateway.tags) == ("gw", {"a": "b"})
+    assert {seat.host for seat in mapping.seats} == {"e1", "e2"}
+    assert {read_inventory(store).pools[m.pool].record.pair for m in found.each(PublicMapping)} == {"west"}
+    clean(store)
+
+
+def test_what_is_exported_is_found_unchanged(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    exported = export_cloud(store)
+    assert check_cloud(exported) == []
+    assert exported.address_pools == sorted(POOLS, key=lambda pool: pool.name)
+    assert [host for host in exported.hosts if host.pair] == EDGES
+    assert plan_cloud(store, operator, exported).changes == ()
+    assert plan_cloud(store, acme, OUTSIDE).changes == ()  # a customer may name what is the operator's, as it is
+    assert list(unsaid(read_inventory(store), operator)) == []
+
+
+def test_an_export_makes_the_same_again_somewhere_else(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    exported, before = export_cloud(store), public(store)
+    apply(store, operator, Cloud(name="outside"))
+    assert held(store) == set()
+    clean(store)
+    apply(store, operator, exported)  # the owner gets its address again at once
+    assert public(store) == before
+    clean(store)
+
+
+def test_an_edge_keeps_its_pair_and_uplink(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    for other in (edge("e1", 21, "east"), msgspec.structs.replace(EDGES[0], pair="", uplink=None)):
+        with refused("InvalidParameterValue", "has the pair west and the uplink eth2,198.18.0.21/24,198.18.0.254, and neither"):
+            plan_cloud(store, operator, Cloud(hosts=[other]))
+    tagged = msgspec.structs.replace(EDGES[0], tags={"rack": "7"})
+    assert summary(apply(store, operator, Cloud(hosts=[tagged]))) == [("change", "host", "e1")]
+    with refused("InvalidParameterValue", "pair west has two edges, e1 and e2"):
+        plan_cloud(store, operator, Cloud(hosts=[edge("e9", 29, "west")]))
+    clean(store)
+
+
+def test_pools_change_their_ranges_but_not_their_pair(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    west, east = POOLS
+    wide = msgspec.structs.replace(west, cidrs=["203.0.113.64/28", *west.cidrs], tags={"a": "b"})
+    plan = apply(store, operator, Cloud(address_pools=[wide]))
+    assert [(item.field, item.after) for item in plan.changes[0].differences] == [("tags", "a=b"), ("cidrs", "203.0.113.64/28")]
+    exchanged = [west, msgspec.structs.replace(east, cidrs=["203.0.113.64/28"])]
+    apply(store, operator, Cloud(address_pools=exchanged))
+    assert read_inventory(store).pools["east"].record.cidrs == ("203.0.113.64/28",)
+    with refused("InvalidParameterValue", "arrive at pair west, which cannot be changed"):
+        plan_cloud(store, operator, Cloud(address_pools=[msgspec.structs.replace(west, pair="east")]))
+    with refused("DependencyViolation", "in use"):
+        plan_cloud(store, operator, Cloud(address_pools=[msgspec.structs.replace(west, cidrs=["203.0.113.96/28"])]))
+    with refused("InvalidParameterValue", "overlaps 203.0.113.64/28 of address pool east"):
+        plan_cloud(store, operator, Cloud(address_pools=[wide]))
+    with refused("InvalidParameterValue", "pair north has no edges"):
+        plan_cloud(store, operator, Cloud(address_pools=[AddressPoolDecl(name="n", pair="north", cidrs=["203.0.113.96/28"])]))
+    with refused("UnauthorizedOperation", "pools are the operator's"):
+        plan_cloud(store, acme, Cloud(address_pools=[wide]))
+    clean(store)
+
+
+def test_a_gateway_that_is_not_declared_ends_and_the_plan_says_what_that_cuts(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    without = cloud(
+        internet_gateway=msgspec.UNSET,
+        route_tables=[RouteTableDecl(name="public")],
+        instances=instances(web_1={"elastic_ip": ""}),
+    )
+    plan = apply(store, operator, without)
+    changes = {change.kind: change for change in plan.changes}
+    assert "3 public address(es) lead nowhere" in changes["internet-gateway"].breaks
+    assert {"e1", "e2", "hv1"} <= set(changes["internet-gateway"].hosts)
+    assert changes["instance"].breaks.startswith("connections by 203.0.113.")
+    assert public(store) == {"web-2": "*", "job": "*"}
+    assert list(records(store, name="shop").each(GatewayMapping)) == []
+    clean(store)
+    apply(store, operator, OUTSIDE)
+    assert public(store) == {"web-1": "web", "web-2": "*", "job": "*"}
+    clean(store)
+
+
+def test_a_gateways_tags_change_and_its_name_does_not(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    plan = apply(store, operator, cloud(internet_gateway=InternetGatewayDecl()))
+    assert summary(plan) == [("change", "internet-gateway", "acme/shop/gw")]
+    with refused("InvalidParameterValue", "is called gw, and that never changes; write name: gw"):
+        plan_cloud(store, operator, cloud(internet_gateway=InternetGatewayDecl(name="other")))
+
+
+def test_an_elastic_ip_goes_from_instance_to_instance(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    plan = apply(store, operator, cloud(instances=instances(web_1={"elastic_ip": ""}, web_2={"elastic_ip": "web"})))
+    shown = {
+        change.path: ([(d.field, d.before != "", d.after) for d in change.differences], change.breaks) for change in plan.changes
+    }
+    assert shown["acme/shop/web-1"][0] == [("elastic_ip", True, "")]
+    assert shown["acme/shop/web-2"][0] == [("elastic_ip", False, "web"), ("public_address", True, "")]
+    assert all(breaks.startswith("connections by 203.0.113.") for _, breaks in shown.values())
+    assert public(store) == {"web-2": "web", "job": "*"}
+    clean(store)
+    both = [WEB, ElasticIpDecl(name="spare", owner="acme")]
+    apply(store, operator, cloud(both, instances=instances(web_1={"elastic_ip": "spare"}, web_2={"elastic_ip": "web"})))
+    apply(store, operator, cloud(both, instances=instances(web_1={"elastic_ip": "web"}, web_2={"elastic_ip": "spare"})))
+    assert public(store) == {"web-1": "web", "web-2": "spare", "job": "*"}
+    clean(store)
+
+
+def test_an_instance_gets_and_loses_an_ephemeral_address(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    changed = instances(web_2={"public_address": False}, db={"public_address": True}, job={"address": "10.0.2.77"})
+    plan = apply(store, operator, cloud(instances=changed))
+    assert ("replace", "instance", "acme/shop/job") in summary(plan)
+    assert public(store) == {"web-1": "web", "db": "*", "job": "*"}
+    clean(store)
+
+
+def test_an_instance_that_is_made_again_gets_its_elastic_ip_again(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    before = held(store)
+    again = cloud(instances=instances(web_1={"address": "10.0.1.99"}), vni=5555)
+    apply(store, operator, again)
+    assert public(store) == {"web-1": "web", "web-2": "*", "job": "*"}
+    assert len(held(store) & before) == 1
+    clean(store)
+
+
+def test_an_elastic_ip_that_a_file_made_is_given_back_and_the_plan_says_so(store: Store, operator: Caller, acme: Caller) -> None:
+    spare = ElasticIpDecl(name="spare", owner="acme", address="203.0.113.9")
+    apply(store, operator, cloud([WEB, spare]))
+    other = addresses.allocate_address(store, acme, name="others")
+    plan = apply(store, operator, cloud())
+    assert summary(plan) == [("delete", "elastic-ip", "acme/spare")]
+    assert plan.changes[0].breaks == "203.0.113.9 is given back"
+    renamed = msgspec.structs.replace(WEB, name="www")
+    plan = apply(store, operator, cloud([renamed], instances=instances(web_1={"elastic_ip": "www"})))
+    assert ("delete", "elastic-ip", "acme/web") in summary(plan)
+    assert public(store)["web-1"] == "www"
+    assert other.address in held(store)  # no file made it
+    clean(store)
+
+
+def test_an_address_may_be_taken_that_the_same_plan_gives_back(store: Store, operator: Caller) -> None:
+    own = msgspec.structs.replace(WEB, address="203.0.113.9")
+    apply(store, operator, cloud([own]))
+    renamed = msgspec.structs.replace(own, name="www")
+    apply(store, operator, cloud([renamed], instances=instances(web_1={"elastic_ip": "www"})))
+    assert (public(store)["web-1"], "203.0.113.9" in held(store)) == ("www", True)
+    clean(store)
+
+
+def test_an_elastic_ip_is_not_another_ones_address(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, cloud([msgspec.structs.replace(WEB, address="203.0.113.9")]))
+    with refused("InvalidParameterValue", "its address is 203.0.113.9, which never changes"):
+        plan_cloud(store, operator, cloud([msgspec.structs.replace(WEB, address="203.0.113.8")]))
+    with refused("InvalidParameterValue", "its pool is west, which never changes"):
+        plan_cloud(store, operator, cloud([msgspec.structs.replace(WEB, pool="east")]))
+    with refused("InvalidIPAddress.InUse", "203.0.113.9"):
+        plan_cloud(store, operator, cloud([WEB, ElasticIpDecl(name="b", owner="acme", address="203.0.113.9")]))
+    with refused("InvalidPublicIpv4PoolID.NotFound", "north"):
+        plan_cloud(store, operator, cloud([WEB, ElasticIpDecl(name="b", owner="acme", pool="north")]))
+    set_quotas(store, "acme", {"elastic_ips": 1})
+    with refused("AddressLimitExceeded", "owner acme"):
+        plan_cloud(store, operator, cloud([WEB, ElasticIpDecl(name="b", owner="acme")]))
+    with refused("UnauthorizedOperation", "globex/x: is not yours"):
+        plan_cloud(store, acme, Cloud(elastic_ips=[ElasticIpDecl(name="x", owner="globex")]))
+
+
+def test_an_address_of_another_pair_is_refused_and_decides_where_a_new_gateway_is(store: Store, operator: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    far = ElasticIpDecl(name="far", owner="acme", pool="east")
+    moved = cloud([WEB, far], instances=instances(web_1={"elastic_ip": "far"}))
+    plan = plan_cloud(store, operator, moved)
+    assert [stuck.path for stuck in plan.stuck] == ["acme/shop"]
+    assert "arrives at the edges of pair east (pool east), and the VPC's gateway is on pair west" in str(plan.stuck[0].error)
+    beside = msgspec.structs.replace(SHOP, name="beside", cidrs=["10.1.0.0/16"], instances=[], subnets=[], route_tables=[])
+    eastern = msgspec.structs.replace(SHOP, name="far", instances=[msgspec.structs.replace(SHOP.instances[0], elastic_ip="far")])
+    apply(store, operator, msgspec.structs.replace(OUTSIDE, elastic_ips=[WEB, far], vpcs=[SHOP, beside, eastern]))
+    (mapping,) = records(store, name="far").each(GatewayMapping)
+    assert {seat.host for seat in mapping.seats} == {"e3"}
+    clean(store)
+
+
+def test_what_commands_made_without_a_name_stays(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    unnamed = addresses.allocate_address(store, acme, pool="west")
+    db = next(i.id for i in records(store, name="shop").each(Instance) if i.name == "db")
+    addresses.associate_address(store, acme, unnamed.id, instance=db)
+    assert plan_cloud(store, operator, OUTSIDE).changes == ()
+    assert plan_cloud(store, operator, export_cloud(store)).changes == ()
+    assert list(unsaid(read_inventory(store), operator)) == [
+        f"elastic IP addresses without a name are left out: {unnamed.address}"
+    ]
+    clean(store)
+
+
+def test_a_gateway_that_a_command_made_in_a_files_vpc_ends(store: Store, operator: Caller, acme: Caller) -> None:
+    plain = msgspec.structs.replace(SHOP, internet_gateway=msgspec.UNSET, instances=[], route_tables=[], subnets=[])
+    bare = msgspec.structs.replace(OUTSIDE, vpcs=[plain])
+    apply(store, operator, bare)
+    gateways.create_internet_gateway(store, acme, records(store, name="shop").vpc.record.id)
+    plan = plan_cloud(store, operator, bare)
+    assert summary(plan) == [("delete", "internet-gateway", "acme/shop/igw")]
+    apply_cloud(store, plan)
+    assert plan_cloud(store, operator, bare).changes == ()
+
+
+def test_a_vpc_without_edges_is_stuck(store: Store, operator: Caller) -> None:
+    lone = msgspec.structs.replace(SHOP, name="lone", instances=[], subnets=[], route_tables=[])
+    with refused("InsufficientInstanceCapacity", "there is no pair of edges"):
+        plan_cloud(store, operator, Cloud(vpcs=[lone]))
