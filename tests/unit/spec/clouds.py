@@ -128,7 +128,7 @@ def instances(
                 address=f"{base}.{number + 4}" if draw(st.booleans()) else "",
                 ipv6_address=f"{base6}{number + 4:x}" if base6 and draw(st.booleans()) else "",
                 mac=f"02:00:00:00:{number:02X}:{index:02x}" if draw(st.booleans()) else "",
-                public_address=draw(st.sampled_from([UNSET, True, False])),
+                public_address=draw(st.one_of(st.just(UNSET), st.booleans())),
                 security_groups=draw(st.lists(st.sampled_from(groups), max_size=2, unique=True)),
                 source_dest_check=draw(st.booleans()),
                 attachment=attachment,
