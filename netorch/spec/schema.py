@@ -91,6 +91,8 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
             "pattern": f"^({_IPV6}/[0-9]{{1,3}})?$",
         },
         "ipv6_gateway": {"description": "The border router's IPv6 address.", "pattern": f"^({_IPV6})?$"},
+        "asn": {"description": "The edge's AS number; without one it speaks no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
+        "gateway_asn": {"description": "The border router's AS number, another one.", "minimum": 0, "maximum": 0xFFFFFFFE},
     },
     cloud.AddressPoolDecl: {
         "name": {"description": "The pool's name.", **_NAME},

@@ -70,4 +70,7 @@ def _refuse_contradiction(stored: Host, declared: Host) -> None:
 
 
 def _uplink_text(host: Host) -> str:
-    return uplink_text(host.uplink) if host.uplink is not None else ""
+    if host.uplink is None:
+        return ""
+    asns = f" (AS {host.uplink.asn}, gateway AS {host.uplink.gateway_asn})" if host.uplink.asn else ""
+    return uplink_text(host.uplink) + asns

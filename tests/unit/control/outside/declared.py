@@ -20,7 +20,7 @@ from tests.unit.control.apply.clouds import HOSTS
 
 
 def edge(name: str, number: int, pair: str) -> HostDecl:
-    uplink = Uplink(device="eth2", address=f"198.18.0.{number}/24", gateway="198.18.0.254")
+    uplink = Uplink(device="eth2", address=f"198.18.0.{number}/24", gateway="198.18.0.254", asn=64600 + number, gateway_asn=64512)
     return HostDecl(name=name, underlay=f"192.0.2.{number}", role=Role.EDGE, pair=pair, uplink=uplink)
 
 

@@ -73,7 +73,10 @@ def test_an_export_makes_the_same_again_somewhere_else(store: Store, operator: C
 def test_an_edge_keeps_its_pair_and_uplink(store: Store, operator: Caller) -> None:
     apply(store, operator, OUTSIDE)
     for other in (edge("e1", 21, "east"), msgspec.structs.replace(EDGES[0], pair="", uplink=None)):
-        with refused("InvalidParameterValue", "has the pair west and the uplink eth2,198.18.0.21/24,198.18.0.254, and neither"):
+        with refused(
+            "InvalidParameterValue",
+            "has the pair west and the uplink eth2,198.18.0.21/24,198.18.0.254 .AS 64621, gateway AS 64512., and neither",
+        ):
             plan_cloud(store, operator, Cloud(hosts=[other]))
     tagged = msgspec.structs.replace(EDGES[0], tags={"rack": "7"})
     assert summary(apply(store, operator, Cloud(hosts=[tagged]))) == [("change", "host", "e1")]
