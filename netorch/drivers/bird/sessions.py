@@ -15,6 +15,7 @@ from netorch.state.bgp import BgpPeer
 _NAME: Final = "Hostname is "
 _DOWN: Final = "down"
 _STATE: Final = "BGP state"
+_TRYING: Final = ("Connect", "Active")  # bird goes from one to the other every few seconds, and a status would say so
 _LAST_ERROR: Final = "Last error"
 OTHER_PASSWORDS: Final = "packets came with another password than this edge has, or without one"
 _LATELY_S: Final = 60.0
@@ -39,7 +40,7 @@ def session(control: Control, peer: BgpPeer, hint: str) -> BorderSession:
     """Return how a session is, with a hint why it may not be established. Raises BirdError."""
     lines = control.ask(f"show protocols all {protocol_of(peer)}")
     found = {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-    state = found.get(_STATE, "Down")
+    state = found.get(_STATE, "Down").replace(*_TRYING)
     reasons = (found.get(_LAST_ERROR, ""), hint) if state != ESTABLISHED else ()
     return BorderSession(router=peer.remote, asn=peer.remote_asn, state=state, reason="; ".join(filter(None, reasons)))
 
