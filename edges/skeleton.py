@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from edges.readiness import compile_readiness
 from netorch.compiler.base import Carried, HostPart, HostView, Part
 from netorch.model.eni import Role
 from netorch.state.base import OVERLAY, KernelObject
@@ -91,8 +92,11 @@ def _table(_view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 class EdgeSkeleton:
-    """Yields the overlay's table of an edge."""
+    """Yields the overlay's table of an edge, and whether the edge is ready."""
 
     name: Final = "edge"
     reads: Final[frozenset[type]] = frozenset()
-    parts: Final[tuple[Part, ...]] = (HostPart(id="edge.host", compile=_table, role=Role.EDGE),)
+    parts: Final[tuple[Part, ...]] = (
+        HostPart(id="edge.host", compile=_table, role=Role.EDGE),
+        HostPart(id="edge.ready", compile=compile_readiness, role=Role.EDGE),
+    )

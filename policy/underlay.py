@@ -7,8 +7,9 @@
 * `speakers` says which hosts may send from other addresses than those that are mapped to them, each in one VPC: those of its
   interfaces without source/destination check, from any, and the edges of its gateways, from any that its chain `outside-<vni>`
   does not refuse. It is asked last, so what is mapped pays nothing for it.
-* `unready` holds the VTEP of an edge that is not fit to carry packets. Hypervisors ask edges by ICMP echoes whether they live
-  (netorch.agent.tasks.probes), and the kernel answers for itself, whether there is an agent or not.
+* `ready` holds the VTEP of an edge that is fit to carry packets (edges.readiness). Hypervisors ask edges by ICMP echoes
+  (netorch.agent.tasks.probes), and the kernel answers for itself, whether there is an agent or not. A rule gives the request
+  another identifier, which the answer then has: a kernel without the table, or without the element, answers as well, but not so.
 * VXLAN over IPv6 needs no rule: a VXLAN device with an IPv4 VTEP has no IPv6 socket.
 * What is verified bears a priority, and OVERLAY_INET drops what comes from a VXLAN device without it. So when somebody
   empties the host's tables (`nft flush ruleset`, a reload of nftables.service), VXLAN packets are lost until the table is back,
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netorch.state.nft import VERIFIED_TEXT, drop_chain
+from netorch.state.nft import PROBE_ID, READY_ID, VERIFIED_TEXT, drop_chain
 
 # Offsets in bits from the UDP header: port 16, VXLAN flags 64 and VNI 96, inner ethertype 224, inner IP header 240.
 # `accept` ends this chain only, not what the host's own tables have to say.
@@ -46,7 +47,7 @@ map speakers {
 set members {
     typeof ip saddr . @th,64,32 . @th,96,32
 }
-set unready {
+set ready {
     type ipv4_addr
 }
 counter unverified {
@@ -61,7 +62,7 @@ chain speaker {
     goto drop_unverified
 }
 chain others {
-    icmp type echo-request ip daddr @unready drop
+    icmp type echo-request icmp id PROBE ip daddr @ready icmp id set READY
     accept
 }
 chain input {
@@ -79,4 +80,6 @@ chain input {
 """.replace("DROP_UNVERIFIED", drop_chain("unverified"))
     .replace("DROP_UNKNOWN_VTEP", drop_chain("unknown_vtep"))
     .replace(" VERIFIED", f" {VERIFIED_TEXT}")
+    .replace("id PROBE", f"id {PROBE_ID}")
+    .replace("set READY", f"set {READY_ID}")
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from functools import partial
 
+import msgspec
+
 from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
 from netorch.agent.problems import DISPUTE, VIEW, Problems
@@ -64,7 +66,8 @@ class Compilation:
         problems: Problems,
     ) -> None:
         self.phases: dict[int, dict[str, Phase]] = {}
-        self.host: HostView | None = None  # as of the last turn
+        self.host: HostView | None = None  # as VPCs see it, as of the last turn
+        self._host_ready = False
         self._records = records
         self._moves = moves
         self._numbers = numbers
@@ -87,8 +90,10 @@ class Compilation:
         Before there is such a view nothing is compiled; VPCs that are no longer carried are dropped all the same.
         """
         carried = self._records.carried()
-        host_changed = host != self.host
-        self.host = host
+        ready = host is not None and host.ready
+        host = msgspec.structs.replace(host, ready=False) if host is not None else None
+        host_changed, ready_changed = host != self.host, ready != self._host_ready
+        self.host, self._host_ready = host, ready
         kinds = {vni: set(found) for vni, found in dirty.kinds.items()}
         for vni in self._moves.arrivals_due(now):
             kinds.setdefault(vni, set()).add(Phase)
@@ -117,7 +122,7 @@ class Compilation:
         for vni in self._views.known.keys() & compiled:
             self._note_dispute(vni)
         if host is not None:
-            self._compile_host(host, host_changed, changed)
+            self._compile_host(msgspec.structs.replace(host, ready=ready), host_changed or ready_changed, changed)
 
     def knows(self, vni: int) -> bool:
         """Return whether it is known what a VPC's slice must hold, or that it holds nothing."""

@@ -3,7 +3,8 @@
 pull      store events edit the records, kernel events edit the slices: memory only
 compile   what became dirty
 apply     the only writes to the kernel
-tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, probes, status
+tasks     whatever else a host does (`netorch/agent/tasks/`): connections, moves that are complete, flow logs, probes,
+          readiness, status
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from netorch.agent.tasks.connections import Connections
 from netorch.agent.tasks.flow_logs import FlowLogs
 from netorch.agent.tasks.moves import MoveEnds
 from netorch.agent.tasks.probes import Probes
+from netorch.agent.tasks.readiness import Readiness
 from netorch.agent.tasks.status import Status
 from netorch.compiler.base import Compiler
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
-from netorch.state.base import BORDER_SLICE, HOST_SLICE, OVERLAY
+from netorch.state.base import BORDER_SLICE, OVERLAY
 from netorch.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -67,13 +69,17 @@ class Agent:
         self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.publisher)
         allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
         self.probes = Probes(self.records, self.reconciler, kernel, clock)
-        self.status = Status(host_name, kernel, self.reconciler, self.publisher, allowance, self.records.seats, self._trouble)
+        self.readiness = Readiness(self.reconciler, kernel)
+        self.status = Status(
+            host_name, kernel, self.reconciler, self.publisher, allowance, self.records.seats, self.readiness, self._trouble
+        )
         self.tasks: list[Task] = [
             self.connections,
             allowance,
             MoveEnds(host_name, self.moves, self.reconciler),
             *([FlowLogs(flow_logger, self.records, self.reconciler)] if flow_logger is not None else []),
             self.probes,
+            self.readiness,
             self.status,  # last, so that it says what the others have done
         ]
         self._clock = clock
@@ -178,8 +184,12 @@ class Agent:
 
     def _trouble(self) -> str:
         """Return what concerns all of the host, or nothing."""
-        problems = (self.reconciler.problems.get(each, "") for each in (HOST_SLICE, BORDER_SLICE))
-        troubles = (self.follower.trouble, *problems, self._kernel_trouble)
+        troubles = (
+            self.follower.trouble,
+            self.reconciler.host_trouble,
+            self.reconciler.problems.get(BORDER_SLICE, ""),
+            self._kernel_trouble,
+        )
         return next(filter(None, troubles), "") or self.records.strange()
 
     # --- out -----------------------------------------------------------------------------------------------------------------

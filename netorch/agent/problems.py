@@ -43,6 +43,10 @@ class Problems:
         """Return whether all that could be asked for was compiled, and the kernel refused none of it."""
         return slice_id not in self._compile_errors and slice_id not in self._failures
 
+    def is_refused(self, slice_id: int) -> bool:
+        """Return whether the kernel refused something of a slice last."""
+        return slice_id in self._failures
+
     def compiled(self, slice_id: int, part: PartId, problem: str) -> None:
         """Note how compiling a part of a slice went; no problem: well."""
         errors = self._compile_errors.get(slice_id)

@@ -11,22 +11,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
+import msgspec
+
 from netorch.agent.compilation import Compilation
 from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems
-from netorch.agent.readiness import Readiness
 from netorch.agent.records import Dirty, Records
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, UnderlayChanged
 from netorch.errors import KernelError
-from netorch.model.eni import Role
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.names import inlet_name
+from netorch.state.nft import READY, NftElement
 from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Reconciler:
         self.writes = 0
         self.repaired = 0
         self.host_view: HostView | None = None
+        self.ready = False  # whether the host is to say so: a task decides, once everything is applied
         self._records = records
         self._kernel = kernel
         self._problems = Problems()
@@ -50,7 +52,6 @@ class Reconciler:
         self._numbers = Numbers()
         self._compilation = Compilation(records, moves, self._numbers, compilers, self._slice, self._problems)
         self._look_again_at: float | None = None
-        self._readiness: Readiness | None = None  # of an edge
 
     @property
     def problems(self) -> dict[int, str]:
@@ -73,7 +74,18 @@ class Reconciler:
 
         Cost: O(objects of this host); at the start, after lost notifications, and as a periodic audit.
         """
-        return self._adopt(self._kernel.dump(), lambda key: True)
+        is_first = not self.slices
+        differing = self._adopt(self._kernel.dump(), lambda key: True)
+        if is_first:
+            self.ready = any(_is_word(obj) for obj in self._slice(HOST_SLICE).actual.values())
+        self._note_lost_word()
+        return differing
+
+    def _note_lost_word(self) -> None:
+        """Say no more that the host is ready when the kernel has lost that: what else it has lost comes first."""
+        host = self._slice(HOST_SLICE)
+        if any(_is_word(host.desired[key]) and key not in host.actual for key in host.touched & host.desired.keys()):
+            self.ready = False
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
         """Note what changed behind our back. Raises KernelError when the kernel cannot be read; read it all then."""
@@ -96,6 +108,7 @@ class Reconciler:
                     pass
         if lost:
             self._adopt(self._kernel.dump(frozenset(lost)), lambda key: key[0] in lost)
+        self._note_lost_word()
 
     def _adopt(self, dumped: Objects, covers: Callable[[Key], bool]) -> int:
         by_slice: dict[int, Objects] = {}
@@ -134,6 +147,8 @@ class Reconciler:
         """Compile what the dirty records ask for; edits memory only, but for a look at the underlay device."""
         if dirty.host or (self._look_again_at is not None and now >= self._look_again_at):
             self._look_at_host(now)
+        if self.host_view is not None:
+            self.host_view = msgspec.structs.replace(self.host_view, ready=self.ready)
         self._compilation.turn(dirty, self.host_view, now)
 
     def _look_at_host(self, now: float) -> None:
@@ -165,24 +180,8 @@ class Reconciler:
         """
         if self.host_view is None:
             return set()
-        if self._readiness is None and self.host_view.host.role is Role.EDGE:
-            self._readiness = Readiness(self.host_view.vtep, self._slice(HOST_SLICE))
-        self._update_readiness()
         applied = self._apply_host(now, may_delete)
-        if not self.problems.get(HOST_SLICE):
-            applied |= self._apply_vpcs(now, may_delete)
-            if self._readiness is not None and self._readiness.is_booting:
-                self._readiness.is_booting = not self._is_complete(may_delete)
-        self._update_readiness()
-        return applied | self._apply_host(now, may_delete)
-
-    def _update_readiness(self) -> None:
-        if self._readiness is not None:
-            self._readiness.update(degraded=bool(self.problems.get(HOST_SLICE)))
-
-    def _is_complete(self, in_sync: bool) -> bool:
-        """Return whether all VPCs have been applied once, but for those of which it is known why they cannot be."""
-        return all(self._compilation.knows(vni) or (in_sync and vni in self.problems) for vni in self._records.carried())
+        return applied if self.host_trouble else applied | self._apply_vpcs(now, may_delete)
 
     def _apply_host(self, now: float, may_delete: bool) -> set[int]:
         host = self._slice(HOST_SLICE)
@@ -242,7 +241,7 @@ class Reconciler:
         What the border router hears waits for all VPCs.
         """
         if slice_id == BORDER_SLICE:
-            return self._is_complete(in_sync)
+            return all(self._is_known(vni, in_sync) for vni in self._records.carried())
         return self._compilation.knows(slice_id) and not self.slices[slice_id].dispute()
 
     def _run(
@@ -289,10 +288,8 @@ class Reconciler:
         obj = op.obj
         if not isinstance(op, Delete) or obj.key in desired:
             return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
-        if may_delete and self._compilation.is_complete(obj.vni):
-            return True
-        if self._readiness is not None and self._readiness.concerns(obj.key):
-            return True
+        if _is_word(obj) or (may_delete and self._compilation.is_complete(obj.vni)):
+            return True  # that the host is not ready is no record's word
         self._slice(obj.vni).touch(obj.key)
         return False
 
@@ -307,6 +304,24 @@ class Reconciler:
         """Return when `retry_due` or `compile` may next have something."""
         times = (self._problems.next_retry(), self._look_again_at)
         return min((when for when in times if when is not None), default=None)
+
+    @property
+    def host_trouble(self) -> str:
+        """Return why the host's own part is not in force, or nothing."""
+        return self.problems.get(HOST_SLICE, "")
+
+    def unapplied(self, *, in_sync: bool) -> tuple[int, ...]:
+        """Return the VPCs of which this host does not hold yet what it is to hold. Cost: O(VPCs).
+
+        What cannot be compiled is left out, as long as no record is missing: it is the same on all hosts.
+        """
+
+        carried = sorted(self._records.carried())
+        return tuple(vni for vni in carried if self._problems.is_refused(vni) or not self._is_known(vni, in_sync))
+
+    def _is_known(self, vni: int, in_sync: bool) -> bool:
+        """Return whether a VPC has been compiled, or it is known why it cannot be."""
+        return self._compilation.knows(vni) or (in_sync and vni in self.problems)
 
     def port_is_up(self, eni_ifname: str, vni: int) -> bool:
         """Return whether the kernel holds a port, up."""
@@ -349,6 +364,11 @@ class Reconciler:
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and the audit of audits."""
         return self._compilation.recomputed(vni)
+
+
+def _is_word(obj: KernelObject) -> bool:
+    """Return whether an object says that the host is ready."""
+    return isinstance(obj, NftElement) and obj.set == READY
 
 
 def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:

@@ -153,7 +153,7 @@ class Echoes(Protocol):
         ...
 
     def heard(self) -> set[str]:
-        """Return who has answered since the last call, all that have come until now; never blocks."""
+        """Return who has answered since the last call that it is ready, as far as answers have come; never blocks."""
         ...
 
     def close(self) -> None:
@@ -187,6 +187,10 @@ class Kernel(Protocol):
 
     def underlay(self, vtep: str) -> Underlay | None:
         """Return the device that holds the VTEP address, or None while there is none."""
+        ...
+
+    def has_carrier(self, ifname: str) -> bool:
+        """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
         ...
 
     def echoes(self, source: str) -> Echoes:

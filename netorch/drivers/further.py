@@ -92,6 +92,10 @@ class FurtherNamespaces:
         """Return how the sessions of the outside's routing daemon are."""
         return self._bird.sessions() if self._bird is not None else ()
 
+    def has_carrier(self, ifname: str) -> bool:
+        """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
+        return OUTSIDE in self._rtnl and self._rtnl[OUTSIDE].has_carrier(ifname)
+
     def _drivers(self, label: str, fd: int) -> Sequence[Driver]:
         rtnl = self._rtnl[label] = Rtnl(label, self._spaces)
         nft = self._nft[label] = Nft(label, fd)

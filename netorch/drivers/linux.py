@@ -62,6 +62,10 @@ class LinuxKernel(Composition):
         """Return the device that holds the VTEP address, or None; from now on changes of it are events."""
         return self._underlay.find(vtep)
 
+    def has_carrier(self, ifname: str) -> bool:
+        """Return whether a device in the outside is there, up, and connected to something. Raises KernelError."""
+        return self._further.has_carrier(ifname)
+
     def echoes(self, source: str) -> RawEchoes:
         """Return a socket for echoes in the underlay namespace. Raises KernelError."""
         return RawEchoes(self._spaces.fds[UNDERLAY], source)

@@ -37,6 +37,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     counters: dict[str, int] = {}  # dropped packets by reason
     table_percent: int = 0  # how full the connection table is, where it is more than half
     refused: tuple[int, ...] = ()  # VNIs of the VPCs that hold so much of it that they may begin no connection
+    not_ready: str = ""  # why it, an edge, is not fit to carry packets
     silent: tuple[str, ...] = ()  # VTEPs of edges of its VPCs that do not answer it
     foreign: tuple[str, ...] = ()  # what is not netorch's in its own namespace
     violated_at: float = 0.0  # when a packet was last counted that no host may have sent, seconds since 1970

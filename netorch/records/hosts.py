@@ -7,7 +7,8 @@ import contextlib
 import msgspec
 
 from netorch.errors import UnreadableRecord
-from netorch.model.eni import Host
+from netorch.model.eni import Host, Role
+from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.records.errors import not_found
@@ -22,6 +23,15 @@ class HostState(msgspec.Struct, kw_only=True):
     live: bool = False
     draining: bool = False
     placements: int = 0
+
+
+def readiness(host: Host, status: AgentStatus | None) -> str:
+    """Return whether an edge is fit to carry packets, as its agent said last, and why not; nothing for a hypervisor."""
+    if host.role is not Role.EDGE:
+        return ""
+    if status is None:
+        return "not known"
+    return f"not ready: {status.not_ready}" if status.not_ready else "ready"
 
 
 def read_host(store: Store, name: str) -> HostState:

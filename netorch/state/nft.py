@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from netorch.model.drop_reason import SUPPRESSED
-from netorch.state.base import HOST_SLICE, OVERLAY, UNDERLAY, KernelObject, Key, OnDevice
+from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key, OnDevice
 from netorch.state.foreign import ForeignTable
 from netorch.state.names import INLET, vni_of_chain
 from netorch.state.order import Order
@@ -19,9 +19,13 @@ BORDER: Final = "border-"  # names of chains that lead to other chains of their 
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that may begin no connection now. Its elements expire, so it is no part of what a kernel is to hold.
 OVER_ALLOWANCE: Final = "over_allowance"
-UNREADY: Final = "unready"  # the set of the host's own VTEP while it is not to answer echoes
+READY: Final = "ready"  # the set of the host's own VTEP while the host, an edge, is fit to carry packets
 ROUTERS: Final = "routers"  # the set of the router that may speak BGP and BFD to an edge
-HOST_SETS: Final = frozenset({UNREADY, ROUTERS})  # whose elements are objects, though of no VPC
+HOST_SETS: Final = frozenset({READY, ROUTERS})  # whose elements are objects, though of no VPC
+
+# ICMP identifiers of probes: that of a request, and that which a ready host's table puts in its place before the kernel answers.
+PROBE_ID: Final = 0x4E50
+READY_ID: Final = 0x4E52
 
 # NFLOG groups that dropped packets are logged to, one listener each. Numbers nobody else is likely to use: "NT" and the next.
 FLOW_LOG_GROUP: Final = 0x4E54  # the agent's
@@ -187,11 +191,6 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
     def text(self) -> str:
         value = f" : {self.value}" if self.value else ""
         return f"nft element {self.family} {self.set} {{ {' . '.join(self.items)}{value} }} in {self.netns}"
-
-
-def unready(vtep: str) -> NftElement:
-    """Return the element by which a host answers no echo at its VTEP, so that others take it for silent."""
-    return NftElement(netns=UNDERLAY, family="ip", set=UNREADY, items=(vtep,))
 
 
 def freed_zone(obj: KernelObject) -> int:

@@ -1,28 +1,27 @@
-"""An edge fails, and comes back: hypervisors find it out by themselves, whatever the store and the edge's agent do.
-
-hv2 and hv3 stand for the edges of a pair, hv1 for a hypervisor.
-"""
+"""An edge fails, and comes back: hypervisors find it out by themselves, whatever the store and the edge's agent do."""
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 from pyroute2 import IPRoute
 
-from netorch.drivers import netns
+from edges import readiness
+from netorch.drivers.probe.echo import Probe, ask
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.state.l2 import Fdb
-from netorch.state.nft import NFT_KINDS, unready
-from netorch.state.op import Create, Delete
-from tests.rig.seats import gateway_of, seat_gateway
-from tests.rig.world import World, wait_for
+from netorch.state.nft import NFT_KINDS
+from tests.rig.outskirts import BORDER, EDGES, Outskirts, within
+from tests.rig.seats import gateway_of
+from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
-VNI = 20000
-EDGES = {"hv2": "192.0.2.12", "hv3": "192.0.2.13"}
 CLOUD = """
 vpcs:
 - name: acme
@@ -32,80 +31,151 @@ vpcs:
   instances:
   - {name: a, host: hv1, address: 10.44.12.4}
 """
+GATEWAY = gateway_of(20000)
+SOMEBODY_ELSES = "table inet filter {\n chain input {\n type filter hook input priority 0; policy accept;\n }\n}"
 
 
 @pytest.fixture
-def cloud(world: World) -> World:
-    """A VPC on hv1 with a gateway on the other hosts."""
-    world.start_agents()
-    world.apply(CLOUD)
-    seat_gateway(world.store, VNI, EDGES)
-    world.settle()
-    return world
+def cloud(tmp_path: Path) -> Iterator[Outskirts]:
+    """A VPC on hv1 with a gateway on a pair of edges, both of which are ready."""
+    found = Outskirts(tmp_path)
+    try:
+        found.world.start_agents()
+        found.world.apply(CLOUD)
+        found.seat("acme")
+        found.world.settle()
+        for edge in EDGES:
+            wait_for(partial(is_ready, found, edge), f"{edge} to be ready")
+        wait_for(lambda: sends_to(found), "hv1 to send to an edge")
+        yield found
+    finally:
+        found.close()
 
 
-def sends_to(world: World) -> str:
+def sends_to(cloud: Outskirts) -> str:
     """Return the VTEP that hv1's kernel sends the gateway's packets to."""
-    found = world.reader("hv1").dump(frozenset({Fdb.kind})).values()
-    return next((obj.dst for obj in found if isinstance(obj, Fdb) and obj.lladdr == gateway_mac(gateway_of(VNI))), "")
+    found = cloud.world.reader("hv1").dump(frozenset({Fdb.kind})).values()
+    return next((obj.dst for obj in found if isinstance(obj, Fdb) and obj.lladdr == gateway_mac(GATEWAY)), "")
 
 
-def edge_at(vtep: str) -> str:
-    return next(name for name, known in EDGES.items() if known == vtep)
+def is_ready(cloud: Outskirts, edge: str) -> bool:
+    """Return whether an edge's kernel says that it is ready."""
+    return readiness.ready(cloud.world.hosts[edge].vtep).key in cloud.world.reader(edge).dump(NFT_KINDS)
 
 
-def set_link(world: World, host: str, state: str) -> None:
-    """Take a host's cable to the underlay down, or up again, at its other end."""
-    spine = netns.find("spine")
-    with netns.inside(spine), IPRoute() as ipr:
-        index = ipr.link_lookup(ifname=f"to-{host}")[0]
-        ipr.link("set", index=index, state=state)
-        if state == "up":
-            ipr.route("replace", dst=f"{world.hosts[host].vtep}/32", oif=index, scope=253)
-    os.close(spine)
+def edge_at(cloud: Outskirts, vtep: str) -> str:
+    return next(edge for edge in EDGES if cloud.world.hosts[edge].vtep == vtep)
 
 
-def test_a_dead_edge_is_left_and_taken_again(cloud: World) -> None:
-    first = sends_to(cloud)
-    set_link(cloud, edge_at(first), "down")
+def wait_for_switch(cloud: Outskirts, first: str) -> str:
+    """Wait until hv1 sends to another edge than the first one; return its VTEP."""
     wait_for(lambda: sends_to(cloud) not in ("", first), "hv1 to send to the other edge")
-    set_link(cloud, edge_at(first), "up")
+    return sends_to(cloud)
+
+
+def wait_for_return(cloud: Outskirts, first: str) -> None:
     wait_for(lambda: sends_to(cloud) == first, "hv1 to send to the first edge again")
 
 
-def test_an_edge_is_left_while_the_store_and_the_edges_own_agent_are_away(cloud: World) -> None:
-    first = sends_to(cloud)
-    for edge in EDGES:
-        cloud.stop_agent(edge)  # its kernel answers
-    shutil.rmtree(cloud.store_path.parent)
-    before = cloud.agent("hv1").probes._round_at
-    wait_for(lambda: cloud.agent("hv1").probes._round_at > before + 3, "some rounds")
-    assert sends_to(cloud) == first
-    set_link(cloud, edge_at(first), "down")
-    wait_for(lambda: sends_to(cloud) not in ("", first), "hv1 to send to the other edge")
-
-
-def test_an_edge_that_is_not_ready_is_left(cloud: World) -> None:
-    first = sends_to(cloud)
-    edge = edge_at(first)
-    cloud.stop_agent(edge)
-    element = unready(first)
-    assert cloud.reader(edge).dump(NFT_KINDS)
-    assert cloud.reader(edge).apply([Create(element)]) == []
-    wait_for(lambda: sends_to(cloud) not in ("", first), "hv1 to send to the other edge")
-    assert cloud.reader(edge).apply([Delete(element)]) == []
-    wait_for(lambda: sends_to(cloud) == first, "hv1 to send to the first edge again")
-
-
-def test_a_hypervisors_agent_that_was_away_stays_with_the_edge_that_lives(cloud: World) -> None:
-    first = sends_to(cloud)
-    set_link(cloud, edge_at(first), "down")
-    wait_for(lambda: sends_to(cloud) not in ("", first), "hv1 to send to the other edge")
-    other = sends_to(cloud)
-    cloud.stop_agent("hv1")
-    cloud.start_agents("hv1")
-    agent = cloud.agent("hv1")
+def pass_rounds(cloud: Outskirts) -> None:
+    """Wait for more rounds of hv1's probes than it takes to leave an edge."""
+    agent = cloud.world.agent("hv1")
     rounds = agent.probes._round_at
     wait_for(lambda: agent.probes._round_at > rounds + 3, "some rounds")
-    assert agent.reconciler.writes == 0
+
+
+def set_link(cloud: Outskirts, host: str, state: str) -> None:
+    """Take a host's cable to the underlay down, or up again, at its other end."""
+    with cloud.rtnl("spine") as ipr:
+        index = _set(ipr, f"to-{host}", state)
+        if state == "up":
+            ipr.route("replace", dst=f"{cloud.world.hosts[host].vtep}/32", oif=index, scope=253)
+
+
+def set_uplink(cloud: Outskirts, edge: str, state: str) -> None:
+    """Take an edge's cable to the border down, or up again, at the border."""
+    with cloud.rtnl(BORDER) as ipr:
+        _set(ipr, f"to-{edge}", state)
+
+
+def _set(ipr: IPRoute, ifname: str, state: str) -> int:
+    index: int = ipr.link_lookup(ifname=ifname)[0]
+    ipr.link("set", index=index, state=state)
+    return index
+
+
+def nft(place: str, text: str) -> None:
+    with within(place):
+        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+
+def test_a_dead_edge_is_left_and_taken_again(cloud: Outskirts) -> None:
+    first = sends_to(cloud)
+    set_link(cloud, edge_at(cloud, first), "down")
+    wait_for_switch(cloud, first)
+    set_link(cloud, edge_at(cloud, first), "up")
+    wait_for_return(cloud, first)
+
+
+def test_an_edge_is_left_while_the_store_and_the_edges_own_agent_are_away(cloud: Outskirts) -> None:
+    first = sends_to(cloud)
+    for edge in EDGES:
+        cloud.world.stop_agent(edge)  # its kernel answers
+    shutil.rmtree(cloud.world.store_path.parent)
+    pass_rounds(cloud)
+    assert sends_to(cloud) == first
+    set_link(cloud, edge_at(cloud, first), "down")
+    wait_for_switch(cloud, first)
+
+
+def test_an_edge_whose_uplink_has_no_carrier_is_left_and_taken_again(cloud: Outskirts) -> None:
+    first = sends_to(cloud)
+    edge = edge_at(cloud, first)
+    set_uplink(cloud, edge, "down")
+    wait_for_switch(cloud, first)
+    wait_for(
+        lambda: cloud.world.inventory().agents[edge].not_ready == "uplink out0 has no carrier",
+        "the edge to say why it is not ready",
+    )
+    set_uplink(cloud, edge, "up")
+    wait_for_return(cloud, first)
+    wait_for(lambda: not cloud.world.inventory().agents[edge].not_ready, "the edge to say that it is ready")
+
+
+def test_an_edge_that_has_nothing_but_its_kernel_is_left_until_its_agent_has_done_all(cloud: Outskirts) -> None:
+    first = sends_to(cloud)
+    edge = edge_at(cloud, first)
+    cloud.world.stop_agent(edge)
+    pass_rounds(cloud)
+    assert sends_to(cloud) == first
+    nft(edge, f"flush ruleset\n{SOMEBODY_ELSES}")
+    assert ask([Probe(netns="hv1", destination=first)])[0].ok
+    wait_for_switch(cloud, first)
+    cloud.world.start_agents(edge)
+    wait_for_return(cloud, first)
+
+
+def test_a_killed_agent_leaves_its_edge_ready_and_the_next_one_writes_nothing(cloud: Outskirts) -> None:
+    first = sends_to(cloud)
+    edge = edge_at(cloud, first)
+    cloud.world.stop_agent(edge)
+    process = cloud.world.start_process(edge)
+    wait_for(lambda: cloud.world.inventory().agents[edge].pid == process.pid, "the agent to report")
+    process.kill()
+    pass_rounds(cloud)
+    assert sends_to(cloud) == first
+    cloud.world.start_agents(edge)
+    cloud.world.settle()
+    assert cloud.world.agent(edge).reconciler.writes == 0
+    assert sends_to(cloud) == first
+
+
+def test_a_hypervisors_agent_that_was_away_stays_with_the_edge_that_lives(cloud: Outskirts) -> None:
+    first = sends_to(cloud)
+    set_link(cloud, edge_at(cloud, first), "down")
+    other = wait_for_switch(cloud, first)
+    cloud.world.stop_agent("hv1")
+    cloud.world.start_agents("hv1")
+    pass_rounds(cloud)
+    assert cloud.world.agent("hv1").reconciler.writes == 0
     assert sends_to(cloud) == other

@@ -1,6 +1,6 @@
 """Probes: the host asks the edges that carry gateways of its VPCs whether they live, and sends to others when they do not.
 
-Nothing of this is in the store, and no daemon of an edge takes part: its kernel answers, as long as it is fit (`unready`,
+Nothing of this is in the store, and no daemon of an edge takes part: its kernel answers, and says whether it is ready (`ready`,
 policy.underlay). The store being away changes nothing. While no gateway is known nothing is sent.
 """
 

@@ -14,6 +14,7 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.report import COUNT_EVERY_S, LEASE_RENEW_S, StatusPublisher
 from netorch.agent.tasks.allowance import Allowance
 from netorch.agent.tasks.base import Task, Turn
+from netorch.agent.tasks.readiness import Readiness
 from netorch.compiler.base import Phase
 from netorch.drivers.base import Kernel
 from netorch.errors import KernelError, StoreError
@@ -42,6 +43,7 @@ class Status(Task):
         publisher: StatusPublisher,
         allowance: Allowance,
         seats: Seats,
+        readiness: Readiness,
         trouble: Callable[[], str],
     ) -> None:
         self._host_name = host_name
@@ -50,6 +52,7 @@ class Status(Task):
         self._publisher = publisher
         self._allowance = allowance
         self._seats = seats
+        self._readiness = readiness
         self._trouble = trouble
         self.count_at = 0.0  # when packets are counted next
         self._counters: dict[str, int] = {}
@@ -146,6 +149,7 @@ class Status(Task):
             table_percent=self._allowance.percent,
             refused=self._allowance.vnis,
             violated_at=self._violated_at,
+            not_ready=self._readiness.why,
             silent=tuple(sorted(self._seats.silent)),
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
             border=self._kernel.border_sessions(),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from netorch.control.actions.hosts import HostInfo
 
-COLUMNS = Columns(("name", "role", "underlay", "pair", "live", "interfaces", "gateways"), ("uplink", "tags"))
+COLUMNS = Columns(("name", "role", "underlay", "pair", "live", "interfaces", "gateways"), ("uplink", "readiness", "tags"))
 
 UPLINK = "DEVICE,ADDRESS/LENGTH,GATEWAY"
 
@@ -37,13 +37,15 @@ def row(info: HostInfo) -> dict[str, Any]:
         "live": info.live,
         "interfaces": info.interfaces,
         "gateways": info.gateways,
+        "readiness": info.readiness,
     }
 
 
 def _rows(session: Session, _vpc: str | None, _output: str) -> list[dict[str, Any]]:
     from netorch.control.actions.hosts import describe_hosts
 
-    return [row(info) for info in describe_hosts(session.inventory().hosts)]
+    inventory = session.inventory()
+    return [row(info) for info in describe_hosts(inventory.hosts, inventory.agents)]
 
 
 def _show(session: Session, names: Sequence[str], output: str) -> None:

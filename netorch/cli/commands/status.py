@@ -36,6 +36,8 @@ def command(context: click.Context, session: Session, output: str) -> None:
     print_table(COLUMNS, [[str(value) for value in _row(host).values()] for host in health.hosts])
     _show_drops(health)
     for host in health.hosts:
+        if host.readiness == "ready":  # of others a problem says why
+            click.echo(f"host {host.name}: is ready to carry packets")
         if host.table_percent:
             click.echo(f"host {host.name}: its connection table is {host.table_percent} % full")
         for border in host.border:

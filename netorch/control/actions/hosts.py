@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from netorch.control.base import checks, pairs
@@ -13,12 +15,13 @@ from netorch.model.check.outside import KnownHost
 from netorch.model.eni import Host, Role, Uplink
 from netorch.model.outside.uplink import parse_uplink, violation_of, violation_of_edge
 from netorch.model.rules import Violation
+from netorch.model.status import AgentStatus
 from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import in_use, invalid, not_found
-from netorch.records.hosts import HostState, read_hosts, read_loaded
+from netorch.records.hosts import HostState, read_hosts, read_loaded, readiness
 from netorch.store.base import Store
 
 
@@ -29,6 +32,7 @@ class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
     live: bool  # its agent holds its lease
     interfaces: int  # how many it is to carry
     gateways: int  # likewise
+    readiness: str = ""  # of an edge: whether it is fit to carry packets, as its agent said last
 
 
 def create_host(
@@ -159,25 +163,27 @@ def _forget_status(store: Store, name: str) -> None:
         writes.commit(store)
 
 
-def describe_hosts(states: dict[str, HostState]) -> list[HostInfo]:
-    """Return all hosts by name."""
-    return [_info(state) for _, state in sorted(states.items())]
+def describe_hosts(states: dict[str, HostState], agents: Mapping[str, AgentStatus]) -> list[HostInfo]:
+    """Return all hosts by name; `agents` has what their agents have said."""
+    return [_info(state, agents.get(name)) for name, state in sorted(states.items())]
 
 
-def _info(state: HostState) -> HostInfo:
+def _info(state: HostState, said: AgentStatus | None) -> HostInfo:
     is_edge = state.host.role is Role.EDGE  # what an edge carries are gateways
     return HostInfo(
         host=state.host,
         live=state.live,
         interfaces=0 if is_edge else state.placements,
         gateways=state.placements if is_edge else 0,
+        readiness=readiness(state.host, said),
     )
 
 
 def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
     """Return one host. Raises ApiError, UnreadableRecord."""
     del caller
-    return _info(read_loaded(store, name))
+    said = store.get(keys.agent_status(name))
+    return _info(read_loaded(store, name), decode(said, AgentStatus) if said is not None else None)
 
 
 def place_on(writes: Writes, state: HostState) -> None:

@@ -11,7 +11,7 @@ from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Instance, Role
 from netorch.model.ids import vni_of
 from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
-from netorch.records.hosts import HostState
+from netorch.records.hosts import HostState, readiness
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.public import wrong_addresses
 from netorch.state.owner import overlay_netns
@@ -26,6 +26,7 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     underlay: str
     mtu: int  # of the underlay, in bytes; 0: not said yet
+    readiness: str  # of an edge: "ready", "not ready: ..." or "not known"
     agent: str  # "running 3m", "silent" or "never seen"
     vpcs: int  # that its interfaces are in
     interfaces: int  # that it is to carry
@@ -75,6 +76,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         name=name,
         underlay=state.host.underlay,
         mtu=inventory.mtus.get(name, 0),
+        readiness=readiness(state.host, said),
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
         vpcs=len(carried),
         interfaces=0 if state.host.role is Role.EDGE else state.placements,  # an edge carries gateways
@@ -134,6 +136,8 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
             why = f" ({session.reason})" if session.reason else ""
             said = f"its BGP session with {session.router} is {session.state}{why}, so nothing from outside arrives there"
             yield f"{said}; see docs/design/bgp.md"
+    if status.not_ready:
+        yield f"this edge is not ready, so hypervisors send to others of its pair: {status.not_ready}"
     if status.foreign:
         held = f"its namespace {overlay_netns(name)}, which is netorch's alone, holds {', '.join(status.foreign)}"
         yield f"{held}; netorch does not touch it, but it may affect packets: remove it"

@@ -23,8 +23,9 @@ from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
 from netorch.model.status import ESTABLISHED, BorderSession
-from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
+from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.bgp import BgpPeer
+from netorch.state.link import AdminUp, Uplink
 from netorch.state.op import Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)
@@ -49,6 +50,7 @@ class FakeKernel(Composition):
         self.host = host = FakeHost(objects)
         self.tracker = tracker = FakeTracker(host)
         self.silent: set[str] = set()  # VTEPs that do not answer echoes
+        self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
         self.kept: dict[str, str] = {}  # what `left_alone` returns
@@ -102,8 +104,14 @@ class FakeKernel(Composition):
         """Return the device that holds the VTEP address, or None."""
         return self.everywhere if self.underlays is None else self.underlays.get(vtep)
 
+    def has_carrier(self, ifname: str) -> bool:
+        """Return whether an uplink is there, up, and not in `unplugged`."""
+        return {Uplink(ifname=ifname).key, AdminUp(netns=OUTSIDE, ifname=ifname).key} <= self.objects.keys() and (
+            ifname not in self.unplugged
+        )
+
     def echoes(self, source: str) -> FakeEchoes:
-        """Return echoes that everybody answers who is not silent. Raises KernelError when no device has the address."""
+        """Return echoes that everybody answers, ready, who is not silent. Raises KernelError when no device has the address."""
         if self.underlay(source) is None:
             raise KernelError(f"send echoes from {source}", errno.EADDRNOTAVAIL)
         return FakeEchoes(self.silent, self.probed)

@@ -1,7 +1,9 @@
 """ICMP echoes from a host's VTEP to many others at once, answered by their kernels: how edges are watched.
 
-A raw socket hears the answers to everybody's echoes in the namespace, hence the identifier. Echoes have the DSCP of network
-control (RFC 4594), so that a congested underlay drops other packets first.
+An answer counts that has the identifier which only a ready host's table puts there (policy.underlay). One with the identifier of
+the request comes from a kernel that is there, but not ready. A raw socket hears the answers to everybody's echoes in the
+namespace, hence a token in each echo. Echoes have the DSCP of network control (RFC 4594), so that a congested underlay drops
+other packets first.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from typing import Final
 from netorch.drivers.netns import inside
 from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REQUEST_V4, checksum
 from netorch.errors import KernelError
+from netorch.state.nft import PROBE_ID, READY_ID
 
 _ECHO: Final = struct.Struct("!BBHHH")
 _SOL_RAW, _ICMP_FILTER = 255, 1  # linux/socket.h, linux/icmp.h: a mask of the types that are not heard
 _CONTROL: Final = 48 << 2  # CS6, in IPv4's type of service
+_TOKEN: Final = 8  # bytes, behind the header
 _RECENT: Final = 4  # rounds: what answers an older one says nothing of now
 
 
@@ -28,7 +32,7 @@ class RawEchoes:
 
     def __init__(self, netns_fd: int, source: str) -> None:
         """Open a socket in a namespace, with an address of that. Raises KernelError."""
-        self._identifier = secrets.randbits(16)
+        self._token = secrets.token_bytes(_TOKEN)
         self._round = 0
         try:
             with inside(netns_fd):
@@ -46,14 +50,14 @@ class RawEchoes:
     def send(self, vteps: Iterable[str]) -> None:
         """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
         self._round = self._round + 1 & 0xFFFF
-        sums = _ECHO.pack(ECHO_REQUEST_V4, 0, 0, self._identifier, self._round)
-        echo = _ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), self._identifier, self._round)
+        sums = _ECHO.pack(ECHO_REQUEST_V4, 0, 0, PROBE_ID, self._round) + self._token
+        echo = _ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), PROBE_ID, self._round) + self._token
         for vtep in vteps:
             with suppress(OSError):
                 self._socket.sendto(echo, (vtep, 0))
 
     def heard(self) -> set[str]:
-        """Return who has answered since the last call."""
+        """Return who has answered since the last call that it is ready."""
         found: set[str] = set()
         while True:
             try:
@@ -66,11 +70,11 @@ class RawEchoes:
                 found.add(source)
 
     def _is_answer(self, icmp: bytes) -> bool:
-        if len(icmp) < _ECHO.size:
+        if icmp[_ECHO.size :] != self._token:
             return False
         numbers: tuple[int, ...] = _ECHO.unpack_from(icmp)
         kind, _, _, identifier, sequence = numbers
-        return kind == ECHO_REPLY_V4 and identifier == self._identifier and (self._round - sequence & 0xFFFF) < _RECENT
+        return kind == ECHO_REPLY_V4 and identifier == READY_ID and (self._round - sequence & 0xFFFF) < _RECENT
 
     def close(self) -> None:
         """Close the socket."""

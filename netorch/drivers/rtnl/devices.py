@@ -17,6 +17,7 @@ from netorch.drivers.netlink import attrs, each_attr, u32
 from netorch.drivers.rtnl.encode import DELETED_GROUP
 from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
 from netorch.drivers.rtnl.uapi import (
+    IFF_LOWER_UP,
     IFF_UP,
     IFLA,
     IFLA_INET,
@@ -125,6 +126,12 @@ class Place(msgspec.Struct, kw_only=True):
         """Forget a device that is gone."""
         self.names.pop(index, None)
         self.uplinks.discard(ifname)
+
+
+def has_carrier(body: bytes) -> bool:
+    """Return whether the device of a NEWLINK message is up and connected to something."""
+    flags: int = _IFINFO.unpack_from(body)[3]
+    return bool(flags & IFF_LOWER_UP)
 
 
 def device(body: bytes) -> Device:

@@ -15,13 +15,14 @@ from typing import Final
 from netorch.drivers import ethtool, foreign
 from netorch.drivers.base import KernelEvent
 from netorch.drivers.netlink import Channel
-from netorch.drivers.rtnl import decode, encode, settings
+from netorch.drivers.rtnl import decode, devices, encode, settings
 from netorch.drivers.rtnl.devices import Place
 from netorch.drivers.rtnl.dump import read_all, read_devices
 from netorch.drivers.rtnl.entries import Entries
 from netorch.drivers.rtnl.links import Links
 from netorch.drivers.rtnl.monitor import Monitor
 from netorch.drivers.rtnl.port import index_in
+from netorch.drivers.rtnl.uapi import RTM
 from netorch.drivers.spaces import FarEnds, Spaces
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key
@@ -105,6 +106,14 @@ class Rtnl:
     def left_alone(self, ifname: str) -> str:
         """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
         return self._ports.left_alone(ifname)
+
+    def has_carrier(self, ifname: str) -> bool:
+        """Return whether a device is there, up, and connected to something. Raises KernelError."""
+        try:
+            body = self._channel.get(RTM.GETLINK, encode.get_link(ifname))
+        except OSError as error:
+            raise KernelError(f"look at {ifname}", error.errno or 0, str(error)) from error
+        return body is not None and devices.has_carrier(body)
 
     def empty(self) -> None:
         """Give back uplinks and delete cables, before the namespace goes: the kernel would do so later, and lose uplinks.

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from edges import readiness
 from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Seen
 from netorch.drivers.fake.kernel import FakeKernel
@@ -35,7 +36,7 @@ from netorch.state.link import (
     Vxlan,
 )
 from netorch.state.netns import Namespace
-from netorch.state.nft import NftElement, NftTable, PortChain, unready
+from netorch.state.nft import NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import altname, netns_name, overlay_netns
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
@@ -83,7 +84,7 @@ ELEMENTS = (
     nftgen.member("192.0.2.12", VNI),
     nftgen.speaker("192.0.2.12", VNI),
     nftgen.speaker("192.0.2.13", VNI, OUTSIDE_CHAIN.name),
-    unready("192.0.2.11"),
+    readiness.ready("192.0.2.11"),
 )
 CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 ZONE = chains.element("zone", "vx5000", value="0x7")

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from edges.bgp import Bgp
+from edges.readiness import ready
 from netorch.compiler.base import HostView
 from netorch.compiler.registry import compile_host
 from netorch.drivers.base import Gone
@@ -91,7 +92,8 @@ def test_an_edge_that_starts_announces_last(pair: Pair) -> None:
     pair.world.settle(3)
     ops = pair.world.kernels["e1"].applied
     first = next(place for place, op in enumerate(ops) if isinstance(op.obj, Announcement))
-    assert all(op.obj.vni == BORDER_SLICE for op in ops[first:])
+    assert all(op.obj.vni == BORDER_SLICE for op in ops[first:-1])
+    assert ops[-1].obj == ready(EDGES["e1"])
     assert {op.obj.vni for op in ops[:first]} >= {0, vpc.vni}
 
 

@@ -1,90 +1,219 @@
-"""When an edge's kernel answers the probes of hypervisors."""
+"""When an edge says that it is fit to carry packets: the decision, and how it gets into the kernel and out of it."""
 
 from __future__ import annotations
 
 import errno
 
+import msgspec
 import pytest
 
-from netorch.state.base import OUTSIDE, link_key
-from netorch.state.link import CableEnd
-from netorch.state.nft import UNREADY, NftElement, NftTable, unready
+from edges.readiness import ready
+from netorch.agent.tasks.readiness import Facts, why_not_ready
+from netorch.drivers.base import Lost
+from netorch.drivers.fake.kernel import FakeKernel
+from netorch.model.eni import Host, Role
+from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.state.base import UNDERLAY
+from netorch.state.l3 import Route
+from netorch.state.nft import NftElement, NftTable
 from netorch.state.op import Create, Delete
-from tests.unit.edges.pair import UPLINK, Pair
+from netorch.state.tc import Clsact
+from tests.unit.edges.pair import EDGES, UPLINK, Pair, gateway_of
+
+E1 = ready(EDGES["e1"])
+FIT = Facts(uplink="eth1", carrier=True)
 
 
-def is_silent(pair: Pair, edge: str) -> bool:
-    objects = pair.world.kernels[edge].objects.values()
-    return any(isinstance(obj, NftElement) and obj.set == UNREADY for obj in objects)
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        (FIT, ""),
+        (msgspec.structs.replace(FIT, ready=True), ""),
+        (msgspec.structs.replace(FIT, uplink="", carrier=False), "it has no uplink; give it one: netorch host update"),
+        (msgspec.structs.replace(FIT, carrier=False), "uplink eth1 has no carrier"),
+        (msgspec.structs.replace(FIT, ready=True, carrier=False), "uplink eth1 has no carrier"),
+        (msgspec.structs.replace(FIT, ready=True, trouble="no route"), "no route"),
+        (msgspec.structs.replace(FIT, carrier=False, trouble="no device eth1"), "no device eth1"),
+        (msgspec.structs.replace(FIT, unapplied=(7,)), "1 VPC(s) are not applied yet: VNI 7"),
+        (msgspec.structs.replace(FIT, unapplied=(7, 8, 9, 10)), "4 VPC(s) are not applied yet: VNI 7, 8, 9, ..."),
+        (msgspec.structs.replace(FIT, ready=True, unapplied=(7,)), ""),
+    ],
+)
+def test_an_edge_is_ready_when_all_is_there_and_stays_so_while_a_vpc_comes(facts: Facts, why: str) -> None:
+    assert why_not_ready(facts) == why
 
 
-def reboot(pair: Pair, edge: str) -> None:
-    """Let an edge begin with an empty kernel; its agent has not started yet."""
-    pair.world.kill(edge)
-    pair.world.kernels[edge].close()
-    pair.world.kernels[edge] = pair.kernel()
+def says(pair: Pair, edge: str = "e1") -> bool:
+    """Return whether an edge's kernel says that it is ready."""
+    return ready(EDGES[edge]).key in pair.world.kernels[edge].objects
 
 
-def test_an_edge_that_boots_keeps_silent_until_it_has_its_gateways(pair: Pair) -> None:
-    vpc, _ = pair.vpc("a")
-    pair.associate(vpc, "198.51.100.5", "10.0.0.4")
-    pair.world.settle(3)
-    reboot(pair, "e1")
-    pair.world.start("e1")
-    pair.world.settle(3)
-    ops = pair.world.new_ops("e1")
-    (came,) = (n for n, op in enumerate(ops) if isinstance(op, Create) and getattr(op.obj, "set", "") == UNREADY)
-    (gone,) = (n for n, op in enumerate(ops) if isinstance(op, Delete) and getattr(op.obj, "set", "") == UNREADY)
-    table = next(n for n, op in enumerate(ops) if isinstance(op.obj, NftTable) and op.obj.netns == "underlay")
-    cables = [n for n, op in enumerate(ops) if isinstance(op.obj, CableEnd)]
-    assert table < came < min(cables)
-    assert gone == len(ops) - 1
-    pair.world.assert_settled()
+def boot(pair: Pair) -> FakeKernel:
+    """Give the first edge an empty kernel; return it."""
+    fresh = pair.kernel()
+    fresh.identity = pair.world.kernels["e1"].identity
+    pair.world.kernels["e1"] = fresh
+    return fresh
 
 
-@pytest.mark.parametrize("edge", ["e1", "hv1"])
-def test_who_is_at_work_answers_whatever_comes(pair: Pair, edge: str) -> None:
-    pair.world.settle(3)
-    pair.world.new_ops(edge)
+def status(pair: Pair, edge: str = "e1") -> AgentStatus:
+    found = pair.world.store.get(keys.agent_status(edge))
+    assert found is not None
+    return msgspec.json.decode(found.value, type=AgentStatus)
+
+
+def test_the_word_comes_behind_everything_else_and_a_hypervisor_says_nothing(pair: Pair) -> None:
     pair.vpc("a")
     pair.world.settle(3)
-    pair.world.start(edge)
+    assert says(pair)
+    assert says(pair, "e2")
+    pair.world.start("e1", None)
+    pair.world.assert_settled()
+    assert not any(isinstance(obj, NftElement) and obj.set == E1.set for obj in pair.world.kernels["hv1"].objects.values())
+    assert status(pair).not_ready == status(pair, "hv1").not_ready == ""
+
+
+def test_a_new_edge_says_nothing_until_its_vpcs_are_applied(pair: Pair) -> None:
+    vpc, _ = pair.vpc("a")
+    pair.world.kill("e1")
+    kernel = boot(pair)
+    kernel.fail_next(Clsact.kind, errno.ENOMEM, 50)
+    pair.world.start("e1")
+    pair.world.settle(2)
+    assert not says(pair)
+    assert status(pair).not_ready == f"1 VPC(s) are not applied yet: VNI {vpc.vni}"
+    kernel.host.failures.clear()
+    pair.world.settle(40)
+    assert says(pair)
+    last = kernel.applied[-1]
+    assert last.obj == E1
+    assert isinstance(last, Create)
+
+
+def test_a_record_that_cannot_be_compiled_keeps_no_edge_from_carrying_others(pair: Pair) -> None:
+    vpc, _ = pair.vpc("a")
+    pair.vpc("b", "10.9.0.0/16")
+    pair.world.put(keys.vpc(vpc.vni), b"{}")
+    pair.world.kill("e1")
+    boot(pair)
+    pair.world.start("e1")
     pair.world.settle(3)
-    assert not [op for op in pair.world.new_ops(edge) if getattr(op.obj, "set", "") == UNREADY]
+    assert vpc.vni in pair.world.agents["e1"].reconciler.problems
+    assert says(pair)
 
 
-def test_an_agent_finishes_what_an_earlier_one_has_begun(pair: Pair) -> None:
+def test_a_vpc_that_comes_later_and_is_refused_leaves_the_edge_ready(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    pair.world.kernels["e1"].fail_next(Clsact.kind, errno.ENOMEM, 50)
+    pair.vpc("b", "10.9.0.0/16")
+    pair.world.settle(2)
+    assert pair.world.agents["e1"].reconciler.problems
+    assert says(pair)
+
+
+def test_an_uplink_without_carrier_takes_the_word_back_at_once_and_nothing_else(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    kernel, agent = pair.world.kernels["e1"], pair.world.agents["e1"]
+    pair.world.new_ops("e1")
+    kernel.unplugged.add(UPLINK.device)
+    agent.turn()
+    assert agent._next_deadline() <= pair.world.clock.now  # decided, and the next turn follows
+    agent.turn()
+    assert pair.world.new_ops("e1") == [Delete(E1)]
+    pair.world.clock.now += 1.1
+    agent.turn()
+    assert status(pair).not_ready == "uplink eth1 has no carrier"
+    kernel.unplugged.clear()
+    agent.turn()
+    agent.turn()
+    assert pair.world.new_ops("e1") == [Create(E1)]
+
+
+def test_what_cannot_be_applied_on_the_host_takes_the_word_back(pair: Pair) -> None:
     pair.vpc("a")
     pair.world.settle(3)
     kernel = pair.world.kernels["e1"]
-    kernel.disturb(Create(unready("192.0.2.21")))
-    pair.world.start("e1")
+    default = next(
+        obj for obj in kernel.objects.values() if isinstance(obj, Route) and obj.dst == "0.0.0.0/0" and obj.ifname == "eth1"
+    )
+    kernel.fail_next(Route.kind, errno.ENETUNREACH, 20)
+    kernel.disturb(Delete(default))
     pair.world.settle(2)
-    assert not is_silent(pair, "e1")
-    pair.world.assert_settled()
+    assert not says(pair)
+    kernel.host.failures.clear()
+    pair.world.settle(40)
+    assert says(pair)
 
 
-def test_an_edge_that_boots_while_the_store_is_away_answers_all_the_same(pair: Pair) -> None:
+def test_emptied_tables_come_back_before_the_word(pair: Pair) -> None:
     pair.vpc("a")
     pair.world.settle(3)
-    reboot(pair, "e1")
+    kernel = pair.world.kernels["e1"]
+    before = dict(kernel.objects)
+    for table in [obj for obj in kernel.objects.values() if isinstance(obj, NftTable) and obj.netns == UNDERLAY]:
+        kernel.host.lose(table.key)
+    kernel.tell(Lost())
+    pair.world.new_ops("e1")
+    pair.world.settle(2)
+    ops = pair.world.new_ops("e1")
+    assert len(ops) > 1
+    assert ops[-1] == Create(E1)
+    assert E1 not in [op.obj for op in ops[:-1]]
+    assert kernel.objects == before
+
+
+def test_a_killed_agent_leaves_the_word_and_the_next_one_writes_nothing(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    pair.world.kill("e1")
+    assert says(pair)
+    pair.world.new_ops("e1")
+    pair.world.start("e1")
+    pair.world.settle(3)
+    assert pair.world.new_ops("e1") == []
+
+
+def test_an_agent_that_starts_while_the_store_is_away_leaves_the_word(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    pair.world.kill("e1")
+    pair.world.wires["e1"].cut = True
+    pair.world.new_ops("e1")
+    (pair.world.path / "e1.snapshot").unlink()
+    pair.world.start("e1")
+    pair.world.settle(3)
+    assert says(pair)
+    assert pair.world.new_ops("e1") == []
+
+
+def test_a_host_that_becomes_a_hypervisor_says_nothing_any_more(pair: Pair) -> None:
+    vpc, _ = pair.vpc("a")
+    pair.world.settle(3)
+    pair.unseat(vpc)
+    pair.put_edge(Host(name="e1", underlay=EDGES["e1"], role=Role.HYPERVISOR))
+    pair.world.settle(3)
+    assert not says(pair)
+    assert gateway_of(vpc.vni) not in pair.world.agents["e1"].records.placements
+
+
+def test_an_edge_that_boots_while_the_store_is_away_is_ready_by_its_snapshot(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    pair.world.kill("e1")
+    boot(pair)
     pair.world.wires["e1"].cut = True
     pair.world.start("e1")
     pair.world.settle(3)
-    assert not is_silent(pair, "e1")
-    assert [obj for obj in pair.world.kernels["e1"].objects.values() if isinstance(obj, CableEnd)]
+    assert says(pair)
 
 
-def test_an_edge_keeps_silent_while_it_has_no_uplink(pair: Pair) -> None:
+def test_an_uplink_that_fails_while_the_store_is_away_takes_the_word_back(pair: Pair) -> None:
     pair.vpc("a")
     pair.world.settle(3)
-    kernel = pair.world.kernels["e1"]
-    kernel.fail_next("link", errno.ENODEV, 1000)
-    kernel.disturb(Delete(kernel.objects[link_key(UPLINK.device, OUTSIDE)]))
+    pair.world.wires["e1"].cut = True
+    pair.world.kernels["e1"].unplugged.add(UPLINK.device)
     pair.world.settle(3)
-    assert is_silent(pair, "e1")
-    assert not is_silent(pair, "e2")
-    kernel.host.failures.clear()
-    pair.world.settle(60)
-    assert not is_silent(pair, "e1")
-    pair.world.assert_settled()
+    assert not says(pair)

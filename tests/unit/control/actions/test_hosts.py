@@ -40,7 +40,7 @@ def test_an_ipv6_underlay_is_refused(store: Store, operator: Caller) -> None:
 
 def test_a_host_lives_while_its_agent_holds_the_live_key(store: Store, operator: Caller, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live("hv2"), b"{}", store.grant(60))])
-    assert [(info.host.name, info.live) for info in hosts.describe_hosts(read_hosts(store))] == [
+    assert [(info.host.name, info.live) for info in hosts.describe_hosts(read_hosts(store), {})] == [
         ("hv1", False),
         ("hv2", True),
     ]
