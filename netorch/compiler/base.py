@@ -230,13 +230,7 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     def only(self, inputs: Iterable[type]) -> VpcView:
         """Return the same VPC with these inputs alone."""
         known = self.inputs
-        return VpcView(
-            vni=self.vni,
-            inputs={kind: known[kind] for kind in inputs},
-            zone=self.zone,
-            active=self.active,
-            mtus=self.mtus,
-        )
+        return msgspec.structs.replace(self, inputs={kind: known[kind] for kind in inputs})
 
     @property
     def host(self) -> HostView:
