@@ -27,7 +27,6 @@ from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
 from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.names import inlet_name
-from netorch.state.nft import READY, NftElement
 from netorch.state.op import Delete, Failure, Op
 
 log = logging.getLogger(__name__)
@@ -77,14 +76,14 @@ class Reconciler:
         is_first = not self.slices
         differing = self._adopt(self._kernel.dump(), lambda key: True)
         if is_first:
-            self.ready = any(_is_word(obj) for obj in self._slice(HOST_SLICE).actual.values())
+            self.ready = any(obj.says_ready for obj in self._slice(HOST_SLICE).actual.values())
         self._note_lost_word()
         return differing
 
     def _note_lost_word(self) -> None:
         """Say no more that the host is ready when the kernel has lost that: what else it has lost comes first."""
         host = self._slice(HOST_SLICE)
-        if any(_is_word(host.desired[key]) and key not in host.actual for key in host.touched & host.desired.keys()):
+        if any(host.desired[key].says_ready and key not in host.actual for key in host.touched & host.desired.keys()):
             self.ready = False
 
     def on_kernel(self, events: Sequence[KernelEvent]) -> None:
@@ -288,7 +287,7 @@ class Reconciler:
         obj = op.obj
         if not isinstance(op, Delete) or obj.key in desired:
             return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
-        if _is_word(obj) or (may_delete and self._compilation.is_complete(obj.vni)):
+        if obj.says_ready or (may_delete and self._compilation.is_complete(obj.vni)):
             return True  # that the host is not ready is no record's word
         self._slice(obj.vni).touch(obj.key)
         return False
@@ -364,11 +363,6 @@ class Reconciler:
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and the audit of audits."""
         return self._compilation.recomputed(vni)
-
-
-def _is_word(obj: KernelObject) -> bool:
-    """Return whether an object says that the host is ready."""
-    return isinstance(obj, NftElement) and obj.set == READY
 
 
 def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:

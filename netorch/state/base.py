@@ -82,6 +82,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.orphan is None
 
     @property
+    def says_ready(self) -> bool:
+        """Return whether it says to other hosts that this one is ready: that is decided after everything else was applied."""
+        return False
+
+    @property
     def lost_when_down(self) -> bool:
         """Return whether it goes when its parent, a device, goes down, if only for the moment of a change of its master."""
         return False

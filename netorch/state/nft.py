@@ -188,6 +188,10 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
         own = vni_of_chain(self.set) != HOST_SLICE and (self.netns, self.family) == VPC_TABLE[1:]
         return ("nft-set", self.netns, self.set) if own else ("nft-table", self.netns, self.family)
 
+    @property
+    def says_ready(self) -> bool:
+        return self.set == READY
+
     def text(self) -> str:
         value = f" : {self.value}" if self.value else ""
         return f"nft element {self.family} {self.set} {{ {' . '.join(self.items)}{value} }} in {self.netns}"

@@ -23,9 +23,8 @@ from netorch.drivers.fake.tc import FakeTc
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.errors import KernelError
 from netorch.model.status import ESTABLISHED, BorderSession
-from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key
+from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.bgp import BgpPeer
-from netorch.state.link import AdminUp, Uplink
 from netorch.state.op import Op
 
 _DEFAULT_UNDERLAY: Final = Underlay(ifname="eth0", mtu=1550)
@@ -106,9 +105,8 @@ class FakeKernel(Composition):
 
     def has_carrier(self, ifname: str) -> bool:
         """Return whether an uplink is there, up, and not in `unplugged`."""
-        return {Uplink(ifname=ifname).key, AdminUp(netns=OUTSIDE, ifname=ifname).key} <= self.objects.keys() and (
-            ifname not in self.unplugged
-        )
+        wanted = {link_key(ifname, OUTSIDE), up_key(ifname, OUTSIDE)}
+        return wanted <= self.objects.keys() and ifname not in self.unplugged
 
     def echoes(self, source: str) -> FakeEchoes:
         """Return echoes that everybody answers, ready, who is not silent. Raises KernelError when no device has the address."""
