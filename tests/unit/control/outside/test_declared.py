@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
+from netorch.control.actions import subnets, vpcs
+from netorch.control.actions.instances import RunRequest, run_instance
 from netorch.control.actions.outside import addresses, gateways
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.export import export_cloud
 from netorch.control.views.unsaid import unsaid
+from netorch.errors import Conflict
 from netorch.model.check.cloud import check_cloud
 from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, InternetGatewayDecl, RouteTableDecl
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway
+from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
@@ -256,3 +261,84 @@ def test_a_vpc_without_edges_is_stuck(store: Store, operator: Caller) -> None:
     lone = msgspec.structs.replace(SHOP, name="lone", instances=[], subnets=[], route_tables=[])
     with refused("InsufficientInstanceCapacity", "there is no pair of edges"):
         plan_cloud(store, operator, Cloud(vpcs=[lone]))
+
+
+def test_what_a_lost_file_made_is_named_and_what_another_file_changes_passes_to_it(store: Store, operator: Caller) -> None:
+    alone = Cloud(hosts=OUTSIDE.hosts, address_pools=POOLS, elastic_ips=[WEB])
+    apply(store, operator, alone, source="/srv/one.yaml")
+    plan = plan_cloud(store, operator, Cloud(), source="/srv/two.yaml", is_there=lambda path: path != "/srv/one.yaml")
+    assert [(left.kind, left.path, left.source, left.lost) for left in plan.left] == [
+        ("elastic-ip", "acme/web", "/srv/one.yaml", True)
+    ]
+    tagged = msgspec.structs.replace(alone, elastic_ips=[msgspec.structs.replace(WEB, tags={"a": "b"})])
+    plan = apply(store, operator, tagged, source="/srv/two.yaml")
+    assert [(item.field, item.after) for item in plan.changes[0].differences] == [("tags", "a=b"), ("source", "/srv/two.yaml")]
+    assert apply(store, operator, Cloud(), source="/srv/one.yaml").changes == ()
+    assert summary(apply(store, operator, Cloud(), source="/srv/two.yaml")) == [("delete", "elastic-ip", "acme/web")]
+    clean(store)
+
+
+def test_most_of_a_files_elastic_ips_are_released_only_when_that_is_allowed(store: Store, operator: Caller) -> None:
+    set_quotas(store, "acme", {"elastic_ips": 10})
+    many = [ElasticIpDecl(name=f"ip-{n}", owner="acme") for n in range(10)]
+    apply(store, operator, msgspec.structs.replace(OUTSIDE, vpcs=[], elastic_ips=many))
+    plan = plan_cloud(store, operator, msgspec.structs.replace(OUTSIDE, vpcs=[], elastic_ips=many[:4]))
+    with refused("OperationNotPermitted", "the plan ends 6 of 10 elastic IP addresses"):
+        apply_cloud(store, plan)
+
+
+def test_an_association_in_between_is_noticed(store: Store, operator: Caller, acme: Caller) -> None:
+    """Of a plan that gives an elastic IP, and a command that gives the same one, the second notices the first."""
+    spare = ElasticIpDecl(name="spare", owner="acme", pool="west")
+    apply(store, operator, cloud([WEB, spare]))
+    plan = plan_cloud(store, operator, cloud([WEB, spare], instances=instances(db={"elastic_ip": "spare"})))
+    own = next(found.record for found in read_inventory(store).elastic_ips.values() if found.record.name == "spare")
+    quiet = next(i.id for i in records(store, name="shop").each(Instance) if i.name == "quiet")
+    addresses.associate_address(store, acme, own.id, instance=quiet)
+    with pytest.raises(Conflict):
+        apply_cloud(store, plan)
+    apply(store, operator, cloud([WEB, spare], instances=instances(db={"elastic_ip": "spare"})))
+    assert public(store) == {"web-1": "web", "web-2": "*", "job": "*", "db": "spare"}
+    clean(store)
+
+
+def test_a_public_address_in_between_is_noticed_by_who_deletes_the_gateway(store: Store, operator: Caller, acme: Caller) -> None:
+    bare = {"instances": [], "route_tables": [], "subnets": SHOP.subnets[1:]}
+    apply(store, operator, cloud([], **bare))
+    plan = plan_cloud(store, operator, cloud([], internet_gateway=msgspec.UNSET, **bare))
+    subnet = next(records(store, name="shop").each(Subnet))
+    run_instance(store, acme, RunRequest(name="i", subnet=subnet.id, public_address=True))
+    with pytest.raises(Conflict):
+        apply_cloud(store, plan)
+
+
+def test_an_elastic_ip_is_taken_from_an_instance_that_no_file_declares(store: Store, operator: Caller, acme: Caller) -> None:
+    apply(store, operator, OUTSIDE)
+    others = vpcs.create_vpc(store, acme, name="others", cidrs=["10.9.0.0/16"])
+    subnet = subnets.create_subnet(store, acme, others.id, name="a", cidr="10.9.0.0/24")
+    placed = run_instance(store, acme, RunRequest(name="theirs", subnet=subnet.id))
+    gateway = gateways.create_internet_gateway(store, acme, others.id)
+    spare = addresses.allocate_address(store, acme, name="spare", pool=_pool_of(store, others.vni, gateway.id))
+    addresses.associate_address(store, acme, spare.id, instance=placed.instance.id)
+    wanted = ElasticIpDecl(name="spare", owner="acme")
+    east = msgspec.structs.replace(
+        SHOP,
+        name="second",
+        subnets=SHOP.subnets[1:],
+        route_tables=[],
+        instances=[msgspec.structs.replace(SHOP.instances[2], elastic_ip="spare")],
+    )
+    plan = apply(store, operator, msgspec.structs.replace(OUTSIDE, elastic_ips=[WEB, wanted], vpcs=[SHOP, east]))
+    (moved,) = [change for change in plan.changes if change.kind == "elastic-ip"]
+    assert [(d.field, d.before, d.after) for d in moved.differences] == [
+        ("interface", f"{placed.eni.id} of VPC acme/others", "instance db")
+    ]
+    assert moved.breaks == f"connections by {spare.address} end"
+    clean(store)
+
+
+def _pool_of(store: Store, vni: int, gateway_id: str) -> str:
+    """Return the name of the pool at whose pair a gateway is; here it is that of the pair."""
+    inventory = read_inventory(store)
+    mapping = inventory.vpcs[vni].of(GatewayMapping)[gateway_id].record
+    return inventory.hosts[mapping.seats[0].host].host.pair
