@@ -67,13 +67,15 @@ def save_plan(session: Session, plan: CloudPlan, path: Path, cloud: Cloud, out: 
 
 def load_plan(session: Session, file: Path) -> CloudPlan:
     """Return a plan that was saved, if the cloud is still as it was. Raises SpecError, ApiError."""
+    from netorch.control.actions.hosts import known_hosts
     from netorch.control.apply.saved import load, plan_again
     from netorch.spec import load_cloud
     from netorch.spec.load import read_file
 
     session.creates = True
     saved = load(str(file), read_file(str(file)))
-    return plan_again(session.store, session.caller, saved, load_cloud(str(file), saved.cloud), os.path.exists)
+    cloud = load_cloud(str(file), saved.cloud, hosts=known_hosts(session.store))
+    return plan_again(session.store, session.caller, saved, cloud, os.path.exists)
 
 
 def source_path(path: Path) -> str:

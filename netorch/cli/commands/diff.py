@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, pass_session
-from netorch.cli.planning import file_option, make_plan
+from netorch.cli.planning import file_option, make_plan, read_cloud
 from netorch.model.normal import normal_elastic_ip, normal_pool, normal_vpc
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ def command(context: click.Context, session: Session, path: Path) -> None:
     Only what the file declares is compared. Exit codes: 0 no difference, 2 differences.
     """
     from netorch.control.views.export import export_cloud
-    from netorch.spec import load_cloud
     from netorch.spec.export import to_yaml
 
-    cloud = load_cloud(path)
+    cloud = read_cloud(session, path)
     if not make_plan(session, path, cloud).changes:
         return
     found, wanted = _comparable(export_cloud(session.store), cloud)

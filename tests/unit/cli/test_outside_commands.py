@@ -122,6 +122,20 @@ def test_an_export_has_it_all_but_addresses_without_a_name(cloud: Run, tmp_path:
     assert "address_pools" not in customers.stdout
 
 
+def test_a_file_may_have_pools_and_leave_out_the_edges_that_there_are(cloud: Run, tmp_path: Path) -> None:
+    file, saved = tmp_path / "pools.yaml", tmp_path / "saved"
+    pool = "{name: q, pair: PAIR, cidrs: [203.0.113.0/26]}"
+    host = "hosts: [{name: hv9, underlay: 192.0.2.99}]"
+    file.write_text(f"{host}\naddress_pools: [{pool.replace('PAIR', 'west')}]\n")
+    assert "cidrs + 203.0.113.0/26" in cloud("plan", "-f", str(file), "--out", str(saved), code=2).stdout
+    assert "+    cidrs: [203.0.113.0/26]" in cloud("diff", "-f", str(file), code=2).stdout
+    cloud("apply", str(saved), "--no-wait")
+    assert as_json(cloud, "address", "pool", "show", "q")["cidrs"] == ["203.0.113.0/26"]
+    cloud("diff", "-f", str(file))
+    file.write_text(f"address_pools: [{pool.replace('PAIR', 'north')}]\n")
+    assert "$.address_pools[0].pair: pair 'north' has no edges" in cloud("plan", "-f", str(file), code=65).stderr
+
+
 def test_a_diff_shows_what_a_file_changes_of_addresses(cloud: Run, tmp_path: Path) -> None:
     cloud("igw", "create", "out", "--vpc", "acme")
     cloud("instance", "run", "a", "--subnet", "acme/acme/app", "--public-address", "--no-wait")
