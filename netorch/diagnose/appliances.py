@@ -9,7 +9,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, at_port_of
 from netorch.trace.policy_index import PolicyIndex
-from netorch.trace.walk import Walk
+from netorch.trace.way import Walk
 
 
 def not_forwarded(

@@ -15,7 +15,7 @@ from netorch.compiler.registry import load_compilers
 from netorch.drivers.base import Kernel
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import NetorchError, UnreadableRecord
-from netorch.model.status import HostMtu
+from netorch.model.status import AgentStatus, HostMtu
 from netorch.records import keys
 from netorch.records.codec import decode
 from netorch.state.base import HOST_SLICE
@@ -33,6 +33,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     """
     records = Records(host_name)
     moves = Moves(records)
+    records.set_silent(_silent(host_name, store))
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
@@ -47,6 +48,15 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     if found:
         raise NetorchError("\n".join(f"host {host_name}: {text}" for text in found))
     return reconciler
+
+
+def _silent(host_name: str, store: Store) -> frozenset[str]:
+    """Return the VTEPs of edges that do not answer a host, as its agent last said: it sends to others."""
+    said = store.get(keys.agent_status(host_name))
+    if said is not None:
+        with suppress(UnreadableRecord):
+            return frozenset(decode(said, AgentStatus).silent)
+    return frozenset()
 
 
 def desired_objects(host_name: str, store: Store, vni: int) -> Objects:

@@ -37,7 +37,8 @@ from netorch.store.base import Store
 from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.explain import Explanation, explain_round_trip, policy_text, said_at
 from netorch.trace.host_model import HostModel
-from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
+from netorch.trace.walk import round_trip
+from netorch.trace.way import Departure, RoundTrip, Walk
 
 _DCCP = 33  # Source: IANA protocol numbers
 # To Linux these are the sender itself, 0.0.0.0 and :: too.

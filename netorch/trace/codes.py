@@ -35,6 +35,29 @@ class Code(Enum):
         "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR",
         "a peering connection carries packets between addresses of the two VPCs only, each sent by whoever has its source",
     )
+    IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS = (
+        "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS",
+        "no public address stands for the sender's, so the internet gateway lets nothing of it out",
+    )
+    IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS = (
+        "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
+        "the public address stands for no interface that is attached",
+    )
+    IGW_REJECTS_SPOOFED_TRAFFIC = (
+        "IGW_REJECTS_SPOOFED_TRAFFIC",
+        "the source cannot be where the packet comes from: an address of the VPC on the internet, or somebody else's in the VPC",
+    )
+    IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS = (
+        "IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS",
+        "the address is a private one, which is not on the internet (RFC 1918)",
+    )
+    IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS = (
+        "IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS",
+        "the address is of the range that networks share, which is not on the internet (RFC 6598)",
+    )
+    NO_INTERNET_GATEWAY = "NO_INTERNET_GATEWAY", "the VPC has no internet gateway, or no edge carries it"
+    NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
+    NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet came to an edge, and is for no gateway there"
     BAD_STATE = "BAD_STATE", "the peering connection is not active"
     NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
     DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
@@ -79,6 +102,12 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "to_router": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "no_policy": Code.POLICY_NOT_IN_PLACE,
     "invalid": Code.INVALID_CONNECTION_STATE,
+    "unproven": Code.MAPPING_VIOLATION,
+    "no_gateway": Code.NO_GATEWAY_TAKES_IT,
+    "outside_transit": Code.NO_TRANSIT,
+    "outside_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
+    "gateway_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
+    "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "acl_egress": Code.SUBNET_ACL_RESTRICTION,
     "acl_ingress": Code.SUBNET_ACL_RESTRICTION,
     "sg_egress": Code.ENI_SG_RULES_MISMATCH,

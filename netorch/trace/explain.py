@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from netorch.model.addr import parse_ip, parse_prefix
@@ -18,7 +20,7 @@ from netorch.trace.attribute import AclSays, GroupsSay, acl_says, ask_acl, ask_g
 from netorch.trace.codes import Code
 from netorch.trace.policy_index import PolicyIndex, acl_entries, group_rules
 from netorch.trace.services import EPHEMERAL, name_of
-from netorch.trace.walk import Hop, Place, RoundTrip, Walk
+from netorch.trace.way import Hop, Place, RoundTrip, Walk
 
 _SIDE = {
     "sg_egress": Direction.EGRESS,
@@ -186,19 +188,24 @@ def _drift(host: str) -> str:
 
 
 def explain_round_trip(
-    index: PolicyIndex, vpc: Vpc, packet: Packet, found: RoundTrip, name_of: dict[str, str], *, across: Across | None = None
+    index: PolicyIndex, vpc: Vpc, found: RoundTrip, name_of: dict[str, str], *, across: Across | None = None
 ) -> Explanation:
     """Return why a packet, or the answer to it, ended as it did."""
     if found.back is None or found.back.arrived:
-        return explain(index, vpc, packet, found.there, name_of, across=across)
-    said = explain(index, vpc, packet.answer(), found.back, name_of, is_answer=True, across=across)
-    return msgspec.structs.replace(said, sentence=f"{packet.destination} is reached, but its answer dies {said.sentence}")
+        return explain(index, vpc, found.there.packet, found.there, name_of, across=across)
+    said = explain(index, vpc, found.back.packet, found.back, name_of, is_answer=True, across=across)
+    reached = found.there.hops[0].packet.destination
+    return msgspec.structs.replace(said, sentence=f"{reached} is reached, but its answer dies {said.sentence}")
 
 
 def _permitted_by(index: PolicyIndex, packet: Packet) -> str:
-    receiver = index.holders.get(packet.destination)
-    rule = ask_groups(index, receiver, Direction.INGRESS, packet).rule if receiver is not None else None
-    return rule.id if rule is not None else ""
+    """Return the rule that lets a packet in at its receiver, or out at its sender if it has left for the internet."""
+    for direction, end in ((Direction.INGRESS, packet.destination), (Direction.EGRESS, packet.source)):
+        eni = index.holders.get(end)
+        rule = ask_groups(index, eni, direction, packet).rule if eni is not None else None
+        if rule is not None:
+            return rule.id
+    return ""
 
 
 def _groups_refuse(said: GroupsSay, packet: Packet, at: _Place, index: PolicyIndex) -> Explanation:
@@ -336,12 +343,12 @@ def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, por
     return f"{direction.value}: {border}, group {groups.group.name} {groups.rule.id}"
 
 
-def said_at(index: PolicyIndex, packet: Packet, *walks: Walk | None, is_answer: bool = False) -> dict[tuple[str, str], str]:
+def said_at(index: PolicyIndex, walks: Iterable[Walk], *, is_answer: bool = False) -> dict[tuple[str, str], str]:
     """Return what the records say of a packet at each port on its way, an appliance's too, by direction and port."""
-    hops = [hop for found in walks if found is not None for hop in found.hops if hop.place is Place.POLICY]
-    sides = {side for hop in hops for side in zip((Direction.EGRESS, Direction.INGRESS), hop.said.split(" -> "), strict=False)}
+    hops = [hop for found in walks for hop in found.hops if hop.place is Place.POLICY]
     return {
-        (direction.value, port): policy_text(index, packet, direction, port=port, is_answer=is_answer)
-        for direction, port in sides
+        (direction.value, port): policy_text(index, hop.packet, direction, port=port, is_answer=is_answer)
+        for hop in hops
+        for direction, port in zip((Direction.EGRESS, Direction.INGRESS), hop.said.split(" -> "), strict=False)
         if at_port_of(index, port) is not None
     }

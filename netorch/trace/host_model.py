@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from netorch.errors import TraceError
 from netorch.model.addr import BITS, parse_ip, parse_prefix
-from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
+from netorch.state.base import OUTSIDE, OVERLAY, UNDERLAY, KernelObject, Key, link_key, up_key
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import Address, Neighbour, Route
-from netorch.state.link import CableEnd, TapPort, VethPort, Vrf, Vxlan
-from netorch.state.tc import INGRESS, Match, StrangeFilter, TcFilter
+from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
+from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
+from netorch.state.tc import StrangeFilter, TcFilter
 from netorch.trace.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
 Device = VethPort | TapPort | Vxlan | CableEnd  # that packets come in or leave by
+OutsideDevice = CableEnd | Uplink
 
 
 class HostModel:
@@ -41,27 +41,42 @@ class HostModel:
         return table_of(self.objects, UNDERLAY, "ip")
 
     @cached_property
+    def outside(self) -> Ruleset | None:
+        """Return the table of what passes between the internet and gateways."""
+        return table_of(self.objects, OUTSIDE, "inet")
+
+    @cached_property
     def vxlans(self) -> dict[tuple[int, str], Vxlan]:
         """Return the VXLAN devices by VNI and VTEP."""
         return {(obj.vni, obj.local): obj for obj in self.objects.values() if isinstance(obj, Vxlan)}
 
     @cached_property
-    def _routes(self) -> dict[tuple[int, int], dict[int, dict[int, Route]]]:
-        """Return the best route by (table, IP version), prefix length, network."""
-        found: dict[tuple[int, int], dict[int, dict[int, Route]]] = {}
-        for obj in self.objects.values():
-            if isinstance(obj, Route) and obj.netns == OVERLAY:
-                prefix = parse_prefix(obj.dst)
-                same_length = found.setdefault((obj.table, prefix.version), {}).setdefault(prefix.length, {})
-                known = same_length.get(prefix.network)
-                if known is None or obj.metric < known.metric:
-                    same_length[prefix.network] = obj
+    def _routes(self) -> dict[tuple[str, int, int], dict[int, dict[int, Route]]]:
+        """Return the best route by (namespace, table, IP version), prefix length, network."""
+        found: dict[tuple[str, int, int], dict[int, dict[int, Route]]] = {}
+        routes = (obj for obj in self.objects.values() if isinstance(obj, Route) and obj.netns in (OVERLAY, OUTSIDE))
+        for obj in (*routes, *self._networks()):
+            prefix = parse_prefix(obj.dst)
+            same_length = found.setdefault((obj.netns, obj.table, prefix.version), {}).setdefault(prefix.length, {})
+            known = same_length.get(prefix.network)
+            if known is None or obj.metric < known.metric:
+                same_length[prefix.network] = obj
         return found
 
-    def route(self, table: int, address: str) -> Route | None:
+    def _networks(self) -> Iterator[Route]:
+        """Yield the routes that Linux makes of the uplink's addresses."""
+        for obj in self._outside_addresses:
+            prefix = parse_prefix(obj.address, strict=False)
+            yield Route(netns=OUTSIDE, table=MAIN_TABLE, dst=str(prefix), ifname=obj.ifname)
+
+    @cached_property
+    def _outside_addresses(self) -> list[Address]:
+        return [obj for obj in self.objects.values() if isinstance(obj, Address) and obj.netns == OUTSIDE]
+
+    def route(self, table: int, address: str, netns: str = OVERLAY) -> Route | None:
         """Return the route to an address: of the longest prefixes the one with the lowest metric."""
         version, value = parse_ip(address)
-        by_length = self._routes.get((table, version), {})
+        by_length = self._routes.get((netns, table, version), {})
         for length in sorted(by_length, reverse=True):
             host_bits = BITS[version] - length
             route = by_length[length].get(value >> host_bits << host_bits)
@@ -69,22 +84,42 @@ class HostModel:
                 return route
         return None
 
+    def way_out(self, address: str) -> Route | None:
+        """Return the route to an address in the outside, if it leads anywhere."""
+        found = self.route(MAIN_TABLE, address, OUTSIDE)
+        return found if found is not None and found.ifname else None
+
+    def is_edge(self, address: str) -> bool:
+        """Return whether an address is the edge's own in the outside."""
+        return any(parse_ip(obj.address.partition("/")[0]) == parse_ip(address) for obj in self._outside_addresses)
+
+    @cached_property
+    def uplink(self) -> str:
+        """Return the name of the uplink, if there is one and it is up."""
+        uplinks = (obj.ifname for obj in self.objects.values() if isinstance(obj, Uplink))
+        return next((ifname for ifname in uplinks if up_key(ifname, OUTSIDE) in self.objects), "")
+
+    def outside_link(self, ifname: str) -> OutsideDevice | None:
+        """Return an uplink or a cable's end in the outside that is there and up."""
+        found = self.objects.get(link_key(ifname, OUTSIDE))
+        return found if isinstance(found, OutsideDevice) and up_key(ifname, OUTSIDE) in self.objects else None
+
     def link(self, ifname: str) -> Device | None:
         """Return a port, a VXLAN device or a cable's end that is there and up."""
         found = self.objects.get(link_key(ifname))
         return found if isinstance(found, Device) and up_key(ifname) in self.objects else None
 
-    def filter(self, ifname: str, lladdr: str) -> TcFilter | None:
-        """Return what a device does with packets to a MAC. Raises TraceError where there is a filter that is not netorch's."""
-        for obj in self._filters:
-            if isinstance(obj, StrangeFilter) and obj.ifname == ifname:
-                raise TraceError(f"{obj.text()}: it is not netorch's; the host's kernel has drifted")
-        ours = (obj for obj in self._filters if isinstance(obj, TcFilter) and (obj.ifname, obj.hook) == (ifname, INGRESS))
-        return min((obj for obj in ours if obj.match == Match(dst_mac=lladdr)), key=lambda obj: obj.pref, default=None)
+    def filters(self, ifname: str, hook: str) -> list[TcFilter | StrangeFilter]:
+        """Return the filters of a device in the overlay."""
+        return self._filters.get((ifname, hook), [])
 
     @cached_property
-    def _filters(self) -> list[TcFilter | StrangeFilter]:
-        return [obj for obj in self.objects.values() if isinstance(obj, TcFilter | StrangeFilter) and obj.netns == OVERLAY]
+    def _filters(self) -> dict[tuple[str, str], list[TcFilter | StrangeFilter]]:
+        found: dict[tuple[str, str], list[TcFilter | StrangeFilter]] = {}
+        for obj in self.objects.values():
+            if isinstance(obj, TcFilter | StrangeFilter) and obj.netns == OVERLAY:
+                found.setdefault((obj.ifname, obj.hook), []).append(obj)
+        return found
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None when it is not there or not up."""
@@ -96,9 +131,9 @@ class HostModel:
         length = 128 if ":" in address else 32
         return isinstance(self.objects.get(("addr", OVERLAY, vrf, f"{address}/{length}")), Address)
 
-    def neighbour(self, ifname: str, address: str) -> str | None:
+    def neighbour(self, ifname: str, address: str, netns: str = OVERLAY) -> str | None:
         """Return the MAC of a neighbour."""
-        found = self.objects.get(("neigh", OVERLAY, ifname, address))
+        found = self.objects.get(("neigh", netns, ifname, address))
         return found.lladdr if isinstance(found, Neighbour) else None
 
     def vtep_of(self, ifname: str, lladdr: str) -> str | None:

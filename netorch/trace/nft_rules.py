@@ -161,7 +161,7 @@ class _Parser:
         return tuple(fields)
 
     def _field(self) -> Field:
-        for length in (4, 3, 2, 1):
+        for length in (5, 4, 3, 2, 1):
             field = FIELDS.get(tuple(self.words[:length]))
             if field is not None:
                 del self.words[:length]

@@ -31,7 +31,9 @@ class Skb(msgspec.Struct, kw_only=True):
     iifname: str = ""
     oifname: str = ""
     sdifname: str = ""  # the device behind a VRF's, at which the packet arrived
+    iifgroup: int = 0
     oifgroup: int = 0
+    returns: bool = True  # whether the route to its source leads back by the device that it came by
     next_hop: str = ""  # of the route that it takes; none: its destination
     ether_source: str = ""
     pkttype: int = 0
@@ -130,7 +132,9 @@ _FIELDS: Final = (
     Field(words="meta sdifname", read=lambda skb: skb.sdifname, kind=Kind.NAME),
     Field(words="iifname", read=lambda skb: skb.iifname, kind=Kind.NAME),
     Field(words="oifname", read=lambda skb: skb.oifname, kind=Kind.NAME),
+    Field(words="iifgroup", read=lambda skb: skb.iifgroup),
     Field(words="oifgroup", read=lambda skb: skb.oifgroup),
+    Field(words="fib saddr . iif oif", read=lambda skb: int(skb.returns), names={"missing": 0}),
     Field(words="rt ip nexthop", read=_next_hop(4)),
     Field(words="rt ip6 nexthop", read=_next_hop(6)),
     Field(words="ct state", read=lambda skb: skb.ct_state, names=CT_STATES),

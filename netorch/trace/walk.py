@@ -11,108 +11,49 @@
                 ... and again zone, route, policy: the interface's own rules
     delivery    the receiver's port; an interface that is only on the way is taken to send the packet on as it is
 
+On an edge, from the VXLAN device to the internet, and in the other direction from there:
+
+    gateway     the filters of the cable: a public address in place of the private one
+    outside     route and rules: by the uplink, or by a cable to whom another public address stands for
+    uplink      the packet has left, or comes
+
 Nothing is asked of anybody and nothing is changed. What connection tracking knows must be said (`Ct`); without a word a packet
 that can begin a connection begins one, and any other belongs to none. The answer to a packet (`round_trip`) belongs to the
-connection that the packet has begun, on all hosts that it has passed.
+connection that the packet has begun, on all hosts that it has passed; from the internet it may come by any edge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import NoReturn
 
-import msgspec
-
 from netorch.errors import TraceError
+from netorch.model.addr import parse_ip, parse_prefix
 from netorch.model.packet import Packet
+from netorch.state.base import OUTSIDE
 from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import is_inlet, vni_of_table
-from netorch.state.tc import INGRESS, Receive, Redirect
+from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, Receive, Redirect, TcFilter
 from netorch.trace.codes import OF_COUNTER, Code
-from netorch.trace.host_model import Device, HostModel
+from netorch.trace.host_model import Device, HostModel, OutsideDevice
 from netorch.trace.nft import HookVerdict, Ruleset
 from netorch.trace.nft_rules import Hit
 from netorch.trace.skb import CT_DIRECTIONS, CT_STATES, Skb, arriving
+from netorch.trace.tc import deciding, translated
+from netorch.trace.way import Arrival, Ct, Departure, Hop, Place, RoundTrip, Start, Tracker, Walk, connection_of
 
+# What no network announces, with EC2's code for it. Source: RFC 6890.
+_NOT_ROUTED = tuple(
+    (parse_prefix(prefix), code)
+    for code, prefixes in {
+        Code.IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS: ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+        Code.IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS: ("100.64.0.0/10",),
+        Code.NO_ROUTE_TO_DESTINATION: ("169.254.0.0/16", "240.0.0.0/4", "::/0"),
+    }.items()
+    for prefix in prefixes
+)
 _MAX_HOSTS = 16  # more than any packet passes: sender, one that relays, receiver, and some appliances between these
-
-Tracker = tuple[str, int]  # whose connections are meant: a host's, in one zone
-
-
-class Place(Enum):
-    """Where on its path a packet is evaluated."""
-
-    PORT = "port"
-    ZONE = "zone"
-    ROUTE = "route"
-    POLICY = "policy"
-    TUNNEL = "tunnel"
-    VERIFY = "verify"
-    INLET = "inlet"
-    ROUTER = "router"
-    DELIVERY = "delivery"
-
-
-class Ct(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host's connection tracking says of a packet."""
-
-    state: str = "new"  # new, established, related, invalid
-    direction: str = "original"  # or reply
-    mark: int = 0
-
-
-class Departure(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a packet enters the overlay: a port, and the MAC that it is sent with."""
-
-    host: str
-    ifname: str
-    mac: str
-
-
-class Hop(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided at one place; `said` is in people's words, `hits` are the rules that decided."""
-
-    host: str
-    place: Place
-    said: str
-    ok: bool = True
-    hits: tuple[Hit, ...] = ()
-    devices: tuple[str, str] = ("", "")  # where it came in, and where it would leave, as far as that was known
-
-
-class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole way. `arrived_at` is a port or a router; else `code` says why the packet died, on the last hop's host."""
-
-    hops: tuple[Hop, ...]
-    arrived_at: str = ""
-    code: Code | None = None
-    counter: str = ""  # the drop counter that this packet would raise
-    through: tuple[str, ...] = ()  # the ports of interfaces that are taken to send the packet on
-    marks: dict[Tracker, int] = {}  # what the connection's mark is behind this packet, by host and zone
-
-    @property
-    def arrived(self) -> bool:
-        """Return whether it was delivered."""
-        return bool(self.arrived_at)
-
-    @property
-    def host(self) -> str:
-        """Return the host where it ended."""
-        return self.hops[-1].host
-
-
-class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
-    """The ways of a packet and of the answer to it; there is none to a packet that died, nor one on a way from the router."""
-
-    there: Walk
-    back: Walk | None = None
-
-    @property
-    def succeeded(self) -> bool:
-        """Return whether both were delivered."""
-        return self.there.arrived and (self.back is None or self.back.arrived)
 
 
 class _Died(Exception):
@@ -124,30 +65,35 @@ class _Died(Exception):
 
 
 def walk(
-    host_models: Mapping[str, HostModel], start: Departure, packet: Packet, conntrack: Mapping[Tracker, Ct] | None = None
+    host_models: Mapping[str, HostModel], start: Start, packet: Packet, conntrack: Mapping[Tracker, Ct] | None = None
 ) -> Walk:
     """Return a packet's way. Raises TraceError when a host holds what cannot be followed."""
     walker = _Walker(host_models, packet, conntrack or {})
     try:
-        arrived_at = walker.from_port(start)
+        arrived_at = walker.from_port(start) if isinstance(start, Departure) else walker.from_uplink(start)
     except _Died as end:
         return Walk(hops=tuple(walker.hops), code=end.code, counter=end.counter, through=walker.through, marks=walker.marks)
     return Walk(hops=tuple(walker.hops), arrived_at=arrived_at, through=walker.through, marks=walker.marks)
 
 
-def round_trip(host_models: Mapping[str, HostModel], start: Departure, packet: Packet) -> RoundTrip:
+def round_trip(host_models: Mapping[str, HostModel], start: Start, packet: Packet) -> RoundTrip:
     """Return the ways of a packet that begins a connection and of the answer, which every host knows the connection of.
 
     Raises:
       TraceError: a host holds what cannot be followed.
     """
     there = walk(host_models, start, packet)
-    lladdr = host_models[there.host].neighbour(there.arrived_at, packet.destination) if there.arrived else None
-    if lladdr is None:
-        return RoundTrip(there=there)
     known = {tracker: Ct(state="established", direction="reply", mark=mark) for tracker, mark in there.marks.items()}
-    end = Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)
-    return RoundTrip(there=there, back=walk(host_models, end, packet.answer(), known))
+    ends = _ends(host_models, there)
+    return RoundTrip(there=there, backs=tuple(walk(host_models, end, there.packet.answer(), known) for end in ends))
+
+
+def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:
+    """Return where the answer to a packet may begin."""
+    if there.left:
+        return [Arrival(host=name, ifname=found.uplink) for name, found in sorted(host_models.items()) if found.uplink]
+    lladdr = host_models[there.host].neighbour(there.arrived_at, there.packet.destination) if there.arrived else None
+    return [Departure(host=there.host, ifname=there.arrived_at, mac=lladdr)] if lladdr is not None else []
 
 
 class _Walker:
@@ -193,7 +139,7 @@ class _Walker:
         try:
             self._run_hook(host_model, Place.POLICY, host_model.overlay, "forward", skb, f"{link.ifname} -> {out.ifname}")
         finally:
-            self.marks[host_model.name, skb.ct_zone] = skb.ct_mark
+            self.marks[self._tracker(host_model, skb)] = skb.ct_mark
         if isinstance(out, Vxlan):
             return self._tunnel(host_model, out, route.via)
         if isinstance(out, CableEnd):
@@ -262,23 +208,93 @@ class _Walker:
 
     def _receive(self, host_model: HostModel, vxlan: Vxlan, lladdr: str, skb: Skb) -> str:
         """Follow the packet from the VXLAN device on, or from the device that a filter redirects it to."""
-        if lladdr == vxlan.lladdr:
+        found = deciding(host_model.filters(vxlan.ifname, INGRESS), self._packet, lladdr, skb.priority)
+        if found is None and lladdr == vxlan.lladdr:
             return self._through(host_model, vxlan, skb)
-        found = host_model.filter(vxlan.ifname, lladdr)
         if found is None:
             self._die(host_model.name, Place.INLET, f"{vxlan.ifname}: nobody here is {lladdr}", Code.STALE_MAPPING)
         for action in found.actions:
+            if isinstance(action, Drop):
+                self._die(host_model.name, Place.INLET, found.text(), _code_of(found, Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS))
             if isinstance(action, Receive):
                 skb.mark = action.mark
                 continue
-            if not isinstance(action, Redirect) or action.hook != INGRESS:
+            if not isinstance(action, Redirect):
                 break
-            inlet = host_model.link(action.ifname)
-            if inlet is None:
+            device = host_model.link(action.ifname)
+            if device is None:
                 self._die(host_model.name, Place.INLET, f"{vxlan.ifname} to {action.ifname}, which is not up", Code.PORT_MISSING)
-            self._note(host_model.name, Place.INLET, f"{vxlan.ifname} to {inlet.ifname}: {lladdr}")
-            return self._through(host_model, inlet, skb)
+            self._note(host_model.name, Place.INLET, f"{vxlan.ifname} to {device.ifname}: {lladdr}")
+            if action.hook == EGRESS and isinstance(device, CableEnd):
+                return self._leave(host_model, device, lladdr)
+            return self._through(host_model, device, skb)
         raise TraceError(f"{found.text()}: it leads to no inlet; the host's kernel has drifted")
+
+    def from_uplink(self, start: Arrival) -> str:
+        """Follow the packet from an edge's uplink on."""
+        host_model = self._host_models.get(start.host)
+        device = host_model.outside_link(start.ifname) if host_model is not None else None
+        said = f"{start.ifname}: {self._packet.source} to {self._packet.destination}"
+        if host_model is None or device is None:
+            self._die(start.host, Place.UPLINK, f"{said}; it is not up", Code.PORT_MISSING)
+        self._note(start.host, Place.UPLINK, said)
+        return self._outside(host_model, device)
+
+    def _leave(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
+        """Follow the packet through a gateway's cable to the outside."""
+        self._translate(host_model, near, EGRESS, lladdr)
+        far = host_model.outside_link(near.peer)
+        if not isinstance(far, CableEnd) or far.lladdr != lladdr:
+            said = f"{near.ifname}: {near.peer} is not there as {lladdr}"
+            self._die(host_model.name, Place.GATEWAY, said, Code.NEXT_HOP_MISSING)
+        return self._outside(host_model, far)
+
+    def _outside(self, host_model: HostModel, device: OutsideDevice) -> str:
+        """Follow the packet through the outside of an edge."""
+        name, packet = host_model.name, self._packet
+        back = host_model.way_out(packet.source)
+        skb = Skb(packet=packet, iifname=device.ifname, iifgroup=_group(device))
+        skb.returns = back is not None and back.ifname == device.ifname
+        if host_model.is_edge(packet.destination):
+            self._run_hook(host_model, Place.OUTSIDE, host_model.outside, "input", skb, f"{packet.destination} is the edge")
+            return device.ifname
+        route = host_model.way_out(packet.destination)
+        out = host_model.outside_link(route.ifname) if route is not None else None
+        if route is None or out is None:
+            self._die(name, Place.OUTSIDE, f"{packet.destination} is unreachable outside", _code_outside(packet))
+        skb.oifname, skb.oifgroup = out.ifname, _group(out)
+        via = f" via {route.via}" if route.via else ""
+        said = f"{route.dst}{via} dev {out.ifname}"
+        self._run_hook(host_model, Place.OUTSIDE, host_model.outside, "forward", skb, said)
+        if not isinstance(out, CableEnd):
+            self._note(name, Place.UPLINK, f"{out.ifname}: {packet.source} to {packet.destination}")
+            return out.ifname
+        lladdr, near = host_model.neighbour(out.ifname, route.via, OUTSIDE), host_model.link(out.peer)
+        if near is None or lladdr != near.lladdr:
+            said = f"{out.ifname}: {out.peer} is not there as {lladdr}"
+            self._die(name, Place.OUTSIDE, said, Code.NEXT_HOP_MISSING)
+        self._translate(host_model, near, INGRESS, near.lladdr)
+        if self._visited >= _MAX_HOSTS:
+            self._die(name, Place.GATEWAY, "it goes round in circles", Code.ROUTING_LOOP)
+        return self._through(host_model, near, Skb(packet=self._packet))
+
+    def _translate(self, host_model: HostModel, near: Device, hook: str, lladdr: str) -> None:
+        """Let the filters of a gateway's cable change the packet's address, or drop it."""
+        found = deciding(host_model.filters(near.ifname, hook), self._packet, lladdr, 0)
+        said = f"{near.ifname} {hook}"
+        if found is None:
+            raise TraceError(f"{said}: no filter takes {self._packet}; the host's kernel has drifted")
+        for action in found.actions:
+            if isinstance(action, Drop):
+                ends = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS
+                self._die(host_model.name, Place.GATEWAY, found.text(), _code_of(found, ends[hook == INGRESS]))
+            if isinstance(action, Nat):
+                before, self._packet = self._packet, translated(self._packet, action)
+                words = ("destination", before.destination, self._packet.destination)
+                if hook == EGRESS:
+                    words = ("source", before.source, self._packet.source)
+                said = f"{near.ifname}: {words[0]} {words[1]} becomes {words[2]}"
+        self._note(host_model.name, Place.GATEWAY, said)
 
     def _tunnel(self, host_model: HostModel, vxlan: Vxlan, next_hop: str) -> str:
         """Follow the packet to another host."""
@@ -305,9 +321,12 @@ class _Walker:
             raise TypeError(f"{device.ifname} is no VXLAN device")
         return self._receive(there, device, lladdr or "", Skb(packet=self._packet, priority=outer.priority))
 
+    def _tracker(self, host_model: HostModel, skb: Skb) -> Tracker:
+        return Tracker(host_model.name, skb.ct_zone, connection_of(self._packet))
+
     def _recall(self, host_model: HostModel, skb: Skb) -> None:
         """Put down what this host's connection tracking says of the packet."""
-        tracker = host_model.name, skb.ct_zone
+        tracker = self._tracker(host_model, skb)
         known = self._conntrack.get(tracker)
         if known is None:
             known = Ct(state="new" if self._packet.begins else "invalid")
@@ -329,14 +348,41 @@ class _Walker:
         result = ruleset.run(hook, skb) if ruleset is not None else HookVerdict(accepted=True)
         if not result.accepted:
             devices = (skb.sdifname or skb.iifname, skb.oifname)
-            self.hops.append(Hop(host=host_model.name, place=place, said=said, ok=False, hits=result.hits, devices=devices))
+            self._note(host_model.name, place, said, result.hits, ok=False, devices=devices)
             raise _Died(OF_COUNTER.get(result.counter, Code.DROPPED), result.counter)
         if not silent:
             self._note(host_model.name, place, said, result.hits)
 
-    def _note(self, host: str, place: Place, said: str, hits: tuple[Hit, ...] = ()) -> None:
-        self.hops.append(Hop(host=host, place=place, said=said, hits=hits))
+    def _note(
+        self,
+        host: str,
+        place: Place,
+        said: str,
+        hits: tuple[Hit, ...] = (),
+        *,
+        ok: bool = True,
+        devices: tuple[str, str] = ("", ""),
+    ) -> None:
+        self.hops.append(Hop(host=host, place=place, said=said, packet=self._packet, ok=ok, hits=hits, devices=devices))
 
     def _die(self, host: str, place: Place, said: str, code: Code, devices: tuple[str, str] = ("", "")) -> NoReturn:
-        self.hops.append(Hop(host=host, place=place, said=said, ok=False, devices=devices))
+        self._note(host, place, said, ok=False, devices=devices)
         raise _Died(code)
+
+
+def _group(device: OutsideDevice) -> int:
+    return device.group if isinstance(device, CableEnd) else 0
+
+
+def _code_of(found: TcFilter, otherwise: Code) -> Code:
+    """Return why a filter drops packets: of some they are the wrong ones, of the rest nothing is known."""
+    if not isinstance(found.match, Match):
+        return Code.MAPPING_VIOLATION
+    return Code.IGW_REJECTS_SPOOFED_TRAFFIC if found.match.src else otherwise
+
+
+def _code_outside(packet: Packet) -> Code:
+    """Return why the outside has no route: the range is on no internet, or the public address stands for nothing."""
+    address = parse_ip(packet.destination)
+    found = (code for prefix, code in _NOT_ROUTED if prefix.holds(*address))
+    return next(found, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS)

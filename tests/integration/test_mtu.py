@@ -20,7 +20,7 @@ from netorch.drivers import netns
 from netorch.drivers.probe.echo import Probe, ask, mtu_of
 from netorch.model.vpc import Subnet
 from netorch.store import open_store
-from netorch.trace.walk import Place
+from netorch.trace.way import Place
 from tests.rig.packets import PATIENCE_S
 from tests.rig.world import World, wait_for
 

@@ -14,7 +14,8 @@ from netorch.model.ids import port_name
 from netorch.model.packet import ACK, SYN, Packet
 from netorch.model.security import TCP
 from netorch.trace.host_model import HostModel
-from netorch.trace.walk import Ct, Departure, Walk, walk
+from netorch.trace.walk import walk
+from netorch.trace.way import Ct, Departure, Tracker, Walk, connection_of
 from policy.evaluate import Stage, Verdict
 from tests.property.policy_strategies import HOSTS, ZONE, PolicyCase
 
@@ -59,8 +60,9 @@ class Site:
         assert sender is not None
         start = Departure(host=self._case.homes[sender.id], ifname=port_name(sender.id), mac=sender.mac)
         seen = {host: self._seen(host, packet) for host in HOSTS}
-        found = walk(self.host_models, start, packet, {(host, ZONE): ct for host, ct in seen.items()})
-        for (host, _), mark in found.marks.items():
+        known = {Tracker(host, ZONE, connection_of(packet)): ct for host, ct in seen.items()}
+        found = walk(self.host_models, start, packet, known)
+        for (host, _, _), mark in found.marks.items():
             flow = self._flows.get((host, _key(packet)))
             confirmed = found.arrived or host != found.host
             if flow is None and packet.begins and packet.has_connection and confirmed:

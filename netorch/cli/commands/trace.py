@@ -13,7 +13,7 @@ from netorch.cli.output import output_option, print_table, show_value
 
 if TYPE_CHECKING:
     from netorch.diagnose.trace import Report
-    from netorch.trace.walk import Hop, RoundTrip, Walk
+    from netorch.trace.way import Hop, RoundTrip, Walk
 
 _PASS, _DROP, _UNKNOWN = "pass", "DROP", "-"
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from netorch.trace.codes import Code
-from netorch.trace.walk import Place
+from netorch.trace.way import Place
 from tests.integration.test_trace import traced
 from tests.rig.appliance import lead_through
 from tests.rig.world import World

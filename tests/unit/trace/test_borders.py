@@ -32,7 +32,8 @@ from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain
 from netorch.trace.host_model import HostModel
 from netorch.trace.reach import Reach
-from netorch.trace.walk import Departure, RoundTrip, Walk, round_trip
+from netorch.trace.walk import round_trip
+from netorch.trace.way import Departure, RoundTrip, Walk
 from tests.unit.agent.world import World
 
 ALL = AclEntryDecl(rule=1, action=AclAction.ALLOW, protocol="all", cidr="0.0.0.0/0")

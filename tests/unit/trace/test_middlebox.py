@@ -31,7 +31,8 @@ from netorch.state.tc import TcFilter
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, said_at
 from netorch.trace.host_model import HostModel
-from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip
+from netorch.trace.walk import round_trip
+from netorch.trace.way import Departure, Place, RoundTrip, Walk
 from tests.unit.agent.world import World
 
 
@@ -167,7 +168,7 @@ def test_each_port_on_the_way_is_told_by_its_own_groups(tmp_path: Path) -> None:
     found.world.settle(3)
     trip = found.walk(found.near, found.far.eni.address)
     assert trip.succeeded
-    texts = said_at(policy_index_of(found.records()), found.packet(), trip.there)
+    texts = said_at(policy_index_of(found.records()), [trip.there])
     near, box, far = (port_name(placed.eni.id) for placed in (found.near, found.interval, found.far))
     asked = {side: text.partition(", group ")[2].partition(" ")[0] for side, text in texts.items()}
     assert asked == {("egress", near): "default", ("ingress", box): "fw", ("egress", box): "fw", ("ingress", far): "default"}

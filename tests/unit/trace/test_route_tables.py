@@ -15,7 +15,8 @@ from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain
 from netorch.trace.host_model import HostModel
 from netorch.trace.policy_index import PolicyIndex
-from netorch.trace.walk import Departure, Place, RoundTrip, round_trip
+from netorch.trace.walk import round_trip
+from netorch.trace.way import Departure, Place, RoundTrip
 from tests.property.policy_strategies import HOSTS, PolicyCase
 from tests.unit.policy.small import ANYWHERE, FRONT, VNI, A, B, C, group, ping, rule, vpc
 

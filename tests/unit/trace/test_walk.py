@@ -16,7 +16,8 @@ from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain, policy_text
 from netorch.trace.host_model import HostModel
 from netorch.trace.policy_index import PolicyIndex
-from netorch.trace.walk import Departure, Place, RoundTrip, Walk, round_trip, walk
+from netorch.trace.walk import round_trip, walk
+from netorch.trace.way import Departure, Place, RoundTrip, Walk
 from policy.evaluate import Policy
 from policy.nftgen import sender
 from tests.property.policy_strategies import HOSTS, ZONE, PolicyCase
@@ -50,6 +51,11 @@ def sent(policy: Policy, packet: Packet, objects: dict[str, Objects] | None = No
     return walk(host_models, start, packet)
 
 
+def marks(packet: Packet) -> dict[tuple[str, int], int]:
+    """Return what each host marks the connection with, by its zone."""
+    return {(host, zone): mark for (host, zone, _), mark in sent(ALL, packet).marks.items()}
+
+
 def without(policy: Policy, host: str, *key: str | int) -> dict[str, Objects]:
     objects = compiled(policy)
     del objects[host][key]
@@ -74,9 +80,9 @@ def test_a_packet_between_ports_of_one_host_never_leaves_it() -> None:
 
 
 def test_each_end_marks_what_it_tracks_on_its_own_host() -> None:
-    assert sent(ALL, ping(A, B)).marks == {("hv1", ZONE): 1, ("hv2", ZONE): 2}
-    assert sent(ALL, ping(A, C)).marks == {("hv1", ZONE): 3}
-    assert sent(ALL, tcp(A, B)).marks == {("hv1", ZONE): 0, ("hv2", ZONE): 0}  # untracked: everything is open both ways
+    assert marks(ping(A, B)) == {("hv1", ZONE): 1, ("hv2", ZONE): 2}
+    assert marks(ping(A, C)) == {("hv1", ZONE): 3}
+    assert marks(tcp(A, B)) == {("hv1", ZONE): 0, ("hv2", ZONE): 0}  # untracked: everything is open both ways
 
 
 @pytest.mark.parametrize(("packet", "mac"), [(ping("10.0.0.99", B), ""), (ping(A, B), "06:00:00:00:00:99")])
