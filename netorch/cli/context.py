@@ -93,11 +93,13 @@ class Session:
         """
         return self._part(named, self._vnis_of(named))
 
-    def neighbourhood(self, named: Sequence[tuple[str, str]]) -> Inventory:
-        """Return the same, and the VPCs that share something with those: where packets of theirs may go."""
+    def neighbourhood(self, named: Sequence[tuple[str, str]], addresses: Sequence[str] = ()) -> Inventory:
+        """Return the same, and the VPCs that share something with those, or have these public addresses: where packets may go."""
         from netorch.records.part import with_neighbours
+        from netorch.records.public import vni_of_address
 
-        return self._part(named, with_neighbours(self.store, self._vnis_of(named)))
+        public = {vni for address in addresses if (vni := vni_of_address(self.store, address))}
+        return self._part(named, with_neighbours(self.store, self._vnis_of(named)) | public)
 
     def _vnis_of(self, named: Sequence[tuple[str, str]]) -> set[int]:
         from netorch.records.names import vnis_of

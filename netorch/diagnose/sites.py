@@ -10,8 +10,10 @@ from netorch.diagnose.desired import desired_objects
 from netorch.drivers.base import Kernel
 from netorch.drivers.netns import RUN_NETNS, find, inside
 from netorch.errors import KernelError, NetorchError
+from netorch.model.mapping import GatewayMapping
 from netorch.records.vpc import VpcRecords
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
+from netorch.state.netns import Namespace
 from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE, NftElement, NftTable
 from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
@@ -23,6 +25,11 @@ def hosts_of(records: VpcRecords) -> list[str]:
     found = {stored.record.host for stored in records.mappings.values()}
     moves = (stored.record.move for stored in records.mappings.values())
     return sorted(found | {move.host for move in moves if move is not None})
+
+
+def edges_of(records: VpcRecords) -> list[str]:
+    """Return the edges that carry gateways of a VPC."""
+    return sorted({seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats})
 
 
 def modelled(store: Store, hosts: list[str], vni: int) -> tuple[dict[str, HostModel], dict[str, str]]:
@@ -52,6 +59,7 @@ def drop_counters(hosts: list[str]) -> dict[tuple[str, str], int]:
     found = {}
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
+            kernel.dump(frozenset({Namespace.kind}))  # an edge counts in its outside, too
             found.update({(host, name): count for name, count in kernel.counters().items()})
     return found
 

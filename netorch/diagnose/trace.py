@@ -2,66 +2,55 @@
 
 model    a walk over what each host's agent would make of the store
 kernel   the same walk over the kernels of the hosts that are on this machine; the others are "not here"
-probe    a live packet from the source's own namespace: heard by a listener at the destination, or counted by a drop counter
+probe    a live packet from the source's own namespace, or from the outside of an edge: heard by a listener where it arrives, or
+         counted by a drop counter
 
-Where the packet arrives the answer is followed too; that one came back in truth is known if the receiver answers.
+Where the packet arrives the answer is followed too; that one came back in truth is known if the receiver answers. From the
+internet a packet, or an answer, may come by any edge that carries the VPC's gateway: all of these ways must do.
 
 If they disagree, a kernel has drifted from the store or netorch has a bug; either way somebody must know.
 """
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
-from netorch.compiler.ports import inside_name
-from netorch.control.views.describe import resolve
 from netorch.diagnose import sites
 from netorch.diagnose.appliances import not_forwarded
-from netorch.diagnose.crossing import crossing_between, crossing_to, waiting_between
+from netorch.diagnose.course import Course, from_interface, from_internet, holder
+from netorch.diagnose.ends import is_outside
+from netorch.diagnose.live import Live, live_from_instance, live_from_internet
+from netorch.diagnose.outside import is_offered, refined
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
-from netorch.drivers.netns import RUN_NETNS
-from netorch.drivers.probe.echo import Listener
-from netorch.drivers.probe.first_packet import ProbeResult, send_probe
 from netorch.errors import KernelError, NetorchError, TraceError
-from netorch.model.addr import AddressError, canonical_ip, parse_ip, parse_prefix, version_of
-from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
-from netorch.model.ids import is_id, port_name
-from netorch.model.packet import Packet, echo
-from netorch.model.security import ICMP, ICMPV6, PORT_LAST, TCP, UDP, Direction
+from netorch.model.addr import version_of
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.ids import port_name
+from netorch.model.packet import Packet
+from netorch.model.security import Direction
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
-from netorch.trace.codes import OF_COUNTER, Code
+from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation, explain_round_trip, policy_text, said_at
 from netorch.trace.host_model import HostModel
+from netorch.trace.policy_index import PolicyIndex
 from netorch.trace.walk import round_trip
-from netorch.trace.way import Departure, RoundTrip, Walk
-
-_DCCP = 33  # Source: IANA protocol numbers
-# To Linux these are the sender itself, 0.0.0.0 and :: too.
-_OWN = tuple(parse_prefix(text) for text in ("0.0.0.0/32", "127.0.0.0/8", "::/128", "::1/128"))
-_PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
+from netorch.trace.way import Arrival, RoundTrip, Start, Walk
 
 
-class Live(msgspec.Struct, frozen=True, kw_only=True):
-    """What a live packet showed. `drops` are the counters of hosts on this machine that rose meanwhile."""
+class Ways(msgspec.Struct, frozen=True, kw_only=True):
+    """The ways of a packet from one start, through the model and through kernels, if these are here."""
 
-    probe: ProbeResult | None = None
-    why_not: str = ""  # why none was sent
-    drops: tuple[tuple[str, str], ...] = ()  # host, counter
+    start: Start
+    model: RoundTrip
+    kernel: RoundTrip | None = None
 
     @property
-    def arrived(self) -> bool | None:
-        """Return whether it arrived; None when none was sent."""
-        return self.probe.arrived if self.probe is not None else None
-
-    @property
-    def answered(self) -> bool:
-        """Return whether an answer has come back; that none has may mean that nobody answers."""
-        return self.probe is not None and bool(self.probe.answer)
+    def differs(self) -> bool:
+        """Return whether the two differ, or a packet dies."""
+        return not self.model.succeeded or (self.kernel is not None and not self.kernel.succeeded)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,84 +84,121 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def trace(
     store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str, *, timeout_s: float
 ) -> Report:
-    """Return what becomes of a packet from one instance or interface to another, or to an address.
+    """Return what becomes of a packet from one instance or interface to another, to an address, or from the internet.
 
     Raises:
       ApiError: an end does not exist.
       NetorchError: the service cannot be read, or both ends are one.
     """
-    records, near = _interface(inventory, caller, source)
-    address, far = _destination(inventory, caller, records, destination)
-    name = records.vpc.record.name
-    problem = _problem(records, near, far, source, destination)
-    if problem is not None:
-        return Report(source=source, destination=destination, vpc=name, packet=None, verdict=problem)
-    _refuse_own(near, address, source, destination)
-    packet = make_packet(near, address, service)
-    crossing = crossing_between(records, far[0]) if far is not None else crossing_to(inventory, caller, records, near, address)
-    on_way = [records, *([crossing.peer] if crossing is not None else [])]
-    start = Departure(host=records.mappings[near.address].record.host, ifname=port_name(near.id), mac=near.mac)
-    hosts = sorted({host for found in on_way for host in sites.hosts_of(found)})
-    host_models, problems = sites.modelled(store, hosts, records.vni)
-    if start.host in problems:
-        raise NetorchError(problems[start.host])
-    model = round_trip(host_models, start, packet)
-    kernel, kernel_problem = _by_kernels(hosts, host_models, model, start, packet)
-    live = _live(on_way, near, packet, hosts, timeout_s)
-    index = policy_index_of(*on_way)
-    across = crossing.across(records, near, address) if crossing is not None else None
-    said = explain_round_trip(index, records.vpc.record, packet, decisive(model, kernel), _names(on_way), across=across)
-    ping = _ping(on_way, near, packet.destination)
-    kept = not_forwarded(on_way, index, model.there, packet, _names(on_way)) if not live.drops else None
-    silent = sorted(host for host in _hosts_on(model) if host not in inventory.hosts or not inventory.hosts[host].live)
+    if is_outside(source):
+        records, course = from_internet(store, inventory, caller, source, destination, service)
+    else:
+        records, course = from_interface(store, inventory, caller, source, destination, service)
+    name = records.vpc.record.name if records is not None else ""
+    if isinstance(course, Explanation):
+        return Report(source=source, destination=destination, vpc=name, packet=None, verdict=course)
+    host_models, problems = sites.modelled(store, course.hosts, course.on_way[0].vni)
+    for start in course.starts:
+        if start.host in problems:
+            raise NetorchError(problems[start.host])
+    ways, kernel_problem = _ways(course, host_models)
+    decisive_way = decisive(ways.model, ways.kernel)
+    live = _live(course, ways.start, decisive_way.there, host_models, timeout_s)
+    index = policy_index_of(*course.on_way)
     return Report(
         source=source,
         destination=destination,
         vpc=name,
-        packet=packet,
-        rules={direction.value: policy_text(index, packet, direction) for direction in Direction},
-        answer_rules={way.value: policy_text(index, packet.answer(), way, is_answer=True) for way in Direction},
-        said_at=said_at(index, packet, model.there, kernel.there if kernel is not None else None),
-        answer_said_at=said_at(index, packet.answer(), model.back, kernel.back if kernel is not None else None, is_answer=True),
-        model=model,
-        kernel=kernel,
+        packet=course.packet,
+        rules=_rules(index, course, ways.model.there),
+        answer_rules=_answer_rules(index, course, ways.model),
+        said_at=said_at(index, [found.there for found in _trips(ways)]),
+        answer_said_at=said_at(index, [back for found in _trips(ways) for back in found.backs], is_answer=True),
+        model=ways.model,
+        kernel=ways.kernel,
         kernel_problem=kernel_problem,
         live=live,
-        verdict=_unheard(silent, kept, ping) if said.code is None and live.arrived is False else said,
-        silent=tuple(silent),
-        disagreement=disagreement(packet, model, kernel, live),
+        verdict=_verdict(store, inventory, index, course, ways, live),
+        silent=_silent(inventory, ways.model),
+        disagreement=disagreement(course.packet, ways.model, ways.kernel, live),
     )
 
 
-def _refuse_own(near: NetworkInterface, address: str, source: str, destination: str) -> None:
-    """Refuse a packet from an interface to itself. Raises NetorchError."""
-    if address in (near.address, near.ipv6_address):
-        raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
-    if any(inside.holds(*parse_ip(address)) for inside in _OWN):
-        raise NetorchError(
-            f"trace: {destination} is the sender itself, whoever sends; name an instance or an address of `netorch map list`"
-        )
+def _ways(course: Course, host_models: dict[str, HostModel]) -> tuple[Ways, str]:
+    """Return the ways from one start, and why there are none through kernels: from the first start where something is wrong."""
+    found = [Ways(start=start, model=round_trip(host_models, start, course.packet)) for start in course.starts]
+    away = sorted({host for ways in found for host in _hosts_on(ways.model) if not sites.is_here(host)})
+    problem = f"not here: {', '.join(away)}" if away else ""
+    try:
+        if not problem:
+            kernels = sites.dumped(course.hosts, host_models)
+            trips = [round_trip(kernels, ways.start, course.packet) for ways in found]
+            found = [msgspec.structs.replace(ways, kernel=trip) for ways, trip in zip(found, trips, strict=True)]
+    except (KernelError, TraceError) as error:
+        problem = str(error)
+    return next((ways for ways in found if ways.differs), found[0]), problem
 
 
-def make_packet(near: NetworkInterface, address: str, service: str) -> Packet:
-    """Return the packet that a service such as `tcp/443`, `icmp` or `47` begins with. Raises NetorchError."""
-    version = version_of(address)
-    source = near.address if version == 4 else near.ipv6_address
-    if not source:
-        raise NetorchError(f"trace: {near.id} has no IPv{version} address; trace to an address of the other version")
-    word, slash, port = service.partition("/")
-    protocol = _PROTOCOLS.get(word, int(word) if word.isascii() and word.isdigit() and int(word) <= 255 else -1)
-    if word.isdigit() and protocol == (ICMPV6 if version == 4 else ICMP):
-        raise NetorchError(f"trace: protocol {word} is not one of IPv{version}, and {address} is; write icmp")
-    if protocol in (ICMP, ICMPV6) and not slash:
-        return echo(source, address)
-    if protocol in (TCP, UDP) and port.isascii() and port.isdigit() and int(port) <= PORT_LAST:
-        return Packet(source=source, destination=address, protocol=protocol, source_port=49152, destination_port=int(port))
-    if protocol < 0 or protocol in (TCP, UDP) or slash:
-        raise NetorchError(
-            f"trace: {service!r} is no service; write tcp/PORT, udp/PORT, icmp or the number of a protocol, 0 to 255"
-        )
-    return Packet(source=source, destination=address, protocol=protocol)
+def _live(course: Course, start: Start, way: Walk, host_models: dict[str, HostModel], timeout_s: float) -> Live:
+    """Send the packet for real."""
+    if isinstance(start, Arrival):
+        assert course.far is not None
+        return live_from_internet(start, course.packet, way, course.far, host_models, timeout_s)
+    assert course.near is not None
+    return live_from_instance(course.near, course.packet, way, course.far, host_models, timeout_s)
+
+
+def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Course, ways: Ways, live: Live) -> Explanation:
+    """Return why the packet, or the answer to it, does not arrive, or that they do."""
+    names, records = _names(list(course.on_way)), course.on_way[0]
+    found = decisive(ways.model, ways.kernel)
+    said = explain_round_trip(index, records.vpc.record, found, names, across=course.across)
+    if course.anybody:  # whoever it is: a rule for one address would be of no use
+        said = msgspec.structs.replace(said, fix=said.fix.replace(f"{course.anybody}/32", "0.0.0.0/0"))
+    if said.code is not None:
+        died = found.there if not found.there.arrived else found.back
+        end = course.near or course.far
+        if not course.outside or died is None or end is None or not is_offered(store):
+            return said
+        return refined(store, said, died, end)
+    if live.arrived is not False:
+        return said
+    kept = not_forwarded(list(course.on_way), index, ways.model.there, course.packet, names) if not live.drops else None
+    return _unheard(_silent(inventory, ways.model), kept, _advice(course))
+
+
+def _rules(index: PolicyIndex, course: Course, there: Walk) -> dict[str, str]:
+    """Return what the records say at the interfaces at both ends."""
+    found = {}
+    if course.near is not None:
+        found[Direction.EGRESS.value] = policy_text(index, course.packet, Direction.EGRESS, port=port_name(course.near.eni.id))
+    if course.far is not None or not course.outside:
+        port = port_name(course.far.eni.id) if course.far is not None else ""
+        found[Direction.INGRESS.value] = policy_text(index, there.packet, Direction.INGRESS, port=port)
+    return found
+
+
+def _answer_rules(index: PolicyIndex, course: Course, model: RoundTrip) -> dict[str, str]:
+    """Return the same of the answer."""
+    packet = model.there.packet.answer()
+    found = {}
+    if course.far is not None or not course.outside:
+        port = port_name(course.far.eni.id) if course.far is not None else ""
+        found[Direction.EGRESS.value] = policy_text(index, packet, Direction.EGRESS, port=port, is_answer=True)
+    if course.near is not None:
+        port, back = port_name(course.near.eni.id), course.packet.answer()
+        found[Direction.INGRESS.value] = policy_text(index, back, Direction.INGRESS, port=port, is_answer=True)
+    return found
+
+
+def _trips(ways: Ways) -> list[RoundTrip]:
+    return [ways.model, *([ways.kernel] if ways.kernel is not None else [])]
+
+
+def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:
+    """Return the hosts on the ways whose agents do not run."""
+    hosts = sorted(_hosts_on(model))
+    return tuple(host for host in hosts if host not in inventory.hosts or not inventory.hosts[host].live)
 
 
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
@@ -218,29 +244,26 @@ def _ping(on_way: list[VpcRecords], near: NetworkInterface, address: str) -> str
     """Return the command that pings from an interface's instance to that of an address."""
     here = on_way[0]
     ends = []
-    for records, eni in ((here, near), _holder(on_way, address) or (here, near)):
+    for records, eni in ((here, near), holder(on_way, address) or (here, near)):
         vpc = records.vpc.record
         ends.append(f"{vpc.owner}/{vpc.name}/{records.of(Instance)[eni.instance].record.name}")
     return " ".join(("netorch ping", *(["-6"] if version_of(address) == 6 else []), *ends))
 
 
-def _holder(on_way: list[VpcRecords], address: str) -> tuple[VpcRecords, NetworkInterface] | None:
-    """Return whose an address is: the sender's VPC has it, or else the peer."""
-    for records in on_way:
-        mapping = records.mappings.get(address)
-        if mapping is not None:
-            return records, records.of(NetworkInterface)[mapping.record.eni].record
-    return None
+def _advice(course: Course) -> str:
+    """Return the command to try next with a packet that nobody heard."""
+    if course.near is None or course.outside:
+        edges = sorted({edge for records in course.on_way for edge in sites.edges_of(records)})
+        return f"see whether its edges are well: netorch status ({', '.join(edges)})"
+    return f"try it layer by layer: {_ping(list(course.on_way), course.near.eni, course.packet.destination)}"
 
 
-def _unheard(silent: list[str], kept: Explanation | None, ping: str) -> Explanation:
+def _unheard(silent: tuple[str, ...], kept: Explanation | None, advice: str) -> Explanation:
     """Return what to say of a live packet that did not arrive though nothing refuses it."""
     if silent:
         sentence = f"{Code.HOST_SILENT.text} ({', '.join(silent)})"
         return Explanation(code=Code.HOST_SILENT, sentence=sentence, fix=f"start the agent of {silent[0]}; see netorch status")
-    if kept is not None:
-        return kept
-    return Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix=f"try it layer by layer: {ping}")
+    return kept or Explanation(code=Code.PROBE_UNHEARD, sentence=Code.PROBE_UNHEARD.text, fix=advice)
 
 
 def decisive(model: RoundTrip, kernel: RoundTrip | None) -> RoundTrip:
@@ -250,116 +273,4 @@ def decisive(model: RoundTrip, kernel: RoundTrip | None) -> RoundTrip:
 
 def _hosts_on(found: RoundTrip) -> set[str]:
     """Return the hosts that packet and answer pass."""
-    return {hop.host for way in (found.there, found.back) if way is not None for hop in way.hops}
-
-
-def _by_kernels(
-    hosts: list[str], host_models: dict[str, HostModel], model: RoundTrip, start: Departure, packet: Packet
-) -> tuple[RoundTrip | None, str]:
-    """Return the ways through the kernels here, if all hosts on them are, or why there are none."""
-    away = sorted(host for host in _hosts_on(model) if not sites.is_here(host))
-    if away:
-        return None, f"not here: {', '.join(away)}"
-    try:
-        return round_trip(sites.dumped(hosts, host_models), start, packet), ""
-    except (KernelError, TraceError) as error:
-        return None, str(error)
-
-
-def _live(on_way: list[VpcRecords], near: NetworkInterface, packet: Packet, hosts: list[str], timeout_s: float) -> Live:
-    """Send the packet from the source's namespace, with a listener at the destination's."""
-    instance = on_way[0].of(Instance)[near.instance].record
-    if instance.attachment is Attachment.TAP:
-        return Live(why_not="the source is a virtual machine, which cannot be entered from here")
-    if packet.protocol == _DCCP:
-        return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
-    netns = instance.netns or instance.id
-    if not (RUN_NETNS / netns).exists():
-        return Live(why_not=f"the namespace of {instance.name} is not here")
-    listener = _listener(_holder(on_way, packet.destination))
-    try:
-        before = sites.drop_counters(hosts)
-        probe = send_probe(netns, packet, listener, timeout_s)
-        after = sites.drop_counters(hosts)
-    except (KernelError, OSError) as error:
-        return Live(why_not=str(error))
-    finally:
-        if listener is not None:
-            listener.close()
-    drops = tuple(key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER)
-    return Live(probe=probe, drops=() if probe.arrived else drops)
-
-
-def _listener(holder: tuple[VpcRecords, NetworkInterface] | None) -> Listener | None:
-    if holder is None:
-        return None
-    records, eni = holder
-    if eni.instance not in records.of(Instance):
-        return None
-    instance = records.of(Instance)[eni.instance].record
-    netns = instance.netns or instance.id
-    if instance.attachment is Attachment.TAP or not (RUN_NETNS / netns).exists():
-        return None
-    return Listener(netns, inside_name(eni, instance))
-
-
-def resources_of(source: str, destination: str) -> list[tuple[str, str]]:
-    """Return the kinds and names of those ends of a trace that are no addresses."""
-    return [(_kind(end), end) for end in (source, destination) if not _is_address(end)]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return bool(canonical_ip(text))
-    except AddressError:
-        return False
-
-
-def _kind(end: str) -> str:
-    return "eni" if is_id(end, "eni") else "i"
-
-
-def _interface(inventory: Inventory, caller: Caller, text: str) -> tuple[VpcRecords, NetworkInterface]:
-    """Return an interface by its id, or an instance's own one by the instance's name or id. Raises ApiError."""
-    if _kind(text) == "eni":
-        records, eni = resolve(inventory, caller, "eni", text)
-        return records, eni
-    records, instance = resolve(inventory, caller, "i", text)
-    own = records.of(NetworkInterface).get(primary_eni_id(instance.id))
-    if own is None:
-        raise NetorchError(f"trace: {text} has no network interface of its own; name one: netorch eni list")
-    return records, own.record
-
-
-def _destination(
-    inventory: Inventory, caller: Caller, records: VpcRecords, text: str
-) -> tuple[str, tuple[VpcRecords, NetworkInterface] | None]:
-    """Return the address that is meant, and whose it is when an instance or interface was named."""
-    if _is_address(text):
-        return canonical_ip(text), None
-    there, eni = _interface(inventory, caller, text)
-    return eni.address, (there, eni)
-
-
-def _problem(
-    records: VpcRecords, near: NetworkInterface, far: tuple[VpcRecords, NetworkInterface] | None, source: str, destination: str
-) -> Explanation | None:
-    """Return why no packet can be on its way at all, or None."""
-    ends = [(records, near, source), *([(*far, destination)] if far is not None else [])]
-    if far is not None and far[0].vni != records.vni and crossing_between(records, far[0]) is None:
-        waiting = waiting_between(records, far[0], time.time())
-        if waiting is not None:
-            sentence = f"{Code.BAD_STATE.text}: {waiting.id} is {waiting.status.value}"
-            return Explanation(code=Code.BAD_STATE, sentence=sentence, fix=f"netorch peering accept {waiting.id}")
-        names = records.vpc.record.name, far[0].vpc.record.name
-        sentence = f"{source} is in VPC {names[0]}, {destination} in {names[1]}: {Code.DIFFERENT_VPCS.text}"
-        return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence)
-    for of, eni, name in ends:
-        if not of.mappings_of(eni):
-            sentence = f"{name}: {Code.INTERFACE_NOT_ATTACHED.text}"
-            return Explanation(
-                code=Code.INTERFACE_NOT_ATTACHED,
-                sentence=sentence,
-                fix=f"attach it, {eni.id}, to an instance: netorch instance list",
-            )
-    return None
+    return {hop.host for way in found.ways for hop in way.hops}

@@ -21,8 +21,10 @@ from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.public import ElasticIp
 from netorch.records import keys
 from netorch.records.inventory import Inventory
+from netorch.records.read import get
 from netorch.records.vpc import VpcRecords
 from netorch.store.alloc import holder_of
+from netorch.store.base import Store
 
 
 def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
@@ -38,6 +40,16 @@ def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
     ranges = [(parse_prefix(text), name) for name, pool in inventory.pools.items() for text in pool.record.cidrs]
     for one, other in first_overlaps(ranges):
         yield UnreadableRecord(keys.pool(one), f"overlaps pool {other}", keys.pool(other))
+
+
+def vni_of_address(store: Store, address: str) -> int:
+    """Return the VNI of the VPC in which a public address stands for something, as far as its holder says; 0: in none."""
+    holder = holder_of(store.get(keys.public_address(address)))
+    if is_id(holder, "eipassoc"):
+        return vni_of(holder)
+    owners = [kv.key.split("/")[3] for kv in store.list(keys.named("eipalloc", holder)).kvs] if is_id(holder, "eipalloc") else []
+    found = (get(store, keys.owned("eip", owner, holder), ElasticIp) for owner in owners)
+    return next((elastic.record.vni for elastic in found if elastic is not None), 0)
 
 
 def _wrong_mappings(

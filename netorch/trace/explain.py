@@ -72,7 +72,7 @@ def explain(
 ) -> Explanation:
     """Return why a walk ended as it did. `name_of` gives interfaces the names that people know."""
     if found.arrived:
-        return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(index, packet))
+        return Explanation(code=None, sentence=f"{packet.destination} is reached", rule=_permitted_by(index, found))
     code = found.code or Code.DROPPED
     direction = _SIDE.get(found.counter)
     eni = _refusing(index, packet, found.hops[-1], direction) if direction is not None else None
@@ -198,9 +198,10 @@ def explain_round_trip(
     return msgspec.structs.replace(said, sentence=f"{reached} is reached, but its answer dies {said.sentence}")
 
 
-def _permitted_by(index: PolicyIndex, packet: Packet) -> str:
+def _permitted_by(index: PolicyIndex, found: Walk) -> str:
     """Return the rule that lets a packet in at its receiver, or out at its sender if it has left for the internet."""
-    for direction, end in ((Direction.INGRESS, packet.destination), (Direction.EGRESS, packet.source)):
+    first, last = found.hops[0].packet, found.packet
+    for direction, packet, end in ((Direction.INGRESS, last, last.destination), (Direction.EGRESS, first, first.source)):
         eni = index.holders.get(end)
         rule = ask_groups(index, eni, direction, packet).rule if eni is not None else None
         if rule is not None:

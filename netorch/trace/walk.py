@@ -215,7 +215,9 @@ class _Walker:
             self._die(host_model.name, Place.INLET, f"{vxlan.ifname}: nobody here is {lladdr}", Code.STALE_MAPPING)
         for action in found.actions:
             if isinstance(action, Drop):
-                self._die(host_model.name, Place.INLET, found.text(), _code_of(found, Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS))
+                meant = isinstance(found.match, Match)  # for a gateway, and it is neither IPv4 nor of a public range
+                code = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS if meant else Code.MAPPING_VIOLATION
+                self._die(host_model.name, Place.INLET, found.text(), code)
             if isinstance(action, Receive):
                 skb.mark = action.mark
                 continue
@@ -286,8 +288,7 @@ class _Walker:
             raise TraceError(f"{said}: no filter takes {self._packet}; the host's kernel has drifted")
         for action in found.actions:
             if isinstance(action, Drop):
-                ends = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS
-                self._die(host_model.name, Place.GATEWAY, found.text(), _code_of(found, ends[hook == INGRESS]))
+                self._refuse(host_model, near, hook, found)
             if isinstance(action, Nat):
                 before, self._packet = self._packet, translated(self._packet, action)
                 words = ("destination", before.destination, self._packet.destination)
@@ -320,6 +321,15 @@ class _Walker:
         if not isinstance(device, Vxlan):
             raise TypeError(f"{device.ifname} is no VXLAN device")
         return self._receive(there, device, lladdr or "", Skb(packet=self._packet, priority=outer.priority))
+
+    def _refuse(self, host_model: HostModel, near: Device, hook: str, found: TcFilter) -> NoReturn:
+        """Let the packet end at a gateway's cable, by a filter that drops it."""
+        code, said = Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, f"{self._packet.destination} stands for nothing"
+        if hook == EGRESS:
+            code, said = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, f"nothing stands for {self._packet.source}"
+        elif isinstance(found.match, Match) and found.match.src:
+            code, said = Code.IGW_REJECTS_SPOOFED_TRAFFIC, f"{self._packet.source} is inside {found.match.src}"
+        self._die(host_model.name, Place.GATEWAY, f"{near.ifname}: {said}", code)
 
     def _tracker(self, host_model: HostModel, skb: Skb) -> Tracker:
         return Tracker(host_model.name, skb.ct_zone, connection_of(self._packet))
@@ -372,13 +382,6 @@ class _Walker:
 
 def _group(device: OutsideDevice) -> int:
     return device.group if isinstance(device, CableEnd) else 0
-
-
-def _code_of(found: TcFilter, otherwise: Code) -> Code:
-    """Return why a filter drops packets: of some they are the wrong ones, of the rest nothing is known."""
-    if not isinstance(found.match, Match):
-        return Code.MAPPING_VIOLATION
-    return Code.IGW_REJECTS_SPOOFED_TRAFFIC if found.match.src else otherwise
 
 
 def _code_outside(packet: Packet) -> Code:

@@ -38,16 +38,22 @@ def command(
 ) -> None:
     """Follow a packet that opens a connection: tcp/443, udp/53, icmp (the default) or a protocol number.
 
-    SOURCE is an instance or an interface's id, DESTINATION one of these or an address. Each place on its path has three columns:
-    as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live packet
-    from the source's namespace (probe). Of a packet that arrives the answer is followed back in the same way: reachable means
-    that both pass.
+    SOURCE is an instance, an interface's id, or outside of all VPCs: `internet` or an address. DESTINATION is one of these; an
+    instance that is reached from the internet is reached by its public address. Each place on the packet's path has three
+    columns: as the store says it should be (model), as the hosts' kernels are (kernel, those on this machine), and by a live
+    packet from the source's namespace, or from the outside of an edge (probe). Of a packet that arrives the answer is followed
+    back in the same way, from the internet by each edge: reachable means that all pass.
+
+    \b
+    netorch trace shop/web-1 internet tcp/443
+    netorch trace internet shop/web-1 tcp/80
 
     Exit codes: 0 reachable, 2 unreachable, or model, kernels and probe disagree.
     """
-    from netorch.diagnose.trace import resources_of, trace
+    from netorch.diagnose.ends import addresses_of, resources_of
+    from netorch.diagnose.trace import trace
 
-    inventory = session.neighbourhood(resources_of(source, destination))
+    inventory = session.neighbourhood(resources_of(source, destination), addresses_of(source, destination))
     report = trace(session.store, inventory, session.caller, source, destination, service, timeout_s=timeout)
     if output != "table":
         show_value(_value(report), output)
@@ -59,9 +65,8 @@ def command(
 def _show(report: Report) -> None:
     if report.model is not None:
         _show_way(report, report.model.there, _there(report.kernel), report.said_at, _probe_cell)
-        if report.model.back is not None:
-            click.echo("the answer:")
-            _show_way(report, report.model.back, _back(report.kernel), report.answer_said_at, _answer_cell)
+        for number, back in enumerate(report.model.backs):
+            _show_answer(report, number, back, _back(report.kernel, number))
     for reason, who in ((report.kernel_problem, "kernel"), (report.live.why_not, "probe")):
         if reason:
             click.echo(f"{who}: {reason}")
@@ -85,12 +90,24 @@ def _show(report: Report) -> None:
         click.echo(f"fix: {as_called(verdict.fix)}")
 
 
+def _show_answer(report: Report, number: int, model: Walk, kernel: Walk | None) -> None:
+    """Print the way of the answer. Where it may come by several edges, those after the first are told if it dies there."""
+    assert report.model is not None
+    edge = model.hops[0].host
+    arrives = model.arrived and (kernel is None or kernel.arrived)
+    if number and arrives:
+        click.echo(f"the answer, if it comes by {edge}: it arrives, too")
+        return
+    click.echo(f"the answer{f', if it comes by {edge}' if len(report.model.backs) > 1 else ''}:")
+    _show_way(report, model, kernel, report.answer_said_at, _answer_cell)
+
+
 def _there(found: RoundTrip | None) -> Walk | None:
     return found.there if found is not None else None
 
 
-def _back(found: RoundTrip | None) -> Walk | None:
-    return found.back if found is not None else None
+def _back(found: RoundTrip | None, number: int) -> Walk | None:
+    return found.backs[number] if found is not None and number < len(found.backs) else None
 
 
 def _show_way(
@@ -114,12 +131,12 @@ def _show_way(
 
 
 def _what(said_at: dict[tuple[str, str], str], hop: Hop) -> str:
-    """Return what happens at a place; for policy, the rules that decide there."""
+    """Return what happens at a place; for policy, the rules that decide there. No rules of a VPC stand on edges."""
     if hop.place.value != "policy":
         return hop.said
     came, _, goes = hop.said.partition(" -> ")
     sides = [("egress", came), ("ingress", goes)]
-    return "; ".join(said_at[side] for side in sides if side in said_at)
+    return "; ".join(said_at[side] for side in sides if side in said_at) or hop.said
 
 
 def _cell(found: Walk | None, index: int) -> str:
@@ -141,8 +158,8 @@ def _probe_cell(report: Report, index: int) -> str:
 
 
 def _answer_cell(report: Report, index: int) -> str:
-    """Return what the live packet shows of a place on the way back: all passed if an answer came."""
-    return _PASS if report.live.answered else _UNKNOWN
+    """Return what the live packet shows of a place on the way back: all passed if an answer came, and could by one way only."""
+    return _PASS if report.live.answered and report.model is not None and len(report.model.backs) == 1 else _UNKNOWN
 
 
 def _live_text(report: Report) -> str:
@@ -172,8 +189,9 @@ def _value(report: Report) -> dict[str, Any]:
         "kernel": _walk_value(_there(report.kernel), report.kernel_problem),
         "answer": {
             "rules": report.answer_rules,
-            "model": _walk_value(_back(report.model), ""),
-            "kernel": _walk_value(_back(report.kernel), report.kernel_problem),
+            "model": _walk_value(report.model.back if report.model is not None else None, ""),
+            "kernel": _walk_value(report.kernel.back if report.kernel is not None else None, report.kernel_problem),
+            "edges": [back.host if back.left else back.hops[0].host for back in report.model.backs] if report.model else [],
         },
         "probe": {
             "heard": probe.heard if probe is not None else None,

@@ -44,19 +44,31 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.heard or self.answer)
 
 
-def send_probe(netns: str, packet: Packet, listener: Listener | None, timeout_s: float) -> ProbeResult:
-    """Send a packet, and return what came of it. `listener` listens at the receiver's device.
+class Ears(msgspec.Struct, frozen=True):
+    """Who listens for a packet, and the packet as it is there: its addresses may have been translated."""
+
+    listeners: tuple[Listener, ...]
+    packet: Packet
+
+    def heard(self, ports: bytes) -> bool | None:
+        """Return whether a packet with these addresses, and with these ports behind them, was heard; None: nobody listens."""
+        needle = packed(self.packet.source) + packed(self.packet.destination) + ports
+        return any(listener.heard(needle) for listener in self.listeners) if self.listeners else None
+
+
+def send_probe(netns: str, packet: Packet, ears: Ears, timeout_s: float) -> ProbeResult:
+    """Send a packet, and return what came of it. `ears` listen where it arrives.
 
     Raises:
       KernelError: the namespace is gone, or the kernel there does not let the packet out.
     """
     if packet.has_type:
         (answer,) = ask([Probe(netns=netns, destination=packet.destination, source=packet.source)], timeout_s)
-        return ProbeResult(heard=_hears(listener, packet, b""), answer="answered" if answer.ok else "")
+        return ProbeResult(heard=ears.heard(b""), answer="answered" if answer.ok else "")
     sender = _open(netns, packet)
     try:
         ports = struct.pack("!HH", sender.getsockname()[1], packet.destination_port) if packet.has_ports else b""
-        return _wait(sender, packet, listener, ports, timeout_s)
+        return _wait(sender, packet, ears, ports, timeout_s)
     finally:
         sender.close()
 
@@ -90,7 +102,7 @@ def _init() -> bytes:
     return init(random.randint(49152, 65535), _DISCARD, b"netorch")  # noqa: S311: no secret
 
 
-def _wait(sender: socket.socket, packet: Packet, listener: Listener | None, ports: bytes, timeout_s: float) -> ProbeResult:
+def _wait(sender: socket.socket, packet: Packet, ears: Ears, ports: bytes, timeout_s: float) -> ProbeResult:
     poller = select.poll()
     poller.register(sender, select.POLLOUT if packet.protocol == TCP else select.POLLIN)
     end = time.monotonic() + timeout_s
@@ -101,11 +113,6 @@ def _wait(sender: socket.socket, packet: Packet, listener: Listener | None, port
             answer = _ANSWERS.get(code, "")
             if not answer:
                 break  # the kernel has given up: unreachable, timed out
-        if not heard and _hears(listener, packet, ports):
+        if not heard and ears.heard(ports):
             heard, end = True, min(end, time.monotonic() + _HEARD_S)
-    return ProbeResult(heard=_hears(listener, packet, ports), answer=answer)
-
-
-def _hears(listener: Listener | None, packet: Packet, ports: bytes) -> bool | None:
-    """Return whether the receiver's device has seen the packet: both addresses, and behind them the ports."""
-    return None if listener is None else listener.heard(packed(packet.source) + packed(packet.destination) + ports)
+    return ProbeResult(heard=ears.heard(ports), answer=answer)

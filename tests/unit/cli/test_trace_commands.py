@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,74 @@ def test_a_gate_sees_a_flow_that_a_file_opens_for_common_ports_only(run: Run, cl
     cloud.write_text(CLOUD.replace(ALL_OUT, ANSWERS))
     out = run("reach", "--diff", "-f", str(cloud), code=2).stdout
     assert "+ acme/acme  web-1, web-2 -> db-1: tcp 5432 (partly: answers only to ports 32768-60999)\n" in out
+
+
+@pytest.fixture
+def edges(run: Run, cloud: Path) -> Run:
+    """Add a pair of edges, with a pool of public addresses."""
+    assert cloud
+    for number in (21, 22):
+        words = ("--role", "edge", "--pair", "west", "--uplink", f"eth2,198.18.0.{number}/24,198.18.0.254")
+        run("host", "create", f"e{number}", "--underlay", f"192.0.2.{number}", *words)
+    run("address", "pool", "create", "p", "--pair", "west", "--cidr", "198.51.100.0/28")
+    return run
+
+
+def repaired(run: Run, *words: str, codes: Sequence[str]) -> None:
+    """Trace, and run the commands of each fix: the codes tell why it failed, until the packet arrives."""
+    for code in codes:
+        said = json.loads(run("trace", *words, "-o", "json", code=2).stdout)
+        assert said["code"] == code
+        for command in said["fix"].split(" && "):
+            run(*command.split()[1:])
+    run("trace", *words)
+
+
+OUT = ("NO_ROUTE_TO_DESTINATION", "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS")
+
+
+def test_the_commands_of_the_fixes_lead_to_the_internet(edges: Run) -> None:
+    repaired(edges, "web-1", "internet", "tcp/443", codes=OUT)
+    repaired(edges, "internet", "web-1", "tcp/443", codes=())
+    repaired(edges, "internet", "web-1", "udp/53", codes=("ENI_SG_RULES_MISMATCH",))
+    said = json.loads(edges("trace", "internet", "web-1", "udp/54", "-o", "json", code=2).stdout)
+    assert said["fix"] == "netorch sg rule add acme/acme/web ingress udp 54 --source 0.0.0.0/0"
+
+
+def test_the_commands_of_the_fixes_lead_from_the_internet(edges: Run) -> None:
+    codes = ("IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS", "NO_ROUTE_TO_DESTINATION")
+    repaired(edges, "internet", "web-2", "tcp/443", codes=codes)
+
+
+def test_a_route_to_a_gateway_that_is_gone_is_replaced(edges: Run) -> None:
+    repaired(edges, "web-1", "internet", codes=OUT)
+    edges("address", "disassociate", "web-1")
+    edges("igw", "delete", "acme")
+    said = json.loads(edges("trace", "internet", "web-1", "-o", "json", code=2).stdout)
+    assert said["code"] == "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS"
+    repaired(edges, "web-1", "internet", codes=("BAD_STATE_ROUTE", *OUT[1:]))
+
+
+def test_the_answer_by_another_edge_is_told_in_a_line(edges: Run) -> None:
+    repaired(edges, "web-1", "internet", codes=OUT)
+    out = edges("trace", "web-1", "internet").stdout
+    assert "the answer, if it comes by e21:" in out
+    assert "the answer, if it comes by e22: it arrives, too" in out
+    assert "source 10.44.12.4 becomes 198.51.100." in out
+    assert "REACHABLE: web-1 -> internet, permitted by sgr-" in out
+
+
+def test_ends_outside_that_lead_nowhere_are_told(edges: Run) -> None:
+    said = json.loads(edges("trace", "internet", "198.51.100.9", "-o", "json", code=2).stdout)
+    assert said["code"] == "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS"
+    assert "both ends are on the internet" in edges("trace", "internet", "internet", code=1).stderr
+    repaired(edges, "web-1", "internet", codes=OUT)
+    (address,) = json.loads(edges("address", "list", "-o", "json").stdout)
+    theirs = edges("--owner", "globex", "trace", "lone", address["address"], code=1).stderr
+    assert "stands for another owner's address" in theirs
+
+
+@pytest.mark.usefixtures("cloud")
+def test_where_no_edge_is_the_operator_is_to_be_asked(run: Run) -> None:
+    said = json.loads(run("trace", "internet", "web-1", "-o", "json", code=2).stdout)
+    assert said["fix"].startswith("ask the operator for a pair of edges")

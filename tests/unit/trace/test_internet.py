@@ -81,7 +81,9 @@ class Internet:
     def remove(self, edge: str, kind: type, **fields: object) -> None:
         """Take those objects of a kind from an edge that have these fields."""
         objects = self.pair.world.kernels[edge].objects
-        found = [obj for obj in objects.values() if isinstance(obj, kind) and all(getattr(obj, f) == v for f, v in fields.items())]
+        found = [
+            obj for obj in objects.values() if isinstance(obj, kind) and all(getattr(obj, f) == v for f, v in fields.items())
+        ]
         assert found
         for obj in found:
             del objects[obj.key]
@@ -160,7 +162,9 @@ def test_private_destinations_are_not_on_the_internet(internet: Internet) -> Non
 def test_the_edge_itself_answers_pings_only(internet: Internet) -> None:
     edge = UPLINK.address.partition("/")[0]
     assert internet.comes("e1", echo(SERVER, edge)).there.arrived
-    found = internet.comes("e1", Packet(source=SERVER, destination=edge, protocol=6, source_port=1025, destination_port=179)).there
+    found = internet.comes(
+        "e1", Packet(source=SERVER, destination=edge, protocol=6, source_port=1025, destination_port=179)
+    ).there
     assert (found.code, found.counter) == (Code.ROUTER_ANSWERS_PINGS_ONLY, "to_edge")
 
 

@@ -1,0 +1,152 @@
+"""From the ends of a trace to the packet, where it begins, and what it can meet on its way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from netorch.diagnose import sites
+from netorch.diagnose.crossing import crossing_between, crossing_to, waiting_between
+from netorch.diagnose.ends import (
+    INTERNET,
+    End,
+    interface,
+    is_outside,
+    make_packet,
+    public_end,
+    public_of,
+    refuse_own,
+    somebody,
+    source_of,
+)
+from netorch.diagnose.outside import no_gateway, no_public_address, nobodys
+from netorch.errors import NetorchError
+from netorch.model.addr import parse_ip
+from netorch.model.eni import NetworkInterface
+from netorch.model.ids import port_name
+from netorch.model.packet import Packet
+from netorch.model.routing.effective import ranges_of
+from netorch.records.caller import Caller
+from netorch.records.inventory import Inventory
+from netorch.records.vpc import VpcRecords
+from netorch.store.base import Store
+from netorch.trace.codes import Code
+from netorch.trace.explain import Across, Explanation
+from netorch.trace.way import Arrival, Departure, Start
+
+
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """A packet to follow, and what it can meet."""
+
+    on_way: tuple[VpcRecords, ...]  # the first is the VPC of who sends, or of who gets what comes from the internet
+    near: End | None  # who sends; None: somebody on the internet
+    far: End | None  # who has the address; None: somebody on the internet, or nobody
+    starts: tuple[Start, ...]
+    packet: Packet
+    outside: bool = False  # whether it is to pass an edge
+    anybody: str = ""  # the address that stands for the whole internet, where nobody there was named
+    across: Across | None = None
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the hosts that it may pass."""
+        found = {host for records in self.on_way for host in sites.hosts_of(records)}
+        return sorted(found.union(*map(sites.edges_of, self.on_way)) if self.outside else found)
+
+
+def from_interface(
+    store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str
+) -> tuple[VpcRecords, Course | Explanation]:
+    """Return the course of a packet that an instance or interface sends, or why none can be on its way."""
+    near = interface(inventory, caller, source)
+    records, eni = near
+    named = None if is_outside(destination) else interface(inventory, caller, destination)
+    address = named.eni.address if named is not None else somebody(store, inventory, destination)
+    problem = _problem(near, named, source, destination)
+    if problem is not None:
+        return records, problem
+    refuse_own(eni, address, source, destination)
+    packet = make_packet(source_of(eni, address), address, service)
+    crossing = (
+        crossing_between(records, named.records) if named is not None else crossing_to(inventory, caller, records, eni, address)
+    )
+    start = Departure(host=records.mappings[eni.address].record.host, ifname=port_name(eni.id), mac=eni.mac)
+    on_way = [records, *([crossing.peer] if crossing is not None else [])]
+    outside = crossing is None and not any(prefix.holds(*parse_ip(address)) for prefix in ranges_of(records.vpc.record))
+    far = public_end(inventory, caller, address) if outside else holder(on_way, address)
+    if far is not None and far.records.vni not in {found.vni for found in on_way}:
+        on_way.append(far.records)
+    across = crossing.across(records, eni, address) if crossing is not None else None
+    return records, Course(
+        on_way=tuple(on_way),
+        near=near,
+        far=far,
+        starts=(start,),
+        packet=packet,
+        outside=outside,
+        anybody=address if destination == INTERNET else "",
+        across=across,
+    )
+
+
+def from_internet(
+    store: Store, inventory: Inventory, caller: Caller, source: str, destination: str, service: str
+) -> tuple[VpcRecords | None, Course | Explanation]:
+    """Return the course of a packet that comes from the internet, or why none can be on its way."""
+    if destination == INTERNET:
+        raise NetorchError("trace: both ends are on the internet; name an instance, or its public address")
+    named = None if is_outside(destination) else interface(inventory, caller, destination)
+    address = public_of(named) if named is not None else somebody(store, inventory, destination)
+    far = named if named is not None else public_end(inventory, caller, address)
+    if far is None:
+        return None, nobodys(address)
+    if not address:
+        return far.records, no_public_address(store, far, destination)
+    if not far.records.mappings_of(far.eni):
+        return far.records, _not_attached(far.eni, destination)
+    edges = (inventory.hosts[name].host for name in sites.edges_of(far.records) if name in inventory.hosts)
+    starts = tuple(Arrival(host=edge.name, ifname=edge.uplink.device) for edge in edges if edge.uplink is not None)
+    if not starts:
+        return far.records, no_gateway(store, far)
+    sender = somebody(store, inventory, source)
+    return far.records, Course(
+        on_way=(far.records,),
+        near=None,
+        far=far,
+        starts=starts,
+        packet=make_packet(sender, address, service),
+        outside=True,
+        anybody=sender if source == INTERNET else "",
+    )
+
+
+def holder(on_way: Sequence[VpcRecords], address: str) -> End | None:
+    """Return whose an address is: the sender's VPC has it, or else the peer."""
+    for records in on_way:
+        mapping = records.mappings.get(address)
+        if mapping is not None:
+            return End(records, records.of(NetworkInterface)[mapping.record.eni].record)
+    return None
+
+
+def _problem(near: End, far: End | None, source: str, destination: str) -> Explanation | None:
+    """Return why no packet can be on its way at all, or None."""
+    if far is not None and far.records.vni != near.records.vni and crossing_between(near.records, far.records) is None:
+        waiting = waiting_between(near.records, far.records, time.time())
+        if waiting is not None:
+            sentence = f"{Code.BAD_STATE.text}: {waiting.id} is {waiting.status.value}"
+            return Explanation(code=Code.BAD_STATE, sentence=sentence, fix=f"netorch peering accept {waiting.id}")
+        names = near.records.vpc.record.name, far.records.vpc.record.name
+        sentence = f"{source} is in VPC {names[0]}, {destination} in {names[1]}: {Code.DIFFERENT_VPCS.text}"
+        return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence)
+    for end, name in ((near, source), (far, destination)):
+        if end is not None and not end.records.mappings_of(end.eni):
+            return _not_attached(end.eni, name)
+    return None
+
+
+def _not_attached(eni: NetworkInterface, name: str) -> Explanation:
+    fix = f"attach it, {eni.id}, to an instance: netorch instance list"
+    return Explanation(code=Code.INTERFACE_NOT_ATTACHED, sentence=f"{name}: {Code.INTERFACE_NOT_ATTACHED.text}", fix=fix)

@@ -1,0 +1,125 @@
+"""A live packet for a trace: from the source's own namespace, or from outside of an edge; and who hears it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+
+from netorch.compiler.ports import inside_name
+from netorch.diagnose import sites
+from netorch.diagnose.ends import End
+from netorch.drivers.netns import RUN_NETNS
+from netorch.drivers.probe.echo import Listener
+from netorch.drivers.probe.first_packet import Ears, ProbeResult, send_probe
+from netorch.drivers.probe.injected import inject
+from netorch.errors import KernelError
+from netorch.model.eni import Attachment, Instance
+from netorch.model.packet import Packet
+from netorch.state.base import OUTSIDE
+from netorch.state.owner import netns_name
+from netorch.trace.codes import OF_COUNTER
+from netorch.trace.host_model import HostModel
+from netorch.trace.way import Arrival, Place, Walk
+
+_DCCP = 33  # Source: IANA protocol numbers
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live packet showed. `drops` are the counters of hosts on this machine that rose meanwhile."""
+
+    probe: ProbeResult | None = None
+    why_not: str = ""  # why none was sent
+    drops: tuple[tuple[str, str], ...] = ()  # host, counter
+
+    @property
+    def arrived(self) -> bool | None:
+        """Return whether it arrived; None when none was sent."""
+        return self.probe.arrived if self.probe is not None else None
+
+    @property
+    def answered(self) -> bool:
+        """Return whether an answer has come back; that none has may mean that nobody answers."""
+        return self.probe is not None and bool(self.probe.answer)
+
+
+def live_from_instance(
+    near: End, packet: Packet, way: Walk, far: End | None, host_models: dict[str, HostModel], timeout_s: float
+) -> Live:
+    """Send a packet from the namespace of an instance. It is heard where its receiver is, or where it leaves an edge."""
+    instance = near.records.of(Instance)[near.eni.instance].record
+    if instance.attachment is Attachment.TAP:
+        return Live(why_not="the source is a virtual machine, which cannot be entered from here")
+    if packet.protocol == _DCCP:
+        return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
+    netns = instance.netns or instance.id
+    if not (RUN_NETNS / netns).exists():
+        return Live(why_not=f"the namespace of {instance.name} is not here")
+    try:
+        with _at_receiver(far) if far is not None else _at_uplinks(host_models) as listeners, _drops(host_models) as drops:
+            probe = send_probe(netns, packet, Ears(listeners, way.packet), timeout_s)
+    except (KernelError, OSError) as error:
+        return Live(why_not=str(error))
+    return Live(probe=probe, drops=() if probe.arrived else tuple(drops))
+
+
+def live_from_internet(
+    start: Arrival, packet: Packet, way: Walk, far: End, host_models: dict[str, HostModel], timeout_s: float
+) -> Live:
+    """Send a packet from the outside of an edge; the answer is heard where it leaves an edge."""
+    netns = netns_name(start.host, OUTSIDE)
+    if packet.version != 4:
+        return Live(why_not="only IPv4 packets are sent from outside")
+    if not (RUN_NETNS / netns).exists():
+        return Live(why_not=f"the outside of {start.host} is not here")
+    if not way.arrived and way.hops[-1].place in (Place.UPLINK, Place.OUTSIDE):
+        return Live(why_not=f"it ends before the place at which live packets enter {start.host}")
+    try:
+        with (
+            _at_receiver(far) as listeners,
+            _at_uplinks(host_models) as uplinks,
+            _drops(host_models) as drops,
+        ):
+            probe = inject(netns, packet, Ears(listeners, way.packet), uplinks, timeout_s)
+    except (KernelError, OSError) as error:
+        return Live(why_not=str(error))
+    return Live(probe=probe, drops=() if probe.arrived else tuple(drops))
+
+
+@contextmanager
+def _drops(hosts: Sequence[str] | dict[str, HostModel]) -> Iterator[list[tuple[str, str]]]:
+    """Find out which drop counters of the hosts here have risen when the block ends."""
+    risen: list[tuple[str, str]] = []
+    before = sites.drop_counters(list(hosts))
+    yield risen
+    after = sites.drop_counters(list(hosts))
+    risen += [key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER]
+
+
+@contextmanager
+def _at_receiver(far: End | None) -> Iterator[tuple[Listener, ...]]:
+    """Listen at the device of an interface, if its instance's namespace is here."""
+    instance = far.records.one(Instance, far.eni.instance) if far is not None else None
+    netns = (instance.netns or instance.id) if instance is not None else ""
+    if far is None or instance is None or instance.attachment is Attachment.TAP or not (RUN_NETNS / netns).exists():
+        yield ()
+        return
+    listener = Listener(netns, inside_name(far.eni, instance))
+    try:
+        yield (listener,)
+    finally:
+        listener.close()
+
+
+@contextmanager
+def _at_uplinks(host_models: dict[str, HostModel]) -> Iterator[tuple[Listener, ...]]:
+    """Listen at the uplinks of edges that are here."""
+    with ExitStack() as stack:
+        listeners = []
+        for name, found in host_models.items():
+            netns = netns_name(name, OUTSIDE)
+            if found.uplink and (RUN_NETNS / netns).exists():
+                listeners.append(Listener(netns, found.uplink))
+                stack.callback(listeners[-1].close)
+        yield tuple(listeners)

@@ -1,0 +1,124 @@
+"""Why an interface does not reach the internet, or is not reached from there, and the commands that repair it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import structs
+
+from netorch.diagnose.ends import End, public_of
+from netorch.diagnose.sites import edges_of
+from netorch.model.eni import Instance
+from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.public import ElasticIp
+from netorch.model.routing.target import TargetKind
+from netorch.model.vpc import RouteTable, Subnet
+from netorch.records import keys
+from netorch.records.read import listed
+from netorch.store.base import Store
+from netorch.trace.codes import Code
+from netorch.trace.explain import Explanation
+from netorch.trace.way import Walk
+
+_DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+# What a customer can do where the operator has no edges and addresses.
+_ASK: Final = "ask the operator for a pair of edges with an address pool: netorch address pool list"
+
+
+def is_offered(store: Store) -> bool:
+    """Return whether the operator has public addresses, which arrive at edges: without them no VPC reaches the internet."""
+    return bool(store.list(keys.pool_prefix()).kvs)
+
+
+def nobodys(address: str) -> Explanation:
+    """Return what to say of a packet to a public address that stands for nothing."""
+    sentence = f"{address}: {Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS.text}"
+    fix = "look what each address stands for: netorch address list"
+    return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
+
+
+def no_public_address(store: Store, end: End, name: str) -> Explanation:
+    """Return what to say of a packet from the internet to an interface that has no public address."""
+    sentence = f"{name} has no public address, so nobody on the internet can send to it"
+    fix = _associate(store, end) if is_offered(store) else _ASK
+    return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
+
+
+def no_gateway(store: Store, end: End) -> Explanation:
+    """Return what to say of a packet from the internet to a VPC without an internet gateway that an edge carries."""
+    vpc = end.records.vpc.record
+    sentence = f"VPC {vpc.name}: {Code.NO_INTERNET_GATEWAY.text}"
+    return Explanation(code=Code.NO_INTERNET_GATEWAY, sentence=sentence, fix=_to_gateway(end, 4) if is_offered(store) else _ASK)
+
+
+def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanation:
+    """Return an explanation with the command that repairs what an interface's VPC lacks for the internet.
+
+    `end` is the interface that would reach the internet, or that answers it.
+    """
+    packet, code = died.packet, said.code
+    if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS and packet.version == 4:
+        if public_of(end):
+            return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
+        return structs.replace(said, fix=_associate(store, end))
+    on_edge = died.host in edges_of(end.records)
+    if code is Code.NO_ROUTE_TO_DESTINATION and not on_edge:
+        return structs.replace(said, fix=_to_gateway(end, packet.version) or said.fix)
+    if code is Code.BAD_STATE_ROUTE and _led_to_gateway(end):
+        return structs.replace(said, fix=_to_gateway(end, packet.version, replace=True))
+    if code is Code.NO_ROUTE_TO_DESTINATION:  # what the public address stands for is nowhere
+        sentence = f"on host {died.host}: {packet.destination}, which the public address stands for, is nowhere in the VPC"
+        fix = "attach the interface, or start its instance: netorch instance list"
+        return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
+    return said
+
+
+def _associate(store: Store, end: End) -> str:
+    """Return the commands that let a public address stand for an interface: an idle one of the owner's, or a new one."""
+    vpc = end.records.vpc.record
+    instance = end.records.one(Instance, end.eni.instance)
+    name = instance.name if instance is not None else end.eni.name or end.eni.id
+    elastic = [found.record for found in listed(store, keys.owned("eip", vpc.owner, ""), ElasticIp).values()]
+    idle = next((found.id for found in elastic if not found.vni), "")
+    if name in {found.name for found in elastic}:
+        name = end.eni.id
+    asked = f"netorch --owner {vpc.owner} address"
+    steps = [] if edges_of(end.records) else [_create(end)]
+    steps += [] if idle else [f"{asked} allocate --name {name}"]
+    return " && ".join([*steps, f"{asked} associate {idle or name} --eni {end.eni.id}"])
+
+
+def _create(end: End) -> str:
+    vpc = end.records.vpc.record
+    return f"netorch igw create {vpc.name} --vpc {vpc.owner}/{vpc.name}"
+
+
+def _to_gateway(end: End, version: int, *, replace: bool = False) -> str:
+    """Return the commands that make a VPC's internet gateway where there is none, and lead an interface's table there."""
+    vpc, table = end.records.vpc.record, _table(end)
+    steps = [] if any(end.records.each(InternetGateway)) else [_create(end)]
+    if table is not None and not _leads(table, version, replace=replace):
+        word = "replace" if replace else "add"
+        route = f"netorch route-table route {word} {vpc.owner}/{vpc.name}/{table.name} {_DEFAULT[version]} via igw"
+        steps.append(route)
+    return " && ".join(steps)
+
+
+def _leads(table: RouteTable, version: int, *, replace: bool) -> bool:
+    """Return whether a table has a default route already, which is not to be replaced."""
+    return not replace and any(route.destination == _DEFAULT[version] for route in table.routes)
+
+
+def _led_to_gateway(end: End) -> bool:
+    """Return whether the default route of an interface's table names a gateway."""
+    table = _table(end)
+    targets = [route.target for route in table.routes if route.destination in _DEFAULT.values()] if table is not None else []
+    return any(target.startswith(f"{TargetKind.INTERNET_GATEWAY.value}-") for target in targets)
+
+
+def _table(end: End) -> RouteTable | None:
+    subnet = end.records.one(Subnet, end.eni.subnet)
+    named = end.records.one(RouteTable, subnet.route_table) if subnet is not None else None
+    return named or end.records.main_table()
