@@ -20,6 +20,7 @@ ETHERTYPE: Final = {4: 0x0800, 6: 0x86DD}
 # Source: linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT and IP_CT_NEW ...
 CT_STATES: Final = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _KNOWN: Final = CT_STATES["established"] | CT_STATES["related"]
+_TTL: Final = 64  # of packets here: none has come over as many routers as others may
 _CONFIRMED: Final = 8  # IPS_CONFIRMED: the packet is not the first of its connection
 CT_DIRECTIONS: Final = {"original": 0, "reply": 1}
 
@@ -97,9 +98,9 @@ def _next_hop(version: int) -> Callable[[Skb], int | None]:
     return read
 
 
-def _ports(end: str) -> Callable[[Skb], int | None]:
+def _ports(end: str, *protocols: int) -> Callable[[Skb], int | None]:
     def read(skb: Skb) -> int | None:
-        return getattr(skb.packet, end) if skb.packet.has_ports else None
+        return getattr(skb.packet, end) if skb.packet.protocol in protocols else None
 
     return read
 
@@ -146,6 +147,7 @@ _FIELDS: Final = (
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
     Field(words="arp saddr ip", read=_never),
     Field(words="ip protocol", read=lambda skb: skb.packet.protocol if skb.packet.version == 4 else None, names=_PROTOCOLS),
+    Field(words="ip ttl", read=lambda skb: _TTL if skb.packet.version == 4 else None),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
     Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # packets here are whole
@@ -155,8 +157,11 @@ _FIELDS: Final = (
     Field(words="exthdr frag", read=lambda skb: 0 if skb.packet.version == 6 else None),
     Field(words="ip6 saddr", read=_address("source", 6)),
     Field(words="ip6 daddr", read=_address("destination", 6)),
-    Field(words="th sport", read=_ports("source_port")),
-    Field(words="th dport", read=_ports("destination_port")),
+    Field(words="th sport", read=_ports("source_port", TCP, UDP)),
+    Field(words="th dport", read=_ports("destination_port", TCP, UDP)),
+    Field(words="tcp sport", read=_ports("source_port", TCP)),
+    Field(words="tcp dport", read=_ports("destination_port", TCP)),
+    Field(words="udp dport", read=_ports("destination_port", UDP)),
     Field(words="@th,104,8 & 0x17", read=_flags),
     Field(words="icmp type", read=_icmp("icmp_type", ICMP), names=_ICMP),
     Field(words="icmp code", read=_icmp("icmp_code", ICMP)),

@@ -81,7 +81,7 @@ def test_a_bit_is_added_to_a_connections_mark() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["ip ttl 1 drop", "meta l4proto 6 reject", "counter packets 0 bytes 0 drop", "fib saddr type local"]
+    "rule", ["ip id 1 drop", "meta l4proto 6 reject", "counter packets 0 bytes 0 drop", "fib saddr type local"]
 )
 def test_a_word_that_is_not_known_is_an_error_that_names_the_rule(rule: str) -> None:
     with pytest.raises(TraceError, match=rule):
