@@ -25,7 +25,7 @@ def _admitted(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 
 
 def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
-    """Yield the session with the border router, and what is announced in it."""
+    """Yield the session with the border router, and what is announced in it: nothing while the edge is drained."""
     uplink = _speaking(view)
     if uplink is None:
         return
@@ -37,7 +37,8 @@ def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         remote_asn=uplink.gateway_asn,
         local6=local6,
     )
-    for prefix in (parse_prefix(cidr) for pool in view.pools for cidr in pool.cidrs):
+    pools = () if view.drained else view.pools
+    for prefix in (parse_prefix(cidr) for pool in pools for cidr in pool.cidrs):
         if prefix.version == 4 or local6:
             yield Announcement(prefix=str(prefix))
 

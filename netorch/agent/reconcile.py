@@ -167,7 +167,13 @@ class Reconciler:
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
                     pools = tuple(pool for _, pool in sorted(self._records.pools.items()) if pool.pair == host.pair)
-                    self.host_view = HostView(host=host, underlay_ifname=underlay.ifname, underlay_mtu=underlay.mtu, pools=pools)
+                    self.host_view = HostView(
+                        host=host,
+                        underlay_ifname=underlay.ifname,
+                        underlay_mtu=underlay.mtu,
+                        pools=pools,
+                        drained=self._records.drained,
+                    )
         self._problems.compiled(HOST_SLICE, VIEW, problem)
 
     # --- from one to the other -----------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ class Records(Mirror):
         self.host_name = host_name
         self.host: Host | None = None
         self.host_problem = ""  # why the host's record cannot be read; `host` is then the last one that could
+        self.drained = False  # whether nobody is to send to this edge
         self.placements: set[str] = set()  # ids of what this host is to carry
         self.strays: set[str] = set()  # names of placements that are no ids: nobody knows of which VPC
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
@@ -160,6 +161,8 @@ class Records(Mirror):
         what, _, name = rest.partition("/")
         if what == "spec":
             self._set_spec(key, value)
+        elif what == "drained":
+            self.drained, self.dirty.host = value is not None, True
         elif what == "placement" and is_id(name):
             self._set_placement(key, name, value)
         elif what == "placement":

@@ -109,7 +109,7 @@ def build(topology: Topology, directory: Path, file: str, progress: Callable[[st
         for node in topology.nodes:
             if node.exec:
                 progress(f"{node.name}: running {_count(node.exec, 'command')}")
-            _run_commands(node, topology, directory)
+            _run_commands(node, record, directory)
         store = open_store(str(store_path(directory)), create=True)
         try:
             register_hosts(store, topology)
@@ -150,11 +150,11 @@ def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os
     return env
 
 
-def _run_commands(node: Node, topology: Topology, directory: Path) -> None:
-    env = environment(directory, node)
+def _run_commands(node: Node, record: Record, directory: Path) -> None:
+    topology, env = record.topology, environment(directory, node)
     for argv in node.exec:
         try:
-            status, said = _run_command(node, argv, env)
+            status, said = _run_command(node, argv, env, Path(record.file).parent)
         except OSError as error:
             raise LabError(
                 f"lab {topology.name}: {node.name}: {argv[0]}: {error.strerror}; install it, or correct exec"
@@ -167,7 +167,7 @@ def _run_commands(node: Node, topology: Topology, directory: Path) -> None:
             raise LabError(f"lab {topology.name}: {node.name}: {what}; correct exec in the topology file")
 
 
-def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
+def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> tuple[int | None, str]:
     """Run a command in a node; return its exit status, nothing if it had to be killed after EXEC_S, and what it printed.
 
     The output goes to a file: a pipe would have to be read until the last process closes it that the command has left behind.
@@ -175,7 +175,7 @@ def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str]) -> tup
     with tempfile.TemporaryFile() as output:
         with in_node(node.name):
             process = subprocess.Popen(
-                argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         try:
             status: int | None = process.wait(EXEC_S)
@@ -196,7 +196,17 @@ def register_hosts(store: Store, topology: Topology) -> None:
 
     for node in topology.nodes:
         if node.role is not None and node.has_agent:
-            create_host(store, Caller(operator=True), name=node.name, underlay=node.underlay, role=Role(node.role.value))
+            create_host(
+                store,
+                Caller(operator=True),
+                name=node.name,
+                underlay=node.underlay,
+                role=Role(node.role.value),
+                pair=node.pair,
+                uplink=node.uplink,
+                asn=node.asn,
+                gateway_asn=node.gateway_asn,
+            )
 
 
 def agent_command(host: str, directory: Path) -> list[str]:

@@ -33,6 +33,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     role: NodeRole | None = None
     underlay: str = ""
+    pair: str = ""
+    uplink: str = ""  # as `netorch host create` takes it
+    asn: int = 0
+    gateway_asn: int = 0
     labels: dict[str, str] = {}
     env: dict[str, str] = {}
     sysctls: dict[str, str] = {}

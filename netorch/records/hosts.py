@@ -1,4 +1,5 @@
-"""Hosts as the store knows them: what each is, how much it is to carry, whether its agent lives or it is being emptied."""
+"""Hosts as the store knows them: what each is, how much it is to carry, whether its agent lives, it is
+being deleted, or it is drained."""
 
 from __future__ import annotations
 
@@ -21,17 +22,20 @@ class HostState(msgspec.Struct, kw_only=True):
     host: Host
     mod_revision: int
     live: bool = False
-    draining: bool = False
+    deleting: bool = False  # somebody is deleting it: nothing is placed there
+    drained: bool = False  # an edge to which nobody is to send
     placements: int = 0
 
 
-def readiness(host: Host, status: AgentStatus | None) -> str:
+def readiness(state: HostState, status: AgentStatus | None) -> str:
     """Return whether an edge is fit to carry packets, as its agent said last, and why not; nothing for a hypervisor."""
-    if host.role is not Role.EDGE:
+    if state.host.role is not Role.EDGE:
         return ""
     if status is None:
         return "not known"
-    return f"not ready: {status.not_ready}" if status.not_ready else "ready"
+    if status.not_ready:
+        return f"not ready: {status.not_ready}"
+    return "drained" if state.drained else "ready"
 
 
 def read_host(store: Store, name: str) -> HostState:
@@ -44,9 +48,12 @@ def read_host(store: Store, name: str) -> HostState:
     spec = store.get(keys.host_spec(name))
     if spec is None:
         raise not_found("host", name)
-    draining = store.get(keys.host_drain(name)) is not None
-    host = decode(spec, Host)
-    return HostState(host=host, mod_revision=spec.mod_revision, draining=draining)
+    return HostState(
+        host=decode(spec, Host),
+        mod_revision=spec.mod_revision,
+        deleting=store.get(keys.host_drain(name)) is not None,
+        drained=store.get(keys.host_drained(name)) is not None,
+    )
 
 
 def read_loaded(store: Store, name: str) -> HostState:
@@ -62,6 +69,7 @@ def read_hosts(store: Store) -> dict[str, HostState]:
     states: dict[str, HostState] = {}
     placements: dict[str, int] = {}
     live: set[str] = set()
+    drained: set[str] = set()
     for kv in store.list("host/").kvs:
         _, host, kind = kv.key.split("/", 2)
         if kind == "spec":
@@ -69,9 +77,12 @@ def read_hosts(store: Store) -> dict[str, HostState]:
                 states[host] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
         elif kind == "live":
             live.add(host)
+        elif kind == "drained":
+            drained.add(host)
         else:
             placements[host] = placements.get(host, 0) + 1
-    drained = {kv.key.rpartition("/")[2] for kv in store.list(keys.host_drain("")).kvs}
+    deleting = {kv.key.rpartition("/")[2] for kv in store.list(keys.host_drain("")).kvs}
     for host, state in states.items():
-        state.live, state.placements, state.draining = host in live, placements.get(host, 0), host in drained
+        state.live, state.placements = host in live, placements.get(host, 0)
+        state.deleting, state.drained = host in deleting, host in drained
     return states

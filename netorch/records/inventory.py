@@ -127,7 +127,8 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
     _isolate(inventory, damaged)
     for name, state in inventory.hosts.items():
         state.placements = placements.get(name, 0)
-        state.draining = keys.host_drain(name) in inventory.raw
+        state.deleting = keys.host_drain(name) in inventory.raw
+        state.drained = keys.host_drained(name) in inventory.raw
         state.live = keys.host_live(name) in inventory.raw
     return inventory
 

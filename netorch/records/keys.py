@@ -73,6 +73,11 @@ def host_live(name: str) -> str:
     return f"host/{name}/live"
 
 
+def host_drained(name: str) -> str:
+    """Return the key that stands while an edge is drained; its agent watches it."""
+    return f"host/{name}/drained"
+
+
 def eni_status(host: str, eni_id: str) -> str:
     """Return the key of a host's word on an interface."""
     return f"hoststat/{host}/{eni_id}"

@@ -26,7 +26,7 @@ topology:
   defaults: {kind: linux}
   nodes:
     left: {exec: ["ip addr add 192.0.2.1/30 dev eth1"], env: {SIDE: left}}
-    right: {exec: ["ip addr add 192.0.2.2/30 dev eth1"]}
+    right: {exec: ["ip addr add 192.0.2.2/30 dev eth1", "test -f pair.clab.yml"]}
   links:
     - endpoints: ["left:eth1", "right:eth1"]
 """
@@ -58,7 +58,7 @@ def test_it_is_listed_with_its_nodes(lab: str) -> None:
 
 def test_each_step_of_its_way_up_is_told(lab: str) -> None:
     assert STEPS[0].startswith("lab pair: booting the lab kernel")
-    assert STEPS[1:4] == ["making 2 nodes and 1 link", "left: running 1 command", "right: running 1 command"]
+    assert STEPS[1:4] == ["making 2 nodes and 1 link", "left: running 1 command", "right: running 2 commands"]
 
 
 def test_its_nodes_are_known_without_asking_it(lab: str) -> None:

@@ -3,6 +3,8 @@
 It says so by an element of its kernel's tables (edges.readiness), which hypervisors' probes ask for. So an edge that has just
 booted, or whose tables somebody has emptied, is left alone, and one whose agent is killed goes on.
 
+An edge that somebody has drained does not say so either, though it is fit, and forwards what still comes: no packet is lost.
+
 The decision is made when a turn has applied what there is, and carried out by the next one, which follows at once. A restarted
 agent begins with what the kernel says.
 """
@@ -70,7 +72,7 @@ class Readiness(Task):
             return
         is_edge = host.host.role is Role.EDGE
         self.why = self._why(host, in_sync=turn.store is not None) if is_edge else ""
-        self._reconciler.ready = is_edge and not self.why
+        self._reconciler.ready = is_edge and not self.why and not host.drained
 
     def _why(self, host: HostView, *, in_sync: bool) -> str:
         reconciler, device = self._reconciler, host.host.uplink.device if host.host.uplink is not None else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netorch.cli.context import Session, action, pass_session, tag_option
+from netorch.cli.context import Session, action, complete, pass_session, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
 from netorch.cli.output import Columns, output_option, show_record, show_records
 
@@ -107,6 +107,36 @@ def create(
         tags=tags,
     )
     show_record(row(describe_host(session.store, session.caller, name)), output)
+
+
+@command.command()
+@click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
+@action
+def drain(session: Session, edges: tuple[str, ...]) -> None:
+    """Let nobody send to edges any more.
+
+    Hypervisors and, by BGP, the border router leave each of them to the other edge of its pair within 2 s. It goes on forwarding
+    what comes, so nothing is lost. Then the edge can be switched off or restarted.
+
+    Example: netorch host drain e1
+    """
+    from netorch.control.actions.outside.drains import drain_host
+
+    for name in edges:
+        drain_host(session.store, session.caller, name)
+        click.echo(f"{name}: is drained")
+
+
+@command.command()
+@click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
+@action
+def undrain(session: Session, edges: tuple[str, ...]) -> None:
+    """Let hosts send to drained edges again."""
+    from netorch.control.actions.outside.drains import undrain_host
+
+    for name in edges:
+        undrain_host(session.store, session.caller, name)
+        click.echo(f"{name}: is not drained")
 
 
 def _delete() -> Delete:

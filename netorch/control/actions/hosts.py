@@ -137,6 +137,7 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
     if not placements:
         final.delete(keys.host_spec(name), spec.mod_revision)
         final.drop(keys.vtep(host.underlay))
+        final.drop(keys.host_drained(name))
         pairs.leave(final, store, host)
         remove_host(final, store)
     if not final.commit(store):
@@ -175,7 +176,7 @@ def _info(state: HostState, said: AgentStatus | None) -> HostInfo:
         live=state.live,
         interfaces=0 if is_edge else state.placements,
         gateways=state.placements if is_edge else 0,
-        readiness=readiness(state.host, said),
+        readiness=readiness(state, said),
     )
 
 
@@ -188,7 +189,7 @@ def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
 
 def place_on(writes: Writes, state: HostState) -> None:
     """Add that something is put on a host, which must not be, or be going to be, deleted. Raises ApiError."""
-    if state.draining:
+    if state.deleting:
         what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
     writes.expect(keys.host_spec(state.host.name), state.mod_revision)
@@ -218,7 +219,7 @@ def least_loaded(hosts: dict[str, HostState]) -> HostState:
     Raises:
       ApiError: InsufficientInstanceCapacity when there is no hypervisor.
     """
-    fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.draining]
+    fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.deleting]
     if not fit:
         raise ApiError(
             "InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create NAME --underlay IP` makes one"

@@ -86,7 +86,7 @@ def fit_pairs(store: Store, only: str = "") -> list[Pair]:
 
 def best_first(pairs: Iterable[Pair]) -> list[Pair]:
     """Return the pairs that a gateway may be put on, as `fit_pairs` does."""
-    fit = [pair for pair in pairs if not any(edge.draining for edge in pair.edges)]
+    fit = [pair for pair in pairs if not any(edge.deleting for edge in pair.edges)]
     return sorted(fit, key=lambda pair: (pair.gateways, not all(edge.live for edge in pair.edges), pair.name))
 
 

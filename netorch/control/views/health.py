@@ -63,7 +63,7 @@ def read_health(store: Store, now: float) -> Health:
         mappings=sum(len(records.mappings) for records in inventory.vpcs.values()),
         hosts=tuple(hosts),
         problems=tuple(_problems(inventory, now)),
-        notes=tuple(unequal(sharing(inventory), inventory.mtus)),
+        notes=(*unequal(sharing(inventory), inventory.mtus), *_drained(inventory)),
     )
 
 
@@ -76,7 +76,7 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         name=name,
         underlay=state.host.underlay,
         mtu=inventory.mtus.get(name, 0),
-        readiness=readiness(state.host, said),
+        readiness=readiness(state, said),
         agent=f"running {_age(now - status.started_at)}" if state.live else ("silent" if said is not None else "never seen"),
         vpcs=len(carried),
         interfaces=0 if state.host.role is Role.EDGE else state.placements,  # an edge carries gateways
@@ -102,7 +102,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
             problems.append(_silence(state, seen=status is not None))
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
-        for vtep in status.silent if status is not None and state.live else ():
+        for vtep in _failed(inventory, status) if status is not None and state.live else ():
             problems.append(f"host {name}: {_edge(inventory, vtep)} does not answer its probes; look at that host")
         for vni in status.refused if status is not None else ():
             refused = f"{_vpc(inventory, vni)} holds more connections than the host's table has free and cannot open new ones"
@@ -146,6 +146,21 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
         since = _age(now - status.violated_at)
         said = f"packets of a misconfigured or hostile host arrived ({counts} in all, the last {since} ago)"
         yield f"{said}; look which host has which address: netorch map list"
+
+
+def _drained(inventory: Inventory) -> Iterator[str]:
+    """Yield the edges that are drained, and the hypervisors that have left each."""
+    for name, state in sorted(inventory.hosts.items()):
+        if state.drained:
+            left = sorted(host for host, status in inventory.agents.items() if state.host.underlay in status.silent)
+            by = f"left by {', '.join(left)}" if left else "and no host has left it"
+            yield f"edge {name} is drained, {by}; `netorch host undrain {name}` ends that"
+
+
+def _failed(inventory: Inventory, status: AgentStatus) -> Iterator[str]:
+    """Yield the VTEPs of edges that do not answer a host though they are to."""
+    drained = {state.host.underlay for state in inventory.hosts.values() if state.drained}
+    yield from (vtep for vtep in status.silent if vtep not in drained)
 
 
 def _edge(inventory: Inventory, vtep: str) -> str:

@@ -28,7 +28,7 @@ from netorch.state.base import KernelObject, Key
 from netorch.state.bgp import Announcement, BgpPeer
 from netorch.state.op import Delete, Failure, Op, describe
 
-RUN: Final = Path("/run/netorch")
+RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which nobody but netorch may enter: bird is another user
 SILENT: Final = 2  # questions without an answer: one may be lost to a machine that stalls
 Objects = dict[Key, KernelObject]
 

@@ -4,30 +4,28 @@ Nodes are of the kinds linux and bridge. A node inherits from its group, its kin
 sysctls are merged, exec lines are appended, defaults first. Environment variables are expanded as in containerlab. What
 containerlab knows and a network namespace has no use for is accepted and listed in `Topology.ignored`.
 
-Labels: `netorch.role` is hypervisor, edge or router; `netorch.underlay` is the VTEP address of the first two.
+Labels: `netorch.role` is hypervisor, edge or router; `netorch.underlay` is the VTEP address of the first two; `netorch.pair`,
+`netorch.uplink`, `netorch.asn` and `netorch.gateway-asn` are an edge's, as `netorch host create` has them.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import shlex
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
 
 from netorch.errors import Problem, SpecError
 from netorch.lab.containerlab.fields import FileText, NodeText, TopologyText, prepare
+from netorch.lab.containerlab.labels import ROLE, UNDERLAY, read_labels
 from netorch.lab.containerlab.links import OUTSIDE, LinkReader, interface_problem
 from netorch.lab.text import parse, repaired
-from netorch.lab.topology import MANAGEMENT, Link, Node, NodeRole, Topology
+from netorch.lab.topology import MANAGEMENT, Link, Node, Topology
 from netorch.model.check.notes import Where, path_of
 
-ROLE_LABEL = "netorch.role"
-UNDERLAY_LABEL = "netorch.underlay"
 SUFFIXES = (".clab.yml", ".clab.yaml")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
@@ -113,7 +111,7 @@ class _Reader:
         seen: dict[str, str] = {}
         for node in nodes:
             if node.underlay and node.underlay in seen:
-                where = ("topology", "nodes", node.name, "labels", UNDERLAY_LABEL)
+                where = ("topology", "nodes", node.name, "labels", UNDERLAY)
                 self.add(where, f"{node.underlay} is the underlay address of {seen[node.underlay]} too", "give each host its own")
             seen[node.underlay] = node.name
         return nodes
@@ -138,16 +136,20 @@ class _Reader:
         layers = self._layers(name)
         bridge = self._is_bridge(name, layers)
         labels = _merged(*(layer.labels for layer, _ in layers))
-        role, underlay = self._labels(labels, where)
-        if bridge and role is not None:
-            self.add((*where, "labels", ROLE_LABEL), "a bridge has no role", "give the role to a node of kind linux")
+        said = read_labels(labels, where, self.add)
+        if bridge and said.role is not None:
+            self.add((*where, "labels", ROLE), "a bridge has no role", "give the role to a node of kind linux")
         sysctls = _merged(*(layer.sysctls for layer, _ in layers))
         return Node(
             name=name,
             bridge=bridge,
             image=next((layer.image for layer, _ in reversed(layers) if layer.image), ""),
-            role=role,
-            underlay=underlay,
+            role=said.role,
+            underlay=said.underlay,
+            pair=said.pair,
+            uplink=said.uplink,
+            asn=said.asn,
+            gateway_asn=said.gateway_asn,
             labels=labels,
             env=_merged(*(layer.env for layer, _ in layers)),
             sysctls={key: value for key, value in sysctls.items() if key.startswith("net.")},
@@ -167,27 +169,6 @@ class _Reader:
             fix = "write kind: linux or bridge, what a network namespace can be"
             self.add((*place, "kind") if place == own and kind else own, what, fix)
         return False
-
-    def _labels(self, labels: Mapping[str, str], where: Where) -> tuple[NodeRole | None, str]:
-        for label in labels:
-            if label.startswith("netorch.") and label not in (ROLE_LABEL, UNDERLAY_LABEL):
-                near = get_close_matches(label, (ROLE_LABEL, UNDERLAY_LABEL), 1)
-                fix = f"did you mean {near[0]}?" if near else f"use {ROLE_LABEL} and {UNDERLAY_LABEL}"
-                self.add((*where, "labels", label), f"netorch has no label {label!r}", fix)
-        role_text, underlay = labels.get(ROLE_LABEL, ""), labels.get(UNDERLAY_LABEL, "")
-        roles = {role.value: role for role in NodeRole}
-        role = roles.get(role_text)
-        if role_text and role is None:
-            self.add((*where, "labels", ROLE_LABEL), f"there is no role {role_text!r}", f"use {', '.join(roles)}")
-        needed = role is not None and role.has_agent
-        if needed and not underlay:
-            self.add((*where, "labels"), f"a {role_text} without underlay address", f"add {UNDERLAY_LABEL}: 192.0.2.11")
-        elif underlay and not needed and role_text in ("", NodeRole.ROUTER.value):
-            fix = f"remove it, or set {ROLE_LABEL}: {NodeRole.HYPERVISOR.value}"
-            self.add((*where, "labels", UNDERLAY_LABEL), "only a hypervisor or an edge has an underlay address", fix)
-        elif underlay and not _is_ipv4(underlay):
-            self.add((*where, "labels", UNDERLAY_LABEL), f"{underlay!r} is no IPv4 address", "write one, e.g. 192.0.2.11")
-        return role, underlay
 
     def _command(self, line: str, where: Where) -> tuple[str, ...]:
         try:
@@ -215,11 +196,3 @@ def _merged(*layers: Mapping[str, str]) -> dict[str, str]:
     for layer in layers:
         result |= layer
     return result
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from netorch.cli import called
 from netorch.cli.main import cli
 from netorch.errors import NetorchError
+from netorch.records import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.whole_tree import tree
@@ -90,7 +91,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         done = CliRunner().invoke(cli, ["--store", str(path / "db"), *shlex.split(line.format(path / "vpc.yaml"))])
         assert done.exit_code == 0, (line, done.output, done.exception)
     with closing(SqliteStore(path / "db")) as store:
-        store.txn((), [Put("quota/damaged", b"{")])
+        store.txn((), [Put("quota/damaged", b"{"), Put(keys.host_live("e2"), b"{}"), Put(keys.host_drained("drained"), b"{}")])
     return (path / "db").read_bytes()
 
 

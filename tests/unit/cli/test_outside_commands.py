@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from netorch.cli.context import names_of
-from netorch.store.base import Delete
+from netorch.records import keys
+from netorch.store.base import Delete, Put
 from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
 
@@ -44,6 +45,17 @@ def test_an_edge_tells_its_pair_uplink_and_gateways(cloud: Run) -> None:
     said = cloud("host", "create", "e23", "--underlay", "192.0.2.23", "--role", "edge", "--pair", "west", code=1).stderr
     assert "InvalidParameterCombination" in said
     assert "has no uplink" in said
+
+
+def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
+    said = cloud("host", "drain", "e21", code=1).stderr
+    assert "the agent of e22, the other edge of its pair, does not run; start it there: netorch agent run --host e22" in said
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.txn([], [Put(keys.host_live("e22"), b"{}")])
+    assert cloud("host", "drain", "e21").stdout == "e21: is drained\n"
+    assert "note: edge e21 is drained, and no host has left it" in cloud("status", code=2).stdout
+    assert cloud("host", "undrain", "e21", "e22").stdout == "e21: is not drained\ne22: is not drained\n"
+    assert "drained" not in cloud("status", code=2).stdout
 
 
 def test_a_customer_reaches_the_internet_step_by_step(cloud: Run) -> None:

@@ -51,6 +51,17 @@ def test_an_edge_announces_the_pools_of_its_pair_and_no_address(pair: Pair) -> N
     pair.world.assert_settled()
 
 
+def test_an_edge_that_is_drained_announces_nothing_and_keeps_its_session(pair: Pair) -> None:
+    speak(pair, "e1")
+    pair.world.settle(3)
+    pair.world.put(keys.host_drained("e1"), b"e1")
+    pair.world.settle(3)
+    assert announced(pair, "e1") == {PEER}
+    pair.world.delete(keys.host_drained("e1"))
+    pair.world.settle(3)
+    assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
+
+
 @pytest.mark.parametrize("local6", ["", PEER.local6])
 def test_ipv6_is_announced_where_the_uplink_has_it(local6: str) -> None:
     uplink = msgspec.structs.replace(SPEAKING, ipv6_address=f"{local6}/64" if local6 else "")

@@ -63,6 +63,25 @@ def status(pair: Pair, edge: str = "e1") -> AgentStatus:
     return msgspec.json.decode(found.value, type=AgentStatus)
 
 
+def test_an_edge_that_is_drained_says_nothing_and_changes_nothing_else(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    pair.world.new_ops("e1")
+    pair.world.put(keys.host_drained("e1"), b"e1")
+    pair.world.settle(3)
+    assert pair.world.new_ops("e1") == [Delete(E1)]
+    assert status(pair).not_ready == ""
+    pair.world.start("e1")
+    pair.vpc("b")
+    pair.world.settle(3)
+    assert not says(pair)
+    pair.world.assert_settled()
+    pair.world.new_ops("e1")
+    pair.world.delete(keys.host_drained("e1"))
+    pair.world.settle(3)
+    assert pair.world.new_ops("e1") == [Create(E1)]
+
+
 def test_the_word_comes_behind_everything_else_and_a_hypervisor_says_nothing(pair: Pair) -> None:
     pair.vpc("a")
     pair.world.settle(3)

@@ -20,7 +20,7 @@ _NODE: dict[str, Any] = {
     "type": ["object", "null"],
     "additionalProperties": False,
     "properties": {
-        "kind": {"const": "linux"},
+        "kind": {"enum": ["linux", "bridge"]},
         "image": {"type": "string"},
         "labels": _TEXTS,
         "env": _TEXTS,

@@ -67,6 +67,12 @@ def test_labels_say_what_a_node_is_for() -> None:
     assert (spine.role, spine.has_agent) == (None, False)
 
 
+def test_labels_give_an_edge_its_pair_and_its_uplink() -> None:
+    text = changed("hypervisor, ", 'edge, netorch.pair: west, netorch.uplink: "eth2,198.51.100.1/31,198.51.100.0", ')
+    edge = load(text).nodes[0]
+    assert (edge.role, edge.pair, edge.uplink) == (NodeRole.EDGE, "west", "eth2,198.51.100.1/31,198.51.100.0")
+
+
 def test_a_link_without_mtu_has_that_of_containerlab() -> None:
     assert [link.mtu for link in load(TWO_HOSTS).links] == [1550, DEFAULT_MTU] == [1550, 9500]
 
@@ -120,6 +126,19 @@ def test_links_are_born_in_their_namespaces() -> None:
         (", netorch.underlay: 192.0.2.11", "", "$.topology.nodes.hv1.labels", "without underlay address; add netorch.underlay"),
         ("192.0.2.11", "192.0.2", '$.topology.nodes.hv1.labels["netorch.underlay"]', "'192.0.2' is no IPv4 address"),
         ("192.0.2.11", '"2001:db8::1"', '$.topology.nodes.hv1.labels["netorch.underlay"]', "is no IPv4 address"),
+        ("rack: 7", "netorch.pair: west", '$.topology.nodes.hv1.labels["netorch.pair"]', "only an edge has a pair and an uplink"),
+        (
+            "hypervisor, ",
+            "edge, netorch.pair: west, ",
+            "$.topology.nodes.hv1.labels",
+            "add netorch.uplink: an edge carries gateways",
+        ),
+        (
+            "hypervisor, ",
+            "edge, netorch.pair: west, netorch.uplink: eth2, ",
+            '$.topology.nodes.hv1.labels["netorch.uplink"]',
+            "'eth2' is not an uplink; write DEVICE,ADDRESS/LENGTH,GATEWAY",
+        ),
         ("sh -c 'echo a b'", "sh -c 'echo a b", "$.topology.nodes.hv1.exec[0]", "no closing quotation"),
         ("ip -br link", "ip 'x", "$.topology.kinds.linux.exec[0]", "no closing quotation"),
         ('"spine:eth1"', '"spin:eth1"', "$.topology.links[0].endpoints[1]", "did you mean spine?"),

@@ -80,6 +80,8 @@ ACTIONS = {
     "instance delete": "acme/acme/web-1",
     "host create": "hv3 --underlay 192.0.2.13",
     "host delete": "spare",
+    "host drain": "e1",
+    "host undrain": "drained",
     "host set-tags": "hv1 rack=7",
     "host tag": "hv1 env=prod",
     "host untag": "hv1 colour",
@@ -205,6 +207,8 @@ SETUP = (
     "peering request link --vpc acme/acme --peer globex/third",
     "host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254"
     " --asn 64601 --gateway-asn 64512",
+    "host create e2 --underlay 192.0.2.22 --role edge --pair west --uplink eth2,198.18.0.22/24,198.18.0.254",
+    "host create drained --underlay 192.0.2.23 --role edge",
     "address pool create p --pair west --cidr 198.51.100.0/25 --cidr 198.51.100.128/25",
     "address pool create empty --pair west --cidr 203.0.113.128/25",
     "igw create out --vpc acme/acme",

@@ -87,6 +87,19 @@ def test_a_session_with_the_border_router_that_is_not_established_is_a_problem(s
     assert {host.name: host.border[0].state for host in health.hosts} == {"hv1": "Active", "hv2": "Established"}
 
 
+def test_an_edge_that_is_drained_is_no_problem_of_those_who_have_left_it(store: Store, two_hosts: None) -> None:
+    store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
+    store.txn([], [Put(keys.host_drained("hv2"), b"hv2")])
+    assert read_health(store, 0.0).notes == (
+        "edge hv2 is drained, and no host has left it; `netorch host undrain hv2` ends that",
+    )
+    underlay = read_health(store, 0.0).hosts[1].underlay
+    _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=(underlay,)))
+    health = read_health(store, 0.0)
+    assert health.problems == ()
+    assert health.notes == ("edge hv2 is drained, left by hv1; `netorch host undrain hv2` ends that",)
+
+
 def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: Store, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
     underlay = read_health(store, 0.0).hosts[1].underlay

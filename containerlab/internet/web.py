@@ -1,0 +1,41 @@
+"""A web server on the internet, and in instances: it tells each client by which address it sees it.
+
+/           one line, at once
+/download   a line every 20 ms for SECONDS s (the server's argument; 10), so that whoever reads it sees a pause
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+EVERY_S: Final = 0.02
+SECONDS: Final = 10.0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one client."""
+
+    def do_GET(self) -> None:
+        """Answer a GET request."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(f"hello {self.client_address[0]}, this is {self.server_name()}\n".encode())
+        if self.path == "/download":
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for number in range(int(SECONDS / EVERY_S)):
+                self.wfile.write(f"{number} {'.' * 1000}\n".encode())
+                time.sleep(EVERY_S)
+
+    def server_name(self) -> str:
+        """Return the server's own address in this connection."""
+        return str(self.connection.getsockname()[0])
+
+
+if __name__ == "__main__":
+    with ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1]) if sys.argv[1:] else 80), Handler) as server:
+        server.serve_forever()

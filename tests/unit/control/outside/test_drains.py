@@ -1,0 +1,100 @@
+"""Edges that are drained, and what they are refused for."""
+
+from __future__ import annotations
+
+import pytest
+
+from netorch.control.actions import hosts
+from netorch.control.actions.outside.drains import drain_host, undrain_host
+from netorch.model.eni import Host, Role
+from netorch.model.outside.gateway import InternetGateway
+from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import encode
+from netorch.records.hosts import HostState, read_hosts, read_loaded
+from netorch.records.inventory import read_inventory
+from netorch.store.base import Delete, Put, Store
+from tests.unit.control.conftest import refused
+from tests.unit.control.outside.conftest import MakeEdge, clean
+
+
+@pytest.fixture
+def living(store: Store, west: list[Host]) -> list[Host]:
+    """A pair of edges whose agents run."""
+    store.txn([], [Put(keys.host_live(edge.name), b"{}") for edge in west])
+    return west
+
+
+def drained(store: Store) -> dict[str, bool]:
+    """Return which hosts are drained, as everybody reads it."""
+    found = {name: state.drained for name, state in read_hosts(store).items()}
+    assert found == {name: state.drained for name, state in read_inventory(store).hosts.items()}
+    return found
+
+
+def test_one_edge_of_a_pair_is_drained_and_carries_its_gateways_still(
+    store: Store, operator: Caller, living: list[Host], gateway: InternetGateway
+) -> None:
+    del gateway
+    for _ in range(2):
+        drain_host(store, operator, "e1")
+        assert drained(store) == {"e1": True, "e2": False}
+    assert hosts.describe_host(store, operator, "e1").gateways == 1
+    clean(store)
+    for _ in range(2):
+        undrain_host(store, operator, "e1")
+        assert drained(store) == {"e1": False, "e2": False}
+
+
+def test_an_edge_is_not_drained_while_the_other_one_cannot_take_over(
+    store: Store, operator: Caller, living: list[Host], make_edge: MakeEdge
+) -> None:
+    drain_host(store, operator, "e1")
+    with refused("IncorrectState", "e1, the other edge of its pair, is drained; netorch host undrain e1"):
+        drain_host(store, operator, "e2")
+    undrain_host(store, operator, "e1")
+    store.txn([], [Delete(keys.host_live("e1"))])
+    with refused("IncorrectState", "the agent of e1, the other edge of its pair, does not run"):
+        drain_host(store, operator, "e2")
+    silent = AgentStatus(version="1", pid=1, started_at=0.0, not_ready="uplink eth2 has no carrier")
+    store.txn([], [Put(keys.host_live("e1"), b"{}"), Put(keys.agent_status("e1"), encode(silent))])
+    with refused("IncorrectState", "e1, the other edge of its pair, is not ready: uplink eth2 has no carrier"):
+        drain_host(store, operator, "e2")
+    make_edge("e3", 23, "east")
+    with refused("IncorrectState", "is the only edge of pair east"):
+        drain_host(store, operator, "e3")
+    assert drained(store) == {"e1": False, "e2": False, "e3": False}
+
+
+def test_only_edges_of_pairs_are_drained(store: Store, operator: Caller, two_hosts: None) -> None:
+    with refused("InvalidParameterValue", "is a hypervisor without a pair"):
+        drain_host(store, operator, "hv1")
+    for action in (drain_host, undrain_host):
+        with refused("InvalidHostID.NotFound", "nobody"):
+            action(store, operator, "nobody")
+
+
+def test_a_new_host_is_not_drained_because_one_of_its_name_was(store: Store, operator: Caller, living: list[Host]) -> None:
+    drain_host(store, operator, "e1")
+    hosts.delete_host(store, operator, "e1")
+    hosts.create_host(store, operator, name="e1", underlay="192.0.2.21", role=Role.EDGE)
+    assert not drained(store)["e1"]
+
+
+def test_of_two_edges_that_are_drained_at_the_same_time_one_stays(
+    store: Store, operator: Caller, living: list[Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer drains the other edge between the look and the transaction."""
+    name_of_read = "netorch.control.actions.outside.drains.read_loaded"
+
+    def late(store: Store, name: str) -> HostState:
+        state = read_loaded(store, name)
+        monkeypatch.setattr(name_of_read, read_loaded)
+        drain_host(store, operator, name)
+        return state
+
+    monkeypatch.setattr(name_of_read, late)
+    with refused("IncorrectState", "e2, the other edge of its pair, is drained"):
+        drain_host(store, operator, "e1")
+    assert drained(store) == {"e1": False, "e2": True}
