@@ -160,11 +160,15 @@ class _Planner:
         self._note(Action.CHANGE, held.record, moved, breaks)
 
     def _release(self) -> None:
-        """Add the end of elastic IPs that the file has made and does not declare any more."""
+        """Add the end of elastic IPs that the file has made and does not declare any more.
+
+        One that leads to an instance of others in the default VPC, which is planned beside the file's own, stays.
+        """
         builder = self._builder
+        kept = self._declared.keys() | {(place.path[0], place.decl.elastic_ip) for place in self._places}
         for path, held in list(self._elastic.items()):
             elastic = held.record
-            if path in self._declared or not builder.source.owns(elastic.tags) or not builder.caller.sees(elastic.owner):
+            if path in kept or not builder.source.owns(elastic.tags) or not builder.caller.sees(elastic.owner):
                 continue
             breaks = f"{elastic.address} is given back"
             if standing := self._standing(elastic):

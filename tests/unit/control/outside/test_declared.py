@@ -14,7 +14,7 @@ from netorch.control.views.export import export_cloud
 from netorch.control.views.unsaid import unsaid
 from netorch.errors import Conflict
 from netorch.model.check.cloud import check_cloud
-from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, InternetGatewayDecl, RouteTableDecl
+from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, InstanceDecl, InternetGatewayDecl, RouteTableDecl
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway
@@ -342,3 +342,26 @@ def _pool_of(store: Store, vni: int, gateway_id: str) -> str:
     inventory = read_inventory(store)
     mapping = inventory.vpcs[vni].of(GatewayMapping)[gateway_id].record
     return inventory.hosts[mapping.seats[0].host].host.pair
+
+
+def test_instances_at_the_top_level_have_public_addresses_in_the_default_vpc(store: Store, operator: Caller) -> None:
+    one, two = ElasticIpDecl(name="one"), ElasticIpDecl(name="two")
+    base = Cloud(name="outside", hosts=OUTSIDE.hosts, address_pools=POOLS)
+    apply(store, operator, base)
+    run_instance(store, operator, RunRequest(name="theirs"))  # makes a default VPC that leads to the internet
+    own = InstanceDecl(name="own", elastic_ip="one")
+    plan = apply(store, operator, msgspec.structs.replace(base, elastic_ips=[one, two], instances=[own]))
+    assert {kind for _, kind, _ in summary(plan)} == {"elastic-ip", "instance"}
+    assert ("change", "instance", "default/default/theirs") not in summary(plan)
+    default = records(store, "default", "default")
+    theirs = next(i.id for i in default.each(Instance) if i.name == "theirs")
+    held_two = next(e.record for e in read_inventory(store).elastic_ips.values() if e.record.name == "two")
+    addresses.associate_address(store, operator, held_two.id, instance=theirs)
+    plain = msgspec.structs.replace(base, elastic_ips=[one], instances=[own])
+    assert apply(store, operator, plain).changes == ()  # it leads to what is not the file's
+    plan = apply(store, operator, msgspec.structs.replace(base, instances=[InstanceDecl(name="own", public_address=True)]))
+    assert [(kind, path) for action, kind, path in summary(plan)] == [
+        ("elastic-ip", "default/one"),
+        ("instance", "default/default/own"),
+    ]
+    clean(store)
