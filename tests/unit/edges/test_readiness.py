@@ -9,6 +9,7 @@ import pytest
 
 from edges.readiness import ready
 from netorch.agent.tasks.readiness import Facts, why_not_ready
+from netorch.diagnose.desired import compiled_agent
 from netorch.drivers.base import Lost
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.eni import Host, Role
@@ -193,6 +194,13 @@ def test_a_killed_agent_leaves_the_word_and_the_next_one_writes_nothing(pair: Pa
     pair.world.start("e1")
     pair.world.settle(3)
     assert pair.world.new_ops("e1") == []
+
+
+def test_the_word_is_no_drift(pair: Pair) -> None:
+    pair.vpc("a")
+    pair.world.settle(3)
+    assert says(pair)
+    assert compiled_agent("e1", pair.world.store, pair.world.kernels["e1"], read_kernel=True).pending() == []
 
 
 def test_an_agent_that_starts_while_the_store_is_away_leaves_the_word(pair: Pair) -> None:
