@@ -10,6 +10,8 @@ import msgspec
 from netorch.drivers.conntrack.attrs import Tuple, address_text
 from netorch.model.drop_reason import code_of
 from netorch.model.flow_log import FlowLog
+from netorch.model.routing.effective import Effective, route_of
+from netorch.model.routing.target import TargetKind
 
 NOTHING: Final = "-"
 
@@ -24,6 +26,7 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     instance: str
     addresses: tuple[bytes, ...]
+    routes: tuple[Effective, ...] = ()  # that are in force in its subnet, whatever their targets' state
 
 
 class FlowRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,8 @@ class FlowRecord(msgspec.Struct, frozen=True, kw_only=True):
 def flow_line(log: FlowLog, interface: Interface, record: FlowRecord) -> str:
     """Return the line of a flow."""
     values = {**_common(log, interface, record.start_s, record.end_s, "OK"), **{k: get(record) for k, get in _OF_FLOW.items()}}
+    if record.egress and not record.reason:
+        values["traffic-path"] = _path(interface, _destination(record))
     return " ".join(values.get(field, NOTHING) for field in log.format)
 
 
@@ -73,7 +78,23 @@ def _destination(record: FlowRecord) -> str:
     return address_text(record.tuple.destination)
 
 
-# Nothing translates addresses inside a VPC, so a packet's own are the flow's; all traffic stays inside the VPC: path 1.
+def _path(interface: Interface, destination: str) -> str:
+    """Return the number of the path that traffic to an address takes."""
+    route = route_of(interface.routes, destination)
+    return _PATHS.get(route.target.kind, NOTHING) if route is not None else NOTHING
+
+
+# Source: EC2's "Flow log records", traffic-path.
+_PATHS: Final = {
+    TargetKind.LOCAL: "1",  # through another resource in the same VPC
+    TargetKind.INTERFACE: "1",
+    TargetKind.NAT_GATEWAY: "1",
+    TargetKind.VPN_GATEWAY: "3",
+    TargetKind.PEERING: "4",
+    TargetKind.ENDPOINT: "7",
+    TargetKind.INTERNET_GATEWAY: "8",
+}
+# At an instance's interface nothing has translated a packet yet, so a packet's own addresses are the flow's.
 _OF_FLOW: Final[dict[str, Callable[[FlowRecord], str]]] = {
     "srcaddr": _source,
     "dstaddr": _destination,
@@ -88,6 +109,5 @@ _OF_FLOW: Final[dict[str, Callable[[FlowRecord], str]]] = {
     "tcp-flags": lambda record: str(record.tcp_flags),
     "type": lambda record: "IPv4" if len(record.tuple.source) == 4 else "IPv6",
     "flow-direction": lambda record: "egress" if record.egress else "ingress",
-    "traffic-path": lambda record: "1" if record.egress and not record.reason else NOTHING,
     "reject-reason": lambda record: code_of(record.reason) or NOTHING,
 }

@@ -13,7 +13,9 @@ from netorch.model import rules
 from netorch.model.addr import packed
 from netorch.model.eni import NetworkInterface
 from netorch.model.flow_log import FlowLog
-from netorch.model.vpc import Subnet, Vpc
+from netorch.model.routing.effective import Effective, effective, ranges_of_subnet
+from netorch.model.security import PrefixList
+from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import VpcRecords
 
 
@@ -30,12 +32,12 @@ def _of_vpc(records: VpcRecords, phases: Mapping[str, Phase]) -> Iterator[Target
     here = [eni for eni in enis if phases.get(eni.id, Phase.INCOMING) is not Phase.INCOMING]
     services = service_addresses(records.each(Subnet))
     for log in sorted(records.each(FlowLog), key=lambda log: log.id):
-        covered = tuple(_interface(vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))
+        covered = tuple(_interface(records, vpc, eni) for eni in here if log.resource in (vpc.id, eni.subnet, eni.id))
         if covered:
             yield Target(log=log, interfaces=covered, services=services)
 
 
-def _interface(vpc: Vpc, eni: NetworkInterface) -> Interface:
+def _interface(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> Interface:
     return Interface(
         id=eni.id,
         owner=vpc.owner,
@@ -44,4 +46,17 @@ def _interface(vpc: Vpc, eni: NetworkInterface) -> Interface:
         subnet=eni.subnet,
         instance=eni.instance,
         addresses=tuple(map(packed, eni.addresses)),
+        routes=_routes(records, vpc, eni),
     )
+
+
+def _routes(records: VpcRecords, vpc: Vpc, eni: NetworkInterface) -> tuple[Effective, ...]:
+    """Return the routes of an interface's subnet. What its packets have passed was there: no target counts as gone."""
+    subnet = records.one(Subnet, eni.subnet)
+    table = records.one(RouteTable, subnet.route_table) if subnet is not None else None
+    table = table or records.main_table()
+    if subnet is None or table is None:
+        return ()
+    lists = {found.id: found for found in records.each(PrefixList)}
+    targets = {route.target for route in table.routes}
+    return effective(vpc, table.routes, available=targets, lists=lists, own=ranges_of_subnet(subnet))
