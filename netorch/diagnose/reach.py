@@ -1,4 +1,4 @@
-"""Who reaches whom in VPCs and between peers, and what another state of the cloud would open or close: from records alone."""
+"""Who reaches whom in VPCs, between peers and by the internet, and what another state of the cloud would change: from records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import msgspec
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.diagnose.policy_indexes import is_routed, names_of, paths_between, paths_of, peers_of, policy_index_of
+from netorch.diagnose.reach_outside import Outside, joint
+from netorch.model.addr import Prefix
 from netorch.model.cloud import Cloud
+from netorch.model.security import Direction
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
@@ -17,6 +20,7 @@ from netorch.store.trial import TrialStore
 from netorch.trace.paths import DIRECT, Path, Paths
 from netorch.trace.reach import ALL_ANSWERS, ALL_DIRECT, EquivalenceClass, Reach, Services, by_answers, texts_of
 from netorch.trace.reach import Flows as Open
+from netorch.trace.regions import distinct, label_of
 from netorch.trace.services import Spans, ports_of
 
 
@@ -51,13 +55,24 @@ class _Flows:
         self.reach = Reach(policy_index_of(*vpcs), also, _paths(vpcs))
         self.names = {eni_id: name for records in vpcs for eni_id, name in _names(records, self.of_peers).items()}
         self.classes: dict[tuple[str, int], EquivalenceClass] = {}  # by an interface's name and IP version
+        self.outside = Outside(vpcs[0], self.reach) if len(vpcs) == 1 else None
+        self.public: set[str] = set()  # the names of interfaces that the internet may reach
         for found, members in self.reach.members.items():
             for eni in members:
                 self.classes[self.names[eni.id], found.version] = found
+                if self.outside is not None and self.outside.is_open(eni):
+                    self.public.add(self.names[eni.id])
 
     def between(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Open:
         """Return what is open, or partly; nothing from or to what is not there."""
         return self.reach.between(source, destination) if source is not None and destination is not None else {}
+
+    def by_internet(self, members: Sequence[str], region: Prefix, direction: Direction) -> Open:
+        """Return what is open between interfaces that are alike and a region of the internet."""
+        found = self.classes.get((members[0], 4))
+        if self.outside is None or found is None or members[0] not in self.public:
+            return {}
+        return self.outside.between(found, region, direction)
 
     def path(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Path:
         """Return the path of these packets; the direct one from or to what is not there."""
@@ -87,7 +102,8 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
     """Yield all flows that rules permit, of the VPCs that the caller sees, between interfaces that are held alike.
 
     They are open, or partly, unless routes drop their packets: then `code` says why. Flows between peers come last: between those
-    of which the caller sees both, if some route leads to their connection.
+    of which the caller sees both, if some route leads to their connection. Those with the internet are of interfaces with public
+    addresses, in VPCs with a gateway.
     """
     for scope, vpcs in _visible(inventory, caller).items():
         found = _Flows(vpcs)
@@ -96,6 +112,16 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
             path = _in_words(reach.path(source, destination), names)
             yield from _told(scope, source.version, sources, destinations, by_answers(permitted, {}), reach.protocols, path)
+        for flow in found.outside.flows() if found.outside is not None else ():
+            inside = tuple(sorted(names[eni.id] for eni in flow.members))
+            ends = _ends(inside, flow.region, flow.direction)
+            yield from _told(scope, 4, *ends, by_answers(flow.permitted, {}), reach.protocols, Path((), flow.code))
+
+
+def _ends(inside: Sequence[str], region: Prefix, direction: Direction) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the sources and destinations of flows with the internet."""
+    outside = (label_of(region),)
+    return (inside, outside) if direction is Direction.EGRESS else (outside, inside)
 
 
 def _told(
@@ -151,7 +177,8 @@ def differences(old_state: Inventory, new_state: Inventory, caller: Caller) -> l
     for scope in sorted(before.keys() | after.keys()):
         new = _Flows(after.get(scope, ()))
         old = _Flows(before.get(scope, ()), new.reach.protocols)
-        changes += _changes(scope, old, _Flows(after.get(scope, ()), old.reach.protocols))
+        new = _Flows(after.get(scope, ()), old.reach.protocols)
+        changes += [*_changes(scope, old, new), *_outside_changes(scope, old, new)]
     return changes
 
 
@@ -172,6 +199,25 @@ def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange
             for opened, more in ((True, by_answers(new, old)), (False, by_answers(old, new))):
                 for flows in _told(scope, version, sources, destinations, more, after.reach.protocols, path):
                     yield FlowChange(opened=opened, flows=flows)
+
+
+def _outside_changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange]:
+    """Yield the changes of flows with the internet, likewise."""
+    alike: dict[tuple[EquivalenceClass | None, bool, EquivalenceClass | None, bool], list[str]] = {}
+    for member in sorted(before.public | after.public):
+        key = member, 4
+        of = before.classes.get(key), member in before.public, after.classes.get(key), member in after.public
+        alike.setdefault(of, []).append(member)
+    for members in alike.values():
+        for direction in (Direction.EGRESS, Direction.INGRESS):
+            changes = {}
+            for region in joint(*(found.outside.regions for found in (before, after) if found.outside is not None)):
+                old, new = (found.by_internet(members, region, direction) for found in (before, after))
+                changes[region] = by_answers(new, old), by_answers(old, new)
+            for region, (more, less) in distinct(changes):
+                for opened, part in ((True, more), (False, less)):
+                    for flows in _told(scope, 4, *_ends(members, region, direction), part, after.reach.protocols, DIRECT):
+                        yield FlowChange(opened=opened, flows=flows)
 
 
 def _visible(inventory: Inventory, caller: Caller) -> dict[Scope, tuple[VpcRecords, ...]]:

@@ -29,7 +29,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from netorch.model.addr import BITS, Prefix, parse_ip, parse_prefix
+from netorch.model.addr import BITS, Prefix, format_ip, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.packet import ANSWER_TO
 from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, AclEntry, Direction, SecurityGroupRule
@@ -131,6 +131,22 @@ class Reach:
         if key not in self._combined:
             self._combined[key] = self._combine([*groups, *there], back, source.version)
         return self._combined[key]
+
+    @property
+    def named(self) -> Iterator[Prefix]:
+        """Yield every prefix that a rule or route names."""
+        return (parse_prefix(text) for networks in self._lookup.values() for texts in networks.values() for text in texts)
+
+    def outside(self, eni: EquivalenceClass, region: Prefix, direction: Direction) -> Flows:
+        """Return what rules permit between members of a class and a part of the internet; EGRESS: what the members open.
+
+        Whether routes lead there, and public addresses stand for the members, is not asked.
+        """
+        holding = (text for text in self._cidrs_around(format_ip(region.version, region.network)))
+        part = EquivalenceClass(region.version, (), "", frozenset(c for c in holding if parse_prefix(c).contains(region)))
+        opposite = Direction.INGRESS if direction is Direction.EGRESS else Direction.EGRESS
+        there = [self._by_groups(eni.groups, direction, part), self._by_acl(eni.subnet, direction, part)]
+        return self._combine(there, [self._by_acl(eni.subnet, opposite, part)], region.version)
 
     def opens(self, source: EquivalenceClass, destination: EquivalenceClass, protocol: int, number: int) -> bool:
         """Return whether one service is open."""

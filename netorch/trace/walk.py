@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from netorch.errors import TraceError
-from netorch.model.addr import parse_ip, parse_prefix
+from netorch.model.addr import parse_ip
 from netorch.model.packet import Packet
 from netorch.state.base import OUTSIDE
 from netorch.state.l3 import BLACKHOLE, Route
@@ -39,20 +39,11 @@ from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.host_model import Device, HostModel, OutsideDevice
 from netorch.trace.nft import HookVerdict, Ruleset
 from netorch.trace.nft_rules import Hit
+from netorch.trace.regions import NOT_ROUTED
 from netorch.trace.skb import CT_DIRECTIONS, CT_STATES, Skb, arriving
 from netorch.trace.tc import deciding, translated
 from netorch.trace.way import Arrival, Ct, Departure, Hop, Place, RoundTrip, Start, Tracker, Walk, connection_of
 
-# What no network announces, with EC2's code for it. Source: RFC 6890.
-_NOT_ROUTED = tuple(
-    (parse_prefix(prefix), code)
-    for code, prefixes in {
-        Code.IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS: ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
-        Code.IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS: ("100.64.0.0/10",),
-        Code.NO_ROUTE_TO_DESTINATION: ("169.254.0.0/16", "240.0.0.0/4", "::/0"),
-    }.items()
-    for prefix in prefixes
-)
 _MAX_HOSTS = 16  # more than any packet passes: sender, one that relays, receiver, and some appliances between these
 
 
@@ -387,5 +378,5 @@ def _group(device: OutsideDevice) -> int:
 def _code_outside(packet: Packet) -> Code:
     """Return why the outside has no route: the range is on no internet, or the public address stands for nothing."""
     address = parse_ip(packet.destination)
-    found = (code for prefix, code in _NOT_ROUTED if prefix.holds(*address))
+    found = (code for prefix, code in NOT_ROUTED if prefix.holds(*address))
     return next(found, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS)

@@ -8,11 +8,14 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from netorch.model.eni import NetworkInterface
 from netorch.model.packet import Packet
-from netorch.model.security import ICMP, ICMPV6, TCP, UDP
+from netorch.model.security import ALL_PROTOCOLS, ICMP, ICMPV6, TCP, UDP, Direction
+from netorch.trace.attribute import acl_says, ask_groups
 from netorch.trace.policy_index import PolicyIndex
-from netorch.trace.reach import Reach
-from netorch.trace.services import EPHEMERAL, service
+from netorch.trace.reach import ALL_ANSWERS, Reach
+from netorch.trace.regions import EVERYTHING
+from netorch.trace.services import EPHEMERAL, holds, service
 from policy.evaluate import Memory, Policy, Standing, verdict_on
 from tests.property.policy_strategies import OTHERS, PORTS, policies
 
@@ -20,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 # Every border between answers that ACLs of these strategies may tell apart, and one port between each two.
 ANSWERED_AT = sorted({port for port in (*PORTS, *(p + 1 for p in PORTS)) if EPHEMERAL[0] <= port <= EPHEMERAL[1]})
+SOMEBODY = "203.0.113.10"  # on the internet; no CIDR of these strategies names it apart
 TRACKED = Memory(standing=Standing.KNOWN, tracked=True)
 
 
@@ -58,3 +62,27 @@ def test_what_reach_says_is_what_the_oracle_lets_through(policy: Policy) -> None
             for packet in probes(source, destination):
                 found = reach.opens(*classes, packet.protocol, service(packet))
                 assert found == is_open(policy, packet), packet
+
+
+@given(policies())
+def test_what_reach_says_of_the_internet_is_what_each_rule_says(policy: Policy) -> None:
+    index = PolicyIndex(policy.subnets, policy.interfaces, policy.groups, policy.acls, policy.prefix_lists)
+    reach = Reach(index)
+    for eni in policy.interfaces:
+        found = {way: reach.outside(reach.class_of(eni, 4), EVERYTHING, way) for way in Direction}
+        for way, ends in ((Direction.EGRESS, (eni.address, SOMEBODY)), (Direction.INGRESS, (SOMEBODY, eni.address))):
+            for packet in probes(*ends):
+                protocol = packet.protocol if packet.protocol in reach.protocols else ALL_PROTOCOLS
+                part = found[way].get(protocol)
+                said = part is not None and holds(part.services, service(packet)) and part.answers == ALL_ANSWERS
+                assert said == is_open_outside(index, eni, way, packet), (way, packet)
+
+
+def is_open_outside(index: PolicyIndex, eni: NetworkInterface, way: Direction, packet: Packet) -> bool:
+    """Return whether an interface's rules let a packet to or from the internet pass, and its ACL every answer."""
+    back = Direction.INGRESS if way is Direction.EGRESS else Direction.EGRESS
+    ports = ANSWERED_AT if packet.has_ports else [packet.source_port]
+    answers = (msgspec.structs.replace(packet, source_port=port).answer() for port in ports)
+    if ask_groups(index, eni, way, packet).rule is None or not acl_says(index, eni.subnet, way, packet).allows:
+        return False
+    return all(acl_says(index, eni.subnet, back, answer).allows for answer in answers)

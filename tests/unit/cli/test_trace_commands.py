@@ -280,3 +280,31 @@ def test_ends_outside_that_lead_nowhere_are_told(edges: Run) -> None:
 def test_where_no_edge_is_the_operator_is_to_be_asked(run: Run) -> None:
     said = json.loads(run("trace", "internet", "web-1", "-o", "json", code=2).stdout)
     assert said["fix"].startswith("ask the operator for a pair of edges")
+
+
+def internet_flows(run: Run) -> list[tuple[list[str], list[str], list[str], str]]:
+    """Return the lines of the matrix that the internet is an end of."""
+    flows = json.loads(run("reach", "--matrix", "--vpc", "acme", "-o", "json").stdout)
+    lines = [(flow["sources"], flow["destinations"], flow["services"], flow.get("code", "")) for flow in flows]
+    return [line for line in lines if any(name.startswith("internet") for name in (*line[0], *line[1]))]
+
+
+def test_the_matrix_has_the_internet_as_an_end_where_a_gateway_and_public_addresses_are(edges: Run) -> None:
+    assert internet_flows(edges) == []
+    repaired(edges, "web-1", "internet", codes=OUT)
+    out, into = (["web-1"], ["internet"], ["all"], ""), (["internet"], ["web-1"], ["tcp 443"], "")
+    assert internet_flows(edges) == [out, into]
+    edges("sg", "rule", "add", "acme/web", "ingress", "tcp", "22", "--source", "203.0.113.0/24")
+    assert internet_flows(edges) == [out, into, (["internet 203.0.113.0/24"], ["web-1"], ["tcp 22,443"], "")]
+    edges("sg", "rule", "remove", "acme/web", "ingress", "tcp", "22", "--source", "203.0.113.0/24")
+    edges("route-table", "route", "replace", "acme/main", "0.0.0.0/0", "via", "blackhole")
+    assert {line[3] for line in internet_flows(edges)} == {"BAD_STATE_ROUTE"}
+
+
+def test_a_file_that_opens_something_to_the_internet_is_told(edges: Run, tmp_path: Path) -> None:
+    repaired(edges, "web-1", "internet", codes=OUT)
+    (tmp_path / "vpc.yaml").write_text(edges("export").stdout.replace("ports: 443", "ports: 444"))
+    out = edges("reach", "--diff", code=2).stdout
+    assert "+ acme/acme  internet -> web-1: tcp 444" in out
+    assert "- acme/acme  internet -> web-1: tcp 443" in out
+    assert "web-1 -> internet" not in out
