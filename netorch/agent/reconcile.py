@@ -25,7 +25,7 @@ from netorch.errors import KernelError
 from netorch.model.vpc import RouteTable
 from netorch.plan.diff import diff
 from netorch.plan.explain import op_text
-from netorch.state.base import BORDER_SLICE, HOST_SLICE, KernelObject, Key, link_key, up_key
+from netorch.state.base import HOST_SLICE, KernelObject, Key, link_key, up_key
 from netorch.state.names import inlet_name
 from netorch.state.op import Delete, Failure, Op
 
@@ -209,7 +209,7 @@ class Reconciler:
                 if target.empty:
                     del self.slices[slice_id]
                 continue
-            if not self._may_touch(slice_id, may_delete):
+            if not self._may_touch(slice_id):
                 self._handed_out.add(slice_id)
                 continue
             if target.all_touched:
@@ -240,13 +240,8 @@ class Reconciler:
             keep |= target.keep
         return diff(desired, actual, keep)
 
-    def _may_touch(self, slice_id: int, in_sync: bool) -> bool:
-        """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing.
-
-        What the border router hears waits for all VPCs.
-        """
-        if slice_id == BORDER_SLICE:
-            return all(self._is_known(vni, in_sync) for vni in self._records.carried())
+    def _may_touch(self, slice_id: int) -> bool:
+        """Return whether it is known what the slice is to hold: it was compiled once, or is known to be nothing."""
         return self._compilation.knows(slice_id) and not self.slices[slice_id].dispute()
 
     def _run(

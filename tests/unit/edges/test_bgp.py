@@ -67,7 +67,9 @@ def test_ipv6_is_announced_where_the_uplink_has_it(local6: str) -> None:
     uplink = msgspec.structs.replace(SPEAKING, ipv6_address=f"{local6}/64" if local6 else "")
     host = Host(name="e1", underlay=EDGES["e1"], role=Role.EDGE, pair="west", uplink=uplink)
     pool = AddressPool(name="west", pair="west", cidrs=(POOL, POOL6))
-    found = compile_host([Bgp()], HostView(host=host, underlay_ifname="eth0", underlay_mtu=1550, pools=(pool,))).values()
+    found = compile_host(
+        [Bgp()], HostView(host=host, underlay_ifname="eth0", underlay_mtu=1550, pools=(pool,), ready=True)
+    ).values()
     prefixes = (POOL, POOL6) if local6 else (POOL,)
     wanted = {msgspec.structs.replace(PEER, local6=local6), *(Announcement(prefix=prefix) for prefix in prefixes)}
     assert {obj for obj in found if obj.vni == BORDER_SLICE} == wanted
@@ -103,9 +105,21 @@ def test_an_edge_that_starts_announces_last(pair: Pair) -> None:
     pair.world.settle(3)
     ops = pair.world.kernels["e1"].applied
     first = next(place for place, op in enumerate(ops) if isinstance(op.obj, Announcement))
-    assert all(op.obj.vni == BORDER_SLICE for op in ops[first:-1])
-    assert ops[-1].obj == ready(EDGES["e1"])
+    assert all(op.obj.vni == BORDER_SLICE for op in ops[first:])
+    assert Create(ready(EDGES["e1"])) in ops[:first]
     assert {op.obj.vni for op in ops[:first]} >= {0, vpc.vni}
+
+
+def test_an_edge_that_is_not_ready_any_more_withdraws_and_keeps_its_session(pair: Pair) -> None:
+    speak(pair, "e1")
+    pair.world.settle(3)
+    kernel = pair.world.kernels["e1"]
+    kernel.unplugged.add(UPLINK.device)
+    pair.world.settle(3)
+    assert announced(pair, "e1") == {PEER}
+    kernel.unplugged.clear()
+    pair.world.settle(3)
+    assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
 
 
 def test_a_vpc_whose_records_are_damaged_keeps_nobody_from_announcing(pair: Pair) -> None:
