@@ -16,7 +16,7 @@ from netorch.state.owner import overlay_netns
 
 PKTGEN = Path("/proc/self/net/pktgen")  # of the namespace that this process is in
 PORT = 9
-SETTINGS = "pkt_size 60|delay 0"  # 60 bytes and a checksum: 64
+SETTINGS = ("pkt_size 60", "delay 0")  # 60 bytes and a checksum: 64
 FOREIGN_MAC = "02:00:00:00:ff:ff"
 FORGED = "10.44.12.77"
 SOURCE = 1000
@@ -54,18 +54,29 @@ def send(
     source = source or sender.address
     first, port = ports
     last = first + count if each_new else first
-    descriptor = netns.find(sender.instance)
+    return generate(
+        sender.instance,
+        "eth0",
+        count,
+        f"src_mac {sender.mac}",
+        f"dst_mac {dst_mac}",
+        *(f"src_min {source}", f"src_max {source}", f"dst_min {receiver.address}", f"dst_max {receiver.address}"),
+        *(f"udp_src_min {first}", f"udp_src_max {last}", f"udp_dst_min {port}", f"udp_dst_max {port}"),
+    )
+
+
+def generate(namespace: str, device: str, count: int, *settings: str) -> float:
+    """Send packets by a device as pktgen's settings say, and return the nanoseconds of one. Raises RuntimeError."""
+    descriptor = netns.find(namespace)
     with netns.inside(descriptor):
         (PKTGEN / "kpktgend_0").write_text("rem_device_all\n")
-        (PKTGEN / "kpktgend_0").write_text("add_device eth0\n")
-        own = f"|count {count}|src_mac {sender.mac}|dst_mac {dst_mac}|src_min {source}|src_max {source}"
-        own += f"|udp_src_min {first}|udp_src_max {last}|udp_dst_min {port}|udp_dst_max {port}"
-        for line in (SETTINGS + own + f"|dst_min {receiver.address}|dst_max {receiver.address}").split("|"):
-            (PKTGEN / "eth0").write_text(line + "\n")
+        (PKTGEN / "kpktgend_0").write_text(f"add_device {device}\n")
+        for line in (*SETTINGS, f"count {count}", *settings):
+            (PKTGEN / device).write_text(f"{line}\n")
         (PKTGEN / "pgctrl").write_text("start\n")
         # It comes back before its thread has begun when that gets no processor within an eighth of a second.
         for _ in range(100):
-            result = (PKTGEN / "eth0").read_text()
+            result = (PKTGEN / device).read_text()
             match = re.search(r"OK: (\d+)\(", result)
             if match is not None:
                 break
@@ -78,11 +89,16 @@ def send(
 
 def received(side: Side = SIDES[1]) -> int:
     """Return how many frames an instance's device has counted."""
-    descriptor = netns.find(side.instance)
+    return frames_at(side.instance, "eth0")
+
+
+def frames_at(namespace: str, device: str) -> int:
+    """Return how many frames a device has received."""
+    descriptor = netns.find(namespace)
     with netns.inside(descriptor):
         lines = Path("/proc/self/net/dev").read_text().splitlines()
     os.close(descriptor)
-    (line,) = (line for line in lines if line.strip().startswith("eth0:"))
+    (line,) = (line for line in lines if line.strip().startswith(f"{device}:"))
     return int(line.split(":")[1].split()[1])
 
 
@@ -107,13 +123,13 @@ def begin(flow: Flow, dst_mac: str) -> None:
             raise RuntimeError("datapath: the answer to a packet did not arrive")
 
 
-def shuffle_slabs(number: int) -> None:
+def shuffle_slabs(number: int, namespace: str = SIDES[0].host) -> None:
     """Allocate and free buffers of the sizes of packets, other numbers of them before each run.
 
     A packet costs some 300 instructions more while the kernel's allocator (SLUB) happens to cross the border of a slab with each
     of them, which lasts for as long as nobody else allocates: luck that is no part of what is measured.
     """
-    descriptor = netns.find(SIDES[0].host)
+    descriptor = netns.find(namespace)
     with netns.inside(descriptor), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as queue:
         queue.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
         queue.bind(("127.0.0.1", 0))

@@ -1,0 +1,59 @@
+"""An edge's cost: instructions a packet, what one more VPC or address costs among 1,000, what a switch to the other edge does.
+
+64-byte UDP through the internet gateway of a VPC, out and in. Instructions are counted by QEMU in Debian's stock kernel, see
+datapath; those of the sender and of the receivers, which are the same for all, are measured apart and taken off. So ratios are
+those of the edge alone. The rest is measured in the lab kernel with an agent in a process of its own for each host.
+Arguments: `packets` or `changes` for one of the two.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import msgspec
+from common import percentile, show
+from datapath import COUNTING
+from edge_parts import packets
+from stock import run_in_stock_kernel
+
+MEMORY_MB = 3_000
+
+
+def report(name: str, values: list[float]) -> None:
+    """Print a line of JSON."""
+    print(msgspec.json.encode((name, values)).decode(), flush=True)
+
+
+def count_packets() -> int:
+    """Show instructions a packet; return how many goals are missed."""
+    with tempfile.TemporaryFile("w+") as out:
+        argv = [sys.executable, __file__, "--inside", "machine"]
+        if run_in_stock_kernel(argv, memory_mb=MEMORY_MB, options=COUNTING, out=out):
+            raise SystemExit("edge: it failed in the stock kernel, which said above why")
+        out.seek(0)
+        lines = [msgspec.json.decode(line, type=tuple[str, list[float]]) for line in out]
+    cost = {name: statistics.median(values) for name, values in lines}
+    spread = max(percentile(values, 75) / percentile(values, 25) - 1 for _, values in lines)
+    title = f"instructions a packet on an edge, stock kernel (middle half of the runs within {spread * 100:.1f} %)"
+    return show(title, packets.figures(cost))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the parts that are named, or be what is started for them; return 1 when a goal is missed."""
+    match arguments:
+        case ["--inside", "machine"]:
+            subprocess.run(["modprobe", "pktgen"], check=True)  # which nothing loads on demand
+            packets.measure_all(report)
+            return 0
+    missed = 0
+    if not arguments or "packets" in arguments:
+        missed += count_packets()
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""What one would type for one VPC with one public address: translation by tc, routing, and rules that refuse as netorch does.
+
+`together` has everything in the host's namespace. `apart` keeps the VPC's addresses and the internet's in namespaces of their
+own, joined by a veth pair, so that no VPC's addresses can be taken for the host's, the border's or another VPC's: with it a
+second VPC would be possible. Both verify who sends VXLAN packets as which address, refuse sources from outside that no network
+announces, and let nothing pass that is not translated.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from datapath_vm.topologies import VERIFY_BY_HAND, ip, load_in, run
+from datapath_vm.traffic import FOREIGN_MAC
+
+from edge_parts.records import HYPERVISOR, INSTANCE, POOL, PUBLIC, VTEPS, gateway_of
+from edge_parts.wires import EDGE, UPLINK, neighbour, wire
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.state.nft import VERIFIED_TEXT
+from policy.nftgen import raw
+
+HOP_MAC: Final = "02:00:00:00:02:0b"  # of the hypervisor, inside
+NEAR_MAC: Final = "02:00:00:00:03:01"  # of the cable's end in the VPC
+HOP: Final = "192.0.0.8"
+RANGE: Final = "10.0.0.0/16"
+BORDER: Final = """
+table inet hand {
+    set foreign {
+        type ipv4_addr
+        flags interval
+        elements = { 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/3, POOL }
+    }
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        iifname "INSIDE" oifname "out0" accept
+        iifname "out0" oifname "INSIDE" ip saddr != @foreign accept
+    }
+}
+""".replace("POOL", POOL)
+INNER: Final = """
+table inet hand {
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        iifname "g0" oifname "vx0" accept
+    }
+}
+"""
+
+
+def together(vni: int) -> None:
+    """Build it in one namespace."""
+    _begin(vni)
+    ip(EDGE, *_vxlan_settings(vni), *_uplink_settings())
+    _mapping(EDGE)
+    _forwarding(EDGE)
+    _tc(
+        EDGE,
+        "qdisc add dev vx0 clsact",
+        "qdisc add dev out0 clsact",
+        f"filter add dev vx0 ingress protocol ip pref 10 flower src_ip {INSTANCE} {_egress()}",
+        "filter add dev vx0 ingress pref 20 matchall action drop",
+        f"filter add dev out0 ingress protocol ip pref 5 flower src_ip {RANGE} action drop",
+        f"filter add dev out0 ingress protocol ip pref 10 flower dst_ip {PUBLIC} {_ingress()}",
+    )
+    load_in(EDGE, BORDER.replace("INSIDE", "vx0").replace("table inet hand", "table inet border"))
+
+
+def apart(vni: int) -> None:
+    """Build it in three namespaces."""
+    _begin(vni)
+    for name in ("in", "out"):
+        run("ip", "netns", "add", name)
+        ip(name, "link set lo up")  # without which there is no local table, nor a gateway on the link
+    ip(EDGE, "link set vx0 netns in", "link set out0 netns out")
+    mac = gateway_mac(gateway_of(vni))
+    run(*f"ip link add g0 netns in address {NEAR_MAC} mtu 1500 type veth peer o0 netns out address {mac} mtu 1500".split())
+    ip("in", *_vxlan_settings(vni), "link set g0 addrgenmode none up")
+    ip("out", *_uplink_settings(), "link set o0 addrgenmode none up", neighbour(HOP, NEAR_MAC, "o0"))
+    ip("out", f"route add {PUBLIC}/32 via {HOP} dev o0 onlink")
+    _mapping("in")
+    for name in ("in", "out"):
+        _forwarding(name)
+    _tc(
+        "in",
+        "qdisc add dev vx0 clsact",
+        "qdisc add dev g0 clsact",
+        f"filter add dev vx0 ingress protocol ip pref 10 flower dst_mac {mac} action mirred egress redirect dev g0",
+        "filter add dev vx0 ingress pref 20 matchall action drop",
+        f"filter add dev g0 egress protocol ip pref 10 flower src_ip {INSTANCE} {_egress()}",
+        "filter add dev g0 egress pref 20 matchall action drop",
+        f"filter add dev g0 ingress protocol ip pref 5 flower src_ip {RANGE} action drop",
+        f"filter add dev g0 ingress protocol ip pref 10 flower dst_ip {PUBLIC} {_ingress()}",
+        "filter add dev g0 ingress pref 20 matchall action drop",
+    )
+    load_in("in", INNER)
+    load_in("out", BORDER.replace("INSIDE", "o0"))
+
+
+def _begin(vni: int) -> None:
+    wire(vni)
+    ip(EDGE, f"link add vx0 mtu 1500 type vxlan id {vni} dstport 4789 local {VTEPS[EDGE]} nolearning")
+    inner = {"peer": VTEPS[HYPERVISOR], "vni": vni << 8, "inner": raw(INSTANCE), "verified": VERIFIED_TEXT}
+    load_in(EDGE, VERIFY_BY_HAND % inner)
+
+
+def _vxlan_settings(vni: int) -> tuple[str, ...]:
+    return (f"link set vx0 address {gateway_mac(gateway_of(vni))} addrgenmode none", "link set vx0 up")
+
+
+def _uplink_settings() -> tuple[str, ...]:
+    return (
+        f"addr add {UPLINK.address} dev out0",
+        "link set out0 addrgenmode none up",
+        f"route add default via {UPLINK.gateway}",
+        neighbour(UPLINK.gateway, FOREIGN_MAC, "out0"),
+        f"route add unreachable {POOL}",
+    )
+
+
+def _mapping(namespace: str) -> None:
+    hypervisor = VTEPS[HYPERVISOR]
+    ip(namespace, f"route add {INSTANCE}/32 via {hypervisor} dev vx0 onlink", neighbour(hypervisor, HOP_MAC, "vx0"))
+    run(*f"bridge -n {namespace} fdb add {HOP_MAC} dev vx0 dst {hypervisor} self permanent".split())
+
+
+def _forwarding(namespace: str) -> None:
+    for setting in ("ip_forward=1", "conf.all.rp_filter=0"):
+        run("ip", "netns", "exec", namespace, "sysctl", "-q", "-w", f"net.ipv4.{setting}")
+
+
+def _tc(namespace: str, *lines: str) -> None:
+    run("tc", "-n", namespace, "-batch", "-", text="\n".join(lines))
+
+
+def _egress() -> str:
+    return f"action nat egress {INSTANCE}/32 {PUBLIC}"
+
+
+def _ingress() -> str:
+    return f"action nat ingress {PUBLIC}/32 {INSTANCE}"

@@ -1,0 +1,124 @@
+"""What a packet costs on an edge: netorch's internet gateway with and without its parts, and others written by hand."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from common import Figure
+from datapath_vm.topologies import clear, ip, run
+from datapath_vm.traffic import FOREIGN_MAC
+
+from edge_parts import hand
+from edge_parts.records import FIRST_VNI, association, fill, gateway, put
+from edge_parts.wires import EDGE, UPLINK, Way, check, measure, measure_ends, neighbour, wire
+from netorch.agent.loop import Agent
+from netorch.agent.snapshot import SnapshotFile
+from netorch.compiler.registry import load_compilers
+from netorch.drivers import netns
+from netorch.drivers.linux import LinuxKernel
+from netorch.state.base import OUTSIDE
+from netorch.state.names import vxlan_name
+from netorch.state.owner import netns_name, overlay_netns
+from netorch.store import open_store
+
+PACKETS: Final = 4_000
+RUNS: Final = 5
+VPCS: Final = 1_000
+ADDRESSES: Final = 1_000
+
+Report = Callable[[str, list[float]], None]
+
+
+def measure_all(report: Report) -> None:
+    """Report what a packet costs each way on every edge."""
+    for name, build in (("together", hand.together), ("apart", hand.apart)):
+        build(FIRST_VNI)
+        if name == "together":
+            for way in Way:
+                report(f"ends, {way.value}", measure_ends(way, FIRST_VNI, PACKETS, RUNS))
+        _ways(name, FIRST_VNI, report)
+        clear()
+    _measure_parts(report)
+    netorch(VPCS, 1)
+    _ways("many VPCs", FIRST_VNI + VPCS // 2, report)
+    clear()
+    netorch(1, ADDRESSES)
+    _ways("many addresses", FIRST_VNI, report)
+    clear()
+
+
+def _measure_parts(report: Report) -> None:
+    """Report netorch's gateway, and what is left of it without one part after another."""
+    netorch(1, 1)
+    _ways("netorch", FIRST_VNI, report)
+    overlay, outside = overlay_netns(EDGE), netns_name(EDGE, OUTSIDE)
+    first = run("tc", "-n", overlay, "filter", "show", "dev", vxlan_name(FIRST_VNI), "ingress").split("pref ")[1].split()[0]
+    run(*f"tc -n {overlay} filter delete dev {vxlan_name(FIRST_VNI)} ingress pref {first}".split())
+    _ways("no filter of unverified", FIRST_VNI, report)
+    for name, namespace in (("no rules outside", outside), ("no rules inside", overlay)):
+        run("ip", "netns", "exec", namespace, "nft", "flush", "ruleset")
+        _ways(name, FIRST_VNI, report, checked=False)
+    clear()
+
+
+def _ways(name: str, vni: int, report: Report, *, checked: bool = True) -> None:
+    for way in Way:
+        if checked:
+            check(way, vni)
+        report(f"{name}, {way.value}", measure(way, vni, PACKETS, RUNS))
+
+
+def netorch(vpcs: int, addresses: int) -> None:
+    """Have netorch build an edge with so many VPCs, each with so many addresses; the measured one is in the middle."""
+    measured = FIRST_VNI + vpcs // 2
+    wire(measured)
+    with tempfile.TemporaryDirectory() as directory:
+        path = str(Path(directory, "netorch.db"))
+        store = open_store(path, create=True)
+        fill(store, vpcs, addresses)
+        # The measured VPC has the first address, the others those behind it.
+        order = [measured, *(vni for vni in range(FIRST_VNI, FIRST_VNI + vpcs) if vni != measured)]
+        for number, vni in enumerate(order):
+            put(store, [*gateway(vni), *(association(store, vni, number + each, each) for each in range(addresses))])
+        descriptor = netns.find(EDGE)
+        with netns.inside(descriptor):
+            kernel = LinuxKernel(EDGE)
+        os.close(descriptor)
+        agent = Agent(EDGE, kernel, lambda: open_store(path), SnapshotFile(Path(directory, EDGE)), load_compilers())
+        agent.start()
+        if agent.reconciler.problems:
+            raise RuntimeError(f"agent of {EDGE}: {agent.reconciler.problems}")
+        agent.close()
+        store.close()
+    ip(netns_name(EDGE, OUTSIDE), neighbour(UPLINK.gateway, FOREIGN_MAC, UPLINK.device))
+
+
+def figures(cost: dict[str, float]) -> list[Figure]:
+    """Return instructions a packet on the edge, without those of the sender and the receivers, and their ratios."""
+    table = []
+    for way in Way:
+        on_edge = {
+            name.removesuffix(f", {way.value}"): value - cost[f"ends, {way.value}"]
+            for name, value in cost.items()
+            if name.endswith(f", {way.value}")
+        }
+        own = on_edge["netorch"]
+        what = f"internet gateway, {way.value}"
+        for name, goal in (("apart", 0.95), ("together", None)):
+            title = f"{what} : by hand, {'namespaces' if name == 'apart' else 'all'} {name}"
+            note = f"{on_edge[name]:,.0f} : {own:,.0f} instructions"
+            table.append(Figure(name=title, value=on_edge[name] / own, goal=goal, at_least=True, digits=3, note=note))
+        parts = ("netorch", "no filter of unverified", "no rules outside", "no rules inside")
+        for with_it, without in pairwise(parts):
+            share = (on_edge[with_it] - on_edge[without]) / own * 100
+            table.append(Figure(name=f"  {without.removeprefix('no ')}", value=share, unit="% of it", digits=1))
+        for name, count in (("many VPCs", f"{VPCS:,} VPCs"), ("many addresses", f"{ADDRESSES:,} addresses")):
+            more = (on_edge[name] / own - 1) * 100
+            note = f"{on_edge[name]:,.0f} instructions"
+            table.append(Figure(name=f"{what}, 1 -> {count}", value=more, unit="% more", goal=1.0, note=note))
+    return table

@@ -1,0 +1,173 @@
+"""An edge between a hypervisor and the internet, and one-way packets through it, by the kernel's packet generator.
+
+    hv1 eth0 --- eth0 e1 out0 --- eth0 net
+
+The hypervisor's VXLAN device and both receivers are made by hand, the same for every edge. Receivers have another MAC than the
+edge knows: they count frames and drop them at once, answered by nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from ipaddress import ip_address
+from typing import Final
+
+import msgspec
+from datapath_vm.topologies import ip, run
+from datapath_vm.traffic import FOREIGN_MAC, frames_at, generate, shuffle_slabs
+
+from edge_parts.records import EDGES, HYPERVISOR, INSTANCE, PUBLIC, UPLINKS, VTEPS, gateway_of
+from netorch.drivers import netns
+from netorch.model.routing.next_hop import gateway_mac
+
+EDGE: Final = EDGES[0]
+NET: Final = "net"
+UPLINK: Final = UPLINKS[EDGE]
+SERVER: Final = "203.0.113.10"
+MACS: Final = {HYPERVISOR: "02:00:00:00:00:01", EDGE: "02:00:00:00:00:02", "out0": "02:00:00:00:00:03", NET: "02:00:00:00:00:04"}
+INSTANCE_MAC: Final = "02:00:00:00:01:05"
+_ETH_P_ALL: Final = 3
+
+
+class Way(Enum):
+    """Which way packets go through an edge."""
+
+    OUT = "out"
+    IN = "in"
+
+
+class Ends(msgspec.Struct, frozen=True, kw_only=True):
+    """Where packets of one way are sent and counted, and what they carry."""
+
+    sender: tuple[str, str]  # namespace and device
+    receiver: tuple[str, str]
+    sender_mac: str
+    edge_mac: str  # where the frames go
+    source: str
+    destination: str
+    translated: str  # the address that must be in what arrives
+
+
+def ends(way: Way, vni: int) -> Ends:
+    """Return the ends of a way through a VPC's gateway."""
+    if way is Way.OUT:
+        return Ends(
+            sender=(HYPERVISOR, "vx0"),
+            receiver=(NET, "eth0"),
+            sender_mac=INSTANCE_MAC,
+            edge_mac=gateway_mac(gateway_of(vni)),
+            source=INSTANCE,
+            destination=SERVER,
+            translated=PUBLIC,
+        )
+    return Ends(
+        sender=(NET, "eth0"),
+        receiver=(HYPERVISOR, "eth0"),
+        sender_mac=MACS[NET],
+        edge_mac=MACS["out0"],
+        source=SERVER,
+        destination=PUBLIC,
+        translated=INSTANCE,
+    )
+
+
+def wire(vni: int) -> None:
+    """Make the three namespaces, and the hypervisor's VXLAN device."""
+    for name in (HYPERVISOR, EDGE, NET):
+        run("ip", "netns", "add", name)
+        ip(name, "link set lo up")
+    hypervisor, edge = VTEPS[HYPERVISOR], VTEPS[EDGE]
+    pair = "eth0 netns {} mtu 1550 address {} type veth peer eth0 netns {} mtu 1550 address {}"
+    run(*f"ip link add {pair.format(HYPERVISOR, MACS[HYPERVISOR], EDGE, MACS[EDGE])}".split())
+    run(*f"ip link add out0 netns {EDGE} address {MACS['out0']} type veth peer eth0 netns {NET} address {MACS[NET]}".split())
+    for name, vtep in ((HYPERVISOR, hypervisor), (EDGE, edge)):
+        ip(name, f"addr add {vtep}/24 dev eth0", "link set eth0 addrgenmode none up")
+    ip(EDGE, "link set out0 addrgenmode none", neighbour(hypervisor, FOREIGN_MAC, "eth0"))
+    ip(NET, "link set eth0 addrgenmode none up")
+    ip(
+        HYPERVISOR,
+        neighbour(edge, MACS[EDGE], "eth0"),
+        f"link add vx0 mtu 1500 type vxlan id {vni} dstport 4789 local {hypervisor} nolearning",
+        "link set vx0 addrgenmode none up",
+    )
+    run(*f"bridge -n {HYPERVISOR} fdb add {gateway_mac(gateway_of(vni))} dev vx0 dst {edge} self permanent".split())
+
+
+def neighbour(address: str, mac: str, device: str) -> str:
+    """Return the line of `ip` that makes a permanent neighbour."""
+    return f"neigh replace {address} lladdr {mac} dev {device} nud permanent"
+
+
+def send(count: int, found: Ends, *, source: str = "") -> float:
+    """Send packets one way and return the nanoseconds of one."""
+    source = source or found.source
+    return generate(
+        *found.sender,
+        count,
+        f"src_mac {found.sender_mac}",
+        f"dst_mac {found.edge_mac}",
+        *(f"src_min {source}", f"src_max {source}", f"dst_min {found.destination}", f"dst_max {found.destination}"),
+        *("udp_src_min 1000", "udp_src_max 1000", "udp_dst_min 9", "udp_dst_max 9"),
+    )
+
+
+def measure(way: Way, vni: int, count: int, runs: int) -> list[float]:
+    """Return the nanoseconds a packet of several runs. Raises RuntimeError when runs in which all arrive do not come about."""
+    found = ends(way, vni)
+    return _measure(found, count, runs)
+
+
+def measure_ends(way: Way, vni: int, count: int, runs: int) -> list[float]:
+    """Return the same of packets that the edge drops as another one's, as soon as it has received their frames."""
+    found = ends(way, vni)
+    if way is Way.IN:
+        return _measure(msgspec.structs.replace(found, edge_mac=FOREIGN_MAC, receiver=(EDGE, "out0")), count, runs)
+    ip(HYPERVISOR, neighbour(VTEPS[EDGE], FOREIGN_MAC, "eth0"))
+    values = _measure(msgspec.structs.replace(found, receiver=(EDGE, "eth0")), count, runs)
+    ip(HYPERVISOR, neighbour(VTEPS[EDGE], MACS[EDGE], "eth0"))
+    return values
+
+
+def _measure(found: Ends, count: int, runs: int) -> list[float]:
+    send(count // 4, found)
+    values: list[float] = []
+    for number in range(3 * runs):
+        before = frames_at(*found.receiver)
+        shuffle_slabs(number, HYPERVISOR)
+        value = send(count, found)
+        if frames_at(*found.receiver) - before == count:  # else a queue on the way ran over
+            values.append(value)
+        if len(values) == runs:
+            return values
+    raise RuntimeError(f"edge: only {len(values)} of {3 * runs} runs brought all {count} packets to {found.receiver[0]}")
+
+
+def check(way: Way, vni: int) -> None:
+    """Raise RuntimeError unless a packet arrives translated, and one with a source that nobody has does not arrive."""
+    found = ends(way, vni)
+    with _listening(*found.receiver) as listener:
+        send(1, found)
+        frame = listener.recv(2048)
+        if ip_address(found.translated).packed not in frame:
+            raise RuntimeError(f"edge: what arrived at {found.receiver[0]} does not bear {found.translated}")
+    before = frames_at(*found.receiver)
+    send(100, found, source="10.0.1.77")
+    arrived = frames_at(*found.receiver) - before
+    if arrived > 50:  # now and then there is a frame of the kernel's own
+        raise RuntimeError(f"edge: {arrived} of 100 packets with a forged source arrived at {found.receiver[0]}")
+
+
+@contextmanager
+def _listening(namespace: str, device: str) -> Iterator[socket.socket]:
+    descriptor = netns.find(namespace)
+    with netns.inside(descriptor):
+        listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    os.close(descriptor)
+    with listener:
+        listener.bind((device, _ETH_P_ALL))
+        listener.settimeout(5.0)
+        yield listener
