@@ -3,7 +3,7 @@
 64-byte UDP through the internet gateway of a VPC, out and in. Instructions are counted by QEMU in Debian's stock kernel, see
 datapath; those of the sender and of the receivers, which are the same for all, are measured apart and taken off. So ratios are
 those of the edge alone. The rest is measured in the lab kernel with an agent in a process of its own for each host.
-Arguments: `packets` or `changes` for one of the two.
+Arguments: `packets` or `changes` for one of the two; with `changes`, other numbers of VPCs in place of 200 and 1,000.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 from common import percentile, show
 from datapath import COUNTING
-from edge_parts import packets
+from edge_parts import changes, packets
 from stock import run_in_stock_kernel
 
+from netorch.lab.kernel import run_in_kernel
+
 MEMORY_MB = 3_000
+VPCS = (200, 1_000)
 
 
 def report(name: str, values: list[float]) -> None:
@@ -42,6 +46,18 @@ def count_packets() -> int:
     return show(title, packets.figures(cost))
 
 
+def measure_changes(sizes: Sequence[int]) -> int:
+    """Show what changes take; this process runs in the lab kernel. Return how many goals are missed."""
+    missed, found = 0, []
+    with tempfile.TemporaryDirectory() as name:
+        for vpcs in sizes:
+            found.append(changes.measure(vpcs, Path(name, str(vpcs))))
+            missed += show(f"{vpcs:,} VPCs, each with an internet gateway and an address", changes.figures(found[-1]))
+    if len(found) > 1:
+        missed += show(f"{sizes[0]:,} -> {sizes[-1]:,} VPCs", changes.growth_figures(found[0], found[-1]))
+    return missed
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the parts that are named, or be what is started for them; return 1 when a goal is missed."""
     match arguments:
@@ -49,9 +65,14 @@ def main(arguments: Sequence[str]) -> int:
             subprocess.run(["modprobe", "pktgen"], check=True)  # which nothing loads on demand
             packets.measure_all(report)
             return 0
+        case ["--inside", "lab", *rest]:
+            return int(measure_changes([int(word) for word in rest] or VPCS) > 0)
     missed = 0
     if not arguments or "packets" in arguments:
         missed += count_packets()
+    if not arguments or "changes" in arguments:
+        sizes = [word for word in arguments if word.isdigit()]
+        missed += run_in_kernel([sys.executable, __file__, "--inside", "lab", *sizes], memory_mb=MEMORY_MB)
     return int(missed > 0)
 
 

@@ -11,30 +11,21 @@ from __future__ import annotations
 
 import math
 import os
-import select
-import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
+from _agent import AgentProcess, Applied, Audited, Started
 from _cloud import HOSTS, cloud
 from _raw import ROUNDS, Raw, dump_seconds
-from common import Figure, growth, lab_underlay, percentile, show, stopwatch
+from common import Figure, growth, lab_underlay, percentile, show
 
-from netorch.agent.loop import Agent
-from netorch.agent.snapshot import SnapshotFile
-from netorch.compiler.registry import load_compilers
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
-from netorch.drivers.base import Driver
 from netorch.drivers.linux import LinuxKernel
-from netorch.drivers.rtnl.driver import Handler
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.mapping import Mapping
 from netorch.records.caller import Caller
@@ -43,7 +34,7 @@ from netorch.state.base import OVERLAY, UNDERLAY, KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import Link
 from netorch.state.nft import NftChain, NftElement, NftMap
-from netorch.state.op import Delete, Failure, Op
+from netorch.state.op import Delete
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from netorch.store.base import Put, Store
@@ -55,150 +46,6 @@ DRIVERS = (f"rtnl {OVERLAY}", f"nft {UNDERLAY}", f"overlaynft {OVERLAY}")  # tho
 UNTIMED = ("make_ports", "skeletons")  # what is no netlink, and what a host has once
 BUILD_S = 12.0
 OPERATOR = Caller(operator=True)
-T = TypeVar("T")
-A = TypeVar("A")
-R = TypeVar("R")
-
-
-class TimedKernel(LinuxKernel):
-    """A LinuxKernel that knows how long each driver's operations took."""
-
-    def __init__(self, host: str) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.applied_s = 0.0
-        super().__init__(host)
-        handler_of = self._rtnl._handler_of
-        timed: dict[Handler, Handler] = {}
-
-        def timed_handler_of(op: Op) -> Handler:
-            handler = handler_of(op)
-            return timed.setdefault(handler, partial(self._timed, getattr(handler, "__name__", op.obj.kind), handler))
-
-        self._rtnl._handler_of = timed_handler_of  # type: ignore[method-assign]
-        for driver in self._nft:
-            driver._apply_table = partial(self._timed, "skeletons", driver._apply_table)  # type: ignore[method-assign]
-
-    def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Carry out the operations."""
-        begin = time.perf_counter()
-        failures = super().apply(ops)
-        self.applied_s += time.perf_counter() - begin
-        assert not failures, str(failures[0].error)
-        return failures
-
-    def _apply_by(self, driver: Driver, ops: list[Op]) -> list[Failure]:
-        return self._timed(f"{type(driver).__name__.lower()} {driver.netns}", driver.apply, ops)
-
-    def _timed(self, name: str, work: Callable[[A], R], argument: A) -> R:
-        begin = time.perf_counter()
-        result = work(argument)
-        self.seconds[name] += time.perf_counter() - begin
-        return result
-
-
-class Started(msgspec.Struct, kw_only=True):
-    """What an agent's start took: in all, in the kernel, of that in each driver; and what it holds."""
-
-    seconds: float
-    applied_s: float
-    drivers: dict[str, float]
-    writes: int
-    objects: int
-    rss: int
-
-
-class Applied(msgspec.Struct, kw_only=True):
-    """When the agent was done with a change, by the monotonic clock, and how many operations it took."""
-
-    at: float
-    writes: int
-
-
-class Audited(msgspec.Struct, kw_only=True):
-    """How long an audit took."""
-
-    seconds: float
-
-
-# --- the agent's process --------------------------------------------------------------------------------------------------------
-
-
-def run_agent(store_path: str, state_dir: str) -> None:
-    """Start the agent of hv1, tell what that took, then answer each line of stdin: audit, or the end of a turn of changes."""
-    kernel = TimedKernel("hv1")
-    agent = Agent("hv1", kernel, lambda: open_store(store_path), SnapshotFile(Path(state_dir, "hv1")), load_compilers())
-    rss = resident_bytes()
-    seconds = stopwatch(agent.start)
-    assert not agent.reconciler.problems, agent.reconciler.problems
-    started = Started(
-        seconds=seconds,
-        applied_s=kernel.applied_s,
-        drivers=dict(kernel.seconds),
-        writes=agent.reconciler.writes,
-        objects=agent.reconciler.object_count(),
-        rss=resident_bytes() - rss,
-    )
-    tell(started)
-    while True:
-        done = agent.reconciler.writes
-        agent.step(10.0, sys.stdin.fileno())
-        if agent.reconciler.writes != done:
-            tell(Applied(at=time.monotonic(), writes=agent.reconciler.writes - done))
-        elif readable(sys.stdin.fileno()):
-            line = sys.stdin.readline().strip()
-            if line == "audit":
-                tell(Audited(seconds=stopwatch(agent.reconciler.read_kernel)))
-            else:
-                break
-    agent.close()
-
-
-def readable(descriptor: int) -> bool:
-    """Return whether something can be read."""
-    return bool(select.select([descriptor], [], [], 0)[0])
-
-
-def tell(word: msgspec.Struct) -> None:
-    """Print one line of JSON."""
-    print(msgspec.json.encode(word).decode(), flush=True)
-
-
-def resident_bytes() -> int:
-    """Return what this process holds of the memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-class AgentProcess:
-    """An agent of hv1 that was started, and what it told of that."""
-
-    def __init__(self, underlay: str, store_path: Path, state_dir: Path) -> None:
-        command = [sys.executable, __file__, "--agent", str(store_path), str(state_dir)]
-        descriptor = netns.find(underlay)
-        with netns.inside(descriptor):  # not `ip netns exec`, in whose own mount namespace the overlay's name would stay unseen
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        os.close(descriptor)
-        self.started = self.hear(Started)
-
-    def hear(self, kind: type[T]) -> T:
-        """Return the next thing that the agent tells."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the agent died"
-        return msgspec.json.decode(line, type=kind)
-
-    def ask(self, what: str) -> None:
-        """Send a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
-
-    def end(self) -> None:
-        """Let it end; the kernel keeps everything."""
-        self.ask("end")
-        assert self._process.wait(60) == 0
-
-
-# --- the bench ------------------------------------------------------------------------------------------------------------------
 
 
 def take_down(kernel: LinuxKernel) -> list[KernelObject]:
@@ -366,11 +213,8 @@ def inside(sizes: Sequence[int], *, dual: bool) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run this file in the lab kernel, or be what it starts there."""
+    """Run this file in the lab kernel, or be what runs there."""
     match arguments:
-        case ["--agent", store_path, state_dir]:
-            run_agent(store_path, state_dir)
-            return 0
         case ["--inside", *rest]:
             sizes = [int(word) for word in rest if word.isdigit()]
             return inside(sizes or VPCS, dual="dual" in rest)

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+from _agent import AgentProcess, Applied
 from _cloud import HOSTS
 from common import Figure, lab_underlay, percentile, show
-from scale import OPERATOR, AgentProcess, Applied
+from scale import OPERATOR
 
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns

@@ -155,7 +155,7 @@ def check(way: Way, vni: int) -> None:
         if ip_address(found.translated).packed not in frame:
             raise RuntimeError(f"edge: what arrived at {found.receiver[0]} does not bear {found.translated}")
     before = frames_at(*found.receiver)
-    send(100, found, source="10.0.1.77")
+    send(100, found, source="10.0.200.77")
     arrived = frames_at(*found.receiver) - before
     if arrived > 50:  # now and then there is a frame of the kernel's own
         raise RuntimeError(f"edge: {arrived} of 100 packets with a forged source arrived at {found.receiver[0]}")
