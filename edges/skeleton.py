@@ -1,10 +1,12 @@
 """The nftables table of an edge's overlay namespace, as text.
 
-An edge tracks no connection: answers may come by the other edge of the pair. What may be sent and received is decided on the
-hypervisors, by the rules of the instance's groups and ACL. Here only the ways are decided on, from gateways to instances:
+An edge tracks no connection, because no rule asks for one: answers may come by the other edge of the pair. What may be sent and
+received is decided on the hypervisors, by the rules of the instance's groups and ACL. Here only the ways are decided on, from
+gateways to instances:
 
 * A VXLAN packet that the underlay's table has not verified is dropped, as on hypervisors. Those to a gateway never come here:
-  filters of the VXLAN device look at the same priority and take them (edges.internet).
+  filters of the VXLAN device look at the same priority and take them (edges.internet). There is no prerouting chain: a packet
+  passes that hook twice, as the device's and as its VRF's, and what is not forwarded goes nowhere.
 * `passes` says from which device to which a packet may go, e.g. from the cable of an internet gateway to the VPC's VXLAN device.
   All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device.
 * Nothing is for the edge itself: it has no address here, and answers nobody. It says nothing either, not even that an address is
@@ -52,14 +54,9 @@ counter suppressed {
 }
 DROP_UNPROVEN
 DROP_NO_GATEWAY
-chain prerouting {
-    type filter hook prerouting priority -450; policy accept;
-    notrack
-    meta priority VERIFIED accept
-    iifname "vx*" goto drop_unproven
-}
 chain forward {
     type filter hook forward priority -20; policy drop;
+    meta priority != VERIFIED meta sdifname "vx*" goto drop_unproven
     meta sdifname . oifname @passes accept
     goto drop_no_gateway
 }

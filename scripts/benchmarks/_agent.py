@@ -20,6 +20,7 @@ import msgspec
 from common import stopwatch
 
 from netorch.agent.loop import Agent
+from netorch.agent.reconcile import Reconciler
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
@@ -107,7 +108,7 @@ class Started(msgspec.Struct, kw_only=True):
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """When the agent was done with a change, by the monotonic clock, and how many operations it took."""
+    """When the kernel had answered, by the monotonic clock, and to how many operations."""
 
     at: float
     writes: int
@@ -143,12 +144,19 @@ def run_agent(host: str, store_path: str, state_dir: str) -> None:
         rss=resident_bytes() - rss,
     )
     tell(started)
-    while True:
+    apply = agent.reconciler.apply
+
+    def telling(now: float, may_delete: bool) -> set[int]:
         done = agent.reconciler.writes
-        agent.step(10.0, sys.stdin.fileno())
-        if agent.reconciler.writes != done:
+        result = apply(now, may_delete)
+        if agent.reconciler.writes != done:  # told at once: what the rest of the turn does, e.g. status, is no part of it
             tell(Applied(at=time.monotonic(), writes=agent.reconciler.writes - done))
-        elif readable(sys.stdin.fileno()):
+        return result
+
+    agent.reconciler.apply = telling  # type: ignore[method-assign]
+    while True:
+        agent.step(10.0, sys.stdin.fileno())
+        if readable(sys.stdin.fileno()):
             match sys.stdin.readline().split():
                 case ["audit"]:
                     tell(Audited(seconds=stopwatch(agent.reconciler.read_kernel)))
@@ -169,7 +177,7 @@ def switch(agent: Agent, kernel: TimedKernel, vtep: str) -> Switched:
     def act() -> None:
         now = time.monotonic()
         agent.reconciler.compile(agent.records.take_dirty(), now)
-        agent.reconciler.apply(now, may_delete=True)
+        Reconciler.apply(agent.reconciler, now, may_delete=True)
 
     seconds = stopwatch(act)
     return Switched(seconds=seconds, applied_s=kernel.applied_s - applied_s, writes=agent.reconciler.writes - writes)

@@ -14,7 +14,7 @@ from netorch.model.drop_reason import DROP_REASONS
 from netorch.model.eni import Host, Role
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.names import vni_of_element
-from netorch.state.nft import NftTable
+from netorch.state.nft import VERIFIED_TEXT, NftTable
 from policy import skeleton as hypervisors
 
 EDGE = HostView(host=Host(name="e1", underlay="192.0.2.21", role=Role.EDGE), underlay_ifname="eth0", underlay_mtu=1550)
@@ -34,9 +34,9 @@ def test_each_role_has_one_table_of_a_namespace_and_family(role: Role) -> None:
     assert {table for table in tables if table.netns in (OVERLAY, UNDERLAY)} == {hypervisors.underlay_table(), *own}
 
 
-def test_a_base_chain_of_routed_packets_drops_what_no_rule_accepts() -> None:
+def test_every_base_chain_drops_what_no_rule_accepts() -> None:
     policies = {name: rules[0].rpartition("policy ")[2] for name, rules in chains().items() if rules[0].startswith("type filter")}
-    assert policies == {"prerouting": "accept;", "forward": "drop;", "input": "drop;", "output": "drop;"}
+    assert policies == {"forward": "drop;", "input": "drop;", "output": "drop;"}
 
 
 def test_a_chain_that_is_entered_for_good_ends_in_a_drop() -> None:
@@ -47,7 +47,13 @@ def test_a_chain_that_is_entered_for_good_ends_in_a_drop() -> None:
 
 def test_no_connection_is_tracked() -> None:
     assert re.search(r"\bct\b|\bnat\b|masquerade", skeleton.OVERLAY_INET) is None
-    assert chains()["prerouting"][1] == "notrack"
+
+
+def test_a_packet_by_vxlan_is_forwarded_only_if_verified() -> None:
+    assert chains()["forward"][1:3] == [
+        f'meta priority != {VERIFIED_TEXT} meta sdifname "vx*" goto drop_unproven',
+        "meta sdifname . oifname @passes accept",
+    ]
 
 
 def test_every_counter_has_words() -> None:
