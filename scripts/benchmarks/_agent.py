@@ -20,7 +20,6 @@ import msgspec
 from common import stopwatch
 
 from netorch.agent.loop import Agent
-from netorch.agent.reconcile import Reconciler
 from netorch.agent.snapshot import SnapshotFile
 from netorch.compiler.registry import load_compilers
 from netorch.drivers import netns
@@ -108,7 +107,7 @@ class Started(msgspec.Struct, kw_only=True):
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """When the kernel had answered, by the monotonic clock, and to how many operations."""
+    """When the agent was done with a change, by the monotonic clock, and how many operations it took."""
 
     at: float
     writes: int
@@ -144,19 +143,12 @@ def run_agent(host: str, store_path: str, state_dir: str) -> None:
         rss=resident_bytes() - rss,
     )
     tell(started)
-    apply = agent.reconciler.apply
-
-    def telling(now: float, may_delete: bool) -> set[int]:
-        done = agent.reconciler.writes
-        result = apply(now, may_delete)
-        if agent.reconciler.writes != done:  # told at once: what the rest of the turn does, e.g. status, is no part of it
-            tell(Applied(at=time.monotonic(), writes=agent.reconciler.writes - done))
-        return result
-
-    agent.reconciler.apply = telling  # type: ignore[method-assign]
     while True:
+        done = agent.reconciler.writes
         agent.step(10.0, sys.stdin.fileno())
-        if readable(sys.stdin.fileno()):
+        if agent.reconciler.writes != done:
+            tell(Applied(at=time.monotonic(), writes=agent.reconciler.writes - done))
+        elif readable(sys.stdin.fileno()):
             match sys.stdin.readline().split():
                 case ["audit"]:
                     tell(Audited(seconds=stopwatch(agent.reconciler.read_kernel)))
@@ -177,7 +169,7 @@ def switch(agent: Agent, kernel: TimedKernel, vtep: str) -> Switched:
     def act() -> None:
         now = time.monotonic()
         agent.reconciler.compile(agent.records.take_dirty(), now)
-        Reconciler.apply(agent.reconciler, now, may_delete=True)
+        agent.reconciler.apply(now, may_delete=True)
 
     seconds = stopwatch(act)
     return Switched(seconds=seconds, applied_s=kernel.applied_s - applied_s, writes=agent.reconciler.writes - writes)
@@ -205,7 +197,7 @@ class AgentProcess:
         command = [sys.executable, __file__, host, str(store_path), str(state_dir)]
         descriptor = netns.find(underlay)
         with netns.inside(descriptor):  # not `ip netns exec`, in whose own mount namespace the overlay's name would stay unseen
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         os.close(descriptor)
         self.started = self.hear(Started)
 
@@ -216,15 +208,11 @@ class AgentProcess:
         assert line, "the agent died"
         return msgspec.json.decode(line, type=kind)
 
-    def has_told(self, timeout_s: float) -> bool:
-        """Return whether it tells something within so many seconds."""
-        assert self._process.stdout is not None
-        return bool(select.select([self._process.stdout], [], [], timeout_s)[0])
-
     def ask(self, what: str) -> None:
         """Send a line."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{what}\n".encode())
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
 
     def end(self) -> None:
         """Let it end; the kernel keeps everything."""
