@@ -133,6 +133,7 @@ def run_agent(host: str, store_path: str, state_dir: str) -> None:
     agent = Agent(host, kernel, lambda: open_store(store_path), SnapshotFile(Path(state_dir, host)), load_compilers())
     rss = resident_bytes()
     seconds = stopwatch(agent.start)
+    agent.turn()  # in which an edge says that it is ready
     assert not agent.reconciler.problems, agent.reconciler.problems
     started = Started(
         seconds=seconds,
