@@ -12,8 +12,9 @@ import errno
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import nftables
@@ -24,6 +25,8 @@ from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 _FD_SETSIZE: Final = 1024
 _SIOCGSKNS: Final = 0x894C  # the namespace of a socket. Source: linux/sockios.h
 _NO_PORT: Final = 0
+_TRIES: Final = 10
+_one_at_a_time: Final = threading.Lock()  # a process may have several agents: tests do
 _kept: list[int] = []  # the low descriptor, while the library is not open
 
 Answer = tuple[int, str, str]  # a code, 0 when all was done; what was listed; the library's complaint
@@ -46,8 +49,8 @@ class Library:
         """Carry out commands in one transaction. Raises OSError when the library cannot be opened."""
         fd = fcntl.ioctl(self._netns_of, _SIOCGSKNS)
         try:
-            with inside(fd), _low_descriptor() as low:
-                library, port = _open(low)
+            with _one_at_a_time, inside(fd), _low_descriptor_kept():
+                library, port = _opened()
                 self._announce(port)
                 try:
                     code, listed, complaint = library.cmd(command)
@@ -60,20 +63,28 @@ class Library:
 
 
 @contextmanager
-def _low_descriptor() -> Iterator[int]:
+def _low_descriptor_kept() -> Iterator[None]:
     """Leave the lowest descriptor that is free to the block, and keep it again afterwards."""
     if _kept:
         os.close(_kept.pop())
-    low = _taken()
-    os.close(low)
     try:
-        yield low
+        yield
     finally:
         _kept.append(_taken())
 
 
 def _taken() -> int:
     return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _opened() -> tuple[Any, int]:
+    """Return libnftables' context and its netlink port; tries again if another thread has its descriptor. Raises OSError."""
+    for _ in range(_TRIES):
+        low = _taken()
+        os.close(low)
+        with suppress(OSError):
+            return _open(low)
+    return _open(low)
 
 
 def _open(low: int) -> tuple[Any, int]:
