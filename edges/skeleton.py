@@ -12,6 +12,8 @@ gateways to instances:
 * Nothing is for the edge itself: it has no address here, and answers nobody. It says nothing either, not even that an address is
   not there: who has sent the packet is outside, and no route of a VPC's leads there.
 * A drop is counted and logged as on hypervisors, for each VPC at a rate of its own.
+* `notrack` is where no packet comes. Linux loads connection tracking for it, without which there would not be the sysctls that
+  all namespaces have (netorch.state.sysctls).
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ chain input {
 }
 chain output {
     type filter hook output priority 0; policy drop;
+    notrack
 }
 """.replace("DROP_UNPROVEN", vpc_drop_chain("unproven"))
     .replace("DROP_NO_GATEWAY", vpc_drop_chain("no_gateway"))

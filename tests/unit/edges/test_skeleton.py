@@ -49,6 +49,10 @@ def test_no_connection_is_tracked() -> None:
     assert re.search(r"\bct\b|\bnat\b|masquerade", skeleton.OVERLAY_INET) is None
 
 
+def test_connection_tracking_is_loaded_all_the_same_so_that_its_sysctls_can_be_set() -> None:
+    assert chains()["output"][1:] == ["notrack"]
+
+
 def test_a_packet_by_vxlan_is_forwarded_only_if_verified() -> None:
     assert chains()["forward"][1:3] == [
         f'meta priority != {VERIFIED_TEXT} meta sdifname "vx*" goto drop_unproven',
