@@ -17,8 +17,8 @@ The translation of an ICMP error covers the packet that it quotes (net/sched/act
 packets. Errors of the outside itself, e.g. that the uplink's MTU is exceeded, are addressed to the public address and come back
 the same way. The far end bears G, so the redirected frame is for it.
 
-IPv6 addresses are public: what has a source in the VPC's ranges passes as it is. Only ranges that lie in a pool of the pair pass:
-the owner of a VPC may choose any range, and nobody must draw to his VPC what is on its way to somebody else.
+IPv6 addresses are public: what has a source in the VPC's ranges passes as it is. Only ranges that the VPC got out of a pool of
+the pair pass: the owner of a VPC may choose any other, and nobody must draw to his VPC what is on its way to somebody else.
 
 An address stands for a private one as long as its record says so, whether an interface has that now or not, as in EC2 for an
 instance that is stopped. What comes for it then ends in the VRF, which has no route to it.
@@ -68,7 +68,6 @@ from netorch.state.tc import (
 NEAR_MAC: Final = "02:4f:ff:ff:ff:01"
 HOPS: Final = {4: "192.0.0.8", 6: "fe80::4f:0:8"}  # RFC 7335 section 6
 _PROTOCOLS: Final = {4: IP, 6: IPV6}
-_UNIQUE_LOCAL: Final = parse_prefix("fc00::/7")  # private by nature: RFC 4193
 
 # Steps of filters; a lower one decides first.
 UNVERIFIED: Final = 1  # on the VXLAN device
@@ -209,24 +208,23 @@ def _holds(prefixes: list[Prefix], address: str) -> bool:
     return any(prefix.holds(version, value) for prefix in prefixes)
 
 
-def _ranges6(view: VpcView) -> list[Prefix]:
-    return [parse_prefix(cidr) for cidr in view.vpc.ipv6_cidrs]
-
-
 def _public_ranges(view: VpcView) -> list[Prefix]:
-    """Return the VPC's IPv6 ranges that are the operator's to give."""
-    pools = _pools(view)
-    return [prefix for prefix in _ranges6(view) if any(pool.contains(prefix) for pool in pools)]
+    """Return the IPv6 ranges that the VPC got out of pools of this pair."""
+    return [parse_prefix(cidr) for cidr, pool in view.vpc.ipv6_pools.items() if _is_of(view, cidr, pool)]
+
+
+def _is_of(view: VpcView, cidr: str, name: str) -> bool:
+    pools = [pool for pool in view.host.pools if pool.name == name]
+    return any(parse_prefix(text).contains(parse_prefix(cidr)) for pool in pools for text in pool.cidrs)
 
 
 def _left_out(view: VpcView) -> str:
-    """Return which public addresses stand for nothing on this edge, and which ranges do not pass though public, or nothing."""
+    """Return which public addresses stand for nothing on this edge, and which public ranges do not pass, or nothing."""
     if _gateway(view) is None:
         return ""
-    known = [_UNIQUE_LOCAL, *_public_ranges(view)]
-    ranges = [prefix for prefix in _ranges6(view) if not any(each.contains(prefix) for each in known)]
+    ranges = [(cidr, pool) for cidr, pool in view.vpc.ipv6_pools.items() if not _is_of(view, cidr, pool)]
     found = [f"the public address {public.address} {problem}" for public, problem in _judged(view) if problem]
-    found += [f"the range {prefix} is in no address pool of this pair" for prefix in ranges]
+    found += [f"the range {cidr} is of address pool {pool}, which is not one of this pair, or has it not" for cidr, pool in ranges]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"internet gateway: {found[0]}{more}; it is left out" if found else ""
 

@@ -54,7 +54,8 @@ _UNUSABLE_V4: Final = tuple(
         ("240.0.0.0/4", "reserved (RFC 1112)"),
     )
 )
-_USABLE_V6: Final = tuple(parse_prefix(text) for text in ("2000::/3", "fc00::/7"))
+_GLOBAL_V6: Final = parse_prefix("2000::/3")  # RFC 4291 section 2.4
+_USABLE_V6: Final = (_GLOBAL_V6, parse_prefix("fc00::/7"))
 _EC2_SERVICES_V6: Final = parse_prefix("fd00:ec2::/32")
 
 
@@ -135,12 +136,27 @@ def _bad_cidr(text: str, example: str) -> Violation:
 
 def public_cidr(text: str) -> Prefix | Violation:
     """Return the prefix of a pool of public addresses, or what is wrong with it. Any range that can be routed will do."""
-    prefix = _cidr(text, 4, "198.51.100.0/24")
-    if isinstance(prefix, Violation):
-        return prefix
+    try:
+        prefix = parse_prefix(text)
+    except AddressError:
+        return _bad_cidr(text, "198.51.100.0/24 or 2001:db8:100::/40")
+    return _public_ipv4(prefix) if prefix.version == 4 else _public_ipv6(prefix)
+
+
+def _public_ipv6(prefix: Prefix) -> Prefix | Violation:
+    if prefix.length > IPV6_VPC_LENGTH:
+        return Violation(
+            f"{prefix} is smaller than what a VPC gets", f"an IPv6 range of a pool is a /{IPV6_VPC_LENGTH} or larger"
+        )
+    if not _GLOBAL_V6.contains(prefix):
+        return Violation(f"{prefix} is not inside {_GLOBAL_V6}, where public addresses are", "choose another range")
+    return prefix
+
+
+def _public_ipv4(prefix: Prefix) -> Prefix | Violation:
     return next(
         (
-            Violation(f"{text} overlaps {block}: {why}", "choose another range")
+            Violation(f"{prefix} overlaps {block}: {why}", "choose another range")
             for block, why in _UNUSABLE_V4
             if block.overlaps(prefix)
         ),

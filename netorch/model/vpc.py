@@ -12,7 +12,12 @@ TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; a host's VRF devi
 
 
 class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A customer's private network: one VRF and one VXLAN network identifier."""
+    """A customer's private network: one VRF and one VXLAN network identifier.
+
+    Schema 2 added `ipv6_pools`.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     vni: int
@@ -20,6 +25,9 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     cidrs: tuple[str, ...]  # IPv4, /16 to /28, canonical; the first is the primary one
     ipv6_cidrs: tuple[str, ...] = ()  # /56
+    ipv6_pools: dict[
+        str, str
+    ] = {}  # those of them that came out of an address pool, and its name; the others are the customer's own
     is_default: bool = False
     tags: Tags = {}
 

@@ -4,6 +4,7 @@
     eip/<owner>/<id>         the elastic IP
     map/<vni>/eip/<address>  what an address stands for
     pool/<name>              where it arrives
+    vpc/<vni>/vpc            which IPv6 ranges of pools a VPC has; alloc/eip/ has them by their first addresses
 
 Each of these names the others, and none may say what the others do not: an address that nobody could use any more has leaked, one
 that stands for two is used twice.
@@ -18,7 +19,7 @@ from netorch.model.addr import first_overlaps, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.public import ElasticIp
+from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.records import keys
 from netorch.records.inventory import Inventory
 from netorch.records.read import get
@@ -35,6 +36,7 @@ def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
             mappings.setdefault(mapping.address, []).append(mapping)
     for records in inventory.vpcs.values():
         yield from _wrong_mappings(inventory, records, mappings)
+        yield from _wrong_ranges(inventory, records)
     yield from _wrong_elastic_ips(inventory, mappings)
     yield from _wrong_claims(inventory, mappings)
     ranges = [(parse_prefix(text), name) for name, pool in inventory.pools.items() for text in pool.record.cidrs]
@@ -79,6 +81,21 @@ def _wrong_mappings(
             yield UnreadableRecord(key, f"arrives at pair {pool.record.pair}, and the VPC's gateway or others at pair {pair}")
 
 
+def _wrong_ranges(inventory: Inventory, records: VpcRecords) -> Iterator[UnreadableRecord]:
+    vpc, pair = records.vpc.record, _pair(inventory, records)
+    key = keys.vpc(vpc.vni)
+    for cidr, name in vpc.ipv6_pools.items():
+        address, pool = cidr.partition("/")[0], inventory.pools.get(name)
+        if _holder(inventory, address) != vpc.id:
+            yield UnreadableRecord(key, f"does not hold {cidr}")
+        if pool is None or not _has(pool.record, address):
+            yield UnreadableRecord(key, f"says that {cidr} is of pool {name}, which it is not")
+        elif (pair := pair or pool.record.pair) != pool.record.pair:
+            yield UnreadableRecord(
+                key, f"has {cidr}, which arrives at pair {pool.record.pair}, and its gateway or others are at pair {pair}"
+            )
+
+
 def _pair(inventory: Inventory, records: VpcRecords) -> str:
     seats = [seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats]
     return next((inventory.hosts[host].host.pair for host in seats if host in inventory.hosts), "")
@@ -99,7 +116,11 @@ def _wrong_elastic_ips(inventory: Inventory, mappings: dict[str, list[PublicMapp
 
 def _is_of(inventory: Inventory, elastic: ElasticIp) -> bool:
     pool = inventory.pools.get(elastic.pool)
-    return pool is not None and any(parse_prefix(text).holds(*parse_ip(elastic.address)) for text in pool.record.cidrs)
+    return pool is not None and _has(pool.record, elastic.address)
+
+
+def _has(pool: AddressPool, address: str) -> bool:
+    return any(parse_prefix(text).holds(*parse_ip(address)) for text in pool.cidrs)
 
 
 def _wrong_claims(inventory: Inventory, mappings: dict[str, list[PublicMapping]]) -> Iterator[UnreadableRecord]:
@@ -116,8 +137,18 @@ def _wrong_claims(inventory: Inventory, mappings: dict[str, list[PublicMapping]]
             known = vni_of(holder) in inventory.isolated or any(m.association == holder for m in mappings.get(address, ()))
             if not known:
                 yield UnreadableRecord(key, f"has leaked: {holder} holds it, and stands for nothing")
+        elif is_id(holder, "vpc"):
+            yield from _leaked_range(inventory, key, address, holder)
         else:
-            yield UnreadableRecord(key, f"is held by {holder}, which is no elastic IP and no association")
+            yield UnreadableRecord(key, f"is held by {holder}, which is no elastic IP, no association and no VPC")
+
+
+def _leaked_range(inventory: Inventory, key: str, address: str, holder: str) -> Iterator[UnreadableRecord]:
+    """Yield a VPC's claim of an IPv6 range that it has not."""
+    records = inventory.vpcs.get(vni_of(holder))
+    ranges = records.vpc.record.ipv6_pools if records is not None and records.vpc.record.id == holder else {}
+    if vni_of(holder) not in inventory.isolated and not any(cidr.partition("/")[0] == address for cidr in ranges):
+        yield UnreadableRecord(key, f"has leaked: {holder} holds it, and has no such range")
 
 
 def _holder(inventory: Inventory, address: str) -> str:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 COLUMNS = Columns(
     ("address", "name", "owner", "vpc", "instance", "private_address"), ("pool", "eni", "association", "tags", "id")
 )
-POOL_COLUMNS = Columns(("name", "pair", "cidrs", "addresses", "held", "free"), ("held_down", "tags"))
+POOL_COLUMNS = Columns(
+    ("name", "pair", "cidrs", "addresses", "held", "free"), ("held_down", "ipv6_ranges", "ipv6_held", "ipv6_free", "tags")
+)
 FOUND = ("key", "found")
 
 
@@ -166,10 +168,14 @@ def pool_row(info: PoolInfo) -> dict[str, Any]:
     """Return a pool as it is shown."""
     return {
         **msgspec.structs.asdict(info.pool),
-        "addresses": info.addresses,
-        "held": info.held,
-        "held_down": info.held_down,
-        "free": info.free,
+        "addresses": info.ipv4.total,
+        "held": info.ipv4.held,
+        "held_down": info.ipv4.held_down,
+        "free": info.ipv4.free,
+        "ipv6_ranges": info.ipv6.total,
+        "ipv6_held": info.ipv6.held,
+        "ipv6_held_down": info.ipv6.held_down,
+        "ipv6_free": info.ipv6.free,
     }
 
 
@@ -201,12 +207,12 @@ _cidrs = click.argument("cidrs", metavar="CIDR...", nargs=-1, required=True)
 @pools.command("create")
 @click.argument("name")
 @click.option("--pair", required=True, help="The pair of edges at which the addresses arrive.")
-@click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="A range of IPv4 addresses; repeatable.")
+@click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="IPv4, or IPv6 /56 or larger; repeatable.")
 @tag_option
 @output_option
 @action
 def create_pool(session: Session, name: str, pair: str, cidrs: tuple[str, ...], tags: dict[str, str], output: str) -> None:
-    """Create an address pool. Every address of its ranges is given out."""
+    """Create an address pool. Every IPv4 address of its ranges is given out; VPCs get /56 of IPv6 ones."""
     from netorch.control.actions.outside import pools as actions
 
     actions.create_pool(session.store, session.caller, name=name, pair=pair, cidrs=cidrs, tags=tags)

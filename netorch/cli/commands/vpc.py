@@ -13,7 +13,7 @@ from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_taggin
 from netorch.cli.output import Columns, output_option, show_record, show_records
 from netorch.model.vpc import Vpc
 
-COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("tags", "id"))
+COLUMNS = Columns(("name", "owner", "vni", "cidrs", "ipv6_cidrs"), ("ipv6_pools", "tags", "id"))
 
 
 @click.group()
@@ -57,10 +57,16 @@ add_show(
 add_tagging(command, "vpc", "VPC")
 
 
+_provided = click.option("--provided-ipv6", is_flag=True, help="Get a /56 of an address pool, which leads to the internet.")
+_pool = click.option("--pool", default="", help="Default: any that will do.", shell_complete=complete("pool"))
+
+
 @command.command()
 @click.argument("name")
 @click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="IPv4, /16 to /28; repeatable.")
 @click.option("--ipv6-cidr", "ipv6_cidrs", multiple=True, metavar="CIDR", help="A /56; makes the VPC dual stack.")
+@_provided
+@_pool
 @click.option("--vni", type=int, help="Request this VNI.")
 @tag_option
 @output_option
@@ -70,16 +76,31 @@ def create(
     name: str,
     cidrs: tuple[str, ...],
     ipv6_cidrs: tuple[str, ...],
+    provided_ipv6: bool,
+    pool: str,
     vni: int | None,
     tags: dict[str, str],
     output: str,
 ) -> None:
-    """Create a VPC with its main route table."""
+    """Create a VPC with its main route table.
+
+    Only IPv6 ranges of address pools (--provided-ipv6) lead to the internet.
+    """
+    from netorch.control.actions.outside.ranges import Provided
     from netorch.control.actions.vpcs import create_vpc
 
     session.creates = True
-    vpc = create_vpc(session.store, session.caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
+    _check_pool(provided_ipv6, pool)
+    provided = Provided(pool=pool) if provided_ipv6 else None
+    vpc = create_vpc(
+        session.store, session.caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, provided=provided, vni=vni, tags=tags
+    )
     show_record(row(vpc), output)
+
+
+def _check_pool(provided_ipv6: bool, pool: str) -> None:
+    if pool and not provided_ipv6:
+        raise click.UsageError("--pool says of which pool --provided-ipv6 is to be; add that, or leave --pool out")
 
 
 @command.command("create-default")
@@ -107,14 +128,21 @@ add_delete(command, "vpc", "VPC", "Delete an empty VPC.", _delete)
 
 @command.command("associate-cidr")
 @click.argument("vpc", shell_complete=complete("vpc"))
-@click.argument("cidr")
+@click.argument("cidr", default="")
+@_provided
+@_pool
 @output_option
 @action
-def associate(session: Session, vpc: str, cidr: str, output: str) -> None:
-    """Add an address range to a VPC."""
+def associate(session: Session, vpc: str, cidr: str, provided_ipv6: bool, pool: str, output: str) -> None:
+    """Add an address range to a VPC: a CIDR, or an IPv6 range of an address pool (--provided-ipv6)."""
+    from netorch.control.actions.outside.ranges import Provided
     from netorch.control.actions.vpcs import associate_cidr
 
-    show_record(row(associate_cidr(session.store, session.caller, session.id_of("vpc", vpc), cidr)), output)
+    _check_pool(provided_ipv6, pool)
+    if bool(cidr) == provided_ipv6:
+        raise click.UsageError("name a CIDR, or use --provided-ipv6")
+    asked = Provided(pool=pool) if provided_ipv6 else cidr
+    show_record(row(associate_cidr(session.store, session.caller, session.id_of("vpc", vpc), asked)), output)
 
 
 @command.command("disassociate-cidr")

@@ -8,17 +8,19 @@ changes at the same time one fails and decides again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from netorch.control.actions import acls, groups
 from netorch.control.actions.outside.gateways import put_on
+from netorch.control.actions.outside.ranges import Provided, give_back, kept_pools, provide, refuse_pooled
 from netorch.control.base import checks
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.pairs import fit_pairs
 from netorch.control.base.peers import delete_idle, peers_of, refuse_ranges
-from netorch.control.base.pools import read_pools
+from netorch.control.base.pools import Claims, claims_of, gives, read_pools
 from netorch.control.base.quotas import Quotas, check_growth, check_room, quotas_of
 from netorch.control.base.routes import refuse_covered_routes, refuse_replaced_local
 from netorch.control.base.uses import use_key, use_revision
@@ -53,14 +55,18 @@ def create_vpc(
     name: str,
     cidrs: Sequence[str],
     ipv6_cidrs: Sequence[str] = (),
+    provided: Provided | None = None,
     vni: int | None = None,
     tags: Tags | None = None,
 ) -> Vpc:
     """Return a new VPC with its main route table, default security group and default ACL; `vni` is a request.
 
+    `provided` asks for an IPv6 range out of an address pool.
+
     Raises:
       ApiError: InvalidVpc.Range for a CIDR outside /16 to /28 or for two that overlap, VpcLimitExceeded, CidrLimitExceeded,
-        InvalidParameterValue for a name or VNI that is bad or taken.
+        InvalidParameterValue for a name or VNI that is bad or taken, or an IPv6 CIDR in an address pool,
+        InsufficientAddressCapacity, InvalidPublicIpv4PoolID.NotFound.
     """
     if name == DEFAULT_VPC_NAME:
         raise invalid(
@@ -69,8 +75,8 @@ def create_vpc(
 
     def decide() -> tuple[Writes, Vpc]:
         writes = Writes()
-        vpc, _ = _create(writes, store, caller, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, vni=vni, tags=tags)
-        return writes, vpc
+        asked = partial(_create, name=name, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs, provided=provided, vni=vni, tags=tags)
+        return writes, asked(writes, store, caller)[0]
 
     return attempt(store, decide)
 
@@ -110,7 +116,7 @@ def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vp
 
 def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: RouteTable) -> bool:
     """Add a default VPC's internet gateway and the route to it, and return whether there is a pair of edges with addresses."""
-    arriving = {stored.record.pair for stored in read_pools(store).values()}
+    arriving = {stored.record.pair for stored in read_pools(store).values() if gives(stored.record, 4)}
     pair = next((pair for pair in fit_pairs(store) if pair.name in arriving), None)
     if pair is None:
         return False
@@ -128,6 +134,7 @@ def _create(
     name: str,
     cidrs: Sequence[str],
     ipv6_cidrs: Sequence[str] = (),
+    provided: Provided | None = None,
     vni: int | None = None,
     tags: Tags | None = None,
 ) -> tuple[Vpc, Basics]:
@@ -136,6 +143,7 @@ def _create(
     checks.name(f"owner {caller.owner!r}", caller.owner)
     quotas = quotas_of(store, caller.owner)
     ranges, ipv6_ranges = vpc_ranges(where, cidrs, ipv6_cidrs, quotas)
+    refuse_pooled(where, ipv6_ranges, read_pools(store))
     names = store.list(keys.name(caller.owner, "vpc", "")).kvs
     if any(kv.key == keys.name(caller.owner, "vpc", name) for kv in names):
         raise duplicate_name("vpc", name, f"owner {caller.owner}")
@@ -155,6 +163,9 @@ def _create(
         tags=checks.tags(where, tags),
     )
     writes.claim(free.take(vpc.id))
+    if provided is not None:
+        vpc = provide(writes, store, caller, vpc, provided)
+        room_for_ranges(where, vpc.cidrs, vpc.ipv6_cidrs, quotas, None)
     return vpc, create_writes(writes, vpc, caller)
 
 
@@ -245,7 +256,7 @@ def delete_vpc(store: Store, caller: Caller, vpc_id: str) -> None:
         vni = vpc.record.vni
         along = _what_goes_along(store, vpc.record)
         writes = Writes()
-        delete_writes(writes, caller, vpc, along, store.get(vni_key(vni)))
+        delete_writes(writes, caller, vpc, along, store.get(vni_key(vni)), claims_of(store))
         return writes, None
 
     vpc = read_vpc(store, caller, vpc_id).record
@@ -263,9 +274,12 @@ def _what_goes_along(store: Store, vpc: Vpc) -> list[Any]:
     return [stored.record for found in had.values() for stored in found.values()]
 
 
-def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[Any], held: KeyValue | None) -> None:
+def delete_writes(
+    writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Iterable[Any], held: KeyValue | None, claims: Claims
+) -> None:
     """Add the deletion of a VPC and of the records that go along with it; `held` is its VNI's holding.
 
+    Its ranges of pools are given back; `claims` says who holds them.
     Whoever adds something to a VPC rewrites or compares its record, so only that one is compared.
     """
     record = vpc.record
@@ -278,6 +292,7 @@ def delete_writes(writes: Writes, caller: Caller, vpc: Stored[Vpc], along: Itera
     writes.drop(keys.name(record.owner, "vpc", record.name))
     writes.drop(use_key(record.id))
     writes.drop(keys.public_mark(record.vni))
+    give_back(writes, record, record.ipv6_pools, claims, caller.now())
     if held is not None:
         writes.claim(release(held, caller.now(), known_as(record.owner, record.name)))
 
@@ -287,10 +302,11 @@ def describe_vpc(store: Store, caller: Caller, vpc_id: str) -> Vpc:
     return read_vpc(store, caller, vpc_id).record
 
 
-def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
-    """Return the VPC with one more range, IPv4 or IPv6.
+def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str | Provided) -> Vpc:
+    """Return the VPC with one more range: IPv4 or IPv6, or one out of an address pool.
 
     Raises:
+      ApiError as `create_vpc` for a range of an address pool.
       ApiError: InvalidVpcID.NotFound, CidrLimitExceeded, OperationNotPermitted while a peering request of the VPC's is pending,
         InvalidVpc.Range for a bad range, one that overlaps another of its own or of a peer, or one that is the same as, or larger
         than, the destination of a route.
@@ -299,16 +315,15 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
     def decide() -> tuple[Writes, Vpc]:
         stored = read_vpc(store, caller, vpc_id)
         vpc = stored.record
-        version6 = ":" in cidr
-        cidrs = vpc.cidrs if version6 else (*vpc.cidrs, cidr)
-        ipv6_cidrs = (*vpc.ipv6_cidrs, cidr) if version6 else vpc.ipv6_cidrs
-        ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", cidrs, ipv6_cidrs, quotas_of(store, vpc.owner), vpc)
-        used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
-        new = parse_prefix((ipv6_ranges if version6 else ranges)[-1])
-        refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())
         writes = Writes()
+        wanted = _with_own(store, vpc, cidr) if isinstance(cidr, str) else provide(writes, store, caller, vpc, cidr)
+        ranges, ipv6_ranges = vpc_ranges(f"VPC {vpc_id}", wanted.cidrs, wanted.ipv6_cidrs, quotas_of(store, vpc.owner), vpc)
+        changed = msgspec.structs.replace(wanted, cidrs=ranges, ipv6_cidrs=ipv6_ranges)
+        used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
+        new = parse_prefix((ranges if ranges != vpc.cidrs else ipv6_ranges)[-1])
+        refuse_covered_routes(vpc_id, new, read_all(store, RouteTable, vpc.vni).values())
         writes.expect(use_key(vpc_id), used)
-        changed = _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
+        writes.change(keys.vpc(vpc.vni), stored.mod_revision, changed)
         connections = [found.record for found in read_all(store, PeeringConnection, vpc.vni).values()]
         refuse_ranges(writes, vpc, changed, connections, peers_of(store, caller, connections), caller.now())
         return writes, changed
@@ -316,8 +331,18 @@ def associate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
     return attempt(store, decide)
 
 
+def _with_own(store: Store, vpc: Vpc, cidr: str) -> Vpc:
+    """Return a VPC with one more range of the customer's own, which is yet to be checked otherwise. Raises ApiError."""
+    if ":" not in cidr:
+        return msgspec.structs.replace(vpc, cidrs=(*vpc.cidrs, cidr))
+    where = f"VPC {vpc.id}"
+    new = str(checks.cidr(cidr, where, "InvalidVpc.Range", rules.vpc_ipv6_cidr))
+    refuse_pooled(where, [new], read_pools(store))
+    return msgspec.structs.replace(vpc, ipv6_cidrs=(*vpc.ipv6_cidrs, new))
+
+
 def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> Vpc:
-    """Return the VPC without one of its ranges.
+    """Return the VPC without one of its ranges. What came out of an address pool nobody gets for a while.
 
     Raises:
       ApiError: InvalidVpcID.NotFound, InvalidParameterValue for a range that it has not, OperationNotPermitted for the primary
@@ -336,11 +361,15 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
                     raise in_use("vpc", vpc_id, f"subnet {subnet.record.id} {text} in {gone}", "delete that subnet first")
         ranges = tuple(text for text in vpc.cidrs if text != str(gone))
         ipv6_ranges = tuple(text for text in vpc.ipv6_cidrs if text != str(gone))
+        pools = kept_pools(vpc, ipv6_ranges)
+        changed = msgspec.structs.replace(vpc, cidrs=ranges, ipv6_cidrs=ipv6_ranges, ipv6_pools=pools)
         used = use_revision(store, vpc_id)  # before the look: whoever adds a route marks the VPC
         refuse_replaced_local(vpc_id, gone, read_all(store, RouteTable, vpc.vni).values())
         writes = Writes()
         writes.expect(use_key(vpc_id), used)
-        return writes, _rewrite(writes, vpc, stored.mod_revision, ranges, ipv6_ranges)
+        writes.change(keys.vpc(vpc.vni), stored.mod_revision, changed)
+        give_back(writes, vpc, [str(gone)], claims_of(store), caller.now())
+        return writes, changed
 
     return attempt(store, decide)
 
@@ -351,9 +380,3 @@ def _associated(vpc: Vpc, cidr: str) -> Prefix:
     if str(gone) not in vpc.cidrs + vpc.ipv6_cidrs:
         raise invalid(f"VPC {vpc.id}", f"{gone} is none of its ranges", f"choose one of {', '.join(vpc.cidrs + vpc.ipv6_cidrs)}")
     return gone
-
-
-def _rewrite(writes: Writes, vpc: Vpc, mod_revision: int, cidrs: tuple[str, ...], ipv6_cidrs: tuple[str, ...]) -> Vpc:
-    changed = msgspec.structs.replace(vpc, cidrs=cidrs, ipv6_cidrs=ipv6_cidrs)
-    writes.change(keys.vpc(vpc.vni), mod_revision, changed)
-    return changed

@@ -136,7 +136,7 @@ class PlanBuilder:
         if records.vni not in self._ephemeral:
             pair = self.pair_of(records)
             mark = None if pair else self.revision_of(keys.public_mark(records.vni))
-            pair = pair or pair_of_addresses(self.pools, records.each(PublicMapping))
+            pair = pair or pair_of_addresses(self.pools, records.vpc.record, records.each(PublicMapping))
             self._ephemeral[records.vni] = Ephemeral(self.addresses, self.caller, records.vpc, pair, mark)
         return self._ephemeral[records.vni]
 
@@ -264,7 +264,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     writes = builder.step()
     kinds = [kind for kind in of_vpc() if kind.type not in (FlowLog, PeeringConnection)]  # those have gone by then
     along = [stored.record for kind in kinds for stored in records.of(kind.type).values() if kind.goes_along(stored.record)]
-    vpcs.delete_writes(writes, builder.caller, records.vpc, along, builder.inventory.raw.get(vni_key(records.vni)))
+    vpcs.delete_writes(writes, builder.caller, records.vpc, along, builder.inventory.raw.get(vni_key(records.vni)), builder.claim)
     delete_logs(writes, records.vpc.record, logs, records.vpc.record.id)
 
 

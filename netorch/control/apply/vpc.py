@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 
+from netorch.control.actions.outside.ranges import give_back, kept_pools, refuse_pooled
 from netorch.control.actions.vpcs import create_writes
 from netorch.control.apply.builder import PlanBuilder, canonical, carriers, delete_subnet, of_source, own_tags, visible_tags
 from netorch.control.apply.changes import Action, Change, differences
@@ -73,6 +74,7 @@ def _pass_over(builder: PlanBuilder, records: VpcRecords, first: int) -> None:
 def _new_vpc(builder: PlanBuilder, decl: VpcDecl) -> VpcRecords:
     caller = builder.caller
     path = (decl.owner, decl.name)
+    refuse_pooled(f"VPC {decl.name!r}", map(canonical, decl.ipv6_cidrs), builder.pools)
     free = builder.vnis[path]
     mark = "" if builder.default_instances_only(*path) else builder.source.label
     vpc = Vpc(
@@ -172,16 +174,22 @@ class _Structure:
     def _plan_vpc(self) -> None:
         stored = self._records.vpc
         vpc = stored.record
+        ipv6_cidrs = tuple(map(canonical, self._decl.ipv6_cidrs))
+        own = [cidr for cidr in ipv6_cidrs if cidr not in vpc.ipv6_cidrs]
+        refuse_pooled(f"VPC {vpc.name!r}", own, self._builder.pools)
         wanted = msgspec.structs.replace(
             vpc,
             cidrs=tuple(self._decl.cidrs),
-            ipv6_cidrs=tuple(map(canonical, self._decl.ipv6_cidrs)),
+            ipv6_cidrs=ipv6_cidrs,
+            ipv6_pools=kept_pools(vpc, ipv6_cidrs),
             tags=own_tags(self._decl.tags, vpc.tags),
         )
         if wanted == vpc:
             return
         writes = self._builder.step()
         writes.change(keys.vpc(vpc.vni), stored.mod_revision, wanted)
+        gone = [cidr for cidr in vpc.ipv6_pools if cidr not in wanted.ipv6_pools]
+        give_back(writes, vpc, gone, self._builder.claim, self._builder.caller.now())
         if (wanted.cidrs, wanted.ipv6_cidrs) != (vpc.cidrs, vpc.ipv6_cidrs):
             connections, peers = self._records.each(PeeringConnection), self._builder.peers_of(self._records)
             refuse_ranges(writes, vpc, wanted, connections, peers, self._builder.caller.now())

@@ -1,7 +1,8 @@
-"""Pools of public addresses, and which of their addresses are free.
+"""Pools of public addresses, and what of them is free: single IPv4 addresses, and IPv6 ranges of a VPC's size.
 
-`alloc/eip/<address>` says who holds an address: an elastic IP, or the association of an ephemeral one. What was given back stays
-in hold-down, so that packets to its last holder do not reach the next one.
+`alloc/eip/<address>` says who holds an address: an elastic IP, or the association of an ephemeral one. An IPv6 range is held by a
+VPC, and known by its first address. What was given back stays in hold-down, so that packets to its last holder do not reach the
+next one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import msgspec
 from netorch.control.base.uses import use
 from netorch.control.base.writes import Writes
 from netorch.errors import ApiError, UnreadableRecord
-from netorch.model.addr import format_ip, parse_ip, parse_prefix
+from netorch.model import rules
+from netorch.model.addr import Prefix, format_ip, parse_ip, parse_prefix
 from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -24,13 +26,15 @@ from netorch.store.alloc import HOLD_DOWN_S, Claim, freed_by, take
 from netorch.store.base import KeyValue, Store
 
 _PROBES: Final = 16  # single look-ups before all that are held are listed instead
+_UNITS: Final = {4: 1, 6: 1 << (128 - rules.IPV6_VPC_LENGTH)}  # how many addresses are given out at once
+_WORDS: Final = {4: "address", 6: "IPv6 range"}
 
 Pools = dict[str, Stored[AddressPool]]
 Claims = Callable[[str], KeyValue | None]  # the key of a public address as it was read
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """A free address, with what takes it."""
+    """A free address, or the first of a free IPv6 range, with what takes it."""
 
     address: str
     pool: Stored[AddressPool]
@@ -52,17 +56,18 @@ class Addresses:
         self._caller = caller
         self._given: set[str] = set()
 
-    def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str) -> Chosen:
-        """Return a free address of one of some pools; the more of a pool's are free, the likelier it is one of that pool.
+    def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str, version: int = 4) -> Chosen:
+        """Return a free address, or IPv6 range, of one of some pools; the more of a pool's are free, the likelier is that pool.
 
         Raises:
           ApiError: InsufficientAddressCapacity.
         Cost: O(1) while some of the addresses are free, O(addresses that are held) when hardly any is.
         """
-        space = _Space(pools)
+        space = _Space(pools, version)
         if not space.size:
             fix = "the operator makes one: netorch address pool create NAME --pair PAIR --cidr CIDR"
-            raise ApiError("InsufficientAddressCapacity", f"{where}: there is no address pool; {fix}")
+            what = "there is no address pool" if version == 4 else "there is no address pool with IPv6 ranges"
+            raise ApiError("InsufficientAddressCapacity", f"{where}: {what} that will do; {fix}")
         for _ in range(_PROBES):
             pool, address = space.at(self._caller.entropy() % space.size)
             if found := self._try(pool, address, self._claims(address), holder):
@@ -74,7 +79,7 @@ class Addresses:
             if found := self._try(pool, address, known.get(address), holder):
                 return found
         names = ", ".join(pool.record.name for pool in pools)
-        what = f"no address of {names} is free, or has been for long enough"
+        what = f"no {_WORDS[version]} of {names} is free, or has been for long enough"
         fix = "release one and wait, or let the operator add a range: netorch address pool add POOL CIDR"
         raise ApiError("InsufficientAddressCapacity", f"{where}: {what}; {fix}")
 
@@ -112,18 +117,30 @@ class Addresses:
 
 
 class _Space:
-    """The addresses of several pools, numbered one after the other."""
+    """The addresses, or IPv6 ranges, of several pools, numbered one after the other."""
 
-    def __init__(self, pools: Iterable[Stored[AddressPool]]) -> None:
-        self._ranges = [(pool, parse_prefix(text)) for pool in pools for text in pool.record.cidrs]
-        self.size = sum(prefix.size for _, prefix in self._ranges)
+    def __init__(self, pools: Iterable[Stored[AddressPool]], version: int) -> None:
+        ranges = ((pool, parse_prefix(text)) for pool in pools for text in pool.record.cidrs)
+        self._ranges = [(pool, prefix) for pool, prefix in ranges if prefix.version == version]
+        self._version = version
+        self.size = sum(capacity(prefix) for _, prefix in self._ranges)
 
     def at(self, number: int) -> tuple[Stored[AddressPool], str]:
         for pool, prefix in self._ranges:
-            if number < prefix.size:
-                return pool, format_ip(4, prefix.network + number)
-            number -= prefix.size
+            if number < capacity(prefix):
+                return pool, format_ip(self._version, prefix.network + number * _UNITS[self._version])
+            number -= capacity(prefix)
         raise IndexError(number)
+
+
+def capacity(prefix: Prefix) -> int:
+    """Return how many addresses, or IPv6 ranges, are given out of a pool's range."""
+    return prefix.size // _UNITS[prefix.version]
+
+
+def gives(pool: AddressPool, version: int) -> bool:
+    """Return whether a pool has ranges of an IP version."""
+    return any(parse_prefix(text).version == version for text in pool.cidrs)
 
 
 def holds(pool: AddressPool, address: str) -> bool:
@@ -134,11 +151,12 @@ def holds(pool: AddressPool, address: str) -> bool:
 
 def open_addresses(store: Store, caller: Caller) -> Addresses:
     """Return the free public addresses as the store knows them."""
+    return Addresses(read_pools(store), claims_of(store), lambda: store.list(keys.public_address("")).kvs, caller)
 
-    def claim(address: str) -> KeyValue | None:
-        return store.get(keys.public_address(address))
 
-    return Addresses(read_pools(store), claim, lambda: store.list(keys.public_address("")).kvs, caller)
+def claims_of(store: Store) -> Claims:
+    """Return what says who holds a public address."""
+    return lambda address: store.get(keys.public_address(address))
 
 
 def read_pools(store: Store) -> Pools:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from netorch.control.base.pairs import pair_of
-from netorch.control.base.pools import Addresses, Claims, Pools, open_addresses
+from netorch.control.base.pools import Addresses, Claims, Pools, claims_of, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
@@ -75,7 +75,7 @@ def publics_of(store: Store, vpc: Vpc, now: float) -> Publics:
     return Publics(
         vpc,
         listed(store, keys.public_mapping(vpc.vni, ""), PublicMapping).values(),
-        lambda address: store.get(keys.public_address(address)),
+        claims_of(store),
         lambda allocation: get(store, keys.owned("eip", vpc.owner, allocation), ElasticIp),
         now,
     )
@@ -97,9 +97,10 @@ def gateway_pair(store: Store, vni: int) -> str:
     return pair_of(store, (seat.host for found in mappings if found is not None for seat in found.record.seats))
 
 
-def pair_of_addresses(pools: Pools, mappings: Iterable[PublicMapping]) -> str:
-    """Return the pair that the public addresses of a VPC arrive at; nothing while it has none."""
-    return next((pools[mapping.pool].record.pair for mapping in mappings if mapping.pool in pools), "")
+def pair_of_addresses(pools: Pools, vpc: Vpc, mappings: Iterable[PublicMapping]) -> str:
+    """Return the pair that the public addresses of a VPC, and its ranges of pools, arrive at; nothing while it has none."""
+    names = (*vpc.ipv6_pools.values(), *(mapping.pool for mapping in mappings))
+    return next((pools[name].record.pair for name in names if name in pools), "")
 
 
 class Ephemeral:
@@ -144,7 +145,7 @@ def ephemeral_of(store: Store, caller: Caller, vpc: Stored[Vpc]) -> Ephemeral:
     if pair := gateway_pair(store, vni):
         return Ephemeral(addresses, caller, vpc, pair, None)
     mark = mark_revision(store, vni)
-    return Ephemeral(addresses, caller, vpc, pair_of_addresses(addresses.pools, mapped_in(store, vni)), mark)
+    return Ephemeral(addresses, caller, vpc, pair_of_addresses(addresses.pools, vpc.record, mapped_in(store, vni)), mark)
 
 
 def mapped_in(store: Store, vni: int) -> list[PublicMapping]:

@@ -1,9 +1,10 @@
-"""Public IPv4 addresses: pools of them, and those that customers hold.
+"""Public addresses: pools of them, and the IPv4 ones that customers hold.
 
 pool/<name>               AddressPool     ranges that arrive at the edges of one pair; the operator's
 eip/<owner>/<id>          ElasticIp       an address that a customer holds until it is released
 map/<vni>/eip/<address>   PublicMapping   what an address stands for (netorch.model.mapping); edges translate by these alone
-alloc/eip/<address>       who holds an address: an elastic IP, or the association of an ephemeral one
+alloc/eip/<address>       who holds an address: an elastic IP, or the association of an ephemeral one; who holds the IPv6 range
+                          that begins with it: a VPC (netorch.model.vpc.Vpc.ipv6_pools)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class AddressPool(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     pair: str
-    cidrs: tuple[str, ...]  # IPv4, canonical; they overlap no other pool's
+    cidrs: tuple[str, ...]  # IPv4 and IPv6 (/56 or larger), canonical; they overlap no other pool's
     tags: Tags = {}
 
 

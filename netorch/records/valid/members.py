@@ -70,6 +70,10 @@ def check_vpc(key: str, vpc: Vpc) -> None:
     if len(blocks) > 1:
         for first, second in first_overlaps((block, str(block)) for block in blocks):
             raise Invalid(f"cidrs: {second} overlaps {first}")
+    for cidr, pool in vpc.ipv6_pools.items():
+        if cidr not in vpc.ipv6_cidrs:
+            raise Invalid(f"ipv6_pools: {shown(cidr)} is none of ipv6_cidrs")
+        need("ipv6_pools", name_violation(pool))
     if vpc.tags:
         need_tags(vpc.tags)
 

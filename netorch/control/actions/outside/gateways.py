@@ -68,7 +68,7 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, name:
     """Add a VPC's first internet gateway, and return it. The guard of the VPC's structure is the caller's. Raises ApiError."""
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
-    pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), mapped_in(store, vni)))
+    pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), vpc, mapped_in(store, vni)))
     targets = [kv.key.rpartition("/")[2] for kv in store.list(keys.resources(vni, "eni")).kvs]
     gateway, _ = put_on(writes, caller, vpc, pair, targets, name=name, tags=tags)
     return gateway

@@ -9,7 +9,7 @@ import msgspec
 
 from netorch.control.base import checks
 from netorch.control.base.pairs import edges_of
-from netorch.control.base.pools import each_claim
+from netorch.control.base.pools import capacity, each_claim
 from netorch.control.base.ranges import change_pools, refuse_taken, remove_pool, revision_of
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import Writes, attempt
@@ -28,18 +28,25 @@ from netorch.store.alloc import HOLD_DOWN_S, holder_of, take
 from netorch.store.base import KeyValue, Store
 
 
-class PoolInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool, with how many of its addresses are whose."""
+class Use(msgspec.Struct, frozen=True, kw_only=True):
+    """How many things of one kind a pool has."""
 
-    pool: AddressPool
-    addresses: int
+    total: int
     held: int
     held_down: int  # given back a short while ago: nobody gets them yet
 
     @property
     def free(self) -> int:
         """How many can be taken now."""
-        return self.addresses - self.held - self.held_down
+        return self.total - self.held - self.held_down
+
+
+class PoolInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool, with what of it is held."""
+
+    pool: AddressPool
+    ipv4: Use  # addresses
+    ipv6: Use  # ranges of a VPC's size
 
 
 def create_pool(
@@ -179,6 +186,8 @@ def refuse_held(
     held = [address for address, kv in each_claim(claims()) if holder_of(kv) and _is_in(blocks, address)]
     if held:
         fix = "`netorch address list` shows elastic ones, `netorch eni list -o wide` all that are in use"
+        if ":" in held[0]:
+            fix = "`netorch vpc list -o wide` shows whose range it is"
         raise in_use("pool", name, f"{len(held)} address(es) in use, e.g. {held[0]}", fix)
 
 
@@ -202,7 +211,13 @@ def describe_pool(store: Store, caller: Caller, name: str) -> PoolInfo:
 
 def _info(store: Store, caller: Caller, stored: Stored[AddressPool]) -> PoolInfo:
     blocks = [parse_prefix(text) for text in stored.record.cidrs]
-    own = [kv for address, kv in _claims(store) if _is_in(blocks, address)]
+    claims = list(_claims(store))
+    ipv4, ipv6 = (_use([block for block in blocks if block.version == version], claims, caller.now()) for version in (4, 6))
+    return PoolInfo(pool=stored.record, ipv4=ipv4, ipv6=ipv6)
+
+
+def _use(blocks: list[Prefix], claims: Iterable[tuple[str, KeyValue]], now: float) -> Use:
+    own = [kv for address, kv in claims if _is_in(blocks, address)]
     held = sum(bool(holder_of(kv)) for kv in own)
-    busy = sum(take(kv.key, kv, "", caller.now(), HOLD_DOWN_S) is None for kv in own)
-    return PoolInfo(pool=stored.record, addresses=sum(block.size for block in blocks), held=held, held_down=busy - held)
+    busy = sum(take(kv.key, kv, "", now, HOLD_DOWN_S) is None for kv in own)
+    return Use(total=sum(map(capacity, blocks)), held=held, held_down=busy - held)

@@ -80,7 +80,8 @@ class GatewayPlanner:
 
     def _pair(self) -> str:
         """Return the one pair that will do: that of the VPC's addresses, else of one that an instance is to have."""
-        if pair := pair_of_addresses(self._builder.pools, self._records.each(PublicMapping)):
+        vpc = self._records.vpc.record
+        if pair := pair_of_addresses(self._builder.pools, vpc, self._records.each(PublicMapping)):
             return pair
         declared = {decl.name: decl for decl in self._builder.elastic_ips if decl.owner == self._decl.owner}
         named = (decl.elastic_ip for decl in self._decl.instances if decl.elastic_ip)

@@ -203,7 +203,7 @@ def test_writers_at_the_same_time_share_one_pool_without_taking_an_address_twice
         thread.join()
     assert failed == []
     assert len({elastic.address for elastic in made}) == 16
-    assert pools.describe_pool(store, operator, pool.name).free == 0
+    assert pools.describe_pool(store, operator, pool.name).ipv4.free == 0
     clean(store)
 
 
@@ -315,7 +315,7 @@ def test_an_address_that_stands_for_two_is_used_twice(
 
 def test_an_address_that_a_stranger_holds_is_found(store: Store, pool: AddressPool) -> None:
     store.txn((), [Put(keys.public_address("198.51.100.3"), encode({"holder": "nobody"}))])
-    assert _found(store) == ["is held by nobody, which is no elastic IP and no association"]
+    assert _found(store) == ["is held by nobody, which is no elastic IP, no association and no VPC"]
 
 
 def test_all_addresses_of_a_vpc_arrive_at_one_pair(

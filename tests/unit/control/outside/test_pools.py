@@ -26,7 +26,8 @@ from tests.unit.control.outside.conftest import MakeEdge, clean, held
         ("127.1.0.0/16", "loopback"),
         ("169.254.1.0/24", "link-local"),
         ("0.0.0.0/0", "overlaps"),
-        ("2001:db8::/64", "IPv6"),
+        ("2001:db8::/64", "smaller than what a VPC gets"),
+        ("fd00::/40", "not inside 2000::/3"),
         ("192.0.2.0/24", "of host e1"),
         ("198.18.0.0/28", "198.18.0.0/24 of host e1"),
         ("198.51.100.8/29", "of address pool p"),
@@ -70,12 +71,12 @@ def test_ranges_come_and_go_but_for_those_that_are_held(
     with refused("InvalidParameterValue", "none of its ranges"):
         pools.remove_ranges(store, operator, pool.name, ["203.0.113.128/30"])
     info = pools.describe_pool(store, operator, pool.name)
-    assert (info.addresses, info.held, info.held_down, info.free) == (20, 1, 0, 19)
+    assert (info.ipv4.total, info.ipv4.held, info.ipv4.held_down, info.ipv4.free) == (20, 1, 0, 19)
     addresses.release_address(store, acme, elastic.id)
     info = pools.describe_pool(store, operator, pool.name)
-    assert (info.held, info.held_down, info.free) == (0, 1, 19)
+    assert (info.ipv4.held, info.ipv4.held_down, info.ipv4.free) == (0, 1, 19)
     clock.now += HOLD_DOWN_S
-    assert pools.describe_pools(store, operator)[0].free == 20
+    assert pools.describe_pools(store, operator)[0].ipv4.free == 20
     with refused("OperationNotPermitted", "delete the pool instead"):
         pools.remove_ranges(store, operator, pool.name, changed.cidrs[:2])
     pools.delete_pool(store, operator, pool.name)
