@@ -224,7 +224,9 @@ def _left_out(view: VpcView) -> str:
         return ""
     ranges = [(cidr, pool) for cidr, pool in view.vpc.ipv6_pools.items() if not _is_of(view, cidr, pool)]
     found = [f"the public address {public.address} {problem}" for public, problem in _judged(view) if problem]
-    found += [f"the range {cidr} is of address pool {pool}, which is not one of this pair, or has it not" for cidr, pool in ranges]
+    found += [
+        f"the range {cidr} is of address pool {pool}, which is not one of this pair, or has it not" for cidr, pool in ranges
+    ]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"internet gateway: {found[0]}{more}; it is left out" if found else ""
 

@@ -98,8 +98,12 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "The pool's name.", **_NAME},
         "pair": {"description": "The pair of edges at which its addresses arrive.", **_NAME},
         "cidrs": {
-            "description": "IPv4 ranges that overlap nothing else; all of their addresses are given out.",
-            "items": {"type": "string", "pattern": f"^{_IPV4}/[0-9]{{1,2}}$", "examples": ["198.51.100.0/24"]},
+            "description": "Ranges that overlap nothing else: IPv4, of which all addresses are given out, or IPv6, /56 or larger.",
+            "items": {
+                "type": "string",
+                "pattern": f"^({_IPV4}|{_IPV6})/[0-9]{{1,3}}$",
+                "examples": ["198.51.100.0/24", "2001:db8:100::/40"],
+            },
             "minItems": 1,
         },
         "tags": _TAGS,

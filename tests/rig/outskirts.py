@@ -1,9 +1,9 @@
 """A cloud with a pair of edges: hypervisors, edges with uplinks to a border router, and a host of the internet behind that.
 
-    hv1, hv2 --- spine --- e1 [outside] --- border --- internet 203.0.113.10
+    hv1, hv2 --- spine --- e1 [outside] --- border --- internet 203.0.113.10, 2001:db8:99::10
                        \\-- e2 [outside] ---/
 
-All addresses of the pool arrive at one edge, as the border routes them: `arrive_at`. Answers may come by another edge than what
+All addresses of the pools arrive at one edge, as the border routes them: `arrive_at`. Answers may come by another edge than what
 they answer.
 """
 
@@ -18,9 +18,11 @@ from typing import Final
 
 import msgspec
 from pyroute2 import IPRoute
+from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Answer, Probe, ask
+from netorch.model.addr import version_of
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import PublicMapping
@@ -34,11 +36,19 @@ from netorch.store.base import Delete, Put
 from tests.rig.seats import gateway_of, seat_gateway
 from tests.rig.world import World
 
-BORDER, INTERNET, SERVER = "border", "internet", "203.0.113.10"
+BORDER, INTERNET, SERVER, SERVER6 = "border", "internet", "203.0.113.10", "2001:db8:99::10"
 POOL: Final = "198.51.100.0/24"
+POOL6: Final = "2001:db8:100::/40"
 EDGES: Final = ("e1", "e2")
 UPLINKS: Final = {
-    edge: Uplink(device="out0", address=f"198.19.{n}.1/24", gateway=f"198.19.{n}.254") for n, edge in enumerate(EDGES)
+    edge: Uplink(
+        device="out0",
+        address=f"198.19.{n}.1/24",
+        gateway=f"198.19.{n}.254",
+        ipv6_address=f"2001:db8:{n + 1}::1/64",
+        ipv6_gateway=f"2001:db8:{n + 1}::fe",
+    )
+    for n, edge in enumerate(EDGES)
 }
 
 
@@ -52,8 +62,8 @@ class Outskirts:
         self._wire()
         for edge in EDGES:
             self._make_edge(edge)
-        pool = AddressPool(name="west", pair="west", cidrs=(POOL,))
-        self.put(keys.pool("west"), encode(pool))
+        for pool, cidr in (("west", POOL), ("west6", POOL6)):
+            self.put(keys.pool(pool), encode(AddressPool(name=pool, pair="west", cidrs=(cidr,))))
         self.arrive_at("e1")
 
     def put(self, key: str, value: bytes) -> None:
@@ -68,13 +78,15 @@ class Outskirts:
 
     def _wire(self) -> None:
         with self.rtnl(BORDER) as border:
-            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+            for forwarding in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+                Path(f"/proc/sys/net/{forwarding}").write_text("1")
             for edge, uplink in UPLINKS.items():
-                _cable(border, f"to-{edge}", f"{uplink.gateway}/24", edge, uplink.device)
-            _cable(border, "to-inet", "203.0.113.1/24", INTERNET, "eth0")
+                _cable(border, f"to-{edge}", (f"{uplink.gateway}/24", f"{uplink.ipv6_gateway}/64"), edge, uplink.device)
+            _cable(border, "to-inet", ("203.0.113.1/24", "2001:db8:99::1/64"), INTERNET, "eth0")
         with self.rtnl(INTERNET) as internet:
-            _up(internet, "eth0", f"{SERVER}/24")
+            _up(internet, "eth0", (f"{SERVER}/24", f"{SERVER6}/64"))
             internet.route("add", dst="default", gateway="203.0.113.1")
+            internet.route("add", dst="::/0", gateway="2001:db8:99::1")
 
     def _make_edge(self, name: str) -> None:
         host = self.world.hosts[name]
@@ -82,9 +94,11 @@ class Outskirts:
         self.put(keys.host_spec(name), encode(record))
 
     def arrive_at(self, edge: str) -> None:
-        """Let the border route the pool to an edge."""
+        """Let the border route the pools to an edge."""
+        uplink = UPLINKS[edge]
         with self.rtnl(BORDER) as border:
-            border.route("replace", dst=POOL, gateway=UPLINKS[edge].address.partition("/")[0])
+            for pool, address in ((POOL, uplink.address), (POOL6, uplink.ipv6_address)):
+                border.route("replace", dst=pool, gateway=address.partition("/")[0])
 
     def seat(self, name: str) -> None:
         """Give a VPC an internet gateway on both edges, to which its main table leads."""
@@ -92,7 +106,8 @@ class Outskirts:
         vni, table = records.vni, records.main_table()
         assert table is not None
         seat_gateway(self.world.store, vni, {edge: self.world.hosts[edge].vtep for edge in EDGES})
-        routes = (*table.routes, VpcRoute(destination="0.0.0.0/0", target=gateway_of(vni)))
+        everywhere = ("0.0.0.0/0", "::/0") if records.vpc.record.ipv6_cidrs else ("0.0.0.0/0",)
+        routes = (*table.routes, *(VpcRoute(destination=cidr, target=gateway_of(vni)) for cidr in everywhere))
         self.put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))
         for edge in EDGES:
             self.put(keys.placement(edge, gateway_of(vni)), encode(Placement(id=gateway_of(vni))))
@@ -145,33 +160,38 @@ def within(name: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _cable(near: IPRoute, ifname: str, address: str, there: str, other: str) -> None:
+def _cable(near: IPRoute, ifname: str, addresses: tuple[str, str], there: str, other: str) -> None:
     near.link("add", ifname=ifname, kind="veth", peer={"ifname": other, "net_ns_fd": there})
-    _up(near, ifname, address)
+    _up(near, ifname, addresses)
 
 
-def _up(ipr: IPRoute, ifname: str, address: str) -> None:
+def _up(ipr: IPRoute, ifname: str, addresses: tuple[str, str]) -> None:
     index = ipr.link_lookup(ifname=ifname)[0]
-    host, _, length = address.partition("/")
-    ipr.addr("add", index=index, address=host, prefixlen=int(length))
+    for address in addresses:
+        host, _, length = address.partition("/")
+        ipr.addr("add", index=index, address=host, prefixlen=int(length), flags=IFA_F_NODAD if ":" in host else 0)
     ipr.link("set", index=index, state="up")
 
 
+ANY: Final = {4: "0.0.0.0", 6: "::"}
+FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
 def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.socket:
-    """Return a UDP socket in a namespace."""
+    """Return a UDP socket of the address's version in a namespace."""
     with within(place):
-        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        found = socket.socket(FAMILIES[version_of(address[0])], socket.SOCK_DGRAM)
     found.bind(address)
     found.settimeout(10.0)
     return found
 
 
-def listening(place: str, port: int) -> socket.socket:
+def listening(place: str, port: int, version: int = 4) -> socket.socket:
     """Return a TCP socket that waits for connections in a namespace."""
     with within(place):
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind(("0.0.0.0", port))
+    found.bind((ANY[version], port))
     found.listen(8)
     found.settimeout(10.0)
     return found
@@ -179,17 +199,18 @@ def listening(place: str, port: int) -> socket.socket:
 
 def connected(place: str, to: tuple[str, int], port: int = 0) -> socket.socket:
     """Return a TCP connection from a namespace, from a port of its choice if one is named. Raises OSError."""
+    version = version_of(to[0])
     with within(place):
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
     found.settimeout(10.0)
-    found.bind(("0.0.0.0", port))
+    found.bind((ANY[version], port))
     found.connect(to)
     return found
 
 
 def source_seen(server_place: str, client_place: str, address: str) -> str:
     """Return the address from which a server sees a client that connects to an address; data passes in both directions."""
-    with listening(server_place, 80) as server, connected(client_place, (address, 80)) as client:
+    with listening(server_place, 80, version_of(address)) as server, connected(client_place, (address, 80)) as client:
         taken, peer = server.accept()
         with taken:
             taken.settimeout(10.0)

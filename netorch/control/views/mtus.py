@@ -13,6 +13,7 @@ from netorch.model.mapping import Mapping as AddressMapping
 from netorch.model.mapping import MoveDirection
 from netorch.model.vpc import Vpc
 from netorch.records import keys
+from netorch.records.codec import parse_value
 from netorch.records.inventory import Inventory
 from netorch.records.kinds import mapped as type_at
 
@@ -55,8 +56,9 @@ def sharing_after(inventory: Inventory, steps: Iterable[Writes]) -> list[Sharing
 
 
 def _vpc_after(inventory: Inventory, written: Mapping[str, bytes | None], vni: int) -> Vpc:
-    value = written.get(keys.vpc(vni))
-    return inventory.vpcs[vni].vpc.record if value is None else msgspec.json.decode(value, type=Vpc)
+    key = keys.vpc(vni)
+    value = written.get(key)
+    return inventory.vpcs[vni].vpc.record if value is None else parse_value(key, value, Vpc)
 
 
 def unequal(found: Iterable[Sharing], mtus: Mapping[str, int]) -> list[str]:

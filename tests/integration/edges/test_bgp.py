@@ -30,7 +30,7 @@ from netorch.store.base import Delete
 from tests.integration.edges.border import ASN, Border
 from tests.integration.edges.conftest import CLOUD, PUBLIC
 from tests.rig.hosts import end_bird
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, UPLINKS, Outskirts, within
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, POOL6, SERVER, UPLINKS, Outskirts, within
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -50,7 +50,8 @@ class Speaking:
         for edge in EDGES:
             self._let_speak(edge)
         with outskirts.rtnl(BORDER) as ipr:
-            ipr.route("del", dst=POOL)
+            for pool in (POOL, POOL6):
+                ipr.route("del", dst=pool)
         self.border = Border(BORDER, directory, {edge: (ADDRESSES[edge], AS_OF_EDGES) for edge in EDGES})
 
     def _let_speak(self, name: str) -> None:
@@ -107,7 +108,7 @@ def bird_of(edge: str) -> int:
 
 def test_both_edges_announce_the_pool_and_nothing_else(speaking: Speaking) -> None:
     for edge in EDGES:
-        assert speaking.border.announced(edge) == {POOL}
+        assert speaking.border.announced(edge) == {POOL, POOL6}
     wait_for(lambda: speaking.states() == {edge: ["Established"] for edge in EDGES}, "the status")
     assert speaking.outskirts.ping(INTERNET, PUBLIC["a/one"]).ok
     assert speaking.outskirts.ping("a/one", SERVER).ok
@@ -197,9 +198,9 @@ def test_a_pool_that_is_added_is_announced_in_the_same_session(speaking: Speakin
     since = speaking.border.ask("show protocols e1")
     more = AddressPool(name="more", pair="west", cidrs=("192.0.3.0/24",))
     speaking.outskirts.put(keys.pool("more"), encode(more))
-    wait_for(lambda: speaking.border.announced("e1") == {POOL, "192.0.3.0/24"}, "the announcement")
+    wait_for(lambda: speaking.border.announced("e1") == {POOL, POOL6, "192.0.3.0/24"}, "the announcement")
     speaking.world.store.txn((), [Delete(keys.pool("more"))])
-    wait_for(lambda: speaking.border.announced("e1") == {POOL}, "the withdrawal")
+    wait_for(lambda: speaking.border.announced("e1") == {POOL, POOL6}, "the withdrawal")
     assert speaking.border.ask("show protocols e1") == since
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 
+import msgspec
 import pytest
 
 from edges.internet import Internet
@@ -16,6 +17,7 @@ from netorch.model.outside.public import AddressPool
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.vpc import Vpc
 from netorch.records import keys
+from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import CableEnd, Vrf, Vxlan
@@ -191,7 +193,13 @@ def test_ipv6_ranges_of_the_pairs_pools_pass_as_they_are() -> None:
     pool = AddressPool(name="p", pair="west", cidrs=(POOL, POOL6))
     host = Host(name="e1", underlay=EDGES["e1"], role=Role.EDGE, pair="west", uplink=UPLINK)
     vpc = Vpc(
-        id="vpc-00138800000000001", vni=5000, owner="o", name="v", cidrs=("10.0.0.0/16",), ipv6_cidrs=(RANGE6, "2001:dead::/56")
+        id="vpc-00138800000000001",
+        vni=5000,
+        owner="o",
+        name="v",
+        cidrs=("10.0.0.0/16",),
+        ipv6_cidrs=(RANGE6, "2001:dead::/56"),
+        ipv6_pools={RANGE6: "p"},
     )
     seat = Seat(host="e1", vtep=EDGES["e1"])
     view = make_view(
@@ -213,15 +221,18 @@ def test_ipv6_ranges_of_the_pairs_pools_pass_as_they_are() -> None:
     assert [obj.text() for obj in found if isinstance(obj, Route)] == [f"route {RANGE6} via fe80::4f:0:8 dev {far} metric 5000"]
 
 
-def test_an_ipv6_range_that_is_nobodys_to_give_does_not_pass(pair: Pair) -> None:
+def test_an_ipv6_range_of_another_pairs_pool_does_not_pass(pair: Pair) -> None:
     vpc, _ = pair.vpc("a", ipv6=RANGE6)
+    pair.world.put(keys.vpc(vpc.vni), encode(msgspec.structs.replace(vpc, ipv6_pools={RANGE6: "east"})))
     pair.world.settle(3)
     assert ways(pair, "e1", vpc) == set()
-    assert f"the range {RANGE6} is in no address pool" in pair.world.agents["e1"].reconciler.problems[vpc.vni]
+    assert f"the range {RANGE6} is of address pool east" in pair.world.agents["e1"].reconciler.problems[vpc.vni]
 
 
-def test_private_ipv6_ranges_do_not_pass_and_are_no_problem(pair: Pair) -> None:
-    vpc, _ = pair.vpc("a", ipv6="fd00::/56")
+@pytest.mark.parametrize("own", ["fd00::/56", RANGE6])
+def test_ipv6_ranges_of_the_customers_own_do_not_pass_and_are_no_problem(pair: Pair, own: str) -> None:
+    vpc, _ = pair.vpc("a", ipv6=own)
+    pair.put_pool(POOL, POOL6)  # a range that a pool has got since is still the customer's own
     pair.world.settle(3)
     assert ways(pair, "e1", vpc) == set()
     filters = [obj for obj in objects(pair, "e1", vpc) if isinstance(obj, TcFilter)]

@@ -1,8 +1,8 @@
 """IPv6 ranges that VPCs get out of address pools: EC2's "Amazon-provided IPv6 CIDR block".
 
 Internet gateways let these ranges pass, and no others: a range of the customer's own is the customer's word only, and what the
-internet sends there may be somebody else's. So no such range may lie in a pool. If a pool gets a range later that a VPC has as its
-own, the VPC keeps it: edges go by the pool that the VPC's record names.
+internet sends there may be somebody else's. So no such range may lie in a pool. If a pool gets a range later that a VPC has as
+its own, the VPC keeps it: edges go by the pool that the VPC's record names.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_what_cannot_be_allocated(store: Store, operator: Caller, acme: Caller, 
     set_quotas(store, "acme", {"elastic_ips": 7})
     with refused("InvalidParameterValue", "has one of that name"):
         addresses.allocate_address(store, acme, name="six")
-    assert pools.describe_pool(store, operator, pool.name).held == 6
+    assert pools.describe_pool(store, operator, pool.name).ipv4.held == 6
 
 
 def test_without_a_pool_there_are_no_addresses(store: Store, acme: Caller) -> None:

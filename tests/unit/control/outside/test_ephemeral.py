@@ -54,9 +54,9 @@ def test_many_get_different_ones_in_few_transactions(
     clean(store)
     for one in placed:
         instances.terminate_instance(store, acme, one.instance.id)
-    assert sum(info.held_down for info in pools.describe_pools(store, operator)) == 60
+    assert sum(info.ipv4.held_down for info in pools.describe_pools(store, operator)) == 60
     clock.now += HOLD_DOWN_S
-    assert sum(info.free for info in pools.describe_pools(store, operator)) == 16 + 256
+    assert sum(info.ipv4.free for info in pools.describe_pools(store, operator)) == 16 + 256
     clean(store)
 
 

@@ -142,6 +142,6 @@ def test_a_destroyed_vpc_gives_up_its_gateway(
     assert read_inventory(store).vpcs == {}
     assert [kv.key for kv in store.list("host/").kvs if "/placement/" in kv.key] == []
     assert addresses.describe_address(store, acme, elastic.id).elastic.vni == 0
-    assert pools.describe_pool(store, operator, pool.name).held == 1
+    assert pools.describe_pool(store, operator, pool.name).ipv4.held == 1
     assert store.get(keys.public_mark(vpc.vni)) is None
     assert read_all(store, NetworkInterface, vpc.vni) == {}
