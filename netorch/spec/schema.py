@@ -98,7 +98,7 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "name": {"description": "The pool's name.", **_NAME},
         "pair": {"description": "The pair of edges at which its addresses arrive.", **_NAME},
         "cidrs": {
-            "description": "Ranges that overlap nothing else: IPv4, of which all addresses are given out, or IPv6, /56 or larger.",
+            "description": "Ranges that overlap nothing else: IPv4, all of whose addresses are given out; IPv6, /56 or larger.",
             "items": {
                 "type": "string",
                 "pattern": f"^({_IPV4}|{_IPV6})/[0-9]{{1,3}}$",

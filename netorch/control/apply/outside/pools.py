@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netorch.control.actions.outside.pools import check_pair, new_ranges, refuse_held
-from netorch.control.apply.builder import PlanBuilder
+from netorch.control.apply.builder import PlanBuilder, canonical
 from netorch.control.apply.changes import Action, Change, differences, member_differences
 from netorch.control.base.ranges import change_pools
 from netorch.control.base.writes import ABSENT, Writes
@@ -24,6 +24,7 @@ def plan_pools(builder: PlanBuilder, decls: list[AddressPoolDecl]) -> None:
     Pools that there are may exchange ranges: what goes, goes first, and all in one step.
     """
     before = dict(builder.pools)
+    decls = [msgspec.structs.replace(decl, cidrs=list(map(canonical, decl.cidrs))) for decl in decls]
     for decl in decls:
         _check(builder, decl, before.get(decl.name))
     changes = builder.step()
