@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from netorch.compiler.base import Carried, HostPart, HostView, Part
+from netorch.compiler.base import Carried, HostPart, HostView, Part, ipv6_next_hop
 from netorch.errors import CompileError
 from netorch.model.eni import Role, Uplink
 from netorch.state import link
@@ -112,9 +112,18 @@ def _uplink(uplink: Uplink) -> Iterator[KernelObject]:
     yield _route("0.0.0.0/0", ifname=device, via=uplink.gateway)
     if uplink.ipv6_address:
         yield from device_sysctls(CABLE_V6, device, 0, OUTSIDE)
-        yield Address(netns=OUTSIDE, ifname=device, address=uplink.ipv6_address)
+        for address in (_link_local(uplink), uplink.ipv6_address):
+            yield Address(netns=OUTSIDE, ifname=device, address=address)
     if uplink.ipv6_gateway:
         yield _route("::/0", ifname=device, via=uplink.ipv6_gateway, metric=IPV6_METRIC)
+
+
+def _link_local(uplink: Uplink) -> str:
+    """Return the uplink's link-local address: Linux resolves the border's for packets of others from such a one only.
+
+    It has the IPv4 address in it, so it is unique on the link. Source: net/ipv6/ndisc.c, ndisc_send_ns.
+    """
+    return f"{ipv6_next_hop(uplink.address.partition('/')[0])}/64"
 
 
 def _route(dst: str, *, ifname: str = "", via: str = "", metric: int = 0, type: str = "unicast") -> Route:
