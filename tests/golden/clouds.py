@@ -82,6 +82,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subnets: dict[str, SubnetCase]
     enis: dict[str, EniCase]
     ipv6_cidrs: tuple[str, ...] = ()
+    ipv6_pools: dict[str, str] = {}
     route_tables: dict[str, dict[str, str]] = {}
     seats: tuple[str, ...] = ()
     public: dict[str, str] = {}  # public addresses with the private ones
@@ -89,7 +90,15 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def record(self) -> Vpc:
         """Return the VPC as it is stored."""
         vpc_id = make_id("vpc", self.vni, 1)
-        return Vpc(id=vpc_id, vni=self.vni, owner="o", name="v", cidrs=self.cidrs, ipv6_cidrs=self.ipv6_cidrs)
+        return Vpc(
+            id=vpc_id,
+            vni=self.vni,
+            owner="o",
+            name="v",
+            cidrs=self.cidrs,
+            ipv6_cidrs=self.ipv6_cidrs,
+            ipv6_pools=self.ipv6_pools,
+        )
 
     def translations(self) -> list[PublicMapping]:
         """Return what public addresses stand for, as it is stored."""

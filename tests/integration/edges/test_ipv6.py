@@ -126,7 +126,7 @@ def test_an_instance_learns_of_a_narrow_path_in_the_internet(outskirts: Outskirt
 
 
 def test_the_internet_learns_of_the_vpcs_mtu(outskirts: Outskirts) -> None:
-    assert learnt_mtu(INTERNET, address(outskirts, "b/one"), 1500) == 1380
+    assert learnt_mtu(INTERNET, address(outskirts, "b/one"), 1500) == 1400
 
 
 def test_fragments_pass(outskirts: Outskirts) -> None:

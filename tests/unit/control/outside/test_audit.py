@@ -14,6 +14,7 @@ import pytest
 from netorch.control.actions import enis, hosts, instances, subnets, vpcs
 from netorch.control.actions.instances import Placed, RunRequest
 from netorch.control.actions.outside import addresses, gateways, pools
+from netorch.control.actions.outside.ranges import Provided
 from netorch.control.actions.repair import damaged
 from netorch.control.apply.cloud import apply_cloud, plan_destruction
 from netorch.control.base.quotas import set_quotas
@@ -74,7 +75,7 @@ class Customers:
                 self.store, self.operator, name=name, underlay=f"192.0.2.{number}", role=Role.EDGE, pair=pair, uplink=uplink
             )
         hosts.create_host(self.store, self.operator, name="hv1", underlay="192.0.2.11")
-        pools.create_pool(self.store, self.operator, name="w", pair="west", cidrs=["198.51.100.0/28"])
+        pools.create_pool(self.store, self.operator, name="w", pair="west", cidrs=["198.51.100.0/28", "2001:db8:100::/54"])
         pools.create_pool(self.store, self.operator, name="e", pair="east", cidrs=["203.0.113.0/29"])
         for caller in self.callers:
             for name in ("a", "b"):
@@ -129,6 +130,14 @@ class Customers:
         act = self.chance.choice([pools.add_ranges, pools.remove_ranges])
         act(self.store, self.operator, self.some(AddressPool), [self.chance.choice(["192.0.3.0/30", "192.0.3.4/30"])])
 
+    def change_ranges(self, caller: Caller) -> None:
+        vpc = self.some(Vpc)
+        if self.chance.random() < 0.6:
+            vpcs.associate_cidr(self.store, caller, vpc, Provided())
+        else:
+            for cidr in vpcs.describe_vpc(self.store, caller, vpc).ipv6_cidrs[:1]:
+                vpcs.disassociate_cidr(self.store, caller, vpc, cidr)
+
 
 ACTS: list[Callable[[Customers, Caller], object]] = [
     lambda all_, caller: addresses.allocate_address(all_.store, caller),
@@ -143,9 +152,10 @@ ACTS: list[Callable[[Customers, Caller], object]] = [
     lambda all_, caller: enis.delete_network_interface(all_.store, caller, all_.some(NetworkInterface)),
     Customers.attach,
     Customers.change_pool,
+    Customers.change_ranges,
     Customers.destroy,
 ]
-WEIGHTS = [6, 3, 8, 3, 4, 2, 5, 5, 3, 2, 3, 1, 0.3]
+WEIGHTS = [6, 3, 8, 3, 4, 2, 5, 5, 3, 2, 3, 1, 3, 0.3]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -169,7 +179,7 @@ def test_after_any_sequence_of_actions_and_crashes_every_address_is_held_once(se
         if chance.random() < 0.05:
             raise Killed
 
-    used = 0
+    used = ranges = 0
     for _ in range(OPERATIONS):
         time[0] += chance.choice([1.0, 1.0, 1.0, HOLD_DOWN_S / 20])
         store.before, store.after = another_writes_first, dies
@@ -178,8 +188,11 @@ def test_after_any_sequence_of_actions_and_crashes_every_address_is_held_once(se
         busy.clear()
         store.before = store.after = lambda: None
         clean(store)
-        used = max(used, sum(len(public_of(store, records.vpc.record)) for records in read_inventory(store).vpcs.values()))
+        found = read_inventory(store).vpcs.values()
+        ranges = max(ranges, sum(len(records.vpc.record.ipv6_pools) for records in found))
+        used = max(used, sum(len(public_of(store, records.vpc.record)) for records in found))
     assert used >= 5  # else nothing was tried
+    assert ranges >= 2
 
 
 def test_writers_at_the_same_time_share_one_pool_without_taking_an_address_twice(
