@@ -197,3 +197,28 @@ def test_addresses_pools_and_gateways_are_completed(cloud: Run) -> None:
     assert names_of("eipalloc", {"owner": "globex"}) == []
     assert names_of("pool", {}) == ["p"]
     assert names_of("igw", {}) == ["acme/out"]
+
+
+def test_a_vpc_gets_an_ipv6_range_of_a_pool_and_leads_it_to_the_internet(cloud: Run) -> None:
+    acme = ("--owner", "acme")
+    cloud("address", "pool", "add", "p", "2001:db8:100::/40")
+    made = as_json(cloud, *acme, "vpc", "create", "six", "--cidr", "10.0.0.0/16", "--provided-ipv6", "--pool", "p")
+    (cidr,) = made["ipv6_cidrs"]
+    assert cidr.startswith("2001:db8:1")
+    assert made["ipv6_pools"] == {cidr: "p"}
+    pool = as_json(cloud, "address", "pool", "show", "p")
+    assert (pool["addresses"], pool["ipv6_ranges"], pool["ipv6_held"], pool["ipv6_free"]) == (16, 65536, 1, 65535)
+    cloud(*acme, "igw", "create", "out", "--vpc", "six")
+    cloud(*acme, "route-table", "route", "add", "six/main", "::/0", "via", "igw")
+    routes = as_json(cloud, *acme, "route-table", "show", "six/main")["routes"]
+    assert {(route["destination"], route["state"]) for route in routes} >= {(cidr, "active"), ("::/0", "active")}
+    assert f"VPC acme/six: a file keeps its IPv6 range(s) of address pools, and cannot bring them back: {cidr}" in (
+        cloud("export", code=2).stderr
+    )
+    assert "--pool says of which pool" in cloud("vpc", "associate-cidr", "six", "--pool", "p", code=2).stderr
+    assert "name a CIDR, or use --provided-ipv6" in cloud("vpc", "associate-cidr", "six", code=2).stderr
+    more = as_json(cloud, *acme, "vpc", "associate-cidr", "six", "--provided-ipv6")["ipv6_cidrs"][1]
+    assert "is in address pool p" in cloud("vpc", "create", "b", "--cidr", "10.0.0.0/16", "--ipv6-cidr", more, code=1).stderr
+    cloud(*acme, "vpc", "disassociate-cidr", "six", more)
+    assert as_json(cloud, *acme, "vpc", "show", "six")["ipv6_cidrs"] == [cidr]
+    assert cloud("address", "audit").stdout == "every public address is held once, and by whom it says\n"
