@@ -10,7 +10,7 @@ import time
 from http.client import HTTPConnection
 from typing import Final
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 5.0
 
 
 def get(host: str, path: str) -> str:

@@ -150,10 +150,12 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
 
 def _drained(inventory: Inventory) -> Iterator[str]:
     """Yield the edges that are drained, and the hypervisors that have left each."""
+    known = sorted((name, state.host.role) for name, state in inventory.hosts.items() if name in inventory.agents)
+    hypervisors = [name for name, role in known if role is Role.HYPERVISOR]
     for name, state in sorted(inventory.hosts.items()):
         if state.drained:
-            left = sorted(host for host, status in inventory.agents.items() if state.host.underlay in status.silent)
-            by = f"left by {', '.join(left)}" if left else "and no host has left it"
+            left = [host for host in hypervisors if state.host.underlay in inventory.agents[host].silent]
+            by = f"left by {', '.join(left)}" if left else "and no hypervisor has left it"
             yield f"edge {name} is drained, {by}; `netorch host undrain {name}` ends that"
 
 

@@ -53,7 +53,7 @@ def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
     with closing(SqliteStore(tmp_path / "db")) as store:
         store.txn([], [Put(keys.host_live("e22"), b"{}")])
     assert cloud("host", "drain", "e21").stdout == "e21: is drained\n"
-    assert "note: edge e21 is drained, and no host has left it" in cloud("status", code=2).stdout
+    assert "note: edge e21 is drained, and no hypervisor has left it" in cloud("status", code=2).stdout
     assert cloud("host", "undrain", "e21", "e22").stdout == "e21: is not drained\ne22: is not drained\n"
     assert "drained" not in cloud("status", code=2).stdout
 

@@ -91,7 +91,7 @@ def test_an_edge_that_is_drained_is_no_problem_of_those_who_have_left_it(store: 
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
     store.txn([], [Put(keys.host_drained("hv2"), b"hv2")])
     assert read_health(store, 0.0).notes == (
-        "edge hv2 is drained, and no host has left it; `netorch host undrain hv2` ends that",
+        "edge hv2 is drained, and no hypervisor has left it; `netorch host undrain hv2` ends that",
     )
     underlay = read_health(store, 0.0).hosts[1].underlay
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=(underlay,)))
