@@ -85,23 +85,33 @@ def somebody(store: Store, inventory: Inventory, text: str) -> str:
 
 
 def public_end(inventory: Inventory, caller: Caller, address: str) -> End | None:
-    """Return the interface for which a public address stands.
+    """Return the interface for which a public address stands, or that has it: an IPv6 address of a range out of a pool.
 
     Raises:
       NetorchError: it is of a VPC that the caller does not see.
     """
     for records in inventory.vpcs.values():
-        found = next((mapping for mapping in records.each(PublicMapping) if mapping.address == address), None)
-        if found is None:
+        eni_id = _interface_with(records, address)
+        if not eni_id:
             continue
         vpc = records.vpc.record
         if not caller.sees(vpc.owner):
             raise NetorchError(
                 f"trace: {address} stands for another owner's address; only who sees both VPCs can follow packets there"
             )
-        eni = records.one(NetworkInterface, found.eni)
+        eni = records.one(NetworkInterface, eni_id)
         return End(records, eni) if eni is not None else None
     return None
+
+
+def _interface_with(records: VpcRecords, address: str) -> str:
+    """Return the id of the interface of a VPC that a public address leads to, if one does."""
+    if version_of(address) == 4:
+        return next((mapping.eni for mapping in records.each(PublicMapping) if mapping.address == address), "")
+    ranges = map(parse_prefix, records.vpc.record.ipv6_pools)
+    if not any(prefix.holds(*parse_ip(address)) for prefix in ranges):
+        return ""
+    return next((eni.id for eni in records.each(NetworkInterface) if eni.ipv6_address == address), "")
 
 
 def public_of(end: End) -> str:

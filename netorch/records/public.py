@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netorch.errors import UnreadableRecord
-from netorch.model.addr import first_overlaps, parse_ip, parse_prefix
+from netorch.model import rules
+from netorch.model.addr import first_overlaps, parse_ip, parse_prefix, version_of
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
@@ -45,9 +46,11 @@ def wrong_addresses(inventory: Inventory) -> Iterator[UnreadableRecord]:
 
 
 def vni_of_address(store: Store, address: str) -> int:
-    """Return the VNI of the VPC in which a public address stands for something, as far as its holder says; 0: in none."""
+    """Return the VNI of the VPC that a public address is used in, as far as its holder says; 0: in none."""
+    if version_of(address) == 6:  # held with its range, by the first address
+        address = str(parse_prefix(f"{address}/{rules.IPV6_VPC_LENGTH}", strict=False)).partition("/")[0]
     holder = holder_of(store.get(keys.public_address(address)))
-    if is_id(holder, "eipassoc"):
+    if is_id(holder, "eipassoc") or is_id(holder, "vpc"):
         return vni_of(holder)
     owners = [kv.key.split("/")[3] for kv in store.list(keys.named("eipalloc", holder)).kvs] if is_id(holder, "eipalloc") else []
     found = (get(store, keys.owned("eip", owner, holder), ElasticIp) for owner in owners)

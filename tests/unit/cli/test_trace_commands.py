@@ -216,7 +216,8 @@ def edges(run: Run, cloud: Path) -> Run:
     """Add a pair of edges, with a pool of public addresses."""
     assert cloud
     for number in (21, 22):
-        words = ("--role", "edge", "--pair", "west", "--uplink", f"eth2,198.18.0.{number}/24,198.18.0.254")
+        uplink = f"eth2,198.18.0.{number}/24,198.18.0.254,2001:db8:1::{number}/64,2001:db8:1::fe"
+        words = ("--role", "edge", "--pair", "west", "--uplink", uplink)
         run("host", "create", f"e{number}", "--underlay", f"192.0.2.{number}", *words)
     run("address", "pool", "create", "p", "--pair", "west", "--cidr", "198.51.100.0/28")
     return run
@@ -308,3 +309,20 @@ def test_a_file_that_opens_something_to_the_internet_is_told(edges: Run, tmp_pat
     assert "+ acme/acme  internet -> web-1: tcp 444" in out
     assert "- acme/acme  internet -> web-1: tcp 443" in out
     assert "web-1 -> internet" not in out
+
+
+def test_ipv6_addresses_of_a_pool_are_traced_to_the_internet_and_from_there(edges: Run) -> None:
+    edges("address", "pool", "add", "p", "2001:db8:100::/40")
+    made = json.loads(edges("vpc", "create", "six", "--cidr", "10.0.0.0/16", "--provided-ipv6", "-o", "json").stdout)
+    (cidr,) = made["ipv6_cidrs"]
+    edges("subnet", "create", "app", "--vpc", "six", "--cidr", "10.0.0.0/24", "--ipv6-cidr", cidr.replace("/56", "/64"))
+    edges("instance", "run", "i6", "--subnet", "six/app", "--host", "hv1", "--no-wait")
+    edges("igw", "create", "six", "--vpc", "six")
+    said = json.loads(edges("trace", "i6", "2001:db8:99::10", "-o", "json", code=2).stdout)
+    assert said["code"] == "NO_ROUTE_TO_DESTINATION"
+    edges("route-table", "route", "add", "six/main", "::/0", "via", "igw")
+    edges("trace", "i6", "2001:db8:99::10")
+    (eni,) = json.loads(edges("eni", "list", "--vpc", "six", "-o", "json").stdout)
+    assert "ENI_SG_RULES_MISMATCH" in edges("trace", "2001:db8:99::10", eni["ipv6_address"], code=2).stdout
+    edges("sg", "rule", "add", "six/default", "ingress", "all", "--source", "::/0")
+    edges("trace", "2001:db8:99::10", eni["ipv6_address"])
