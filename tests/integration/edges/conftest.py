@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rig.outskirts import Outskirts
+from netorch.drivers.bird import password
+from tests.integration.edges.speaking import Speaking
+from tests.rig.hosts import end_bird
+from tests.rig.outskirts import EDGES, Outskirts
 
 CLOUD = """
 vpcs:
@@ -43,3 +46,25 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
         yield found
     finally:
         found.close()
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
+    password.FILE.unlink(missing_ok=True)
+    outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
+    found = None
+    try:
+        found = Speaking(outskirts, tmp_path_factory.mktemp("border"))
+        outskirts.world.start_agents()
+        outskirts.world.apply(CLOUD)
+        outskirts.seat("a")
+        outskirts.associate("a/one", PUBLIC["a/one"])
+        outskirts.world.settle()
+        yield found
+    finally:
+        if found is not None:
+            found.border.stop()
+        outskirts.close()
+        for edge in EDGES:
+            end_bird(edge)
+        password.FILE.unlink(missing_ok=True)

@@ -6,19 +6,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from netorch.control.views.health import read_health
 from netorch.diagnose.drift import find_drift
 from netorch.drivers.bird import password
 from netorch.drivers.bird.control import Control
 from netorch.drivers.bird.driver import RUN
-from netorch.model.eni import Host, Role
 from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.codec import encode
@@ -27,72 +23,14 @@ from netorch.state.bgp import Announcement
 from netorch.state.op import Create
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete
-from tests.integration.edges.border import ASN, Border
-from tests.integration.edges.conftest import CLOUD, PUBLIC
-from tests.rig.hosts import end_bird
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, POOL6, SERVER, UPLINKS, Outskirts, within
+from tests.integration.edges.conftest import PUBLIC
+from tests.integration.edges.speaking import ADDRESSES, Speaking
+from tests.rig.outskirts import EDGES, INTERNET, POOL, POOL6, SERVER, within
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
 
-AS_OF_EDGES = 64601
-ADDRESSES = {edge: UPLINKS[edge].address.partition("/")[0] for edge in EDGES}
-BOTH = set(ADDRESSES.values())
 SECRET = "a secret of the border's"
-
-
-class Speaking:
-    """The outskirts, whose border router learns from the edges where the pool is."""
-
-    def __init__(self, outskirts: Outskirts, directory: Path) -> None:
-        self.outskirts = outskirts
-        self.world = outskirts.world
-        for edge in EDGES:
-            self._let_speak(edge)
-        with outskirts.rtnl(BORDER) as ipr:
-            for pool in (POOL, POOL6):
-                ipr.route("del", dst=pool)
-        self.border = Border(BORDER, directory, {edge: (ADDRESSES[edge], AS_OF_EDGES) for edge in EDGES})
-
-    def _let_speak(self, name: str) -> None:
-        uplink = msgspec.structs.replace(UPLINKS[name], asn=AS_OF_EDGES, gateway_asn=ASN)
-        record = Host(name=name, underlay=self.world.hosts[name].vtep, role=Role.EDGE, pair="west", uplink=uplink)
-        self.outskirts.put(keys.host_spec(name), encode(record))
-
-    def wait_for_both(self) -> None:
-        """Wait until the border sends to both edges."""
-        wait_for(lambda: self.border.next_hops(POOL) == BOTH, "both edges to be used", 60.0)
-
-    def states(self) -> dict[str, list[str]]:
-        """Return the states of the sessions that `netorch status` shows."""
-        hosts = read_health(self.world.store, time.time()).hosts
-        return {host.name: [session.state for session in host.border] for host in hosts if host.border}
-
-    def problems(self, edge: str) -> list[str]:
-        """Return what `netorch status` says is wrong with an edge's session."""
-        return [text for text in read_health(self.world.store, time.time()).problems if f"host {edge}: its BGP" in text]
-
-
-@pytest.fixture(scope="module")
-def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaking]:
-    password.FILE.unlink(missing_ok=True)
-    outskirts = Outskirts(tmp_path_factory.mktemp("outskirts"))
-    found = None
-    try:
-        found = Speaking(outskirts, tmp_path_factory.mktemp("border"))
-        outskirts.world.start_agents()
-        outskirts.world.apply(CLOUD)
-        outskirts.seat("a")
-        outskirts.associate("a/one", PUBLIC["a/one"])
-        outskirts.world.settle()
-        yield found
-    finally:
-        if found is not None:
-            found.border.stop()
-        outskirts.close()
-        for edge in EDGES:
-            end_bird(edge)
-        password.FILE.unlink(missing_ok=True)
 
 
 @pytest.fixture(autouse=True)

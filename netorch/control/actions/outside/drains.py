@@ -33,7 +33,7 @@ def drain_host(store: Store, caller: Caller, name: str) -> None:
         if not pair:
             fix = "move or terminate a hypervisor's instances instead"
             raise invalid(where, f"is a {state.host.role.value} without a pair: no other host could take over", fix)
-        others = [read_loaded(store, other) for other in edges_of(store, pair)[pair] if other != name]
+        others = [read_loaded(store, other) for other in edges_of(store, pair).get(pair, ()) if other != name]
         writes = Writes()
         for other in others:
             found = store.get(keys.agent_status(other.host.name))

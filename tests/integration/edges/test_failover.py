@@ -1,0 +1,157 @@
+"""An edge loses its power under a download, and one is drained under datagrams.
+
+The cables keep their carriers: nobody is told, and hypervisors and the border router have to find out by themselves.
+NETORCH_KILLS edges are killed, ten by default; the longest pauses of the download are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+
+from netorch.control.actions.outside.drains import drain_host, undrain_host
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.state.l2 import Fdb
+from netorch.state.names import vxlan_name
+from tests.integration.edges.conftest import PUBLIC
+from tests.integration.edges.speaking import ADDRESSES, BOTH, Speaking
+from tests.rig.datagrams import heard, talking, udp_socket, wait_until_sent
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, POOL, SERVER, connected, listening
+from tests.rig.seats import gateway_of
+from tests.rig.world import wait_for
+
+pytestmark = pytest.mark.root
+
+KILLS = int(os.environ.get("NETORCH_KILLS", "10"))
+INSTANCE = "a/one"
+OTHER = {"e1": "e2", "e2": "e1"}
+
+
+def sends_to(speaking: Speaking) -> str:
+    """Return the edge that the instance's host sends to."""
+    world = speaking.world
+    vni = world.vpc("a").vni
+    key = Fdb(ifname=vxlan_name(vni), lladdr=gateway_mac(gateway_of(vni)), dst="").key
+    found = world.reader("hv1").dump(frozenset({Fdb.kind})).get(key)
+    vteps = {world.hosts[edge].vtep: edge for edge in EDGES}
+    return vteps.get(found.dst, "") if isinstance(found, Fdb) else ""
+
+
+@contextmanager
+def dead(edge: str) -> Iterator[None]:
+    """Let nothing come from an edge, nor get there; its cables stay up."""
+    rules = f"""table ip dead {{
+        chain from_it {{ type filter hook prerouting priority -500; iifname "to-{edge}" drop; }}
+        chain to_it {{ type filter hook postrouting priority 500; oifname "to-{edge}" drop; }}
+    }}"""
+    places = ("spine", BORDER)
+    for place in places:
+        subprocess.run(["ip", "netns", "exec", place, "nft", "-f", "-"], input=rules, text=True, check=True)
+    try:
+        yield
+    finally:
+        for place in places:
+            subprocess.run(["ip", "netns", "exec", place, "nft", "delete", "table", "ip", "dead"], check=True)
+
+
+class Download:
+    """A connection by which an instance is sent a kilobyte every 10 ms; when each piece arrived."""
+
+    def __init__(self, speaking: Speaking) -> None:
+        self._server = listening(INTERNET, 80)
+        self._client = connected(speaking.outskirts.place(INSTANCE), (SERVER, 80))
+        self._sender, _ = self._server.accept()
+        for end in (self._client, self._sender):
+            end.settimeout(30.0)
+        self.arrivals = [time.monotonic()]
+        self._ending = False
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._ending:
+            self._sender.sendall(bytes(1000))
+            time.sleep(0.01)
+
+    def _receive(self) -> None:
+        while self._client.recv(65536):
+            self.arrivals.append(time.monotonic())
+
+    def goes_on(self) -> None:
+        """Wait until more arrives in the same connection."""
+        count = len(self.arrivals)
+        wait_for(lambda: len(self.arrivals) > count + 50, "the download to go on", 30.0)
+
+    def longest_pause(self, since: int) -> float:
+        """Return the longest time without a byte since an arrival, in seconds."""
+        return max(later - earlier for earlier, later in pairwise(self.arrivals[since:]))
+
+    def close(self) -> None:
+        """End it."""
+        self._ending = True
+        sending, receiving = self._threads
+        sending.join()
+        self._sender.shutdown(socket.SHUT_WR)
+        receiving.join()
+        for end in (self._client, self._sender, self._server):
+            end.close()
+
+
+def at_rest(speaking: Speaking) -> None:
+    """Wait until both edges are used again."""
+    speaking.wait_for_both()
+    wait_for(lambda: not speaking.world.agent("hv1").records.seats.silent, "no edge to be silent", 30.0)
+
+
+def is_left(speaking: Speaking, edge: str) -> None:
+    """Wait until the instance's host and the border router send to the other edge only."""
+    other = OTHER[edge]
+    wait_for(lambda: sends_to(speaking) == other, f"hv1 to send to {other}")
+    wait_for(lambda: speaking.border.next_hops(POOL) == {ADDRESSES[other]}, f"the border to send to {other} only")
+
+
+def test_a_download_survives_each_death_of_an_edge(speaking: Speaking) -> None:
+    download = Download(speaking)
+    pauses = []
+    try:
+        for number in range(KILLS):
+            at_rest(speaking)
+            download.goes_on()
+            edge = EDGES[number % 2]
+            since = len(download.arrivals) - 1
+            with dead(edge):
+                is_left(speaking, edge)
+                download.goes_on()
+            pauses.append(download.longest_pause(since))
+    finally:
+        download.close()
+    print("pauses, s:", *(f"{pause:.2f}" for pause in sorted(pauses)))
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_an_edge_is_drained_and_taken_again_without_a_lost_packet(speaking: Speaking, edge: str) -> None:
+    at_rest(speaking)
+    world, place = speaking.world, speaking.outskirts.place(INSTANCE)
+    wait_for(lambda: all(state.live for state in world.inventory().hosts.values()), "all agents to live")
+    inside, outside = udp_socket(place, world.eni(INSTANCE).address), udp_socket(INTERNET, SERVER)
+    with inside, outside:
+        with talking(inside, SERVER) as out, talking(outside, PUBLIC[INSTANCE]) as coming:
+            drain_host(world.store, world.caller, edge)
+            is_left(speaking, edge)
+            wait_until_sent(out, 200)
+            undrain_host(world.store, world.caller, edge)
+            wait_for(lambda: speaking.border.next_hops(POOL) == BOTH, "the border to send to both", 30.0)
+            wait_for(lambda: not world.agent("hv1").records.seats.silent, "hv1 to take the edge again")
+            wait_until_sent(out, 200)
+            last = (out(), coming())
+        assert heard(outside, last[0] - 1) >= set(range(last[0]))
+        assert heard(inside, last[1] - 1) >= set(range(last[1]))
