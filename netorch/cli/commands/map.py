@@ -15,21 +15,35 @@ from netorch.cli.output import Columns, cell, output_option, show_record
 from netorch.cli.stdout import reader_left
 
 if TYPE_CHECKING:
-    from netorch.model.mapping import Mapping
+    from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
     from netorch.store.base import Event
 
-COLUMNS = Columns(("vpc", "address", "host", "vtep", "generation", "move"), ("vni", "mac", "eni"))
+COLUMNS = Columns(("vpc", "address", "private_address", "host", "vtep", "generation", "move"), ("vni", "mac", "eni"))
 
 
 @click.group()
 def command() -> None:
-    """The mapping service: (VNI, address) -> host. A generation is the store revision of the last change."""
+    """The mapping service: (VNI, address) -> host. A generation is the store revision of the last change.
+
+    Two more kinds make the outside: (VNI, gateway) -> edges, and (VNI, public address) -> private address.
+    """
 
 
 def row(vpc: str, mapping: Mapping, generation: int) -> dict[str, Any]:
     """Return a mapping as it is shown."""
     move = f"{mapping.move.direction.value} {mapping.move.host}" if mapping.move is not None else ""
-    return {"vpc": vpc, **msgspec.structs.asdict(mapping), "generation": generation, "move": move}
+    return {"vpc": vpc, **msgspec.structs.asdict(mapping), "private_address": "", "generation": generation, "move": move}
+
+
+def outside_rows(vpc: str, mapping: GatewayMapping | PublicMapping, generation: int) -> list[dict[str, Any]]:
+    """Return the mapping of a gateway as it is shown, with a row for each edge that carries it, or that of a public address."""
+    from netorch.model.mapping import PublicMapping
+
+    blank = dict.fromkeys(("address", "private_address", "host", "vtep", "mac", "eni", "move"), "")
+    known = {**blank, "vpc": vpc, "vni": mapping.vni, "groups": (), "generation": generation}
+    if isinstance(mapping, PublicMapping):
+        return [{**known, "address": mapping.address, "private_address": mapping.private_address, "eni": mapping.eni}]
+    return [{**known, "address": mapping.gateway, "host": seat.host, "vtep": seat.vtep} for seat in mapping.seats]
 
 
 @command.command()
@@ -47,16 +61,19 @@ def lookup(session: Session, vpc: str, address: str, output: str) -> None:
 
 
 def _rows(session: Session, vpc: str | None, _output: str) -> list[dict[str, Any]]:
-    from netorch.control.views.mappings import list_mappings
+    from netorch.control.views.mappings import list_mappings, list_outside
 
-    return [
-        row(f"{found.owner}/{found.name}", stored.record, stored.mod_revision)
-        for found in session.vpcs(vpc)
-        for stored in list_mappings(session.store, session.caller, found.id)
-    ]
+    rows = []
+    for found in session.vpcs(vpc):
+        path = f"{found.owner}/{found.name}"
+        listed = list_mappings(session.store, session.caller, found.id)
+        rows += [row(path, stored.record, stored.mod_revision) for stored in listed]
+        for outside in list_outside(session.store, session.caller, found.id):
+            rows += outside_rows(path, outside.record, outside.mod_revision)
+    return rows
 
 
-add_list(command, "List mappings.", COLUMNS, _rows, {"host": ()}, tagged=False)
+add_list(command, "List mappings; of a gateway, each edge that carries it.", COLUMNS, _rows, {"host": ()}, tagged=False)
 
 
 @command.command()
@@ -86,23 +103,32 @@ def _is_seen(session: Session, event: Event) -> bool:
 
 def _print(event: Event, output: str) -> None:
     from netorch.errors import UnreadableRecord
-    from netorch.model.mapping import Mapping
     from netorch.records.codec import decode
     from netorch.records.kinds import mapped
     from netorch.store.base import KeyValue
 
-    _, digits, address = event.key.split("/", 2)
-    if mapped(address) is not Mapping:  # gateways, and what public addresses stand for, are listed elsewhere
-        return
+    _, digits, name = event.key.split("/", 2)
     try:
-        found = decode(KeyValue(event.key, event.value, 0, 0), Mapping) if event.value is not None else None
+        found = decode(KeyValue(event.key, event.value, 0, 0), mapped(name)) if event.value is not None else None
     except UnreadableRecord as error:
         warn(str(error))
         return
-    fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": address, "host": found and found.host}
-    if found is not None and found.move is not None:
-        fact["move"] = f"{found.move.direction.value} {found.move.host}"
+    fact = {"generation": event.mod_revision, "vni": int(digits, 16), "address": name.rpartition("/")[2], **_facts(found)}
     if output == "json":
         click.echo(msgspec.json.encode(fact).decode())
     else:
-        click.echo("  ".join(f"{name}={cell(value)}" for name, value in fact.items()))
+        click.echo("  ".join(f"{field}={cell(value)}" for field, value in fact.items()))
+
+
+def _facts(found: Mapping | GatewayMapping | PublicMapping | None) -> dict[str, Any]:
+    """Return what a mapping of any kind says; no host: there is none any more."""
+    from netorch.model.mapping import GatewayMapping, PublicMapping
+
+    if found is None:
+        return {"host": None}
+    if isinstance(found, GatewayMapping):
+        return {"edges": [seat.host for seat in found.seats]}
+    if isinstance(found, PublicMapping):
+        return {"private_address": found.private_address}
+    move = {"move": f"{found.move.direction.value} {found.move.host}"} if found.move is not None else {}
+    return {"host": found.host, **move}

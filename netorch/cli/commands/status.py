@@ -9,10 +9,12 @@ import click
 
 from netorch.cli.called import as_called
 from netorch.cli.context import Session, pass_session
-from netorch.cli.output import output_option, print_table, show_value
+from netorch.cli.output import cell, output_option, print_table, show_value
 from netorch.model.drop_reason import SUPPRESSED, text_of
 
 COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objects", "writes", "repaired", "dropped")
+
+EDGE_COLUMNS = ("edge", "pair", "gateways", "state", "left by", "uplink", "border")
 
 
 @click.command()
@@ -20,7 +22,9 @@ COLUMNS = ("host", "underlay", "agent", "vpcs", "interfaces", "mappings", "objec
 @pass_session
 @click.pass_context
 def command(context: click.Context, session: Session, output: str) -> None:
-    """Show hosts, agents, dropped packets with their reasons, and problems.
+    """Show hosts, agents, edges, dropped packets with their reasons, and problems.
+
+    An edge is left by the hosts that hear nothing of it, or that it is not ready: they send to the other edge of its pair.
 
     Objects, writes, repairs and drops are as the agents last published them, up to some seconds ago.
 
@@ -34,14 +38,11 @@ def command(context: click.Context, session: Session, output: str) -> None:
         show_value(health, output)
         context.exit(2 if health.problems else 0)
     print_table(COLUMNS, [[str(value) for value in _row(host).values()] for host in health.hosts])
+    _show_edges(health)
     _show_drops(health)
     for host in health.hosts:
-        if host.readiness == "ready":  # of others a problem says why
-            click.echo(f"host {host.name}: is ready to carry packets")
         if host.table_percent:
             click.echo(f"host {host.name}: its connection table is {host.table_percent} % full")
-        for border in host.border:
-            click.echo(f"host {host.name}: BGP with {border.router} (AS {border.asn}): {border.state}")
     counted = (("VPC", health.vpcs), ("instance", health.instances), ("mapping", health.mappings))
     counts = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counted)
     click.echo(f"store: revision {health.revision}, {counts}")
@@ -52,6 +53,21 @@ def command(context: click.Context, session: Session, output: str) -> None:
     if not health.problems:
         click.echo(click.style("all is well", fg="green"))
     context.exit(2 if health.problems else 0)
+
+
+def _show_edges(health: Any) -> None:  # noqa: ANN401 - Health, imported late
+    """Print the edges of each pair, if there are any."""
+    edges = [host for host in health.hosts if host.edge is not None]
+    if edges:
+        click.echo()
+        print_table(EDGE_COLUMNS, [_edge_row(host) for host in sorted(edges, key=lambda host: (host.edge.pair, host.name))])
+
+
+def _edge_row(host: Any) -> tuple[str, ...]:  # noqa: ANN401 - HostHealth, imported late
+    said = host.readiness.partition(":")[0]  # why it is not ready is a problem, below
+    border = ", ".join(f"{session.router} (AS {session.asn}) {session.state}" for session in host.border)
+    edge = host.edge
+    return (host.name, edge.pair or "-", str(edge.gateways), said, cell(edge.left_by), edge.uplink or "-", border or "-")
 
 
 def _show_drops(health: Any) -> None:  # noqa: ANN401 - Health, imported late

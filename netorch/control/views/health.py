@@ -8,8 +8,9 @@ import msgspec
 
 from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
-from netorch.model.eni import EniState, Instance, Role
+from netorch.model.eni import EniState, Host, Instance, Role
 from netorch.model.ids import vni_of
+from netorch.model.outside.uplink import uplink_text
 from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
 from netorch.records.hosts import HostState, readiness
 from netorch.records.inventory import Inventory, read_inventory
@@ -18,6 +19,15 @@ from netorch.state.owner import overlay_netns
 from netorch.store.base import Store
 
 ALARM_S = 300.0  # how long a packet that no host may have sent is a problem
+
+
+class EdgeHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """What is of interest of an edge besides."""
+
+    pair: str
+    uplink: str  # as people write it; nothing: it has none, and carries nothing
+    gateways: int  # that it is to carry
+    left_by: tuple[str, ...]  # the hosts that hear nothing of it, or that it is not ready, and send to the other edge
 
 
 class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +48,7 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
     table_percent: int  # how full its connection table is, where it is more than half; else 0
     border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses
+    edge: EdgeHealth | None = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +99,25 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
         dropped=status.counters,
         table_percent=status.table_percent,
         border=status.border,
+        edge=_edge_health(inventory, state) if state.host.role is Role.EDGE else None,
     )
+
+
+def _edge_health(inventory: Inventory, state: HostState) -> EdgeHealth:
+    host = state.host
+    return EdgeHealth(
+        pair=host.pair,
+        uplink=uplink_text(host.uplink) if host.uplink is not None else "",
+        gateways=state.placements,
+        left_by=_left_by(inventory, host),
+    )
+
+
+def _left_by(inventory: Inventory, edge: Host) -> tuple[str, ...]:
+    """Return the hypervisors that do not send to an edge, as their agents have said."""
+    hypervisors = sorted(name for name, state in inventory.hosts.items() if state.host.role is Role.HYPERVISOR)
+    known = [(name, inventory.agents[name]) for name in hypervisors if name in inventory.agents]
+    return tuple(name for name, status in known if edge.underlay in status.silent)
 
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
@@ -150,11 +179,9 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
 
 def _drained(inventory: Inventory) -> Iterator[str]:
     """Yield the edges that are drained, and the hypervisors that have left each."""
-    known = sorted((name, state.host.role) for name, state in inventory.hosts.items() if name in inventory.agents)
-    hypervisors = [name for name, role in known if role is Role.HYPERVISOR]
     for name, state in sorted(inventory.hosts.items()):
         if state.drained:
-            left = [host for host in hypervisors if state.host.underlay in inventory.agents[host].silent]
+            left = _left_by(inventory, state.host)
             by = f"left by {', '.join(left)}" if left else "and no hypervisor has left it"
             yield f"edge {name} is drained, {by}; `netorch host undrain {name}` ends that"
 

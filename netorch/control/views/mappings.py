@@ -1,11 +1,11 @@
-"""The mapping service as people ask it: where does this address of this VPC live?"""
+"""The mapping service as people ask it: where does this address of this VPC live, and which edges carry its gateways?"""
 
 from __future__ import annotations
 
 from netorch.control.base import checks
 from netorch.errors import ApiError
 from netorch.model.addr import packed, version_of
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -38,6 +38,20 @@ def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -
         text = f"VPC {vpc}: {canonical} is not mapped; `netorch map list` shows what is"
         raise ApiError("InvalidAddress.NotFound", text)
     return found
+
+
+def list_outside(store: Store, caller: Caller, vpc: int | str) -> list[Stored[GatewayMapping | PublicMapping]]:
+    """Return a VPC's mappings of gateways, then of public addresses. Raises ApiError: InvalidVpcID.NotFound."""
+    vni = vpc_of(store, caller, vpc).vni
+    gateways: dict[str, Stored[GatewayMapping | PublicMapping]] = {}
+    publics: dict[str, Stored[GatewayMapping | PublicMapping]] = {}
+    for kv in store.list(keys.map_prefix(vni)).kvs:
+        kind = mapped(kv.key.removeprefix(keys.map_prefix(vni)))
+        if kind is GatewayMapping:
+            gateways[kv.key] = stored(kv, GatewayMapping)
+        elif kind is PublicMapping:
+            publics[kv.key] = stored(kv, PublicMapping)
+    return [*gateways.values(), *publics.values()]
 
 
 def list_mappings(store: Store, caller: Caller, vpc: int | str) -> list[Stored[Mapping]]:

@@ -222,3 +222,31 @@ def test_a_vpc_gets_an_ipv6_range_of_a_pool_and_leads_it_to_the_internet(cloud: 
     cloud(*acme, "vpc", "disassociate-cidr", "six", more)
     assert as_json(cloud, *acme, "vpc", "show", "six")["ipv6_cidrs"] == [cidr]
     assert cloud("address", "audit").stdout == "every public address is held once, and by whom it says\n"
+
+
+def test_mappings_of_all_three_kinds_are_listed(cloud: Run) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    made = as_json(cloud, "--owner", "acme", "address", "allocate", "--name", "web")
+    cloud("--owner", "acme", "address", "associate", "web", "--instance", "web-1")
+    rows = as_json(cloud, "map", "list", "--vpc", "acme")
+    found = [(row["address"].partition("-")[0], row["private_address"], row["host"], row["vtep"]) for row in rows]
+    assert ("igw", "", "e21", "192.0.2.21") in found
+    assert ("igw", "", "e22", "192.0.2.22") in found
+    assert (made["address"], "10.44.12.4", "", "") in found
+    assert [row["address"].partition("-")[0] for row in as_json(cloud, "map", "list", "--filter", "host=e21")] == ["igw"]
+
+
+def test_status_has_a_line_for_each_edge(cloud: Run) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
+    lines = cloud("status", code=2).stdout.splitlines()
+    assert [line.split() for line in lines if line.startswith("e2") and "eth2" in line] == [
+        [f"e{n}", "west", "1", "not", "known", "-", UPLINK.format(n), "-"] for n in (21, 22)
+    ]
+    said = {host["name"]: host["edge"] for host in as_json_of(cloud, "status")["hosts"]}
+    assert said["e21"] == {"pair": "west", "uplink": UPLINK.format(21), "gateways": 1, "left_by": []}
+    assert said["hv1"] is None
+
+
+def as_json_of(run: Run, *words: str) -> Any:  # noqa: ANN401 - JSON
+    """Return what a command says that finds something wrong."""
+    return json.loads(run(*words, "-o", "json", code=2).stdout)
