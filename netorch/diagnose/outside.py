@@ -6,9 +6,11 @@ from typing import Final
 
 from msgspec import structs
 
+from netorch.diagnose.desired import silent_edges
 from netorch.diagnose.ends import End, public_of
 from netorch.diagnose.sites import edges_of
 from netorch.model.eni import Instance
+from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.target import TargetKind
@@ -51,6 +53,17 @@ def no_gateway(store: Store, end: End) -> Explanation:
     vpc = end.records.vpc.record
     sentence = f"VPC {vpc.name}: {Code.NO_INTERNET_GATEWAY.text}"
     return Explanation(code=Code.NO_INTERNET_GATEWAY, sentence=sentence, fix=_to_gateway(end, 4) if is_offered(store) else _ASK)
+
+
+def no_edge_answers(store: Store, end: End) -> Explanation | None:
+    """Return what to say where an interface's host hears none of the edges that carry its VPC's gateways, else None."""
+    mapping = end.records.mappings.get(end.eni.address)
+    vteps = {seat.vtep for gateway in end.records.each(GatewayMapping) for seat in gateway.seats}
+    if mapping is None or not vteps or not vteps <= silent_edges(mapping.record.host, store):
+        return None
+    sentence = f"on host {mapping.record.host}: {Code.NO_EDGE_ANSWERS.text} ({', '.join(edges_of(end.records))})"
+    fix = "see whether the edges are ready, and what is between: netorch status"
+    return Explanation(code=Code.NO_EDGE_ANSWERS, sentence=sentence, fix=fix)
 
 
 def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanation:

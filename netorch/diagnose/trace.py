@@ -20,7 +20,7 @@ from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.course import Course, from_interface, from_internet, holder
 from netorch.diagnose.ends import is_outside
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
-from netorch.diagnose.outside import is_offered, refined
+from netorch.diagnose.outside import is_offered, no_edge_answers, refined
 from netorch.diagnose.policy_indexes import names_of, policy_index_of
 from netorch.errors import KernelError, NetorchError, TraceError
 from netorch.model.addr import version_of
@@ -151,16 +151,17 @@ def _live(course: Course, start: Start, way: Walk, host_models: dict[str, HostMo
 def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Course, ways: Ways, live: Live) -> Explanation:
     """Return why the packet, or the answer to it, does not arrive, or that they do."""
     names, records = _names(list(course.on_way)), course.on_way[0]
-    found = decisive(ways.model, ways.kernel)
+    found, end = decisive(ways.model, ways.kernel), course.near or course.far
     said = explain_round_trip(index, records.vpc.record, found, names, across=course.across)
     if course.anybody:  # whoever it is: a rule for one address would be of no use
         said = msgspec.structs.replace(said, fix=said.fix.replace(f"{course.anybody}/32", "0.0.0.0/0"))
     if said.code is not None:
         died = found.there if not found.there.arrived else found.back
-        end = course.near or course.far
         if not course.outside or died is None or end is None or not is_offered(store):
             return said
         return refined(store, said, died, end)
+    if course.outside and not live.arrived and end is not None and (lost := no_edge_answers(store, end)) is not None:
+        return lost
     if live.arrived is not False:
         return said
     kept = not_forwarded(list(course.on_way), index, ways.model.there, course.packet, names) if not live.drops else None

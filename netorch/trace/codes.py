@@ -56,6 +56,7 @@ class Code(Enum):
         "the address is of the range that networks share, which is not on the internet (RFC 6598)",
     )
     NO_INTERNET_GATEWAY = "NO_INTERNET_GATEWAY", "the VPC has no internet gateway, or no edge carries it"
+    NO_EDGE_ANSWERS = "NO_EDGE_ANSWERS", "no edge that carries the gateway answers the host's probes and is ready"
     NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
     NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet came to an edge, and is for no gateway there"
     BAD_STATE = "BAD_STATE", "the peering connection is not active"

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.store.base import Put
+from netorch.store.sqlite import SqliteStore
 from tests.unit.cli.conftest import Run
 
 CLOUD = """
@@ -326,3 +332,15 @@ def test_ipv6_addresses_of_a_pool_are_traced_to_the_internet_and_from_there(edge
     assert "ENI_SG_RULES_MISMATCH" in edges("trace", "2001:db8:99::10", eni["ipv6_address"], code=2).stdout
     edges("sg", "rule", "add", "six/default", "ingress", "all", "--source", "::/0")
     edges("trace", "2001:db8:99::10", eni["ipv6_address"])
+
+
+def test_a_host_that_hears_no_edge_reaches_no_internet(edges: Run, tmp_path: Path) -> None:
+    repaired(edges, "web-1", "internet", codes=OUT)
+    for silent, code in ((("192.0.2.21",), ""), (("192.0.2.21", "192.0.2.22"), "NO_EDGE_ANSWERS")):
+        status = AgentStatus(version="1", pid=1, started_at=0.0, silent=silent)
+        with closing(SqliteStore(tmp_path / "db")) as store:
+            store.txn([], [Put(keys.agent_status("hv1"), msgspec.json.encode(status))])
+        said = json.loads(edges("trace", "web-1", "internet", "-o", "json", code=2 if code else 0).stdout)
+        assert said["code"] == code
+        if not code:
+            assert {hop["host"] for hop in said["model"]["hops"]} == {"hv1", "e22"}
