@@ -13,6 +13,7 @@ from netorch.errors import CompileError
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.records import keys
+from netorch.records.codec import decode
 from netorch.state.base import KernelObject
 from netorch.state.l3 import Address
 from netorch.state.op import Delete
@@ -199,7 +200,7 @@ STRICT = OneOff(
 def retag(world: World, vpc: Vpc, **tags: str) -> None:
     found = world.store.get(keys.vpc(vpc.vni))
     assert found is not None
-    record = msgspec.json.decode(found.value, type=Vpc)
+    record = decode(found, Vpc)
     world.put(found.key, msgspec.json.encode(msgspec.structs.replace(record, tags=tags)))
 
 
