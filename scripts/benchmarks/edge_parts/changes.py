@@ -36,6 +36,11 @@ class Change(msgspec.Struct, kw_only=True):
     seconds: list[float] = msgspec.field(default_factory=list)
     operations: set[int] = msgspec.field(default_factory=set)
 
+    def note(self, seconds: float, operations: int) -> None:
+        """Note what one of them took."""
+        self.seconds.append(seconds)
+        self.operations.add(operations)
+
 
 class Measured(msgspec.Struct, kw_only=True):
     """What one number of VPCs took."""
@@ -52,7 +57,7 @@ class Measured(msgspec.Struct, kw_only=True):
 
 
 def measure(vpcs: int, directory: Path) -> Measured:
-    """Build an edge with so many VPCs, let more VPCs and addresses come to both edges, and let a hypervisor leave one."""
+    """Build an edge with so many VPCs, let more VPCs and addresses come, and let a hypervisor leave one."""
     directory.mkdir()
     path = directory / "netorch.db"
     store = open_store(str(path), create=True)
@@ -69,20 +74,19 @@ def measure(vpcs: int, directory: Path) -> Measured:
         first.end()
         again = _agent("e1", path, directory)
         again.end()
-        edges = [Edge(name, path, directory) for name in EDGES]
+        edge = Edge("e1", path, directory)
         more, associated, dissociated = Change(), Change(), Change()
         for vni in range(vnis.stop, vnis.stop + MORE):
             put(store, seated(store, vni))
-            _note(more, edges)
+            more.note(*edge.act())
         for turn in range(TURNS):
             number = turn * vpcs // TURNS
             key, record = association(store, FIRST_VNI + number, number)
             store.txn((), [Delete(key)])
-            _note(dissociated, edges)
+            dissociated.note(*edge.act())
             put(store, [(key, record)])
-            _note(associated, edges)
-        for edge in edges:
-            edge.agent.close()
+            associated.note(*edge.act())
+        edge.agent.close()
         switched = _switch(store, path, directory, vpcs)
     store.close()
     return Measured(
@@ -132,14 +136,6 @@ class Edge:
         applied = self._apply(now, may_delete)
         self._applied_at = time.perf_counter()
         return applied
-
-
-def _note(change: Change, edges: list[Edge]) -> None:
-    """Let all edges act on what was committed, and note what it took each."""
-    for edge in edges:
-        seconds, operations = edge.act()
-        change.seconds.append(seconds)
-        change.operations.add(operations)
 
 
 def _switch(store: Store, path: Path, directory: Path, vpcs: int) -> Switched:
