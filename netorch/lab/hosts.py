@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from netorch.drivers import netns
+from netorch.drivers.bird.driver import RUN as BIRD_RUN
 from netorch.errors import LabError, NetorchError
 from netorch.lab.kernel import SYSTEM_PATH
 from netorch.lab.topology import Node, Topology, env_name
@@ -314,6 +315,8 @@ def destroy(directory: Path) -> None:
     _kill_inside(names)
     for name in names:
         netns.remove(name)
+    for host in record.agents:
+        shutil.rmtree(BIRD_RUN / host, ignore_errors=True)
     shutil.rmtree(directory)
 
 
