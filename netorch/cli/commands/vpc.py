@@ -134,7 +134,10 @@ add_delete(command, "vpc", "VPC", "Delete an empty VPC.", _delete)
 @output_option
 @action
 def associate(session: Session, vpc: str, cidr: str, provided_ipv6: bool, pool: str, output: str) -> None:
-    """Add an address range to a VPC: a CIDR, or an IPv6 range of an address pool (--provided-ipv6)."""
+    """Add an address range to a VPC.
+
+    It is a CIDR, or an IPv6 range out of an address pool (--provided-ipv6).
+    """
     from netorch.control.actions.outside.ranges import Provided
     from netorch.control.actions.vpcs import associate_cidr
 
