@@ -128,19 +128,25 @@ def _cable(view: VpcView, gateway_id: str, near: str, far: str) -> Iterator[Kern
 def _filters(view: VpcView, gateway_id: str, near: str) -> Iterator[KernelObject]:
     """Yield what stands on the VPC's devices once: who comes to the gateway, and who never does."""
     vni, vxlan, mac = view.vni, view.vxlan, gateway_mac(gateway_id)
-    for ifname in (vxlan, near):
-        yield Clsact(vni=vni, ifname=ifname)
-    yield _filter(vni, vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
-    yield _filter(vni, vxlan, INGRESS, MEANT, Match(protocol=IP, dst_mac=mac), Redirect(near, EGRESS))
+    yield from redirected(view, mac, near)
     for prefix in _public_ranges(view):
         meant = Match(protocol=IPV6, dst_mac=mac, src=str(prefix))
         yield _filter(vni, vxlan, INGRESS, MEANT, meant, Redirect(near, EGRESS))
-    yield _filter(vni, vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
+    yield Clsact(vni=vni, ifname=near)
     for prefix in _inside(view):
         inside = Match(protocol=_PROTOCOLS[prefix.version], src=str(prefix))
         yield _filter(vni, near, INGRESS, INSIDE_SOURCE, inside, Drop())
     for hook in (INGRESS, EGRESS):
         yield _filter(vni, near, hook, REST, Match(), Drop())
+
+
+def redirected(view: VpcView, mac: str, ifname: str) -> Iterator[KernelObject]:
+    """Yield the filters by which verified IPv4 packets to a gateway's MAC, and no others to it, leave by a device."""
+    vni, vxlan = view.vni, view.vxlan
+    yield Clsact(vni=vni, ifname=vxlan)
+    yield _filter(vni, vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
+    yield _filter(vni, vxlan, INGRESS, MEANT, Match(protocol=IP, dst_mac=mac), Redirect(ifname, EGRESS))
+    yield _filter(vni, vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
 
 
 def _inside(view: VpcView) -> list[Prefix]:

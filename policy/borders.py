@@ -50,7 +50,7 @@ def _borders(view: VpcView) -> Iterator[KernelObject]:
     """Yield the chains of ports, and of the ACLs of their subnets. Raises CompileError."""
     for direction in Direction:
         for item in _apart(item for item in view.local if not _forwards(item, direction)):
-            acl = _acl_of(view, item.subnet)
+            acl = acl_of(view, item.subnet)
             yield from _acl_chain(acl, direction)
             yield _border(view, item, direction, _crossing(view, item.subnet, acl, direction))
 
@@ -59,7 +59,7 @@ def _forwarders(view: VpcView) -> Iterator[KernelObject]:
     """Yield the same for what ports without source/destination check send, with the ACLs of all subnets. Raises CompileError."""
     direction = Direction.EGRESS
     items = _apart(item for item in view.local if _forwards(item, direction))
-    acls = {subnet.id: _acl_of(view, subnet) for subnet in view.of(Subnet)} if items else {}
+    acls = {subnet.id: acl_of(view, subnet) for subnet in view.of(Subnet)} if items else {}
     for acl in {acl.id: acl for acl in acls.values()}.values():
         yield from _acl_chain(acl, Direction.INGRESS)
     for item in items:
@@ -112,7 +112,8 @@ def _acl_chain(acl: NetworkAcl, direction: Direction) -> Iterator[NftChain]:
         yield acl_chain(_acl_name(acl, direction), acl, direction)
 
 
-def _acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
+def acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
+    """Return the ACL of a subnet. Raises CompileError when it is not there."""
     for acl in view.of(NetworkAcl):
         if acl.id == subnet.acl or (not subnet.acl and acl.is_default):
             return acl

@@ -11,6 +11,8 @@ What a moving address means for each host (A old, B new; see netorch.model.mappi
 An edge that carries a gateway of the VPC speaks for the outside: for any address but those of the VPC's ranges and of its active
 peers', whatever is mapped there. 192.0.0.8, in whose name routers without an address send ICMP errors, is outside as well.
 
+The edges of a NAT gateway may send in the name of its private address, too.
+
 An active peer's host may send from the peer's addresses, with the VNI of the VPC that it sends to.
 """
 
@@ -33,9 +35,11 @@ from netorch.compiler.base import (
     VpcPart,
     VpcView,
 )
+from netorch.compiler.nat import Nat
 from netorch.model.addr import Prefix
 from netorch.model.eni import NetworkInterface, Role
 from netorch.model.mapping import GatewayMapping, Mapping, MoveDirection
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import ranges_of
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -79,6 +83,14 @@ def _speakers(view: VpcView) -> Iterator[KernelObject]:
         yield from (nftgen.speaker(vtep, view.vni, chain.name) for vtep in sorted(edges))
 
 
+def _translators(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the right of the edges that carry a NAT gateway to send in its name."""
+    for nat in view.of(Nat):
+        for seat in nat.gateway.seats:
+            if seat.host != view.host.host.name:
+                yield from _accept("senders", seat.vtep, view.vni, nat.address)
+
+
 def _inside(view: VpcView) -> list[Prefix]:
     """Return the ranges of the VPC and of its active peers, without those that another one holds."""
     found = {*ranges_of(view.vpc), *(prefix for peer in view.of(Peer) for prefix in peer.ranges)}
@@ -108,10 +120,11 @@ class Verify:
     """Yields the underlay's table, and of each mapping the right to send from its address."""
 
     name: Final = "verify"
-    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping})
+    reads: Final[frozenset[type]] = frozenset({Mapping, NetworkInterface, GatewayMapping, NatGateway})
     parts: Final[tuple[Part, ...]] = (
         HostPart(id="verify.host", compile=_table),
         VpcPart(id="verify.speakers", compile=_speakers, inputs=frozenset({HostView, Vpc, Peer, Middlebox, Gateway})),
+        VpcPart(id="verify.nat", compile=_translators, inputs=frozenset({HostView, Nat})),
         MappingPart(id="verify.mapping", compile=_rights, inputs=frozenset({HostView, LocalPeer})),
         # An edge takes nothing from peers: a VPC's gateways serve the VPC alone.
         PeerMappingPart(id="verify.peer", compile=_senders, inputs=frozenset({HostView}), role=Role.HYPERVISOR),

@@ -25,6 +25,7 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
+from netorch.compiler.nat import Nat
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.mapping import PublicMapping
@@ -49,6 +50,7 @@ def make_view(
     routes: Iterable[TableRoutes] = (),
     middleboxes: Iterable[Middlebox] = (),
     gateways: Iterable[Gateway] = (),
+    nats: Iterable[Nat] = (),
     public: Iterable[PublicMapping] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
@@ -70,6 +72,7 @@ def make_view(
             Identity: tuple(sorted(map(Identity, set(identities)))),
             Middlebox: tuple(middleboxes),
             Gateway: tuple(gateways),
+            Nat: tuple(nats),
             PublicMapping: tuple(public),
             **{
                 kind: tuple(found for found in linked if type(found) is kind)

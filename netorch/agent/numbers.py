@@ -13,7 +13,7 @@ from netorch.errors import CompileError
 from netorch.model.vpc import TABLE_NUMBER_LAST, Subnet
 from netorch.state.base import OVERLAY, KernelObject, Key, link_key
 from netorch.state.link import CableEnd, TapPort, VethPort
-from netorch.state.names import INLET_NUMBER_LAST, is_inlet, vni_of_ifname, vrf_name, vrf_number, vxlan_name
+from netorch.state.names import INLET_NUMBER_LAST, is_inlet, is_port, vni_of_ifname, vrf_name, vrf_number, vxlan_name
 from netorch.state.nft import VPC_TABLE, ZONES, NftElement
 
 ZONE_LAST: Final = 0xFFFF
@@ -93,12 +93,14 @@ class VrfNumbers:
 
     def learn(self, obj: KernelObject) -> None:
         """Note what the kernel holds, unless it contradicts what is known already."""
-        number = vrf_number(obj.vrf) if isinstance(obj, CableEnd | VethPort | TapPort) else 0
+        if not isinstance(obj, CableEnd | VethPort | TapPort):
+            return
+        number = vrf_number(obj.vrf)
         if not TABLE_NUMBER_LAST < number <= INLET_NUMBER_LAST:
             return
-        if isinstance(obj, VethPort | TapPort):
+        if is_port(obj.ifname):
             self._of_ports.setdefault(obj.vni, {})[obj.ifname] = number
-        elif isinstance(obj, CableEnd) and is_inlet(obj.ifname):
+        elif is_inlet(obj.ifname):
             known = self._of.setdefault(obj.vni, {})
             if number not in known.values():
                 known.setdefault(obj.ifname, number)

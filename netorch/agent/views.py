@@ -30,16 +30,18 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
+from netorch.compiler.nat import Nat
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
 from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.seats import seat_for
-from netorch.model.routing.target import TargetRecord, takes_packets
+from netorch.model.routing.target import TargetKind, TargetRecord, takes_packets
 from netorch.model.security import PrefixList
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import MissingRecord, VpcRecords
@@ -59,24 +61,24 @@ def local_enis(records: VpcRecords, phases: Phases) -> tuple[LocalEni, ...]:
     return tuple(found)
 
 
-def _subnets_here(records: VpcRecords, phases: Phases) -> list[Subnet]:
-    """Return the subnets of the interfaces here. Raises MissingRecord."""
-    ids = {_needed(records, NetworkInterface, eni_id).subnet for eni_id in phases}
+def _subnets_of(records: VpcRecords, interfaces: Iterable[str]) -> list[Subnet]:
+    """Return the subnets of interfaces. Raises MissingRecord."""
+    ids = {_needed(records, NetworkInterface, eni_id).subnet for eni_id in interfaces}
     return [_needed(records, Subnet, subnet_id) for subnet_id in sorted(ids)]
 
 
-def _tables_in_use(records: VpcRecords, phases: Phases) -> list[RouteTable]:
+def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTable]:
     """Return the main table, and those of the subnets of interfaces here; none where no interface is.
 
     Schema 1 of route tables knew neither numbers nor routes. A table of that time is as good as the main one while neither has
     routes, and has no VRF of its own.
     """
-    if not phases:
+    if not subnets:
         return []
     main = records.main_table()
     if main is None:
         raise MissingRecord("the record of the main route table is missing")
-    named = {subnet.route_table for subnet in _subnets_here(records, phases)}
+    named = {subnet.route_table for subnet in subnets}
     used = [_needed(records, RouteTable, table_id) for table_id in sorted(named - {"", main.id})]
     old = [table for table in used if not table.number]
     if old and any(table.routes for table in (main, *old)):
@@ -105,8 +107,8 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
     return tuple(stored.record for _, stored in sorted(records.of(kind).items()))
 
 
-_OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase})
-_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection, GatewayMapping}
+_OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping})
+_OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
     LocalEni: (frozenset({NetworkInterface, Subnet, Instance, Phase}), local_enis),
@@ -186,20 +188,36 @@ class Views:
                 underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
                 yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
 
+    def nats(self, vni: int, phases: Phases) -> Iterable[Nat]:
+        """Yield the NAT gateways of a VPC that edges carry. Raises MissingRecord."""
+        records = self._records.vpcs[vni]
+        for gateway in self.gateways(vni, phases):
+            if gateway.kind is TargetKind.NAT_GATEWAY:
+                nat = _needed(records, NatGateway, gateway.id)
+                eni = _needed(records, NetworkInterface, nat.eni)
+                yield Nat(gateway=gateway, eni=eni, subnet=_needed(records, Subnet, eni.subnet))
+
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
         """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
-        used, subnets = _tables_in_use(records, phases), _subnets_here(records, phases)
-        apart = {}
+        interfaces = self._interfaces(records, phases)
+        subnets = _subnets_of(records, interfaces)
+        used, apart = _tables_of(records, subnets), {}
         for subnet in subnets_apart(records.vpc.record, used, subnets):
-            ports = [port_name(eni_id) for eni_id in phases if _needed(records, NetworkInterface, eni_id).subnet == subnet.id]
+            ports = [port_name(eni_id) for eni_id in interfaces if _needed(records, NetworkInterface, eni_id).subnet == subnet.id]
             apart[subnet.id] = self._numbers.vrf_of_subnet(subnet, ports)
-        return local_tables(records.vpc.record, used, subnets, apart)
+        return local_tables(records.vpc.record, used, subnets, apart, open_first=bool(phases))
+
+    def _interfaces(self, records: VpcRecords, phases: Phases) -> list[str]:
+        """Return the ids of the interfaces here, those of NAT gateways with a seat here among them."""
+        me = self._records.host_name
+        seated = {found for found, stored in records.of(GatewayMapping).items() if me in {s.host for s in stored.record.seats}}
+        return [*phases, *(nat.eni for nat in records.each(NatGateway) if nat.id in seated)]
 
     def table_routes(self, vni: int, phases: Phases) -> tuple[TableRoutes, ...]:
         """Return the routes of these tables. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
-        used = _tables_in_use(records, phases)
+        used = _tables_of(records, _subnets_of(records, self._interfaces(records, phases)))
         targets = {route.target for table in used for route in table.routes}
         if not targets:
             return ()
@@ -249,6 +267,7 @@ class Views:
 # What is made with more than the VPC's own records.
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
     Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
+    Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
     LocalTable: (_OF_TABLES, Views.local_tables),
     TableRoutes: (_OF_ROUTES, Views.table_routes),
     Identity: (frozenset({Identity}), Views.identities),

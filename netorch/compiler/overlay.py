@@ -30,7 +30,9 @@ from netorch.compiler.base import (
     router_mac,
 )
 from netorch.compiler.cables import ENDS, WAYS
+from netorch.compiler.nat import NAT_WAYS
 from netorch.model.mapping import Mapping, Move, MoveDirection
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
@@ -102,13 +104,14 @@ def _next_hop(vni: int, vxlan: str, vtep: str, version: int) -> tuple[str, Neigh
 
 
 class OverlayCompiler:
-    """Yields the VXLAN device of a VPC, of each mapping the way to its host, and cables to peers."""
+    """Yields the VXLAN device of a VPC, of each mapping and NAT gateway the way to its host, and cables to peers."""
 
     name: Final = "overlay"
-    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping, PeeringConnection})
+    reads: Final[frozenset[type]] = frozenset({Vpc, Mapping, PeeringConnection, NatGateway})
     parts: Final[tuple[Part, ...]] = (
         VpcPart(id="overlay", compile=_device, inputs=frozenset({HostView, Vpc})),
         MappingPart(id="overlay.mapping", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable, RoutesFromPeer})),
+        NAT_WAYS,
         ENDS,
         WAYS,
     )

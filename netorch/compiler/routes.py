@@ -7,8 +7,8 @@
     black hole                     `blackhole PREFIX`
     route to an interface          `PREFIX via HOP`: a next hop that stands for it, with its MAC as the neighbour, and its host's
                                    VTEP behind that MAC; or its inlet, if its port is here (netorch.compiler.inlets)
-    route to a gateway             the same, with the MAC of the gateway and the VTEP of the edge that this host sends to;
-                                   nothing on the edges that carry it
+    route to a gateway             the same, with the MAC of the gateway and the VTEP of the edge that this host sends to; on the
+                                   edges that carry it, for their NAT gateways, its cable to the outside: `PREFIX via HOP dev g-X`
     route to another target        what `_WAYS` has for its kind; a black hole, if that is nothing
 
 The FDB entry of a gateway is a part of its own. All its routes share it, so another edge is one operation.
@@ -31,7 +31,7 @@ from netorch.model.vpc import Vpc
 from netorch.state.base import KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import BLACKHOLE, IPV6_METRIC, UNREACHABLE, Neighbour, Route
-from netorch.state.names import vrf_table
+from netorch.state.names import outside_cable, vrf_table
 
 # Worse than whatever way there is to an address of a peer: a route may name a single one.
 PEERING_METRIC: Final = 8192
@@ -75,6 +75,10 @@ def _gateway(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[Ke
         yield _nowhere(view, table, route, BLACKHOLE)
     elif not gateway.is_at(view.host.host.name):
         yield from _way_out(view, table, route, gateway_mac(gateway.id), gateway.underlay_mtu)
+    elif gateway.kind is TargetKind.INTERNET_GATEWAY and route.prefix.version == 4 and view.host.host.uplink is not None:
+        yield from _way_outside(view, table, route)
+    else:
+        yield _nowhere(view, table, route, BLACKHOLE)
 
 
 def _seats(view: VpcView) -> Iterator[KernelObject]:
@@ -95,6 +99,14 @@ def _way_out(view: VpcView, table: TableRoutes, route: Effective, mac: str, unde
     yield Neighbour(vni=vni, ifname=vxlan, dst=hop, lladdr=mac)
 
 
+def _way_outside(view: VpcView, table: TableRoutes, route: Effective) -> Iterator[KernelObject]:
+    """Yield the way to an internet gateway on this host: its cable, whose filters do what they do for all packets that leave."""
+    near, _ = outside_cable(view.vni, route.target.id)
+    hop = target_hop(route.target.id, 4)
+    yield Route(vni=view.vni, table=vrf_table(view.vni, table.number), dst=str(route.prefix), via=hop, ifname=near)
+    yield Neighbour(vni=view.vni, ifname=near, dst=hop, lladdr=gateway_mac(route.target.id))
+
+
 def _nowhere(view: VpcView, table: TableRoutes, route: Effective, kind: str, metric: int = 0) -> Route:
     metric = metric or (IPV6_METRIC if route.prefix.version == 6 else 0)
     return Route(vni=view.vni, table=vrf_table(view.vni, table.number), dst=str(route.prefix), type=kind, metric=metric)
@@ -111,6 +123,7 @@ _WAYS: Final[Mapping[TargetKind, Way]] = {
     TargetKind.INTERFACE: _interface,
     TargetKind.PEERING: _peering,
     TargetKind.INTERNET_GATEWAY: _gateway,
+    TargetKind.NAT_GATEWAY: _gateway,
 }
 
 ROUTES: Final = VpcPart(id="vrf.routes", compile=_routes, inputs=frozenset({HostView, Vpc, TableRoutes, Middlebox, Gateway}))

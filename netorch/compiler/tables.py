@@ -23,18 +23,25 @@ def subnets_apart(vpc: Vpc, used: Collection[RouteTable], subnets: Iterable[Subn
 
 
 def local_tables(
-    vpc: Vpc, used: Collection[RouteTable], subnets: Collection[Subnet] = (), apart: Mapping[str, int] | None = None
+    vpc: Vpc,
+    used: Collection[RouteTable],
+    subnets: Collection[Subnet] = (),
+    apart: Mapping[str, int] | None = None,
+    *,
+    open_first: bool = True,
 ) -> tuple[LocalTable, ...]:
     """Return the tables that have a VRF, for those in use; one of these, if any, is the main table.
 
     `subnets` are those of interfaces here. `apart` has the numbers of the VRFs of those that need one of their own, by id.
+    `open_first`: the VPC's first VRF may be the main table's. On an edge it has no table's routes, whatever is in use.
     """
     found, apart = [], apart or {}
     for table in used:
         inside = overrides(vpc, table.routes) if table.routes else ()
         here = [subnet for subnet in subnets if _table_of(subnet, used) is table]
         if not here or any(subnet.id not in apart for subnet in here):
-            found.append(LocalTable(id=table.id, number=_vrf_number(table, inside), is_main=table.main, overrides=inside))
+            number = _vrf_number(table, inside, open_first)
+            found.append(LocalTable(id=table.id, number=number, is_main=table.main, overrides=inside))
         for subnet in here:
             if subnet.id in apart:
                 own = ranges_of_subnet(subnet)
@@ -87,9 +94,9 @@ def routes_to_peers(vpc: Vpc, tables: Iterable[TableRoutes], peers: Mapping[int,
                 yield RoutesToPeer(vni=vpc.vni, number=table.number, peer=peer, inside=inside, outside=outside)
 
 
-def _vrf_number(table: RouteTable, inside: Collection[Prefix]) -> int:
+def _vrf_number(table: RouteTable, inside: Collection[Prefix], open_first: bool) -> int:
     """Return the number of a table's VRF; `inside` are the prefixes of the VPC that it routes elsewhere.
 
     It does not depend on which table is the main one: when that changes, ports change their VRF, and no table its own.
     """
-    return table.number or (MAIN_NUMBER if inside else 0)
+    return table.number or (0 if open_first and not inside else MAIN_NUMBER)

@@ -33,10 +33,10 @@ class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
 class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An elastic network interface: the holder of addresses and MAC. Stored at `vpc/<vni>/eni/<id>`.
 
-    Schema 2 added `source_dest_check`.
+    Schema 2 added `source_dest_check`, schema 3 `gateway`.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     id: str
     vni: int
@@ -48,6 +48,7 @@ class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     groups: tuple[str, ...] = ()  # sg-..., sorted; what none of them permits is refused, so none refuses everything
     name: str = ""
     source_dest_check: bool = True  # whether it sends and receives packets of its own addresses only
+    gateway: str = ""  # nat-..., whose it is: then it is attached to no instance, and its MAC is the gateway's
     tags: Tags = {}
 
     @property

@@ -16,7 +16,7 @@ from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
@@ -92,6 +92,8 @@ def _of_interface(eni: NetworkInterface) -> Iterator[Reference]:
     yield Subnet, eni.subnet
     for group_id in eni.groups:
         yield SecurityGroup, group_id
+    if eni.gateway:
+        yield NatGateway, eni.gateway
     if eni.instance:
         yield Instance, eni.instance
         for address in eni.addresses:
@@ -111,6 +113,12 @@ def _of_group(group: SecurityGroup) -> Iterator[Reference]:
 
 def _of_gateway(gateway: InternetGateway) -> Iterator[Reference]:
     yield GatewayMapping, gateway.id
+
+
+def _of_nat_gateway(gateway: NatGateway) -> Iterator[Reference]:
+    yield GatewayMapping, gateway.id
+    yield Subnet, gateway.subnet
+    yield NetworkInterface, gateway.eni
 
 
 _ALL: Final[tuple[Kind[Any], ...]] = (
@@ -235,6 +243,17 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         check=outside.check_internet_gateway,
         placed=True,
         refers=_of_gateway,
+    ),
+    Kind(
+        type=NatGateway,
+        prefix="nat",
+        noun="NAT gateway",
+        command="nat",
+        not_found="NatGatewayNotFound",
+        limit="NatGatewayLimitExceeded",
+        check=outside.check_nat_gateway,
+        placed=True,
+        refers=_of_nat_gateway,
     ),
     Kind(
         type=ElasticIp,

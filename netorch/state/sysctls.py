@@ -98,7 +98,16 @@ OVERLAY_SYSCTLS: Final[tuple[Template, ...]] = (
 OUTSIDE_SYSCTLS: Final = _ROUTER_SYSCTLS
 
 # A gateway that tracks connections.
-GATEWAY_SYSCTLS: Final = (*_ROUTER_SYSCTLS, *_TRACKING_SYSCTLS)
+GATEWAY_SYSCTLS: Final[tuple[Template, ...]] = (
+    *_ROUTER_SYSCTLS,
+    *_TRACKING_SYSCTLS,
+    # EC2 forgets a connection that was idle for 350 s. Source: VPC User Guide, NAT gateway basics.
+    ("netfilter/nf_conntrack_tcp_timeout_established", "350"),
+    ("netfilter/nf_conntrack_udp_timeout", "350"),
+    ("netfilter/nf_conntrack_udp_timeout_stream", "350"),
+    # Of TCP only what belongs to no connection is invalid, and is reset; what is out of its window the receiver judges.
+    ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
+)
 
 # As a new namespace has them, so they are written only when somebody has changed them. A kernel may lack some, when connection
 # tracking is not loaded yet or does not know a protocol. What is not there cannot be wrong.
@@ -169,7 +178,7 @@ CABLE_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 VRF_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
 
-_OF_GATEWAY: Final = {**dict(GATEWAY_SYSCTLS), **KERNEL_DEFAULTS}
+_OF_GATEWAY: Final = {**KERNEL_DEFAULTS, **dict(GATEWAY_SYSCTLS)}
 _OF_SHARED: Final = {
     OVERLAY: {**dict(OVERLAY_SYSCTLS), **KERNEL_DEFAULTS},
     OUTSIDE: {**dict(OUTSIDE_SYSCTLS), **KERNEL_DEFAULTS},

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from edges.internet import Internet
+from edges.nat import NatCompiler
 from edges.outside import Outside
 from edges.skeleton import EdgeSkeleton
 from netorch.compiler.base import (
@@ -23,6 +24,7 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
+from netorch.compiler.nat import Nat
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler, kept_keys
 from netorch.compiler.registry import Objects, compile_host, compile_slice
@@ -33,12 +35,22 @@ from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, Mapping, Move, MoveDirection, PublicMapping, Seat
 from netorch.model.outside.public import AddressPool
 from netorch.model.routing.effective import ranges_of
+from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.seats import seat_for
+from netorch.model.security import DEFAULT_NAME, AclEntry, NetworkAcl
 from netorch.model.vpc import TABLE_NUMBER_LAST, RouteTable, Subnet, Vpc, VpcRoute
 from netorch.state.base import Key
 from tests.views import make_view
 
-COMPILERS: Sequence[Compiler] = (VrfCompiler(), OverlayCompiler(), PortCompiler(), EdgeSkeleton(), Outside(), Internet())
+COMPILERS: Sequence[Compiler] = (
+    VrfCompiler(),
+    OverlayCompiler(),
+    PortCompiler(),
+    EdgeSkeleton(),
+    Outside(),
+    Internet(),
+    NatCompiler(),
+)
 
 
 class MoveCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,12 +81,19 @@ class SubnetCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route_table: str = ""  # a name; nothing: the main one
 
 
+class NatCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A NAT gateway, which the VPC's seats carry."""
+
+    subnet: str
+    address: str
+
+
 class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VPC; subnets, interfaces and route tables by name.
 
     A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
-    be missing, `pcx` and the VNI of a peer, or `igw`, which the hosts in `seats` carry. The table without a name is the main one;
-    the others are numbered by name.
+    be missing, `pcx` and the VNI of a peer, `igw` or `nat`, which the hosts in `seats` carry. The table without a name is the
+    main one; the others are numbered by name.
     """
 
     vni: int
@@ -85,6 +104,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ipv6_pools: dict[str, str] = {}
     route_tables: dict[str, dict[str, str]] = {}
     seats: tuple[str, ...] = ()
+    nat: NatCase | None = None
     public: dict[str, str] = {}  # public addresses with the private ones
 
     def record(self) -> Vpc:
@@ -139,14 +159,30 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind, _, name = text.partition(" ")
         if kind == "pcx" and name:
             return connection_id(self.vni, int(name))
-        if text == "igw":
-            return self.gateway_id
+        if text in ("igw", "nat"):
+            return self.gateway_id if text == "igw" else self.nat_id
         return text if not name else self.eni(name).id if name in self.enis else make_id(kind, self.vni, 0xDEAD)
 
     @property
     def gateway_id(self) -> str:
         """Return the id of the internet gateway."""
         return make_id("igw", self.vni, 0xA0B0C0D0E)
+
+    @property
+    def nat_id(self) -> str:
+        """Return the id of the NAT gateway."""
+        return make_id("nat", self.vni, 0xB0C0D0E0F)
+
+    def nat_eni(self, case: NatCase) -> NetworkInterface:
+        """Return the NAT gateway's interface as it is stored."""
+        return NetworkInterface(
+            id=make_id("eni", self.vni, 0xB0C0D0E0F),
+            vni=self.vni,
+            subnet=self.subnet(case.subnet).id,
+            mac=gateway_mac(self.nat_id),
+            address=case.address,
+            gateway=self.nat_id,
+        )
 
     def eni(self, name: str) -> NetworkInterface:
         """Return an interface as it is stored. The random part of its id is its place in the order of names."""
@@ -221,35 +257,59 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
         subnets=[vpc.subnet(name) for name in sorted(vpc.subnets)],
         local=local,
         gateways=_gateways(cloud, vpc, host),
+        nats=_nats(cloud, vpc, host),
+        acls=[_default_acl(vpc)],
         public=vpc.translations(),
     )
 
 
 def _gateways(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Gateway]:
+    if vpc.seats:
+        yield _gateway(cloud, vpc, vpc.gateway_id, host)
+    yield from (nat.gateway for nat in _nats(cloud, vpc, host))
+
+
+def _nats(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Nat]:
+    if vpc.nat is not None:
+        gateway = _gateway(cloud, vpc, vpc.nat_id, host)
+        yield Nat(gateway=gateway, eni=vpc.nat_eni(vpc.nat), subnet=vpc.subnet(vpc.nat.subnet))
+
+
+def _gateway(cloud: CloudCase, vpc: VpcCase, gateway_id: str, host: str) -> Gateway:
     seats = tuple(Seat(host=name, vtep=cloud.hosts[name]) for name in vpc.seats)
-    if seats:
-        silent = {cloud.hosts[name] for name in cloud.silent}
-        seat = seat_for(host, GatewayMapping(vni=vpc.vni, gateway=vpc.gateway_id, seats=seats), silent)
-        yield Gateway(id=vpc.gateway_id, seats=seats, seat=seat, underlay_mtu=cloud.mtus.get(seat.host))
+    silent = {cloud.hosts[name] for name in cloud.silent}
+    seat = seat_for(host, GatewayMapping(vni=vpc.vni, gateway=gateway_id, seats=seats), silent)
+    return Gateway(id=gateway_id, seats=seats, seat=seat, underlay_mtu=cloud.mtus.get(seat.host))
+
+
+def _default_acl(vpc: VpcCase) -> NetworkAcl:
+    everything = (AclEntry(number=100, allow=True, protocol=-1, cidr="0.0.0.0/0"),)
+    return NetworkAcl(id=make_id("acl", vpc.vni, 1), vni=vpc.vni, name=DEFAULT_NAME, ingress=everything, egress=everything)
+
+
+def _subnets_here(vpc: VpcCase, host: str) -> list[str]:
+    """Return the names of the subnets of interfaces on a host, those of NAT gateways among them."""
+    found = {case.subnet for case in vpc.enis.values() if _phase(case, host) is not None}
+    return sorted({*found, *([vpc.nat.subnet] if vpc.nat is not None and host in vpc.seats else [])})
 
 
 def _used(vpc: VpcCase, host: str) -> list[str]:
     """Return the names of the route tables in use on a host; nothing is the main one's."""
-    local = {vpc.subnets[case.subnet].route_table for case in vpc.enis.values() if _phase(case, host) is not None}
+    local = {vpc.subnets[name].route_table for name in _subnets_here(vpc, host)}
     return sorted({"", *local}) if local else []
 
 
 def _tables(vpc: VpcCase, host: str) -> tuple[LocalTable, ...]:
     """Return the tables with a VRF; subnets that need one of their own have the numbers from 201 on."""
     record, used = vpc.record(), [vpc.table(name) for name in _used(vpc, host)]
-    here = [vpc.subnet(name) for name in sorted({case.subnet for case in vpc.enis.values() if _phase(case, host) is not None})]
+    here = [vpc.subnet(name) for name in _subnets_here(vpc, host)]
     apart = {subnet.id: number for number, subnet in enumerate(subnets_apart(record, used, here), TABLE_NUMBER_LAST + 1)}
-    return local_tables(record, used, here, apart)
+    return local_tables(record, used, here, apart, open_first=host not in vpc.seats)
 
 
 def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
     targets = {vpc.eni(name).id for name in vpc.enis} | {connection_id(vpc.vni, peer.vni) for peer in cloud.peers_of(vpc)}
-    targets |= {vpc.gateway_id} if vpc.seats else set()
+    targets |= {vpc.gateway_id, vpc.nat_id} if vpc.seats else set()
     used = [vpc.table(name) for name in _used(vpc, host)]
     return [*table_routes(vpc.record(), used, _tables(vpc, host), targets, {})]
 

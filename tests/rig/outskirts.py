@@ -27,13 +27,13 @@ from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import PublicMapping
 from netorch.model.outside.public import AddressPool
-from netorch.model.vpc import VpcRoute
+from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete, Put
-from tests.rig.seats import gateway_of, seat_gateway
+from tests.rig.seats import gateway_of, nat_of, seat_gateway, seat_nat
 from tests.rig.world import World
 
 BORDER, INTERNET, SERVER, SERVER6 = "border", "internet", "203.0.113.10", "2001:db8:99::10"
@@ -100,17 +100,32 @@ class Outskirts:
             for pool, address in ((POOL, uplink.address), (POOL6, uplink.ipv6_address)):
                 border.route("replace", dst=pool, gateway=address.partition("/")[0])
 
-    def seat(self, name: str) -> None:
-        """Give a VPC an internet gateway on both edges, to which its main table leads."""
-        records = self.world.vpc(name)
-        vni, table = records.vni, records.main_table()
-        assert table is not None
-        seat_gateway(self.world.store, vni, {edge: self.world.hosts[edge].vtep for edge in EDGES})
-        everywhere = ("0.0.0.0/0", "::/0") if records.vpc.record.ipv6_cidrs else ("0.0.0.0/0",)
-        routes = (*table.routes, *(VpcRoute(destination=cidr, target=gateway_of(vni)) for cidr in everywhere))
-        self.put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))
+    def seat(self, name: str, table: str = "") -> None:
+        """Give a VPC an internet gateway on both edges, to which its main table leads, or another one."""
+        vni = self.world.vpc(name).vni
+        seat_gateway(self.world.store, vni, self._vteps())
+        self.lead(name, gateway_of(vni), table)
         for edge in EDGES:
             self.put(keys.placement(edge, gateway_of(vni)), encode(Placement(id=gateway_of(vni))))
+
+    def seat_nat(self, name: str, subnet: str, address: str, public: str) -> None:
+        """Give a VPC a NAT gateway in a subnet, to which its main table leads."""
+        records = self.world.vpc(name)
+        found = next(each for each in records.each(Subnet) if each.name == subnet)
+        seat_nat(self.world.store, found, address, public, self._vteps())
+        self.lead(name, nat_of(records.vni))
+
+    def lead(self, name: str, target: str, table: str = "") -> None:
+        """Let the main route table of a VPC, or another one, lead to a target."""
+        records = self.world.vpc(name)
+        found = next(each for each in records.each(RouteTable) if (each.name == table if table else each.main))
+        dual = records.vpc.record.ipv6_cidrs and target == gateway_of(records.vni)
+        everywhere = ("0.0.0.0/0", "::/0") if dual else ("0.0.0.0/0",)
+        routes = (*found.routes, *(VpcRoute(destination=cidr, target=target) for cidr in everywhere))
+        self.put(keys.resource(found.id), encode(msgspec.structs.replace(found, routes=routes)))
+
+    def _vteps(self) -> dict[str, str]:
+        return {edge: self.world.hosts[edge].vtep for edge in EDGES}
 
     def associate(self, name: str, address: str) -> None:
         """Let a public address stand for an instance's private one."""

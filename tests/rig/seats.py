@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import make_id
-from netorch.model.mapping import GatewayMapping, Seat
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.mapping import GatewayMapping, PublicMapping, Seat
+from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.codec import encode
 from netorch.store.base import Delete, Put, Store
@@ -15,6 +18,36 @@ from netorch.store.base import Delete, Put, Store
 def gateway_of(vni: int) -> str:
     """Return the id of a VPC's internet gateway."""
     return make_id("igw", vni, 0xA0B0C0D0E)
+
+
+def nat_of(vni: int) -> str:
+    """Return the id of a VPC's NAT gateway."""
+    return make_id("nat", vni, 0xB0C0D0E0F)
+
+
+def seat_nat(store: Store, subnet: Subnet, address: str, public: str, edges: Mapping[str, str]) -> None:
+    """Let these edges, with their VTEPs, carry a NAT gateway with these addresses in a subnet."""
+    vni, nat = subnet.vni, nat_of(subnet.vni)
+    eni = NetworkInterface(
+        id=make_id("eni", vni, 0xB0C0D0E0F), vni=vni, subnet=subnet.id, mac=gateway_mac(nat), address=address, gateway=nat
+    )
+    mapping = PublicMapping(
+        vni=vni,
+        address=public,
+        association=make_id("eipassoc", vni, 0xB0C0D0E0F),
+        eni=eni.id,
+        private_address=address,
+        pool="west",
+    )
+    seats = tuple(Seat(host=host, vtep=vtep) for host, vtep in edges.items())
+    records = {
+        keys.resource(nat): NatGateway(id=nat, vni=vni, name="out", subnet=subnet.id, eni=eni.id),
+        keys.resource(eni.id): eni,
+        keys.gateway_mapping(vni, nat): GatewayMapping(vni=vni, gateway=nat, seats=seats),
+        keys.public_mapping(vni, public): mapping,
+        **{keys.placement(host, nat): Placement(id=nat) for host in edges},
+    }
+    store.txn((), [Put(key, encode(record)) for key, record in records.items()])
 
 
 def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:

@@ -96,10 +96,14 @@ def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
     Raises:
       ApiError: NetworkInterfaceLimitExceeded.
     """
-    found = store.list(f"{keys.vpc_prefix(vpc.vni)}eni/").kvs
+    found = store.list(keys.resources(vpc.vni, "eni")).kvs
     check_room(quotas_of(store, vpc.owner), "NetworkInterfaceLimitExceeded", f"VPC {vpc.id}", len(found) + count)
-    gateways = store.list(keys.resources(vpc.vni, "igw")).kvs
-    return {name for kv in (*found, *gateways) for name in host_names(kv.key)}
+    return {name for target in target_ids(store, vpc.vni) for name in host_names(target)}
+
+
+def target_ids(store: Store, vni: int) -> list[str]:
+    """Return the ids of the interfaces and gateways of a VPC, which routes may lead to."""
+    return [kv.key.rpartition("/")[2] for prefix in ("eni", "igw", "nat") for kv in store.list(keys.resources(vni, prefix)).kvs]
 
 
 def host_names(target_id: str) -> tuple[str, str]:
@@ -200,11 +204,13 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
     """Delete an interface that is not attached; an elastic IP that stands for its address stays its owner's.
 
     Raises:
-      ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached.
+      ApiError: InvalidNetworkInterfaceID.NotFound; InvalidNetworkInterface.InUse while it is attached; OperationNotPermitted for
+        a NAT gateway's.
     """
 
     def decide() -> tuple[Writes, None]:
         vpc, eni = read(store, caller, NetworkInterface, eni_id)
+        refuse_managed(eni.record)
         if eni.record.instance:
             raise _attached(eni.record, "terminate the instance or detach the interface first")
         writes = Writes()
@@ -213,6 +219,14 @@ def delete_network_interface(store: Store, caller: Caller, eni_id: str) -> None:
         return writes, None
 
     attempt(store, decide)
+
+
+def refuse_managed(eni: NetworkInterface) -> None:
+    """Refuse a change of an interface that belongs to a gateway. Raises ApiError: OperationNotPermitted."""
+    if eni.gateway:
+        what = f"is the interface of NAT gateway {eni.gateway}, and changes with that only"
+        text = f"network interface {eni.id}: {what}; see `netorch nat show {eni.gateway}`"
+        raise ApiError("OperationNotPermitted", text)
 
 
 def _attached(eni: NetworkInterface, fix: str) -> ApiError:
@@ -224,11 +238,12 @@ def modify_network_interface(store: Store, caller: Caller, eni_id: str, *, sourc
     """Return an interface that may send and receive packets of others' addresses, or only those of its own.
 
     Raises:
-      ApiError: InvalidNetworkInterfaceID.NotFound.
+      ApiError: InvalidNetworkInterfaceID.NotFound, OperationNotPermitted for a NAT gateway's.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
         _, eni = read(store, caller, NetworkInterface, eni_id)
+        refuse_managed(eni.record)
         writes = Writes()
         return writes, modify_writes(writes, eni, source_dest_check=source_dest_check)
 
@@ -248,12 +263,14 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidNetworkInterface.InUse, InvalidInstanceID.NotFound,
-        InvalidParameterValue for another VPC's instance, AttachmentLimitExceeded, IncorrectInstanceState while it moves.
+        InvalidParameterValue for another VPC's instance, AttachmentLimitExceeded, IncorrectInstanceState while it moves,
+        OperationNotPermitted for a NAT gateway's.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
         vpc, eni = read(store, caller, NetworkInterface, eni_id)
         _, instance = read(store, caller, Instance, instance_id)
+        refuse_managed(eni.record)
         if eni.record.instance:
             raise _attached(eni.record, "detach it first")
         if vni_of(instance_id) != eni.record.vni:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from netorch.control.actions.enis import refuse_managed
 from netorch.control.actions.groups import choose_groups, join
 from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
@@ -23,11 +24,13 @@ def modify_interface_groups(store: Store, caller: Caller, eni_id: str, groups: S
 
     Raises:
       ApiError: InvalidNetworkInterfaceID.NotFound, InvalidGroup.NotFound, SecurityGroupsPerInterfaceLimitExceeded,
-        MissingParameter for no group at all, InvalidParameterValue for another VPC's group.
+        MissingParameter for no group at all, InvalidParameterValue for another VPC's group, OperationNotPermitted for a NAT
+        gateway's interface.
     """
 
     def decide() -> tuple[Writes, NetworkInterface]:
         vpc, eni = read(store, caller, NetworkInterface, eni_id)
+        refuse_managed(eni.record)
         if not groups:
             raise ApiError("MissingParameter", f"network interface {eni_id}: no security group is named; name one or more")
         chosen = choose_groups(store, caller, vpc.record, groups, len(eni.record.groups))

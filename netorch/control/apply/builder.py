@@ -10,6 +10,7 @@ from netorch.control.actions import enis as interfaces
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.enis import hosts_of
 from netorch.control.actions.instances import terminate_writes
+from netorch.control.actions.outside import nats
 from netorch.control.actions.outside.gateways import delete_gateway
 from netorch.control.apply.changes import Action, Change, Difference
 from netorch.control.apply.sources import Source
@@ -29,7 +30,7 @@ from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, ElasticIpDecl
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
@@ -246,7 +247,10 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
     logs = builder.logs_of(records)
     for instance in records.of(Instance).values():
         delete_instance(builder, records, instance, by_instance.get(instance.record.id, ()), whole=True)
-    for eni in by_instance.get("", ()):
+    for nat_id, nat in records.of(NatGateway).items():
+        eni, mapping = records.of(NetworkInterface).get(nat.record.eni), records.of(GatewayMapping).get(nat_id)
+        nats.delete_writes(builder.step(), records.vpc, nat, eni, mapping, logs, builder.publics_of(records))
+    for eni in (eni for eni in by_instance.get("", ()) if not eni.record.gateway):
         interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs, builder.publics_of(records))
     for gateway_id, gateway in records.of(InternetGateway).items():
         delete_gateway(builder.step(), records.vpc, gateway, records.of(GatewayMapping).get(gateway_id))

@@ -34,7 +34,7 @@ from netorch.errors import UnreadableRecord
 from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.normal import normal_table
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
@@ -136,9 +136,11 @@ class RouteTablePlanner:
         names = {eni_id: f"{TargetKind.INTERFACE.value} {name}" for name, eni_id in interfaces.items()}
         names |= {peering: f"{TargetKind.PEERING.value}-{name}" for name, peering in live.items()}
         names |= dict.fromkeys(self._records.of(InternetGateway), TargetKind.INTERNET_GATEWAY.value)
+        nats = {nat.name: nat.id for nat in self._records.each(NatGateway)}
+        names |= {nat: f"{TargetKind.NAT_GATEWAY.value}-{name}" for name, nat in nats.items()}
         names |= {found: LIST_PREFIX + stored.record.name for found, stored in lists.items()}
         for decl in self._decls:
-            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live}
+            named = {TargetKind.INTERFACE: interfaces, TargetKind.PEERING: live, TargetKind.NAT_GATEWAY: nats}
             around = Surroundings(
                 vpc=self._records.vpc,
                 subnets=ranges_of_subnets(subnets.values()),

@@ -38,6 +38,7 @@ class Quotas(Record, frozen=True, kw_only=True, omit_defaults=True):
     elastic_ips: int = 5  # EC2's, of a region
     peerings_per_vpc: int = 50  # EC2's, active ones; with more, the end of a VPC would not fit into one transaction
     peering_requests_per_vpc: int = 25  # EC2's, that nobody has accepted yet
+    nat_gateways_per_vpc: int = 5  # EC2's, of an availability zone
     owner: str = ""  # whose they are; the key says it in the store
 
     @property
@@ -72,6 +73,7 @@ _OF_CODE: Final = {  # EC2's code -> the limit that it is about, and what is cou
     "NetworkAclEntryLimitExceeded": ("entries_per_acl", "entries"),
     "PrefixListLimitExceeded": ("prefix_lists_per_vpc", "prefix lists"),
     "AddressLimitExceeded": ("elastic_ips", "elastic IP addresses"),
+    "NatGatewayLimitExceeded": ("nat_gateways_per_vpc", "NAT gateways"),
     "ActiveVpcPeeringConnectionPerVpcLimitExceeded": ("peerings_per_vpc", "active peering connections"),
     "OutstandingVpcPeeringConnectionLimitExceeded": ("peering_requests_per_vpc", "requests for peering connections"),
 }

@@ -20,7 +20,7 @@ from netorch.errors import ApiError
 from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.allowed import violation_of_words
 from netorch.model.routing.effective import counts, ranges_of
@@ -104,7 +104,7 @@ def only_target(kind: TargetKind, known: Iterable[str]) -> str:
     raise ApiError(of.not_found, f"{of.noun}: the VPC has none; first: netorch {of.command} create NAME --vpc VPC")
 
 
-def is_there(target: NetworkInterface | PeeringConnection | InternetGateway, now: float) -> bool:
+def is_there(target: NetworkInterface | PeeringConnection | InternetGateway | NatGateway, now: float) -> bool:
     """Return whether a route can be made to a target: a peering connection may still be waiting, but must not have ended."""
     return not isinstance(target, PeeringConnection) or target.is_live(now)
 
@@ -231,14 +231,16 @@ def route_names(
     interfaces: Iterable[NetworkInterface],
     instances: Mapping[str, Instance],
     peerings: Iterable[PeeringConnection],
-    gateways: Iterable[InternetGateway],
+    gateways: Iterable[InternetGateway | NatGateway],
     lists: Iterable[PrefixList],
 ) -> dict[str, str]:
     """Return how a vpc.yaml writes targets and prefix lists, by id; it names only interfaces that came with their instance."""
     own = (eni for eni in interfaces if eni.instance and eni.id == primary_eni_id(eni.instance))
     named = {eni.id: f"{TargetKind.INTERFACE.value} {instances[eni.instance].name}" for eni in own}
     named |= {half.id: f"{TargetKind.PEERING.value}-{half.name}" for half in peerings if half.name}
-    named |= {gateway.id: TargetKind.INTERNET_GATEWAY.value for gateway in gateways}
+    for gateway in gateways:
+        is_nat = isinstance(gateway, NatGateway)
+        named[gateway.id] = f"{TargetKind.NAT_GATEWAY.value}-{gateway.name}" if is_nat else TargetKind.INTERNET_GATEWAY.value
     return named | {found.id: LIST_PREFIX + found.name for found in lists}
 
 

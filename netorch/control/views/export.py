@@ -36,7 +36,7 @@ from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection, PublicMapping
 from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
@@ -144,7 +144,7 @@ def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTa
 def _named_targets(records: VpcRecords, now: float) -> dict[str, str]:
     instances = {instance.id: instance for instance in records.each(Instance)}
     live = (half for half in records.each(PeeringConnection) if half.is_live(now))
-    gateways = records.each(InternetGateway)
+    gateways: list[InternetGateway | NatGateway] = [*records.each(InternetGateway), *records.each(NatGateway)]
     return route_names(records.each(NetworkInterface), instances, live, gateways, records.each(PrefixList))
 
 

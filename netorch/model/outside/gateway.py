@@ -16,3 +16,18 @@ class InternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
     vni: int
     name: str = ""
     tags: Tags = {}
+
+
+class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A way to the internet for many private addresses, in the name of a few. Stored at `vpc/<vni>/nat/<id>`.
+
+    It is in a subnet by its interface, and its packets go by that subnet's route table. Its public address is what stands for
+    that interface's private one (`netorch.model.mapping.PublicMapping`).
+    """
+
+    id: str
+    vni: int
+    name: str
+    subnet: str
+    eni: str  # its interface, which nobody else may change
+    tags: Tags = {}

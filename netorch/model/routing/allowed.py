@@ -48,6 +48,8 @@ def violation_of(
     if is_reserved(destination):
         block = next(block for block in RESERVED if block.contains(destination))
         return Violation(f"{destination} is inside {block}, which EC2 keeps for its services", "choose another destination")
+    if kind is TargetKind.NAT_GATEWAY and destination.version == 6:
+        return Violation(f"{destination} is IPv6, which a NAT gateway does not translate", "choose another target, e.g. igw")
     inside = next((own for own in ranges if own.contains(destination)), None)
     if kind is TargetKind.LOCAL:
         if destination == inside:
@@ -57,7 +59,7 @@ def violation_of(
         return None
     if kind not in REPLACES_LOCAL:
         what = "is" if destination == inside else f"is more specific than {inside},"
-        return Violation(f"{destination} {what} a range of the VPC itself", "let the route lead to an interface (eni)")
+        return Violation(f"{destination} {what} a range of the VPC itself", "choose an interface (eni) or a NAT gateway")
     if destination != inside and subnets is not None and destination not in subnets:
         what = f"{destination} is more specific than the VPC's {inside}, and is not the whole range of one of its subnets"
         return Violation(what, "write the range of a subnet, all of it")

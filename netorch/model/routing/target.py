@@ -36,7 +36,14 @@ ONLY_ONE: Final = frozenset({TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY
 
 # What netorch has, with what packets to it need. A later kind is one entry here, and a resource of that kind.
 SUPPORTED: Final = frozenset(
-    {TargetKind.LOCAL, TargetKind.BLACKHOLE, TargetKind.INTERFACE, TargetKind.PEERING, TargetKind.INTERNET_GATEWAY}
+    {
+        TargetKind.LOCAL,
+        TargetKind.BLACKHOLE,
+        TargetKind.INTERFACE,
+        TargetKind.PEERING,
+        TargetKind.INTERNET_GATEWAY,
+        TargetKind.NAT_GATEWAY,
+    }
 )
 
 # What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
@@ -78,8 +85,15 @@ def available_targets(targets: Iterable[TargetRecord], version: int) -> frozense
 
 
 def _speaks(target: TargetRecord, version: int) -> bool:
-    """Return whether packets of an IP version can get to a target: IPv6 ones to an interface by its own IPv6 address only."""
-    return version == 4 or not isinstance(target, NetworkInterface) or bool(target.ipv6_address)
+    """Return whether packets of an IP version can get to a target: IPv6 ones to an interface by its own IPv6 address only.
+
+    A NAT gateway translates IPv4 only.
+    """
+    if version == 4:
+        return True
+    if isinstance(target, GatewayMapping):
+        return target_of(target.gateway).kind is not TargetKind.NAT_GATEWAY
+    return not isinstance(target, NetworkInterface) or bool(target.ipv6_address)
 
 
 def _id(target: TargetRecord) -> str:

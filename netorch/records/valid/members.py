@@ -15,6 +15,7 @@ from netorch.model.flow_log import FlowLog
 from netorch.model.ids import VNI_FIRST, VNI_LAST, is_id, vni_of
 from netorch.model.mapping import Mapping
 from netorch.model.permission import LIST_PREFIX
+from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind, target_of
 from netorch.model.rules import shown
@@ -119,7 +120,12 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
     """Check a network interface. Raises Invalid."""
     need_member(key, eni, "eni")
     need_id("subnet", eni.subnet, "subnet", eni.vni)
-    need_mac(eni.mac)
+    if not eni.gateway:
+        need_mac(eni.mac)
+    elif eni.mac != gateway_mac(eni.gateway) or eni.instance or eni.groups:
+        raise Invalid("gateway: it has another MAC than the gateway's, an instance, or security groups")
+    else:
+        need_id("gateway", eni.gateway, "nat", eni.vni)
     need_address("address", eni.address, 4)
     if eni.ipv6_address:
         need_address("ipv6_address", eni.ipv6_address, 6)

@@ -7,7 +7,7 @@ from netorch.model.addr import first_overlaps
 from netorch.model.eni import Host, Role
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside import uplink
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.rules import shown
@@ -58,6 +58,14 @@ def check_internet_gateway(key: str, gateway: InternetGateway) -> None:
     need_member(key, gateway, "igw")
     if gateway.name:
         need("name", name_violation(gateway.name))
+
+
+def check_nat_gateway(key: str, gateway: NatGateway) -> None:
+    """Check a NAT gateway. Raises Invalid."""
+    need_member(key, gateway, "nat")
+    need("name", name_violation(gateway.name))
+    need_id("subnet", gateway.subnet, "subnet", gateway.vni)
+    need_id("eni", gateway.eni, "eni", gateway.vni)
 
 
 def check_pool(key: str, pool: AddressPool) -> None:

@@ -331,7 +331,7 @@ SUBNETS = [parse_prefix("10.0.13.0/24"), parse_prefix("fd00:1:0:1::/64")]
         ("10.0.0.0/8", TargetKind.PEERING, ""),
         ("192.0.2.0/24", TargetKind.BLACKHOLE, ""),
         ("10.0.13.0/24", TargetKind.INTERFACE, ""),
-        ("fd00:1:0:1::/64", TargetKind.NAT_GATEWAY, ""),
+        ("fd00:1:0:1::/64", TargetKind.NAT_GATEWAY, "fd00:1:0:1::/64 is IPv6"),
         ("10.0.0.0/16", TargetKind.INTERFACE, ""),
         ("10.0.0.0/16", TargetKind.LOCAL, ""),
         ("10.0.13.0/24", TargetKind.LOCAL, "10.0.13.0/24 is not a range of the VPC, and only those are local"),

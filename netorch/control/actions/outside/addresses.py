@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netorch.control.actions.enis import attached_to
+from netorch.control.actions.enis import attached_to, refuse_managed
 from netorch.control.base import checks
 from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.public import Publics, gateway_pair, private_address, publics_of, stand_for
@@ -155,20 +155,23 @@ def associate_address(
       ApiError: InvalidAllocationID.NotFound, InvalidInstanceID.NotFound, InvalidNetworkInterfaceID.NotFound, InvalidInstanceID
         for an instance with several interfaces, Gateway.NotAttached for a VPC without an internet gateway,
         Resource.AlreadyAssociated, InvalidParameterValue for an address that the interface has not, or one of another pair's
-        pool, InvalidParameterCombination unless exactly one of instance and interface is named.
+        pool, InvalidParameterCombination unless exactly one of instance and interface is named,
+        OperationNotPermitted for a NAT gateway's interface or address.
     """
 
     def decide() -> tuple[Writes, PublicMapping]:
         held = read_owned(store, caller, ElasticIp, allocation_id)
         vpc, eni = _interface(store, caller, instance, interface)
-        check_end(held.record, vpc.record, gateway_pair(store, vpc.record.vni), _pair_of_pool(store, held.record))
+        refuse_managed(eni.record)
+        check_end(held.record, vpc.record, gateway_pair(store, vpc.record.vni), pair_of_pool(store, held.record))
         own = private_address(eni.record, private)
         publics = publics_of(store, vpc.record, caller.now())
-        before = _before(store, held.record)
+        before = association_of(store, held.record)
+        _refuse_of_gateway(store, before)
         mapping = new_mapping(caller, held.record, eni.record, own)
         writes = Writes()
         if before is not None and not allow_reassociation:
-            raise _associated(f"elastic IP address {held.record.address}", before.record)
+            raise already_associated(f"elastic IP address {held.record.address}", before.record)
         _replace(writes, publics, mapping, allow_reassociation=allow_reassociation)
         associate_writes(writes, vpc, eni, held, mapping, before)
         return writes, mapping
@@ -223,16 +226,24 @@ def check_end(elastic: ElasticIp, vpc: Vpc, pair: str, arrives: str) -> None:
         raise invalid(where, what, f"allocate one of a pool of pair {pair}: netorch address pool list")
 
 
-def _pair_of_pool(store: Store, elastic: ElasticIp) -> str:
+def pair_of_pool(store: Store, elastic: ElasticIp) -> str:
+    """Return the pair of edges that an elastic IP arrives at."""
     return read_named(store, AddressPool, elastic.pool).record.pair
 
 
-def _before(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | None:
+def association_of(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | None:
     """Return what an elastic IP stands for."""
     return get(store, keys.public_mapping(elastic.vni, elastic.address), PublicMapping) if elastic.vni else None
 
 
-def _associated(where: str, mapping: PublicMapping) -> ApiError:
+def _refuse_of_gateway(store: Store, before: Stored[PublicMapping] | None) -> None:
+    """Refuse to take the address of a NAT gateway away. Raises ApiError: OperationNotPermitted."""
+    eni = get(store, keys.resource(before.record.eni), NetworkInterface) if before is not None else None
+    if eni is not None:
+        refuse_managed(eni.record)
+
+
+def already_associated(where: str, mapping: PublicMapping) -> ApiError:
     what = f"is associated with {mapping.private_address} of {mapping.eni} already ({mapping.association})"
     return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; disassociate it first, or allow reassociation")
 
@@ -243,7 +254,7 @@ def _replace(writes: Writes, publics: Publics, mapping: PublicMapping, *, allow_
         if other.record.private_address != mapping.private_address or other.record.address == mapping.address:
             continue
         if other.record.allocation and not allow_reassociation:
-            raise _associated(f"elastic IP address {other.record.address}", other.record)
+            raise already_associated(f"elastic IP address {other.record.address}", other.record)
         publics.end(writes, other)
 
 
@@ -271,15 +282,17 @@ def disassociate_address(store: Store, caller: Caller, allocation_id: str) -> El
     """Return an elastic IP that stands for nothing any more; it stays its owner's.
 
     Raises:
-      ApiError: InvalidAllocationID.NotFound, InvalidAssociationID.NotFound when it is not associated.
+      ApiError: InvalidAllocationID.NotFound, InvalidAssociationID.NotFound when it is not associated, OperationNotPermitted for
+        that of a NAT gateway.
     """
 
     def decide() -> tuple[Writes, ElasticIp]:
         held = read_owned(store, caller, ElasticIp, allocation_id)
-        before = _before(store, held.record)
+        before = association_of(store, held.record)
         if before is None:
             text = f"elastic IP address {held.record.address}: is not associated; there is nothing to end"
             raise ApiError("InvalidAssociationID.NotFound", text)
+        _refuse_of_gateway(store, before)
         idle = msgspec.structs.replace(held.record, vni=0)
         writes = Writes()
         writes.delete(keys.public_mapping(before.record.vni, before.record.address), before.mod_revision)
@@ -354,7 +367,7 @@ def describe_address(store: Store, caller: Caller, allocation_id: str) -> Addres
 
 
 def _info(store: Store, elastic: ElasticIp) -> AddressInfo:
-    before = _before(store, elastic)
+    before = association_of(store, elastic)
     if before is None:
         return AddressInfo(elastic=elastic, mapping=None, vpc=None)
     vpc = get(store, keys.vpc(elastic.vni), Vpc)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
+from netorch.control.actions.enis import target_ids
 from netorch.control.base import checks
 from netorch.control.base.named import add_name
 from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
@@ -15,13 +17,15 @@ from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.routing.next_hop import clashes
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
+
+G = TypeVar("G", InternetGateway, NatGateway)
 
 
 class InternetGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +73,7 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, name:
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
     pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), vpc, mapped_in(store, vni)))
-    targets = [kv.key.rpartition("/")[2] for kv in store.list(keys.resources(vni, "eni")).kvs]
-    gateway, _ = put_on(writes, caller, vpc, pair, targets, name=name, tags=tags)
+    gateway, _ = put_on(writes, caller, vpc, pair, target_ids(store, vni), name=name, tags=tags)
     return gateway
 
 
@@ -107,7 +110,7 @@ def delete_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> No
         writes.expect(keys.public_mark(vni), mark_revision(store, vni))
         if mapped := mapped_in(store, vni):
             what = f"Network {vpc.record.id} has some mapped public address(es), e.g. {mapped[0].address}"
-            fix = "disassociate them (netorch address disassociate), or terminate the instances that came with them, first"
+            fix = "disassociate them, terminate the instances that came with them, or delete the NAT gateways"
             raise ApiError("DependencyViolation", f"internet gateway {gateway_id}: {what}; {fix}")
         delete_gateway(writes, vpc, gateway, get(store, keys.gateway_mapping(vni, gateway_id), GatewayMapping))
         return writes, None
@@ -115,9 +118,7 @@ def delete_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> No
     attempt(store, decide)
 
 
-def delete_gateway(
-    writes: Writes, vpc: Stored[Vpc], gateway: Stored[InternetGateway], mapping: Stored[GatewayMapping] | None
-) -> None:
+def delete_gateway(writes: Writes, vpc: Stored[Vpc], gateway: Stored[G], mapping: Stored[GatewayMapping] | None) -> None:
     """Add the end of a gateway and of all that says who carries it."""
     delete_part(writes, vpc, gateway)
     if mapping is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from netorch.control.actions.enis import refuse_managed
 from netorch.control.actions.outside.addresses import (
     Wanted,
     allocate_writes,
@@ -129,6 +130,9 @@ class _Planner:
         return name == decl.elastic_ip or (not name and not decl.elastic_ip)
 
     def _end(self, records: VpcRecords, mapping: Stored[PublicMapping]) -> None:
+        """Add the end of what a public address stands for. Raises ApiError: OperationNotPermitted for a NAT gateway's."""
+        if (eni := records.one(NetworkInterface, mapping.record.eni)) is not None:
+            refuse_managed(eni)
         self._builder.publics_of(records).end(self._builder.step(), mapping)
         self._ended.add(mapping.record.address)
 

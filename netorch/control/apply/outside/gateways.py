@@ -18,7 +18,7 @@ from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.records import keys
 from netorch.records.errors import invalid
 from netorch.records.hosts import HostState
@@ -72,7 +72,7 @@ class GatewayPlanner:
         pair = first_of(pairs, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
-        vpc, targets = records.vpc.record, list(records.of(NetworkInterface))
+        vpc, targets = records.vpc.record, [*records.of(NetworkInterface), *records.of(NatGateway)]
         made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, name=wanted.name, tags=wanted.tags)
         records.of(InternetGateway)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)

@@ -6,7 +6,7 @@ from netorch.drivers.base import Underlay, UnderlayChanged
 from netorch.model.routing.next_hop import gateway_mac, target_hop
 from netorch.records import keys
 from netorch.state.l2 import Fdb
-from netorch.state.l3 import BLACKHOLE, UNREACHABLE, Neighbour
+from netorch.state.l3 import BLACKHOLE, Neighbour
 from netorch.state.op import Replace
 from tests.unit.agent.gateways.shop import DEFAULT, DEFAULT6, EDGES, PREFIX, Shop, vtep
 
@@ -65,10 +65,10 @@ def test_a_route_says_when_the_edges_underlay_takes_less(shop: Shop) -> None:
     shop.world.assert_settled()
 
 
-def test_an_edge_has_no_way_to_the_gateway_that_it_carries(shop: Shop) -> None:
+def test_a_host_that_carries_the_gateway_and_has_no_uplink_has_no_way_to_it(shop: Shop) -> None:
     shop.seat("hv1", "hv2")
     shop.world.settle(1)
-    assert {way.type for way in shop.ways("hv1").values()} == {UNREACHABLE}
+    assert {way.type for way in shop.ways("hv1").values()} == {BLACKHOLE}
     assert shop.speakers("hv1") == {vtep("hv2"): f"goto outside-{shop.vni:06x}"}
     shop.world.assert_settled()
 

@@ -104,6 +104,11 @@ ACTIONS = {
     "igw set-tags": "acme/acme/out env=prod",
     "igw tag": "acme/acme/out env=prod",
     "igw untag": "acme/acme/out colour",
+    "nat create": "new --subnet globex/gated/inner --elastic-ip globex/free",
+    "nat delete": "acme/acme/nat",
+    "nat set-tags": "acme/acme/nat env=prod",
+    "nat tag": "acme/acme/nat env=prod",
+    "nat untag": "acme/acme/nat colour",
     "address allocate": "--pool p --name new",
     "address release": "acme/idle",
     "address associate": "acme/idle --eni acme/acme/spare",
@@ -124,7 +129,7 @@ ACTIONS = {
 # Commands that only read the store, each with arguments.
 READERS = {
     **{f"{kind} list": "" for kind in ("vpc", "subnet", "route-table", "sg", "nacl", "prefix-list", "eni", "instance")},
-    **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering", "igw", "address", "address pool")},
+    **{f"{kind} list": "" for kind in ("host", "map", "flow-log", "peering", "igw", "nat", "address", "address pool")},
     "plan": "",
     "diff": "",
     "export": "",
@@ -148,6 +153,7 @@ READERS = {
     "flow-log read": "acme/acme/all",
     "peering show": "acme/acme/link",
     "igw show": "acme/acme/out",
+    "nat show": "acme/acme/nat",
     "address show": "198.51.100.9",
     "address pool show": "p",
     "address audit": "",
@@ -181,7 +187,7 @@ vpcs:
   instances: [{name: web-1, subnet: app, host: hv1, address: 10.44.12.4}, {name: web-2, subnet: app, host: hv2}]
 - {name: bare, owner: globex, cidrs: [10.0.0.0/16, 10.1.0.0/16]}
 - {name: third, owner: globex, cidrs: [10.50.0.0/16]}
-- {name: gated, owner: globex, cidrs: [10.60.0.0/16]}
+- {name: gated, owner: globex, cidrs: [10.60.0.0/16], subnets: [{name: inner, cidr: 10.60.1.0/24}]}
 """
 TAGGED = {
     "vpc": "acme/acme",
@@ -196,6 +202,7 @@ TAGGED = {
     "host": "hv1",
     "peering": "acme/acme/link",
     "igw": "acme/acme/out",
+    "nat": "acme/acme/nat",
     "address": "acme/idle",
     "address pool": "p",
 }
@@ -216,6 +223,9 @@ SETUP = (
     "--owner acme address allocate --address 198.51.100.9 --name used",
     "--owner acme address allocate --address 198.51.100.10 --name idle",
     "address associate acme/used --instance acme/acme/web-2",
+    "--owner acme address allocate --address 198.51.100.11 --name shared",
+    "--owner globex address allocate --address 198.51.100.12 --name free",
+    "nat create nat --subnet acme/acme/app --elastic-ip acme/shared",
     *(f"{kind} tag {name} colour=red" for kind, name in TAGGED.items()),
 )
 

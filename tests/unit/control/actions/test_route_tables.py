@@ -136,9 +136,9 @@ def test_a_local_route_is_replaced_by_an_interface_and_put_back(
         (
             "0.0.0.0/0",
             "eigw",
-            r"egress-only internet gateways \(eigw\) are not supported yet; choose one of blackhole, eni, igw, local",
+            r"egress-only internet gateways \(eigw\) are not supported yet; choose one of blackhole, eni, igw, local, nat",
         ),
-        ("0.0.0.0/0", "nat-001388000000000a1", "NAT gateways .* are not supported yet"),
+        ("0.0.0.0/0", "vgw", "virtual private gateways .* are not supported yet"),
         ("0.0.0.0/0", "nowhere", "'nowhere' is not a target"),
         ("nowhere", "blackhole", "'nowhere' is not a destination"),
         ("pl-", "blackhole", "'pl-' names no prefix list"),

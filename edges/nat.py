@@ -1,0 +1,214 @@
+"""NAT gateways: many private addresses go to the internet in the name of one, by connection tracking in a namespace of its own.
+
+The walk of a packet of instance 10.0.1.5 to 203.0.113.10, by the NAT gateway with the MAC N, 10.0.9.9 in the subnet `pub`:
+
+    hypervisor   0.0.0.0/0 via the gateway's hop dev vx5000          the instance's route table; inner destination MAC N
+    vx5000       ingress: dst_mac N: leaves by v-001388abcdef0       verified packets only; no routing
+    nat-...      eth0 has N; a new connection: source becomes 10.0.9.9, a port from 4790 on
+    v-...        in the VRF of the route table of `pub`: 0.0.0.0/0 dev g-001388abcdef0
+    g-...        egress: 10.0.9.9 becomes its public address         edges.internet
+
+and of the answer:
+
+    g-...        ingress: destination becomes 10.0.9.9
+    vrf5000      10.0.9.9 dev v-...; on the edge that is not in use: via the other edge (netorch.compiler.nat)
+    nat-...      an answer: destination becomes 10.0.1.5
+    v-...        10.0.1.5/32 via 192.0.2.11 dev vx5000
+
+So the gateway has one arm, as EC2's has: an interface of the subnet, by which everything comes and goes. The namespace need not
+know what is inside and what outside. What comes by routing is for 10.0.9.9, and unless it is an answer it ends there. All else
+comes from instances, by their route tables.
+
+Both edges have all of it, and hosts send to the first one that answers them. The other one knows none of its connections. With
+`tcp_loose` off it takes them for invalid and resets them, so clients start again at once.
+
+The ACL of the gateway's subnet is judged in the namespace, where packets have the addresses that it is about: on the way in
+before an answer is translated back, on the way out after the source was translated. A NAT gateway has no security groups. It is
+one table: a changed ACL replaces all of it at once, and connections are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from edges.internet import redirected
+from edges.skeleton import passes
+from netorch.compiler.base import PORT_MAC, Gateway, HostView, LocalTable, Part, VpcPart, VpcView
+from netorch.compiler.nat import Nat
+from netorch.model.eni import Role
+from netorch.model.ids import port_name
+from netorch.model.outside.gateway import NatGateway
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.target import TargetKind
+from netorch.model.security import Direction, NetworkAcl
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.base import OVERLAY, KernelObject
+from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
+from netorch.state.link import LOOPBACK, AdminUp, CableEnd, Settings
+from netorch.state.names import outside_cable
+from netorch.state.netns import Namespace
+from netorch.state.nft import ChainSet, NftTable
+from netorch.state.sysctls import PORT_V4, device_sysctls, namespace_sysctls
+from policy.acl import acl_chain, allows_everything
+from policy.borders import acl_of
+
+INSIDE: Final = "eth0"  # the gateway's end of its port's cable
+ROUTER: Final = "192.0.0.8"  # what stands for the VPC's router there, never on a wire: RFC 7335 section 6
+# EC2 has 55,000 for each destination. Below 4790 are those of VXLAN and of IPsec, which no connection must have.
+PORTS: Final = "4790-65535"
+
+_TABLE: Final = """
+counter fragments {
+}
+counter acl_ingress {
+}
+counter acl_egress {
+}
+counter no_connection {
+}
+counter to_gateway {
+}
+counter bytes_in {
+}
+counter bytes_out {
+}
+ACLS
+chain drop_acl_ingress {
+    counter name "acl_ingress" drop
+}
+chain drop_acl_egress {
+    counter name "acl_egress" drop
+}
+chain whole {
+    type filter hook prerouting priority -450; policy accept;
+    ip frag-off & 16383 != 0 meta l4proto != udp counter name "fragments" drop
+}
+chain arriving {
+    type filter hook prerouting priority -150; policy accept;
+    ARRIVING
+}
+chain forward {
+    type filter hook forward priority 0; policy drop;
+    ct direction reply counter name "bytes_in"
+    ct direction original counter name "bytes_out"
+    ct state established,related accept
+    ct state new meta l4proto { icmp, tcp, udp } accept
+    meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
+    counter name "no_connection" drop
+}
+chain translate {
+    type nat hook postrouting priority 100; policy accept;
+    meta l4proto { tcp, udp } snat ip to ADDRESS:PORTS
+    snat ip to ADDRESS
+}
+chain leaving {
+    type filter hook postrouting priority 150; policy accept;
+    LEAVING
+}
+chain input {
+    type filter hook input priority 0; policy drop;
+    counter name "to_gateway" drop
+}
+"""
+
+
+def gateway_table(nat_id: str, vni: int, address: str, subnet: Subnet, acl: NetworkAcl, ports: str = PORTS) -> NftTable:
+    """Return the table of a gateway's namespace: the ports of `address` that connections get, and the ACL of its subnet."""
+    arriving, leaving = (_border(subnet, acl, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
+    body = _TABLE.replace("ACLS", "\n".join(filter(None, (arriving[0], leaving[0]))))
+    body = body.replace("ARRIVING", arriving[1]).replace("LEAVING", leaving[1])
+    body = body.replace("ADDRESS", address).replace("PORTS", ports)
+    return NftTable(netns=nat_id, vni=vni, family="inet", body=body)
+
+
+def _border(subnet: Subnet, acl: NetworkAcl, direction: Direction) -> tuple[str, str]:
+    """Return the ACL's chain and sets for one direction, and the rule that leads there; nothing for an ACL without limits."""
+    if allows_everything(acl, direction):
+        return "", ""
+    far = "daddr" if direction is Direction.EGRESS else "saddr"
+    chain = acl_chain(f"acl_{direction.value}_rules", acl, direction)
+    sets = [_block("set", held.name, [*held.spec.split("; "), _elements(held)]) for held in chain.sets]
+    return "\n".join((*sets, _block("chain", chain.name, chain.rules))), f"ip {far} != {subnet.cidr} jump {chain.name}"
+
+
+def _elements(held: ChainSet) -> str:
+    return f"elements = {{ {', '.join(held.elements)} }}"
+
+
+def _block(kind: str, name: str, lines: Iterable[str]) -> str:
+    return "\n    ".join((f"{kind} {name} {{", *lines)) + "\n}"
+
+
+def _nats(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the NAT gateways of the VPC that have a seat on this host."""
+    for nat in view.of(Nat):
+        if nat.gateway.is_at(view.host.host.name):
+            yield from _namespace(view, nat)
+            yield from _port(view, nat)
+
+
+def _namespace(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
+    """Yield the gateway's own namespace, a router with one interface."""
+    vni, netns = view.vni, nat.id
+    yield Namespace(vni=vni, label=netns)
+    yield from namespace_sysctls(netns)
+    yield gateway_table(netns, vni, nat.address, nat.subnet, acl_of(view, nat.subnet))
+    yield AdminUp(netns=netns, vni=vni, ifname=LOOPBACK)
+    yield CableEnd(
+        netns=netns,
+        vni=vni,
+        ifname=INSIDE,
+        lladdr=gateway_mac(nat.id),
+        mtu=view.mtu,
+        vrf="",
+        peer=port_name(nat.eni.id),
+        peer_netns=OVERLAY,
+    )
+    yield Settings(netns=netns, vni=vni, ifname=INSIDE)
+    yield Address(netns=netns, vni=vni, ifname=INSIDE, address=f"{nat.address}/32")
+    yield AdminUp(netns=netns, vni=vni, ifname=INSIDE)
+    yield Neighbour(netns=netns, vni=vni, ifname=INSIDE, dst=ROUTER, lladdr=PORT_MAC)
+    yield Route(netns=netns, vni=vni, table=MAIN_TABLE, dst="0.0.0.0/0", via=ROUTER, ifname=INSIDE)
+
+
+def _port(view: VpcView, nat: Nat) -> Iterator[KernelObject]:
+    """Yield the gateway's port, in the VRF of its subnet's route table, and the ways to it."""
+    vni, port, mac = view.vni, port_name(nat.eni.id), gateway_mac(nat.id)
+    vrf = view.vrf_of(nat.subnet)
+    yield CableEnd(vni=vni, ifname=port, lladdr=PORT_MAC, mtu=view.mtu, vrf=vrf, peer=INSIDE, peer_netns=nat.id)
+    yield from device_sysctls(PORT_V4, port, vni)  # as of every port
+    yield Settings(vni=vni, ifname=port)
+    yield AdminUp(vni=vni, ifname=port)
+    yield Neighbour(vni=vni, ifname=port, dst=nat.address, lladdr=mac)
+    yield from redirected(view, mac, port)
+    if nat.is_used_at(view.host.host.name):
+        for table in view.tables_to(nat.address):
+            yield Route(vni=vni, table=table, dst=f"{nat.address}/32", ifname=port)
+    for other in (view.vxlan, *_outside_cables(view)):
+        yield passes(port, other, vni)
+        yield passes(other, port, vni)
+
+
+def _outside_cables(view: VpcView) -> Iterator[str]:
+    """Yield the near end of the cable of the VPC's internet gateway, if that is on this host, too."""
+    if view.host.host.uplink is None:
+        return
+    for gateway in view.of(Gateway):
+        if gateway.kind is TargetKind.INTERNET_GATEWAY and gateway.is_at(view.host.host.name):
+            yield outside_cable(view.vni, gateway.id)[0]
+
+
+class NatCompiler:
+    """Yields the NAT gateways of a VPC on the edges that they have a seat on."""
+
+    name: Final = "nat"
+    reads: Final[frozenset[type]] = frozenset({NatGateway, NetworkAcl})
+    parts: Final[tuple[Part, ...]] = (
+        VpcPart(
+            id="nat",
+            compile=_nats,
+            inputs=frozenset({HostView, Vpc, Gateway, Nat, LocalTable, NetworkAcl}),
+            role=Role.EDGE,
+        ),
+    )

@@ -1,0 +1,57 @@
+"""NAT gateways, as every host that carries their VPC sees them.
+
+A NAT gateway is a target like any other gateway: routes to it carry its MAC (netorch.compiler.routes). Its private address has a
+way to the edge that it is at, as an interface's has: in its name it sends to addresses of the VPC that a route table leads to it,
+and by its address come the answers of those, and of the internet by the other edge of the pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from netorch.compiler.base import Gateway, HostView, LocalTable, VpcPart, VpcView, router_mac
+from netorch.model.eni import NetworkInterface
+from netorch.model.vpc import Subnet, Vpc
+from netorch.state.base import KernelObject
+from netorch.state.l2 import Fdb
+from netorch.state.l3 import Neighbour, Route
+
+
+class Nat(msgspec.Struct, frozen=True, kw_only=True):
+    """A NAT gateway of the VPC that edges carry."""
+
+    gateway: Gateway
+    eni: NetworkInterface
+    subnet: Subnet
+
+    @property
+    def id(self) -> str:
+        """Return the gateway's id, which is the label of its namespace."""
+        return self.gateway.id
+
+    @property
+    def address(self) -> str:
+        """Return the private address in whose name it sends."""
+        return self.eni.address
+
+    def is_used_at(self, host: str) -> bool:
+        """Return whether a host takes itself for the seat that packets go to."""
+        return self.gateway.seat.host == host
+
+
+def _ways(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the way to the private address of each NAT gateway that is on another host."""
+    for nat in view.of(Nat):
+        if nat.is_used_at(view.host.host.name):
+            continue
+        vtep, mtu = nat.gateway.seat.vtep, view.mtu_over(nat.gateway.underlay_mtu)
+        for table in view.tables_to(nat.address):
+            yield Route(vni=view.vni, table=table, dst=f"{nat.address}/32", via=vtep, ifname=view.vxlan, mtu=mtu)
+        yield Neighbour(vni=view.vni, ifname=view.vxlan, dst=vtep, lladdr=router_mac(vtep))
+        yield Fdb(vni=view.vni, ifname=view.vxlan, lladdr=router_mac(vtep), dst=vtep)
+
+
+NAT_WAYS: Final = VpcPart(id="overlay.nat", compile=_ways, inputs=frozenset({HostView, Vpc, LocalTable, Nat}))

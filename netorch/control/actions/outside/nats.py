@@ -1,0 +1,182 @@
+"""NAT gateways: each has a subnet, an interface there, and an elastic IP that stands for the interface's private address."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+
+from netorch.control.actions import enis
+from netorch.control.actions.outside.addresses import already_associated, association_of, check_end, new_mapping, pair_of_pool
+from netorch.control.actions.outside.gateways import delete_gateway, fresh_gateway_id
+from netorch.control.base import checks
+from netorch.control.base.addresses import open_pool
+from netorch.control.base.logged import Logs, logs_of
+from netorch.control.base.named import add_name
+from netorch.control.base.pairs import choose_pair, pair_of, place_gateway
+from netorch.control.base.public import Publics, gateway_pair, publics_of, stand_for
+from netorch.control.base.quotas import check_room, quotas_of
+from netorch.control.base.writes import Writes, attempt, guard_structure
+from netorch.errors import UnreadableRecord
+from netorch.model.eni import NetworkInterface
+from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import NatGateway
+from netorch.model.outside.public import ElasticIp
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.vpc import Subnet, Tags, Vpc
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import duplicate_name
+from netorch.records.read import Stored, get, read, read_all, read_owned, read_vpc
+from netorch.store.base import Store
+
+
+class NatGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A NAT gateway, with its addresses and the edges that carry it."""
+
+    gateway: NatGateway
+    vpc: Vpc
+    subnet: str  # its name
+    address: str  # the private one
+    public: tuple[PublicMapping, ...]
+    pair: str
+    edges: tuple[str, ...]  # in the order of its seats: the first one that answers is used
+
+
+def create_nat_gateway(
+    store: Store, caller: Caller, subnet_id: str, allocation_id: str, *, name: str, address: str = "", tags: Tags | None = None
+) -> NatGateway:
+    """Return a new NAT gateway in a subnet, whose packets go by that subnet's route table; `address` is its private one.
+
+    Raises:
+      ApiError: InvalidSubnetID.NotFound, InvalidAllocationID.NotFound, NatGatewayLimitExceeded, Gateway.NotAttached for a VPC
+        without an internet gateway, Resource.AlreadyAssociated for an elastic IP that stands for something,
+        InvalidIPAddress.InUse, InsufficientFreeAddressesInSubnet, NetworkInterfaceLimitExceeded, InvalidParameterValue for a bad
+        value or a name that is taken, InsufficientInstanceCapacity while an edge of the pair is being deleted.
+    """
+    where = f"NAT gateway {checks.name(f'NAT gateway {name!r}', name)}"
+
+    def decide() -> tuple[Writes, NatGateway]:
+        vpc, subnet = read(store, caller, Subnet, subnet_id)
+        held = read_owned(store, caller, ElasticIp, allocation_id)
+        _check_room(store, vpc.record, name)
+        pair_name = gateway_pair(store, vpc.record.vni)
+        check_end(held.record, vpc.record, pair_name, pair_of_pool(store, held.record))
+        if (before := association_of(store, held.record)) is not None:
+            raise already_associated(f"elastic IP address {held.record.address}", before.record)
+        pair = choose_pair(store, f"VPC {vpc.record.id}", pair_name)
+        writes = Writes()
+        guard_structure(writes, vpc)
+        eni = _interface(writes, store, caller, vpc, subnet, address)
+        made = NatGateway(id=eni.gateway, vni=eni.vni, name=name, subnet=subnet_id, eni=eni.id, tags=checks.tags(where, tags))
+        writes.create(keys.resource(made.id), made)
+        add_name(writes, vpc.record, made)
+        place_gateway(writes, pair, made.vni, made.id)
+        _stand_for(writes, caller, vpc, eni, held)
+        return writes, made
+
+    return attempt(store, decide)
+
+
+def _check_room(store: Store, vpc: Vpc, name: str) -> None:
+    known = read_all(store, NatGateway, vpc.vni).values()
+    check_room(quotas_of(store, vpc.owner), "NatGatewayLimitExceeded", f"VPC {vpc.id}", len(known) + 1)
+    if any(other.record.name == name for other in known):
+        raise duplicate_name("nat", name, "the VPC")
+
+
+def _interface(
+    writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], subnet: Stored[Subnet], address: str
+) -> NetworkInterface:
+    """Add the interface of a new gateway, and return it. Raises ApiError."""
+    vni = vpc.record.vni
+    gateway_id = fresh_gateway_id(caller, "nat", vni, enis.target_ids(store, vni))
+    taken = enis.room_for_interfaces(store, vpc.record, 1) | {*enis.host_names(gateway_id)}
+    pool = open_pool(store, subnet.record)
+    eni = NetworkInterface(
+        id=enis.fresh_id(caller, "eni", vni, taken),
+        vni=vni,
+        subnet=subnet.record.id,
+        mac=gateway_mac(gateway_id),
+        address=pool.requested(address, 4) or pool.next(4),
+        gateway=gateway_id,
+    )
+    writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
+    pool.save(writes)
+    enis.create_writes(writes, vpc.record, eni)
+    enis.hold_addresses(writes, eni)
+    return eni
+
+
+def _stand_for(writes: Writes, caller: Caller, vpc: Stored[Vpc], eni: NetworkInterface, held: Stored[ElasticIp]) -> None:
+    """Add that an elastic IP stands for the address of a new gateway's interface."""
+    elastic = held.record
+    stand_for(writes, vpc, new_mapping(caller, elastic, eni, eni.address))
+    used = msgspec.structs.replace(elastic, vni=eni.vni)
+    writes.change(keys.owned("eip", used.owner, used.id), held.mod_revision, used)
+
+
+def delete_nat_gateway(store: Store, caller: Caller, nat_id: str) -> None:
+    """Delete a NAT gateway. Its elastic IP stays its owner's; routes to the gateway become black holes.
+
+    Raises:
+      ApiError: NatGatewayNotFound.
+    """
+
+    def decide() -> tuple[Writes, None]:
+        vpc, gateway = read(store, caller, NatGateway, nat_id)
+        eni = get(store, keys.resource(gateway.record.eni), NetworkInterface)
+        mapping = get(store, keys.gateway_mapping(gateway.record.vni, nat_id), GatewayMapping)
+        publics = publics_of(store, vpc.record, caller.now())
+        writes = Writes()
+        delete_writes(writes, vpc, gateway, eni, mapping, logs_of(store, gateway.record.vni), publics)
+        return writes, None
+
+    attempt(store, decide)
+
+
+def delete_writes(
+    writes: Writes,
+    vpc: Stored[Vpc],
+    gateway: Stored[NatGateway],
+    eni: Stored[NetworkInterface] | None,
+    mapping: Stored[GatewayMapping] | None,
+    logs: Logs,
+    publics: Publics,
+) -> None:
+    """Add the end of a NAT gateway with its interface, and of all that says who carries it."""
+    delete_gateway(writes, vpc, gateway, mapping)
+    if eni is not None:
+        enis.delete_writes(writes, vpc.record, eni, {}, logs, publics)
+
+
+def describe_nat_gateways(store: Store, caller: Caller, vpc_id: str) -> list[NatGatewayInfo]:
+    """Return a VPC's NAT gateways by name. Raises ApiError: InvalidVpcID.NotFound."""
+    vpc = read_vpc(store, caller, vpc_id).record
+    found = (stored.record for stored in read_all(store, NatGateway, vpc.vni).values())
+    publics = publics_of(store, vpc, caller.now())
+    return [_info(store, vpc, gateway, publics) for gateway in sorted(found, key=lambda gateway: gateway.name)]
+
+
+def describe_nat_gateway(store: Store, caller: Caller, nat_id: str) -> NatGatewayInfo:
+    """Return one NAT gateway. Raises ApiError: NatGatewayNotFound."""
+    vpc, gateway = read(store, caller, NatGateway, nat_id)
+    return _info(store, vpc.record, gateway.record, publics_of(store, vpc.record, caller.now()))
+
+
+def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatGatewayInfo:
+    eni, subnet = get(store, keys.resource(gateway.eni), NetworkInterface), get(store, keys.resource(gateway.subnet), Subnet)
+    mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping)
+    edges = tuple(seat.host for seat in mapping.record.seats) if mapping is not None else ()
+    pair = ""
+    with suppress(UnreadableRecord):
+        pair = pair_of(store, edges)
+    return NatGatewayInfo(
+        gateway=gateway,
+        vpc=vpc,
+        subnet=subnet.record.name if subnet is not None else "",
+        address=eni.record.address if eni is not None else "",
+        public=tuple(stored.record for stored in publics.of(gateway.eni)),
+        pair=pair,
+        edges=edges,
+    )
