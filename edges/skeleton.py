@@ -7,6 +7,8 @@ gateways to instances:
 * A VXLAN packet that the underlay's table has not verified is dropped, as on hypervisors. Those to a gateway never come here:
   filters of the VXLAN device look at the same priority and take them (edges.internet). There is no prerouting chain: a packet
   passes that hook twice, as the device's and as its VRF's, and what is not forwarded goes nowhere.
+* What `passes` lets through from a VXLAN device, to a NAT gateway, that device's filter has verified: Linux gives a packet that
+  it forwards the priority of its TOS field (ip_forward), so nothing can be told from it here.
 * `passes` says from which device to which a packet may go, e.g. from the cable of an internet gateway to the VPC's VXLAN device.
   All else is dropped: what a hypervisor has sent to the edge's own MAC, and what would leave by another VPC's device.
 * Nothing is for the edge itself: it has no address here, and answers nobody. It says nothing either, not even that an address is
@@ -58,8 +60,8 @@ DROP_UNPROVEN
 DROP_NO_GATEWAY
 chain forward {
     type filter hook forward priority -20; policy drop;
-    meta priority != VERIFIED meta sdifname "vx*" goto drop_unproven
     meta sdifname . oifname @passes accept
+    meta priority != VERIFIED meta sdifname "vx*" goto drop_unproven
     goto drop_no_gateway
 }
 chain input {
