@@ -53,10 +53,10 @@ def test_connection_tracking_is_loaded_all_the_same_so_that_its_sysctls_can_be_s
     assert chains()["output"][1:] == ["notrack"]
 
 
-def test_a_packet_by_vxlan_is_forwarded_only_if_verified() -> None:
+def test_a_packet_by_vxlan_is_forwarded_only_where_a_filter_has_verified_it() -> None:
     assert chains()["forward"][1:3] == [
-        f'meta priority != {VERIFIED_TEXT} meta sdifname "vx*" goto drop_unproven',
         "meta sdifname . oifname @passes accept",
+        f'meta priority != {VERIFIED_TEXT} meta sdifname "vx*" goto drop_unproven',
     ]
 
 
