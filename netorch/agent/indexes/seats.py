@@ -23,8 +23,14 @@ class Seats:
         return self._at.keys()
 
     def update(self, vni: int, gateway: str, mapping: GatewayMapping | None) -> None:
-        """Take in a gateway's mapping, or that it is gone. Cost: O(seats of the gateway)."""
-        for vtep in self._vteps.pop((vni, gateway), frozenset()):
+        """Take in a gateway's mapping, or that it is gone. Cost: O(seats of the gateway).
+
+        An edge that joins another one counts as silent until it answers: it does so once it has all gateways.
+        """
+        before = self._vteps.pop((vni, gateway), frozenset())
+        if before and mapping is not None:
+            self.silent |= {seat.vtep for seat in mapping.seats if seat.vtep not in self._at}
+        for vtep in before:
             others = self._at[vtep]
             others.discard((vni, gateway))
             if not others:

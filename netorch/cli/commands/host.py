@@ -85,8 +85,9 @@ def create(
     """Create a host; then run `netorch agent run --host NAME` on it.
 
     An edge carries gateways once it has a pair and an uplink, whose device it takes for itself. The two edges of a pair carry the
-    same gateways. With AS numbers it announces the pair's address pools to the border router by BGP; else that needs static
-    routes. The session's password, if it has one, is in /etc/netorch/bgp-password on the edge.
+    same gateways; one that joins later gets them before anything is sent to it. With AS numbers it announces the pair's address
+    pools to the border router by BGP; else that needs static routes. The session's password, if it has one, is in
+    /etc/netorch/bgp-password on the edge.
 
     Example: netorch host create e1 --underlay 192.0.2.21 --role edge --pair west --uplink eth2,198.18.0.21/24,198.18.0.254
     """
@@ -131,7 +132,7 @@ def drain(session: Session, edges: tuple[str, ...]) -> None:
 @click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
 @action
 def undrain(session: Session, edges: tuple[str, ...]) -> None:
-    """Let hosts send to drained edges again."""
+    """Let hosts send to drained edges again, once each has all gateways of its pair."""
     from netorch.control.actions.outside.drains import undrain_host
 
     for name in edges:

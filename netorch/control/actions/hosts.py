@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from netorch.control.actions.outside.drains import admit
 from netorch.control.base import checks, pairs
 from netorch.control.base.pools import read_pools
 from netorch.control.base.ranges import add_host, remove_host, revision_of
-from netorch.control.base.writes import ABSENT, Writes, attempt
+from netorch.control.base.writes import Writes, attempt
 from netorch.errors import ApiError
 from netorch.model.check.outside import KnownHost
 from netorch.model.eni import Host, Role, Uplink
@@ -50,7 +51,8 @@ def create_host(
 ) -> Host:
     """Return a new host; an edge carries gateways once it has a pair and an uplink: DEVICE,ADDRESS/LENGTH,GATEWAY.
 
-    With AS numbers, of the edge and of its gateway, it announces its pair's pools by BGP.
+    With AS numbers, of the edge and of its gateway, it announces its pair's pools by BGP. An edge that joins another one gets
+    seats of that one's gateways, and is drained until then. If that is interrupted it stays drained: `undrain_host` completes it.
 
     Raises:
       ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an address
@@ -76,7 +78,10 @@ def create_host(
             pairs.join(writes, host, pairs.places(store.list(keys.pair_prefix(host.pair)).kvs))
         return writes, host
 
-    return attempt(store, decide)
+    attempt(store, decide)
+    if host.pair:
+        admit(store, name)
+    return host
 
 
 def make_host(
@@ -189,11 +194,7 @@ def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
 
 def place_on(writes: Writes, state: HostState) -> None:
     """Add that something is put on a host, which must not be, or be going to be, deleted. Raises ApiError."""
-    if state.deleting:
-        what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
-        raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
-    writes.expect(keys.host_spec(state.host.name), state.mod_revision)
-    writes.expect(keys.host_drain(state.host.name), ABSENT)
+    pairs.expect_staying(writes, state)
     state.placements += 1
 
 

@@ -59,6 +59,7 @@ class PlanBuilder:
         self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
         self.pools = dict(inventory.pools)  # likewise
         self.places = places(inventory.raw.values())  # the edges that have places of pairs, likewise
+        self.joined: list[str] = []  # the new edges of pairs
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
         self.interfaces: dict[Path, dict[str, str]] = {}  # of each planned VPC's instances, by name: the id of the own interface
         self.elastic_ips: list[ElasticIpDecl] = []  # as the file declares them

@@ -80,6 +80,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
     changes: tuple[Change, ...]
     steps: tuple[Writes, ...]  # in order; each leads from one consistent state to another
     existing: dict[str, int]  # how many VPCs there are
+    joined: tuple[str, ...] = ()  # new edges of pairs, which get seats of older gateways behind the steps
     own: dict[str, int] = {}  # how many there are of those that the file has to do with, of each kind that counts
     source: str = ""  # by what the file knows its own; empty: nothing is its own
     notes: tuple[str, ...] = ()  # what is worth knowing of the outcome, for people

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from netorch.control.actions.outside.drains import admit
 from netorch.control.actions.vpcs import room_for_ranges
 from netorch.control.apply.builder import Path, PlanBuilder, delete_vpc, route_count, vpc_deletion
 from netorch.control.apply.changes import Action, CloudPlan, Difference, Left, Stuck, differences
@@ -156,6 +157,7 @@ class _Planner:
             changes=tuple(builder.changes),
             steps=steps,
             existing={"vpc": len(inventory.vpcs)},
+            joined=tuple(builder.joined),
             own=self._own(),
             source=self._source.label,
             notes=(*unequal(after, inventory.mtus), *too_small(after, inventory.mtus)),
@@ -302,7 +304,9 @@ def apply_cloud(
     allow_mass_delete: bool = False,
     again: Callable[[], CloudPlan] | None = None,
 ) -> int:
-    """Commit a plan, and return how many transactions that took; 0 for a plan without changes.
+    """Commit a plan, and return how many transactions its steps took; 0 for a plan without changes.
+
+    New edges of pairs are drained by the steps, and then admitted.
 
     `again` plans again when somebody else has changed the cloud meanwhile. A new plan that does no more than the one that was
     shown is carried out instead: two that change different things do not refuse each other.
@@ -310,13 +314,13 @@ def apply_cloud(
     Raises:
       ApiError: OperationNotPermitted for a plan that ends most of what the file has to do with, unless that is allowed.
       Conflict: the cloud was changed since it was planned, and in what the plan is about. What was committed stays, each
-        transaction a consistent state; a new plan holds the rest.
+        transaction a consistent state; a new plan holds the rest. A new edge of a pair then stays drained.
     """
     mass = plan.mass_deletion()
     if mass and not allow_mass_delete:
         raise ApiError("OperationNotPermitted", f"cloud: {mass}")
     agreed, stuck = _deeds(plan), {found.path for found in plan.stuck}
-    commits = 0
+    commits, joined = 0, plan.joined
     for left in reversed(range(TRIES)):
         try:
             for done in _commit_all(store, plan):
@@ -328,8 +332,11 @@ def apply_cloud(
             if again is None or not left:
                 raise
             plan = again()
+            joined += plan.joined
             if not (_deeds(plan) <= agreed and {found.path for found in plan.stuck} <= stuck):
                 raise
+    for edge in dict.fromkeys(joined):
+        admit(store, edge)
     return commits
 
 

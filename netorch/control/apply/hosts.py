@@ -50,6 +50,7 @@ def _add(builder: PlanBuilder, host: Host) -> None:
     host_actions.create_writes(writes, host)
     if host.pair:
         builder.places[join(writes, host, builder.places)] = host.name
+        builder.joined.append(host.name)
     builder.hosts[host.name] = HostState(host=host, mod_revision=ABSENT)
     added = differences(
         underlay=("", host.underlay), role=("", host.role.value), pair=("", host.pair), uplink=("", _uplink_text(host))

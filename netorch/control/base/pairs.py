@@ -1,7 +1,8 @@
 """Pairs of edges: which edges a pair has, and which pair carries the gateways of a VPC.
 
 A pair has two places, each a key that says which edge has it: so no pair ever has three edges, and its edges are found without
-looking at all hosts.
+looking at all hosts. A gateway that is put on a pair compares the places: so it gets seats on all edges that the pair has then,
+and an edge that joins later finds all others among what its partner carries.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ PLACES = (0, 1)
 
 def edges_of(store: Store, pair: str = "") -> dict[str, list[str]]:
     """Return the edges of one pair, or of all pairs, by the pair's name."""
+    return _by_pair(places(store.list(keys.pair_prefix(pair)).kvs))
+
+
+def _by_pair(taken: Mapping[str, str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for kv in store.list(keys.pair_prefix(pair)).kvs:
-        found.setdefault(kv.key.split("/")[2], []).append(decode(kv, str))
+    for key, edge in taken.items():
+        found.setdefault(key.split("/")[2], []).append(edge)
     return found
 
 
@@ -36,19 +41,29 @@ def places(kvs: Iterable[KeyValue]) -> dict[str, str]:
     return {kv.key: decode(kv, str) for kv in kvs if kv.key.startswith(keys.pair_prefix())}
 
 
+def free_places(pair: str, taken: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys of a pair's places that no edge has; `taken` are those that are taken, as `places` has them."""
+    return tuple(key for key in (keys.pair_place(pair, place) for place in PLACES) if key not in taken)
+
+
 def join(writes: Writes, host: Host, taken: Mapping[str, str]) -> str:
     """Add that a new edge takes a place of its pair, and return its key; `taken` are those that are taken, as `places` has them.
+
+    An edge that joins another one is drained: it has none of the other's gateways yet, and
+    `netorch.control.actions.outside.drains.admit` gives it these.
 
     Raises:
       ApiError: InvalidParameterValue for a third edge.
     """
-    own = [keys.pair_place(host.pair, place) for place in PLACES]
-    for key in own:
-        if key not in taken:
-            writes.create(key, host.name)
-            return key
-    names = " and ".join(taken[key] for key in own)
-    raise invalid(f"host {host.name!r}", f"pair {host.pair} has two edges, {names}", "name another pair, or delete one of them")
+    free = free_places(host.pair, taken)
+    if not free:
+        names = " and ".join(taken[keys.pair_place(host.pair, place)] for place in PLACES)
+        fix = "name another pair, or delete one of them"
+        raise invalid(f"host {host.name!r}", f"pair {host.pair} has two edges, {names}", fix)
+    writes.create(free[0], host.name)
+    if len(free) < len(PLACES):
+        writes.put(keys.host_drained(host.name), host.name)
+    return free[0]
 
 
 def leave(writes: Writes, store: Store, host: Host) -> None:
@@ -63,6 +78,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     edges: tuple[HostState, ...]  # by name
+    free: tuple[str, ...]  # the keys of the places that no edge has
 
     @property
     def gateways(self) -> int:
@@ -81,7 +97,8 @@ def fit_pairs(store: Store, only: str = "") -> list[Pair]:
     None of a pair's edges is being deleted. The best has the fewest gateways; of equals one that lives, then the first by name.
     Cost: O(edges and what they carry).
     """
-    return best_first(_read(store, name, edges) for name, edges in edges_of(store, only).items())
+    taken = places(store.list(keys.pair_prefix(only)).kvs)
+    return best_first(_read(store, name, edges, free_places(name, taken)) for name, edges in _by_pair(taken).items())
 
 
 def best_first(pairs: Iterable[Pair]) -> list[Pair]:
@@ -104,8 +121,8 @@ def first_of(fit: Sequence[Pair], where: str, only: str = "") -> Pair:
     return fit[0]
 
 
-def _read(store: Store, name: str, edges: Iterable[str]) -> Pair:
-    return Pair(name=name, edges=tuple(read_loaded(store, edge) for edge in sorted(edges)))
+def _read(store: Store, name: str, edges: Iterable[str], free: tuple[str, ...]) -> Pair:
+    return Pair(name=name, edges=tuple(read_loaded(store, edge) for edge in sorted(edges)), free=free)
 
 
 def pair_of(store: Store, edges: Iterable[str]) -> str:
@@ -116,13 +133,23 @@ def pair_of(store: Store, edges: Iterable[str]) -> str:
 def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> GatewayMapping:
     """Add a new gateway's mapping, and its placements on the edges of a pair, which must not be, or be going to be, deleted.
 
-    The edges then count it: another gateway may be put on another pair.
+    The edges then count it: another gateway may be put on another pair. No edge may join meanwhile: it would get no seat.
     """
     mapping = GatewayMapping(vni=vni, gateway=gateway_id, seats=pair.seats())
     for edge in pair.edges:
-        writes.expect(keys.host_spec(edge.host.name), edge.mod_revision)
-        writes.expect(keys.host_drain(edge.host.name), ABSENT)
+        expect_staying(writes, edge)
         writes.put(keys.placement(edge.host.name, gateway_id), Placement(id=gateway_id))
         edge.placements += 1
+    for place in pair.free:
+        writes.expect(place, ABSENT)
     writes.create(keys.gateway_mapping(vni, gateway_id), mapping)
     return mapping
+
+
+def expect_staying(writes: Writes, state: HostState) -> None:
+    """Add that a host on which something is placed must not be, or be going to be, deleted. Raises ApiError: IncorrectState."""
+    if state.deleting:
+        what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
+        raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
+    writes.expect(keys.host_spec(state.host.name), state.mod_revision)
+    writes.expect(keys.host_drain(state.host.name), ABSENT)

@@ -58,6 +58,23 @@ def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
     assert "drained" not in cloud("status", code=2).stdout
 
 
+def test_an_edge_that_joins_a_pair_carries_its_gateways(cloud: Run, tmp_path: Path) -> None:
+    edge = ("--role", "edge", "--pair", "north", "--uplink", "eth2,198.18.0.31/24,198.18.0.254")
+    cloud("host", "create", "e31", "--underlay", "192.0.2.31", *edge)
+    made = as_json(cloud, "--owner", "acme", "igw", "create", "out", "--vpc", "acme")
+    assert made["edges"] == ["e31"]
+    row = as_json(cloud, "host", "create", "e32", "--underlay", "192.0.2.32", *edge[:-1], "eth2,198.18.0.32/24,198.18.0.254")
+    assert row["gateways"] == 1
+    assert as_json(cloud, "--owner", "acme", "igw", "show", "acme/out")["edges"] == ["e31", "e32"]
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        placed = store.list("host/e32/placement/").kvs
+        store.txn([], [Put(keys.host_drained("e32"), b'"e32"')])  # as an interrupted command leaves it
+    assert len(placed) == 1
+    assert "edge e32 is drained" in cloud("status", code=2).stdout
+    cloud("host", "undrain", "e32")
+    assert "drained" not in cloud("status", code=2).stdout
+
+
 def test_a_customer_reaches_the_internet_step_by_step(cloud: Run) -> None:
     acme = ("--owner", "acme")
     said = cloud(*acme, "route-table", "route", "add", "acme/main", *DEFAULT, code=1).stderr

@@ -1,21 +1,32 @@
 """Draining an edge: hypervisors and the border router leave it to the other edge of its pair, and no packet is lost.
 
 The edge goes on forwarding whatever still comes. It answers no probe (netorch.agent.tasks.readiness), so hypervisors leave it as
-they leave one that has failed, without the store.
+they leave one that has failed, without the store. An edge that joins another one is drained until it has all gateways.
 """
 
 from __future__ import annotations
 
-from netorch.control.base.pairs import edges_of
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from netorch.control.base.pairs import edges_of, expect_staying
 from netorch.control.base.writes import ABSENT, Writes, attempt
 from netorch.errors import ApiError
+from netorch.model.eni import Host, Placement
+from netorch.model.ids import vni_of
+from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid
 from netorch.records.hosts import HostState, read_host, read_loaded
+from netorch.records.read import get
 from netorch.store.base import Store
+
+SEATS: Final = 32  # given in one transaction: two keys each
 
 
 def drain_host(store: Store, caller: Caller, name: str) -> None:
@@ -62,8 +73,21 @@ def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, whe
 
 
 def undrain_host(store: Store, caller: Caller, name: str) -> None:
-    """Let hosts send to an edge again; one that is not drained stays as it is. Raises ApiError: InvalidHostID.NotFound."""
+    """Let hosts send to an edge again, as `admit` does. Raises as that."""
     del caller
+    admit(store, name)
+
+
+def admit(store: Store, name: str) -> None:
+    """Give an edge seats of all gateways of its pair, then let hosts send to it; one that has them and is not drained stays so.
+
+    An edge that has joined another one has none at first. What is interrupted is completed by the next call. Cost: O(gateways of
+    the pair).
+
+    Raises:
+      ApiError: InvalidHostID.NotFound; IncorrectState for an edge that is being deleted and lacks seats.
+    """
+    _complete_seats(store, read_host(store, name).host)
 
     def decide() -> tuple[Writes, None]:
         state = read_host(store, name)
@@ -73,3 +97,35 @@ def undrain_host(store: Store, caller: Caller, name: str) -> None:
         return writes, None
 
     attempt(store, decide)
+
+
+def _complete_seats(store: Store, edge: Host) -> None:
+    """Give an edge a seat of each gateway that the other edge of its pair carries, a few in a transaction.
+
+    No other gateway can lack one: who makes a gateway sees that the edge has joined, or has to decide again.
+    """
+    others = [other for other in edges_of(store, edge.pair)[edge.pair] if other != edge.name] if edge.pair else []
+    carried = {gateway for other in others for gateway in _carried(store, other)}
+    missing = sorted(carried.difference(_carried(store, edge.name)))
+    for start in range(0, len(missing), SEATS):
+        attempt(store, partial(_seat_writes, store, edge.name, missing[start : start + SEATS]))
+
+
+def _carried(store: Store, edge: str) -> list[str]:
+    return [kv.key.rpartition("/")[2] for kv in store.list(keys.placement(edge, "")).kvs]
+
+
+def _seat_writes(store: Store, name: str, gateways: list[str]) -> tuple[Writes, None]:
+    """Return what gives an edge the last seat of each of some gateways, so that none of these moves; a deleted one needs none."""
+    state, writes = read_host(store, name), Writes()
+    for gateway in gateways:
+        key = keys.gateway_mapping(vni_of(gateway), gateway)
+        stored = get(store, key, GatewayMapping)
+        if stored is None or any(seat.host == name for seat in stored.record.seats):
+            continue
+        seats = (*stored.record.seats, Seat(host=name, vtep=state.host.underlay))
+        writes.change(key, stored.mod_revision, msgspec.structs.replace(stored.record, seats=seats))
+        writes.put(keys.placement(name, gateway), Placement(id=gateway))
+    if writes:
+        expect_staying(writes, state)
+    return writes, None

@@ -11,7 +11,7 @@ import msgspec
 from netorch.control.actions.outside.gateways import delete_gateway, put_on
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences
-from netorch.control.base.pairs import Pair, best_first, first_of
+from netorch.control.base.pairs import Pair, best_first, first_of, free_places
 from netorch.control.base.pools import holds
 from netorch.control.base.public import pair_of_addresses
 from netorch.control.base.writes import ABSENT, Writes
@@ -68,7 +68,7 @@ class GatewayPlanner:
     def _add(self, wanted: InternetGatewayDecl) -> None:
         records, vni = self._records, self._records.vni
         only = self._pair()
-        pairs = best_first(pair for pair in _pairs(self._builder.hosts) if only in ("", pair.name))
+        pairs = best_first(pair for pair in _pairs(self._builder.hosts, self._builder.places) if only in ("", pair.name))
         pair = first_of(pairs, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
@@ -132,10 +132,10 @@ class GatewayPlanner:
         self._builder.changes.append(change)
 
 
-def _pairs(hosts: Mapping[str, HostState]) -> list[Pair]:
+def _pairs(hosts: Mapping[str, HostState], taken: Mapping[str, str]) -> list[Pair]:
     """Return the pairs of edges, as they will be."""
     found: defaultdict[str, list[HostState]] = defaultdict(list)
     for _, state in sorted(hosts.items()):
         if state.host.pair:
             found[state.host.pair].append(state)
-    return [Pair(name=name, edges=tuple(edges)) for name, edges in found.items()]
+    return [Pair(name=name, edges=tuple(edges), free=free_places(name, taken)) for name, edges in found.items()]

@@ -56,6 +56,22 @@ def test_a_silent_edge_is_left_in_time_with_one_operation_and_taken_again_once_i
     assert len(shop.world.new_ops("hv1")) == 1
 
 
+def test_an_edge_that_joins_another_one_is_left_alone_until_it_answers(shop: Shop) -> None:
+    better = next(edge for edge in EDGES if vtep(edge) == shop.leads_to("hv1"))
+    first = next(edge for edge in EDGES if edge != better)
+    shop.seat(first)
+    pass_time(shop, 1)
+    shop.world.kernels["hv1"].silent.add(vtep(better))
+    assert shop.leads_to("hv1") == vtep(first)
+    shop.seat(first, better)
+    assert pass_time(shop, 3) is None
+    shop.world.kernels["hv1"].silent.clear()
+    back = pass_time(shop, 2)
+    assert back is not None
+    assert back >= ANSWERS * ROUND_S - ROUND_S
+    assert shop.leads_to("hv1") == vtep(better)
+
+
 def test_nothing_is_sent_while_no_gateway_is_known(shop: Shop) -> None:
     kernel = shop.world.kernels["hv1"]
     pass_time(shop, 1)

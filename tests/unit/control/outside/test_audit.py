@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -31,31 +31,12 @@ from netorch.records.inventory import read_inventory
 from netorch.records.public import wrong_addresses
 from netorch.records.read import Stored
 from netorch.store.alloc import HOLD_DOWN_S
-from netorch.store.base import Compare, Delete, KeyValue, Put, Range, Store, TxnResult
-from netorch.store.memory import MemoryStore
+from netorch.store.base import Delete, Put, Store
 from tests.unit.control.outside.conftest import MakeEdge, clean, public_of
+from tests.unit.control.outside.stores import Counted, Killed, Troubled
 
 OPERATIONS = 1000
 UPLINK = "eth2,198.18.0.21/24,198.18.0.254"
-
-
-class Killed(BaseException):
-    """The process ended here."""
-
-
-class Troubled(MemoryStore):
-    """A store whose writers die before or after a transaction, and between whose reads and writes others write."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before: Callable[[], None] = lambda: None
-        self.after: Callable[[], None] = lambda: None
-
-    def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        self.before()
-        result = super().txn(compares, ops)
-        self.after()
-        return result
 
 
 class Customers:
@@ -255,21 +236,6 @@ def test_a_host_and_a_pool_that_are_made_at_the_same_time_keep_apart(operator: C
     store.before = a_host_first
     with pytest.raises(ApiError, match="of host h1"):
         pools.create_pool(store, operator, name="q", pair="w", cidrs=["203.0.113.0/24"])
-
-
-class Counted(MemoryStore):
-    """A store that counts the keys that it is asked for, or gives."""
-
-    keys = 0
-
-    def get(self, key: str) -> KeyValue | None:
-        self.keys += 1
-        return super().get(key)
-
-    def list(self, prefix: str, revision: int = 0) -> Range:
-        found = super().list(prefix, revision)
-        self.keys += 1 + len(found.kvs)
-        return found
 
 
 def test_an_allocation_costs_the_same_however_many_addresses_others_hold(acme: Caller, operator: Caller) -> None:
