@@ -132,7 +132,10 @@ def drain(session: Session, edges: tuple[str, ...]) -> None:
 @click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
 @action
 def undrain(session: Session, edges: tuple[str, ...]) -> None:
-    """Let hosts send to drained edges again, once each has all gateways of its pair."""
+    """Let hosts send to drained edges again.
+
+    An edge that lacks gateways of its pair gets them first.
+    """
     from netorch.control.actions.outside.drains import undrain_host
 
     for name in edges:
