@@ -33,7 +33,7 @@ from netorch.records.read import Stored
 from netorch.store.alloc import HOLD_DOWN_S
 from netorch.store.base import Delete, Put, Store
 from tests.unit.control.outside.conftest import MakeEdge, clean, public_of
-from tests.unit.control.outside.stores import Counted, Killed, Troubled
+from tests.unit.control.outside.joining.stores import Counted, Killed, Troubled
 
 OPERATIONS = 1000
 UPLINK = "eth2,198.18.0.21/24,198.18.0.254"

@@ -26,7 +26,7 @@ from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import clean
 from tests.unit.control.outside.declared import EDGES, POOLS, SHOP
-from tests.unit.control.outside.stores import Counted, Killed, Troubled
+from tests.unit.control.outside.joining.stores import Counted, Killed, Troubled
 
 GATEWAYS = 5
 Join = Callable[[Store, Caller], object]
