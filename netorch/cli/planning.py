@@ -83,10 +83,14 @@ def source_path(path: Path) -> str:
     return str(path.resolve()) if path.is_file() else ""
 
 
+_KIND_WIDTH: Final = 14  # of most kinds of resources
+
+
 def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
     """Print each change, and how far the change reaches; with `whole` also what is left out, and whether `apply` refuses it."""
+    width = max((len(change.kind) for change in plan.changes), default=0)
     for change in plan.changes:
-        click.echo("  " + _change_text(change))
+        click.echo("  " + _change_text(change, max(width, _KIND_WIDTH)))
     if plan.hosts:
         click.echo(f"\nhosts touched: {' '.join(plan.hosts)}")
     own = {"/".join(part for part in (c.owner, c.vpc or c.name) if part) for c in plan.changes if c.vpc or c.kind == "vpc"}
@@ -161,13 +165,13 @@ def _short(names: list[str]) -> str:
     return " ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _change_text(change: Change) -> str:
+def _change_text(change: Change, width: int) -> str:
     action = change.action.value
     details = [_difference(item, action) for item in change.differences if item.before != item.after and not item.member]
     if change.breaks:
         details.append(f"({change.breaks})")
     sign = click.style(f"{SIGNS[action]:<2}", fg=COLOURS[action])
-    line = f"{sign} {change.kind:<14} {change.path:<28} {'  '.join(details)}".rstrip()
+    line = f"{sign} {change.kind:<{width}} {change.path:<28} {'  '.join(details)}".rstrip()
     return "\n".join([line, *(_member(item) for item in change.differences if item.member)])
 
 
