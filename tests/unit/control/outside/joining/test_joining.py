@@ -189,7 +189,7 @@ def test_a_plan_with_a_gateway_that_an_edge_overtakes_is_made_again(operator: Ca
     store = Troubled()
     begin(store, operator)
     shop = msgspec.structs.replace(SHOP, instances=[])
-    file = Cloud(name="f", address_pools=POOLS[:1], vpcs=[shop])
+    file = Cloud(name="f", vpcs=[shop])
     plan = plan_cloud(store, operator, file)
     create(store, operator)
     store.after = lambda: check(store)
