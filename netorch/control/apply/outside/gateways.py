@@ -20,7 +20,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.records import keys
-from netorch.records.errors import invalid
+from netorch.records.errors import in_use, invalid
 from netorch.records.hosts import HostState
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
@@ -98,11 +98,14 @@ class GatewayPlanner:
         return ""
 
     def plan_deletion(self) -> None:
-        """Add the end of a gateway that is not declared."""
+        """Add the end of a gateway that is not declared. Raises ApiError: DependencyViolation while NAT gateways need it."""
         stored = self._stored()
         if stored is None or not isinstance(self._decl.internet_gateway, msgspec.UnsetType):
             return
         gateway_id, vni = stored.record.id, self._records.vni
+        for nat in self._records.each(NatGateway):
+            fix = f"delete that first (netorch nat delete {nat.id}), or write internet_gateway"
+            raise in_use("igw", gateway_id, f"the NAT gateway {nat.name or nat.id}", fix)
         writes = self._builder.step()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         delete_gateway(writes, self._records.vpc, stored, self._records.of(GatewayMapping).get(gateway_id))
