@@ -99,7 +99,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def busy(quick: Run, made: bytes, tmp_path: Path) -> Run:
     """Return the command line of a copy of that store."""
     (tmp_path / "db").write_bytes(made)
-    (tmp_path / "vpc.yaml").write_text(tree.CLOUD)
+    (tmp_path / "vpc.yaml").write_text(tree.CLOUD.replace("- name: acme\n", "- name: acme\n  internet_gateway: {}\n"))
     (tmp_path / "changed.yaml").write_text("vpcs: [{name: more, cidrs: [10.7.0.0/16]}]")
     (tmp_path / "quota.json").write_text("{}")
     return quick
