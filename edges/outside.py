@@ -91,7 +91,7 @@ def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         return
     if uplink.device == view.underlay_ifname:
         what = f"the uplink {uplink.device} is the device of the underlay, which the host cannot do without"
-        raise CompileError(f"edge {view.host.name}: {what}; give the edge another uplink: netorch host update")
+        raise CompileError(f"edge {view.host.name}: {what}; delete the host and create it again with another --uplink")
     yield Namespace(label=OUTSIDE)
     yield from namespace_sysctls(OUTSIDE)
     yield outside_table()

@@ -206,10 +206,14 @@ def add_show(
 
 def add_tagging(group: click.Group, kind: str, name: str) -> None:
     """Add `tag`, `untag` and `set-tags`."""
-    _add_tag_command(group, kind, name, "tag", f"Tag {name}s.\n\nOther tags stay; one that is there gets the new value.")
-    _add_tag_command(group, kind, name, "set-tags", f"Set the tags of {name}s.\n\nThese, and no others; none when none is named.")
+    _add_tag_command(group, kind, name, "tag", f"Tag {_plural(name)}.\n\nOther tags stay; one that is there gets the new value.")
+    _add_tag_command(
+        group, kind, name, "set-tags", f"Set the tags of {_plural(name)}.\n\nThese, and no others; none when none is named."
+    )
 
-    @group.command("untag", help=f"Remove tags from one of the {name}s.\n\nKEY=VALUE removes a tag only if it has that value.")
+    @group.command(
+        "untag", help=f"Remove tags from one of the {_plural(name)}.\n\nKEY=VALUE removes a tag only if it has that value."
+    )
     @resource_argument(kind, name)
     @click.argument("tags", metavar="KEY[=VALUE]...", nargs=-1, required=True)
     @action
@@ -220,6 +224,10 @@ def add_tagging(group: click.Group, kind: str, name: str) -> None:
         (resource_id,) = session.ids_of(kind, [resource])
         remove_tags(session.store, session.caller, kind, resource_id, {key: value if eq else None for key, eq, value in split})
         click.echo(f"untagged {resource_id}")
+
+
+def _plural(name: str) -> str:
+    return f"{name}es" if name.endswith("s") else f"{name}s"
 
 
 def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_text: str) -> None:

@@ -114,10 +114,12 @@ def create(
 @click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
 @action
 def drain(session: Session, edges: tuple[str, ...]) -> None:
-    """Let nobody send to edges any more.
+    """Move traffic off edges, before maintenance.
 
-    Hypervisors and, by BGP, the border router leave each of them to the other edge of its pair within 2 s. It goes on forwarding
-    what comes, so nothing is lost. Then the edge can be switched off or restarted.
+    Hypervisors and, by BGP, the border router change to the other edge of the pair within 2 s. Until then the drained edge goes
+    on forwarding, so internet gateways lose nothing. Connections through NAT gateways that use the edge are reset.
+
+    `netorch status` shows in LEFT BY which hypervisors have changed. With static routes at the border, change those first.
 
     Example: netorch host drain e1
     """

@@ -31,7 +31,10 @@ FIT = Facts(uplink="eth1", carrier=True)
     [
         (FIT, ""),
         (msgspec.structs.replace(FIT, ready=True), ""),
-        (msgspec.structs.replace(FIT, uplink="", carrier=False), "it has no uplink; give it one: netorch host update"),
+        (
+            msgspec.structs.replace(FIT, uplink="", carrier=False),
+            "it has no uplink; delete the host and create it again with --uplink",
+        ),
         (msgspec.structs.replace(FIT, carrier=False), "uplink eth1 has no carrier"),
         (msgspec.structs.replace(FIT, ready=True, carrier=False), "uplink eth1 has no carrier"),
         (msgspec.structs.replace(FIT, ready=True, trouble="no route"), "no route"),
