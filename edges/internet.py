@@ -42,7 +42,7 @@ from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import Vpc
-from netorch.state.base import OUTSIDE, OVERLAY, KernelObject
+from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key
 from netorch.state.l3 import MAIN_TABLE, Neighbour, Route
 from netorch.state.link import OUTSIDE_GROUP, AdminUp, CableEnd, Settings
 from netorch.state.names import outside_cable
@@ -71,7 +71,7 @@ _PROTOCOLS: Final = {4: IP, 6: IPV6}
 
 # Steps of filters; a lower one decides first.
 UNVERIFIED: Final = 1  # on the VXLAN device
-INSIDE_SOURCE: Final = 5
+INSIDE_SOURCES: Final = (5, 6, 7, 8, 9, 1, 2, 3, 4)  # on the cable; the first, but for ranges that were chosen to clash
 MEANT: Final = 10
 REST: Final = 20
 
@@ -82,7 +82,11 @@ def _internet(view: VpcView) -> Iterator[KernelObject]:
     if gateway is None:
         return
     near, far = outside_cable(view.vni, gateway.id)
+    inside = _inside_filters(view, near)
+    if inside is None:
+        return
     yield from _cable(view, gateway.id, near, far)
+    yield from inside
     yield from _filters(view, gateway.id, near)
     yield passes(near, view.vxlan, view.vni)
     for public in _translated(view):
@@ -133,9 +137,6 @@ def _filters(view: VpcView, gateway_id: str, near: str) -> Iterator[KernelObject
         meant = Match(protocol=IPV6, dst_mac=mac, src=str(prefix))
         yield _filter(vni, vxlan, INGRESS, MEANT, meant, Redirect(near, EGRESS))
     yield Clsact(vni=vni, ifname=near)
-    for prefix in _inside(view):
-        inside = Match(protocol=_PROTOCOLS[prefix.version], src=str(prefix))
-        yield _filter(vni, near, INGRESS, INSIDE_SOURCE, inside, Drop())
     for hook in (INGRESS, EGRESS):
         yield _filter(vni, near, hook, REST, Match(), Drop())
 
@@ -147,6 +148,22 @@ def redirected(view: VpcView, mac: str, ifname: str) -> Iterator[KernelObject]:
     yield _filter(vni, vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
     yield _filter(vni, vxlan, INGRESS, MEANT, Match(protocol=IP, dst_mac=mac), Redirect(ifname, EGRESS))
     yield _filter(vni, vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
+
+
+def _inside_filters(view: VpcView, near: str) -> list[TcFilter] | None:
+    """Return the filters that drop what comes from outside with a source inside; None: there is no place for one of them.
+
+    Customers choose the ranges, and may choose some whose filters have one key. A filter then takes the next step that is free.
+    """
+    found: dict[Key, TcFilter] = {}
+    for prefix in sorted(set(_inside(view))):
+        match = Match(protocol=_PROTOCOLS[prefix.version], src=str(prefix))
+        tried = (_filter(view.vni, near, INGRESS, step, match, Drop()) for step in INSIDE_SOURCES)
+        free = next((each for each in tried if each.key not in found), None)
+        if free is None:
+            return None
+        found[free.key] = free
+    return list(found.values())
 
 
 def _inside(view: VpcView) -> list[Prefix]:
@@ -226,8 +243,11 @@ def _is_of(view: VpcView, cidr: str, name: str) -> bool:
 
 def _left_out(view: VpcView) -> str:
     """Return which public addresses stand for nothing on this edge, and which public ranges do not pass, or nothing."""
-    if _gateway(view) is None:
+    gateway = _gateway(view)
+    if gateway is None:
         return ""
+    if _inside_filters(view, outside_cable(view.vni, gateway.id)[0]) is None:
+        return "internet gateway: ranges of the VPC and its peers were chosen so that their filters clash; all of it is left out"
     ranges = [(cidr, pool) for cidr, pool in view.vpc.ipv6_pools.items() if not _is_of(view, cidr, pool)]
     found = [f"the public address {public.address} {problem}" for public, problem in _judged(view) if problem]
     found += [
@@ -247,5 +267,5 @@ class Internet:
     reads: Final[frozenset[type]] = frozenset({InternetGateway, PublicMapping})
     parts: Final[tuple[Part, ...]] = (
         VpcPart(id="internet", compile=_internet, inputs=_INPUTS | {Peer}, role=Role.EDGE),
-        ProblemPart(id="internet.left_out", problem=_left_out, inputs=_INPUTS, role=Role.EDGE),
+        ProblemPart(id="internet.left_out", problem=_left_out, inputs=_INPUTS | {Peer}, role=Role.EDGE),
     )

@@ -34,7 +34,7 @@ from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete, Put
 from tests.rig.seats import gateway_of, nat_of, seat_gateway, seat_nat
-from tests.rig.world import World
+from tests.rig.world import World, wait_for
 
 BORDER, INTERNET, SERVER, SERVER6 = "border", "internet", "203.0.113.10", "2001:db8:99::10"
 POOL: Final = "198.51.100.0/24"
@@ -193,12 +193,23 @@ FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.socket:
-    """Return a UDP socket of the address's version in a namespace."""
-    with within(place):
-        found = socket.socket(FAMILIES[version_of(address[0])], socket.SOCK_DGRAM)
-    found.bind(address)
-    found.settimeout(10.0)
-    return found
+    """Return a UDP socket of the address's version in a namespace, once it can have the address: IPv6 ones come with a delay."""
+    bound: list[socket.socket] = []
+
+    def bind() -> bool:
+        with within(place):
+            found = socket.socket(FAMILIES[version_of(address[0])], socket.SOCK_DGRAM)
+        try:
+            found.bind(address)
+        except OSError:
+            found.close()
+            return False
+        bound.append(found)
+        return True
+
+    wait_for(bind, f"{address[0]} to be an address of {place}")
+    bound[0].settimeout(10.0)
+    return bound[0]
 
 
 def listening(place: str, port: int, version: int = 4) -> socket.socket:

@@ -8,8 +8,8 @@ from collections import Counter
 import msgspec
 import pytest
 
-from edges.internet import Internet
-from netorch.compiler.base import Gateway, HostView
+from edges.internet import Internet, _left_out
+from netorch.compiler.base import Gateway, HostView, VpcView
 from netorch.control.actions import peerings
 from netorch.model.eni import Host, Role
 from netorch.model.mapping import Seat
@@ -23,7 +23,7 @@ from netorch.state.l3 import Route
 from netorch.state.link import CableEnd, Vrf, Vxlan
 from netorch.state.names import outside_cable
 from netorch.state.op import Create, Delete
-from netorch.state.tc import EGRESS, INGRESS, IPV6, Drop, Nat, OtherPriority, Pass, Redirect, TcFilter
+from netorch.state.tc import EGRESS, INGRESS, IPV6, Drop, Match, Nat, OtherPriority, Pass, Redirect, TcFilter
 from tests.unit.edges.pair import EDGES, POOL, UPLINK, Pair, gateway_of
 from tests.views import make_view, vpc_objects
 
@@ -219,6 +219,34 @@ def test_ipv6_ranges_of_the_pairs_pools_pass_as_they_are() -> None:
         "flower src_ip 2001:dead::/56 drop",
     ]
     assert [obj.text() for obj in found if isinstance(obj, Route)] == [f"route {RANGE6} via fe80::4f:0:8 dev {far} metric 5000"]
+
+
+# A linear checksum: these differ, and their filters' handles, CRC-32 of the match, do not.
+CLASHING = ("fd22:f58a:9829:cb00::/56", "fd8c:b348:ed12:6400::/56")
+
+
+def gated(ranges: tuple[str, ...]) -> VpcView:
+    """Return an edge's view of a VPC with an internet gateway and these IPv6 ranges of its own."""
+    host = Host(name="e1", underlay=EDGES["e1"], role=Role.EDGE, pair="west", uplink=UPLINK)
+    vpc = Vpc(id="vpc-00138800000000001", vni=5000, owner="o", name="v", cidrs=("10.0.0.0/16",), ipv6_cidrs=ranges)
+    seat = Seat(host="e1", vtep=EDGES["e1"])
+    view = HostView(host=host, underlay_ifname="eth0", underlay_mtu=1550)
+    return make_view(view, vpc, gateways=[Gateway(id=gateway_of(5000), seats=(seat,), seat=seat)])
+
+
+def test_ranges_that_were_chosen_to_clash_are_dropped_one_and_all() -> None:
+    assert len({Match(protocol=IPV6, src=each).digest for each in CLASHING}) == 1
+    found = [obj for obj in vpc_objects([Internet()], gated(CLASHING)).values() if isinstance(obj, TcFilter)]
+    dropped = {obj.match.src for obj in found if isinstance(obj.match, Match) and obj.actions == (Drop(),)}
+    assert dropped >= {*CLASHING, "10.0.0.0/16"}
+    assert len({obj.key for obj in found}) == len(found)
+
+
+def test_a_gateway_whose_ranges_find_no_place_is_left_out_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edges.internet.INSIDE_SOURCES", (5,))
+    view = gated(CLASHING)
+    assert not vpc_objects([Internet()], view)
+    assert "filters clash; all of it is left out" in _left_out(view)
 
 
 def test_an_ipv6_range_of_another_pairs_pool_does_not_pass(pair: Pair) -> None:
