@@ -51,10 +51,10 @@ def seat_nat(store: Store, subnet: Subnet, address: str, public: str, edges: Map
 
 
 def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:
-    """Let these edges, with their VTEPs, carry a VPC's internet gateway; none: it is carried by nobody."""
+    """Let these edges, with their VTEPs, carry an internet gateway of a VPC, which is made; no edges: it is gone."""
     gateway, key = gateway_of(vni), keys.gateway_mapping(vni, gateway_of(vni))
     if not edges:
-        store.txn((), [Delete(key)])
+        store.txn((), [Delete(key), Delete(keys.resource(gateway))])
         return
     mapping = GatewayMapping(vni=vni, gateway=gateway, seats=tuple(Seat(host=host, vtep=vtep) for host, vtep in edges.items()))
     record = InternetGateway(id=gateway, vni=vni)
