@@ -27,7 +27,7 @@ from edges.readiness import compile_readiness
 from netorch.compiler.base import Carried, HostPart, HostView, Part
 from netorch.model.eni import Role
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.nft import VERIFIED_TEXT, NftElement, NftTable, vpc_drop_chain
+from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftElement, NftTable, vpc_drop_chain
 
 PASSES: Final = "passes"
 
@@ -36,18 +36,7 @@ OVERLAY_INET: Final = (
 set passes {
     type ifname . ifname
 }
-set logged {
-    typeof iif
-    size 65535
-    flags dynamic,timeout
-    timeout 10s
-}
-set suppressed {
-    typeof iif
-    size 65535
-    flags dynamic,timeout
-    timeout 10s
-}
+DROP_SETS
 counter unproven {
 }
 counter no_gateway {
@@ -73,7 +62,8 @@ chain output {
     type filter hook output priority 0; policy drop;
     notrack
 }
-""".replace("DROP_UNPROVEN", vpc_drop_chain("unproven"))
+""".replace("DROP_SETS", VPC_DROP_SETS)
+    .replace("DROP_UNPROVEN", vpc_drop_chain("unproven"))
     .replace("DROP_NO_GATEWAY", vpc_drop_chain("no_gateway"))
     .replace("VERIFIED", VERIFIED_TEXT)
 )

@@ -84,7 +84,7 @@ from typing import Final
 
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.link import PEERING_GROUP, VXLAN_GROUP
-from netorch.state.nft import VERIFIED_TEXT, NftTable, drop_chain
+from netorch.state.nft import VERIFIED_TEXT, VPC_DROP_SETS, NftTable, drop_chain
 from netorch.state.tc import REDIRECTED
 from policy.drops import DROP_CHAINS
 from policy.underlay import UNDERLAY_IP
@@ -167,18 +167,7 @@ set fragment_bytes {
     flags dynamic,timeout
     timeout 10s
 }
-set logged {
-    typeof iif
-    size 65535
-    flags dynamic,timeout
-    timeout 10s
-}
-set suppressed {
-    typeof iif
-    size 65535
-    flags dynamic,timeout
-    timeout 10s
-}
+DROP_SETS
 map zone {
     typeof iifname : ct zone
     size 65535
@@ -374,6 +363,7 @@ chain output {
     .replace("REDIRECTED", hex(REDIRECTED))
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)
+    .replace("DROP_SETS", VPC_DROP_SETS)
     .replace("VERIFIED", VERIFIED_TEXT)
     .replace("FOR_OTHERS", FOR_OTHERS)
     .replace("REFUSALS", DROP_CHAINS)

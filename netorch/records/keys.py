@@ -45,12 +45,12 @@ def mapping(vni: int, address: str) -> str:
 
 def gateway_mapping(vni: int, gateway_id: str) -> str:
     """Return the key of the mapping of a gateway: an id has a dash, and no address has."""
-    return f"map/{vni:06x}/{gateway_id}"
+    return mapping(vni, gateway_id)
 
 
 def public_mapping(vni: int, address: str) -> str:
     """Return the key of what a public address stands for in a VPC."""
-    return f"map/{vni:06x}/{PUBLIC}{address}"
+    return mapping(vni, f"{PUBLIC}{address}")
 
 
 def host_prefix(name: str) -> str:

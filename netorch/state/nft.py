@@ -221,6 +221,21 @@ def _log(prefix: str, *groups: int) -> str:
     return " ".join(f'log prefix "{prefix}" group {group} snaplen {_LOGGED_BYTES}' for group in groups)
 
 
+# What the chains below keep of the devices that packets come by.
+VPC_DROP_SETS: Final = """set logged {
+    typeof iif
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}
+set suppressed {
+    typeof iif
+    size 65535
+    flags dynamic,timeout
+    timeout 10s
+}"""
+
+
 def drop_chain(reason: str) -> str:
     """Return the chain that logs, counts and drops what is refused for one reason before it belongs to a VPC."""
     drop = f'counter name "{reason}" drop'
@@ -230,7 +245,7 @@ def drop_chain(reason: str) -> str:
 def vpc_drop_chain(reason: str, *first: str) -> str:
     """Return the same for what belongs to a VPC, behind the rules `first`.
 
-    A VPC's flood is logged in part; of the rest one packet a second says so. The table needs the sets `logged` and `suppressed`.
+    A VPC's flood is logged in part; of the rest one packet a second says so. The table needs VPC_DROP_SETS.
     """
     log, drop = _log(reason, FLOW_LOG_GROUP, LIVE_GROUP), f'counter name "{reason}" drop'
     return _chain(
