@@ -13,10 +13,11 @@ from pyroute2 import IPRoute
 
 from edges import readiness
 from netorch.drivers.probe.echo import Probe, ask
+from netorch.lab.wiring import in_node
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.state.l2 import Fdb
 from netorch.state.nft import NFT_KINDS
-from tests.rig.outskirts import BORDER, EDGES, Outskirts, within
+from tests.rig.outskirts import BORDER, EDGES, Outskirts
 from tests.rig.seats import gateway_of
 from tests.rig.world import wait_for
 
@@ -105,7 +106,7 @@ def _set(ipr: IPRoute, ifname: str, state: str) -> int:
 
 
 def nft(place: str, text: str) -> None:
-    with within(place):
+    with in_node(place):
         subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
 
 

@@ -22,6 +22,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Answer, Probe, ask
+from netorch.lab.wiring import in_node
 from netorch.model.addr import version_of
 from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
@@ -73,7 +74,7 @@ class Outskirts:
     @contextmanager
     def rtnl(self, name: str) -> Iterator[IPRoute]:
         """Open an rtnetlink socket in a namespace."""
-        with within(name), IPRoute() as ipr:
+        with in_node(name), IPRoute() as ipr:
             yield ipr
 
     def _wire(self) -> None:
@@ -164,17 +165,6 @@ class Outskirts:
                 netns.remove(name)
 
 
-@contextmanager
-def within(name: str) -> Iterator[None]:
-    """Let the calling thread be in a namespace of that name."""
-    descriptor = netns.find(name)
-    try:
-        with netns.inside(descriptor):
-            yield
-    finally:
-        os.close(descriptor)
-
-
 def _cable(near: IPRoute, ifname: str, addresses: tuple[str, str], there: str, other: str) -> None:
     near.link("add", ifname=ifname, kind="veth", peer={"ifname": other, "net_ns_fd": there})
     _up(near, ifname, addresses)
@@ -197,7 +187,7 @@ def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.
     bound: list[socket.socket] = []
 
     def bind() -> bool:
-        with within(place):
+        with in_node(place):
             found = socket.socket(FAMILIES[version_of(address[0])], socket.SOCK_DGRAM)
         try:
             found.bind(address)
@@ -214,7 +204,7 @@ def udp_socket(place: str, address: tuple[str, int] = ("0.0.0.0", 0)) -> socket.
 
 def listening(place: str, port: int, version: int = 4) -> socket.socket:
     """Return a TCP socket that waits for connections in a namespace."""
-    with within(place):
+    with in_node(place):
         found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind((ANY[version], port))
@@ -226,7 +216,7 @@ def listening(place: str, port: int, version: int = 4) -> socket.socket:
 def connected(place: str, to: tuple[str, int], port: int = 0) -> socket.socket:
     """Return a TCP connection from a namespace, from a port of its choice if one is named. Raises OSError."""
     version = version_of(to[0])
-    with within(place):
+    with in_node(place):
         found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
     found.settimeout(10.0)
     found.bind((ANY[version], port))

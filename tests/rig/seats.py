@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, PublicMapping, Seat
 from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.routing.next_hop import gateway_mac
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
+from netorch.records.read import read_all
 from netorch.store.base import Delete, Put, Store
 
 
@@ -48,6 +51,13 @@ def seat_nat(store: Store, subnet: Subnet, address: str, public: str, edges: Map
         **{keys.placement(host, nat): Placement(id=nat) for host in edges},
     }
     store.txn((), [Put(key, encode(record)) for key, record in records.items()])
+
+
+def lead_out(store: Store, vni: int) -> None:
+    """Let a VPC's main route table lead everything that is not local to its internet gateway."""
+    table = next(stored.record for stored in read_all(store, RouteTable, vni).values() if stored.record.main)
+    routes = tuple(VpcRoute(destination=everything, target=gateway_of(vni)) for everything in ("0.0.0.0/0", "::/0"))
+    store.txn((), [Put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))])
 
 
 def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:

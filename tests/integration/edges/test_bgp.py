@@ -15,6 +15,7 @@ from netorch.diagnose.drift import find_drift
 from netorch.drivers.bird import password
 from netorch.drivers.bird.control import Control
 from netorch.drivers.bird.driver import RUN
+from netorch.lab.wiring import in_node
 from netorch.model.outside.public import AddressPool
 from netorch.records import keys
 from netorch.records.codec import encode
@@ -25,7 +26,7 @@ from netorch.state.owner import netns_name
 from netorch.store.base import Delete
 from tests.integration.edges.conftest import PUBLIC
 from tests.integration.edges.speaking import ADDRESSES, Speaking
-from tests.rig.outskirts import EDGES, INTERNET, POOL, POOL6, SERVER, within
+from tests.rig.outskirts import EDGES, INTERNET, POOL, POOL6, SERVER
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -54,12 +55,12 @@ def test_both_edges_announce_the_pool_and_nothing_else(speaking: Speaking) -> No
 
 def test_drift_sees_what_somebody_does_to_a_daemon(speaking: Speaking) -> None:
     store = speaking.world.store
-    with within("e1"):
+    with in_node("e1"):
         assert find_drift("e1", store).operations == []
     with Control(RUN / "e1" / "bird.ctl", 5.0) as control:
         control.greet()
         control.ask("disable announced4")
-    with within("e1"):
+    with in_node("e1"):
         assert find_drift("e1", store).operations == [Create(Announcement(prefix=POOL))]
     speaking.world.agent("e1").audit()
     speaking.wait_for_both()

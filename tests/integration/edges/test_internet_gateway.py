@@ -12,9 +12,10 @@ import pytest
 
 from netorch.compiler.base import router_mac
 from netorch.drivers.linux import LinuxKernel
+from netorch.lab.wiring import in_node
 from netorch.model.routing.next_hop import gateway_mac
 from tests.integration.edges.conftest import PUBLIC
-from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket, within
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, Outskirts, connected, listening, source_seen, udp_socket
 from tests.rig.packets import ETH_P_IP, PacketListener, ethernet, send_vxlan, udp, vxlan
 from tests.rig.seats import gateway_of
 from tests.rig.world import wait_for
@@ -39,7 +40,7 @@ def dropped(outskirts: Outskirts, reason: str) -> int:
 
 
 def counters(outskirts: Outskirts, edge: str) -> dict[str, int]:
-    with within(edge):
+    with in_node(edge):
         kernel = LinuxKernel(edge)
     try:
         kernel.dump()

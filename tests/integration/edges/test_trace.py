@@ -8,6 +8,7 @@ import pytest
 
 from netorch.diagnose.trace import Report, trace
 from netorch.drivers.linux import LinuxKernel
+from netorch.lab.wiring import in_node
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.state.base import OUTSIDE
@@ -17,7 +18,7 @@ from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
 from tests.integration.edges.conftest import PUBLIC
-from tests.rig.outskirts import EDGES, SERVER, Outskirts, within
+from tests.rig.outskirts import EDGES, SERVER, Outskirts
 
 pytestmark = pytest.mark.root
 
@@ -72,7 +73,7 @@ def test_an_edge_that_has_drifted_is_named(outskirts: Outskirts) -> None:
     assert name in EDGES
     world.stop_agent(name)
     try:
-        with within(name):
+        with in_node(name):
             kernel = LinuxKernel(name)
         with closing(kernel):
             private = f"{world.eni('a/one').address}/32"
@@ -94,6 +95,6 @@ def test_an_edges_namespaces_do_not_differ_from_what_its_agent_would_make(outski
     from netorch.diagnose.drift import find_drift
 
     for edge in EDGES:
-        with closing(open_store(str(outskirts.world.store_path))) as store, within(edge):
+        with closing(open_store(str(outskirts.world.store_path))) as store, in_node(edge):
             found = find_drift(edge, store)
         assert ([op for op in found.operations if op.obj.netns in (OUTSIDE, "overlay")], found.foreign) == ([], ())

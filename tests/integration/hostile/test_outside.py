@@ -8,16 +8,11 @@ from __future__ import annotations
 import os
 import struct
 
-import msgspec
 import pytest
 
 from netorch.compiler.base import router_mac
 from netorch.drivers.probe.echo import checksum
 from netorch.model.routing.next_hop import gateway_mac
-from netorch.model.vpc import VpcRoute
-from netorch.records import keys
-from netorch.records.codec import encode
-from netorch.store.base import Put
 from tests.rig.packets import (
     ETH_P_IP,
     ETH_P_IPV6,
@@ -30,7 +25,7 @@ from tests.rig.packets import (
     udp,
     vxlan,
 )
-from tests.rig.seats import gateway_of, seat_gateway
+from tests.rig.seats import gateway_of, lead_out, seat_gateway
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -74,10 +69,7 @@ def cloud(world: World) -> World:
     world.start_agents()
     world.apply(CLOUD)
     seat_gateway(world.store, VNI, {"hv3": "192.0.2.13"})
-    table = world.inventory().vpcs[VNI].main_table()
-    assert table is not None
-    routes = tuple(VpcRoute(destination=dst, target=gateway_of(VNI)) for dst in ("0.0.0.0/0", "::/0"))
-    world.store.txn((), [Put(keys.resource(table.id), encode(msgspec.structs.replace(table, routes=routes)))])
+    lead_out(world.store, VNI)
     world.settle()
     return world
 

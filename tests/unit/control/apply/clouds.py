@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
 
 from netorch.control.apply.changes import CloudPlan
@@ -19,6 +22,9 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
+
+CHOSEN_MAC: Final = r"\b06(:[0-9a-f]{2}){5}\b"
+_ID = re.compile(r"\b(vpc|subnet|rtb|acl|sgr?|pl|fl|i|eni|igw|eipalloc|eipassoc)-[0-9a-f]{17}\b")
 
 HOSTS = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
 
@@ -77,3 +83,20 @@ def small(name: str, **fields: object) -> VpcDecl:
 def many(count: int, cidr: str = "10.0.0.0/24") -> VpcDecl:
     runs = [InstanceDecl(name=f"i{n}") for n in range(count)]
     return small("web", subnets=[SubnetDecl(name="s", cidr=cidr)], instances=runs)
+
+
+def contents(store: Store, chosen: str = CHOSEN_MAC) -> list[tuple[str, str]]:
+    """Return what a store holds; ids, and texts of the pattern `chosen`, are replaced by what they are of."""
+    names: dict[str, str] = {}
+    for prefix in ("vpc/", "eip/"):
+        for kv in store.list(prefix).kvs:
+            record = msgspec.json.decode(kv.value)
+            names[record["id"]] = record.get("name", "")
+
+    def named(found: re.Match[str]) -> str:
+        own = names.get(found[0], "") or names.get(found[0].replace("eni-", "i-"), "")
+        return f"{found[1]}={own}"
+
+    texts = [(kv.key, kv.value.decode()) for kv in store.list("").kvs]
+    plain = [tuple(re.sub(chosen, "CHOSEN", _ID.sub(named, text)) for text in pair) for pair in texts]
+    return sorted((key, value) for key, value in plain)

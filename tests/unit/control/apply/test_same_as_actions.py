@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 import pytest
 
@@ -30,9 +28,7 @@ from netorch.model.security import Direction
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
-
-_ID = re.compile(r"\b(vpc|subnet|rtb|acl|sgr?|pl|fl|i|eni)-[0-9a-f]{17}\b")
-_MAC = re.compile(r"\b06(:[0-9a-f]{2}){5}\b")
+from tests.unit.control.apply.clouds import contents
 
 SSH = AclEntryDecl(rule=10, action=AclAction.ALLOW, protocol="tcp", cidr="0.0.0.0/0", ports=22)
 VPC = VpcDecl(
@@ -100,22 +96,6 @@ def by_file(store: Store, caller: Caller, vpc: VpcDecl = VPC) -> None:
     if plan.stuck:
         raise plan.stuck[0].error
     apply_cloud(store, plan)
-
-
-def contents(store: Store) -> list[tuple[str, str]]:
-    """Return what a store holds; ids, and MACs that were chosen, are replaced by what they are of."""
-    names: dict[str, str] = {}
-    for kv in store.list("vpc/").kvs:
-        record = msgspec.json.decode(kv.value)
-        names[record["id"]] = record.get("name", "")
-
-    def named(found: re.Match[str]) -> str:
-        own = names.get(found[0], "") or names.get(found[0].replace("eni-", "i-"), "")
-        return f"{found[1]}={own}"
-
-    texts = [(kv.key, kv.value.decode()) for kv in store.list("").kvs]
-    plain = [tuple(_MAC.sub("MAC", _ID.sub(named, text)) for text in pair) for pair in texts]
-    return sorted((key, value) for key, value in plain)
 
 
 @pytest.fixture

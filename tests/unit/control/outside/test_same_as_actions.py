@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 import pytest
 
@@ -17,12 +15,11 @@ from netorch.model.outside.uplink import uplink_text
 from netorch.records.caller import Caller
 from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
-from tests.unit.control.apply.clouds import HOSTS
+from tests.unit.control.apply.clouds import CHOSEN_MAC, HOSTS, contents
 from tests.unit.control.outside.conftest import clean
 from tests.unit.control.outside.declared import EDGES, POOLS, SHOP, WEB, edge
 
-_ID = re.compile(r"\b(vpc|subnet|rtb|acl|sgr?|i|eni|igw|eipalloc|eipassoc)-[0-9a-f]{17}\b")
-_CHOSEN = re.compile(r"\b06(:[0-9a-f]{2}){5}\b|\b203\.0\.113\.\d+\b(?!/)")  # MACs, and addresses of pools
+CHOSEN = rf"{CHOSEN_MAC}|\b203\.0\.113\.\d+\b(?!/)"  # MACs, and addresses of pools
 
 ELASTIC = msgspec.structs.replace(WEB, tags={"a": "b"})
 VPC = msgspec.structs.replace(SHOP, vni=5000, instances=SHOP.instances[:2])
@@ -65,29 +62,13 @@ def by_commands(store: Store, operator: Caller, acme: Caller) -> None:
     make_hosts(store, operator, EDGES[2:], POOLS[1])
 
 
-def contents(store: Store) -> list[tuple[str, str]]:
-    """Return what a store holds; ids, and what was chosen, are replaced by what they are of."""
-    names: dict[str, str] = {}
-    for prefix in ("vpc/", "eip/"):
-        for kv in store.list(prefix).kvs:
-            record = msgspec.json.decode(kv.value)
-            names[record["id"]] = record.get("name", "")
-
-    def named(found: re.Match[str]) -> str:
-        own = names.get(found[0], "") or names.get(found[0].replace("eni-", "i-"), "")
-        return f"{found[1]}={own}"
-
-    texts = [(kv.key, kv.value.decode()) for kv in store.list("").kvs]
-    return sorted(tuple(_CHOSEN.sub("CHOSEN", _ID.sub(named, text)) for text in pair) for pair in texts)  # type: ignore[misc]
-
-
 def test_a_file_and_commands_store_the_same(operator: Caller, acme: Caller) -> None:
     by_command, by_file = MemoryStore(), MemoryStore()
     by_commands(by_command, operator, acme)
     apply_cloud(by_file, plan_cloud(by_file, operator, FILE))
     clean(by_command)
     clean(by_file)
-    assert contents(by_command) == contents(by_file)
+    assert contents(by_command, CHOSEN) == contents(by_file, CHOSEN)
     assert plan_cloud(by_command, operator, FILE).changes == ()
 
 
