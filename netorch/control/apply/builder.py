@@ -51,7 +51,8 @@ Path = tuple[str, str]  # a VPC's owner and name
 class PlanBuilder:
     """A plan in the making. It edits the records of the VPCs that it changes, and leaves the inventory as it is."""
 
-    def __init__(self, inventory: Inventory, caller: Caller, source: Source) -> None:
+    def __init__(self, inventory: Inventory, caller: Caller, source: Source, elastic_ips: Sequence[ElasticIpDecl] = ()) -> None:
+        """`elastic_ips` are those that the file declares."""
         self.inventory = inventory
         self.caller = caller
         self.source = source
@@ -62,7 +63,7 @@ class PlanBuilder:
         self.joined: list[str] = []  # the new edges of pairs
         self.vnis: dict[Path, FreeVni] = {}  # for the new VPCs
         self.interfaces: dict[Path, dict[str, str]] = {}  # of each planned VPC's instances, by name: the id of the own interface
-        self.elastic_ips: list[ElasticIpDecl] = []  # as the file declares them
+        self.elastic_ips = elastic_ips
         self._elastic = {(found.record.owner, found.record.name): found for found in inventory.elastic_ips.values()}
         self.default_instances: set[str] = set()  # instances of the file's top level, by name
         self.has_default_instances = False  # the default VPC is declared for them only
@@ -75,7 +76,8 @@ class PlanBuilder:
         self._publics: dict[int, Publics] = {}  # likewise
         self._ephemeral: dict[int, Ephemeral] = {}  # likewise
         self.freed: dict[str, KeyValue] = {}  # the keys of public addresses that the plan gives back, as they will be
-        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller)
+        requests = [decl.address for decl in elastic_ips if decl.address]
+        self.addresses = Addresses(self.pools, self.claim, inventory.raw.values, caller, requests)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
 
     def default_instances_only(self, owner: str, name: str) -> bool:

@@ -102,18 +102,17 @@ class _Planner:
         self._caller = caller
         self._cloud = cloud
         self._source = source
-        self._builder = PlanBuilder(inventory, caller, source)
+        self._builder = PlanBuilder(inventory, caller, source, cloud.elastic_ips)
         self._decls: list[VpcDecl] = []
 
     def plan(self, without: Refused) -> Refused:
         """Plan everything but some VPCs; return which others cannot be done, and why."""
-        builder = self._builder = PlanBuilder(self._inventory, self._caller, self._source)
+        builder = self._builder = PlanBuilder(self._inventory, self._caller, self._source, self._cloud.elastic_ips)
         stored = {
             (records.vpc.record.owner, records.vpc.record.name): records.copied() for records in self._inventory.vpcs.values()
         }
         plan_hosts(builder, self._cloud.hosts)
         plan_pools(builder, self._cloud.address_pools)
-        builder.elastic_ips = self._cloud.elastic_ips
         self._decls = with_default_instances(builder, self._cloud, stored.get((DEFAULT_OWNER, DEFAULT_VPC_NAME)))
         decls = [decl for decl in self._decls if (decl.owner, decl.name) not in without]
         refused: Refused = self._unreadable(without)

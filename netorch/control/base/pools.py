@@ -7,7 +7,7 @@ next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -49,11 +49,20 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 class Addresses:
     """The free addresses of pools during one decision, in which none is given twice."""
 
-    def __init__(self, pools: Pools, claims: Claims, listing: Callable[[], Iterable[KeyValue]], caller: Caller) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        claims: Claims,
+        listing: Callable[[], Iterable[KeyValue]],
+        caller: Caller,
+        requests: Collection[str] = (),
+    ) -> None:
+        """`requests` are addresses that the decision asks for by name, sooner or later: `next` gives none of them."""
         self.pools = pools
         self._claims = claims
         self._listing = listing
         self._caller = caller
+        self._requests = frozenset(requests)
         self._given: set[str] = set()
 
     def next(self, where: str, pools: Sequence[Stored[AddressPool]], holder: str, version: int = 4) -> Chosen:
@@ -70,13 +79,13 @@ class Addresses:
             raise ApiError("InsufficientAddressCapacity", f"{where}: {what} that will do; {fix}")
         for _ in range(_PROBES):
             pool, address = space.at(self._caller.entropy() % space.size)
-            if found := self._try(pool, address, self._claims(address), holder):
+            if found := self._draw(pool, address, self._claims(address), holder):
                 return found
         known = dict(each_claim(self._listing()))
         offset = self._caller.entropy() % space.size
-        for step in range(min(space.size, len(known) + len(self._given) + 1)):
+        for step in range(min(space.size, len(known) + len(self._given) + len(self._requests) + 1)):
             pool, address = space.at((offset + step) % space.size)
-            if found := self._try(pool, address, known.get(address), holder):
+            if found := self._draw(pool, address, known.get(address), holder):
                 return found
         names = ", ".join(pool.record.name for pool in pools)
         what = f"no {_WORDS[version]} of {names} is free, or has been for long enough"
@@ -100,6 +109,9 @@ class Addresses:
             text = f"{where}: {address} is in use, or was until a short while ago; choose another address, or leave it out"
             raise ApiError("InvalidIPAddress.InUse", text)
         return found
+
+    def _draw(self, pool: Stored[AddressPool], address: str, known: KeyValue | None, holder: str) -> Chosen | None:
+        return None if address in self._requests else self._try(pool, address, known, holder)
 
     def _try(
         self,

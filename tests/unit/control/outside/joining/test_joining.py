@@ -25,7 +25,7 @@ from netorch.records.inventory import read_inventory
 from netorch.store.base import Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import clean
-from tests.unit.control.outside.declared import EDGES, POOLS, SHOP
+from tests.unit.control.outside.files.declared import EDGES, POOLS, SHOP
 from tests.unit.control.outside.joining.stores import Counted, Killed, Troubled
 
 GATEWAYS = 5

@@ -17,7 +17,7 @@ from netorch.store.base import Store
 from netorch.store.memory import MemoryStore
 from tests.unit.control.apply.clouds import CHOSEN_MAC, HOSTS, contents
 from tests.unit.control.outside.conftest import clean
-from tests.unit.control.outside.declared import EDGES, POOLS, SHOP, WEB, edge
+from tests.unit.control.outside.files.declared import EDGES, POOLS, SHOP, WEB, edge
 
 CHOSEN = rf"{CHOSEN_MAC}|\b203\.0\.113\.\d+\b(?!/)"  # MACs, and addresses of pools
 

@@ -25,7 +25,7 @@ from netorch.store.base import Store
 from tests.unit.control.apply.clouds import apply, records, summary
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import clean, held
-from tests.unit.control.outside.declared import EDGES, OUTSIDE, POOLS, SHOP, WEB, cloud, edge, instances
+from tests.unit.control.outside.files.declared import EDGES, OUTSIDE, POOLS, SHOP, WEB, cloud, edge, instances
 
 
 def public(store: Store) -> dict[str, str]:

@@ -17,7 +17,7 @@ from netorch.records.inventory import read_inventory
 from netorch.store.memory import MemoryStore
 from tests.unit.control.apply.clouds import HOSTS, apply
 from tests.unit.control.outside.conftest import clean, held
-from tests.unit.control.outside.declared import EDGES, SHOP
+from tests.unit.control.outside.files.declared import EDGES, SHOP
 
 FILES = 12
 POOL = AddressPoolDecl(name="west", pair="west", cidrs=["198.51.100.0/24"])
