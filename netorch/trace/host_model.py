@@ -11,7 +11,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import MAIN_TABLE, Address, Neighbour, Route
 from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.tc import StrangeFilter, TcFilter
-from netorch.trace.nft import Ruleset, table_of
+from netorch.trace.hooks.nft import Ruleset, table_of
 
 Objects = Mapping[Key, KernelObject]
 Device = VethPort | TapPort | Vxlan | CableEnd  # that packets come in or leave by

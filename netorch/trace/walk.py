@@ -36,12 +36,12 @@ from netorch.state.link import CableEnd, Vxlan
 from netorch.state.names import is_inlet, vni_of_table
 from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, Receive, Redirect, TcFilter
 from netorch.trace.codes import OF_COUNTER, Code
+from netorch.trace.hooks.nft import HookVerdict, Ruleset
+from netorch.trace.hooks.nft_rules import Hit
+from netorch.trace.hooks.skb import CT_DIRECTIONS, CT_STATES, Skb, arriving
+from netorch.trace.hooks.tc import deciding, translated
 from netorch.trace.host_model import Device, HostModel, OutsideDevice
-from netorch.trace.nft import HookVerdict, Ruleset
-from netorch.trace.nft_rules import Hit
 from netorch.trace.regions import NOT_ROUTED
-from netorch.trace.skb import CT_DIRECTIONS, CT_STATES, Skb, arriving
-from netorch.trace.tc import deciding, translated
 from netorch.trace.way import Arrival, Ct, Departure, Hop, Place, RoundTrip, Start, Tracker, Walk, connection_of
 
 _MAX_HOSTS = 16  # more than any packet passes: sender, one that relays, receiver, and some appliances between these

@@ -9,7 +9,7 @@ import msgspec
 
 from netorch.model.packet import ANSWER_TO, Packet
 from netorch.trace.codes import Code
-from netorch.trace.nft_rules import Hit
+from netorch.trace.hooks.nft_rules import Hit
 
 Connection = tuple[object, ...]  # equal for the packets of a connection, in both directions
 

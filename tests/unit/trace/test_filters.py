@@ -22,8 +22,8 @@ from netorch.state.tc import (
     StrangeFilter,
     TcFilter,
 )
+from netorch.trace.hooks.tc import deciding, translated
 from netorch.trace.host_model import HostModel
-from netorch.trace.tc import deciding, translated
 from tests.unit.policy.small import ping
 
 MAC, OTHER_MAC = "06:00:00:00:00:01", "06:00:00:00:00:02"

@@ -11,10 +11,10 @@ from netorch.model.packet import Packet, echo
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable
-from netorch.trace.nft import HookVerdict, table_of
-from netorch.trace.nft_rules import Verdict, Word, parse_rule
-from netorch.trace.skb import CT_STATES, Skb, arriving
-from netorch.trace.values import Table, split_element
+from netorch.trace.hooks.nft import HookVerdict, table_of
+from netorch.trace.hooks.nft_rules import Verdict, Word, parse_rule
+from netorch.trace.hooks.skb import CT_STATES, Skb, arriving
+from netorch.trace.hooks.values import Table, split_element
 from policy import nftgen, skeleton
 from tests.unit.policy.small import A6, B6, A, B, tcp, udp
 

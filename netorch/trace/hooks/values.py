@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netorch.model.addr import AddressError, parse_prefix
-from netorch.trace.skb import Field, Kind, Value, number_of
+from netorch.trace.hooks.skb import Field, Kind, Value, number_of
 
 Span = tuple[Value, Value]  # first and last; equal for a single value
 

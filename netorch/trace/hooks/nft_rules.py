@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from netorch.errors import TraceError
-from netorch.trace.skb import CT_STATES, FIELDS, Field, Skb, Value, raw_field
-from netorch.trace.values import Table, parse_span
+from netorch.trace.hooks.skb import CT_STATES, FIELDS, Field, Skb, Value, raw_field
+from netorch.trace.hooks.values import Table, parse_span
 
 
 class Word(Enum):

@@ -16,9 +16,9 @@ import msgspec
 from netorch.errors import TraceError
 from netorch.state.base import OVERLAY, KernelObject, Key
 from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
-from netorch.trace.nft_rules import Hit, Verdict, Word, parse_rule
-from netorch.trace.skb import Skb
-from netorch.trace.values import Table, split_element
+from netorch.trace.hooks.nft_rules import Hit, Verdict, Word, parse_rule
+from netorch.trace.hooks.skb import Skb
+from netorch.trace.hooks.values import Table, split_element
 
 _BLOCK: Final = re.compile(r"(set|map|chain|counter) (\S+) \{")
 _HOOK: Final = re.compile(r"type filter hook (\w+)(?: device \S+)? priority (-?\d+); policy (\w+);")
