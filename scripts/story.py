@@ -39,6 +39,7 @@ class Act(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     within_s: float = 0.0  # run it again until it holds, for this long
     needed: bool = False  # the story ends here when it does not hold
     meanwhile: tuple[Act, ...] = ()  # acts that take place while the command runs
+    begun: str = ""  # the pattern of the line after which they do; at once by default
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,9 +103,11 @@ class Teller:
         with subprocess.Popen(
             shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
+            lines = _shown(act, process.stdout or ())
+            before = list(_until(act.begun, lines)) if act.begun else []
             for other in act.meanwhile:
                 self.play(other)
-            said = "".join(_shown(act, process.stdout or ()))
+            said = "".join([*before, *lines])
         status = process.returncode
         escaped = {name: re.escape(value) for name, value in self._values.items()}
         found = [re.search(fill(pattern, escaped), said, re.MULTILINE) for pattern in act.says]
@@ -139,6 +142,14 @@ def _shown(act: Act, lines: Iterable[str]) -> Iterator[str]:
         if not act.quiet and re.search(act.shows, line.rstrip("\n")):
             print(line, end="", flush=True)
         yield line
+
+
+def _until(pattern: str, lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines up to the first one that matches, or all of them."""
+    for line in lines:
+        yield line
+        if re.search(pattern, line):
+            break
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

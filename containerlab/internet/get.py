@@ -7,32 +7,34 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Final
 
 PATIENCE_S: Final = 5.0
 
 
-def get(host: str, path: str) -> str:
-    """Return what is to be said of a page. Raises OSError when the server does not answer."""
+def get(host: str, path: str) -> Iterator[str]:
+    """Yield a page's first line as it comes, then how the rest came. Raises OSError when the server does not answer."""
     connection = HTTPConnection(host, timeout=PATIENCE_S)
-    begun = last = time.monotonic()
-    pause, lines = 0.0, []
+    pause, size = 0.0, 0
     connection.request("GET", path)
-    for line in connection.getresponse():
+    page = connection.getresponse()
+    first = page.readline().decode().strip()
+    begun = last = time.monotonic()
+    yield first
+    for line in page:
         now = time.monotonic()
         pause, last = max(pause, now - last), now
-        lines.append(line)
-    first = lines[0].decode().strip()
-    if len(lines) == 1:
-        return first
-    kilobytes = sum(map(len, lines)) // 1000
-    return f"{first}\n{kilobytes} kB in {last - begun:.1f} s, all of it; the longest pause was {pause:.1f} s"
+        size += len(line)
+    if size:
+        yield f"{size // 1000} kB in {last - begun:.1f} s, all of it; the longest pause was {pause:.1f} s"
 
 
 if __name__ == "__main__":
     host, _, path = sys.argv[1].partition("/")
     try:
-        print(get(host, f"/{path}"))
+        for line in get(host, f"/{path}"):
+            print(line, flush=True)
     except OSError as error:
         sys.exit(f"{host}: {error}")

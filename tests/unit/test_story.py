@@ -53,6 +53,14 @@ def test_what_does_not_hold_is_said_and_counted(capfd: pytest.CaptureFixture[str
     assert "NOT AS EXPECTED" in out
 
 
+def test_what_takes_place_meanwhile_waits_for_the_line_that_begins_it(capfd: pytest.CaptureFixture[str]) -> None:
+    meanwhile = {"run": "touch gone-on", "expect": "it had begun"}
+    waits = "echo starts; sleep 0.2; echo begun; until [ -e gone-on ]; do sleep 0.01; done; echo ends"
+    teller, out = tell(capfd, {"run": f"sh -c '{waits}'", "begun": "^begun", "says": ["^ends$"], "meanwhile": [meanwhile]})
+    assert (teller.held, teller.failures) == (1, [])
+    assert out.splitlines()[3:] == ["starts", "begun", "$ touch gone-on", "  as expected: it had begun", "ends"]
+
+
 def test_a_story_ends_where_what_it_needs_does_not_hold(capfd: pytest.CaptureFixture[str]) -> None:
     later = {"title": "later", "acts": [{"run": "echo never"}]}
     first = {"title": "first", "acts": [{"run": "false", "needed": True}]}
