@@ -2,12 +2,16 @@
 
 A part that cannot be compiled is a problem of its own. What it yielded last stays in force and the others go on; while it never
 could be compiled since the agent started, nothing of its slice is deleted, because what it would yield looks like too much.
+
+One thing waits for nobody: that a VPC has a public address, or range, no more. Whoever gets it next must not share it with a VPC
+that cannot be compiled, or of which a record cannot be read. So what leads it to the VPC goes with the record that said so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -46,11 +50,14 @@ from netorch.compiler.registry import (
 )
 from netorch.errors import CompileError, UnreadableRecord
 from netorch.model.eni import NetworkInterface
-from netorch.model.mapping import Mapping
+from netorch.model.mapping import Mapping, PublicMapping
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import check_value
 from netorch.records.vpc import MissingRecord
 from netorch.state.base import link_key
+
+_GIVING: Final = frozenset({PublicMapping, Vpc, HostView})  # what public prefixes of a VPC depend on
 
 
 class Compilation:
@@ -121,6 +128,9 @@ class Compilation:
         compiled = kinds.keys() | led_to | self._compile_dirty_mappings(dirty, complete)
         for vni in self._views.known.keys() & compiled:
             self._note_dispute(vni)
+        for vni in kinds.keys() & carried:
+            if not kinds[vni].isdisjoint(_GIVING):
+                self._withdraw(vni)
         if host is not None:
             self._compile_host(msgspec.structs.replace(host, ready=ready), host_changed or ready_changed, changed)
 
@@ -175,6 +185,18 @@ class Compilation:
             self._compile_mappings(view, before.active ^ view.active, others)
         self._compile_peers(view, before, changed)
         return changed
+
+    def _withdraw(self, vni: int) -> None:
+        """Let go of the public prefixes that a VPC has no more; where all was compiled, nothing asks for them.
+
+        Cost: O(slice) where something could not be compiled.
+        """
+        target = self._slice(vni)
+        if self._problems.in_force(vni):
+            target.withdrawn = frozenset()
+            return
+        led = (obj for obj in (*target.desired.values(), *target.actual.values()) if obj.public_prefix)
+        target.withdraw(frozenset(obj.key for obj in led if not self._records.gives(vni, obj.public_prefix)))
 
     def _compile_peers(self, view: VpcView, before: VpcView | None, changed: Set[type]) -> None:
         """Compile what a VPC has for its peers' mappings: for those of new peers all, else what depends on these inputs."""

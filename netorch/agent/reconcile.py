@@ -211,6 +211,7 @@ class Reconciler:
                 continue
             if not self._may_touch(slice_id):
                 self._handed_out.add(slice_id)
+                actual.update((key, target.actual[key]) for key in target.withdrawn & target.actual.keys())
                 continue
             if target.all_touched:
                 whole.add(slice_id)
@@ -288,8 +289,10 @@ class Reconciler:
         obj = op.obj
         if not isinstance(op, Delete) or obj.key in desired:
             return True  # removed to be made again, e.g. an incomplete device: nothing is taken away
-        if obj.says_ready or (may_delete and self._compilation.is_complete(obj.vni)):
+        if obj.says_ready:
             return True  # that the host is not ready is no record's word
+        if may_delete and (self._compilation.is_complete(obj.vni) or obj.key in self._slice(obj.vni).withdrawn):
+            return True
         self._slice(obj.vni).touch(obj.key)
         return False
 

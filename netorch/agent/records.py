@@ -130,6 +130,16 @@ class Records(Mirror):
         """Return whether something of a VPC is of a newer version: then nothing of it is changed in the kernel."""
         return any(self._placements_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
 
+    def gives(self, vni: int, prefix: str) -> bool:
+        """Return whether a VPC has a public address or range, as far as records say: one that cannot be read may say so."""
+        address, _, length = prefix.partition("/")
+        if length == "32":
+            return keys.public_mapping(vni, address) in self.raw
+        records, key = self.vpcs.get(vni), keys.vpc(vni)
+        if records is None or key not in self.raw:
+            return False
+        return key in records.decode_errors or any(prefix in vpc.ipv6_pools for vpc in records.each(Vpc))
+
     def strange(self) -> str:
         """Return which placements are no ids, so that nobody knows what is asked for, or nothing."""
         named = ", ".join(keys.placement(self.host_name, name) for name in sorted(self.strays)[:_NAMED])

@@ -27,6 +27,7 @@ class Slice:
         self.keep: frozenset[Key] = frozenset()
         self.touched: set[Key] = set()
         self.all_touched = False
+        self.withdrawn: frozenset[Key] = frozenset()  # what goes in any case: a public prefix that the VPC has no more
         self._parts: dict[PartId, tuple[KernelObject, ...]] = {}  # what each part asks for
         self._shared: dict[Key, Counter[KernelObject]] = {}  # keys that several parts ask for -> which objects, and how many do
         self._disputed: set[Key] = set()  # keys of which parts ask for different objects
@@ -50,6 +51,14 @@ class Slice:
         """Forget what parts ask for that were compiled for something whose name begins with `scope`. Cost: O(slice)."""
         for part in [part for part in self._parts if part[1].startswith(scope)]:
             self.set_part(part, {})
+
+    def withdraw(self, keys: frozenset[Key]) -> None:
+        """Ask for these objects no more, whichever part did when it was compiled last. Cost: O(slice)."""
+        self.withdrawn = keys
+        for part, objects in list(self._parts.items()):
+            if any(obj.key in keys for obj in objects):
+                self.set_part(part, {obj.key: obj for obj in objects if obj.key not in keys})
+        self.touched |= keys
 
     def has_part(self, part: PartId) -> bool:
         """Return whether a part asks for anything."""

@@ -8,6 +8,7 @@ orphan          what the kernel leaves of it when the parent goes; nothing: it g
 needs           the key of one more object without which this one is of no use, and made again: a cable's other end
 lost_when_down  whether the kernel takes it away when the parent, a device, goes down or gets another master
 order           made in ascending order, removed in descending order (netorch.state.order)
+public_prefix   what it leads from outside to its VPC: nobody but the holder of that may have it, whatever can be compiled
 in_place        whether a changed object can be replaced without a moment of absence (`replaces`)
 text            the object in the words of ip(8), bridge(8), sysctl(8), nft(8)
 
@@ -85,6 +86,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def says_ready(self) -> bool:
         """Return whether it says to other hosts that this one is ready: that is decided after everything else was applied."""
         return False
+
+    @property
+    def public_prefix(self) -> str:
+        """Return the public prefix that it leads to its VPC, or nothing; it goes with the record that gives the VPC that."""
+        return ""
 
     @property
     def lost_when_down(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from netorch.model.addr import version_of
-from netorch.state.base import OVERLAY, KernelObject, Key, OnDevice, link_key, namespace_key
+from netorch.state.base import HOST_SLICE, OUTSIDE, OVERLAY, KernelObject, Key, OnDevice, link_key, namespace_key
 from netorch.state.names import vrf_of_table
 from netorch.state.order import Order
 
@@ -73,6 +73,10 @@ class Route(KernelObject, frozen=True, kw_only=True):
         if self.ifname or self.netns != OVERLAY:
             return None
         return self  # the table stays when the VRF device goes, and what leads to no device stays in it
+
+    @property
+    def public_prefix(self) -> str:
+        return self.dst if self.netns == OUTSIDE and self.vni != HOST_SLICE else ""
 
     @property
     def lost_when_down(self) -> bool:
