@@ -34,6 +34,7 @@ from typing import Final
 
 from edges.internet import redirected
 from edges.skeleton import passes
+from edges.tracking import ALLOWANCE_PARTS, ALLOWANCE_RULE
 from netorch.compiler.base import PORT_MAC, Gateway, HostView, LocalTable, Part, VpcPart, VpcView
 from netorch.compiler.nat import Nat
 from netorch.model.eni import Role
@@ -59,6 +60,7 @@ ROUTER: Final = "192.0.0.8"  # what stands for the VPC's router there, never on 
 PORTS: Final = "4790-65535"
 
 _TABLE: Final = """
+ALLOWANCE_PARTS
 counter fragments {
 }
 counter acl_ingress {
@@ -93,6 +95,7 @@ chain forward {
     ct direction reply counter name "bytes_in"
     ct direction original counter name "bytes_out"
     ct state established,related accept
+    ALLOWANCE_RULE
     ct state new meta l4proto { icmp, tcp, udp } accept
     meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
     counter name "no_connection" drop
@@ -110,7 +113,7 @@ chain input {
     type filter hook input priority 0; policy drop;
     counter name "to_gateway" drop
 }
-"""
+""".replace("ALLOWANCE_PARTS", ALLOWANCE_PARTS.strip()).replace("ALLOWANCE_RULE", ALLOWANCE_RULE)
 
 
 def gateway_table(nat_id: str, vni: int, address: str, subnet: Subnet, acl: NetworkAcl, ports: str = PORTS) -> NftTable:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.follow import Follower
+from netorch.agent.gateway_tables import GatewayTables
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
@@ -67,15 +68,19 @@ class Agent:
         self.follower = Follower(self.records, open_store, self._prefixes)
         self.publisher = StatusPublisher(host_name, kernel.identity)
         self.connections = Connections(self.records, self.reconciler, kernel.trackers[OVERLAY], self.publisher)
-        allowance = Allowance(kernel.trackers[OVERLAY], self._vpcs)
+        gateway_tables = GatewayTables(kernel.trackers)
+        allowances = (
+            Allowance(kernel.trackers[OVERLAY], self._vpcs),
+            Allowance(gateway_tables, lambda: self._vpcs_of(gateway_tables.vnis())),
+        )
         self.probes = Probes(self.records, self.reconciler, kernel, clock)
         self.readiness = Readiness(self.reconciler, kernel)
         self.status = Status(
-            host_name, kernel, self.reconciler, self.publisher, allowance, self.records.seats, self.readiness, self._trouble
+            host_name, kernel, self.reconciler, self.publisher, allowances, self.records.seats, self.readiness, self._trouble
         )
         self.tasks: list[Task] = [
             self.connections,
-            allowance,
+            *allowances,
             MoveEnds(host_name, self.moves, self.reconciler),
             *([FlowLogs(flow_logger, self.records, self.reconciler)] if flow_logger is not None else []),
             self.probes,
@@ -144,7 +149,11 @@ class Agent:
 
     def _vpcs(self) -> dict[int, Vpc]:
         """Return the VPCs of this host by conntrack zone. Cost: O(VPCs)."""
-        known = ((zone, self.records.vpcs.get(vni)) for zone, vni in self.reconciler.vnis().items())
+        return self._vpcs_of(self.reconciler.vnis())
+
+    def _vpcs_of(self, vnis: Mapping[int, int]) -> dict[int, Vpc]:
+        """Return the VPCs of zones whose VNIs are known. Cost: O(zones)."""
+        known = ((zone, self.records.vpcs.get(vni)) for zone, vni in vnis.items())
         return {zone: vpc for zone, records in known if records is not None for vpc in records.each(Vpc)}
 
     # --- in ------------------------------------------------------------------------------------------------------------------

@@ -113,7 +113,27 @@ class Watcher:
         return []
 
 
-class ConnectionTracker(Protocol):
+class SharedTable(Protocol):
+    """A connection table that VPCs share, each of which has zones of its own in it."""
+
+    def use(self) -> TableUse:
+        """Return how full the table is. Raises KernelError."""
+        ...
+
+    def sample(self, size: int) -> dict[int, int]:
+        """Return how many of at least `size` connections, drawn by lot, each zone has; of all that live if there are fewer."""
+        ...
+
+    def refused(self) -> frozenset[int]:
+        """Return the zones that may begin no connection now."""
+        ...
+
+    def refuse(self, zones: Set[int]) -> None:
+        """Let these zones, and no others, begin no connection for some seconds from now on."""
+        ...
+
+
+class ConnectionTracker(SharedTable, Protocol):
     """Connection tracking of one namespace."""
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
@@ -126,22 +146,6 @@ class ConnectionTracker(Protocol):
 
     def restore(self, flows: Iterable[Flow]) -> None:
         """Let the kernel know connections that began elsewhere; of those that it knows it learns who tracks them."""
-        ...
-
-    def use(self) -> TableUse:
-        """Return how full the table is."""
-        ...
-
-    def sample(self, size: int) -> dict[int, int]:
-        """Return how many of `size` connections, drawn by lot, each zone has; of all that live if there are fewer."""
-        ...
-
-    def refused(self) -> frozenset[int]:
-        """Return the zones that may begin no connection now."""
-        ...
-
-    def refuse(self, zones: Set[int]) -> None:
-        """Let these zones, and no others, begin no connection for some seconds from now on."""
         ...
 
 

@@ -17,6 +17,7 @@ Template = tuple[str, str]  # path, value
 
 FRAGMENT_MEMORY: Final = 2 << 30  # bytes, for each IP version; used by who sends fragments only
 FRAGMENT_S: Final = 2
+GATEWAY_FRAGMENT_MEMORY: Final = 64 << 20  # of a gateway's own namespace: 26,000 fragments of 1,400 bytes
 
 # What packets need of every device. A new device gets it from `default`; `all` is pinned too, because the kernel takes the larger
 # value of the two, or either. What is not here changes nothing for a packet that passes.
@@ -101,10 +102,15 @@ OUTSIDE_SYSCTLS: Final = _ROUTER_SYSCTLS
 GATEWAY_SYSCTLS: Final[tuple[Template, ...]] = (
     *_ROUTER_SYSCTLS,
     *_TRACKING_SYSCTLS,
-    # EC2 forgets a connection that was idle for 350 s. Source: VPC User Guide, NAT gateway basics.
+    # EC2 forgets a connection that was idle for 350 s. Source: VPC User Guide, NAT gateway basics. What nobody has answered is
+    # forgotten after the kernel's 30 s (KERNEL_DEFAULTS): who only sends fills the table no further.
     ("netfilter/nf_conntrack_tcp_timeout_established", "350"),
-    ("netfilter/nf_conntrack_udp_timeout", "350"),
     ("netfilter/nf_conntrack_udp_timeout_stream", "350"),
+    # The memory of fragments is one customer's alone here, and there may be many gateways (docs/design/shares.md).
+    ("ipv4/ipfrag_high_thresh", str(GATEWAY_FRAGMENT_MEMORY)),
+    ("ipv4/ipfrag_time", str(FRAGMENT_S)),
+    ("netfilter/nf_conntrack_frag6_high_thresh", str(GATEWAY_FRAGMENT_MEMORY)),
+    ("netfilter/nf_conntrack_frag6_timeout", str(FRAGMENT_S)),
     # Of TCP only what belongs to no connection is invalid, and is reset; what is out of its window the receiver judges.
     ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
 )

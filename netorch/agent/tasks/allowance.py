@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Final
 
 from netorch.agent.tasks.base import Task, Turn
-from netorch.drivers.base import ConnectionTracker, TableUse
+from netorch.drivers.base import SharedTable, TableUse
 from netorch.errors import KernelError
 from netorch.model.vpc import Vpc
 
@@ -61,14 +61,14 @@ def over_allowance(held: Mapping[int, float], owners: Mapping[int, str], most: i
 
 
 class Allowance(Task):
-    """Watches the table of one host."""
+    """Watches one table of a host: that of its overlay, or those of its gateways as one (netorch.agent.gateway_tables)."""
 
-    def __init__(self, tracker: ConnectionTracker, vpcs: Callable[[], Mapping[int, Vpc]]) -> None:
+    def __init__(self, table: SharedTable, vpcs: Callable[[], Mapping[int, Vpc]]) -> None:
         """Watch a table of connections; `vpcs` returns the VPCs of the host by zone."""
         self.look_at = 0.0
         self.refused: frozenset[int] = frozenset()  # zones
         self.use = TableUse(held=0, most=0)
-        self._tracker = tracker
+        self._table = table
         self._vpcs = vpcs
         self._read = False  # whether it is known who was refused when we came
         self._refresh_at = 0.0
@@ -105,16 +105,16 @@ class Allowance(Task):
             self._trouble = ""
 
     def _look(self, now: float) -> None:
-        self.use = use = self._tracker.use()
+        self.use = use = self._table.use()
         if not self._read:
-            self.refused, self._read = self._tracker.refused(), True
+            self.refused, self._read = self._table.refused(), True
         if 4 * use.held > use.most > 0:
             self.look_at = now + LOOK_SOON_S
         over: frozenset[int] = frozenset()
         if 2 * use.held > use.most > 0 or (self.refused and use.most):
             over = self._over(use)
         if over != self.refused or (over and now >= self._refresh_at):
-            self._tracker.refuse(over)
+            self._table.refuse(over)
             self._refresh_at = now + REFRESH_S
         if over != self.refused:
             self.refused = over
@@ -136,6 +136,6 @@ class Allowance(Task):
 
         A sample of everything is taken as it is: the table holds what has expired, too, until the kernel comes by.
         """
-        sample = self._tracker.sample(SAMPLE)
-        scale = use.held / SAMPLE if sum(sample.values()) >= SAMPLE else 1
+        sample = self._table.sample(SAMPLE)
+        scale = use.held / sum(sample.values()) if sum(sample.values()) >= SAMPLE else 1
         return {zone: count * scale for zone, count in sample.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from netorch import __version__
@@ -41,7 +41,7 @@ class Status(Task):
         kernel: Kernel,
         reconciler: Reconciler,
         publisher: StatusPublisher,
-        allowance: Allowance,
+        allowances: Sequence[Allowance],
         seats: Seats,
         readiness: Readiness,
         trouble: Callable[[], str],
@@ -50,7 +50,7 @@ class Status(Task):
         self._kernel = kernel
         self._reconciler = reconciler
         self._publisher = publisher
-        self._allowance = allowance
+        self._allowances = allowances
         self._seats = seats
         self._readiness = readiness
         self._trouble = trouble
@@ -146,8 +146,8 @@ class Status(Task):
             writes=reconciler.writes,
             repaired=reconciler.repaired,
             counters=self._counters,
-            table_percent=self._allowance.percent,
-            refused=self._allowance.vnis,
+            table_percent=max(allowance.percent for allowance in self._allowances),
+            refused=tuple(sorted({vni for allowance in self._allowances for vni in allowance.vnis})),
             violated_at=self._violated_at,
             not_ready=self._readiness.why,
             silent=tuple(sorted(self._seats.silent)),

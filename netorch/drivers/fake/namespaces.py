@@ -65,7 +65,7 @@ class FakeNamespaces(FakeDriver):
             drivers.append(FakeBird(host, label))
         self._drivers[label] = drivers
         if vni_of_netns(label) != HOST_SLICE:
-            self._trackers[label] = FakeTracker(host)
+            self._trackers[label] = FakeTracker(host, label)
         for driver in drivers:
             self._join(driver)
 

@@ -13,18 +13,19 @@ from netorch.drivers.base import TableUse
 from netorch.drivers.fake.host import FakeHost
 from netorch.errors import KernelError
 from netorch.model.addr import packed
+from netorch.state.base import OVERLAY, Key
 from netorch.state.flow import Flow, FlowKey, uncounted
-from netorch.state.nft import VPC_TABLE
 
 
 class FakeTracker:
     """Implements `netorch.drivers.base.ConnectionTracker`."""
 
-    def __init__(self, host: FakeHost) -> None:
+    def __init__(self, host: FakeHost, netns: str = OVERLAY) -> None:
         self.tracked: dict[FlowKey, Flow] = {}  # the connections, of all zones
         self.most = 1 << 18
         self.refused_zones: frozenset[int] = frozenset()  # a test lets their time pass
         self._host = host
+        self._refusing: Key = ("nft-table", netns, "inet")  # the table with the set
 
     def flows(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
         """Return the connections of a zone, or those of some addresses in it. Raises OSError for what is no address."""
@@ -59,6 +60,6 @@ class FakeTracker:
 
     def refuse(self, zones: Set[int]) -> None:
         """Set `refused_zones`, where there is a table for it."""
-        if VPC_TABLE not in self._host.objects:
+        if self._refusing not in self._host.objects:
             raise KernelError("change elements", errno.ENOENT)
         self.refused_zones = frozenset(zones)
