@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from netorch.model.eni import Host, Placement, Role, Uplink
 from netorch.model.ids import make_id
 from netorch.model.mapping import PublicMapping
 from netorch.model.outside.public import AddressPool
+from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
@@ -119,11 +120,20 @@ class Outskirts:
     def lead(self, name: str, target: str, table: str = "") -> None:
         """Let the main route table of a VPC, or another one, lead to a target."""
         records = self.world.vpc(name)
-        found = next(each for each in records.each(RouteTable) if (each.name == table if table else each.main))
         dual = records.vpc.record.ipv6_cidrs and target == gateway_of(records.vni)
-        everywhere = ("0.0.0.0/0", "::/0") if dual else ("0.0.0.0/0",)
-        routes = (*found.routes, *(VpcRoute(destination=cidr, target=target) for cidr in everywhere))
+        self._add_routes(name, table, ("0.0.0.0/0", "::/0") if dual else ("0.0.0.0/0",), target)
+
+    def _add_routes(self, name: str, table: str, cidrs: Iterable[str], target: str) -> None:
+        tables = self.world.vpc(name).each(RouteTable)
+        found = next(each for each in tables if (each.name == table if table else each.main))
+        routes = (*found.routes, *(VpcRoute(destination=cidr, target=target) for cidr in cidrs))
         self.put(keys.resource(found.id), encode(msgspec.structs.replace(found, routes=routes)))
+
+    def lead_to_peer(self, name: str, peer: str) -> None:
+        """Let the main route table of a VPC lead to its peer."""
+        far = self.world.vpc(peer).vpc.record
+        halves = self.world.vpc(name).each(PeeringConnection)
+        self._add_routes(name, "", far.cidrs, next(half.id for half in halves if half.peer.id == far.id))
 
     def _vteps(self) -> dict[str, str]:
         return {edge: self.world.hosts[edge].vtep for edge in EDGES}
@@ -148,6 +158,16 @@ class Outskirts:
     def place(self, name: str) -> str:
         """Return the namespace of an instance, or that of a host outside."""
         return self.world.instance(name).id if "/" in name else name
+
+    def wire_to(self, edge: str) -> tuple[str, str, str, str]:
+        """Return the border's namespace, its device towards an edge, and the MACs at both ends of that cable."""
+        ends = (BORDER, f"to-{edge}"), (netns_name(edge, OUTSIDE), UPLINKS[edge].device)
+        return (*ends[0], *(self._mac(*end) for end in ends))
+
+    def _mac(self, name: str, device: str) -> str:
+        with self.rtnl(name) as ipr:
+            (link,) = ipr.link("get", index=ipr.link_lookup(ifname=device)[0])
+        return str(link.get_attr("IFLA_ADDRESS"))
 
     def ping(
         self, source: str, destination: str, *, payload_bytes: int = 56, dont_fragment: bool = False, tries: int = 3

@@ -1,0 +1,1 @@
+"""Who reaches whom through a pair of edges."""

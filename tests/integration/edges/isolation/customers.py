@@ -1,0 +1,178 @@
+"""Three customers with the same addresses and a peer, on one pair of edges, and who reaches whom by EC2's rules.
+
+    a   an internet gateway and public addresses; one instance has none, another one no route to the gateway
+    b   a NAT gateway, by an internet gateway; one instance has a public address, another one no route to either
+    c   nothing that leads out
+    d   a peer of a, with routes that would lead by a's gateway to the internet
+
+`Rules` knows nothing of filters, tables and hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Final
+
+import msgspec
+
+from tests.integration.edges.isolation.ends import Arrival, Shot
+from tests.rig.outskirts import BORDER, EDGES, INTERNET, SERVER, UPLINKS
+
+CLOUD: Final = """
+vpcs:
+- name: a
+  cidrs: [10.0.0.0/16]
+  route_tables: [{name: dark}]
+  subnets: [{name: app, cidr: 10.0.1.0/24}, {name: dark, cidr: 10.0.2.0/24, route_table: dark}]
+  security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
+  instances:
+  - {name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}
+  - {name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}
+  - {name: mute, host: hv1, subnet: app, address: 10.0.1.7, security_groups: [open]}
+  - {name: dark, host: hv1, subnet: dark, address: 10.0.2.5, security_groups: [open]}
+- name: b
+  cidrs: [10.0.0.0/16]
+  route_tables: [{name: dark}, {name: public}]
+  subnets:
+  - {name: app, cidr: 10.0.1.0/24}
+  - {name: dark, cidr: 10.0.2.0/24, route_table: dark}
+  - {name: pub, cidr: 10.0.9.0/24, route_table: public}
+  security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
+  instances:
+  - {name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}
+  - {name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}
+  - {name: dark, host: hv1, subnet: dark, address: 10.0.2.5, security_groups: [open]}
+  - {name: web, host: hv2, subnet: pub, address: 10.0.9.5, security_groups: [open]}
+- name: c
+  cidrs: [10.0.0.0/16]
+  subnets: [{name: app, cidr: 10.0.1.0/24}]
+  security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
+  instances:
+  - {name: one, host: hv1, address: 10.0.1.5, security_groups: [open]}
+  - {name: two, host: hv2, address: 10.0.1.6, security_groups: [open]}
+- name: d
+  cidrs: [10.7.0.0/16]
+  route_tables:
+  - {name: greedy, routes: [10.0.0.0/16 via pcx-a, 203.0.113.0/24 via pcx-a, 198.51.100.0/24 via pcx-a, 198.19.0.0/16 via pcx-a]}
+  subnets: [{name: app, cidr: 10.7.1.0/24, route_table: greedy}]
+  security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
+  instances:
+  - {name: one, host: hv2, address: 10.7.1.5, security_groups: [open]}
+  peerings: [{name: a, peer: a}]
+"""
+NAT, NAT_PUBLIC = "10.0.9.9", "198.51.100.12"
+ROUTERS: Final = {
+    "a": ("10.0.1.1", "10.0.2.1"),
+    "b": ("10.0.1.1", "10.0.2.1", "10.0.9.1"),
+    "c": ("10.0.1.1",),
+    "d": ("10.7.1.1",),
+}
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as its customer knows it."""
+
+    host: str
+    private: str
+    public: str = ""
+    leads_to: str = ""  # what its route table says of the internet: igw, nat or nothing
+    peers: str = ""  # the VPCs that its route table leads to
+
+
+INSTANCES: Final[Mapping[str, Instance]] = {
+    "a/one": Instance(host="hv1", private="10.0.1.5", public="198.51.100.5", leads_to="igw", peers="d"),
+    "a/two": Instance(host="hv2", private="10.0.1.6", public="198.51.100.6", leads_to="igw", peers="d"),
+    "a/mute": Instance(host="hv1", private="10.0.1.7", leads_to="igw", peers="d"),
+    "a/dark": Instance(host="hv1", private="10.0.2.5", public="198.51.100.8"),
+    "b/one": Instance(host="hv1", private="10.0.1.5", leads_to="nat"),
+    "b/two": Instance(host="hv2", private="10.0.1.6", leads_to="nat"),
+    "b/dark": Instance(host="hv1", private="10.0.2.5"),
+    "b/web": Instance(host="hv2", private="10.0.9.5", public="198.51.100.13", leads_to="igw"),
+    "c/one": Instance(host="hv1", private="10.0.1.5"),
+    "c/two": Instance(host="hv2", private="10.0.1.6"),
+    "d/one": Instance(host="hv2", private="10.7.1.5", peers="a"),
+}
+UPLINK: Final = {edge: UPLINKS[edge].address.partition("/")[0] for edge in EDGES}
+BORDERS: Final = (*(UPLINKS[edge].gateway for edge in EDGES), "203.0.113.1")
+HOSTS: Final = {name: f"192.0.2.{11 + number}" for number, name in enumerate(("hv1", "hv2", *EDGES))}
+SPINE: Final = "198.18.0.1"
+WIRES: Final = {f"{what} by {edge}": (what, edge) for what, edge in product((INTERNET, BORDER), EDGES)}
+LOUD: Final = ("224.0.0.1", "255.255.255.255")
+# What is nobody's: of cables, of VPCs' ranges, of the pool; what no network announces; what Linux takes for something of its own.
+NOBODYS: Final = ("192.0.0.8", "10.0.77.7", "10.0.255.255", "198.51.100.99", "100.64.0.1", "169.254.169.254", "192.168.0.1")
+STRANGE: Final = ("127.0.0.1", "0.0.0.0", "240.0.0.1", *LOUD)
+PUBLIC: Final = tuple(sorted({NAT_PUBLIC, *(instance.public for instance in INSTANCES.values() if instance.public)}))
+OUTSIDE: Final = (SERVER, *PUBLIC, *UPLINK.values(), *BORDERS)
+ADDRESSES: Final = tuple(
+    sorted(
+        {instance.private for instance in INSTANCES.values()}
+        | {address for routers in ROUTERS.values() for address in routers}
+        | {NAT, SPINE, *OUTSIDE, *HOSTS.values(), *NOBODYS, *STRANGE}
+    )
+)
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Who reaches whom, as long as instances are what they are here."""
+
+    instances: Mapping[str, Instance]
+    nat_public: str = NAT_PUBLIC
+
+    def reached(self, shot: Shot) -> set[Arrival]:
+        """Return where a packet arrives."""
+        name = shot.sender
+        if name in self.instances:
+            return self._from_instance(shot, name, self.instances[name])
+        if name in HOSTS:
+            return self._from_underlay(shot, HOSTS[name])
+        if name in WIRES:
+            return self._from_wire(shot, *WIRES[name])
+        return self._to_outside(shot, UPLINK[name.removesuffix(" outside")])
+
+    def public_source(self, name: str) -> str:
+        """Return in whose name an instance sends to the internet, or nothing."""
+        sender = self.instances[name]
+        return {"igw": sender.public, "nat": self.nat_public}.get(sender.leads_to, "")
+
+    def _from_instance(self, shot: Shot, name: str, sender: Instance) -> set[Arrival]:
+        vpc, to, router = name[0], shot.destination, f"{sender.host} overlay"
+        if shot.kind == "error":  # about a packet that it has not received
+            return set()
+        if to in (*ROUTERS[vpc], *LOUD):  # what is for all is not answered
+            return {Arrival(router, sender.private, to)} if shot.kind == "ping" else set()
+        for other, instance in self.instances.items():
+            if instance.private == to and other[0] in vpc + sender.peers:
+                return {Arrival(other, sender.private, to)}
+        source = self.public_source(name)
+        return self._to_outside(shot, source) if source and not to.startswith("10.") else set()
+
+    def _to_outside(self, shot: Shot, source: str) -> set[Arrival]:
+        """Return where a packet arrives that is outside of VPCs, in the name of a public address."""
+        to = shot.destination
+        if to == SERVER:
+            return {Arrival(INTERNET, source, to)}
+        if to in BORDERS:
+            return {Arrival(BORDER, source, to)}
+        return self._to_edge(shot, source, EDGES) or self._to_public(shot, source)
+
+    def _from_wire(self, shot: Shot, what: str, edge: str) -> set[Arrival]:
+        """Return where a packet arrives that the border hands to an edge."""
+        source = SERVER if what == INTERNET else UPLINKS[edge].gateway
+        return self._to_edge(shot, source, (edge,)) or self._to_public(shot, source)
+
+    def _to_edge(self, shot: Shot, source: str, edges: tuple[str, ...]) -> set[Arrival]:
+        meant = [edge for edge in edges if shot.destination in (UPLINK[edge], *LOUD)]
+        return {Arrival(f"{edge} outside", source, shot.destination) for edge in meant if shot.kind == "ping"}
+
+    def _to_public(self, shot: Shot, source: str) -> set[Arrival]:
+        if shot.kind == "error":
+            return set()
+        holders = [name for name, instance in self.instances.items() if instance.public == shot.destination]
+        return {Arrival(name, source, self.instances[name].private) for name in holders}
+
+    def _from_underlay(self, shot: Shot, source: str) -> set[Arrival]:
+        """Return where a packet arrives that a host itself sends."""
+        to = shot.destination
+        found = {Arrival(name, source, to) for name, vtep in HOSTS.items() if vtep == to}
+        return found | ({Arrival("spine", source, to)} if to == SPINE else set())
