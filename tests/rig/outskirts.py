@@ -161,8 +161,8 @@ class Outskirts:
 
     def wire_to(self, edge: str) -> tuple[str, str, str, str]:
         """Return the border's namespace, its device towards an edge, and the MACs at both ends of that cable."""
-        ends = (BORDER, f"to-{edge}"), (netns_name(edge, OUTSIDE), UPLINKS[edge].device)
-        return (*ends[0], *(self._mac(*end) for end in ends))
+        near, far = (BORDER, f"to-{edge}"), (netns_name(edge, OUTSIDE), UPLINKS[edge].device)
+        return (*near, self._mac(*near), self._mac(*far))
 
     def _mac(self, name: str, device: str) -> str:
         with self.rtnl(name) as ipr:
