@@ -49,7 +49,7 @@ def _announced(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
 def _speaking(view: HostView) -> Uplink | None:
     """Return the host's uplink if it speaks BGP there."""
     uplink = view.host.uplink
-    return uplink if uplink is not None and uplink.asn and uplink.gateway_asn else None
+    return uplink if uplink is not None and uplink.speaks_bgp else None
 
 
 def _address(text: str) -> str:

@@ -75,6 +75,11 @@ class Uplink(Part, frozen=True, kw_only=True, omit_defaults=True):
     asn: int = 0  # of the edge; 0: it speaks no BGP, and the border router has static routes to it
     gateway_asn: int = 0  # of the border router; not 0 if `asn` is not, and another number
 
+    @property
+    def speaks_bgp(self) -> bool:
+        """Return whether the edge has a BGP session with the border router there."""
+        return bool(self.asn and self.gateway_asn)
+
 
 class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A machine that runs an agent. Stored at `host/<name>/spec`.

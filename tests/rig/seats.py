@@ -11,6 +11,7 @@ from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, PublicMapping, Seat
 from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.status import AgentStatus
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
 from netorch.records.codec import encode
@@ -69,3 +70,10 @@ def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:
     mapping = GatewayMapping(vni=vni, gateway=gateway, seats=tuple(Seat(host=host, vtep=vtep) for host, vtep in edges.items()))
     record = InternetGateway(id=gateway, vni=vni)
     store.txn((), [Put(keys.resource(gateway), encode(record)), Put(key, encode(mapping))])
+
+
+def let_run(store: Store, *edges: str, not_ready: str = "") -> None:
+    """Write what the agents of edges write: that they run, and whether their edges are ready."""
+    said = encode(AgentStatus(version="1", pid=1, started_at=0.0, not_ready=not_ready))
+    for edge in edges:
+        store.txn([], [Put(keys.host_live(edge), b"{}"), Put(keys.agent_status(edge), said)])

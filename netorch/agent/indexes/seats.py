@@ -5,7 +5,7 @@ An edge that falls silent concerns the VPCs with a gateway there, and no others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Set
 
 from netorch.model.mapping import GatewayMapping
 
@@ -18,7 +18,7 @@ class Seats:
         self._vteps: dict[tuple[int, str], frozenset[str]] = {}  # (VNI, gateway) -> the VTEPs of its seats
         self._at: dict[str, set[tuple[int, str]]] = {}  # VTEP -> the gateways there
 
-    def vteps(self) -> Collection[str]:
+    def vteps(self) -> Set[str]:
         """Return the VTEPs of all seats, as a view that changes: what is to be probed."""
         return self._at.keys()
 

@@ -2,6 +2,9 @@
 
 Nothing of this is in the store, and no daemon of an edge takes part: its kernel answers, and says whether it is ready (`ready`,
 policy.underlay). The store being away changes nothing. While no gateway is known nothing is sent.
+
+An edge counts itself as the others count it, without an echo: once it is not ready any more it falls silent for itself when it
+does for them, and sends what its partner is to have there.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from netorch.agent.liveness import ANSWER_S, ROUND_S, Liveness, passed_over
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.tasks.base import Task, Turn
+from netorch.compiler.base import HostView
 from netorch.drivers.base import Echoes, Kernel
 from netorch.errors import KernelError
 from netorch.model.mapping import GatewayMapping
@@ -39,8 +43,9 @@ class Probes(Task):
         self._trouble = ""
 
     def recall(self) -> None:
-        """Take for silent whom the kernel passes over: an earlier run of the agent had found them so."""
-        silent: set[str] = set()
+        """Take for silent whom the kernel passes over, as an earlier run of the agent had found, and an unready edge itself."""
+        own = self._records.host.underlay if self._records.host is not None else ""
+        silent = {own} & self._records.seats.vteps() if not self._reconciler.ready else set()
         for vni, records in self._records.vpcs.items():
             target = self._reconciler.slices.get(vni)
             for mapping in records.each(GatewayMapping) if target is not None else ():
@@ -63,18 +68,18 @@ class Probes(Task):
         if host is None or not known:
             self._stop()
         elif self._clock() >= self._round_at or host.vtep != self._source:
-            self._round(host.vtep, known)
+            self._round(host, known)
 
-    def _round(self, source: str, known: frozenset[str]) -> None:
-        before = self._records.seats.silent
+    def _round(self, host: HostView, known: frozenset[str]) -> None:
+        source, before, all_seats = host.vtep, self._records.seats.silent, frozenset(self._records.seats.vteps())
         try:
             if source != self._source:
                 self._stop()
                 self._echoes, self._source = self._kernel.echoes(source), source
             assert self._echoes is not None
-            heard = self._echoes.heard()
-            silent = self._liveness.evaluate(before, self._asked & known, heard) & known
-            self._liveness.forget(known)
+            heard = self._echoes.heard() | ({source} if host.ready else set())
+            silent = self._liveness.evaluate(before, self._asked & all_seats, heard) & all_seats
+            self._liveness.forget(all_seats)
             self._echoes.send(known)
         except KernelError as error:
             self._stop()
@@ -82,7 +87,7 @@ class Probes(Task):
                 log.warning("edges are not probed reason=%r", str(error))
             self._trouble = str(error)
         else:
-            self._asked, self._trouble = known, ""
+            self._asked, self._trouble = all_seats, ""
             if silent != before:
                 log.info("edges silent=%s back=%s", sorted(silent - before), sorted(before - silent))
                 self._records.set_silent(silent)

@@ -152,6 +152,6 @@ class Status(Task):
             not_ready=self._readiness.why,
             silent=tuple(sorted(self._seats.silent)),
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
-            border=self._kernel.border_sessions(),
+            border=self._readiness.sessions,
             trouble=self._trouble(),
         )

@@ -131,7 +131,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
             problems.append(_silence(state, seen=status is not None))
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
-        for vtep in _failed(inventory, status) if status is not None and state.live else ():
+        for vtep in _failed(inventory, state.host, status) if status is not None and state.live else ():
             problems.append(f"host {name}: {_edge(inventory, vtep)} does not answer its probes; look at that host")
         for vni in status.refused if status is not None else ():
             refused = f"{_vpc(inventory, vni)} holds more connections than the host's table has free and cannot open new ones"
@@ -186,10 +186,10 @@ def _drained(inventory: Inventory) -> Iterator[str]:
             yield f"edge {name} is drained, {by}; `netorch host undrain {name}` ends that"
 
 
-def _failed(inventory: Inventory, status: AgentStatus) -> Iterator[str]:
-    """Yield the VTEPs of edges that do not answer a host though they are to."""
+def _failed(inventory: Inventory, host: Host, status: AgentStatus) -> Iterator[str]:
+    """Yield the VTEPs of edges that do not answer a host though they are to; what an edge is to itself is said elsewhere."""
     drained = {state.host.underlay for state in inventory.hosts.values() if state.drained}
-    yield from (vtep for vtep in status.silent if vtep not in drained)
+    yield from (vtep for vtep in status.silent if vtep not in {*drained, host.underlay})
 
 
 def _edge(inventory: Inventory, vtep: str) -> str:

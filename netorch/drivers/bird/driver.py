@@ -45,6 +45,7 @@ class Bird:
         self._daemon = Daemon(directory, fd)
         self._password_seen = _stamp(password.FILE)
         self._unanswered = 0  # questions in a row
+        self._sessions: tuple[BorderSession, ...] = ()  # the last answer
         self._refused = sessions.RefusedPasswords(fd)
 
     def dump(self) -> Objects:
@@ -105,7 +106,7 @@ class Bird:
         self._daemon.stop()
 
     def sessions(self) -> tuple[BorderSession, ...]:
-        """Return how the sessions are; those of a bird that does not run, or answer, are down."""
+        """Return how the sessions are; those of a bird that does not run, or has not answered twice, are down."""
         found = self._file()
         peers = found[0].peers if found is not None else ()
         hint = sessions.OTHER_PASSWORDS if self._refused.lately() else ""
@@ -113,9 +114,12 @@ class Bird:
             with self._daemon.connected() as control:
                 found_sessions = tuple(sessions.session(control, peer, hint) for peer in peers)
         except BirdError as error:
-            self._unanswered += error.number == errno.ETIMEDOUT
+            if error.number == errno.ETIMEDOUT:
+                self._unanswered += 1
+                if self._unanswered < SILENT:
+                    return self._sessions
             return tuple(sessions.down(peer, str(error)) for peer in peers)
-        self._unanswered = 0
+        self._unanswered, self._sessions = 0, found_sessions
         return found_sessions
 
     def _file(self) -> tuple[Config, str] | None:

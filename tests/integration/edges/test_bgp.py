@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from netorch.control.actions.outside.drains import drain_host
 from netorch.diagnose.drift import find_drift
 from netorch.drivers.bird import password
 from netorch.drivers.bird.control import Control
 from netorch.drivers.bird.driver import RUN
+from netorch.errors import ApiError
 from netorch.lab.wiring import in_node
 from netorch.model.outside.public import AddressPool
 from netorch.records import keys
@@ -26,7 +28,7 @@ from netorch.state.owner import netns_name
 from netorch.store.base import Delete
 from tests.integration.edges.conftest import PUBLIC
 from tests.integration.edges.speaking import ADDRESSES, Speaking
-from tests.rig.outskirts import EDGES, INTERNET, POOL, POOL6, SERVER
+from tests.rig.outskirts import EDGES, INTERNET, POOL, POOL6, SERVER, UPLINKS
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -73,6 +75,34 @@ def test_linux_on_an_edge_learns_no_route_and_others_reach_no_port(speaking: Spe
     assert "proto 12" not in shown
     command = ["ip", "netns", "exec", INTERNET, "timeout", "1", "bash", "-c", f"</dev/tcp/{ADDRESSES['e1']}/179"]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 124, "dropped, not refused"
+
+
+def test_an_edge_without_a_session_is_left_by_hosts_and_its_partner_is_not_drained(speaking: Speaking) -> None:
+    """The border router ends the session; all cables, and all that the edge itself can see of the uplink, stay as they are."""
+    world = speaking.world
+    vteps = {edge: world.hosts[edge].vtep for edge in EDGES}
+
+    def silent() -> frozenset[str]:
+        return world.agent("hv1").records.seats.silent
+
+    wait_for(lambda: not silent(), "both edges to be ready", 60.0)
+    speaking.border.ask("disable e1")
+    started = time.monotonic()
+    try:
+        wait_for(lambda: silent() == {vteps["e1"]}, "hv1 to leave e1", 60.0)
+        print(f"left after {time.monotonic() - started:.2f} s")
+        said = f"it has no BGP session with {UPLINKS['e1'].gateway}"
+        wait_for(lambda: world.inventory().agents["e1"].not_ready == said, "the status", 30.0)
+        with pytest.raises(ApiError, match=f"e1, the other edge of its pair, is not ready: {said}"):
+            drain_host(world.store, world.caller, "e2")
+        assert speaking.outskirts.ping("a/one", SERVER).ok
+        speaking.border.ask("disable e2")
+        wait_for(lambda: silent() == set(vteps.values()), "hv1 to hear nobody", 60.0)
+    finally:
+        for edge in EDGES:
+            speaking.border.ask(f"enable {edge}")
+    speaking.wait_for_both()
+    wait_for(lambda: not silent(), "both edges to be ready", 60.0)
 
 
 def test_a_silent_edge_is_left_by_bfd(speaking: Speaking) -> None:

@@ -18,6 +18,7 @@ from netorch.errors import NetorchError
 from netorch.records import keys
 from netorch.store.base import Put
 from netorch.store.sqlite import SqliteStore
+from tests.rig.seats import let_run
 from tests.unit.cli.whole_tree import tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -91,7 +92,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         done = CliRunner().invoke(cli, ["--store", str(path / "db"), *shlex.split(line.format(path / "vpc.yaml"))])
         assert done.exit_code == 0, (line, done.output, done.exception)
     with closing(SqliteStore(path / "db")) as store:
-        store.txn((), [Put("quota/damaged", b"{"), Put(keys.host_live("e2"), b"{}"), Put(keys.host_drained("drained"), b"{}")])
+        store.txn((), [Put("quota/damaged", b"{"), Put(keys.host_drained("drained"), b"{}")])
+        let_run(store, "e2")
     return (path / "db").read_bytes()
 
 

@@ -14,6 +14,7 @@ from netorch.cli.context import names_of
 from netorch.records import keys
 from netorch.store.base import Delete, Put
 from netorch.store.sqlite import SqliteStore
+from tests.rig.seats import let_run
 from tests.unit.cli.conftest import Run
 
 DEFAULT = ("0.0.0.0/0", "via", "igw")
@@ -51,7 +52,7 @@ def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
     said = cloud("host", "drain", "e21", code=1).stderr
     assert "the agent of e22, the other edge of its pair, does not run; start it there: netorch agent run --host e22" in said
     with closing(SqliteStore(tmp_path / "db")) as store:
-        store.txn([], [Put(keys.host_live("e22"), b"{}")])
+        let_run(store, "e22")
     assert cloud("host", "drain", "e21").stdout == "e21: is drained\n"
     assert "note: edge e21 is drained, and no hypervisor has left it" in cloud("status", code=2).stdout
     assert cloud("host", "undrain", "e21", "e22").stdout == "e21: is not drained\ne22: is not drained\n"

@@ -45,6 +45,13 @@ class Pair:
         kernel.devices.add(UPLINK.device)
         return kernel
 
+    def boot(self, edge: str) -> FakeKernel:
+        """Give an edge, whose agent is dead, an empty kernel; return it."""
+        fresh = self.kernel()
+        fresh.identity = self.world.kernels[edge].identity
+        self.world.kernels[edge] = fresh
+        return fresh
+
     def put_edge(self, host: Host) -> None:
         """Write an edge's record."""
         if self.world.store.get(keys.host_spec(host.name)) is None:

@@ -9,6 +9,7 @@ import pytest
 
 from edges.bgp import Bgp
 from edges.readiness import ready
+from netorch.agent.tasks.readiness import HOLD_S
 from netorch.compiler.base import HostView
 from netorch.compiler.registry import compile_host
 from netorch.drivers.base import Gone
@@ -28,7 +29,13 @@ POOL6 = "2001:db8:5::/48"
 
 
 def speak(pair: Pair, edge: str, uplink: Uplink = SPEAKING) -> None:
-    """Let an edge speak BGP."""
+    """Let an edge speak BGP, and its session hold."""
+    write(pair, edge, uplink)
+    pair.world.settle(HOLD_S + 3)
+
+
+def write(pair: Pair, edge: str, uplink: Uplink = SPEAKING) -> None:
+    """Write the record of an edge."""
     pair.put_edge(Host(name=edge, underlay=EDGES[edge], role=Role.EDGE, pair="west", uplink=uplink))
 
 
@@ -101,9 +108,10 @@ def test_an_edge_that_starts_announces_last(pair: Pair) -> None:
     pair.associate(vpc, "198.51.100.5", "10.0.0.4")
     speak(pair, "e1")
     pair.world.kill("e1")
-    pair.world.start("e1", pair.kernel())
-    pair.world.settle(3)
-    ops = pair.world.kernels["e1"].applied
+    kernel = pair.boot("e1")
+    pair.world.start("e1")
+    pair.world.settle(HOLD_S + 3)
+    ops = kernel.applied
     first = next(place for place, op in enumerate(ops) if isinstance(op.obj, Announcement))
     assert all(op.obj.vni == BORDER_SLICE for op in ops[first:])
     assert Create(ready(EDGES["e1"])) in ops[:first]
@@ -128,15 +136,16 @@ def test_a_vpc_whose_records_are_damaged_keeps_nobody_from_announcing(pair: Pair
     pair.world.put(keys.resource(vpc.id), b"{}")
     speak(pair, "e1")
     pair.world.kill("e1")
-    pair.world.start("e1", pair.kernel())
-    pair.world.settle(3)
+    pair.boot("e1")
+    pair.world.start("e1")
+    pair.world.settle(HOLD_S + 3)
     assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
     assert vpc.vni in pair.world.agents["e1"].reconciler.problems
 
 
 def test_vpcs_go_on_without_a_daemon_and_the_status_says_what_is_missing(pair: Pair) -> None:
     pair.world.kernels["e1"].fail_next(BgpPeer.kind, errno.ENOENT, times=3)
-    speak(pair, "e1")
+    write(pair, "e1")
     pair.world.turn("e1")
     vpc, _ = pair.vpc("a")
     pair.world.turn("e1")

@@ -11,7 +11,6 @@ from edges.readiness import ready
 from netorch.agent.tasks.readiness import Facts, why_not_ready
 from netorch.diagnose.desired import compiled_agent
 from netorch.drivers.base import Lost
-from netorch.drivers.fake.kernel import FakeKernel
 from netorch.model.eni import Host, Role
 from netorch.model.status import AgentStatus
 from netorch.records import keys
@@ -53,14 +52,6 @@ def says(pair: Pair, edge: str = "e1") -> bool:
     return ready(EDGES[edge]).key in pair.world.kernels[edge].objects
 
 
-def boot(pair: Pair) -> FakeKernel:
-    """Give the first edge an empty kernel; return it."""
-    fresh = pair.kernel()
-    fresh.identity = pair.world.kernels["e1"].identity
-    pair.world.kernels["e1"] = fresh
-    return fresh
-
-
 def status(pair: Pair, edge: str = "e1") -> AgentStatus:
     found = pair.world.store.get(keys.agent_status(edge))
     assert found is not None
@@ -100,7 +91,7 @@ def test_the_word_comes_behind_everything_else_and_a_hypervisor_says_nothing(pai
 def test_a_new_edge_says_nothing_until_its_vpcs_are_applied(pair: Pair) -> None:
     vpc, _ = pair.vpc("a")
     pair.world.kill("e1")
-    kernel = boot(pair)
+    kernel = pair.boot("e1")
     kernel.fail_next(Clsact.kind, errno.ENOMEM, 50)
     pair.world.start("e1")
     pair.world.settle(2)
@@ -119,7 +110,7 @@ def test_a_record_that_cannot_be_compiled_keeps_no_edge_from_carrying_others(pai
     pair.vpc("b", "10.9.0.0/16")
     pair.world.put(keys.vpc(vpc.vni), b"{}")
     pair.world.kill("e1")
-    boot(pair)
+    pair.boot("e1")
     pair.world.start("e1")
     pair.world.settle(3)
     assert vpc.vni in pair.world.agents["e1"].reconciler.problems
@@ -233,7 +224,7 @@ def test_an_edge_that_boots_while_the_store_is_away_is_ready_by_its_snapshot(pai
     pair.vpc("a")
     pair.world.settle(3)
     pair.world.kill("e1")
-    boot(pair)
+    pair.boot("e1")
     pair.world.wires["e1"].cut = True
     pair.world.start("e1")
     pair.world.settle(3)

@@ -66,8 +66,9 @@ def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, whe
     if not other.live:
         what = f"the agent of {name}, the other edge of its pair, does not run"
         raise ApiError("IncorrectState", f"{where}: {what}; start it there: netorch agent run --host {name}")
-    if said is not None and said.not_ready:
-        raise ApiError("IncorrectState", f"{where}: {name}, the other edge of its pair, is not ready: {said.not_ready}")
+    not_ready = said.not_ready if said is not None else "its agent has not said yet that it is"
+    if not_ready:
+        raise ApiError("IncorrectState", f"{where}: {name}, the other edge of its pair, is not ready: {not_ready}")
     writes.expect(keys.host_spec(name), other.mod_revision)
     writes.expect(keys.host_drained(name), ABSENT)
 

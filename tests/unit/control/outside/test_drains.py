@@ -8,13 +8,12 @@ from netorch.control.actions import hosts
 from netorch.control.actions.outside.drains import drain_host, undrain_host
 from netorch.model.eni import Host, Role
 from netorch.model.outside.gateway import InternetGateway
-from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.codec import encode
 from netorch.records.hosts import HostState, read_hosts, read_loaded
 from netorch.records.inventory import read_inventory
-from netorch.store.base import Delete, Put, Store
+from netorch.store.base import Delete, Store
+from tests.rig.seats import let_run
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import MakeEdge, clean
 
@@ -22,7 +21,7 @@ from tests.unit.control.outside.conftest import MakeEdge, clean
 @pytest.fixture
 def living(store: Store, west: list[Host]) -> list[Host]:
     """A pair of edges whose agents run."""
-    store.txn([], [Put(keys.host_live(edge.name), b"{}") for edge in west])
+    let_run(store, *(edge.name for edge in west))
     return west
 
 
@@ -57,9 +56,11 @@ def test_an_edge_is_not_drained_while_the_other_one_cannot_take_over(
     store.txn([], [Delete(keys.host_live("e1"))])
     with refused("IncorrectState", "the agent of e1, the other edge of its pair, does not run"):
         drain_host(store, operator, "e2")
-    silent = AgentStatus(version="1", pid=1, started_at=0.0, not_ready="uplink eth2 has no carrier")
-    store.txn([], [Put(keys.host_live("e1"), b"{}"), Put(keys.agent_status("e1"), encode(silent))])
-    with refused("IncorrectState", "e1, the other edge of its pair, is not ready: uplink eth2 has no carrier"):
+    let_run(store, "e1", not_ready="it has no BGP session with 198.18.0.254")
+    with refused("IncorrectState", "e1, the other edge of its pair, is not ready: it has no BGP session with 198.18.0.254"):
+        drain_host(store, operator, "e2")
+    store.txn([], [Delete(keys.agent_status("e1"))])
+    with refused("IncorrectState", "e1, the other edge of its pair, is not ready: its agent has not said yet that it is"):
         drain_host(store, operator, "e2")
     make_edge("e3", 23, "east")
     with refused("IncorrectState", "is the only edge of pair east"):
