@@ -193,9 +193,9 @@ class Records(Mirror):
             with suppress(UnreadableRecord):
                 self.pools[name] = decode_value(key, value, AddressPool)
 
-    def set_silent(self, vteps: Set[str]) -> None:
-        """Take note of the edges that do not answer this host now."""
-        for vni in self.seats.set_silent(vteps):
+    def set_silent(self, silent: Set[str], dead: Set[str] = frozenset()) -> None:
+        """Take note of the edges that do not say to this host that they are ready, and of those that do not answer at all."""
+        for vni in self.seats.set_silent(silent, dead):
             self.dirty.mark(vni, Gateway)
 
     def _set_placement(self, key: str, resource_id: str, value: bytes | None) -> None:

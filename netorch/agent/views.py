@@ -184,7 +184,8 @@ class Views:
         """Yield the gateways of a VPC that edges carry."""
         for _, stored in sorted(self._records.vpcs[vni].of(GatewayMapping).items()):
             if stored.record.seats:
-                seat = seat_for(self._records.host_name, stored.record, self._records.seats.silent)
+                seats = self._records.seats
+                seat = seat_for(self._records.host_name, stored.record, seats.silent, seats.dead)
                 underlay_mtu = self._records.underlay_mtus.mtus.get(seat.host)
                 yield Gateway(id=stored.record.gateway, seats=stored.record.seats, seat=seat, underlay_mtu=underlay_mtu)
 

@@ -33,7 +33,7 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     """
     records = Records(host_name)
     moves = Moves(records)
-    records.set_silent(silent_edges(host_name, store))
+    records.set_silent(*unheard_edges(host_name, store))
     follower = Follower(records, lambda: store, lambda: frozenset(records.prefixes))
     follower.pull(0.0)
     follower.unwatch()  # a user has 128 inotify descriptors; the store is the caller's
@@ -50,13 +50,14 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     return reconciler
 
 
-def silent_edges(host_name: str, store: Store) -> frozenset[str]:
-    """Return the VTEPs of edges that do not answer a host, as its agent last said: it sends to others."""
+def unheard_edges(host_name: str, store: Store) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the VTEPs of edges that are silent, and those that are dead, for a host, as its agent last said."""
     said = store.get(keys.agent_status(host_name))
     if said is not None:
         with suppress(UnreadableRecord):
-            return frozenset(decode(said, AgentStatus).silent)
-    return frozenset()
+            status = decode(said, AgentStatus)
+            return frozenset(status.silent), frozenset(status.dead)
+    return frozenset(), frozenset()
 
 
 def desired_objects(host_name: str, store: Store, vni: int) -> Objects:

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import structs
 
-from netorch.diagnose.desired import silent_edges
+from netorch.diagnose.desired import unheard_edges
 from netorch.diagnose.ends import End, public_of
 from netorch.diagnose.sites import edges_of
 from netorch.model.eni import Instance
@@ -59,7 +59,7 @@ def no_edge_answers(store: Store, end: End) -> Explanation | None:
     """Return what to say where an interface's host hears none of the edges that carry its VPC's gateways, else None."""
     mapping = end.records.mappings.get(end.eni.address)
     vteps = {seat.vtep for gateway in end.records.each(GatewayMapping) for seat in gateway.seats}
-    if mapping is None or not vteps or not vteps <= silent_edges(mapping.record.host, store):
+    if mapping is None or not vteps or not vteps <= unheard_edges(mapping.record.host, store)[0]:
         return None
     sentence = f"on host {mapping.record.host}: {Code.NO_EDGE_ANSWERS.text} ({', '.join(edges_of(end.records))})"
     fix = "see whether the edges are ready, and what is between: netorch status"

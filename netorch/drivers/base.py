@@ -156,8 +156,8 @@ class Echoes(Protocol):
         """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
         ...
 
-    def heard(self) -> set[str]:
-        """Return who has answered since the last call that it is ready, as far as answers have come; never blocks."""
+    def heard(self) -> dict[str, bool]:
+        """Return who has answered since the last call, and whether it is ready, as far as answers have come; never blocks."""
         ...
 
     def close(self) -> None:

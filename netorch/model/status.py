@@ -38,7 +38,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     table_percent: int = 0  # how full the connection table is, where it is more than half
     refused: tuple[int, ...] = ()  # VNIs of the VPCs that hold so much of it that they may begin no connection
     not_ready: str = ""  # why it, an edge, is not fit to carry packets
-    silent: tuple[str, ...] = ()  # VTEPs of edges of its VPCs that do not answer it
+    silent: tuple[str, ...] = ()  # VTEPs of edges of its VPCs that do not say to it that they are ready
+    dead: tuple[str, ...] = ()  # those of them that do not answer it at all
     foreign: tuple[str, ...] = ()  # what is not netorch's in its own namespace
     violated_at: float = 0.0  # when a packet was last counted that no host may have sent, seconds since 1970
     border: tuple[BorderSession, ...] = ()  # of an edge that announces its addresses by BGP

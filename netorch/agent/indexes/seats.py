@@ -14,7 +14,8 @@ class Seats:
     """Which edges the gateways of known VPCs are on."""
 
     def __init__(self) -> None:
-        self.silent: frozenset[str] = frozenset()  # VTEPs that do not answer
+        self.silent: frozenset[str] = frozenset()  # VTEPs that do not say that they are ready
+        self.dead: frozenset[str] = frozenset()  # those of them that do not answer at all
         self._vteps: dict[tuple[int, str], frozenset[str]] = {}  # (VNI, gateway) -> the VTEPs of its seats
         self._at: dict[str, set[tuple[int, str]]] = {}  # VTEP -> the gateways there
 
@@ -45,8 +46,8 @@ class Seats:
         for known, gateway in [place for place in self._vteps if place[0] == vni]:
             self.update(known, gateway, None)
 
-    def set_silent(self, vteps: Set[str]) -> set[int]:
-        """Take in which edges are silent now; return the VNIs with a gateway at one of which that has changed."""
-        changed = self.silent ^ vteps
-        self.silent = frozenset(vteps)
+    def set_silent(self, silent: Set[str], dead: Set[str]) -> set[int]:
+        """Take in which edges are silent and dead now; return the VNIs with a gateway at one of which that has changed."""
+        changed = (self.silent ^ silent) | (self.dead ^ dead)
+        self.silent, self.dead = frozenset(silent), frozenset(dead)
         return {vni for vtep in changed for vni, _ in self._at.get(vtep, ())}

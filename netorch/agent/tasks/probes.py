@@ -35,7 +35,8 @@ class Probes(Task):
         self._reconciler = reconciler
         self._kernel = kernel
         self._clock = clock
-        self._liveness = Liveness()
+        self._readiness = Liveness()  # who says that it is ready
+        self._presence = Liveness()  # who answers at all
         self._echoes: Echoes | None = None
         self._source = ""  # of the echoes
         self._asked: frozenset[str] = frozenset()
@@ -71,15 +72,19 @@ class Probes(Task):
             self._round(host, known)
 
     def _round(self, host: HostView, known: frozenset[str]) -> None:
-        source, before, all_seats = host.vtep, self._records.seats.silent, frozenset(self._records.seats.vteps())
+        source, seats = host.vtep, self._records.seats
+        silent, dead, all_seats = seats.silent, seats.dead, frozenset(seats.vteps())
         try:
             if source != self._source:
                 self._stop()
                 self._echoes, self._source = self._kernel.echoes(source), source
             assert self._echoes is not None
-            heard = self._echoes.heard() | ({source} if host.ready else set())
-            silent = self._liveness.evaluate(before, self._asked & all_seats, heard) & all_seats
-            self._liveness.forget(all_seats)
+            heard = self._echoes.heard() | {source: host.ready}
+            asked, ready = self._asked & all_seats, {vtep for vtep, is_ready in heard.items() if is_ready}
+            silent = self._readiness.evaluate(silent, asked, ready) & all_seats
+            dead = self._presence.evaluate(dead, asked, heard.keys()) & silent
+            for liveness in (self._readiness, self._presence):
+                liveness.forget(all_seats)
             self._echoes.send(known)
         except KernelError as error:
             self._stop()
@@ -88,9 +93,10 @@ class Probes(Task):
             self._trouble = str(error)
         else:
             self._asked, self._trouble = all_seats, ""
-            if silent != before:
-                log.info("edges silent=%s back=%s", sorted(silent - before), sorted(before - silent))
-                self._records.set_silent(silent)
+            if silent != seats.silent:
+                log.info("edges silent=%s back=%s", sorted(silent - seats.silent), sorted(seats.silent - silent))
+            if (silent, dead) != (seats.silent, seats.dead):
+                self._records.set_silent(silent, dead)
         # Behind the sending, which may have been late in this turn: a round is never evaluated before its time.
         self._round_at = max(self._round_at + ROUND_S, self._clock() + ANSWER_S)
 

@@ -151,6 +151,7 @@ class Status(Task):
             violated_at=self._violated_at,
             not_ready=self._readiness.why,
             silent=tuple(sorted(self._seats.silent)),
+            dead=tuple(sorted(self._seats.dead)),
             foreign=reconciler.foreign()[:FOREIGN_NAMED],
             border=self._readiness.sessions,
             trouble=self._trouble(),

@@ -49,6 +49,7 @@ class FakeKernel(Composition):
         self.host = host = FakeHost(objects)
         self.tracker = tracker = FakeTracker(host)
         self.silent: set[str] = set()  # VTEPs that do not answer echoes
+        self.unready: set[str] = set()  # VTEPs that answer echoes and do not say that they are ready
         self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
@@ -109,10 +110,10 @@ class FakeKernel(Composition):
         return wanted <= self.objects.keys() and ifname not in self.unplugged
 
     def echoes(self, source: str) -> FakeEchoes:
-        """Return echoes that everybody answers, ready, who is not silent. Raises KernelError when no device has the address."""
+        """Return echoes that everybody answers who is not `silent`. Raises KernelError when no device has the address."""
         if self.underlay(source) is None:
             raise KernelError(f"send echoes from {source}", errno.EADDRNOTAVAIL)
-        return FakeEchoes(self.silent, self.probed)
+        return FakeEchoes(self.silent, self.unready, self.probed)
 
     def counters(self) -> dict[str, int]:
         """Return `packets`."""

@@ -1,6 +1,6 @@
 """ICMP echoes from a host's VTEP to many others at once, answered by their kernels: how edges are watched.
 
-An answer counts that has the identifier which only a ready host's table puts there (policy.underlay). One with the identifier of
+An answer of a host that is ready has the identifier which only its table puts there (policy.underlay). One with the identifier of
 the request comes from a kernel that is there, but not ready. A raw socket hears the answers to everybody's echoes in the
 namespace, hence a token in each echo. Echoes have the DSCP of network control (RFC 4594), so that a congested underlay drops
 other packets first.
@@ -56,9 +56,9 @@ class RawEchoes:
             with suppress(OSError):
                 self._socket.sendto(echo, (vtep, 0))
 
-    def heard(self) -> set[str]:
-        """Return who has answered since the last call that it is ready."""
-        found: set[str] = set()
+    def heard(self) -> dict[str, bool]:
+        """Return who has answered since the last call, and whether the last answer said that it is ready."""
+        found: dict[str, bool] = {}
         while True:
             try:
                 packet, (source, _) = self._socket.recvfrom(2048)
@@ -66,15 +66,17 @@ class RawEchoes:
                 return found
             except OSError:  # of an earlier echo, which the socket tells once
                 continue
-            if self._is_answer(packet[(packet[0] & 15) * 4 :]):
-                found.add(source)
+            identifier = self._answer(packet[(packet[0] & 15) * 4 :])
+            if identifier in (PROBE_ID, READY_ID):
+                found[source] = identifier == READY_ID
 
-    def _is_answer(self, icmp: bytes) -> bool:
+    def _answer(self, icmp: bytes) -> int:
+        """Return the identifier of an answer to a recent echo of ours, 0 for anything else."""
         if icmp[_ECHO.size :] != self._token:
-            return False
+            return 0
         numbers: tuple[int, ...] = _ECHO.unpack_from(icmp)
         kind, _, _, identifier, sequence = numbers
-        return kind == ECHO_REPLY_V4 and identifier == READY_ID and (self._round - sequence & 0xFFFF) < _RECENT
+        return identifier if kind == ECHO_REPLY_V4 and (self._round - sequence & 0xFFFF) < _RECENT else 0
 
     def close(self) -> None:
         """Close the socket."""

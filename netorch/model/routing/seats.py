@@ -19,13 +19,16 @@ def gateway_kind(gateway_id: str) -> TargetKind:
     return TargetKind(gateway_id.partition("-")[0])
 
 
-def seat_for(host: str, mapping: GatewayMapping, silent: Container[str]) -> Seat:
-    """Return the seat that a host sends to; `silent` are the VTEPs that do not answer it.
+def seat_for(host: str, mapping: GatewayMapping, silent: Container[str], dead: Container[str] = ()) -> Seat:
+    """Return the seat that a host sends to.
 
-    If all are silent, none counts as silent: a host that hears nobody has most likely lost its own underlay. Hosts choose among
-    the seats of a stateless gateway by rendezvous hash: when one fails, only the hosts that sent there choose again.
+    `silent` are the VTEPs that do not say to it that they are ready, `dead` those of them that do not answer at all. If all are
+    silent, an edge that answers is the last resort: it is drained, or lacks something, and may forward. If all are dead, none
+    counts as dead: a host that hears nobody has most likely lost its own underlay. Hosts choose among the seats of a stateless
+    gateway by rendezvous hash: when one fails, only the hosts that sent there choose again.
     """
-    living = [seat for seat in mapping.seats if seat.vtep not in silent] or list(mapping.seats)
+    ready = [seat for seat in mapping.seats if seat.vtep not in silent]
+    living = ready or [seat for seat in mapping.seats if seat.vtep not in dead] or list(mapping.seats)
     if gateway_kind(mapping.gateway) not in STATELESS:
         return living[0]
     return max(living, key=lambda seat: _weight(host, mapping.gateway, seat.host))

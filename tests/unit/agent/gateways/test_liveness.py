@@ -75,6 +75,19 @@ def test_what_was_known_of_an_edge_that_was_not_asked_for_a_while_does_not_count
 
 
 @pytest.mark.parametrize("kind", ["igw", "nat"])
+def test_one_that_is_ready_comes_before_one_that_answers_and_that_before_a_dead_one(kind: str) -> None:
+    mapping = GatewayMapping(vni=5000, gateway=make_id(kind, 5000, 7), seats=SEATS)
+    everybody = {E1, E2, E3}
+    best = seat_for("hv1", mapping, ()).vtep
+    for vtep in everybody:
+        assert seat_for("hv1", mapping, everybody - {vtep}, everybody - {vtep}).vtep == vtep
+        assert seat_for("hv1", mapping, everybody, everybody - {vtep}).vtep == vtep
+        assert seat_for("hv1", mapping, everybody - {vtep}).vtep == vtep
+    assert seat_for("hv1", mapping, everybody, everybody).vtep == best
+    assert seat_for("hv1", mapping, everybody).vtep == best
+
+
+@pytest.mark.parametrize("kind", ["igw", "nat"])
 @pytest.mark.parametrize("host", ["hv1", "hv2", "hv3"])
 def test_whom_a_host_passes_over_to_send_to_an_edge(kind: str, host: str) -> None:
     mapping = GatewayMapping(vni=5000, gateway=make_id(kind, 5000, 7), seats=SEATS)

@@ -111,6 +111,27 @@ def test_a_host_that_hears_nobody_sends_where_it_would_send_anyway(shop: Shop) -
     assert shop.leads_to("hv1") == shop.chosen("hv1")
 
 
+def test_of_edges_of_which_none_is_ready_a_host_sends_to_one_that_answers(shop: Shop) -> None:
+    """E.g. one edge is drained and the other one dies: the drained one still forwards."""
+    pass_time(shop, 1)
+    first, other = fail(shop)
+    kernel = shop.world.kernels["hv1"]
+    kernel.unready.add(other)
+    pass_time(shop, 2)
+    assert shop.leads_to("hv1") == other
+    shop.forget()
+    shop.world.start("hv1")
+    pass_time(shop, 3)
+    assert shop.world.new_ops("hv1") == [], "a restarted agent finds the same"
+    kernel.silent.clear()
+    kernel.unready |= {first, other}
+    pass_time(shop, 2)
+    assert shop.leads_to("hv1") == first, "as if both were ready"
+    kernel.unready.discard(other)
+    pass_time(shop, 2)
+    assert shop.leads_to("hv1") == other
+
+
 def test_a_restarted_agent_does_not_return_to_an_edge_that_it_had_left(shop: Shop) -> None:
     pass_time(shop, 1)
     _, other = fail(shop)
@@ -164,8 +185,8 @@ class LateEchoes:
     def send(self, vteps: Iterable[str]) -> None:
         self._under_way += [(self._clock() + self._latency_s, name) for name in vteps]
 
-    def heard(self) -> set[str]:
-        come = {name for when, name in self._under_way if when <= self._clock.now}
+    def heard(self) -> dict[str, bool]:
+        come = {name: True for when, name in self._under_way if when <= self._clock.now}
         assert len(come) == len(self._under_way), "read before the answers have had their time"
         self._under_way = []
         return come
