@@ -67,6 +67,8 @@ counter acl_ingress {
 }
 counter acl_egress {
 }
+counter protocol {
+}
 counter no_connection {
 }
 counter to_gateway {
@@ -97,6 +99,7 @@ chain forward {
     ct state established,related accept
     ALLOWANCE_RULE
     ct state new meta l4proto { icmp, tcp, udp } accept
+    ct state new counter name "protocol" drop
     meta l4proto tcp ct state invalid counter name "no_connection" reject with tcp reset
     counter name "no_connection" drop
 }

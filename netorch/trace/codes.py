@@ -55,6 +55,11 @@ class Code(Enum):
         "IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS",
         "the address is of the range that networks share, which is not on the internet (RFC 6598)",
     )
+    NGW_REQUIRES_SOURCE_IN_VPC = (
+        "NGW_REQUIRES_SOURCE_IN_VPC",
+        "a NAT gateway carries connections that interfaces of its own VPC open, and answers nobody",
+    )
+    PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
     NO_INTERNET_GATEWAY = "NO_INTERNET_GATEWAY", "the VPC has no internet gateway, or no edge carries it"
     NO_EDGE_ANSWERS = "NO_EDGE_ANSWERS", "no edge that carries the gateway answers the host's probes and is ready"
     NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
@@ -109,6 +114,9 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "outside_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "gateway_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
+    "to_gateway": Code.NGW_REQUIRES_SOURCE_IN_VPC,
+    "protocol": Code.PROTOCOL_RESTRICTION,
+    "no_connection": Code.INVALID_CONNECTION_STATE,
     "acl_egress": Code.SUBNET_ACL_RESTRICTION,
     "acl_ingress": Code.SUBNET_ACL_RESTRICTION,
     "sg_egress": Code.ENI_SG_RULES_MISMATCH,

@@ -24,6 +24,7 @@ class HostModel:
     def __init__(self, name: str, objects: Objects) -> None:
         self.name = name
         self.objects = objects
+        self._gateway_tables: dict[str, Ruleset | None] = {}
 
     @cached_property
     def ports(self) -> Ruleset | None:
@@ -45,6 +46,12 @@ class HostModel:
         """Return the table of what passes between the internet and gateways."""
         return table_of(self.objects, OUTSIDE, "inet")
 
+    def gateway_table(self, netns: str) -> Ruleset | None:
+        """Return the table in the namespace of a gateway."""
+        if netns not in self._gateway_tables:
+            self._gateway_tables[netns] = table_of(self.objects, netns, "inet")
+        return self._gateway_tables[netns]
+
     @cached_property
     def vxlans(self) -> dict[tuple[int, str], Vxlan]:
         """Return the VXLAN devices by VNI and VTEP."""
@@ -54,7 +61,7 @@ class HostModel:
     def _routes(self) -> dict[tuple[str, int, int], dict[int, dict[int, Route]]]:
         """Return the best route by (namespace, table, IP version), prefix length, network."""
         found: dict[tuple[str, int, int], dict[int, dict[int, Route]]] = {}
-        routes = (obj for obj in self.objects.values() if isinstance(obj, Route) and obj.netns in (OVERLAY, OUTSIDE))
+        routes = (obj for obj in self.objects.values() if isinstance(obj, Route))
         for obj in (*routes, *self._networks()):
             prefix = parse_prefix(obj.dst)
             same_length = found.setdefault((obj.netns, obj.table, prefix.version), {}).setdefault(prefix.length, {})
@@ -93,6 +100,18 @@ class HostModel:
         """Return whether an address is the edge's own in the outside."""
         return any(parse_ip(obj.address.partition("/")[0]) == parse_ip(address) for obj in self._outside_addresses)
 
+    def has_address(self, netns: str, address: str) -> bool:
+        """Return whether an address is a namespace's own."""
+        return address in self._addresses.get(netns, ())
+
+    @cached_property
+    def _addresses(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for obj in self.objects.values():
+            if isinstance(obj, Address):
+                found.setdefault(obj.netns, set()).add(obj.address.partition("/")[0])
+        return found
+
     @cached_property
     def uplink(self) -> str:
         """Return the name of the uplink, if there is one and it is up."""
@@ -104,10 +123,10 @@ class HostModel:
         found = self.objects.get(link_key(ifname, OUTSIDE))
         return found if isinstance(found, OutsideDevice) and up_key(ifname, OUTSIDE) in self.objects else None
 
-    def link(self, ifname: str) -> Device | None:
+    def link(self, ifname: str, netns: str = OVERLAY) -> Device | None:
         """Return a port, a VXLAN device or a cable's end that is there and up."""
-        found = self.objects.get(link_key(ifname))
-        return found if isinstance(found, Device) and up_key(ifname) in self.objects else None
+        found = self.objects.get(link_key(ifname, netns))
+        return found if isinstance(found, Device) and up_key(ifname, netns) in self.objects else None
 
     def filters(self, ifname: str, hook: str) -> list[TcFilter | StrangeFilter]:
         """Return the filters of a device in the overlay."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from netorch.model.packet import ANSWER_TO, Packet
+from netorch.state.base import OVERLAY
 from netorch.trace.codes import Code
 from netorch.trace.hooks.nft_rules import Hit
 
@@ -20,6 +21,7 @@ class Tracker(NamedTuple):
     host: str
     zone: int
     connection: Connection
+    netns: str = OVERLAY
 
 
 def connection_of(packet: Packet) -> Connection:
@@ -43,6 +45,7 @@ class Place(Enum):
     INLET = "inlet"
     ROUTER = "router"
     DELIVERY = "delivery"
+    NAT = "nat"  # the namespace of a NAT gateway
     GATEWAY = "gateway"  # the cable between overlay and outside, where public addresses stand for private ones
     OUTSIDE = "outside"
     UPLINK = "uplink"
@@ -54,6 +57,7 @@ class Ct(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "new"  # new, established, related, invalid
     direction: str = "original"  # or reply
     mark: int = 0
+    original: Packet | None = None  # the one that has begun it, where a gateway translates: before it was translated
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +99,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     counter: str = ""  # the drop counter that this packet would raise
     through: tuple[str, ...] = ()  # the ports of interfaces that are taken to send the packet on
     marks: dict[Tracker, int] = {}  # what the connection's mark is behind this packet
+    translated: dict[Tracker, Packet] = {}  # as it was before a gateway has translated it, by the connection behind that
 
     @property
     def arrived(self) -> bool:

@@ -62,7 +62,7 @@ class Site:
         seen = {host: self._seen(host, packet) for host in HOSTS}
         known = {Tracker(host, ZONE, connection_of(packet)): ct for host, ct in seen.items()}
         found = walk(self.host_models, start, packet, known)
-        for (host, _, _), mark in found.marks.items():
+        for (host, *_), mark in found.marks.items():
             flow = self._flows.get((host, _key(packet)))
             confirmed = found.arrived or host != found.host
             if flow is None and packet.begins and packet.has_connection and confirmed:

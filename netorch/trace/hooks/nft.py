@@ -21,7 +21,7 @@ from netorch.trace.hooks.skb import Skb
 from netorch.trace.hooks.values import Table, split_element
 
 _BLOCK: Final = re.compile(r"(set|map|chain|counter) (\S+) \{")
-_HOOK: Final = re.compile(r"type filter hook (\w+)(?: device \S+)? priority (-?\d+); policy (\w+);")
+_HOOK: Final = re.compile(r"type (filter|nat) hook (\w+)(?: device \S+)? priority (-?\d+); policy (\w+);")
 _MAX_STEPS: Final = 1000  # more than any packet needs; ends a loop of chains
 
 
@@ -44,6 +44,7 @@ class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
     hook: str
     priority: int
     accepts: bool  # the policy
+    translates: bool = False  # asked of the packet that begins a connection only
 
 
 class Skeleton(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,7 @@ class Ruleset:
         """Return what the chains of a hook decide; may change the packet's marks. Raises TraceError."""
         hits: list[Hit] = []
         for base in self._bases:
-            if base.hook == hook:
+            if base.hook == hook and (skb.begins_connection or not base.translates):
                 verdict = self._follow(base.name, skb, hits)
                 if verdict is Word.DROP or (verdict is None and not base.accepts):
                     if verdict is None:
@@ -153,12 +154,17 @@ def parse_skeleton(text: str) -> Skeleton:
         if kind == "chain":
             hook = _HOOK.fullmatch(lines[0]) if lines else None
             if hook is not None:
-                bases.append(BaseChain(name=name, hook=hook[1], priority=int(hook[2]), accepts=hook[3] == "accept"))
+                bases.append(_base(name, hook))
             chains[name] = tuple(lines[1:] if hook is not None else lines)
         elif kind in ("set", "map"):
             listed = " ".join(lines).partition("elements = {")[2].rpartition("}")[0]
             elements[name] = tuple(split_element(element) for element in listed.split(",") if element.strip())
     return Skeleton(chains=chains, bases=tuple(bases), elements=elements)
+
+
+def _base(name: str, hook: re.Match[str]) -> BaseChain:
+    kind, at, priority, policy = hook.groups()
+    return BaseChain(name=name, hook=at, priority=int(priority), accepts=policy == "accept", translates=kind == "nat")
 
 
 def _blocks(text: str) -> Iterable[tuple[str, str, list[str]]]:

@@ -13,6 +13,7 @@ from operator import and_, or_
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from netorch.errors import TraceError
 from netorch.trace.hooks.skb import CT_STATES, FIELDS, Field, Skb, Value, raw_field
@@ -108,6 +109,12 @@ class _Parser:
         elif head == "notrack":
             self._take()
             self.steps.append(_untrack)
+        elif head == "snat":
+            self._translation()
+        elif head == "reject":  # the packet itself ends here
+            for word in ("reject", "with", "tcp", "reset"):
+                self._take(word)
+            self._always(Verdict(Word.DROP))
         elif head in ("goto", "jump"):
             self._always(Verdict(Word(self._take()), self._take()))
         elif head == "counter":
@@ -133,6 +140,15 @@ class _Parser:
 
     def _always(self, verdict: Verdict) -> None:
         self.steps.append(lambda skb, sets: verdict)
+
+    def _translation(self) -> None:
+        """Take `snat ip to ADDRESS[:PORTS]`."""
+        for word in ("snat", "ip", "to"):
+            self._take(word)
+        address, _, ports = self._take().partition(":")
+        first, _, last = ports.partition("-")
+        span = (int(first), int(last or first)) if ports else None
+        self.steps.append(lambda skb, sets: _translated(skb, address, span))
 
     def _assignment(self, target: str) -> None:
         self._take("set")
@@ -252,6 +268,15 @@ def _assign(skb: Skb, attribute: str, value: int | None) -> bool:
         return False
     setattr(skb, attribute, value)
     return True
+
+
+def _translated(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdict:
+    """Give a packet another source. A port in the range stays, as in Linux while it is free; for another one Linux draws lots."""
+    port = skb.packet.source_port
+    if ports is not None and not ports[0] <= port <= ports[1]:
+        port = ports[0]
+    skb.packet = structs.replace(skb.packet, source=address, source_port=port)
+    return Verdict(Word.ACCEPT)
 
 
 def _untrack(skb: Skb, sets: Sets) -> bool:

@@ -47,6 +47,11 @@ class Skb(msgspec.Struct, kw_only=True):
     th: bytes = b""  # from the transport header on, where a rule reads raw bytes
 
     @property
+    def begins_connection(self) -> bool:
+        """Return whether connection tracking takes it for the first one of a connection."""
+        return self.ct_state == CT_STATES["new"]
+
+    @property
     def is_tracked(self) -> bool:
         """Return whether connection tracking may look at it."""
         return self.ct_state != CT_STATES["untracked"]

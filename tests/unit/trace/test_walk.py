@@ -53,7 +53,7 @@ def sent(policy: Policy, packet: Packet, objects: dict[str, Objects] | None = No
 
 def marks(packet: Packet) -> dict[tuple[str, int], int]:
     """Return what each host marks the connection with, by its zone."""
-    return {(host, zone): mark for (host, zone, _), mark in sent(ALL, packet).marks.items()}
+    return {(host, zone): mark for (host, zone, *_), mark in sent(ALL, packet).marks.items()}
 
 
 def without(policy: Policy, host: str, *key: str | int) -> dict[str, Objects]:

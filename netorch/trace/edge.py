@@ -1,0 +1,167 @@
+"""A packet's way through an edge, from the overlay to the internet and back, and through the namespaces of gateways.
+
+gateway     the filters of the cable: a public address in place of the private one
+outside     route and rules: by the uplink, or by a cable to whom another public address stands for
+uplink      the packet has left, or comes
+nat         the namespace of a NAT gateway: its subnet's ACL, its own address in place of the sender's, and back
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from netorch.errors import TraceError
+from netorch.model.addr import parse_ip
+from netorch.model.packet import Packet
+from netorch.state.base import OUTSIDE
+from netorch.state.l3 import MAIN_TABLE
+from netorch.state.link import CableEnd
+from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, TcFilter
+from netorch.trace.codes import Code
+from netorch.trace.hooks.skb import Skb
+from netorch.trace.hooks.tc import deciding, translated
+from netorch.trace.host_model import Device, HostModel, OutsideDevice
+from netorch.trace.regions import NOT_ROUTED
+from netorch.trace.steps import MAX_VISITED, Steps
+from netorch.trace.way import Arrival, Place
+
+
+class EdgeSteps(Steps):
+    """The steps on an edge."""
+
+    def _through(self, host_model: HostModel, link: Device, skb: Skb) -> str:
+        """Follow the packet through one host's overlay, from a device on."""
+        raise NotImplementedError
+
+    def from_uplink(self, start: Arrival) -> str:
+        """Follow the packet from an edge's uplink on."""
+        host_model = self._host_models.get(start.host)
+        device = host_model.outside_link(start.ifname) if host_model is not None else None
+        said = f"{start.ifname}: {self._packet.source} to {self._packet.destination}"
+        if host_model is None or device is None:
+            self._die(start.host, Place.UPLINK, f"{said}; it is not up", Code.PORT_MISSING)
+        self._note(start.host, Place.UPLINK, said)
+        return self._outside(host_model, device)
+
+    def _leave(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
+        """Follow the packet through a cable to another namespace: to the outside, or into a gateway's own one."""
+        if near.peer_netns != OUTSIDE:
+            return self._gateway(host_model, near, lladdr)
+        self._translate(host_model, near, EGRESS, lladdr)
+        far = host_model.outside_link(near.peer)
+        if not isinstance(far, CableEnd) or far.lladdr != lladdr:
+            said = f"{near.ifname}: {near.peer} is not there as {lladdr}"
+            self._die(host_model.name, Place.GATEWAY, said, Code.NEXT_HOP_MISSING)
+        return self._outside(host_model, far)
+
+    def _gateway(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
+        """Follow the packet through the namespace of a gateway that tracks connections, and back by the cable it came by."""
+        name, netns, ends = host_model.name, near.peer_netns, (near.ifname, near.ifname)
+        far, table = host_model.link(near.peer, netns), host_model.gateway_table(netns)
+        if not isinstance(far, CableEnd) or far.lladdr != lladdr or table is None:
+            self._die(name, Place.NAT, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
+        if self._visited >= MAX_VISITED:
+            self._die(name, Place.NAT, "it goes round in circles", Code.ROUTING_LOOP)
+        came = self._packet
+        skb = Skb(packet=came, iifname=far.ifname, oifname=far.ifname)
+        known = self._recall(skb, self._tracker(host_model, 0, netns))
+        said = f"{netns}: {_ends(came)}"
+        self._run_hook(host_model, Place.NAT, table, "prerouting", skb, said, silent=True, devices=ends)
+        if known.original is not None:
+            self._packet = skb.packet = known.original.answer()
+        if host_model.has_address(netns, skb.packet.destination):
+            self._run_hook(host_model, Place.NAT, table, "input", skb, f"{said}: no answer to any connection", devices=ends)
+            return far.ifname
+        if host_model.route(MAIN_TABLE, skb.packet.destination, netns) is None:
+            self._die(name, Place.NAT, f"{said}: no route", Code.NO_ROUTE_TO_DESTINATION, ends)
+        for hook in ("forward", "postrouting"):
+            self._run_hook(host_model, Place.NAT, table, hook, skb, said, silent=True, devices=ends)
+        self._packet = skb.packet
+        if known.original is None:
+            self.translated[self._tracker(host_model, 0, netns)] = came
+        self._note(name, Place.NAT, f"{netns}: {_becomes(came, self._packet)}", devices=ends)
+        return self._through(host_model, near, Skb(packet=self._packet))
+
+    def _outside(self, host_model: HostModel, device: OutsideDevice) -> str:
+        """Follow the packet through the outside of an edge."""
+        name, packet = host_model.name, self._packet
+        back = host_model.way_out(packet.source)
+        skb = Skb(packet=packet, iifname=device.ifname, iifgroup=_group(device))
+        skb.returns = back is not None and back.ifname == device.ifname
+        if host_model.is_edge(packet.destination):
+            self._run_hook(host_model, Place.OUTSIDE, host_model.outside, "input", skb, f"{packet.destination} is the edge")
+            return device.ifname
+        route = host_model.way_out(packet.destination)
+        out = host_model.outside_link(route.ifname) if route is not None else None
+        if route is None or out is None:
+            self._die(name, Place.OUTSIDE, f"{packet.destination} is unreachable outside", _code_outside(packet))
+        skb.oifname, skb.oifgroup = out.ifname, _group(out)
+        via = f" via {route.via}" if route.via else ""
+        said = f"{route.dst}{via} dev {out.ifname}"
+        self._run_hook(host_model, Place.OUTSIDE, host_model.outside, "forward", skb, said)
+        if not isinstance(out, CableEnd):
+            self._note(name, Place.UPLINK, f"{out.ifname}: {packet.source} to {packet.destination}")
+            return out.ifname
+        lladdr, near = host_model.neighbour(out.ifname, route.via, OUTSIDE), host_model.link(out.peer)
+        if near is None or lladdr != near.lladdr:
+            said = f"{out.ifname}: {out.peer} is not there as {lladdr}"
+            self._die(name, Place.OUTSIDE, said, Code.NEXT_HOP_MISSING)
+        self._translate(host_model, near, INGRESS, near.lladdr)
+        if self._visited >= MAX_VISITED:
+            self._die(name, Place.GATEWAY, "it goes round in circles", Code.ROUTING_LOOP)
+        return self._through(host_model, near, Skb(packet=self._packet))
+
+    def _translate(self, host_model: HostModel, near: Device, hook: str, lladdr: str) -> None:
+        """Let the filters of a gateway's cable change the packet's address, or drop it."""
+        found = deciding(host_model.filters(near.ifname, hook), self._packet, lladdr, 0)
+        said = f"{near.ifname} {hook}"
+        if found is None:
+            raise TraceError(f"{said}: no filter takes {self._packet}; the host's kernel has drifted")
+        for action in found.actions:
+            if isinstance(action, Drop):
+                self._refuse(host_model, near, hook, found)
+            if isinstance(action, Nat):
+                before, self._packet = self._packet, translated(self._packet, action)
+                words = ("destination", before.destination, self._packet.destination)
+                if hook == EGRESS:
+                    words = ("source", before.source, self._packet.source)
+                said = f"{near.ifname}: {words[0]} {words[1]} becomes {words[2]}"
+        self._note(host_model.name, Place.GATEWAY, said)
+
+    def _refuse(self, host_model: HostModel, near: Device, hook: str, found: TcFilter) -> NoReturn:
+        """Let the packet end at a gateway's cable, by a filter that drops it."""
+        code, said = Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, f"{self._packet.destination} stands for nothing"
+        if hook == EGRESS:
+            code, said = Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, f"nothing stands for {self._packet.source}"
+        elif isinstance(found.match, Match) and found.match.src:
+            code, said = Code.IGW_REJECTS_SPOOFED_TRAFFIC, f"{self._packet.source} is inside {found.match.src}"
+        self._die(host_model.name, Place.GATEWAY, f"{near.ifname}: {said}", code)
+
+
+def _group(device: OutsideDevice) -> int:
+    return device.group if isinstance(device, CableEnd) else 0
+
+
+def _code_outside(packet: Packet) -> Code:
+    """Return why the outside has no route: the range is on no internet, or the public address stands for nothing."""
+    address = parse_ip(packet.destination)
+    found = (code for prefix, code in NOT_ROUTED if prefix.holds(*address))
+    return next(found, Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS)
+
+
+def _ends(packet: Packet) -> str:
+    """Return the ends of a packet, with ports where it has some."""
+    return f"{_end(packet.source, packet.source_port)} to {_end(packet.destination, packet.destination_port)}"
+
+
+def _end(address: str, port: int) -> str:
+    return f"{address}:{port}" if port >= 0 else address
+
+
+def _becomes(before: Packet, after: Packet) -> str:
+    """Return what a gateway has changed of a packet."""
+    if before.destination != after.destination:
+        old, new = (_end(packet.destination, packet.destination_port) for packet in (before, after))
+        return f"destination {old} becomes {new}"
+    old, new = (_end(packet.source, packet.source_port) for packet in (before, after))
+    return f"source {old} becomes {new}"

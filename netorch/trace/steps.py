@@ -1,0 +1,90 @@
+"""What all places on a packet's way have in common: hooks decide, connection tracking is asked, and each step is put down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+from netorch.model.packet import Packet
+from netorch.state.base import OVERLAY
+from netorch.trace.codes import OF_COUNTER, Code
+from netorch.trace.hooks.nft import HookVerdict, Ruleset
+from netorch.trace.hooks.nft_rules import Hit
+from netorch.trace.hooks.skb import CT_DIRECTIONS, CT_STATES, Skb
+from netorch.trace.host_model import HostModel
+from netorch.trace.way import Ct, Hop, Place, Tracker, connection_of
+
+MAX_VISITED = 16  # times that a packet enters an overlay: sender, one that relays, receiver, and some appliances between these
+
+
+class Died(Exception):
+    """The packet goes no further."""
+
+    def __init__(self, code: Code, counter: str = "") -> None:
+        self.code = code
+        self.counter = counter
+
+
+class Steps:
+    """One packet under way, as it is now, with the steps that it has taken."""
+
+    def __init__(self, host_models: Mapping[str, HostModel], packet: Packet, conntrack: Mapping[Tracker, Ct]) -> None:
+        self.hops: list[Hop] = []
+        self.marks: dict[Tracker, int] = {}
+        self.translated: dict[Tracker, Packet] = {}
+        self._host_models = host_models
+        self._packet = packet
+        self._conntrack = conntrack
+        self._visited = 0
+
+    def _tracker(self, host_model: HostModel, zone: int, netns: str = OVERLAY) -> Tracker:
+        return Tracker(host_model.name, zone, connection_of(self._packet), netns)
+
+    def _recall(self, skb: Skb, tracker: Tracker) -> Ct:
+        """Put down what a host's connection tracking says of the packet."""
+        known = self._conntrack.get(tracker)
+        if known is None:
+            known = Ct(state="new" if self._packet.begins else "invalid")
+        skb.ct_state, skb.ct_direction = CT_STATES[known.state], CT_DIRECTIONS[known.direction]
+        skb.ct_mark = self.marks.get(tracker, known.mark)  # it has passed here before, on its way to an appliance
+        return known
+
+    def _run_hook(
+        self,
+        host_model: HostModel,
+        place: Place,
+        ruleset: Ruleset | None,
+        hook: str,
+        skb: Skb,
+        said: str,
+        *,
+        silent: bool = False,
+        devices: tuple[str, str] | None = None,
+    ) -> None:
+        """Let a hook decide; a missing table lets everything pass, as in a kernel.
+
+        `silent`: a pass is not worth a hop. `devices` are those whose rules decide, if not those of the packet.
+        """
+        result = ruleset.run(hook, skb) if ruleset is not None else HookVerdict(accepted=True)
+        if not result.accepted:
+            asked = devices or (skb.sdifname or skb.iifname, skb.oifname)
+            self._note(host_model.name, place, said, result.hits, ok=False, devices=asked)
+            raise Died(OF_COUNTER.get(result.counter, Code.DROPPED), result.counter)
+        if not silent:
+            self._note(host_model.name, place, said, result.hits)
+
+    def _note(
+        self,
+        host: str,
+        place: Place,
+        said: str,
+        hits: tuple[Hit, ...] = (),
+        *,
+        ok: bool = True,
+        devices: tuple[str, str] = ("", ""),
+    ) -> None:
+        self.hops.append(Hop(host=host, place=place, said=said, packet=self._packet, ok=ok, hits=hits, devices=devices))
+
+    def _die(self, host: str, place: Place, said: str, code: Code, devices: tuple[str, str] = ("", "")) -> NoReturn:
+        self._note(host, place, said, ok=False, devices=devices)
+        raise Died(code)
