@@ -26,6 +26,7 @@ from netorch.errors import NetorchError
 from netorch.model.addr import parse_ip
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import port_name
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.packet import Packet
 from netorch.model.routing.effective import ranges_of
 from netorch.records.caller import Caller
@@ -53,7 +54,8 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     def hosts(self) -> list[str]:
         """Return the hosts that it may pass."""
         found = {host for records in self.on_way for host in sites.hosts_of(records)}
-        return sorted(found.union(*map(sites.edges_of, self.on_way)) if self.outside else found)
+        passed = [records for records in self.on_way if self.outside or any(records.each(NatGateway))]
+        return sorted(found.union(*map(sites.edges_of, passed)))
 
 
 def from_interface(
@@ -62,6 +64,8 @@ def from_interface(
     """Return the course of a packet that an instance or interface sends, or why none can be on its way."""
     near = interface(inventory, caller, source)
     records, eni = near
+    if eni.gateway:
+        raise NetorchError(f"trace: {source} is the interface of a NAT gateway, which opens no connection; name an instance")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
     address = named.eni.address if named is not None else somebody(store, inventory, destination)
     problem = _problem(near, named, source, destination)
@@ -104,7 +108,7 @@ def from_internet(
         return None, nobodys(address)
     if not address:
         return far.records, no_public_address(store, far, destination)
-    if not far.records.mappings_of(far.eni):
+    if not far.eni.gateway and not far.records.mappings_of(far.eni):
         return far.records, _not_attached(far.eni, destination)
     edges = (inventory.hosts[name].host for name in sites.edges_of(far.records) if name in inventory.hosts)
     starts = tuple(Arrival(host=edge.name, ifname=edge.uplink.device) for edge in edges if edge.uplink is not None)
@@ -142,7 +146,7 @@ def _problem(near: End, far: End | None, source: str, destination: str) -> Expla
         sentence = f"{source} is in VPC {names[0]}, {destination} in {names[1]}: {Code.DIFFERENT_VPCS.text}"
         return Explanation(code=Code.DIFFERENT_VPCS, sentence=sentence)
     for end, name in ((near, source), (far, destination)):
-        if end is not None and not end.records.mappings_of(end.eni):
+        if end is not None and not end.eni.gateway and not end.records.mappings_of(end.eni):
             return _not_attached(end.eni, name)
     return None
 

@@ -9,14 +9,16 @@ from msgspec import structs
 from netorch.diagnose.desired import unheard_edges
 from netorch.diagnose.ends import End, public_of
 from netorch.diagnose.sites import edges_of
-from netorch.model.eni import Instance
+from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records import keys
 from netorch.records.read import listed
+from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation
@@ -72,13 +74,16 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
     `end` is the interface that would reach the internet, or that answers it.
     """
     packet, code = died.packet, said.code
+    sender = _gateway_at(end.records, died)
+    if sender is not None:
+        return _of_gateway(said, died, *sender)
     if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS and packet.version == 4:
         if public_of(end):
             return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
         return structs.replace(said, fix=_associate(store, end))
     on_edge = died.host in edges_of(end.records)
     if code is Code.NO_ROUTE_TO_DESTINATION and not on_edge:
-        return structs.replace(said, fix=_to_gateway(end, packet.version) or said.fix)
+        return structs.replace(said, fix=_to_nat(end, packet.version) or _to_gateway(end, packet.version) or said.fix)
     if code is Code.BAD_STATE_ROUTE and _led_to_gateway(end):
         return structs.replace(said, fix=_to_gateway(end, packet.version, replace=True))
     if code is Code.NO_ROUTE_TO_DESTINATION:  # what the public address stands for is nowhere
@@ -86,6 +91,36 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
         fix = "attach the interface, or start its instance: netorch instance list"
         return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
     return said
+
+
+def _gateway_at(records: VpcRecords, died: Walk) -> tuple[NatGateway, End] | None:
+    """Return the NAT gateway that would have sent a packet on: by its port, or in its name."""
+    port, source = died.hops[-1].devices[0], died.packet.source
+    for gateway in records.each(NatGateway):
+        eni = records.one(NetworkInterface, gateway.eni)
+        if eni is not None and (port_name(eni.id) == port or eni.address == source):
+            return gateway, End(records, eni)
+    return None
+
+
+def _of_gateway(said: Explanation, died: Walk, gateway: NatGateway, end: End) -> Explanation:
+    """Return an explanation with the command that repairs what a NAT gateway lacks."""
+    if said.code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
+        return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
+    if said.code not in (Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE):
+        return said
+    fix = _to_gateway(end, died.packet.version, replace=said.code is Code.BAD_STATE_ROUTE)
+    sentence = f"{said.sentence}; nat-{gateway.name} sends by the route table of its own subnet"
+    return structs.replace(said, sentence=sentence, fix=fix or said.fix)
+
+
+def _to_nat(end: End, version: int) -> str:
+    """Return the command that leads an interface without a public address to a NAT gateway of its VPC, if there is one."""
+    vpc, table = end.records.vpc.record, _table(end)
+    gateway = next(end.records.each(NatGateway), None)
+    if version == 6 or gateway is None or table is None or public_of(end) or _leads(table, version, replace=False):
+        return ""
+    return f"netorch route-table route add {vpc.owner}/{vpc.name}/{table.name} {_DEFAULT[version]} via nat-{gateway.name}"
 
 
 def _associate(store: Store, end: End) -> str:

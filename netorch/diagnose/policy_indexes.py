@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import is_id
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import effective, overrides, ranges_of, ranges_of_subnet
 from netorch.model.routing.peering import PeeringConnection, PeeringStatus
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
@@ -24,6 +25,7 @@ def policy_index_of(*vpcs: VpcRecords) -> PolicyIndex:
         acls=[found for records in vpcs for found in records.each(NetworkAcl)],
         prefix_lists=[found for records in vpcs for found in records.each(PrefixList)],
         tables=[found for records in vpcs for found in records.each(RouteTable)],
+        gateways=[eni for records in vpcs for eni in records.each(NetworkInterface) if eni.gateway],
     )
 
 
@@ -75,12 +77,18 @@ def is_routed(connection: str, *vpcs: VpcRecords) -> bool:
 
 
 def names_of(records: VpcRecords) -> dict[str, str]:
-    """Return what people call each interface: its instance's name, with the address for one that was attached later."""
+    """Return what people call each interface: its instance's name, with the address for one that was attached later.
+
+    That of a NAT gateway has the gateway's name.
+    """
     names = {}
     for stored in records.of(NetworkInterface).values():
         eni = stored.record
+        gateway = records.one(NatGateway, eni.gateway)
         instance = records.of(Instance).get(eni.instance) if is_id(eni.instance, "i") else None
-        if instance is None:
+        if gateway is not None:
+            names[eni.id] = f"nat-{gateway.name}"
+        elif instance is None:
             names[eni.id] = eni.name or eni.id
         elif eni.id[-17:] == eni.instance[-17:]:
             names[eni.id] = instance.record.name

@@ -37,6 +37,8 @@ _ADVICE = {
     Code.CONNECTION_ALLOWANCE: "end connections that are not needed, or move instances to another host",
     Code.CONNECTION_TABLE_FULL: "move instances to another host, or raise its net.netfilter.nf_conntrack_max",
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
+    Code.NGW_REQUIRES_SOURCE_IN_VPC: "send to an instance that has a public address: netorch address list",
+    Code.PROTOCOL_RESTRICTION: "give the instance a public address, and its subnet a route to the internet gateway",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }
 # Whose advice is a list, of the VPC that it is about.
@@ -140,8 +142,9 @@ def _refusing(index: PolicyIndex, packet: Packet, hop: Hop, direction: Direction
 
 
 def at_port_of(index: PolicyIndex, port: str) -> NetworkInterface | None:
-    """Return the interface that has a port."""
-    return next((eni for eni in index.interfaces.values() if port_name(eni.id) == port), None)
+    """Return the interface that has a port, that of a NAT gateway too."""
+    found = (*index.interfaces.values(), *index.gateways.values())
+    return next((eni for eni in found if port_name(eni.id) == port), None)
 
 
 def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Explanation | None:
@@ -351,5 +354,5 @@ def said_at(index: PolicyIndex, walks: Iterable[Walk], *, is_answer: bool = Fals
         (direction.value, port): policy_text(index, hop.packet, direction, port=port, is_answer=is_answer)
         for hop in hops
         for direction, port in zip((Direction.EGRESS, Direction.INGRESS), hop.said.split(" -> "), strict=False)
-        if at_port_of(index, port) is not None
+        if (eni := at_port_of(index, port)) is not None and not eni.gateway
     }

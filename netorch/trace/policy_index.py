@@ -13,7 +13,8 @@ from netorch.model.vpc import RouteTable, Subnet
 class PolicyIndex:
     """Subnets, attached interfaces, groups, ACLs, prefix lists and route tables of one VPC, or of VPCs that are peers.
 
-    An address that two peers of a VPC have is nobody's, as in the kernel.
+    An address that two peers of a VPC have is nobody's, as in the kernel. `gateways` are the interfaces of NAT gateways: their
+    subnets' ACLs apply to them, groups do not.
     """
 
     def __init__(
@@ -24,9 +25,11 @@ class PolicyIndex:
         acls: Iterable[NetworkAcl],
         prefix_lists: Iterable[PrefixList],
         tables: Iterable[RouteTable] = (),
+        gateways: Iterable[NetworkInterface] = (),
     ) -> None:
         self.subnets = {subnet.id: subnet for subnet in subnets}
         self.interfaces = {eni.id: eni for eni in interfaces}
+        self.gateways = {eni.id: eni for eni in gateways}
         self.groups = {group.id: group for group in groups}
         self.acls = {acl.id: acl for acl in acls}
         self.prefix_lists = {found.id: found for found in prefix_lists}

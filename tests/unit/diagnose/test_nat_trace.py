@@ -1,0 +1,128 @@
+"""`trace` through a NAT gateway: every hop, and for all that stops a packet there a code and a command that repairs it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+from tests.unit.diagnose.conftest import PUBLIC, SERVER, traced
+
+
+def places(way: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the hosts and places of a way."""
+    return [(hop["host"], hop["place"]) for hop in way["hops"]]
+
+
+def test_a_packet_passes_the_gateway_and_leaves_in_its_name(shop: Run) -> None:
+    first, second = (edge for edge in json.loads(shop("nat", "show", "out", "-o", "json").stdout)["edges"])
+    said = traced(shop, "a1", SERVER)
+    assert (said["reachable"], said["disagreement"]) == (True, "")
+    sent = [(host, place) for host, place in places(said["model"]) if host != "hv1"]
+    assert sent == [
+        (first, place) for place in ("verify", "inlet", "nat", "zone", "route", "policy", "gateway", "outside", "uplink")
+    ]
+    texts = [hop["said"] for hop in said["model"]["hops"]]
+    assert [text.partition(": ")[2] for text in texts if "becomes" in text] == [
+        "source 10.0.1.5:49152 becomes 10.0.9.9:49152",
+        f"source 10.0.9.9 becomes {PUBLIC}",
+    ]
+    assert sorted(said["answer"]["edges"]) == sorted((first, second))
+
+
+def test_the_answer_comes_back_to_the_instance_by_either_edge(shop: Run) -> None:
+    for service in ("tcp/443", "udp/53", "icmp"):
+        out = shop("trace", "a1", SERVER, service).stdout
+        assert "the answer, if it comes by e1:" in out
+        assert "the answer, if it comes by e2: it arrives, too" in out
+        assert "destination 10.0.9.9" in out
+
+
+def test_other_protocols_are_none_of_a_nat_gateways(shop: Run) -> None:
+    for service in ("47", "132", "50"):
+        said = traced(shop, "a1", SERVER, service, code=2)
+        assert (said["code"], said["model"]["hops"][-1]["place"]) == ("PROTOCOL_RESTRICTION", "nat")
+        assert "public address" in said["fix"]
+
+
+def test_nobody_opens_anything_to_a_nat_gateway(shop: Run) -> None:
+    for source, destination in (
+        ("internet", PUBLIC),
+        ("a1", PUBLIC),
+        ("a1", "10.0.9.9"),
+        ("front", "10.0.9.9"),
+        ("front", PUBLIC),
+    ):
+        for service in ("tcp/22", "udp/5000", "icmp"):
+            said = traced(shop, source, destination, service, code=2)
+            assert (said["code"], said["model"]["hops"][-1]["place"]) == ("NGW_REQUIRES_SOURCE_IN_VPC", "nat")
+
+
+def test_what_a_gateway_reaches_by_another_public_address_comes_back_through_it(shop: Run) -> None:
+    """The instance behind the other public address is in the same VPC."""
+    front = json.loads(shop("instance", "show", "front", "-o", "json").stdout)["public_address"]
+    said = traced(shop, "a1", front)
+    assert said["reachable"]
+    assert [hop["place"] for hop in said["answer"]["model"]["hops"]].count("nat") == 1
+
+
+def repaired(run: Run, codes: Sequence[str], service: str = "tcp/443") -> None:
+    """Check that the internet is unreachable for these reasons, each of which the printed command repairs."""
+    for expected in codes:
+        said = traced(run, "a1", SERVER, service, code=2)
+        assert said["code"] == expected, said
+        for command in said["fix"].split(" && "):
+            run(*shlex.split(command.removeprefix("netorch --owner acme ")))
+    assert traced(run, "a1", SERVER, service)["reachable"]
+
+
+def test_without_a_route_the_gateway_that_there_is_is_named(shop: Run) -> None:
+    shop("route-table", "route", "delete", "private", "0.0.0.0/0")
+    repaired(shop, ["NO_ROUTE_TO_DESTINATION"])
+    assert any(hop["place"] == "nat" for hop in traced(shop, "a1", SERVER)["model"]["hops"])
+
+
+def test_a_gateway_whose_subnet_has_no_way_out_is_named(shop: Run) -> None:
+    shop("route-table", "route", "delete", "public", "0.0.0.0/0")
+    said = traced(shop, "a1", SERVER, code=2)
+    assert "nat-out sends by the route table of its own subnet" in said["sentence"]
+    assert said["fix"] == "netorch --owner acme route-table route add acme/shop/public 0.0.0.0/0 via igw"
+    repaired(shop, ["NO_ROUTE_TO_DESTINATION"])
+
+
+def test_a_gateway_whose_subnet_leads_to_nothing_is_named(shop: Run) -> None:
+    shop("route-table", "route", "replace", "public", "0.0.0.0/0", "blackhole")
+    repaired(shop, ["BAD_STATE_ROUTE"])
+
+
+@pytest.mark.parametrize(
+    ("direction", "entry"),
+    [
+        ("ingress", "deny tcp 443 --cidr 10.0.1.0/24"),  # what comes from instances
+        ("egress", "deny tcp 443 --cidr 203.0.113.0/24"),  # what goes to the internet
+        ("ingress", "deny tcp 1024-65535 --cidr 203.0.113.0/24"),  # answers from there
+        ("egress", "deny tcp 1024-65535 --cidr 10.0.1.0/24"),  # answers to instances
+    ],
+)
+def test_the_acl_of_its_subnet_is_asked_four_times(shop: Run, direction: str, entry: str) -> None:
+    shop("nacl", "rule", "add", "border", direction, "5", *shlex.split(entry))
+    said = traced(shop, "a1", SERVER, code=2)
+    assert (said["rule"], "subnet of nat-out" in said["sentence"]) == ("5", True)
+    repaired(shop, ["SUBNET_ACL_RESTRICTION"])
+
+
+def test_a_gateway_that_is_gone_leaves_a_black_hole(shop: Run) -> None:
+    shop("nat", "delete", "out")
+    said = traced(shop, "a1", SERVER, code=2)
+    assert said["code"] == "BAD_STATE_ROUTE"
+    assert "of route table private leads to nothing" in said["sentence"]
+
+
+def test_the_interface_of_a_gateway_sends_nothing_of_its_own(shop: Run) -> None:
+    eni = json.loads(shop("nat", "show", "out", "-o", "json").stdout)["eni"]
+    assert "the interface of a NAT gateway" in shop("trace", eni, SERVER, code=1).stderr
+    assert traced(shop, "internet", eni, code=2)["code"] == "NGW_REQUIRES_SOURCE_IN_VPC"
