@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import msgspec
@@ -16,10 +16,11 @@ from netorch.drivers.probe.first_packet import Ears, ProbeResult, send_probe
 from netorch.drivers.probe.injected import inject
 from netorch.errors import KernelError
 from netorch.model.eni import Attachment, Instance
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.packet import Packet
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
-from netorch.trace.codes import OF_COUNTER
+from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.host_model import HostModel
 from netorch.trace.way import Arrival, Place, Walk
 
@@ -37,6 +38,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     def arrived(self) -> bool | None:
         """Return whether it arrived; None when none was sent."""
         return self.probe.arrived if self.probe is not None else None
+
+    @property
+    def at_limit(self) -> tuple[str, str] | None:
+        """Return the host and counter of a gateway that had no port for a packet: no walk knows what is in use."""
+        return next((drop for drop in self.drops if OF_COUNTER[drop[1]] is Code.NGW_NO_FREE_PORT), None)
 
     @property
     def answered(self) -> bool:
@@ -57,7 +63,10 @@ def live_from_instance(
     if not (RUN_NETNS / netns).exists():
         return Live(why_not=f"the namespace of {instance.name} is not here")
     try:
-        with _at_receiver(far) if far is not None else _at_uplinks(host_models) as listeners, _drops(host_models) as drops:
+        with (
+            _at_receiver(far) if far is not None else _at_uplinks(host_models) as listeners,
+            _drops(host_models, near, far) as drops,
+        ):
             probe = send_probe(netns, packet, Ears(listeners, way.packet), timeout_s)
     except (KernelError, OSError) as error:
         return Live(why_not=str(error))
@@ -79,7 +88,7 @@ def live_from_internet(
         with (
             _at_receiver(far) as listeners,
             _at_uplinks(host_models) as uplinks,
-            _drops(host_models) as drops,
+            _drops(host_models, far) as drops,
         ):
             probe = inject(netns, packet, Ears(listeners, way.packet), uplinks, timeout_s)
     except (KernelError, OSError) as error:
@@ -88,12 +97,13 @@ def live_from_internet(
 
 
 @contextmanager
-def _drops(hosts: Sequence[str] | dict[str, HostModel]) -> Iterator[list[tuple[str, str]]]:
-    """Find out which drop counters of the hosts here have risen when the block ends."""
+def _drops(host_models: dict[str, HostModel], *ends: End | None) -> Iterator[list[tuple[str, str]]]:
+    """Find out which drop counters of the hosts here, and of gateways of the ends' VPCs, have risen when the block ends."""
+    gateways = {gateway.id for end in ends if end is not None for gateway in end.records.each(NatGateway)}
     risen: list[tuple[str, str]] = []
-    before = sites.drop_counters(list(hosts))
+    before = sites.drop_counters(host_models, gateways)
     yield risen
-    after = sites.drop_counters(list(hosts))
+    after = sites.drop_counters(host_models, gateways)
     risen += [key for key, count in after.items() if count > before.get(key, 0) and key[1] in OF_COUNTER]
 
 

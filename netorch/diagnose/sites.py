@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from netorch.diagnose.desired import desired_objects
@@ -54,13 +55,14 @@ def dumped(hosts: list[str], desired: Mapping[str, HostModel]) -> dict[str, Host
     return host_models
 
 
-def drop_counters(hosts: list[str]) -> dict[tuple[str, str], int]:
-    """Return the drop counters of those of the hosts that are on this machine, by host and counter."""
-    found = {}
+def drop_counters(hosts: Iterable[str], gateways: Collection[str]) -> dict[tuple[str, str], int]:
+    """Return the drop counters of those of the hosts that are on this machine, and of gateways there, by host and counter."""
+    found: Counter[tuple[str, str]] = Counter()
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
-            kernel.dump(frozenset({Namespace.kind}))  # an edge counts in its outside, too
-            found.update({(host, name): count for name, count in kernel.counters().items()})
+            kernel.dump(frozenset({Namespace.kind}))  # an edge counts in its outside, too, and in gateways
+            for counts in (kernel.counters(), *map(kernel.gateway_counters, gateways)):
+                found.update({(host, name): count for name, count in counts.items()})
     return found
 
 

@@ -32,7 +32,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
-from netorch.trace.codes import Code
+from netorch.trace.codes import OF_COUNTER, Code
 from netorch.trace.explain import Explanation, explain_round_trip, policy_text, said_at
 from netorch.trace.host_model import HostModel
 from netorch.trace.policy_index import PolicyIndex
@@ -164,6 +164,8 @@ def _verdict(store: Store, inventory: Inventory, index: PolicyIndex, course: Cou
         return lost
     if live.arrived is not False:
         return said
+    if live.at_limit is not None:
+        return _full(*live.at_limit)
     kept = not_forwarded(list(course.on_way), index, ways.model.there, course.packet, names) if not live.drops else None
     return _unheard(_silent(inventory, ways.model), kept, _advice(course))
 
@@ -205,7 +207,7 @@ def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
     """Return in which way model, kernels and the live packet contradict each other; nothing when they agree."""
     kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which may drop what it likes
-    arrived = None if kept else live.arrived
+    arrived = None if kept or live.at_limit is not None else live.arrived
     text = _contradiction(model.there, kernel.there if kernel is not None else None, arrived, "reachable", "unreachable")
     if text and live.arrived and not (packet.has_ports or packet.has_type):  # every packet between the two is of one connection
         return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
@@ -257,6 +259,13 @@ def _advice(course: Course) -> str:
         edges = sorted({edge for records in course.on_way for edge in sites.edges_of(records)})
         return f"see whether its edges are well: netorch status ({', '.join(edges)})"
     return f"try it layer by layer: {_ping(list(course.on_way), course.near.eni, course.packet.destination)}"
+
+
+def _full(host: str, counter: str) -> Explanation:
+    """Return what to say of a live packet for which a gateway had no room."""
+    code = OF_COUNTER[counter]
+    fix = "end connections, wait until idle ones are forgotten, or lead some subnets to another NAT gateway: netorch nat create"
+    return Explanation(code=code, sentence=f"on host {host}: {code.text}", fix=fix)
 
 
 def _unheard(silent: tuple[str, ...], kept: Explanation | None, advice: str) -> Explanation:

@@ -217,6 +217,13 @@ class Kernel(Protocol):
         """
         ...
 
+    def gateway_counters(self, netns: str) -> dict[str, int]:
+        """Return the packets counted in the namespace of a gateway; none where it is not there.
+
+        Beside those of its table "table_full", and "no_port": those for which no port was free. Raises KernelError.
+        """
+        ...
+
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how an edge's sessions with the border router are; none if it has none."""
         ...

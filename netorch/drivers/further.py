@@ -88,6 +88,12 @@ class FurtherNamespaces:
         """Yield the nftables of namespaces that VPCs share."""
         return (nft for label, nft in self._nft.items() if not _is_gateway(label))
 
+    def gateway_counters(self, label: str) -> dict[str, int]:
+        """Return the packets counted in the namespace of a gateway; none where it is not there. Raises KernelError."""
+        if label not in self._trackers or label not in self._nft:
+            return {}
+        return {**self._trackers[label].gateway_counters(), **self._nft[label].counters()}
+
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how the sessions of the outside's routing daemon are."""
         return self._bird.sessions() if self._bird is not None else ()

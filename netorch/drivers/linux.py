@@ -77,6 +77,10 @@ class LinuxKernel(Composition):
             found |= tables.counters()
         return found
 
+    def gateway_counters(self, netns: str) -> dict[str, int]:
+        """Return the packets counted in the namespace of a gateway. Raises KernelError."""
+        return self._further.gateway_counters(netns)
+
     def left_alone(self, ifname: str) -> str:
         """Return what was in an instance's namespace when its port was plugged, and was left alone, or nothing."""
         return self._rtnl.left_alone(ifname)

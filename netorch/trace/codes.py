@@ -60,6 +60,10 @@ class Code(Enum):
         "a NAT gateway carries connections that interfaces of its own VPC open, and answers nobody",
     )
     PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
+    NGW_NO_FREE_PORT = (
+        "NGW_NO_FREE_PORT",
+        "the NAT gateway has no port left for another connection to this destination",
+    )
     NO_INTERNET_GATEWAY = "NO_INTERNET_GATEWAY", "the VPC has no internet gateway, or no edge carries it"
     NO_EDGE_ANSWERS = "NO_EDGE_ANSWERS", "no edge that carries the gateway answers the host's probes and is ready"
     NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
@@ -116,6 +120,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_gateway": Code.NGW_REQUIRES_SOURCE_IN_VPC,
     "protocol": Code.PROTOCOL_RESTRICTION,
+    "no_port": Code.NGW_NO_FREE_PORT,
     "no_connection": Code.INVALID_CONNECTION_STATE,
     "acl_egress": Code.SUBNET_ACL_RESTRICTION,
     "acl_ingress": Code.SUBNET_ACL_RESTRICTION,

@@ -52,12 +52,22 @@ class ConnectionTable:
 
         The kernel counts a lost race between two packets that begin one connection as dropped, too, and beside that as such.
         """
+        return sum(max(0, _number(cpu.get(_DROP)) - _number(cpu.get(_INSERT_FAILED))) for cpu in self._counts())
+
+    def clashes(self) -> int:
+        """Return how many connections could not begin because another one has the same ends. Raises KernelError.
+
+        Where source ports are translated these are the ones for which no port was free.
+        """
+        return sum(_number(cpu.get(_INSERT_FAILED)) for cpu in self._counts())
+
+    def _counts(self) -> list[dict[int, bytes]]:
+        """Return what each CPU has counted."""
         try:
             answers = self._channel.dump(_GET_STATS_CPU, _NFGENMSG)
         except OSError as error:
             raise KernelError("read what the connection tracker dropped", error.errno or 0, str(error)) from error
-        counts = [attrs(body, len(_NFGENMSG)) for _, _, body in answers]
-        return sum(max(0, _number(cpu.get(_DROP)) - _number(cpu.get(_INSERT_FAILED))) for cpu in counts)
+        return [attrs(body, len(_NFGENMSG)) for _, _, body in answers]
 
     def sample(self, size: int) -> dict[int, int]:
         """Return how many of the first `size` connections each zone has; all that live if there are fewer. Raises KernelError."""

@@ -53,6 +53,10 @@ class Tracker:
         """Return the packets that the kernel had no room for. Raises KernelError."""
         return {"table_full": self._table.turned_away(), "fragments_lost": self._ip.fragments_lost()}
 
+    def gateway_counters(self) -> dict[str, int]:
+        """Return the packets of a gateway that the kernel had no room, or no port, for. Raises KernelError."""
+        return {"table_full": self._table.turned_away(), "no_port": self._table.clashes()}
+
     def close(self) -> None:
         """Close the sockets."""
         self._connections.close()

@@ -53,6 +53,7 @@ class FakeKernel(Composition):
         self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
+        self.gateway_packets: dict[str, dict[str, int]] = {}  # what `gateway_counters` returns, by label
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
         self.underlays = underlays
@@ -118,6 +119,10 @@ class FakeKernel(Composition):
     def counters(self) -> dict[str, int]:
         """Return `packets`."""
         return dict(self.packets)
+
+    def gateway_counters(self, netns: str) -> dict[str, int]:
+        """Return `gateway_packets` of a namespace."""
+        return dict(self.gateway_packets.get(netns, {}))
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return the sessions that there are, each in the state that a test has put into `session_states`."""

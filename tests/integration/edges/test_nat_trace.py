@@ -1,0 +1,138 @@
+"""Model, kernels and live packets tell the same story of packets through a NAT gateway, and of those that it drops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import msgspec
+import pytest
+
+from netorch.diagnose.trace import Report, trace
+from netorch.drivers.linux import LinuxKernel
+from netorch.lab.wiring import in_node
+from netorch.model.security import AclEntry, NetworkAcl
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.codec import encode
+from netorch.records.inventory import read_inventory
+from netorch.state.l3 import Route
+from netorch.state.op import Delete
+from netorch.store import open_store
+from netorch.trace.codes import Code
+from netorch.trace.way import Place
+from tests.rig.outskirts import SERVER, Outskirts
+from tests.rig.seats import nat_of
+
+pytestmark = pytest.mark.root
+
+VPC = """
+- name: {name}
+  cidrs: [10.0.0.0/16]
+  route_tables: [{{name: public}}]
+  network_acls: [{{name: border, ingress: [{{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}}],
+                  egress: [{{rule: 10, action: allow, protocol: all, cidr: 0.0.0.0/0}}]}}]
+  subnets:
+  - {{name: app, cidr: 10.0.1.0/24}}
+  - {{name: pub, cidr: 10.0.9.0/24, route_table: public, network_acl: border}}
+  security_groups: [{{name: open, ingress: [{{protocol: all, source: 0.0.0.0/0}}]}}]
+  instances:
+  - {{name: one, host: hv1, subnet: app, address: 10.0.1.5, security_groups: [open]}}
+  - {{name: two, host: hv2, subnet: app, address: 10.0.1.6, security_groups: [open]}}
+  - {{name: front, host: hv2, subnet: pub, address: 10.0.9.20, security_groups: [open]}}
+"""
+PUBLIC = {"a": "198.51.100.11", "b": "198.51.100.12"}
+FRONT = "198.51.100.21"  # of a/front
+INSIDE = "10.0.9.9"
+
+
+@pytest.fixture(scope="module")
+def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
+    """Two VPCs with the same addresses; of their instances only a/front has a public address."""
+    found = Outskirts(tmp_path_factory.mktemp("nat-trace"))
+    try:
+        found.world.start_agents()
+        found.world.apply("vpcs:" + "".join(VPC.format(name=name) for name in PUBLIC))
+        for name, public in PUBLIC.items():
+            found.seat(name, "public")
+            found.seat_nat(name, "pub", INSIDE, public)
+        found.associate("a/front", FRONT)
+        found.world.settle()
+        yield found
+    finally:
+        found.close()
+
+
+def traced(outskirts: Outskirts, source: str, destination: str, service: str = "icmp") -> Report:
+    """Return what a trace finds out."""
+    with closing(open_store(str(outskirts.world.store_path))) as store:
+        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
+
+
+@pytest.mark.parametrize("service", ["icmp", "tcp/80", "udp/53"])
+@pytest.mark.parametrize(("source", "destination"), [("a/one", SERVER), ("b/two", SERVER), ("a/two", FRONT), ("b/one", FRONT)])
+def test_model_kernel_and_live_packet_agree(outskirts: Outskirts, source: str, destination: str, service: str) -> None:
+    found = traced(outskirts, source, destination, service)
+    assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
+    assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
+    assert Place.NAT in {hop.place for hop in found.model.there.hops} if found.model is not None else False
+    if service == "icmp":
+        assert found.live.answered
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "service", "code", "counter"),
+    [
+        ("a/one", SERVER, "47", Code.PROTOCOL_RESTRICTION, "protocol"),
+        ("b/one", SERVER, "132", Code.PROTOCOL_RESTRICTION, "protocol"),
+        ("a/one", INSIDE, "tcp/80", Code.NGW_REQUIRES_SOURCE_IN_VPC, "to_gateway"),
+        ("a/front", PUBLIC["a"], "udp/53", Code.NGW_REQUIRES_SOURCE_IN_VPC, "to_gateway"),
+        ("b/one", PUBLIC["a"], "icmp", Code.NGW_REQUIRES_SOURCE_IN_VPC, "to_gateway"),
+        (SERVER, PUBLIC["b"], "tcp/22", Code.NGW_REQUIRES_SOURCE_IN_VPC, "to_gateway"),
+        (SERVER, PUBLIC["a"], "icmp", Code.NGW_REQUIRES_SOURCE_IN_VPC, "to_gateway"),
+    ],
+)
+def test_what_a_gateway_drops_is_found_by_all_three(
+    outskirts: Outskirts, source: str, destination: str, service: str, code: Code, counter: str
+) -> None:
+    found = traced(outskirts, source, destination, service)
+    assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
+    assert (found.verdict.code, found.live.arrived, found.reachable) == (code, False, False)
+    assert ("e1", counter) in found.live.drops
+
+
+def test_the_acl_of_its_subnet_stops_packets_and_answers(outskirts: Outskirts) -> None:
+    world = outskirts.world
+    acl = next(each for each in world.vpc("a").each(NetworkAcl) if each.name == "border")
+    for direction, cidr in (("ingress", "10.0.1.0/24"), ("egress", "203.0.113.0/24"), ("ingress", "203.0.113.0/24")):
+        deny = AclEntry(number=1, allow=False, protocol=-1, cidr=cidr)
+        changed = msgspec.structs.replace(acl, **{direction: (deny, *getattr(acl, direction))})
+        outskirts.put(keys.resource(acl.id), encode(changed))
+        world.settle()
+        try:
+            found = traced(outskirts, "a/one", SERVER, "udp/53")
+            assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
+            assert (found.verdict.code, found.verdict.rule) == (Code.SUBNET_ACL_RESTRICTION, "1")
+            assert "nat-out" in found.verdict.sentence
+            assert traced(outskirts, "b/one", SERVER, "udp/53").reachable
+        finally:
+            outskirts.put(keys.resource(acl.id), encode(acl))
+            world.settle()
+
+
+def test_a_gateway_that_has_drifted_is_named(outskirts: Outskirts) -> None:
+    world, nat = outskirts.world, nat_of(outskirts.world.vpc("a").vni)
+    world.stop_agent("e1")
+    try:
+        with in_node("e1"):
+            kernel = LinuxKernel("e1")
+        with closing(kernel):
+            kernel.apply([Delete(obj) for obj in kernel.dump().values() if isinstance(obj, Route) and obj.netns == nat])
+        found = traced(outskirts, "a/one", SERVER)
+        assert found.disagreement == "model says reachable, kernel says unreachable, probe says unreachable"
+        assert found.kernel is not None
+        assert (found.kernel.there.host, found.kernel.there.hops[-1].place) == ("e1", Place.NAT)
+    finally:
+        world.start_agents("e1")
+        world.settle()
+    assert traced(outskirts, "a/one", SERVER).reachable
