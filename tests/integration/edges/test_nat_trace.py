@@ -17,11 +17,12 @@ from netorch.records.caller import Caller
 from netorch.records.codec import encode
 from netorch.records.inventory import read_inventory
 from netorch.state.l3 import Route
-from netorch.state.op import Delete
+from netorch.state.nft import NftTable
+from netorch.state.op import Delete, Replace
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
-from tests.rig.outskirts import SERVER, Outskirts
+from tests.rig.outskirts import SERVER, Outskirts, udp_socket
 from tests.rig.seats import nat_of
 
 pytestmark = pytest.mark.root
@@ -136,3 +137,27 @@ def test_a_gateway_that_has_drifted_is_named(outskirts: Outskirts) -> None:
         world.start_agents("e1")
         world.settle()
     assert traced(outskirts, "a/one", SERVER).reachable
+
+
+def test_a_gateway_without_a_free_port_is_named(outskirts: Outskirts) -> None:
+    """Two connections need the one port that is left; the kernel's table is not the one that the model has, which is said."""
+    world, nat = outskirts.world, nat_of(outskirts.world.vpc("b").vni)
+    world.stop_agent("e1")
+    try:
+        with in_node("e1"):
+            kernel = LinuxKernel("e1")
+        with closing(kernel):
+            wanted = world.agent("e2").reconciler.slices[world.vpc("b").vni].desired["nft-table", nat, "inet"]
+            assert isinstance(wanted, NftTable)
+            old = kernel.dump()["nft-table", nat, "inet"]
+            narrow = msgspec.structs.replace(wanted, body=wanted.body.replace(":4790-65535", ":5000-5000"))
+            assert kernel.apply([Replace(old, narrow)]) == []
+        with udp_socket(outskirts.place("b/one")) as client:
+            client.sendto(b"first", (SERVER, 53))
+            found = traced(outskirts, "b/two", SERVER, "udp/53")
+        assert (found.verdict.code, found.reachable, found.disagreement) == (Code.NGW_NO_FREE_PORT, False, "")
+        assert "altered" in found.kernel_problem
+    finally:
+        world.start_agents("e1")
+        world.settle()
+    assert traced(outskirts, "b/two", SERVER, "udp/53").reachable
