@@ -45,11 +45,11 @@ class AddressPoolDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ElasticIpDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A public address that an owner holds, for one of the instances. `owner` and `name` together say which one it is."""
+    """A public address that an owner holds, for an instance or a NAT gateway. `owner` and `name` together say which one it is."""
 
     name: str
     owner: str = DEFAULT_OWNER
-    pool: str = ""  # any one at whose edges the instance's VPC has its internet gateway
+    pool: str = ""  # any one at whose edges the VPC that uses it has its internet gateway
     address: str = ""  # any one
     tags: Tags = {}
 
@@ -58,6 +58,19 @@ class InternetGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """The VPC's way to the internet, and back. Routes lead there: `0.0.0.0/0 via igw`."""
 
     name: str = ""
+    tags: Tags = {}
+
+
+class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A NAT gateway in a subnet. Routes lead there: `0.0.0.0/0 via nat-out`.
+
+    A new one needs an elastic IP; one that there is keeps those that have no name.
+    """
+
+    name: str
+    subnet: str
+    elastic_ips: list[str] = []  # the names of the owner's, in whose name it sends; the first one is its primary one
+    address: str = ""  # its private address; the next free one when left out
     tags: Tags = {}
 
 
@@ -236,6 +249,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     peerings: list[PeeringDecl] = []
     flow_logs: list[FlowLogDecl] = []
     subnets: list[SubnetDecl] = []
+    nat_gateways: list[NatGatewayDecl] = []
     instances: list[InstanceDecl] = []
 
 

@@ -26,6 +26,7 @@ from netorch.model.cloud import (
     FlowLogDecl,
     IngressDecl,
     InstanceDecl,
+    NatGatewayDecl,
     NetworkAclDecl,
     PeeringDecl,
     PrefixListDecl,
@@ -107,6 +108,12 @@ def _subnet(subnet: SubnetDecl, main: str) -> SubnetDecl:
     acl = "" if subnet.network_acl == DEFAULT_NAME else subnet.network_acl
     table = "" if subnet.route_table == main else subnet.route_table
     return msgspec.structs.replace(subnet, route_table=table, network_acl=acl, flow_logs=normal_flow_logs(subnet.flow_logs))
+
+
+def normal_nat_gateways(decls: Iterable[NatGatewayDecl]) -> list[NatGatewayDecl]:
+    """Return NAT gateways in the one way to write them: the first elastic IP is the primary one, the others are ordered."""
+    found = (msgspec.structs.replace(decl, elastic_ips=decl.elastic_ips[:1] + sorted(decl.elastic_ips[1:])) for decl in decls)
+    return sorted(found, key=lambda decl: decl.name)
 
 
 def _instances(vpc: VpcDecl) -> list[InstanceDecl]:
@@ -206,5 +213,6 @@ NORMAL: Final[Mapping[str, Callable[[VpcDecl], list[Any]]]] = {
     "peerings": _peerings,
     "flow_logs": lambda vpc: normal_flow_logs(vpc.flow_logs),
     "subnets": _subnets,
+    "nat_gateways": lambda vpc: normal_nat_gateways(vpc.nat_gateways),
     "instances": _instances,
 }

@@ -9,6 +9,7 @@ import msgspec
 from netorch.model import cloud, flow_log, permission, rules
 from netorch.model.eni import Uplink
 from netorch.model.ids import VNI_FIRST, VNI_LAST
+from netorch.model.outside.gateway import MAX_PUBLIC
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import ACL_NUMBER_LAST, PORT_LAST
 
@@ -109,14 +110,25 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "tags": _TAGS,
     },
     cloud.ElasticIpDecl: {
-        "name": {"description": "Its name, unique for its owner; instances name it.", **_NAME},
+        "name": {"description": "Its name, unique for its owner; instances and NAT gateways name it.", **_NAME},
         "owner": {"description": "Whose it is.", **_NAME},
-        "pool": {"description": "The address pool it is of; when left out, any one that fits the instance's VPC.", **_NAME},
+        "pool": {"description": "The address pool it is of; when left out, any one that fits the VPC that uses it.", **_NAME},
         "address": {"description": "The public address; any free one when left out.", **_ADDRESS},
         "tags": _TAGS,
     },
     cloud.InternetGatewayDecl: {
         "name": {"description": "Its name; it never changes.", **_NAME},
+        "tags": _TAGS,
+    },
+    cloud.NatGatewayDecl: {
+        "name": {"description": "Its name, unique in the VPC; routes write nat- and this.", **_NAME},
+        "subnet": {"description": "The name of its subnet, by whose route table its packets go.", **_NAME},
+        "elastic_ips": {
+            "description": "The name of the owner's elastic IP in whose name it sends.",
+            "items": {"type": "string", **_NAME},
+            "maxItems": MAX_PUBLIC,
+        },
+        "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
         "tags": _TAGS,
     },
     cloud.PrefixListDecl: {
@@ -257,6 +269,9 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         },
         "flow_logs": {"description": "Flow logs of all interfaces in the VPC."},
         "subnets": {"description": "The VPC's subnets; they do not overlap."},
+        "nat_gateways": {
+            "description": "Ways to the internet for instances without public addresses. Routes lead there: via nat-NAME."
+        },
         "instances": {"description": "The instances in the VPC."},
     },
     cloud.Cloud: {

@@ -34,6 +34,7 @@ from netorch.control.views.mtus import sharing_after, too_small, unequal
 from netorch.errors import ApiError, Conflict, NetorchError, UnreadableRecord
 from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, Cloud, VpcDecl, main_name
 from netorch.model.eni import Instance, NetworkInterface
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
@@ -289,7 +290,8 @@ def _check_quotas(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords | Non
     for code, kind, count in (
         ("SubnetLimitExceeded", Subnet, len(decl.subnets)),
         ("RouteTableLimitExceeded", RouteTable, len(tables)),
-        ("NetworkInterfaceLimitExceeded", NetworkInterface, len(decl.instances)),
+        ("NatGatewayLimitExceeded", NatGateway, len(decl.nat_gateways)),
+        ("NetworkInterfaceLimitExceeded", NetworkInterface, len(decl.instances) + len(decl.nat_gateways)),
     ):
         check_growth(limits, code, where, len(records.of(kind)), count)
     room_for_ranges(where, decl.cidrs, decl.ipv6_cidrs, limits, next(records.each(Vpc), None))

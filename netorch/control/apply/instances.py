@@ -20,7 +20,8 @@ from netorch.control.apply.builder import (
 )
 from netorch.control.apply.changes import Action, Change, Difference, differences, member_differences
 from netorch.control.apply.policy import PolicyPlanner
-from netorch.control.base.addresses import AddressPool, Cursor, cursor_key
+from netorch.control.apply.subnet_pools import SubnetPools
+from netorch.control.base.addresses import AddressPool
 from netorch.control.base.namespaces import check_right
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
@@ -34,7 +35,6 @@ from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
 from netorch.records import keys
-from netorch.records.codec import decode
 from netorch.records.errors import not_found
 from netorch.records.hosts import HostState
 from netorch.records.read import Stored
@@ -54,7 +54,6 @@ class InstancePlanner:
         self._stored = {stored.record.name: stored for stored in records.of(Instance).values()}
         self._replaced: dict[str, tuple[Difference, ...]] = {}
         self.interfaces: dict[str, str] = {}  # instance -> its own interface, as they will be
-        self._used: set[str] = set()
         self._macs: set[str] = set()
         self._host_names: set[str] = set()
 
@@ -125,7 +124,7 @@ class InstancePlanner:
         mapping = self._records.mappings[eni.address].record
         return mapping.move.host if mapping.move is not None and mapping.move.direction is MoveDirection.TO else mapping.host
 
-    def plan_additions(self, subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
+    def plan_additions(self, subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
         """Add new instances, changes and moves; `subnets` are the VPC's, by name, as they will be, and so are its groups."""
         new = []
         for decl in self._decl.instances:
@@ -142,7 +141,7 @@ class InstancePlanner:
                 if self._is_default_instance(decl):
                     self._pass_over(stored, changed, first)
         if new:
-            self._plan_new(new, subnets, policy)
+            self._plan_new(new, subnets, pools, policy)
 
     def _pass_over(self, stored: Stored[Instance], instance: Instance, first: int) -> None:
         """Let an instance of the top level belong to the file that has changed it, or has it since its own file is gone."""
@@ -208,14 +207,12 @@ class InstancePlanner:
         self._builder.inventory.check_host(name)
         return choose_host(self._builder.hosts, name)
 
-    def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], policy: PolicyPlanner) -> None:
-        self._used = {address for eni in self._records.of(NetworkInterface).values() for address in eni.record.addresses}
+    def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
         kinds = (NetworkInterface, InternetGateway, NatGateway)
         targets = [found for kind in kinds for found in self._records.of(kind)]
         self._host_names = {name for found in targets for name in host_names(found)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
-        pools: dict[str, AddressPool] = {}
         chosen = []
         for decl in decls:  # requests first: an address that is asked for by a later one is not given away
             subnet = subnets.get(decl.subnet) if decl.subnet else only
@@ -224,17 +221,12 @@ class InstancePlanner:
                     raise not_found("subnet", decl.subnet)
                 text = f"instance {decl.name!r} in VPC {self._decl.name}: no subnet is chosen; name one of the VPC's"
                 raise ApiError("MissingParameter", text)
-            pool = pools.get(subnet.id) or pools.setdefault(subnet.id, self._pool(subnet))
+            pool = pools.of(subnet)
             requested = {"address": pool.requested(decl.address, 4), "ipv6_address": pool.requested(decl.ipv6_address, 6)}
             chosen.append((decl, pool, {"mac": self._mac(decl) if decl.mac else "", **requested}))
         made = [(decl, pool, *self._make(decl, pool, policy, requested)) for decl, pool, requested in chosen]
         for decl, pool, instance, eni, groups in made:
             self._add(decl, pool, instance, eni, groups)
-
-    def _pool(self, subnet: Subnet) -> AddressPool:
-        kv = self._builder.inventory.raw.get(cursor_key(subnet.id))
-        cursor = decode(kv, Cursor) if kv is not None else Cursor()
-        return AddressPool(subnet, cursor, kv.mod_revision if kv is not None else ABSENT, self._used.__contains__)
 
     def _mac(self, decl: InstanceDecl) -> str:
         where = f"instance {decl.name!r} in VPC {self._decl.name}"

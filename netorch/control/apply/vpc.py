@@ -14,8 +14,10 @@ from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
+from netorch.control.apply.outside.nats import NAT_KEYS, NatPlanner
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
+from netorch.control.apply.subnet_pools import SubnetPools
 from netorch.control.base.named import add_name
 from netorch.control.base.peers import refuse_ranges
 from netorch.control.base.uses import use_key
@@ -117,6 +119,8 @@ class _Structure:
         gone = self._gone_subnets() if self._subnets else {}
         instances = InstancePlanner(self._builder, self._decl, self._records, set(gone))
         instances.plan_deletions()
+        nats = NatPlanner(self._builder, self._decl, self._records, partial(self._guard, NAT_KEYS))
+        nats.plan_deletions(gone.keys())
         for stored in gone.values():
             delete_subnet(self._builder, self._records, stored)
         if not self._new:
@@ -131,7 +135,10 @@ class _Structure:
             self._plan_subnet(decl, tables, policy.acl_ids)
         tables.plan_deletions()
         policy.plan_acl_deletions()
-        instances.plan_additions(self._by_name, policy)
+        pools = SubnetPools(self._builder.inventory.raw, self._records)
+        nats.request_addresses(self._by_name, pools)
+        instances.plan_additions(self._by_name, pools, policy)
+        nats.plan_additions(self._by_name, pools)
         self._builder.interfaces[self._decl.owner, self._decl.name] = instances.interfaces
 
         def routes() -> None:
@@ -224,10 +231,10 @@ class _Structure:
         return gone
 
     def _check_default_instances(self, subnet: Subnet) -> None:
-        """Refuse to delete a subnet with interfaces that no file names: all but those that came with their instance."""
+        """Refuse to delete a subnet with interfaces that no file names: all but those of NAT gateways and instances."""
         for eni in self._records.of(NetworkInterface).values():
             own = eni.record.instance and eni.record.id == primary_eni_id(eni.record.instance)
-            if eni.record.subnet == subnet.id and not own:
+            if eni.record.subnet == subnet.id and not own and not eni.record.gateway:
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", f"interface {eni.record.id}", "delete that first")
 
     def _plan_subnet(self, decl: SubnetDecl, planned: RouteTablePlanner, acl_ids: dict[str, str]) -> None:

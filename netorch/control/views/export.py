@@ -24,6 +24,7 @@ from netorch.model.cloud import (
     InstanceDecl,
     InternetGatewayDecl,
     LoggedTraffic,
+    NatGatewayDecl,
     NetworkAclDecl,
     PeeringDecl,
     PrefixListDecl,
@@ -35,7 +36,15 @@ from netorch.model.cloud import (
 from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog, format_text
 from netorch.model.mapping import MoveDirection, PublicMapping
-from netorch.model.normal import normal_acls, normal_flow_logs, normal_groups, normal_lists, normal_memberships, normal_tables
+from netorch.model.normal import (
+    normal_acls,
+    normal_flow_logs,
+    normal_groups,
+    normal_lists,
+    normal_memberships,
+    normal_nat_gateways,
+    normal_tables,
+)
 from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.peering import PeeringConnection
@@ -104,6 +113,7 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
     subnets = sorted(records.each(Subnet), key=lambda subnet: subnet.name)
     instances = sorted(records.each(Instance), key=lambda instance: instance.name)
     public = {mapping.eni: mapping for mapping in records.each(PublicMapping)}
+    nats = [_nat_gateway(records, nat, public.get(nat.eni), elastic) for nat in records.each(NatGateway)]
     names = peer_names(
         records.each(SecurityGroup),
         records.each(PrefixList),
@@ -123,12 +133,27 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         peerings=_peerings(records, now, paths),
         flow_logs=_flow_logs(records, vpc.id),
         subnets=[_subnet(records, subnet) for subnet in subnets],
+        nat_gateways=normal_nat_gateways(nats),
         instances=[_instance(records, instance, public.get(primary_eni_id(instance.id)), elastic) for instance in instances],
     )
 
 
 def _gateway(record: InternetGateway) -> InternetGatewayDecl:
     return InternetGatewayDecl(name=record.name, tags=record.tags)
+
+
+def _nat_gateway(
+    records: VpcRecords, nat: NatGateway, public: PublicMapping | None, elastic: Mapping[str, str]
+) -> NatGatewayDecl:
+    """Return the declaration of a NAT gateway; `public` stands for its address, `elastic` has names of elastic IPs by id."""
+    name = elastic.get(public.allocation, "") if public is not None else ""
+    return NatGatewayDecl(
+        name=nat.name,
+        subnet=records.of(Subnet)[nat.subnet].record.name,
+        elastic_ips=[name] if name else [],
+        address=records.of(NetworkInterface)[nat.eni].record.address,
+        tags=nat.tags,
+    )
 
 
 def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTableDecl]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netorch.model.outside.gateway import NatGateway
 from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory
 
@@ -19,7 +18,3 @@ def unsaid(inventory: Inventory, caller: Caller) -> Iterator[str]:
         if vpc.ipv6_pools and caller.sees(vpc.owner):
             what = "a file keeps its IPv6 range(s) of address pools, and cannot bring them back"
             yield f"VPC {vpc.owner}/{vpc.name}: {what}: {', '.join(vpc.ipv6_pools)}"
-    for records in inventory.vpcs.values():
-        if caller.sees(records.vpc.record.owner):
-            path = f"VPC {records.vpc.record.owner}/{records.vpc.record.name}"
-            yield from (f"{path}: its NAT gateway {nat.name} is left out" for nat in records.each(NatGateway))

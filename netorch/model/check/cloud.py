@@ -13,8 +13,10 @@ import msgspec
 from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
+from netorch.model.check.addresses import AddressChecker, Subnets
 from netorch.model.check.flow_logs import check_flow_logs
-from netorch.model.check.instances import InstanceChecker, Subnets
+from netorch.model.check.instances import InstanceChecker
+from netorch.model.check.nats import check_nat_gateways
 from netorch.model.check.notes import Memo, Notes, Where
 from netorch.model.check.outside import KnownHost, check_edges, check_elastic_ips, check_gateway, check_pools, known_pairs
 from netorch.model.check.peerings import check_peerings
@@ -139,14 +141,17 @@ class _Checker(Notes):
         policies = check_policies(self, vpc, where)
         subnets = self._subnets(vpc, where, blocks, blocks6)
         self._subnet_references(vpc, where, tables, policies)
+        addresses = AddressChecker(self, vpc, subnets)
+        nats = check_nat_gateways(self, vpc, where, addresses)
         if vpc.instances or default_instances:
-            checker = InstanceChecker(self, vpc, subnets, policies.groups, roles, self._netns)
+            checker = InstanceChecker(self, addresses, policies.groups, roles, self._netns)
             for j, instance in enumerate(vpc.instances):
                 checker.check(instance, (*where, "instances", j))
             for j, instance in enumerate(default_instances):
                 checker.check(instance, ("instances", j))
         if any(table.routes for table in vpc.route_tables):
-            check_routes(self, vpc, where, self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies))
+            around = self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies, nats)
+            check_routes(self, vpc, where, around)
         check_gateway(self, vpc, where)
         check_flow_logs(self, vpc, where, default_instances)
 
@@ -158,6 +163,7 @@ class _Checker(Notes):
         blocks6: list[Prefix] | None,
         subnets: Subnets,
         policies: Policies,
+        nats: set[str] | None,
     ) -> Surroundings:
         found = [*subnets.v4.values(), *subnets.v6.values()]
         all_sound = len(found) == sum(1 + bool(subnet.ipv6_cidr) for subnet in vpc.subnets)
@@ -168,6 +174,7 @@ class _Checker(Notes):
             lists=policies.lists,
             peerings={peering.name for peering in vpc.peerings},
             internet_gateway=not isinstance(vpc.internet_gateway, msgspec.UnsetType),
+            nats=nats,
             instances=None if any(map(self.names.__getitem__, names)) else names,
         )
 

@@ -5,51 +5,38 @@ from __future__ import annotations
 from typing import Final
 
 from netorch.model import rules
-from netorch.model.addr import Prefix
+from netorch.model.check.addresses import AddressChecker
 from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.check.security import Names, no_such
-from netorch.model.cloud import InstanceDecl, VpcDecl
+from netorch.model.cloud import InstanceDecl
 from netorch.model.eni import Attachment, Role
 from netorch.model.rules import Violation, shown
 
 MAX_NAMED: Final = 10  # hosts that an advice lists
 
 
-class Subnets:
-    """The subnets of one VPC as its instances see them."""
-
-    def __init__(self) -> None:
-        self.by_name: dict[str, int] = {}
-        self.all_named = True
-        self.v4: dict[int, Prefix] = {}
-        self.v6: dict[int, Prefix] = {}
-
-
 class InstanceChecker:
     """Checks the instances of one VPC one after the other; remembers what the earlier ones hold.
 
-    `groups` are the VPC's security groups, None when not all are known. `roles` are the hosts of the file, None when it does
-    not say which hosts there are. `netns` holds who has which namespace of which host, of all VPCs: two instances share none.
+    `addresses` checks where they are. `groups` are the VPC's security groups, None when not all are known. `roles` are the
+    hosts of the file, None when it does not say which hosts there are. `netns` holds who has which namespace of which host,
+    of all VPCs: two instances share none.
     """
 
     def __init__(
         self,
         notes: Notes,
-        vpc: VpcDecl,
-        subnets: Subnets,
+        addresses: AddressChecker,
         groups: Names | None,
         roles: dict[str, Role] | None,
         netns: dict[tuple[str, str], Where],
     ) -> None:
         self._notes = notes
-        self._vpc = vpc
-        self._subnets = subnets
+        self._addresses = addresses
         self._groups = groups
         self._roles = roles
         self._netns = netns
         self._names: dict[str, Where] = {}
-        self._v4: dict[int, Where] = {}
-        self._v6: dict[int, Where] = {}
         self._macs: dict[str, Where] = {}
 
     def check(self, instance: InstanceDecl, where: Where) -> None:
@@ -60,11 +47,11 @@ class InstanceChecker:
         elif (other := self._names.setdefault(instance.name, where)) is not where:
             violation = Violation(f"{shown(instance.name)} is also the name of {path_of(other)} in this VPC", "rename one")
             notes.add(violation, where, ("name",))
-        index = self._subnet_of(instance, where)
+        index = self._addresses.subnet(instance.subnet, where)
         if instance.address:
-            self._address(instance.address, 4, where, index)
+            self._addresses.address(instance.address, 4, where, index)
         if instance.ipv6_address:
-            self._address(instance.ipv6_address, 6, where, index)
+            self._addresses.address(instance.ipv6_address, 6, where, index)
         if instance.mac:
             mac = rules.mac(instance.mac)
             if isinstance(mac, Violation):
@@ -79,53 +66,6 @@ class InstanceChecker:
             self._attachment(instance, where)
         if instance.tags:
             notes.tags(instance.tags, where)
-
-    def _subnet_of(self, instance: InstanceDecl, where: Where) -> int | None:
-        """Return the index of an instance's subnet, or None when it cannot be told."""
-        subnets, vpc = self._subnets, self._vpc
-        if not instance.subnet and len(vpc.subnets) == 1:
-            return 0
-        index = subnets.by_name.get(instance.subnet)
-        if index is not None or (instance.subnet and not subnets.all_named):
-            return index
-        name = "the VPC" if self._notes.names[vpc.name] else f"VPC {shown(vpc.name)}"
-        if instance.subnet:
-            what = f"{name} has no subnet {shown(instance.subnet)}"
-        elif vpc.subnets:
-            what = f"{name} has {len(vpc.subnets)} subnets, and none is chosen"
-        else:
-            what = f"{name} has no subnet for an instance"
-        fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "add one to the VPC's subnets"
-        self._notes.add(Violation(what, fix), where, ("subnet",))
-        return None
-
-    def _address(self, text: str, version: int, where: Where, index: int | None) -> None:
-        field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
-        value = rules.address(text, version)
-        if isinstance(value, Violation):
-            self._notes.add(value, where, (field,))
-        elif (other := taken.setdefault(value, where)) is not where:
-            violation = Violation(f"{text} is also the address of {path_of(other)}", "choose another one, or leave it out")
-            self._notes.add(violation, where, (field,))
-        elif index is not None and (violation_ := self._misplaced(text, version, value, index)):
-            self._notes.add(violation_, where, (field,))
-
-    def _misplaced(self, text: str, version: int, value: int, index: int) -> Violation | None:
-        """Return why an address cannot be used in that subnet."""
-        subnet = self._vpc.subnets[index]
-        prefix = (self._subnets.v4 if version == 4 else self._subnets.v6).get(index)
-        if prefix is None:  # none, or a bad one that has been reported
-            if version == 4 or subnet.ipv6_cidr:
-                return None
-            return Violation(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")
-        if not prefix.holds(version, value):
-            return Violation(f"{text} is outside subnet {shown(subnet.name)}", f"choose one inside {prefix}, or leave it out")
-        if rules.is_reserved(prefix, value):
-            use = "its router" if value == prefix.network + 1 else "one of its first four or its last"
-            return Violation(
-                f"{text} is reserved in {prefix}: {use}", f"choose {rules.first_free(prefix)} or a later one, or leave it out"
-            )
-        return None
 
     def _security_groups(self, names: list[str], where: Where) -> None:
         for k, name in enumerate(names):

@@ -130,7 +130,7 @@ def check_gateway(notes: Notes, vpc: VpcDecl, where: Where) -> None:
 
 
 def check_elastic_ips(notes: Notes, cloud: Cloud) -> None:
-    """Report what is wrong with elastic IPs, and with the instances that name them."""
+    """Report what is wrong with elastic IPs, and with the instances and NAT gateways that name them."""
     names: dict[tuple[str, str], int] = {}
     addresses: dict[str, Where] = {}
     for i, decl in enumerate(cloud.elastic_ips):
@@ -147,10 +147,10 @@ def check_elastic_ips(notes: Notes, cloud: Cloud) -> None:
             _check_address(notes, decl, where, addresses, cloud.address_pools)
         if decl.tags:
             notes.tags(decl.tags, where)
-    taken: dict[tuple[str, str], Where] = {}
-    for instance, path, where, has_gateway in _instances(cloud):
-        if violation := _violation_of(instance, path, where, names, taken, has_gateway=has_gateway):
-            notes.add(violation, where, ("elastic_ip",))
+    taken: dict[tuple[str, str], _Use] = {}
+    for use in _uses(cloud):
+        if violation := _violation_of(use, names, taken):
+            notes.add(violation, use.where, use.field)
 
 
 def _check_address(
@@ -168,40 +168,57 @@ def _check_address(
             notes.add(Violation(f"{decl.address} is not of pool {pool.name}", "leave one of the two out"), where, ("address",))
 
 
-def _instances(cloud: Cloud) -> Iterator[tuple[InstanceDecl, tuple[str, str], Where, bool]]:
-    """Yield the instances that name an elastic IP, with owner and name of what they name, and whether it could arrive there."""
+class _Use(msgspec.Struct, frozen=True, kw_only=True):
+    """An elastic IP that an instance or a NAT gateway names."""
+
+    path: tuple[str, str]  # its owner and name
+    where: Where  # what names it
+    field: Where  # by which field
+    has_gateway: bool  # whether it could arrive there; what is wrong with a NAT gateway without one is reported otherwise
+    is_ephemeral: bool = False  # the instance is to have an ephemeral address, too
+
+
+def _uses(cloud: Cloud) -> Iterator[_Use]:
+    """Yield the elastic IPs that instances and NAT gateways name."""
     default = next((vpc for vpc in cloud.vpcs if (vpc.owner, vpc.name) == (DEFAULT_OWNER, DEFAULT_VPC_NAME)), None)
     for i, vpc in enumerate(cloud.vpcs):
+        for j, nat in enumerate(vpc.nat_gateways):
+            for k, name in enumerate(nat.elastic_ips):
+                where: Where = ("vpcs", i, "nat_gateways", j)
+                yield _Use(path=(vpc.owner, name), where=where, field=("elastic_ips", k), has_gateway=True)
         for j, instance in enumerate(vpc.instances):
             if instance.elastic_ip:
-                yield instance, (vpc.owner, instance.elastic_ip), ("vpcs", i, "instances", j), _has_gateway(vpc)
+                yield _of_instance(instance, vpc.owner, ("vpcs", i, "instances", j), has_gateway=_has_gateway(vpc))
     for j, instance in enumerate(cloud.instances):
         if instance.elastic_ip:  # a stored default VPC may have a gateway
-            yield instance, (DEFAULT_OWNER, instance.elastic_ip), ("instances", j), default is None or _has_gateway(default)
+            yield _of_instance(instance, DEFAULT_OWNER, ("instances", j), has_gateway=default is None or _has_gateway(default))
+
+
+def _of_instance(instance: InstanceDecl, owner: str, where: Where, *, has_gateway: bool) -> _Use:
+    return _Use(
+        path=(owner, instance.elastic_ip),
+        where=where,
+        field=("elastic_ip",),
+        has_gateway=has_gateway,
+        is_ephemeral=instance.public_address is True,
+    )
 
 
 def _has_gateway(vpc: VpcDecl) -> bool:
     return not isinstance(vpc.internet_gateway, msgspec.UnsetType)
 
 
-def _violation_of(
-    instance: InstanceDecl,
-    path: tuple[str, str],
-    where: Where,
-    names: Collection[tuple[str, str]],
-    taken: dict[tuple[str, str], Where],
-    *,
-    has_gateway: bool,
-) -> Violation | None:
-    if path not in names:
-        what = f"owner {shown(path[0])} has no elastic IP {shown(path[1])} here"
-        return Violation(what, f"add it to elastic_ips: {{name: {path[1]}, owner: {path[0]}}}")
-    if (other := taken.setdefault(path, where)) != where:
-        return Violation(f"{shown(path[1])} is also the elastic IP of {path_of(other)}", "give each instance its own")
-    if instance.public_address is True:
+def _violation_of(use: _Use, names: Collection[tuple[str, str]], taken: dict[tuple[str, str], _Use]) -> Violation | None:
+    owner, name = use.path
+    if use.path not in names:
+        what = f"owner {shown(owner)} has no elastic IP {shown(name)} here"
+        return Violation(what, f"add it to elastic_ips: {{name: {name}, owner: {owner}}}")
+    if (other := taken.setdefault(use.path, use)) is not use:
+        return Violation(f"{shown(name)} is also an elastic IP of {path_of(other.where)}", "give each of the two its own")
+    if use.is_ephemeral:
         return Violation(
             "the instance is to have an ephemeral public address, too", "leave out one of elastic_ip and public_address"
         )
-    if not has_gateway:
+    if not use.has_gateway:
         return Violation("the VPC has no internet gateway", "add `internet_gateway: {}` to the VPC, or leave elastic_ip out")
     return None

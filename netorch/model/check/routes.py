@@ -26,6 +26,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     lists: Names | None  # prefix lists
     instances: Collection[str] | None
     peerings: Collection[str]
+    nats: Collection[str] | None  # NAT gateways
     internet_gateway: bool  # whether the VPC has one
 
 
@@ -71,12 +72,18 @@ def _violation_of(words: RouteWords, around: Surroundings) -> Violation | None:
     name = words.destination.removeprefix(LIST_PREFIX)
     if name != words.destination and not is_id(words.destination) and around.lists is not None and name not in around.lists:
         return no_such("prefix list", name, around.lists, "prefix_lists")
-    if words.kind is TargetKind.PEERING and not is_id(words.name) and words.name not in around.peerings:
-        return Violation(f"there is no peering connection {shown(words.name)}", "add it to the VPC's peerings, or write an id")
-    if words.kind is TargetKind.INTERNET_GATEWAY and not words.name and not around.internet_gateway:
+    return None if is_id(words.name) else _violation_of_name(words.kind, words.name, around)
+
+
+def _violation_of_name(kind: TargetKind, name: str, around: Surroundings) -> Violation | None:
+    """Return why a target's name, or that it needs none, leads nowhere."""
+    if kind is TargetKind.PEERING and name not in around.peerings:
+        return Violation(f"there is no peering connection {shown(name)}", "add it to the VPC's peerings, or write an id")
+    if kind is TargetKind.INTERNET_GATEWAY and not around.internet_gateway:
         return Violation("the VPC has no internet gateway", "add `internet_gateway: {}` to the VPC, or lead the route elsewhere")
-    known = around.instances
-    if words.kind is TargetKind.INTERFACE and not is_id(words.name) and known is not None and words.name not in known:
+    if kind is TargetKind.NAT_GATEWAY and around.nats is not None and name not in around.nats:
+        return Violation(f"there is no NAT gateway {shown(name)}", "add it to the VPC's nat_gateways, or write an id")
+    if kind is TargetKind.INTERFACE and around.instances is not None and name not in around.instances:
         fix = "write the name of one of the VPC's instances, or the id of an interface"
-        return Violation(f"there is no instance {shown(words.name)}", fix)
+        return Violation(f"there is no instance {shown(name)}", fix)
     return None

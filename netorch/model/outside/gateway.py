@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
+
+MAX_PUBLIC: Final = 1  # elastic IPs of a NAT gateway
 
 
 class InternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):

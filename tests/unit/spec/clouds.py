@@ -19,6 +19,7 @@ from netorch.model.cloud import (
     InstanceDecl,
     InternetGatewayDecl,
     LoggedTraffic,
+    NatGatewayDecl,
     NetworkAclDecl,
     PeeringDecl,
     PrefixListDecl,
@@ -93,16 +94,32 @@ def elastic_ips(draw: st.DrawFn, pools: list[AddressPoolDecl]) -> list[ElasticIp
     ]
 
 
+@st.composite
+def nat_gateways(draw: st.DrawFn, subnets: list[SubnetDecl]) -> list[NatGatewayDecl]:
+    """Return gateways without elastic IPs, as they are declared that have one without a name."""
+    return [
+        NatGatewayDecl(
+            name=name,
+            subnet=draw(st.sampled_from([subnet.name for subnet in subnets])),
+            tags=draw(tags),
+        )
+        for name in draw(st.lists(names, max_size=2, unique=True))
+    ]
+
+
 def with_elastic_ips(vpc: VpcDecl, elastic: list[ElasticIpDecl], taken: set[tuple[str, str]]) -> VpcDecl:
-    """Return a VPC whose instances name elastic IPs of its owner's that no other one has, as far as it has a gateway."""
-    found = []
-    for decl in vpc.instances:
-        free = [one.name for one in elastic if one.owner == vpc.owner and (one.owner, one.name) not in taken]
-        if isinstance(vpc.internet_gateway, InternetGatewayDecl) and free and decl.public_address is not True:
-            taken.add((vpc.owner, free[0]))
-            decl = msgspec.structs.replace(decl, elastic_ip=free[0])
-        found.append(decl)
-    return msgspec.structs.replace(vpc, instances=found)
+    """Return a VPC whose instances and NAT gateways name elastic IPs of its owner's that nothing else has."""
+    if not isinstance(vpc.internet_gateway, InternetGatewayDecl):
+        return vpc
+    free = [one.name for one in elastic if one.owner == vpc.owner and (one.owner, one.name) not in taken]
+    nats = [msgspec.structs.replace(nat, elastic_ips=[free.pop()] if free else []) for nat in vpc.nat_gateways]
+    found = [
+        msgspec.structs.replace(decl, elastic_ip=free.pop()) if free and decl.public_address is not True else decl
+        for decl in vpc.instances
+    ]
+    used = {*(name for nat in nats for name in nat.elastic_ips), *(decl.elastic_ip for decl in found if decl.elastic_ip)}
+    taken.update((vpc.owner, name) for name in used)
+    return msgspec.structs.replace(vpc, nat_gateways=nats, instances=found)
 
 
 @st.composite
@@ -285,6 +302,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         peerings=draw(peerings()),
         flow_logs=of_vpc,
         subnets=subnets,
+        nat_gateways=draw(nat_gateways(subnets)) if leads_out and subnets else [],
         instances=draw(instances(vni, subnets, hypervisors, ["default", *(group.name for group in groups)], of_instance))
         if subnets
         else [],

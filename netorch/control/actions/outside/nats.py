@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import msgspec
@@ -13,7 +14,7 @@ from netorch.control.base import checks
 from netorch.control.base.addresses import open_pool
 from netorch.control.base.logged import Logs, logs_of
 from netorch.control.base.named import add_name
-from netorch.control.base.pairs import choose_pair, pair_of, place_gateway
+from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
 from netorch.control.base.public import Publics, gateway_pair, publics_of, stand_for
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt, guard_structure
@@ -58,20 +59,23 @@ def create_nat_gateway(
 
     def decide() -> tuple[Writes, NatGateway]:
         vpc, subnet = read(store, caller, Subnet, subnet_id)
+        vni = vpc.record.vni
         held = read_owned(store, caller, ElasticIp, allocation_id)
         _check_room(store, vpc.record, name)
-        pair_name = gateway_pair(store, vpc.record.vni)
+        pair_name = gateway_pair(store, vni)
         check_end(held.record, vpc.record, pair_name, pair_of_pool(store, held.record))
         if (before := association_of(store, held.record)) is not None:
             raise already_associated(f"elastic IP address {held.record.address}", before.record)
         pair = choose_pair(store, f"VPC {vpc.record.id}", pair_name)
         writes = Writes()
         guard_structure(writes, vpc)
-        eni = _interface(writes, store, caller, vpc, subnet, address)
-        made = NatGateway(id=eni.gateway, vni=eni.vni, name=name, subnet=subnet_id, eni=eni.id, tags=checks.tags(where, tags))
-        writes.create(keys.resource(made.id), made)
-        add_name(writes, vpc.record, made)
-        place_gateway(writes, pair, made.vni, made.id)
+        enis.room_for_interfaces(store, vpc.record, 1)
+        pool = open_pool(store, subnet.record)
+        chosen = pool.requested(address, 4) or pool.next(4)
+        targets = enis.target_ids(store, vni)
+        made, eni = new_gateway(caller, subnet.record, targets, chosen, name=name, tags=checks.tags(where, tags))
+        create_writes(writes, vpc.record, subnet, pair, made, eni)
+        pool.save(writes)
         _stand_for(writes, caller, vpc, eni, held)
         return writes, made
 
@@ -85,27 +89,37 @@ def _check_room(store: Store, vpc: Vpc, name: str) -> None:
         raise duplicate_name("nat", name, "the VPC")
 
 
-def _interface(
-    writes: Writes, store: Store, caller: Caller, vpc: Stored[Vpc], subnet: Stored[Subnet], address: str
-) -> NetworkInterface:
-    """Add the interface of a new gateway, and return it. Raises ApiError."""
-    vni = vpc.record.vni
-    gateway_id = fresh_gateway_id(caller, "nat", vni, enis.target_ids(store, vni))
-    taken = enis.room_for_interfaces(store, vpc.record, 1) | {*enis.host_names(gateway_id)}
-    pool = open_pool(store, subnet.record)
+def new_gateway(
+    caller: Caller, subnet: Subnet, targets: Iterable[str], address: str, *, name: str, tags: Tags
+) -> tuple[NatGateway, NetworkInterface]:
+    """Return a new gateway and its interface; `targets` are the ids of the VPC's other targets of routes."""
+    vni, others = subnet.vni, list(targets)
+    gateway_id = fresh_gateway_id(caller, "nat", vni, others)
+    taken = {host_name for target in (*others, gateway_id) for host_name in enis.host_names(target)}
     eni = NetworkInterface(
         id=enis.fresh_id(caller, "eni", vni, taken),
         vni=vni,
-        subnet=subnet.record.id,
+        subnet=subnet.id,
         mac=gateway_mac(gateway_id),
-        address=pool.requested(address, 4) or pool.next(4),
+        address=address,
         gateway=gateway_id,
     )
+    return NatGateway(id=gateway_id, vni=vni, name=name, subnet=subnet.id, eni=eni.id, tags=tags), eni
+
+
+def create_writes(
+    writes: Writes, vpc: Vpc, subnet: Stored[Subnet], pair: Pair, gateway: NatGateway, eni: NetworkInterface
+) -> GatewayMapping:
+    """Add a new gateway with its interface, which a pair of edges carries, and return where it is.
+
+    The guard of the VPC's structure and the cursor of the subnet are the caller's.
+    """
+    writes.create(keys.resource(gateway.id), gateway)
+    add_name(writes, vpc, gateway)
     writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
-    pool.save(writes)
-    enis.create_writes(writes, vpc.record, eni)
+    enis.create_writes(writes, vpc, eni)
     enis.hold_addresses(writes, eni)
-    return eni
+    return place_gateway(writes, pair, gateway.vni, gateway.id)
 
 
 def _stand_for(writes: Writes, caller: Caller, vpc: Stored[Vpc], eni: NetworkInterface, held: Stored[ElasticIp]) -> None:

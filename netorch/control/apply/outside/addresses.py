@@ -7,6 +7,7 @@ declares is released. One without a name is no file's: whatever it stands for st
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 
@@ -26,9 +27,10 @@ from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, NetorchError, UnreadableRecord
-from netorch.model.cloud import ElasticIpDecl, InstanceDecl, VpcDecl
+from netorch.model.cloud import ElasticIpDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.records import keys
 from netorch.records.errors import invalid, not_found
@@ -37,15 +39,20 @@ from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 
 Refused = dict[Path, NetorchError]
+NOUNS: Final = {"instance": "instance", "nat-gateway": "NAT gateway"}  # kinds of resources that have public addresses
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared instance, with its interface as it will be, and what stands for its address."""
+    """An address of a declared instance or NAT gateway, as it will be, and what stands for it."""
 
-    decl: InstanceDecl
+    kind: str  # of resource, as changes name it
+    name: str
+    elastic_ip: str  # the name of the one that is to stand for it; nothing: none, or one without a name
+    public_address: bool | msgspec.UnsetType = msgspec.UNSET  # whether an ephemeral one is to
     path: Path  # of its VPC
     records: VpcRecords
     eni: str  # the id
+    resource: str  # the id of what has the interface
     before: Stored[PublicMapping] | None  # as it is
     is_new: bool
 
@@ -89,17 +96,53 @@ class _Planner:
         self._declared = {(decl.owner, decl.name): decl for decl in builder.elastic_ips}
 
     def _places_of(self, decl: VpcDecl) -> Iterator[Place]:
-        """Yield the instances of a planned VPC that have, or are to have, public addresses."""
+        """Yield what has, or is to have, public addresses in a planned VPC."""
         path = (decl.owner, decl.name)
         records = self._builder.planned[path]
-        before = self._builder.inventory.vpcs.get(records.vni)
-        publics = self._builder.publics_of(records)
+        gateways = {nat.name: nat for nat in records.each(NatGateway)}
+        for nat in decl.nat_gateways:
+            found = gateways[nat.name]
+            name = next(iter(nat.elastic_ips), "")
+            yield self._place(path, found.eni, kind="nat-gateway", name=nat.name, resource=found.id, elastic_ip=name)
         for instance in decl.instances:
             eni = self._builder.interfaces[path][instance.name]
-            mapped = next(iter(publics.of(eni)), None)
-            if mapped is not None or instance.elastic_ip or instance.public_address is True:
-                is_new = before is None or eni not in before.of(NetworkInterface)
-                yield Place(decl=instance, path=path, records=records, eni=eni, before=mapped, is_new=is_new)
+            place = self._place(
+                path,
+                eni,
+                kind="instance",
+                name=instance.name,
+                resource=records.of(NetworkInterface)[eni].record.instance,
+                elastic_ip=instance.elastic_ip,
+                public_address=instance.public_address,
+            )
+            if place.before is not None or place.elastic_ip or place.public_address is True:
+                yield place
+
+    def _place(
+        self,
+        path: Path,
+        eni: str,
+        *,
+        kind: str,
+        name: str,
+        resource: str,
+        elastic_ip: str,
+        public_address: bool | msgspec.UnsetType = msgspec.UNSET,
+    ) -> Place:
+        records = self._builder.planned[path]
+        before = self._builder.inventory.vpcs.get(records.vni)
+        return Place(
+            kind=kind,
+            name=name,
+            elastic_ip=elastic_ip,
+            public_address=public_address,
+            path=path,
+            records=records,
+            eni=eni,
+            resource=resource,
+            before=next(iter(self._builder.publics_of(records).of(eni)), None),
+            is_new=before is None or eni not in before.of(NetworkInterface),
+        )
 
     def plan(self) -> Refused:
         """Add everything; return which VPCs cannot be made as declared. Raises ApiError."""
@@ -107,7 +150,7 @@ class _Planner:
             if place.before is not None and not self._stays(place, place.before.record):
                 self._end(place.records, place.before)
         for place in self._places:
-            if place.decl.elastic_ip:
+            if place.elastic_ip:
                 self._take_away(place)
         self._release()
         for path, decl in self._declared.items():
@@ -121,13 +164,12 @@ class _Planner:
         return refused
 
     def _stays(self, place: Place, mapping: PublicMapping) -> bool:
-        """Return whether an instance keeps its public address."""
-        decl = place.decl
+        """Return whether a place keeps its public address."""
         if not mapping.allocation:
-            return not decl.elastic_ip and decl.public_address is not False
+            return not place.elastic_ip and place.public_address is not False
         held = self._builder.inventory.elastic_ips.get(mapping.allocation)
         name = held.record.name if held is not None else ""
-        return name == decl.elastic_ip or (not name and not decl.elastic_ip)
+        return name == place.elastic_ip or (not name and not place.elastic_ip)
 
     def _end(self, records: VpcRecords, mapping: Stored[PublicMapping]) -> None:
         """Add the end of what a public address stands for. Raises ApiError: OperationNotPermitted for a NAT gateway's."""
@@ -151,15 +193,17 @@ class _Planner:
         return None
 
     def _take_away(self, place: Place) -> None:
-        """Add the end of what an instance's elastic IP stands for elsewhere, where the file says nothing of it."""
-        held = self._elastic.get((place.path[0], place.decl.elastic_ip))
+        """Add the end of what a place's elastic IP stands for elsewhere, where the file says nothing of it."""
+        held = self._elastic.get((place.path[0], place.elastic_ip))
         standing = self._standing(held.record) if held is not None else None
         if held is None or standing is None or standing[1].record.eni == place.eni:
             return
         records, mapping = standing
         self._end(records, mapping)
         vpc = records.vpc.record
-        moved = differences(interface=(f"{mapping.record.eni} of VPC {vpc.owner}/{vpc.name}", f"instance {place.decl.name}"))
+        moved = differences(
+            interface=(f"{mapping.record.eni} of VPC {vpc.owner}/{vpc.name}", f"{NOUNS[place.kind]} {place.name}")
+        )
         breaks = f"connections by {mapping.record.address} end"
         self._note(Action.CHANGE, held.record, moved, breaks)
 
@@ -169,7 +213,7 @@ class _Planner:
         One that leads to an instance of others in the default VPC, which is planned beside the file's own, stays.
         """
         builder = self._builder
-        kept = self._declared.keys() | {(place.path[0], place.decl.elastic_ip) for place in self._places}
+        kept = self._declared.keys() | {(place.path[0], place.elastic_ip) for place in self._places}
         for path, held in list(self._elastic.items()):
             elastic = held.record
             if path in kept or not builder.source.owns(elastic.tags) or not builder.caller.sees(elastic.owner):
@@ -220,7 +264,7 @@ class _Planner:
         builder = self._builder
         where = f"elastic IP address {decl.owner}/{decl.name}"
         check_room(builder.quotas_of(decl.owner), "AddressLimitExceeded", f"owner {decl.owner}", self._count(decl.owner) + 1)
-        place = next((place for place in self._places if (place.path[0], place.decl.elastic_ip) == path), None)
+        place = next((place for place in self._places if (place.path[0], place.elastic_ip) == path), None)
         pair = builder.pair_of(place.records) if place is not None and not decl.pool else ""
         wanted = Wanted(owner=decl.owner, name=decl.name, pool=decl.pool, pair=pair, address=decl.address)
         writes, mark = builder.step(), use_key(owner_mark(decl.owner))
@@ -231,47 +275,46 @@ class _Planner:
         self._note(Action.ADD, made, differences(address=("", decl.address or "a new one"), pool=("", decl.pool)))
 
     def _give(self, place: Place) -> None:
-        """Add the public address that an instance is to have, and say what changes of one that there was. Raises ApiError."""
+        """Add the public address that a place is to have, and say what changes of one that there was. Raises ApiError."""
         before = place.before.record if place.before is not None else None
         stays = before is not None and before.address not in self._ended
         eni = place.records.of(NetworkInterface)[place.eni]
         if stays:
             return
-        if place.decl.elastic_ip:
+        if place.elastic_ip:
             self._associate(place, eni)
-        elif place.decl.public_address is True and not place.is_new:
+        elif place.public_address is True and not place.is_new:
             writes = self._builder.step()
             writes.change(keys.resource(place.eni), eni.mod_revision, eni.record)  # who deletes it at the same time sees it
             self._builder.ephemeral_in(place.records).give(writes, eni.record)
         if not place.is_new:
-            self._note_instance(place, before)
+            self._note_place(place, before)
 
     def _associate(self, place: Place, eni: Stored[NetworkInterface]) -> None:
-        builder, path = self._builder, (place.path[0], place.decl.elastic_ip)
+        builder, path = self._builder, (place.path[0], place.elastic_ip)
         held = self._elastic.get(path)
         if held is None:
-            raise not_found("eipalloc", place.decl.elastic_ip)
+            raise not_found("eipalloc", place.elastic_ip)
         pool = builder.pools.get(held.record.pool)
         check_end(held.record, place.records.vpc.record, builder.pair_of(place.records), pool.record.pair if pool else "")
         mapping = new_mapping(builder.caller, held.record, eni.record, eni.record.address)
         associate_writes(builder.step(), place.records.vpc, eni, held, mapping, None)
         self._elastic[path] = Stored(msgspec.structs.replace(held.record, vni=mapping.vni), held.mod_revision)
 
-    def _note_instance(self, place: Place, before: PublicMapping | None) -> None:
-        decl = place.decl
+    def _note_place(self, place: Place, before: PublicMapping | None) -> None:
         name = self._builder.elastic_name(before) if before is not None and before.allocation else ""
         ephemeral = before.address if before is not None and not before.allocation else ""
-        given = "a new one" if decl.public_address is True and not decl.elastic_ip else ""
+        given = "a new one" if place.public_address is True and not place.elastic_ip else ""
         enis = [place.records.of(NetworkInterface)[place.eni]]
         edges = (seat.host for mapping in place.records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=Action.CHANGE,
-            kind="instance",
+            kind=place.kind,
             owner=place.path[0],
             vpc=place.path[1],
-            name=decl.name,
-            resource_id=enis[0].record.instance,
-            differences=differences(elastic_ip=(name, decl.elastic_ip), public_address=(ephemeral, given)),
+            name=place.name,
+            resource_id=place.resource,
+            differences=differences(elastic_ip=(name, place.elastic_ip), public_address=(ephemeral, given)),
             breaks=f"connections by {before.address} end" if before is not None else "",
             hosts=tuple(sorted({*instance_hosts(place.records, enis), *edges})),
         )

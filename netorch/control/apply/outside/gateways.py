@@ -20,7 +20,7 @@ from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.records import keys
-from netorch.records.errors import in_use, invalid
+from netorch.records.errors import invalid
 from netorch.records.hosts import HostState
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
@@ -68,8 +68,7 @@ class GatewayPlanner:
     def _add(self, wanted: InternetGatewayDecl) -> None:
         records, vni = self._records, self._records.vni
         only = self._pair()
-        pairs = best_first(pair for pair in _pairs(self._builder.hosts, self._builder.places) if only in ("", pair.name))
-        pair = first_of(pairs, f"VPC {self._decl.owner}/{self._decl.name}", only)
+        pair = pair_named(self._builder, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         vpc, targets = records.vpc.record, [*records.of(NetworkInterface), *records.of(NatGateway)]
@@ -79,12 +78,13 @@ class GatewayPlanner:
         self._note(Action.ADD, made, differences(pair=("", pair.name)))
 
     def _pair(self) -> str:
-        """Return the one pair that will do: that of the VPC's addresses, else of one that an instance is to have."""
+        """Return the one pair that will do: that of the VPC's addresses, else of one that is to stand for something there."""
         vpc = self._records.vpc.record
         if pair := pair_of_addresses(self._builder.pools, vpc, self._records.each(PublicMapping)):
             return pair
         declared = {decl.name: decl for decl in self._builder.elastic_ips if decl.owner == self._decl.owner}
-        named = (decl.elastic_ip for decl in self._decl.instances if decl.elastic_ip)
+        named = [name for nat in self._decl.nat_gateways for name in nat.elastic_ips]
+        named += [instance.elastic_ip for instance in self._decl.instances if instance.elastic_ip]
         found = (self._pair_of(name, declared.get(name)) for name in named)
         return next((pair for pair in found if pair), "")
 
@@ -98,14 +98,11 @@ class GatewayPlanner:
         return ""
 
     def plan_deletion(self) -> None:
-        """Add the end of a gateway that is not declared. Raises ApiError: DependencyViolation while NAT gateways need it."""
+        """Add the end of a gateway that is not declared; then no NAT gateway is, which would need it."""
         stored = self._stored()
         if stored is None or not isinstance(self._decl.internet_gateway, msgspec.UnsetType):
             return
         gateway_id, vni = stored.record.id, self._records.vni
-        for nat in self._records.each(NatGateway):
-            fix = f"delete that first (netorch nat delete {nat.id}), or write internet_gateway"
-            raise in_use("igw", gateway_id, f"the NAT gateway {nat.name or nat.id}", fix)
         writes = self._builder.step()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         delete_gateway(writes, self._records.vpc, stored, self._records.of(GatewayMapping).get(gateway_id))
@@ -133,6 +130,12 @@ class GatewayPlanner:
             hosts=tuple(sorted({*carriers(self._records), *edges})),
         )
         self._builder.changes.append(change)
+
+
+def pair_named(builder: PlanBuilder, where: str, only: str) -> Pair:
+    """Return the best pair for a gateway, as it will be; `only` names the one that will do, if not any will. Raises ApiError."""
+    pairs = best_first(pair for pair in _pairs(builder.hosts, builder.places) if only in ("", pair.name))
+    return first_of(pairs, where, only)
 
 
 def _pairs(hosts: Mapping[str, HostState], taken: Mapping[str, str]) -> list[Pair]:

@@ -10,7 +10,16 @@ import pytest
 from netorch.control.apply.cloud import plan_cloud
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.export import export_cloud
-from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, InstanceDecl, InternetGatewayDecl, RouteTableDecl, VpcDecl
+from netorch.model.cloud import (
+    AddressPoolDecl,
+    Cloud,
+    ElasticIpDecl,
+    InstanceDecl,
+    InternetGatewayDecl,
+    NatGatewayDecl,
+    RouteTableDecl,
+    VpcDecl,
+)
 from netorch.model.mapping import PublicMapping
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
@@ -35,6 +44,12 @@ def some_instances(rng: random.Random, names: list[str], *, leads_out: bool) -> 
     return found
 
 
+def some_nats(rng: random.Random, names: list[str]) -> list[NatGatewayDecl]:
+    """Return up to two NAT gateways; `names` are those of elastic IPs that are free, of which it takes some."""
+    found = [name for name in ("out", "other") if rng.random() < 0.4]
+    return [NatGatewayDecl(name=name, subnet=rng.choice(["front", "back"]), elastic_ips=[names.pop()]) for name in found if names]
+
+
 def some_vpc(rng: random.Random, name: str, names: list[str]) -> VpcDecl:
     leads_out = rng.random() < 0.7
     return msgspec.structs.replace(
@@ -43,6 +58,7 @@ def some_vpc(rng: random.Random, name: str, names: list[str]) -> VpcDecl:
         internet_gateway=InternetGatewayDecl() if leads_out else msgspec.UNSET,
         route_tables=[RouteTableDecl(name="public", routes=["0.0.0.0/0 via igw"] if leads_out and rng.random() < 0.7 else [])],
         subnets=[msgspec.structs.replace(decl, public_on_launch=rng.random() < 0.5) for decl in SHOP.subnets],
+        nat_gateways=some_nats(rng, names) if leads_out else [],
         instances=some_instances(rng, names, leads_out=leads_out),
     )
 
@@ -57,7 +73,11 @@ def some_file(rng: random.Random) -> Cloud:
 def public_as_declared(store: MemoryStore, cloud: Cloud) -> None:
     """Check that each instance has what the file says, where it says something."""
     exported = {(vpc.name, found.name): found for vpc in export_cloud(store).vpcs for found in vpc.instances}
+    nats = {(vpc.name, nat.name): nat for vpc in export_cloud(store).vpcs for nat in vpc.nat_gateways}
     for vpc in cloud.vpcs:
+        assert {name for vpc_name, name in nats if vpc_name == vpc.name} == {nat.name for nat in vpc.nat_gateways}
+        for nat in vpc.nat_gateways:
+            assert msgspec.structs.replace(nats[vpc.name, nat.name], address="") == nat
         for decl in vpc.instances:
             found = exported[vpc.name, decl.name]
             assert found.elastic_ip == decl.elastic_ip

@@ -7,7 +7,7 @@ import pytest
 
 from netorch.control.actions import subnets, vpcs
 from netorch.control.actions.instances import RunRequest, run_instance
-from netorch.control.actions.outside import addresses, gateways, nats
+from netorch.control.actions.outside import addresses, gateways
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.control.base.quotas import set_quotas
 from netorch.control.views.export import export_cloud
@@ -129,19 +129,6 @@ def test_a_gateway_that_is_not_declared_ends_and_the_plan_says_what_that_cuts(st
     clean(store)
     apply(store, operator, OUTSIDE)
     assert public(store) == {"web-1": "web", "web-2": "*", "job": "*"}
-    clean(store)
-
-
-def test_a_file_leaves_nat_gateways_alone_and_what_they_need(store: Store, operator: Caller, acme: Caller) -> None:
-    apply(store, operator, OUTSIDE)
-    subnet = next(iter(records(store, name="shop").each(Subnet)))
-    elastic = addresses.allocate_address(store, acme)
-    nat = nats.create_nat_gateway(store, acme, subnet.id, elastic.id, name="out")
-    assert not plan_cloud(store, operator, OUTSIDE).changes
-    tables = [RouteTableDecl(name="public")]
-    without = cloud(internet_gateway=msgspec.UNSET, route_tables=tables, instances=instances(web_1={"elastic_ip": ""}))
-    with refused("DependencyViolation", rf"still has the NAT gateway out; delete that first \(netorch nat delete {nat.id}\)"):
-        plan_cloud(store, operator, without)
     clean(store)
 
 

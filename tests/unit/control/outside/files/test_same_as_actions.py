@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from netorch.control.actions import hosts, instances, route_tables, subnets, vpcs
-from netorch.control.actions.outside import addresses, gateways, pools
+from netorch.control.actions.outside import addresses, gateways, nats, pools
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.errors import ApiError
-from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, HostDecl, InstanceDecl
+from netorch.model.cloud import AddressPoolDecl, Cloud, ElasticIpDecl, HostDecl, InstanceDecl, NatGatewayDecl, RouteTableDecl
 from netorch.model.eni import Role, Uplink
 from netorch.model.outside.uplink import uplink_text
 from netorch.records.caller import Caller
@@ -19,11 +19,18 @@ from tests.unit.control.apply.clouds import CHOSEN_MAC, HOSTS, contents
 from tests.unit.control.outside.conftest import clean
 from tests.unit.control.outside.files.declared import EDGES, POOLS, SHOP, WEB, edge
 
-CHOSEN = rf"{CHOSEN_MAC}|\b203\.0\.113\.\d+\b(?!/)"  # MACs, and addresses of pools
+CHOSEN = rf"{CHOSEN_MAC}|\b02:4f(:[0-9a-f]{{2}}){{4}}\b|\b203\.0\.113\.\d+\b(?!/)"  # MACs, and addresses of pools
 
 ELASTIC = msgspec.structs.replace(WEB, tags={"a": "b"})
-VPC = msgspec.structs.replace(SHOP, vni=5000, instances=SHOP.instances[:2])
-FILE = Cloud(hosts=[*HOSTS, *EDGES], address_pools=POOLS, elastic_ips=[ELASTIC], vpcs=[VPC])
+SHARED = ElasticIpDecl(name="shared", owner="acme", pool="west")
+VPC = msgspec.structs.replace(
+    SHOP,
+    vni=5000,
+    route_tables=[RouteTableDecl(name="public", routes=["0.0.0.0/0 via igw", "198.18.0.0/24 via nat-out"])],
+    nat_gateways=[NatGatewayDecl(name="out", subnet="front", elastic_ips=["shared"], tags={"c": "d"})],
+    instances=SHOP.instances[:2],
+)
+FILE = Cloud(hosts=[*HOSTS, *EDGES], address_pools=POOLS, elastic_ips=[ELASTIC, SHARED], vpcs=[VPC])
 
 
 def make_hosts(store: Store, operator: Caller, decls: list[HostDecl], pool: AddressPoolDecl) -> None:
@@ -59,6 +66,9 @@ def by_commands(store: Store, operator: Caller, acme: Caller) -> None:
     route_tables.create_route(store, acme, table.id, "0.0.0.0/0", "igw")
     made = addresses.allocate_address(store, acme, pool="west", name="web", tags={"a": "b"})
     addresses.associate_address(store, acme, made.id, instance=run.instance.id)
+    shared = addresses.allocate_address(store, acme, pool="west", name="shared")
+    nats.create_nat_gateway(store, acme, front.id, shared.id, name="out", tags={"c": "d"})
+    route_tables.create_route(store, acme, table.id, "198.18.0.0/24", "nat-out")
     make_hosts(store, operator, EDGES[2:], POOLS[1])
 
 

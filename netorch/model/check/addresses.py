@@ -1,0 +1,78 @@
+"""What is wrong with the places of instances and gateways in one VPC: subnets and addresses."""
+
+from __future__ import annotations
+
+from netorch.model import rules
+from netorch.model.addr import Prefix
+from netorch.model.check.notes import Notes, Where, path_of
+from netorch.model.cloud import VpcDecl
+from netorch.model.rules import Violation, shown
+
+
+class Subnets:
+    """The subnets of one VPC as what is in them sees them."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, int] = {}
+        self.all_named = True
+        self.v4: dict[int, Prefix] = {}
+        self.v6: dict[int, Prefix] = {}
+
+
+class AddressChecker:
+    """Checks places in one VPC one after the other; remembers which addresses the earlier ones have."""
+
+    def __init__(self, notes: Notes, vpc: VpcDecl, subnets: Subnets) -> None:
+        self._notes = notes
+        self._vpc = vpc
+        self._subnets = subnets
+        self._v4: dict[int, Where] = {}
+        self._v6: dict[int, Where] = {}
+
+    def subnet(self, chosen: str, where: Where) -> int | None:
+        """Return the index of the subnet that is chosen, or else the VPC's only one; report it if there is none."""
+        subnets, vpc = self._subnets, self._vpc
+        if not chosen and len(vpc.subnets) == 1:
+            return 0
+        index = subnets.by_name.get(chosen)
+        if index is not None or (chosen and not subnets.all_named):
+            return index
+        name = "the VPC" if self._notes.names[vpc.name] else f"VPC {shown(vpc.name)}"
+        if chosen:
+            what = f"{name} has no subnet {shown(chosen)}"
+        elif vpc.subnets:
+            what = f"{name} has {len(vpc.subnets)} subnets, and none is chosen"
+        else:
+            what = f"{name} has no subnet for an instance"
+        fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "add one to the VPC's subnets"
+        self._notes.add(Violation(what, fix), where, ("subnet",))
+        return None
+
+    def address(self, text: str, version: int, where: Where, index: int | None) -> None:
+        """Report what is wrong with an address in the subnet of that index, None: it is not known which."""
+        field, taken = ("address", self._v4) if version == 4 else ("ipv6_address", self._v6)
+        value = rules.address(text, version)
+        if isinstance(value, Violation):
+            self._notes.add(value, where, (field,))
+        elif (other := taken.setdefault(value, where)) is not where:
+            violation = Violation(f"{text} is also the address of {path_of(other)}", "choose another one, or leave it out")
+            self._notes.add(violation, where, (field,))
+        elif index is not None and (violation_ := self._misplaced(text, version, value, index)):
+            self._notes.add(violation_, where, (field,))
+
+    def _misplaced(self, text: str, version: int, value: int, index: int) -> Violation | None:
+        """Return why an address cannot be used in that subnet."""
+        subnet = self._vpc.subnets[index]
+        prefix = (self._subnets.v4 if version == 4 else self._subnets.v6).get(index)
+        if prefix is None:  # none, or a bad one that has been reported
+            if version == 4 or subnet.ipv6_cidr:
+                return None
+            return Violation(f"{text} is in a subnet without IPv6", "give the subnet an ipv6_cidr, or leave the address out")
+        if not prefix.holds(version, value):
+            return Violation(f"{text} is outside subnet {shown(subnet.name)}", f"choose one inside {prefix}, or leave it out")
+        if rules.is_reserved(prefix, value):
+            use = "its router" if value == prefix.network + 1 else "one of its first four or its last"
+            return Violation(
+                f"{text} is reserved in {prefix}: {use}", f"choose {rules.first_free(prefix)} or a later one, or leave it out"
+            )
+        return None
