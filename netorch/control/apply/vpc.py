@@ -14,7 +14,7 @@ from netorch.control.apply.changes import Action, Change, differences
 from netorch.control.apply.flow_logs import FlowLogPlanner
 from netorch.control.apply.instances import InstancePlanner
 from netorch.control.apply.outside.gateways import GATEWAY_KEYS, GatewayPlanner
-from netorch.control.apply.outside.nats import NAT_KEYS, NatPlanner
+from netorch.control.apply.outside.nats import NatPlanner
 from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.apply.route_tables import RouteTablePlanner
 from netorch.control.apply.subnet_pools import SubnetPools
@@ -119,7 +119,7 @@ class _Structure:
         gone = self._gone_subnets() if self._subnets else {}
         instances = InstancePlanner(self._builder, self._decl, self._records, set(gone))
         instances.plan_deletions()
-        nats = NatPlanner(self._builder, self._decl, self._records, partial(self._guard, NAT_KEYS))
+        nats = NatPlanner(self._builder, self._decl, self._records)
         nats.plan_deletions(gone.keys())
         for stored in gone.values():
             delete_subnet(self._builder, self._records, stored)

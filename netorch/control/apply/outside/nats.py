@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
-from typing import Final
+from collections.abc import Mapping, Set
 
 import msgspec
 
@@ -12,7 +11,7 @@ from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences
 from netorch.control.apply.outside.gateways import pair_named
 from netorch.control.apply.subnet_pools import SubnetPools
-from netorch.control.base.writes import ABSENT, Writes
+from netorch.control.base.writes import ABSENT, guard_structure
 from netorch.errors import ApiError
 from netorch.model.cloud import NatGatewayDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
@@ -23,20 +22,14 @@ from netorch.records import keys
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
-NAT_KEYS: Final = 20  # compares and writes of a new one: gateway, name, interface, MAC, address, cursor, and those of two edges
-
 
 class NatPlanner:
-    """The planning of one VPC's NAT gateways: what ends goes before the subnets, what comes is made once they are there.
+    """The planning of one VPC's NAT gateways: what ends goes before the subnets, what comes is made once they are there."""
 
-    `guard` returns a step in which the VPC's structure changes.
-    """
-
-    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> None:
         self._builder = builder
         self._decl = decl
         self._records = records
-        self._guard = guard
         self._stored = {stored.record.name: stored for stored in records.of(NatGateway).values()}
         self._ended: dict[str, tuple[Difference, ...]] = {}  # those that are recreated, and why
 
@@ -109,7 +102,8 @@ class NatPlanner:
         targets = [found for kind in (NetworkInterface, InternetGateway, NatGateway) for found in records.of(kind)]
         made, eni = new_gateway(builder.caller, subnet, targets, address, name=decl.name, tags=decl.tags)
         pair = pair_named(builder, f"VPC {self._decl.owner}/{self._decl.name}", builder.pair_of(records))
-        writes = self._guard()
+        writes = builder.step()
+        guard_structure(writes, records.vpc)
         mapping = create_writes(writes, records.vpc.record, records.of(Subnet)[subnet.id], pair, made, eni)
         pool.save(writes)
         records.of(NatGateway)[made.id] = Stored(made, ABSENT)
