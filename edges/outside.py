@@ -10,17 +10,9 @@
 The outside is an ordinary router: it answers with ICMP errors in its own name, and the filters of the cables translate those to
 instances. It tracks no connection.
 
-Its nftables table says what passes, in a few rules whatever the number of VPCs:
+Its nftables tables say what passes, and whom the edge answers: edges.outside_rules.
 
-* No transit: what comes by the uplink leaves by a cable, or not at all.
-* A packet's source must be one to which a route leads by the device that the packet came by. So by a cable only the VPC's own
-  public addresses leave, as they are translated now, and by the uplink no public address of this pair comes in, and none that no
-  network announces. Source: RFC 3704 section 2.2, nft(8) FIB EXPRESSIONS.
-* For the edge itself are pings, at a bounded rate, and by the uplink what resolves its IPv6 address. A VPC's instances get no
-  further than the internet does.
-* BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink.
-
-What is not in force leaves nothing open: without the table the namespace's first packet has no route, because the table comes
+What is not in force leaves nothing open: without the tables the namespace's first packet has no route, because they come
 before the uplink is up, and the agent applies no VPC while the host's own objects are not there.
 """
 
@@ -29,59 +21,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from edges.outside_rules import outside_tables
 from netorch.compiler.base import Carried, HostPart, HostView, Part, ipv6_next_hop
 from netorch.errors import CompileError
 from netorch.model.eni import Role, Uplink
 from netorch.state import link
 from netorch.state.base import OUTSIDE, KernelObject
 from netorch.state.l3 import IPV6_METRIC, MAIN_TABLE, UNREACHABLE, UNREACHABLE_METRIC, Address, Route
-from netorch.state.link import LOOPBACK, OUTSIDE_GROUP, AdminUp
+from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.netns import Namespace
-from netorch.state.nft import NftTable
 from netorch.state.sysctls import CABLE_V6, device_sysctls, namespace_sysctls
 
 # What no network announces, of what Linux would route. Source: RFC 6890; RFC 1918, 6598, 3927, 1112 section 4, 4193.
 BOGONS: Final = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "240.0.0.0/4", "fc00::/7")
-
-OUTSIDE_INET: Final = """
-set routers {
-    type ipv4_addr
-}
-counter outside_transit {
-}
-counter outside_source {
-}
-counter gateway_source {
-}
-counter to_edge {
-}
-chain forward {
-    type filter hook forward priority 0; policy drop;
-    iifgroup != CABLES oifgroup != CABLES counter name "outside_transit" drop
-    fib saddr . iif oif missing goto foreign_source
-    accept
-}
-chain foreign_source {
-    iifgroup CABLES counter name "gateway_source" drop
-    counter name "outside_source" drop
-}
-chain input {
-    type filter hook input priority 0; policy drop;
-    icmp type echo-request limit rate 100/second burst 100 packets accept
-    icmpv6 type echo-request limit rate 100/second burst 100 packets accept
-    iifgroup != CABLES icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-    iifgroup != CABLES ip saddr @routers tcp dport 179 accept
-    iifgroup != CABLES ip saddr @routers tcp sport 179 accept
-    iifgroup != CABLES ip saddr @routers udp dport 3784 ip ttl 255 accept
-    meta pkttype { broadcast, multicast } drop
-    counter name "to_edge" drop
-}
-""".replace("CABLES", hex(OUTSIDE_GROUP))
-
-
-def outside_table() -> NftTable:
-    """Return the table that lets pass what is between the internet and gateways, and nothing else."""
-    return NftTable(netns=OUTSIDE, family="inet", body=OUTSIDE_INET)
 
 
 def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
@@ -94,7 +46,7 @@ def _outside(view: HostView, _carried: Carried) -> Iterator[KernelObject]:
         raise CompileError(f"edge {view.host.name}: {what}; delete the host and create it again with another --uplink")
     yield Namespace(label=OUTSIDE)
     yield from namespace_sysctls(OUTSIDE)
-    yield outside_table()
+    yield from outside_tables(uplink)
     yield AdminUp(netns=OUTSIDE, ifname=LOOPBACK)
     yield from _uplink(uplink)
     pools = [cidr for pool in view.pools for cidr in pool.cidrs]

@@ -96,6 +96,14 @@ PROBES = (
         why_needed="anti-spoofing at a port's ingress",
     ),
     Probe(
+        name="nftables of ARP",
+        command=_nft(
+            "table arp p { set s { type ipv4_addr; size 64; flags dynamic,timeout; timeout 1h; }; "
+            "chain c { type filter hook input priority 0; arp saddr ip 192.0.2.0/24 update @s { arp saddr ip } accept; }; }"
+        ),
+        why_needed="whom an edge answers on its uplink",
+    ),
+    Probe(
         name="nft raw sets",
         command=_nft("table inet q { set s { typeof ip saddr . @th,96,24 . @th,336,32; }; }"),
         why_needed="matching the VNI and the inner source of a VXLAN packet",

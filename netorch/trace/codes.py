@@ -67,6 +67,7 @@ class Code(Enum):
     NO_INTERNET_GATEWAY = "NO_INTERNET_GATEWAY", "the VPC has no internet gateway, or no edge carries it"
     NO_EDGE_ANSWERS = "NO_EDGE_ANSWERS", "no edge that carries the gateway answers the host's probes and is ready"
     NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
+    NO_WAY_TO_UPLINK = "NO_WAY_TO_UPLINK", "an edge passes nothing from a VPC to the network of its uplink"
     NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet came to an edge, and is for no gateway there"
     BAD_STATE = "BAD_STATE", "the peering connection is not active"
     NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
@@ -117,6 +118,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "outside_transit": Code.NO_TRANSIT,
     "outside_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
     "gateway_source": Code.IGW_REJECTS_SPOOFED_TRAFFIC,
+    "uplink_network": Code.NO_WAY_TO_UPLINK,
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_gateway": Code.NGW_REQUIRES_SOURCE_IN_VPC,
     "protocol": Code.PROTOCOL_RESTRICTION,

@@ -88,6 +88,12 @@ def test_private_destinations_are_not_on_the_internet(internet: Internet) -> Non
         assert internet.sent(0, destination).there.code is code
 
 
+def test_the_uplinks_own_network_is_not_the_internet(internet: Internet) -> None:
+    for destination in (UPLINK.gateway, "198.18.0.77"):
+        found = internet.sent(0, destination).there
+        assert (found.code, found.counter) == (Code.NO_WAY_TO_UPLINK, "uplink_network")
+
+
 def test_the_edge_itself_answers_pings_only(internet: Internet) -> None:
     edge = UPLINK.address.partition("/")[0]
     assert internet.comes("e1", echo(SERVER, edge)).there.arrived

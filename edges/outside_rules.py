@@ -1,0 +1,133 @@
+"""The nftables tables of an edge's outside: what passes between the internet and gateways, and who is listened to on the uplink.
+
+They say it in a few rules, whatever the number of VPCs:
+
+* No transit: what comes by the uplink leaves by a cable, or not at all.
+* A packet's source must be one to which a route leads by the device that the packet came by. So by a cable only the VPC's own
+  public addresses leave, as they are translated now, and by the uplink no public address of this pair comes in, and none that no
+  network announces. Source: RFC 3704 section 2.2, nft(8) FIB EXPRESSIONS.
+* Nothing of a VPC goes to the uplink's own network: there are the border router and machines of the operator's, and Linux would
+  ask each address of it for its MAC. The internet is behind the router. A pool has no address there (netorch.control).
+* The edge itself sends to nobody on the uplink's network but the router, e.g. no error about a packet whose source was made up.
+* For the edge itself are pings, at a bounded rate, and by the uplink what resolves its addresses. A VPC's instances get no
+  further than the internet does.
+* BGP and BFD are for the edge, too, from the router that it has a session with (edges.bgp), by the uplink.
+
+Linux keeps a neighbour entry of everybody who asks for the edge's address. All namespaces of a machine share one limit of them,
+and beyond it the edge's own router cannot be resolved either. So an edge answers the router and 64 more neighbours: a redundant
+pair of routers asks with addresses of its own, and IPv6 asks with link-local ones, which no record names. A neighbour is known
+for an hour after its last question. A probe for a duplicate address has no source and leaves no entry (RFC 5227 section 2.1.1,
+RFC 4862 section 5.4).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from netorch.model.addr import parse_prefix
+from netorch.model.eni import Uplink
+from netorch.state.base import OUTSIDE
+from netorch.state.link import OUTSIDE_GROUP
+from netorch.state.nft import NftTable
+
+_NEIGHBOURS: Final = """
+set neighbours {
+    type TYPE
+    size 64
+    flags dynamic,timeout
+    timeout 1h
+}
+counter COUNTER {
+}
+"""
+
+_INET: Final = """
+set routers {
+    type ipv4_addr
+}
+counter outside_transit {
+}
+counter outside_source {
+}
+counter gateway_source {
+}
+counter uplink_network {
+}
+counter to_edge {
+}
+chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifgroup CABLES goto leaving
+    oifgroup != CABLES counter name "outside_transit" drop
+    fib saddr . iif oif missing counter name "outside_source" drop
+    accept
+}
+chain leaving {
+    fib saddr . iif oif missing counter name "gateway_source" drop
+    ip daddr NETWORK4 counter name "uplink_network" drop
+    ip6 daddr NETWORK6 counter name "uplink_network" drop
+    accept
+}
+chain input {
+    type filter hook input priority 0; policy drop;
+    icmp type echo-request limit rate 100/second burst 100 packets accept
+    icmpv6 type echo-request limit rate 100/second burst 100 packets accept
+    iifgroup != CABLES icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto discovery
+    iifgroup != CABLES ip saddr @routers tcp dport 179 accept
+    iifgroup != CABLES ip saddr @routers tcp sport 179 accept
+    iifgroup != CABLES ip saddr @routers udp dport 3784 ip ttl 255 accept
+    meta pkttype { broadcast, multicast } drop
+    counter name "to_edge" drop
+}
+chain discovery {
+    ip6 saddr :: accept
+    ip6 saddr ROUTER6 accept
+    ip6 saddr { fe80::/10, NETWORK6 } update @neighbours { ip6 saddr } accept
+    counter name "uplink_nd" drop
+}
+chain output {
+    type filter hook output priority 0; policy accept;
+    ip daddr ROUTER4 accept
+    ip daddr NETWORK4 counter name "uplink_network" drop
+    ip6 daddr ROUTER6 accept
+    ip6 daddr NETWORK6 counter name "uplink_network" drop
+}
+"""
+
+_ARP: Final = """
+chain input {
+    type filter hook input priority 0; policy drop;
+    arp saddr ip { 0.0.0.0, ROUTER4 } accept
+    arp saddr ip NETWORK4 update @neighbours { arp saddr ip } accept
+    counter name "uplink_arp" drop
+}
+"""
+
+
+def outside_tables(uplink: Uplink) -> tuple[NftTable, NftTable]:
+    """Return the tables of the outside behind an uplink: of packets, and of ARP."""
+    known = {
+        "CABLES": hex(OUTSIDE_GROUP),
+        "ROUTER4": uplink.gateway,
+        "ROUTER6": uplink.ipv6_gateway,
+        "NETWORK4": _network(uplink.address),
+        "NETWORK6": _network(uplink.ipv6_address) if uplink.ipv6_address else "",
+    }
+    inet = _spelled(_NEIGHBOURS + _INET, {**known, "TYPE": "ipv6_addr", "COUNTER": "uplink_nd"})
+    arp = _spelled(_NEIGHBOURS + _ARP, {**known, "TYPE": "ipv4_addr", "COUNTER": "uplink_arp"})
+    return (NftTable(netns=OUTSIDE, family="inet", body=inet), NftTable(netns=OUTSIDE, family="arp", body=arp))
+
+
+def _spelled(body: str, known: dict[str, str]) -> str:
+    """Return a table's text with an uplink's values; rules about what the uplink does not have are left out."""
+    missing = [word for word, value in known.items() if not value]
+    lines = [line for line in body.splitlines() if not any(word in line for word in missing)]
+    text = "\n".join(lines) + "\n"
+    for word, value in known.items():
+        text = text.replace(word, value)
+    return text
+
+
+def _network(address: str) -> str:
+    """Return the network of an address with prefix length, e.g. 198.51.100.0/24. Raises AddressError."""
+    return str(parse_prefix(address, strict=False))

@@ -1,0 +1,7 @@
+"""What attackers find: the cloud with a pair of edges, too."""
+
+from __future__ import annotations
+
+from tests.integration.edges.conftest import outskirts
+
+__all__ = ["outskirts"]
