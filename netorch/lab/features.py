@@ -96,7 +96,7 @@ PROBES = (
         why_needed="anti-spoofing at a port's ingress",
     ),
     Probe(
-        name="nftables of ARP",
+        name="nft arp",
         command=_nft(
             "table arp p { set s { type ipv4_addr; size 64; flags dynamic,timeout; timeout 1h; }; "
             "chain c { type filter hook input priority 0; arp saddr ip 192.0.2.0/24 update @s { arp saddr ip } accept; }; }"
