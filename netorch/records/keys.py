@@ -179,5 +179,5 @@ def vtep(underlay: str) -> str:
 
 
 def host_drain(name: str) -> str:
-    """Return the key that stands while a host is being deleted; whoever places an interface compares that it is absent."""
+    """Return the key that stands while a host is deleted or changed; whoever places something compares that it is absent."""
     return f"alloc/drain/{name}"

@@ -72,8 +72,8 @@ def seat_gateway(store: Store, vni: int, edges: Mapping[str, str]) -> None:
     store.txn((), [Put(keys.resource(gateway), encode(record)), Put(key, encode(mapping))])
 
 
-def let_run(store: Store, *edges: str, not_ready: str = "") -> None:
-    """Write what the agents of edges write: that they run, and whether their edges are ready."""
-    said = encode(AgentStatus(version="1", pid=1, started_at=0.0, not_ready=not_ready))
+def let_run(store: Store, *edges: str, not_ready: str = "", silent: tuple[str, ...] = ()) -> None:
+    """Write what the agents of edges write: that they run, whether their edges are ready, and what VTEPs are silent to them."""
+    said = encode(AgentStatus(version="1", pid=1, started_at=0.0, not_ready=not_ready, silent=silent))
     for edge in edges:
         store.txn([], [Put(keys.host_live(edge), b"{}"), Put(keys.agent_status(edge), said)])

@@ -51,7 +51,7 @@ def why_not_ready(facts: Facts) -> str:
     VPCs count only for an edge that is about to be ready: one that is would leave all others alone for the sake of a new one.
     """
     if not facts.uplink:
-        return "it has no uplink; delete the host and create it again with --uplink"
+        return "it has no uplink; netorch host update --pair PAIR --uplink UPLINK gives it one"
     if facts.trouble:
         return facts.trouble
     if not facts.carrier:

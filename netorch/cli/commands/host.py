@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import msgspec
 from netorch.cli.context import Session, action, complete, pass_session, tag_option
 from netorch.cli.nouns import Delete, add_delete, add_list, add_show, add_tagging
 from netorch.cli.output import Columns, output_option, show_record, show_records
+from netorch.errors import NetorchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = Columns(("name", "role", "underlay", "pair", "live", "interfaces", "gateways"), ("uplink", "readiness", "tags"))
 
+POLL_S = 0.25
 UPLINK = "DEVICE,ADDRESS/LENGTH,GATEWAY"
 
 
@@ -111,23 +114,76 @@ def create(
 
 
 @command.command()
-@click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
+@click.argument("edge", shell_complete=complete("host"))
+@click.option("--pair", help="Another pair, which it joins as a new edge does.")
+@click.option("--uplink", metavar=UPLINK, help="Another uplink; IPv6 may follow, likewise.")
+@click.option("--asn", type=int, metavar="NUMBER", help="The edge's AS number; 0 with --gateway-asn 0: no BGP.")
+@click.option("--gateway-asn", type=int, metavar="NUMBER", help="The border router's AS number.")
+@output_option
 @action
-def drain(session: Session, edges: tuple[str, ...]) -> None:
+def update(
+    session: Session, edge: str, pair: str | None, uplink: str | None, asn: int | None, gateway_asn: int | None, output: str
+) -> None:
+    """Change the uplink, the AS numbers or the pair of an edge; what is not named stays.
+
+    An edge that carries gateways must be drained first. It stays drained: look whether `netorch status` says anything of its new
+    uplink, then undrain it. With another pair it leaves its gateways to its partner, gets those of the other pair, and is
+    undrained.
+
+    Example: netorch host update e1 --uplink bond0.100,198.18.0.21/24,198.18.0.254 --asn 64601 --gateway-asn 64512
+    """
+    from netorch.control.actions.hosts import describe_host
+    from netorch.control.actions.outside.edges import update_edge
+
+    update_edge(session.store, session.caller, edge, pair=pair, uplink=uplink, asn=asn, gateway_asn=gateway_asn)
+    show_record(row(describe_host(session.store, session.caller, edge)), output)
+
+
+@command.command()
+@click.argument("edges", metavar="EDGE...", nargs=-1, required=True, shell_complete=complete("host"))
+@click.option("--wait/--no-wait", default=False, show_default=True, help="Wait until no host sends to them any more.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS", help="With --wait.")
+@action
+def drain(session: Session, edges: tuple[str, ...], wait: bool, timeout: float) -> None:
     """Move traffic off edges, before maintenance.
 
     Hypervisors and, by BGP, the border router change to the other edge of the pair within 2 s. Until then the drained edge goes
     on forwarding, so internet gateways lose nothing. Connections through NAT gateways that use the edge are reset.
 
-    `netorch status` shows in LEFT BY which hypervisors have changed. With static routes at the border, change those first.
+    With --wait the command ends once no host sends to the edges any more, so that they can be stopped or changed. Otherwise look
+    at LEFT BY of `netorch status`. With static routes at the border, change those first.
 
-    Example: netorch host drain e1
+    Example: netorch host drain --wait e1
     """
     from netorch.control.actions.outside.drains import drain_host
 
     for name in edges:
         drain_host(session.store, session.caller, name)
         click.echo(f"{name}: is drained")
+    if wait and not session.dry_run:
+        _wait_until_left(session, edges, timeout)
+
+
+def _wait_until_left(session: Session, edges: Sequence[str], timeout_s: float) -> None:
+    """Wait until nobody sends to edges; say who does when that changes. Raises NetorchError when time is over."""
+    from netorch.control.base.edge_users import users_of
+
+    end, shown = time.monotonic() + timeout_s, ""
+    while True:
+        inventory = session.inventory()
+        users = {name: users_of(inventory, name) for name in edges if name in inventory.hosts}
+        left = [f"{name}: {', '.join(found)} may still send to it" for name, found in users.items() if found]
+        if not left:
+            click.echo("\n".join(f"{name}: no host sends to it any more" for name in users))
+            return
+        if time.monotonic() > end:
+            dead = sorted({host for found in users.values() for host in found if not inventory.hosts[host].live})
+            why = f"the agent of {', '.join(dead)} does not run, so its kernel goes on" if dead else "see netorch status"
+            raise NetorchError(f"{'; '.join(left)} after {timeout_s:g} s; {why}. The edges stay drained")
+        if "\n".join(left) != shown:
+            shown = "\n".join(left)
+            click.echo(shown, err=True)
+        time.sleep(POLL_S)
 
 
 @command.command()
@@ -151,4 +207,4 @@ def _delete() -> Delete:
     return delete_host
 
 
-add_delete(command, "host", "host", "Delete hosts that carry nothing.", _delete)
+add_delete(command, "host", "host", "Delete hosts that carry nothing, or drained edges, whose partners go on alone.", _delete)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from netorch.control.actions.outside.departures import changed_meanwhile, give_up_seats, refuse_placed, set_aside
 from netorch.control.actions.outside.drains import admit
 from netorch.control.base import checks, pairs
 from netorch.control.base.pools import read_pools
@@ -21,7 +22,7 @@ from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
-from netorch.records.errors import in_use, invalid, not_found
+from netorch.records.errors import invalid, not_found
 from netorch.records.hosts import HostState, read_hosts, read_loaded, readiness
 from netorch.store.base import Store
 
@@ -60,9 +61,7 @@ def create_host(
         without an uplink, an uplink without a pair, AS numbers without an uplink, or a hypervisor with them.
     """
     del caller  # hosts have no owner; the CLI lets operators in only
-    if (asn or gateway_asn) and not uplink:
-        raise ApiError("InvalidParameterCombination", f"host {name!r}: has AS numbers and no uplink; BGP is spoken there")
-    read = _uplink(f"host {name!r}", uplink, asn, gateway_asn) if uplink else None
+    read = read_uplink(f"host {name!r}", uplink, asn, gateway_asn)
     host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=read, tags=tags)
 
     def decide() -> tuple[Writes, Host]:
@@ -103,7 +102,12 @@ def make_host(
     )
 
 
-def _uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink:
+def read_uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink | None:
+    """Return the uplink that a text describes, None for no text. Raises ApiError."""
+    if not text:
+        if asn or gateway_asn:
+            raise ApiError("InvalidParameterCombination", f"{where}: has AS numbers and no uplink; BGP is spoken there")
+        return None
     found = parse_uplink(text, asn, gateway_asn)
     if isinstance(found, Violation):
         raise invalid(where, found.what, found.fix)
@@ -117,45 +121,30 @@ def create_writes(writes: Writes, host: Host) -> None:
 
 
 def delete_host(store: Store, caller: Caller, name: str) -> None:
-    """Delete a host that carries nothing.
+    """Delete a host that carries nothing, or a drained edge, whose partner then carries all gateways alone.
 
-    Takes two transactions: the first keeps new interfaces and gateways away, so that none slips in between look and deletion.
+    Nothing can be placed on it from the first transaction on, so nothing slips in between look and deletion.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces or gateways.
+      ApiError: InvalidHostID.NotFound; DependencyViolation while the host is to carry interfaces, or gateways and is not
+        drained; IncorrectState while hosts still send to it, or its partner could not take over.
     """
     del caller
-    spec = store.get(keys.host_spec(name))
-    if spec is None:
-        raise not_found("host", name)
-    host = decode(spec, Host)
-    changed = ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
-    drain = Writes()
-    drain.expect(keys.host_spec(name), spec.mod_revision)
-    drain.put(keys.host_drain(name), name)
-    drained = drain.commit(store)
-    if not drained:
-        raise changed
-    placements = store.list(f"{keys.host_prefix(name)}placement/").kvs
-    final = Writes()
-    final.delete(keys.host_drain(name), drained)
-    if not placements:
-        final.delete(keys.host_spec(name), spec.mod_revision)
-        final.drop(keys.vtep(host.underlay))
+    with set_aside(store, name) as aside:
+        state = aside.state
+        if state.drained:
+            give_up_seats(store, aside)
+            state = read_loaded(store, name)
+        refuse_placed(state)
+        final = Writes()
+        aside.end(final)
+        final.delete(keys.host_spec(name), state.mod_revision)
+        final.drop(keys.vtep(state.host.underlay))
         final.drop(keys.host_drained(name))
-        pairs.leave(final, store, host)
+        pairs.leave(final, store, state.host)
         remove_host(final, store)
-    if not final.commit(store):
-        raise changed
-    if placements and host.role is Role.EDGE:
-        raise in_use(
-            "host",
-            name,
-            f"{len(placements)} gateway(s)",
-            "delete these gateways first; `netorch igw list -o wide` shows the edges of each",
-        )
-    if placements:
-        raise in_use("host", name, f"{len(placements)} network interface(s)", "move or terminate its instances first")
+        if not final.commit(store):
+            raise changed_meanwhile(name)
     _forget_status(store, name)
 
 

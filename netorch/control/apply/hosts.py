@@ -5,6 +5,7 @@ from __future__ import annotations
 from netorch.control.actions import hosts as host_actions
 from netorch.control.apply.builder import PlanBuilder
 from netorch.control.apply.changes import Action, Change, differences
+from netorch.control.base.edge_users import users_of
 from netorch.control.base.pairs import join
 from netorch.control.base.ranges import add_host
 from netorch.control.base.writes import ABSENT
@@ -37,10 +38,7 @@ def plan_hosts(builder: PlanBuilder, decls: list[HostDecl]) -> None:
         if state is None:
             _add(builder, host)
         elif state.host != host:
-            _refuse_contradiction(state.host, host)
-            builder.step().change(keys.host_spec(host.name), state.mod_revision, host)
-            changed = differences(tags=(state.host.tags, host.tags))
-            builder.changes.append(Change(action=Action.CHANGE, kind="host", name=host.name, differences=changed))
+            _change(builder, state, host)
 
 
 def _add(builder: PlanBuilder, host: Host) -> None:
@@ -58,16 +56,33 @@ def _add(builder: PlanBuilder, host: Host) -> None:
     builder.changes.append(Change(action=Action.ADD, kind="host", name=host.name, differences=added))
 
 
+def _change(builder: PlanBuilder, state: HostState, host: Host) -> None:
+    """Add a host's new tags, and the new uplink of an edge that nobody sends to. Raises ApiError."""
+    before, name = state.host, host.name
+    _refuse_contradiction(before, host)
+    writes = builder.step()
+    if host.uplink != before.uplink:
+        if state.placements and (not state.drained or users_of(builder.inventory, name)):
+            cut = f"{state.placements} gateway(s) are there, and packets come to them by {_uplink_text(before)}"
+            fix = f"drain the edge before its uplink is changed: netorch host drain --wait {name}"
+            raise ApiError("IncorrectState", f"host {name!r}: {cut}; {fix}")
+        pools = (stored.record for stored in builder.inventory.pools.values())
+        add_host(writes, host, pools, builder.revision_of(keys.pool_ranges()))
+        writes.expect(keys.host_drained(name), builder.revision_of(keys.host_drained(name)))
+    writes.change(keys.host_spec(name), state.mod_revision, host)
+    changed = differences(uplink=(_uplink_text(before), _uplink_text(host)), tags=(before.tags, host.tags))
+    builder.changes.append(Change(action=Action.CHANGE, kind="host", name=name, differences=changed))
+
+
 def _refuse_contradiction(stored: Host, declared: Host) -> None:
-    """Refuse what no host changes. Raises ApiError: InvalidParameterValue."""
+    """Refuse what a file does not change of a host. Raises ApiError: InvalidParameterValue."""
+    where = f"host {stored.name!r}"
     if (stored.underlay, stored.role) != (declared.underlay, declared.role):
-        what = f"is a {stored.role.value} at {stored.underlay}"
-    elif (stored.pair, stored.uplink) != (declared.pair, declared.uplink):
-        what = f"has the pair {stored.pair or 'none'} and the uplink {_uplink_text(stored) or 'none'}"
-    else:
-        return
-    fix = "delete the host and create it again, or name another one"
-    raise invalid(f"host {stored.name!r}", f"{what}, and neither can be changed", fix)
+        what = f"is a {stored.role.value} at {stored.underlay}, and neither can be changed"
+        raise invalid(where, what, "delete the host and create it again, or name another one")
+    if stored.pair != declared.pair or (stored.uplink is None) != (declared.uplink is None):
+        fix = f"netorch host update {stored.name} --pair PAIR moves its gateways as well"
+        raise invalid(where, f"has the pair {stored.pair or 'none'}, which a file does not change", fix)
 
 
 def _uplink_text(host: Host) -> str:

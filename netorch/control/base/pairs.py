@@ -149,7 +149,7 @@ def place_gateway(writes: Writes, pair: Pair, vni: int, gateway_id: str) -> Gate
 def expect_staying(writes: Writes, state: HostState) -> None:
     """Add that a host on which something is placed must not be, or be going to be, deleted. Raises ApiError: IncorrectState."""
     if state.deleting:
-        what = f"is being deleted; `netorch host delete {state.host.name}` ends that, or choose another host"
+        what = "is being deleted, or changed; run that command once more if it was interrupted, or choose another host"
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
     writes.expect(keys.host_spec(state.host.name), state.mod_revision)
     writes.expect(keys.host_drain(state.host.name), ABSENT)

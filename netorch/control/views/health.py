@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from netorch.control.base.edge_users import users_of
 from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Host, Instance, Role
@@ -178,18 +179,18 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
 
 
 def _drained(inventory: Inventory) -> Iterator[str]:
-    """Yield the edges that are drained, and the hypervisors that have left each."""
+    """Yield the edges that are drained, and the hosts that may still send to each."""
     for name, state in sorted(inventory.hosts.items()):
         if state.drained:
-            left = _left_by(inventory, state.host)
-            by = f"left by {', '.join(left)}" if left else "and no hypervisor has left it"
-            yield f"edge {name} is drained, {by}; `netorch host undrain {name}` ends that"
+            users = users_of(inventory, name)
+            by = f"{', '.join(users)} may still send to it" if users else "no host sends to it"
+            yield f"edge {name} is drained, and {by}; `netorch host undrain {name}` ends that"
 
 
 def _failed(inventory: Inventory, host: Host, status: AgentStatus) -> Iterator[str]:
-    """Yield the VTEPs of edges that do not answer a host though they are to; what an edge is to itself is said elsewhere."""
+    """Yield the VTEPs of edges that do not answer a host though they are to; one that answers says itself what it lacks."""
     drained = {state.host.underlay for state in inventory.hosts.values() if state.drained}
-    yield from (vtep for vtep in status.silent if vtep not in {*drained, host.underlay})
+    yield from (vtep for vtep in status.dead if vtep not in {*drained, host.underlay})
 
 
 def _edge(inventory: Inventory, vtep: str) -> str:

@@ -49,12 +49,24 @@ def test_an_edge_tells_its_pair_uplink_and_gateways(cloud: Run) -> None:
 
 
 def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
+    cloud("igw", "create", "out", "--vpc", "acme")
     said = cloud("host", "drain", "e21", code=1).stderr
     assert "the agent of e22, the other edge of its pair, does not run; start it there: netorch agent run --host e22" in said
     with closing(SqliteStore(tmp_path / "db")) as store:
         let_run(store, "e22")
     assert cloud("host", "drain", "e21").stdout == "e21: is drained\n"
-    assert "note: edge e21 is drained, and no hypervisor has left it" in cloud("status", code=2).stdout
+    assert "note: edge e21 is drained, and e22 may still send to it" in cloud("status", code=2).stdout
+    late = cloud("host", "drain", "--wait", "--timeout", "0.3", "e21", code=1)
+    assert "e21: e22 may still send to it\n" in late.stderr
+    assert "e21: e22 may still send to it after 0.3 s; see netorch status. The edges stay drained" in late.stderr
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.txn([], [Delete(keys.host_live("e22"))])
+    late = cloud("host", "drain", "--wait", "--timeout", "0.3", "e21", code=1)
+    assert "the agent of e22, the other edge of its pair, does not run" in late.stderr
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        let_run(store, "e22", silent=("192.0.2.21",))
+    assert cloud("host", "drain", "--wait", "e21").stdout == "e21: is drained\ne21: no host sends to it any more\n"
+    assert "note: edge e21 is drained, and no host sends to it" in cloud("status", code=2).stdout
     assert cloud("host", "undrain", "e21", "e22").stdout == "e21: is not drained\ne22: is not drained\n"
     assert "drained" not in cloud("status", code=2).stdout
 

@@ -11,7 +11,7 @@ from edges.readiness import ready
 from netorch.agent.tasks.readiness import Facts, why_not_ready
 from netorch.diagnose.desired import compiled_agent
 from netorch.drivers.base import Lost
-from netorch.model.eni import Host, Role
+from netorch.model.eni import Host, Role, Uplink
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.state.base import UNDERLAY
@@ -32,7 +32,7 @@ FIT = Facts(uplink="eth1", carrier=True)
         (msgspec.structs.replace(FIT, ready=True), ""),
         (
             msgspec.structs.replace(FIT, uplink="", carrier=False),
-            "it has no uplink; delete the host and create it again with --uplink",
+            "it has no uplink; netorch host update --pair PAIR --uplink UPLINK gives it one",
         ),
         (msgspec.structs.replace(FIT, carrier=False), "uplink eth1 has no carrier"),
         (msgspec.structs.replace(FIT, ready=True, carrier=False), "uplink eth1 has no carrier"),
@@ -238,3 +238,22 @@ def test_an_uplink_that_fails_while_the_store_is_away_takes_the_word_back(pair: 
     pair.world.kernels["e1"].unplugged.add(UPLINK.device)
     pair.world.settle(3)
     assert not says(pair)
+
+
+def test_an_edge_gets_another_uplink_and_gives_the_old_one_back(pair: Pair) -> None:
+    vpc, _ = pair.vpc("a")
+    pair.associate(vpc, "198.51.100.5", "10.0.0.4")
+    pair.world.put(keys.host_drained("e1"), b"e1")
+    pair.world.settle(3)
+    kernel = pair.world.kernels["e1"]
+    kernel.devices.add("bond0.100")
+    other = Uplink(device="bond0.100", address="198.18.5.21/24", gateway="198.18.5.254")
+    pair.put_edge(Host(name="e1", underlay=EDGES["e1"], role=Role.EDGE, pair="west", uplink=other))
+    pair.world.settle(3)
+    pair.world.assert_settled()
+    assert not [obj for obj in kernel.objects.values() if "eth1" in obj.text()]
+    ways = [obj for obj in kernel.objects.values() if isinstance(obj, Route) and obj.ifname == "bond0.100"]
+    assert "0.0.0.0/0" in {obj.dst for obj in ways}
+    pair.world.delete(keys.host_drained("e1"))
+    pair.world.settle(3)
+    assert says(pair)

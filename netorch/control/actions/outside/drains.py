@@ -44,18 +44,24 @@ def drain_host(store: Store, caller: Caller, name: str) -> None:
         if not pair:
             fix = "move or terminate a hypervisor's instances instead"
             raise invalid(where, f"is a {state.host.role.value} without a pair: no other host could take over", fix)
-        others = [read_loaded(store, other) for other in edges_of(store, pair).get(pair, ()) if other != name]
         writes = Writes()
-        for other in others:
-            found = store.get(keys.agent_status(other.host.name))
-            _expect_able(writes, other, decode(found, AgentStatus) if found is not None else None, where)
-        if not others:
-            raise ApiError("IncorrectState", f"{where}: is the only edge of pair {pair}; give the pair another one first")
+        expect_partner(writes, store, state)
         writes.expect(keys.host_spec(name), state.mod_revision)
         writes.put(keys.host_drained(name), name)
         return writes, None
 
     attempt(store, decide)
+
+
+def expect_partner(writes: Writes, store: Store, state: HostState) -> None:
+    """Add that the other edge of an edge's pair can carry everything. Raises ApiError: IncorrectState."""
+    name, pair, where = state.host.name, state.host.pair, f"host {state.host.name}"
+    others = [read_loaded(store, other) for other in edges_of(store, pair).get(pair, ()) if other != name]
+    if not others:
+        raise ApiError("IncorrectState", f"{where}: is the only edge of pair {pair}; give the pair another one first")
+    for other in others:
+        found = store.get(keys.agent_status(other.host.name))
+        _expect_able(writes, other, decode(found, AgentStatus) if found is not None else None, where)
 
 
 def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, where: str) -> None:
@@ -86,14 +92,14 @@ def admit(store: Store, name: str) -> None:
     the pair).
 
     Raises:
-      ApiError: InvalidHostID.NotFound; IncorrectState for an edge that is being deleted and lacks seats.
+      ApiError: InvalidHostID.NotFound; IncorrectState for an edge that is being deleted or changed.
     """
     _complete_seats(store, read_host(store, name).host)
 
     def decide() -> tuple[Writes, None]:
         state = read_host(store, name)
         writes = Writes()
-        writes.expect(keys.host_spec(name), state.mod_revision)
+        expect_staying(writes, state)
         writes.drop(keys.host_drained(name))
         return writes, None
 

@@ -82,6 +82,7 @@ ACTIONS = {
     "host delete": "spare",
     "host drain": "e1",
     "host undrain": "drained",
+    "host update": "drained --pair north --uplink eth3,198.18.0.30/24,198.18.0.254 --asn 64601 --gateway-asn 64512",
     "host set-tags": "hv1 rack=7",
     "host tag": "hv1 env=prod",
     "host untag": "hv1 colour",

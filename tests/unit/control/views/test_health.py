@@ -90,21 +90,20 @@ def test_a_session_with_the_border_router_that_is_not_established_is_a_problem(s
 def test_an_edge_that_is_drained_is_no_problem_of_those_who_have_left_it(store: Store, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
     store.txn([], [Put(keys.host_drained("hv2"), b"hv2")])
-    assert read_health(store, 0.0).notes == (
-        "edge hv2 is drained, and no hypervisor has left it; `netorch host undrain hv2` ends that",
-    )
     underlay = read_health(store, 0.0).hosts[1].underlay
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=(underlay,)))
     health = read_health(store, 0.0)
     assert health.problems == ()
-    assert health.notes == ("edge hv2 is drained, left by hv1; `netorch host undrain hv2` ends that",)
+    assert health.notes == ("edge hv2 is drained, and no host sends to it; `netorch host undrain hv2` ends that",)
 
 
 def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: Store, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
     underlay = read_health(store, 0.0).hosts[1].underlay
-    status = AgentStatus(version="1", pid=1, started_at=0.0, silent=(underlay, "192.0.2.99"))
-    _say(store, keys.agent_status("hv1"), status)
+    silent = (underlay, "192.0.2.99")
+    _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=silent))
+    assert read_health(store, 0.0).problems == (), "they answer that they are not ready, and say themselves why"
+    _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=silent, dead=silent))
     assert read_health(store, 0.0).problems == (
         f"host hv1: edge hv2 ({underlay}) does not answer its probes; look at that host",
         "host hv1: the edge 192.0.2.99 does not answer its probes; look at that host",

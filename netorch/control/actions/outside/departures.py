@@ -1,0 +1,132 @@
+"""A host that is going to be deleted, or changed in what others know of it: nothing is placed on it meanwhile, and a drained edge
+gives its gateways to its partner.
+
+The mark of a host that is set aside is `alloc/drain/<host>` (`keys.host_drain`). Whoever places something compares that it is
+absent. A mark that an interrupted command leaves is taken over by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import msgspec
+
+from netorch.control.actions.outside.drains import SEATS, expect_partner
+from netorch.control.base.edge_users import users_of
+from netorch.control.base.writes import Writes, attempt
+from netorch.errors import ApiError
+from netorch.model.eni import Role
+from netorch.model.ids import vni_of
+from netorch.model.mapping import GatewayMapping
+from netorch.records import keys
+from netorch.records.errors import in_use
+from netorch.records.hosts import HostState, read_host, read_loaded
+from netorch.records.inventory import read_inventory
+from netorch.records.read import get
+from netorch.store.base import Store
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that is set aside."""
+
+    state: HostState  # as of then
+    mark: int  # the revision of its mark
+
+    def end(self, writes: Writes) -> None:
+        """Add the end of the mark, to the transaction that changes or deletes the host."""
+        writes.delete(keys.host_drain(self.state.host.name), self.mark)
+
+
+@contextmanager
+def set_aside(store: Store, name: str) -> Iterator[Aside]:
+    """Keep new interfaces and gateways off a host; an error ends that.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound, IncorrectState when somebody else changes the host.
+    """
+    found = read_host(store, name)
+    writes = Writes()
+    writes.expect(keys.host_spec(name), found.mod_revision)
+    writes.put(keys.host_drain(name), name)
+    mark = writes.commit(store)
+    if not mark:
+        raise changed_meanwhile(name)
+    aside = Aside(state=read_loaded(store, name), mark=mark)
+    try:
+        yield aside
+    except ApiError:
+        back = Writes()
+        aside.end(back)
+        back.commit(store)
+        raise
+
+
+def changed_meanwhile(name: str) -> ApiError:
+    """Return the refusal of what somebody else is changing."""
+    return ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
+
+
+def expect_unused(store: Store, state: HostState, what: str) -> None:
+    """Refuse to change an edge that packets come to; `what` is to be done with it.
+
+    Raises:
+      ApiError: IncorrectState for one that carries gateways and is not drained, or that hosts still send to.
+    """
+    name = state.host.name
+    if not state.placements:
+        return
+    if not state.drained:
+        cut = f"it carries {state.placements} gateway(s), and packets of these come to it; {what} would lose them"
+        raise ApiError("IncorrectState", f"host {name}: {cut}; drain it first: netorch host drain --wait {name}")
+    if users := users_of(read_inventory(store), name):
+        fix = f"wait until they have left it: netorch host drain --wait {name}"
+        raise ApiError("IncorrectState", f"host {name}: is drained, and {', '.join(users)} may still send to it; {fix}")
+
+
+def give_up_seats(store: Store, aside: Aside) -> None:
+    """Take the seats of all gateways from a drained edge that is set aside: its partner carries them alone then.
+
+    It is done a few in a transaction. What is interrupted leaves a drained edge with fewer seats, which undraining gives back.
+
+    Raises:
+      ApiError: IncorrectState as `expect_unused`, or for a partner that could not take over; DependencyViolation for a gateway
+        that is at no other edge.
+    """
+    state = aside.state
+    if not state.placements:
+        return
+    expect_unused(store, state, "taking it away")
+    guard = Writes()
+    expect_partner(guard, store, state)
+    carried = sorted(kv.key.rpartition("/")[2] for kv in store.list(keys.placement(state.host.name, "")).kvs)
+    for start in range(0, len(carried), SEATS):
+        attempt(store, partial(_unseat, store, aside, carried[start : start + SEATS]))
+
+
+def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, None]:
+    name, writes = aside.state.host.name, Writes()
+    writes.expect(keys.host_drain(name), aside.mark)
+    for gateway in gateways:
+        key = keys.gateway_mapping(vni_of(gateway), gateway)
+        stored = get(store, key, GatewayMapping)
+        if stored is not None:
+            others = tuple(seat for seat in stored.record.seats if seat.host != name)
+            if not others:
+                fix = "give its partner the gateways that it lacks: netorch host undrain PARTNER"
+                raise in_use("host", name, f"gateway {gateway}, which is at no other edge", fix)
+            writes.change(key, stored.mod_revision, msgspec.structs.replace(stored.record, seats=others))
+        writes.drop(keys.placement(name, gateway))
+    return writes, None
+
+
+def refuse_placed(state: HostState) -> None:
+    """Refuse the end of a host that carries something. Raises ApiError: DependencyViolation."""
+    name, count = state.host.name, state.placements
+    if not count:
+        return
+    if state.host.role is not Role.EDGE:
+        raise in_use("host", name, f"{count} network interface(s)", "move or terminate its instances first")
+    fix = "drain it first, so that its partner takes over: netorch host drain --wait"
+    raise in_use("host", name, f"{count} gateway(s)", f"{fix} {name}")

@@ -1,0 +1,89 @@
+"""What can be changed of an edge: its uplink, its AS numbers, its pair. Nobody must be sending to it meanwhile."""
+
+from __future__ import annotations
+
+from netorch.control.actions.hosts import make_host, read_uplink
+from netorch.control.actions.outside.departures import Aside, changed_meanwhile, expect_unused, give_up_seats, set_aside
+from netorch.control.actions.outside.drains import admit
+from netorch.control.base import pairs
+from netorch.control.base.pools import read_pools
+from netorch.control.base.ranges import add_host, revision_of
+from netorch.control.base.writes import Writes
+from netorch.model.eni import Host, Role
+from netorch.model.outside.uplink import uplink_text
+from netorch.records import keys
+from netorch.records.caller import Caller
+from netorch.records.errors import invalid
+from netorch.records.hosts import read_host
+from netorch.store.base import Store
+
+
+def update_edge(
+    store: Store,
+    caller: Caller,
+    name: str,
+    *,
+    pair: str | None = None,
+    uplink: str | None = None,
+    asn: int | None = None,
+    gateway_asn: int | None = None,
+) -> Host:
+    """Change an edge, and return it; None leaves what it has, and 0 takes the AS numbers away.
+
+    An edge that carries gateways must be drained, and left by all hosts. It stays drained, so that somebody can look at the new
+    uplink before packets come. With another pair it gives its gateways to its partner, and joins that pair as a new edge does: it
+    gets seats of what the edge there carries, and is not drained any more.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a hypervisor, a bad uplink or AS number, or a pair that has two
+        edges; InvalidParameterCombination for a pair without an uplink; IncorrectState while packets come to the edge, or when
+        its partner could not take over.
+    """
+    del caller  # hosts have no owner; the CLI lets operators in only
+    before = read_host(store, name).host
+    host = _changed(before, pair, uplink, asn, gateway_asn)
+    if host == before:
+        return host
+    with set_aside(store, name) as aside:
+        if aside.state.host != before:
+            raise changed_meanwhile(name)
+        _commit(store, aside, host)
+    if host.pair != before.pair:
+        admit(store, name)
+    return host
+
+
+def _changed(host: Host, pair: str | None, uplink: str | None, asn: int | None, gateway_asn: int | None) -> Host:
+    """Return an edge as it is to be. Raises ApiError."""
+    where, known = f"host {host.name!r}", host.uplink
+    if host.role is not Role.EDGE:
+        raise invalid(where, f"its role is {host.role.value}", "only edges have a pair and an uplink; choose an edge")
+    text = uplink if uplink is not None else (uplink_text(known) if known is not None else "")
+    asns = (known.asn, known.gateway_asn) if known is not None else (0, 0)
+    numbers = (asn if asn is not None else asns[0], gateway_asn if gateway_asn is not None else asns[1])
+    return make_host(
+        name=host.name,
+        underlay=host.underlay,
+        role=host.role,
+        pair=pair if pair is not None else host.pair,
+        uplink=read_uplink(where, text, *numbers),
+        tags=host.tags,
+    )
+
+
+def _commit(store: Store, aside: Aside, host: Host) -> None:
+    """Write an edge that is set aside as it is to be. Raises ApiError."""
+    before, writes = aside.state.host, Writes()
+    known = revision_of(store, keys.pool_ranges())  # before the look
+    add_host(writes, host, (stored.record for stored in read_pools(store).values()), known)
+    if host.pair != before.pair:
+        give_up_seats(store, aside)
+        pairs.leave(writes, store, before)
+        writes.drop(keys.host_drained(host.name))
+        pairs.join(writes, host, pairs.places(store.list(keys.pair_prefix(host.pair)).kvs))
+    else:
+        expect_unused(store, aside.state, "changing its uplink")
+    aside.end(writes)
+    writes.change(keys.host_spec(host.name), aside.state.mod_revision, host)
+    if not writes.commit(store):
+        raise changed_meanwhile(host.name)
