@@ -140,8 +140,13 @@ class Outskirts:
 
     def associate(self, name: str, address: str) -> None:
         """Let a public address stand for an instance's private one."""
+        public = self.public_mapping(name, address)
+        self.put(keys.public_mapping(public.vni, address), encode(public))
+
+    def public_mapping(self, name: str, address: str) -> PublicMapping:
+        """Return the record by which a public address stands for an instance's private one."""
         eni = self.world.eni(name)
-        public = PublicMapping(
+        return PublicMapping(
             vni=eni.vni,
             address=address,
             association=make_id("eipassoc", eni.vni, int(address.rpartition(".")[2])),
@@ -149,7 +154,6 @@ class Outskirts:
             private_address=eni.address,
             pool="west",
         )
-        self.put(keys.public_mapping(eni.vni, address), encode(public))
 
     def dissociate(self, name: str, address: str) -> None:
         """Let a public address stand for nothing."""

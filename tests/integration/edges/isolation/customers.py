@@ -78,6 +78,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     public: str = ""
     leads_to: str = ""  # what its route table says of the internet: igw, nat or nothing
     peers: str = ""  # the VPCs that its route table leads to
+    shut: str = "-"  # how addresses begin to which its route table leads nowhere
 
 
 INSTANCES: Final[Mapping[str, Instance]] = {
@@ -113,6 +114,11 @@ ADDRESSES: Final = tuple(
 )
 
 
+def is_on_the_way(arrival: Arrival) -> bool:
+    """Return whether a packet was seen as it left an edge."""
+    return arrival.at.endswith(" uplink")
+
+
 class Rules(msgspec.Struct, frozen=True):
     """Who reaches whom, as long as instances are what they are here."""
 
@@ -130,10 +136,21 @@ class Rules(msgspec.Struct, frozen=True):
             return self._from_wire(shot, *WIRES[name])
         return self._to_outside(shot, UPLINK[name.removesuffix(" outside")])
 
-    def public_source(self, name: str) -> str:
-        """Return in whose name an instance sends to the internet, or nothing."""
-        sender = self.instances[name]
-        return {"igw": sender.public, "nat": self.nat_public}.get(sender.leads_to, "")
+    def broken_by(self, found: Mapping[Shot, set[Arrival]]) -> dict[Shot, set[Arrival]]:
+        """Return what arrives elsewhere than it should, and what leaves an edge in another's name or for the pool."""
+        return {shot: got for shot, got in found.items() if self._is_broken_by(shot, got)}
+
+    def _is_broken_by(self, shot: Shot, got: set[Arrival]) -> bool:
+        leaving = {each for each in got if is_on_the_way(each)}
+        source = self.source_outside(shot.sender)
+        return got - leaving != self.reached(shot) or any(each.source != source or each.destination in PUBLIC for each in leaving)
+
+    def source_outside(self, name: str) -> str:
+        """Return in whose name packets of an end leave by an uplink, or nothing."""
+        if name in self.instances:
+            sender = self.instances[name]
+            return {"igw": sender.public, "nat": self.nat_public}.get(sender.leads_to, "")
+        return UPLINK.get(name.removesuffix(" outside"), "")
 
     def _from_instance(self, shot: Shot, name: str, sender: Instance) -> set[Arrival]:
         vpc, to, router = name[0], shot.destination, f"{sender.host} overlay"
@@ -144,8 +161,8 @@ class Rules(msgspec.Struct, frozen=True):
         for other, instance in self.instances.items():
             if instance.private == to and other[0] in vpc + sender.peers:
                 return {Arrival(other, sender.private, to)}
-        source = self.public_source(name)
-        return self._to_outside(shot, source) if source and not to.startswith("10.") else set()
+        source = self.source_outside(name)
+        return self._to_outside(shot, source) if source and not to.startswith(("10.", sender.shut)) else set()
 
     def _to_outside(self, shot: Shot, source: str) -> set[Arrival]:
         """Return where a packet arrives that is outside of VPCs, in the name of a public address."""
@@ -176,3 +193,6 @@ class Rules(msgspec.Struct, frozen=True):
         to = shot.destination
         found = {Arrival(name, source, to) for name, vtep in HOSTS.items() if vtep == to}
         return found | ({Arrival("spine", source, to)} if to == SPINE else set())
+
+
+RULES: Final = Rules(INSTANCES)

@@ -117,6 +117,10 @@ class Ends:
         opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _QUEUE_BYTES)
         return opened
 
+    def source_of(self, name: str) -> str:
+        """Return the address in whose name an end sends."""
+        return self._senders[name].source
+
     # --- packets ---------------------------------------------------------------------------------------------------------------
 
     def play(self, shots: Iterable[Shot]) -> dict[Shot, set[Arrival]]:

@@ -17,10 +17,11 @@ from tests.integration.edges.isolation.customers import (
     NAT,
     OUTSIDE,
     PUBLIC,
+    RULES,
     STRANGE,
     UPLINK,
     WIRES,
-    Rules,
+    is_on_the_way,
 )
 from tests.integration.edges.isolation.ends import KINDS, Arrival, Ends, Shot
 from tests.rig.outskirts import EDGES, INTERNET, SERVER, UPLINKS, Outskirts
@@ -41,21 +42,6 @@ LAST = Shot("a/one", "198.51.100.6", "udp")  # what certainly arrives, behind ev
 ON_A_WIRE = {*PUBLIC, *UPLINK.values()}  # whatever leaves an edge bears one of these
 
 
-def is_on_the_way(arrival: Arrival) -> bool:
-    return arrival.at.endswith(" uplink")
-
-
-def at_ends(arrivals: set[Arrival]) -> set[Arrival]:
-    return {arrival for arrival in arrivals if not is_on_the_way(arrival)}
-
-
-def source_of(name: str) -> str:
-    """Return in whose name an end is seen outside."""
-    if name in INSTANCES:
-        return Rules(INSTANCES).public_source(name)
-    return UPLINK.get(name.removesuffix(" outside"), "")
-
-
 def hears_answers(name: str) -> Arrival:
     """Return where answers to an end must arrive, with the address that it has sent from; their source may be anybody."""
     if name in WIRES:
@@ -63,19 +49,14 @@ def hears_answers(name: str) -> Arrival:
         return Arrival(what, "", SERVER if what == INTERNET else UPLINKS[edge].gateway)
     if name in INSTANCES:
         return Arrival(name, "", INSTANCES[name].private)
-    return Arrival(name, "", HOSTS.get(name) or source_of(name))
+    return Arrival(name, "", HOSTS.get(name) or RULES.source_outside(name))
 
 
 @pytest.mark.parametrize("arrival", EDGES)
 def test_every_end_reaches_what_it_may_and_nothing_else(outskirts: Outskirts, ends: Ends, arrival: str) -> None:
     outskirts.arrive_at(arrival)
     found = ends.play(ALL)
-    rules = Rules(INSTANCES)
-    assert {shot: at_ends(got) for shot, got in found.items() if at_ends(got) != rules.reached(shot)} == {}
-    leaving = {(shot, each) for shot, got in found.items() for each in got if is_on_the_way(each)}
-    assert {
-        (shot, each) for shot, each in leaving if each.source != source_of(shot.sender) or each.destination in PUBLIC
-    } == set()
+    assert RULES.broken_by(found) == {}
     answers = {(shot, each) for shot, got in ends.answers.items() for each in got}
     ended = {(shot, msgspec.structs.replace(each, source="")) for shot, each in answers if not is_on_the_way(each)}
     assert {shot.sender for shot, _ in ended} >= {*INSTANCES, *WIRES, *HOSTS}

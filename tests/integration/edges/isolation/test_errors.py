@@ -1,0 +1,99 @@
+"""ICMP errors about packets that somebody has sent: they reach him, by his own public address only, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import product
+
+import msgspec
+import pytest
+
+from netorch.model.packet import Packet
+from netorch.model.security import UDP
+from tests.integration.edges.isolation.customers import INSTANCES, NAT, PUBLIC, RULES, WIRES, is_on_the_way
+from tests.integration.edges.isolation.ends import Arrival, Craft, Ends, Shot, error_about
+from tests.rig.outskirts import INTERNET, SERVER, Outskirts, udp_socket
+
+pytestmark = pytest.mark.root
+
+SENDERS = ("a/one", "a/two", "b/one", "b/two", "b/web")
+PORT = 7000
+PRIVATE = sorted({instance.private for instance in INSTANCES.values()})
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """Datagrams of an instance to a server, as both ends see them."""
+
+    inside: Packet
+    outside: Packet
+
+
+@pytest.fixture
+def flows(outskirts: Outskirts) -> Iterator[dict[str, Flow]]:
+    """A flow of each sender, all of which are under way."""
+    found = {}
+    with ExitStack() as stack:
+        server = stack.enter_context(udp_socket(INTERNET, (SERVER, PORT)))
+        for name in SENDERS:
+            client = stack.enter_context(udp_socket(outskirts.place(name)))
+            client.connect((SERVER, PORT))
+            client.send(name.encode())
+            _, (public, port) = server.recvfrom(64)
+            server.sendto(b"answer", (public, port))
+            assert client.recv(16) == b"answer"
+            inside = Packet(
+                source=INSTANCES[name].private,
+                destination=SERVER,
+                protocol=UDP,
+                source_port=client.getsockname()[1],
+                destination_port=PORT,
+            )
+            found[name] = Flow(inside, msgspec.structs.replace(inside, source=public, source_port=port))
+        yield found
+
+
+def craft_error(quoted: Packet) -> Craft:
+    return lambda source, destination, _number: error_about(quoted, source, destination)
+
+
+def teach(ends: Ends, flows: dict[str, Flow], view: Callable[[Flow], Packet]) -> dict[str, str]:
+    """Let ends send errors about the flows as somebody sees them. Return the kinds of packets by flow."""
+    kinds = {name: f"error about {name}" for name in flows}
+    ends.kinds |= {kind: craft_error(view(flows[name])) for name, kind in kinds.items()}
+    return kinds
+
+
+def reached(ends: Ends, shots: list[Shot]) -> dict[Shot, set[Arrival]]:
+    found = ends.play([*shots, LAST])
+    rest = {shot: {each for each in got if not is_on_the_way(each)} for shot, got in found.items() if shot != LAST}
+    return {shot: got for shot, got in rest.items() if got}
+
+
+LAST = Shot("a/one", "198.51.100.6", "udp")  # what certainly arrives, behind everything else
+
+
+def test_an_error_reaches_who_sent_what_it_is_about(ends: Ends, flows: dict[str, Flow]) -> None:
+    kinds = teach(ends, flows, lambda flow: flow.outside)
+    shots = [Shot(wire, address, kind) for wire, address, kind in product(WIRES, (*PUBLIC, *PRIVATE, NAT), kinds.values())]
+    expected = {
+        Shot(wire, RULES.source_outside(name), kind): {Arrival(name, ends.source_of(wire), INSTANCES[name].private)}
+        for wire, (name, kind) in product(WIRES, kinds.items())
+    }
+    assert reached(ends, shots) == expected
+
+
+def test_an_error_that_tells_of_private_addresses_reaches_nobody_else(ends: Ends, flows: dict[str, Flow]) -> None:
+    """Who has guessed them may tell a sender of his own packets, which he could do without them as well."""
+    kinds = teach(ends, flows, lambda flow: flow.inside)
+    shots = [Shot(wire, address, kind) for wire, address, kind in product(WIRES, PUBLIC, kinds.values())]
+    own = {(kind, RULES.source_outside(name)) for name, kind in kinds.items()}
+    assert {(shot.kind, shot.destination) for shot in reached(ends, shots)} <= own
+
+
+@pytest.mark.parametrize("view", ["inside", "outside"])
+def test_no_customer_tells_another_one_of_errors(ends: Ends, flows: dict[str, Flow], view: str) -> None:
+    kinds = teach(ends, flows, lambda flow: flow.inside if view == "inside" else flow.outside)
+    pairs = [(sender, kind) for sender, (name, kind) in product(INSTANCES, kinds.items()) if sender[0] != name[0]]
+    shots = [Shot(sender, address, kind) for (sender, kind), address in product(pairs, (*PUBLIC, *PRIVATE, NAT))]
+    assert reached(ends, shots) == {}
