@@ -1,7 +1,8 @@
 """An edge loses its power under a download, and one is drained under datagrams.
 
 The cables keep their carriers: nobody is told, and hypervisors and the border router have to find out by themselves.
-NETORCH_KILLS edges are killed, ten by default; the longest pauses of the download are printed.
+NETORCH_KILLS edges are killed, ten by default. How long the hypervisor and the border router took to leave them is printed, and
+how long the download paused.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from math import ceil
+from typing import NamedTuple
 
 import pytest
 
@@ -112,29 +115,60 @@ def at_rest(speaking: Speaking) -> None:
     wait_for(lambda: not speaking.world.agent("hv1").records.seats.silent, "no edge to be silent", 30.0)
 
 
-def is_left(speaking: Speaking, edge: str) -> None:
+class Leaving(NamedTuple):
+    """How many seconds it took until only the other edge is used."""
+
+    hypervisor: float
+    border: float
+
+
+def is_left(speaking: Speaking, edge: str) -> Leaving:
     """Wait until the instance's host and the border router send to the other edge only."""
-    other = OTHER[edge]
-    wait_for(lambda: sends_to(speaking) == other, f"hv1 to send to {other}")
-    wait_for(lambda: speaking.border.next_hops(POOL) == {ADDRESSES[other]}, f"the border to send to {other} only")
+    other, began = OTHER[edge], time.monotonic()
+    left: dict[str, float] = {}
+
+    def all_have() -> bool:
+        if sends_to(speaking) == other:
+            left.setdefault("hypervisor", time.monotonic() - began)
+        if speaking.border.next_hops(POOL) == {ADDRESSES[other]}:
+            left.setdefault("border", time.monotonic() - began)
+        return len(left) == len(Leaving._fields)
+
+    wait_for(all_have, f"hv1 and the border to send to {other} only")
+    return Leaving(**left)
 
 
-def test_a_download_survives_each_death_of_an_edge(speaking: Speaking) -> None:
+def distribution(what: str, seconds: Sequence[float]) -> str:
+    """Return the least, the greatest and what is between them; a percentile is a value that occurred."""
+    ordered = sorted(seconds)
+    percents = {"min": 0, "median": 50, "p90": 90, "p99": 99, "max": 100}
+    values = (f"{name} {ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]:.2f}" for name, percent in percents.items())
+    return f"{what}: {', '.join(values)} s"
+
+
+def test_a_download_survives_each_death_of_an_edge(speaking: Speaking, capsys: pytest.CaptureFixture[str]) -> None:
     download = Download(speaking)
-    pauses = []
+    pauses, left = [], []
     try:
         for number in range(KILLS):
             at_rest(speaking)
             download.goes_on()
             edge = EDGES[number % 2]
+            is_used = sends_to(speaking) == edge
             since = len(download.arrivals) - 1
             with dead(edge):
-                is_left(speaking, edge)
+                left.append((is_used, is_left(speaking, edge)))
                 download.goes_on()
             pauses.append(download.longest_pause(since))
     finally:
         download.close()
-    print("pauses, s:", *(f"{pause:.2f}" for pause in sorted(pauses)))
+    lines = (
+        ("the hypervisor leaves the edge that it uses", [each.hypervisor for is_used, each in left if is_used]),
+        ("the border leaves the edge", [each.border for _, each in left]),
+        ("the download pauses", pauses),
+    )
+    with capsys.disabled():
+        print(f"\n{KILLS} kills:", "; ".join(distribution(*line) for line in lines if line[1]))
 
 
 @pytest.mark.parametrize("edge", EDGES)

@@ -3,7 +3,7 @@
     a   an internet gateway and public addresses; one instance has none, another one no route to the gateway
     b   a NAT gateway, by an internet gateway; one instance has a public address, another one no route to either
     c   nothing that leads out
-    d   a peer of a, with routes that would lead by a's gateway to the internet
+    d   a peer of a, with routes that would lead by a's gateway to the internet; its range is somebody else's there
 
 `Rules` knows nothing of filters, tables and hosts.
 """
@@ -52,13 +52,13 @@ vpcs:
   - {name: one, host: hv1, address: 10.0.1.5, security_groups: [open]}
   - {name: two, host: hv2, address: 10.0.1.6, security_groups: [open]}
 - name: d
-  cidrs: [10.7.0.0/16]
+  cidrs: [11.7.0.0/16]
   route_tables:
   - {name: greedy, routes: [10.0.0.0/16 via pcx-a, 203.0.113.0/24 via pcx-a, 198.51.100.0/24 via pcx-a, 198.19.0.0/16 via pcx-a]}
-  subnets: [{name: app, cidr: 10.7.1.0/24, route_table: greedy}]
+  subnets: [{name: app, cidr: 11.7.1.0/24, route_table: greedy}]
   security_groups: [{name: open, ingress: [{protocol: all, source: 0.0.0.0/0}]}]
   instances:
-  - {name: one, host: hv2, address: 10.7.1.5, security_groups: [open]}
+  - {name: one, host: hv2, address: 11.7.1.5, security_groups: [open]}
   peerings: [{name: a, peer: a}]
 """
 NAT, NAT_PUBLIC = "10.0.9.9", "198.51.100.12"
@@ -66,7 +66,7 @@ ROUTERS: Final = {
     "a": ("10.0.1.1", "10.0.2.1"),
     "b": ("10.0.1.1", "10.0.2.1", "10.0.9.1"),
     "c": ("10.0.1.1",),
-    "d": ("10.7.1.1",),
+    "d": ("11.7.1.1",),
 }
 
 
@@ -92,7 +92,7 @@ INSTANCES: Final[Mapping[str, Instance]] = {
     "b/web": Instance(host="hv2", private="10.0.9.5", public="198.51.100.13", leads_to="igw"),
     "c/one": Instance(host="hv1", private="10.0.1.5"),
     "c/two": Instance(host="hv2", private="10.0.1.6"),
-    "d/one": Instance(host="hv2", private="10.7.1.5", peers="a"),
+    "d/one": Instance(host="hv2", private="11.7.1.5", peers="a"),
 }
 UPLINK: Final = {edge: UPLINKS[edge].address.partition("/")[0] for edge in EDGES}
 BORDERS: Final = (*(UPLINKS[edge].gateway for edge in EDGES), "203.0.113.1")

@@ -17,11 +17,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from netorch.compiler.base import router_mac
 from netorch.drivers.netlink import SO_RCVBUFFORCE
 from netorch.lab.wiring import in_node
 from netorch.model.packet import ACK, ERRORS, Packet, echo
 from netorch.model.security import ICMP, TCP, UDP
-from tests.rig.packets import ETH_P_IP, VXLAN_PORT, ethernet
+from tests.rig.packets import ETH_P_IP, VXLAN_PORT, ethernet, vxlan
 from tests.rig.policy_frames import frame
 from tests.rig.world import wait_for
 
@@ -80,6 +81,17 @@ class Ends:
         """Let an end send frames by a device, from one MAC to another."""
         opened = self._packet_socket(netns, device)
         self._senders[name] = Sender(source, lambda packet: opened.send(ethernet(to, mac, ETH_P_IP, packet)))
+
+    def let_send_vxlan(self, name: str, source: str, netns: str, vteps: tuple[str, str], vni: int, to: str) -> None:
+        """Let a host send frames of a VPC to a MAC, by hand, from one VTEP to another."""
+        with in_node(netns):
+            opened = self._kept(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        opened.bind((vteps[0], 0))
+
+        def send(packet: bytes) -> None:
+            opened.sendto(vxlan(vni, ethernet(to, router_mac(vteps[0]), ETH_P_IP, packet)), (vteps[1], VXLAN_PORT))
+
+        self._senders[name] = Sender(source, send)
 
     def let_send(self, name: str, source: str, netns: str) -> None:
         """Let a host send by its routes; what has none is not sent."""

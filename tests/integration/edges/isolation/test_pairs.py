@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edges.internet import NEAR_MAC
-from netorch.compiler.base import router_mac
+from netorch.compiler.base import PORT_MAC, router_mac
 from netorch.model.routing.next_hop import gateway_mac
 from tests.integration.edges.isolation.customers import (
     ADDRESSES,
@@ -78,7 +78,20 @@ def test_no_mac_leads_past_a_route_table(outskirts: Outskirts, ends: Ends) -> No
     assert {shot: got for shot, got in ends.play([*shots, LAST]).items() if got and shot != LAST} == {}
 
 
-FORGED = ("10.0.1.5", "10.7.1.5", NAT, *PUBLIC, *STRANGE, "169.254.169.254", "100.64.0.1", "192.168.0.1")
+@pytest.mark.parametrize("edge", EDGES)
+def test_an_edge_is_no_way_from_host_to_host(outskirts: Outskirts, ends: Ends, edge: str) -> None:
+    """A host's own instance may be where the packet is from: an edge forwards from gateways to instances, and to gateways."""
+    macs = (router_mac(HOSTS[edge]), PORT_MAC, NEAR_MAC, BROADCAST_MAC)
+    senders = [f"{name} to {mac}" for name, mac in product(INSTANCES, macs)]
+    for sender, (name, mac) in zip(senders, product(INSTANCES, macs), strict=True):
+        instance, vni = INSTANCES[name], outskirts.world.vpc(name[0]).vni
+        vteps = HOSTS[instance.host], HOSTS[edge]
+        ends.let_send_vxlan(sender, instance.private, instance.host, vteps, vni, mac)
+    shots = [Shot(*each) for each in product(senders, ADDRESSES, ("udp", "ping"))]
+    assert {shot: got for shot, got in ends.play([*shots, LAST]).items() if got and shot != LAST} == {}
+
+
+FORGED = ("10.0.1.5", NAT, *PUBLIC, *STRANGE, "169.254.169.254", "100.64.0.1", "192.168.0.1")
 
 
 @pytest.mark.parametrize("edge", EDGES)
@@ -92,3 +105,13 @@ def test_nobody_outside_has_an_address_that_is_not_outside(outskirts: Outskirts,
     assert {shot: got for shot, got in rest.items() if got} == {}
     said = {(shot.sender, each.source) for shot, got in ends.answers.items() for each in got if shot != LAST}
     assert {(sender, source) for sender, source in said if sender not in PUBLIC or source != UPLINK[edge]} == set()
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_an_address_of_a_peer_is_not_outside_for_its_peer_and_is_for_others(outskirts: Outskirts, ends: Ends, edge: str) -> None:
+    source = INSTANCES["d/one"].private
+    ends.let_send_frames(source, source, *outskirts.wire_to(edge))
+    found = ends.play([Shot(source, *each) for each in product(PUBLIC, ("udp", "ping"))])
+    web = INSTANCES["b/web"]
+    assert {shot.destination for shot, got in found.items() if got} == {web.public}
+    assert {at for got in found.values() for at in got} == {Arrival("b/web", source, web.private)}
