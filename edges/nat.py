@@ -73,9 +73,17 @@ counter no_connection {
 }
 counter to_gateway {
 }
-counter bytes_in {
+counter in_from_source {
 }
-counter bytes_out {
+counter in_from_destination {
+}
+counter out_to_destination {
+}
+counter out_to_source {
+}
+counter attempts {
+}
+counter established {
 }
 ACLS
 chain drop_acl_ingress {
@@ -94,9 +102,11 @@ chain arriving {
 }
 chain forward {
     type filter hook forward priority 0; policy drop;
-    ct direction reply counter name "bytes_in"
-    ct direction original counter name "bytes_out"
-    ct state established,related accept
+    ct direction original counter name "in_from_source"
+    ct direction reply counter name "in_from_destination"
+    ct direction reply ct mark 0 @th,104,8 & 0x17 == 0x12 meta l4proto tcp ct mark set 1 counter name "established"
+    ct status confirmed accept
+    ct state new meta l4proto tcp counter name "attempts"
     ALLOWANCE_RULE
     ct state new meta l4proto { icmp, tcp, udp } accept
     ct state new counter name "protocol" drop
@@ -111,6 +121,8 @@ chain translate {
 chain leaving {
     type filter hook postrouting priority 150; policy accept;
     LEAVING
+    ct direction original counter name "out_to_destination"
+    ct direction reply counter name "out_to_source"
 }
 chain input {
     type filter hook input priority 0; policy drop;

@@ -61,8 +61,9 @@ def drop_counters(hosts: Iterable[str], gateways: Collection[str]) -> dict[tuple
     for host in filter(is_here, hosts):
         with kernel_of(host) as kernel:
             kernel.dump(frozenset({Namespace.kind}))  # an edge counts in its outside, too, and in gateways
-            for counts in (kernel.counters(), *map(kernel.gateway_counters, gateways)):
-                found.update({(host, name): count for name, count in counts.items()})
+            found.update({(host, name): count for name, count in kernel.counters().items()})
+            for gateway in gateways:
+                found.update({(host, name): count.packets for name, count in kernel.gateway_counters(gateway).items()})
     return found
 
 

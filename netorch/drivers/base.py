@@ -33,10 +33,10 @@ class TableUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """What a filter has taken since it was made, or changed. At egress the bytes include the Ethernet header."""
+    """What a filter of tc, or a rule of nftables, has counted since it was made. Of a filter at egress with Ethernet headers."""
 
     packets: int
-    bytes: int
+    bytes: int = 0
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -217,10 +217,11 @@ class Kernel(Protocol):
         """
         ...
 
-    def gateway_counters(self, netns: str) -> dict[str, int]:
-        """Return the packets counted in the namespace of a gateway; none where it is not there.
+    def gateway_counters(self, netns: str) -> dict[str, Count]:
+        """Return what was counted in the namespace of a gateway; nothing where it is not there. Raises KernelError.
 
-        Beside those of its table "table_full", and "no_port": those for which no port was free. Raises KernelError.
+        Beside the counters of its table "table_full", and "no_port": packets for which no port was free; and "idle": TCP
+        connections that have ended because nothing was sent, since this kernel was opened.
         """
         ...
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 
 from netorch.drivers import netns
-from netorch.drivers.base import Driver
+from netorch.drivers.base import Count, Driver
 from netorch.drivers.bird.driver import RUN, Bird
 from netorch.drivers.conntrack.flows import Conntrack
-from netorch.drivers.conntrack.tracker import Tracker
+from netorch.drivers.conntrack.tracker import GatewayTracker, Tracker
 from netorch.drivers.namespace_name import NamespaceNames
 from netorch.drivers.nft.tables import Nft
 from netorch.drivers.rtnl.driver import Rtnl
@@ -88,11 +88,12 @@ class FurtherNamespaces:
         """Yield the nftables of namespaces that VPCs share."""
         return (nft for label, nft in self._nft.items() if not _is_gateway(label))
 
-    def gateway_counters(self, label: str) -> dict[str, int]:
-        """Return the packets counted in the namespace of a gateway; none where it is not there. Raises KernelError."""
-        if label not in self._trackers or label not in self._nft:
+    def gateway_counters(self, label: str) -> dict[str, Count]:
+        """Return what was counted in the namespace of a gateway; nothing where it is not there. Raises KernelError."""
+        tracker = self._trackers.get(label)
+        if not isinstance(tracker, GatewayTracker) or label not in self._nft:
             return {}
-        return {**self._trackers[label].gateway_counters(), **self._nft[label].counters()}
+        return {**tracker.gateway_counters(), **self._nft[label].counts()}
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return how the sessions of the outside's routing daemon are."""
@@ -106,7 +107,7 @@ class FurtherNamespaces:
         rtnl = self._rtnl[label] = Rtnl(label, self._spaces)
         nft = self._nft[label] = Nft(label, fd)
         if _is_gateway(label):
-            self._trackers[label] = Tracker(fd, Conntrack(fd), nft.commit)
+            self._trackers[label] = GatewayTracker(fd, Conntrack(fd), nft.commit)
         # Only root of the host can set a gateway's sysctls, and there may be many gateways: each dump reads them.
         look_every_s = math.inf if _is_gateway(label) else LOOK_EVERY_S
         drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from netorch.drivers import netns
-from netorch.drivers.base import ConnectionTracker, Underlay
+from netorch.drivers.base import ConnectionTracker, Count, Underlay
 from netorch.drivers.composition import Composition
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
@@ -77,7 +77,7 @@ class LinuxKernel(Composition):
             found |= tables.counters()
         return found
 
-    def gateway_counters(self, netns: str) -> dict[str, int]:
+    def gateway_counters(self, netns: str) -> dict[str, Count]:
         """Return the packets counted in the namespace of a gateway. Raises KernelError."""
         return self._further.gateway_counters(netns)
 

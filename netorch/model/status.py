@@ -46,6 +46,13 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     trouble: str = ""  # why the host is not as it should be
 
 
+class NatUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an edge has counted of a NAT gateway. Stored at `hoststat/<host>/<nat id>`."""
+
+    metrics: dict[str, int] = {}  # by EC2's names of them (netorch.model.outside.nat_metrics); those that are 0 are left out
+    dropped: dict[str, int] = {}  # packets by reason
+
+
 class HostMtu(msgspec.Struct, frozen=True, kw_only=True):
     """What the other hosts must know of a host's underlay. Stored at `underlay/mtu/<host>`."""
 

@@ -17,7 +17,7 @@ from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.ids import is_id, vni_of
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.status import AgentStatus, HostMtu
+from netorch.model.status import AgentStatus, HostMtu, NatUse
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -61,6 +61,7 @@ class Inventory:
         self.hosts: dict[str, HostState] = {}
         self.eni_status: dict[tuple[str, str], EniStatus] = {}  # (host, interface)
         self.vpc_status: dict[tuple[str, int], VpcStatus] = {}  # (host, VNI)
+        self.nat_use: dict[tuple[str, str], NatUse] = {}  # (host, NAT gateway)
         self.agents: dict[str, AgentStatus] = {}
         self.pools: dict[str, Stored[AddressPool]] = {}  # by name
         self.elastic_ips: dict[str, Stored[ElasticIp]] = {}  # by id
@@ -193,5 +194,7 @@ def _take_status(inventory: Inventory, kv: KeyValue, host: str, what: str) -> No
         inventory.vpc_status[host, int(what[4:], 16)] = decode(kv, VpcStatus)
     elif is_id(what, "eni"):
         inventory.eni_status[host, what] = decode(kv, EniStatus)
+    elif is_id(what, "nat"):
+        inventory.nat_use[host, what] = decode(kv, NatUse)
     else:
         inventory.raw[kv.key] = kv

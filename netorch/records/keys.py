@@ -93,6 +93,11 @@ def vpc_status(host: str, vni: int) -> str:
     return f"hoststat/{host}/vpc-{vni:06x}"
 
 
+def nat_use(host: str, nat_id: str) -> str:
+    """Return the key of what an edge has counted of a NAT gateway."""
+    return f"hoststat/{host}/{nat_id}"
+
+
 def agent_status(host: str) -> str:
     """Return the key of an agent's word on itself."""
     return f"hoststat/{host}/agent"

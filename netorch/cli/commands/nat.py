@@ -8,8 +8,9 @@ import click
 import msgspec
 
 from netorch.cli.context import Session, action, complete, tag_option
-from netorch.cli.nouns import Actions, Noun, add_common
+from netorch.cli.nouns import Actions, Noun, Rules, add_common
 from netorch.cli.output import Columns, output_option
+from netorch.model.outside.nat_metrics import REASONS
 
 if TYPE_CHECKING:
     from netorch.control.actions.outside.nats import NatGatewayInfo
@@ -32,7 +33,15 @@ def row(info: NatGatewayInfo) -> dict[str, Any]:
         "public_addresses": [mapping.address for mapping in info.public],
         "pair": info.pair,
         "edges": list(info.edges),
+        "metrics": info.metrics,
+        "dropped": info.dropped,
     }
+
+
+def metric_rows(info: NatGatewayInfo) -> list[dict[str, Any]]:
+    """Return EC2's metrics, then the packets that were dropped, as they are shown."""
+    named = info.metrics | {f"dropped: {REASONS.get(reason, reason)}": count for reason, count in info.dropped.items()}
+    return [{"metric": name, "value": value} for name, value in named.items()]
 
 
 def _actions() -> Actions:
@@ -41,7 +50,8 @@ def _actions() -> Actions:
     return Actions(describe_nat_gateways, describe_nat_gateway, delete_nat_gateway)
 
 
-NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions)
+METRICS = Rules(("metric", "value"), metric_rows, counted=(), hidden=("metrics", "dropped"), called="metrics")
+NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, METRICS)
 add_common(
     command,
     NOUN,

@@ -14,7 +14,7 @@ from netorch.control.base.writes import ABSENT
 from netorch.errors import ApiError, Compacted, Conflict, NewerRecord, UnreadableRecord
 from netorch.model.eni import EniStatus, Host, VpcStatus
 from netorch.model.outside.public import AddressPool, ElasticIp
-from netorch.model.status import AgentStatus, HostMtu
+from netorch.model.status import AgentStatus, HostMtu, NatUse
 from netorch.records import keys
 from netorch.records.codec import check_sound, decode
 from netorch.records.errors import invalid
@@ -65,7 +65,8 @@ def _is_alone(of: type | None) -> bool:
 
 
 def _status_kind(what: str) -> type:
-    return VpcStatus if what.startswith("vpc-") else HandedOver if what.startswith("flows/") else EniStatus
+    of = {"vpc-": VpcStatus, "flows/": HandedOver, "nat-": NatUse}
+    return next((kind for prefix, kind in of.items() if what.startswith(prefix)), EniStatus)
 
 
 def damaged(store: Store) -> dict[str, tuple[int, UnreadableRecord]]:

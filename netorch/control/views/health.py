@@ -11,6 +11,7 @@ from netorch.control.views.mtus import sharing, too_small, unequal
 from netorch.model.drop_reason import VIOLATIONS
 from netorch.model.eni import EniState, Host, Instance, Role
 from netorch.model.ids import vni_of
+from netorch.model.outside.nat_metrics import ACTIVE, NO_PORT, total
 from netorch.model.outside.uplink import uplink_text
 from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
 from netorch.records.hosts import HostState, readiness
@@ -28,6 +29,8 @@ class EdgeHealth(msgspec.Struct, frozen=True, kw_only=True):
     pair: str
     uplink: str  # as people write it; nothing: it has none, and carries nothing
     gateways: int  # that it is to carry
+    connections: int  # of its NAT gateways
+    no_port: int  # packets of these for which no port was free
     left_by: tuple[str, ...]  # the hosts that hear nothing of it, or that it is not ready, and send to the other edge
 
 
@@ -106,10 +109,13 @@ def _host(inventory: Inventory, name: str, state: HostState, now: float) -> Host
 
 def _edge_health(inventory: Inventory, state: HostState) -> EdgeHealth:
     host = state.host
+    use = total(use.metrics for (name, _), use in inventory.nat_use.items() if name == host.name)
     return EdgeHealth(
         pair=host.pair,
         uplink=uplink_text(host.uplink) if host.uplink is not None else "",
         gateways=state.placements,
+        connections=use[ACTIVE],
+        no_port=use[NO_PORT],
         left_by=_left_by(inventory, host),
     )
 

@@ -32,8 +32,8 @@ _NEW: Final = 1 << 8 | 0  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW
 _DELETE: Final = 1 << 8 | 2
 _GET: Final = 1 << 8 | 1
 _GET_AND_ZERO: Final = 1 << 8 | 3  # IPCTNL_MSG_CT_GET_CTRZERO
-_QUEUE_BYTES: Final = 8 << 20  # some 10,000 events
-_READ_BYTES: Final = 1 << 16
+QUEUE_BYTES: Final = 8 << 20  # some 10,000 events
+READ_BYTES: Final = 1 << 16
 _ZONES_FILTERED: Final = 500  # with more, the filter would cost what it spares
 _PASS: Final = (0x06, 0, 0, 0xFFFFFFFF)  # of a filter: return everything
 
@@ -62,12 +62,10 @@ class FlowEvents:
           KernelError: CAP_NET_ADMIN is missing, or the kernel has no ctnetlink.
         """
         try:
-            self._socket = _open(overlay_fd)
-            enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, _QUEUE_BYTES)
+            self._socket = open_socket(overlay_fd)
+            enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, QUEUE_BYTES)
             self.narrow(zones)
-            for group, happening in ((1, Happening.BEGIN), (3, Happening.END)):
-                if happening in what:
-                    self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+            join(self._socket, what)
         except OSError as error:
             raise KernelError("listen to the connection tracker", error.errno or 0, str(error)) from error
 
@@ -85,7 +83,7 @@ class FlowEvents:
         """Return up to `limit` events that have arrived; never blocks."""
         found: list[Connection] = []
         lost = False
-        for message in arrived(self._socket, limit, _READ_BYTES):
+        for message in arrived(self._socket, limit, READ_BYTES):
             if message is None:
                 lost = True
                 continue
@@ -111,7 +109,7 @@ class FlowDump:
         self._zones = frozenset(zones) if zones is not None else None
         self.done = False
         try:
-            self._socket = _open(overlay_fd)
+            self._socket = open_socket(overlay_fd)
             request = HEADER.pack(HEADER.size + attrs.NFGENMSG_BYTES, _GET_AND_ZERO if taking else _GET, _F_REQUEST_DUMP, 0, 0)
             self._socket.send(request + bytes(attrs.NFGENMSG_BYTES))
         except OSError as error:
@@ -128,7 +126,7 @@ class FlowDump:
             if self.done:
                 break
             try:
-                data = self._socket.recv(_READ_BYTES)
+                data = self._socket.recv(READ_BYTES)
             except BlockingIOError:
                 break
             for kind, _, body in split(data):
@@ -171,9 +169,17 @@ def attach(sock: socket.socket, program: list[tuple[int, int, int, int]]) -> Non
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))
 
 
-def _open(overlay_fd: int) -> socket.socket:
+def join(sock: socket.socket, what: Happening) -> None:
+    """Let a socket hear of connections from now on. Raises OSError."""
+    for group, happening in ((1, Happening.BEGIN), (3, Happening.END)):
+        if happening in what:
+            sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+
+def open_socket(netns_fd: int) -> socket.socket:
+    """Return a netfilter socket in a namespace, which never blocks. Raises OSError."""
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    with netns.inside(overlay_fd):
+    with netns.inside(netns_fd):
         sock = socket.socket(socket.AF_NETLINK, kind, NETLINK_NETFILTER)
     sock.bind((0, 0))
     return sock

@@ -26,7 +26,7 @@ from netorch.state.nft import OVER_ALLOWANCE, VPC_TABLE
 
 _GET, _GET_STATS_CPU, _GET_STATS = (1 << 8 | number for number in (1, 4, 5))  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_*
 _ENTRIES, _MAX_ENTRIES = 1, 2  # CTA_STATS_GLOBAL_*
-_INSERT_FAILED, _DROP = 9, 10  # CTA_STATS_*
+_INSERT_FAILED, _DROP, _CHAIN_TOO_LONG = 9, 10, 15  # CTA_STATS_*
 _NFGENMSG: Final = bytes(4)
 _FAMILY: Final = str(VPC_TABLE[2])
 
@@ -57,9 +57,10 @@ class ConnectionTable:
     def clashes(self) -> int:
         """Return how many connections could not begin because another one has the same ends. Raises KernelError.
 
-        Where source ports are translated these are the ones for which no port was free.
+        Where source ports are translated these are the ones for which no port was free. What the kernel turned away because too
+        many others were in its place of the table is counted with them, and beside that as such.
         """
-        return sum(_number(cpu.get(_INSERT_FAILED)) for cpu in self._counts())
+        return sum(_number(cpu.get(_INSERT_FAILED)) - _number(cpu.get(_CHAIN_TOO_LONG)) for cpu in self._counts())
 
     def _counts(self) -> list[dict[int, bytes]]:
         """Return what each CPU has counted."""

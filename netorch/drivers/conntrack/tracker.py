@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Set
 
-from netorch.drivers.base import TableUse
+from netorch.drivers.base import Count, TableUse
 from netorch.drivers.conntrack.flows import Conntrack
+from netorch.drivers.conntrack.idle import IdleEnds
 from netorch.drivers.conntrack.table import ConnectionTable, refusing
 from netorch.drivers.ip_counters import IpCounters
 from netorch.state.flow import Flow
@@ -53,12 +54,27 @@ class Tracker:
         """Return the packets that the kernel had no room for. Raises KernelError."""
         return {"table_full": self._table.turned_away(), "fragments_lost": self._ip.fragments_lost()}
 
-    def gateway_counters(self) -> dict[str, int]:
-        """Return the packets of a gateway that the kernel had no room, or no port, for. Raises KernelError."""
-        return {"table_full": self._table.turned_away(), "no_port": self._table.clashes()}
-
     def close(self) -> None:
         """Close the sockets."""
         self._connections.close()
         self._table.close()
         self._ip.close()
+
+
+class GatewayTracker(Tracker):
+    """Connection tracking of a gateway's namespace, and what of it the gateway's counters say."""
+
+    def __init__(self, netns_fd: int, connections: Conntrack, commit: Callable[[bytes], None]) -> None:
+        """Open, as `Tracker`. Raises OSError, KernelError."""
+        super().__init__(netns_fd, connections, commit)
+        self._idle = IdleEnds(netns_fd)
+
+    def gateway_counters(self) -> dict[str, Count]:
+        """Return packets that the kernel had no room, or no port, for, and connections that were idle. Raises KernelError."""
+        found = {"table_full": self._table.turned_away(), "no_port": self._table.clashes(), "idle": self._idle.total()}
+        return {name: Count(packets=number) for name, number in found.items()}
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._idle.close()
+        super().close()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers.base import ConnectionTracker, Gone, KernelEvent, Underlay, Watcher
+from netorch.drivers.base import ConnectionTracker, Count, Gone, KernelEvent, Underlay, Watcher
 from netorch.drivers.composition import Composition
 from netorch.drivers.fake.echoes import FakeEchoes
 from netorch.drivers.fake.host import FakeDriver, FakeHost
@@ -53,7 +53,7 @@ class FakeKernel(Composition):
         self.unplugged: set[str] = set()  # uplinks without a carrier
         self.probed: list[str] = []  # VTEPs that echoes were sent to
         self.packets: dict[str, int] = {}  # what `counters` returns
-        self.gateway_packets: dict[str, dict[str, int]] = {}  # what `gateway_counters` returns, by label
+        self.gateway_counts: dict[str, dict[str, Count]] = {}  # what `gateway_counters` returns, by label
         self.kept: dict[str, str] = {}  # what `left_alone` returns
         self.session_states: dict[str, str] = {}  # by the router's address, where it is not established
         self.underlays = underlays
@@ -120,9 +120,9 @@ class FakeKernel(Composition):
         """Return `packets`."""
         return dict(self.packets)
 
-    def gateway_counters(self, netns: str) -> dict[str, int]:
-        """Return `gateway_packets` of a namespace."""
-        return dict(self.gateway_packets.get(netns, {}))
+    def gateway_counters(self, netns: str) -> dict[str, Count]:
+        """Return `gateway_counts` of a namespace."""
+        return dict(self.gateway_counts.get(netns, {}))
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
         """Return the sessions that there are, each in the state that a test has put into `session_states`."""

@@ -6,6 +6,7 @@ import socket
 import struct
 from typing import Final
 
+from netorch.drivers.base import Count
 from netorch.drivers.netlink import HEADER, attrs, split
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.state.owner import NFT_TABLE
@@ -18,7 +19,7 @@ _REQUEST_DUMP: Final = 0x301
 _NFGENMSG: Final = bytes(4)  # any family
 # Attributes. Source: linux/netfilter/nf_tables.h, NFTA_OBJ_* and NFTA_COUNTER_*
 _TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
-_PACKETS: Final = 2
+_BYTES, _PACKETS = 1, 2
 _COUNTER_TYPE: Final = 1
 _TIMEOUT_S: Final = 5.0
 
@@ -31,11 +32,11 @@ class CounterReader:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self._socket.settimeout(_TIMEOUT_S)
 
-    def read(self) -> dict[str, int]:
-        """Return the packets of each counter in our tables of all families. Raises OSError. Cost: one dump of a few messages."""
+    def read(self) -> dict[str, Count]:
+        """Return what each counter in our tables of all families says. Raises OSError. Cost: one dump of a few messages."""
         body = _NFGENMSG + _attribute(_TABLE, NFT_TABLE.encode() + b"\0") + _attribute(_TYPE, struct.pack(">I", _COUNTER_TYPE))
         self._socket.send(HEADER.pack(HEADER.size + len(body), _GET_OBJECT, _REQUEST_DUMP, 0, 0) + body)
-        counts: dict[str, int] = {}
+        counts: dict[str, Count] = {}
         while True:
             for kind, _, answer in split(self._socket.recv(1 << 16)):
                 if kind == _NLMSG_DONE:
@@ -44,8 +45,9 @@ class CounterReader:
                     raise OSError(-struct.unpack_from("=i", answer)[0], "the kernel does not show its counters")
                 if kind == _NEW_OBJECT:
                     found = attrs(answer, len(_NFGENMSG))
-                    packets = attrs(found[_DATA])[_PACKETS]
-                    counts[found[_NAME].rstrip(b"\0").decode()] = int.from_bytes(packets, "big")
+                    said = attrs(found[_DATA])
+                    packets, size = (int.from_bytes(said[kind], "big") for kind in (_PACKETS, _BYTES))
+                    counts[found[_NAME].rstrip(b"\0").decode()] = Count(packets=packets, bytes=size)
 
     def close(self) -> None:
         """Close the socket."""

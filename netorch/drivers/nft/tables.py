@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Final
 
 from netorch.drivers import foreign
-from netorch.drivers.base import KernelEvent, Lost
+from netorch.drivers.base import Count, KernelEvent, Lost
 from netorch.drivers.netns import inside
 from netorch.drivers.nft import commands, swap
 from netorch.drivers.nft.commands import ElementChange, Steps, as_text, element_changes, is_deletable, is_words, preparations
@@ -53,6 +54,7 @@ from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
 
 _FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # asked one by one: `list tables` reads every set of the namespace
+_COUNTER: Final = re.compile(r"counter (\w+) \{\s*\}")
 _ERRNO: Final = {os.strerror(number): number for number in errno.errorcode}
 
 Transaction = tuple[int, str]  # the errno, 0 when all was done, and libnftables' complaint
@@ -123,6 +125,10 @@ class Nft:
 
     def counters(self) -> dict[str, int]:
         """Return the packets of each named counter. Raises KernelError."""
+        return {name: count.packets for name, count in self.counts().items()}
+
+    def counts(self) -> dict[str, Count]:
+        """Return the packets and bytes of each named counter. Raises KernelError."""
         try:
             return self._counters.read()
         except OSError as error:
@@ -163,13 +169,14 @@ class Nft:
         return _failure(op, number, error) if number else None
 
     def _load(self, table: NftTable) -> Transaction:
-        """Put the new table in the old one's place with all that it holds, in one transaction.
+        """Put the new table in the old one's place with all that it holds, in one transaction. Its counters go on.
 
         When its contents do not fit the new text the table comes without them, so that it drops what it does not know, and
         the agent is told to look.
         """
         name = f"{table.family} {NFT_TABLE}"
-        skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{table.body}\n}}\n"
+        body = _counting_on(table.body, self.counts())
+        skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{body}\n}}\n"
         blocks = self._list(table.family)
         contents = [obj for obj in objects_of(self.netns, table.family, blocks) if is_words(obj)]
         contents.sort(key=lambda obj: obj.order)
@@ -273,6 +280,16 @@ class Nft:
             return self._library.run(text)
         except OSError as error:
             raise KernelError("open libnftables", error.errno or 0, str(error)) from error
+
+
+def _counting_on(body: str, counts: Mapping[str, Count]) -> str:
+    """Return a table's text in which counters begin with what those of the same names have counted."""
+
+    def kept(found: re.Match[str]) -> str:
+        count = counts.get(found[1], Count(packets=0))
+        return f"counter {found[1]} {{\n    packets {count.packets} bytes {count.bytes}\n}}"
+
+    return _COUNTER.sub(kept, body)
 
 
 def _let_packets_leave() -> None:

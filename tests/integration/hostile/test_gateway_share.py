@@ -64,7 +64,7 @@ def tracker(outskirts: Outskirts, name: str) -> ConnectionTracker:
 def refused_new(outskirts: Outskirts, name: str) -> int:
     """Return how many packets a gateway has dropped that would have begun a connection."""
     with in_node(netns_name("e1", nat_of(outskirts.world.vpc(name).vni))), closing(CounterReader()) as reader:
-        return reader.read()["allowance"]
+        return reader.read()["allowance"].packets
 
 
 def problems(outskirts: Outskirts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -21,9 +22,11 @@ from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import UnreadableRecord
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside import nat_metrics
 from netorch.model.outside.gateway import NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.status import NatUse
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
@@ -42,6 +45,8 @@ class NatGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
     public: tuple[PublicMapping, ...]
     pair: str
     edges: tuple[str, ...]  # in the order of its seats: the first one that answers is used
+    metrics: dict[str, int]  # EC2's, sums of what the edges have counted up to some seconds ago
+    dropped: dict[str, int]  # packets by reason, likewise
 
 
 def create_nat_gateway(
@@ -185,6 +190,7 @@ def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatG
     pair = ""
     with suppress(UnreadableRecord):
         pair = pair_of(store, edges)
+    said = [found.record for edge in edges if (found := get(store, keys.nat_use(edge, gateway.id), NatUse)) is not None]
     return NatGatewayInfo(
         gateway=gateway,
         vpc=vpc,
@@ -193,4 +199,6 @@ def _info(store: Store, vpc: Vpc, gateway: NatGateway, publics: Publics) -> NatG
         public=tuple(stored.record for stored in publics.of(gateway.eni)),
         pair=pair,
         edges=edges,
+        metrics=nat_metrics.total(use.metrics for use in said),
+        dropped=dict(sum((Counter(use.dropped) for use in said), Counter())),
     )

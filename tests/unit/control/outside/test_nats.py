@@ -13,11 +13,13 @@ from netorch.model.mapping import GatewayMapping
 from netorch.model.outside.gateway import InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.status import NatUse
 from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.codec import encode
 from netorch.records.read import get, read_all
-from netorch.store.base import Store
+from netorch.store.base import Put, Store
 from tests.unit.control.conftest import refused
 from tests.unit.control.outside.conftest import clean, public_of
 
@@ -55,6 +57,14 @@ def test_a_new_gateway_has_an_interface_for_whose_address_the_elastic_ip_stands(
     assert (info.gateway, info.subnet, info.address, info.pair) == (nat, subnet.name, eni.address, "west")
     assert [each.address for each in info.public] == [elastic.address]
     clean(store)
+
+
+def test_its_metrics_are_the_sums_of_what_both_edges_say(store: Store, acme: Caller, nat: NatGateway) -> None:
+    for edge, attempts in (("e1", 3), ("e2", 4)):
+        use = NatUse(metrics={"ConnectionAttemptCount": attempts}, dropped={"no_port": 1})
+        store.txn((), [Put(keys.nat_use(edge, nat.id), encode(use))])
+    found = nats.describe_nat_gateway(store, acme, nat.id)
+    assert (found.metrics["ConnectionAttemptCount"], found.metrics["IdleTimeoutCount"], found.dropped) == (7, 0, {"no_port": 2})
 
 
 def test_without_an_internet_gateway_there_is_none(store: Store, acme: Caller, subnet: Subnet, elastic: ElasticIp) -> None:

@@ -1,0 +1,71 @@
+"""What NAT gateways have counted on this edge. A few are read at a time, so that no turn takes longer where there are many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from netorch.agent.report import StatusPublisher
+from netorch.agent.tasks.base import Task, Turn
+from netorch.drivers.base import Kernel
+from netorch.errors import KernelError
+from netorch.model.outside.nat_metrics import drops_of, metrics_of
+from netorch.model.status import NatUse
+from netorch.records import keys
+
+log = logging.getLogger(__name__)
+
+ROUND_S: Final = 10.0  # in which each gateway is read once
+_TURNS: Final = 10  # of a round
+
+
+class NatUses(Task):
+    """Publishes the use of each NAT gateway that this host has a namespace of."""
+
+    def __init__(self, host_name: str, kernel: Kernel, publisher: StatusPublisher) -> None:
+        self._host_name = host_name
+        self._kernel = kernel
+        self._publisher = publisher
+        self._waiting: list[str] = []  # gateways that this round has not read yet
+        self._published: set[str] = set()
+        self.look_at = 0.0
+
+    def wake_at(self, now: float) -> float | None:
+        """Return when the next gateways are to be read."""
+        return self.look_at if self._here() or self._published else None
+
+    def turn(self, turn: Turn) -> None:
+        """Read the next few gateways, and forget those that are gone."""
+        if turn.now < self.look_at:
+            return
+        self.look_at = turn.now + ROUND_S / _TURNS
+        here = self._here()
+        for gone in self._published - set(here):
+            self._publisher.publish(keys.nat_use(self._host_name, gone), None)
+        self._published &= set(here)
+        if not self._waiting:
+            self._waiting = here
+        few = -(-len(here) // _TURNS)
+        self._read(self._waiting[:few])
+        del self._waiting[:few]
+
+    def _here(self) -> list[str]:
+        return sorted(label for label in self._kernel.trackers if label.startswith("nat-"))
+
+    def _read(self, gateways: Iterable[str]) -> None:
+        for gateway in gateways:
+            try:
+                use = self._use_of(gateway)
+            except (KeyError, KernelError) as error:  # it may have gone since the round began
+                log.warning("use not read gateway=%s reason=%r", gateway, str(error))
+                continue
+            self._publisher.publish(keys.nat_use(self._host_name, gateway), use)
+            self._published.add(gateway)
+
+    def _use_of(self, gateway: str) -> NatUse:
+        counts = self._kernel.gateway_counters(gateway)
+        packets = {name: count.packets for name, count in counts.items()}
+        sizes = {name: count.bytes for name, count in counts.items()}
+        active = self._kernel.trackers[gateway].use().held
+        return NatUse(metrics=metrics_of(packets, sizes, active), dropped=drops_of(packets))

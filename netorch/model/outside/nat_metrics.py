@@ -1,0 +1,64 @@
+"""EC2's metrics of a NAT gateway, from what its namespace counts. Peaks are left out: they are of whoever looks once a minute.
+
+All but ActiveConnectionCount are totals since the gateway came to the edge. EC2's are those of a period; the difference of two
+totals is one. Source: the VPC guide, "NAT gateway metrics and dimensions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+ACTIVE: Final = "ActiveConnectionCount"
+NO_PORT: Final = "ErrorPortAllocation"
+
+_COUNTED: Final = {  # metric -> the counter whose packets, or connections, it is (edges.nat, netorch.drivers.base)
+    "ConnectionAttemptCount": "attempts",
+    "ConnectionEstablishedCount": "established",
+    NO_PORT: "no_port",
+    "IdleTimeoutCount": "idle",
+    "PacketsInFromSource": "in_from_source",
+    "PacketsOutToDestination": "out_to_destination",
+    "PacketsInFromDestination": "in_from_destination",
+    "PacketsOutToSource": "out_to_source",
+}
+_BYTES: Final = {
+    "BytesInFromSource": "in_from_source",
+    "BytesOutToDestination": "out_to_destination",
+    "BytesInFromDestination": "in_from_destination",
+    "BytesOutToSource": "out_to_source",
+}
+_DROPPED: Final = {  # PacketsDropCount: counter -> why
+    "fragments": "fragments of TCP or ICMP",
+    "protocol": "neither TCP, UDP nor ICMP",
+    "no_connection": "of no connection that is known; those of TCP are answered with a reset",
+    "allowance": "the VPC holds more connections than the edge has free",
+    "no_port": "no port was free for that destination",
+    "table_full": "the edge's connection table was full",
+}
+_BORDER: Final = {  # not the gateway's own drops
+    "acl_ingress": "the network ACL of the gateway's subnet denies it inbound",
+    "acl_egress": "the network ACL of the gateway's subnet denies it outbound",
+    "to_gateway": "from outside or for the gateway itself, and answers nothing",
+}
+REASONS: Final = _DROPPED | _BORDER
+METRICS: Final = (ACTIVE, *_COUNTED, "PacketsDropCount", *_BYTES)
+
+
+def metrics_of(packets: Mapping[str, int], sizes: Mapping[str, int], active: int) -> dict[str, int]:
+    """Return the metrics that are not 0; `packets` and `sizes` (bytes) are by counter, `active` connections are tracked now."""
+    found = {ACTIVE: active, "PacketsDropCount": sum(packets.get(name, 0) for name in _DROPPED)}
+    found |= {metric: packets.get(name, 0) for metric, name in _COUNTED.items()}
+    found |= {metric: sizes.get(name, 0) for metric, name in _BYTES.items()}
+    return {metric: found[metric] for metric in METRICS if found[metric]}
+
+
+def drops_of(packets: Mapping[str, int]) -> dict[str, int]:
+    """Return the packets that were dropped, by reason, where there are any."""
+    return {name: packets[name] for name in REASONS if packets.get(name)}
+
+
+def total(of: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return all metrics of a gateway, the sums of what its edges have counted."""
+    each = list(of)
+    return {metric: sum(found.get(metric, 0) for found in each) for metric in METRICS}
