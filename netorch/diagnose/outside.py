@@ -22,7 +22,7 @@ from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
 from netorch.trace.codes import Code
 from netorch.trace.explain import Explanation
-from netorch.trace.way import Walk
+from netorch.trace.way import Place, Walk
 
 _DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -74,6 +74,10 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
     `end` is the interface that would reach the internet, or that answers it.
     """
     packet, code = died.packet, said.code
+    if code in (Code.INVALID_CONNECTION_STATE, Code.ASYMMETRIC_ROUTES) and any(hop.place is Place.NAT for hop in died.hops):
+        sentence = f"{said.sentence}: the route table leads answers to a NAT gateway, which knows nothing of the connection"
+        fix = _to_gateway(end, packet.version, replace=True)
+        return structs.replace(said, code=Code.ASYMMETRIC_ROUTES, sentence=sentence, fix=fix)
     sender = _gateway_at(end.records, died)
     if sender is not None:
         return _of_gateway(said, died, *sender)

@@ -56,12 +56,12 @@ class _Flows:
         self.names = {eni_id: name for records in vpcs for eni_id, name in _names(records, self.of_peers).items()}
         self.classes: dict[tuple[str, int], EquivalenceClass] = {}  # by an interface's name and IP version
         self.outside = Outside(vpcs[0], self.reach) if len(vpcs) == 1 else None
-        self.public: set[str] = set()  # the names of interfaces that the internet may reach
+        self.public: set[tuple[str, int]] = set()  # the names of interfaces that the internet may reach, with an IP version
         for found, members in self.reach.members.items():
             for eni in members:
                 self.classes[self.names[eni.id], found.version] = found
-                if self.outside is not None and self.outside.is_open(eni):
-                    self.public.add(self.names[eni.id])
+                if self.outside is not None and self.outside.is_public(eni, found.version):
+                    self.public.add((self.names[eni.id], found.version))
 
     def between(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Open:
         """Return what is open, or partly; nothing from or to what is not there."""
@@ -69,10 +69,18 @@ class _Flows:
 
     def by_internet(self, members: Sequence[str], region: Prefix, direction: Direction) -> Open:
         """Return what is open between interfaces that are alike and a region of the internet."""
-        found = self.classes.get((members[0], 4))
-        if self.outside is None or found is None or members[0] not in self.public:
+        key = members[0], region.version
+        found = self.classes.get(key)
+        if self.outside is None or found is None:
             return {}
-        return self.outside.between(found, region, direction)
+        return self.outside.between(found, region, direction, public=key in self.public)
+
+    def path_to(self, members: Sequence[str], region: Prefix, direction: Direction) -> Path:
+        """Return the path between interfaces that are alike and a region: through a NAT gateway, or the direct one."""
+        found = self.classes.get((members[0], region.version))
+        if self.outside is None or found is None or direction is Direction.INGRESS:
+            return DIRECT
+        return Path(self.outside.through(found, region))
 
     def path(self, source: EquivalenceClass | None, destination: EquivalenceClass | None) -> Path:
         """Return the path of these packets; the direct one from or to what is not there."""
@@ -103,7 +111,7 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
 
     They are open, or partly, unless routes drop their packets: then `code` says why. Flows between peers come last: between those
     of which the caller sees both, if some route leads to their connection. Those with the internet are of interfaces with public
-    addresses, in VPCs with a gateway.
+    addresses, in VPCs with a gateway, and of those that a route leads to a NAT gateway.
     """
     for scope, vpcs in _visible(inventory, caller).items():
         found = _Flows(vpcs)
@@ -112,10 +120,10 @@ def matrix(inventory: Inventory, caller: Caller) -> Iterator[Flows]:
             sources, destinations = (tuple(sorted(names[eni.id] for eni in reach.members[end])) for end in (source, destination))
             path = _in_words(reach.path(source, destination), names)
             yield from _told(scope, source.version, sources, destinations, by_answers(permitted, {}), reach.protocols, path)
-        for flow in found.outside.flows() if found.outside is not None else ():
-            inside = tuple(sorted(names[eni.id] for eni in flow.members))
-            ends = _ends(inside, flow.region, flow.direction)
-            yield from _told(scope, 4, *ends, by_answers(flow.permitted, {}), reach.protocols, Path((), flow.code))
+        for direction, region, flow in found.outside.flows() if found.outside is not None else ():
+            ends = _ends(tuple(sorted(names[eni.id] for eni in flow.members)), region, direction)
+            path = Path(flow.through, flow.code)
+            yield from _told(scope, region.version, *ends, by_answers(flow.permitted, {}), reach.protocols, path)
 
 
 def _ends(inside: Sequence[str], region: Prefix, direction: Direction) -> tuple[Sequence[str], Sequence[str]]:
@@ -203,20 +211,21 @@ def _changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange
 
 def _outside_changes(scope: Scope, before: _Flows, after: _Flows) -> Iterator[FlowChange]:
     """Yield the changes of flows with the internet, likewise."""
-    alike: dict[tuple[EquivalenceClass | None, bool, EquivalenceClass | None, bool], list[str]] = {}
-    for member in sorted(before.public | after.public):
-        key = member, 4
-        of = before.classes.get(key), member in before.public, after.classes.get(key), member in after.public
-        alike.setdefault(of, []).append(member)
-    for members in alike.values():
+    alike: dict[tuple[int, EquivalenceClass | None, bool, EquivalenceClass | None, bool], list[str]] = {}
+    for key in sorted(before.classes.keys() | after.classes.keys()):
+        of = before.classes.get(key), key in before.public, after.classes.get(key), key in after.public
+        alike.setdefault((key[1], *of), []).append(key[0])
+    all_regions = joint(*(found.outside.regions for found in (before, after) if found.outside is not None))
+    for (version, *_), members in alike.items():
         for direction in (Direction.EGRESS, Direction.INGRESS):
             changes = {}
-            for region in joint(*(found.outside.regions for found in (before, after) if found.outside is not None)):
+            for region in (region for region in all_regions if region.version == version):
                 old, new = (found.by_internet(members, region, direction) for found in (before, after))
                 changes[region] = by_answers(new, old), by_answers(old, new)
             for region, (more, less) in distinct(changes):
+                path = after.path_to(members, region, direction)
                 for opened, part in ((True, more), (False, less)):
-                    for flows in _told(scope, 4, *_ends(members, region, direction), part, after.reach.protocols, DIRECT):
+                    for flows in _told(scope, version, *_ends(members, region, direction), part, after.reach.protocols, path):
                         yield FlowChange(opened=opened, flows=flows)
 
 

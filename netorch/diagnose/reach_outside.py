@@ -1,8 +1,9 @@
-"""Who reaches the internet by a VPC's gateway, and who is reached from there: from records alone.
+"""Who reaches the internet by a VPC's gateways, and who is reached from there: from records alone.
 
-A flow needs a route to an internet gateway that edges carry, for answers as well, and a public address that stands for the
-interface's own. Interfaces without a public address are left out: that they are private is no fault. The internet is told apart
-by what rules and routes name.
+By an internet gateway a flow needs a route to it, for answers as well, and a public address that stands for the interface's own,
+or an IPv6 address of a range out of a pool. By a NAT gateway an interface needs a route to that, and the gateway what interfaces
+need; flows go out only, and are of the protocols that it translates. Interfaces with neither are left out: that they are private
+is no fault. The internet is told apart by what rules and routes name.
 """
 
 from __future__ import annotations
@@ -10,26 +11,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from netorch.model.addr import Prefix
+from netorch.model.addr import Prefix, parse_ip, parse_prefix
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
+from netorch.model.outside.gateway import NatGateway
 from netorch.model.routing.effective import Effective, effective, ranges_of, ranges_of_subnet
+from netorch.model.routing.target import TargetKind
 from netorch.model.security import Direction, PrefixList
 from netorch.model.vpc import RouteTable, Subnet
 from netorch.records.vpc import VpcRecords
 from netorch.trace.codes import Code
 from netorch.trace.reach import EquivalenceClass, Flows, Reach
-from netorch.trace.regions import EVERYTHING, code_of, distinct, regions, route_to
+from netorch.trace.regions import code_of, distinct, regions, route_to
+
+_GATEWAYS = tuple(f"{kind.value}-" for kind in (TargetKind.INTERNET_GATEWAY, TargetKind.NAT_GATEWAY))
 
 
 class OutsideFlow(NamedTuple):
     """What interfaces of one class can open to a region of the internet (EGRESS), or be opened from there (INGRESS)."""
 
-    direction: Direction
-    region: Prefix
     members: tuple[NetworkInterface, ...]
     permitted: Flows
     code: Code | None  # why routes drop it
+    through: tuple[str, ...]  # the NAT gateway that packets pass
+
+
+class _Nat(NamedTuple):
+    """A NAT gateway that edges carry."""
+
+    name: str
+    eni: NetworkInterface
+
+
+class _Exit(NamedTuple):
+    """Where packets of a subnet to a region go: why they do not leave, and the NAT gateway that they pass."""
+
+    code: Code | None
+    nat: _Nat | None = None
 
 
 class Outside:
@@ -39,35 +57,74 @@ class Outside:
         self._reach = reach
         self._gateways = {mapping.gateway for mapping in records.each(GatewayMapping) if mapping.seats}
         self._public = {mapping.eni for mapping in records.each(PublicMapping)}
+        self._pools = [parse_prefix(text) for text in records.vpc.record.ipv6_pools]
+        self._nats = {
+            nat.id: _Nat(f"nat-{nat.name}", records.of(NetworkInterface)[nat.eni].record)
+            for nat in records.each(NatGateway)
+            if nat.id in self._gateways
+        }
         self._routes = _routes(records, self._gateways) if self._gateways else {}
-        named = (*reach.named, *(route.prefix for routes in self._routes.values() for route in routes))
-        self.regions = regions(named, ranges_of(records.vpc.record)) if self._gateways else []
+        named = [*reach.named, *(route.prefix for routes in self._routes.values() for route in routes)]
+        versions = [4, *([6] if self._pools else [])] if self._gateways else []
+        inside = ranges_of(records.vpc.record)
+        self.regions = [region for version in versions for region in regions(named, inside, version)]
 
-    def is_open(self, eni: NetworkInterface) -> bool:
-        """Return whether an interface has a public address, and the VPC a gateway."""
-        return bool(self._gateways) and eni.id in self._public
+    def is_public(self, eni: NetworkInterface, version: int) -> bool:
+        """Return whether the internet knows an address of an interface, and the VPC has a gateway."""
+        if not self._gateways:
+            return False
+        if version == 4:
+            return eni.id in self._public
+        return bool(eni.ipv6_address) and any(prefix.holds(*parse_ip(eni.ipv6_address)) for prefix in self._pools)
 
-    def flows(self) -> Iterator[OutsideFlow]:
+    def flows(self) -> Iterator[tuple[Direction, Prefix, OutsideFlow]]:
         """Yield all flows that rules permit; of what routes drop, that to the internet at large."""
         for found, members in self._reach.members.items():
-            public = tuple(eni for eni in members if self.is_open(eni))
-            if not public or found.version != 4:
-                continue
-            codes = {region: self._code(found.subnet, region) for region in self.regions}
+            wanted = [region for region in self.regions if region.version == found.version]
             for direction in (Direction.EGRESS, Direction.INGRESS):
-                said = {region: (self._reach.outside(found, region, direction), code) for region, code in codes.items()}
-                for region, (permitted, code) in distinct(said):
-                    if permitted and (code is None or region == EVERYTHING):
-                        yield OutsideFlow(direction, region, public, permitted, code)
+                said = {region: self._flow(found, members, region, direction) for region in wanted}
+                for region, flow in distinct(said):
+                    if flow.members and flow.permitted and (flow.code is None or not region.length):
+                        yield direction, region, flow
 
-    def between(self, eni: EquivalenceClass, region: Prefix, direction: Direction) -> Flows:
-        """Return what is open between members of a class that have public addresses and a region."""
-        if not self._gateways or self._code(eni.subnet, region) is not None:
+    def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
+        """Return what is open between members of a class, that have public addresses or have none, and a region."""
+        way = self._exit(found.subnet, region)
+        if way.code is not None or not (public if way.nat is None else direction is Direction.EGRESS):
             return {}
-        return self._reach.outside(eni, region, direction)
+        return self._permitted(found, region, direction, way.nat)
 
-    def _code(self, subnet: str, region: Prefix) -> Code | None:
-        return code_of(route_to(self._routes.get(subnet, ()), region))
+    def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
+        """Return the NAT gateway that packets from a class to a region pass, if they pass one."""
+        nat = self._exit(found.subnet, region).nat
+        return (nat.name,) if nat is not None else ()
+
+    def _flow(
+        self, found: EquivalenceClass, members: Iterable[NetworkInterface], region: Prefix, direction: Direction
+    ) -> OutsideFlow:
+        code, nat = self._exit(found.subnet, region)
+        if nat is not None and direction is Direction.EGRESS:
+            return OutsideFlow(tuple(members), self._permitted(found, region, direction, nat), code, (nat.name,))
+        if nat is not None:  # what comes in is answered by the NAT gateway, which knows nothing of it
+            code = Code.ASYMMETRIC_ROUTES
+        public = tuple(eni for eni in members if self.is_public(eni, found.version))
+        return OutsideFlow(public, self._permitted(found, region, direction, None), code, ())
+
+    def _permitted(self, found: EquivalenceClass, region: Prefix, direction: Direction, nat: _Nat | None) -> Flows:
+        return self._reach.outside(found, region, direction, nat.eni.subnet if nat is not None else "")
+
+    def _exit(self, subnet: str, region: Prefix) -> _Exit:
+        """Return where packets of a subnet to a region go."""
+        route = route_to(self._routes.get(subnet, ()), region)
+        nat = self._nats.get(route.target.id) if route is not None else None
+        if nat is None:
+            return _Exit(code_of(route))
+        if nat.eni.id not in self._public:
+            return _Exit(Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, nat)
+        onward = route_to(self._routes.get(nat.eni.subnet, ()), region)
+        if onward is not None and onward.target.kind is TargetKind.NAT_GATEWAY:  # on an edge such a route is a black hole
+            return _Exit(Code.BAD_STATE_ROUTE, nat)
+        return _Exit(code_of(onward), nat)
 
 
 def joint(*found: Iterable[Prefix]) -> list[Prefix]:
@@ -83,7 +140,7 @@ def _routes(records: VpcRecords, gateways: set[str]) -> dict[str, tuple[Effectiv
     for subnet in records.each(Subnet):
         table = records.one(RouteTable, subnet.route_table) or main
         if table is not None:
-            others = {route.target for route in table.routes if not route.target.startswith("igw-")}
+            others = {route.target for route in table.routes if not route.target.startswith(_GATEWAYS)}
             own = ranges_of_subnet(subnet)
             routes[subnet.id] = effective(vpc, table.routes, available=gateways | others, lists=lists, own=own)
     return routes

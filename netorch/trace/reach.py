@@ -62,6 +62,7 @@ class Part(NamedTuple):
 Flows = dict[int, Part]  # by protocol; only those that have any
 ALL_ANSWERS: Final[Spans] = (EPHEMERAL,)  # also of protocols whose answers go to no port
 ALL_DIRECT: Final = Paths({}, ())
+_TRANSLATED: Final = frozenset({ICMP, TCP, UDP})  # by NAT gateways
 _CLOSED: Final = Part(NOTHING, NOTHING)
 
 
@@ -137,16 +138,24 @@ class Reach:
         """Yield every prefix that a rule or route names."""
         return (parse_prefix(text) for networks in self._lookup.values() for texts in networks.values() for text in texts)
 
-    def outside(self, eni: EquivalenceClass, region: Prefix, direction: Direction) -> Flows:
+    def outside(self, eni: EquivalenceClass, region: Prefix, direction: Direction, nat_subnet: str = "") -> Flows:
         """Return what rules permit between members of a class and a part of the internet; EGRESS: what the members open.
 
-        Whether routes lead there, and public addresses stand for the members, is not asked.
+        `nat_subnet` is that of the NAT gateway on the way, whose ACL is asked too. Whether routes lead there, and public
+        addresses stand for the members, is not asked.
         """
         holding = (text for text in self._cidrs_around(format_ip(region.version, region.network)))
         part = EquivalenceClass(region.version, (), "", frozenset(c for c in holding if parse_prefix(c).contains(region)))
         opposite = Direction.INGRESS if direction is Direction.EGRESS else Direction.EGRESS
         there = [self._by_groups(eni.groups, direction, part), self._by_acl(eni.subnet, direction, part)]
-        return self._combine(there, [self._by_acl(eni.subnet, opposite, part)], region.version)
+        back = [self._by_acl(eni.subnet, opposite, part)]
+        if not nat_subnet:
+            return self._combine(there, back, region.version)
+        passes = [part] if nat_subnet == eni.subnet else [part, eni]  # its ACL is for what crosses the subnet's border
+        there += [self._by_acl(nat_subnet, Direction.EGRESS if end is part else Direction.INGRESS, end) for end in passes]
+        back += [self._by_acl(nat_subnet, Direction.INGRESS if end is part else Direction.EGRESS, end) for end in passes]
+        found = self._combine(there, back, region.version)
+        return {protocol: open_part for protocol, open_part in found.items() if protocol in _TRANSLATED}
 
     def opens(self, source: EquivalenceClass, destination: EquivalenceClass, protocol: int, number: int) -> bool:
         """Return whether one service is open."""

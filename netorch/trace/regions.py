@@ -1,4 +1,4 @@
-"""The internet as rules and routes tell it apart: regions, each an IPv4 range without those of narrower regions."""
+"""The internet as rules and routes tell it apart: regions, each a range without those of narrower regions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from netorch.trace.codes import Code
 
 T = TypeVar("T")
 EVERYTHING: Final = parse_prefix("0.0.0.0/0")
+_EVERYTHING: Final = {4: EVERYTHING, 6: parse_prefix("::/0")}
 # What no network announces, with EC2's code for it. Source: RFC 6890.
 NOT_ROUTED: Final = tuple(
     (parse_prefix(prefix), code)
     for code, prefixes in {
         Code.IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS: ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
         Code.IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS: ("100.64.0.0/10",),
-        Code.NO_ROUTE_TO_DESTINATION: ("169.254.0.0/16", "240.0.0.0/4", "::/0"),
+        Code.NO_ROUTE_TO_DESTINATION: ("169.254.0.0/16", "240.0.0.0/4", "fc00::/7", "fe80::/10", "::/0"),
     }.items()
     for prefix in prefixes
 )
 
 
-def regions(named: Iterable[Prefix], inside: Sequence[Prefix]) -> list[Prefix]:
+def regions(named: Iterable[Prefix], inside: Sequence[Prefix], version: int = 4) -> list[Prefix]:
     """Return the regions that named prefixes make of the internet, the widest first; `inside` are the ranges of VPCs."""
-    elsewhere = (*inside, *(prefix for prefix, _ in NOT_ROUTED))
-    found = {EVERYTHING, *(prefix for prefix in named if prefix.version == 4)}
+    elsewhere = (*inside, *(prefix for prefix, _ in NOT_ROUTED if prefix.length))
+    found = {_EVERYTHING[version], *(prefix for prefix in named if prefix.version == version)}
     outside = (prefix for prefix in found if not any(other.contains(prefix) for other in elsewhere))
     return sorted(outside, key=lambda prefix: (prefix.length, prefix.network))
 
@@ -44,7 +45,7 @@ def distinct(of_regions: Mapping[Prefix, T]) -> list[tuple[Prefix, T]]:
 
 def label_of(region: Prefix) -> str:
     """Return what people call a region."""
-    return "internet" if region == EVERYTHING else f"internet {region}"
+    return f"internet {region}" if region.length else "internet"
 
 
 def route_to(routes: Iterable[Effective], region: Prefix) -> Effective | None:

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from netorch.errors import TraceError
 from netorch.model.packet import Packet
 from netorch.state.base import OVERLAY
@@ -60,8 +62,16 @@ def round_trip(host_models: Mapping[str, HostModel], start: Start, packet: Packe
     known = {tracker: Ct(state="established", direction="reply", mark=mark) for tracker, mark in there.marks.items()}
     for tracker, packet in there.translated.items():
         known[tracker] = Ct(state="established", direction="reply", original=packet)
-    ends = _ends(host_models, there)
-    return RoundTrip(there=there, backs=tuple(walk(host_models, end, there.packet.answer(), known) for end in ends))
+    backs = (walk(host_models, end, there.packet.answer(), known) for end in _ends(host_models, there))
+    return RoundTrip(there=there, backs=tuple(_recognised(packet, back) for back in backs))
+
+
+def _recognised(asked: Packet, back: Walk) -> Walk:
+    """Return the way of an answer, which dies where it arrives if it has not the addresses that its receiver waits for."""
+    if not back.arrived or (back.packet.source, back.packet.destination) == (asked.destination, asked.source):
+        return back
+    last = structs.replace(back.hops[-1], ok=False)
+    return structs.replace(back, hops=(*back.hops[:-1], last), arrived_at="", code=Code.ASYMMETRIC_ROUTES)
 
 
 def _ends(host_models: Mapping[str, HostModel], there: Walk) -> list[Start]:

@@ -8,6 +8,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
+from netorch.diagnose.reach import matrix
 from netorch.diagnose.trace import Report, trace
 from netorch.drivers.linux import LinuxKernel
 from netorch.lab.wiring import in_node
@@ -161,3 +162,37 @@ def test_a_gateway_without_a_free_port_is_named(outskirts: Outskirts) -> None:
         world.start_agents("e1")
         world.settle()
     assert traced(outskirts, "b/two", SERVER, "udp/53").reachable
+
+
+def opened(outskirts: Outskirts, vpc: str) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return what reach says that is open between the internet and instances, by ends."""
+    with closing(open_store(str(outskirts.world.store_path))) as store:
+        flows = [flow for flow in matrix(read_inventory(store), Caller(operator=True)) if flow.vpc.endswith(f"/{vpc}")]
+    return {
+        (source, destination): flow.services
+        for flow in flows
+        for source in flow.sources
+        for destination in flow.destinations
+        if "internet" in (source, destination) and not flow.code
+    }
+
+
+def test_reach_says_what_packets_do(outskirts: Outskirts) -> None:
+    assert opened(outskirts, "a") == {
+        ("one", "internet"): ("icmp", "tcp", "udp"),
+        ("two", "internet"): ("icmp", "tcp", "udp"),
+        ("front", "internet"): ("all",),
+        ("internet", "front"): ("all",),
+    }
+    assert opened(outskirts, "b") == {(name, "internet"): ("icmp", "tcp", "udp") for name in ("one", "two")}
+    for source, destination, arrives in (
+        ("a/one", SERVER, True),
+        ("a/front", SERVER, True),
+        ("b/front", SERVER, False),
+        (SERVER, FRONT, True),
+        (SERVER, PUBLIC["a"], False),
+        (SERVER, PUBLIC["b"], False),
+    ):
+        for service in ("tcp/443", "udp/53", "icmp"):
+            assert traced(outskirts, source, destination, service).live.arrived is arrives, (source, destination, service)
+        assert traced(outskirts, source, destination, "47").live.arrived is (arrives and source != "a/one")

@@ -19,9 +19,11 @@ hosts:
 - {name: hv1, underlay: 192.0.2.11}
 - {name: hv2, underlay: 192.0.2.12}
 - {name: e1, underlay: 192.0.2.21, role: edge, pair: west,
-   uplink: {device: eth2, address: 198.18.0.21/24, gateway: 198.18.0.254}}
+   uplink: {device: eth2, address: 198.18.0.21/24, gateway: 198.18.0.254,
+            ipv6_address: "2001:db8::21/64", ipv6_gateway: "2001:db8::fe"}}
 - {name: e2, underlay: 192.0.2.22, role: edge, pair: west,
-   uplink: {device: eth2, address: 198.18.0.22/24, gateway: 198.18.0.254}}
+   uplink: {device: eth2, address: 198.18.0.22/24, gateway: 198.18.0.254,
+            ipv6_address: "2001:db8::22/64", ipv6_gateway: "2001:db8::fe"}}
 address_pools:
 - {name: west, pair: west, cidrs: [198.51.100.0/24]}
 vpcs:
