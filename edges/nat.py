@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from edges.internet import redirected
+from edges.cable import redirected
 from edges.skeleton import passes
 from edges.tracking import ALLOWANCE_PARTS, ALLOWANCE_RULE
 from netorch.compiler.base import PORT_MAC, Gateway, HostView, LocalTable, Part, VpcPart, VpcView

@@ -25,6 +25,7 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
+from netorch.compiler.egress import EgressOnly
 from netorch.compiler.nat import Nat
 from netorch.compiler.registry import Objects, compile_mapping_part, compile_slice, parts_of
 from netorch.model.mapping import Mapping as EniMapping
@@ -51,6 +52,7 @@ def make_view(
     middleboxes: Iterable[Middlebox] = (),
     gateways: Iterable[Gateway] = (),
     nats: Iterable[Nat] = (),
+    egress_only: Iterable[EgressOnly] = (),
     public: Iterable[PublicMapping] = (),
     zone: int = 1,
     mtus: Mapping[str, int] | None = None,
@@ -73,6 +75,7 @@ def make_view(
             Middlebox: tuple(middleboxes),
             Gateway: tuple(gateways),
             Nat: tuple(nats),
+            EgressOnly: tuple(egress_only),
             PublicMapping: tuple(public),
             **{
                 kind: tuple(found for found in linked if type(found) is kind)

@@ -30,6 +30,7 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
+from netorch.compiler.egress import EgressOnly, egress_subnets
 from netorch.compiler.nat import Nat
 from netorch.compiler.tables import local_tables, routes_to_peers, subnets_apart, table_routes
 from netorch.errors import CompileError
@@ -198,6 +199,17 @@ class Views:
                 eni = _needed(records, NetworkInterface, nat.eni)
                 yield Nat(gateway=gateway, eni=eni, subnet=_needed(records, Subnet, eni.subnet))
 
+    def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
+        """Yield the egress-only internet gateway of a VPC, if it has a seat here. Raises MissingRecord."""
+        records = self._records.vpcs[vni]
+        for gateway in self.gateways(vni, phases):
+            if gateway.kind is TargetKind.EGRESS_ONLY_GATEWAY and gateway.is_at(self._records.host_name):
+                subnets, lists = _by_id(records, Subnet), {found.id: found for found in records.each(PrefixList)}
+                carried = [found.gateway for found in records.each(GatewayMapping) if found.seats]
+                tables = _tables_of(records, subnets)
+                found = egress_subnets(gateway.id, records.vpc.record, subnets, tables, carried, lists)
+                yield EgressOnly(gateway=gateway, subnets=tuple(found))
+
     def local_tables(self, vni: int, phases: Phases) -> tuple[LocalTable, ...]:
         """Return the route tables that have a VRF here. Raises MissingRecord, CompileError."""
         records = self._records.vpcs[vni]
@@ -269,6 +281,7 @@ class Views:
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
     Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
     Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
+    EgressOnly: (frozenset({Gateway, GatewayMapping, Vpc, Subnet, RouteTable, PrefixList}), Views.egress_only),
     LocalTable: (_OF_TABLES, Views.local_tables),
     TableRoutes: (_OF_ROUTES, Views.table_routes),
     Identity: (frozenset({Identity}), Views.identities),

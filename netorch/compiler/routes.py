@@ -123,6 +123,7 @@ _WAYS: Final[Mapping[TargetKind, Way]] = {
     TargetKind.INTERFACE: _interface,
     TargetKind.PEERING: _peering,
     TargetKind.INTERNET_GATEWAY: _gateway,
+    TargetKind.EGRESS_ONLY_GATEWAY: _gateway,
     TargetKind.NAT_GATEWAY: _gateway,
 }
 

@@ -18,7 +18,7 @@ def subnets_apart(vpc: Vpc, used: Collection[RouteTable], subnets: Iterable[Subn
     return [
         subnet
         for subnet in subnets
-        if any(is_within(inside.get(_table_of(subnet, used).id, ()), own) for own in ranges_of_subnet(subnet))
+        if any(is_within(inside.get(table_of(subnet, used).id, ()), own) for own in ranges_of_subnet(subnet))
     ]
 
 
@@ -38,7 +38,7 @@ def local_tables(
     found, apart = [], apart or {}
     for table in used:
         inside = overrides(vpc, table.routes) if table.routes else ()
-        here = [subnet for subnet in subnets if _table_of(subnet, used) is table]
+        here = [subnet for subnet in subnets if table_of(subnet, used) is table]
         if not here or any(subnet.id not in apart for subnet in here):
             number = _vrf_number(table, inside, open_first)
             found.append(LocalTable(id=table.id, number=number, is_main=table.main, overrides=inside))
@@ -76,7 +76,7 @@ def table_routes(
     )
 
 
-def _table_of(subnet: Subnet, used: Iterable[RouteTable]) -> RouteTable:
+def table_of(subnet: Subnet, used: Iterable[RouteTable]) -> RouteTable:
     """Return a subnet's table among those in use, which the main one is."""
     named = [table for table in used if subnet.route_table and table.id == subnet.route_table]
     return named[0] if named else next(table for table in used if table.main)

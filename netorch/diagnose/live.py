@@ -16,7 +16,7 @@ from netorch.drivers.probe.first_packet import Ears, ProbeResult, send_probe
 from netorch.drivers.probe.injected import inject
 from netorch.errors import KernelError
 from netorch.model.eni import Attachment, Instance
-from netorch.model.outside.gateway import NatGateway
+from netorch.model.outside.gateway import TRACKING
 from netorch.model.packet import Packet
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
@@ -99,7 +99,7 @@ def live_from_internet(
 @contextmanager
 def _drops(host_models: dict[str, HostModel], *ends: End | None) -> Iterator[list[tuple[str, str]]]:
     """Find out which drop counters of the hosts here, and of gateways of the ends' VPCs, have risen when the block ends."""
-    gateways = {gateway.id for end in ends if end is not None for gateway in end.records.each(NatGateway)}
+    gateways = {gateway.id for end in ends if end is not None for kind in TRACKING for gateway in end.records.each(kind)}
     risen: list[tuple[str, str]] = []
     before = sites.drop_counters(host_models, gateways)
     yield risen

@@ -12,7 +12,7 @@ from netorch.diagnose.sites import edges_of
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.target import TargetKind
 from netorch.model.vpc import RouteTable, Subnet
@@ -87,8 +87,10 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
         return structs.replace(said, fix=_associate(store, end))
     on_edge = died.host in edges_of(end.records)
     if code is Code.NO_ROUTE_TO_DESTINATION and not on_edge:
-        return structs.replace(said, fix=_to_nat(end, packet.version) or _to_gateway(end, packet.version) or said.fix)
-    if code is Code.BAD_STATE_ROUTE and _led_to_gateway(end):
+        return structs.replace(said, fix=_way_out(end, packet.version) or said.fix)
+    if code is Code.BAD_STATE_ROUTE and packet.version == 6 and _led_to(end, TargetKind.EGRESS_ONLY_GATEWAY):
+        return structs.replace(said, fix=_to_egress_only(end, replace=True))
+    if code is Code.BAD_STATE_ROUTE and _led_to(end, TargetKind.INTERNET_GATEWAY):
         return structs.replace(said, fix=_to_gateway(end, packet.version, replace=True))
     if code is Code.NO_ROUTE_TO_DESTINATION:  # what the public address stands for is nowhere
         sentence = f"on host {died.host}: {packet.destination}, which the public address stands for, is nowhere in the VPC"
@@ -116,6 +118,24 @@ def _of_gateway(said: Explanation, died: Walk, gateway: NatGateway, end: End) ->
     fix = _to_gateway(end, died.packet.version, replace=said.code is Code.BAD_STATE_ROUTE)
     sentence = f"{said.sentence}; nat-{gateway.name} sends by the route table of its own subnet"
     return structs.replace(said, sentence=sentence, fix=fix or said.fix)
+
+
+def _way_out(end: End, version: int) -> str:
+    """Return the commands that lead an interface to the internet: by what its VPC has that nobody is reached by, if anything."""
+    if version == 6 and any(end.records.each(EgressOnlyInternetGateway)):
+        return _to_egress_only(end)
+    return _to_nat(end, version) or _to_gateway(end, version)
+
+
+def _to_egress_only(end: End, *, replace: bool = False) -> str:
+    """Return the commands that make a VPC's egress-only gateway where there is none, and lead an interface's table there."""
+    vpc, table = end.records.vpc.record, _table(end)
+    is_there = any(end.records.each(EgressOnlyInternetGateway))
+    steps = [] if is_there else [f"netorch eigw create {vpc.name} --vpc {vpc.owner}/{vpc.name}"]
+    if table is not None and not _leads(table, 6, replace=replace):
+        word = "replace" if replace else "add"
+        steps.append(f"netorch route-table route {word} {vpc.owner}/{vpc.name}/{table.name} {_DEFAULT[6]} via eigw")
+    return " && ".join(steps)
 
 
 def _to_nat(end: End, version: int) -> str:
@@ -163,11 +183,11 @@ def _leads(table: RouteTable, version: int, *, replace: bool) -> bool:
     return not replace and any(route.destination == _DEFAULT[version] for route in table.routes)
 
 
-def _led_to_gateway(end: End) -> bool:
-    """Return whether the default route of an interface's table names a gateway."""
+def _led_to(end: End, kind: TargetKind) -> bool:
+    """Return whether a default route of an interface's table names a gateway of a kind."""
     table = _table(end)
     targets = [route.target for route in table.routes if route.destination in _DEFAULT.values()] if table is not None else []
-    return any(target.startswith(f"{TargetKind.INTERNET_GATEWAY.value}-") for target in targets)
+    return any(target.startswith(f"{kind.value}-") for target in targets)
 
 
 def _table(end: End) -> RouteTable | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from typing import Final
 
 import msgspec
 
 from netorch.model.eni import Attachment, Role, Uplink
 from netorch.model.flow_log import INTERVAL_LAST_S, Traffic
+from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.vpc import Tags
 
@@ -72,6 +74,10 @@ class NatGatewayDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     elastic_ips: list[str] = []  # the names of the owner's, in whose name it sends; the first one is its primary one
     address: str = ""  # its private address; the next free one when left out
     tags: Tags = {}
+
+
+class EgressOnlyInternetGatewayDecl(InternetGatewayDecl, frozen=True, kw_only=True):
+    """The VPC's way to the internet for IPv6, and not back. Routes lead there: `::/0 via eigw`."""
 
 
 class RouteTableDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -242,6 +248,7 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     vni: int | None = None  # a request, e.g. for a lab that is to look the same each time
     tags: Tags = {}
     internet_gateway: InternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
+    egress_only_internet_gateway: EgressOnlyInternetGatewayDecl | msgspec.UnsetType = msgspec.UNSET
     prefix_lists: list[PrefixListDecl] = []
     security_groups: list[SecurityGroupDecl] = []
     network_acls: list[NetworkAclDecl] = []
@@ -251,6 +258,19 @@ class VpcDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     subnets: list[SubnetDecl] = []
     nat_gateways: list[NatGatewayDecl] = []
     instances: list[InstanceDecl] = []
+
+
+# The fields of a VPC in which gateways are declared that it has one of at most.
+GATEWAY_FIELDS: Final = {
+    TargetKind.INTERNET_GATEWAY: "internet_gateway",
+    TargetKind.EGRESS_ONLY_GATEWAY: "egress_only_internet_gateway",
+}
+
+
+def declared_gateways(vpc: VpcDecl) -> dict[TargetKind, InternetGatewayDecl]:
+    """Return the gateways of `GATEWAY_FIELDS` that a VPC declares."""
+    found = {kind: getattr(vpc, field) for kind, field in GATEWAY_FIELDS.items()}
+    return {kind: decl for kind, decl in found.items() if isinstance(decl, InternetGatewayDecl)}
 
 
 class Cloud(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -16,7 +16,7 @@ from netorch.model.eni import Host, Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.permission import GROUP_PREFIX, LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
@@ -111,7 +111,7 @@ def _of_group(group: SecurityGroup) -> Iterator[Reference]:
         yield (SecurityGroup if peer.startswith(GROUP_PREFIX) else PrefixList), peer
 
 
-def _of_gateway(gateway: InternetGateway) -> Iterator[Reference]:
+def _of_gateway(gateway: OnlyGateway) -> Iterator[Reference]:
     yield GatewayMapping, gateway.id
 
 
@@ -241,6 +241,17 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidInternetGatewayID.NotFound",
         limit="InternetGatewayLimitExceeded",
         check=outside.check_internet_gateway,
+        placed=True,
+        refers=_of_gateway,
+    ),
+    Kind(
+        type=EgressOnlyInternetGateway,
+        prefix="eigw",
+        noun="egress-only internet gateway",
+        command="eigw",
+        not_found="InvalidEgressOnlyInternetGatewayId.NotFound",
+        limit="EgressOnlyInternetGatewayLimitExceeded",
+        check=outside.check_egress_only_gateway,
         placed=True,
         refers=_of_gateway,
     ),

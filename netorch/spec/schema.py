@@ -131,6 +131,10 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **_ADDRESS},
         "tags": _TAGS,
     },
+    cloud.EgressOnlyInternetGatewayDecl: {
+        "name": {"description": "Its name; it never changes.", **_NAME},
+        "tags": _TAGS,
+    },
     cloud.PrefixListDecl: {
         "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **_NAME, "not": {"pattern": "^pl-"}},
         "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
@@ -260,6 +264,9 @@ _FIELDS: Final[dict[type, dict[str, _Schema]]] = {
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
         "tags": _TAGS,
         "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},
+        "egress_only_internet_gateway": {
+            "description": "Its way to the internet for IPv6, and not back; {} will do. Routes lead there: via eigw."
+        },
         "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},

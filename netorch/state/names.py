@@ -8,6 +8,7 @@ Compilers write the VNI into each object. For what a kernel shows, e.g. after th
     p-… and q-…          ends of a cable between two peered VPCs: in the VPC of lower VNI, in the other; each has its own VNI
     g-… and o-…          ends of a cable to the outside: in the overlay, in the outside namespace
     m-… and n-…          ends of a cable into an interface that routes lead to: where packets come in, where this host sends them
+    e-…                  end of a cable into the namespace of an egress-only internet gateway
     identity-001388.4       chain, set or map of nftables: behind the first dash six hexadecimal digits of VNI
 
 A new kind of device gets a letter of its own, see `LETTERS`; its name then tells the VNI.
@@ -22,7 +23,7 @@ from typing import Final
 
 from netorch.state.base import HOST_SLICE
 
-CABLE_LETTERS: Final = "pqmngo"  # of the ends of cables
+CABLE_LETTERS: Final = "pqmngoe"  # of the ends of cables
 LETTERS: Final = f"v{CABLE_LETTERS}"  # that a device's name may begin with: v a port
 VRF_NUMBER_LAST: Final = 255  # a routing table has 32 bits, the VNI takes 24 of them
 MAIN_NUMBER: Final = 255  # of the VRF of the table without a number, where that cannot be the VPC's first one: see compiler.vrf
@@ -74,6 +75,11 @@ def to_inlet_name(vni: int, eni_id: str) -> str:
 def outside_cable(vni: int, gateway_id: str) -> tuple[str, str]:
     """Return the names of the ends of a gateway's cable to the outside: in the overlay, in the outside namespace."""
     return cable_end_name("g", vni, gateway_id), cable_end_name("o", vni, gateway_id)
+
+
+def egress_only_port(vni: int, gateway_id: str) -> str:
+    """Return the name of the overlay's end of the cable into the namespace of an egress-only internet gateway."""
+    return cable_end_name("e", vni, gateway_id)
 
 
 def is_inlet(ifname: str) -> bool:

@@ -59,6 +59,10 @@ class Code(Enum):
         "NGW_REQUIRES_SOURCE_IN_VPC",
         "a NAT gateway carries connections that interfaces of its own VPC open, and answers nobody",
     )
+    EIGW_REQUIRES_SOURCE_IN_VPC = (
+        "EIGW_REQUIRES_SOURCE_IN_VPC",
+        "an egress-only internet gateway carries connections that interfaces of its own VPC open, from ranges out of a pool",
+    )
     PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
     NGW_NO_FREE_PORT = (
         "NGW_NO_FREE_PORT",
@@ -121,6 +125,7 @@ OF_COUNTER: Final[dict[str, Code]] = {
     "uplink_network": Code.NO_WAY_TO_UPLINK,
     "to_edge": Code.ROUTER_ANSWERS_PINGS_ONLY,
     "to_gateway": Code.NGW_REQUIRES_SOURCE_IN_VPC,
+    "unasked": Code.EIGW_REQUIRES_SOURCE_IN_VPC,
     "protocol": Code.PROTOCOL_RESTRICTION,
     "no_port": Code.NGW_NO_FREE_PORT,
     "no_connection": Code.INVALID_CONNECTION_STATE,

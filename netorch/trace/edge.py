@@ -4,19 +4,22 @@ gateway     the filters of the cable: a public address in place of the private o
 outside     route and rules: by the uplink, or by a cable to whom another public address stands for
 uplink      the packet has left, or comes
 nat         the namespace of a NAT gateway: its subnet's ACL, its own address in place of the sender's, and back
+egress-only the namespace of an egress-only internet gateway: answers to what instances have begun, and nothing else from outside
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from netorch.errors import TraceError
 from netorch.model.addr import parse_ip
 from netorch.model.packet import Packet
+from netorch.model.routing.seats import gateway_kind
+from netorch.model.routing.target import TargetKind
 from netorch.state.base import OUTSIDE
 from netorch.state.l3 import MAIN_TABLE
-from netorch.state.link import CableEnd
-from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, TcFilter
+from netorch.state.link import CableEnd, Vxlan
+from netorch.state.tc import EGRESS, INGRESS, Drop, Match, Nat, Redirect, TcFilter
 from netorch.trace.codes import Code
 from netorch.trace.hooks.skb import Skb
 from netorch.trace.hooks.tc import deciding, translated
@@ -25,12 +28,18 @@ from netorch.trace.regions import NOT_ROUTED
 from netorch.trace.steps import MAX_VISITED, Steps
 from netorch.trace.way import Arrival, Place
 
+_PLACES: Final = {TargetKind.NAT_GATEWAY: Place.NAT, TargetKind.EGRESS_ONLY_GATEWAY: Place.EGRESS_ONLY}
+
 
 class EdgeSteps(Steps):
     """The steps on an edge."""
 
     def _through(self, host_model: HostModel, link: Device, skb: Skb) -> str:
         """Follow the packet through one host's overlay, from a device on."""
+        raise NotImplementedError
+
+    def _send(self, host_model: HostModel, vxlan: Vxlan, lladdr: str) -> str:
+        """Follow the packet to the host that has a MAC."""
         raise NotImplementedError
 
     def from_uplink(self, start: Arrival) -> str:
@@ -57,30 +66,46 @@ class EdgeSteps(Steps):
     def _gateway(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
         """Follow the packet through the namespace of a gateway that tracks connections, and back by the cable it came by."""
         name, netns, ends = host_model.name, near.peer_netns, (near.ifname, near.ifname)
+        place = _PLACES[gateway_kind(netns)]
         far, table = host_model.link(near.peer, netns), host_model.gateway_table(netns)
         if not isinstance(far, CableEnd) or far.lladdr != lladdr or table is None:
-            self._die(name, Place.NAT, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
+            self._die(name, place, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
-            self._die(name, Place.NAT, "it goes round in circles", Code.ROUTING_LOOP)
+            self._die(name, place, "it goes round in circles", Code.ROUTING_LOOP)
         came = self._packet
         skb = Skb(packet=came, iifname=far.ifname, oifname=far.ifname)
         known = self._recall(skb, self._tracker(host_model, 0, netns))
         said = f"{netns}: {_ends(came)}"
-        self._run_hook(host_model, Place.NAT, table, "prerouting", skb, said, silent=True, devices=ends)
+        self._run_hook(host_model, place, table, "prerouting", skb, said, silent=True, devices=ends)
         if known.original is not None:
             self._packet = skb.packet = known.original.answer()
         if host_model.has_address(netns, skb.packet.destination):
-            self._run_hook(host_model, Place.NAT, table, "input", skb, f"{said}: no answer to any connection", devices=ends)
+            self._run_hook(host_model, place, table, "input", skb, f"{said}: no answer to any connection", devices=ends)
             return far.ifname
-        if host_model.route(MAIN_TABLE, skb.packet.destination, netns) is None:
-            self._die(name, Place.NAT, f"{said}: no route", Code.NO_ROUTE_TO_DESTINATION, ends)
+        route = host_model.route(MAIN_TABLE, skb.packet.destination, netns)
+        if route is None:
+            self._die(name, place, f"{said}: no route", Code.NO_ROUTE_TO_DESTINATION, ends)
         for hook in ("forward", "postrouting"):
-            self._run_hook(host_model, Place.NAT, table, hook, skb, said, silent=True, devices=ends)
+            self._run_hook(host_model, place, table, hook, skb, said, silent=True, devices=ends)
         self._packet = skb.packet
         if known.original is None:
             self.translated[self._tracker(host_model, 0, netns)] = came
-        self._note(name, Place.NAT, f"{netns}: {_becomes(came, self._packet)}", devices=ends)
-        return self._through(host_model, near, Skb(packet=self._packet))
+        self._note(name, place, f"{netns}: {_becomes(came, self._packet)}", devices=ends)
+        return self._enter_by(host_model, near, host_model.neighbour(far.ifname, route.via, netns) or "")
+
+    def _enter_by(self, host_model: HostModel, near: CableEnd, lladdr: str) -> str:
+        """Follow the packet from a cable's end in the overlay on: by the device that a filter names, or as it is routed."""
+        found = deciding(host_model.filters(near.ifname, INGRESS), self._packet, lladdr, 0)
+        redirects = [action for action in found.actions if isinstance(action, Redirect)] if found is not None else []
+        if not redirects:
+            return self._through(host_model, near, Skb(packet=self._packet))
+        to = host_model.link(redirects[0].ifname)
+        self._note(host_model.name, Place.GATEWAY, f"{near.ifname} to {redirects[0].ifname}: {lladdr}")
+        if isinstance(to, CableEnd):
+            return self._leave(host_model, to, lladdr)
+        if not isinstance(to, Vxlan):
+            self._die(host_model.name, Place.GATEWAY, f"{redirects[0].ifname} is not up", Code.PORT_MISSING)
+        return self._send(host_model, to, lladdr)
 
     def _outside(self, host_model: HostModel, device: OutsideDevice) -> str:
         """Follow the packet through the outside of an edge."""
@@ -103,12 +128,14 @@ class EdgeSteps(Steps):
             self._note(name, Place.UPLINK, f"{out.ifname}: {packet.source} to {packet.destination}")
             return out.ifname
         lladdr, near = host_model.neighbour(out.ifname, route.via, OUTSIDE), host_model.link(out.peer)
-        if near is None or lladdr != near.lladdr:
+        if not isinstance(near, CableEnd) or lladdr is None:
             said = f"{out.ifname}: {out.peer} is not there as {lladdr}"
             self._die(name, Place.OUTSIDE, said, Code.NEXT_HOP_MISSING)
-        self._translate(host_model, near, INGRESS, near.lladdr)
         if self._visited >= MAX_VISITED:
             self._die(name, Place.GATEWAY, "it goes round in circles", Code.ROUTING_LOOP)
+        if lladdr != near.lladdr:  # for the gateway behind it, which a filter leads to
+            return self._enter_by(host_model, near, lladdr)
+        self._translate(host_model, near, INGRESS, near.lladdr)
         return self._through(host_model, near, Skb(packet=self._packet))
 
     def _translate(self, host_model: HostModel, near: Device, hook: str, lladdr: str) -> None:
@@ -160,6 +187,8 @@ def _end(address: str, port: int) -> str:
 
 def _becomes(before: Packet, after: Packet) -> str:
     """Return what a gateway has changed of a packet."""
+    if before == after:
+        return _ends(after)
     if before.destination != after.destination:
         old, new = (_end(packet.destination, packet.destination_port) for packet in (before, after))
         return f"destination {old} becomes {new}"

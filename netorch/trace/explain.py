@@ -38,6 +38,7 @@ _ADVICE = {
     Code.CONNECTION_TABLE_FULL: "move instances to another host, or raise its net.netfilter.nf_conntrack_max",
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
     Code.NGW_REQUIRES_SOURCE_IN_VPC: "send to an instance that has a public address: netorch address list",
+    Code.EIGW_REQUIRES_SOURCE_IN_VPC: "let the subnet's route table lead ::/0 to an internet gateway, which lets others begin",
     Code.PROTOCOL_RESTRICTION: "give the instance a public address, and its subnet a route to the internet gateway",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }

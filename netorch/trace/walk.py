@@ -226,13 +226,17 @@ class _Walker(EdgeSteps):
         raise TraceError(f"{found.text()}: it leads to no inlet; the host's kernel has drifted")
 
     def _tunnel(self, host_model: HostModel, vxlan: Vxlan, next_hop: str) -> str:
-        """Follow the packet to another host."""
-        name = host_model.name
+        """Follow the packet to the host that is the next hop."""
         lladdr = host_model.neighbour(vxlan.ifname, next_hop)
-        vtep = host_model.vtep_of(vxlan.ifname, lladdr) if lladdr is not None else None
+        if lladdr is None:
+            said = f"{vxlan.ifname} has no neighbour {next_hop}"
+            self._die(host_model.name, Place.TUNNEL, said, Code.NEXT_HOP_MISSING)
+        return self._send(host_model, vxlan, lladdr)
+
+    def _send(self, host_model: HostModel, vxlan: Vxlan, lladdr: str) -> str:
+        name, vtep = host_model.name, host_model.vtep_of(vxlan.ifname, lladdr)
         if vtep is None:
-            missing = f"no neighbour {next_hop}" if lladdr is None else f"no FDB entry for {lladdr}"
-            self._die(name, Place.TUNNEL, f"{vxlan.ifname} has {missing}", Code.NEXT_HOP_MISSING)
+            self._die(name, Place.TUNNEL, f"{vxlan.ifname} has no FDB entry for {lladdr}", Code.NEXT_HOP_MISSING)
         there = next((other for other in self._host_models.values() if (vxlan.vni, vtep) in other.vxlans), None)
         said = f"VXLAN {vxlan.vni} from {vxlan.local} to {vtep}"
         if there is None:
@@ -248,4 +252,4 @@ class _Walker(EdgeSteps):
             self._die(there.name, Place.VERIFY, f"the VXLAN device of {vxlan.vni} is not up", Code.PORT_MISSING)
         if not isinstance(device, Vxlan):
             raise TypeError(f"{device.ifname} is no VXLAN device")
-        return self._receive(there, device, lladdr or "", Skb(packet=self._packet, priority=outer.priority))
+        return self._receive(there, device, lladdr, Skb(packet=self._packet, priority=outer.priority))

@@ -46,6 +46,7 @@ class Place(Enum):
     ROUTER = "router"
     DELIVERY = "delivery"
     NAT = "nat"  # the namespace of a NAT gateway
+    EGRESS_ONLY = "egress-only"  # the namespace of an egress-only internet gateway
     GATEWAY = "gateway"  # the cable between overlay and outside, where public addresses stand for private ones
     OUTSIDE = "outside"
     UPLINK = "uplink"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -24,6 +24,7 @@ from netorch.compiler.base import (
     TableRoutes,
     VpcView,
 )
+from netorch.compiler.egress import EgressOnly, egress_subnets
 from netorch.compiler.nat import Nat
 from netorch.compiler.overlay import OverlayCompiler
 from netorch.compiler.ports import PortCompiler, kept_keys
@@ -92,8 +93,8 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A VPC; subnets, interfaces and route tables by name.
 
     A table is its routes, by destination. A target is what a stored route has, or `eni` and the name of an interface, which may
-    be missing, `pcx` and the VNI of a peer, `igw` or `nat`, which the hosts in `seats` carry. The table without a name is the
-    main one; the others are numbered by name.
+    be missing, `pcx` and the VNI of a peer, `igw` or `nat`, which the hosts in `seats` carry, or `eigw`. The table without a name
+    is the main one; the others are numbered by name.
     """
 
     vni: int
@@ -105,6 +106,7 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route_tables: dict[str, dict[str, str]] = {}
     seats: tuple[str, ...] = ()
     nat: NatCase | None = None
+    egress_only: tuple[str, ...] = ()  # the hosts that carry the egress-only internet gateway
     public: dict[str, str] = {}  # public addresses with the private ones
 
     def record(self) -> Vpc:
@@ -159,14 +161,19 @@ class VpcCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind, _, name = text.partition(" ")
         if kind == "pcx" and name:
             return connection_id(self.vni, int(name))
-        if text in ("igw", "nat"):
-            return self.gateway_id if text == "igw" else self.nat_id
+        if text in ("igw", "nat", "eigw"):
+            return {"igw": self.gateway_id, "nat": self.nat_id, "eigw": self.egress_only_id}[text]
         return text if not name else self.eni(name).id if name in self.enis else make_id(kind, self.vni, 0xDEAD)
 
     @property
     def gateway_id(self) -> str:
         """Return the id of the internet gateway."""
         return make_id("igw", self.vni, 0xA0B0C0D0E)
+
+    @property
+    def egress_only_id(self) -> str:
+        """Return the id of the egress-only internet gateway."""
+        return make_id("eigw", self.vni, 0xC0D0E0F01)
 
     @property
     def nat_id(self) -> str:
@@ -258,25 +265,37 @@ def vpc_view(cloud: CloudCase, vpc: VpcCase, host: str) -> VpcView | None:
         local=local,
         gateways=_gateways(cloud, vpc, host),
         nats=_nats(cloud, vpc, host),
+        egress_only=_egress_only(cloud, vpc, host),
         acls=[_default_acl(vpc)],
         public=vpc.translations(),
     )
 
 
 def _gateways(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Gateway]:
+    if vpc.egress_only:
+        yield _gateway(cloud, vpc, vpc.egress_only_id, vpc.egress_only, host)
     if vpc.seats:
-        yield _gateway(cloud, vpc, vpc.gateway_id, host)
+        yield _gateway(cloud, vpc, vpc.gateway_id, vpc.seats, host)
     yield from (nat.gateway for nat in _nats(cloud, vpc, host))
 
 
 def _nats(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[Nat]:
     if vpc.nat is not None:
-        gateway = _gateway(cloud, vpc, vpc.nat_id, host)
+        gateway = _gateway(cloud, vpc, vpc.nat_id, vpc.seats, host)
         yield Nat(gateway=gateway, eni=vpc.nat_eni(vpc.nat), subnet=vpc.subnet(vpc.nat.subnet))
 
 
-def _gateway(cloud: CloudCase, vpc: VpcCase, gateway_id: str, host: str) -> Gateway:
-    seats = tuple(Seat(host=name, vtep=cloud.hosts[name]) for name in vpc.seats)
+def _egress_only(cloud: CloudCase, vpc: VpcCase, host: str) -> Iterator[EgressOnly]:
+    if host in vpc.egress_only:
+        gateways = [gateway.id for gateway in _gateways(cloud, vpc, host)]
+        tables = [vpc.table(name) for name in vpc.route_tables.keys() | {""}]
+        subnets = [vpc.subnet(name) for name in sorted(vpc.subnets)]
+        found = egress_subnets(vpc.egress_only_id, vpc.record(), subnets, tables, gateways, {})
+        yield EgressOnly(gateway=_gateway(cloud, vpc, vpc.egress_only_id, vpc.egress_only, host), subnets=tuple(found))
+
+
+def _gateway(cloud: CloudCase, vpc: VpcCase, gateway_id: str, at: Iterable[str], host: str) -> Gateway:
+    seats = tuple(Seat(host=name, vtep=cloud.hosts[name]) for name in at)
     silent = {cloud.hosts[name] for name in cloud.silent}
     seat = seat_for(host, GatewayMapping(vni=vpc.vni, gateway=gateway_id, seats=seats), silent)
     return Gateway(id=gateway_id, seats=seats, seat=seat, underlay_mtu=cloud.mtus.get(seat.host))
@@ -304,12 +323,13 @@ def _tables(vpc: VpcCase, host: str) -> tuple[LocalTable, ...]:
     record, used = vpc.record(), [vpc.table(name) for name in _used(vpc, host)]
     here = [vpc.subnet(name) for name in _subnets_here(vpc, host)]
     apart = {subnet.id: number for number, subnet in enumerate(subnets_apart(record, used, here), TABLE_NUMBER_LAST + 1)}
-    return local_tables(record, used, here, apart, open_first=host not in vpc.seats)
+    return local_tables(record, used, here, apart, open_first=host not in vpc.seats + vpc.egress_only)
 
 
 def _routes(cloud: CloudCase, vpc: VpcCase, host: str) -> list[TableRoutes]:
     targets = {vpc.eni(name).id for name in vpc.enis} | {connection_id(vpc.vni, peer.vni) for peer in cloud.peers_of(vpc)}
     targets |= {vpc.gateway_id, vpc.nat_id} if vpc.seats else set()
+    targets |= {vpc.egress_only_id} if vpc.egress_only else set()
     used = [vpc.table(name) for name in _used(vpc, host)]
     return [*table_routes(vpc.record(), used, _tables(vpc, host), targets, {})]
 
@@ -331,7 +351,9 @@ def _peer_inputs(
 
 
 def _is_here(vpc: VpcCase, host: str) -> bool:
-    return host in vpc.seats or any(_phase(case, host) is not None or _relays(case, host) for case in vpc.enis.values())
+    return host in vpc.seats + vpc.egress_only or any(
+        _phase(case, host) is not None or _relays(case, host) for case in vpc.enis.values()
+    )
 
 
 def mappings(cloud: CloudCase, vpc: VpcCase) -> Iterator[Mapping]:

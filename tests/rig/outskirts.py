@@ -35,7 +35,7 @@ from netorch.records.codec import encode
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete, Put
-from tests.rig.seats import gateway_of, nat_of, seat_gateway, seat_nat
+from tests.rig.seats import egress_only_of, gateway_of, nat_of, seat_egress_only, seat_gateway, seat_nat
 from tests.rig.world import World, wait_for
 
 BORDER, INTERNET, SERVER, SERVER6 = "border", "internet", "203.0.113.10", "2001:db8:99::10"
@@ -117,11 +117,18 @@ class Outskirts:
         seat_nat(self.world.store, found, address, public, self._vteps())
         self.lead(name, nat_of(records.vni))
 
-    def lead(self, name: str, target: str, table: str = "") -> None:
-        """Let the main route table of a VPC, or another one, lead to a target."""
+    def seat_egress_only(self, name: str) -> None:
+        """Give a VPC an egress-only internet gateway, to which its main table leads."""
+        vni = self.world.vpc(name).vni
+        seat_egress_only(self.world.store, vni, self._vteps())
+        self.lead(name, egress_only_of(vni), "", "::/0")
+
+    def lead(self, name: str, target: str, table: str = "", *destinations: str) -> None:
+        """Let the main route table of a VPC, or another one, lead to a target: what is named, or everything."""
         records = self.world.vpc(name)
         dual = records.vpc.record.ipv6_cidrs and target == gateway_of(records.vni)
-        self._add_routes(name, table, ("0.0.0.0/0", "::/0") if dual else ("0.0.0.0/0",), target)
+        everywhere = ("0.0.0.0/0", "::/0") if dual else ("0.0.0.0/0",)
+        self._add_routes(name, table, destinations or everywhere, target)
 
     def _add_routes(self, name: str, table: str, cidrs: Iterable[str], target: str) -> None:
         tables = self.world.vpc(name).each(RouteTable)
@@ -237,14 +244,18 @@ def listening(place: str, port: int, version: int = 4) -> socket.socket:
     return found
 
 
-def connected(place: str, to: tuple[str, int], port: int = 0) -> socket.socket:
+def connected(place: str, to: tuple[str, int], port: int = 0, timeout_s: float = 10.0) -> socket.socket:
     """Return a TCP connection from a namespace, from a port of its choice if one is named. Raises OSError."""
     version = version_of(to[0])
     with in_node(place):
         found = socket.socket(FAMILIES[version], socket.SOCK_STREAM)
-    found.settimeout(10.0)
+    found.settimeout(timeout_s)
     found.bind((ANY[version], port))
-    found.connect(to)
+    try:
+        found.connect(to)
+    except OSError:
+        found.close()
+        raise
     return found
 
 

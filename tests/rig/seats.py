@@ -9,7 +9,7 @@ import msgspec
 from netorch.model.eni import NetworkInterface, Placement
 from netorch.model.ids import make_id
 from netorch.model.mapping import GatewayMapping, PublicMapping, Seat
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.status import AgentStatus
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
@@ -27,6 +27,23 @@ def gateway_of(vni: int) -> str:
 def nat_of(vni: int) -> str:
     """Return the id of a VPC's NAT gateway."""
     return make_id("nat", vni, 0xB0C0D0E0F)
+
+
+def egress_only_of(vni: int) -> str:
+    """Return the id of a VPC's egress-only internet gateway."""
+    return make_id("eigw", vni, 0xC0D0E0F01)
+
+
+def seat_egress_only(store: Store, vni: int, edges: Mapping[str, str]) -> None:
+    """Let these edges, with their VTEPs, carry an egress-only internet gateway of a VPC, which is made."""
+    gateway = egress_only_of(vni)
+    seats = tuple(Seat(host=host, vtep=vtep) for host, vtep in edges.items())
+    records = {
+        keys.resource(gateway): EgressOnlyInternetGateway(id=gateway, vni=vni),
+        keys.gateway_mapping(vni, gateway): GatewayMapping(vni=vni, gateway=gateway, seats=seats),
+        **{keys.placement(host, gateway): Placement(id=gateway) for host in edges},
+    }
+    store.txn((), [Put(key, encode(record)) for key, record in records.items()])
 
 
 def seat_nat(store: Store, subnet: Subnet, address: str, public: str, edges: Mapping[str, str]) -> None:

@@ -93,6 +93,7 @@ _PATHS: Final = {
     TargetKind.PEERING: "4",
     TargetKind.ENDPOINT: "7",
     TargetKind.INTERNET_GATEWAY: "8",
+    TargetKind.EGRESS_ONLY_GATEWAY: "8",
 }
 # At an instance's interface nothing has translated a packet yet, so a packet's own addresses are the flow's.
 _OF_FLOW: Final[dict[str, Callable[[FlowRecord], str]]] = {

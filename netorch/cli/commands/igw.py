@@ -12,7 +12,7 @@ from netorch.cli.nouns import Actions, Noun, add_common
 from netorch.cli.output import Columns, output_option
 
 if TYPE_CHECKING:
-    from netorch.control.actions.outside.gateways import InternetGatewayInfo
+    from netorch.control.actions.outside.gateways import OnlyGatewayInfo
 
 COLUMNS = Columns(("name", "vpc", "pair", "edges"), ("tags", "id"))
 
@@ -22,7 +22,7 @@ def command() -> None:
     """Internet gateways: a VPC's way to the internet, and back. A VPC has one at most."""
 
 
-def row(info: InternetGatewayInfo) -> dict[str, Any]:
+def row(info: OnlyGatewayInfo) -> dict[str, Any]:
     """Return an internet gateway as it is shown."""
     return {
         **msgspec.structs.asdict(info.gateway),

@@ -6,6 +6,7 @@ An instance's own interface, which comes and goes with it, shares the random par
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -22,15 +23,19 @@ from netorch.errors import ApiError
 from netorch.model.eni import Host, Instance, NetworkInterface, Placement, primary_eni_id
 from netorch.model.ids import port_name, vni_of
 from netorch.model.mapping import Mapping
+from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.next_hop import target_hop
 from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid
 from netorch.records.hosts import read_host
+from netorch.records.kinds import kind_of
 from netorch.records.read import Stored, mappings_of, read, read_all
 from netorch.store.alloc import mac_address
 from netorch.store.base import Store
+
+_TARGETS: Final = (NetworkInterface, *GATEWAYS)  # what routes lead to, but for peering connections
 
 
 def mac_key(vni: int, mac: str) -> str:
@@ -103,7 +108,8 @@ def room_for_interfaces(store: Store, vpc: Vpc, count: int) -> set[str]:
 
 def target_ids(store: Store, vni: int) -> list[str]:
     """Return the ids of the interfaces and gateways of a VPC, which routes may lead to."""
-    return [kv.key.rpartition("/")[2] for prefix in ("eni", "igw", "nat") for kv in store.list(keys.resources(vni, prefix)).kvs]
+    prefixes = (keys.resources(vni, kind_of(kind).prefix) for kind in _TARGETS)
+    return [kv.key.rpartition("/")[2] for prefix in prefixes for kv in store.list(prefix).kvs]
 
 
 def host_names(target_id: str) -> tuple[str, str]:

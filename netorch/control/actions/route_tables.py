@@ -33,7 +33,7 @@ from netorch.errors import ApiError
 from netorch.model.addr import parse_prefix
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import BLACKHOLE, LOCAL, TargetRecord, available_targets, target_of
 from netorch.model.security import PrefixList
@@ -289,7 +289,7 @@ def describe_route_tables(store: Store, caller: Caller, vpc_id: str) -> list[Rou
     instances = {instance_id: stored.record for instance_id, stored in read_all(store, Instance, vpc.vni).items()}
     peerings = [stored.record for stored in read_all(store, PeeringConnection, vpc.vni).values()]
     lists = {list_id: stored.record for list_id, stored in read_all(store, PrefixList, vpc.vni).items()}
-    gateways = read_all(store, InternetGateway, vpc.vni) | read_all(store, NatGateway, vpc.vni)
+    gateways = {found: stored for kind in GATEWAYS for found, stored in read_all(store, kind, vpc.vni).items()}
     names = route_names(
         enis,
         instances,

@@ -36,6 +36,7 @@ from netorch.model.cloud import (
     MAIN_ROUTE_TABLE,
 )
 from netorch.model.ids import Vni
+from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
@@ -120,7 +121,7 @@ def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: 
     pair = next((pair for pair in fit_pairs(store) if pair.name in arriving), None)
     if pair is None:
         return False
-    gateway, _ = put_on(writes, caller, vpc, pair, [])
+    gateway, _ = put_on(writes, caller, vpc, pair, [], InternetGateway)
     route = VpcRoute(destination="0.0.0.0/0", target=gateway.id)
     writes.put(keys.resource(main.id), msgspec.structs.replace(main, routes=(route,)))
     return True

@@ -30,7 +30,7 @@ from netorch.model.cloud import DEFAULT_OWNER, DEFAULT_VPC_NAME, ElasticIpDecl
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.outside.public import ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup, referred
@@ -255,7 +255,7 @@ def delete_vpc(builder: PlanBuilder, records: VpcRecords) -> None:
         nats.delete_writes(builder.step(), records.vpc, nat, eni, mapping, logs, builder.publics_of(records))
     for eni in (eni for eni in by_instance.get("", ()) if not eni.record.gateway):
         interfaces.delete_writes(builder.step(), records.vpc.record, eni, {}, logs, builder.publics_of(records))
-    for gateway_id, gateway in records.of(InternetGateway).items():
+    for gateway_id, gateway in ((found, gateway) for kind in ONLY_GATEWAYS for found, gateway in records.of(kind).items()):
         delete_gateway(builder.step(), records.vpc, gateway, records.of(GatewayMapping).get(gateway_id))
     for subnet in records.of(Subnet).values():
         delete_subnet(builder, records, subnet)

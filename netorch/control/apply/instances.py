@@ -30,7 +30,7 @@ from netorch.model.cloud import InstanceDecl, VpcDecl
 from netorch.model.eni import Attachment, Instance, NetworkInterface, primary_eni_id
 from netorch.model.mapping import MoveDirection
 from netorch.model.normal import normal_memberships
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GATEWAYS
 from netorch.model.rules import normal_netns
 from netorch.model.security import SecurityGroup
 from netorch.model.vpc import Subnet
@@ -209,8 +209,7 @@ class InstancePlanner:
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
-        kinds = (NetworkInterface, InternetGateway, NatGateway)
-        targets = [found for kind in kinds for found in self._records.of(kind)]
+        targets = [found for kind in (NetworkInterface, *GATEWAYS) for found in self._records.of(kind)]
         self._host_names = {name for found in targets for name in host_names(found)}
         only = next(iter(subnets.values())) if len(subnets) == 1 else None
         chosen = []

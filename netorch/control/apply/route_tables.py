@@ -34,9 +34,10 @@ from netorch.errors import UnreadableRecord
 from netorch.model.cloud import RouteTableDecl, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.normal import normal_table
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import ONLY_GATEWAYS, NatGateway
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import TargetKind
 from netorch.model.routing.text import RouteWords, parse_route
 from netorch.model.security import PrefixList
@@ -135,7 +136,7 @@ class RouteTablePlanner:
         live = {half.name: half.id for half in self._records.each(PeeringConnection) if half.name and half.is_live(now)}
         names = {eni_id: f"{TargetKind.INTERFACE.value} {name}" for name, eni_id in interfaces.items()}
         names |= {peering: f"{TargetKind.PEERING.value}-{name}" for name, peering in live.items()}
-        names |= dict.fromkeys(self._records.of(InternetGateway), TargetKind.INTERNET_GATEWAY.value)
+        names |= {found: gateway_kind(found).value for kind in ONLY_GATEWAYS for found in self._records.of(kind)}
         nats = {nat.name: nat.id for nat in self._records.each(NatGateway)}
         names |= {nat: f"{TargetKind.NAT_GATEWAY.value}-{name}" for name, nat in nats.items()}
         names |= {found: LIST_PREFIX + stored.record.name for found, stored in lists.items()}

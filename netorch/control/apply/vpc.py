@@ -24,6 +24,7 @@ from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
 from netorch.model.cloud import DEFAULT_VPC_NAME, SubnetDecl, VpcDecl
 from netorch.model.eni import NetworkInterface, primary_eni_id
+from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import DEFAULT_NAME, NetworkAcl, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -127,8 +128,10 @@ class _Structure:
             self._plan_vpc()
         policy = PolicyPlanner(self._builder, self._decl, self._records, self._guard)
         policy.plan()
-        gateways = GatewayPlanner(self._builder, self._decl, self._records, partial(self._guard, GATEWAY_KEYS))
-        gateways.plan()
+        guard = partial(self._guard, GATEWAY_KEYS)
+        gateways = [GatewayPlanner(self._builder, self._decl, self._records, guard, kind) for kind in ONLY_GATEWAYS]
+        for gateway in gateways:
+            gateway.plan()
         tables = RouteTablePlanner(self._builder, self._decl, self._records, self._guard)
         tables.plan()
         for decl in self._decl.subnets:
@@ -143,7 +146,8 @@ class _Structure:
 
         def routes() -> None:
             tables.plan_routes(self._by_name, instances.interfaces)
-            gateways.plan_deletion()
+            for gateway in gateways:
+                gateway.plan_deletion()
 
         if tables.names_peers:
             tables.withdraw()

@@ -14,7 +14,7 @@ from netorch.control.base.pools import Addresses, Claims, Pools, claims_of, open
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.outside.public import ElasticIp
 from netorch.model.vpc import Vpc
 from netorch.records import keys
@@ -93,7 +93,8 @@ def stand_for(writes: Writes, vpc: Stored[Vpc], mapping: PublicMapping, mod_revi
 
 def gateway_pair(store: Store, vni: int) -> str:
     """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
-    mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in read_all(store, InternetGateway, vni))
+    known = (found for kind in ONLY_GATEWAYS for found in read_all(store, kind, vni))
+    mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in known)
     return pair_of(store, (seat.host for found in mappings if found is not None for seat in found.record.seats))
 
 

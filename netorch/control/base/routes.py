@@ -20,11 +20,12 @@ from netorch.errors import ApiError
 from netorch.model.addr import AddressError, Prefix, parse_prefix
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
 from netorch.model.ids import is_id
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GatewayRecord, NatGateway
 from netorch.model.permission import LIST_PREFIX
-from netorch.model.routing.allowed import violation_of_words
+from netorch.model.routing.allowed import violation_of_version, violation_of_words
 from netorch.model.routing.effective import counts, ranges_of
 from netorch.model.routing.peering import PeeringConnection
+from netorch.model.routing.seats import gateway_kind
 from netorch.model.routing.target import LOCAL, ONLY_ONE, TargetKind
 from netorch.model.routing.text import RouteWords, destination_order, parse_destination, parse_target
 from netorch.model.rules import Violation
@@ -104,7 +105,7 @@ def only_target(kind: TargetKind, known: Iterable[str]) -> str:
     raise ApiError(of.not_found, f"{of.noun}: the VPC has none; first: netorch {of.command} create NAME --vpc VPC")
 
 
-def is_there(target: NetworkInterface | PeeringConnection | InternetGateway | NatGateway, now: float) -> bool:
+def is_there(target: NetworkInterface | PeeringConnection | GatewayRecord, now: float) -> bool:
     """Return whether a route can be made to a target: a peering connection may still be waiting, but must not have ended."""
     return not isinstance(target, PeeringConnection) or target.is_live(now)
 
@@ -151,9 +152,14 @@ def make_route(where: str, words: RouteWords, around: Surroundings) -> VpcRoute:
     """
     if violation := violation_of_words(words, ranges_of(around.vpc.record), around.subnets):
         raise invalid(where, violation.what, violation.fix)
+    destination = stored_destination(words.destination, around.lists)
+    if (listed := around.lists.get(destination)) and (
+        violation := violation_of_version(words.destination, listed.record.version, words.kind)
+    ):
+        raise invalid(where, violation.what, violation.fix)
     needs_id = words.name or words.kind in ONLY_ONE
     target = around.find(words.kind, words.name) if needs_id else words.kind.value
-    return VpcRoute(destination=stored_destination(words.destination, around.lists), target=target)
+    return VpcRoute(destination=destination, target=target)
 
 
 def with_routes(table: RouteTable, routes: Iterable[VpcRoute]) -> RouteTable:
@@ -231,7 +237,7 @@ def route_names(
     interfaces: Iterable[NetworkInterface],
     instances: Mapping[str, Instance],
     peerings: Iterable[PeeringConnection],
-    gateways: Iterable[InternetGateway | NatGateway],
+    gateways: Iterable[GatewayRecord],
     lists: Iterable[PrefixList],
 ) -> dict[str, str]:
     """Return how a vpc.yaml writes targets and prefix lists, by id; it names only interfaces that came with their instance."""
@@ -239,8 +245,8 @@ def route_names(
     named = {eni.id: f"{TargetKind.INTERFACE.value} {instances[eni.instance].name}" for eni in own}
     named |= {half.id: f"{TargetKind.PEERING.value}-{half.name}" for half in peerings if half.name}
     for gateway in gateways:
-        is_nat = isinstance(gateway, NatGateway)
-        named[gateway.id] = f"{TargetKind.NAT_GATEWAY.value}-{gateway.name}" if is_nat else TargetKind.INTERNET_GATEWAY.value
+        kind = gateway_kind(gateway.id).value
+        named[gateway.id] = f"{kind}-{gateway.name}" if isinstance(gateway, NatGateway) else kind
     return named | {found.id: LIST_PREFIX + found.name for found in lists}
 
 

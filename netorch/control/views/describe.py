@@ -175,7 +175,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
 
     A VPC itself (`kind` "vpc") is `owner/name` or `name`; an unnamed interface goes by its instance's name; a group or prefix
     list may be written as in rules, `sg-web`: no name begins so. Other kinds are those of
-    ids: subnet, rtb, eni, i, sg, acl, pl, fl, igw, nat.
+    ids: subnet, rtb, eni, i, sg, acl, pl, fl, igw, eigw, nat.
 
     Raises:
       ApiError: EC2's NotFound of that kind; InvalidParameterValue for a name that several have, with the candidates.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from netorch.model.cloud import (
     AddressPoolDecl,
     Cloud,
     EgressDecl,
+    EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     FlowLogDecl,
     HostDecl,
@@ -45,7 +46,7 @@ from netorch.model.normal import (
     normal_nat_gateways,
     normal_tables,
 )
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GATEWAYS, EgressOnlyInternetGateway, InternetGateway, NatGateway, OnlyGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.rule_text import ports_text, protocol_text
@@ -62,6 +63,8 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
 from netorch.store.base import Store
+
+D = TypeVar("D", bound=InternetGatewayDecl)
 
 
 def export_cloud(store: Store) -> Cloud:
@@ -125,7 +128,8 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
         ipv6_cidrs=list(vpc.ipv6_cidrs),
         vni=vpc.vni,
         tags=visible_tags(vpc.tags),
-        internet_gateway=next((_gateway(found) for found in records.each(InternetGateway)), msgspec.UNSET),
+        internet_gateway=_gateway(records, InternetGateway, InternetGatewayDecl),
+        egress_only_internet_gateway=_gateway(records, EgressOnlyInternetGateway, EgressOnlyInternetGatewayDecl),
         prefix_lists=normal_lists(_prefix_list(stored.record) for stored in records.of(PrefixList).values()),
         security_groups=normal_groups(_group(stored.record, names) for stored in records.of(SecurityGroup).values()),
         network_acls=normal_acls(_acl(stored.record) for stored in records.of(NetworkAcl).values()),
@@ -138,8 +142,8 @@ def export_vpc(records: VpcRecords, now: float, paths: Mapping[str, str], elasti
     )
 
 
-def _gateway(record: InternetGateway) -> InternetGatewayDecl:
-    return InternetGatewayDecl(name=record.name, tags=record.tags)
+def _gateway(records: VpcRecords, kind: type[OnlyGateway], decl: type[D]) -> D | msgspec.UnsetType:
+    return next((decl(name=found.name, tags=found.tags) for found in records.each(kind)), msgspec.UNSET)
 
 
 def _nat_gateway(
@@ -169,7 +173,7 @@ def export_tables(records: VpcRecords, names: Mapping[str, str]) -> list[RouteTa
 def _named_targets(records: VpcRecords, now: float) -> dict[str, str]:
     instances = {instance.id: instance for instance in records.each(Instance)}
     live = (half for half in records.each(PeeringConnection) if half.is_live(now))
-    gateways: list[InternetGateway | NatGateway] = [*records.each(InternetGateway), *records.each(NatGateway)]
+    gateways = [found for kind in GATEWAYS for found in records.each(kind)]
     return route_names(records.each(NetworkInterface), instances, live, gateways, records.each(PrefixList))
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from netorch.errors import Problem
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps
@@ -18,7 +16,7 @@ from netorch.model.check.flow_logs import check_flow_logs
 from netorch.model.check.instances import InstanceChecker
 from netorch.model.check.nats import check_nat_gateways
 from netorch.model.check.notes import Memo, Notes, Where
-from netorch.model.check.outside import KnownHost, check_edges, check_elastic_ips, check_gateway, check_pools, known_pairs
+from netorch.model.check.outside import KnownHost, check_edges, check_elastic_ips, check_gateways, check_pools, known_pairs
 from netorch.model.check.peerings import check_peerings
 from netorch.model.check.routes import Surroundings, check_routes, check_table_names
 from netorch.model.check.security import Names, Policies, check_policies, no_such
@@ -33,6 +31,7 @@ from netorch.model.cloud import (
     InstanceDecl,
     SubnetDecl,
     VpcDecl,
+    declared_gateways,
 )
 from netorch.model.eni import Role
 from netorch.model.rules import Violation, shown
@@ -152,7 +151,7 @@ class _Checker(Notes):
         if any(table.routes for table in vpc.route_tables):
             around = self._surroundings(vpc, default_instances, blocks, blocks6, subnets, policies, nats)
             check_routes(self, vpc, where, around)
-        check_gateway(self, vpc, where)
+        check_gateways(self, vpc, where)
         check_flow_logs(self, vpc, where, default_instances)
 
     def _surroundings(
@@ -173,7 +172,7 @@ class _Checker(Notes):
             subnets=found if all_sound else None,
             lists=policies.lists,
             peerings={peering.name for peering in vpc.peerings},
-            internet_gateway=not isinstance(vpc.internet_gateway, msgspec.UnsetType),
+            gateways=declared_gateways(vpc).keys(),
             nats=nats,
             instances=None if any(map(self.names.__getitem__, names)) else names,
         )

@@ -12,12 +12,14 @@ from netorch.model.check.notes import Notes, Where, path_of
 from netorch.model.cloud import (
     DEFAULT_OWNER,
     DEFAULT_VPC_NAME,
+    GATEWAY_FIELDS,
     AddressPoolDecl,
     Cloud,
     ElasticIpDecl,
     HostDecl,
     InstanceDecl,
     VpcDecl,
+    declared_gateways,
 )
 from netorch.model.eni import Role, Uplink
 from netorch.model.outside.uplink import networks_of, violation_of, violation_of_edge
@@ -118,15 +120,14 @@ def known_pairs(hosts: Sequence[HostDecl], known: Mapping[str, KnownHost] | None
     return {host.pair for host in hosts if host.role is Role.EDGE} | others
 
 
-def check_gateway(notes: Notes, vpc: VpcDecl, where: Where) -> None:
-    """Report what is wrong with a VPC's internet gateway."""
-    if isinstance(vpc.internet_gateway, msgspec.UnsetType):
-        return
-    here = (*where, "internet_gateway")
-    if vpc.internet_gateway.name and (violation := notes.names[vpc.internet_gateway.name]):
-        notes.add(violation, here, ("name",))
-    if vpc.internet_gateway.tags:
-        notes.tags(vpc.internet_gateway.tags, here)
+def check_gateways(notes: Notes, vpc: VpcDecl, where: Where) -> None:
+    """Report what is wrong with a VPC's internet gateway and its egress-only one."""
+    for kind, decl in declared_gateways(vpc).items():
+        here = (*where, GATEWAY_FIELDS[kind])
+        if decl.name and (violation := notes.names[decl.name]):
+            notes.add(violation, here, ("name",))
+        if decl.tags:
+            notes.tags(decl.tags, here)
 
 
 def check_elastic_ips(notes: Notes, cloud: Cloud) -> None:

@@ -9,10 +9,10 @@ import msgspec
 from netorch.model.addr import Prefix
 from netorch.model.check.notes import Notes, Where
 from netorch.model.check.security import Names, no_such
-from netorch.model.cloud import VpcDecl, main_name
+from netorch.model.cloud import GATEWAY_FIELDS, VpcDecl, main_name
 from netorch.model.ids import is_id
 from netorch.model.permission import LIST_PREFIX
-from netorch.model.routing.allowed import violation_of_words
+from netorch.model.routing.allowed import NOUNS, violation_of_words
 from netorch.model.routing.target import TargetKind
 from netorch.model.routing.text import RouteWords, parse_route
 from netorch.model.rules import Violation, shown
@@ -27,7 +27,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     instances: Collection[str] | None
     peerings: Collection[str]
     nats: Collection[str] | None  # NAT gateways
-    internet_gateway: bool  # whether the VPC has one
+    gateways: Collection[TargetKind]  # those that it has, of which a VPC has one at most
 
 
 def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
@@ -79,8 +79,9 @@ def _violation_of_name(kind: TargetKind, name: str, around: Surroundings) -> Vio
     """Return why a target's name, or that it needs none, leads nowhere."""
     if kind is TargetKind.PEERING and name not in around.peerings:
         return Violation(f"there is no peering connection {shown(name)}", "add it to the VPC's peerings, or write an id")
-    if kind is TargetKind.INTERNET_GATEWAY and not around.internet_gateway:
-        return Violation("the VPC has no internet gateway", "add `internet_gateway: {}` to the VPC, or lead the route elsewhere")
+    if kind in GATEWAY_FIELDS and kind not in around.gateways:
+        fix = f"add `{GATEWAY_FIELDS[kind]}: {{}}` to the VPC, or lead the route elsewhere"
+        return Violation(f"the VPC has no {NOUNS[kind]}", fix)
     if kind is TargetKind.NAT_GATEWAY and around.nats is not None and name not in around.nats:
         return Violation(f"there is no NAT gateway {shown(name)}", "add it to the VPC's nat_gateways, or write an id")
     if kind is TargetKind.INTERFACE and around.instances is not None and name not in around.instances:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from netorch.model.record import Record
 from netorch.model.vpc import Tags
@@ -14,6 +14,18 @@ class InternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A VPC's way to the internet, and back. A VPC has one at most. Stored at `vpc/<vni>/igw/<id>`.
 
     It translates between public and private IPv4 addresses one to one, and keeps no state. IPv6 addresses it leaves as they are.
+    """
+
+    id: str
+    vni: int
+    name: str = ""
+    tags: Tags = {}
+
+
+class EgressOnlyInternetGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A VPC's way to the internet for IPv6, and not back. A VPC has one at most. Stored at `vpc/<vni>/eigw/<id>`.
+
+    Instances begin connections by it, and nobody outside does: it tracks connections. It translates no address.
     """
 
     id: str
@@ -35,3 +47,12 @@ class NatGateway(Record, frozen=True, kw_only=True, omit_defaults=True):
     subnet: str
     eni: str  # its interface, which nobody else may change
     tags: Tags = {}
+
+
+# Those that a VPC has one of at most, and that lead to the internet without another one.
+OnlyGateway = InternetGateway | EgressOnlyInternetGateway
+GatewayRecord = OnlyGateway | NatGateway
+Tracking = EgressOnlyInternetGateway | NatGateway  # those that have a namespace, in which connections are tracked
+TRACKING: Final[tuple[type[Tracking], ...]] = get_args(Tracking)
+ONLY_GATEWAYS: Final[tuple[type[OnlyGateway], ...]] = get_args(OnlyGateway)
+GATEWAYS: Final[tuple[type[GatewayRecord], ...]] = get_args(GatewayRecord)

@@ -8,17 +8,17 @@ from typing import Final
 from netorch.model.addr import Prefix, parse_prefix
 from netorch.model.permission import LIST_PREFIX
 from netorch.model.routing.effective import RESERVED, is_reserved
-from netorch.model.routing.target import REPLACES_LOCAL, SUPPORTED, TargetKind
+from netorch.model.routing.target import ONLY_VERSION, REPLACES_LOCAL, SUPPORTED, TargetKind
 from netorch.model.routing.text import RouteWords
 from netorch.model.rules import Violation
 
-_NOUNS: Final = {
-    TargetKind.PEERING: "VPC peering connections",
-    TargetKind.INTERNET_GATEWAY: "internet gateways",
-    TargetKind.EGRESS_ONLY_GATEWAY: "egress-only internet gateways",
-    TargetKind.NAT_GATEWAY: "NAT gateways",
-    TargetKind.VPN_GATEWAY: "virtual private gateways",
-    TargetKind.ENDPOINT: "gateway endpoints",
+NOUNS: Final = {
+    TargetKind.PEERING: "VPC peering connection",
+    TargetKind.INTERNET_GATEWAY: "internet gateway",
+    TargetKind.EGRESS_ONLY_GATEWAY: "egress-only internet gateway",
+    TargetKind.NAT_GATEWAY: "NAT gateway",
+    TargetKind.VPN_GATEWAY: "virtual private gateway",
+    TargetKind.ENDPOINT: "gateway endpoint",
 }
 
 
@@ -31,11 +31,19 @@ def violation_of_words(
     """
     if words.kind not in SUPPORTED:
         known = ", ".join(sorted(kind.value for kind in SUPPORTED))
-        return Violation(f"{_NOUNS[words.kind]} ({words.kind.value}) are not supported yet", f"choose one of {known}")
+        return Violation(f"{NOUNS[words.kind]}s ({words.kind.value}) are not supported yet", f"choose one of {known}")
     if words.destination.startswith(LIST_PREFIX):
         local = words.kind is TargetKind.LOCAL
         return Violation("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None
     return violation_of(parse_prefix(words.destination), words.kind, ranges, subnets) if ranges is not None else None
+
+
+def violation_of_version(destination: str, version: int, kind: TargetKind) -> Violation | None:
+    """Return why a destination of an IP version, a prefix list's or a prefix, cannot lead to a target; nothing when it can."""
+    if version == ONLY_VERSION.get(kind, version):
+        return None
+    what = f"{destination} is IPv{version}, and {NOUNS[kind]}s take IPv{ONLY_VERSION[kind]} only"
+    return Violation(what, "choose another target, e.g. igw")
 
 
 def violation_of(
@@ -48,8 +56,8 @@ def violation_of(
     if is_reserved(destination):
         block = next(block for block in RESERVED if block.contains(destination))
         return Violation(f"{destination} is inside {block}, which EC2 keeps for its services", "choose another destination")
-    if kind is TargetKind.NAT_GATEWAY and destination.version == 6:
-        return Violation(f"{destination} is IPv6, which a NAT gateway does not translate", "choose another target, e.g. igw")
+    if violation := violation_of_version(str(destination), destination.version, kind):
+        return violation
     inside = next((own for own in ranges if own.contains(destination)), None)
     if kind is TargetKind.LOCAL:
         if destination == inside:

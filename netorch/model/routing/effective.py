@@ -14,7 +14,7 @@ import msgspec
 
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
 from netorch.model.permission import LIST_PREFIX
-from netorch.model.routing.target import BLACKHOLE, LOCAL, REPLACES_LOCAL, Target, target_of
+from netorch.model.routing.target import BLACKHOLE, LOCAL, ONLY_VERSION, REPLACES_LOCAL, Target, target_of
 from netorch.model.security import PrefixList
 from netorch.model.vpc import Subnet, Vpc, VpcRoute
 
@@ -140,7 +140,8 @@ def _beats_local(route: Effective) -> bool:
 
 
 def _alive(route: Effective, available: Container[str]) -> Effective:
-    gone = route.target.id and route.target.id not in available
+    target, version = route.target, route.prefix.version
+    gone = target.id and (target.id not in available or version != ONLY_VERSION.get(target.kind, version))
     return msgspec.structs.replace(route, target=BLACKHOLE) if gone else route
 
 

@@ -42,12 +42,17 @@ SUPPORTED: Final = frozenset(
         TargetKind.INTERFACE,
         TargetKind.PEERING,
         TargetKind.INTERNET_GATEWAY,
+        TargetKind.EGRESS_ONLY_GATEWAY,
         TargetKind.NAT_GATEWAY,
     }
 )
 
 # What may take the place of `local`. EC2 adds gateway load balancer endpoints, which netorch has not.
 REPLACES_LOCAL: Final = frozenset({TargetKind.INTERFACE, TargetKind.NAT_GATEWAY})
+
+
+# What takes packets of one IP version only.
+ONLY_VERSION: Final = {TargetKind.NAT_GATEWAY: 4, TargetKind.EGRESS_ONLY_GATEWAY: 6}
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -85,15 +90,10 @@ def available_targets(targets: Iterable[TargetRecord], version: int) -> frozense
 
 
 def _speaks(target: TargetRecord, version: int) -> bool:
-    """Return whether packets of an IP version can get to a target: IPv6 ones to an interface by its own IPv6 address only.
-
-    A NAT gateway translates IPv4 only.
-    """
-    if version == 4:
-        return True
+    """Return whether packets of an IP version can get to a target: IPv6 ones to an interface by its own IPv6 address only."""
     if isinstance(target, GatewayMapping):
-        return target_of(target.gateway).kind is not TargetKind.NAT_GATEWAY
-    return not isinstance(target, NetworkInterface) or bool(target.ipv6_address)
+        return version == ONLY_VERSION.get(target_of(target.gateway).kind, version)
+    return version == 4 or not isinstance(target, NetworkInterface) or bool(target.ipv6_address)
 
 
 def _id(target: TargetRecord) -> str:

@@ -7,7 +7,7 @@ from netorch.model.addr import first_overlaps
 from netorch.model.eni import Host, Role
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside import uplink
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway, NatGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.routing.seats import gateway_kind
 from netorch.model.rules import shown
@@ -56,6 +56,13 @@ def check_public_mapping(key: str, mapping: PublicMapping) -> None:
 def check_internet_gateway(key: str, gateway: InternetGateway) -> None:
     """Check an internet gateway. Raises Invalid."""
     need_member(key, gateway, "igw")
+    if gateway.name:
+        need("name", name_violation(gateway.name))
+
+
+def check_egress_only_gateway(key: str, gateway: EgressOnlyInternetGateway) -> None:
+    """Check an egress-only internet gateway. Raises Invalid."""
+    need_member(key, gateway, "eigw")
     if gateway.name:
         need("name", name_violation(gateway.name))
 

@@ -29,7 +29,7 @@ from netorch.control.actions import (
 )
 from netorch.control.actions.acls import EntryRequest
 from netorch.control.actions.instances import RunRequest
-from netorch.control.actions.outside import gateways
+from netorch.control.actions.outside import egress_only, gateways
 from netorch.control.actions.permissions import Permission
 from netorch.control.apply import cloud
 from netorch.errors import ApiError
@@ -42,7 +42,7 @@ from netorch.model.cloud import (
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
 from netorch.model.mapping import MoveDirection
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import RouteTable, Subnet, Vpc
@@ -361,6 +361,8 @@ class Actions(OutsideActions):
                 acls.delete_network_acl(self.store, self.operator, acl.id)
             for gateway in records.of(InternetGateway):
                 gateways.delete_internet_gateway(self.store, self.operator, gateway)
+            for gateway in records.of(EgressOnlyInternetGateway):
+                egress_only.delete_egress_only_gateway(self.store, self.operator, gateway)
             vpcs.delete_vpc(self.store, self.operator, records.vpc.record.id)
         self.end_outside()
         for host in read_inventory(self.store).hosts:

@@ -243,7 +243,7 @@ def test_ranges_that_were_chosen_to_clash_are_dropped_one_and_all() -> None:
 
 
 def test_a_gateway_whose_ranges_find_no_place_is_left_out_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edges.internet.INSIDE_SOURCES", (5,))
+    monkeypatch.setattr("edges.cable.INSIDE_SOURCES", (5,))
     view = gated(CLASHING)
     assert not vpc_objects([Internet()], view)
     assert "filters clash; all of it is left out" in _left_out(view)

@@ -12,6 +12,7 @@ from netorch.model.cloud import (
     AddressPoolDecl,
     Cloud,
     EgressDecl,
+    EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     FlowLogDecl,
     HostDecl,
@@ -267,7 +268,7 @@ def route_tables(draw: st.DrawFn, lists: list[str], subnets: list[str]) -> list[
 
 @st.composite
 def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDecl:
-    dual, leads_out = draw(st.booleans()), draw(st.booleans())
+    dual, leads_out, leads_away = (draw(st.booleans()) for _ in range(3))
     lists = draw(prefix_lists())
     found = draw(st.lists(names, max_size=4, unique=True))
     tables = draw(route_tables([found.name for found in lists], [f"10.{k // 8}.{k}.0/24" for k in range(len(found))]))
@@ -295,6 +296,7 @@ def vpcs(draw: st.DrawFn, name: str, vni: int, hypervisors: list[str]) -> VpcDec
         vni=draw(st.sampled_from([None, vni])),
         tags=draw(tags),
         internet_gateway=InternetGatewayDecl(name=draw(st.sampled_from(["", "no"])), tags=draw(tags)) if leads_out else UNSET,
+        egress_only_internet_gateway=EgressOnlyInternetGatewayDecl(tags=draw(tags)) if leads_away else UNSET,
         prefix_lists=lists,
         security_groups=groups,
         network_acls=acls,

@@ -1,4 +1,7 @@
-"""Internet gateways: a VPC's way to the internet, and back. What EC2 creates, then attaches, is here made for its VPC."""
+"""Internet gateways: a VPC's way to the internet, and back. What EC2 creates, then attaches, is here made for its VPC.
+
+What they share with the other kinds of gateways is here, too.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,28 @@ from netorch.control.base import checks
 from netorch.control.base.named import add_name
 from netorch.control.base.pairs import Pair, choose_pair, pair_of, place_gateway
 from netorch.control.base.pools import read_pools
-from netorch.control.base.public import mapped_in, mark_revision, pair_of_addresses
+from netorch.control.base.public import gateway_pair, mapped_in, mark_revision, pair_of_addresses
 from netorch.control.base.structure import delete_part
 from netorch.control.base.writes import Writes, attempt, guard_structure
 from netorch.errors import ApiError, UnreadableRecord
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GatewayRecord, InternetGateway, OnlyGateway
 from netorch.model.routing.next_hop import clashes
 from netorch.model.vpc import Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
+from netorch.records.kinds import kind_of
 from netorch.records.read import Stored, get, read, read_all, read_vpc
 from netorch.store.base import Store
 
-G = TypeVar("G", InternetGateway, NatGateway)
+G = TypeVar("G", bound=GatewayRecord)
+Only = TypeVar("Only", bound=OnlyGateway)
 
 
-class InternetGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An internet gateway, with the edges that carry it."""
+class OnlyGatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway that a VPC has one of at most, with the edges that carry it."""
 
-    gateway: InternetGateway
+    gateway: OnlyGateway
     vpc: Vpc
     pair: str
     edges: tuple[str, ...]  # in the order of its seats
@@ -54,7 +59,7 @@ def create_internet_gateway(
             checks.name(where, name)
         writes = Writes()
         refuse_second(vpc.record, read_all(store, InternetGateway, vpc.record.vni))
-        made = gateway_writes(writes, store, caller, vpc.record, name, checks.tags(where, tags))
+        made = gateway_writes(writes, store, caller, vpc.record, InternetGateway, name, checks.tags(where, tags))
         guard_structure(writes, vpc)
         return writes, made
 
@@ -68,21 +73,34 @@ def refuse_second(vpc: Vpc, known: dict[str, Stored[InternetGateway]]) -> None:
         raise ApiError("Resource.AlreadyAssociated", text)
 
 
-def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, name: str, tags: Tags) -> InternetGateway:
-    """Add a VPC's first internet gateway, and return it. The guard of the VPC's structure is the caller's. Raises ApiError."""
+def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, kind: type[Only], name: str, tags: Tags) -> Only:
+    """Add a VPC's first gateway of a kind, on the pair of its others, else of its addresses, and return it.
+
+    The guard of the VPC's structure is the caller's. Raises ApiError.
+    """
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
-    pair = choose_pair(store, f"VPC {vpc.id}", pair_of_addresses(read_pools(store), vpc, mapped_in(store, vni)))
-    gateway, _ = put_on(writes, caller, vpc, pair, target_ids(store, vni), name=name, tags=tags)
+    only = gateway_pair(store, vni) or pair_of_addresses(read_pools(store), vpc, mapped_in(store, vni))
+    pair = choose_pair(store, f"VPC {vpc.id}", only)
+    gateway, _ = put_on(writes, caller, vpc, pair, target_ids(store, vni), kind, name=name, tags=tags)
     return gateway
 
 
 def put_on(
-    writes: Writes, caller: Caller, vpc: Vpc, pair: Pair, targets: list[str], *, name: str = "", tags: Tags | None = None
-) -> tuple[InternetGateway, GatewayMapping]:
-    """Add an internet gateway that a pair carries, and return it; `targets` are the ids of the VPC's other targets of routes."""
+    writes: Writes,
+    caller: Caller,
+    vpc: Vpc,
+    pair: Pair,
+    targets: list[str],
+    kind: type[Only],
+    *,
+    name: str = "",
+    tags: Tags | None = None,
+) -> tuple[Only, GatewayMapping]:
+    """Add a gateway that a pair carries, and return it; `targets` are the ids of the VPC's other targets of routes."""
     vni = vpc.vni
-    gateway = InternetGateway(id=fresh_gateway_id(caller, "igw", vni, targets), vni=vni, name=name, tags=tags or {})
+    gateway_id = fresh_gateway_id(caller, kind_of(kind).prefix, vni, targets)
+    gateway = kind(id=gateway_id, vni=vni, name=name, tags=tags or {})
     writes.create(keys.resource(gateway.id), gateway)
     add_name(writes, vpc, gateway)
     return gateway, place_gateway(writes, pair, vni, gateway.id)
@@ -127,23 +145,24 @@ def delete_gateway(writes: Writes, vpc: Stored[Vpc], gateway: Stored[G], mapping
             writes.drop(keys.placement(seat.host, gateway.record.id))
 
 
-def describe_internet_gateways(store: Store, caller: Caller, vpc_id: str) -> list[InternetGatewayInfo]:
+def describe_internet_gateways(store: Store, caller: Caller, vpc_id: str) -> list[OnlyGatewayInfo]:
     """Return a VPC's internet gateway, if it has one. Raises ApiError: InvalidVpcID.NotFound."""
     vpc = read_vpc(store, caller, vpc_id).record
-    return [_info(store, vpc, stored.record) for stored in read_all(store, InternetGateway, vpc.vni).values()]
+    return [info_of(store, vpc, stored.record) for stored in read_all(store, InternetGateway, vpc.vni).values()]
 
 
-def describe_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> InternetGatewayInfo:
+def describe_internet_gateway(store: Store, caller: Caller, gateway_id: str) -> OnlyGatewayInfo:
     """Return one internet gateway. Raises ApiError: InvalidInternetGatewayID.NotFound."""
     vpc, gateway = read(store, caller, InternetGateway, gateway_id)
-    return _info(store, vpc.record, gateway.record)
+    return info_of(store, vpc.record, gateway.record)
 
 
-def _info(store: Store, vpc: Vpc, gateway: InternetGateway) -> InternetGatewayInfo:
+def info_of(store: Store, vpc: Vpc, gateway: OnlyGateway) -> OnlyGatewayInfo:
+    """Return what is shown of a gateway."""
     mapping = get(store, keys.gateway_mapping(vpc.vni, gateway.id), GatewayMapping)
     seats = mapping.record.seats if mapping is not None else ()
     edges = tuple(seat.host for seat in seats)
     pair = ""
     with suppress(UnreadableRecord):
         pair = pair_of(store, edges)
-    return InternetGatewayInfo(gateway=gateway, vpc=vpc, pair=pair, edges=edges)
+    return OnlyGatewayInfo(gateway=gateway, vpc=vpc, pair=pair, edges=edges)

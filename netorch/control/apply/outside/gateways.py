@@ -1,4 +1,4 @@
-"""What makes the internet gateway of one VPC as declared."""
+"""What makes the gateways of one VPC as declared that it has one of at most: internet gateway, and egress-only one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from netorch.control.base.pairs import Pair, best_first, first_of, free_places
 from netorch.control.base.pools import holds
 from netorch.control.base.public import pair_of_addresses
 from netorch.control.base.writes import ABSENT, Writes
-from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl
+from netorch.model.cloud import ElasticIpDecl, InternetGatewayDecl, VpcDecl, declared_gateways
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping, PublicMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GATEWAYS, InternetGateway, OnlyGateway
+from netorch.model.routing.target import TargetKind
 from netorch.records import keys
 from netorch.records.errors import invalid
 from netorch.records.hosts import HostState
+from netorch.records.kinds import kind_of
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
 
@@ -29,12 +31,16 @@ GATEWAY_KEYS: Final = 10  # compares and writes of a new one: its own four, and 
 
 
 class GatewayPlanner:
-    """The planning of one VPC's internet gateway: made before what needs it, deleted once no route of the file leads there.
+    """The planning of one VPC's gateway of a kind: made before what needs it, deleted once no route of the file leads there.
 
     `guard` returns a step in which the VPC's structure changes.
     """
 
-    def __init__(self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes]) -> None:
+    def __init__(
+        self, builder: PlanBuilder, decl: VpcDecl, records: VpcRecords, guard: Callable[[], Writes], kind: type[OnlyGateway]
+    ) -> None:
+        self._kind = kind
+        self._wanted = declared_gateways(decl).get(TargetKind(kind_of(kind).prefix))
         self._builder = builder
         self._decl = decl
         self._records = records
@@ -42,8 +48,8 @@ class GatewayPlanner:
 
     def plan(self) -> None:
         """Add the gateway, or its tags. Raises ApiError: InsufficientInstanceCapacity, InvalidParameterValue for another name."""
-        wanted = self._decl.internet_gateway
-        if isinstance(wanted, msgspec.UnsetType):
+        wanted = self._wanted
+        if wanted is None:
             return
         stored = self._stored()
         if stored is None:
@@ -52,18 +58,17 @@ class GatewayPlanner:
         gateway = stored.record
         if wanted.name not in ("", gateway.name):
             what = f"is called {gateway.name or gateway.id}, and that never changes"
-            raise invalid(
-                f"internet gateway {wanted.name}", what, f"write name: {gateway.name}" if gateway.name else "leave the name out"
-            )
+            fix = f"write name: {gateway.name}" if gateway.name else "leave the name out"
+            raise invalid(f"{kind_of(self._kind).noun} {wanted.name}", what, fix)
         if wanted.tags != gateway.tags:
             tagged = msgspec.structs.replace(gateway, tags=wanted.tags)
             self._builder.step().change(keys.resource(gateway.id), stored.mod_revision, tagged)
-            self._records.of(InternetGateway)[gateway.id] = Stored(tagged, ABSENT)
+            self._records.of(self._kind)[gateway.id] = Stored(tagged, ABSENT)
             changed = differences(tags=(gateway.tags, wanted.tags))
             self._note(Action.CHANGE, gateway, changed)
 
-    def _stored(self) -> Stored[InternetGateway] | None:
-        return next(iter(self._records.of(InternetGateway).values()), None)
+    def _stored(self) -> Stored[OnlyGateway] | None:
+        return next(iter(self._records.of(self._kind).values()), None)
 
     def _add(self, wanted: InternetGatewayDecl) -> None:
         records, vni = self._records, self._records.vni
@@ -71,15 +76,17 @@ class GatewayPlanner:
         pair = pair_named(self._builder, f"VPC {self._decl.owner}/{self._decl.name}", only)
         writes = self._guard()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
-        vpc, targets = records.vpc.record, [*records.of(NetworkInterface), *records.of(NatGateway)]
-        made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, name=wanted.name, tags=wanted.tags)
-        records.of(InternetGateway)[made.id] = Stored(made, ABSENT)
+        vpc, targets = records.vpc.record, [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
+        made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, self._kind, name=wanted.name, tags=wanted.tags)
+        records.of(self._kind)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
         self._note(Action.ADD, made, differences(pair=("", pair.name)))
 
     def _pair(self) -> str:
-        """Return the one pair that will do: that of the VPC's addresses, else of one that is to stand for something there."""
+        """Return the one pair that will do: of other gateways, of addresses, else of one that is to stand for something there."""
         vpc = self._records.vpc.record
+        if pair := self._builder.pair_of(self._records):
+            return pair
         if pair := pair_of_addresses(self._builder.pools, vpc, self._records.each(PublicMapping)):
             return pair
         declared = {decl.name: decl for decl in self._builder.elastic_ips if decl.owner == self._decl.owner}
@@ -100,30 +107,32 @@ class GatewayPlanner:
     def plan_deletion(self) -> None:
         """Add the end of a gateway that is not declared; then no NAT gateway is, which would need it."""
         stored = self._stored()
-        if stored is None or not isinstance(self._decl.internet_gateway, msgspec.UnsetType):
+        if stored is None or self._wanted is not None:
             return
         gateway_id, vni = stored.record.id, self._records.vni
         writes = self._builder.step()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         delete_gateway(writes, self._records.vpc, stored, self._records.of(GatewayMapping).get(gateway_id))
         self._note(Action.DELETE, stored.record, (), self._breaks())
-        self._records.of(InternetGateway).pop(gateway_id)
+        self._records.of(self._kind).pop(gateway_id)
         self._records.of(GatewayMapping).pop(gateway_id, None)
 
     def _breaks(self) -> str:
+        if self._kind is not InternetGateway:
+            return "no instance reaches the internet by it any more"
         interfaces = self._records.of(NetworkInterface)
         cut = sorted(found.address for found in self._records.each(PublicMapping) if found.eni in interfaces)
         public = f"; {len(cut)} public address(es) lead nowhere, e.g. {cut[0]}" if cut else ""
         return f"nothing of the VPC reaches the internet any more, or is reached from there{public}"
 
-    def _note(self, action: Action, gateway: InternetGateway, changed: tuple[Difference, ...], breaks: str = "") -> None:
+    def _note(self, action: Action, gateway: OnlyGateway, changed: tuple[Difference, ...], breaks: str = "") -> None:
         edges = (seat.host for mapping in self._records.each(GatewayMapping) for seat in mapping.seats)
         change = Change(
             action=action,
-            kind="internet-gateway",
+            kind=kind_of(self._kind).noun.replace(" ", "-"),
             owner=self._decl.owner,
             vpc=self._decl.name,
-            name=gateway.name or "igw",
+            name=gateway.name or kind_of(self._kind).prefix,
             resource_id="" if action is Action.ADD else gateway.id,
             differences=changed,
             breaks=breaks,

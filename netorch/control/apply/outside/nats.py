@@ -16,7 +16,7 @@ from netorch.errors import ApiError
 from netorch.model.cloud import NatGatewayDecl, VpcDecl
 from netorch.model.eni import NetworkInterface
 from netorch.model.mapping import GatewayMapping
-from netorch.model.outside.gateway import InternetGateway, NatGateway
+from netorch.model.outside.gateway import GATEWAYS, NatGateway
 from netorch.model.vpc import Subnet
 from netorch.records import keys
 from netorch.records.read import Stored
@@ -99,7 +99,7 @@ class NatPlanner:
             raise ApiError("MissingParameter", f"NAT gateway {decl.name!r}: {what}; write elastic_ips: [NAME]")
         pool = pools.of(subnet)
         address = decl.address or pool.next(4)
-        targets = [found for kind in (NetworkInterface, InternetGateway, NatGateway) for found in records.of(kind)]
+        targets = [found for kind in (NetworkInterface, *GATEWAYS) for found in records.of(kind)]
         made, eni = new_gateway(builder.caller, subnet, targets, address, name=decl.name, tags=decl.tags)
         pair = pair_named(builder, f"VPC {self._decl.owner}/{self._decl.name}", builder.pair_of(records))
         writes = builder.step()

@@ -7,7 +7,7 @@ from itertools import product
 import msgspec
 import pytest
 
-from edges.internet import NEAR_MAC
+from edges.cable import NEAR_MAC
 from netorch.compiler.base import PORT_MAC, router_mac
 from netorch.model.routing.next_hop import gateway_mac
 from tests.integration.edges.isolation.customers import (

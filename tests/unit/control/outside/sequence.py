@@ -11,10 +11,10 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from netorch.control.actions import hosts, subnets
-from netorch.control.actions.outside import addresses, gateways, pools
+from netorch.control.actions.outside import addresses, egress_only, gateways, pools
 from netorch.errors import ApiError
 from netorch.model.eni import NetworkInterface, Role
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway
 from netorch.model.vpc import Subnet
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
@@ -78,6 +78,14 @@ class OutsideActions(RuleBasedStateMachine):
             self.try_to(lambda: gateways.delete_internet_gateway(self.store, self.operator, gateway))
         else:
             self.try_to(lambda: gateways.create_internet_gateway(self.store, self.operator, self.vpc_id(seed), name="g"))
+
+    @rule(seed=SEED, delete=st.booleans())
+    def create_or_delete_egress_only_gateway(self, seed: int, delete: bool) -> None:
+        if delete:
+            gateway = self.some(EgressOnlyInternetGateway, seed)
+            self.try_to(lambda: egress_only.delete_egress_only_gateway(self.store, self.operator, gateway))
+        else:
+            self.try_to(lambda: egress_only.create_egress_only_gateway(self.store, self.operator, self.vpc_id(seed), name="e"))
 
     @rule(seed=SEED, owner=st.sampled_from(["acme", "globex"]), act=st.sampled_from(["allocate", "associate", "end", "release"]))
     def change_elastic_ips(self, seed: int, owner: str, act: str) -> None:

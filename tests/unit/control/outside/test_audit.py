@@ -13,7 +13,7 @@ import pytest
 
 from netorch.control.actions import enis, hosts, instances, subnets, vpcs
 from netorch.control.actions.instances import Placed, RunRequest
-from netorch.control.actions.outside import addresses, gateways, pools
+from netorch.control.actions.outside import addresses, egress_only, gateways, pools
 from netorch.control.actions.outside.ranges import Provided
 from netorch.control.actions.repair import damaged
 from netorch.control.apply.cloud import apply_cloud, plan_destruction
@@ -21,7 +21,7 @@ from netorch.control.base.quotas import set_quotas
 from netorch.errors import ApiError, Conflict
 from netorch.model.eni import Instance, NetworkInterface, Role
 from netorch.model.mapping import PublicMapping
-from netorch.model.outside.gateway import InternetGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGateway
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
@@ -127,6 +127,8 @@ ACTS: list[Callable[[Customers, Caller], object]] = [
     lambda all_, caller: addresses.disassociate_address(all_.store, caller, all_.some(ElasticIp)),
     lambda all_, caller: gateways.create_internet_gateway(all_.store, caller, all_.some(Vpc)),
     lambda all_, caller: gateways.delete_internet_gateway(all_.store, caller, all_.some(InternetGateway)),
+    lambda all_, caller: egress_only.create_egress_only_gateway(all_.store, caller, all_.some(Vpc)),
+    lambda all_, caller: egress_only.delete_egress_only_gateway(all_.store, caller, all_.some(EgressOnlyInternetGateway)),
     Customers.run,
     lambda all_, caller: instances.terminate_instance(all_.store, caller, all_.some(Instance)),
     lambda all_, caller: enis.create_network_interface(all_.store, caller, all_.subnet(caller)),
@@ -136,7 +138,7 @@ ACTS: list[Callable[[Customers, Caller], object]] = [
     Customers.change_ranges,
     Customers.destroy,
 ]
-WEIGHTS = [6, 3, 8, 3, 4, 2, 5, 5, 3, 2, 3, 1, 3, 0.3]
+WEIGHTS = [6, 3, 8, 3, 4, 2, 2, 1, 5, 5, 3, 2, 3, 1, 3, 0.3]
 
 
 @pytest.mark.parametrize("seed", range(2))

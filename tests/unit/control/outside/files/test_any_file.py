@@ -13,6 +13,7 @@ from netorch.control.views.export import export_cloud
 from netorch.model.cloud import (
     AddressPoolDecl,
     Cloud,
+    EgressOnlyInternetGatewayDecl,
     ElasticIpDecl,
     InstanceDecl,
     InternetGatewayDecl,
@@ -51,12 +52,14 @@ def some_nats(rng: random.Random, names: list[str]) -> list[NatGatewayDecl]:
 
 
 def some_vpc(rng: random.Random, name: str, names: list[str]) -> VpcDecl:
-    leads_out = rng.random() < 0.7
+    leads_out, leads_away = rng.random() < 0.7, rng.random() < 0.4
+    routes = ["0.0.0.0/0 via igw"] if leads_out and rng.random() < 0.7 else []
     return msgspec.structs.replace(
         SHOP,
         name=name,
         internet_gateway=InternetGatewayDecl() if leads_out else msgspec.UNSET,
-        route_tables=[RouteTableDecl(name="public", routes=["0.0.0.0/0 via igw"] if leads_out and rng.random() < 0.7 else [])],
+        egress_only_internet_gateway=EgressOnlyInternetGatewayDecl() if leads_away else msgspec.UNSET,
+        route_tables=[RouteTableDecl(name="public", routes=[*routes, *(["::/0 via eigw"] if leads_away else [])])],
         subnets=[msgspec.structs.replace(decl, public_on_launch=rng.random() < 0.5) for decl in SHOP.subnets],
         nat_gateways=some_nats(rng, names) if leads_out else [],
         instances=some_instances(rng, names, leads_out=leads_out),

@@ -1,0 +1,179 @@
+"""The cable between a VPC and the outside, which the VPC's internet gateways share: what each of them needs of it.
+
+    overlay: vrf5000, vx5000   g-001388abcdef0 ---cable--- o-001388abcdef0   outside
+
+It has its name and the far end's MAC from the VPC's internet gateway, or from the egress-only one where that is alone. Nothing
+passes by it that no filter lets pass, and nothing that comes from outside with a source inside.
+
+Each filter that drops comes before all that let pass, and goes after them (netorch.state.tc): a set that is half applied passes
+too little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from netorch.compiler.base import Gateway, HostView, Peer, VpcPart, VpcView
+from netorch.model.addr import Prefix, parse_prefix
+from netorch.model.eni import Role
+from netorch.model.routing.next_hop import gateway_mac
+from netorch.model.routing.target import TargetKind
+from netorch.model.vpc import Vpc
+from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key
+from netorch.state.l3 import MAIN_TABLE, Neighbour, Route
+from netorch.state.link import OUTSIDE_GROUP, AdminUp, CableEnd, Settings
+from netorch.state.names import outside_cable
+from netorch.state.sysctls import CABLE_V6, device_sysctls
+from netorch.state.tc import (
+    EGRESS,
+    INGRESS,
+    IP,
+    IPV6,
+    VERIFIED,
+    Action,
+    Clsact,
+    Drop,
+    Match,
+    OtherPriority,
+    Pass,
+    Redirect,
+    TcFilter,
+)
+
+# The overlay's end of every cable, and the addresses that stand for it in the outside. They are never on a wire.
+NEAR_MAC: Final = "02:4f:ff:ff:ff:01"
+HOPS: Final = {4: "192.0.0.8", 6: "fe80::4f:0:8"}  # RFC 7335 section 6
+_PROTOCOLS: Final = {4: IP, 6: IPV6}
+
+# Steps of filters; a lower one decides first.
+UNVERIFIED: Final = 1  # on the VXLAN device
+INSIDE_SOURCES: Final = (5, 6, 7, 8, 1, 2, 3, 4)  # on the cable; the first, but for ranges that were chosen to clash
+TRACKED: Final = 9  # on the cable: what the egress-only gateway decides on
+MEANT: Final = 10
+REST: Final = 20
+
+
+class Ends(NamedTuple):
+    """The names of a cable's ends, and the MAC of the far one, to which everything that leaves is sent."""
+
+    near: str
+    far: str
+    mac: str
+
+
+def seated(view: VpcView, kind: TargetKind) -> Gateway | None:
+    """Return the VPC's gateway of a kind, if it has a seat on this host and the host an outside."""
+    host = view.host.host
+    if host.uplink is None:
+        return None
+    return next((found for found in view.of(Gateway) if found.kind is kind and found.is_at(host.name)), None)
+
+
+def ends_of(view: VpcView) -> Ends | None:
+    """Return the ends of the VPC's cable on this host; None: it has none, or its ranges were chosen so that filters clash."""
+    owner = seated(view, TargetKind.INTERNET_GATEWAY)
+    if owner is None and view.dual_stack:
+        owner = seated(view, TargetKind.EGRESS_ONLY_GATEWAY)
+    if owner is None:
+        return None
+    near, far = outside_cable(view.vni, owner.id)
+    return Ends(near, far, gateway_mac(owner.id)) if inside_filters(view, near) is not None else None
+
+
+def _compile(view: VpcView) -> Iterator[KernelObject]:
+    """Yield the cable, and the filters that drop."""
+    ends = ends_of(view)
+    if ends is None:
+        return
+    yield from _devices(view, ends)
+    yield Clsact(vni=view.vni, ifname=ends.near)
+    yield from inside_filters(view, ends.near) or ()
+    for hook in (INGRESS, EGRESS):
+        yield tc_filter(view.vni, ends.near, hook, REST, Match(), Drop())
+    for prefix in public_ranges(view):
+        yield tc_filter(view.vni, ends.near, EGRESS, MEANT, Match(protocol=IPV6, src=str(prefix)), Pass())
+
+
+def _devices(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
+    """Yield the cable. Its MTU is the VPC's: a smaller one would swallow packets, because a redirection makes no errors."""
+    vni, mtu, (near, far, mac) = view.vni, view.mtu, ends
+    yield CableEnd(vni=vni, ifname=near, lladdr=NEAR_MAC, mtu=mtu, vrf=view.vrf, peer=far, peer_netns=OUTSIDE)
+    yield CableEnd(
+        netns=OUTSIDE,
+        vni=vni,
+        ifname=far,
+        lladdr=mac,
+        mtu=mtu,
+        vrf="",
+        peer=near,
+        peer_netns=OVERLAY,
+        group=OUTSIDE_GROUP,
+    )
+    for ifname, netns in ((near, OVERLAY), (far, OUTSIDE)):
+        yield Settings(netns=netns, vni=vni, ifname=ifname)
+        if view.dual_stack:
+            yield from device_sysctls(CABLE_V6, ifname, vni, netns)
+        yield AdminUp(netns=netns, vni=vni, ifname=ifname)
+    for version in (4, 6) if view.dual_stack else (4,):
+        yield Neighbour(netns=OUTSIDE, vni=vni, ifname=far, dst=HOPS[version], lladdr=NEAR_MAC)
+
+
+def redirected(view: VpcView, mac: str, ifname: str, protocol: str = IP) -> Iterator[KernelObject]:
+    """Yield the filters by which verified packets of a protocol to a gateway's MAC, and no others to it, leave by a device."""
+    vni, vxlan = view.vni, view.vxlan
+    yield Clsact(vni=vni, ifname=vxlan)
+    yield tc_filter(vni, vxlan, INGRESS, UNVERIFIED, OtherPriority(VERIFIED), Drop())
+    yield tc_filter(vni, vxlan, INGRESS, MEANT, Match(protocol=protocol, dst_mac=mac), Redirect(ifname, EGRESS))
+    yield tc_filter(vni, vxlan, INGRESS, REST, Match(dst_mac=mac), Drop())
+
+
+def inside_filters(view: VpcView, near: str) -> list[TcFilter] | None:
+    """Return the filters that drop what comes from outside with a source inside; None: there is no place for one of them.
+
+    Customers choose the ranges, and may choose some whose filters have one key. A filter then takes the next step that is free.
+    """
+    found: dict[Key, TcFilter] = {}
+    for prefix in sorted(set(_inside(view))):
+        match = Match(protocol=_PROTOCOLS[prefix.version], src=str(prefix))
+        tried = (tc_filter(view.vni, near, INGRESS, step, match, Drop()) for step in INSIDE_SOURCES)
+        free = next((each for each in tried if each.key not in found), None)
+        if free is None:
+            return None
+        found[free.key] = free
+    return list(found.values())
+
+
+def _inside(view: VpcView) -> list[Prefix]:
+    """Return the ranges of the VPC and of its active peers, in which nobody outside is."""
+    own = [parse_prefix(cidr) for cidr in (*view.vpc.cidrs, *view.vpc.ipv6_cidrs)]
+    return [*own, *(prefix for peer in view.of(Peer) for prefix in peer.ranges)]
+
+
+def tc_filter(vni: int, ifname: str, hook: str, step: int, match: Match | OtherPriority, action: Action) -> TcFilter:
+    """Return a filter with one action."""
+    return TcFilter(vni=vni, ifname=ifname, hook=hook, step=step, match=match, actions=(action,))
+
+
+def route_in(view: VpcView, dst: str, ends: Ends, via: str = "") -> Route:
+    """Return the outside's route by the cable.
+
+    Its metric is the VNI: should the records of two VPCs claim one address, which control never writes, each VPC's objects are
+    what they are without the other.
+    """
+    via = via or HOPS[6 if ":" in dst else 4]
+    return Route(netns=OUTSIDE, vni=view.vni, table=MAIN_TABLE, dst=dst, via=via, ifname=ends.far, metric=view.vni)
+
+
+def public_ranges(view: VpcView) -> list[Prefix]:
+    """Return the IPv6 ranges that the VPC got out of pools of this pair."""
+    return [parse_prefix(cidr) for cidr, pool in view.vpc.ipv6_pools.items() if is_of_pool(view, cidr, pool)]
+
+
+def is_of_pool(view: VpcView, cidr: str, name: str) -> bool:
+    """Return whether a range is one of a pool of this pair."""
+    pools = [pool for pool in view.host.pools if pool.name == name]
+    return any(parse_prefix(text).contains(parse_prefix(cidr)) for pool in pools for text in pool.cidrs)
+
+
+CABLE: Final = VpcPart(id="internet.cable", compile=_compile, inputs=frozenset({HostView, Vpc, Gateway, Peer}), role=Role.EDGE)
