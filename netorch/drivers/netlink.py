@@ -6,7 +6,6 @@ Source: linux/netlink.h, Documentation/userspace-api/netlink/intro.rst.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import itertools
 import socket
@@ -17,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.drivers import netns
+from netorch.drivers import bpf, netns
 
 Message = tuple[int, int, bytes]  # type, flags besides REQUEST and ACK, body
 Answer = tuple[int, int, bytes]  # type, flags, body
@@ -40,12 +39,6 @@ _EXT_ACK: Final = 11
 _GET_STRICT_CHK: Final = 12
 _SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
-_SO_ATTACH_FILTER: Final = 26
-
-# Classic BPF, see linux/filter.h. Loads are big-endian, while netlink's numbers have the machine's own order.
-_LOAD_WORD: Final = 0x20
-_JUMP_IF_EQUAL: Final = 0x15
-_RETURN: Final = 0x06
 
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTR: Final = struct.Struct("=HH")
@@ -146,17 +139,13 @@ def open_socket(fd: int, groups: int = 0, receive: int = _BUFFER, protocol: int 
 def skip_ports(sock: socket.socket, ports: Sequence[int]) -> None:
     """Let the kernel not even queue what those ports brought about: our own bulk changes would flood the socket."""
     swapped = [int.from_bytes(struct.pack("=I", port), "big") for port in ports]
-    program = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in (
-            (_LOAD_WORD, 0, 0, 12),  # nlmsg_pid of the first message; all of a datagram are from one commit
-            *((_JUMP_IF_EQUAL, len(ports) - place, 0, port) for place, port in enumerate(swapped)),
-            (_RETURN, 0, 0, 0xFFFFFFFF),
-            (_RETURN, 0, 0, 0),
-        )
+    program = (
+        (bpf.LOAD_WORD, 0, 0, 12),  # nlmsg_pid of the first message; all of a datagram are from one commit
+        *((bpf.JUMP_IF_EQUAL, len(ports) - place, 0, port) for place, port in enumerate(swapped)),
+        bpf.PASS,
+        bpf.IGNORE,
     )
-    buffer = ctypes.create_string_buffer(program, len(program))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+    bpf.attach(sock, program)
 
 
 class Channel:

@@ -6,7 +6,6 @@ Source: linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_conntrack_netlin
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
 from collections.abc import Collection
@@ -15,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.drivers import netns
+from netorch.drivers import bpf, netns
 from netorch.drivers.conntrack import attrs
 from netorch.drivers.conntrack.attrs import Connection
 from netorch.drivers.netlink import HEADER, SO_RCVBUFFORCE, arrived, enlarge, split
@@ -24,7 +23,6 @@ from netorch.errors import KernelError
 
 _SOL_NETLINK: Final = 270
 _ADD_MEMBERSHIP: Final = 1
-_SO_ATTACH_FILTER: Final = 26
 _MSG_ERROR, _MSG_DONE = 2, 3
 _F_REQUEST_DUMP: Final = 0x301
 _F_CREATE: Final = 0x400  # in an event: the connection is new
@@ -35,7 +33,6 @@ _GET_AND_ZERO: Final = 1 << 8 | 3  # IPCTNL_MSG_CT_GET_CTRZERO
 QUEUE_BYTES: Final = 8 << 20  # some 10,000 events
 READ_BYTES: Final = 1 << 16
 _ZONES_FILTERED: Final = 500  # with more, the filter would cost what it spares
-_PASS: Final = (0x06, 0, 0, 0xFFFFFFFF)  # of a filter: return everything
 
 
 class Happening(Flag):
@@ -73,7 +70,7 @@ class FlowEvents:
         """Hear of these zones from now on, of all when none are named. Raises OSError."""
         self._zones = frozenset(zones) if zones is not None else None
         known = sorted(self._zones) if self._zones is not None and len(self._zones) <= _ZONES_FILTERED else None
-        attach(self._socket, zone_filter(known) if known is not None else [_PASS])
+        bpf.attach(self._socket, zone_filter(known) if known is not None else [bpf.PASS])
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `read` has something."""
@@ -142,7 +139,7 @@ class FlowDump:
         self._socket.close()
 
 
-def zone_filter(zones: Collection[int]) -> list[tuple[int, int, int, int]]:
+def zone_filter(zones: Collection[int]) -> list[bpf.Instruction]:
     """Return a program that lets an event pass when its connection is in one of the zones.
 
     Source: linux/filter.h; SKF_AD_NLATTR finds the attribute of kind X from offset A on, 0 when there is none.
@@ -158,15 +155,8 @@ def zone_filter(zones: Collection[int]) -> list[tuple[int, int, int, int]]:
         (0x48, 0, 0, 4),  # A = the half-word behind the attribute's header
     ]
     for zone in zones:
-        program += [(0x15, 0, 1, zone), _PASS]
+        program += [(0x15, 0, 1, zone), bpf.PASS]
     return [*program, (0x06, 0, 0, 0)]
-
-
-def attach(sock: socket.socket, program: list[tuple[int, int, int, int]]) -> None:
-    """Let the kernel queue for a socket only what the program lets pass. Raises OSError."""
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))
 
 
 def join(sock: socket.socket, what: Happening) -> None:

@@ -10,22 +10,22 @@ from __future__ import annotations
 import socket
 from typing import Final
 
+from netorch.drivers import bpf
 from netorch.drivers.conntrack import attrs
-from netorch.drivers.conntrack.events import QUEUE_BYTES, READ_BYTES, Happening, attach, join, open_socket
+from netorch.drivers.conntrack.events import QUEUE_BYTES, READ_BYTES, Happening, join, open_socket
 from netorch.drivers.netlink import HEADER, SO_RCVBUFFORCE, arrived, enlarge
 from netorch.errors import KernelError
 
 _ESTABLISHED: Final = 3  # TCP_CONNTRACK_ESTABLISHED
 _PORT_AT: Final = 12  # nlmsg_pid: the socket that asked for the end; 0: nobody did
 _NLATTR, _NLATTR_NEST = 0xFFFFF000 + 12, 0xFFFFF000 + 16  # SKF_AD_OFF + SKF_AD_NLATTR, + SKF_AD_NLATTR_NEST
-_NONE: Final = (0x06, 0, 0, 0)  # return nothing
 _ONCE: Final = 1 << 20  # messages: more than a queue holds
 
 # A classic BPF program: the state of TCP, two attributes deep, of a connection that nobody has deleted. Source: linux/filter.h.
 _FILTER: Final = [
     (0x20, 0, 0, _PORT_AT),  # A = the word there
     (0x15, 1, 0, 0),
-    _NONE,
+    bpf.IGNORE,
     (0x00, 0, 0, HEADER.size + attrs.NFGENMSG_BYTES),  # A = where attributes begin
     (0x01, 0, 0, attrs.PROTOINFO),  # X = the kind of attribute
     (0x20, 0, 0, _NLATTR),  # A = where it is, 0: nowhere
@@ -36,12 +36,12 @@ _FILTER: Final = [
     (0x01, 0, 0, attrs.TCP_STATE),
     (0x20, 0, 0, _NLATTR_NEST),
     (0x15, 0, 1, 0),
-    _NONE,
+    bpf.IGNORE,
     (0x07, 0, 0, 0),  # X = A
     (0x50, 0, 0, 4),  # A = the byte behind the attribute's header
     (0x15, 1, 0, _ESTABLISHED),
-    _NONE,
-    (0x06, 0, 0, 0xFFFFFFFF),
+    bpf.IGNORE,
+    bpf.PASS,
 ]
 
 
@@ -54,7 +54,7 @@ class IdleEnds:
         try:
             self._socket = open_socket(netns_fd)
             enlarge(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, QUEUE_BYTES)
-            attach(self._socket, _FILTER)
+            bpf.attach(self._socket, _FILTER)
             join(self._socket, Happening.END)
         except OSError as error:
             raise KernelError("listen to the connection tracker", error.errno or 0, str(error)) from error

@@ -1,9 +1,12 @@
 """ICMP echoes from a host's VTEP to many others at once, answered by their kernels: how edges are watched.
 
 An answer of a host that is ready has the identifier which only its table puts there (policy.underlay). One with the identifier of
-the request comes from a kernel that is there, but not ready. A raw socket hears the answers to everybody's echoes in the
-namespace, hence a token in each echo. Echoes have the DSCP of network control (RFC 4594), so that a congested underlay drops
-other packets first.
+the request comes from a kernel that is there, but not ready.
+
+A raw socket hears the answers to everybody's echoes in the namespace, and whatever else claims to be one. So each echo has a
+token, and the kernel queues only what has it: a flood of other packets costs the agent nothing, and loses no answer. Behind it
+is a token for each host, which no other knows: nobody answers in another's name. Echoes have the DSCP of network control
+(RFC 4594), so that a congested underlay drops other packets first.
 """
 
 from __future__ import annotations
@@ -13,17 +16,22 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import blake2s
 from typing import Final
 
+from netorch.drivers import bpf
 from netorch.drivers.netns import inside
 from netorch.drivers.probe.echo import ECHO_REPLY_V4, ECHO_REQUEST_V4, checksum
 from netorch.errors import KernelError
 from netorch.state.nft import PROBE_ID, READY_ID
 
 _ECHO: Final = struct.Struct("!BBHHH")
+# X = the length of the IPv4 header at 0; A = a byte, or a word, at X and an offset. Source: linux/filter.h.
+_LOAD_HEADER_LENGTH, _LOAD_BYTE_BEHIND, _LOAD_WORD_BEHIND = 0xB1, 0x50, 0x40
 _SOL_RAW, _ICMP_FILTER = 255, 1  # linux/socket.h, linux/icmp.h: a mask of the types that are not heard
 _CONTROL: Final = 48 << 2  # CS6, in IPv4's type of service
-_TOKEN: Final = 8  # bytes, behind the header
+_TOKEN: Final = 8  # bytes: of each token
+_READS: Final = 1024  # in one turn, more than there are edges; a host that answers without end keeps the agent from nothing
 _RECENT: Final = 4  # rounds: what answers an older one says nothing of now
 
 
@@ -32,7 +40,7 @@ class RawEchoes:
 
     def __init__(self, netns_fd: int, source: str) -> None:
         """Open a socket in a namespace, with an address of that. Raises KernelError."""
-        self._token = secrets.token_bytes(_TOKEN)
+        self._token, self._secret = secrets.token_bytes(_TOKEN), secrets.token_bytes(_TOKEN)
         self._round = 0
         try:
             with inside(netns_fd):
@@ -40,6 +48,7 @@ class RawEchoes:
         except OSError as error:
             raise KernelError("open a socket for echoes", error.errno or 0, error.strerror or "") from error
         try:
+            bpf.attach(self._socket, _answers_with(self._token))
             self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << ECHO_REPLY_V4) & 0xFFFFFFFF))
             self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _CONTROL)
             self._socket.bind((source, 0))
@@ -50,34 +59,54 @@ class RawEchoes:
     def send(self, vteps: Iterable[str]) -> None:
         """Send an echo to each. One that cannot be sent, e.g. for want of a route, stays without an answer."""
         self._round = self._round + 1 & 0xFFFF
-        sums = _ECHO.pack(ECHO_REQUEST_V4, 0, 0, PROBE_ID, self._round) + self._token
-        echo = _ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), PROBE_ID, self._round) + self._token
         for vtep in vteps:
+            body = self._token + self._token_of(vtep)
+            sums = _ECHO.pack(ECHO_REQUEST_V4, 0, 0, PROBE_ID, self._round) + body
             with suppress(OSError):
-                self._socket.sendto(echo, (vtep, 0))
+                self._socket.sendto(_ECHO.pack(ECHO_REQUEST_V4, 0, checksum(sums), PROBE_ID, self._round) + body, (vtep, 0))
 
     def heard(self) -> dict[str, bool]:
         """Return who has answered since the last call, and whether the last answer said that it is ready."""
         found: dict[str, bool] = {}
-        while True:
+        for _ in range(_READS):
             try:
-                packet, (source, _) = self._socket.recvfrom(2048)
+                packet, (source, _port) = self._socket.recvfrom(2048)
             except BlockingIOError:
-                return found
+                break
             except OSError:  # of an earlier echo, which the socket tells once
                 continue
-            identifier = self._answer(packet[(packet[0] & 15) * 4 :])
+            identifier = self._answer(source, packet[(packet[0] & 15) * 4 :])
             if identifier in (PROBE_ID, READY_ID):
                 found[source] = identifier == READY_ID
+        return found
 
-    def _answer(self, icmp: bytes) -> int:
+    def _answer(self, source: str, icmp: bytes) -> int:
         """Return the identifier of an answer to a recent echo of ours, 0 for anything else."""
-        if icmp[_ECHO.size :] != self._token:
+        if icmp[_ECHO.size :] != self._token + self._token_of(source):
             return 0
         numbers: tuple[int, ...] = _ECHO.unpack_from(icmp)
         kind, _, _, identifier, sequence = numbers
         return identifier if kind == ECHO_REPLY_V4 and (self._round - sequence & 0xFFFF) < _RECENT else 0
 
+    def _token_of(self, vtep: str) -> bytes:
+        return blake2s(vtep.encode(), key=self._secret, digest_size=_TOKEN).digest()
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def _answers_with(token: bytes) -> list[bpf.Instruction]:
+    """Return a program that lets pass IPv4 packets with an echo reply that begins with a token of eight bytes."""
+    first, second = struct.unpack("!II", token)
+    return [
+        (_LOAD_HEADER_LENGTH, 0, 0, 0),
+        (_LOAD_BYTE_BEHIND, 0, 0, 0),
+        (bpf.JUMP_IF_EQUAL, 0, 5, ECHO_REPLY_V4),
+        (_LOAD_WORD_BEHIND, 0, 0, _ECHO.size),
+        (bpf.JUMP_IF_EQUAL, 0, 3, first),
+        (_LOAD_WORD_BEHIND, 0, 0, _ECHO.size + 4),
+        (bpf.JUMP_IF_EQUAL, 0, 1, second),
+        bpf.PASS,
+        bpf.IGNORE,
+    ]

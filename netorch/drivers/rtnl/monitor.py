@@ -6,7 +6,6 @@ devices and FDB entries carry no number before Linux 6.2; `drain` skips them by 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import select
@@ -16,7 +15,7 @@ from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from typing import Final
 
-from netorch.drivers import ethtool, foreign
+from netorch.drivers import bpf, ethtool, foreign
 from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.netlink import F_APPEND, F_REPLACE, Channel, attrs, open_socket, split, u32
 from netorch.drivers.rtnl import decode, devices, encode, netconf
@@ -41,7 +40,6 @@ _GROUPS: Final = (
 _BUFFER: Final = 128 << 20  # bytes; a limit only. 4,000 devices coming up in one go need 40 MB
 _RECV: Final = 1 << 16
 _NAME: Final = IFINFOMSG.SIZE + 4  # behind the head of the first attribute
-_SO_ATTACH_FILTER = 26
 
 
 class Monitor:
@@ -299,23 +297,18 @@ def _ignore(sock: socket.socket, port: int) -> None:
 
     Source: linux/filter.h, socket(7). A netconf message of 36 bytes tells of one changed value.
     """
-    word, half, equal, leave = 0x20, 0x28, 0x15, 0x06
-    program = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in (
-            (word, 0, 0, 12),  # nlmsg_pid
-            (equal, 5, 0, _network_order("=I", port)),
-            (half, 0, 0, 4),  # nlmsg_type
-            (equal, 3, 0, _network_order("=H", RTM.DELNETCONF)),
-            (equal, 0, 3, _network_order("=H", RTM.NEWNETCONF)),
-            (word, 0, 0, 0),  # nlmsg_len
-            (equal, 1, 0, _network_order("=I", 36)),
-            (leave, 0, 0, 0),
-            (leave, 0, 0, 0xFFFFFFFF),
-        )
+    program = (
+        (bpf.LOAD_WORD, 0, 0, 12),  # nlmsg_pid
+        (bpf.JUMP_IF_EQUAL, 5, 0, _network_order("=I", port)),
+        (bpf.LOAD_HALF, 0, 0, 4),  # nlmsg_type
+        (bpf.JUMP_IF_EQUAL, 3, 0, _network_order("=H", RTM.DELNETCONF)),
+        (bpf.JUMP_IF_EQUAL, 0, 3, _network_order("=H", RTM.NEWNETCONF)),
+        (bpf.LOAD_WORD, 0, 0, 0),  # nlmsg_len
+        (bpf.JUMP_IF_EQUAL, 1, 0, _network_order("=I", 36)),
+        bpf.IGNORE,
+        bpf.PASS,
     )
-    buffer = ctypes.create_string_buffer(program, len(program))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+    bpf.attach(sock, program)
 
 
 def _network_order(layout: str, value: int) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 from collections.abc import Sequence
 
 import pytest
 
 from edges import readiness
-from netorch.drivers.probe.echo import Probe, ask
+from netorch.drivers.probe.echo import Probe, ask, checksum
 from netorch.drivers.probe.echoes import RawEchoes
 from netorch.errors import KernelError
+from netorch.lab.wiring import in_node
 from netorch.state.base import UNDERLAY
-from netorch.state.nft import NFT_KINDS, NftTable
+from netorch.state.nft import NFT_KINDS, READY_ID, NftTable
 from netorch.state.op import Create, Delete
 from policy import skeleton
+from tests.rig.packets import PacketListener, ip_packet
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -65,6 +70,81 @@ def test_an_echo_without_a_route_stays_without_an_answer_and_stops_no_other(read
         ipr.route("add", dst="203.0.113.1/32", type="unreachable")
     assert answering(echoes, ["203.0.113.1", HV2]) == {HV2}
     echoes.close()
+
+
+def reply(identifier: int, body: bytes) -> bytes:
+    """Return an echo reply of the first round, behind its IPv4 header."""
+    head = struct.pack("!BBHHH", 0, 0, 0, identifier, 1)
+    return struct.pack("!BBHHH", 0, 0, checksum(head + body), identifier, 1) + body
+
+
+def send(place: str, source: str, packets: Sequence[bytes]) -> None:
+    """Send ICMP messages to hv1 in somebody's name."""
+    with in_node(place), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for packet in packets:
+            raw.sendto(ip_packet(source, HV1, socket.IPPROTO_ICMP, packet), (HV1, 0))
+
+
+def test_a_flood_of_strangers_echoes_loses_no_answer(ready: World) -> None:
+    """Without a filter in the kernel these would fill the socket's memory before anybody reads it."""
+    echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
+    send("hv3", HV3, [reply(READY_ID, os.urandom(1400)) for _ in range(2000)])
+    assert answering(echoes, [HV2]) == {HV2}
+    echoes.close()
+
+
+def test_nobody_answers_in_the_name_of_another(ready: World) -> None:
+    """hv3 has seen what it was asked itself, and says that for hv2, which is not ready any more."""
+    assert ready.reader("hv2").apply([Delete(readiness.ready(HV2))]) == []
+    echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
+    with PacketListener("hv3") as wire:
+        echoes.send([HV3])
+        wait_for(lambda: echoes.heard() == {HV3: True}, "the answer")
+        asked = next(frame for frame in wire.take() if frame[34:36] == b"\x08\x00")
+    forged = reply(READY_ID, asked[42:])
+    send("hv3", HV2, [forged])
+    send("hv3", HV3, [forged])
+    found: dict[str, bool] = {}
+
+    def both() -> bool:
+        found.update(echoes.heard())
+        return bool(found)
+
+    wait_for(both, "what was sent last")
+    assert found == {HV3: True}
+    echoes.close()
+
+
+def test_a_turn_ends_however_much_there_is(ready: World) -> None:
+    echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
+    with PacketListener("hv3") as wire:
+        echoes.send([HV3])
+        wait_for(lambda: echoes.heard() == {HV3: True}, "the answer")
+        asked = next(frame for frame in wire.take() if frame[34:36] == b"\x08\x00")
+    endless = Endless(echoes._socket, ip_packet(HV3, HV1, socket.IPPROTO_ICMP, reply(READY_ID, asked[42:])))
+    echoes._socket = endless  # type: ignore[assignment]
+    assert echoes.heard() == {HV3: True}
+    assert endless.reads < 10_000
+    echoes.close()
+
+
+class Endless:
+    """A socket in which there is always one more packet."""
+
+    def __init__(self, behind: socket.socket, packet: bytes) -> None:
+        self._behind = behind
+        self._packet = packet
+        self.reads = 0
+
+    def recvfrom(self, _size: int) -> tuple[bytes, tuple[str, int]]:
+        """Return the packet, until somebody reads it for too long."""
+        self.reads += 1
+        assert self.reads < 10_000
+        return self._packet, (HV3, 0)
+
+    def close(self) -> None:
+        """Close the socket behind it."""
+        self._behind.close()
 
 
 def test_an_address_that_is_nowhere_is_an_error(world: World) -> None:
