@@ -58,6 +58,7 @@ class Noun(NamedTuple):
     actions: Callable[[], Actions]
     rules: Rules | None = None
     filters: Mapping[str, Sequence[str]] = {}  # of `list`: see `add_list`
+    operators: tuple[str, ...] = ()  # fields that customers do not see
 
     def show(self, session: Session, resource_id: str, output: str) -> None:
         """Print one resource. Raises ApiError."""
@@ -66,7 +67,7 @@ class Noun(NamedTuple):
     def show_several(self, session: Session, resource_ids: Sequence[str], output: str) -> None:
         """Print resources: one as a record, several as a list of records. Raises ApiError."""
         infos = [self.actions().one(session.store, session.caller, resource_id) for resource_id in resource_ids]
-        rows = [self.row(info) for info in infos]
+        rows = [self._seen(session, info) for info in infos]
         if self.rules is None or output != "table":
             show_records(rows, output)
             return
@@ -77,9 +78,14 @@ class Noun(NamedTuple):
             click.echo()
             show_rows(self.rules.rows(info), self.rules.columns, output)
 
+    def _seen(self, session: Session, info: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the actions return
+        """Return a resource as the caller sees it."""
+        row = self.row(info)
+        return row if session.caller.operator else {name: value for name, value in row.items() if name not in self.operators}
+
     def rows(self, session: Session, vpc: str | None, output: str) -> list[dict[str, Any]]:
         """Return those of the VPC that was named, or of every one that the caller sees. Raises ApiError."""
-        rows = [self.row(info) for info in session.of_vpcs(vpc, self.actions().every)]
+        rows = [self._seen(session, info) for info in session.of_vpcs(vpc, self.actions().every)]
         if self.rules is not None and output not in MACHINE:
             counted = self.rules.counted
             rows = [{name: len(value) if name in counted else value for name, value in row.items()} for row in rows]

@@ -38,6 +38,11 @@ def readiness(state: HostState, status: AgentStatus | None) -> str:
     return "drained" if state.drained else "ready"
 
 
+def is_ready(state: HostState, status: AgentStatus | None) -> bool:
+    """Return whether an edge's agent runs and says that the edge is ready, and nobody has drained it."""
+    return state.live and status is not None and not status.not_ready and not state.drained
+
+
 def read_host(store: Store, name: str) -> HostState:
     """Return the records of a host that something is to be placed on, without counting what it carries.
 

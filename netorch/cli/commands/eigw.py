@@ -25,7 +25,7 @@ def _actions() -> Actions:
     return Actions(describe_egress_only_gateways, describe_egress_only_gateway, delete_egress_only_gateway)
 
 
-NOUN = Noun("eigw", "egress-only internet gateway", COLUMNS, row, _actions)
+NOUN = Noun("eigw", "egress-only internet gateway", COLUMNS, row, _actions, operators=("pair", "edges"))
 add_common(command, NOUN, "Delete an egress-only internet gateway.\n\nRoutes to it become black holes.")
 
 
@@ -36,7 +36,7 @@ add_common(command, NOUN, "Delete an egress-only internet gateway.\n\nRoutes to 
 @output_option
 @action
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
-    """Create a VPC's egress-only internet gateway, carried by a pair of edges.
+    """Create a VPC's egress-only internet gateway, and attach it.
 
     It carries IPv6, of ranges that the VPC has out of a pool: `netorch vpc associate-cidr VPC --provided-ipv6`. Then let route
     tables lead to it: `netorch route-table route add TABLE ::/0 eigw`.

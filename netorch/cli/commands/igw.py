@@ -14,7 +14,7 @@ from netorch.cli.output import Columns, output_option
 if TYPE_CHECKING:
     from netorch.control.actions.outside.gateways import OnlyGatewayInfo
 
-COLUMNS = Columns(("name", "vpc", "pair", "edges"), ("tags", "id"))
+COLUMNS = Columns(("name", "vpc"), ("pair", "edges", "tags", "id"))
 
 
 @click.group()
@@ -42,7 +42,7 @@ def _actions() -> Actions:
     return Actions(describe_internet_gateways, describe_internet_gateway, delete_internet_gateway)
 
 
-NOUN = Noun("igw", "internet gateway", COLUMNS, row, _actions)
+NOUN = Noun("igw", "internet gateway", COLUMNS, row, _actions, operators=("pair", "edges"))
 add_common(
     command, NOUN, "Delete an internet gateway.\n\nRoutes to it become black holes. Its VPC must have no public address any more."
 )
@@ -55,7 +55,7 @@ add_common(
 @output_option
 @action
 def create(session: Session, name: str, vpc: str, tags: dict[str, str], output: str) -> None:
-    """Create a VPC's internet gateway, attached and carried by a pair of edges."""
+    """Create a VPC's internet gateway, and attach it."""
     from netorch.control.actions.outside.gateways import create_internet_gateway
 
     gateway = create_internet_gateway(session.store, session.caller, session.id_of("vpc", vpc), name=name, tags=tags)

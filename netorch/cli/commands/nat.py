@@ -15,7 +15,7 @@ from netorch.model.outside.nat_metrics import REASONS
 if TYPE_CHECKING:
     from netorch.control.actions.outside.nats import NatGatewayInfo
 
-COLUMNS = Columns(("name", "vpc", "subnet", "address", "public_addresses", "edges"), ("pair", "eni", "tags", "id"))
+COLUMNS = Columns(("name", "vpc", "subnet", "address", "public_addresses"), ("pair", "edges", "eni", "tags", "id"))
 
 
 @click.group()
@@ -51,7 +51,7 @@ def _actions() -> Actions:
 
 
 METRICS = Rules(("metric", "value"), metric_rows, counted=(), hidden=("metrics", "dropped"), called="metrics")
-NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, METRICS)
+NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, METRICS, operators=("pair", "edges"))
 add_common(
     command,
     NOUN,
@@ -70,7 +70,7 @@ add_common(
 @output_option
 @action
 def create(session: Session, name: str, subnet: str, elastic_ip: str, address: str, tags: dict[str, str], output: str) -> None:
-    """Create a NAT gateway in a subnet, carried by the pair of edges of the VPC's internet gateway.
+    """Create a NAT gateway in a subnet of a VPC with an internet gateway.
 
     Then let other subnets' route tables lead to it: `netorch route-table route add TABLE 0.0.0.0/0 nat-NAME`. The route table of
     its own subnet must lead to the internet gateway.

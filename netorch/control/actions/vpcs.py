@@ -118,7 +118,7 @@ def default_vpc_writes(writes: Writes, store: Store, caller: Caller) -> tuple[Vp
 def _lead_outside(writes: Writes, store: Store, caller: Caller, vpc: Vpc, main: RouteTable) -> bool:
     """Add a default VPC's internet gateway and the route to it, and return whether there is a pair of edges with addresses."""
     arriving = {stored.record.pair for stored in read_pools(store).values() if gives(stored.record, 4)}
-    pair = next((pair for pair in fit_pairs(store) if pair.name in arriving), None)
+    pair = next((pair for pair in fit_pairs(store, caller) if pair.name in arriving), None)
     if pair is None:
         return False
     gateway, _ = put_on(writes, caller, vpc, pair, [], InternetGateway)

@@ -20,7 +20,7 @@ from netorch.control.base.namespaces import NamespacePlan
 from netorch.control.base.pairs import places
 from netorch.control.base.peers import delete_both, is_active, unknown_ranges
 from netorch.control.base.pools import Addresses
-from netorch.control.base.public import Ephemeral, Publics, pair_of_addresses
+from netorch.control.base.public import Ephemeral, Publics, only_pair, pair_of_addresses
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
@@ -134,6 +134,12 @@ class PlanBuilder:
         """Return the pair of edges that carries a VPC's gateways; nothing while it has none."""
         seats = (seat.host for mapping in records.each(GatewayMapping) for seat in mapping.seats)
         return next((self.hosts[name].host.pair for name in seats if name in self.hosts), "")
+
+    def owner_pair(self, owner: str) -> str:
+        """Return the pair that will carry all internet gateways of an owner; nothing if there are none, or several pairs do."""
+        before = {vni: records for vni, records in self.inventory.vpcs.items() if vni not in self.deleted}
+        found = before | {records.vni: records for records in self.planned.values()}
+        return only_pair(self.pair_of(records) for records in found.values() if records.vpc.record.owner == owner)
 
     def ephemeral_in(self, records: VpcRecords) -> Ephemeral:
         """Return what gives ephemeral addresses in a VPC, whose gateways are planned."""

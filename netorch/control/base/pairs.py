@@ -7,18 +7,21 @@ and an edge that joins later finds all others among what its partner carries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from netorch.control.base.pools import Addresses, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Placement
 from netorch.model.mapping import GatewayMapping, Seat
+from netorch.model.status import AgentStatus
 from netorch.records import keys
+from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid
-from netorch.records.hosts import HostState, read_host, read_loaded
+from netorch.records.hosts import HostState, is_ready, read_host, read_loaded
 from netorch.store.base import KeyValue, Store
 
 PLACES = (0, 1)
@@ -79,6 +82,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     edges: tuple[HostState, ...]  # by name
     free: tuple[str, ...]  # the keys of the places that no edge has
+    ready: int = 0  # how many of its edges are ready
+    has_addresses: bool = False  # whether an IPv4 address of its pools is free
 
     @property
     def gateways(self) -> int:
@@ -91,25 +96,32 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(Seat(host=edge.host.name, vtep=edge.host.underlay) for edge in self.edges[first:] + self.edges[:first])
 
 
-def fit_pairs(store: Store, only: str = "") -> list[Pair]:
-    """Return the pairs that a gateway may be put on, the best first, or `only` one of them.
+def fit_pairs(store: Store, caller: Caller, only: str = "") -> list[Pair]:
+    """Return the pairs that a gateway may be put on, the best first (`best_first`), or `only` one of them.
 
-    None of a pair's edges is being deleted. The best has the fewest gateways; of equals one that lives, then the first by name.
     Cost: O(edges and what they carry).
     """
     taken = places(store.list(keys.pair_prefix(only)).kvs)
-    return best_first(_read(store, name, edges, free_places(name, taken)) for name, edges in _by_pair(taken).items())
+    addresses = open_addresses(store, caller)
+    return best_first(_read(store, name, edges, free_places(name, taken), addresses) for name, edges in _by_pair(taken).items())
 
 
 def best_first(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the pairs that a gateway may be put on, as `fit_pairs` does."""
+    """Return the pairs that a gateway may be put on, the best first: none of their edges is being deleted or changed.
+
+    A pair without an edge that is ready would carry nothing, and one without a free address could serve no instance. Then one
+    comes first whose edges are both ready, then one with fewer gateways, then the first by name.
+    """
     fit = [pair for pair in pairs if not any(edge.deleting for edge in pair.edges)]
-    return sorted(fit, key=lambda pair: (pair.gateways, not all(edge.live for edge in pair.edges), pair.name))
+    return sorted(
+        fit,
+        key=lambda pair: (not pair.ready, not pair.has_addresses, pair.ready < len(pair.edges), pair.gateways, pair.name),
+    )
 
 
-def choose_pair(store: Store, where: str, only: str = "") -> Pair:
+def choose_pair(store: Store, caller: Caller, where: str, only: str = "") -> Pair:
     """Return the best pair for a gateway; `only` names the one that will do. Raises ApiError: InsufficientInstanceCapacity."""
-    return first_of(fit_pairs(store, only), where, only)
+    return first_of(fit_pairs(store, caller, only), where, only)
 
 
 def first_of(fit: Sequence[Pair], where: str, only: str = "") -> Pair:
@@ -121,8 +133,27 @@ def first_of(fit: Sequence[Pair], where: str, only: str = "") -> Pair:
     return fit[0]
 
 
-def _read(store: Store, name: str, edges: Iterable[str], free: tuple[str, ...]) -> Pair:
-    return Pair(name=name, edges=tuple(read_loaded(store, edge) for edge in sorted(edges)), free=free)
+def _read(store: Store, name: str, edges: Iterable[str], free: tuple[str, ...], addresses: Addresses) -> Pair:
+    states = tuple(read_loaded(store, edge) for edge in sorted(edges))
+    return make_pair(name, states, free, addresses, lambda edge: _said(store, edge))
+
+
+def make_pair(
+    name: str,
+    edges: tuple[HostState, ...],
+    free: tuple[str, ...],
+    addresses: Addresses,
+    said: Callable[[str], AgentStatus | None],
+) -> Pair:
+    """Return a pair with what decides whether it comes first; `said` returns what the agent of an edge has said last."""
+    pools = [pool for pool in addresses.pools.values() if pool.record.pair == name]
+    ready = sum(is_ready(state, said(state.host.name)) for state in edges)
+    return Pair(name=name, edges=edges, free=free, ready=ready, has_addresses=addresses.has_free(pools))
+
+
+def _said(store: Store, edge: str) -> AgentStatus | None:
+    found = store.get(keys.agent_status(edge))
+    return decode(found, AgentStatus) if found is not None else None
 
 
 def pair_of(store: Store, edges: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from netorch.control.base.pairs import pair_of
 from netorch.control.base.pools import Addresses, Claims, Pools, claims_of, open_addresses
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.model.eni import NetworkInterface
+from netorch.model.ids import vni_of
 from netorch.model.mapping import GatewayMapping, PublicMapping
 from netorch.model.outside.gateway import ONLY_GATEWAYS
 from netorch.model.outside.public import ElasticIp
@@ -21,7 +22,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid
 from netorch.records.read import Stored, get, listed, read_all
-from netorch.store.alloc import release
+from netorch.store.alloc import holder_of, release
 from netorch.store.base import Store
 
 
@@ -96,6 +97,18 @@ def gateway_pair(store: Store, vni: int) -> str:
     known = (found for kind in ONLY_GATEWAYS for found in read_all(store, kind, vni))
     mappings = (get(store, keys.gateway_mapping(vni, found), GatewayMapping) for found in known)
     return pair_of(store, (seat.host for found in mappings if found is not None for seat in found.record.seats))
+
+
+def owner_pair(store: Store, owner: str) -> str:
+    """Return the pair that carries all internet gateways of an owner; nothing if there are none, or several pairs do."""
+    vpcs = (holder_of(kv) for kv in store.list(keys.name(owner, "vpc", "")).kvs)
+    return only_pair(gateway_pair(store, vni_of(vpc)) for vpc in vpcs if vpc)
+
+
+def only_pair(pairs: Iterable[str]) -> str:
+    """Return the one pair among some, which may be nothing; nothing if there are several, or none."""
+    found = set(pairs) - {""}
+    return found.pop() if len(found) == 1 else ""
 
 
 def pair_of_addresses(pools: Pools, vpc: Vpc, mappings: Iterable[PublicMapping]) -> str:

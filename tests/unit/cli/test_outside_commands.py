@@ -74,11 +74,15 @@ def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
 def test_an_edge_that_joins_a_pair_carries_its_gateways(cloud: Run, tmp_path: Path) -> None:
     edge = ("--role", "edge", "--pair", "north", "--uplink", "eth2,198.18.0.31/24,198.18.0.254")
     cloud("host", "create", "e31", "--underlay", "192.0.2.31", *edge)
+    cloud("address", "pool", "create", "n", "--pair", "north", "--cidr", "203.0.113.0/28")
     made = as_json(cloud, "--owner", "acme", "igw", "create", "out", "--vpc", "acme")
-    assert made["edges"] == ["e31"]
+    assert not {"edges", "pair"} & made.keys(), "customers see neither"
+    assert as_json(cloud, "igw", "show", "acme/acme/out")["edges"] == ["e31"]
+    seen = json.loads(cloud("--owner", "acme", "igw", "list", "-o", "json").stdout)
+    assert [{"edges", "pair"} & found.keys() for found in seen] == [set()]
     row = as_json(cloud, "host", "create", "e32", "--underlay", "192.0.2.32", *edge[:-1], "eth2,198.18.0.32/24,198.18.0.254")
     assert row["gateways"] == 1
-    assert as_json(cloud, "--owner", "acme", "igw", "show", "acme/out")["edges"] == ["e31", "e32"]
+    assert as_json(cloud, "igw", "show", "acme/acme/out")["edges"] == ["e31", "e32"]
     with closing(SqliteStore(tmp_path / "db")) as store:
         placed = store.list("host/e32/placement/").kvs
         store.txn([], [Put(keys.host_drained("e32"), b'"e32"')])  # as an interrupted command leaves it

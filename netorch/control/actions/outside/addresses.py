@@ -11,7 +11,7 @@ import msgspec
 from netorch.control.actions.enis import attached_to, refuse_managed
 from netorch.control.base import checks
 from netorch.control.base.pools import Addresses, open_addresses
-from netorch.control.base.public import Publics, gateway_pair, private_address, publics_of, stand_for
+from netorch.control.base.public import Publics, gateway_pair, owner_pair, private_address, publics_of, stand_for
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.uses import use_key, use_revision
 from netorch.control.base.writes import Writes, attempt
@@ -34,7 +34,10 @@ from netorch.store.base import KeyValue, Store
 def allocate_address(
     store: Store, caller: Caller, *, pool: str = "", address: str = "", name: str = "", tags: Tags | None = None
 ) -> ElasticIp:
-    """Return a public address that is the caller's until it is released: any one, one of a pool, or the one that is named.
+    """Return a public address that is the caller's until it is released: one of a pool, or the one that is named.
+
+    Without either it is one that arrives at the caller's internet gateways, if one pair of edges carries all of them: it can be
+    associated there. Otherwise it is any one.
 
     Raises:
       ApiError: AddressLimitExceeded, InsufficientAddressCapacity, InvalidPublicIpv4PoolID.NotFound, InvalidAddress.NotFound for
@@ -48,7 +51,9 @@ def allocate_address(
         _room(writes, store, owner, where, name)
         if pool:
             read_named(store, AddressPool, pool)
-        addresses, wanted = open_addresses(store, caller), Wanted(owner=owner, name=name, pool=pool, address=address)
+        pair = owner_pair(store, owner) if not pool and not address else ""
+        addresses = open_addresses(store, caller)
+        wanted = Wanted(owner=owner, name=name, pool=pool, pair=pair, address=address)
         return writes, allocate_writes(writes, caller, addresses, where, wanted, checks.tags(where, tags))
 
     return attempt(store, decide)
@@ -222,8 +227,8 @@ def check_end(elastic: ElasticIp, vpc: Vpc, pair: str, arrives: str) -> None:
         text = f"{where}: Network {vpc.id} is not attached to any internet gateway; first: netorch igw create NAME --vpc {vpc.id}"
         raise ApiError("Gateway.NotAttached", text)
     if arrives != pair:
-        what = f"arrives at the edges of pair {arrives} (pool {elastic.pool}), and the VPC's gateway is on pair {pair}"
-        raise invalid(where, what, f"allocate one of a pool of pair {pair}: netorch address pool list")
+        what = f"is of pool {elastic.pool}, whose addresses do not arrive at the VPC's internet gateway"
+        raise invalid(where, what, "allocate another one, without a pool, and release this one")
 
 
 def pair_of_pool(store: Store, elastic: ElasticIp) -> str:

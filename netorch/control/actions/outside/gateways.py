@@ -81,7 +81,7 @@ def gateway_writes(writes: Writes, store: Store, caller: Caller, vpc: Vpc, kind:
     vni = vpc.vni
     writes.expect(keys.public_mark(vni), mark_revision(store, vni))
     only = gateway_pair(store, vni) or pair_of_addresses(read_pools(store), vpc, mapped_in(store, vni))
-    pair = choose_pair(store, f"VPC {vpc.id}", only)
+    pair = choose_pair(store, caller, f"VPC {vpc.id}", only)
     gateway, _ = put_on(writes, caller, vpc, pair, target_ids(store, vni), kind, name=name, tags=tags)
     return gateway
 

@@ -71,7 +71,7 @@ def create_nat_gateway(
         check_end(held.record, vpc.record, pair_name, pair_of_pool(store, held.record))
         if (before := association_of(store, held.record)) is not None:
             raise already_associated(f"elastic IP address {held.record.address}", before.record)
-        pair = choose_pair(store, f"VPC {vpc.record.id}", pair_name)
+        pair = choose_pair(store, caller, f"VPC {vpc.record.id}", pair_name)
         writes = Writes()
         guard_structure(writes, vpc)
         enis.room_for_interfaces(store, vpc.record, 1)

@@ -265,7 +265,8 @@ class _Planner:
         where = f"elastic IP address {decl.owner}/{decl.name}"
         check_room(builder.quotas_of(decl.owner), "AddressLimitExceeded", f"owner {decl.owner}", self._count(decl.owner) + 1)
         place = next((place for place in self._places if (place.path[0], place.elastic_ip) == path), None)
-        pair = builder.pair_of(place.records) if place is not None and not decl.pool else ""
+        pair = builder.pair_of(place.records) if place is not None else ""
+        pair = "" if decl.pool or decl.address else pair or builder.owner_pair(decl.owner)
         wanted = Wanted(owner=decl.owner, name=decl.name, pool=decl.pool, pair=pair, address=decl.address)
         writes, mark = builder.step(), use_key(owner_mark(decl.owner))
         writes.change(mark, builder.revision_of(mark), True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from netorch.control.actions.outside.gateways import delete_gateway, put_on
 from netorch.control.apply.builder import PlanBuilder, carriers
 from netorch.control.apply.changes import Action, Change, Difference, differences
-from netorch.control.base.pairs import Pair, best_first, first_of, free_places
+from netorch.control.base.pairs import Pair, best_first, first_of, free_places, make_pair
 from netorch.control.base.pools import holds
 from netorch.control.base.public import pair_of_addresses
 from netorch.control.base.writes import ABSENT, Writes
@@ -80,7 +80,7 @@ class GatewayPlanner:
         made, mapping = put_on(writes, self._builder.caller, vpc, pair, targets, self._kind, name=wanted.name, tags=wanted.tags)
         records.of(self._kind)[made.id] = Stored(made, ABSENT)
         records.of(GatewayMapping)[made.id] = Stored(mapping, ABSENT)
-        self._note(Action.ADD, made, differences(pair=("", pair.name)))
+        self._note(Action.ADD, made, differences(pair=("", pair.name if self._builder.caller.operator else "")))
 
     def _pair(self) -> str:
         """Return the one pair that will do: of other gateways, of addresses, else of one that is to stand for something there."""
@@ -143,14 +143,10 @@ class GatewayPlanner:
 
 def pair_named(builder: PlanBuilder, where: str, only: str) -> Pair:
     """Return the best pair for a gateway, as it will be; `only` names the one that will do, if not any will. Raises ApiError."""
-    pairs = best_first(pair for pair in _pairs(builder.hosts, builder.places) if only in ("", pair.name))
-    return first_of(pairs, where, only)
-
-
-def _pairs(hosts: Mapping[str, HostState], taken: Mapping[str, str]) -> list[Pair]:
-    """Return the pairs of edges, as they will be."""
     found: defaultdict[str, list[HostState]] = defaultdict(list)
-    for _, state in sorted(hosts.items()):
-        if state.host.pair:
+    for _, state in sorted(builder.hosts.items()):
+        if state.host.pair and only in ("", state.host.pair):
             found[state.host.pair].append(state)
-    return [Pair(name=name, edges=tuple(edges), free=free_places(name, taken)) for name, edges in found.items()]
+    addresses, said = builder.addresses, builder.inventory.agents.get
+    pairs = (make_pair(name, tuple(edges), free_places(name, builder.places), addresses, said) for name, edges in found.items())
+    return first_of(best_first(pairs), where, only)

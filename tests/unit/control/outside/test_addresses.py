@@ -8,6 +8,8 @@ from netorch.control.actions import enis, instances, subnets, vpcs
 from netorch.control.actions.instances import Placed, RunRequest
 from netorch.control.actions.outside import addresses, gateways, pools
 from netorch.control.actions.tags import set_tags
+from netorch.control.base.pools import read_pools
+from netorch.control.base.public import gateway_pair
 from netorch.control.base.quotas import set_quotas
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.outside.public import AddressPool
@@ -146,13 +148,37 @@ def test_an_address_of_another_pairs_pool_cannot_arrive(
 ) -> None:
     make_edge("e5", 25, pair="east")
     pools.create_pool(store, operator, name="far", pair="east", cidrs=["203.0.113.0/24"])
-    made = addresses.allocate_address(store, acme)
-    with refused(
-        "InvalidParameterValue", r"arrives at the edges of pair east \(pool far\), and the VPC's gateway is on pair west"
-    ):
+    with refused("InsufficientAddressCapacity", "there is no address pool that will do"):
+        addresses.allocate_address(store, acme)
+    made = addresses.allocate_address(store, acme, pool="far")
+    with refused("InvalidParameterValue", "is of pool far, whose addresses do not arrive at the VPC's internet gateway"):
         addresses.associate_address(store, acme, made.id, instance=placed.instance.id)
     with refused("InsufficientAddressCapacity"):
         instances.run_instance(store, acme, RunRequest(subnet=placed.eni.subnet, public_address=True))
+
+
+def pool_at(store: Store, vni: int) -> str:
+    """Return the pool of the pair that carries a VPC's gateway."""
+    pair = gateway_pair(store, vni)
+    return next(name for name, stored in read_pools(store).items() if stored.record.pair == pair)
+
+
+def test_an_address_arrives_at_the_owners_gateways_where_one_pair_carries_all_of_them(
+    store: Store, operator: Caller, acme: Caller, globex: Caller, make_edge: MakeEdge, pool: AddressPool, gateway: InternetGateway
+) -> None:
+    del gateway
+    make_edge("e5", 25, pair="east")
+    pools.create_pool(store, operator, name="far", pair="east", cidrs=["203.0.113.0/24"])
+    set_quotas(store, "acme", {"elastic_ips": 40})
+    assert {addresses.allocate_address(store, acme).pool for _ in range(5)} == {pool.name}
+    assert addresses.allocate_address(store, acme, pool="far").pool == "far"
+    assert addresses.allocate_address(store, acme, address="203.0.113.200").pool == "far"
+    other = vpcs.create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])
+    assert gateways.create_internet_gateway(store, acme, other.id)  # on the pair with fewer
+    assert "far" in {addresses.allocate_address(store, acme).pool for _ in range(17)}, "more than the first pool has"
+    made = vpcs.create_vpc(store, globex, name="web", cidrs=["10.0.0.0/16"])
+    gateways.create_internet_gateway(store, globex, made.id)
+    assert addresses.allocate_address(store, globex).pool == pool_at(store, made.vni), "another owner's gateways do not count"
 
 
 def test_another_owners_address_does_not_exist(

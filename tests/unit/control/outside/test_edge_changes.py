@@ -173,9 +173,13 @@ def test_an_edge_changes_to_another_pair_and_carries_what_is_there(
     store: Store, operator: Caller, acme: Caller, living: InternetGateway, make_edge: MakeEdge
 ) -> None:
     make_edge("e9", 29, "east")
+    pools.create_pool(store, operator, name="p", pair="east", cidrs=["203.0.113.0/28"])
+    let_run(store, "e9")
+    store.txn([], [Delete(keys.host_live("e1")), Delete(keys.host_live("e2"))])
     vpc = create_vpc(store, acme, name="other", cidrs=["10.0.0.0/16"])
     gateways.create_internet_gateway(store, acme, vpc.id)
     assert seats(store) == {("e1", "e2"), ("e9",)} or seats(store) == {("e2", "e1"), ("e9",)}
+    let_run(store, "e1", "e2")
     left(store, operator)
     update_edge(store, operator, "e1", pair="east")
     assert seats(store) == {("e2",), ("e9", "e1")}
