@@ -11,13 +11,14 @@ import itertools
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
 from netorch.drivers import bpf, netns
 
+T = TypeVar("T")
 Message = tuple[int, int, bytes]  # type, flags besides REQUEST and ACK, body
 Answer = tuple[int, int, bytes]  # type, flags, body
 
@@ -191,12 +192,37 @@ class Channel:
         Raises:
           OSError: the kernel refused; or E2BIG, there are more than `most`, and the channel is of no further use.
         """
-        for attempt in range(_DUMP_TRIES):
+        for _ in range(_DUMP_TRIES):
             self._ask(kind, F_DUMP, body)
             answers, torn = self._collect(most)
-            if not torn or attempt == _DUMP_TRIES - 1:
+            if not torn:
                 break
         return answers
+
+    def read(self, kind: int, body: bytes, read: Callable[[bytes], T]) -> list[T]:
+        """Return what is read from the body of each answer to a dump request; no answer is kept.
+
+        The answers of a large host would need more memory than all that is made of them. They are read again when the kernel
+        says that it changed meanwhile.
+
+        Raises:
+          OSError: the kernel refused.
+        """
+        for _ in range(_DUMP_TRIES):
+            self._ask(kind, F_DUMP, body)
+            found, torn = [], False
+            answers = self._answers()
+            try:
+                for answer, flags, data in answers:
+                    torn = torn or bool(flags & F_DUMP_INTR)
+                    if answer != _MSG_DONE:
+                        found.append(read(data))
+            finally:
+                for _ in answers:  # what is left would be taken for the answer to the next request
+                    pass
+            if not torn:
+                break
+        return found
 
     def stream(self, kind: int, body: bytes) -> Iterator[Answer]:
         """Yield the answers to a dump request as they come. Who does not take all of them must close the channel.

@@ -15,7 +15,7 @@ import msgspec
 from netorch.drivers import foreign
 from netorch.drivers.netlink import attrs, each_attr, u32
 from netorch.drivers.rtnl.encode import DELETED_GROUP
-from netorch.drivers.rtnl.settings import is_standard_vxlan, settings
+from netorch.drivers.rtnl.settings import deviations, is_standard_vxlan
 from netorch.drivers.rtnl.uapi import (
     IFF_LOWER_UP,
     IFF_UP,
@@ -35,9 +35,11 @@ from netorch.state.link import (
     VXLAN_PORT,
     AdminUp,
     CableEnd,
+    Deviation,
     IncompleteLink,
     Inside,
     Link,
+    Settings,
     Sysctl,
     TapPort,
     Uplink,
@@ -65,7 +67,6 @@ NO_INSIDE: Final = Inside(ifname="", lladdr="", addresses=(), gateways=())
 class Device(msgspec.Struct, kw_only=True):
     """A device as the kernel shows it."""
 
-    body: bytes  # of the message
     index: int
     ifname: str
     kind: str
@@ -82,6 +83,7 @@ class Device(msgspec.Struct, kw_only=True):
     xdp: bool  # whether a program sees packets first
     proxy_arp: int
     ipv6: bool | None  # None when the message does not say
+    deviations: tuple[Deviation, ...]  # of its settings from those of a device of ours
 
     @property
     def has_altname(self) -> bool:
@@ -142,24 +144,26 @@ def device(body: bytes) -> Device:
     conf = attrs(found.get(IFLA.AF_SPEC, b""))
     inet = attrs(conf.get(socket.AF_INET, b"")).get(IFLA_INET.CONF, b"")
     inet6 = attrs(conf.get(socket.AF_INET6, b"")).get(IFLA_INET.CONF6, b"")
+    ifname, kind, mtu = _text(found.get(IFLA.IFNAME, b"")), _text(info.get(IFLA_INFO.KIND, b"")), u32(found.get(IFLA.MTU, b""))
+    data = info.get(IFLA_INFO.DATA, b"")
     return Device(
-        body=body,
         index=index,
-        ifname=_text(found.get(IFLA.IFNAME, b"")),
-        kind=_text(info.get(IFLA_INFO.KIND, b"")),
+        ifname=ifname,
+        kind=kind,
         up=bool(flags & IFF_UP),
         master=u32(found.get(IFLA.MASTER, b"")),
-        mtu=u32(found.get(IFLA.MTU, b"")),
+        mtu=mtu,
         lladdr=found.get(IFLA.ADDRESS, b"").hex(":"),
         alias=_text(found.get(IFLA.IFALIAS, b"")),
         group=u32(found.get(IFLA.GROUP, b"")),
         altnames=tuple(_text(value) for _, value in each_attr(found.get(IFLA.PROP_LIST, b""))),
         peer=u32(found.get(IFLA.LINK, b"")),
         netnsid=u32(found[IFLA.LINK_NETNSID]) if IFLA.LINK_NETNSID in found else None,
-        data=info.get(IFLA_INFO.DATA, b""),
+        data=data,
         xdp=any(attrs(found.get(IFLA.XDP, b"")).get(IFLA_XDP.ATTACHED, b"")),
         proxy_arp=_conf(inet, _PROXY_ARP) or 0,
         ipv6=None if (disabled := _conf(inet6, _DISABLE_IPV6)) is None else not disabled,
+        deviations=tuple(deviations(ifname, kind, mtu, flags, found, data, inet, inet6)),
     )
 
 
@@ -215,7 +219,7 @@ def device_objects(dev: Device, place: Place) -> Iterator[KernelObject]:
         return
     if dev.up:
         yield AdminUp(netns=found.netns, vni=found.vni, ifname=dev.ifname)
-    yield settings(found, dev.kind, dev.body, dev.mtu)
+    yield Settings(netns=found.netns, vni=found.vni, ifname=dev.ifname, deviations=dev.deviations)
     if is_port(dev.ifname):
         yield _sysctl(found, f"ipv4/conf/{dev.ifname}/proxy_arp", str(dev.proxy_arp))
     if dev.ipv6:
@@ -238,9 +242,9 @@ def neighbour_sysctls(dev: Device, of: Link, parms: NeighbourParms) -> Iterator[
 
 
 def neighbour_parms(body: bytes) -> tuple[tuple[int, int], dict[int, bytes]]:
-    """Return whose parameters a neighbour table message tells, and the parameters."""
+    """Return whose parameters a neighbour table message tells, and those of them that are ours to set."""
     inner = attrs(attrs(body, NDTMSG.SIZE).get(NDTA.PARMS, b""))
-    return (body[NDTMSG.FAMILY], u32(inner.get(NDTPA.IFINDEX, b""))), inner
+    return (body[NDTMSG.FAMILY], u32(inner.get(NDTPA.IFINDEX, b""))), {kind: inner.get(kind, b"") for kind in _PARMS.values()}
 
 
 def _vxlan(dev: Device, vni: int, vrf: str, place: Place) -> Vxlan | None:

@@ -45,13 +45,11 @@ def read_all(channel: Channel, place: Place) -> list[KernelObject]:
     """
     found = read_devices(channel, place)
     objects = list(_devices(channel, found, place))
-    objects += _present(decode.address(body, place) for body in _bodies(channel, RTM.GETADDR, bytes(IFADDRMSG.SIZE)))
+    objects += _present(channel.read(RTM.GETADDR, bytes(IFADDRMSG.SIZE), lambda body: decode.address(body, place)))
     objects += _rules(channel, place.netns)
-    for body in _bodies(channel, RTM.GETNEIGH, bytes(NDMSG.SIZE)):
-        entry = decode.neighbour(body, place)
-        if entry is not None and entry[1]:
-            objects.append(entry[0])
-    objects += _present(decode.fdb(body, place) for body in _bodies(channel, RTM.GETNEIGH, _family(AF_BRIDGE)))
+    neighbours = _present(channel.read(RTM.GETNEIGH, bytes(NDMSG.SIZE), lambda body: decode.neighbour(body, place)))
+    objects += (neighbour for neighbour, permanent in neighbours if permanent)
+    objects += _present(channel.read(RTM.GETNEIGH, _family(AF_BRIDGE), lambda body: decode.fdb(body, place)))
     return objects + list(_read_all_routes(channel, place))
 
 
@@ -59,22 +57,24 @@ def _read_all_routes(channel: Channel, place: Place) -> Iterator[KernelObject]:
     if place.netns == OUTSIDE:  # whose other routes are daemons', and may be many
         yield from read_routes(channel, place)
         return
+
+    def read(body: bytes) -> KernelObject | None:
+        return decode.route(body, place) or foreign.route(body, place.netns)
+
     for family in (_AF_INET, _AF_INET6):
-        for body in _bodies(channel, RTM.GETROUTE, _family(family)):
-            yield from _present((decode.route(body, place) or foreign.route(body, place.netns),))
+        yield from _present(channel.read(RTM.GETROUTE, _family(family), read))
 
 
 def read_routes(channel: Channel, place: Place) -> Iterator[Route]:
     """Yield our routes of all tables and both IP versions; the kernel itself leaves out the foreign ones."""
     for family in (_AF_INET, _AF_INET6):
         request = bytes((family, 0, 0, 0, 0, PROTOCOL)) + bytes(RTMSG.SIZE - RTMSG.PROTOCOL - 1)
-        yield from _present(decode.route(body, place) for body in _bodies(channel, RTM.GETROUTE, request))
+        yield from _present(channel.read(RTM.GETROUTE, request, lambda body: decode.route(body, place)))
 
 
 def read_devices(channel: Channel, place: Place) -> list[devices.Device]:
     """Return all devices, and let `place` know them and no others."""
-    body = encode.link_header() + _WITHOUT_STATISTICS
-    found = [devices.device(answer) for answer in _bodies(channel, RTM.GETLINK, body)]
+    found = channel.read(RTM.GETLINK, encode.link_header() + _WITHOUT_STATISTICS, devices.device)
     place.names, place.uplinks = {}, set()
     for dev in found:
         place.learn(dev)
@@ -105,8 +105,8 @@ def default_routes(channel: Channel, version: int) -> Iterator[int]:
 
 def _devices(channel: Channel, found: list[devices.Device], place: Place) -> Iterator[KernelObject]:
     concerned = any(map(devices.has_neighbour_sysctls, found))
-    tables = _bodies(channel, RTM.GETNEIGHTBL, bytes(NDTMSG.SIZE)) if concerned else []
-    parms = dict(map(devices.neighbour_parms, tables))
+    tables = channel.read(RTM.GETNEIGHTBL, bytes(NDTMSG.SIZE), devices.neighbour_parms) if concerned else ()
+    parms = dict(tables)
     for dev in found:
         objects = list(devices.device_objects(dev, place))
         if objects and isinstance(port := objects[0], VethPort) and home.displaced(dev, port, channel):
