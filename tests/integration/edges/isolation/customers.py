@@ -122,7 +122,8 @@ def is_on_the_way(arrival: Arrival) -> bool:
 class Rules(msgspec.Struct, frozen=True):
     """Who reaches whom, as long as instances are what they are here."""
 
-    instances: Mapping[str, Instance]
+    edges: Mapping[tuple[str, str], str]  # which one a VPC's internet gateway is at for a host
+    instances: Mapping[str, Instance] = msgspec.field(default_factory=lambda: INSTANCES)
     nat_public: str = NAT_PUBLIC
 
     def reached(self, shot: Shot) -> set[Arrival]:
@@ -161,8 +162,14 @@ class Rules(msgspec.Struct, frozen=True):
         for other, instance in self.instances.items():
             if instance.private == to and other[0] in vpc + sender.peers:
                 return {Arrival(other, sender.private, to)}
-        source = self.source_outside(name)
-        return self._to_outside(shot, source) if source and not to.startswith(("10.", sender.shut)) else set()
+        source, edge = self.source_outside(name), self._edge(vpc, sender)
+        if not source or to.startswith(("10.", sender.shut)) or to == UPLINKS[edge].gateway:  # the operator's own network
+            return set()
+        return self._to_outside(shot, source)
+
+    def _edge(self, vpc: str, sender: Instance) -> str:
+        """Return the edge by which an instance's packets leave. A NAT gateway is at the first one, which is its own host."""
+        return self.edges.get((vpc, sender.host if sender.leads_to == "igw" else EDGES[0]), EDGES[0])
 
     def _to_outside(self, shot: Shot, source: str) -> set[Arrival]:
         """Return where a packet arrives that is outside of VPCs, in the name of a public address."""
@@ -193,6 +200,3 @@ class Rules(msgspec.Struct, frozen=True):
         to = shot.destination
         found = {Arrival(name, source, to) for name, vtep in HOSTS.items() if vtep == to}
         return found | ({Arrival("spine", source, to)} if to == SPINE else set())
-
-
-RULES: Final = Rules(INSTANCES)
