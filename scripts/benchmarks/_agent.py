@@ -45,10 +45,10 @@ class Edges:
         """Note who is asked."""
         self._asked |= set(vteps)
 
-    def heard(self) -> set[str]:
-        """Return who has answered since the last call."""
+    def heard(self) -> dict[str, bool]:
+        """Return who has answered since the last call: all are ready."""
         heard, self._asked = self._asked - self._silent, set()
-        return heard
+        return dict.fromkeys(heard, True)
 
     def close(self) -> None:
         """Do nothing."""

@@ -1,9 +1,9 @@
 """An edge's cost: instructions a packet, what one more VPC or address costs among 1,000, what a switch to the other edge does.
 
-64-byte UDP through the internet gateway of a VPC, out and in. Instructions are counted by QEMU in Debian's stock kernel, see
-datapath; those of the sender and of the receivers, which are the same for all, are measured apart and taken off. So ratios are
-those of the edge alone. The rest is measured in the lab kernel with an agent in a process of its own for each host.
-Arguments: `packets` or `changes` for one of the two; with `changes`, other numbers of VPCs in place of 200 and 1,000.
+64-byte UDP through the internet or NAT gateway of a VPC, out and in. Instructions are counted by QEMU in Debian's stock kernel,
+see datapath; those of the sender and of the receivers, which are the same for all, are measured apart and taken off. So
+ratios are those of the edge alone. The rest is measured in the lab kernel with an agent in a process of its own for each host.
+Arguments: `packets`, `nat` or `changes` for one of the three; with `changes`, other numbers of VPCs in place of 200 and 1,000.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 import msgspec
 from common import percentile, show
 from datapath import COUNTING
-from edge_parts import changes, packets
+from edge_parts import changes, nat, packets
 from stock import run_in_stock_kernel
 
 from netorch.lab.kernel import run_in_kernel
 
 MEMORY_MB = 3_000
 VPCS = (200, 1_000)
+COUNTED = {"packets": packets, "nat": nat}
 
 
 def report(name: str, values: list[float]) -> None:
@@ -32,10 +33,10 @@ def report(name: str, values: list[float]) -> None:
     print(msgspec.json.encode((name, values)).decode(), flush=True)
 
 
-def count_packets() -> int:
+def count_packets(part: str) -> int:
     """Show instructions a packet; return how many goals are missed."""
     with tempfile.TemporaryFile("w+") as out:
-        argv = [sys.executable, __file__, "--inside", "machine"]
+        argv = [sys.executable, __file__, "--inside", "machine", part]
         if run_in_stock_kernel(argv, memory_mb=MEMORY_MB, options=COUNTING, out=out):
             raise SystemExit("edge: it failed in the stock kernel, which said above why")
         out.seek(0)
@@ -43,7 +44,7 @@ def count_packets() -> int:
     cost = {name: statistics.median(values) for name, values in lines}
     spread = max(percentile(values, 75) / percentile(values, 25) - 1 for _, values in lines)
     title = f"instructions a packet on an edge, stock kernel (middle half of the runs within {spread * 100:.1f} %)"
-    return show(title, packets.figures(cost))
+    return show(title, COUNTED[part].figures(cost))
 
 
 def measure_changes(sizes: Sequence[int]) -> int:
@@ -61,15 +62,19 @@ def measure_changes(sizes: Sequence[int]) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run the parts that are named, or be what is started for them; return 1 when a goal is missed."""
     match arguments:
-        case ["--inside", "machine"]:
+        case ["--inside", "machine", part]:
             subprocess.run(["modprobe", "pktgen"], check=True)  # which nothing loads on demand
-            packets.measure_all(report)
+            COUNTED[part].measure_all(report)
             return 0
         case ["--inside", "lab", *rest]:
             return int(measure_changes([int(word) for word in rest] or VPCS) > 0)
+    unknown = [word for word in arguments if word not in (*COUNTED, "changes") and not word.isdigit()]
+    if unknown:
+        raise SystemExit(f"edge: no part called {unknown[0]}; there are {', '.join(COUNTED)} and changes")
     missed = 0
-    if not arguments or "packets" in arguments:
-        missed += count_packets()
+    for part in COUNTED:
+        if not arguments or part in arguments:
+            missed += count_packets(part)
     if not arguments or "changes" in arguments:
         sizes = [word for word in arguments if word.isdigit()]
         missed += run_in_kernel([sys.executable, __file__, "--inside", "lab", *sizes], memory_mb=MEMORY_MB)

@@ -102,10 +102,10 @@ def frames_at(namespace: str, device: str) -> int:
     return int(line.split(":")[1].split()[1])
 
 
-def forget_flows() -> None:
-    """Have both overlays forget their connections."""
-    for side in SIDES:
-        descriptor = netns.find(overlay_netns(side.host))
+def forget_flows(*namespaces: str) -> None:
+    """Have namespaces, both overlays if none is named, forget their connections."""
+    for name in namespaces or [overlay_netns(side.host) for side in SIDES]:
+        descriptor = netns.find(name)
         with netns.inside(descriptor), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netfilter:
             netfilter.send(_FLUSH)
         os.close(descriptor)

@@ -23,8 +23,8 @@ HOP_MAC: Final = "02:00:00:00:02:0b"  # of the hypervisor, inside
 NEAR_MAC: Final = "02:00:00:00:03:01"  # of the cable's end in the VPC
 HOP: Final = "192.0.0.8"
 RANGE: Final = "10.0.0.0/16"
-BORDER: Final = """
-table inet hand {
+_BORDER: Final = """
+table inet border {
     set foreign {
         type ipv4_addr
         flags interval
@@ -47,13 +47,18 @@ table inet hand {
 """
 
 
+def border(inside: str) -> str:
+    """Return the rules of who passes between the uplink and a device inside."""
+    return _BORDER.replace("INSIDE", inside)
+
+
 def together(vni: int) -> None:
     """Build it in one namespace."""
-    _begin(vni)
-    ip(EDGE, *_vxlan_settings(vni), *_uplink_settings())
-    _mapping(EDGE)
-    _forwarding(EDGE)
-    _tc(
+    begin(vni)
+    ip(EDGE, *_vxlan_settings(vni), *uplink_settings())
+    mapping(EDGE)
+    forwarding(EDGE)
+    tc(
         EDGE,
         "qdisc add dev vx0 clsact",
         "qdisc add dev out0 clsact",
@@ -62,12 +67,12 @@ def together(vni: int) -> None:
         f"filter add dev out0 ingress protocol ip pref 5 flower src_ip {RANGE} action drop",
         f"filter add dev out0 ingress protocol ip pref 10 flower dst_ip {PUBLIC} {_ingress()}",
     )
-    load_in(EDGE, BORDER.replace("INSIDE", "vx0").replace("table inet hand", "table inet border"))
+    load_in(EDGE, border("vx0"))
 
 
 def apart(vni: int) -> None:
     """Build it in three namespaces."""
-    _begin(vni)
+    begin(vni)
     for name in ("in", "out"):
         run("ip", "netns", "add", name)
         ip(name, "link set lo up")  # without which there is no local table, nor a gateway on the link
@@ -75,12 +80,12 @@ def apart(vni: int) -> None:
     mac = gateway_mac(gateway_of(vni))
     run(*f"ip link add g0 netns in address {NEAR_MAC} mtu 1500 type veth peer o0 netns out address {mac} mtu 1500".split())
     ip("in", *_vxlan_settings(vni), "link set g0 addrgenmode none up")
-    ip("out", *_uplink_settings(), "link set o0 addrgenmode none up", neighbour(HOP, NEAR_MAC, "o0"))
+    ip("out", *uplink_settings(), "link set o0 addrgenmode none up", neighbour(HOP, NEAR_MAC, "o0"))
     ip("out", f"route add {PUBLIC}/32 via {HOP} dev o0 onlink")
-    _mapping("in")
+    mapping("in")
     for name in ("in", "out"):
-        _forwarding(name)
-    _tc(
+        forwarding(name)
+    tc(
         "in",
         "qdisc add dev vx0 clsact",
         "qdisc add dev g0 clsact",
@@ -93,10 +98,11 @@ def apart(vni: int) -> None:
         "filter add dev g0 ingress pref 20 matchall action drop",
     )
     load_in("in", INNER)
-    load_in("out", BORDER.replace("INSIDE", "o0"))
+    load_in("out", border("o0"))
 
 
-def _begin(vni: int) -> None:
+def begin(vni: int) -> None:
+    """Make the wires, the VXLAN device, and who may send what by it."""
     wire(vni)
     ip(EDGE, f"link add vx0 mtu 1500 type vxlan id {vni} dstport 4789 local {VTEPS[EDGE]} nolearning")
     inner = {"peer": VTEPS[HYPERVISOR], "vni": vni << 8, "inner": raw(INSTANCE), "verified": VERIFIED_TEXT}
@@ -107,7 +113,8 @@ def _vxlan_settings(vni: int) -> tuple[str, ...]:
     return (f"link set vx0 address {gateway_mac(gateway_of(vni))} addrgenmode none", "link set vx0 up")
 
 
-def _uplink_settings() -> tuple[str, ...]:
+def uplink_settings() -> tuple[str, ...]:
+    """Return the lines of `ip` for the uplink."""
     return (
         f"addr add {UPLINK.address} dev out0",
         "link set out0 addrgenmode none up",
@@ -117,18 +124,21 @@ def _uplink_settings() -> tuple[str, ...]:
     )
 
 
-def _mapping(namespace: str) -> None:
+def mapping(namespace: str) -> None:
+    """Lead to the instance."""
     hypervisor = VTEPS[HYPERVISOR]
     ip(namespace, f"route add {INSTANCE}/32 via {hypervisor} dev vx0 onlink", neighbour(hypervisor, HOP_MAC, "vx0"))
     run(*f"bridge -n {namespace} fdb add {HOP_MAC} dev vx0 dst {hypervisor} self permanent".split())
 
 
-def _forwarding(namespace: str) -> None:
+def forwarding(namespace: str) -> None:
+    """Let a namespace forward."""
     for setting in ("ip_forward=1", "conf.all.rp_filter=0"):
         run("ip", "netns", "exec", namespace, "sysctl", "-q", "-w", f"net.ipv4.{setting}")
 
 
-def _tc(namespace: str, *lines: str) -> None:
+def tc(namespace: str, *lines: str) -> None:
+    """Run lines of `tc` in a namespace."""
     run("tc", "-n", namespace, "-batch", "-", text="\n".join(lines))
 
 

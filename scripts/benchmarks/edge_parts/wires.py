@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from ipaddress import ip_address
@@ -20,7 +20,7 @@ import msgspec
 from datapath_vm.topologies import ip, run
 from datapath_vm.traffic import FOREIGN_MAC, frames_at, generate, shuffle_slabs
 
-from edge_parts.records import EDGES, HYPERVISOR, INSTANCE, PUBLIC, UPLINKS, VTEPS, gateway_of
+from edge_parts.records import EDGES, HYPERVISOR, INSTANCE, PUBLIC, UPLINKS, VTEPS, gateway_of, nat_of
 from netorch.drivers import netns
 from netorch.model.routing.next_hop import gateway_mac
 
@@ -30,6 +30,8 @@ UPLINK: Final = UPLINKS[EDGE]
 SERVER: Final = "203.0.113.10"
 MACS: Final = {HYPERVISOR: "02:00:00:00:00:01", EDGE: "02:00:00:00:00:02", "out0": "02:00:00:00:00:03", NET: "02:00:00:00:00:04"}
 INSTANCE_MAC: Final = "02:00:00:00:01:05"
+INSTANCE_PORT: Final = 8000  # which a NAT gateway leaves as it is
+SERVER_PORT: Final = 9
 _ETH_P_ALL: Final = 3
 
 
@@ -49,19 +51,21 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     edge_mac: str  # where the frames go
     source: str
     destination: str
+    ports: tuple[int, int]  # of the source, or the first one of packets that all begin connections; of the destination
     translated: str  # the address that must be in what arrives
 
 
-def ends(way: Way, vni: int) -> Ends:
-    """Return the ends of a way through a VPC's gateway."""
+def ends(way: Way, gateway: str) -> Ends:
+    """Return the ends of a way through a gateway with this id."""
     if way is Way.OUT:
         return Ends(
             sender=(HYPERVISOR, "vx0"),
             receiver=(NET, "eth0"),
             sender_mac=INSTANCE_MAC,
-            edge_mac=gateway_mac(gateway_of(vni)),
+            edge_mac=gateway_mac(gateway),
             source=INSTANCE,
             destination=SERVER,
+            ports=(INSTANCE_PORT, SERVER_PORT),
             translated=PUBLIC,
         )
     return Ends(
@@ -71,6 +75,7 @@ def ends(way: Way, vni: int) -> Ends:
         edge_mac=MACS["out0"],
         source=SERVER,
         destination=PUBLIC,
+        ports=(SERVER_PORT, INSTANCE_PORT),
         translated=INSTANCE,
     )
 
@@ -94,7 +99,8 @@ def wire(vni: int) -> None:
         f"link add vx0 mtu 1500 type vxlan id {vni} dstport 4789 local {hypervisor} nolearning",
         "link set vx0 addrgenmode none up",
     )
-    run(*f"bridge -n {HYPERVISOR} fdb add {gateway_mac(gateway_of(vni))} dev vx0 dst {edge} self permanent".split())
+    for gateway in (gateway_of(vni), nat_of(vni)):
+        run(*f"bridge -n {HYPERVISOR} fdb add {gateway_mac(gateway)} dev vx0 dst {edge} self permanent".split())
 
 
 def neighbour(address: str, mac: str, device: str) -> str:
@@ -102,43 +108,34 @@ def neighbour(address: str, mac: str, device: str) -> str:
     return f"neigh replace {address} lladdr {mac} dev {device} nud permanent"
 
 
-def send(count: int, found: Ends, *, source: str = "") -> float:
-    """Send packets one way and return the nanoseconds of one."""
+def send(count: int, found: Ends, *, source: str = "", each_new: bool = False) -> float:
+    """Send packets one way and return the nanoseconds of one. `each_new` takes a higher source port for each."""
     source = source or found.source
+    first, port = found.ports
+    last = first + count if each_new else first
     return generate(
         *found.sender,
         count,
         f"src_mac {found.sender_mac}",
         f"dst_mac {found.edge_mac}",
         *(f"src_min {source}", f"src_max {source}", f"dst_min {found.destination}", f"dst_max {found.destination}"),
-        *("udp_src_min 1000", "udp_src_max 1000", "udp_dst_min 9", "udp_dst_max 9"),
+        *(f"udp_src_min {first}", f"udp_src_max {last}", f"udp_dst_min {port}", f"udp_dst_max {port}"),
     )
 
 
-def measure(way: Way, vni: int, count: int, runs: int) -> list[float]:
-    """Return the nanoseconds a packet of several runs. Raises RuntimeError when runs in which all arrive do not come about."""
-    found = ends(way, vni)
-    return _measure(found, count, runs)
+def measure(found: Ends, count: int, runs: int, forget: Callable[[], object] | None = None) -> list[float]:
+    """Return the nanoseconds a packet of several runs. Raises RuntimeError when runs in which all arrive do not come about.
 
-
-def measure_ends(way: Way, vni: int, count: int, runs: int) -> list[float]:
-    """Return the same of packets that the edge drops as another one's, as soon as it has received their frames."""
-    found = ends(way, vni)
-    if way is Way.IN:
-        return _measure(msgspec.structs.replace(found, edge_mac=FOREIGN_MAC, receiver=(EDGE, "out0")), count, runs)
-    ip(HYPERVISOR, neighbour(VTEPS[EDGE], FOREIGN_MAC, "eth0"))
-    values = _measure(msgspec.structs.replace(found, receiver=(EDGE, "eth0")), count, runs)
-    ip(HYPERVISOR, neighbour(VTEPS[EDGE], MACS[EDGE], "eth0"))
-    return values
-
-
-def _measure(found: Ends, count: int, runs: int) -> list[float]:
-    send(count // 4, found)
+    With `forget`, which has the edge forget connections before each run, each packet is the first one of its connection.
+    """
+    send(count // 4, found, each_new=forget is not None)
     values: list[float] = []
     for number in range(3 * runs):
+        if forget is not None:
+            forget()
         before = frames_at(*found.receiver)
         shuffle_slabs(number, HYPERVISOR)
-        value = send(count, found)
+        value = send(count, found, each_new=forget is not None)
         if frames_at(*found.receiver) - before == count:  # else a queue on the way ran over
             values.append(value)
         if len(values) == runs:
@@ -146,9 +143,19 @@ def _measure(found: Ends, count: int, runs: int) -> list[float]:
     raise RuntimeError(f"edge: only {len(values)} of {3 * runs} runs brought all {count} packets to {found.receiver[0]}")
 
 
-def check(way: Way, vni: int) -> None:
+def measure_ends(way: Way, gateway: str, count: int, runs: int) -> list[float]:
+    """Return the same of packets that the edge drops as another one's, as soon as it has received their frames."""
+    found = ends(way, gateway)
+    if way is Way.IN:
+        return measure(msgspec.structs.replace(found, edge_mac=FOREIGN_MAC, receiver=(EDGE, "out0")), count, runs)
+    ip(HYPERVISOR, neighbour(VTEPS[EDGE], FOREIGN_MAC, "eth0"))
+    values = measure(msgspec.structs.replace(found, receiver=(EDGE, "eth0")), count, runs)
+    ip(HYPERVISOR, neighbour(VTEPS[EDGE], MACS[EDGE], "eth0"))
+    return values
+
+
+def check(found: Ends) -> None:
     """Raise RuntimeError unless a packet arrives translated, and one with a source that nobody has does not arrive."""
-    found = ends(way, vni)
     with _listening(*found.receiver) as listener:
         send(1, found)
         frame = listener.recv(2048)
