@@ -2,8 +2,8 @@
 
 By an internet gateway a flow needs a route to it, for answers as well, and a public address that stands for the interface's own,
 or an IPv6 address of a range out of a pool. By a NAT gateway an interface needs a route to that, and the gateway what interfaces
-need; flows go out only, and are of the protocols that it translates. Interfaces with neither are left out: that they are private
-is no fault. The internet is told apart by what rules and routes name.
+need; flows go out only, and are of the protocols that it translates. By an egress-only gateway IPv6 flows go out only. Interfaces
+with neither are left out: that they are private is no fault. The internet is told apart by what rules and routes name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from netorch.trace.codes import Code
 from netorch.trace.reach import EquivalenceClass, Flows, Reach
 from netorch.trace.regions import code_of, distinct, regions, route_to
 
-_GATEWAYS = tuple(f"{kind.value}-" for kind in (TargetKind.INTERNET_GATEWAY, TargetKind.NAT_GATEWAY))
+_KINDS = (TargetKind.INTERNET_GATEWAY, TargetKind.EGRESS_ONLY_GATEWAY, TargetKind.NAT_GATEWAY)
+_GATEWAYS = tuple(f"{kind.value}-" for kind in _KINDS)
 
 
 class OutsideFlow(NamedTuple):
@@ -33,7 +34,7 @@ class OutsideFlow(NamedTuple):
     members: tuple[NetworkInterface, ...]
     permitted: Flows
     code: Code | None  # why routes drop it
-    through: tuple[str, ...]  # the NAT gateway that packets pass
+    through: tuple[str, ...]  # the gateway that packets pass which nobody is reached by
 
 
 class _Nat(NamedTuple):
@@ -44,10 +45,18 @@ class _Nat(NamedTuple):
 
 
 class _Exit(NamedTuple):
-    """Where packets of a subnet to a region go: why they do not leave, and the NAT gateway that they pass."""
+    """Where packets of a subnet to a region go: why they do not leave, and the gateway that they pass, if it is no open one."""
 
     code: Code | None
     nat: _Nat | None = None
+    egress_only: bool = False
+
+    @property
+    def through(self) -> tuple[str, ...]:
+        """Return the name of that gateway."""
+        if self.egress_only:
+            return (TargetKind.EGRESS_ONLY_GATEWAY.value,)
+        return (self.nat.name,) if self.nat is not None else ()
 
 
 class Outside:
@@ -90,25 +99,27 @@ class Outside:
     def between(self, found: EquivalenceClass, region: Prefix, direction: Direction, *, public: bool) -> Flows:
         """Return what is open between members of a class, that have public addresses or have none, and a region."""
         way = self._exit(found.subnet, region)
-        if way.code is not None or not (public if way.nat is None else direction is Direction.EGRESS):
+        if way.code is not None or (way.through and direction is Direction.INGRESS) or not (public or way.nat is not None):
             return {}
         return self._permitted(found, region, direction, way.nat)
 
     def through(self, found: EquivalenceClass, region: Prefix) -> tuple[str, ...]:
-        """Return the NAT gateway that packets from a class to a region pass, if they pass one."""
-        nat = self._exit(found.subnet, region).nat
-        return (nat.name,) if nat is not None else ()
+        """Return the gateway that packets from a class to a region pass and nobody is reached by, if they pass one."""
+        return self._exit(found.subnet, region).through
 
     def _flow(
         self, found: EquivalenceClass, members: Iterable[NetworkInterface], region: Prefix, direction: Direction
     ) -> OutsideFlow:
-        code, nat = self._exit(found.subnet, region)
+        way = self._exit(found.subnet, region)
+        code, nat = way.code, way.nat
+        if way.egress_only and direction is Direction.INGRESS:
+            return OutsideFlow((), {}, None, ())
         if nat is not None and direction is Direction.EGRESS:
-            return OutsideFlow(tuple(members), self._permitted(found, region, direction, nat), code, (nat.name,))
+            return OutsideFlow(tuple(members), self._permitted(found, region, direction, nat), code, way.through)
         if nat is not None:  # what comes in is answered by the NAT gateway, which knows nothing of it
             code = Code.ASYMMETRIC_ROUTES
         public = tuple(eni for eni in members if self.is_public(eni, found.version))
-        return OutsideFlow(public, self._permitted(found, region, direction, None), code, ())
+        return OutsideFlow(public, self._permitted(found, region, direction, None), code, way.through if nat is None else ())
 
     def _permitted(self, found: EquivalenceClass, region: Prefix, direction: Direction, nat: _Nat | None) -> Flows:
         return self._reach.outside(found, region, direction, nat.eni.subnet if nat is not None else "")
@@ -117,6 +128,8 @@ class Outside:
         """Return where packets of a subnet to a region go."""
         route = route_to(self._routes.get(subnet, ()), region)
         nat = self._nats.get(route.target.id) if route is not None else None
+        if route is not None and route.target.kind is TargetKind.EGRESS_ONLY_GATEWAY:
+            return _Exit(None, egress_only=True)
         if nat is None:
             return _Exit(code_of(route))
         if nat.eni.id not in self._public:
