@@ -38,7 +38,7 @@ from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.ids import port_name
 from netorch.model.mapping import GatewayMapping
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.outside.gateway import NatGateway
+from netorch.model.outside.gateway import EgressOnlyInternetGateway, NatGateway
 from netorch.model.routing.effective import ranges_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.seats import seat_for
@@ -109,6 +109,7 @@ def _by_id(records: VpcRecords, kind: type[T]) -> tuple[T, ...]:
 
 
 _OF_TABLES: Final = frozenset({Vpc, Subnet, NetworkInterface, RouteTable, Phase, NatGateway, GatewayMapping})
+_OF_EGRESS_ONLY: Final = frozenset({Gateway, GatewayMapping, EgressOnlyInternetGateway, Vpc, Subnet, RouteTable, PrefixList})
 _OF_ROUTES: Final = _OF_TABLES | {PrefixList, PeeringConnection}
 # What is made of records and phases: of which kinds, and how. Any other input is all records of its kind.
 _MADE: Final[dict[type, tuple[Set[type], Callable[[VpcRecords, Phases], tuple[Any, ...]]]]] = {
@@ -202,7 +203,7 @@ class Views:
     def egress_only(self, vni: int, phases: Phases) -> Iterable[EgressOnly]:
         """Yield the egress-only internet gateway of a VPC, if it has a seat here. Raises MissingRecord."""
         records = self._records.vpcs[vni]
-        for gateway in self.gateways(vni, phases):
+        for gateway in self.gateways(vni, phases) if records.of(EgressOnlyInternetGateway) else ():
             if gateway.kind is TargetKind.EGRESS_ONLY_GATEWAY and gateway.is_at(self._records.host_name):
                 subnets, lists = _by_id(records, Subnet), {found.id: found for found in records.each(PrefixList)}
                 carried = [found.gateway for found in records.each(GatewayMapping) if found.seats]
@@ -281,7 +282,7 @@ class Views:
 _LINKED: Final[dict[type, tuple[Set[type], Callable[[Views, int, Phases], Iterable[Any]]]]] = {
     Gateway: (frozenset({Gateway, GatewayMapping}), Views.gateways),
     Nat: (frozenset({Gateway, GatewayMapping, NatGateway, NetworkInterface, Subnet}), Views.nats),
-    EgressOnly: (frozenset({Gateway, GatewayMapping, Vpc, Subnet, RouteTable, PrefixList}), Views.egress_only),
+    EgressOnly: (_OF_EGRESS_ONLY, Views.egress_only),
     LocalTable: (_OF_TABLES, Views.local_tables),
     TableRoutes: (_OF_ROUTES, Views.table_routes),
     Identity: (frozenset({Identity}), Views.identities),
