@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from netorch.compiler.base import Gateway, HostView, Peer, VpcPart, VpcView
+from netorch.compiler.base import Gateway, Peer, VpcView
 from netorch.model.addr import Prefix, parse_prefix
-from netorch.model.eni import Role
 from netorch.model.routing.next_hop import gateway_mac
 from netorch.model.routing.target import TargetKind
-from netorch.model.vpc import Vpc
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, Key
 from netorch.state.l3 import MAIN_TABLE, Neighbour, Route
 from netorch.state.link import OUTSIDE_GROUP, AdminUp, CableEnd, Settings
@@ -81,11 +79,8 @@ def ends_of(view: VpcView) -> Ends | None:
     return Ends(near, far, gateway_mac(owner.id)) if inside_filters(view, near) is not None else None
 
 
-def _compile(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the cable, and the filters that drop."""
-    ends = ends_of(view)
-    if ends is None:
-        return
+def cable(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
+    """Yield the cable, the filters that drop, and what lets the VPC's public ranges leave."""
     yield from _devices(view, ends)
     yield Clsact(vni=view.vni, ifname=ends.near)
     yield from inside_filters(view, ends.near) or ()
@@ -174,6 +169,3 @@ def is_of_pool(view: VpcView, cidr: str, name: str) -> bool:
     """Return whether a range is one of a pool of this pair."""
     pools = [pool for pool in view.host.pools if pool.name == name]
     return any(parse_prefix(text).contains(parse_prefix(cidr)) for pool in pools for text in pool.cidrs)
-
-
-CABLE: Final = VpcPart(id="internet.cable", compile=_compile, inputs=frozenset({HostView, Vpc, Gateway, Peer}), role=Role.EDGE)

@@ -34,15 +34,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from edges.cable import TRACKED, Ends, ends_of, public_ranges, redirected, route_in, tc_filter
+from edges.cable import TRACKED, Ends, public_ranges, redirected, route_in, tc_filter
 from edges.skeleton import passes
 from edges.tracking import ALLOWANCE_PARTS, ALLOWANCE_RULE
-from netorch.compiler.base import PORT_MAC, Gateway, HostView, Peer, VpcPart, VpcView
+from netorch.compiler.base import PORT_MAC, VpcView
 from netorch.compiler.egress import EgressOnly, EgressSubnet
 from netorch.model.addr import Prefix
-from netorch.model.eni import Role
 from netorch.model.routing.next_hop import gateway_mac
-from netorch.model.vpc import Vpc
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import IPV6_METRIC, MAIN_TABLE, Neighbour, Route
@@ -120,11 +118,10 @@ def _sources(number: int, subnet: EgressSubnet) -> str:
     return "\n    ".join(lines) + "\n}"
 
 
-def _compile(view: VpcView) -> Iterator[KernelObject]:
+def egress_only(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
     """Yield the egress-only internet gateway of the VPC, if it has a seat on this host and the VPC a public range."""
-    ends, ranges = ends_of(view), public_ranges(view)
-    for egress in view.of(EgressOnly) if ends is not None and ranges else ():
-        assert ends is not None
+    ranges = public_ranges(view)
+    for egress in view.of(EgressOnly) if ranges else ():
         yield from _namespace(view, egress, ends, ranges)
         yield from _port(view, egress, ends)
         yield from _answers(view, egress, ends, ranges)
@@ -180,11 +177,3 @@ def _answers(view: VpcView, egress: EgressOnly, ends: Ends, ranges: list[Prefix]
     for subnet in egress.subnets:
         if any(prefix.contains(subnet.range) for prefix in ranges):
             yield route_in(view, str(subnet.range), ends, HOP)
-
-
-EGRESS_ONLY: Final = VpcPart(
-    id="internet.egress_only",
-    compile=_compile,
-    inputs=frozenset({HostView, Vpc, Gateway, Peer, EgressOnly}),
-    role=Role.EDGE,
-)

@@ -31,10 +31,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from edges.cable import CABLE, MEANT, ends_of, inside_filters, is_of_pool, public_ranges, redirected, route_in, seated, tc_filter
-from edges.egress_only import EGRESS_ONLY
+from edges.cable import (
+    MEANT,
+    Ends,
+    cable,
+    ends_of,
+    inside_filters,
+    is_of_pool,
+    public_ranges,
+    redirected,
+    route_in,
+    seated,
+    tc_filter,
+)
+from edges.egress_only import egress_only
 from edges.skeleton import passes
 from netorch.compiler.base import Gateway, HostView, Part, Peer, ProblemPart, VpcPart, VpcView
+from netorch.compiler.egress import EgressOnly
 from netorch.model.addr import Prefix, parse_ip, parse_prefix
 from netorch.model.eni import Role
 from netorch.model.mapping import PublicMapping
@@ -49,9 +62,18 @@ from netorch.state.tc import EGRESS, INGRESS, IP, IPV6, Match, Nat, Pass, Redire
 
 
 def _internet(view: VpcView) -> Iterator[KernelObject]:
-    """Yield the internet gateway of the VPC, if it has a seat on this host."""
-    gateway, ends = seated(view, TargetKind.INTERNET_GATEWAY), ends_of(view)
-    if gateway is None or ends is None:
+    """Yield the cable of the VPC, and those of the two gateways that have a seat on this host."""
+    ends = ends_of(view)
+    if ends is not None:
+        yield from cable(view, ends)
+        yield from _gateway(view, ends)
+        yield from egress_only(view, ends)
+
+
+def _gateway(view: VpcView, ends: Ends) -> Iterator[KernelObject]:
+    """Yield the internet gateway, if it has a seat on this host."""
+    gateway = seated(view, TargetKind.INTERNET_GATEWAY)
+    if gateway is None:
         return
     vni, mac = view.vni, gateway_mac(gateway.id)
     yield from redirected(view, mac, ends.near)
@@ -129,7 +151,7 @@ def _left_out(view: VpcView) -> str:
     return f"{noun}: {texts[0]}{more}; it is left out" if texts else ""
 
 
-_INPUTS: Final = frozenset({HostView, Vpc, Gateway, PublicMapping})
+_INPUTS: Final = frozenset({HostView, Vpc, Gateway, PublicMapping, Peer})
 
 
 class Internet:
@@ -138,8 +160,6 @@ class Internet:
     name: Final = "internet"
     reads: Final[frozenset[type]] = frozenset({InternetGateway, EgressOnlyInternetGateway, PublicMapping})
     parts: Final[tuple[Part, ...]] = (
-        CABLE,
-        EGRESS_ONLY,
-        VpcPart(id="internet", compile=_internet, inputs=_INPUTS | {Peer}, role=Role.EDGE),
-        ProblemPart(id="internet.left_out", problem=_left_out, inputs=_INPUTS | {Peer}, role=Role.EDGE),
+        VpcPart(id="internet", compile=_internet, inputs=_INPUTS | {EgressOnly}, role=Role.EDGE),
+        ProblemPart(id="internet.left_out", problem=_left_out, inputs=_INPUTS, role=Role.EDGE),
     )
